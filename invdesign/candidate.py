@@ -1,0 +1,192 @@
+"""What is proposed, asked, predicted and remembered: the nouns of a run, all frozen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, TypeAlias, Union
+
+if TYPE_CHECKING:
+    from pymatgen.core import Composition, Structure
+
+
+Json: TypeAlias = Union[bool, int, float, str, "list[Json]", "dict[str, Json]", None]
+Genome: TypeAlias = Mapping[str, Json]
+SIGNIFICANT_DIGITS = 12
+
+
+def rounded(number: float) -> float:
+    """`number` to 12 significant digits: two genomes closer than that are one; -0.0 becomes 0.0."""
+    if not math.isfinite(number):
+        raise ValueError(f"a genome holds finite numbers only, got {number}")
+    return float(f"{number:.{SIGNIFICANT_DIGITS}g}") + 0.0
+
+
+def canonical(value: Json | Genome) -> Json:
+    """`value` as plain JSON types, keys sorted and floats rounded to 12 significant digits.
+
+    Whole floats stay floats: 1.0 and 1 are different genomes, as a real and an integer dimension are.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): canonical(value[key]) for key in sorted(value)}
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
+    if isinstance(value, float):
+        return rounded(value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    raise TypeError(f"a genome holds JSON values only, got {type(value).__name__}: {value!r}")
+
+
+def to_json(value: Json | Genome) -> str:
+    """Compact JSON with sorted keys; floats as they are (their shortest exact form), NaN refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def genome_key(genome: Genome) -> str:
+    """The candidate's key: 32 hexadecimal digits of a hash over the canonical genome."""
+    return hashlib.blake2b(to_json(canonical(genome)).encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A genome with its lineage.
+
+    Attributes:
+        genome: the optimizer's view of one candidate.
+        parents: numbers of the candidates it was made from.
+        operator: name of the operator that made it.
+        memo: the optimizer's own note, written once and handed back in the trial.
+        until: last stage to run; None runs all.
+    """
+
+    genome: Genome
+    parents: tuple[int, ...] = ()
+    operator: str = ""
+    memo: Json = None
+    until: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A proposal that was asked: its number in the run (from 0) and its key."""
+
+    id: int
+    key: str
+    proposal: Proposal
+
+    @property
+    def genome(self) -> Genome:
+        """The proposal's genome."""
+        return self.proposal.genome
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """What a genome stands for.
+
+    Attributes:
+        parameters: named process variables or composition variables.
+        composition: overall composition, or None where there is none.
+        structures: by role: "initial", or "film" and "host".
+    """
+
+    parameters: Mapping[str, float | str] = field(default_factory=dict)
+    composition: Composition | None = None
+    structures: Mapping[str, Structure] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What an evaluator sees: the design and what earlier stages found.
+
+    Attributes:
+        properties: every property earlier stages predicted, by name.
+        structures: the design's structures and those earlier stages made ("relaxed"), by role.
+        seed: for evaluators that draw random numbers; derives from what they require, not from the run.
+    """
+
+    candidate: Candidate
+    design: Design
+    properties: Mapping[str, float]
+    structures: Mapping[str, Structure]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a candidate has no result.
+
+    Attributes:
+        kind: one of `error`, `not_finite`, `timeout`, `crash`, `memory`, `missing`, `infeasible`.
+        stage: name of the stage it happened in ("build" for the space itself).
+        message: one line for a person.
+    """
+
+    kind: str
+    stage: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What one evaluator said of one input: results, or a failure with its cause.
+
+    Attributes:
+        properties: finite numbers by property name, in the units the evaluator declares.
+        uncertainties: one standard deviation, same names and units, where known.
+        structures: structures it made, by role.
+        cost: `seconds`, `potential_calls`; not part of the result.
+        failure: set instead of results; never both.
+    """
+
+    properties: Mapping[str, float] = field(default_factory=dict)
+    uncertainties: Mapping[str, float] = field(default_factory=dict)
+    structures: Mapping[str, Structure] = field(default_factory=dict)
+    cost: Mapping[str, float] = field(default_factory=dict)
+    failure: Failure | None = None
+
+
+class Status(IntEnum):
+    """Where a trial stands; the numbers are stored, so they never change meaning."""
+
+    PENDING = 0
+    COMPLETE = 1
+    GATED = 2
+    INFEASIBLE = 3
+    FAILED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A candidate with its status and all that is known of it.
+
+    Attributes:
+        depth: how many stages it has passed.
+        properties: the value of the last stage that provided each property.
+        structures: roles of the structures kept for it (fetched with `History.structure`).
+        gate: for a gated trial, what stopped it, in words.
+    """
+
+    candidate: Candidate
+    status: Status
+    depth: int
+    properties: Mapping[str, float]
+    uncertainties: Mapping[str, float]
+    structures: tuple[str, ...] = ()
+    failure: Failure | None = None
+    gate: str = ""
+
+    @property
+    def id(self) -> int:
+        """The candidate's number."""
+        return self.candidate.id
+
+    @property
+    def genome(self) -> Genome:
+        """The candidate's genome."""
+        return self.candidate.genome

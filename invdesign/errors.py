@@ -1,0 +1,97 @@
+"""The exceptions a user meets. Each message says what was found, where, what is allowed and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+class InvdesignError(Exception):
+    """A mistake or condition the user can act on; the command line prints it without a stack trace."""
+
+    exit_code = 1
+
+
+class PluginError(InvdesignError):
+    """A plug-in is unknown, broken, or needs an extra that is not installed."""
+
+    exit_code = 2
+
+
+class Infeasible(InvdesignError):  # noqa: N818 - the design's name: a statement about a genome, not a fault
+    """`SearchSpace.build` refuses a genome; the trial becomes infeasible, with this message."""
+
+
+class MissingReferenceError(InvdesignError):
+    """An element or competing phase that a property needs is not in the reference set."""
+
+
+class StoreError(InvdesignError):
+    """A run store is damaged, of another version, or cannot be written."""
+
+    exit_code = 3
+
+
+class RunLockedError(StoreError):
+    """Another process holds the run."""
+
+    exit_code = 4
+
+
+class RunError(InvdesignError):
+    """A run cannot go on as asked: it exists already, is missing, or fails too often."""
+
+    exit_code = 3
+
+
+class CampaignChangedError(InvdesignError):
+    """The campaign given for a resume differs in more than budget and engine."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One thing wrong in a campaign file.
+
+    Attributes:
+        path: where in the campaign, for example `space.sites.A`.
+        message: what was found and what is allowed.
+        line: 1-based line in the file, or None where the campaign did not come from a file.
+        hint: the nearest valid name or the next step, or an empty string.
+    """
+
+    path: str
+    message: str
+    line: int | None = None
+    hint: str = ""
+
+
+class CampaignError(InvdesignError):
+    """Everything wrong with a campaign file, all at once."""
+
+    exit_code = 2
+
+    def __init__(self, mistakes: Iterable[Mistake], source: str = "campaign", command: str = "") -> None:
+        self.mistakes = tuple(mistakes)
+        self.source = source
+        self.command = command
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        count = len(self.mistakes)
+        lines = [f"{self.source}: {count} mistake{'s' if count != 1 else ''}"]
+        for mistake in self.mistakes:
+            place = f"{self.source}:{mistake.line}" if mistake.line is not None else self.source
+            hint = f" {mistake.hint}" if mistake.hint else ""
+            lines.append(f"  {place}: {mistake.path or '(top level)'}: {mistake.message}{hint}")
+        if self.command:
+            lines.append(f"Then check it again with: {self.command}")
+        return "\n".join(lines)
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """'Did you mean ...?' for the closest allowed name, or an empty string."""
+    close = get_close_matches(str(name), list(allowed), n=1, cutoff=0.6)
+    return f"Did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,56 @@
+"""The property vocabulary: what a name means, its unit, and how sure anyone can be of it.
+
+Evaluators may provide properties that are not listed here; then their own unit is shown and the name itself
+serves as the label.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Unit = str
+STRUCTURE = "structure:"  # prefix of structures among the names an evaluator requires or provides
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """A named quantity: its unit, a label for plots, and a caveat shown wherever it is ranked."""
+
+    name: str
+    unit: Unit
+    label: str
+    caveat: str = ""
+
+
+_HULL_CAVEAT = (
+    "Machine-learned potentials are uncertain by about 50 meV/atom here: two checkpoints of CHGNet differ by "
+    "21 meV/atom on average over 31 anti-perovskites."
+)
+_VOCABULARY = {
+    item.name: item
+    for item in (
+        Property("charge_imbalance", "e", "Charge imbalance"),
+        Property("minimum_distance_ratio", "", "Shortest distance / sum of covalent radii"),
+        Property("bottleneck_radius", "Å", "Bottleneck radius of the ion's widest path"),
+        Property("energy_per_atom", "eV/atom", "Energy"),
+        Property("volume_per_atom", "Å^3/atom", "Volume"),
+        Property("max_force", "eV/Å", "Largest force left"),
+        Property("max_stress", "GPa", "Largest stress left"),
+        Property("relaxation_steps", "", "Relaxation steps"),
+        Property("decomposition_energy", "eV/atom", "Decomposition energy", _HULL_CAVEAT),
+        Property("energy_above_hull", "eV/atom", "Energy above hull", _HULL_CAVEAT),
+        Property("reduction_limit", "V", "Reduction limit"),
+        Property("oxidation_limit", "V", "Oxidation limit"),
+        Property("window_width", "V", "Width of the stability window"),
+    )
+}
+
+
+def describe(name: str, unit: Unit = "") -> Property:
+    """The vocabulary's entry for `name`, or one made from the name and the provider's unit."""
+    return _VOCABULARY.get(name) or Property(name, unit, name.replace("_", " ").capitalize())
+
+
+def is_structure(name: str) -> bool:
+    """Whether a required or provided name stands for a structure (`structure:relaxed`), not a number."""
+    return name.startswith(STRUCTURE)

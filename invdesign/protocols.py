@@ -1,0 +1,318 @@
+"""The contracts between the rooms. A plug-in that keeps one (see `invdesign.testing`) is the equal of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.candidate import Design, Evaluation, Failure, Genome, Input, Json, Proposal, Trial
+from invdesign.problem import Constraint, Problem, Scores
+from invdesign.properties import Unit
+from invdesign.rng import Rng, derived_seed, rng_for
+from invdesign.settings import Settings
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from pymatgen.core import Structure
+
+FloatArray = NDArray[np.float64]
+
+
+class Operator(Protocol):
+    """Makes a genome from `arity` others: start (0), mutation (1), crossover (2)."""
+
+    @property
+    def arity(self) -> int: ...
+    def apply(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
+        """A canonical genome of the space, or None where it finds none."""
+        ...
+
+
+@runtime_checkable
+class SearchSpace(Protocol):
+    """Everything that may be proposed."""
+
+    def operators(self) -> Mapping[str, Operator]:
+        """Operators by name; at least one has arity 0."""
+        ...
+
+    def build(self, genome: Genome) -> Design:
+        """What the genome stands for; a pure function of it.
+
+        Raises:
+            Infeasible: the genome stands for nothing that can be evaluated.
+        """
+        ...
+
+    def features(self, genomes: Sequence[Genome]) -> FloatArray:
+        """Shape (n, d): numbers a model can learn from."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """One axis of a vector space.
+
+    Attributes:
+        kind: `real`, `integer` or `categorical`.
+        low, high: bounds, inclusive, for real and integer.
+        choices: options of a categorical dimension.
+    """
+
+    name: str
+    kind: Literal["real", "integer", "categorical"]
+    low: float = 0.0
+    high: float = 1.0
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """The dimensions of a vector space, in the order of its columns."""
+
+    dimensions: tuple[Dimension, ...]
+
+
+@runtime_checkable
+class VectorSpace(SearchSpace, Protocol):
+    """A space whose genomes are points of the unit cube."""
+
+    def domain(self) -> Domain: ...
+    def encode(self, genomes: Sequence[Genome]) -> FloatArray:
+        """Shape (n, d), within [0, 1]."""
+        ...
+
+    def decode(self, x: FloatArray) -> Sequence[Genome]:
+        """Canonical genomes for points (n, d); repairs. `decode(encode(g)) == g` for canonical g."""
+        ...
+
+
+@runtime_checkable
+class StructureSpace(SearchSpace, Protocol):
+    """A space that recognises a structure as one of its own."""
+
+    def adopt(self, structure: Structure, parent: Genome | None) -> Genome | None:
+        """The genome a relaxed, seeded or generated structure stands for, or None where it is none of ours."""
+        ...
+
+
+@runtime_checkable
+class FiniteSpace(SearchSpace, Protocol):
+    """A space small enough to be counted through."""
+
+    def __len__(self) -> int: ...
+    def genome(self, index: int) -> Genome: ...
+    def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
+        """(index of the first row, features (<= size, d)), streamed."""
+        ...
+
+
+class History(Protocol):
+    """Every trial of the run, pending ones included."""
+
+    def __len__(self) -> int: ...
+    def __contains__(self, key: object) -> bool:
+        """Whether a candidate with this key was asked."""
+        ...
+
+    def trial(self, id: int) -> Trial: ...  # noqa: A002 - the design's name
+    def pending(self) -> Sequence[int]:
+        """Numbers of trials asked and not finished, ascending."""
+        ...
+
+    def column(self, name: str, stage: str | None = None) -> FloatArray:
+        """Shape (n,), NaN where unknown; of the last stage that provides it, or of `stage`."""
+        ...
+
+    def scores(self, ids: Sequence[int] | None = None) -> Scores:
+        """Of all trials, or of `ids` in their order: cost proportional to what is asked for."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an optimizer sees at one event.
+
+    Attributes:
+        event: number of the event; randomness comes from `(seed, event, stream)` alone.
+        seeds: genomes the user wants evaluated first.
+        cache: may be dropped at any time without changing a result.
+    """
+
+    space: SearchSpace
+    problem: Problem
+    history: History
+    seed: int
+    event: int = 0
+    seeds: tuple[Genome, ...] = ()
+    cache: MutableMapping[str, object] = field(default_factory=dict)
+
+    def rng(self, stream: str) -> Rng:
+        """The generator of one purpose within this event."""
+        return rng_for(self.seed, self.event, stream)
+
+    def derived_seed(self, stream: str) -> int:
+        """A seed of one purpose within this event, for `borrowed_globals`."""
+        return derived_seed(self.seed, self.event, stream)
+
+
+S = TypeVar("S", bound=Json)
+
+
+class Optimizer(Protocol[S]):
+    """A frozen configuration. Its state is a JSON value: ids, counters and credit, never genomes or values."""
+
+    @property
+    def batch(self) -> int:
+        """How many candidates it likes to be asked for at a time; never depends on the machine."""
+        ...
+
+    def start(self, context: Context) -> S: ...
+    def ask(self, context: Context, state: S, n: int) -> tuple[Sequence[Proposal], S]:
+        """At most n new proposals; none of them was asked before, nor twice in one answer."""
+        ...
+
+    def tell(self, context: Context, state: S, ids: Sequence[int]) -> S:
+        """Take note that these trials finished, whoever asked for them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """How an evaluator likes its inputs: how many at a time, and on which resource."""
+
+    size: int = 1
+    resource: Literal["cpu", "gpu"] = "cpu"
+
+
+class Evaluator(Protocol):
+    """Predicts named properties of a batch of inputs."""
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """Names of properties, `structure:ROLE`, `composition` or `parameters` it reads."""
+        ...
+
+    @property
+    def provides(self) -> Mapping[str, Unit]:
+        """Unit by property name; structures it makes as `structure:ROLE` with an empty unit."""
+        ...
+
+    @property
+    def gates(self) -> Sequence[Constraint]:
+        """What a candidate must satisfy to go on, in its own properties; empty for most."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the numbers may: model, weights, settings."""
+        ...
+
+    @property
+    def potential_id(self) -> str | None:
+        """Fingerprint of the potential whose energies it makes or needs; None where it has to do with none."""
+        ...
+
+    @property
+    def batch(self) -> Batch: ...
+    def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
+        """One evaluation per input, in order; a failure is a value, an exception fails the whole batch."""
+        ...
+
+
+class EvaluatorSettings(Settings):
+    """A convenient base for evaluators: the defaults of the contract."""
+
+    @property
+    def gates(self) -> Sequence[Constraint]:
+        return ()
+
+    @property
+    def potential_id(self) -> str | None:
+        return None
+
+    @property
+    def batch(self) -> Batch:
+        return Batch()
+
+
+@dataclass(frozen=True, slots=True)
+class Forces:
+    """What a potential says of one arrangement of n atoms.
+
+    Attributes:
+        energy: eV, whole cell.
+        forces: shape (n, 3), eV/Å.
+        stress: shape (3, 3), eV/Å^3, ASE's sign (positive is under tension); None where not asked for.
+    """
+
+    energy: float
+    forces: FloatArray
+    stress: FloatArray | None = None
+
+
+class Potential(Protocol):
+    """Energy, forces and stress of atoms."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Name, version and a hash of the weights: energies of different fingerprints never meet."""
+        ...
+
+    def compute(self, atoms: Sequence[Atoms], want: frozenset[str]) -> Sequence[Forces]:
+        """One answer per arrangement; `want` holds `energy`, `forces`, `stress`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A batch of one stage's inputs, as it crosses to a worker.
+
+    Attributes:
+        id: number in the run.
+        payload: JSON text that `worker.execute` understands.
+        deadline: seconds until the worker is replaced.
+        resource: `cpu` or `gpu`.
+    """
+
+    id: int
+    payload: str
+    deadline: float
+    resource: str = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """What came of a task: the worker's JSON text, or why there is none.
+
+    Attributes:
+        lost: set where the worker died, hung or ran out of memory; its `stage` is empty.
+    """
+
+    id: int
+    payload: str | None
+    lost: Failure | None = None
+
+
+class Engine(Protocol):
+    """Where tasks run."""
+
+    def slots(self, resource: str) -> int:
+        """How many tasks can run at once."""
+        ...
+
+    def submit(self, task: Task) -> None: ...
+    def next_done(self, timeout: float) -> Sequence[TaskResult]:
+        """Whatever finished, waiting up to `timeout` seconds for the first; empty when nothing did."""
+        ...
+
+    def close(self) -> None:
+        """Stop the workers, at once."""
+        ...
+
+
+AnyOptimizer = Optimizer[Any]

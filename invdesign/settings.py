@@ -1,0 +1,125 @@
+"""The frozen, validated form of everything a campaign file can say about a plug-in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    model_serializer,
+    model_validator,
+)
+
+from invdesign import registry
+from invdesign.errors import PluginError
+
+MAX_INPUT_BYTES = 200_000_000
+
+
+class Frozen(BaseModel):
+    """Immutable, strict (no silent coercion), unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Settings(Frozen):
+    """Base of every plug-in: its fields are what the campaign file may say.
+
+    A plug-in serialises with its `kind`, so that a worker process, a resumed run or another machine builds
+    the same thing from plain JSON: `load("evaluators", dump)` inverts `plugin.model_dump(mode="json")`.
+    """
+
+    version: ClassVar[str] = "1"
+    """Raise it when the same settings give other numbers: fingerprints, and so caches, change with it."""
+
+    @model_serializer(mode="wrap")
+    def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        return {"kind": registry.name_of(type(self)), **fields}
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of kind, settings and version; plug-ins with weights or data add those by their settings."""
+        text = json.dumps([self.model_dump(mode="json"), self.version], sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def load(group: str, value: object, *, folder: Path | None = None, trust_code: bool = False) -> Any:
+    """A plug-in of `group` from its name, or from a mapping with `kind` and settings.
+
+    Args:
+        group: a registry group.
+        value: `"chgnet"` or `{"kind": "chgnet", "model": "0.3.0"}`.
+        folder: where relative paths of input files start.
+        trust_code: whether `module:Class` names may be imported.
+
+    Raises:
+        PluginError: there is no such plug-in.
+        pydantic.ValidationError: its settings are wrong.
+    """
+    fields = {"kind": value} if isinstance(value, str) else value
+    if not isinstance(fields, Mapping) or not isinstance(fields.get("kind"), str):
+        raise PluginError(f"expected a name or a mapping with 'kind', got {value!r}")
+    plugin = registry.load(group, fields["kind"], trust_code=trust_code)
+    settings = {key: item for key, item in fields.items() if key != "kind"}
+    context = {"folder": folder or Path.cwd(), "trust_code": trust_code}
+    return plugin.model_validate(settings, context=context)  # type: ignore[attr-defined]  # Settings, or a third party's twin
+
+
+def context_of(info: ValidationInfo) -> tuple[Path, bool]:
+    """(folder for relative paths, whether code is trusted) of the validation under way."""
+    context = info.context or {}
+    return context.get("folder", Path.cwd()), context.get("trust_code", False)
+
+
+def _potential(value: object, info: ValidationInfo) -> object:
+    if isinstance(value, Settings):
+        return value
+    folder, trust_code = context_of(info)
+    try:
+        return load("potentials", value, folder=folder, trust_code=trust_code)
+    except PluginError as error:
+        raise ValueError(str(error)) from error
+
+
+PotentialField = Annotated[SerializeAsAny[Settings], BeforeValidator(_potential)]
+"""A field that names a potential: `chgnet`, or `{kind: ase, calculator: emt}`."""
+
+
+class InputFile(Frozen):
+    """A file a campaign names. Its text travels with the campaign, so a run does not depend on the original."""
+
+    name: str
+    """File name, without its folder."""
+    text: str
+    """Its content (UTF-8)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, str):
+            return value
+        folder, _ = context_of(info)
+        path = (folder / Path(value).expanduser()).resolve()
+        if not path.is_file():
+            raise ValueError(f"there is no file '{value}' (looked for {path})")
+        if path.stat().st_size > MAX_INPUT_BYTES:
+            raise ValueError(f"'{value}' is larger than {MAX_INPUT_BYTES // 10**6} MB")
+        try:
+            return {"name": path.name, "text": path.read_text(encoding="utf-8")}
+        except UnicodeDecodeError as error:
+            raise ValueError(f"'{value}' is not a text file: {error.reason}") from error
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """The file at `path`, relative to the working directory."""
+        return cls.model_validate(str(path))

@@ -1,0 +1,1 @@
+"""What spaces and surrogates share about structures."""

@@ -1,0 +1,1 @@
+"""Property surrogates and potentials: plug-ins of invdesign, found through entry points."""
