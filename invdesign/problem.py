@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign import pareto
 from invdesign.candidate import Status
 
 FloatArray = NDArray[np.float64]
@@ -92,6 +93,18 @@ class Scores:
         gated = self.merit == Merit.GATED
         tie[gated] = -self.depth[gated].astype(np.float64)
         return tie
+
+    def order(self) -> IntArray:
+        """Positions (n,) from best to worst: by merit; feasible ones by Pareto rank, then by the first objective."""
+        rank = self.tie()
+        feasible = np.flatnonzero(self.merit == Merit.FEASIBLE)
+        rank[feasible] = pareto.ranks(self.values[feasible])
+        return np.lexsort((self.ids, np.nan_to_num(self.values[:, 0], nan=np.inf), rank, self.merit))
+
+    def front(self) -> IntArray:
+        """Positions of the feasible trials no other feasible trial dominates."""
+        feasible = np.flatnonzero(self.merit == Merit.FEASIBLE)
+        return feasible[pareto.front(self.values[feasible])]
 
 
 @dataclass(frozen=True, slots=True)

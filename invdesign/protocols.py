@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_check
 import numpy as np
 from numpy.typing import NDArray
 
-from invdesign.candidate import Design, Evaluation, Failure, Genome, Input, Json, Proposal, Trial
+from invdesign.candidate import Candidate, Design, Evaluation, Failure, Genome, Input, Json, Proposal, Trial
 from invdesign.problem import Constraint, Problem, Scores
 from invdesign.properties import Unit
 from invdesign.rng import Rng, derived_seed, rng_for
@@ -119,7 +119,11 @@ class History(Protocol):
         """Whether a candidate with this key was asked."""
         ...
 
-    def trial(self, id: int) -> Trial: ...  # noqa: A002 - the design's name
+    def candidate(self, id: int) -> Candidate:
+        """What was proposed under this number: cheaper than the whole trial."""
+        ...
+
+    def trial(self, id: int) -> Trial: ...
     def pending(self) -> Sequence[int]:
         """Numbers of trials asked and not finished, ascending."""
         ...
@@ -219,6 +223,10 @@ class Evaluator(Protocol):
 
     @property
     def batch(self) -> Batch: ...
+    def prepare(self) -> None:
+        """Load what `evaluate` needs (a model); called once per worker, before any deadline runs."""
+        ...
+
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """One evaluation per input, in order; a failure is a value, an exception fails the whole batch."""
         ...
@@ -238,6 +246,9 @@ class EvaluatorSettings(Settings):
     @property
     def batch(self) -> Batch:
         return Batch()
+
+    def prepare(self) -> None:
+        """Nothing to load."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,8 @@ def load(group: str, value: object, *, folder: Path | None = None, trust_code: b
     plugin = registry.load(group, fields["kind"], trust_code=trust_code)
     settings = {key: item for key, item in fields.items() if key != "kind"}
     context = {"folder": folder or Path.cwd(), "trust_code": trust_code}
-    return plugin.model_validate(settings, context=context)  # type: ignore[attr-defined]  # Settings, or a third party's twin
+    # Through JSON: strictness then means JSON's own types, where a list may become a tuple and nothing else bends.
+    return plugin.model_validate_json(json.dumps(settings), context=context)  # type: ignore[attr-defined]  # Settings, or a third party's twin
 
 
 def context_of(info: ValidationInfo) -> tuple[Path, bool]:

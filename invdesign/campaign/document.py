@@ -1,0 +1,197 @@
+"""YAML 1.2 as plain JSON types with the line of every value; nothing in it can run code or grow without bound."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from invdesign.candidate import Json
+from invdesign.errors import CampaignError, Mistake
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 32
+Place = tuple[str | int, ...]
+
+_TAG = "tag:yaml.org,2002:"
+_TEXT = {_TAG + "str", _TAG + "timestamp"}  # YAML 1.2 has no dates: they stay text
+_INTEGER = re.compile(r"[-+]?(0x[0-9a-fA-F]+|0o[0-7]+|[0-9]+)$")
+
+
+@dataclass
+class Document:
+    """A parsed campaign file.
+
+    Attributes:
+        value: plain JSON types.
+        lines: 1-based line by place; keys of mappings count, not only their values.
+    """
+
+    value: Json
+    source: str = "campaign"
+    lines: Mapping[Place, int] = field(default_factory=dict)
+
+    def line(self, place: Place) -> int | None:
+        """Line of a place, or of the closest thing around it."""
+        for length in range(len(place), -1, -1):
+            if place[:length] in self.lines:
+                return self.lines[place[:length]]
+        return None
+
+    def mistake(self, place: Place, message: str, hint: str = "") -> Mistake:
+        """A mistake at a place of this document."""
+        return Mistake(path_text(place), message, self.line(place), hint)
+
+
+def path_text(place: Place) -> str:
+    """`('evaluate', 3, 'relax')` as `evaluate[3].relax`."""
+    text = ""
+    for step in place:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
+
+
+def read_document(path: Path) -> Document:
+    """Parse a campaign file.
+
+    Raises:
+        CampaignError: missing, not UTF-8, too large, or not acceptable YAML.
+    """
+    source = str(path)
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise CampaignError(
+                [Mistake("", f"the file has {size} bytes, at most {MAX_BYTES} are read")], source
+            )
+        return parse(path.read_text(encoding="utf-8"), source)
+    except FileNotFoundError:
+        others = sorted(p.name for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
+        hint = (
+            f"In {path.parent}: {', '.join(others)}."
+            if others
+            else "Make one with: invdesign init my-campaign.yaml"
+        )
+        raise CampaignError([Mistake("", "there is no such file.", None, hint)], source) from None
+    except UnicodeDecodeError as error:
+        raise CampaignError([Mistake("", f"not a UTF-8 text file: {error.reason}")], source) from error
+    except OSError as error:
+        raise CampaignError([Mistake("", f"cannot be read: {error.strerror}")], source) from error
+
+
+def parse(text: str, source: str = "campaign") -> Document:
+    """Parse YAML text. Aliases, duplicate keys, tags, non-finite numbers and deep nesting are refused, all at once.
+
+    Raises:
+        CampaignError: with every such mistake.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    reader = YAML(typ="safe", pure=True)
+    try:
+        refused = _refused_events(reader, text)
+        if refused:
+            raise CampaignError(refused, source)
+        node = YAML(typ="safe", pure=True).compose(text)
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        what = " ".join(filter(None, [error.context, error.problem]))
+        raise CampaignError([Mistake("", f"not valid YAML: {what}", line)], source) from error
+    except YAMLError as error:
+        raise CampaignError(
+            [Mistake("", f"not valid YAML: {' '.join(str(error).split())}")], source
+        ) from error
+    if node is None:
+        raise CampaignError([Mistake("", "the file is empty", 1, "Make one with: invdesign init")], source)
+    converter = _Converter()
+    value = converter.convert(node, ())
+    if converter.mistakes:
+        raise CampaignError(converter.mistakes, source)
+    return Document(value, source, converter.lines)
+
+
+def _refused_events(reader: Any, text: str) -> list[Mistake]:
+    """Aliases and depth, seen in the stream of events: nothing has been built yet that could explode."""
+    from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
+
+    mistakes = []
+    depth = 0
+    for event in reader.parse(text):
+        line = event.start_mark.line + 1
+        if isinstance(event, AliasEvent):
+            mistakes.append(
+                Mistake("", f"the alias *{event.anchor} is not allowed: write the value out", line)
+            )
+        if isinstance(event, CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                return [Mistake("", f"nested more than {MAX_DEPTH} levels deep", line)]
+        if isinstance(event, CollectionEndEvent):
+            depth -= 1
+    return mistakes
+
+
+class _Converter:
+    """YAML nodes to JSON types, noting lines and mistakes."""
+
+    def __init__(self) -> None:
+        self.lines: dict[Place, int] = {}
+        self.mistakes: list[Mistake] = []
+
+    def convert(self, node: Any, place: Place) -> Json:
+        from ruamel.yaml.nodes import MappingNode, SequenceNode
+
+        self.lines.setdefault(place, node.start_mark.line + 1)
+        if isinstance(node, MappingNode):
+            return self._mapping(node, place)
+        if isinstance(node, SequenceNode):
+            return [self.convert(item, (*place, number)) for number, item in enumerate(node.value)]
+        return self._scalar(node, place)
+
+    def _mapping(self, node: Any, place: Place) -> Json:
+        result: dict[str, Json] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            key = key_node.value if isinstance(key_node.value, str) else "?"
+            here = (*place, key)
+            if key in result:
+                first = self.lines[here]
+                self.mistakes.append(
+                    Mistake(path_text(here), f"the key is given twice, first in line {first}", line)
+                )
+                continue
+            self.lines[here] = line
+            result[key] = self.convert(value_node, here)
+        return result
+
+    def _scalar(self, node: Any, place: Place) -> Json:
+        tag = str(node.ctag if hasattr(node, "ctag") else node.tag)
+        text: str = node.value
+        if tag in _TEXT:
+            return text
+        if tag == _TAG + "null":
+            return None
+        if tag == _TAG + "bool":
+            return text.lower() == "true"
+        if tag == _TAG + "int" and _INTEGER.match(text):
+            return int(text, 0) if text.lstrip("+-")[:2] in {"0x", "0o"} else int(text)
+        if tag in {_TAG + "float", _TAG + "int"}:
+            return self._float(text, place, node)
+        self.mistakes.append(
+            Mistake(path_text(place), f"the tag {tag!r} is not allowed", node.start_mark.line + 1)
+        )
+        return None
+
+    def _float(self, text: str, place: Place, node: Any) -> Json:
+        try:
+            number = float(text.replace("_", ""))
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            message = f"{text} is not a finite number"
+            self.mistakes.append(Mistake(path_text(place), message, node.start_mark.line + 1))
+        return number

@@ -1,0 +1,352 @@
+"""From a document to a campaign, with every mistake found at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from invdesign import registry
+from invdesign.campaign.document import Document, Place, read_document
+from invdesign.campaign.model import Bounds, Budget, Campaign, Common, Header, trust
+from invdesign.candidate import Genome, genome_key
+from invdesign.errors import CampaignError, Infeasible, InvdesignError, PluginError, nearest
+from invdesign.evaluation import Stage
+from invdesign.problem import Constraint, Objective, Problem
+from invdesign.properties import STRUCTURE, is_structure
+from invdesign.protocols import Evaluator, SearchSpace, StructureSpace
+from invdesign.settings import InputFile, load
+
+COMMON = tuple(Common.model_fields)
+M = TypeVar("M", bound=BaseModel)
+DESIGN = frozenset({"composition", "parameters"})  # what every design has, beside its structures
+
+
+def load_campaign(path: str | Path, *, trust_code: bool = False) -> Campaign:
+    """The campaign in a YAML file.
+
+    Args:
+        path: the file; relative paths in it start from its folder.
+        trust_code: whether `module:Class` names may be imported from that folder.
+
+    Raises:
+        CampaignError: with every mistake, its line, what is allowed and the nearest valid name.
+    """
+    path = Path(path)
+    return read_campaign(read_document(path), path.resolve().parent, trust_code=trust_code)
+
+
+def campaign_from(data: Mapping[str, Any], *, folder: str | Path = ".", trust_code: bool = False) -> Campaign:
+    """The campaign in a mapping of the same form as a file.
+
+    Raises:
+        CampaignError: as `load_campaign`, without lines.
+    """
+    return read_campaign(Document(dict(data)), Path(folder).resolve(), trust_code=trust_code)
+
+
+def read_campaign(document: Document, folder: Path, *, trust_code: bool = False) -> Campaign:
+    """The campaign a document describes; see `load_campaign`."""
+    reader = _Reader(document, folder, trust_code)
+    campaign = reader.campaign()
+    if campaign is None or reader.mistakes:
+        mistakes = sorted(reader.mistakes, key=lambda mistake: mistake.line or 0)
+        raise CampaignError(mistakes, document.source, f"invdesign validate {document.source}")
+    return campaign
+
+
+@dataclass
+class _Reader:
+    document: Document
+    folder: Path
+    trust_code: bool
+    mistakes: list[Any] = field(default_factory=list)
+
+    def complain(self, place: Place, message: str, hint: str = "") -> None:
+        self.mistakes.append(self.document.mistake(place, message, hint))
+
+    def campaign(self) -> Campaign | None:
+        data = self.document.value
+        if not isinstance(data, dict):
+            self.complain((), f"expected keys such as name, space and evaluate, got {data!r:.60}")
+            return None
+        if self.trust_code:
+            trust([str(self.folder)])
+        header = self._model(Header, data, ())
+        space = self._plugin("spaces", data.get("space"), ("space",)) if "space" in data else None
+        optimizer = (
+            self._plugin("optimizers", data.get("optimizer"), ("optimizer",)) if "optimizer" in data else None
+        )
+        engine = self._plugin("engines", data.get("engine", "local"), ("engine",))
+        stages = self._stages(data.get("evaluate"))
+        problem = self._problem(data, stages)
+        if header is None or self.mistakes or space is None or optimizer is None or engine is None:
+            return None
+        self._connections(stages, space)
+        return Campaign(
+            name=header.name,
+            seed=header.seed,
+            space=space,
+            stages=tuple(stages),
+            problem=problem,
+            optimizer=optimizer,
+            budget=Budget.model_validate(header.budget),
+            engine=engine,
+            seeds=self._seeds(header.seeds, space),
+            max_failure_rate=header.max_failure_rate,
+            description=header.description,
+            code=(str(self.folder),) if self.trust_code else (),
+        )
+
+    # Models and plug-ins.
+
+    def _model(self, model: type[M], data: Any, place: Place) -> M | None:
+        try:
+            return model.model_validate_json(json.dumps(data))
+        except ValidationError as error:
+            self._invalid(error, model, place)
+            return None
+
+    def _plugin(self, group: str, value: Any, place: Place) -> Any:
+        settings = {"kind": value} if isinstance(value, str) else value
+        if not isinstance(settings, dict) or not isinstance(settings.get("kind"), str):
+            known = ", ".join(registry.names(group))
+            self.complain(
+                place, f"expected a name or a mapping with 'kind', got {_shown(value)}.", f"Known: {known}."
+            )
+            return None
+        at = (*place, "kind") if isinstance(value, dict) else place
+        return self._loaded(group, settings["kind"], settings, at, place)
+
+    def _loaded(self, group: str, kind: str, settings: Mapping[str, Any], at: Place, place: Place) -> Any:
+        try:
+            plugin = registry.load(group, kind, trust_code=self.trust_code)
+        except PluginError as error:
+            self.complain(at, str(error))
+            return None
+        try:
+            return load(group, {**settings, "kind": kind}, folder=self.folder, trust_code=self.trust_code)
+        except ValidationError as error:
+            self._invalid(error, plugin, place)
+        except InvdesignError as error:
+            self.complain(place, str(error))
+        return None
+
+    def _invalid(self, error: ValidationError, model: type, place: Place) -> None:
+        for item in error.errors(include_url=False):
+            where = tuple(step for step in item["loc"] if not _is_internal(step))
+            here = (*place, *where)
+            message, hint = _explained(item, model, where)
+            if self.document.mistake(here, message, hint) not in self.mistakes:
+                self.complain(here, message, hint)
+
+    # Stages.
+
+    def _stages(self, items: Any) -> list[Stage]:
+        if not isinstance(items, list):
+            return []
+        stages: list[Stage] = []
+        for number, item in enumerate(items):
+            stage = self._stage(item, ("evaluate", number))
+            if stage is None:
+                continue
+            if stage.name in {"build", *(other.name for other in stages)}:
+                hint = "Give it a name of its own: {name: ...}."
+                self.complain(("evaluate", number), f"there is a stage '{stage.name}' already.", hint)
+            stages.append(stage)
+        return stages
+
+    def _stage(self, item: Any, place: Place) -> Stage | None:
+        if isinstance(item, str):
+            item = {item: {}}
+        if not isinstance(item, dict) or len(item) != 1:
+            self.complain(place, f"expected an evaluator, as 'relax' or 'relax: {{...}}', got {_shown(item)}")
+            return None
+        ((kind, settings),) = item.items()
+        place = (*place, kind)
+        settings = {} if settings is None else settings
+        if not isinstance(settings, dict):
+            self.complain(place, f"expected settings as 'key: value', got {_shown(settings)}")
+            return None
+        own = {key: value for key, value in settings.items() if key not in COMMON}
+        common = self._model(Common, {key: settings[key] for key in COMMON if key in settings}, place)
+        evaluator = self._loaded("evaluators", kind, own, place, place)
+        if evaluator is None or common is None:
+            return None
+        gates = [Constraint(name, bounds.min, bounds.max) for name, bounds in common.gate.items()]
+        name = common.name or kind.rpartition(":")[2]
+        return Stage(name, evaluator, (*evaluator.gates, *gates), common.timeout)
+
+    def _connections(self, stages: list[Stage], space: SearchSpace) -> None:
+        """Every stage must find what it requires, and energies of two potentials must not meet."""
+        known: dict[str, Stage] = {}
+        roles = _initial_roles(space)
+        for number, stage in enumerate(stages):
+            evaluator = stage.evaluator
+            assert evaluator is not None
+            place: Place = ("evaluate", number)
+            for name in sorted(evaluator.requires - DESIGN - known.keys()):
+                if is_structure(name) and name.removeprefix(STRUCTURE) in roles:
+                    continue
+                self.complain(place, f"{stage.name} needs {name}, which {_offer(name, stages[number:])}.")
+            for gate in stage.gates:
+                if gate.property not in {**evaluator.provides, **dict.fromkeys(known)}:
+                    hint = nearest(gate.property, evaluator.provides)
+                    self.complain(
+                        place, f"gate on {gate.property}, which is not known at {stage.name}.", hint
+                    )
+            self._one_potential(stage, known, place)
+            known.update(dict.fromkeys(evaluator.provides, stage))
+
+    def _one_potential(self, stage: Stage, known: Mapping[str, Stage], place: Place) -> None:
+        evaluator = stage.evaluator
+        assert evaluator is not None
+        if evaluator.potential_id is None:
+            return
+        for name in sorted(evaluator.requires & known.keys()):
+            source = known[name].evaluator
+            if source is not None and source.potential_id not in {None, evaluator.potential_id}:
+                self.complain(
+                    place,
+                    f"{stage.name} works with energies of {evaluator.potential_id}, but {name} comes from "
+                    f"{known[name].name} with {source.potential_id}: energies of two potentials must not meet.",
+                    "Use the same potential, or build a reference set for yours: invdesign reference build --help",
+                )
+
+    # Objectives, constraints, seeds.
+
+    def _problem(self, data: Mapping[str, Any], stages: list[Stage]) -> Problem:
+        provided = _provided(stage.evaluator for stage in stages)
+        objectives, constraints = [], []
+        for number, item in enumerate(_dicts(data.get("objectives"))):
+            for direction, name in item.items():
+                if direction in {"minimize", "maximize"} and isinstance(name, str):
+                    self._known(name, provided, ("objectives", number, direction))
+                    objectives.append(Objective(name, "minimize" if direction == "minimize" else "maximize"))
+        for number, item in enumerate(_dicts(data.get("constraints"))):
+            for name, bounds in item.items():
+                self._known(name, provided, ("constraints", number, name))
+                if isinstance(bounds, dict) and bounds.keys() <= Bounds.model_fields.keys():
+                    constraints.append(Constraint(name, bounds.get("min"), bounds.get("max")))
+        names = [objective.property for objective in objectives]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            self.complain(("objectives",), f"{name} is an objective twice")
+        return Problem(tuple(objectives), tuple(constraints))
+
+    def _known(self, name: str, provided: Iterable[str], place: Place) -> None:
+        provided = sorted(provided)
+        if name not in provided and provided:
+            hint = nearest(name, provided) or f"Provided are: {', '.join(provided)}."
+            self.complain(place, f"no evaluator of this campaign provides '{name}'.", hint)
+
+    def _seeds(self, items: list[Any], space: SearchSpace) -> tuple[Genome, ...]:
+        genomes: dict[str, Genome] = {}
+        for number, item in enumerate(items):
+            try:
+                genome = self._seed(item, space)
+                space.build(genome)
+                genomes.setdefault(genome_key(genome), genome)
+            except (InvdesignError, Infeasible) as error:
+                self.complain(("seeds", number), str(error))
+            except ValidationError as error:
+                self._invalid(error, InputFile, ("seeds", number))
+        return tuple(genomes.values())
+
+    def _seed(self, item: Any, space: SearchSpace) -> Genome:
+        if isinstance(item, dict):
+            return item
+        from invdesign.structures.files import parse_structure
+
+        context = {"folder": self.folder, "trust_code": self.trust_code}
+        structure = parse_structure(InputFile.model_validate(item, context=context))
+        genome = space.adopt(structure, None) if isinstance(space, StructureSpace) else None
+        if genome is None:
+            raise InvdesignError(f"the structure in {item} is not one of this search space")
+        return genome
+
+
+def _initial_roles(space: SearchSpace) -> frozenset[str]:
+    roles = getattr(space, "roles", None)
+    return frozenset({"initial"}) if roles is None else frozenset(roles)
+
+
+def _provided(evaluators: Iterable[Evaluator | None]) -> set[str]:
+    return {name for e in evaluators if e is not None for name in e.provides if not is_structure(name)}
+
+
+def _offer(name: str, later: list[Stage]) -> str:
+    for stage in later[1:]:
+        if stage.evaluator is not None and name in stage.evaluator.provides:
+            return f"'{stage.name}' provides only later: put {stage.name} before it"
+    makers = []
+    for kind in registry.names("evaluators"):
+        try:
+            provides = registry.load("evaluators", kind)().provides
+        except (PluginError, ValidationError, InvdesignError):
+            continue
+        if name in provides:
+            makers.append(kind)
+    return (
+        f"no earlier stage provides; '{makers[0]}' does"
+        if makers
+        else "no earlier stage and no design provides"
+    )
+
+
+def _dicts(items: Any) -> list[dict[str, Any]]:
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
+def _is_internal(step: str | int) -> bool:
+    """Pydantic names union members and validators in its paths; a scientist's file has none of them."""
+    return isinstance(step, str) and (
+        "[" in step or "(" in step or step in {"float", "int", "str", "constrained-str"}
+    )
+
+
+def _explained(item: Any, model: type, where: Place) -> tuple[str, str]:
+    kind, value = item["type"], item["input"]
+    if kind == "extra_forbidden":
+        fields = _fields_at(model, where[:-1])
+        hint = nearest(str(where[-1]), fields) or (f"Allowed: {', '.join(sorted(fields))}." if fields else "")
+        return "unknown key.", hint
+    if kind == "missing":
+        return "this key is required.", ""
+    if kind == "value_error":
+        return str(item["ctx"]["error"]), ""
+    if kind == "literal_error":
+        return f"expected {item['ctx']['expected']}, got {_shown(value)}", ""
+    message = item["msg"][0].lower() + item["msg"][1:]
+    return f"{message.replace('input should be', 'must be')}, got {_shown(value)}", ""
+
+
+def _fields_at(model: type, place: Place) -> tuple[str, ...]:
+    """Names of the fields a nested model allows, as far as they can be told from annotations."""
+    for step in place:
+        fields = getattr(model, "model_fields", {})
+        annotation = fields[step].annotation if step in fields else None
+        found = _model_in(annotation)
+        if found is None:
+            return ()
+        model = found
+    fields = tuple(getattr(model, "model_fields", ()))
+    return (*fields, *COMMON) if hasattr(model, "evaluate") else fields
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _model_in(argument)
+        if found is not None:
+            return found
+    return None
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,246 @@
+"""The validated, frozen form of a campaign."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from invdesign.candidate import Genome, Json, canonical
+from invdesign.evaluation import BUILD_STAGE, Stage
+from invdesign.problem import Constraint, Objective, Problem
+from invdesign.protocols import AnyOptimizer, Evaluator, SearchSpace
+from invdesign.settings import Frozen, Settings, load
+
+Positive = Annotated[float, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+class Bounds(Frozen):
+    """Inclusive bounds of a property, in its unit; at least one."""
+
+    min: float | None = None
+    """Smallest allowed value."""
+    max: float | None = None
+    """Largest allowed value."""
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        if self.min is None and self.max is None:
+            raise ValueError("give min, max or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min ({self.min:g}) is above max ({self.max:g})")
+        return self
+
+
+class Budget(Frozen):
+    """When the search ends: whichever limit comes first."""
+
+    candidates: PositiveInt | None = None
+    """Candidates proposed."""
+    evaluations: PositiveInt | None = None
+    """Candidates that entered the last stage."""
+    hours: Positive | None = None
+    """Hours of work, over all sessions of the run."""
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if self.candidates is None and self.evaluations is None and self.hours is None:
+            raise ValueError("give at least one of candidates, evaluations, hours")
+        return self
+
+
+class Common(Frozen):
+    """What every stage may say beside its evaluator's own settings."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")] | None = None
+    """Name of the stage, where one evaluator is used twice."""
+    gate: dict[str, Bounds] = Field(default_factory=dict)
+    """What a candidate must satisfy to go on, by property."""
+    timeout: Positive = 600.0
+    """Seconds one candidate may take."""
+
+
+class Header(Frozen):
+    """The keys of a campaign file. Plug-ins are checked by their own settings."""
+
+    version: Literal[1]
+    """Version of the campaign format."""
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    """What the campaign is called in reports."""
+    description: str = ""
+    """A sentence or two for whoever reads the report."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """The same seed gives the same run."""
+    space: Any
+    """The search space: everything that may be proposed."""
+    evaluate: Annotated[list[Any], Field(min_length=1)]
+    """Evaluators, from cheap to costly: the stages of the funnel."""
+    objectives: Annotated[list[dict[Literal["minimize", "maximize"], str]], Field(min_length=1)]
+    """Properties to minimize or maximize."""
+    constraints: list[dict[str, Bounds]] = Field(default_factory=list)
+    """Properties with bounds; candidates outside rank behind those inside."""
+    optimizer: Any
+    """What proposes candidates."""
+    budget: Budget
+    """When the search ends."""
+    seeds: list[Any] = Field(default_factory=list)
+    """Candidates to evaluate first: structure files, or genomes."""
+    engine: Any = "local"
+    """Where evaluations run."""
+    max_failure_rate: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """The run stops when a larger share of at least 20 evaluated candidates failed."""
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A search, completely described.
+
+    Attributes:
+        stages: the funnel after the build stage.
+        seeds: genomes to evaluate first.
+        code: folders of code the user trusts; empty for most.
+    """
+
+    name: str
+    seed: int
+    space: SearchSpace
+    stages: tuple[Stage, ...]
+    problem: Problem
+    optimizer: AnyOptimizer
+    budget: Budget
+    engine: Settings
+    seeds: tuple[Genome, ...] = ()
+    max_failure_rate: float = 0.9
+    description: str = ""
+    code: tuple[str, ...] = ()
+
+    @property
+    def funnel(self) -> tuple[Stage, ...]:
+        """All stages, the build stage first."""
+        return (BUILD_STAGE, *self.stages)
+
+    @property
+    def evaluators(self) -> dict[str, Evaluator]:
+        """Evaluator by stage name."""
+        return {stage.name: stage.evaluator for stage in self.stages if stage.evaluator is not None}
+
+    def units(self) -> dict[str, str]:
+        """Unit by property name."""
+        return {name: unit for e in self.evaluators.values() for name, unit in e.provides.items()}
+
+    def dump(self) -> dict[str, Json]:
+        """Plain JSON that `from_dump` turns back into an equal campaign, on any machine."""
+        stages: list[Json] = [
+            {
+                "name": stage.name,
+                "evaluator": _dumped(stage.evaluator),
+                "gates": [[g.property, g.min, g.max] for g in stage.gates],
+                "timeout": stage.timeout,
+            }
+            for stage in self.stages
+        ]
+        return {
+            "version": 1,
+            "name": self.name,
+            "description": self.description,
+            "seed": self.seed,
+            "space": _dumped(self.space),
+            "stages": stages,
+            "objectives": [[o.direction, o.property] for o in self.problem.objectives],
+            "constraints": [[c.property, c.min, c.max] for c in self.problem.constraints],
+            "optimizer": _dumped(self.optimizer),
+            "budget": self.budget.model_dump(mode="json"),
+            "engine": _dumped(self.engine),
+            "seeds": [canonical(genome) for genome in self.seeds],
+            "max_failure_rate": self.max_failure_rate,
+            "code": list(self.code),
+        }
+
+    @classmethod
+    def from_dump(cls, data: Mapping[str, Any]) -> Campaign:
+        """The inverse of `dump`."""
+        trusted = bool(data["code"])
+        trust(data["code"])
+        stages = tuple(
+            Stage(
+                row["name"],
+                load("evaluators", row["evaluator"], trust_code=trusted),
+                tuple(Constraint(*gate) for gate in row["gates"]),
+                row["timeout"],
+            )
+            for row in data["stages"]
+        )
+        problem = Problem(
+            tuple(Objective(name, direction) for direction, name in data["objectives"]),
+            tuple(Constraint(*row) for row in data["constraints"]),
+        )
+        return cls(
+            name=data["name"],
+            seed=data["seed"],
+            space=load("spaces", data["space"], trust_code=trusted),
+            stages=stages,
+            problem=problem,
+            optimizer=load("optimizers", data["optimizer"], trust_code=trusted),
+            budget=Budget.model_validate(data["budget"]),
+            engine=load("engines", data["engine"], trust_code=trusted),
+            seeds=tuple(data["seeds"]),
+            max_failure_rate=data["max_failure_rate"],
+            description=data["description"],
+            code=tuple(data["code"]),
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that decides what is found: all but budget, engine and description."""
+        return hashlib.blake2b(
+            json.dumps(self._essence(), sort_keys=True).encode(), digest_size=16
+        ).hexdigest()
+
+    def _essence(self) -> dict[str, Json]:
+        free = {"budget", "engine", "description", "max_failure_rate"}
+        return {key: value for key, value in self.dump().items() if key not in free}
+
+    def changes(self, other: Campaign) -> list[str]:
+        """What `other` says differently, in lines for a person; budget and engine are free to change."""
+        mine, theirs = _flat(self._essence()), _flat(other._essence())
+        return [
+            f"{path}: {_brief(mine.get(path))} -> {_brief(theirs.get(path))}"
+            for path in sorted(mine.keys() | theirs.keys())
+            if mine.get(path) != theirs.get(path)
+        ]
+
+
+def trust(folders: list[str]) -> None:
+    """Let modules in these folders be imported: the user said so."""
+    import sys
+
+    sys.path[:0] = [folder for folder in folders if folder not in sys.path]
+
+
+def _dumped(plugin: Any) -> dict[str, Json]:
+    dump: dict[str, Json] = plugin.model_dump(mode="json")
+    return dump
+
+
+def _flat(value: Json, path: str = "") -> dict[str, Json]:
+    if isinstance(value, dict):
+        return {
+            p: v
+            for key, item in value.items()
+            for p, v in _flat(item, f"{path}.{key}" if path else key).items()
+        }
+    if isinstance(value, list):
+        return {p: v for n, item in enumerate(value) for p, v in _flat(item, f"{path}[{n}]").items()}
+    return {path: value}
+
+
+def _brief(value: Json) -> str:
+    if value is None:
+        return "(nothing)"
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

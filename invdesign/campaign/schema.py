@@ -1,0 +1,122 @@
+"""The JSON Schema of campaign files, generated from the same models that validate them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from invdesign import __version__, registry
+from invdesign.campaign.model import Common, Header
+from invdesign.errors import PluginError
+
+Schema = dict[str, Any]
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def campaign_schema() -> Schema:
+    """A schema of everything a campaign file may say with the plug-ins installed here (JSON Schema 2020-12)."""
+    definitions: Schema = {}
+    schema = _model_schema(Header, "campaign", definitions)
+    common = _model_schema(Common, "stage", definitions)
+    properties = schema["properties"]
+    properties["space"] = _described(properties["space"], _by_kind("spaces", definitions))
+    properties["optimizer"] = _described(properties["optimizer"], _by_kind("optimizers", definitions))
+    properties["engine"] = _described(properties["engine"], _by_kind("engines", definitions))
+    properties["evaluate"]["items"] = _stage_schema(common, definitions)
+    return {
+        "$schema": DIALECT,
+        "title": f"invdesign campaign (invdesign {__version__})",
+        **{key: value for key, value in schema.items() if key != "title"},
+        "$defs": definitions,
+    }
+
+
+def _described(field: Schema, content: Schema) -> Schema:
+    return {"description": field.get("description", ""), **content}
+
+
+def _plugins(group: str) -> list[tuple[str, type]]:
+    found = []
+    for name in registry.names(group):
+        try:
+            found.append((name, registry.load(group, name)))
+        except PluginError:
+            continue  # `invdesign doctor` says why; the schema covers what works here
+    return found
+
+
+def _by_kind(group: str, definitions: Schema) -> Schema:
+    """A plug-in by its name alone, or as a mapping with `kind` and settings."""
+    names, options = [], []
+    for name, plugin in _plugins(group):
+        settings = _model_schema(plugin, f"{group}.{name}", definitions)
+        settings["properties"] = {"kind": {"const": name}, **settings.get("properties", {})}
+        settings["required"] = ["kind", *settings.get("required", [])]
+        if len(settings["required"]) == 1:
+            names.append(name)
+        definitions[f"{group}.{name}"] = settings
+        options.append({"$ref": f"#/$defs/{group}.{name}"})
+    return {"anyOf": [*([{"enum": names}] if names else []), *options]}
+
+
+def _stage_schema(common: Schema, definitions: Schema) -> Schema:
+    """An evaluator by its name alone, or one key with its settings; `module:Class` for trusted code."""
+    names, settings = [], {}
+    for name, plugin in _plugins("evaluators"):
+        own = _model_schema(plugin, f"evaluators.{name}", definitions)
+        own["properties"] = {**own.get("properties", {}), **common["properties"]}
+        if not own.get("required"):
+            names.append(name)
+        definitions[f"evaluators.{name}"] = own
+        settings[name] = {"anyOf": [{"$ref": f"#/$defs/evaluators.{name}"}, {"type": "null"}]}
+        if own.get("description"):
+            settings[name]["description"] = own["description"]
+    mapping = {
+        "type": "object",
+        "properties": settings,
+        "patternProperties": {"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$": {"type": ["object", "null"]}},
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
+    }
+    return {"anyOf": [{"enum": names}, mapping]}
+
+
+def _model_schema(model: Any, prefix: str, definitions: Schema) -> Schema:
+    """The model's own schema; what it refers to moves to `definitions` under names of its own."""
+    schema: Schema = model.model_json_schema(mode="validation", by_alias=True)
+    inner = schema.pop("$defs", {})
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: _reference(item, prefix) if key == "$ref" else renamed(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [renamed(item) for item in value]
+        return value
+
+    for name, definition in inner.items():
+        definitions[f"{prefix}.{name}"] = _inputs(name, renamed(definition))
+    result: Schema = _first_line(renamed(schema))
+    return result
+
+
+def _inputs(name: str, definition: Schema) -> Schema:
+    """What a file may write where the model holds more: a path for a file, a name for a potential."""
+    if name == "InputFile":
+        return {"type": "string", "description": "Path of a file, relative to the campaign's folder."}
+    if name == "Settings":
+        return {
+            "anyOf": [{"type": "string"}, {"type": "object", "required": ["kind"]}],
+            "description": "A plug-in by name, or a mapping with kind and settings.",
+        }
+    return _first_line(definition)
+
+
+def _first_line(schema: Schema) -> Schema:
+    if "description" in schema:
+        schema["description"] = re.split(r"\n\s*\n", schema["description"])[0].replace("\n", " ")
+    return schema
+
+
+def _reference(target: str, prefix: str) -> str:
+    return target.replace("#/$defs/", f"#/$defs/{prefix}.")

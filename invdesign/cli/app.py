@@ -1,0 +1,319 @@
+"""Commands and their options; what they do lives in the rooms they call."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from invdesign import __version__, registry
+from invdesign.errors import InvdesignError, RunError
+
+if TYPE_CHECKING:
+    from invdesign.run.run import Run
+    from invdesign.run.status import RunStatus
+
+INTERRUPTED = 130
+
+
+class _Group(TyperGroup):
+    """Shows mistakes and conditions as messages, never as stack traces."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InvdesignError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(error.exit_code) from error
+        except BrokenPipeError:
+            # `invdesign top DIR | head` closes the pipe early; that is no mistake.
+            sys.stderr.close()
+            raise typer.Exit(0) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Inverse design and global optimization of battery materials: one campaign file, one command.",
+    epilog="Exit codes: 0 done; 1 error; 2 mistake in a command or campaign; 3 run or store cannot be used; "
+    "4 run in use by another process; 130 stopped by a signal (resume goes on).",
+)
+
+RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the run.")]
+CampaignFile = Annotated[Path, typer.Argument(metavar="FILE", help="Campaign file (YAML).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+TrustCode = Annotated[
+    bool,
+    typer.Option("--trust-code", help="Let the campaign import code from its own folder (module:Class)."),
+]
+Workers = Annotated[int | None, typer.Option(min=0, help="Worker processes; 0 evaluates in this process.")]
+
+
+class Format(StrEnum):
+    """What a run can be exported as."""
+
+    csv = "csv"
+    cif = "cif"
+    extxyz = "extxyz"
+    ase_db = "ase-db"
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"invdesign {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Campaign file to write.")] = Path(
+        "campaign.yaml"
+    ),
+    parent: Annotated[
+        str, typer.Option(help="Prototype to start from (a wrong name lists them).")
+    ] = "antiperovskite",
+    force: Annotated[bool, typer.Option(help="Overwrite an existing file.")] = False,
+) -> None:
+    """Write a campaign file to start from, with a comment beside every key."""
+    from invdesign.cli.starter import starter
+
+    if file.exists() and not force:
+        raise RunError(f"{file} exists already; choose another name or say --force")
+    file.write_text(starter(parent, file.stem), encoding="utf-8")
+    typer.echo(f"Wrote {file}. Check it with: invdesign validate {file}")
+
+
+@app.command()
+def validate(file: CampaignFile, trust_code: TrustCode = False, json_: AsJson = False) -> None:
+    """Check a campaign file and say what it would do."""
+    from invdesign.campaign.load import load_campaign
+    from invdesign.cli.describe import describe_campaign, space_size
+
+    campaign = load_campaign(file, trust_code=trust_code)
+    if json_:
+        facts = {
+            "valid": True,
+            "name": campaign.name,
+            "size": space_size(campaign),
+            "campaign": campaign.dump(),
+        }
+        typer.echo(json.dumps(facts))
+        return
+    for line in describe_campaign(campaign):
+        typer.echo(line)
+    typer.echo(f"{file} is valid. Run it with: invdesign run {file}")
+
+
+@app.command()
+def run(
+    file: CampaignFile,
+    run_dir: Annotated[
+        Path | None, typer.Option("--run-dir", help="Folder for the run; by default runs/NAME-OF-FILE.")
+    ] = None,
+    workers: Workers = None,
+    trust_code: TrustCode = False,
+) -> None:
+    """Start a run and work on it until its budget is reached."""
+    from invdesign.campaign.load import load_campaign
+    from invdesign.cli.describe import size_warning
+    from invdesign.run.run import Run
+
+    campaign = load_campaign(file, trust_code=trust_code)
+    warning = size_warning(campaign)
+    if warning:
+        typer.echo(warning, err=True)
+    folder = run_dir or Path("runs") / file.stem
+    opened = Run.create(campaign, folder, text=file.read_text(encoding="utf-8"))
+    _execute(opened, workers)
+
+
+@app.command()
+def resume(
+    run_dir: RunDir,
+    campaign_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--campaign", metavar="FILE", help="The campaign as it reads now: a new budget or engine."
+        ),
+    ] = None,
+    candidates: Annotated[int | None, typer.Option(min=1, help="New budget of candidates.")] = None,
+    workers: Workers = None,
+    trust_code: TrustCode = False,
+) -> None:
+    """Go on with a run that was stopped, killed, or given a larger budget."""
+    from invdesign.campaign.load import load_campaign
+    from invdesign.run.run import Run
+
+    opened = Run.open(run_dir)
+    if opened.campaign.code and not trust_code:
+        raise RunError(
+            f"this run imports code from {', '.join(opened.campaign.code)}. If you trust it, say so: "
+            f"invdesign resume {run_dir} --trust-code"
+        )
+    if campaign_file is not None or candidates is not None:
+        campaign = load_campaign(campaign_file, trust_code=trust_code) if campaign_file else None
+        opened.change(campaign, {"candidates": candidates} if candidates else None)
+    _execute(opened, workers)
+
+
+def _execute(opened: Run, workers: int | None) -> None:
+    from invdesign.cli.progress import display
+    from invdesign.report.html import write_report
+
+    if workers is not None:
+        opened.use_workers(workers)
+    with display(opened.folder) as observer:
+        status = opened.execute(observer)
+    if status.state == "stopped":
+        typer.echo(
+            f"Stopped; everything finished is kept. Go on with: invdesign resume {opened.folder}", err=True
+        )
+        raise typer.Exit(INTERRUPTED)
+    report_file = write_report(opened, opened.folder / "report.html")
+    typer.echo(f"Finished: {status.reason}. Report: {report_file}")
+    typer.echo(f"Best candidates: invdesign top {opened.folder}")
+
+
+@app.command()
+def status(run_dir: RunDir, json_: AsJson = False) -> None:
+    """Where a run stands: counts per stage, best so far, failures, pace."""
+    from invdesign.cli.describe import describe_status
+    from invdesign.run.run import run_status
+
+    found: RunStatus = run_status(run_dir)
+    if json_:
+        typer.echo(found.to_json())
+        return
+    for line in describe_status(found):
+        typer.echo(line)
+
+
+@app.command()
+def top(
+    run_dir: RunDir,
+    n: Annotated[int, typer.Option("-n", "--number", min=1, help="How many.")] = 10,
+    json_: AsJson = False,
+) -> None:
+    """The best candidates, best first."""
+    from invdesign.cli.describe import table_lines
+    from invdesign.run.run import Run
+
+    opened = Run.open(run_dir)
+    rows = opened.top(n)
+    if json_:
+        typer.echo(json.dumps(rows, ensure_ascii=False))
+        return
+    for line in table_lines(rows, opened.campaign):
+        typer.echo(line)
+
+
+@app.command()
+def show(
+    run_dir: RunDir,
+    candidate: Annotated[int, typer.Argument(help="Number of the candidate.")],
+    json_: AsJson = False,
+) -> None:
+    """All that is known of one candidate: properties, lineage, structure or cause of failure."""
+    from invdesign.cli.describe import describe_candidate
+    from invdesign.run.run import Run
+
+    opened = Run.open(run_dir)
+    opened.trial(candidate)
+    if json_:
+        typer.echo(json.dumps(opened.row(candidate), ensure_ascii=False))
+        return
+    for line in describe_candidate(opened, candidate):
+        typer.echo(line)
+
+
+@app.command()
+def export(
+    run_dir: RunDir,
+    format_: Annotated[
+        Format, typer.Option("--format", help="csv takes every candidate; the others structures.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write; a folder for cif.")],
+    top_: Annotated[
+        int | None, typer.Option("--top", min=1, help="Only the n best; by default every complete candidate.")
+    ] = None,
+) -> None:
+    """Write candidates and their properties for other programs."""
+    from invdesign.report.export import export_run
+    from invdesign.run.run import Run
+
+    count = export_run(Run.open(run_dir), format_.value, output, top=top_)
+    typer.echo(f"Wrote {count} candidates to {output}")
+
+
+@app.command()
+def report(
+    run_dir: RunDir,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="HTML file; by default DIR/report.html.")
+    ] = None,
+) -> None:
+    """Write the report: one HTML file that opens offline."""
+    from invdesign.report.html import write_report
+    from invdesign.run.run import Run
+
+    typer.echo(str(write_report(Run.open(run_dir), output or run_dir / "report.html")))
+
+
+@app.command()
+def schema(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; by default printed.")
+    ] = None,
+) -> None:
+    """Print the JSON Schema of campaign files, by which editors complete and check them."""
+    from invdesign.campaign.schema import campaign_schema
+
+    text = json.dumps(campaign_schema(), indent=2, ensure_ascii=False)
+    if output is None:
+        typer.echo(text)
+    else:
+        output.write_text(text + "\n", encoding="utf-8")
+        typer.echo(
+            f"Wrote {output}. Name it in the first line of a campaign: # yaml-language-server: $schema={output}"
+        )
+
+
+@app.command()
+def doctor(json_: AsJson = False) -> None:
+    """Check this installation: versions, plug-ins, cores, memory, threads, disk and locks."""
+    from invdesign.cli.doctor import examine
+
+    findings = examine(Path.cwd())
+    if json_:
+        typer.echo(json.dumps([finding.as_dict() for finding in findings], ensure_ascii=False))
+    else:
+        for finding in findings:
+            typer.echo(finding.line())
+    if any(finding.verdict == "problem" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _mount_plugins() -> None:
+    """Commands of plug-ins stand beside ours: `invdesign reference`."""
+    for name in registry.names("commands"):
+        app.add_typer(registry.load("commands", name), name=name)  # type: ignore[arg-type]  # a typer app, by contract
+
+
+_mount_plugins()

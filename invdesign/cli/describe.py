@@ -1,0 +1,165 @@
+"""What the commands print for a person, as lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from invdesign.properties import describe
+
+if TYPE_CHECKING:
+    from invdesign.campaign.model import Campaign
+    from invdesign.run.run import Run
+    from invdesign.run.status import RunStatus
+
+
+def space_size(campaign: Campaign) -> int | None:
+    """Distinct candidates of a countable space; None where it has no end or cannot be counted."""
+    size = getattr(campaign.space, "size", None)
+    return size() if callable(size) else None
+
+
+def size_warning(campaign: Campaign) -> str:
+    """A word where the budget is larger than the space."""
+    size, budget = space_size(campaign), campaign.budget.candidates
+    if size is None or budget is None or budget <= size:
+        return ""
+    return f"The budget of {budget} candidates is larger than the space of {size}: the run ends when all are proposed."
+
+
+def describe_campaign(campaign: Campaign) -> list[str]:
+    """What a campaign would do."""
+    size = space_size(campaign)
+    kind = campaign.space.model_dump(mode="json")["kind"]  # type: ignore[attr-defined]  # spaces are settings
+    counted = f"{size} distinct candidates" if size is not None else "not counted: continuous, or too large"
+    lines = [f"{campaign.name}", f"  space: {kind}, {counted}"]
+    lines.append("  stages: " + " -> ".join(stage.name for stage in campaign.funnel))
+    lines += [f"  objective: {objective}" for objective in campaign.problem.objectives]
+    lines += [f"  constraint: {constraint}" for constraint in campaign.problem.constraints]
+    optimizer: Mapping[str, Any] = campaign.optimizer.model_dump(mode="json")  # type: ignore[attr-defined]  # settings
+    settings = ", ".join(f"{key} {value}" for key, value in optimizer.items() if key != "kind")
+    lines.append(f"  optimizer: {optimizer['kind']} ({settings})")
+    limits = campaign.budget.model_dump(exclude_none=True)
+    lines.append("  budget: " + ", ".join(f"{value} {name}" for name, value in limits.items()))
+    if campaign.seeds:
+        lines.append(f"  seeds: {len(campaign.seeds)}")
+    warning = size_warning(campaign)
+    return [*lines, f"  note: {warning}"] if warning else lines
+
+
+def describe_status(status: RunStatus) -> list[str]:
+    """A run's status, the name first."""
+    counts = status.counts
+    budget = ", ".join(f"{value:g} {name}" for name, value in status.budget.items() if value is not None)
+    lines = [
+        f"{status.name}",
+        f"state       {status.state}" + (f" ({status.reason})" if status.reason else ""),
+        (f"candidates  {counts['asked']} asked, {counts['complete']} complete, {counts['gated']} gated, "
+        f"{counts['infeasible']} infeasible, {counts['failed']} failed; budget {budget}"),
+    ]
+    for best in status.best:
+        found = (
+            "none yet" if best.value is None else f"{best.value:.4g} {best.unit} (candidate {best.candidate})"
+        )
+        lines.append(f"best        {best.direction} {best.property}: {found}")
+    if len(status.best) > 1:
+        lines.append(f"front       {status.front_size} candidates")
+    lines.append("stages      " + _stages(status))
+    if status.failures:
+        causes = ", ".join(f"{cause} {count}" for cause, count in status.failures.items())
+        lines.append(f"failures    {causes}")
+    pace = f"{status.candidates_per_hour:.0f} candidates/hour" if status.elapsed > 0 else ""
+    left = (
+        f", about {duration(status.time_left)} left" if status.time_left and status.state == "running" else ""
+    )
+    lines.append(f"time        {duration(status.elapsed)}, {pace}{left}")
+    return lines
+
+
+def _stages(status: RunStatus) -> str:
+    parts = []
+    for stage in status.stages:
+        stopped = [f"{n} {word}" for n, word in ((stage.gated, "gated"), (stage.failed, "failed")) if n]
+        parts.append(
+            f"{stage.name} {stage.passed}/{stage.entered}" + (f" ({', '.join(stopped)})" if stopped else "")
+        )
+    return " | ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+
+
+def number(value: float, uncertainty: float | None = None) -> str:
+    """A value with its uncertainty where one is known."""
+    return f"{value:.4g}" if uncertainty is None else f"{value:.4g} ± {uncertainty:.2g}"
+
+
+def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[str]:
+    """The best candidates as a table; caveats of the ranked properties below."""
+    names = list(campaign.problem.properties)
+    units = campaign.units()
+    head = [
+        "rank",
+        "candidate",
+        "formula",
+        *(f"{n} [{units[n]}]" if units.get(n) else n for n in names),
+        "front",
+    ]
+    cells = [
+        [
+            str(row["rank"]),
+            str(row["candidate"]),
+            row["formula"] or "-",
+            *(
+                number(row["properties"][n], row["uncertainties"].get(n)) if n in row["properties"] else "-"
+                for n in names
+            ),
+            "*" if row["on_front"] else "",
+        ]
+        for row in rows
+    ]
+    widths = [max(len(line[column]) for line in [head, *cells]) for column in range(len(head))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in [head, *cells]
+    ]
+    if not rows:
+        lines.append("(no candidate is complete yet)")
+    return lines + [f"note: {text}" for text in caveats(names)]
+
+
+def caveats(names: Sequence[str]) -> list[str]:
+    """What must be known before properties are believed, once each."""
+    return list(dict.fromkeys(text for text in (describe(name).caveat for name in names) if text))
+
+
+def describe_candidate(run: Run, id: int) -> list[str]:
+    """All that is known of one candidate."""
+    row = run.row(id)
+    units = run.campaign.units()
+    parents = ", ".join(map(str, row["parents"])) or "none"
+    lines = [
+        f"candidate {id}: {row['formula'] or '(no formula)'}, {row['status']}",
+        f"  genome: {row['genome']}",
+        f"  made by: {row['operator'] or '-'} from {parents}",
+    ]
+    for name, value in row["properties"].items():
+        lines.append(
+            f"  {name}: {number(value, row['uncertainties'].get(name))} {units.get(name, '')}".rstrip()
+        )
+    if row["gate"]:
+        lines.append(f"  gated: {row['gate']}")
+    if row["failure"]:
+        kind, stage, message = row["failure"]
+        lines.append(f"  failed in {stage} ({kind}): {message}")
+    structure = run.structure(id)
+    if structure is not None:
+        lattice = ", ".join(f"{value:.4f}" for value in (*structure.lattice.abc, *structure.lattice.angles))
+        lines.append(f"  structure: {len(structure)} atoms, a b c α β γ = {lattice}")
+    return lines + [f"  note: {text}" for text in caveats(list(row["properties"]))]

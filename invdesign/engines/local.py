@@ -1,0 +1,174 @@
+"""Worker processes on this machine, under pebble: a worker that hangs, dies or eats memory is replaced."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from invdesign.candidate import Failure
+from invdesign.errors import PluginError
+from invdesign.protocols import Engine, Task, TaskResult
+from invdesign.settings import Settings
+from invdesign.worker import Worker, execute, initialize
+
+if TYPE_CHECKING:
+    from pebble import ProcessPool
+
+
+class LocalEngine(Settings):
+    """Processes on this machine.
+
+    `workers: 0` evaluates in the coordinating process: no deadline, no protection from a crash, easy to debug.
+    """
+
+    workers: Annotated[int, Field(ge=0, le=1024)] | None = None
+    """Worker processes; by default one per core this process may use."""
+    memory: Annotated[float, Field(gt=0)] | None = None
+    """GB (1e9 bytes) one worker may allocate; by default its share of 80 % of the machine."""
+
+    def open(self, setup: str) -> Engine:
+        """Start the engine for a run described by `worker.setup_json`."""
+        workers = usable_cores() if self.workers is None else self.workers
+        if workers == 0:
+            return InlineEngine(setup)
+        return ProcessEngine(setup, workers, int(self.memory * 1e9) if self.memory else _fair_share(workers))
+
+
+def usable_cores() -> int:
+    """Cores this process may run on: fewer than the machine has, under SLURM or taskset."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _fair_share(workers: int) -> int:
+    import psutil
+
+    return int(0.8 * psutil.virtual_memory().total / workers)
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Threads and processes started here never see Ctrl-C, which the terminal sends to the whole group."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class InlineEngine:
+    """Tasks run in this process, one per `next_done`."""
+
+    def __init__(self, setup: str) -> None:
+        self._worker = Worker.from_setup(setup)
+        for evaluator in self._worker.evaluators.values():
+            evaluator.prepare()
+        self._queue: queue.SimpleQueue[Task] = queue.SimpleQueue()
+
+    def slots(self, resource: str) -> int:  # noqa: ARG002 - everything runs here
+        return 1
+
+    def submit(self, task: Task) -> None:
+        self._queue.put(task)
+
+    def next_done(self, timeout: float) -> Sequence[TaskResult]:  # noqa: ARG002 - it runs the task instead of waiting
+        if self._queue.empty():
+            return []
+        task = self._queue.get()
+        return [TaskResult(task.id, self._worker.execute(task.payload))]
+
+    def close(self) -> None:
+        """Nothing to stop."""
+
+
+class ProcessEngine:
+    """A pebble pool of spawned processes.
+
+    Spawned, not forked: a fork of a process that holds threads or a loaded model may hang.
+    """
+
+    def __init__(self, setup: str, workers: int, memory_bytes: int) -> None:
+        self._setup = setup
+        self._workers = workers
+        self._memory = memory_bytes
+        self._done: queue.SimpleQueue[TaskResult] = queue.SimpleQueue()
+        self._pool: ProcessPool | None = None
+
+    def slots(self, resource: str) -> int:  # noqa: ARG002 - local workers take any task
+        return self._workers
+
+    def submit(self, task: Task) -> None:
+        if self._pool is None:
+            with _interrupts_blocked():
+                self._pool = self._started_pool()
+        future = self._pool.schedule(execute, args=(task.payload,), timeout=task.deadline)
+        future.add_done_callback(lambda done: self._done.put(self._result(task, done)))
+
+    def _started_pool(self) -> ProcessPool:
+        from pebble import ProcessPool
+
+        pool = ProcessPool(
+            max_workers=self._workers,
+            initializer=initialize,
+            initargs=(self._setup, self._memory),
+            context=multiprocessing.get_context("spawn"),
+        )
+        # A pool starts its threads and processes with its first task, so give it one while interrupts are blocked.
+        pool.schedule(os.getpid)
+        return pool
+
+    def _result(self, task: Task, future: Future[str]) -> TaskResult:
+        from pebble import ProcessExpired
+
+        try:
+            return TaskResult(task.id, future.result())
+        except FutureTimeoutError:
+            return TaskResult(task.id, None, Failure("timeout", "", f"not done after {task.deadline:g} s"))
+        except ProcessExpired as error:
+            return TaskResult(task.id, None, Failure("crash", "", _last_words(error.exitcode)))
+        except MemoryError:
+            limit = f"{self._memory / 1e9:.3g} GB"
+            return TaskResult(
+                task.id, None, Failure("memory", "", f"needed more than the {limit} a worker may use")
+            )
+        except PluginError as error:
+            return TaskResult(task.id, None, Failure("setup", "", str(error)))
+        except Exception as error:  # noqa: BLE001 - whatever crossed the pipe becomes the task's cause
+            return TaskResult(task.id, None, Failure("error", "", f"{type(error).__name__}: {error}"))
+
+    def next_done(self, timeout: float) -> Sequence[TaskResult]:
+        try:
+            results = [self._done.get(timeout=timeout)]
+        except queue.Empty:
+            return []
+        while not self._done.empty():
+            results.append(self._done.get())
+        return results
+
+    def close(self) -> None:
+        """Kill the workers; what they were doing is planned in the store and runs again on resume."""
+        if self._pool is not None:
+            self._pool.stop()
+            self._pool.join()
+            self._pool = None
+
+
+def _last_words(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        name = signal.Signals(-exit_code).name if -exit_code in set(signal.Signals) else str(-exit_code)
+        hint = ", often the system's out-of-memory killer" if name == "SIGKILL" else ""
+        return f"the worker was killed by {name}{hint}"
+    return f"the worker exited with code {exit_code}"

@@ -1,0 +1,347 @@
+"""The funnel: stages from cheap to costly, gates between them, tasks, and the evaluation cache.
+
+Which candidates share a task depends on the candidates and their results alone, never on who finished first, so
+that a run gives the same numbers on one worker, on many, and after any interruption.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from invdesign.candidate import Candidate, Failure, Status
+from invdesign.errors import RunError
+from invdesign.problem import Constraint
+from invdesign.properties import STRUCTURE, describe, is_structure
+from invdesign.protocols import Batch, Evaluator, Task, TaskResult
+from invdesign.rng import derived_seed
+from invdesign.steps import Built, Finished, PlannedTask, StageResult, Step, Unfinished
+from invdesign.worker import BUILD
+
+BUILD_BATCH = 16
+BUILD_TIMEOUT = 60.0
+CRASH_ATTEMPTS = 2  # a lost worker may have been a neighbour's fault, or the machine's: one more try
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step of the funnel.
+
+    Attributes:
+        evaluator: None for the first stage, in which the space builds designs.
+        gates: what a candidate must satisfy to go on.
+        timeout: seconds one candidate may take.
+    """
+
+    name: str
+    evaluator: Evaluator | None
+    gates: tuple[Constraint, ...]
+    timeout: float
+
+    @property
+    def batch(self) -> Batch:
+        """Preferred batch of this stage."""
+        return Batch(BUILD_BATCH) if self.evaluator is None else self.evaluator.batch
+
+    def cache_key(self, state: _Progress) -> str:
+        """Hash of the evaluator and the values of exactly what it requires."""
+        assert self.evaluator is not None
+        values = {name: state.value(name) for name in sorted(self.evaluator.requires)}
+        text = json.dumps([self.evaluator.fingerprint, values])
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+BUILD_STAGE = Stage(BUILD, None, (), BUILD_TIMEOUT)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What is known of one candidate on its way."""
+
+    candidate: Candidate
+    stage: int = 0
+    finished: bool = False
+    design: dict[str, str] = field(default_factory=dict)
+    properties: dict[str, float] = field(default_factory=dict)
+    structures: dict[str, str] = field(default_factory=dict)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+
+    def value(self, name: str) -> float | str:
+        """What a cache key says of a required name."""
+        if is_structure(name) and name.removeprefix(STRUCTURE) in self.structures:
+            return self.structures[name.removeprefix(STRUCTURE)]
+        if name in self.properties:
+            return self.properties[name]
+        return self.design.get(name, "")
+
+
+class Wave:
+    """The candidates of one ask on their way through the stages.
+
+    Args:
+        candidates: in the order of their numbers.
+        stages: the funnel, `BUILD_STAGE` first.
+        cached: finds earlier evaluations by cache key (`Store.cached`).
+        next_task: number of the next task.
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        stages: Sequence[Stage],
+        cached: Callable[[Sequence[str], int], Mapping[str, StageResult]],
+        next_task: int,
+    ) -> None:
+        self._stages = tuple(stages)
+        self._cached = cached
+        self._next_task = next_task
+        self._order = [candidate.id for candidate in candidates]
+        self._members = {candidate.id: _Progress(candidate) for candidate in candidates}
+        self._assigned: list[set[int]] = [set() for _ in stages]
+        self._cursor = [0] * len(stages)
+        self._waiting: list[list[int]] = [[] for _ in stages]
+        self._in_flight: dict[int, PlannedTask] = {}
+        self._undecided = len(self._order)
+
+    @property
+    def done(self) -> bool:
+        """Whether every candidate came to its end."""
+        return self._undecided == 0
+
+    @property
+    def ids(self) -> list[int]:
+        """Numbers of the candidates, ascending."""
+        return self._order
+
+    @property
+    def next_task(self) -> int:
+        """Number of the next task to plan."""
+        return self._next_task
+
+    def at_stage(self) -> list[int]:
+        """How many candidates are now in each stage."""
+        counts = [0] * len(self._stages)
+        for state in self._members.values():
+            if not state.finished:
+                counts[state.stage] += 1
+        return counts
+
+    # Going on from what the store holds.
+
+    def restore(self, rest: Unfinished) -> None:
+        """Take up what was committed of this wave before an interruption."""
+        for id, hashes in rest.designs.items():
+            self._members[id].design = dict(hashes)
+            self._members[id].stage = 1
+        index = {stage.name: number for number, stage in enumerate(self._stages)}
+        for result in rest.results:
+            if result.failure is None:
+                state = self._members[result.candidate]
+                self._take(state, result)
+                state.stage = max(state.stage, index[result.stage] + 1)
+        for id in rest.finished:
+            self._end(self._members[id])
+        for task in rest.tasks:
+            self._assigned[index[task.stage]].update(task.members)
+        self._in_flight = {task.id: task for task in rest.tasks if task.id in rest.planned}
+
+    def in_flight(self) -> list[Task]:
+        """Tasks to submit again after `restore`."""
+        return [self.task(planned) for planned in self._in_flight.values()]
+
+    # One step: results in, endings and new tasks out.
+
+    def step(self, results: Sequence[TaskResult] = ()) -> Step:
+        """Everything that follows from these task results, to be committed at once.
+
+        Raises:
+            RunError: workers cannot be set up at all.
+        """
+        step = Step()
+        for result in results:
+            planned = self._in_flight.pop(result.id)
+            if result.lost is not None:
+                self._lost(planned, result.lost, step)
+                continue
+            step.done.append(planned.id)
+            answers = json.loads(result.payload or "[]")
+            for id, answer in zip(planned.members, answers, strict=True):
+                self._answered(self._members[id], planned.stage, answer, step)
+        for number in range(len(self._stages)):
+            self._plan_stage(number, step)
+        return step
+
+    def _lost(self, planned: PlannedTask, cause: Failure, step: Step) -> None:
+        if cause.kind == "setup":
+            raise RunError(f"no worker can be set up: {cause.message}")
+        step.lost.append((planned.id, cause))
+        members = planned.members
+        if len(members) > 1:
+            middle = len(members) // 2
+            for half in (members[:middle], members[middle:]):
+                self._plan(planned.stage, half, step, planned.attempt + 1)
+        elif cause.kind == "crash" and planned.attempt + 1 < CRASH_ATTEMPTS:
+            self._plan(planned.stage, members, step, planned.attempt + 1)
+        else:
+            state = self._members[members[0]]
+            self._failed(state, Failure(cause.kind, planned.stage, cause.message), step)
+
+    def _answered(self, state: _Progress, stage: str, answer: Mapping[str, Any], step: Step) -> None:
+        failure = Failure(*answer["failure"]) if "failure" in answer else None
+        if stage == BUILD:
+            self._built(state, answer, failure, step)
+            return
+        packed = {role: base64.b64decode(text) for role, text in answer.get("structures", {}).items()}
+        hashes = {role: hashlib.blake2b(blob, digest_size=16).hexdigest() for role, blob in packed.items()}
+        result = StageResult(
+            candidate=state.candidate.id,
+            stage=stage,
+            properties=answer.get("properties", {}),
+            uncertainties=answer.get("uncertainties", {}),
+            structures=hashes,
+            blobs={hashes[role]: blob for role, blob in packed.items()},
+            failure=failure,
+            cost=answer.get("cost", {}),
+            cache_key=self._stages[state.stage].cache_key(state),
+        )
+        self._resulted(state, result, step)
+
+    def _built(
+        self, state: _Progress, answer: Mapping[str, Any], failure: Failure | None, step: Step
+    ) -> None:
+        if failure is None:
+            state.design = dict(answer["design"])
+            state.stage = 1
+            step.built.append(Built(state.candidate.id, answer["formula"], state.design))
+        elif failure.kind == "infeasible":
+            step.finished.append(Finished(state.candidate.id, Status.INFEASIBLE, 0, failure))
+            self._end(state)
+        else:
+            self._failed(state, failure, step)
+
+    def _resulted(self, state: _Progress, result: StageResult, step: Step) -> None:
+        step.results.append(result)
+        if result.failure is not None:
+            self._failed(state, result.failure, step)
+            return
+        self._take(state, result)
+        stage = self._stages[state.stage]
+        closed = closed_gate(stage.gates, state.properties)
+        if closed:
+            step.finished.append(
+                Finished(state.candidate.id, Status.GATED, state.stage, gate=f"{stage.name}: {closed}")
+            )
+            self._end(state)
+        elif state.stage + 1 == len(self._stages) or state.candidate.proposal.until == stage.name:
+            step.finished.append(Finished(state.candidate.id, Status.COMPLETE, state.stage + 1))
+            self._end(state)
+        else:
+            state.stage += 1
+
+    def _take(self, state: _Progress, result: StageResult) -> None:
+        state.properties.update(result.properties)
+        state.structures.update(result.structures)
+        state.blobs.update(result.blobs)
+
+    def _failed(self, state: _Progress, failure: Failure, step: Step) -> None:
+        step.finished.append(Finished(state.candidate.id, Status.FAILED, state.stage, failure))
+        self._end(state)
+
+    def _end(self, state: _Progress) -> None:
+        if not state.finished:
+            state.finished = True
+            state.blobs.clear()
+            self._undecided -= 1
+
+    # Planning.
+
+    def _plan_stage(self, number: int, step: Step) -> None:
+        """Send out full batches in the order of numbers; a part-filled one when nothing upstream is left."""
+        size = self._stages[number].batch.size
+        arrived = self._arrived(number, any_order=size == 1)
+        waiting = self._waiting[number]
+        waiting += self._not_cached(number, arrived, step)
+        while len(waiting) >= size or (waiting and self._cursor[number] == len(self._order)):
+            self._plan(self._stages[number].name, tuple(waiting[:size]), step)
+            del waiting[:size]
+
+    def _arrived(self, number: int, *, any_order: bool) -> list[int]:
+        arrived = []
+        if any_order:
+            for id, state in self._members.items():
+                if not state.finished and state.stage == number and id not in self._assigned[number]:
+                    arrived.append(id)
+                    self._assigned[number].add(id)
+            return arrived
+        while self._cursor[number] < len(self._order):
+            id = self._order[self._cursor[number]]
+            state = self._members[id]
+            if not state.finished and state.stage < number:
+                break  # upstream has not decided yet: who shares its batch must not depend on when
+            if not state.finished and state.stage == number and id not in self._assigned[number]:
+                arrived.append(id)
+                self._assigned[number].add(id)
+            self._cursor[number] += 1
+        return arrived
+
+    def _not_cached(self, number: int, arrived: Sequence[int], step: Step) -> list[int]:
+        stage = self._stages[number]
+        if stage.evaluator is None or not arrived or self._order[0] == 0:
+            return list(arrived)
+        keys = {id: stage.cache_key(self._members[id]) for id in arrived}
+        hits = self._cached(list(keys.values()), self._order[0])
+        for id in arrived:
+            if keys[id] in hits:
+                hit = hits[keys[id]]
+                self._resulted(self._members[id], replace(hit, candidate=id, stage=stage.name, cost={}), step)
+        return [id for id in arrived if keys[id] not in hits]
+
+    def _plan(self, stage: str, members: tuple[int, ...], step: Step, attempt: int = 0) -> None:
+        planned = PlannedTask(self._next_task, stage, members, attempt)
+        self._next_task += 1
+        self._in_flight[planned.id] = planned
+        step.planned.append(planned)
+
+    def task(self, planned: PlannedTask) -> Task:
+        """The task as it crosses to a worker."""
+        stage = next(stage for stage in self._stages if stage.name == planned.stage)
+        members = [self._member(stage, self._members[id]) for id in planned.members]
+        payload = json.dumps({"stage": planned.stage, "members": members})
+        return Task(planned.id, payload, stage.timeout * len(members), stage.batch.resource)
+
+    def _member(self, stage: Stage, state: _Progress) -> dict[str, Any]:
+        member: dict[str, Any] = {
+            "id": state.candidate.id,
+            "key": state.candidate.key,
+            "genome": dict(state.candidate.genome),
+        }
+        if stage.evaluator is None:
+            return member
+        requires = stage.evaluator.requires
+        roles = [name.removeprefix(STRUCTURE) for name in sorted(requires) if is_structure(name)]
+        member["properties"] = {
+            name: state.properties[name] for name in sorted(requires) if name in state.properties
+        }
+        member["structures"] = {
+            role: base64.b64encode(state.blobs[state.structures[role]]).decode()
+            for role in roles
+            if role in state.structures
+        }
+        member["seed"] = derived_seed(stage.cache_key(state)) >> 1  # fits a signed 64-bit integer
+        return member
+
+
+def closed_gate(gates: Sequence[Constraint], properties: Mapping[str, float]) -> str:
+    """What stopped a candidate, in words; empty where every gate is open."""
+    for gate in gates:
+        value = properties.get(gate.property, np.nan)
+        if not gate.violation(np.array([value]))[0] <= 0:
+            unit = describe(gate.property).unit
+            return f"{gate.property} is {value:.4g}{' ' + unit if unit else ''}, must be {gate}"
+    return ""

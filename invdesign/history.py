@@ -1,0 +1,189 @@
+"""The run's trials as columns in memory: what optimizers read at every ask, at a cost that does not grow."""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.candidate import Candidate, Failure, Status, Trial
+from invdesign.problem import Problem, Scores
+from invdesign.steps import Finished, StageResult, Step
+
+FloatArray = NDArray[np.float64]
+CANDIDATES_KEPT = 20_000  # recent genomes stay in memory; older ones are read again from the store
+
+
+class _Column:
+    """A float column that doubles when full; NaN where unknown."""
+
+    def __init__(self) -> None:
+        self._data = np.full(1024, np.nan)
+
+    def grow(self, length: int) -> FloatArray:
+        if length > len(self._data):
+            larger = np.full(max(length, 2 * len(self._data)), np.nan)
+            larger[: len(self._data)] = self._data
+            self._data = larger
+        return self._data
+
+
+class RunHistory:
+    """Implements `protocols.History` over arrays; older genomes are fetched when asked for.
+
+    Args:
+        problem: what scores are made of.
+        fetch: reads one candidate from the store.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        fetch: Callable[[int], Candidate],
+    ) -> None:
+        self._problem = problem
+        self._fetch = fetch
+        self._length = 0
+        self._status = np.zeros(1024, dtype=np.int64)
+        self._depth = np.zeros(1024, dtype=np.int64)
+        self._values: dict[str, _Column] = {}
+        self._uncertainties: dict[str, _Column] = {}
+        self._by_stage: dict[tuple[str, str], _Column] = {}
+        self._keys: dict[bytes, int] = {}
+        self._pending: set[int] = set()
+        self._roles: dict[int, tuple[str, ...]] = {}
+        self._failures: dict[int, Failure] = {}
+        self._gates: dict[int, str] = {}
+        self._candidates: OrderedDict[int, Candidate] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and bytes.fromhex(key) in self._keys
+
+    def id_of(self, key: str) -> int | None:
+        """Number of the candidate with this key."""
+        return self._keys.get(bytes.fromhex(key))
+
+    def add(self, id: int, key: str, candidate: Candidate | None = None) -> None:
+        """A candidate was asked."""
+        self._length = max(self._length, id + 1)
+        while self._length > len(self._status):
+            self._status = np.concatenate([self._status, np.zeros_like(self._status)])
+            self._depth = np.concatenate([self._depth, np.zeros_like(self._depth)])
+        self._keys[bytes.fromhex(key)] = id
+        self._pending.add(id)
+        if candidate is not None:
+            self._remember(candidate)
+
+    def apply(self, step: Step) -> None:
+        """Take up what a committed step holds."""
+        for result in step.results:
+            self.record(result)
+        for ending in step.finished:
+            self.finish(ending)
+
+    def record(self, result: StageResult) -> None:
+        """A stage said something of a trial; the latest stage's word is the property's value."""
+        id = result.candidate
+        for name, value in result.properties.items():
+            self._values.setdefault(name, _Column()).grow(self._length)[id] = value
+            self._by_stage.setdefault((name, result.stage), _Column()).grow(self._length)[id] = value
+        for name, value in result.uncertainties.items():
+            self._uncertainties.setdefault(name, _Column()).grow(self._length)[id] = value
+        if result.structures:
+            roles = (*self._roles.get(id, ()), *result.structures)
+            self._roles[id] = tuple(map(sys.intern, dict.fromkeys(roles)))
+
+    def finish(self, ending: Finished) -> None:
+        """A trial came to its end."""
+        self._status[ending.candidate] = ending.status
+        self._depth[ending.candidate] = ending.depth
+        if ending.failure is not None:
+            self._failures[ending.candidate] = ending.failure
+        if ending.gate:
+            self._gates[ending.candidate] = ending.gate
+        self._pending.discard(ending.candidate)
+
+    def pending(self) -> Sequence[int]:
+        return sorted(self._pending)
+
+    def status(self) -> NDArray[np.int64]:
+        """Shape (n,), `Status` of every trial."""
+        return self._status[: self._length]
+
+    def depth(self) -> NDArray[np.int64]:
+        """Shape (n,), stages every trial has passed."""
+        return self._depth[: self._length]
+
+    def failures(self) -> Mapping[int, Failure]:
+        """Cause by number of the trial, of those that failed or were infeasible."""
+        return self._failures
+
+    def names(self) -> tuple[str, ...]:
+        """Properties known of any trial."""
+        return tuple(self._values)
+
+    def value(self, name: str, id: int) -> float:
+        """A property of one trial, NaN where unknown."""
+        column = self._values.get(name)
+        return float("nan") if column is None else float(column.grow(self._length)[id])
+
+    def column(self, name: str, stage: str | None = None) -> FloatArray:
+        column = self._values.get(name) if stage is None else self._by_stage.get((name, stage))
+        return self._whole(column)
+
+    def uncertainty(self, name: str) -> FloatArray:
+        """Shape (n,), one standard deviation, NaN where unknown."""
+        return self._whole(self._uncertainties.get(name))
+
+    def _whole(self, column: _Column | None) -> FloatArray:
+        if column is None:
+            return np.full(self._length, np.nan)
+        return column.grow(self._length)[: self._length].copy()
+
+    def scores(self, ids: Sequence[int] | None = None) -> Scores:
+        index = np.arange(self._length) if ids is None else np.asarray(ids, dtype=np.int64)
+
+        def column(name: str) -> FloatArray:
+            known = self._values.get(name)
+            return np.full(len(index), np.nan) if known is None else known.grow(self._length)[index]
+
+        return self._problem.score(index, column, self._status[index], self._depth[index])
+
+    def candidate(self, id: int) -> Candidate:
+        """The candidate with this number."""
+        if id in self._candidates:
+            self._candidates.move_to_end(id)
+            return self._candidates[id]
+        if not 0 <= id < self._length:
+            raise KeyError(f"there is no candidate {id}: the run has {self._length}")
+        return self._remember(self._fetch(id))
+
+    def _remember(self, candidate: Candidate) -> Candidate:
+        self._candidates[candidate.id] = candidate
+        if len(self._candidates) > CANDIDATES_KEPT:
+            self._candidates.popitem(last=False)
+        return candidate
+
+    def trial(self, id: int) -> Trial:
+        candidate = self.candidate(id)
+        properties = self._row(self._values, id)
+        return Trial(
+            candidate=candidate,
+            status=Status(int(self._status[id])),
+            depth=int(self._depth[id]),
+            properties=properties,
+            uncertainties=self._row(self._uncertainties, id),
+            structures=self._roles.get(id, ()),
+            failure=self._failures.get(id),
+            gate=self._gates.get(id, ""),
+        )
+
+    def _row(self, columns: Mapping[str, _Column], id: int) -> dict[str, float]:
+        values = {name: float(column.grow(self._length)[id]) for name, column in columns.items()}
+        return {name: value for name, value in values.items() if not np.isnan(value)}

@@ -1,0 +1,364 @@
+"""A run in its folder: made, opened, executed, and read."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from invdesign import __version__
+from invdesign.campaign.model import Budget, Campaign
+from invdesign.candidate import Design, Status, Trial, to_json
+from invdesign.environment import environment
+from invdesign.errors import CampaignChangedError, RunError, StoreError
+from invdesign.history import RunHistory
+from invdesign.protocols import Engine
+from invdesign.run.loop import STOPPED, Loop, Observer
+from invdesign.run.status import FILE as STATUS_FILE
+from invdesign.run.status import RunStatus, read_status, snapshot
+from invdesign.store.database import on_network
+from invdesign.store.lock import is_held, run_lock
+from invdesign.store.store import FILE, Store
+from invdesign.structures.files import structure_from_json, unpack
+from invdesign.worker import setup_json
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from pymatgen.core import Structure
+
+
+class Run:
+    """One run: looked at by anyone, executed by one process at a time.
+
+    Make one with `Run.create`, or `Run.open` one that exists; `execute` works on it until the budget is
+    reached, the space is exhausted, or it is told to stop. All else only reads.
+    """
+
+    def __init__(self, folder: Path, store: Store, campaign: Campaign) -> None:
+        self.folder = folder
+        self.campaign = campaign
+        self.store = store
+        self._history = store.load_history(_new_history(store, campaign))
+        self._stop = threading.Event()
+
+    # Making and opening.
+
+    @classmethod
+    def create(cls, campaign: Campaign, folder: str | Path, *, text: str = "") -> Run:
+        """A new run in `folder`, which may exist but must not hold a run.
+
+        Args:
+            text: the campaign file as the user wrote it, kept for the report.
+
+        Raises:
+            RunError: there is a run already.
+            StoreError: the folder cannot be written.
+        """
+        folder = Path(folder)
+        if (folder / FILE).exists():
+            raise RunError(
+                f"{folder} holds a run already. Go on with it: invdesign resume {folder}; "
+                "or choose another folder with --run-dir"
+            )
+        entries = {
+            "campaign": to_json(campaign.dump()),
+            "campaign_text": text,
+            "fingerprint": campaign.fingerprint,
+            "created_by": __version__,
+        }
+        Store.create(folder / FILE, entries)
+        return cls.open(folder)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """The run in `folder`, for reading; `execute` takes hold of it.
+
+        Raises:
+            StoreError: there is none, or it is damaged.
+        """
+        folder = Path(folder)
+        store = Store.open(folder / FILE, writable=False)
+        try:
+            campaign = Campaign.from_dump(json.loads(store.entry("campaign")))
+        except (ValueError, KeyError) as error:
+            raise StoreError(
+                f"the campaign stored in {folder} cannot be read by invdesign {__version__} "
+                f"(it was made by {store.entry('created_by') or 'another version'}): {error}"
+            ) from error
+        return cls(folder, store, campaign)
+
+    def change(self, campaign: Campaign | None = None, budget: Mapping[str, float] | None = None) -> None:
+        """Go on under a changed budget or engine; any other change is refused.
+
+        Args:
+            campaign: the campaign as it reads now.
+            budget: limits that replace the campaign's, by name.
+
+        Raises:
+            CampaignChangedError: the campaign differs in more than that; the message is the difference.
+        """
+        new = campaign or self.campaign
+        differences = self.campaign.changes(new)
+        if differences:
+            listed = "\n  ".join(differences)
+            raise CampaignChangedError(
+                f"the campaign was changed since {self.folder} was started:\n  {listed}\n"
+                "A run goes on under the campaign it began with; only budget and engine may change. "
+                "Undo the change, or start a new run with --run-dir."
+            )
+        dump: dict[str, Any] = new.dump()
+        dump["budget"] = Budget.model_validate({**dump["budget"], **(budget or {})}).model_dump(mode="json")
+        with run_lock(self.folder), _writable(self.folder) as store:
+            store.set_entry("campaign", to_json(dump))
+        self.campaign = Campaign.from_dump(dump)
+
+    def use_workers(self, workers: int) -> None:
+        """Work with this many processes in this session; 0 evaluates in this one."""
+        engine = self.campaign.engine.model_copy(update={"workers": workers})
+        self.campaign = replace(self.campaign, engine=engine)
+
+    # Working.
+
+    def execute(self, observer: Observer | None = None) -> RunStatus:
+        """Work on the run until it ends or is stopped (`stop`, SIGINT, SIGTERM).
+
+        Args:
+            observer: called with the status about five times a second.
+
+        Raises:
+            RunLockedError: another process holds the run.
+            RunError: no worker can be set up, or too many candidates fail.
+            StoreError: the store cannot be written; everything up to the last step is kept.
+        """
+        self._stop.clear()
+        with run_lock(self.folder), _writable(self.folder) as store, self._signals_handled():
+            store.begin_session(environment(Path.cwd()))
+            try:
+                reason = self._session(store, observer)
+            except BaseException as error:
+                _end_session(store, f"failed: {error}")
+                raise
+            _end_session(store, reason)
+        self._history = self.store.load_history(_new_history(self.store, self.campaign))
+        status = self.status()
+        status.write(self.folder)
+        if observer is not None:
+            observer(status)
+        return status
+
+    def _session(self, store: Store, observer: Observer | None) -> str:
+        history = store.load_history(_new_history(store, self.campaign))
+        setup = setup_json(self.campaign.space, self.campaign.evaluators, self.campaign.code)
+        engine: Engine = self.campaign.engine.open(setup)  # type: ignore[attr-defined]  # engines open for a setup
+        try:
+            loop = Loop(
+                self.campaign, store, history, self.folder, engine, observer, self._stop, store.seconds()
+            )
+            return loop.work()
+        finally:
+            engine.close()
+
+    def stop(self) -> None:
+        """Ask `execute`, in another thread, to finish its transaction and return."""
+        self._stop.set()
+
+    @contextmanager
+    def _signals_handled(self) -> Iterator[None]:
+        """The first SIGINT or SIGTERM lets the transaction finish; a second SIGINT leaves at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        received: list[int] = []
+
+        def handle(number: int, _frame: object) -> None:
+            received.append(number)
+            self._stop.set()
+            if len(received) > 1 and number == signal.SIGINT:
+                os._exit(130)  # a transaction under way is rolled back when the store is opened again
+
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    # Reading.
+
+    @property
+    def history(self) -> RunHistory:
+        """Every trial."""
+        return self._history
+
+    def status(self) -> RunStatus:
+        """Where the run stands, also while another process works on it."""
+        rows = self.store.session_rows()
+        state, reason = "new", ""
+        if rows:
+            reason = rows[-1]["reason"] or ""
+            state = _state(reason, ended=rows[-1]["ended"] is not None, held=is_held(self.folder))
+        return snapshot(
+            self.campaign, self._history, state=state, reason=reason, elapsed=self.store.seconds()
+        )
+
+    def trial(self, id: int) -> Trial:
+        """One trial.
+
+        Raises:
+            RunError: there is no such candidate.
+        """
+        if not 0 <= id < len(self._history):
+            raise RunError(
+                f"there is no candidate {id}; this run has {len(self._history)} (0 to {len(self._history) - 1})"
+            )
+        return self._history.trial(id)
+
+    def design(self, id: int) -> Design:
+        """What a candidate's genome stands for, built again."""
+        return self.campaign.space.build(self.trial(id).genome)
+
+    def structure(self, id: int, role: str = "") -> Structure | None:
+        """A candidate's structure.
+
+        Args:
+            role: "relaxed", "initial", ...; by default the last one an evaluator made, else the initial one.
+        """
+        trial = self.trial(id)
+        role = role or (trial.structures[-1] if trial.structures else "initial")
+        if role in trial.structures:
+            blob = self.store.structure(id, role)
+            if blob is not None:
+                return structure_from_json(unpack(blob))
+        if trial.status is Status.INFEASIBLE:
+            return None
+        return self.design(id).structures.get(role)
+
+    def ranking(self) -> Sequence[int]:
+        """Numbers of all trials, best first: feasible by Pareto rank, then by violation, gated, failed."""
+        scores = self._history.scores()
+        return [int(id) for id in scores.ids[scores.order()]]
+
+    def front(self) -> Sequence[int]:
+        """Numbers of the feasible trials no other dominates, in the order of the first objective."""
+        scores = self._history.scores()
+        positions = scores.front()
+        order = np.argsort(scores.values[positions, 0], kind="stable")
+        return [int(id) for id in scores.ids[positions[order]]]
+
+    def top(self, n: int = 10) -> list[dict[str, Any]]:
+        """The n best complete trials as plain mappings, best first."""
+        status = self._history.status()
+        complete = [id for id in self.ranking() if status[id] == Status.COMPLETE][:n]
+        front = set(self.front())
+        return [
+            {"rank": rank, **self.row(id), "on_front": id in front} for rank, id in enumerate(complete, 1)
+        ]
+
+    def row(self, id: int) -> dict[str, Any]:
+        """One trial as a plain mapping."""
+        trial = self._history.trial(id)
+        return {
+            "candidate": id,
+            "formula": self.store.formula(id),
+            "status": trial.status.name.lower(),
+            "properties": dict(trial.properties),
+            "uncertainties": dict(trial.uncertainties),
+            "operator": trial.candidate.proposal.operator,
+            "parents": list(trial.candidate.proposal.parents),
+            "genome": dict(trial.genome),
+            "gate": trial.gate,
+            "failure": [trial.failure.kind, trial.failure.stage, trial.failure.message]
+            if trial.failure
+            else None,
+        }
+
+    def table(self) -> DataFrame:
+        """Every trial as a row: number, formula, status, properties, uncertainties, lineage, genome, cause."""
+        import pandas as pd
+
+        return pd.DataFrame([_flat_row(self.row(id)) for id in range(len(self._history))])
+
+    def digest(self) -> str:
+        """Hash of everything the search found and decided; equal runs have equal digests."""
+        return self.store.digest()
+
+    def _repr_html_(self) -> str:
+        status = self.status()
+        head = f"{escape(status.name)}: {status.state}, {status.counts['asked']} candidates, front of {status.front_size}"
+        names = [objective.property for objective in self.campaign.problem.objectives]
+        cells = "".join(f"<th>{escape(name)}</th>" for name in ["candidate", "formula", *names])
+        body = ""
+        for row in self.top(5):
+            values = "".join(f"<td>{row['properties'].get(name, float('nan')):.4g}</td>" for name in names)
+            body += f"<tr><td>{row['candidate']}</td><td>{escape(row['formula'])}</td>{values}</tr>"
+        return f"<p><b>{head}</b></p><table><tr>{cells}</tr>{body}</table>"
+
+    def close(self) -> None:
+        """Let go of the store."""
+        self.store.close()
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[Store]:
+    store = Store.open(folder / FILE)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _new_history(store: Store, campaign: Campaign) -> RunHistory:
+    return RunHistory(campaign.problem, store.candidate)
+
+
+def _end_session(store: Store, reason: str) -> None:
+    """Note the end; where the disk is full not even that can be written, and the next start checks the store."""
+    try:
+        store.end_session(reason)
+    except StoreError:
+        if not reason.startswith("failed"):
+            raise
+
+
+def _state(reason: str, *, ended: bool, held: bool) -> str:
+    if held:
+        return "running"
+    if not ended:
+        return "interrupted"
+    if reason.startswith("failed"):
+        return "failed"
+    return "stopped" if reason == STOPPED else "finished"
+
+
+def _flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    flat = {key: row[key] for key in ("candidate", "formula", "status")}
+    flat |= row["properties"]
+    flat |= {f"{name}_uncertainty": value for name, value in row["uncertainties"].items()}
+    flat |= {
+        "operator": row["operator"],
+        "parents": json.dumps(row["parents"]),
+        "genome": to_json(row["genome"]),
+    }
+    failure = row["failure"]
+    return flat | {"cause": row["gate"] or (f"{failure[1]}: {failure[0]}: {failure[2]}" if failure else "")}
+
+
+def run_status(folder: str | Path) -> RunStatus:
+    """Where the run in `folder` stands, also while another process works on it.
+
+    Raises:
+        StoreError: there is no run, or it cannot be read.
+    """
+    folder = Path(folder)
+    if on_network(folder) and is_held(folder) and (folder / STATUS_FILE).is_file():
+        return read_status(folder)  # the store itself is locked there
+    return Run.open(folder).status()

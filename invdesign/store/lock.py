@@ -1,0 +1,60 @@
+"""One process holds a run; whoever comes second is told who."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from invdesign.errors import RunLockedError
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Hold the run in `folder` (flock, which the system releases however the process ends).
+
+    Raises:
+        RunLockedError: another process holds it; the message names host and process.
+    """
+    from filelock import FileLock, Timeout
+
+    holder = folder / "run.holder"
+    lock = FileLock(folder / "run.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RunLockedError(
+            f"{folder} is in use by {_who(holder)}. Look at it with: invdesign status {folder}"
+        ) from error
+    try:
+        holder.write_text(
+            json.dumps({"host": socket.gethostname(), "process": os.getpid()}), encoding="utf-8"
+        )
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process works on the run in `folder` now."""
+    from filelock import FileLock, Timeout
+
+    if not (folder / "run.lock").exists():
+        return False
+    try:
+        with FileLock(folder / "run.lock", timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
+
+
+def _who(holder: Path) -> str:
+    try:
+        data = json.loads(holder.read_text(encoding="utf-8"))
+        return f"process {data['process']} on {data['host']}"
+    except (OSError, ValueError, KeyError):
+        return "another process"

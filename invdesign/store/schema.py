@@ -1,0 +1,155 @@
+"""Tables of the run store, what a step writes into them, and rows as values."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+
+from invdesign.candidate import Candidate, Failure, Proposal, Status, canonical, to_json
+from invdesign.steps import Finished, StageResult
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("started", Text, nullable=False),
+    Column("ended", Text),  # NULL while it runs, and for ever after a kill
+    Column("reason", Text),
+    Column("seconds", Float, nullable=False, default=0.0),
+    Column("environment", Text, nullable=False),
+)
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),  # start, ask, tell
+    Column("detail", Text, nullable=False),
+    Column("state", Text, nullable=False),  # the optimizer's, after the event
+    Column("time", Float, nullable=False),
+)
+candidates = Table(
+    "candidates",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("genome", Text, nullable=False),
+    Column("parents", Text, nullable=False),
+    Column("operator", Text, nullable=False),
+    Column("memo", Text, nullable=False),
+    Column("until", Text),
+    Column("event", Integer, ForeignKey("events.id"), nullable=False, index=True),
+    Column("status", Integer, nullable=False),
+    Column("depth", Integer, nullable=False),
+    Column("formula", Text),
+    Column("design", Text),  # hashes of what the genome stands for
+    Column("failure", Text),  # [kind, stage, message]
+    Column("gate", Text),
+    Column("finished", Float),
+)
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("stage", Text, nullable=False),
+    Column("members", Text, nullable=False),
+    Column("status", Text, nullable=False, index=True),  # planned, done, lost
+    Column("attempt", Integer, nullable=False),
+    Column("lost", Text),
+)
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("candidate", Integer, ForeignKey("candidates.id"), nullable=False, index=True),
+    Column("stage", Text, nullable=False),
+    Column("properties", Text, nullable=False),
+    Column("uncertainties", Text, nullable=False),
+    Column("structures", Text, nullable=False),  # role -> hash
+    Column("failure", Text),
+    Column("cost", Text, nullable=False),
+    Column("cache_key", Text),
+    Column("source", Integer),  # the evaluation it was copied from, for a cache hit
+)
+Index("evaluations_cache_key", evaluations.c.cache_key)
+structures = Table(
+    "structures",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
+
+# From schema version n to n + 1: SQL statements, in order. A newer invdesign upgrades an older store when it opens it.
+MIGRATIONS: dict[int, tuple[str, ...]] = {}
+
+
+def failure_json(failure: Failure | None) -> str | None:
+    """How failures are stored."""
+    return None if failure is None else to_json([failure.kind, failure.stage, failure.message])
+
+
+def failure_from(text: str | None) -> Failure | None:
+    """The inverse of how failures are stored."""
+    return None if text is None else Failure(*json.loads(text))
+
+
+def candidate_from(row: Any) -> Candidate:
+    """A candidate from its row."""
+    proposal = Proposal(
+        genome=json.loads(row.genome),
+        parents=tuple(json.loads(row.parents)),
+        operator=row.operator,
+        memo=json.loads(row.memo),
+        until=row.until,
+    )
+    return Candidate(row.id, row.key, proposal)
+
+
+def result_from(row: Any) -> StageResult:
+    """A stage result from its row, without the structures' data."""
+    return StageResult(
+        candidate=row.candidate,
+        stage=row.stage,
+        properties=json.loads(row.properties),
+        uncertainties=json.loads(row.uncertainties),
+        structures=json.loads(row.structures),
+        failure=failure_from(row.failure),
+        cost=json.loads(row.cost),
+        cache_key=row.cache_key,
+        source=row.id,
+    )
+
+
+def candidate_row(candidate: Candidate, number: int) -> dict[str, Any]:
+    """The row of a candidate asked for at event `number`."""
+    proposal = candidate.proposal
+    return {
+        "id": candidate.id,
+        "key": candidate.key,
+        "genome": to_json(canonical(proposal.genome)),
+        "parents": to_json(list(proposal.parents)),
+        "operator": proposal.operator,
+        "memo": to_json(proposal.memo),
+        "until": proposal.until,
+        "event": number,
+        "status": int(Status.PENDING),
+        "depth": 0,
+    }
+
+
+def ending_row(ending: Finished) -> dict[str, Any]:
+    """What changes in a candidate's row when it ends."""
+    return {
+        "at": ending.candidate,
+        "status": int(ending.status),
+        "depth": ending.depth,
+        "failure": failure_json(ending.failure),
+        "gate": ending.gate,
+        "finished": time.time(),
+    }

@@ -1,0 +1,431 @@
+"""The run store: SQLite through SQLAlchemy Core, one transaction per step, the source of truth of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Table, bindparam, func, insert, select, update
+from sqlalchemy.exc import OperationalError
+
+from invdesign.candidate import Candidate, Json, Status, to_json
+from invdesign.errors import StoreError
+from invdesign.history import RunHistory
+from invdesign.steps import Finished, PlannedTask, StageResult, Step, Unfinished
+from invdesign.store.database import clear_errors, connect
+from invdesign.store.schema import (
+    MIGRATIONS,
+    SCHEMA_VERSION,
+    candidate_from,
+    candidate_row,
+    candidates,
+    ending_row,
+    evaluations,
+    events,
+    failure_from,
+    failure_json,
+    meta,
+    metadata,
+    result_from,
+    sessions,
+    structures,
+    tasks,
+)
+
+FILE = "run.sqlite"
+
+
+class Store:
+    """One run's database. Only the coordinating process writes it.
+
+    Args:
+        path: the SQLite file.
+        writable: False for looking at a run that another process may hold.
+    """
+
+    def __init__(self, path: Path, *, writable: bool = True) -> None:
+        self.path = path
+        self._writable = writable
+        self._engine = connect(path, writable=writable)
+        self._session: int | None = None
+        self._clock = time.monotonic()
+        self._next_evaluation = 0
+
+    @classmethod
+    def create(cls, path: Path, entries: Mapping[str, str]) -> None:
+        """Write a new store holding `entries` (the campaign's text, dump, hash, ...).
+
+        It appears under its name only when it is whole.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        unfinished = path.with_suffix(".new")
+        with clear_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.unlink(missing_ok=True)
+            store = cls(unfinished)
+            with store._engine.begin() as connection:
+                metadata.create_all(connection)
+                created = datetime.now(UTC).isoformat(timespec="seconds")
+                rows = {"schema_version": str(SCHEMA_VERSION), "created": created, **entries}
+                connection.execute(insert(meta), [{"key": k, "value": v} for k, v in rows.items()])
+            store.close()
+            unfinished.replace(path)
+
+    @classmethod
+    def open(cls, path: Path, *, writable: bool = True) -> Store:
+        """An existing store, checked first where its last session did not end cleanly.
+
+        Raises:
+            StoreError: missing, damaged, or made by another version.
+        """
+        if not path.is_file():
+            raise StoreError(f"{path.parent} holds no run ({path.name} is missing)")
+        store = cls(path, writable=writable)
+        with clear_errors(path):
+            try:
+                store._check_version()
+                if writable and not store._ended_cleanly():
+                    store._quick_check()
+                with store._engine.connect() as connection:
+                    store._next_evaluation = 1 + (connection.scalar(select(func.max(evaluations.c.id))) or 0)
+            except OperationalError as error:
+                if "no such table" in str(error):
+                    raise StoreError(f"{path} is not a run store, or is damaged: {error.orig}") from error
+                raise
+        return store
+
+    def _check_version(self) -> None:
+        found = int(self.entry("schema_version"))
+        if found > SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.path} has schema version {found}, this invdesign knows {SCHEMA_VERSION}: upgrade invdesign"
+            )
+        if found < SCHEMA_VERSION and self._writable:
+            with self._engine.begin() as connection:
+                for version in range(found, SCHEMA_VERSION):
+                    for statement in MIGRATIONS[version]:
+                        connection.exec_driver_sql(statement)
+                connection.execute(
+                    update(meta).where(meta.c.key == "schema_version").values(value=str(SCHEMA_VERSION))
+                )
+
+    def _ended_cleanly(self) -> bool:
+        with self._engine.connect() as connection:
+            open_sessions = connection.scalar(
+                select(func.count()).select_from(sessions).where(sessions.c.ended.is_(None))
+            )
+        return not open_sessions
+
+    def _quick_check(self) -> None:
+        with self._engine.connect() as connection:
+            verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+        if verdict != "ok":
+            raise StoreError(
+                f"{self.path} is damaged ({verdict}). Keep a copy of the folder; what can be read is recovered by: "
+                f"sqlite3 {self.path} .recover"
+            )
+
+    # Sessions: who worked on the run, when, with which versions. Outside the digest.
+
+    def begin_session(self, environment: Mapping[str, Any]) -> None:
+        """Note that this process now works on the run; sessions that never ended were killed."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with clear_errors(self.path), self._engine.begin() as connection:
+            connection.execute(
+                update(sessions)
+                .where(sessions.c.ended.is_(None))
+                .values(ended=now, reason="did not end cleanly")
+            )
+            row = {
+                "started": now,
+                "seconds": 0.0,
+                "environment": json.dumps(dict(environment), sort_keys=True),
+            }
+            result = connection.execute(insert(sessions), row)
+            self._session = int(result.inserted_primary_key[0])  # type: ignore[index]  # one integer key
+        self._clock = time.monotonic()
+
+    def end_session(self, reason: str) -> None:
+        """Note that this process is done, and why."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with clear_errors(self.path), self._engine.begin() as connection:
+            self._touch(connection)
+            connection.execute(
+                update(sessions).where(sessions.c.id == self._session).values(ended=now, reason=reason)
+            )
+        self._session = None
+
+    def _touch(self, connection: Connection) -> None:
+        if self._session is not None:
+            seconds = time.monotonic() - self._clock
+            connection.execute(update(sessions).where(sessions.c.id == self._session).values(seconds=seconds))
+
+    def session_rows(self) -> list[dict[str, Any]]:
+        """All sessions, in order."""
+        with clear_errors(self.path), self._engine.connect() as connection:
+            rows = connection.execute(select(sessions).order_by(sessions.c.id)).mappings()
+            return [{**row, "environment": json.loads(row["environment"])} for row in rows]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._engine.dispose()
+
+    # Entries of the run itself.
+
+    def entry(self, key: str) -> str:
+        """A value of the `meta` table; an empty string where there is none."""
+        with clear_errors(self.path), self._engine.connect() as connection:
+            return connection.scalar(select(meta.c.value).where(meta.c.key == key)) or ""
+
+    def set_entry(self, key: str, value: str) -> None:
+        """Write a value of the `meta` table (the budget, the engine: what a resume may change)."""
+        with clear_errors(self.path), self._engine.begin() as connection:
+            connection.execute(insert(meta).prefix_with("OR REPLACE"), {"key": key, "value": value})
+
+    # Steps.
+
+    def write_event(
+        self,
+        number: int,
+        kind: str,
+        detail: Json,
+        state: str,
+        asked: Sequence[Candidate] = (),
+        step: Step | None = None,
+    ) -> None:
+        """One numbered event with the state it left, the candidates it asked for and their first tasks."""
+        with clear_errors(self.path), self._engine.begin() as connection:
+            row = {
+                "id": number,
+                "kind": kind,
+                "detail": to_json(detail),
+                "state": state,
+                "time": time.time(),
+            }
+            connection.execute(insert(events), row)
+            if asked:
+                connection.execute(insert(candidates), [candidate_row(c, number) for c in asked])
+            if step:
+                self._write_step(connection, step)
+            self._touch(connection)
+
+    def write_step(self, step: Step) -> None:
+        """Results, endings and the tasks they led to, in one transaction."""
+        with clear_errors(self.path), self._engine.begin() as connection:
+            self._write_step(connection, step)
+            self._touch(connection)
+
+    def _write_step(self, connection: Connection, step: Step) -> None:
+        if step.built:
+            connection.execute(
+                update(candidates).where(candidates.c.id == bindparam("at")),
+                [
+                    {"at": b.candidate, "formula": b.formula, "design": to_json(dict(b.design))}
+                    for b in step.built
+                ],
+            )
+        blobs = {key: blob for result in step.results for key, blob in result.blobs.items()}
+        if blobs:
+            rows = [{"hash": key, "data": blob} for key, blob in blobs.items()]
+            connection.execute(insert(structures).prefix_with("OR IGNORE"), rows)
+        if step.results:
+            connection.execute(insert(evaluations), [self._evaluation_row(result) for result in step.results])
+        if step.finished:
+            connection.execute(
+                update(candidates).where(candidates.c.id == bindparam("at")),
+                [ending_row(ending) for ending in step.finished],
+            )
+        self._write_tasks(connection, step)
+
+    def _write_tasks(self, connection: Connection, step: Step) -> None:
+        if step.done:
+            connection.execute(
+                update(tasks).where(tasks.c.id == bindparam("at")),
+                [{"at": number, "status": "done"} for number in step.done],
+            )
+        if step.lost:
+            connection.execute(
+                update(tasks).where(tasks.c.id == bindparam("at")),
+                [{"at": n, "status": "lost", "lost": failure_json(failure)} for n, failure in step.lost],
+            )
+        if step.planned:
+            rows = [
+                {
+                    "id": task.id,
+                    "stage": task.stage,
+                    "members": to_json(list(task.members)),
+                    "status": "planned",
+                    "attempt": task.attempt,
+                }
+                for task in step.planned
+            ]
+            connection.execute(insert(tasks), rows)
+
+    def _evaluation_row(self, result: StageResult) -> dict[str, Any]:
+        row = {
+            "id": self._next_evaluation,
+            "candidate": result.candidate,
+            "stage": result.stage,
+            "properties": json.dumps(dict(result.properties), sort_keys=True),
+            "uncertainties": json.dumps(dict(result.uncertainties), sort_keys=True),
+            "structures": json.dumps(dict(result.structures), sort_keys=True),
+            "failure": failure_json(result.failure),
+            "cost": json.dumps(dict(result.cost), sort_keys=True),
+            "cache_key": result.cache_key,
+            "source": result.source,
+        }
+        self._next_evaluation += 1
+        return row
+
+    # Reading.
+
+    def rows(self, table: Table, columns: Sequence[str] = (), where: Any = None) -> Iterator[Any]:
+        """Rows of a table in the order of their ids, streamed."""
+        chosen = [table.c[name] for name in columns] if columns else [table]
+        query = select(*chosen).order_by(table.c.id)
+        if where is not None:
+            query = query.where(where)
+        with clear_errors(self.path), self._engine.connect() as connection:
+            yield from connection.execution_options(yield_per=5000).execute(query)
+
+    def last_event(self) -> tuple[int, str, Any] | None:
+        """(number, kind, the state it left) of the newest event."""
+        with clear_errors(self.path), self._engine.connect() as connection:
+            row = connection.execute(select(events).order_by(events.c.id.desc()).limit(1)).first()
+        return None if row is None else (row.id, row.kind, json.loads(row.state))
+
+    def next_task(self) -> int:
+        """A number no task has."""
+        with clear_errors(self.path), self._engine.connect() as connection:
+            return 1 + (connection.scalar(select(func.max(tasks.c.id))) or 0)
+
+    def seconds(self) -> float:
+        """Seconds of work over all sessions."""
+        with clear_errors(self.path), self._engine.connect() as connection:
+            return float(connection.scalar(select(func.sum(sessions.c.seconds))) or 0.0)
+
+    def load_history(self, history: RunHistory) -> RunHistory:
+        """Fill an empty history with every trial."""
+        names = ("id", "key", "status", "depth", "failure", "gate")
+        for id, key, status, depth, failure, gate in self.rows(candidates, names):
+            history.add(id, key)
+            if status != Status.PENDING:
+                history.finish(Finished(id, Status(status), depth, failure_from(failure), gate or ""))
+        names = ("candidate", "stage", "properties", "uncertainties", "structures")
+        for row in self.rows(evaluations, names, evaluations.c.failure.is_(None)):
+            history.record(StageResult(row[0], row[1], *(json.loads(text) for text in row[2:])))
+        return history
+
+    def unfinished_event(self, number: int) -> Unfinished:
+        """The wave asked for at event `number`, with what is known of it."""
+        rows = list(self.rows(candidates, where=candidates.c.event == number))
+        first = rows[0].id
+        results = [result_from(row) for row in self.rows(evaluations, where=evaluations.c.candidate >= first)]
+        wave_tasks = self._tasks_since(first)
+        return Unfinished(
+            asked=[candidate_from(row) for row in rows],
+            designs={row.id: json.loads(row.design) for row in rows if row.design},
+            results=[self.with_blobs(result) for result in results],
+            finished=[row.id for row in rows if row.status != Status.PENDING],
+            tasks=[PlannedTask(r.id, r.stage, tuple(json.loads(r.members)), r.attempt) for r in wave_tasks],
+            planned=frozenset(row.id for row in wave_tasks if row.status == "planned"),
+        )
+
+    def _tasks_since(self, candidate: int) -> list[Any]:
+        """Tasks of the newest wave, which are the newest tasks."""
+        found = []
+        query = select(tasks).order_by(tasks.c.id.desc())
+        with clear_errors(self.path), self._engine.connect() as connection:
+            for row in connection.execute(query):
+                if max(json.loads(row.members)) < candidate:
+                    break
+                found.append(row)
+        return found[::-1]
+
+    def formula(self, candidate: int) -> str:
+        """Reduced formula of a candidate; empty where it has none, or was not built yet."""
+        with clear_errors(self.path), self._engine.connect() as connection:
+            return connection.scalar(select(candidates.c.formula).where(candidates.c.id == candidate)) or ""
+
+    def candidate(self, id: int) -> Candidate:
+        """The candidate with this number.
+
+        Raises:
+            KeyError: there is none.
+        """
+        with clear_errors(self.path), self._engine.connect() as connection:
+            row = connection.execute(select(candidates).where(candidates.c.id == id)).first()
+        if row is None:
+            raise KeyError(id)
+        return candidate_from(row)
+
+    def structure(self, candidate: int, role: str) -> bytes | None:
+        """The compressed structure the last stage made for this candidate under this role."""
+        with clear_errors(self.path), self._engine.connect() as connection:
+            query = select(evaluations.c.structures).where(evaluations.c.candidate == candidate)
+            found = connection.execute(query.order_by(evaluations.c.id.desc())).scalars()
+            for text in found:
+                key = json.loads(text).get(role)
+                if key is not None:
+                    return connection.scalar(select(structures.c.data).where(structures.c.hash == key))
+        return None
+
+    def blobs(self, hashes: Iterable[str]) -> dict[str, bytes]:
+        """Compressed structures by hash."""
+        with clear_errors(self.path), self._engine.connect() as connection:
+            query = select(structures).where(structures.c.hash.in_(list(hashes)))
+            return {row.hash: row.data for row in connection.execute(query)}
+
+    def cached(self, keys: Sequence[str], before: int) -> dict[str, StageResult]:
+        """Successful evaluations of candidates below number `before`, by cache key; the oldest where several are.
+
+        Only waves that are complete count, so that what is found does not depend on who finished first.
+        """
+        query = (
+            select(evaluations)
+            .where(evaluations.c.cache_key.in_(list(keys)))
+            .where(evaluations.c.candidate < before)
+            .where(evaluations.c.failure.is_(None))
+            .order_by(evaluations.c.candidate.desc())
+        )
+        with clear_errors(self.path), self._engine.connect() as connection:
+            found = {row.cache_key: result_from(row) for row in connection.execute(query)}
+        return {key: self.with_blobs(result) for key, result in found.items()}
+
+    def with_blobs(self, result: StageResult) -> StageResult:
+        """The result with the data of its structures."""
+        return replace(result, blobs=self.blobs(result.structures.values())) if result.structures else result
+
+    def digest(self) -> str:
+        """Hash of everything a search found and decided; equal for runs that are equal.
+
+        Candidates, lineage, properties, structures, failures, events and states are in it; timings, process
+        ids, the environment and how tasks were scheduled are not.
+        """
+        digest = hashlib.blake2b(digest_size=32)
+
+        def add(*values: object) -> None:
+            digest.update(json.dumps(values, sort_keys=True).encode() + b"\n")
+
+        outside = {"finished"}
+        names = [column.name for column in candidates.c if column.name not in outside]
+        for row in self.rows(candidates, names):
+            add("candidate", *row)
+        chosen = [
+            evaluations.c[n] for n in ("candidate", "stage", "properties", "uncertainties", "structures")
+        ]
+        query = select(*chosen, evaluations.c.failure).order_by(evaluations.c.candidate, evaluations.c.stage)
+        with clear_errors(self.path), self._engine.connect() as connection:
+            for row in connection.execution_options(yield_per=5000).execute(query):
+                add("evaluation", *row)
+        for row in self.rows(events, ("id", "kind", "detail", "state")):
+            add("event", *row)
+        return digest.hexdigest()

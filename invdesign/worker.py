@@ -1,0 +1,250 @@
+"""What runs inside a worker process: it builds designs and evaluators from plain JSON and executes tasks."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from invdesign.candidate import Candidate, Design, Evaluation, Failure, Input, Proposal
+from invdesign.errors import Infeasible, PluginError
+from invdesign.properties import STRUCTURE, is_structure
+from invdesign.protocols import Evaluator, SearchSpace
+from invdesign.settings import load
+from invdesign.structures.files import pack, structure_from_json, structure_to_json, unpack
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+DESIGNS_KEPT = 256  # a candidate's stages often follow each other on one worker
+BUILD = "build"
+Answer = dict[str, Any]
+
+
+@dataclass
+class Worker:
+    """The space and the stages' evaluators of one run, in one process."""
+
+    space: SearchSpace
+    evaluators: Mapping[str, Evaluator]
+
+    def __post_init__(self) -> None:
+        self._designs: OrderedDict[str, Design] = OrderedDict()
+
+    @classmethod
+    def from_setup(cls, setup: str) -> Worker:
+        """A worker from what `setup_json` wrote."""
+        data = json.loads(setup)
+        for folder in data["code"]:
+            if folder not in sys.path:
+                sys.path.insert(0, folder)
+        trust = bool(data["code"])
+        evaluators = {
+            name: load("evaluators", settings, trust_code=trust) for name, settings in data["stages"].items()
+        }
+        return cls(load("spaces", data["space"], trust_code=trust), evaluators)
+
+    def execute(self, payload: str) -> str:
+        """Answers, as JSON, to the members of a task, in their order."""
+        task = json.loads(payload)
+        if task["stage"] == BUILD:
+            return json.dumps([self._build_answer(member) for member in task["members"]])
+        return json.dumps(self._evaluate(task["stage"], task["members"]))
+
+    def _design(self, member: Answer) -> Design:
+        key = member["key"]
+        if key not in self._designs:
+            self._designs[key] = self.space.build(member["genome"])
+            if len(self._designs) > DESIGNS_KEPT:
+                self._designs.popitem(last=False)
+        self._designs.move_to_end(key)
+        return self._designs[key]
+
+    def _build_answer(self, member: Answer) -> Answer:
+        started = time.perf_counter()
+        try:
+            design = self._design(member)
+        except Infeasible as error:
+            return _failed(Failure("infeasible", BUILD, str(error)))
+        except Exception as error:  # noqa: BLE001 - a space may raise anything; the candidate carries the cause
+            return _failed(_cause(error, BUILD))
+        return {
+            "design": _design_hashes(design),
+            "formula": design.composition.reduced_formula if design.composition is not None else "",
+            "cost": {"seconds": time.perf_counter() - started},
+        }
+
+    def _evaluate(self, stage: str, members: Sequence[Answer]) -> list[Answer]:
+        evaluator = self.evaluators[stage]
+        try:
+            inputs = [self._input(member) for member in members]
+        except Exception as error:  # noqa: BLE001 - building again cannot fail unless the space is impure
+            return [_failed(_cause(error, stage)) for _ in members]
+        started = time.perf_counter()
+        evaluations = _each(evaluator, inputs, stage)
+        seconds = (time.perf_counter() - started) / len(inputs)
+        return [_answer(evaluation, evaluator, stage, seconds) for evaluation in evaluations]
+
+    def _input(self, member: Answer) -> Input:
+        design = self._design(member)
+        made = {role: _unpacked(blob) for role, blob in member["structures"].items()}
+        return Input(
+            candidate=Candidate(member["id"], member["key"], Proposal(member["genome"])),
+            design=design,
+            properties=member["properties"],
+            structures={**design.structures, **made},
+            seed=member["seed"],
+        )
+
+
+def _each(evaluator: Evaluator, inputs: Sequence[Input], stage: str) -> list[Evaluation]:
+    """Evaluate the batch; where it raises, its halves, so that one member's fault stays its own."""
+    try:
+        evaluations = list(evaluator.evaluate(inputs))
+    except Exception as error:  # noqa: BLE001 - an evaluator may raise anything; the candidate carries the cause
+        if len(inputs) == 1:
+            return [Evaluation(failure=_cause(error, stage))]
+        middle = len(inputs) // 2
+        return _each(evaluator, inputs[:middle], stage) + _each(evaluator, inputs[middle:], stage)
+    if len(evaluations) != len(inputs):
+        message = f"returned {len(evaluations)} evaluations for {len(inputs)} inputs"
+        return [Evaluation(failure=Failure("error", stage, message))] * len(inputs)
+    return evaluations
+
+
+def _cause(error: Exception, stage: str) -> Failure:
+    text = " ".join(str(error).split())[:500]
+    # Torch reports a failed allocation as RuntimeError.
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        return Failure("memory", stage, text or "ran out of the memory one worker may use")
+    return Failure("error", stage, f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+def _failed(failure: Failure) -> Answer:
+    return {"failure": [failure.kind, failure.stage, failure.message]}
+
+
+def _answer(evaluation: Evaluation, evaluator: Evaluator, stage: str, seconds: float) -> Answer:
+    cost = {"seconds": seconds, **{key: float(value) for key, value in evaluation.cost.items()}}
+    failure = evaluation.failure or _broken_promise(evaluation, evaluator)
+    if failure is not None:
+        return {**_failed(replace(failure, stage=stage)), "cost": cost}
+    return {
+        "properties": {name: float(value) for name, value in evaluation.properties.items()},
+        "uncertainties": {name: float(value) for name, value in evaluation.uncertainties.items()},
+        "structures": {role: _packed(structure) for role, structure in evaluation.structures.items()},
+        "cost": cost,
+    }
+
+
+def _broken_promise(evaluation: Evaluation, evaluator: Evaluator) -> Failure | None:
+    promised = {name for name in evaluator.provides if not is_structure(name)}
+    roles = {name.removeprefix(STRUCTURE) for name in evaluator.provides if is_structure(name)}
+    missing = sorted(promised - evaluation.properties.keys()) + sorted(roles - evaluation.structures.keys())
+    if missing:
+        return Failure("error", "", f"did not return {', '.join(missing)}")
+    extra = sorted(evaluation.properties.keys() - promised)
+    if extra:
+        return Failure("error", "", f"returned {', '.join(extra)}, which it does not declare")
+    for name, value in {**evaluation.properties, **evaluation.uncertainties}.items():
+        if isinstance(value, str) or not math.isfinite(float(value)):
+            return Failure("not_finite", "", f"{name} is {value!r}, not a finite number")
+    return None
+
+
+def _packed(structure: Structure) -> str:
+    return base64.b64encode(pack(structure_to_json(structure))).decode()
+
+
+def _unpacked(blob: str) -> Structure:
+    return structure_from_json(unpack(base64.b64decode(blob)))
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _design_hashes(design: Design) -> dict[str, str]:
+    """What a cache key is made of: one hash per thing an evaluator may require of the design."""
+    hashes = {STRUCTURE + role: _hash(structure_to_json(s)) for role, s in design.structures.items()}
+    hashes["parameters"] = _hash(json.dumps(dict(design.parameters), sort_keys=True))
+    if design.composition is not None:
+        hashes["composition"] = _hash(design.composition.formula)
+    return hashes
+
+
+def setup_json(space: Any, evaluators: Mapping[str, Any], code: Sequence[str] = ()) -> str:
+    """What `Worker.from_setup` reads: plug-ins by their dumps, and folders of code the user trusts."""
+    stages = {name: evaluator.model_dump(mode="json") for name, evaluator in evaluators.items()}
+    return json.dumps({"space": space.model_dump(mode="json"), "stages": stages, "code": list(code)})
+
+
+_worker: Worker | None = None
+_broken: str = ""
+
+
+def initialize(setup: str, memory_bytes: int | None) -> None:
+    """Set this process up; runs before any deadline counts, so that loading a model costs nobody's time.
+
+    An error here is kept and answered to every task, since a pool whose initializer raises dies without a word.
+    """
+    global _worker, _broken  # noqa: PLW0603 - one worker per process, by construction
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _one_thread()
+    _follow_parent()
+    if memory_bytes is not None:
+        _limit_memory(memory_bytes)
+    try:
+        _worker = Worker.from_setup(setup)
+        for evaluator in _worker.evaluators.values():
+            evaluator.prepare()
+    except Exception as error:  # noqa: BLE001 - see above
+        _broken = f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def execute(payload: str) -> str:
+    """Run one task in this process."""
+    if _worker is None:
+        raise PluginError(f"the worker could not be set up: {_broken or 'it was not initialized'}")
+    return _worker.execute(payload)
+
+
+def _one_thread() -> None:
+    """Two numerical threads per process were measured 20 times slower than one when all cores are taken."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+
+def _follow_parent() -> None:
+    """End with the coordinating process, also when it was killed and could not say goodbye."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="follow-parent").start()
+
+
+def _limit_memory(limit: int) -> None:
+    """Refuse allocations beyond `limit` bytes, so that a hungry evaluation fails alone and not the machine."""
+    try:
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+    except (ImportError, ValueError, OSError):
+        return  # not a POSIX system, or limits are managed elsewhere: the deadline still holds
