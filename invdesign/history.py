@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -49,9 +49,9 @@ class RunHistory:
         self._length = 0
         self._status = np.zeros(1024, dtype=np.int64)
         self._depth = np.zeros(1024, dtype=np.int64)
-        self._values: dict[str, _Column] = {}
-        self._uncertainties: dict[str, _Column] = {}
-        self._by_stage: dict[tuple[str, str], _Column] = {}
+        self._values: defaultdict[str, _Column] = defaultdict(_Column)
+        self._uncertainties: defaultdict[str, _Column] = defaultdict(_Column)
+        self._by_stage: defaultdict[tuple[str, str], _Column] = defaultdict(_Column)
         self._keys: dict[bytes, int] = {}
         self._pending: set[int] = set()
         self._roles: dict[int, tuple[str, ...]] = {}
@@ -91,10 +91,10 @@ class RunHistory:
         """A stage said something of a trial; the latest stage's word is the property's value."""
         id = result.candidate
         for name, value in result.properties.items():
-            self._values.setdefault(name, _Column()).grow(self._length)[id] = value
-            self._by_stage.setdefault((name, result.stage), _Column()).grow(self._length)[id] = value
+            self._values[name].grow(self._length)[id] = value
+            self._by_stage[name, result.stage].grow(self._length)[id] = value
         for name, value in result.uncertainties.items():
-            self._uncertainties.setdefault(name, _Column()).grow(self._length)[id] = value
+            self._uncertainties[name].grow(self._length)[id] = value
         if result.structures:
             roles = (*self._roles.get(id, ()), *result.structures)
             self._roles[id] = tuple(map(sys.intern, dict.fromkeys(roles)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from invdesign import __version__, registry
-from invdesign.errors import InvdesignError, RunError
+from invdesign.errors import InvdesignError, PluginError, RunError
 
 if TYPE_CHECKING:
     from invdesign.run.run import Run
@@ -175,7 +176,6 @@ def resume(
 
 def _execute(opened: Run, workers: int | None) -> None:
     from invdesign.cli.progress import display
-    from invdesign.report.html import write_report
 
     if workers is not None:
         opened.use_workers(workers)
@@ -186,6 +186,8 @@ def _execute(opened: Run, workers: int | None) -> None:
             f"Stopped; everything finished is kept. Go on with: invdesign resume {opened.folder}", err=True
         )
         raise typer.Exit(INTERRUPTED)
+    from invdesign.report.html import write_report
+
     report_file = write_report(opened, opened.folder / "report.html")
     typer.echo(f"Finished: {status.reason}. Report: {report_file}")
     typer.echo(f"Best candidates: invdesign top {opened.folder}")
@@ -311,9 +313,10 @@ def doctor(json_: AsJson = False) -> None:
 
 
 def _mount_plugins() -> None:
-    """Commands of plug-ins stand beside ours: `invdesign reference`."""
+    """Commands of plug-ins stand beside ours: `invdesign reference`. `doctor` names those that cannot be loaded."""
     for name in registry.names("commands"):
-        app.add_typer(registry.load("commands", name), name=name)  # type: ignore[arg-type]  # a typer app, by contract
+        with suppress(PluginError):
+            app.add_typer(registry.load("commands", name), name=name)  # type: ignore[arg-type]  # a typer app, by contract
 
 
 _mount_plugins()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import queue
 import signal
+import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -69,6 +72,30 @@ def _interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+class _WorkerProcess(SpawnProcess):
+    """A spawned process that does not import the user's script.
+
+    Workers need nothing from it, and a script without an `if __name__ == "__main__"` guard would start its run
+    again in each of them.
+    """
+
+    def start(self) -> None:
+        with _start_lock:
+            main = sys.modules["__main__"]
+            sys.modules["__main__"] = ModuleType("__main__")
+            try:
+                super().start()
+            finally:
+                sys.modules["__main__"] = main
+
+
+class _SpawnContext(SpawnContext):
+    Process = _WorkerProcess
+
+
+_start_lock = threading.Lock()
+
+
 class InlineEngine:
     """Tasks run in this process, one per `next_done`."""
 
@@ -124,7 +151,7 @@ class ProcessEngine:
             max_workers=self._workers,
             initializer=initialize,
             initargs=(self._setup, self._memory),
-            context=multiprocessing.get_context("spawn"),
+            context=_SpawnContext(),
         )
         # A pool starts its threads and processes with its first task, so give it one while interrupts are blocked.
         pool.schedule(os.getpid)

@@ -93,10 +93,8 @@ class Loop:
             return BUDGET_REACHED
         proposals, state = self.campaign.optimizer.ask(self._context(), self._state, n)
         first = len(self.history)
-        asked = [
-            Candidate(first + number, genome_key(proposal.genome), proposal)
-            for number, proposal in enumerate(self._new(proposals))
-        ]
+        new = enumerate(self._new(proposals).items())
+        asked = [Candidate(first + number, key, proposal) for number, (key, proposal) in new]
         if not asked:
             return EXHAUSTED
         self._wave = self._new_wave(asked)
@@ -107,14 +105,14 @@ class Loop:
         self._take(step)
         return ""
 
-    def _new(self, proposals: Sequence[Proposal]) -> list[Proposal]:
-        """Proposals never asked before: an optimizer that repeats itself costs no evaluation."""
+    def _new(self, proposals: Sequence[Proposal]) -> dict[str, Proposal]:
+        """Proposals never asked before, by key: an optimizer that repeats itself costs no evaluation."""
         fresh: dict[str, Proposal] = {}
         for proposal in proposals:
             key = genome_key(proposal.genome)
             if key not in self.history:
                 fresh.setdefault(key, proposal)
-        return list(fresh.values())
+        return fresh
 
     def _context(self) -> Context:
         return Context(
