@@ -1,0 +1,62 @@
+# The two commands a newcomer needs: `make run` and `make test`. Both set up .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+QUICKSTART := campaigns/antiperovskite_electrolyte.yaml
+RUN_DIR := runs/quickstart
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONWARNINGS :=
+
+.PHONY: help run test slow lint types imports check schema bench clean
+
+help:
+	@echo "make run      install into $(VENV) and run the quickstart campaign (or go on with it)"
+	@echo "make test     install into $(VENV) and run the tests"
+	@echo "make slow     the tests that take minutes"
+	@echo "make check    lint, types and import contracts"
+	@echo "make schema   write docs/campaign.schema.json"
+	@echo "make bench    the loop benchmark"
+
+# torch first: whatever asks for it later finds the pinned build and fetches no other.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11 to 3.13 is needed; say which: make PYTHON=python3.12 run")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.developed: $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+run: $(VENV)/.installed
+	@if [ -f $(RUN_DIR)/run.sqlite ]; then $(BIN)/invdesign resume $(RUN_DIR); \
+	else $(BIN)/invdesign run $(QUICKSTART) --run-dir $(RUN_DIR); fi
+
+test: $(VENV)/.developed
+	$(BIN)/python -m pytest
+
+slow: $(VENV)/.developed
+	$(BIN)/python -m pytest -m slow --timeout 3600
+
+lint: $(VENV)/.developed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.developed
+	$(BIN)/mypy
+
+imports: $(VENV)/.developed
+	$(BIN)/lint-imports
+
+check: lint types imports
+
+schema: $(VENV)/.installed
+	$(BIN)/invdesign schema --output docs/campaign.schema.json
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/loop.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
