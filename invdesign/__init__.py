@@ -1,8 +1,44 @@
 """Inverse design and global optimization of battery materials.
 
-`import invdesign` is light: everything heavy is imported where it is used.
+`import invdesign` is light: what it offers is imported when it is first used.
+
+    campaign = invdesign.load_campaign("campaigns/toy.yaml")
+    run = invdesign.Run.create(campaign, "runs/toy")
+    run.execute()
+    run.top(5)
+    invdesign.write_report(run, "report.html")
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from invdesign.campaign.load import campaign_from, load_campaign
+    from invdesign.campaign.model import Campaign
+    from invdesign.report.export import export_run
+    from invdesign.report.html import write_report
+    from invdesign.run.run import Run
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Campaign": "invdesign.campaign.model",
+    "Run": "invdesign.run.run",
+    "campaign_from": "invdesign.campaign.load",
+    "export_run": "invdesign.report.export",
+    "load_campaign": "invdesign.campaign.load",
+    "write_report": "invdesign.report.html",
+}
+__all__ = ["Campaign", "Run", "__version__", "campaign_from", "export_run", "load_campaign", "write_report"]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'invdesign' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

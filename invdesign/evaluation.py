@@ -197,13 +197,14 @@ class Wave:
         if stage == BUILD:
             self._built(state, answer, failure, step)
             return
-        packed = {role: base64.b64decode(text) for role, text in answer.get("structures", {}).items()}
+        # Sorted as the store gives them back, so that a resumed run sees every mapping in the same order.
+        packed = {role: base64.b64decode(text) for role, text in sorted(answer.get("structures", {}).items())}
         hashes = {role: hashlib.blake2b(blob, digest_size=16).hexdigest() for role, blob in packed.items()}
         result = StageResult(
             candidate=state.candidate.id,
             stage=stage,
-            properties=answer.get("properties", {}),
-            uncertainties=answer.get("uncertainties", {}),
+            properties=dict(sorted(answer.get("properties", {}).items())),
+            uncertainties=dict(sorted(answer.get("uncertainties", {}).items())),
             structures=hashes,
             blobs={hashes[role]: blob for role, blob in packed.items()},
             failure=failure,

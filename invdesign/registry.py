@@ -53,19 +53,32 @@ def load(group: str, name: str, *, trust_code: bool = False) -> type:
 def _loaded(entry: EntryPoint) -> type:
     try:
         plugin: type = entry.load()
-    except ImportError as error:
+    except Exception as error:  # foreign code may raise anything while it is imported
         source = entry.dist.name if entry.dist else "its package"
-        raise PluginError(f"the plug-in '{entry.name}' of {source} cannot be loaded: {error}.") from error
+        raise PluginError(
+            f"the plug-in '{entry.name}' of {source} cannot be loaded: {_cause(error)}."
+        ) from error
     return plugin
 
 
 def _from_path(path: str) -> type:
     module, _, attribute = path.partition(":")
     try:
-        found: type = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise PluginError(f"'{path}' cannot be loaded: {error}.") from error
-    return found
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # the user's code may raise anything while it is imported
+        raise PluginError(f"'{path}' cannot be loaded: {_cause(error)}.") from error
+    if not hasattr(found, "model_validate_json"):
+        raise PluginError(
+            f"'{path}' is not a plug-in: make it a class derived from invdesign.settings.Settings."
+        )
+    plugin: type = found
+    return plugin
+
+
+def _cause(error: Exception) -> str:
+    return (
+        str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
+    )
 
 
 def name_of(plugin: type) -> str:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import math
+import multiprocessing
 import os
 import signal
 import sys
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 DESIGNS_KEPT = 256  # a candidate's stages often follow each other on one worker
 BUILD = "build"
+RAISED = (Exception, SystemExit)  # what foreign code may raise: some libraries give up with sys.exit
 Answer = dict[str, Any]
 
 
@@ -75,8 +77,8 @@ class Worker:
         try:
             design = self._design(member)
         except Infeasible as error:
-            return _failed(Failure("infeasible", BUILD, str(error)))
-        except Exception as error:  # noqa: BLE001 - a space may raise anything; the candidate carries the cause
+            return _failed(Failure("infeasible", BUILD, _one_line(error)))
+        except RAISED as error:  # a space may raise anything; the candidate carries the cause
             return _failed(_cause(error, BUILD))
         return {
             "design": _design_hashes(design),
@@ -88,12 +90,12 @@ class Worker:
         evaluator = self.evaluators[stage]
         try:
             inputs = [self._input(member) for member in members]
-        except Exception as error:  # noqa: BLE001 - building again cannot fail unless the space is impure
+        except RAISED as error:  # building again cannot fail unless the space is impure
             return [_failed(_cause(error, stage)) for _ in members]
         started = time.perf_counter()
         evaluations = _each(evaluator, inputs, stage)
         seconds = (time.perf_counter() - started) / len(inputs)
-        return [_answer(evaluation, evaluator, stage, seconds) for evaluation in evaluations]
+        return [_answered(evaluation, evaluator, stage, seconds) for evaluation in evaluations]
 
     def _input(self, member: Answer) -> Input:
         design = self._design(member)
@@ -111,7 +113,7 @@ def _each(evaluator: Evaluator, inputs: Sequence[Input], stage: str) -> list[Eva
     """Evaluate the batch; where it raises, its halves, so that one member's fault stays its own."""
     try:
         evaluations = list(evaluator.evaluate(inputs))
-    except Exception as error:  # noqa: BLE001 - an evaluator may raise anything; the candidate carries the cause
+    except RAISED as error:  # an evaluator may raise anything; the candidate carries the cause
         if len(inputs) == 1:
             return [Evaluation(failure=_cause(error, stage))]
         middle = len(inputs) // 2
@@ -122,8 +124,13 @@ def _each(evaluator: Evaluator, inputs: Sequence[Input], stage: str) -> list[Eva
     return evaluations
 
 
-def _cause(error: Exception, stage: str) -> Failure:
-    text = " ".join(str(error).split())[:500]
+def _one_line(error: BaseException) -> str:
+    """The message as the store can hold it: a file name that is no UTF-8 puts half characters into one."""
+    return " ".join(str(error).split())[:500].encode(errors="replace").decode()
+
+
+def _cause(error: BaseException, stage: str) -> Failure:
+    text = _one_line(error)
     # Torch reports a failed allocation as RuntimeError.
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
         return Failure("memory", stage, text or "ran out of the memory one worker may use")
@@ -134,11 +141,19 @@ def _failed(failure: Failure) -> Answer:
     return {"failure": [failure.kind, failure.stage, failure.message]}
 
 
+def _answered(evaluation: Evaluation, evaluator: Evaluator, stage: str, seconds: float) -> Answer:
+    try:
+        return _answer(evaluation, evaluator, stage, seconds)
+    except RAISED as error:  # None for an evaluation, a word for a number
+        return _failed(_cause(error, stage))
+
+
 def _answer(evaluation: Evaluation, evaluator: Evaluator, stage: str, seconds: float) -> Answer:
     cost = {"seconds": seconds, **{key: float(value) for key, value in evaluation.cost.items()}}
     failure = evaluation.failure or _broken_promise(evaluation, evaluator)
     if failure is not None:
-        return {**_failed(replace(failure, stage=stage)), "cost": cost}
+        message = failure.message.encode(errors="replace").decode()
+        return {**_failed(replace(failure, stage=stage, message=message)), "cost": cost}
     return {
         "properties": {name: float(value) for name, value in evaluation.properties.items()},
         "uncertainties": {name: float(value) for name, value in evaluation.uncertainties.items()},
@@ -153,11 +168,12 @@ def _broken_promise(evaluation: Evaluation, evaluator: Evaluator) -> Failure | N
     missing = sorted(promised - evaluation.properties.keys()) + sorted(roles - evaluation.structures.keys())
     if missing:
         return Failure("error", "", f"did not return {', '.join(missing)}")
-    extra = sorted(evaluation.properties.keys() - promised)
+    named = evaluation.properties.keys() | evaluation.uncertainties.keys()
+    extra = sorted(named - promised) + sorted(evaluation.structures.keys() - roles)
     if extra:
         return Failure("error", "", f"returned {', '.join(extra)}, which it does not declare")
-    for name, value in {**evaluation.properties, **evaluation.uncertainties}.items():
-        if isinstance(value, str) or not math.isfinite(float(value)):
+    for name, value in [*evaluation.properties.items(), *evaluation.uncertainties.items()]:
+        if value is None or isinstance(value, str) or not math.isfinite(float(value)):
             return Failure("not_finite", "", f"{name} is {value!r}, not a finite number")
     return None
 
@@ -209,14 +225,14 @@ def initialize(setup: str, memory_bytes: int | None) -> None:
         _worker = Worker.from_setup(setup)
         for evaluator in _worker.evaluators.values():
             evaluator.prepare()
-    except Exception as error:  # noqa: BLE001 - see above
+    except RAISED as error:  # see above
         _broken = f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def execute(payload: str) -> str:
     """Run one task in this process."""
     if _worker is None:
-        raise PluginError(f"the worker could not be set up: {_broken or 'it was not initialized'}")
+        raise PluginError(_broken or "the worker was not initialized")
     return _worker.execute(payload)
 
 
@@ -228,7 +244,9 @@ def _one_thread() -> None:
 
 def _follow_parent() -> None:
     """End with the coordinating process, also when it was killed and could not say goodbye."""
-    parent = os.getppid()
+    coordinator = multiprocessing.parent_process()
+    # Who started us, not who is our parent now: it may have been killed while this process was still importing.
+    parent = os.getppid() if coordinator is None or coordinator.pid is None else coordinator.pid
 
     def watch() -> None:
         while os.getppid() == parent:

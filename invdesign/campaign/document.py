@@ -28,11 +28,13 @@ class Document:
     Attributes:
         value: plain JSON types.
         lines: 1-based line by place; keys of mappings count, not only their values.
+        text: as the user wrote it.
     """
 
     value: Json
     source: str = "campaign"
     lines: Mapping[Place, int] = field(default_factory=dict)
+    text: str = ""
 
     def line(self, place: Place) -> int | None:
         """Line of a place, or of the closest thing around it."""
@@ -111,7 +113,7 @@ def parse(text: str, source: str = "campaign") -> Document:
     value = converter.convert(node, ())
     if converter.mistakes:
         raise CampaignError(converter.mistakes, source)
-    return Document(value, source, converter.lines)
+    return Document(value, source, converter.lines, text)
 
 
 def _refused_events(reader: Any, text: str) -> list[Mistake]:

@@ -100,6 +100,7 @@ class _Reader:
             max_failure_rate=header.max_failure_rate,
             description=header.description,
             code=(str(self.folder),) if self.trust_code else (),
+            text=self.document.text,
         )
 
     # Models and plug-ins.

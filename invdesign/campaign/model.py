@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -104,6 +104,7 @@ class Campaign:
         stages: the funnel after the build stage.
         seeds: genomes to evaluate first.
         code: folders of code the user trusts; empty for most.
+        text: the file as the user wrote it, for the report; empty for a campaign made in Python.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Campaign:
     max_failure_rate: float = 0.9
     description: str = ""
     code: tuple[str, ...] = ()
+    text: str = field(default="", compare=False, repr=False)
 
     @property
     def funnel(self) -> tuple[Stage, ...]:

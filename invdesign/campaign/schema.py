@@ -74,7 +74,9 @@ def _stage_schema(common: Schema, definitions: Schema) -> Schema:
     mapping = {
         "type": "object",
         "properties": settings,
-        "patternProperties": {"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$": {"type": ["object", "null"]}},
+        "patternProperties": {
+            "^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$": {"type": ["object", "null"]}
+        },
         "additionalProperties": False,
         "minProperties": 1,
         "maxProperties": 1,
@@ -89,7 +91,10 @@ def _model_schema(model: Any, prefix: str, definitions: Schema) -> Schema:
 
     def renamed(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: _reference(item, prefix) if key == "$ref" else renamed(item) for key, item in value.items()}
+            return {
+                key: _reference(item, prefix) if key == "$ref" else renamed(item)
+                for key, item in value.items()
+            }
         if isinstance(value, list):
             return [renamed(item) for item in value]
         return value

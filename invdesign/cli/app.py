@@ -35,6 +35,11 @@ class _Group(TyperGroup):
             # `invdesign top DIR | head` closes the pipe early; that is no mistake.
             sys.stderr.close()
             raise typer.Exit(0) from None
+        except OSError as error:
+            # A file that cannot be written or read; what foreign code raises inside a run is caught where it runs.
+            where = f"{error.filename}: " if error.filename else ""
+            typer.echo(f"{where}{error.strerror or error}", err=True)
+            raise typer.Exit(1) from error
 
 
 app = typer.Typer(
@@ -141,7 +146,7 @@ def run(
     if warning:
         typer.echo(warning, err=True)
     folder = run_dir or Path("runs") / file.stem
-    opened = Run.create(campaign, folder, text=file.read_text(encoding="utf-8"))
+    opened = Run.create(campaign, folder)
     _execute(opened, workers)
 
 
@@ -162,12 +167,7 @@ def resume(
     from invdesign.campaign.load import load_campaign
     from invdesign.run.run import Run
 
-    opened = Run.open(run_dir)
-    if opened.campaign.code and not trust_code:
-        raise RunError(
-            f"this run imports code from {', '.join(opened.campaign.code)}. If you trust it, say so: "
-            f"invdesign resume {run_dir} --trust-code"
-        )
+    opened = Run.open(run_dir, trust_code=trust_code)
     if campaign_file is not None or candidates is not None:
         campaign = load_campaign(campaign_file, trust_code=trust_code) if campaign_file else None
         opened.change(campaign, {"candidates": candidates} if candidates else None)
@@ -194,12 +194,12 @@ def _execute(opened: Run, workers: int | None) -> None:
 
 
 @app.command()
-def status(run_dir: RunDir, json_: AsJson = False) -> None:
+def status(run_dir: RunDir, trust_code: TrustCode = False, json_: AsJson = False) -> None:
     """Where a run stands: counts per stage, best so far, failures, pace."""
     from invdesign.cli.describe import describe_status
     from invdesign.run.run import run_status
 
-    found: RunStatus = run_status(run_dir)
+    found: RunStatus = run_status(run_dir, trust_code=trust_code)
     if json_:
         typer.echo(found.to_json())
         return
@@ -211,13 +211,14 @@ def status(run_dir: RunDir, json_: AsJson = False) -> None:
 def top(
     run_dir: RunDir,
     n: Annotated[int, typer.Option("-n", "--number", min=1, help="How many.")] = 10,
+    trust_code: TrustCode = False,
     json_: AsJson = False,
 ) -> None:
     """The best candidates, best first."""
     from invdesign.cli.describe import table_lines
     from invdesign.run.run import Run
 
-    opened = Run.open(run_dir)
+    opened = Run.open(run_dir, trust_code=trust_code)
     rows = opened.top(n)
     if json_:
         typer.echo(json.dumps(rows, ensure_ascii=False))
@@ -230,13 +231,14 @@ def top(
 def show(
     run_dir: RunDir,
     candidate: Annotated[int, typer.Argument(help="Number of the candidate.")],
+    trust_code: TrustCode = False,
     json_: AsJson = False,
 ) -> None:
     """All that is known of one candidate: properties, lineage, structure or cause of failure."""
     from invdesign.cli.describe import describe_candidate
     from invdesign.run.run import Run
 
-    opened = Run.open(run_dir)
+    opened = Run.open(run_dir, trust_code=trust_code)
     opened.trial(candidate)
     if json_:
         typer.echo(json.dumps(opened.row(candidate), ensure_ascii=False))
@@ -255,12 +257,13 @@ def export(
     top_: Annotated[
         int | None, typer.Option("--top", min=1, help="Only the n best; by default every complete candidate.")
     ] = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Write candidates and their properties for other programs."""
     from invdesign.report.export import export_run
     from invdesign.run.run import Run
 
-    count = export_run(Run.open(run_dir), format_.value, output, top=top_)
+    count = export_run(Run.open(run_dir, trust_code=trust_code), format_.value, output, top=top_)
     typer.echo(f"Wrote {count} candidates to {output}")
 
 
@@ -270,12 +273,14 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="HTML file; by default DIR/report.html.")
     ] = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Write the report: one HTML file that opens offline."""
     from invdesign.report.html import write_report
     from invdesign.run.run import Run
 
-    typer.echo(str(write_report(Run.open(run_dir), output or run_dir / "report.html")))
+    opened = Run.open(run_dir, trust_code=trust_code)
+    typer.echo(str(write_report(opened, output or run_dir / "report.html")))
 
 
 @app.command()

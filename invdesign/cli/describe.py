@@ -54,8 +54,10 @@ def describe_status(status: RunStatus) -> list[str]:
     lines = [
         f"{status.name}",
         f"state       {status.state}" + (f" ({status.reason})" if status.reason else ""),
-        (f"candidates  {counts['asked']} asked, {counts['complete']} complete, {counts['gated']} gated, "
-        f"{counts['infeasible']} infeasible, {counts['failed']} failed; budget {budget}"),
+        (
+            f"candidates  {counts['asked']} asked, {counts['complete']} complete, {counts['gated']} gated, "
+            f"{counts['infeasible']} infeasible, {counts['failed']} failed; budget {budget}"
+        ),
     ]
     for best in status.best:
         found = (

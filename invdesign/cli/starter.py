@@ -27,9 +27,16 @@ def starter(parent: str, name: str) -> str:
 
     crystal = prototype(parent)
     mobile = next((s.element for s in crystal.sites if s.element in _MOBILE), crystal.sites[0].element)
-    sites = "\n".join(f"    {site.label}: [{', '.join(_options(site, mobile))}]" for site in _distinct(crystal))
+    sites = "\n".join(
+        f"    {site.label}: [{', '.join(_options(site, mobile))}]" for site in _distinct(crystal)
+    )
     return _TEMPLATE.format(
-        name=name, parent=parent, formula=crystal.formula, title=crystal.title or parent, sites=sites, ion=mobile
+        name=name,
+        parent=parent,
+        formula=crystal.formula,
+        title=crystal.title or parent,
+        sites=sites,
+        ion=mobile,
     )
 
 

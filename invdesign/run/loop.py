@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -157,6 +158,9 @@ class Loop:
             if self.stop.is_set():
                 return False
             results = self.engine.next_done(POLL)
+            if self.stop.is_set():
+                # Whoever stopped us may have signalled the workers too: their end says nothing of the candidates.
+                results = [result for result in results if result.lost is None]
             if results:
                 self._commit(self._wave.step(results))
             self._look()
@@ -229,5 +233,6 @@ class Loop:
         if self.observer is not None:
             self.observer(status)
         if now - self._last_write >= STATUS_EVERY:
-            status.write(self.folder)
+            with suppress(OSError):  # a copy for readers on network file systems; the store has it all
+                status.write(self.folder)
             self._last_write = now

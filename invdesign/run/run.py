@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -25,7 +25,7 @@ from invdesign.protocols import Engine
 from invdesign.run.loop import STOPPED, Loop, Observer
 from invdesign.run.status import FILE as STATUS_FILE
 from invdesign.run.status import RunStatus, read_status, snapshot
-from invdesign.store.database import on_network
+from invdesign.store.database import clear_errors, on_network
 from invdesign.store.lock import is_held, run_lock
 from invdesign.store.store import FILE, Store
 from invdesign.structures.files import structure_from_json, unpack
@@ -53,43 +53,53 @@ class Run:
     # Making and opening.
 
     @classmethod
-    def create(cls, campaign: Campaign, folder: str | Path, *, text: str = "") -> Run:
+    def create(cls, campaign: Campaign, folder: str | Path) -> Run:
         """A new run in `folder`, which may exist but must not hold a run.
-
-        Args:
-            text: the campaign file as the user wrote it, kept for the report.
 
         Raises:
             RunError: there is a run already.
             StoreError: the folder cannot be written.
         """
         folder = Path(folder)
-        if (folder / FILE).exists():
-            raise RunError(
-                f"{folder} holds a run already. Go on with it: invdesign resume {folder}; "
-                "or choose another folder with --run-dir"
-            )
         entries = {
             "campaign": to_json(campaign.dump()),
-            "campaign_text": text,
+            "campaign_text": campaign.text,
             "fingerprint": campaign.fingerprint,
             "created_by": __version__,
         }
-        Store.create(folder / FILE, entries)
-        return cls.open(folder)
+        with clear_errors(folder / FILE):
+            folder.mkdir(parents=True, exist_ok=True)
+        with run_lock(folder):  # of two processes that start here at once, one makes the run
+            if (folder / FILE).exists():
+                raise RunError(
+                    f"{folder} holds a run already. Go on with it: invdesign resume {folder}; "
+                    "or choose another folder with --run-dir"
+                )
+            Store.create(folder / FILE, entries)
+        return cls.open(folder, trust_code=True)
 
     @classmethod
-    def open(cls, folder: str | Path) -> Run:
+    def open(cls, folder: str | Path, *, trust_code: bool = False) -> Run:
         """The run in `folder`, for reading; `execute` takes hold of it.
+
+        Args:
+            trust_code: whether code beside its campaign may be imported, which runs it.
 
         Raises:
             StoreError: there is none, or it is damaged.
+            RunError: it needs code that is not trusted.
         """
         folder = Path(folder)
         store = Store.open(folder / FILE, writable=False)
         try:
-            campaign = Campaign.from_dump(json.loads(store.entry("campaign")))
-        except (ValueError, KeyError) as error:
+            data = json.loads(store.entry("campaign"))
+            if data["code"] and not trust_code:
+                raise RunError(
+                    f"{folder} imports code from {', '.join(data['code'])}, and importing it runs it. "
+                    "If you trust it, say so with --trust-code."
+                )
+            campaign = Campaign.from_dump(data)
+        except (ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"the campaign stored in {folder} cannot be read by invdesign {__version__} "
                 f"(it was made by {store.entry('created_by') or 'another version'}): {error}"
@@ -149,8 +159,9 @@ class Run:
                 raise
             _end_session(store, reason)
         self._history = self.store.load_history(_new_history(self.store, self.campaign))
-        status = self.status()
-        status.write(self.folder)
+        status = self._snapshot(_state(reason, ended=True, held=False), reason)
+        with suppress(OSError):  # a copy for readers on network file systems; the store has it all
+            status.write(self.folder)
         if observer is not None:
             observer(status)
         return status
@@ -206,9 +217,11 @@ class Run:
         if rows:
             reason = rows[-1]["reason"] or ""
             state = _state(reason, ended=rows[-1]["ended"] is not None, held=is_held(self.folder))
-        return snapshot(
-            self.campaign, self._history, state=state, reason=reason, elapsed=self.store.seconds()
-        )
+        return self._snapshot(state, reason)
+
+    def _snapshot(self, state: str, reason: str) -> RunStatus:
+        elapsed = self.store.seconds()
+        return snapshot(self.campaign, self._history, state=state, reason=reason, elapsed=elapsed)
 
     def trial(self, id: int) -> Trial:
         """One trial.
@@ -352,8 +365,8 @@ def _flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
     return flat | {"cause": row["gate"] or (f"{failure[1]}: {failure[0]}: {failure[2]}" if failure else "")}
 
 
-def run_status(folder: str | Path) -> RunStatus:
-    """Where the run in `folder` stands, also while another process works on it.
+def run_status(folder: str | Path, *, trust_code: bool = False) -> RunStatus:
+    """Where the run in `folder` stands, also while another process works on it; see `Run.open`.
 
     Raises:
         StoreError: there is no run, or it cannot be read.
@@ -361,4 +374,4 @@ def run_status(folder: str | Path) -> RunStatus:
     folder = Path(folder)
     if on_network(folder) and is_held(folder) and (folder / STATUS_FILE).is_file():
         return read_status(folder)  # the store itself is locked there
-    return Run.open(folder).status()
+    return Run.open(folder, trust_code=trust_code).status()

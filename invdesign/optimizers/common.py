@@ -1,0 +1,114 @@
+"""What optimizers share: gathering proposals that are new, the user's seeds, and what is left of a finite space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.candidate import Genome, Proposal, canonical, genome_key
+from invdesign.protocols import Context, FiniteSpace, Operator, SearchSpace
+from invdesign.rng import Rng, rng_for
+
+State: TypeAlias = dict[str, Any]  # JSON: ids and counters
+Operators: TypeAlias = Mapping[str, Operator]
+
+COUNTABLE = 10_000_000  # larger finite spaces are drawn from, not counted through
+TRIES = 100  # draws without a new genome before an optimizer gives up on one proposal
+SEED = "seed"  # `Proposal.operator` of a genome the user gave
+UNASKED = "unasked"  # `Proposal.operator` of a genome taken from what is left of a finite space
+
+
+class Draft:
+    """The proposals of one ask while they are gathered: none asked before, none twice."""
+
+    def __init__(self, context: Context, n: int) -> None:
+        self.context = context
+        self.n = n
+        self.proposals: list[Proposal] = []
+        self._keys: set[str] = set()
+
+    @property
+    def missing(self) -> int:
+        """How many proposals are still wanted."""
+        return self.n - len(self.proposals)
+
+    def add(self, genome: Genome | None, operator: str, parents: Iterable[int] = ()) -> bool:
+        """Propose `genome` if it is one and new; whether it was."""
+        if genome is None:
+            return False
+        key = genome_key(genome)
+        if key in self._keys or key in self.context.history:
+            return False
+        self._keys.add(key)
+        self.proposals.append(Proposal(genome=genome, parents=tuple(parents), operator=operator))
+        return True
+
+
+def by_arity(space: SearchSpace) -> dict[int, list[tuple[str, Operator]]]:
+    """The space's operators, (name, operator) by arity, in the order of their names."""
+    found: dict[int, list[tuple[str, Operator]]] = {}
+    for name, operator in sorted(space.operators().items()):
+        found.setdefault(operator.arity, []).append((name, operator))
+    return found
+
+
+def one_of(operators: Sequence[tuple[str, Operator]], rng: Rng) -> tuple[str, Operator]:
+    """Any of `operators`, each equally often."""
+    return operators[int(rng.random() * len(operators))]
+
+
+def countable(space: SearchSpace) -> FiniteSpace | None:
+    """`space` where its genomes can be counted through, else None."""
+    return space if isinstance(space, FiniteSpace) and len(space) <= COUNTABLE else None
+
+
+def propose_seeds(draft: Draft, position: int) -> int:
+    """Propose the user's genomes from number `position` on; the number to go on with."""
+    seeds = draft.context.seeds
+    while draft.missing and position < len(seeds):
+        draft.add(cast("Genome", canonical(seeds[position])), SEED)
+        position += 1
+    return position
+
+
+def propose_unasked(draft: Draft, space: FiniteSpace, position: int) -> int:
+    """Propose what was not asked of a finite space, uniformly at random, without replacement.
+
+    The space is walked through in an order that depends on the run's seed alone, so that all there is to
+    remember is how far the walk has come, and the last genome is found as fast as the first.
+
+    Args:
+        draft: takes the proposals.
+        space: the draft's space, countable.
+        position: how many genomes of the order are used up; 0 at first.
+
+    Returns:
+        The position to go on with; `len(space)` when nothing is left.
+    """
+    order = _order(draft.context, len(space))
+    while draft.missing and position < len(order):
+        draft.add(space.genome(int(order[position])), UNASKED)
+        position += 1
+    return position
+
+
+def _order(context: Context, size: int) -> NDArray[np.int32]:
+    """A permutation of the `size` indices; 4 bytes each in the cache, 0.1 s to make for ten million."""
+    name = f"order of {size} genomes"
+    if name not in context.cache:
+        indices = np.arange(size, dtype=np.int32)
+        rng_for(context.seed, 0, name).shuffle(indices)
+        context.cache[name] = indices
+    return cast("NDArray[np.int32]", context.cache[name])
+
+
+def propose_started(draft: Draft, rng: Rng) -> None:
+    """Propose genomes from the space's start operators, until `TRIES` draws in a row gave nothing new."""
+    starts = by_arity(draft.context.space)[0]
+    failures = 0
+    while draft.missing and failures < TRIES:
+        name, operator = one_of(starts, rng)
+        failures = 0 if draft.add(operator.apply((), rng), name) else failures + 1

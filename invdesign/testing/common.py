@@ -1,0 +1,61 @@
+"""What all checks share."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from invdesign import settings
+from invdesign.candidate import Genome, canonical, to_json
+
+
+def expect(condition: object, rule: str) -> None:
+    """Raise AssertionError with `rule` unless `condition` holds; unlike `assert`, also under `python -O`."""
+    if not condition:
+        raise AssertionError(rule)
+
+
+def check_settings(group: str, plugin: Any) -> None:
+    """A plug-in is plain JSON: workers, resumed runs and other machines build it anew from that."""
+    name = type(plugin).__name__
+    expect(hasattr(plugin, "model_dump"), f"{name}: derive plug-ins from invdesign.settings.Settings")
+    expect("<locals>" not in type(plugin).__qualname__, f"{name}: define plug-ins at the top of a module")
+    dump = plugin.model_dump(mode="json")
+    again = settings.load(group, json.loads(json.dumps(dump)), trust_code=True)
+    expect(
+        again == plugin, f"{name}: settings.load('{group}', {dump}) must give an equal plug-in, got {again!r}"
+    )
+
+
+def reloaded(group: str, plugin: Any) -> Any:
+    """The same plug-in as another object, as another process would build it."""
+    return settings.load(group, plugin.model_dump(mode="json"), trust_code=True)
+
+
+def check_genome(genome: Genome, maker: str) -> None:
+    """Canonical JSON: else one candidate could have two keys, or change on its way through the store."""
+    text = to_json(genome)
+    wanted = to_json(canonical(genome))
+    expect(text == wanted, f"{maker} must give canonical genomes: {wanted}, got {text}")
+
+
+@contextmanager
+def untouched_globals(maker: str) -> Iterator[None]:
+    """The global generators must come out as they went in: others draw from them too."""
+    python_state, numpy_state = random.getstate(), _numpy_state()
+    yield
+    calm = random.getstate() == python_state and _numpy_state() == numpy_state
+    expect(
+        calm, f"{maker} must not draw from the global random or numpy.random: use the generator it is given"
+    )
+
+
+def _numpy_state() -> tuple[bytes, int]:
+    state = np.random.get_state()  # noqa: NPY002 - the legacy global is what is watched
+    assert isinstance(state, tuple)
+    return state[1].tobytes(), state[2]

@@ -1,0 +1,252 @@
+"""The contract of evaluators as code."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from invdesign import settings
+from invdesign.candidate import Candidate, Design, Evaluation, Failure, Input, Proposal, genome_key, to_json
+from invdesign.properties import STRUCTURE, describe, is_structure
+from invdesign.protocols import Evaluator
+from invdesign.structures.files import structure_to_json
+from invdesign.testing.common import check_settings, expect, reloaded
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+FAILURES = frozenset({"error", "not_finite", "timeout", "crash", "memory", "missing", "infeasible"})
+_DESIGN = frozenset({"parameters", "composition"})  # what is required of a design besides structures
+
+
+def check_evaluator(
+    evaluator: Any,
+    inputs: Sequence[Input] | None = None,
+    *,
+    cost_only: Collection[str] = (),
+    tolerance: float = 1e-6,
+) -> None:
+    """Check that `evaluator` keeps the contract of `Evaluator`.
+
+    Args:
+        evaluator: a plug-in of the group `evaluators`.
+        inputs: what it is tried on, two or more; `example_inputs(evaluator)` where not given.
+        cost_only: settings that cannot change a number, and so need not change the fingerprint.
+        tolerance: by how much numbers may differ between batches (relative above 1, absolute below).
+
+    Raises:
+        AssertionError: a rule is broken; the message names it.
+    """
+    check_settings("evaluators", evaluator)
+    _check_words(evaluator)
+    _check_fingerprint(evaluator, cost_only)
+    inputs = list(inputs if inputs is not None else example_inputs(evaluator))
+    expect(len(inputs) > 1, f"the check needs two inputs or more, got {len(inputs)}")
+    evaluator.prepare()
+    before = [_written(item) for item in inputs]
+    whole = evaluator.evaluate(inputs)
+    expect([_written(item) for item in inputs] == before, "evaluate must not change its inputs")
+    expect(len(whole) == len(inputs), f"one evaluation per input: {len(inputs)}, got {len(whole)}")
+    for evaluation in whole:
+        _check_evaluation(evaluator, evaluation)
+    failures = [evaluation.failure for evaluation in whole if evaluation.failure is not None]
+    expect(len(failures) < len(whole), f"no input could be evaluated; give `inputs` that can: {failures[:1]}")
+    _check_batches(evaluator, inputs, whole, tolerance)
+
+
+def example_inputs(evaluator: Evaluator, count: int = 3) -> list[Input]:
+    """Inputs with all that `evaluator` requires.
+
+    Parameters are x and y in [0, 1]; structures are cubic anti-perovskites Li3OCl, Li3OBr, Na3OCl; a required
+    property is 0.1 and a little more from input to input.
+    """
+    structures = _structures() if evaluator.requires - {"parameters"} else ()
+    inputs = []
+    for number in range(count):
+        structure = structures[number % len(structures)] if structures else None
+        roles = [name.removeprefix(STRUCTURE) for name in sorted(evaluator.requires) if is_structure(name)]
+        held = {role: structure for role in roles if structure is not None}
+        genome = {"number": number}
+        design = Design(
+            parameters={"x": 0.2 + 0.1 * number, "y": 0.7 - 0.2 * number},
+            composition=structure.composition if structure is not None else None,
+            structures={"initial": structure} if structure is not None else {},
+        )
+        named = sorted(name for name in evaluator.requires - _DESIGN if not is_structure(name))
+        properties = dict.fromkeys(named, 0.1 + 0.01 * number)
+        inputs.append(Input(_candidate(number, genome), design, properties, {**design.structures, **held}, 7))
+    return inputs
+
+
+def _candidate(number: int, genome: dict[str, Any]) -> Candidate:
+    return Candidate(number, genome_key(genome), Proposal(genome))
+
+
+def _structures() -> tuple[Structure, ...]:
+    """Cubic anti-perovskites, space group 221; lattice constants in Å, near those of experiment."""
+    from pymatgen.core import Lattice, Structure
+
+    positions = [[0.5, 0.5, 0.5], [0.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.5, 0.0, 0.5], [0.0, 0.5, 0.5]]
+    kinds = (("Li", "Cl", 3.91), ("Li", "Br", 3.99), ("Na", "Cl", 4.50))
+    return tuple(
+        Structure(Lattice.cubic(a), ["O", halide, ion, ion, ion], positions) for ion, halide, a in kinds
+    )
+
+
+def _check_words(evaluator: Evaluator) -> None:
+    """What it says of itself before it is asked to evaluate."""
+    provides = dict(evaluator.provides)
+    expect(provides, "an evaluator provides at least one property or structure")
+    for name in [*evaluator.requires, *provides]:
+        expect(name.removeprefix(STRUCTURE).isidentifier(), f"names are like oxidation_limit, got {name!r}")
+    for name, unit in provides.items():
+        known = "" if is_structure(name) else describe(name, unit).unit
+        expect(unit == known, f"'{name}' is in {known or 'no unit'} by the vocabulary, got {unit!r}")
+    expect(isinstance(evaluator.requires, frozenset), "requires is a frozenset of names")
+    expect(not evaluator.requires & set(provides), "what it provides it cannot require")
+    expect(evaluator.batch.size > 0, f"batch.size is 1 or more, got {evaluator.batch.size}")
+    expect(evaluator.potential_id is None or evaluator.potential_id, "potential_id is a fingerprint or None")
+    for gate in evaluator.gates:
+        expect(gate.property in provides, f"a gate is on a property of its own, got '{gate.property}'")
+
+
+def _check_fingerprint(evaluator: Any, cost_only: Collection[str]) -> None:
+    """The same in another process; another for each setting that may change a number."""
+    expect(evaluator.fingerprint, "the fingerprint names what made the numbers; got an empty one")
+    expect(
+        reloaded("evaluators", evaluator).fingerprint == evaluator.fingerprint,
+        "the fingerprint must be the same in every process: no ids, addresses or times",
+    )
+    dump = evaluator.model_dump(mode="json")
+    for name in dump.keys() - {"kind", *cost_only}:
+        for value in _others(dump[name]):
+            try:
+                other = settings.load("evaluators", {**dump, name: value}, trust_code=True)
+            except ValidationError:
+                continue  # not an allowed value; nothing to compare
+            expect(
+                other == evaluator or other.fingerprint != evaluator.fingerprint,
+                f"the fingerprint must change with '{name}' ({dump[name]!r} to {value!r}), or a cached result of "
+                "one would serve the other; name it in cost_only if it cannot change a number",
+            )
+
+
+def _others(value: object) -> Sequence[object]:
+    """Values near `value` that a setting of its type might allow."""
+    if isinstance(value, bool):
+        return (not value,)
+    if isinstance(value, int):
+        return (value + 1, value - 1)
+    if isinstance(value, float):
+        return (value * 1.01, value + 0.01)
+    return ()
+
+
+def _check_evaluation(evaluator: Evaluator, evaluation: Evaluation) -> None:
+    _check_numbers("cost", evaluation.cost)
+    expect(
+        all(value >= 0 for value in evaluation.cost.values()), f"costs are not negative: {evaluation.cost}"
+    )
+    if evaluation.failure is not None:
+        _check_failure(evaluation, evaluation.failure)
+        return
+    provided = {name for name in evaluator.provides if not is_structure(name)}
+    found = set(evaluation.properties)
+    expect(
+        found == provided, f"exactly what is promised, or a failure: {sorted(provided)}, got {sorted(found)}"
+    )
+    _check_numbers("property", evaluation.properties)
+    roles = {name.removeprefix(STRUCTURE) for name in evaluator.provides if is_structure(name)}
+    made = set(evaluation.structures)
+    expect(made == roles, f"exactly the structures promised: {sorted(roles)}, got {sorted(made)}")
+    _check_numbers("uncertainty", evaluation.uncertainties)
+    expect(
+        set(evaluation.uncertainties) <= found, "an uncertainty belongs to a property of the same evaluation"
+    )
+    expect(all(value >= 0 for value in evaluation.uncertainties.values()), "an uncertainty is 0 or more")
+
+
+def _check_numbers(what: str, numbers: Mapping[str, float]) -> None:
+    for name, value in numbers.items():
+        plain = isinstance(value, float | int) and not isinstance(value, bool)
+        expect(
+            plain and math.isfinite(value),
+            f"{what} '{name}' must be a finite Python number (not of numpy, which JSON refuses), got {value!r}",
+        )
+
+
+def _check_failure(evaluation: Evaluation, failure: Failure) -> None:
+    expect(failure.kind in FAILURES, f"a failure's kind is one of {sorted(FAILURES)}, got {failure.kind!r}")
+    expect(
+        failure.message.strip() and "\n" not in failure.message, f"one line for a person: {failure.message!r}"
+    )
+    expect(not evaluation.properties, f"a failure comes without results, got {sorted(evaluation.properties)}")
+
+
+def _check_batches(
+    evaluator: Evaluator, inputs: Sequence[Input], whole: Sequence[Evaluation], tolerance: float
+) -> None:
+    """Results depend on what is required alone: not on neighbours, order, or anything else in the input."""
+
+    def compare(rule: str, changed: Callable[[Sequence[Input]], Sequence[Evaluation]]) -> None:
+        for number, (a, b) in enumerate(zip(whole, changed(inputs), strict=True)):
+            difference = _difference(a, b, tolerance)
+            expect(not difference, f"{rule}; input {number}: {difference}")
+
+    compare(
+        "a batch of one must give what a batch of many does",
+        lambda items: [evaluator.evaluate([item])[0] for item in items],
+    )
+    compare("the order within a batch must not matter", lambda items: evaluator.evaluate(items[::-1])[::-1])
+    compare(
+        "it may read only what it requires, since cached results are found by that",
+        lambda items: evaluator.evaluate([_stripped(evaluator, item) for item in items]),
+    )
+
+
+def _stripped(evaluator: Evaluator, item: Input) -> Input:
+    """`item` with what is required and a stranger's name, and nothing else."""
+    requires = evaluator.requires
+    design = Design(
+        parameters=item.design.parameters if "parameters" in requires else {},
+        composition=item.design.composition if "composition" in requires else None,
+        structures={r: s for r, s in item.design.structures.items() if STRUCTURE + r in requires},
+    )
+    return replace(
+        item,
+        candidate=_candidate(item.candidate.id + 1000, {"stranger": item.candidate.id}),
+        design=design,
+        properties={name: value for name, value in item.properties.items() if name in requires},
+        structures={r: s for r, s in item.structures.items() if STRUCTURE + r in requires},
+    )
+
+
+def _difference(a: Evaluation, b: Evaluation, tolerance: float) -> str:
+    """What differs between two evaluations of one input; empty where nothing does."""
+    kinds = [evaluation.failure.kind if evaluation.failure else "none" for evaluation in (a, b)]
+    if kinds[0] != kinds[1]:
+        return f"failure {kinds[0]}, then {kinds[1]}"
+    for name, value in a.properties.items():
+        if abs(value - b.properties[name]) > tolerance * max(1.0, abs(value)):
+            return f"{name} = {value}, then {b.properties[name]}"
+    for role, structure in a.structures.items():
+        other = b.structures[role]
+        apart = [structure.lattice.matrix - other.lattice.matrix, structure.cart_coords - other.cart_coords]
+        if max(float(np.abs(array).max()) for array in apart) > tolerance:
+            return f"structure '{role}' differs by more than {tolerance} Å"
+    return ""
+
+
+def _written(item: Input) -> str:
+    """All of an input as text, to see whether it changed."""
+    structures = {
+        f"{place} {role}": structure_to_json(structure)
+        for place, held in (("design", item.design.structures), ("input", item.structures))
+        for role, structure in held.items()
+    }
+    return to_json([dict(item.design.parameters), dict(item.properties), dict(structures)])

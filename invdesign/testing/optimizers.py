@@ -1,0 +1,311 @@
+"""The contract of optimizers as code, on a simulated run where anything happens that happens in a real one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from invdesign import settings
+from invdesign.candidate import Genome, Proposal, Status, genome_key, to_json
+from invdesign.errors import Infeasible
+from invdesign.optimizers.common import countable
+from invdesign.problem import Constraint, Objective, Problem
+from invdesign.protocols import Context, SearchSpace
+from invdesign.rng import borrowed_globals, rng_for
+from invdesign.testing.common import check_genome, check_settings, expect, reloaded, untouched_globals
+from invdesign.testing.history import MemoryHistory
+
+TWO_OBJECTIVES = Problem(
+    objectives=(Objective("near", "minimize"), Objective("far", "maximize")),
+    constraints=(Constraint("near", max=0.3),),
+)
+EXHAUSTED = 500  # a space given to the check is exhausted if it holds at most so many genomes
+STALEMATE = 50  # asks in a row that may give nothing while trials are pending
+MALFORMED: Genome = {"no such key": 1}
+_MIXED = {
+    "x": {"real": [-5.0, 5.0]},
+    "y": {"real": [0.0, 1e-3]},
+    "n": {"integer": [1, 8]},
+    "solvent": {"categorical": ["EC", "DMC", "EMC"]},
+}
+_SMALL = {"n": {"integer": [0, 5]}, "solvent": {"categorical": ["EC", "DMC", "EMC", "PC"]}}
+
+
+def check_optimizer(
+    optimizer: Any,
+    space: SearchSpace | None = None,
+    *,
+    problem: Problem = TWO_OBJECTIVES,
+    rounds: int = 12,
+    trials: int = 300,
+    exhausts: bool = True,
+    seed: int = 0,
+) -> None:
+    """Check that `optimizer` keeps the contract of `Optimizer`.
+
+    Args:
+        optimizer: a plug-in of the group `optimizers`.
+        space: what it searches; a space of real, integer and categorical parameters where not given.
+        problem: objectives and constraints; the properties get analytic values of the space's features.
+        rounds: length of the simulated runs, in asks.
+        trials: finished trials after which its state must have stopped growing.
+        exhausts: whether it must propose all of a small finite space.
+        seed: of the simulated runs.
+
+    Raises:
+        AssertionError: a rule is broken; the message names it.
+    """
+    check_settings("optimizers", optimizer)
+    batch = optimizer.batch
+    expect(isinstance(batch, int) and batch > 0, f"batch is how many it likes to be asked for, got {batch!r}")
+    space = space or _parameters(_MIXED)
+    _check_repeatable(optimizer, space, problem, rounds, seed)
+    _check_seeds(optimizer, space, problem, seed)
+    _check_state(optimizer, space, problem, trials, seed)
+    if exhausts:
+        _check_exhaustion(optimizer, _parameters(_SMALL), problem, seed)
+        finite = countable(space)
+        if finite is not None and len(finite) <= EXHAUSTED:
+            _check_exhaustion(optimizer, space, problem, seed)
+
+
+def _parameters(parameters: Mapping[str, object]) -> Any:
+    return settings.load("spaces", {"kind": "parameters", "parameters": parameters})
+
+
+class Simulation:
+    """A run in memory: numbered events, trials that end in every way, an optimizer that may be restarted.
+
+    Args:
+        restarting: before every event, build the optimizer anew, send its state through JSON and empty the cache.
+    """
+
+    def __init__(
+        self,
+        optimizer: Any,
+        space: SearchSpace,
+        problem: Problem,
+        seed: int,
+        *,
+        seeds: Sequence[Genome] = (),
+        restarting: bool = False,
+    ) -> None:
+        self.optimizer = optimizer
+        self.space = space
+        self.problem = problem
+        self.seed = seed
+        self.seeds = tuple(seeds)
+        self.restarting = restarting
+        self.history = MemoryHistory(problem)
+        self.cache: dict[str, object] = {}
+        self.event = 0
+        self.transcript: list[str] = []
+        self.state: Any = optimizer.start(self._context())
+
+    def _context(self) -> Context:
+        if self.restarting:
+            self.optimizer = reloaded("optimizers", self.optimizer)
+            self.cache = {}
+        self.event += 1
+        return Context(self.space, self.problem, self.history, self.seed, self.event, self.seeds, self.cache)
+
+    def _note(self, proposals: Sequence[Proposal]) -> None:
+        """Keep the state only as the store would, and all that happened in the transcript."""
+        text = to_json(self.state)
+        again = json.loads(text)
+        expect(
+            again == self.state,
+            f"the state must be plain JSON, equal after the store: {self.state!r}, {again!r}",
+        )
+        self.state = again if self.restarting else self.state
+        self.transcript.append(to_json([[_row(proposal) for proposal in proposals], again]))
+
+    def ask(self, n: int) -> list[int]:
+        """One ask, checked; the numbers of the new trials."""
+        context = self._context()
+        before = to_json(self.state)
+        with untouched_globals("ask"):
+            proposals, state = self.optimizer.ask(context, self.state, n)
+        expect(to_json(self.state) == before, "ask must return a new state and leave the old one alone")
+        self.state = state
+        expect(len(proposals) <= n, f"ask({n}) may give {n} proposals at most, got {len(proposals)}")
+        ids = [self._added(proposal) for proposal in proposals]
+        self._note(proposals)
+        return ids
+
+    def _added(self, proposal: Proposal) -> int:
+        if proposal.operator != "seed":
+            check_genome(proposal.genome, "ask")
+        key = genome_key(proposal.genome)
+        expect(key not in self.history, f"ask must not propose what was asked before: {proposal.genome}")
+        strange = [id for id in proposal.parents if not 0 <= id < len(self.history)]
+        expect(not strange, f"parents are numbers of trials, got {strange} of {len(self.history)}")
+        expect(proposal.operator, "a proposal names the operator that made it")
+        return self.history.add(proposal)
+
+    def tell(self, ids: Sequence[int]) -> None:
+        """One tell of finished trials, checked."""
+        context = self._context()
+        before = to_json(self.state)
+        with untouched_globals("tell"):
+            state = self.optimizer.tell(context, self.state, list(ids))
+        expect(to_json(self.state) == before, "tell must return a new state and leave the old one alone")
+        self.state = state
+        self._note(())
+
+    def finish(self, ids: Sequence[int], *, shift: float = 0.0) -> None:
+        """End trials, each in a way that depends on its genome: most are complete, some gated, refused, failed."""
+        for id in ids:
+            trial = self.history.trial(id)
+            fate = int(trial.candidate.key[:6], 16) % 10
+            if not self._buildable(trial.genome):
+                self.history.finish(id, status=Status.INFEASIBLE, depth=0)
+            elif fate in {0, 1}:
+                self.history.finish(id, status=(Status.FAILED, Status.INFEASIBLE)[fate], depth=fate)
+            elif fate == 2:
+                self.history.finish(id, status=Status.GATED, depth=int(trial.candidate.key[6], 16) % 3)
+            else:
+                self.history.finish(id, self._fitness(trial.genome, shift))
+
+    def _buildable(self, genome: Genome) -> bool:
+        try:
+            self.space.build(genome)
+        except Infeasible:
+            return False
+        return True
+
+    def _fitness(self, genome: Genome, shift: float) -> dict[str, float]:
+        """Mean square distance of the features to one point per property."""
+        features = np.asarray(self.space.features([genome])[0])
+        names = self.problem.properties
+        goals = np.linspace(0.25, 0.75, len(names)) + shift
+        return {name: float(np.mean((features - goal) ** 2)) for name, goal in zip(names, goals, strict=True)}
+
+    def foreign(self, count: int) -> list[int]:
+        """New trials that another optimizer asked for; fewer where the space gives no more."""
+        start = next(op for _, op in sorted(self.space.operators().items()) if op.arity == 0)
+        rng = rng_for(self.seed, self.event, "foreign")
+        fresh: dict[str, Genome] = {}
+        for _ in range(10 * count):
+            genome = start.apply((), rng)
+            if genome is not None and (key := genome_key(genome)) not in self.history:
+                fresh[key] = genome
+            if len(fresh) == count:
+                break
+        return [self.history.add(Proposal(genome, operator="foreign")) for genome in fresh.values()]
+
+
+def _row(proposal: Proposal) -> list[Any]:
+    return [dict(proposal.genome), list(proposal.parents), proposal.operator, proposal.memo, proposal.until]
+
+
+def _sizes(batch: int) -> Iterator[int]:
+    while True:
+        yield from (batch, 1, 3, 2 * batch + 1)
+
+
+def _simulate(simulation: Simulation, rounds: int) -> list[str]:
+    """A run of `rounds` asks in which results are late, others ask too, and values move."""
+    sizes = _sizes(simulation.optimizer.batch)
+    late: list[int] = []
+    for number in range(rounds):
+        asked = simulation.ask(next(sizes))
+        if number % 3 == 1:
+            asked += simulation.ask(next(sizes))  # nothing was told in between
+        if number % 4 == 2:
+            asked += simulation.foreign(3)
+        now = [*late, *(id for id in asked if id % 4 != 3)][::-1]
+        late = [id for id in asked if id % 4 == 3]
+        simulation.finish(now)
+        for start in range(0, len(now), 5):
+            simulation.tell(now[start : start + 5])
+        if number == rounds // 2:  # a hull moved, or a result was amended
+            simulation.finish([id for id in range(len(simulation.history)) if id not in late], shift=0.2)
+            simulation.tell(now[:1])
+    return simulation.transcript
+
+
+def _check_repeatable(optimizer: Any, space: SearchSpace, problem: Problem, rounds: int, seed: int) -> None:
+    with borrowed_globals(1):
+        first = _simulate(Simulation(optimizer, space, problem, seed), rounds)
+    with borrowed_globals(2):  # what others drew must not matter
+        again = _simulate(Simulation(optimizer, space, problem, seed), rounds)
+    _expect_equal(first, again, "with the same seed, it must propose the same")
+    resumed = _simulate(Simulation(optimizer, space, problem, seed, restarting=True), rounds)
+    _expect_equal(
+        first, resumed, "resumed from its state at every step, without cache, it must go on the same"
+    )
+    other = _simulate(Simulation(optimizer, space, problem, seed + 1), rounds)
+    expect(
+        first != other, "another seed must give another run: draw from context.rng or context.derived_seed"
+    )
+
+
+def _expect_equal(first: Sequence[str], second: Sequence[str], rule: str) -> None:
+    for event, (a, b) in enumerate(zip(first, second, strict=False)):
+        expect(a == b, f"{rule}; event {event} gave\n  {a[:500]}\nand then\n  {b[:500]}")
+    expect(len(first) == len(second), f"{rule}; {len(first)} events, then {len(second)}")
+
+
+def _check_seeds(optimizer: Any, space: SearchSpace, problem: Problem, seed: int) -> None:
+    """The user's genomes come first, each once; one that makes no sense does no harm."""
+    given = [simulated.genome for simulated in _starts(optimizer, space, problem, seed)]
+    seeds = [given[0], MALFORMED, given[1], given[0]]
+    simulation = Simulation(optimizer, space, problem, seed, seeds=seeds)
+    asked: list[int] = []
+    for size in (1, 1, optimizer.batch + 2, optimizer.batch, optimizer.batch):
+        ids = simulation.ask(size)
+        simulation.finish(ids)
+        simulation.tell(ids)
+        asked += ids
+    found = [dict(simulation.history.trial(id).genome) for id in asked[:3]]
+    wanted = [dict(genome) for genome in (given[0], MALFORMED, given[1])]
+    expect(found == wanted, f"seeds come first, in their order, each once: {wanted}, got {found}")
+
+
+def _starts(optimizer: Any, space: SearchSpace, problem: Problem, seed: int) -> list[Any]:
+    simulation = Simulation(optimizer, space, problem, seed)
+    return [simulation.history.trial(id) for id in simulation.foreign(2)]
+
+
+def _check_state(optimizer: Any, space: SearchSpace, problem: Problem, trials: int, seed: int) -> None:
+    """The state must not grow with the history, whoever asked for it."""
+    simulation = Simulation(optimizer, space, problem, seed)
+    simulation.finish(ids := simulation.ask(optimizer.batch))
+    simulation.tell(ids)
+    early = _largest_state(simulation, trials)
+    late = _largest_state(simulation, 10 * trials)
+    expect(
+        late <= 1.5 * early + 200,
+        f"the state must not grow with the history: {early} characters up to {trials} trials, "
+        f"{late} up to {10 * trials}",
+    )
+
+
+def _largest_state(simulation: Simulation, trials: int) -> int:
+    """Length of the longest state on the way to so many trials, or to the end of a small space."""
+    largest = 0
+    while len(simulation.history) < trials and (ids := simulation.foreign(50)):
+        simulation.finish(ids)
+        simulation.tell(ids)
+        largest = max(largest, len(to_json(simulation.state)))
+    return largest
+
+
+def _check_exhaustion(optimizer: Any, space: Any, problem: Problem, seed: int) -> None:
+    """All of a finite space is proposed, each genome once, and then nothing."""
+    simulation = Simulation(optimizer, space, problem, seed)
+    stalled = 0
+    for size in _sizes(optimizer.batch):
+        ids = simulation.ask(size)
+        simulation.finish(ids)
+        if ids:
+            simulation.tell(ids)
+        stalled = 0 if ids else stalled + 1
+        if stalled > 2:
+            break
+    found = len(simulation.history)
+    expect(found == len(space), f"a finite space of {len(space)} must be proposed whole, got {found}")

@@ -1,0 +1,218 @@
+"""The contract of search spaces as code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from invdesign.candidate import Design, Genome, genome_key, to_json
+from invdesign.errors import Infeasible
+from invdesign.optimizers.common import countable
+from invdesign.protocols import FiniteSpace, Operator, SearchSpace, StructureSpace, VectorSpace
+from invdesign.rng import borrowed_globals, rng_for
+from invdesign.structures.files import structure_to_json
+from invdesign.testing.common import check_genome, check_settings, expect, untouched_globals
+
+ENUMERATED = 2_000  # a finite space up to this size is counted through whole, a larger one sampled
+
+
+def check_space(space: Any, *, samples: int = 20, seed: int = 0) -> None:
+    """Check that `space` keeps the contract of `SearchSpace`, and of the kinds of space it claims to be.
+
+    Args:
+        space: a plug-in of the group `spaces`.
+        samples: how often each operator is used; vary it with the cost of `build`.
+        seed: of the samples.
+
+    Raises:
+        AssertionError: a rule is broken; the message names it.
+    """
+    check_settings("spaces", space)
+    expect(isinstance(space, SearchSpace), f"{_name(space)} needs operators(), build() and features()")
+    genomes = _check_operators(space, samples, seed)
+    _check_build(space, genomes)
+    _check_features(space, genomes)
+    if isinstance(space, VectorSpace):
+        _check_vectors(space, genomes, samples, seed)
+    if countable(space) is not None:
+        _check_counting(space, genomes, seed)
+    if isinstance(space, StructureSpace):
+        _check_adoption(space, genomes)
+
+
+def _name(plugin: object) -> str:
+    return type(plugin).__name__
+
+
+def _check_operators(space: SearchSpace, samples: int, seed: int) -> list[Genome]:
+    """Use every operator; the genomes they gave, those of start operators first."""
+    operators = dict(space.operators())
+    for name, operator in operators.items():
+        expect(name and isinstance(name, str), f"operators have names, got {name!r}")
+        expect(
+            operator.arity >= 0, f"operator '{name}' takes {operator.arity} parents; 0 or more are allowed"
+        )
+    starts = [name for name, operator in operators.items() if operator.arity == 0]
+    expect(
+        starts, f"{_name(space)} needs an operator of arity 0, to start from; it has {', '.join(operators)}"
+    )
+    genomes: list[Genome] = []
+    for name in sorted(operators, key=lambda name: (operators[name].arity, name)):
+        operator = operators[name]
+        made = [_applied(name, operator, genomes, number, seed) for number in range(samples)]
+        genomes += [genome for genome in made if genome is not None]
+        expect(genomes, f"operator '{name}' gave no genome in {samples} tries")
+    return genomes
+
+
+def _applied(name: str, operator: Operator, pool: Sequence[Genome], number: int, seed: int) -> Genome | None:
+    """One use of an operator: it depends on parents and generator alone, and leaves its parents alone."""
+    parents = [pool[(number + 7 * k) % len(pool)] for k in range(operator.arity)]
+    before = to_json([dict(parent) for parent in parents])
+    children = []
+    for surroundings in (1, 2):
+        with borrowed_globals(surroundings), untouched_globals(f"operator '{name}'"):
+            children.append(operator.apply(parents, rng_for(seed, number, name)))
+    after = to_json([dict(parent) for parent in parents])
+    expect(after == before, f"operator '{name}' must not change its parents: {before} became {after}")
+    first, second = (None if child is None else to_json(child) for child in children)
+    expect(
+        first == second, f"operator '{name}' must repeat itself with the same generator: {first}, {second}"
+    )
+    if children[0] is not None:
+        check_genome(children[0], f"operator '{name}'")
+    return children[0]
+
+
+def _check_build(space: SearchSpace, genomes: Sequence[Genome]) -> None:
+    built = [design for genome in genomes if (design := _built(space, genome)) is not None]
+    expect(built, f"build refused all of {len(genomes)} genomes its own operators made")
+    malformed: list[Genome] = [{}, {"no such key": 1}, dict.fromkeys(genomes[0])]
+    for genome in malformed:
+        try:
+            space.build(genome)
+        except Infeasible as refusal:
+            expect(str(refusal), "Infeasible says what is wrong with the genome, in words")
+        except Exception as error:
+            raise AssertionError(f"build must raise Infeasible for {genome}, got {error!r}") from error
+        else:
+            raise AssertionError(f"build must raise Infeasible for {genome}, got a design")
+
+
+def _built(space: SearchSpace, genome: Genome) -> Design | None:
+    """The design of `genome`, the same each time and after a way through the store; None where refused."""
+    before = to_json(genome)
+    try:
+        first = space.build(genome)
+    except Infeasible:
+        return None
+    expect(to_json(genome) == before, f"build must not change its genome: {before} became {to_json(genome)}")
+    for again in (genome, json.loads(before)):
+        expect(_same(first, space.build(again)), f"build must give equal designs for {before} each time")
+    return first
+
+
+def _same(a: Design, b: Design) -> bool:
+    structures = [{role: structure_to_json(s) for role, s in design.structures.items()} for design in (a, b)]
+    return a.parameters == b.parameters and a.composition == b.composition and structures[0] == structures[1]
+
+
+def _check_features(space: SearchSpace, genomes: Sequence[Genome]) -> None:
+    features = space.features(genomes)
+    shape = np.shape(features)
+    expect(
+        len(shape) == 2 and shape[0] == len(genomes) and shape[1] > 0,
+        f"features of {len(genomes)} genomes have shape ({len(genomes)}, d), got {shape}",
+    )
+    expect(np.isfinite(features).all(), "features must be finite")
+    alone = space.features(genomes[:1])
+    expect(np.array_equal(alone, features[:1]), "features of a genome must not depend on its neighbours")
+
+
+def _check_vectors(space: VectorSpace, genomes: Sequence[Genome], samples: int, seed: int) -> None:
+    width = len(space.domain().dimensions)
+    rng = rng_for(seed, 0, "points")
+    corners = [np.zeros(width), np.ones(width)]
+    decoded = list(space.decode(np.vstack([rng.random((samples, width)), *corners])))
+    expect(
+        len(decoded) == samples + 2, f"decode gives one genome per point: {samples + 2}, got {len(decoded)}"
+    )
+    for genome in decoded:
+        check_genome(genome, "decode")
+    expect(
+        any(_built(space, genome) is not None for genome in decoded), "decode gave nothing that can be built"
+    )
+    known = [*genomes, *decoded]
+    encoded = space.encode(known)
+    expect(
+        np.shape(encoded) == (len(known), width),
+        f"encode has shape ({len(known)}, {width}), as `domain` has dimensions; got {np.shape(encoded)}",
+    )
+    expect(((encoded >= 0.0) & (encoded <= 1.0)).all(), "encode must stay within the unit cube")
+    for genome, again in zip(known, space.decode(encoded), strict=True):
+        expect(
+            to_json(genome) == to_json(again),
+            f"decode(encode(genome)) must be the genome itself: {to_json(genome)} became {to_json(again)}",
+        )
+
+
+def _check_counting(space: FiniteSpace, genomes: Sequence[Genome], seed: int) -> None:
+    size = len(space)
+    expect(size > 0, "a finite space holds at least one genome")
+    whole = size <= ENUMERATED
+    chosen = (
+        range(size) if whole else sorted({0, size - 1, *rng_for(seed, 0, "counting").integers(size, size=50)})
+    )
+    counted = {index: space.genome(int(index)) for index in chosen}
+    keys = {genome_key(genome) for genome in counted.values()}
+    expect(
+        len(keys) == len(counted),
+        f"{len(counted)} indices gave {len(keys)} different genomes; each needs its own",
+    )
+    for genome in counted.values():
+        check_genome(genome, "genome(index)")
+    for outside in (size, -1):
+        _check_end(space, outside)
+    if whole:
+        strays = [to_json(genome) for genome in genomes if genome_key(genome) not in keys]
+        expect(not strays, f"operators gave genomes that counting through never meets: {strays[:3]}")
+    _check_blocks(space, counted)
+
+
+def _check_end(space: FiniteSpace, index: int) -> None:
+    try:
+        space.genome(index)
+    except IndexError:
+        return
+    raise AssertionError(f"genome({index}) of {len(space)} must raise IndexError")
+
+
+def _check_blocks(space: FiniteSpace, counted: Mapping[int, Genome]) -> None:
+    """The first blocks join without gaps and hold what `features` gives for the same genomes."""
+    end = 0
+    for start, block in space.blocks(7):
+        expect(start == end, f"blocks must join: one ends before {end}, the next starts at {start}")
+        expect(0 < len(block) <= 7, f"blocks(7) must hold 1 to 7 rows, got {len(block)}")
+        end += len(block)
+        for row in range(len(block)):
+            if start + row in counted:
+                wanted = space.features([counted[start + row]])[0]
+                expect(
+                    np.allclose(block[row], wanted), f"row {start + row} of blocks must equal its features"
+                )
+        if end > ENUMERATED:
+            return
+    expect(end == len(space), f"blocks must cover all {len(space)} genomes, got {end}")
+
+
+def _check_adoption(space: StructureSpace, genomes: Sequence[Genome]) -> None:
+    for genome in genomes[:3]:
+        design = _built(space, genome)
+        for structure in design.structures.values() if design else ():
+            adopted = space.adopt(structure, genome)
+            if adopted is not None:
+                check_genome(adopted, "adopt")
+                expect(_built(space, adopted), f"adopt gave a genome that build refuses: {to_json(adopted)}")

@@ -1,0 +1,146 @@
+"""What tests of runs share: small campaigns, the command line in a subprocess, and looking for lost processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from invdesign.campaign.load import campaign_from
+from invdesign.campaign.model import Campaign
+from invdesign.run.run import Run
+
+ROOT = Path(__file__).parents[1]
+STEPS = "tests.plugins.steps"
+FAULTS = "tests.plugins.faults"
+Data = dict[str, Any]
+
+TOY = """\
+version: 1
+name: toy
+seed: 1
+space:
+  kind: parameters
+  parameters:
+    x: {real: [0, 1]}
+    y: {real: [0, 1]}
+evaluate:
+  - landscape: {function: zdt2, delay: DELAY, batch_size: 1}
+objectives:
+  - minimize: f1
+  - minimize: f2
+optimizer: {kind: genetic, population: 10}
+budget: {candidates: BUDGET}
+"""
+
+
+def toy(budget: int = 20, delay: float = 0.0) -> str:
+    """The text of a valid campaign that needs no trust."""
+    return TOY.replace("BUDGET", str(budget)).replace("DELAY", str(delay))
+
+
+def funnel(budget: int = 60, *, delay: float = 0.0, population: int = 12, **changes: Any) -> Data:
+    """A campaign with everything that makes exact resume hard.
+
+    A space that refuses and breaks, a gate, a structure handed on, a batch whose members change each other's last
+    digits, failures, cache keys, and a genetic algorithm that reads it all.
+    """
+    return {
+        "version": 1,
+        "name": "funnel",
+        "seed": 11,
+        "space": f"{STEPS}:Picky",
+        "evaluate": [
+            {f"{STEPS}:Height": {"delay": delay / 2, "gate": {"height": {"max": 1.7}}}},
+            {f"{STEPS}:Crystal": {"delay": delay}},
+            {f"{STEPS}:Density": {"batch_size": 4}},
+        ],
+        "objectives": [{"maximize": "density"}, {"maximize": "height"}],
+        "constraints": [{"edge": {"min": 3.1}}],
+        "optimizer": {"kind": "genetic", "population": population},
+        "budget": {"candidates": budget},
+        **changes,
+    }
+
+
+def campaign(data: Mapping[str, Any]) -> Campaign:
+    """A campaign that may use the plug-ins of these tests."""
+    return campaign_from(data, folder=ROOT, trust_code=True)
+
+
+def written(data: Mapping[str, Any], path: Path) -> Path:
+    """The campaign as a file: YAML is a superset of JSON."""
+    import json
+
+    path.write_text(json.dumps(data, indent=1), encoding="utf-8")
+    return path
+
+
+def finished(data: Mapping[str, Any] | Campaign, folder: Path, workers: int = 0) -> Run:
+    """A run of the campaign, worked on to its end."""
+    run = Run.create(data if isinstance(data, Campaign) else campaign(data), folder)
+    run.use_workers(workers)
+    run.execute()
+    return run
+
+
+def command(*arguments: object) -> list[str]:
+    """`python -m invdesign ...`."""
+    return [sys.executable, "-m", "invdesign", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    """One numerical thread; the repository importable from any folder."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def cli(*arguments: object, cwd: Path = ROOT, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own; no message of it may ever be a stack trace."""
+    done = subprocess.run(
+        command(*arguments), capture_output=True, text=True, cwd=cwd, timeout=timeout, env=environment(), check=False
+    )
+    assert "Traceback" not in done.stdout + done.stderr, done.stderr
+    return done
+
+
+def started(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """The command line in the background, in a process group of its own."""
+    return subprocess.Popen(
+        command(*arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+        start_new_session=True,
+        **options,
+    )
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> bool:
+    """Whether the condition came true in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return bool(condition())
+
+
+def children(pid: int) -> list[psutil.Process]:
+    """Every process the process started, directly or not."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run; a zombie waits for its parent and does nothing."""
+    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]

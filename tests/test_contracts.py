@@ -1,0 +1,52 @@
+"""Every built-in plug-in keeps its contract, by the checks that are offered to others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from invdesign import registry
+from invdesign.settings import load
+from invdesign.testing import check_evaluator, check_optimizer, check_space
+from tests.examples import BY_GROUP, SLOW, Example, examples
+
+
+def cases(group: str) -> list[Any]:
+    """One pytest parameter per example; slow ones are marked."""
+    numbered = [(kind, example, number) for number, (kind, example) in enumerate(examples(group))]
+    return [
+        pytest.param(example, id=f"{kind}-{number}", marks=[pytest.mark.slow] if kind in SLOW else [])
+        for kind, example, number in numbered
+    ]
+
+
+@pytest.mark.parametrize("group", list(BY_GROUP))
+def test_every_plugin_has_an_example(group: str) -> None:
+    """A plug-in that is registered is checked here: none is forgotten, none is left over."""
+    assert sorted(BY_GROUP[group]) == sorted(registry.names(group))
+
+
+@pytest.mark.parametrize("example", cases("spaces"))
+def test_spaces_keep_their_contract(example: Example) -> None:
+    """Operators, building, features, vectors and counting are as `SearchSpace` and its kin promise."""
+    check_space(load("spaces", example))
+
+
+@pytest.mark.parametrize("example", cases("optimizers"))
+def test_optimizers_keep_their_contract(example: Example) -> None:
+    """On mixed parameters and on a small finite space: repeatable, resumable, bounded, exhaustive."""
+    check_optimizer(load("optimizers", example))
+
+
+@pytest.mark.parametrize("kind", list(BY_GROUP["optimizers"]))
+def test_optimizers_keep_their_contract_on_crystals(kind: str) -> None:
+    """Decorations of a crystal, whose genomes are lists of species, are searched as well."""
+    space = load("spaces", {"kind": "substitution", **BY_GROUP["spaces"]["substitution"][0]})
+    check_optimizer(load("optimizers", kind), space, rounds=6, trials=60)
+
+
+@pytest.mark.parametrize("example", cases("evaluators"))
+def test_evaluators_keep_their_contract(example: Example) -> None:
+    """What is promised is given, whatever the batch, and caches can trust the fingerprint."""
+    check_evaluator(load("evaluators", example))
