@@ -69,7 +69,9 @@ def _evaluator_seconds(run: object) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--one", nargs=2, type=int, metavar=("SIZE", "SEED"), help="measure one run, print JSON")
+    parser.add_argument(
+        "--one", nargs=2, type=int, metavar=("SIZE", "SEED"), help="measure one run, print JSON"
+    )
     arguments = parser.parse_args()
     if arguments.one:
         print(json.dumps(measure(*arguments.one)))

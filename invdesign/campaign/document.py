@@ -14,10 +14,13 @@ from invdesign.errors import CampaignError, Mistake
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
+MAX_DIGITS = 1000  # of a whole number: Python itself refuses to read more than 4300
 Place = tuple[str | int, ...]
 
 _TAG = "tag:yaml.org,2002:"
 _TEXT = {_TAG + "str", _TAG + "timestamp"}  # YAML 1.2 has no dates: they stay text
+_NUMBERS = {_TAG + "int", _TAG + "float"}
+_COLLECTIONS = {_TAG + "map", _TAG + "seq"}
 _INTEGER = re.compile(r"[-+]?(0x[0-9a-fA-F]+|0o[0-7]+|[0-9]+)$")
 
 
@@ -54,6 +57,10 @@ def path_text(place: Place) -> str:
     for step in place:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
     return text
+
+
+def _tag(node: Any) -> str:
+    return str(node.ctag if hasattr(node, "ctag") else node.tag)
 
 
 def read_document(path: Path) -> Document:
@@ -94,36 +101,41 @@ def parse(text: str, source: str = "campaign") -> Document:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     reader = YAML(typ="safe", pure=True)
+    command = f"invdesign validate {source}"
     try:
         refused = _refused_events(reader, text)
         if refused:
-            raise CampaignError(refused, source)
+            raise CampaignError(refused, source, command)
         node = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         what = " ".join(filter(None, [error.context, error.problem]))
-        raise CampaignError([Mistake("", f"not valid YAML: {what}", line)], source) from error
+        raise CampaignError([Mistake("", f"not valid YAML: {what}", line)], source, command) from error
     except YAMLError as error:
-        raise CampaignError(
-            [Mistake("", f"not valid YAML: {' '.join(str(error).split())}")], source
-        ) from error
+        what = " ".join(str(error).split())
+        raise CampaignError([Mistake("", f"not valid YAML: {what}")], source, command) from error
     if node is None:
-        raise CampaignError([Mistake("", "the file is empty", 1, "Make one with: invdesign init")], source)
+        raise CampaignError([Mistake("", "the file is empty.", 1, "Make one with: invdesign init")], source)
     converter = _Converter()
     value = converter.convert(node, ())
     if converter.mistakes:
-        raise CampaignError(converter.mistakes, source)
+        raise CampaignError(converter.mistakes, source, command)
     return Document(value, source, converter.lines, text)
 
 
 def _refused_events(reader: Any, text: str) -> list[Mistake]:
-    """Aliases and depth, seen in the stream of events: nothing has been built yet that could explode."""
-    from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
+    """Aliases, depth and old versions of YAML, seen in the stream of events: nothing has been built yet that could explode."""
+    from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, DocumentStartEvent
 
     mistakes = []
     depth = 0
     for event in reader.parse(text):
         line = event.start_mark.line + 1
+        if isinstance(event, DocumentStartEvent) and event.version not in {None, (1, 2)}:
+            version = ".".join(map(str, event.version))
+            mistakes.append(
+                Mistake("", f"YAML {version} is not read, only 1.2 is: take the %YAML line out", line)
+            )
         if isinstance(event, AliasEvent):
             mistakes.append(
                 Mistake("", f"the alias *{event.anchor} is not allowed: write the value out", line)
@@ -148,6 +160,9 @@ class _Converter:
         from ruamel.yaml.nodes import MappingNode, SequenceNode
 
         self.lines.setdefault(place, node.start_mark.line + 1)
+        if isinstance(node, MappingNode | SequenceNode) and _tag(node) not in _COLLECTIONS:
+            self._refuse(node, place)
+            return None
         if isinstance(node, MappingNode):
             return self._mapping(node, place)
         if isinstance(node, SequenceNode):
@@ -158,7 +173,10 @@ class _Converter:
         result: dict[str, Json] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
-            key = key_node.value if isinstance(key_node.value, str) else "?"
+            key = key_node.value
+            if not isinstance(key, str):
+                self.mistakes.append(Mistake(path_text(place), "a key must be a word", line))
+                continue
             here = (*place, key)
             if key in result:
                 first = self.lines[here]
@@ -171,29 +189,32 @@ class _Converter:
         return result
 
     def _scalar(self, node: Any, place: Place) -> Json:
-        tag = str(node.ctag if hasattr(node, "ctag") else node.tag)
+        tag = _tag(node)
         text: str = node.value
         if tag in _TEXT:
             return text
+        text = text if tag not in _NUMBERS else text.replace("_", "")
         if tag == _TAG + "null":
             return None
         if tag == _TAG + "bool":
             return text.lower() == "true"
-        if tag == _TAG + "int" and _INTEGER.match(text):
+        if tag == _TAG + "int" and _INTEGER.match(text) and len(text) <= MAX_DIGITS:
             return int(text, 0) if text.lstrip("+-")[:2] in {"0x", "0o"} else int(text)
-        if tag in {_TAG + "float", _TAG + "int"}:
+        if tag in _NUMBERS:
             return self._float(text, place, node)
-        self.mistakes.append(
-            Mistake(path_text(place), f"the tag {tag!r} is not allowed", node.start_mark.line + 1)
-        )
+        self._refuse(node, place)
         return None
+
+    def _refuse(self, node: Any, place: Place) -> None:
+        message = f"the tag {_tag(node)!r} is not allowed"
+        self.mistakes.append(Mistake(path_text(place), message, node.start_mark.line + 1))
 
     def _float(self, text: str, place: Place, node: Any) -> Json:
         try:
-            number = float(text.replace("_", ""))
+            number = float(text)
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            message = f"{text} is not a finite number"
+            message = f"{text if len(text) <= 40 else text[:37] + '...'} is not a finite number"
             self.mistakes.append(Mistake(path_text(place), message, node.start_mark.line + 1))
         return number

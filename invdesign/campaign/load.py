@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
 from invdesign import registry
 from invdesign.campaign.document import Document, Place, read_document
 from invdesign.campaign.model import Bounds, Budget, Campaign, Common, Header, trust
-from invdesign.candidate import Genome, genome_key
-from invdesign.errors import CampaignError, Infeasible, InvdesignError, PluginError, nearest
+from invdesign.candidate import Genome, canonical, genome_key
+from invdesign.errors import CampaignError, InvdesignError, PluginError, nearest
 from invdesign.evaluation import Stage
 from invdesign.problem import Constraint, Objective, Problem
 from invdesign.properties import STRUCTURE, is_structure
@@ -22,6 +23,7 @@ from invdesign.protocols import Evaluator, SearchSpace, StructureSpace
 from invdesign.settings import InputFile, load
 
 COMMON = tuple(Common.model_fields)
+CONTRACT = {"spaces": "build", "evaluators": "evaluate", "optimizers": "ask", "engines": "open"}
 M = TypeVar("M", bound=BaseModel)
 DESIGN = frozenset({"composition", "parameters"})  # what every design has, beside its structures
 
@@ -65,6 +67,7 @@ class _Reader:
     folder: Path
     trust_code: bool
     mistakes: list[Any] = field(default_factory=list)
+    all_stages_read: bool = True
 
     def complain(self, place: Place, message: str, hint: str = "") -> None:
         self.mistakes.append(self.document.mistake(place, message, hint))
@@ -84,9 +87,11 @@ class _Reader:
         engine = self._plugin("engines", data.get("engine", "local"), ("engine",))
         stages = self._stages(data.get("evaluate"))
         problem = self._problem(data, stages)
+        if space is not None and self.all_stages_read:
+            self._connections(stages, space)
+        seeds = self._seeds(data.get("seeds"), space) if space is not None else ()
         if header is None or self.mistakes or space is None or optimizer is None or engine is None:
             return None
-        self._connections(stages, space)
         return Campaign(
             name=header.name,
             seed=header.seed,
@@ -96,7 +101,7 @@ class _Reader:
             optimizer=optimizer,
             budget=Budget.model_validate(header.budget),
             engine=engine,
-            seeds=self._seeds(header.seeds, space),
+            seeds=seeds,
             max_failure_rate=header.max_failure_rate,
             description=header.description,
             code=(str(self.folder),) if self.trust_code else (),
@@ -129,6 +134,9 @@ class _Reader:
         except PluginError as error:
             self.complain(at, str(error))
             return None
+        if not hasattr(plugin, CONTRACT[group]):
+            self.complain(at, f"'{kind}' is none of the {group}: it has no {CONTRACT[group]}().")
+            return None
         try:
             return load(group, {**settings, "kind": kind}, folder=self.folder, trust_code=self.trust_code)
         except ValidationError as error:
@@ -139,11 +147,23 @@ class _Reader:
 
     def _invalid(self, error: ValidationError, model: type, place: Place) -> None:
         for item in error.errors(include_url=False):
-            where = tuple(step for step in item["loc"] if not _is_internal(step))
+            where = self._written(place, item)
             here = (*place, *where)
             message, hint = _explained(item, model, where)
             if self.document.mistake(here, message, hint) not in self.mistakes:
                 self.complain(here, message, hint)
+
+    def _written(self, place: Place, item: Any) -> Place:
+        """Where in the file a complaint belongs: pydantic's paths also name validators and members of unions."""
+        value: Any = self.document.value
+        for step in place:
+            value = value[step] if _holds(value, step) else None
+        where: list[str | int] = []
+        for step in item["loc"]:
+            if _holds(value, step):
+                where.append(step)
+                value = value[step]
+        return (*where, item["loc"][-1]) if item["type"] == "missing" else tuple(where)
 
     # Stages.
 
@@ -154,6 +174,7 @@ class _Reader:
         for number, item in enumerate(items):
             stage = self._stage(item, ("evaluate", number))
             if stage is None:
+                self.all_stages_read = False
                 continue
             if stage.name in {"build", *(other.name for other in stages)}:
                 hint = "Give it a name of its own: {name: ...}."
@@ -231,8 +252,9 @@ class _Reader:
         for number, item in enumerate(_dicts(data.get("constraints"))):
             for name, bounds in item.items():
                 self._known(name, provided, ("constraints", number, name))
-                if isinstance(bounds, dict) and bounds.keys() <= Bounds.model_fields.keys():
-                    constraints.append(Constraint(name, bounds.get("min"), bounds.get("max")))
+                with suppress(ValidationError):  # the header's own check has told of it
+                    limits = Bounds.model_validate_json(json.dumps(bounds))
+                    constraints.append(Constraint(name, limits.min, limits.max))
         names = [objective.property for objective in objectives]
         for name in sorted({name for name in names if names.count(name) > 1}):
             self.complain(("objectives",), f"{name} is an objective twice")
@@ -240,18 +262,20 @@ class _Reader:
 
     def _known(self, name: str, provided: Iterable[str], place: Place) -> None:
         provided = sorted(provided)
-        if name not in provided and provided:
-            hint = nearest(name, provided) or f"Provided are: {', '.join(provided)}."
+        hint = nearest(name, provided)
+        # A stage with a mistake of its own may provide the name: then only a near miss is surely another mistake.
+        if name not in provided and (hint or (self.all_stages_read and provided)):
+            hint = hint or f"Provided are: {', '.join(provided)}."
             self.complain(place, f"no evaluator of this campaign provides '{name}'.", hint)
 
-    def _seeds(self, items: list[Any], space: SearchSpace) -> tuple[Genome, ...]:
+    def _seeds(self, items: Any, space: SearchSpace) -> tuple[Genome, ...]:
         genomes: dict[str, Genome] = {}
-        for number, item in enumerate(items):
+        for number, item in enumerate(items if isinstance(items, list) else []):
             try:
                 genome = self._seed(item, space)
                 space.build(genome)
-                genomes.setdefault(genome_key(genome), genome)
-            except (InvdesignError, Infeasible) as error:
+                genomes.setdefault(genome_key(genome), cast("Genome", canonical(genome)))
+            except InvdesignError as error:
                 self.complain(("seeds", number), str(error))
             except ValidationError as error:
                 self._invalid(error, InputFile, ("seeds", number))
@@ -259,7 +283,13 @@ class _Reader:
 
     def _seed(self, item: Any, space: SearchSpace) -> Genome:
         if isinstance(item, dict):
-            return item
+            canonical_form = getattr(space, "canonical", dict)  # a space may write one candidate in several ways
+            genome: Genome = canonical_form(item)
+            return genome
+        if not isinstance(item, str):
+            raise InvdesignError(
+                f"expected a structure file, or a genome as 'key: value', got {_shown(item)}"
+            )
         from invdesign.structures.files import parse_structure
 
         context = {"folder": self.folder, "trust_code": self.trust_code}
@@ -302,11 +332,10 @@ def _dicts(items: Any) -> list[dict[str, Any]]:
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
-def _is_internal(step: str | int) -> bool:
-    """Pydantic names union members and validators in its paths; a scientist's file has none of them."""
-    return isinstance(step, str) and (
-        "[" in step or "(" in step or step in {"float", "int", "str", "constrained-str"}
-    )
+def _holds(value: Any, step: str | int) -> bool:
+    if isinstance(step, str):
+        return isinstance(value, dict) and step in value
+    return isinstance(value, list) and step < len(value)
 
 
 def _explained(item: Any, model: type, where: Place) -> tuple[str, str]:
@@ -322,15 +351,33 @@ def _explained(item: Any, model: type, where: Place) -> tuple[str, str]:
     if kind == "literal_error":
         return f"expected {item['ctx']['expected']}, got {_shown(value)}", ""
     message = item["msg"][0].lower() + item["msg"][1:]
-    return f"{message.replace('input should be', 'must be')}, got {_shown(value)}", ""
+    message = _WORDS.get(kind) or message.replace("input should be", "must be")
+    return f"{message}, got {_shown(value)}", ""
+
+
+_WORDS = {
+    "dict_type": "must be written as 'key: value'",
+    "model_type": "must be written as 'key: value'",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "too_short": "needs an entry",
+    "too_long": "has too many entries",
+    "string_too_short": "must not be empty",
+}
 
 
 def _fields_at(model: type, place: Place) -> tuple[str, ...]:
     """Names of the fields a nested model allows, as far as they can be told from annotations."""
     for step in place:
         fields = getattr(model, "model_fields", {})
-        annotation = fields[step].annotation if step in fields else None
-        found = _model_in(annotation)
+        if step not in fields:
+            continue  # an index, or a name the user gave
+        found = _model_in(fields[step].annotation)
         if found is None:
             return ()
         model = found

@@ -18,6 +18,7 @@ from invdesign.settings import Frozen, Settings, load
 
 Positive = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(gt=0)]
+One = Field(min_length=1, max_length=1)
 
 
 class Bounds(Frozen):
@@ -80,9 +81,11 @@ class Header(Frozen):
     """The search space: everything that may be proposed."""
     evaluate: Annotated[list[Any], Field(min_length=1)]
     """Evaluators, from cheap to costly: the stages of the funnel."""
-    objectives: Annotated[list[dict[Literal["minimize", "maximize"], str]], Field(min_length=1)]
+    objectives: Annotated[
+        list[Annotated[dict[Literal["minimize", "maximize"], str], One]], Field(min_length=1)
+    ]
     """Properties to minimize or maximize."""
-    constraints: list[dict[str, Bounds]] = Field(default_factory=list)
+    constraints: list[Annotated[dict[str, Bounds], One]] = Field(default_factory=list)
     """Properties with bounds; candidates outside rank behind those inside."""
     optimizer: Any
     """What proposes candidates."""

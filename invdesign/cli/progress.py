@@ -48,14 +48,15 @@ def _live(folder: Path) -> Iterator[Observer]:
 
 
 def _plain() -> Observer:
-    last = [-LINE_EVERY]
+    last, said = [-LINE_EVERY], [""]
 
     def show(status: RunStatus) -> None:
         now = time.monotonic()
-        if status.state == "running" and now - last[0] < LINE_EVERY:
+        line = one_line(status)
+        if status.state == "running" and (now - last[0] < LINE_EVERY or line == said[0]):
             return
-        last[0] = now
-        typer.echo(one_line(status), err=True)
+        last[0], said[0] = now, line
+        typer.echo(line, err=True)
 
     return show
 

@@ -8,8 +8,9 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.context import SpawnContext, SpawnProcess
 from types import ModuleType
@@ -18,13 +19,22 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from invdesign.candidate import Failure
-from invdesign.errors import PluginError
+from invdesign.errors import PluginError, RunError
 from invdesign.protocols import Engine, Task, TaskResult
 from invdesign.settings import Settings
-from invdesign.worker import Worker, execute, initialize
+from invdesign.worker import RAISED, Worker, execute, initialize
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
+
+POOLS = 3  # a machine that is short of memory for a moment deserves another try
+_POOL_LOST = Failure("lost", "", "the pool lost its workers")
+_NO_WORKER = Failure(
+    "setup",
+    "",
+    "the worker processes die before they can take a task. Perhaps what they load needs more memory than there "
+    "is: start fewer with --workers, or look closer with --workers 0",
+)
 
 
 class LocalEngine(Settings):
@@ -100,9 +110,12 @@ class InlineEngine:
     """Tasks run in this process, one per `next_done`."""
 
     def __init__(self, setup: str) -> None:
-        self._worker = Worker.from_setup(setup)
-        for evaluator in self._worker.evaluators.values():
-            evaluator.prepare()
+        try:
+            self._worker = Worker.from_setup(setup)
+            for evaluator in self._worker.evaluators.values():
+                evaluator.prepare()
+        except RAISED as error:
+            raise RunError(f"the evaluators cannot be set up: {type(error).__name__}: {error}") from error
         self._queue: queue.SimpleQueue[Task] = queue.SimpleQueue()
 
     def slots(self, resource: str) -> int:  # noqa: ARG002 - everything runs here
@@ -124,7 +137,9 @@ class InlineEngine:
 class ProcessEngine:
     """A pebble pool of spawned processes.
 
-    Spawned, not forked: a fork of a process that holds threads or a loaded model may hang.
+    Spawned, not forked: a fork of a process that holds threads or a loaded model may hang. A pool that lost its
+    workers while none of them had a task (killed while loading a model, or between two tasks) is beyond use, by
+    pebble's rules; it is replaced, and its tasks go to the next one.
     """
 
     def __init__(self, setup: str, workers: int, memory_bytes: int) -> None:
@@ -132,21 +147,31 @@ class ProcessEngine:
         self._workers = workers
         self._memory = memory_bytes
         self._done: queue.SimpleQueue[TaskResult] = queue.SimpleQueue()
+        self._open: dict[int, Task] = {}
         self._pool: ProcessPool | None = None
+        self._broken_in_a_row = 0
 
     def slots(self, resource: str) -> int:  # noqa: ARG002 - local workers take any task
         return self._workers
 
     def submit(self, task: Task) -> None:
+        self._open[task.id] = task
         if self._pool is None:
             with _interrupts_blocked():
                 self._pool = self._started_pool()
-        future = self._pool.schedule(execute, args=(task.payload,), timeout=task.deadline)
+        try:
+            future = self._pool.schedule(execute, args=(task.payload,), timeout=task.deadline)
+        except RuntimeError:  # the pool has just lost its workers
+            self._done.put(TaskResult(task.id, None, _POOL_LOST))
+            return
         future.add_done_callback(lambda done: self._done.put(self._result(task, done)))
 
     def _started_pool(self) -> ProcessPool:
         from pebble import ProcessPool
 
+        # Workers import numpy before any code of ours runs in them, and its BLAS reads these only then.
+        for name in ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+            os.environ.setdefault(name, "1")
         pool = ProcessPool(
             max_workers=self._workers,
             initializer=initialize,
@@ -173,7 +198,9 @@ class ProcessEngine:
             )
         except PluginError as error:
             return TaskResult(task.id, None, Failure("setup", "", str(error)))
-        except Exception as error:  # noqa: BLE001 - whatever crossed the pipe becomes the task's cause
+        except (BrokenProcessPool, CancelledError):
+            return TaskResult(task.id, None, _POOL_LOST)
+        except RAISED as error:  # whatever crossed the pipe becomes the task's cause
             return TaskResult(task.id, None, Failure("error", "", f"{type(error).__name__}: {error}"))
 
     def next_done(self, timeout: float) -> Sequence[TaskResult]:
@@ -183,7 +210,22 @@ class ProcessEngine:
             return []
         while not self._done.empty():
             results.append(self._done.get())
-        return results
+        answered = [result for result in results if result.lost is not _POOL_LOST]
+        for result in answered:
+            del self._open[result.id]
+        self._broken_in_a_row = 0 if answered else self._broken_in_a_row
+        return answered if len(answered) == len(results) else [*answered, *self._replaced_pool()]
+
+    def _replaced_pool(self) -> list[TaskResult]:
+        """Give every open task to a new pool, or give up where the third in a row could not do a single one."""
+        self._broken_in_a_row += 1
+        self.close()
+        self._done = queue.SimpleQueue()
+        if self._broken_in_a_row < POOLS:
+            for task in list(self._open.values()):
+                self.submit(task)
+            return []
+        return [TaskResult(id, None, _NO_WORKER) for id in self._open]
 
     def close(self) -> None:
         """Kill the workers; what they were doing is planned in the store and runs again on resume."""

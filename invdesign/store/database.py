@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
@@ -29,11 +31,8 @@ def clear_errors(path: Path) -> Iterator[None]:
                 f"{path} cannot be written: {text}. Everything up to the last step is kept; "
                 f"make room, then: invdesign resume {path.parent}"
             ) from error
-        if "malformed" in text or "not a database" in text:
-            raise StoreError(
-                f"{path} is damaged ({text}). Keep a copy of the folder; what can be read is recovered by: "
-                f"sqlite3 {path} .recover"
-            ) from error
+        if any(sign in text for sign in _DAMAGE):
+            raise damaged(path, text) from error
         if "readonly" in text or "unable to open" in text:
             raise StoreError(
                 f"{path} cannot be opened for writing: {text}. Check its permissions."
@@ -41,14 +40,29 @@ def clear_errors(path: Path) -> Iterator[None]:
         if "locked" in text:
             raise StoreError(f"{path} is locked by another process: {text}.") from error
         raise StoreError(f"{path}: {text}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise damaged(path, error) from error
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+_DAMAGE = ("malformed", "not a database", "no such table", "no such column", "Could not decode")
+
+
+def damaged(path: Path, what: object) -> StoreError:
+    """The error for a file that is no whole run store."""
+    return StoreError(
+        f"{path} is damaged, or is no run store ({what}). Keep a copy of the folder; what can be read is "
+        f"recovered by: sqlite3 {path} .recover"
+    )
 
 
 def connect(path: Path, *, writable: bool) -> Engine:
     """An engine for the SQLite file, journalled as its file system allows."""
     mode = "rwc" if writable else "ro"
-    engine = create_engine(f"sqlite:///file:{path}?mode={mode}&uri=true", connect_args={"timeout": 30})
+    # A folder's name may hold ?, # or %. Quoted twice: SQLAlchemy undoes one, SQLite the other.
+    address = f"sqlite:///file:{quote(quote(str(path)))}?mode={mode}&uri=true"
+    engine = create_engine(address, connect_args={"timeout": 30})
     network = on_network(path)
 
     def configure(connection: Any, _record: object) -> None:

@@ -6,10 +6,12 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from invdesign.errors import RunLockedError
+from invdesign.errors import RunLockedError, StoreError
+
+PATIENCE = 0.5  # seconds: `is_held` holds the lock for an instant
 
 
 @contextmanager
@@ -22,17 +24,20 @@ def run_lock(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     holder = folder / "run.holder"
-    lock = FileLock(folder / "run.lock", timeout=0)
+    lock = FileLock(folder / "run.lock", timeout=PATIENCE)
     try:
         lock.acquire()
     except Timeout as error:
         raise RunLockedError(
             f"{folder} is in use by {_who(holder)}. Look at it with: invdesign status {folder}"
         ) from error
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be locked: {error.strerror or error}") from error
     try:
-        holder.write_text(
-            json.dumps({"host": socket.gethostname(), "process": os.getpid()}), encoding="utf-8"
-        )
+        with suppress(OSError):  # a full disk; the lock holds all the same
+            holder.write_text(
+                json.dumps({"host": socket.gethostname(), "process": os.getpid()}), encoding="utf-8"
+            )
         yield
     finally:
         holder.unlink(missing_ok=True)

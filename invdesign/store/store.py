@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, func, insert, select, update
-from sqlalchemy.exc import OperationalError
 
 from invdesign.candidate import Candidate, Json, Status, to_json
 from invdesign.errors import StoreError
 from invdesign.history import RunHistory
 from invdesign.steps import Finished, PlannedTask, StageResult, Step, Unfinished
-from invdesign.store.database import clear_errors, connect
+from invdesign.store.database import clear_errors, connect, damaged
 from invdesign.store.schema import (
     MIGRATIONS,
     SCHEMA_VERSION,
@@ -89,21 +88,23 @@ class Store:
         if not path.is_file():
             raise StoreError(f"{path.parent} holds no run ({path.name} is missing)")
         store = cls(path, writable=writable)
-        with clear_errors(path):
-            try:
+        try:
+            with clear_errors(path):
                 store._check_version()
                 if writable and not store._ended_cleanly():
                     store._quick_check()
                 with store._engine.connect() as connection:
                     store._next_evaluation = 1 + (connection.scalar(select(func.max(evaluations.c.id))) or 0)
-            except OperationalError as error:
-                if "no such table" in str(error):
-                    raise StoreError(f"{path} is not a run store, or is damaged: {error.orig}") from error
-                raise
+        except StoreError:
+            store.close()
+            raise
         return store
 
     def _check_version(self) -> None:
-        found = int(self.entry("schema_version"))
+        text = self.entry("schema_version")
+        if not text.isdecimal():
+            raise damaged(self.path, f"its schema version is {text!r}")
+        found = int(text)
         if found > SCHEMA_VERSION:
             raise StoreError(
                 f"{self.path} has schema version {found}, this invdesign knows {SCHEMA_VERSION}: upgrade invdesign"
@@ -128,10 +129,7 @@ class Store:
         with self._engine.connect() as connection:
             verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
         if verdict != "ok":
-            raise StoreError(
-                f"{self.path} is damaged ({verdict}). Keep a copy of the folder; what can be read is recovered by: "
-                f"sqlite3 {self.path} .recover"
-            )
+            raise damaged(self.path, verdict)
 
     # Sessions: who worked on the run, when, with which versions. Outside the digest.
 
@@ -162,6 +160,9 @@ class Store:
                 update(sessions).where(sessions.c.id == self._session).values(ended=now, reason=reason)
             )
         self._session = None
+        # What others still read keeps the journal from being removed: empty it, so that one file is the run.
+        with clear_errors(self.path), self._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _touch(self, connection: Connection) -> None:
         if self._session is not None:
@@ -314,15 +315,22 @@ class Store:
 
     def load_history(self, history: RunHistory) -> RunHistory:
         """Fill an empty history with every trial."""
+        try:
+            with clear_errors(self.path):
+                self._fill(history)
+        except (ValueError, TypeError) as error:
+            raise damaged(self.path, error) from error
+        return history
+
+    def _fill(self, history: RunHistory) -> None:
         names = ("id", "key", "status", "depth", "failure", "gate")
         for id, key, status, depth, failure, gate in self.rows(candidates, names):
             history.add(id, key)
             if status != Status.PENDING:
                 history.finish(Finished(id, Status(status), depth, failure_from(failure), gate or ""))
-        names = ("candidate", "stage", "properties", "uncertainties", "structures")
-        for row in self.rows(evaluations, names, evaluations.c.failure.is_(None)):
+        said = ("candidate", "stage", "properties", "uncertainties", "structures")
+        for row in self.rows(evaluations, said, evaluations.c.failure.is_(None)):
             history.record(StageResult(row[0], row[1], *(json.loads(text) for text in row[2:])))
-        return history
 
     def unfinished_event(self, number: int) -> Unfinished:
         """The wave asked for at event `number`, with what is known of it."""

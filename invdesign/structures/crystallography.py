@@ -104,14 +104,26 @@ def _reduced(formula: str) -> str:
     return str(Composition(formula).reduced_formula)
 
 
-@cache
 def read_crystals(resource: Traversable) -> dict[str, Crystal]:
-    """Crystals by name from a YAML list (the package's own data files)."""
+    """Crystals by name from a YAML list (the package's own data files).
+
+    Raises:
+        InvdesignError: two crystals have one name.
+    """
+    return dict(_parsed(resource.read_text(encoding="utf-8"), resource.name))
+
+
+@cache
+def _parsed(text: str, file: str) -> dict[str, Crystal]:
     from ruamel.yaml import YAML
 
-    entries = YAML(typ="safe", pure=True).load(resource.read_text(encoding="utf-8"))
+    entries = YAML(typ="safe", pure=True).load(text)
     crystals = [Crystal.model_validate(_tuples(entry)) for entry in entries]
-    return {crystal.name: crystal for crystal in crystals}
+    named = {crystal.name: crystal for crystal in crystals}
+    if len(named) < len(crystals):
+        twice = sorted({c.name for c in crystals if sum(d.name == c.name for d in crystals) > 1})
+        raise InvdesignError(f"{file}: the name of a crystal must be unique, twice there: {', '.join(twice)}")
+    return named
 
 
 def _tuples(value: object) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zlib
 from typing import TYPE_CHECKING
 
@@ -27,10 +28,13 @@ def parse_structure(file: InputFile) -> Structure:
     if file.name.lower().endswith(".json"):
         fmt = "json"
     try:
-        structure = Structure.from_str(file.text, fmt=fmt)
+        with warnings.catch_warnings():
+            # The parser comments on how it read the file; what matters of that is checked below.
+            warnings.simplefilter("ignore")
+            structure = Structure.from_str(file.text, fmt=fmt)
     except Exception as error:
         raise InvdesignError(f"{file.name} cannot be read as {fmt.upper()}: {_one_line(error)}") from error
-    dummies = sorted({str(s) for s in structure.composition if isinstance(s, DummySpecies)})
+    dummies = sorted({s.symbol for s in structure.composition if isinstance(s, DummySpecies)})
     if dummies:
         raise InvdesignError(f"{file.name} has unknown elements: {', '.join(dummies)}")
     if not structure.is_ordered:

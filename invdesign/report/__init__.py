@@ -1,0 +1,1 @@
+"""What a person reads of a run: one HTML file, and candidates in the formats of other programs."""

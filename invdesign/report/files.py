@@ -1,0 +1,68 @@
+"""Files that appear under their name only when they are whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from invdesign.errors import InvdesignError
+from invdesign.store.store import FILE
+
+
+class OutputError(InvdesignError):
+    """A report or an export cannot be written where it was asked for."""
+
+
+@contextmanager
+def replaced_file(path: Path) -> Iterator[Path]:
+    """A temporary path in the same folder; it replaces `path` at the end, or vanishes where writing failed.
+
+    Raises:
+        OutputError: `path` is a folder or a run's store, or the disk refuses.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file in it")
+    if path.name == FILE:
+        raise OutputError(f"{path} has the name of a run's store; choose another")
+    temporary = _beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """A new temporary folder beside `path`; it takes its place at the end, or vanishes where writing failed.
+
+    Whether an existing folder may go is for the caller to decide.
+
+    Raises:
+        OutputError: the disk refuses.
+    """
+    path = path.absolute()
+    temporary, former = _beside(path), _beside(path, "old")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if path.exists():
+            path.rename(former)
+        temporary.rename(path)
+    except OSError as error:
+        if former.exists() and not path.exists():
+            former.rename(path)
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)
+
+
+def _beside(path: Path, word: str = "new") -> Path:
+    return path.with_name(f".{path.name}.{word}-{os.getpid()}")

@@ -1,0 +1,439 @@
+"""The report: one HTML file that opens offline and says what was asked, found, and how to repeat it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup
+
+from invdesign import __version__
+from invdesign.candidate import Json
+from invdesign.errors import InvdesignError
+from invdesign.problem import Merit
+from invdesign.properties import describe
+from invdesign.report import plots, structure, tables
+from invdesign.report.files import replaced_file
+from invdesign.report.tables import Facts, read_facts
+from invdesign.report.text import (
+    brief,
+    duration,
+    formula_html,
+    measured,
+    number,
+    pretty_unit,
+    with_unit,
+)
+from invdesign.run.run import Run
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from pymatgen.core import Structure
+
+BEST = 8  # candidates shown with picture and properties
+TREES = 12  # members of the front whose ancestors are listed
+SECTIONS = (
+    ("summary", "Result"),
+    ("asked", "What was asked"),
+    ("convergence", "Convergence"),
+    ("front", "Front"),
+    ("best", "Best candidates"),
+    ("funnel", "Funnel"),
+    ("failures", "Failures"),
+    ("origins", "Origins"),
+    ("lineage", "Lineage"),
+    ("reproducibility", "Reproducibility"),
+)
+
+
+def write_report(run: Run, path: Path) -> Path:
+    """Write the report of a run in any state; it appears under its name when it is whole.
+
+    Args:
+        path: the HTML file; folders on the way are made.
+
+    Raises:
+        OutputError: it cannot be written there.
+        StoreError: the run's store cannot be read.
+    """
+    path = Path(path)
+    page = render(run)
+    with replaced_file(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return path
+
+
+def render(run: Run) -> str:
+    """The report as HTML text."""
+    from plotly.offline import get_plotlyjs
+
+    facts = read_facts(run)
+    shown = plots.choose_shown(facts)
+    figures: dict[str, plots.Figure] = {}
+    parts = {
+        **_head(facts),
+        **_asked(facts),
+        **_convergence(facts, shown, figures),
+        **_fronts(facts, shown, figures),
+        "best_candidates": [
+            _card(facts, rank, int(id), figures) for rank, id in enumerate(facts.ranking[:BEST], 1)
+        ],
+        **_counts(facts, figures),
+        **_reproducibility(facts),
+    }
+    plotly, script = str(get_plotlyjs()), _resource("report.js")
+    page = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            **parts,
+            sections=[(anchor, word) for anchor, word in SECTIONS if _present(anchor, parts)],
+            policy=content_policy((plotly, script)),
+            css=Markup(_resource("report.css")),  # noqa: S704 - our own file
+            plotly=Markup(plotly),  # noqa: S704 - Plotly's own file
+            script=Markup(script),  # noqa: S704 - our own file
+            figures=script_json({"figures": figures, "hover": plots.hover_texts(facts, shown)}),
+            formula=formula_html,
+            duration=duration,
+            version=__version__,
+            written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        )
+    )
+    return str(page)
+
+
+def _present(anchor: str, parts: Mapping[str, Any]) -> bool:
+    needs = {
+        "convergence": "convergence",
+        "front": "fronts",
+        "best": "best_candidates",
+        "origins": "operators",
+        "lineage": "trees",
+    }
+    return anchor not in needs or bool(parts[needs[anchor]])
+
+
+@cache
+def _resource(name: str) -> str:
+    return (files("invdesign.report") / "template" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    return Environment(
+        loader=FunctionLoader(_resource),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def content_policy(scripts: Sequence[str]) -> str:
+    """A policy under which these scripts run, no other does, and nothing is fetched from anywhere.
+
+    Plotly compiles parts of its 3D drawing at run time, hence `unsafe-eval`; it is open to these scripts alone.
+    """
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return (
+        f"default-src 'none'; script-src {allowed} 'unsafe-eval'; style-src 'unsafe-inline'; "
+        "img-src data: blob:; worker-src blob:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def script_json(value: object) -> Markup:
+    """JSON that can stand inside a script element: nothing in it can close the element or open a comment."""
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704 - see above
+
+
+# What was asked, and what came of it.
+
+
+@dataclass(frozen=True, slots=True)
+class Caveat:
+    """What must be known of properties before they are believed."""
+
+    names: str
+    text: str
+
+
+def caveats(facts: Facts) -> list[Caveat]:
+    """One per text, for the properties that rank candidates."""
+    labels: dict[str, list[str]] = {}
+    for name in facts.run.campaign.problem.properties:
+        item = describe(name)
+        if item.caveat:
+            labels.setdefault(item.caveat, []).append(item.label)
+    return [Caveat(", ".join(names), text) for text, names in labels.items()]
+
+
+def _head(facts: Facts) -> dict[str, Any]:
+    status, counts = facts.status, facts.status.counts
+    several = len(facts.run.campaign.problem.objectives) > 1
+    row: list[tuple[str, object, str]] = [
+        ("asked", counts["asked"], ""),
+        ("complete", counts["complete"], ""),
+    ]
+    row.append(("feasible", len(facts.feasible()), "meet every constraint"))
+    row.append(("gated", counts["gated"], "stopped early on purpose"))
+    if counts["infeasible"]:
+        row.append(("infeasible", counts["infeasible"], "could not be built"))
+    row.append(("failed", counts["failed"], ""))
+    if counts["pending"]:
+        row.append(("under way", counts["pending"], ""))
+    if several:
+        row.append(("on the front", status.front_size, ""))
+    sessions = facts.run.store.session_rows()
+    return {
+        "campaign": facts.run.campaign,
+        "status": status,
+        "reason": "" if status.state == "interrupted" else status.reason,
+        "elapsed": duration(status.elapsed),
+        "started": sessions[0]["started"].replace("T", " ")[:16] if sessions else "",
+        "figures_row": row,
+        "notice": _notice(facts),
+        "bests": [_best(facts, best) for best in status.best],
+        "caveats": caveats(facts),
+        "front_size": len(facts.front),
+        "has_uncertainty": any(
+            not np.isnan(facts.uncertainties[o.property][facts.front]).all()
+            for o in facts.run.campaign.problem.objectives
+        )
+        and len(facts.front) > 0,
+    }
+
+
+def _notice(facts: Facts) -> str:
+    """What a reader must know first of an unfinished or empty run."""
+    state, folder = facts.status.state, facts.run.folder
+    if state == "new":
+        return "The run was not started yet."
+    if not len(facts.ranking):
+        return "No candidate is complete yet. The funnel and the failures below say where candidates stopped."
+    if not len(facts.feasible()):
+        return (
+            "No complete candidate meets every constraint; candidates are ranked by how far they are outside."
+        )
+    if state in {"interrupted", "stopped", "failed"}:
+        return f"The run is not finished. Nothing is lost; go on with: invdesign resume {folder}"
+    return ""
+
+
+def _best(facts: Facts, best: Any) -> dict[str, Any]:
+    known = best.candidate is not None
+    return {
+        "direction": best.direction,
+        "label": _label(best.property, facts.units),
+        "value": facts.text(best.property, best.candidate) if known else "",
+        "candidate": best.candidate,
+        "formula": facts.formulas[best.candidate] if known else "",
+    }
+
+
+def _label(name: str, units: Mapping[str, str]) -> str:
+    return describe(name, units.get(name, "")).label
+
+
+def _asked(facts: Facts) -> dict[str, Any]:
+    campaign = facts.run.campaign
+    limits = campaign.budget.model_dump(exclude_none=True)
+    return {
+        "objectives": [
+            {"direction": o.direction, "label": _label(o.property, facts.units), "name": o.property}
+            for o in campaign.problem.objectives
+        ],
+        "constraints": [tables.bounds_text(item, facts.units) for item in campaign.problem.constraints],
+        "space": _plugin(campaign.space),
+        "optimizer": _plugin(campaign.optimizer),
+        "stages": [
+            {"name": stage.name, "settings": tables.settings_of(stage.evaluator)} for stage in campaign.stages
+        ],
+        "budget": ", ".join(f"{value:g} {name}" for name, value in limits.items()),
+    }
+
+
+def _plugin(plugin: object) -> dict[str, Any]:
+    return {"kind": tables.kind_of(plugin), "settings": tables.settings_of(plugin)}
+
+
+# Figures.
+
+
+def _convergence(facts: Facts, shown: plots.Shown, figures: dict[str, plots.Figure]) -> dict[str, Any]:
+    objectives = facts.run.campaign.problem.objectives
+    drawn = []
+    for place, item in enumerate(objectives):
+        figure = plots.convergence_figure(facts, shown, place)
+        if figure["data"]:
+            figures[f"convergence{place}"] = figure
+            drawn.append((f"convergence{place}", f"{_label(item.property, facts.units)} by candidate number"))
+    growth = plots.hypervolume_growth(facts) if len(objectives) > 1 else None
+    if growth is not None:
+        figures["hypervolume"] = plots.hypervolume_figure(growth)
+    out_of_reach = len(objectives) > 1 and len(facts.front) > 0
+    return {
+        "convergence": drawn,
+        "convergence_legend": plots.legend([figures[id] for id, _ in drawn]),
+        "thinned": shown.thinned(facts),
+        "growth": growth and _growth_text(facts, growth),
+        "growth_note": "A front of this size in so many objectives is too costly to measure by hypervolume."
+        if out_of_reach
+        else "",
+    }
+
+
+def _growth_text(facts: Facts, growth: plots.Hypervolume) -> dict[str, str]:
+    objectives = facts.run.campaign.problem.objectives
+    units = [pretty_unit(facts.units[o.property]) for o in objectives]
+    product = " × ".join(unit for unit in units if unit)
+    places = [
+        with_unit(f"{o.property} {number(float(o.minimised(growth.reference[k : k + 1])[0]))}", units[k])
+        for k, o in enumerate(objectives)
+    ]
+    share = number(100 * float(growth.values[-1]) / growth.box)
+    final = with_unit(number(float(growth.values[-1])), product)
+    return {"final": f"{final} ({share} % of the box)", "reference": ", ".join(places)}
+
+
+def _fronts(facts: Facts, shown: plots.Shown, figures: dict[str, plots.Figure]) -> dict[str, Any]:
+    several = len(facts.run.campaign.problem.objectives) > 1
+    drawn = []
+    wanted = plots.front_figures(facts, shown) if len(facts.ranking) else []
+    for place, figure in enumerate(wanted):
+        if figure["data"]:
+            figures[f"front{place}"] = figure
+            label = "Pareto front" if several else "Best candidates in order"
+            drawn.append((f"front{place}", label, place == 0))
+    legend = plots.legend([figures[id] for id, _, _ in drawn])
+    return {"fronts": drawn, "front_legend": legend, "ranked_count": min(plots.RANKED, len(facts.ranking))}
+
+
+def _counts(facts: Facts, figures: dict[str, plots.Figure]) -> dict[str, Any]:
+    rows = tables.stage_rows(facts)
+    figures["funnel"] = plots.funnel_figure(rows)
+    return {
+        "funnel": rows,
+        "causes": tables.causes(facts),
+        "lost": tables.lost_tasks(facts),
+        "operators": tables.operator_rows(facts),
+        "trees": [tables.ancestry(facts, int(id)) for id in facts.front[:TREES]],
+    }
+
+
+# The best candidates.
+
+
+def _card(facts: Facts, rank: int, id: int, figures: dict[str, plots.Figure]) -> dict[str, Any]:
+    ranked = set(facts.run.campaign.problem.properties)
+    formula = facts.formulas[id]
+    card: dict[str, Any] = {
+        "rank": rank,
+        "id": id,
+        "title": formula_html(formula) if formula else f"Candidate {id}",
+        "on_front": id in set(facts.front.tolist()),
+        "feasible": facts.scores.merit[id] == Merit.FEASIBLE,
+        "properties": [
+            {
+                "name": name,
+                "label": _label(name, facts.units),
+                "value": facts.text(name, id),
+                "ranked": name in ranked,
+            }
+            for name in facts.known(id)
+        ],
+        "lineage": _lineage(facts, id),
+        "svg": None,
+        "note": "",
+        "parameters": [],
+    }
+    return card | _picture(facts, id, figures)
+
+
+def _lineage(facts: Facts, id: int) -> str:
+    parents = facts.parents[id]
+    if not parents:
+        return f"Made by {facts.operators[id]}, without parents."
+    named = " and ".join(f"#{parent} {facts.formulas[parent]}".rstrip() for parent in parents)
+    return f"Made by {facts.operators[id]} from {named}."
+
+
+def _picture(facts: Facts, id: int, figures: dict[str, plots.Figure]) -> dict[str, Any]:
+    """Picture and figure of a candidate's structure, or its parameters where it has none."""
+    try:
+        crystal, role = _structure(facts.run, id)
+        parameters = _parameters(facts.run, id) if crystal is None else []
+    except InvdesignError as error:
+        return {"note": f"It cannot be built here: {error}", "parameters": _genome(facts.run, id)}
+    if crystal is None:
+        return {"parameters": parameters}
+    note = f"{len(crystal)} atoms, {role}"
+    drawn = structure.scene(crystal)
+    if drawn is None:
+        return {"note": f"{note}, too many to draw"}
+    name = f"crystal{id}"
+    figures[name] = structure.figure(drawn)
+    title = f"Structure of candidate {id}: {facts.formulas[id]}, {note}"
+    return {
+        "svg": structure.svg(drawn, name, title),
+        "legend": structure.legend(drawn),
+        "figure": name,
+        "note": note,
+    }
+
+
+def _structure(run: Run, id: int) -> tuple[Structure | None, str]:
+    made = run.trial(id).structures
+    role = made[-1] if made else "initial"
+    return run.structure(id, role), role
+
+
+def _parameters(run: Run, id: int) -> list[tuple[str, str]]:
+    parameters = run.design(id).parameters
+    if not parameters:
+        return _genome(run, id)
+    return [
+        (name, value if isinstance(value, str) else measured(float(value)))
+        for name, value in parameters.items()
+    ]
+
+
+def _genome(run: Run, id: int) -> list[tuple[str, str]]:
+    return [(name, brief(value)) for name, value in run.trial(id).genome.items()]
+
+
+# Reproducibility.
+
+
+def _reproducibility(facts: Facts) -> dict[str, Any]:
+    run = facts.run
+    sessions = run.store.session_rows()
+    dump: Json = tables.shortened(run.campaign.dump())
+    return {
+        "file_name": "FILE" if run.store.entry("campaign_text") else "FILE (the campaign was made in Python)",
+        "folder": str(run.folder),
+        "created_by": run.store.entry("created_by"),
+        "created": run.store.entry("created").replace("T", " ")[:16],
+        "fingerprint": run.store.entry("fingerprint"),
+        "fingerprint_now": run.campaign.fingerprint,
+        "digest": run.digest(),
+        "identities": tables.identities(facts),
+        "sessions": sessions,
+        "environments": tables.environments(sessions),
+        "campaign_text": run.store.entry("campaign_text"),
+        "dump": json.dumps(dump, indent=1, ensure_ascii=False),
+    }

@@ -1,0 +1,314 @@
+"""Pictures of crystals: an SVG that prints, and a figure that turns.
+
+Colours are Jmol's, sizes follow covalent radii (both from ASE). Atoms on faces, edges and corners of the cell are
+drawn on all of them, as crystallographers do.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup, escape
+from numpy.typing import NDArray
+
+from invdesign.report.plots import Figure, rounded
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+LARGEST = 1500  # atoms drawn, repeated ones included
+ON_BORDER = (
+    0.35  # Å from a face at which an atom is drawn on the opposite one too: relaxed atoms are a bit off
+)
+BOND = 1.15  # bonded up to this multiple of the sum of covalent radii
+DIFFERENCE = 0.4  # Pauling electronegativities of bonded neighbours; less only between two nonmetals
+BALL = 0.48  # of the covalent radius
+WIDTH, HEIGHT, MARGIN = 340.0, 240.0, 14.0
+YAW, PITCH = np.radians(24.0), np.radians(15.0)
+ZOOM = 3.2  # of the picture that turns
+SEGMENTS = 24  # of a cell edge, so that it passes behind and in front of atoms
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A crystal as it is drawn.
+
+    Attributes:
+        symbols: element of each of n drawn atoms.
+        positions: shape (n, 3), Å.
+        bonds: shape (b, 2), indices of drawn atoms.
+        edges: shape (12, 2, 3), the cell's edges, Å.
+        lattice: shape (3, 3), Å, one vector per row.
+    """
+
+    symbols: tuple[str, ...]
+    positions: FloatArray
+    bonds: IntArray
+    edges: FloatArray
+    lattice: FloatArray
+
+
+def scene(structure: Structure) -> Scene | None:
+    """What to draw of a crystal; None where it has too many atoms."""
+    lattice = np.asarray(structure.lattice.matrix, dtype=np.float64)
+    symbols, fractions = _with_repeats(structure, lattice)
+    if not 0 < len(symbols) <= LARGEST:
+        return None
+    positions = fractions @ lattice
+    corners = np.array(list(product((0.0, 1.0), repeat=3)))
+    edges = [(a @ lattice, b @ lattice) for a, b in combinations(corners, 2) if np.abs(a - b).sum() == 1]
+    return Scene(tuple(symbols), positions, _bonds(symbols, positions), np.array(edges), lattice)
+
+
+def _symbol(site: Any) -> str:
+    """The site's element; of a mixed site the most frequent one."""
+    species = max(site.species.items(), key=lambda item: (item[1], str(item[0])))[0]
+    return str(getattr(species, "symbol", species))
+
+
+def _with_repeats(structure: Structure, lattice: FloatArray) -> tuple[list[str], FloatArray]:
+    """Atoms within the cell, those near a face also on the opposite one."""
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(lattice), axis=0)  # between opposite faces
+    near = ON_BORDER / heights
+    symbols, fractions = [], []
+    for site in structure:
+        inside = np.asarray(site.frac_coords) % 1.0
+        choices = [
+            (x, x + 1.0) if x < tolerance else (x, x - 1.0) if x > 1.0 - tolerance else (x,)
+            for x, tolerance in zip(inside.tolist(), near.tolist(), strict=True)
+        ]
+        for place in product(*choices):
+            symbols.append(_symbol(site))
+            fractions.append(place)
+    return symbols, np.array(fractions).reshape(-1, 3)
+
+
+def _bonds(symbols: Sequence[str], positions: FloatArray) -> IntArray:
+    from pymatgen.core import Element
+    from scipy.spatial import KDTree
+
+    radii = np.array([_radius(symbol) for symbol in symbols])
+    pairs = KDTree(positions).query_pairs(2 * BOND * float(radii.max()), output_type="ndarray")
+    if len(pairs) == 0:
+        return np.empty((0, 2), dtype=np.int64)
+    first, second = pairs.T
+    distance = np.linalg.norm(positions[first] - positions[second], axis=1)
+    close = distance < BOND * (radii[first] + radii[second])
+    known = {symbol: Element(symbol) for symbol in set(symbols) if Element.is_valid_symbol(symbol)}
+
+    def bonded(a: str, b: str) -> bool:
+        if a not in known or b not in known:
+            return False
+        if not (known[a].is_metal or known[b].is_metal):
+            return True
+        with warnings.catch_warnings():  # elements without an electronegativity: NaN, and so no bond
+            warnings.simplefilter("ignore")
+            return abs(float(known[a].X) - float(known[b].X)) > DIFFERENCE
+
+    allowed = np.array([bonded(symbols[a], symbols[b]) for a, b in pairs], dtype=bool)
+    return np.asarray(pairs[close & allowed], dtype=np.int64)
+
+
+def _number(symbol: str) -> int:
+    from ase.data import atomic_numbers
+
+    return int(atomic_numbers.get(symbol, 0))
+
+
+def _radius(symbol: str) -> float:
+    """Covalent radius in Å; ASE gives 0.2 to what it does not know."""
+    from ase.data import covalent_radii
+
+    return max(0.3, float(covalent_radii[_number(symbol)]))
+
+
+def _colour(symbol: str) -> FloatArray:
+    from ase.data.colors import jmol_colors
+
+    return np.asarray(jmol_colors[_number(symbol)], dtype=np.float64)
+
+
+def hex_colour(symbol: str, mix: float = 0.0) -> str:
+    """An element's colour, mixed with white (`mix` > 0) or black (< 0)."""
+    base = np.array([1.0, 0.08, 0.58]) if _number(symbol) == 0 else _colour(symbol)
+    target = 1.0 if mix > 0 else 0.0
+    red, green, blue = np.clip(np.rint(255 * (base + abs(mix) * (target - base))), 0, 255).astype(int)
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+# The printed picture.
+
+
+def _view(lattice: FloatArray) -> FloatArray:
+    """Rows are the directions of right, up and towards the eye; the longest lattice vector lies flat."""
+    lengths = np.linalg.norm(lattice, axis=1)
+    flat = int(np.flatnonzero(lengths > 0.98 * lengths.max())[0])
+    right = lattice[flat] / lengths[flat]
+    other = lattice[2 if flat != 2 else 1]
+    up = other - (other @ right) * right
+    up /= np.linalg.norm(up)
+    basis = np.array([right, up, np.cross(right, up)])
+    yaw = np.array([[np.cos(YAW), 0, np.sin(YAW)], [0, 1, 0], [-np.sin(YAW), 0, np.cos(YAW)]])
+    pitch = np.array([[1, 0, 0], [0, np.cos(PITCH), -np.sin(PITCH)], [0, np.sin(PITCH), np.cos(PITCH)]])
+    turned: FloatArray = pitch @ yaw @ basis
+    return turned
+
+
+def svg(drawn: Scene, name: str, title: str) -> Markup:
+    """An orthographic picture, drawn from back to front.
+
+    Args:
+        name: makes the ids within the page unique.
+        title: read to those who do not see it.
+    """
+    view = _view(drawn.lattice)
+    atoms, edges = drawn.positions @ view.T, drawn.edges @ view.T
+    radii = np.array([BALL * _radius(symbol) for symbol in drawn.symbols])
+    points = np.concatenate(
+        [atoms[:, :2] - radii[:, None], atoms[:, :2] + radii[:, None], edges.reshape(-1, 3)[:, :2]]
+    )
+    low, high = points.min(axis=0), points.max(axis=0)
+    scale = float(min((WIDTH - 2 * MARGIN) / (high[0] - low[0]), (HEIGHT - 2 * MARGIN) / (high[1] - low[1])))
+    middle = (low + high) / 2
+
+    def place(point: FloatArray) -> tuple[float, float]:
+        return WIDTH / 2 + scale * (point[0] - middle[0]), HEIGHT / 2 - scale * (point[1] - middle[1])
+
+    shapes = [*_edge_shapes(edges, atoms, radii, place), *_bond_shapes(drawn, atoms, radii, scale, place)]
+    for symbol, atom, radius in zip(drawn.symbols, atoms, radii, strict=True):
+        x, y = place(atom)
+        ball = (
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{scale * radius:.1f}" fill="url(#{name}-{_id(symbol)})" '
+        )
+        shapes.append((atom[2], f'{ball}stroke="{hex_colour(symbol, -0.45)}" stroke-width="0.8"/>'))
+    shapes.sort(key=lambda shape: shape[0])
+    body = "".join(text for _, text in shapes)
+    gradients = "".join(_gradient(name, symbol) for symbol in dict.fromkeys(drawn.symbols))
+    head = f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" class="crystal">'
+    return Markup(f"{head}<title>{escape(title)}</title><defs>{gradients}</defs>{body}</svg>")  # noqa: S704 - numbers, our own words, and an escaped title
+
+
+def _id(symbol: str) -> str:
+    return symbol if symbol.isalnum() and symbol.isascii() else "x"
+
+
+def _gradient(name: str, symbol: str) -> str:
+    light, plain, dark = (hex_colour(symbol, mix) for mix in (0.65, 0.0, -0.22))
+    return (
+        f'<radialGradient id="{name}-{_id(symbol)}" cx="0.35" cy="0.32" r="0.75"><stop offset="0" stop-color="{light}"/>'
+        f'<stop offset="0.45" stop-color="{plain}"/><stop offset="1" stop-color="{dark}"/></radialGradient>'
+    )
+
+
+def _line(a: tuple[float, float], b: tuple[float, float], colour: str, width: float) -> str:
+    ends = f'x1="{a[0]:.1f}" y1="{a[1]:.1f}" x2="{b[0]:.1f}" y2="{b[1]:.1f}"'
+    return f'<line {ends} stroke="{colour}" stroke-width="{width:.1f}" stroke-linecap="round"/>'
+
+
+def _edge_shapes(edges: FloatArray, atoms: FloatArray, radii: FloatArray, place: Any) -> list[tuple[float, str]]:
+    """The cell's edges in short pieces, without those inside of an atom."""
+    shapes = []
+    for start, end in edges:
+        for step in range(SEGMENTS):
+            a, b = (start + (end - start) * k / SEGMENTS for k in (step, step + 1))
+            middle = (a + b) / 2
+            if (np.linalg.norm(atoms - middle, axis=1) >= radii).all():
+                shapes.append((float(middle[2]), _line(place(a), place(b), "#94a3b8", 1.1)))
+    return shapes
+
+
+def _bond_shapes(
+    drawn: Scene, atoms: FloatArray, radii: FloatArray, scale: float, place: Any
+) -> list[tuple[float, str]]:
+    """Each bond in two halves, in the colours of its atoms."""
+    shapes = []
+    width = max(1.4, 0.13 * scale)
+    for first, second in drawn.bonds:
+        middle = (atoms[first] + atoms[second]) / 2
+        for end in (first, second):
+            towards = middle - atoms[end]
+            start = atoms[end] + 0.95 * radii[end] * towards / np.linalg.norm(towards)
+            depth = float((start[2] + middle[2]) / 2)
+            shapes.append(
+                (depth, _line(place(start), place(middle), hex_colour(drawn.symbols[end], -0.12), width))
+            )
+    return shapes
+
+
+def legend(drawn: Scene) -> list[tuple[str, str]]:
+    """(element, colour) of what is drawn, by atomic number."""
+    return [(symbol, hex_colour(symbol)) for symbol in sorted(set(drawn.symbols), key=_number)]
+
+
+# The picture that turns.
+
+
+def figure(drawn: Scene) -> Figure:
+    """The same in three dimensions for Plotly.
+
+    Markers have a size on the screen, not in the crystal; the page turns those with a `meta.radius` (Å) into balls.
+    """
+    traces = [_lines3d(drawn.edges, "#64748b", 3)]
+    if len(drawn.bonds):
+        traces.append(_lines3d(drawn.positions[drawn.bonds], "#9ca3af", 5))
+    symbols = np.array(drawn.symbols)
+    for symbol in dict.fromkeys(drawn.symbols):
+        chosen = drawn.positions[symbols == symbol]
+        traces.append(
+            {
+                "type": "scatter3d",
+                "mode": "markers",
+                "name": escape(symbol),
+                "x": rounded(chosen[:, 0]),
+                "y": rounded(chosen[:, 1]),
+                "z": rounded(chosen[:, 2]),
+                "hoverinfo": "name",
+                "marker": {"size": 14, "color": hex_colour(symbol), "opacity": 1},
+                "meta": {"radius": round(BALL * _radius(symbol), 3)},
+            }
+        )
+    view = _view(drawn.lattice)
+    camera = {
+        "eye": dict(zip("xyz", rounded(view[2]), strict=True)),
+        "up": dict(zip("xyz", rounded(view[1]), strict=True)),
+        "projection": {"type": "orthographic"},
+    }
+    points = np.concatenate([drawn.positions, drawn.edges.reshape(-1, 3)])
+    low, high = points.min(axis=0) - 1.0, points.max(axis=0) + 1.0
+    # In an orthographic view the aspect ratio alone sets the size on the screen; equal lengths stay equal.
+    ratio = ZOOM * (high - low) / np.linalg.norm(high - low)
+    ranges = zip("xyz", low.tolist(), high.tolist(), strict=True)
+    scene3d = {
+        **{f"{axis}axis": {"visible": False, "range": [start, end]} for axis, start, end in ranges},
+        "aspectmode": "manual",
+        "aspectratio": dict(zip("xyz", rounded(ratio), strict=True)),
+        "camera": camera,
+    }
+    layout = {
+        "scene": scene3d,
+        "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
+        "showlegend": False,
+        "paper_bgcolor": "rgba(0,0,0,0)",
+    }
+    return {"data": traces, "layout": layout}
+
+
+def _lines3d(lines: FloatArray, colour: str, width: float) -> Figure:
+    broken = np.concatenate([lines, np.full((len(lines), 1, 3), np.nan)], axis=1).reshape(-1, 3)
+    return {
+        "type": "scatter3d",
+        "mode": "lines",
+        "x": rounded(broken[:, 0]),
+        "y": rounded(broken[:, 1]),
+        "z": rounded(broken[:, 2]),
+        "line": {"color": colour, "width": width},
+        "hoverinfo": "skip",
+    }

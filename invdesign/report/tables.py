@@ -1,0 +1,356 @@
+"""What a report says, as plain values: read from the run once, counted and grouped."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign import registry
+from invdesign.candidate import Json, Status
+from invdesign.errors import InvdesignError
+from invdesign.problem import Constraint, Merit, Scores
+from invdesign.properties import describe
+from invdesign.report.text import brief, measured, pretty_unit, with_unit
+from invdesign.run.run import Run
+from invdesign.run.status import RunStatus
+from invdesign.store import schema
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+TREE_DEPTH = 5
+TREE_NODES = 40
+EXAMPLES = 12  # candidate numbers listed beside a cause of failure
+LONG = 2000  # characters of a setting beyond which a dump says its length instead
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All a report reads of a run's candidates: one snapshot, also while another process works on the run.
+
+    Attributes:
+        columns, uncertainties: shape (n,) by property; NaN where unknown.
+        formulas, operators, parents: of all n candidates.
+        ranking: numbers of the complete candidates, best first.
+        front: numbers of the front's members, by the first objective.
+    """
+
+    run: Run
+    status: RunStatus
+    scores: Scores
+    columns: Mapping[str, FloatArray]
+    uncertainties: Mapping[str, FloatArray]
+    units: Mapping[str, str]
+    formulas: Sequence[str]
+    operators: Sequence[str]
+    parents: Sequence[tuple[int, ...]]
+    ranking: IntArray
+    front: IntArray
+
+    def __len__(self) -> int:
+        return len(self.formulas)
+
+    def text(self, name: str, id: int) -> str:
+        """A property of one candidate with uncertainty and unit; empty where unknown."""
+        value = measured(float(self.columns[name][id]), float(self.uncertainties[name][id]))
+        return with_unit(value, pretty_unit(self.units[name]))
+
+    def known(self, id: int) -> list[str]:
+        """Names of the properties known of one candidate, those of the problem first."""
+        return [name for name in self.columns if not np.isnan(self.columns[name][id])]
+
+    def feasible(self) -> IntArray:
+        """Numbers of the feasible candidates, ascending."""
+        return self.scores.ids[self.scores.merit == Merit.FEASIBLE]
+
+
+def read_facts(run: Run) -> Facts:
+    """Read everything once.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    history = run.history
+    n = len(history)
+    scores = history.scores()
+    names = dict.fromkeys((*run.campaign.problem.properties, *history.names()))
+    units = run.campaign.units()
+    columns = ("id", "formula", "operator", "parents")
+    rows = [row for row in run.store.rows(schema.candidates, columns) if row.id < n]
+    order = scores.ids[scores.order()]
+    positions = scores.front()
+    by_first = np.argsort(scores.values[positions, 0], kind="stable")
+    return Facts(
+        run=run,
+        status=run.status(),
+        scores=scores,
+        columns={name: history.column(name) for name in names},
+        uncertainties={name: history.uncertainty(name) for name in names},
+        units={name: units.get(name) or describe(name).unit for name in names},
+        formulas=[row.formula or "" for row in rows],
+        operators=[row.operator or "unnamed" for row in rows],
+        parents=[tuple(json.loads(row.parents)) for row in rows],
+        ranking=order[history.status()[order] == Status.COMPLETE],
+        front=scores.ids[positions[by_first]],
+    )
+
+
+# The funnel.
+
+
+@dataclass(frozen=True, slots=True)
+class StageRow:
+    """One stage of the funnel.
+
+    Attributes:
+        evaluated: evaluations that ran; `cached` were taken from earlier ones.
+        seconds, total: median and sum of the time of an evaluation; NaN where none was recorded.
+        gates: what the stage asks for, in words.
+    """
+
+    name: str
+    kind: str
+    entered: int
+    passed: int
+    gated: int
+    failed: int
+    evaluated: int
+    cached: int
+    seconds: float
+    total: float
+    gates: tuple[str, ...]
+
+
+def stage_rows(facts: Facts) -> list[StageRow]:
+    """The funnel, the build stage first."""
+    seconds: defaultdict[str, list[float]] = defaultdict(list)
+    cached: defaultdict[str, int] = defaultdict(int)
+    for row in facts.run.store.rows(schema.evaluations, ("candidate", "stage", "cost", "source")):
+        if row.candidate >= len(facts):
+            continue
+        if row.source is None:
+            seconds[row.stage].append(json.loads(row.cost).get("seconds", np.nan))
+        else:
+            cached[row.stage] += 1
+    rows = []
+    for stage, counts in zip(facts.run.campaign.funnel, facts.status.stages, strict=True):
+        times = np.array(seconds[stage.name])
+        times = times[np.isfinite(times)]
+        rows.append(
+            StageRow(
+                name=stage.name,
+                kind=kind_of(stage.evaluator or facts.run.campaign.space),
+                entered=counts.entered,
+                passed=counts.passed,
+                gated=counts.gated,
+                failed=counts.failed,
+                evaluated=len(seconds[stage.name]),
+                cached=cached[stage.name],
+                seconds=float(np.median(times)) if len(times) else np.nan,
+                total=float(times.sum()) if len(times) else np.nan,
+                gates=tuple(bounds_text(gate, facts.units) for gate in stage.gates),
+            )
+        )
+    return rows
+
+
+def bounds_text(constraint: Constraint, units: Mapping[str, str]) -> str:
+    """A constraint with its property's label and unit."""
+    name = constraint.property
+    unit = units.get(name) or describe(name).unit
+    low = f"{constraint.min:g} ≤ " if constraint.min is not None else ""
+    high = f" ≤ {constraint.max:g}" if constraint.max is not None else ""
+    return with_unit(f"{low}{name}{high}".replace("-", "−"), pretty_unit(unit))
+
+
+# Failures.
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Candidates that failed alike.
+
+    Attributes:
+        example: message of the first of them.
+        candidates: numbers of the first few.
+    """
+
+    stage: str
+    kind: str
+    count: int
+    example: str
+    candidates: tuple[int, ...]
+
+
+def causes(facts: Facts) -> list[Cause]:
+    """Failures grouped by stage and kind, most frequent first."""
+    groups: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    failures = facts.run.history.failures()
+    for id in sorted(failures):
+        groups[failures[id].stage, failures[id].kind].append(id)
+    found = [
+        Cause(stage, kind, len(ids), failures[ids[0]].message, tuple(ids[:EXAMPLES]))
+        for (stage, kind), ids in groups.items()
+    ]
+    return sorted(found, key=lambda cause: (-cause.count, cause.stage, cause.kind))
+
+
+def lost_tasks(facts: Facts) -> int:
+    """Tasks whose worker died, hung or ran out of memory, those that succeeded when tried again included."""
+    return sum(1 for _ in facts.run.store.rows(schema.tasks, ("id",), schema.tasks.c.status == "lost"))
+
+
+# Lineage.
+
+
+@dataclass(frozen=True, slots=True)
+class Ancestor:
+    """A candidate in a family tree.
+
+    Attributes:
+        parents: its parents, as far as the tree goes.
+        repeated: it is in the tree already, with its parents there.
+        cut: it has parents the tree has no room for.
+    """
+
+    id: int
+    formula: str
+    operator: str
+    value: str
+    parents: tuple[Ancestor, ...] = ()
+    repeated: bool = False
+    cut: bool = False
+
+
+def ancestry(facts: Facts, id: int, depth: int = TREE_DEPTH, nodes: int = TREE_NODES) -> Ancestor:
+    """The candidate with its ancestors, at most `depth` generations and about `nodes` of them."""
+    seen: set[int] = set()
+    first = facts.run.campaign.problem.objectives[0].property
+
+    def node(id: int, depth: int) -> Ancestor:
+        repeated = id in seen
+        seen.add(id)
+        parents = facts.parents[id]
+        room = depth > 0 and len(seen) < nodes
+        return Ancestor(
+            id=id,
+            formula=facts.formulas[id],
+            operator=facts.operators[id],
+            value=facts.text(first, id),
+            parents=() if repeated or not room else tuple(node(parent, depth - 1) for parent in parents),
+            repeated=repeated and bool(parents),
+            cut=bool(parents) and not room and not repeated,
+        )
+
+    return node(id, depth)
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRow:
+    """What came of one operator's proposals."""
+
+    name: str
+    proposed: int
+    complete: int
+    feasible: int
+    front: int
+
+
+def operator_rows(facts: Facts) -> list[OperatorRow]:
+    """Where candidates came from, the operator used most first."""
+    names, index = np.unique(np.array(facts.operators, dtype=object).astype(str), return_inverse=True)
+    if len(names) == 0:
+        return []
+
+    def counted(ids: NDArray[Any]) -> IntArray:
+        return np.bincount(index[ids], minlength=len(names))
+
+    proposed, complete = counted(np.arange(len(facts))), counted(facts.ranking)
+    feasible, front = counted(facts.feasible()), counted(facts.front)
+    rows = [
+        OperatorRow(str(name), int(proposed[k]), int(complete[k]), int(feasible[k]), int(front[k]))
+        for k, name in enumerate(names)
+    ]
+    return sorted(rows, key=lambda row: (-row.proposed, row.name))
+
+
+# Settings.
+
+
+def kind_of(plugin: object) -> str:
+    """The name a campaign file calls this plug-in by."""
+    return registry.name_of(type(plugin))
+
+
+def settings_of(plugin: Any) -> list[tuple[str, str]]:
+    """Settings that differ from their defaults, each in one line."""
+    dump: dict[str, Json] = plugin.model_dump(mode="json", exclude_defaults=True)
+    return [(key, brief(value)) for key, value in dump.items() if key != "kind"]
+
+
+def shortened(value: Json) -> Json:
+    """A dump whose longest texts (structure files, reference sets) are replaced by their length."""
+    if isinstance(value, str) and len(value) > LONG:
+        return f"({len(value)} characters: {value[:60]} ...)"
+    if isinstance(value, list):
+        return [shortened(item) for item in value]
+    if isinstance(value, dict):
+        return {key: shortened(item) for key, item in value.items()}
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class StageIdentity:
+    """What made a stage's numbers: its evaluator's fingerprint, and the potential it has to do with."""
+
+    stage: str
+    kind: str
+    fingerprint: str
+    potential: str
+
+
+def identities(facts: Facts) -> list[StageIdentity]:
+    """One per stage with an evaluator, as this installation computes them."""
+    rows = []
+    for name, evaluator in facts.run.campaign.evaluators.items():
+        try:
+            fingerprint, potential = evaluator.fingerprint, evaluator.potential_id or ""
+        except (InvdesignError, OSError, ImportError) as error:
+            fingerprint, potential = "", f"not available here: {error}"
+        rows.append(StageIdentity(name, kind_of(evaluator), fingerprint, potential))
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """An environment and the sessions that ran in it."""
+
+    sessions: tuple[int, ...]
+    facts: Mapping[str, str]
+    packages: Mapping[str, str]
+
+
+def environments(sessions: Sequence[Mapping[str, Any]]) -> list[Versions]:
+    """Distinct environments of a run's sessions, in the order they first occurred."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in sessions:
+        same = {key: value for key, value in row["environment"].items() if key != "process"}
+        groups.setdefault(json.dumps(same, sort_keys=True), []).append(row)
+    found = []
+    for text, rows in groups.items():
+        same = json.loads(text)
+        packages = dict(sorted(same.pop("packages", {}).items()))
+        found.append(
+            Versions(
+                tuple(row["id"] for row in rows),
+                {key: str(value) for key, value in same.items() if value is not None},
+                packages,
+            )
+        )
+    return found

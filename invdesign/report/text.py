@@ -1,0 +1,88 @@
+"""Numbers, units and formulas as people read them."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+
+from markupsafe import Markup, escape
+
+from invdesign.candidate import Json
+from invdesign.properties import describe
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_COUNT = re.compile(r"(?<=[A-Za-z)\]])(\d+(?:\.\d+)?)")
+_POWER = re.compile(r"\^(-?\d+)")
+
+
+def number(value: float) -> str:
+    """Four significant digits, with a true minus and a power of ten where it is needed; empty for NaN."""
+    if math.isnan(value):
+        return ""
+    mantissa, _, exponent = f"{value:.4g}".partition("e")
+    text = mantissa.replace("-", "−").replace("inf", "∞")
+    return f"{text} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}" if exponent else text
+
+
+def measured(value: float, uncertainty: float = math.nan) -> str:
+    """A value with its uncertainty at two significant digits, both to the same decimal."""
+    if math.isnan(value) or not (math.isfinite(uncertainty) and uncertainty > 0):
+        return number(value)
+    decimals = 1 - math.floor(math.log10(uncertainty))
+    if not 0 <= decimals <= 6 or abs(value) >= 1e6:
+        return f"{number(value)} ± {number(float(f'{uncertainty:.2g}'))}"
+    return f"{value:.{decimals}f} ± {uncertainty:.{decimals}f}".replace("-", "−")
+
+
+def with_unit(text: str, unit: str) -> str:
+    """`text` and the unit, which may be empty."""
+    return f"{text} {unit}" if unit and text else text
+
+
+def pretty_unit(unit: str) -> str:
+    """`Å^3/atom` as Å³/atom."""
+    return _POWER.sub(lambda match: match[1].translate(_SUPERSCRIPT), unit)
+
+
+def axis_label(name: str, unit: str) -> str:
+    """A property's label with its unit."""
+    label = describe(name, unit).label
+    return f"{label} ({pretty_unit(unit)})" if unit else label
+
+
+def formula_html(formula: str) -> Markup:
+    """A formula with its counts as subscripts; everything else escaped."""
+    parts = _COUNT.split(formula)
+    return Markup("").join(
+        Markup("<sub>{}</sub>").format(part) if number % 2 else escape(part)
+        for number, part in enumerate(parts)
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if math.isnan(seconds):
+        return ""
+    if seconds < 1:
+        return f"{1000 * seconds:.3g} ms"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+
+
+def brief(value: Json, limit: int = 120) -> str:
+    """A setting in one line: strings bare, lists by commas, the rest as JSON, cut at `limit` characters."""
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
+        text = ", ".join(brief(item) for item in value)
+    elif isinstance(value, Mapping):
+        text = "; ".join(f"{key}: {brief(item)}" for key, item in value.items())
+    else:
+        text = json.dumps(value, ensure_ascii=False)
+    text = " ".join(text.split())
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

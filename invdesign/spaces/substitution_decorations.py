@@ -1,0 +1,347 @@
+"""Decorations of a framework: which species sit on which sites, up to symmetry, with balanced charges.
+
+A decoration is an array of codes, one per variable: the position of the variable's species among its options.
+A variable is one site, or all sites of a group that takes a single species.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from operator import add, sub
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.rng import Rng
+from invdesign.structures.charges import charge_imbalance
+from invdesign.structures.symmetry import cycle_types, is_smallest, smallest_image
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Key = tuple[int, ...]  # charge of single-valent ions, then the number of atoms of each mixed-valent one
+
+MOST_STEPS = 1_000_000  # additions a count may take: about a second
+MOST_FILLS = 2_000_000  # decorations, symmetric images included, that are gone through one by one
+MOST_WORK = 1_000_000_000  # of those times symmetry operations times variables: five seconds
+MOST_DISTINCT = 200_000  # distinct decorations kept in memory
+
+
+@dataclass(frozen=True, slots=True)
+class Ion:
+    """An element that takes one of these oxidation states; no states where charges do not matter."""
+
+    element: str
+    states: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """What one position in a genome decides.
+
+    Attributes:
+        group: name of the site group.
+        sites: of the framework; more than one where the group takes a single species.
+        options: ions to choose from, in the order that variables with the same ones share.
+    """
+
+    group: str
+    sites: tuple[int, ...]
+    options: tuple[Ion, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Decorations:
+    """All decorations of a framework.
+
+    Attributes:
+        variables: n of them, at least one.
+        fixed: ions that never change, with their number of atoms.
+        permutations: shape (g, n), the group of permutations that symmetry allows.
+        charge_neutral: whether charges must balance.
+    """
+
+    variables: tuple[Variable, ...]
+    fixed: tuple[tuple[Ion, int], ...]
+    permutations: IntArray
+    charge_neutral: bool
+
+    @cached_property
+    def radices(self) -> tuple[int, ...]:
+        """Number of options of each variable."""
+        return tuple(len(variable.options) for variable in self.variables)
+
+    @cached_property
+    def fills(self) -> int:
+        """Number of decorations, symmetric images and unbalanced ones included."""
+        return math.prod(self.radices)
+
+    @cached_property
+    def ions(self) -> tuple[Ion, ...]:
+        """Every ion there is, each once."""
+        options = [ion for variable in self.variables for ion in variable.options]
+        return tuple(dict.fromkeys([*options, *(ion for ion, _ in self.fixed)]))
+
+    @cached_property
+    def _mixed(self) -> tuple[Ion, ...]:
+        """Ions with a choice of charge: their numbers decide, those of all others act by their charge alone."""
+        return tuple(ion for ion in self.ions if len(ion.states) > 1)
+
+    def _key(self, ion: Ion, count: int) -> Key:
+        if len(ion.states) == 1:
+            return (ion.states[0] * count, *([0] * len(self._mixed)))
+        return (0, *(count if ion == other else 0 for other in self._mixed))
+
+    @cached_property
+    def _base(self) -> Key:
+        total: Key = (0,) * (1 + len(self._mixed))
+        for ion, count in self.fixed:
+            total = _added(total, self._key(ion, count))
+        return total
+
+    @cached_property
+    def _deltas(self) -> tuple[tuple[Key, ...], ...]:
+        """What each option of each variable adds to the key."""
+        return tuple(
+            tuple(self._key(ion, len(variable.sites)) for ion in variable.options)
+            for variable in self.variables
+        )
+
+    @cached_property
+    def _imbalances(self) -> dict[Key, int]:
+        return {}
+
+    def _imbalance(self, key: Key) -> int:
+        """|total charge| at best of atoms with this key; 0 where charges do not matter."""
+        if not self.charge_neutral:
+            return 0
+        if key not in self._imbalances:
+            counts = {"": 1, **{str(i): count for i, count in enumerate(key[1:])}}
+            states = {"": (key[0],), **{str(i): ion.states for i, ion in enumerate(self._mixed)}}
+            self._imbalances[key] = charge_imbalance(counts, states)
+        return self._imbalances[key]
+
+    def _total(self, codes: Sequence[int]) -> Key:
+        chosen = (deltas[code] for deltas, code in zip(self._deltas, codes, strict=True))
+        return tuple(map(sum, zip(self._base, *chosen, strict=True)))
+
+    def imbalance(self, codes: IntArray) -> int:
+        """How far the charges of a decoration (n,) are from balance, at best, in elementary charges."""
+        return self._imbalance(self._total(codes.tolist()))
+
+    def canonical(self, codes: IntArray) -> IntArray:
+        """The smallest symmetric image of a decoration (n,)."""
+        return smallest_image(codes, self.permutations, max(self.radices))
+
+    def repaired(self, codes: IntArray, cost: FloatArray) -> IntArray | None:
+        """A charge-neutral decoration near `codes`.
+
+        Changes one variable at a time, the one that brings the charge nearest to balance, the cheapest among
+        equals. Where that gets stuck, the cheapest choices that can still be balanced are taken in turn.
+
+        Args:
+            codes: shape (n,).
+            cost: shape (n, most options); what choosing an option costs, infinite where it must not change.
+
+        Returns:
+            Shape (n,), or None where there is none.
+        """
+        chosen = codes.tolist()
+        key = self._total(chosen)
+        now = self._imbalance(key)
+        prices = cost.tolist()
+        while now:
+            step = self._best_step(chosen, key, prices)
+            if step is None or step[0] >= now:
+                return self._filled(codes, cost)
+            now, _, variable, code, key = step
+            chosen[variable] = code
+        return np.asarray(chosen, dtype=np.int64)
+
+    def _best_step(
+        self, chosen: Sequence[int], key: Key, prices: Sequence[Sequence[float]]
+    ) -> tuple[int, float, int, int, Key] | None:
+        """(imbalance after, price, variable, code, key after) of the best single change."""
+        best: tuple[int, float, int, int, Key] | None = None
+        for variable, price in enumerate(prices):
+            old = self._deltas[variable][chosen[variable]]
+            rest = tuple(map(sub, key, old))
+            for delta, codes in self._alike[variable].items():
+                cheapest, code = min((price[code], code) for code in codes)
+                if delta == old or cheapest == math.inf:
+                    continue
+                after = _added(rest, delta)
+                step = (self._imbalance(after), cheapest, variable, code, after)
+                if best is None or step < best:
+                    best = step
+        return best
+
+    @cached_property
+    def _alike(self) -> tuple[dict[Key, list[int]], ...]:
+        """For each variable, the options that add the same to the key."""
+        found: list[dict[Key, list[int]]] = []
+        for deltas in self._deltas:
+            alike: dict[Key, list[int]] = {}
+            for code, delta in enumerate(deltas):
+                alike.setdefault(delta, []).append(code)
+            found.append(alike)
+        return tuple(found)
+
+    @cached_property
+    def _completions(self) -> tuple[dict[Key, int], ...] | None:
+        """For each number of variables decided, in how many ways each key can be completed to balance.
+
+        None where that would take too many steps.
+        """
+        reached: list[dict[Key, int]] = [{self._base: 1}]
+        steps = 0
+        for deltas in self._deltas:
+            steps += len(reached[-1]) * len(deltas)
+            if steps > MOST_STEPS:
+                return None
+            reached.append({_added(key, delta): 1 for key in reached[-1] for delta in deltas})
+        ways = [{key: 1 for key in reached[-1] if self._imbalance(key) == 0}]
+        for keys, deltas in zip(reached[-2::-1], reversed(self._deltas), strict=True):
+            later = ways[-1]
+            counts = {key: sum(later.get(_added(key, delta), 0) for delta in deltas) for key in keys}
+            ways.append({key: count for key, count in counts.items() if count})
+        return tuple(reversed(ways))
+
+    def _filled(self, codes: IntArray, cost: FloatArray) -> IntArray | None:
+        """The cheapest choices, one variable after the other, that can still be balanced."""
+        if self._completions is None:
+            return None
+        key, filled = self._base, []
+        for variable, deltas in enumerate(self._deltas):
+            price = cost[variable].tolist()
+            price[codes[variable]] = -1.0  # to stay is cheapest
+            order = sorted((p, code) for code, p in enumerate(price[: len(deltas)]) if p < math.inf)
+            later = self._completions[variable + 1]
+            code = next((c for _, c in order if _added(key, deltas[c]) in later), None)
+            if code is None:
+                return None
+            key = _added(key, deltas[code])
+            filled.append(code)
+        return np.asarray(filled, dtype=np.int64)
+
+    def sample(self, rng: Rng) -> IntArray | None:
+        """A random neutral decoration (n,), every one (symmetric images apart) equally likely.
+
+        Where the ways to balance are too many to count, a random fill, repaired; None where that fails.
+        """
+        if self._completions is None:
+            codes = np.asarray([int(rng.random() * radix) for radix in self.radices], dtype=np.int64)
+            return self.repaired(codes, rng.random((len(codes), max(self.radices))))
+        key = self._base
+        drawn: list[int] = []
+        for deltas, later in zip(self._deltas, self._completions[1:], strict=True):
+            ways = [later.get(_added(key, delta), 0) for delta in deltas]
+            # Exact for any size of the counts; 53 random bits are enough of a draw.
+            draw = (int(rng.random() * 2**53) * sum(ways)) >> 53
+            code = 0
+            while draw >= ways[code]:
+                draw -= ways[code]
+                code += 1
+            drawn.append(code)
+            key = _added(key, deltas[code])
+        return np.asarray(drawn, dtype=np.int64)
+
+    @cached_property
+    def witness(self) -> IntArray | None:
+        """Some neutral decoration (n,); None where there is none, or none is found in a very large space."""
+        rng = np.random.Generator(np.random.Philox(key=0))
+        if self._completions is not None:
+            return self.sample(rng) if self._completions[0] else None
+        tries = (self.sample(rng) for _ in range(100))
+        return next((codes for codes in tries if codes is not None), None)
+
+    @cached_property
+    def size(self) -> int | None:
+        """How many distinct neutral decorations there are, exactly, by Burnside's lemma.
+
+        A permutation leaves those decorations as they are that are constant on its cycles; these are counted by
+        charge and number of mixed-valent ions. None where that would take more than `MOST_STEPS` additions.
+        """
+        steps = total = 0
+        for cycles, times in cycle_types(self.permutations, self.classes).items():
+            fixed = {self._base: 1}
+            for number, length in cycles:
+                deltas = [tuple(length * part for part in delta) for delta in self._class_deltas[number]]
+                steps += len(fixed) * len(deltas)
+                if steps > MOST_STEPS:
+                    return None
+                fixed = _convolved(fixed, deltas)
+            total += times * sum(count for key, count in fixed.items() if self._imbalance(key) == 0)
+        return total // len(self.permutations)
+
+    @cached_property
+    def classes(self) -> tuple[int, ...]:
+        """Number of each variable's class: those with the same options and as many sites."""
+        numbers: dict[tuple[tuple[Ion, ...], int], int] = {}
+        kinds = [(variable.options, len(variable.sites)) for variable in self.variables]
+        return tuple(numbers.setdefault(kind, len(numbers)) for kind in kinds)
+
+    @cached_property
+    def _class_deltas(self) -> dict[int, tuple[Key, ...]]:
+        return dict(zip(self.classes, self._deltas, strict=True))
+
+    @cached_property
+    def countable(self) -> bool:
+        """Whether the distinct decorations can be listed within the limits of memory and time."""
+        work = self.fills * len(self.permutations) * len(self.variables)
+        if self.fills > MOST_FILLS or work > MOST_WORK:
+            return False
+        return self.size is not None and self.size <= MOST_DISTINCT
+
+    @cached_property
+    def _weights(self) -> IntArray:
+        """Shape (n,): packs a decoration into one number, in lexicographic order; needs few fills."""
+        after = [math.prod(self.radices[i + 1 :]) for i in range(len(self.radices))]
+        return np.asarray(after, dtype=np.int64)
+
+    @cached_property
+    def listed(self) -> IntArray:
+        """All distinct neutral decorations, packed and ascending; only where `countable`."""
+        kept = [self._distinct(start) for start in range(0, self.fills, CHUNK)]
+        return np.concatenate(kept)
+
+    def unpacked(self, packed: IntArray) -> IntArray:
+        """Decorations (m, n) from their numbers (m,)."""
+        radices = np.asarray(self.radices, dtype=np.int64)
+        codes: IntArray = packed[:, None] // self._weights[None, :] % radices[None, :]
+        return codes
+
+    def _distinct(self, start: int) -> IntArray:
+        packed = np.arange(start, min(start + CHUNK, self.fills), dtype=np.int64)
+        codes = self.unpacked(packed)
+        if self.charge_neutral:
+            neutral = self._neutral(codes)
+            packed, codes = packed[neutral], codes[neutral]
+        return packed[is_smallest(codes, self.permutations, self._weights)]
+
+    def _neutral(self, codes: IntArray) -> NDArray[np.bool_]:
+        """Which of the decorations (m, n) are neutral; (m,)."""
+        keys = np.tile(np.asarray(self._base, dtype=np.int64), (len(codes), 1))
+        for variable, deltas in enumerate(self._deltas):
+            keys += np.asarray(deltas, dtype=np.int64)[codes[:, variable]]
+        different, which = np.unique(keys, axis=0, return_inverse=True)
+        balanced = [self._imbalance(tuple(key)) == 0 for key in different.tolist()]
+        return np.asarray(balanced, dtype=np.bool_)[which.ravel()]
+
+
+CHUNK = 200_000  # decorations looked at together
+
+
+def _added(a: Key, b: Key) -> Key:
+    return tuple(map(add, a, b))
+
+
+def _convolved(counts: dict[Key, int], deltas: Sequence[Key]) -> dict[Key, int]:
+    found: dict[Key, int] = {}
+    for key, count in counts.items():
+        for delta in deltas:
+            total = _added(key, delta)
+            found[total] = found.get(total, 0) + count
+    return found

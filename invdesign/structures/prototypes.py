@@ -1,0 +1,34 @@
+"""A small library of battery prototypes, each with its published source."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from invdesign.errors import InvdesignError, nearest
+from invdesign.structures.crystallography import Crystal, read_crystals
+
+
+def prototypes() -> dict[str, Crystal]:
+    """All prototypes by name, sorted."""
+    found = read_crystals(files("invdesign.structures") / "prototypes.yaml")
+    return dict(sorted(found.items()))
+
+
+def prototype_names() -> tuple[str, ...]:
+    """Names of all prototypes, sorted."""
+    return tuple(prototypes())
+
+
+def prototype(name: str) -> Crystal:
+    """The prototype called `name`.
+
+    Raises:
+        InvdesignError: there is none; the message lists all and the nearest.
+    """
+    known = prototypes()
+    if name not in known:
+        hint = nearest(name, known)
+        raise InvdesignError(
+            f"there is no prototype '{name}'.{' ' + hint if hint else ''} Known: {', '.join(known)}."
+        )
+    return known[name]

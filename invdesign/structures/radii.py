@@ -1,0 +1,80 @@
+"""Ionic radii."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+from invdesign.structures.charges import check_element
+
+# Anions that Shannon does not tabulate: L. Pauling, The Nature of the Chemical Bond, 3rd ed., Cornell (1960).
+PAULING: Mapping[tuple[str, int], float] = {
+    ("C", -4): 2.60,
+    ("Si", -4): 2.71,
+    ("Ge", -4): 2.72,
+    ("Sn", -4): 2.94,
+    ("P", -3): 2.12,
+    ("As", -3): 2.22,
+    ("Sb", -3): 2.45,
+}
+# In Shannon's frame: half the lattice constant of NaH (rocksalt, a = 4.88 Å), less the 1.02 Å of Na+.
+HYDRIDE = 1.42
+UNKNOWN = 1.5  # Å, for elements that no crystal was ever made of
+# Coordination numbers, octahedral first, then outwards from it.
+COORDINATIONS = (
+    "VI",
+    "IV",
+    "V",
+    "VII",
+    "VIII",
+    "IVSQ",
+    "IVPY",
+    "IX",
+    "X",
+    "XII",
+    "XI",
+    "XIV",
+    "III",
+    "IIIPY",
+    "II",
+    "I",
+)
+
+
+@cache
+def ionic_radius(element: str, state: int) -> float:
+    """Ionic radius in Å, for six-fold coordination where that is tabulated and high spin where it matters.
+
+    Args:
+        element: symbol.
+        state: oxidation state; where it is not tabulated, the nearest one of its sign is taken, and for an
+            element without any the atomic radius.
+
+    Raises:
+        ValueError: `element` is no element.
+
+    Source:
+        Shannon, Acta Crystallogr. A 32, 751 (1976), through pymatgen; anions he lacks after Pauling (1960).
+    """
+    from pymatgen.core import Element
+
+    found = Element(check_element(element))
+    if element == "H" and state < 0:
+        return HYDRIDE
+    radii = {known: value for (name, known), value in PAULING.items() if name == element}
+    # pymatgen's table has one radius of europium under an empty state.
+    tabulated = {known: sites for known, sites in (found.data.get("Shannon radii") or {}).items() if known}
+    radii |= {int(known): _preferred(sites) for known, sites in tabulated.items()}
+    same_sign = [known for known in radii if known * state > 0]
+    if same_sign:
+        return radii[min(same_sign, key=lambda known: (abs(known - state), known))]
+    atomic = found.data.get("Atomic radius") or found.data.get("Van der waals radius")
+    return float(atomic) if isinstance(atomic, int | float) else UNKNOWN
+
+
+def _preferred(sites: Mapping[str, Mapping[str, Mapping[str, float]]]) -> float:
+    """One radius of all those tabulated by coordination and spin."""
+    coordination = min(sites, key=lambda name: COORDINATIONS.index(name) if name in COORDINATIONS else 99)
+    spins = sites[coordination]
+    spin = next((name for name in ("High Spin", "") if name in spins), next(iter(spins)))
+    return float(spins[spin]["ionic_radius"])

@@ -1,0 +1,176 @@
+"""What a crystal's symmetry does to its sites, and how many decorations of them are distinct."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.errors import InvdesignError
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+SYMPREC = 1e-2  # Å: published positions have four digits, relaxed files are noisier
+WORD = 2**62  # packed words stay within int64
+
+
+def symmetry_dataset(
+    lattice: FloatArray, positions: FloatArray, numbers: Sequence[int], symprec: float = SYMPREC
+) -> Any:
+    """What spglib finds of a cell's space group: `number`, `rotations`, `translations`, `wyckoffs` and more.
+
+    Args:
+        lattice: shape (3, 3), rows are the cell's vectors in Å.
+        positions: shape (n, 3), fractional.
+        numbers: n; equal ones may be mapped onto each other.
+        symprec: Å.
+
+    Raises:
+        InvdesignError: it finds none, as with overlapping atoms.
+    """
+    import spglib
+
+    with warnings.catch_warnings():
+        # spglib 2.7 and 2.8 announce with every call that 3.0 will raise instead of returning None; both are met.
+        warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING", DeprecationWarning)
+        try:
+            dataset = spglib.get_symmetry_dataset((lattice, positions, numbers), symprec=symprec)
+        except getattr(spglib, "SpglibError", ()):
+            dataset = None
+    if dataset is None:
+        raise InvdesignError("the symmetry of the cell cannot be determined; check it for overlapping atoms")
+    return dataset
+
+
+def site_permutations(
+    lattice: FloatArray,
+    positions: FloatArray,
+    colours: Sequence[Hashable],
+    sites: Sequence[int],
+    symprec: float = SYMPREC,
+) -> IntArray:
+    """What the operations of a cell's space group do to some of its sites.
+
+    Args:
+        lattice: shape (3, 3), rows are the cell's vectors in Å.
+        positions: shape (n, 3), fractional.
+        colours: n labels; an operation maps a site only onto sites of its colour.
+        sites: k of the n; whole colours.
+        symprec: Å.
+
+    Returns:
+        Shape (g, k), distinct rows that form a group: the operation moves sites[i] to sites[row[i]].
+
+    Raises:
+        InvdesignError: the symmetry cannot be determined, as with overlapping atoms.
+    """
+    dataset = symmetry_dataset(lattice, positions, _numbers(colours), symprec)
+    members = [
+        np.asarray([k for k, site in enumerate(sites) if colours[site] == colour], dtype=np.int64)
+        for colour in dict.fromkeys(colours[site] for site in sites)
+    ]
+    own = positions[list(sites)]
+    rows = np.empty((len(dataset.rotations), len(sites)), dtype=np.int64)
+    for row, rotation, shift in zip(rows, dataset.rotations, dataset.translations, strict=True):
+        for member in members:
+            row[member] = member[_image(lattice, own[member], rotation, shift)]
+    return np.unique(rows, axis=0)
+
+
+def _numbers(colours: Sequence[Hashable]) -> list[int]:
+    codes: dict[Hashable, int] = {}
+    return [codes.setdefault(colour, len(codes) + 1) for colour in colours]
+
+
+def _image(lattice: FloatArray, positions: FloatArray, rotation: IntArray, shift: FloatArray) -> IntArray:
+    """The site nearest to where an operation puts each of the sites (k, 3) of one colour; (k,)."""
+    apart = positions[None, :, :] - (positions @ rotation.T + shift)[:, None, :]
+    apart -= np.round(apart)
+    nearest: IntArray = ((apart @ lattice) ** 2).sum(axis=2).argmin(axis=1)
+    if len(np.unique(nearest)) != len(nearest):
+        raise InvdesignError("two sites of the cell are mapped onto one; check it for overlapping atoms")
+    return nearest
+
+
+def smallest_image(codes: IntArray, permutations: IntArray, base: int) -> IntArray:
+    """The lexicographically smallest of all symmetric images of a decoration.
+
+    Args:
+        codes: shape (n,), a number in [0, base) per site.
+        permutations: shape (g, n), a group.
+        base: number of codes.
+
+    Returns:
+        Shape (n,).
+    """
+    rows = permutations
+    width = _digits_per_word(base)
+    for start in range(0, len(codes), width):
+        if len(rows) == 1:
+            break
+        chunk = codes[rows[:, start : start + width]]
+        words = chunk @ _weights(base, chunk.shape[1])
+        rows = rows[words == words.min()]
+    image: IntArray = codes[rows[0]]
+    return image
+
+
+def is_smallest(codes: IntArray, permutations: IntArray, weights: IntArray) -> NDArray[np.bool_]:
+    """Which decorations are their own smallest image.
+
+    Args:
+        codes: shape (m, n).
+        permutations: shape (g, n), a group.
+        weights: shape (n,); codes @ weights orders the decorations lexicographically.
+
+    Returns:
+        Shape (m,).
+    """
+    own = codes @ weights
+    smallest = np.ones(len(codes), dtype=np.bool_)
+    alive = np.arange(len(codes))
+    for row in permutations:
+        kept = codes[alive][:, row] @ weights >= own[alive]
+        smallest[alive[~kept]] = False
+        alive = alive[kept]
+    return smallest
+
+
+Cycles = tuple[tuple[int, int], ...]  # (class, length) of each cycle, sorted
+
+
+def cycle_types(permutations: IntArray, classes: Sequence[int]) -> Counter[Cycles]:
+    """How often each cycle type occurs among permutations (g, n) that keep the `classes` (n) of what they move."""
+    return Counter(tuple(sorted(_cycles(row, classes))) for row in permutations.tolist())
+
+
+def _cycles(row: Sequence[int], classes: Sequence[int]) -> list[tuple[int, int]]:
+    seen = [False] * len(row)
+    cycles = []
+    for start in range(len(row)):
+        length, site = 0, start
+        while not seen[site]:
+            seen[site] = True
+            length, site = length + 1, row[site]
+        if length:
+            cycles.append((classes[start], length))
+    return cycles
+
+
+@cache
+def _digits_per_word(base: int) -> int:
+    width = 1
+    while base ** (width + 1) < WORD and width < 62:
+        width += 1
+    return width
+
+
+@cache
+def _weights(base: int, digits: int) -> IntArray:
+    return base ** np.arange(digits - 1, -1, -1, dtype=np.int64)

@@ -1,0 +1,124 @@
+"""The library of prototypes, checked against what crystallography and chemistry ask of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from invdesign.errors import InvdesignError
+from invdesign.structures.charges import charge_imbalance, oxidation_states
+from invdesign.structures.prototypes import prototype, prototype_names
+from invdesign.structures.symmetry import symmetry_dataset
+
+# Shortest cation-anion, anion-anion and cation-cation distances (Å) that any of them may have: P-O is 1.52,
+# O-O in PO4 2.42 (strained tavorite), Li-Li in Li3N 2.1.
+SHORTEST = {(-1, 1): 1.5, (-1, -1): 2.4, (1, 1): 2.05}
+# Mean distances to the nearest neighbours: element, coordination number, neighbour, Å.
+BONDS = [
+    ("olivine", "T", 4, "O", 1.54),
+    ("olivine", "M", 6, "O", 2.16),
+    ("tavorite", "T", 4, "O", 1.55),
+    ("nasicon", "M", 6, "O", 1.95),
+    ("spinel", "M", 6, "O", 1.96),
+    ("spinel", "A", 4, "O", 1.97),
+    ("layered", "M", 6, "O", 1.92),
+    ("layered", "A", 6, "O", 2.09),
+    ("lithium_rich_layered", "M", 6, "O", 1.91),
+    ("garnet", "M", 6, "O", 2.11),
+    ("argyrodite", "T", 4, "S", 2.05),
+    ("argyrodite", "A", 3, "S", 2.28),
+    ("antiperovskite", "B", 6, "Li", 1.955),
+    ("antiperovskite", "X", 12, "Li", 2.765),
+    ("halide", "M", 6, "Cl", 2.66),
+    ("silicate", "T", 4, "O", 1.66),
+    ("lithium_phosphate", "T", 4, "O", 1.56),
+]
+
+
+def test_the_families_batteries_are_made_of_are_there() -> None:
+    """Every family that the documentation names is in the library."""
+    assert {
+        "antiperovskite", "olivine", "spinel", "layered", "garnet", "argyrodite", "tavorite", "antifluorite",
+        "rocksalt", "nasicon",
+    } <= set(prototype_names())  # fmt: skip
+
+
+@pytest.mark.parametrize("name", prototype_names())
+class TestEvery:
+    """Rules for every prototype."""
+
+    def test_symmetry_is_the_published_one(self, name: str) -> None:
+        """The atoms that one position per orbit generates have the stated space group."""
+        crystal = prototype(name)
+        structure = crystal.structure()
+        found = symmetry_dataset(structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
+        assert found.number == crystal.spacegroup
+
+    def test_orbits_are_orbits(self, name: str) -> None:
+        """Each label is one set of equivalent sites, of the stated multiplicity and Wyckoff letter's size."""
+        crystal = prototype(name)
+        structure = crystal.structure()
+        found = symmetry_dataset(structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
+        labels = np.array(structure.site_properties["label"])
+        for site in crystal.sites:
+            orbit = set(found.crystallographic_orbits[labels == site.label])
+            assert len(orbit) == 1, site.label
+            assert (labels == site.label).sum() == int(site.wyckoff[:-1])
+
+    def test_charges_balance(self, name: str) -> None:
+        """The formal charges sum to zero; sites without one (mixed valence) can make up the rest."""
+        counts: dict[str, int] = {}
+        states: dict[str, tuple[int, ...]] = {}
+        for site in prototype(name).sites:
+            known = site.oxidation_state
+            counts[site.label] = int(site.wyckoff[:-1])
+            states[site.label] = (known,) if known is not None else oxidation_states(site.element, 1)
+        assert charge_imbalance(counts, states) == 0
+
+    def test_no_atoms_are_too_close(self, name: str) -> None:
+        """Distances are those of bonds: a wrong origin choice puts oxygen 0.3 Å from oxygen."""
+        structure = prototype(name).structure()
+        signs = np.sign([state or 3 for state in structure.site_properties["oxidation_state"]])
+        first, second, _, distance = structure.get_neighbor_list(3.0)
+        for a, b, d in zip(first, second, distance, strict=True):
+            pair = tuple(sorted((int(signs[a]), int(signs[b]))))
+            assert d > SHORTEST[pair], (structure[a], structure[b])
+
+    def test_it_names_its_source_and_labels_its_sites_once(self, name: str) -> None:
+        """Labels are unique, and none is the symbol of another element of the crystal."""
+        crystal = prototype(name)
+        labels = [site.label for site in crystal.sites]
+        elements = {site.element for site in crystal.sites}
+        assert len(crystal.source) > 15
+        assert len(set(labels)) == len(labels)
+        assert not set(labels) & elements
+
+    def test_the_primitive_cell_keeps_labels_and_formula(self, name: str) -> None:
+        """Reducing a centred cell divides every orbit alike."""
+        crystal = prototype(name)
+        whole, reduced = crystal.structure(), crystal.structure(primitive=True)
+        assert reduced.composition.reduced_formula == whole.composition.reduced_formula
+        share = len(whole) / len(reduced)
+        for site in crystal.sites:
+            count = reduced.site_properties["label"].count(site.label)
+            assert count * share == int(site.wyckoff[:-1])
+
+
+@pytest.mark.parametrize(("name", "label", "coordination", "neighbour", "length"), BONDS)
+def test_bond_lengths_are_those_known(
+    name: str, label: str, coordination: int, neighbour: str, length: float
+) -> None:
+    """Coordination and mean bond length of key sites are those of the literature, within 0.02 Å."""
+    structure = prototype(name).structure()
+    site = structure[structure.site_properties["label"].index(label)]
+    near = sorted(structure.get_neighbors(site, 4.0), key=lambda other: other.nn_distance)[:coordination]
+    assert {other.specie.symbol for other in near} == {neighbour}
+    assert np.mean([other.nn_distance for other in near]) == pytest.approx(length, abs=0.02)
+
+
+def test_a_wrong_name_is_answered_with_the_nearest() -> None:
+    """A typo lists what there is."""
+    with pytest.raises(InvdesignError, match=r"no prototype 'olivin'. Did you mean 'olivine'\? Known: anti"):
+        prototype("olivin")
+    with pytest.raises(InvdesignError, match=r"no prototype 'zzz'. Known"):
+        prototype("zzz")

@@ -1,0 +1,244 @@
+"""Hull distances and windows: the laws they obey, and what they refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pymatgen.analysis.phase_diagram import PDEntry
+from pymatgen.core import Composition
+
+from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal, genome_key
+from invdesign.errors import MissingReferenceError
+from invdesign.settings import load
+from surrogates.reference import ReferenceSet, phase_diagram, shipped
+from surrogates.stability import (
+    CHARGES,
+    UNCERTAINTY,
+    decomposition_energy,
+    electrochemical_window,
+    products,
+)
+from tests.surrogates.references import made
+
+NAME = "lithium-chalcohalides"
+ENERGIES = {"decomposition_energy": {}, "energy_above_hull": {}, "stability_window": {"ion": "Li"}}
+
+
+def evaluate(kind: str, formula: str | None, energy: float, **fields: Any) -> Evaluation:
+    """One candidate of this composition and energy (eV/atom)."""
+    evaluator = load("evaluators", {"kind": kind, "reference": NAME, **ENERGIES[kind], **fields})
+    design = Design(composition=Composition(formula) if formula else None)
+    candidate = Candidate(0, genome_key({}), Proposal({}))
+    found: Evaluation = evaluator.evaluate([Input(candidate, design, {"energy_per_atom": energy}, {}, 0)])[0]
+    return found
+
+
+def phase_energy(name: str) -> float:
+    """eV/atom, of a phase of the shipped set."""
+    return next(phase.energy_per_atom for phase in shipped(NAME).phases if phase.name == name)
+
+
+def hull(formula: str) -> float:
+    """eV/atom, of the shipped set's hull."""
+    composition = Composition(formula)
+    diagram = phase_diagram(shipped(NAME), composition.get_el_amt_dict())
+    return float(diagram.get_hull_energy_per_atom(composition))
+
+
+# --- hull distances ---
+
+
+@given(energy=st.floats(-8.0, 2.0))
+def test_the_decomposition_energy_is_signed(energy: float) -> None:
+    """It follows the candidate's energy one to one, above the hull and below."""
+    value = decomposition_energy(shipped(NAME), Composition("Li3OCl"), energy)
+    assert value == pytest.approx(energy - hull("Li3OCl"), abs=1e-9)
+
+
+def test_it_is_measured_against_the_binaries() -> None:
+    """At Li3OCl the competitors are Li2O and LiCl, three atoms and two."""
+    mixed = (3 * phase_energy("Li2O") + 2 * phase_energy("LiCl")) / 5
+    assert hull("Li3OCl") == pytest.approx(mixed, abs=1e-9)
+    assert products(shipped(NAME), Composition("Li3OCl")) == pytest.approx({"Li2O": 0.6, "LiCl": 0.4})
+
+
+@pytest.mark.parametrize("offset", [-0.02, 0.0, 0.3])
+def test_evaluators_agree(offset: float) -> None:
+    """Signed and clamped distance to one hull, both with the potential's uncertainty."""
+    energy = hull("Li3OBr") + offset
+    signed = evaluate("decomposition_energy", "Li3OBr", energy)
+    clamped = evaluate("energy_above_hull", "Li3OBr", energy)
+    assert signed.properties["decomposition_energy"] == pytest.approx(offset, abs=1e-9)
+    assert clamped.properties["energy_above_hull"] == pytest.approx(max(offset, 0.0), abs=1e-9)
+    assert signed.uncertainties == {"decomposition_energy": UNCERTAINTY}
+    assert clamped.uncertainties == {"energy_above_hull": UNCERTAINTY}
+
+
+def test_without_lithium_oxide_oxides_look_stable() -> None:
+    """The most telling competitor: the hull at Li3OCl rises by more than 0.1 eV/atom."""
+    whole = decomposition_energy(shipped(NAME), Composition("Li3OCl"), -4.5)
+    short = decomposition_energy(shipped(NAME).without("Li2O"), Composition("Li3OCl"), -4.5)
+    assert short < whole - 0.1
+
+
+# --- windows ---
+
+
+def test_the_window_of_a_salt_is_its_formation_energy() -> None:
+    """LiI is stable against the metal, and gives off lithium where iodine forms."""
+    window = electrochemical_window(shipped(NAME), Composition("LiI"), phase_energy("LiI"), "Li")
+    expected = phase_energy("Li") + phase_energy("I2") - 2 * phase_energy("LiI")
+    assert window.reduction == pytest.approx(0.0, abs=1e-7)
+    assert window.oxidation == pytest.approx(expected, abs=1e-6)
+    assert not window.of_products
+
+
+def test_a_sulfate_is_reduced_by_lithium() -> None:
+    """Its window does not reach down to the metal."""
+    window = electrochemical_window(shipped(NAME), Composition("Li2SO4"), phase_energy("Li2SO4"), "Li")
+    assert 1.0 < window.reduction < window.oxidation
+    assert window.width == pytest.approx(window.oxidation - window.reduction)
+
+
+@pytest.mark.parametrize(("ion", "oxide"), [("Li", "Li2O"), ("Mg", "MgO"), ("Al", "Al2O3")])
+def test_voltage_counts_the_ions_charge(ion: Any, oxide: str) -> None:
+    """Magnesium carries two electrons, aluminium three."""
+    composition = Composition(oxide)
+    reference = made({ion: -2.0, "O": -5.0, oxide: -6.0})
+    window = electrochemical_window(reference, composition, -6.0, ion)
+    bare = sum(
+        amount * {ion: -2.0, "O": -5.0}[symbol] for symbol, amount in composition.get_el_amt_dict().items()
+    )
+    formation = composition.num_atoms * -6.0 - bare
+    assert window.oxidation == pytest.approx(-formation / (composition[ion] * CHARGES[ion]), abs=1e-6)
+
+
+@st.composite
+def systems(draw: st.DrawFn) -> tuple[ReferenceSet, Composition, float]:
+    """Random hulls of Li-O-Cl, a composition in it, and the candidate's distance to the hull."""
+    formulas = ("Li2O", "LiCl", "Li2O2", "LiClO4", "Cl2O", "LiClO2", "Li5OCl3", "Cl2O7")
+    depths = draw(st.lists(st.floats(0.05, 2.0), min_size=len(formulas), max_size=len(formulas)))
+    elements = {"Li": -2.0, "O": -5.0, "Cl": -1.8}
+    energies = dict(elements)
+    for formula, depth in zip(formulas, depths, strict=True):
+        fractions = Composition(formula).fractional_composition.get_el_amt_dict()
+        energies[formula] = round(sum(x * elements[symbol] for symbol, x in fractions.items()) - depth, 6)
+    composition = draw(st.sampled_from(("Li3OCl", "Li4O2Cl", "Li7O2Cl3", "LiClO3", "LiOCl")))
+    return made(energies), Composition(composition), draw(st.sampled_from((-0.3, -0.02, 0.0, 0.1)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(system=systems())
+def test_limits_are_the_slopes_of_the_hull(system: tuple[ReferenceSet, Composition, float]) -> None:
+    """Toward less lithium and toward more, of the hull with the candidate where it lies below."""
+    reference, composition, offset = system
+    diagram = phase_diagram(reference, ["Li", "O", "Cl"])
+    n, step = composition.num_atoms, 1e-5
+    energy = diagram.get_hull_energy_per_atom(composition) + offset
+    if offset < 0:
+        diagram = phase_diagram(reference, ["Li", "O", "Cl"], [PDEntry(composition, n * energy)])
+
+    def total(lithium: float) -> float:
+        amounts = {**composition.get_el_amt_dict(), "Li": lithium}
+        return float(diagram.get_hull_energy(Composition(amounts)))
+
+    here = composition["Li"]
+    window = electrochemical_window(reference, composition, energy, "Li")
+    assert window.oxidation == pytest.approx(-2.0 - (total(here) - total(here - step)) / step, abs=2e-3)
+    assert window.reduction == pytest.approx(-2.0 - (total(here + step) - total(here)) / step, abs=2e-3)
+    assert 0 <= window.reduction <= window.oxidation + 1e-6
+    assert window.of_products == (offset > 0)
+
+
+def test_a_window_closes_where_the_phase_meets_its_products() -> None:
+    """From below, the own window narrows to that of the products."""
+    reference, formula = shipped(NAME), Composition("Li3OCl")
+    widths = [
+        electrochemical_window(reference, formula, hull("Li3OCl") - x, "Li").width for x in (0.1, 0.01, 0.0)
+    ]
+    assert widths == sorted(widths, reverse=True)
+    above = electrochemical_window(reference, formula, hull("Li3OCl") + 0.2, "Li")
+    assert above.width == pytest.approx(widths[-1], abs=1e-6)
+
+
+def test_what_forms_beyond_a_limit_is_told() -> None:
+    """Iodide with oxide gives iodate; that is what sets the oxidation limit of Li3OI."""
+    reference = shipped(NAME)
+    beyond = products(reference, Composition("Li3OI"), ion="Li", change="oxidised")
+    assert set(beyond) == {"Li2O", "LiI", "LiIO3"}
+    assert set(products(reference, Composition("Li3OI"), ion="Li", change="reduced")) == {"Li2O", "LiI", "Li"}
+
+
+def test_the_evaluator_names_whose_window_it_is() -> None:
+    """Above the hull it is the products'."""
+    own = evaluate("stability_window", "Li3OI", hull("Li3OI") - 0.01).properties
+    theirs = evaluate("stability_window", "Li3OI", hull("Li3OI") + 0.05).properties
+    assert (own["window_of_products"], theirs["window_of_products"]) == (0.0, 1.0)
+    assert own["window_width"] == pytest.approx(own["oxidation_limit"] - own["reduction_limit"])
+
+
+# --- what has no answer ---
+
+
+@pytest.mark.parametrize(
+    ("kind", "formula", "cause", "message"),
+    [
+        ("stability_window", "HCl", "error", "HCl has no Li"),
+        ("stability_window", "Li", "error", "needs an element beside"),
+        ("stability_window", "Li3NCl2", "missing", "the element N"),
+        ("decomposition_energy", "Na3OCl", "missing", "the element Na"),
+        ("energy_above_hull", "NaCl", "missing", "a binary compound of Cl and Na|the element Na"),
+        ("decomposition_energy", None, "missing", "no composition"),
+    ],
+)
+def test_a_failure_has_its_cause(kind: str, formula: str | None, cause: str, message: str) -> None:
+    """Never a number that means nothing, never an exception that fails the neighbours."""
+    failure = evaluate(kind, formula, -3.0).failure
+    assert failure is not None
+    assert failure.kind == cause
+    assert any(part in failure.message for part in message.split("|"))
+
+
+def test_a_missing_edge_is_an_error_in_the_functions_too() -> None:
+    """Li-S without any sulfide has no window either."""
+    bare = made({"Li": -2.0, "S": -4.0})
+    with pytest.raises(MissingReferenceError, match="a binary compound of Li and S"):
+        electrochemical_window(bare, Composition("Li2S"), -3.5, "Li")
+
+
+# --- identity ---
+
+
+def test_energies_of_one_potential_only() -> None:
+    """A campaign compares this with the potential that relaxes."""
+    for kind, fields in ENERGIES.items():
+        evaluator = load("evaluators", {"kind": kind, "reference": NAME, **fields})
+        assert evaluator.potential_id == load("potentials", "chgnet").fingerprint
+
+
+def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
+    """The shipped set from a file of another name is the same; another energy, ion or kind is not."""
+    file = tmp_path / "copy.json"
+    file.write_text(shipped(NAME).to_json(), encoding="utf-8")
+    other = tmp_path / "other.json"
+    other.write_text(shipped(NAME).without("Li2O").to_json(), encoding="utf-8")
+    prints = {
+        key: load("evaluators", {"kind": "stability_window", "ion": ion, "reference": reference}).fingerprint
+        for key, (ion, reference) in {
+            "shipped": ("Li", NAME), "copy": ("Li", str(file)), "other": ("Li", str(other)), "ion": ("Na", NAME),
+        }.items()
+    }  # fmt: skip
+    assert prints["copy"] == prints["shipped"]
+    assert (
+        len(
+            {
+                *prints.values(),
+                load("evaluators", {"kind": "decomposition_energy", "reference": NAME}).fingerprint,
+            }
+        )
+        == 4
+    )

@@ -1,0 +1,75 @@
+"""Anti-perovskites by CHGNet 0.3.0, from five-atom cells to hull distances and windows.
+
+The figures were computed once, independently of this package, for cubic cells against A2Ch + AX.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+from pymatgen.core import Composition, Lattice, Structure
+
+from invdesign.settings import load
+from surrogates.reference import ReferenceSet, shipped
+from surrogates.relaxation import relax_structure
+from surrogates.stability import decomposition_energy, electrochemical_window
+
+NAME = "lithium-chalcohalides"
+pytestmark = pytest.mark.slow
+
+# (octahedron's centre, cuboctahedral site) -> meV/atom
+FIGURES = {("O", "Cl"): -20.0, ("O", "Br"): -17.0, ("O", "I"): 55.0, ("S", "Cl"): 167.0}
+TOLERANCE = 5.0
+
+
+@cache
+def relaxed(centre: str, corner: str) -> tuple[Composition, float]:
+    """Composition and energy (eV/atom) of the cubic cell, space group Pm-3m."""
+    positions = [[0.5, 0.5, 0.0], [0.5, 0.0, 0.5], [0.0, 0.5, 0.5], [0.5, 0.5, 0.5], [0.0, 0.0, 0.0]]
+    structure = Structure(Lattice.cubic(3.91), ["Li", "Li", "Li", centre, corner], positions)
+    found = relax_structure(structure, load("potentials", "chgnet"), fmax=0.01, smax=0.05)
+    assert found.converged
+    return found.structure.composition, found.energy / len(structure)
+
+
+def distance(centre: str, corner: str, reference: ReferenceSet) -> float:
+    """Decomposition energy in meV/atom."""
+    return 1000 * decomposition_energy(reference, *relaxed(centre, corner))
+
+
+@pytest.mark.parametrize(("centre", "corner"), FIGURES)
+def test_decomposition_energies(centre: str, corner: str) -> None:
+    """Oxide chloride and bromide lie below the hull, the iodide and the sulfide above it."""
+    assert distance(centre, corner, shipped(NAME)) == pytest.approx(FIGURES[centre, corner], abs=TOLERANCE)
+
+
+def test_the_control_with_sulfur_in_the_octahedron() -> None:
+    """Fluoride belongs on the octahedron's centre; the other way round is hopeless."""
+    assert distance("S", "F", shipped(NAME)) > 350
+    assert distance("F", "S", shipped(NAME)) == pytest.approx(75.0, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize(("centre", "corner"), [pair for pair in FIGURES if "O" in pair])
+def test_the_figures_need_lithium_oxide(centre: str, corner: str) -> None:
+    """Without Li2O in the reference every oxide misses its figure by far."""
+    short = shipped(NAME).without("Li2O")
+    assert abs(distance(centre, corner, short) - FIGURES[centre, corner]) > 20 * TOLERANCE
+
+
+def test_the_oxidation_limit_of_the_oxide_iodide() -> None:
+    """2.36 V, where iodate forms; without LiIO3 it would seem to last longer."""
+    whole = electrochemical_window(shipped(NAME), *relaxed("O", "I"), "Li")
+    assert whole.oxidation == pytest.approx(2.36, abs=0.05)
+    assert whole.of_products
+    short = electrochemical_window(shipped(NAME).without("LiIO3"), *relaxed("O", "I"), "Li")
+    assert short.oxidation > whole.oxidation + 0.05
+
+
+def test_the_shipped_energies_are_this_potentials() -> None:
+    """A phase relaxed again from where the set left it has the set's energy."""
+    potential = load("potentials", "chgnet")
+    for phase in shipped(NAME).phases:
+        if phase.name in {"Li", "Li2O", "LiCl", "LiIO3", "LiOH"}:
+            found = relax_structure(phase.cell.structure(), potential, fmax=0.02, smax=0.1)
+            assert found.energy / phase.n_atoms == pytest.approx(phase.energy_per_atom, abs=5e-4)
