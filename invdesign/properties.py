@@ -42,6 +42,7 @@ _VOCABULARY = {
         Property("reduction_limit", "V", "Reduction limit"),
         Property("oxidation_limit", "V", "Oxidation limit"),
         Property("window_width", "V", "Width of the stability window"),
+        Property("window_of_products", "", "1 where the window is that of the decomposition products"),
     )
 }
 

@@ -284,8 +284,8 @@ class _Reader:
     def _seed(self, item: Any, space: SearchSpace) -> Genome:
         if isinstance(item, dict):
             canonical_form = getattr(space, "canonical", dict)  # a space may write one candidate in several ways
-            genome: Genome = canonical_form(item)
-            return genome
+            written: Genome = canonical_form(item)
+            return written
         if not isinstance(item, str):
             raise InvdesignError(
                 f"expected a structure file, or a genome as 'key: value', got {_shown(item)}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from invdesign import __version__
 from invdesign.campaign.model import Budget, Campaign
@@ -27,6 +28,7 @@ from invdesign.run.status import FILE as STATUS_FILE
 from invdesign.run.status import RunStatus, read_status, snapshot
 from invdesign.store.database import clear_errors, on_network
 from invdesign.store.lock import is_held, run_lock
+from invdesign.store.schema import candidates, failure_from
 from invdesign.store.store import FILE, Store
 from invdesign.structures.files import structure_from_json, unpack
 from invdesign.worker import setup_json
@@ -102,7 +104,7 @@ class Run:
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"the campaign stored in {folder} cannot be read by invdesign {__version__} "
-                f"(it was made by {store.entry('created_by') or 'another version'}): {error}"
+                f"(it was made by {store.entry('created_by') or 'another version'}): {_brief(error)}"
             ) from error
         return cls(folder, store, campaign)
 
@@ -298,7 +300,27 @@ class Run:
         """Every trial as a row: number, formula, status, properties, uncertainties, lineage, genome, cause."""
         import pandas as pd
 
-        return pd.DataFrame([_flat_row(self.row(id)) for id in range(len(self._history))])
+        history = self._history
+        names = ("id", "formula", "operator", "parents", "genome", "gate", "failure")
+        rows = [row for row in self.store.rows(candidates, names) if row.id < len(history)]
+        sigmas = {name: history.uncertainty(name) for name in history.names()}
+        return pd.DataFrame(
+            {
+                "candidate": [row.id for row in rows],
+                "formula": [row.formula or "" for row in rows],
+                "status": [Status(code).name.lower() for code in history.status().tolist()],
+                **{name: history.column(name) for name in history.names()},
+                **{
+                    f"{name}_uncertainty": column
+                    for name, column in sigmas.items()
+                    if not np.isnan(column).all()
+                },
+                "operator": [row.operator for row in rows],
+                "parents": [row.parents for row in rows],
+                "genome": [row.genome for row in rows],
+                "cause": [_cause(row) for row in rows],
+            }
+        )
 
     def digest(self) -> str:
         """Hash of everything the search found and decided; equal runs have equal digests."""
@@ -329,6 +351,14 @@ def _writable(folder: Path) -> Iterator[Store]:
         store.close()
 
 
+def _brief(error: Exception) -> str:
+    """The first line a person needs of an error; pydantic's has many more."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return " ".join(str(error).split())
+
+
 def _new_history(store: Store, campaign: Campaign) -> RunHistory:
     return RunHistory(campaign.problem, store.candidate)
 
@@ -352,17 +382,10 @@ def _state(reason: str, *, ended: bool, held: bool) -> str:
     return "stopped" if reason == STOPPED else "finished"
 
 
-def _flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    flat = {key: row[key] for key in ("candidate", "formula", "status")}
-    flat |= row["properties"]
-    flat |= {f"{name}_uncertainty": value for name, value in row["uncertainties"].items()}
-    flat |= {
-        "operator": row["operator"],
-        "parents": json.dumps(row["parents"]),
-        "genome": to_json(row["genome"]),
-    }
-    failure = row["failure"]
-    return flat | {"cause": row["gate"] or (f"{failure[1]}: {failure[0]}: {failure[2]}" if failure else "")}
+def _cause(row: Any) -> str:
+    """Why a candidate's row has no result, in words."""
+    failure = failure_from(row.failure)
+    return row.gate or (f"{failure.stage}: {failure.kind}: {failure.message}" if failure else "")
 
 
 def run_status(folder: str | Path, *, trust_code: bool = False) -> RunStatus:

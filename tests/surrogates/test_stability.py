@@ -191,7 +191,7 @@ def test_the_evaluator_names_whose_window_it_is() -> None:
         ("stability_window", "Li", "error", "needs an element beside"),
         ("stability_window", "Li3NCl2", "missing", "the element N"),
         ("decomposition_energy", "Na3OCl", "missing", "the element Na"),
-        ("energy_above_hull", "NaCl", "missing", "a binary compound of Cl and Na|the element Na"),
+        ("energy_above_hull", "NaCl", "missing", "the element Na"),
         ("decomposition_energy", None, "missing", "no composition"),
     ],
 )
@@ -200,7 +200,7 @@ def test_a_failure_has_its_cause(kind: str, formula: str | None, cause: str, mes
     failure = evaluate(kind, formula, -3.0).failure
     assert failure is not None
     assert failure.kind == cause
-    assert any(part in failure.message for part in message.split("|"))
+    assert message in failure.message
 
 
 def test_a_missing_edge_is_an_error_in_the_functions_too() -> None:

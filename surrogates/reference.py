@@ -1,0 +1,462 @@
+"""Frozen, hashed sets of competing phases: every energy in one set is one potential's own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property, lru_cache
+from importlib.resources import files
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import Field, ValidationError, ValidationInfo, WithJsonSchema, model_validator
+
+from invdesign.errors import InvdesignError, MissingReferenceError, nearest
+from invdesign.settings import Frozen, InputFile, context_of
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+    from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
+    from pymatgen.core import Structure
+
+FORMAT: Final = "invdesign-reference-1"
+SUFFIX = ".json"
+ENERGY_DIGITS = 6  # eV per cell; potentials compute in single precision
+LENGTH_DIGITS = 6  # Å, and fractional coordinates
+IONIC = 1.0  # Pauling: from this difference on, two elements form a binary compound
+BINARY_FORMERS = frozenset({"O", "S", "Se", "Te", "F", "Cl", "Br", "I"})
+
+Vector = tuple[float, float, float]
+
+
+class Cell(Frozen):
+    """A relaxed structure, rounded to a millionth of an Å and of a cell edge."""
+
+    lattice: tuple[Vector, Vector, Vector]
+    """Å, one row per vector."""
+    species: tuple[str, ...]
+    positions: tuple[Vector, ...]
+    """Fractional."""
+
+    @model_validator(mode="after")
+    def _as_many_positions(self) -> Cell:
+        if not self.species or len(self.species) != len(self.positions):
+            raise ValueError(f"{len(self.species)} species for {len(self.positions)} positions")
+        return self
+
+    @classmethod
+    def of(cls, structure: Structure) -> Cell:
+        """The cell of an ordered structure."""
+
+        def rows(array: Any) -> tuple[Any, ...]:
+            return tuple(tuple(round(float(x), LENGTH_DIGITS) + 0.0 for x in row) for row in array)
+
+        species = tuple(site.specie.symbol for site in structure)
+        return cls(
+            lattice=rows(structure.lattice.matrix), species=species, positions=rows(structure.frac_coords)
+        )
+
+    def structure(self) -> Structure:
+        """As a pymatgen structure."""
+        from pymatgen.core import Structure
+
+        return Structure(self.lattice, self.species, self.positions)
+
+
+class Phase(Frozen):
+    """One competing phase."""
+
+    name: str
+    """Unique within the set."""
+    formula: str
+    """As people write it."""
+    title: str = ""
+    energy: float = Field(allow_inf_nan=False)
+    """eV, whole cell, relaxed by the set's potential."""
+    source: str
+    """Where the structure was published."""
+    cell: Cell
+
+    @cached_property
+    def composition(self) -> Mapping[str, int]:
+        """Atoms of each element in the cell."""
+        return dict(Counter(self.cell.species))
+
+    @property
+    def n_atoms(self) -> int:
+        """Atoms in the cell."""
+        return len(self.cell.species)
+
+    @property
+    def energy_per_atom(self) -> float:
+        """eV/atom."""
+        return self.energy / self.n_atoms
+
+
+class PotentialRecord(Frozen):
+    """Which potential made the energies; they never meet those of another fingerprint."""
+
+    label: str
+    fingerprint: str
+    settings: dict[str, Any]
+
+
+class RelaxationRecord(Frozen):
+    """How every phase was relaxed."""
+
+    fmax: float
+    """eV/Å, largest force left."""
+    smax: float
+    """GPa, largest stress left."""
+    steps: int
+    """At most."""
+
+
+class Skipped(Frozen):
+    """A phase that was to be in the set and is not."""
+
+    name: str
+    reason: str
+
+
+class ReferenceSet(Frozen):
+    """Competing phases relaxed by one potential, with a hash over everything that makes their energies."""
+
+    format: Literal["invdesign-reference-1"] = FORMAT
+    name: str
+    title: str = ""
+    hash: str
+    """Of potential, relaxation and phases (names, energies, structures); not of titles and sources."""
+    potential: PotentialRecord
+    relaxation: RelaxationRecord
+    versions: dict[str, str]
+    """Of the packages that built it."""
+    skipped: tuple[Skipped, ...] = ()
+    phases: tuple[Phase, ...]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ReferenceSet:
+        repeated = [name for name, count in Counter(phase.name for phase in self.phases).items() if count > 1]
+        if repeated:
+            raise ValueError(f"these phases appear more than once: {', '.join(repeated)}")
+        found = content_hash(self.potential, self.relaxation, self.phases)
+        if found != self.hash:
+            raise ValueError(
+                f"its content has the hash {found}, and {self.hash} is written in it: it was changed after it "
+                "was built. Restore the file, or build the set again with `invdesign reference build`"
+            )
+        return self
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+    @cached_property
+    def elements(self) -> frozenset[str]:
+        """Elements that have an elemental phase here."""
+        return frozenset(next(iter(p.composition)) for p in self.phases if len(p.composition) == 1)
+
+    @cached_property
+    def binaries(self) -> frozenset[frozenset[str]]:
+        """Pairs of elements with at least one binary compound here."""
+        return frozenset(frozenset(p.composition) for p in self.phases if len(p.composition) == 2)
+
+    def within(self, elements: Iterable[str]) -> tuple[Phase, ...]:
+        """Phases made of nothing but `elements`."""
+        allowed = set(elements)
+        return tuple(phase for phase in self.phases if allowed.issuperset(phase.composition))
+
+    def without(self, *names: str) -> ReferenceSet:
+        """The same set without the phases of these names, under a hash of its own.
+
+        Raises:
+            KeyError: there is no phase of that name.
+        """
+        unknown = set(names) - {phase.name for phase in self.phases}
+        if unknown:
+            raise KeyError(f"no phase {', '.join(sorted(unknown))} in the reference '{self.name}'")
+        phases = [phase for phase in self.phases if phase.name not in names]
+        return make_reference(
+            name=f"{self.name}, reduced", potential=self.potential, relaxation=self.relaxation, phases=phases,
+            versions=self.versions, skipped=self.skipped,
+        )  # fmt: skip
+
+    def to_json(self) -> str:
+        """One line per phase, so that versions of a set can be compared line by line."""
+        fields = self.model_dump(mode="json")
+        phases = fields.pop("phases")
+        head = json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False)
+        lines = (json.dumps(p, ensure_ascii=False, allow_nan=False, separators=(",", ":")) for p in phases)
+        return head.removesuffix("\n}") + ',\n "phases": [\n' + ",\n".join(lines) + "\n]}\n"
+
+
+def content_hash(potential: PotentialRecord, relaxation: RelaxationRecord, phases: Iterable[Phase]) -> str:
+    """32 hexadecimal digits that change whenever an energy of the set may."""
+    content = [
+        FORMAT,
+        potential.fingerprint,
+        relaxation.model_dump(mode="json"),
+        [[phase.name, phase.energy, phase.cell.model_dump(mode="json")] for phase in phases],
+    ]
+    text = json.dumps(content, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def make_reference(
+    *,
+    name: str,
+    potential: PotentialRecord,
+    relaxation: RelaxationRecord,
+    phases: Sequence[Phase],
+    versions: Mapping[str, str],
+    title: str = "",
+    skipped: Sequence[Skipped] = (),
+) -> ReferenceSet:
+    """A reference set with its hash."""
+    return ReferenceSet(
+        name=name,
+        title=title,
+        hash=content_hash(potential, relaxation, phases),
+        potential=potential,
+        relaxation=relaxation,
+        versions=dict(versions),
+        skipped=tuple(skipped),
+        phases=tuple(phases),
+    )
+
+
+# --- finding a set -----------------------------------------------------------------------------------------
+
+
+def _folder() -> Traversable:
+    return files("surrogates").joinpath("references")
+
+
+def shipped_names() -> tuple[str, ...]:
+    """Names of the reference sets that come with the package, sorted."""
+    names = (item.name for item in _folder().iterdir())
+    return tuple(sorted(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)))
+
+
+def shipped(name: str) -> ReferenceSet:
+    """The reference set `name` of the package.
+
+    Raises:
+        InvdesignError: there is none of that name.
+    """
+    known = shipped_names()
+    if name not in known:
+        raise InvdesignError(
+            " ".join(
+                part
+                for part in (
+                    f"there is no reference set '{name}'.",
+                    nearest(name, known),
+                    f"Known: {', '.join(known) or 'none'}; or name a file that ends with {SUFFIX}.",
+                )
+                if part
+            )
+        )
+    return parse_reference(_folder().joinpath(name + SUFFIX).read_text(encoding="utf-8"), name)
+
+
+@lru_cache(maxsize=16)
+def parse_reference(text: str, source: str) -> ReferenceSet:
+    """The reference set in a JSON text, its hash checked. Nothing in it is executed.
+
+    Args:
+        text: the file's content.
+        source: its name, for messages.
+
+    Raises:
+        InvdesignError: not a reference set, of another format, or changed after it was built.
+    """
+    try:
+        return ReferenceSet.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InvdesignError(
+            f"{source} is no reference set of the format {FORMAT}: {f'{place}: ' if place else ''}{first['msg']}. "
+            "`invdesign reference build` makes one."
+        ) from error
+
+
+def load_reference(name_or_path: str | Path) -> ReferenceSet:
+    """A shipped set by its name, or a set of yours by the path of its file.
+
+    Raises:
+        InvdesignError: neither exists, or the file is no reference set.
+    """
+    text = str(name_or_path)
+    if not _is_path(text):
+        return shipped(text)
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise InvdesignError(f"there is no file '{text}'")
+    return parse_reference(path.read_text(encoding="utf-8"), path.name)
+
+
+def _is_path(text: str) -> bool:
+    return text.endswith(SUFFIX) or "/" in text or "\\" in text
+
+
+class Reference(Frozen):
+    """A reference set as a campaign holds it: pinned by its hash, so that a resumed run never meets another.
+
+    A shipped set is pinned by name and hash; a file of the user's travels with the campaign.
+    """
+
+    name: str
+    hash: str
+    potential: str
+    """Fingerprint of the potential its energies come from."""
+    file: InputFile | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pin(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, str):
+            return value
+        file = None
+        if not _is_path(value):
+            found = _as_value_error(shipped, value)
+        else:
+            folder, _ = context_of(info)
+            file = InputFile.model_validate(value, context={"folder": folder})
+            found = _as_value_error(parse_reference, file.text, file.name)
+        return {"name": found.name, "hash": found.hash, "potential": found.potential.fingerprint, "file": file}
+
+    def load(self) -> ReferenceSet:
+        """The set itself; read once per process.
+
+        Raises:
+            MissingReferenceError: it is not the one that was pinned. Checked here and not when a campaign is
+                read, so that a run made with an earlier set can still be looked at.
+        """
+        found = shipped(self.name) if self.file is None else parse_reference(self.file.text, self.file.name)
+        if found.hash != self.hash:
+            raise MissingReferenceError(
+                f"the reference set '{self.name}' of the installed version has the hash {found.hash}, and this "
+                f"campaign was made with {self.hash}: energies of the two never meet. Install the version that "
+                "made it, or start a new run with the set of today"
+            )
+        return found
+
+
+ReferenceField = Annotated[
+    Reference,
+    WithJsonSchema(
+        {"anyOf": [{"type": "string"}, {"type": "object"}], "examples": ["lithium-chalcohalides"]}
+    ),
+]
+"""A field that names a reference set: a shipped one, or a file that `invdesign reference build` wrote."""
+
+
+def _as_value_error(function: Any, *arguments: Any) -> ReferenceSet:
+    """For validators: pydantic collects ValueErrors into one list of mistakes."""
+    try:
+        found: ReferenceSet = function(*arguments)
+    except InvdesignError as error:
+        raise ValueError(str(error)) from error
+    return found
+
+
+# --- using a set -------------------------------------------------------------------------------------------
+
+
+def require_coverage(reference: ReferenceSet, elements: Iterable[str]) -> None:
+    """Refuse a chemical system whose hull would be short of an element or of a binary edge.
+
+    An edge is asked for where chemistry knows a binary compound: between a metal and a chalcogen or halogen,
+    and between any two elements whose Pauling electronegativities differ by 1 or more (Li and H, S and F).
+    Without one, everything on that edge would look stable against the bare elements.
+
+    Raises:
+        MissingReferenceError: names what is missing and what to do.
+    """
+    wanted = sorted(set(elements))
+    missing = [f"the element {element}" for element in wanted if element not in reference.elements]
+    missing += [
+        f"a binary compound of {first} and {second}"
+        for first, second in combinations(wanted, 2)
+        if frozenset((first, second)) not in reference.binaries and _has_binary(first, second)
+    ]
+    if missing:
+        raise MissingReferenceError(
+            f"the reference set '{reference.name}' lacks {', '.join(missing)}: a distance to its hull would mean "
+            "nothing here. Leave the element out of the search space, or build a set that has it "
+            "(`invdesign reference build`)"
+        )
+
+
+@lru_cache(maxsize=4096)
+def _has_binary(first: str, second: str) -> bool:
+    from pymatgen.core import Element
+
+    a, b = Element(first), Element(second)
+    if (a.is_metal and second in BINARY_FORMERS) or (b.is_metal and first in BINARY_FORMERS):
+        return True
+    return bool(abs(a.X - b.X) >= IONIC)
+
+
+def entry(phase: Phase) -> PDEntry:
+    """The phase as pymatgen's entry, under its own name."""
+    from pymatgen.analysis.phase_diagram import PDEntry
+    from pymatgen.core import Composition
+
+    return PDEntry(Composition(phase.composition), phase.energy, name=phase.name, attribute=phase.formula)
+
+
+def phase_diagram(
+    reference: ReferenceSet, elements: Iterable[str], extra: Sequence[PDEntry] = ()
+) -> PhaseDiagram:
+    """The convex hull of everything in `reference` that is made of `elements`.
+
+    Args:
+        reference: the competing phases.
+        elements: symbols; each must have an elemental phase.
+        extra: entries to add, energies from the same potential; without any, the diagram is cached.
+
+    Raises:
+        MissingReferenceError: an element or a binary edge is missing.
+    """
+    system = frozenset(elements)
+    if not extra:
+        return _cached_diagram(reference, system)
+    return _diagram(reference, system, extra)
+
+
+@lru_cache(maxsize=128)
+def _cached_diagram(reference: ReferenceSet, system: frozenset[str]) -> PhaseDiagram:
+    return _diagram(reference, system, ())
+
+
+def _diagram(reference: ReferenceSet, system: frozenset[str], extra: Sequence[PDEntry]) -> PhaseDiagram:
+    from pymatgen.analysis.phase_diagram import PhaseDiagram
+
+    require_coverage(reference, system)
+    return PhaseDiagram([*(entry(phase) for phase in reference.within(system)), *extra])
+
+
+def formation_energy(reference: ReferenceSet, phase: Phase) -> float:
+    """Energy of a phase of the set from the lowest elemental phases of the set, eV/atom.
+
+    Raises:
+        MissingReferenceError: an element or a binary edge of the phase is missing.
+    """
+    diagram = phase_diagram(reference, phase.composition)
+    return float(diagram.get_form_energy_per_atom(entry(phase)))
+
+
+def hull_distance(reference: ReferenceSet, phase: Phase) -> float:
+    """Distance of a phase of the set to the set's own hull, eV/atom, 0 on it.
+
+    Raises:
+        MissingReferenceError: an element or a binary edge of the phase is missing.
+    """
+    diagram = phase_diagram(reference, phase.composition)
+    return float(diagram.get_e_above_hull(entry(phase), on_error="raise"))
