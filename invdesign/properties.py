@@ -49,7 +49,7 @@ _VOCABULARY = {
 
 def describe(name: str, unit: Unit = "") -> Property:
     """The vocabulary's entry for `name`, or one made from the name and the provider's unit."""
-    return _VOCABULARY.get(name) or Property(name, unit, name.replace("_", " ").capitalize())
+    return _VOCABULARY.get(name) or Property(name, unit, name[:1].upper() + name[1:].replace("_", " "))
 
 
 def is_structure(name: str) -> bool:

@@ -222,9 +222,10 @@ def initialize(setup: str, memory_bytes: int | None) -> None:
     if memory_bytes is not None:
         _limit_memory(memory_bytes)
     try:
-        _worker = Worker.from_setup(setup)
-        for evaluator in _worker.evaluators.values():
+        worker = Worker.from_setup(setup)
+        for evaluator in worker.evaluators.values():
             evaluator.prepare()
+        _worker = worker  # only now: what is half prepared must not answer
     except RAISED as error:  # see above
         _broken = f"{type(error).__name__}: {' '.join(str(error).split())}"
 

@@ -45,7 +45,7 @@ def toy(budget: int = 20, delay: float = 0.0) -> str:
     return TOY.replace("BUDGET", str(budget)).replace("DELAY", str(delay))
 
 
-def funnel(budget: int = 60, *, delay: float = 0.0, population: int = 12, **changes: Any) -> Data:
+def funnel(candidates: int = 60, *, delay: float = 0.0, population: int = 12, **changes: Any) -> Data:
     """A campaign with everything that makes exact resume hard.
 
     A space that refuses and breaks, a gate, a structure handed on, a batch whose members change each other's last
@@ -64,7 +64,7 @@ def funnel(budget: int = 60, *, delay: float = 0.0, population: int = 12, **chan
         "objectives": [{"maximize": "density"}, {"maximize": "height"}],
         "constraints": [{"edge": {"min": 3.1}}],
         "optimizer": {"kind": "genetic", "population": population},
-        "budget": {"candidates": budget},
+        "budget": {"candidates": candidates},
         **changes,
     }
 

@@ -283,7 +283,9 @@ class _Reader:
 
     def _seed(self, item: Any, space: SearchSpace) -> Genome:
         if isinstance(item, dict):
-            canonical_form = getattr(space, "canonical", dict)  # a space may write one candidate in several ways
+            canonical_form = getattr(
+                space, "canonical", dict
+            )  # a space may write one candidate in several ways
             written: Genome = canonical_form(item)
             return written
         if not isinstance(item, str):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from invdesign.cli.app import app
+import sys
 
 
 def main() -> None:
     """Entry point of the `invdesign` command."""
-    app(prog_name="invdesign")
+    try:
+        from invdesign.cli.app import app
+
+        app(prog_name="invdesign")
+    except KeyboardInterrupt:  # Ctrl-C while modules are still being imported
+        sys.exit(130)

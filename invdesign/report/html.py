@@ -23,6 +23,7 @@ from invdesign.problem import Merit
 from invdesign.properties import describe
 from invdesign.report import plots, structure, tables
 from invdesign.report.files import replaced_file
+from invdesign.report.growth import Hypervolume, hypervolume_growth
 from invdesign.report.tables import Facts, read_facts
 from invdesign.report.text import (
     brief,
@@ -39,13 +40,13 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from pymatgen.core import Structure
 
-BEST = 8  # candidates shown with picture and properties
+BEST = 9  # candidates shown with picture and properties
 TREES = 12  # members of the front whose ancestors are listed
 SECTIONS = (
     ("summary", "Result"),
     ("asked", "What was asked"),
     ("convergence", "Convergence"),
-    ("front", "Front"),
+    ("front", "Ranking"),
     ("best", "Best candidates"),
     ("funnel", "Funnel"),
     ("failures", "Failures"),
@@ -141,14 +142,11 @@ def _environment() -> Environment:
 
 
 def content_policy(scripts: Sequence[str]) -> str:
-    """A policy under which these scripts run, no other does, and nothing is fetched from anywhere.
-
-    Plotly compiles parts of its 3D drawing at run time, hence `unsafe-eval`; it is open to these scripts alone.
-    """
+    """A policy under which these scripts run, no other does, and nothing is fetched from anywhere."""
     digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
     return (
-        f"default-src 'none'; script-src {allowed} 'unsafe-eval'; style-src 'unsafe-inline'; "
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
         "img-src data: blob:; worker-src blob:; base-uri 'none'; form-action 'none'"
     )
 
@@ -210,6 +208,7 @@ def _head(facts: Facts) -> dict[str, Any]:
         "bests": [_best(facts, best) for best in status.best],
         "caveats": caveats(facts),
         "front_size": len(facts.front),
+        "front_word": "on the front" if several else "best",
         "has_uncertainty": any(
             not np.isnan(facts.uncertainties[o.property][facts.front]).all()
             for o in facts.run.campaign.problem.objectives
@@ -263,7 +262,7 @@ def _asked(facts: Facts) -> dict[str, Any]:
         "stages": [
             {"name": stage.name, "settings": tables.settings_of(stage.evaluator)} for stage in campaign.stages
         ],
-        "budget": ", ".join(f"{value:g} {name}" for name, value in limits.items()),
+        "budget": ", ".join(f"{value:,} {name}" for name, value in limits.items()),
     }
 
 
@@ -282,7 +281,7 @@ def _convergence(facts: Facts, shown: plots.Shown, figures: dict[str, plots.Figu
         if figure["data"]:
             figures[f"convergence{place}"] = figure
             drawn.append((f"convergence{place}", f"{_label(item.property, facts.units)} by candidate number"))
-    growth = plots.hypervolume_growth(facts) if len(objectives) > 1 else None
+    growth = hypervolume_growth(facts) if len(objectives) > 1 else None
     if growth is not None:
         figures["hypervolume"] = plots.hypervolume_figure(growth)
     out_of_reach = len(objectives) > 1 and len(facts.front) > 0
@@ -297,7 +296,7 @@ def _convergence(facts: Facts, shown: plots.Shown, figures: dict[str, plots.Figu
     }
 
 
-def _growth_text(facts: Facts, growth: plots.Hypervolume) -> dict[str, str]:
+def _growth_text(facts: Facts, growth: Hypervolume) -> dict[str, str]:
     objectives = facts.run.campaign.problem.objectives
     units = [pretty_unit(facts.units[o.property]) for o in objectives]
     product = " × ".join(unit for unit in units if unit)
@@ -347,16 +346,10 @@ def _card(facts: Facts, rank: int, id: int, figures: dict[str, plots.Figure]) ->
         "title": formula_html(formula) if formula else f"Candidate {id}",
         "on_front": id in set(facts.front.tolist()),
         "feasible": facts.scores.merit[id] == Merit.FEASIBLE,
-        "properties": [
-            {
-                "name": name,
-                "label": _label(name, facts.units),
-                "value": facts.text(name, id),
-                "ranked": name in ranked,
-            }
-            for name in facts.known(id)
-        ],
-        "lineage": _lineage(facts, id),
+        "properties": [_property(facts, name, id) for name in facts.known(id) if name in ranked],
+        "others": [_property(facts, name, id) for name in facts.known(id) if name not in ranked],
+        "operator": facts.operators[id],
+        "parents": [(parent, facts.formulas[parent]) for parent in facts.parents[id]],
         "svg": None,
         "note": "",
         "parameters": [],
@@ -364,12 +357,13 @@ def _card(facts: Facts, rank: int, id: int, figures: dict[str, plots.Figure]) ->
     return card | _picture(facts, id, figures)
 
 
-def _lineage(facts: Facts, id: int) -> str:
-    parents = facts.parents[id]
-    if not parents:
-        return f"Made by {facts.operators[id]}, without parents."
-    named = " and ".join(f"#{parent} {facts.formulas[parent]}".rstrip() for parent in parents)
-    return f"Made by {facts.operators[id]} from {named}."
+def _property(facts: Facts, name: str, id: int) -> dict[str, str]:
+    return {
+        "name": name,
+        "label": _label(name, facts.units),
+        "value": facts.value(name, id),
+        "unit": pretty_unit(facts.units[name]),
+    }
 
 
 def _picture(facts: Facts, id: int, figures: dict[str, plots.Figure]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from invdesign import pareto
 from invdesign.problem import Merit, Objective
+from invdesign.report.growth import Hypervolume, records
 from invdesign.report.tables import Facts, StageRow
 from invdesign.report.text import axis_label, formula_html, number
 
@@ -28,12 +28,11 @@ Figure = dict[str, Any]
 SHOWN = 2500  # points in a figure; more are thinned evenly
 FRONT_SHOWN = 400
 RANKED = 60
-CHECKPOINTS = 200
 PAIRS_UP_TO = 4  # objectives shown against each other, besides parallel coordinates
+CROWD = 800  # points beyond which they are drawn smaller
+SEPARATE = 80  # members of a front with a white rim each
 LINES = 120  # candidates that are not on the front, drawn in parallel coordinates
 HOVER_LINES = 14
-# Hypervolumes of larger fronts take minutes: their cost grows steeply with the number of objectives.
-LARGEST_FRONT = {1: 10**9, 2: 10**9, 3: 10**9, 4: 10_000, 5: 1_500, 6: 300}
 
 INK, FAINT, GRID = "#1f2937", "#6b7280", "#e5e7eb"
 BLUE, ORANGE, GREY, GREEN = "#0b5fa5", "#c2410c", "#9ca3af", "#0f766e"
@@ -64,8 +63,8 @@ class Shown:
         if len(self.ids) == len(facts):
             return ""
         return (
-            f"The figures show {len(self.ids)} of {len(facts)} candidates, thinned evenly; "
-            f"{len(self.front)} of the front's {len(facts.front)} members are among them. Lines use all of them."
+            f"The figures show {len(self.ids):,} of {len(facts):,} candidates, thinned evenly; {len(self.front):,} "
+            f"of the front's {len(facts.front):,} members are among them. Lines use every candidate."
         )
 
 
@@ -89,63 +88,6 @@ def _objectives(facts: Facts) -> int:
     return len(facts.run.campaign.problem.objectives)
 
 
-def records(facts: Facts, objective: int) -> tuple[IntArray, FloatArray]:
-    """Where an objective's best feasible value improved: numbers, and the values in the property's own sign."""
-    ids = facts.feasible()
-    values = facts.scores.values[ids, objective]
-    if len(ids) == 0:
-        return ids, values
-    best = np.minimum.accumulate(values)
-    improved = np.concatenate([[True], best[1:] < best[:-1]])
-    sign = facts.run.campaign.problem.objectives[objective].minimised(np.ones(1))[0]
-    return ids[improved], sign * best[improved]
-
-
-# Hypervolume.
-
-
-@dataclass(frozen=True)
-class Hypervolume:
-    """Growth of the dominated hypervolume.
-
-    Attributes:
-        reference: shape (m,), minimised.
-        counts: candidates proposed up to each checkpoint.
-        values: hypervolume at each checkpoint, in the product of the objectives' units.
-        box: hypervolume of the box between `reference` and the best value of each objective.
-    """
-
-    reference: FloatArray
-    counts: IntArray
-    values: FloatArray
-    box: float
-
-
-def hypervolume_growth(facts: Facts) -> Hypervolume | None:
-    """The hypervolume of all feasible candidates up to at most 200 numbers; None where it is out of reach.
-
-    The reference point is the worst value of each objective among the feasible candidates, and a tenth of
-    their range beyond it, so that every feasible candidate counts.
-    """
-    ids = facts.feasible()
-    values = facts.scores.values[ids]
-    if len(ids) == 0 or len(facts.front) > LARGEST_FRONT.get(values.shape[1], 0):
-        return None
-    best, worst = values.min(axis=0), values.max(axis=0)
-    margin = np.where(worst > best, 0.1 * (worst - best), 0.1 * np.maximum(np.abs(worst), 1.0))
-    reference = worst + margin
-    counts = np.unique(np.linspace(1, len(facts), min(CHECKPOINTS, len(facts))).round().astype(np.int64))
-    grown = np.empty(len(counts))
-    front, start = np.empty((0, values.shape[1])), 0
-    for step, count in enumerate(counts):
-        end = int(np.searchsorted(ids, count))  # candidates are numbered from 0
-        if end > start:
-            union = np.unique(np.concatenate([front, values[start:end]]), axis=0)
-            front, start = union[pareto.front(union)], end
-        grown[step] = pareto.hypervolume(front, reference)
-    return Hypervolume(reference, counts, grown, float(np.prod(reference - best)))
-
-
 def hypervolume_figure(growth: Hypervolume) -> Figure:
     """The dominated share of the box between the reference point and the best value of each objective."""
     share = 100 * growth.values / growth.box
@@ -167,7 +109,7 @@ def hypervolume_figure(growth: Hypervolume) -> Figure:
     }
     top = float(share.max()) if len(share) else 0.0
     yaxis = _axis("Dominated share (%)") | {"range": [0, max(1e-9, 1.12 * top)]}
-    return {"data": [line], "layout": _layout(_axis("Candidates proposed"), yaxis)}
+    return {"data": [line], "layout": _layout(_count_axis("Candidates proposed"), yaxis)}
 
 
 # Convergence.
@@ -181,7 +123,9 @@ def convergence_figure(facts: Facts, shown: Shown, objective: int) -> Figure:
     for merit, name, colour, symbol in KINDS:
         ids = shown.ids[(facts.scores.merit[shown.ids] == merit) & ~np.isnan(values[shown.ids])]
         if len(ids):
-            traces.append(_points(ids, ids, values[ids], name, _marker(colour, symbol, 6, 0.55)))
+            traces.append(
+                _points(ids, ids, values[ids], name, _marker(colour, symbol, 6, 0.55, len(shown.ids)))
+            )
     ids, best = records(facts, objective)
     if len(ids):
         traces.append(
@@ -197,7 +141,7 @@ def convergence_figure(facts: Facts, shown: Shown, objective: int) -> Figure:
         )
     yaxis = _axis(axis_label(item.property, facts.units[item.property]))
     yaxis |= robust_range(values[_complete(facts, shown)], values[facts.feasible()])
-    return {"data": traces, "layout": _layout(_axis("Candidate number"), yaxis)}
+    return {"data": traces, "layout": _layout(_count_axis("Candidate number"), yaxis)}
 
 
 def _complete(facts: Facts, shown: Shown) -> IntArray:
@@ -242,22 +186,26 @@ def pair_figure(facts: Facts, shown: Shown, first: Objective, second: Objective)
         ids = np.setdiff1d(shown.ids[facts.scores.merit[shown.ids] == merit], shown.front)
         ids = ids[~(np.isnan(x[ids]) | np.isnan(y[ids]))]
         if len(ids):
-            traces.append(_points(ids, x[ids], y[ids], name, _marker(colour, symbol, 7, 0.45)))
+            traces.append(
+                _points(ids, x[ids], y[ids], name, _marker(colour, symbol, 7, 0.45, len(shown.ids)))
+            )
     front = shown.front
     two = len(facts.run.campaign.problem.objectives) == 2
     if two and len(front) > 1:
         traces.append(_staircase(x[front], y[front], first))
     if len(front):
-        marker = _marker(GREEN, "circle", 10, 1.0) | {"line": {"color": "#ffffff", "width": 1.2}}
+        marker = _marker(GREEN, "circle", 10, 1.0, len(shown.ids)) | {"opacity": 1.0}
+        if len(front) <= SEPARATE:
+            marker["line"] = {"color": "#ffffff", "width": 1.2}
         trace = _points(front, x[front], y[front], FRONT_NAME, marker)
         trace |= _error_bars("error_x", facts.uncertainties[first.property][front])
         trace |= _error_bars("error_y", facts.uncertainties[second.property][front])
         traces.append(trace)
     axes = [_axis(axis_label(o.property, facts.units[o.property])) for o in (first, second)]
-    for axis, values, item in zip(axes, (x, y), (first, second), strict=True):
+    for place, (values, item) in enumerate(((x, first), (y, second))):
         sigma = np.nan_to_num(facts.uncertainties[item.property][front])
         ends = np.concatenate([values[front] - sigma, values[front] + sigma])
-        axis |= robust_range(values[_complete(facts, shown)], ends)
+        axes[place] |= robust_range(values[_complete(facts, shown)], ends)
     return {"data": traces, "layout": _layout(*axes)}
 
 
@@ -297,7 +245,10 @@ def ranked_figure(facts: Facts) -> Figure:
             values = facts.columns[name][chosen]
             trace = _points(chosen, places, values, label, _marker(colour, symbol, 9, 0.95))
             traces.append(trace | _error_bars("error_y", facts.uncertainties[name][chosen]))
-    return {"data": traces, "layout": _layout(_axis("Rank"), _axis(axis_label(name, facts.units[name])))}
+    return {
+        "data": traces,
+        "layout": _layout(_count_axis("Rank"), _axis(axis_label(name, facts.units[name]))),
+    }
 
 
 def parallel_figure(facts: Facts, shown: Shown) -> Figure:
@@ -329,7 +280,12 @@ def parallel_figure(facts: Facts, shown: Shown) -> Figure:
         "gridcolor": "#9ca3af",
         "showline": False,
     }
-    yaxis = _axis("") | {"range": [-0.12, 1.12], "showticklabels": False, "showgrid": False, "showline": False}
+    yaxis = _axis("") | {
+        "range": [-0.12, 1.12],
+        "showticklabels": False,
+        "showgrid": False,
+        "showline": False,
+    }
     layout = _layout(xaxis, yaxis) | {"annotations": notes}
     layout["margin"] = {"l": 20, "r": 28, "t": 24, "b": 60}
     return {"data": [trace for trace in traces if trace["x"]], "layout": layout}
@@ -403,7 +359,7 @@ def funnel_figure(rows: Sequence[StageRow]) -> Figure:
         "showgrid": False,
         "automargin": True,
     }
-    layout = _layout(_axis("Candidates"), yaxis) | {"barmode": "stack", "bargap": 0.35}
+    layout = _layout(_count_axis("Candidates"), yaxis) | {"barmode": "stack", "bargap": 0.35}
     layout["height"] = 110 + 38 * len(rows)
     layout["margin"]["t"] = 36
     layout |= {"showlegend": True}
@@ -461,8 +417,15 @@ def _points(ids: IntArray, x: NDArray[Any], y: FloatArray, name: str, marker: di
     }
 
 
-def _marker(colour: str, symbol: str, size: int, opacity: float) -> dict[str, Any]:
+def _marker(colour: str, symbol: str, size: int, opacity: float, points: int = 0) -> dict[str, Any]:
+    """Smaller and fainter where there are many."""
+    if points > CROWD:
+        size, opacity = size - 2, 0.7 * opacity
     return {"color": colour, "symbol": symbol, "size": size, "opacity": opacity}
+
+
+def _count_axis(title: str) -> dict[str, Any]:
+    return _axis(title) | {"tickformat": ",d"}
 
 
 def _axis(title: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ DIFFERENCE = 0.4  # Pauling electronegativities of bonded neighbours; less only 
 BALL = 0.48  # of the covalent radius
 WIDTH, HEIGHT, MARGIN = 340.0, 240.0, 14.0
 YAW, PITCH = np.radians(24.0), np.radians(15.0)
-ZOOM = 3.2  # of the picture that turns
+ZOOM = 2.7  # of the picture that turns
 SEGMENTS = 24  # of a cell edge, so that it passes behind and in front of atoms
 
 
@@ -213,7 +213,9 @@ def _line(a: tuple[float, float], b: tuple[float, float], colour: str, width: fl
     return f'<line {ends} stroke="{colour}" stroke-width="{width:.1f}" stroke-linecap="round"/>'
 
 
-def _edge_shapes(edges: FloatArray, atoms: FloatArray, radii: FloatArray, place: Any) -> list[tuple[float, str]]:
+def _edge_shapes(
+    edges: FloatArray, atoms: FloatArray, radii: FloatArray, place: Any
+) -> list[tuple[float, str]]:
     """The cell's edges in short pieces, without those inside of an atom."""
     shapes = []
     for start, end in edges:
@@ -277,7 +279,7 @@ def figure(drawn: Scene) -> Figure:
         )
     view = _view(drawn.lattice)
     camera = {
-        "eye": dict(zip("xyz", rounded(view[2]), strict=True)),
+        "eye": dict(zip("xyz", rounded(3 * view[2]), strict=True)),
         "up": dict(zip("xyz", rounded(view[1]), strict=True)),
         "projection": {"type": "orthographic"},
     }

@@ -56,10 +56,13 @@ class Facts:
     def __len__(self) -> int:
         return len(self.formulas)
 
+    def value(self, name: str, id: int) -> str:
+        """A property of one candidate with its uncertainty; empty where unknown."""
+        return measured(float(self.columns[name][id]), float(self.uncertainties[name][id]))
+
     def text(self, name: str, id: int) -> str:
-        """A property of one candidate with uncertainty and unit; empty where unknown."""
-        value = measured(float(self.columns[name][id]), float(self.uncertainties[name][id]))
-        return with_unit(value, pretty_unit(self.units[name]))
+        """The same with its unit."""
+        return with_unit(self.value(name, id), pretty_unit(self.units[name]))
 
     def known(self, id: int) -> list[str]:
         """Names of the properties known of one candidate, those of the problem first."""
@@ -67,7 +70,8 @@ class Facts:
 
     def feasible(self) -> IntArray:
         """Numbers of the feasible candidates, ascending."""
-        return self.scores.ids[self.scores.merit == Merit.FEASIBLE]
+        ids: IntArray = self.scores.ids[self.scores.merit == Merit.FEASIBLE]
+        return ids
 
 
 def read_facts(run: Run) -> Facts:
@@ -283,9 +287,9 @@ def operator_rows(facts: Facts) -> list[OperatorRow]:
 # Settings.
 
 
-def kind_of(plugin: object) -> str:
+def kind_of(plugin: Any) -> str:
     """The name a campaign file calls this plug-in by."""
-    return registry.name_of(type(plugin))
+    return str(plugin.model_dump(mode="json", include=set()).get("kind") or registry.name_of(type(plugin)))
 
 
 def settings_of(plugin: Any) -> list[tuple[str, str]]:

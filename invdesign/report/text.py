@@ -75,11 +75,20 @@ def duration(seconds: float) -> str:
 
 
 def brief(value: Json, limit: int = 120) -> str:
-    """A setting in one line: strings bare, lists by commas, the rest as JSON, cut at `limit` characters."""
+    """A setting in one line, cut at `limit` characters.
+
+    Strings are bare and lists go by commas; a plug-in is its kind and settings, and what has a name (a reference
+    set, an input file) is its name alone.
+    """
     if isinstance(value, str):
         text = value
     elif isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
         text = ", ".join(brief(item) for item in value)
+    elif isinstance(value, Mapping) and isinstance(value.get("name"), str):
+        text = brief(value["name"])
+    elif isinstance(value, Mapping) and isinstance(value.get("kind"), str):
+        rest = brief({key: item for key, item in value.items() if key != "kind"})
+        text = f"{value['kind']} ({rest})" if rest else str(value["kind"])
     elif isinstance(value, Mapping):
         text = "; ".join(f"{key}: {brief(item)}" for key, item in value.items())
     else:

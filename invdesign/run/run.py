@@ -153,7 +153,7 @@ class Run:
         """
         self._stop.clear()
         with run_lock(self.folder), _writable(self.folder) as store, self._signals_handled():
-            store.begin_session(environment(Path.cwd()))
+            store.begin_session({**environment(Path.cwd()), "evaluators": self._identities()})
             try:
                 reason = self._session(store, observer)
             except BaseException as error:
@@ -179,6 +179,13 @@ class Run:
             return loop.work()
         finally:
             engine.close()
+
+    def _identities(self) -> dict[str, dict[str, str | None]]:
+        """Which model, weights and settings every stage works with."""
+        return {
+            name: {"fingerprint": evaluator.fingerprint, "potential": evaluator.potential_id}
+            for name, evaluator in self.campaign.evaluators.items()
+        }
 
     def stop(self) -> None:
         """Ask `execute`, in another thread, to finish its transaction and return."""

@@ -173,7 +173,7 @@ class Store:
         """All sessions, in order."""
         with clear_errors(self.path), self._engine.connect() as connection:
             rows = connection.execute(select(sessions).order_by(sessions.c.id)).mappings()
-            return [{**row, "environment": json.loads(row["environment"])} for row in rows]
+            return [{**row, "environment": json.loads(row["environment"] or "{}")} for row in rows]
 
     def close(self) -> None:
         """Let go of the file."""

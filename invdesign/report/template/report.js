@@ -32,7 +32,8 @@
   // A sphere of triangles: an octahedron whose faces are divided, every corner pushed out to the radius.
   function sphere(divisions) {
     let faces = [];
-    for (const x of [1, -1]) { for (const y of [1, -1]) { for (const z of [1, -1]) { faces.push([[x, 0, 0], [0, y, 0], [0, 0, z]]); } } }
+    const wound = (a, b, c) => (a[0] * b[1] * c[2] < 0 ? [a, b, c] : [a, c, b]);
+    for (const x of [1, -1]) { for (const y of [1, -1]) { for (const z of [1, -1]) { faces.push(wound([x, 0, 0], [0, y, 0], [0, 0, z])); } } }
     const middle = (a, b) => {
       const sum = a.map((value, axis) => value + b[axis]);
       const length = Math.hypot(...sum);
@@ -57,7 +58,7 @@
   function balls(trace, unit) {
     const mesh = { type: "mesh3d", name: trace.name, hoverinfo: "name", color: trace.marker.color, flatshading: false,
       x: [], y: [], z: [], i: [], j: [], k: [],
-      lighting: { ambient: 0.8, diffuse: 0.55, specular: 0.2, roughness: 0.45, fresnel: 0.1 }, lightposition: { x: 2000, y: 3000, z: 4000 } };
+      lighting: { ambient: 0.48, diffuse: 0.6, specular: 0.12, roughness: 0.5, fresnel: 0.05 }, lightposition: { x: -1e4, y: 1.6e4, z: -1.2e4 } };  // as seen by the eye; z points away from it
     trace.x.forEach((x, atom) => {
       const first = mesh.x.length;
       for (const corner of unit.corners) {
@@ -107,8 +108,16 @@
     });
   }
 
+  const PAPER = 690;  // pixels between the margins
+  const wide = () => [...document.querySelectorAll("[data-drawn]")].filter((node) => node.clientWidth > PAPER);
+  let shrunk = [];
   window.addEventListener("beforeprint", () => {
     all();
-    document.querySelectorAll("details").forEach((node) => { node.open = true; });
+    shrunk = wide();
+    shrunk.forEach((node) => Plotly.relayout(node, { width: PAPER }));
+    document.querySelectorAll("details:not(.long)").forEach((node) => { node.open = true; });
+  });
+  window.addEventListener("afterprint", () => {
+    shrunk.forEach((node) => Plotly.relayout(node, { width: null, autosize: true }));
   });
 })();

@@ -1,0 +1,271 @@
+"""Candidates for other programs: a table of all of them, or structures with their properties, best first."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from invdesign.candidate import Status
+from invdesign.errors import InvdesignError, nearest
+from invdesign.properties import describe
+from invdesign.report.files import OutputError, replaced_file, replaced_folder
+from invdesign.run.run import Run
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from pymatgen.core import Structure
+
+INDEX = "index.csv"  # lists the files of a CIF export; a folder with it is ours, and may be replaced
+INDEX_HEAD = ("rank", "candidate", "formula", "file")
+OWN_KEYS = frozenset({"candidate", "rank", "uncertainty"})
+EXTXYZ_KEYS = frozenset({"lattice", "properties", "virial", "polarization", "dielectric_tensor"})
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class ExportError(InvdesignError):
+    """A run has nothing of the kind that was asked for, or the format is unknown."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A complete candidate with its place and structure."""
+
+    rank: int
+    id: int
+    formula: str
+    structure: Structure
+    properties: Mapping[str, float]
+    uncertainties: Mapping[str, float]
+
+
+def export_run(run: Run, format: str, output: Path, top: int | None = None) -> int:
+    """Write candidates to a file, or CIFs to a folder; how many were written.
+
+    Args:
+        format: `csv` (every candidate, in the order of their numbers; with `top` the best, in order), `cif` (a
+            folder of files and an index), `extxyz` or `ase-db` (complete candidates, best first).
+        output: replaced at once where it exists; a folder only where an earlier export made it.
+        top: only the n best complete candidates.
+
+    Raises:
+        ExportError: there is no such format, or the run has no structures to write.
+        OutputError: it cannot be written there.
+        StoreError: the run's store cannot be read.
+    """
+    writers: dict[str, Callable[[Run, Path, int | None], int]] = {
+        "csv": _write_csv,
+        "cif": _write_cifs,
+        "extxyz": _write_extxyz,
+        "ase-db": _write_ase_db,
+    }
+    if format not in writers:
+        known = ", ".join(writers)
+        raise ExportError(f"there is no export format '{format}'. {nearest(format, writers)} Known: {known}.")
+    if top is not None and top < 1:
+        raise ExportError(f"top must be at least 1, got {top}")
+    return writers[format](run, Path(output), top)
+
+
+def _write_csv(run: Run, output: Path, top: int | None) -> int:
+    table = run.table()
+    if top is not None:
+        table = table.iloc[_best(run, top)]
+    with replaced_file(output) as temporary:
+        table.to_csv(temporary, index=False)
+    return len(table)
+
+
+def _best(run: Run, top: int | None) -> list[int]:
+    """Numbers of the complete candidates, best first."""
+    status = run.history.status()
+    return [id for id in run.ranking() if status[id] == Status.COMPLETE][:top]
+
+
+def ranked(run: Run, top: int | None = None) -> Iterator[Ranked]:
+    """The complete candidates that have a structure, best first; built one at a time.
+
+    Raises:
+        ExportError: no candidate is complete, or none has a structure.
+    """
+    ids = _best(run, top)
+    if not ids:
+        raise ExportError("no candidate of this run is complete yet, so there is no structure to export")
+    found = False
+    for rank, id in enumerate(ids, 1):
+        structure = run.structure(id)
+        if structure is None:
+            continue
+        found = True
+        trial = run.trial(id)
+        yield Ranked(rank, id, run.store.formula(id), structure, trial.properties, trial.uncertainties)
+    if not found:
+        raise ExportError(
+            "the candidates of this run have no structures, only parameters. Export them as a table: --format csv"
+        )
+
+
+# CIF.
+
+
+def _write_cifs(run: Run, output: Path, top: int | None) -> int:
+    _check_replaceable(output)
+    units = run.campaign.units()
+    rows = []
+    with replaced_folder(output) as folder:
+        for item in ranked(run, top):
+            name = f"{item.id:04d}_{_file_part(item.formula)}.cif"
+            (folder / name).write_text(cif_text(item, units), encoding="utf-8")
+            rows.append((item.rank, item.id, item.formula, name))
+        with (folder / INDEX).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerows([INDEX_HEAD, *rows])
+    return len(rows)
+
+
+def _check_replaceable(output: Path) -> None:
+    """A folder may be replaced where it is empty, or holds an export and nothing else."""
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise OutputError(f"{output} is a file; name a folder for the CIF files")
+    present = {path.name for path in output.iterdir()}
+    strangers = sorted(present - _exported(output / INDEX))
+    if strangers:
+        shown = ", ".join(strangers[:3]) + (" and more" if len(strangers) > 3 else "")
+        raise OutputError(f"{output} holds files that no export made ({shown}); choose another folder")
+
+
+def _exported(index: Path) -> set[str]:
+    """Names of the files an export's index lists, itself included; none where it is no index."""
+    try:
+        with index.open(newline="", encoding="utf-8") as file:
+            head, *rows = list(csv.reader(file)) or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return set()
+    if tuple(head) != INDEX_HEAD:
+        return set()
+    return {index.name, *(row[3] for row in rows if len(row) == len(INDEX_HEAD))}
+
+
+def _file_part(formula: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", formula).strip("-") or "structure"
+
+
+def cif_text(item: Ranked, units: Mapping[str, str]) -> str:
+    """A CIF without symmetry (positions as computed), its properties in comments above."""
+    from pymatgen.io.cif import CifWriter
+
+    lines = [f"candidate {item.id}, rank {item.rank}, {item.formula}"]
+    for name, value in item.properties.items():
+        sigma = item.uncertainties.get(name)
+        spread = f" +- {sigma:.6g}" if sigma is not None else ""
+        lines.append(f"{name} = {value!r}{spread} {units.get(name) or describe(name).unit}".rstrip())
+    lines += [f"note: {text}" for text in _caveats(item.properties)]
+    head = "".join(f"# {' '.join(line.split())}\n" for line in lines)
+    return head + str(CifWriter(item.structure, significant_figures=10))
+
+
+def _caveats(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(text for text in (describe(name).caveat for name in names) if text))
+
+
+# ASE.
+
+
+def to_atoms(item: Ranked) -> Atoms:
+    """The structure as ASE holds it, atoms in the same order."""
+    from ase import Atoms
+
+    return Atoms(
+        symbols=[site.specie.symbol for site in item.structure],
+        scaled_positions=item.structure.frac_coords,
+        cell=item.structure.lattice.matrix,
+        pbc=True,
+    )
+
+
+def _write_extxyz(run: Run, output: Path, top: int | None) -> int:
+    from ase.io.extxyz import write_extxyz
+
+    keys = ase_keys(run.history.names())
+    count = 0
+    with replaced_file(output) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for item in ranked(run, top):
+            atoms = to_atoms(item)
+            atoms.info.update(_numbers(item, keys))
+            write_extxyz(file, [atoms])
+            count += 1
+    return count
+
+
+def _write_ase_db(run: Run, output: Path, top: int | None) -> int:
+    from ase.db import connect
+
+    keys = ase_keys(run.history.names())
+    count = 0
+    try:
+        with replaced_file(output) as temporary:
+            database = connect(temporary, type="db", append=False, use_lock_file=False)
+            with database:  # one transaction: row by row it writes some 40 a second
+                for item in ranked(run, top):
+                    data = {"formula": item.formula, "genome": dict(run.trial(item.id).genome)}
+                    database.write(to_atoms(item), key_value_pairs=_numbers(item, keys), data=data)
+                    count += 1
+    except sqlite3.Error as error:
+        raise OutputError(f"{output} cannot be written: {error}") from error
+    return count
+
+
+def _numbers(item: Ranked, keys: Mapping[str, str]) -> dict[str, float | int]:
+    values: dict[str, float | int] = {"candidate": item.id, "rank": item.rank}
+    values |= {keys[name]: value for name, value in item.properties.items()}
+    sigmas = {
+        f"{keys[name]}_uncertainty": value for name, value in item.uncertainties.items() if name in keys
+    }
+    return values | {key: float(value) for key, value in sigmas.items() if np.isfinite(value)}
+
+
+def ase_keys(names: Sequence[str]) -> dict[str, str]:
+    """Key by property name, as ASE's formats allow them.
+
+    A name with other characters than letters, digits and underscores has them replaced; one that ASE takes for
+    something else (`energy`, `V`, `id`) is prefixed by `property_`.
+    """
+    from ase.db.core import reserved_keys
+
+    taken: set[str] = set()
+    keys = {}
+    for name in names:
+        key = re.sub(r"[^A-Za-z0-9_]", "_", name)
+        forbidden = reserved_keys | OWN_KEYS
+        if (
+            not _IDENTIFIER.fullmatch(key)
+            or key in forbidden
+            or key.lower() in EXTXYZ_KEYS
+            or _is_formula(key)
+        ):
+            key = f"property_{key}"
+        while key in taken:
+            key += "_"
+        taken.add(key)
+        keys[name] = key
+    return keys
+
+
+def _is_formula(key: str) -> bool:
+    from ase.formula import Formula
+
+    try:
+        Formula(key, strict=True)
+    except ValueError:
+        return False
+    return True

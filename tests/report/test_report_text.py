@@ -1,0 +1,87 @@
+"""Numbers, units and formulas as people read them."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markupsafe import escape
+
+from invdesign.report.text import axis_label, brief, duration, formula_html, measured, number, pretty_unit
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (-0.0192, "−0.0192"),
+        (1234.56, "1235"),
+        (1.5e-7, "1.5 × 10⁻⁷"),
+        (math.inf, "∞"),
+        (math.nan, ""),
+    ],
+)
+def test_a_number_has_four_digits_and_a_true_minus(value: float, text: str) -> None:
+    """Powers of ten are written out, unknown values are empty."""
+    assert number(value) == text
+
+
+@given(st.floats(min_value=-1e12, max_value=1e12))
+def test_a_number_says_its_value(value: float) -> None:
+    """Read back, it is the value to four digits."""
+    text = number(value).replace("−", "-")
+    mantissa, _, power = text.partition(" × 10")
+    exponent = power.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
+    assert float(f"{mantissa}e{exponent or 0}") == pytest.approx(value, rel=1e-3, abs=1e-300)
+
+
+@pytest.mark.parametrize(
+    ("value", "sigma", "text"),
+    [
+        (-0.0189, 0.05, "−0.019 ± 0.050"),
+        (3.14159, 0.5, "3.14 ± 0.50"),
+        (2.0, 0.0, "2"),
+        (2.0, math.nan, "2"),
+        (1200.0, 150.0, "1200 ± 150"),
+        (1e9, 1.0, "1 × 10⁹ ± 1"),
+        (math.nan, 0.1, ""),
+    ],
+)
+def test_value_and_uncertainty_end_at_the_same_decimal(value: float, sigma: float, text: str) -> None:
+    """Two significant digits of the uncertainty decide; without one, four digits of the value."""
+    assert measured(value, sigma) == text
+
+
+@given(st.text())
+def test_a_formula_adds_subscripts_and_nothing_else(text: str) -> None:
+    """Without them it is the text, escaped."""
+    assert re.sub(r"</?sub>", "", str(formula_html(text))) == "".join(str(escape(part)) for part in text)
+
+
+def test_formulas_and_units_are_set_as_in_print() -> None:
+    """Counts become subscripts, powers superscripts."""
+    assert formula_html("Li10Ge(PS6)2") == "Li<sub>10</sub>Ge(PS<sub>6</sub>)<sub>2</sub>"
+    assert pretty_unit("Å^3/atom") == "Å³/atom"
+    assert axis_label("energy_above_hull", "eV/atom") == "Energy above hull (eV/atom)"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0012, "1.2 ms"), (4.0, "4 s"), (61, "1 min 1 s"), (7260, "2 h 1 min"), (math.nan, "")],
+)
+def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
+    """The unit follows the length."""
+    assert duration(seconds) == text
+
+
+def test_settings_fit_a_line() -> None:
+    """Lists by commas, mappings by semicolons, plug-ins and named things by name, and no more than asked for."""
+    assert brief({"A": ["Li"], "B": ["H", "F"]}) == "A: Li; B: H, F"
+    assert brief({"kind": "chgnet", "model": "r2scan"}) == "chgnet (model: r2scan)"
+    assert brief([{"kind": "chgnet"}]) == '[{"kind": "chgnet"}]'
+    assert brief({"name": "lithium-chalcohalides", "hash": "00ff"}) == "lithium-chalcohalides"
+    assert brief("x" * 500).endswith("…")
+    assert len(brief("x" * 500)) == 120
