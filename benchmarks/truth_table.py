@@ -58,6 +58,9 @@ def build(folder: Path, workers: int | None) -> None:
         run.use_workers(workers)
     status = run.execute(lambda now: print(f"\r{now.counts['asked']} asked", end="", flush=True))
     print(f"\n{status.reason}")
+    if status.state != "finished":
+        print("Go on with the same command.")
+        return
     rows = [run.row(id) for id in range(len(run.history))]
     table = [
         {

@@ -342,7 +342,13 @@ def closed_gate(gates: Sequence[Constraint], properties: Mapping[str, float]) ->
     """What stopped a candidate, in words; empty where every gate is open."""
     for gate in gates:
         value = properties.get(gate.property, np.nan)
-        if not gate.violation(np.array([value]))[0] <= 0:
+        if not _inside(gate, value):
+            shown = f"{value:.4g}"
+            shown = repr(value) if _inside(gate, float(shown)) else shown
             unit = describe(gate.property).unit
-            return f"{gate.property} is {value:.4g}{' ' + unit if unit else ''}, must be {gate}"
+            return f"{gate.property} is {shown}{' ' + unit if unit else ''}, must be {gate}"
     return ""
+
+
+def _inside(gate: Constraint, value: float) -> bool:
+    return bool(gate.violation(np.array([value]))[0] <= 0)

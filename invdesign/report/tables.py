@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from invdesign import registry
 from invdesign.candidate import Json, Status
-from invdesign.errors import InvdesignError
 from invdesign.problem import Constraint, Merit, Scores
 from invdesign.properties import describe
 from invdesign.report.text import brief, measured, pretty_unit, with_unit
@@ -320,15 +319,18 @@ class StageIdentity:
 
 
 def identities(facts: Facts) -> list[StageIdentity]:
-    """One per stage with an evaluator, as this installation computes them."""
-    rows = []
-    for name, evaluator in facts.run.campaign.evaluators.items():
-        try:
-            fingerprint, potential = evaluator.fingerprint, evaluator.potential_id or ""
-        except (InvdesignError, OSError, ImportError) as error:
-            fingerprint, potential = "", f"not available here: {error}"
-        rows.append(StageIdentity(name, kind_of(evaluator), fingerprint, potential))
-    return rows
+    """One per stage with an evaluator, as the last session recorded them."""
+    rows = facts.run.store.session_rows()
+    recorded = rows[-1]["environment"].get("evaluators", {}) if rows else {}
+    return [
+        StageIdentity(
+            name,
+            kind_of(evaluator),
+            recorded.get(name, {}).get("fingerprint") or "",
+            recorded.get(name, {}).get("potential") or "",
+        )
+        for name, evaluator in facts.run.campaign.evaluators.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,205 @@
+"""Judgements by geometry alone: atoms too close, and how wide an ion's way through the crystal is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import product
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from pydantic import AfterValidator, Field
+
+from invdesign.candidate import Evaluation, Failure, Input
+from invdesign.problem import Constraint
+from invdesign.properties import STRUCTURE, Unit
+from invdesign.protocols import Batch, EvaluatorSettings
+from invdesign.structures.charges import check_element, oxidation_states
+from invdesign.structures.radii import ionic_radius
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+ElementSymbol = Annotated[str, AfterValidator(check_element)]
+Role = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+BATCH = 32
+ENOUGH = 1.2  # times the largest sum of radii: how far pairs are looked for at first
+MOST_VOXELS = 2_000_000  # about 1 GB
+
+
+class MissingIonError(ValueError):
+    """The structure has no such ion, or nothing else."""
+
+
+def minimum_distance_ratio(structure: Structure) -> float:
+    """The smallest distance of two atoms over the sum of their covalent radii; images count as atoms.
+
+    Args:
+        structure: ordered, with at least one atom.
+
+    Returns:
+        About 1 for bonded atoms; 0 for atoms on top of each other.
+
+    Source:
+        Radii: Cordero et al., Dalton Trans. 2832 (2008), through ASE.
+    """
+    from ase.data import covalent_radii
+
+    radii = covalent_radii[[site.specie.Z for site in structure]]
+    reach = ENOUGH * 2 * float(radii.max())
+    while True:
+        first, second, _, distance = structure.get_neighbor_list(reach, exclude_self=True)
+        # Pairs beyond reach have a larger ratio than this, whatever they are.
+        best = float((distance / (radii[first] + radii[second])).min(initial=np.inf))
+        if best <= reach / (2 * float(radii.max())):
+            return best
+        reach *= 2
+
+
+class MinimumDistance(EvaluatorSettings):
+    """Refuses candidates whose atoms overlap, before anything costly is asked of them."""
+
+    scale: Annotated[float, Field(gt=0, le=2)] = 0.6
+    """Smallest distance allowed, as a fraction of the sum of the two covalent radii."""
+    structure: Role = "initial"
+    """Which structure: `initial`, or what an earlier stage made (`relaxed`)."""
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """The structure to look at."""
+        return frozenset({STRUCTURE + self.structure})
+
+    @property
+    def provides(self) -> Mapping[str, Unit]:
+        """The smallest ratio of distance to covalent radii."""
+        return {"minimum_distance_ratio": ""}
+
+    @property
+    def gates(self) -> Sequence[Constraint]:
+        """The ratio, at least `scale`."""
+        return (Constraint("minimum_distance_ratio", min=self.scale),)
+
+    @property
+    def batch(self) -> Batch:
+        """Many: one costs less than its trip to a worker."""
+        return Batch(BATCH)
+
+    def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
+        """One number each."""
+        return [self._evaluate(item.structures[self.structure]) for item in inputs]
+
+    def _evaluate(self, structure: Structure) -> Evaluation:
+        began = time.perf_counter()
+        ratio = minimum_distance_ratio(structure)
+        return Evaluation({"minimum_distance_ratio": ratio}, cost={"seconds": time.perf_counter() - began})
+
+
+def bottleneck_radius(structure: Structure, ion: str, spacing: float = 0.25) -> float:
+    """Radius of the largest sphere that can travel through `structure` without its ions of kind `ion`.
+
+    The others are hard spheres of their ionic radii. See `surrogates.percolation.widest_path` for what counts as
+    travelling and for the error of the grid.
+
+    Args:
+        structure: ordered.
+        ion: symbol of the element that moves.
+        spacing: longest edge of a voxel, Å.
+
+    Returns:
+        Å; negative where the spheres of the framework overlap across every way.
+
+    Raises:
+        MissingIonError: there is no such ion, or nothing but it.
+        ValueError: the cell has more than two million voxels.
+
+    Source:
+        Largest free sphere: Willems et al., Microporous Mesoporous Mater. 149, 134 (2012). Radii: Shannon, Acta
+        Crystallogr. A 32, 751 (1976).
+    """
+    from surrogates.percolation import widest_path
+
+    symbols = [site.specie.symbol for site in structure]
+    formula = structure.composition.reduced_formula
+    if ion not in symbols:
+        raise MissingIonError(f"{formula} has no {ion}, so there is no way for it to measure")
+    framework = [k for k, symbol in enumerate(symbols) if symbol != ion]
+    if not framework:
+        raise MissingIonError(f"{formula} is nothing but {ion}: without it no framework is left")
+    if structure.volume / spacing**3 > MOST_VOXELS:
+        raise ValueError(
+            f"the cell of {formula} needs more than {MOST_VOXELS} voxels; raise 'spacing' ({spacing:g} Å)"
+        )
+    radii = framework_radii(structure)
+    return widest_path(
+        np.asarray(structure.lattice.matrix, dtype=np.float64),
+        np.asarray(structure.cart_coords[framework], dtype=np.float64),
+        np.array([radii[symbols[k]] for k in framework]),
+        spacing,
+    )
+
+
+def framework_radii(structure: Structure) -> Mapping[str, float]:
+    """Ionic radius (Å) of each element of `structure`, in the oxidation state that suits its composition."""
+    counts = sorted((str(name), float(n)) for name, n in structure.composition.get_el_amt_dict().items())
+    return {name: ionic_radius(name, state) for name, state in likely_states(tuple(counts)).items()}
+
+
+@lru_cache(maxsize=10_000)
+def likely_states(counts: tuple[tuple[str, float], ...]) -> Mapping[str, int]:
+    """One oxidation state per element: charges balance best, and of equals the electronegative are negative.
+
+    Args:
+        counts: atoms by element.
+    """
+    from pymatgen.core import Element
+
+    pull = {name: float(Element(name).data.get("X") or 0.0) for name, _ in counts}
+
+    def demerit(states: tuple[int, ...]) -> tuple[float, float]:
+        charge = sum(n * state for (_, n), state in zip(counts, states, strict=True))
+        unlikely = sum(n * state * pull[name] for (name, n), state in zip(counts, states, strict=True))
+        return round(abs(charge), 6), unlikely
+
+    best = min(product(*(oxidation_states(name) for name, _ in counts)), key=demerit)
+    return {name: state for (name, _), state in zip(counts, best, strict=True)}
+
+
+class BottleneckRadius(EvaluatorSettings):
+    """How wide the widest way for an ion is, with everything else standing still: a cheap hint at mobility."""
+
+    ion: ElementSymbol
+    """The ion that moves: `Li`."""
+    structure: Role = "initial"
+    """Which structure: `initial`, or what an earlier stage made (`relaxed`)."""
+    spacing: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Longest edge of a grid voxel, Å; the error is about 0.01 Å at 0.25 and falls with its square."""
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """The structure to look at."""
+        return frozenset({STRUCTURE + self.structure})
+
+    @property
+    def provides(self) -> Mapping[str, Unit]:
+        """The radius of the largest sphere that can pass."""
+        return {"bottleneck_radius": "Å"}
+
+    @property
+    def batch(self) -> Batch:
+        """Some: one takes a tenth of a second."""
+        return Batch(8)
+
+    def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
+        """One number each; a candidate without the ion is a failure that says so."""
+        return [self._evaluate(item.structures[self.structure]) for item in inputs]
+
+    def _evaluate(self, structure: Structure) -> Evaluation:
+        began = time.perf_counter()
+        try:
+            radius = bottleneck_radius(structure, self.ion, self.spacing)
+        except ValueError as error:
+            kind = "missing" if isinstance(error, MissingIonError) else "error"
+            return Evaluation(failure=Failure(kind, "", str(error)))
+        return Evaluation({"bottleneck_radius": radius}, cost={"seconds": time.perf_counter() - began})

@@ -1,0 +1,144 @@
+"""Any ASE calculator as a potential: a few by name, every other one by its import path."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Sequence
+from functools import cache, cached_property
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from invdesign.errors import PluginError, nearest
+from invdesign.protocols import Forces
+from invdesign.settings import Settings, context_of
+from surrogates.potentials import PotentialError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+Scalar = bool | int | float | str | None
+
+# Those of ASE that run in this process, start no command and read no file, with the arguments that keep it so.
+BUILT_IN: dict[str, tuple[str, frozenset[str]]] = {
+    "emt": ("ase.calculators.emt:EMT", frozenset({"asap_cutoff"})),
+    "lj": ("ase.calculators.lj:LennardJones", frozenset({"epsilon", "sigma", "rc", "ro", "smooth"})),
+    "morse": ("ase.calculators.morse:MorsePotential", frozenset({"epsilon", "rho0", "r0", "rcut1", "rcut2"})),
+    "ideal_gas": ("ase.calculators.idealgas:IdealGas", frozenset()),
+}
+
+
+class ASECalculator(Settings):
+    """An ASE calculator: `emt`, `lj`, `morse`, `ideal_gas`, or `module:Class` where code is trusted."""
+
+    calculator: str
+    """Name of a calculator that comes with ASE, or `module:Class` of one that takes `arguments`."""
+    arguments: dict[str, Scalar] = Field(default_factory=dict)
+    """What the calculator is made with: `{epsilon: 0.01, sigma: 3.4}`."""
+
+    @field_validator("calculator")
+    @classmethod
+    def _known(cls, name: str, info: ValidationInfo) -> str:
+        if ":" in name:
+            if not context_of(info)[1]:
+                raise ValueError(
+                    f"'{name}' is code outside this package, and importing it runs it. If you trust it, say so "
+                    f"with --trust-code; or use one of {', '.join(BUILT_IN)}"
+                )
+            try:
+                _imported(name)
+            except PluginError as error:
+                raise ValueError(str(error)) from error
+        elif name not in BUILT_IN:
+            hint = (
+                f"{nearest(name, BUILT_IN)} Known: {', '.join(BUILT_IN)}, or module:Class with --trust-code."
+            )
+            raise ValueError(f"there is no calculator '{name}' that runs without files or commands. {hint}")
+        return name
+
+    @model_validator(mode="after")
+    def _known_arguments(self) -> Self:
+        if self.calculator not in BUILT_IN:
+            return self
+        allowed = BUILT_IN[self.calculator][1]
+        for name in self.arguments:
+            if name not in allowed:
+                known = ", ".join(sorted(allowed)) or "none"
+                raise ValueError(
+                    f"'{self.calculator}' has no argument '{name}'. {nearest(name, allowed)} Known: {known}."
+                )
+        return self
+
+    @property
+    def label(self) -> str:
+        """Name for people: `emt (ASE)`."""
+        return f"{self.calculator} (ASE)"
+
+    @property
+    def fingerprint(self) -> str:
+        """Calculator, its arguments, and the version of whatever package it comes from."""
+        arguments = json.dumps(self.arguments, sort_keys=True)
+        digest = hashlib.sha256(f"{self.calculator} {arguments}".encode()).hexdigest()[:12]
+        return f"ase-{self.calculator}-{_version(self.calculator)}-{digest}"
+
+    @cached_property
+    def _calculator(self) -> Any:
+        path = BUILT_IN[self.calculator][0] if self.calculator in BUILT_IN else self.calculator
+        try:
+            # Whether the code is trusted was asked when the campaign was read.
+            return _imported(path)(**self.arguments)
+        except TypeError as error:
+            raise PluginError(f"the calculator '{self.calculator}' cannot be made: {error}") from error
+
+    def prepare(self) -> None:
+        """Make the calculator, which may load weights."""
+        _ = self._calculator
+
+    def compute(self, atoms: Sequence[Atoms], want: frozenset[str]) -> Sequence[Forces]:
+        """Energy (eV per cell), forces (eV/Å) and, where wanted, stress (eV/Å^3) of each arrangement.
+
+        Raises:
+            PotentialError: the calculator has no parameters for an element, or gives no stress.
+        """
+        return [self._single_point(item, want) for item in atoms]
+
+    def _single_point(self, atoms: Atoms, want: frozenset[str]) -> Forces:
+        calculator = self._calculator
+        calculator.reset()  # neighbour lists kept from an earlier arrangement change the last digits
+        own = atoms.copy()
+        own.calc = calculator
+        try:
+            energy = float(own.get_potential_energy())
+            forces = np.array(own.get_forces(), dtype=np.float64)
+            stress = np.array(own.get_stress(voigt=False), dtype=np.float64) if "stress" in want else None
+        except (NotImplementedError, KeyError, ValueError) as error:
+            formula = atoms.get_chemical_formula()
+            raise PotentialError(f"the calculator '{self.calculator}' fails on {formula}: {error}") from error
+        return Forces(energy, forces, stress)
+
+
+def _imported(path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise PluginError(f"the calculator '{path}' cannot be loaded: {error}.") from error
+
+
+@cache
+def _version(calculator: str) -> str:
+    """Of the package `calculator` comes from, or a hash of its file where it is a module of its own."""
+    package = "ase" if calculator in BUILT_IN else calculator.partition(":")[0].partition(".")[0]
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        spec = find_spec(package)
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        return "unversioned"
+    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:12]

@@ -1,0 +1,187 @@
+"""CHGNet, a pretrained graph network for charge-informed energies (Deng et al., Nat. Mach. Intell. 5, 1031 (2023))."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from invdesign.errors import PluginError
+from invdesign.protocols import Forces
+from invdesign.settings import Settings
+from surrogates.potentials import PotentialError
+from surrogates.potentials.chgnet_network import Device, Graph, Network, crystal_graph, side_by_side
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+Model = Literal["0.3.0", "0.2.0", "r2scan"]
+
+CHECKPOINTS: dict[str, str] = {
+    "0.3.0": "0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar",
+    "0.2.0": "0.2.0/chgnet_0.2.0_e30f77s348m32.pth.tar",
+    "r2scan": "r2scan/chgnet_r2scan_transfer_learning_e15f36s161m23.pth.tar",
+}
+HEAVIEST = 94  # plutonium: the size of the model's embedding
+UNSEEN = frozenset({84, 85, 86, 87, 88})  # Po, At, Rn, Fr, Ra: not among the 89 elements of MPtrj
+SMALLEST_VOLUME = (
+    1.0  # Å^3 per atom; hydrogen at 500 GPa has 1.2, and a collapsed cell has endless neighbours
+)
+BATCH_BONDS = {"cpu": 10_000, "cuda": 200_000, "mps": 50_000}  # in one forward pass: memory against overhead
+
+
+class CHGNet(Settings):
+    """The checkpoints that come with the `chgnet` package; nothing is downloaded."""
+
+    model: Model = "0.3.0"
+    """Checkpoint. 0.3.0 and 0.2.0 are on the Materials Project's corrected GGA/GGA+U scale, r2scan is
+    uncorrected r2SCAN: their energies never meet."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where it runs; `auto` takes a CUDA device if there is one, else the CPU."""
+
+    @property
+    def label(self) -> str:
+        """Name for people: `CHGNet 0.3.0`."""
+        return f"CHGNet {self.model}"
+
+    @property
+    def fingerprint(self) -> str:
+        """`chgnet-0.3.0-` and 12 hexadecimal digits of the checkpoint's SHA-256; loads no torch."""
+        return f"chgnet-{self.model}-{_digest(self.model)}"
+
+    def prepare(self) -> None:
+        """Load the network into this process."""
+        _network(self.model, _device(self.device))
+
+    def compute(self, atoms: Sequence[Atoms], want: frozenset[str]) -> Sequence[Forces]:
+        """Energy (eV per cell), forces (eV/Å) and stress (eV/Å^3, ASE's sign) of each arrangement.
+
+        Args:
+            atoms: n arrangements, evaluated together.
+            want: of `energy`, `forces`, `stress`; where only energy is wanted, forces are zeros.
+
+        Raises:
+            PotentialError: an atom has no neighbour within 6 Å, or an element is unknown to the model.
+        """
+        network = _network(self.model, _device(self.device))
+        graphs = [_graph(network, item) for item in atoms]
+        limit = BATCH_BONDS[network.device] if network.joins else 0
+        results: list[Forces] = []
+        for chunk in _chunks(graphs, limit):
+            volumes = [abs(item.get_volume()) for item in atoms[len(results) : len(results) + len(chunk)]]
+            results += _predict(network, chunk, volumes, want)
+        return results
+
+
+def checkpoint(model: str) -> Path:
+    """The checkpoint's file, found without importing chgnet.
+
+    Raises:
+        PluginError: chgnet is not installed, or lacks this checkpoint.
+    """
+    spec = find_spec("chgnet")
+    if spec is None or not spec.submodule_search_locations:
+        raise PluginError(
+            "the potential 'chgnet' needs the package chgnet: install it with `pip install chgnet`."
+        )
+    path = Path(spec.submodule_search_locations[0]) / "pretrained" / CHECKPOINTS[model]
+    if not path.is_file():
+        raise PluginError(f"the installed chgnet has no checkpoint {model} (looked for {path}).")
+    return path
+
+
+@cache
+def _digest(model: str) -> str:
+    return hashlib.sha256(checkpoint(model).read_bytes()).hexdigest()[:12]
+
+
+def _device(wanted: str) -> Device:
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise PluginError("device 'cuda' was asked for, and torch finds none; use 'auto' or 'cpu'.")
+    if wanted == "mps" and not torch.backends.mps.is_available():
+        raise PluginError("device 'mps' was asked for, and torch finds none; use 'auto' or 'cpu'.")
+    return "cpu" if wanted == "cpu" else "cuda" if wanted == "cuda" else "mps"
+
+
+@cache
+def _network(name: str, device: Device) -> Network:
+    """The network, loaded once per process; nothing in the file is executed.
+
+    On the CPU this sets torch to one thread: two per worker under load were measured 20 times slower.
+    """
+    import torch
+
+    if device == "cpu":
+        torch.set_num_threads(1)
+    state = torch.load(checkpoint(name), map_location="cpu", weights_only=True)
+    return Network(state["model"], device)
+
+
+def _graph(network: Network, atoms: Atoms) -> Graph:
+    """The crystal's graph.
+
+    Raises:
+        PotentialError: there is nothing sensible the network could say of it.
+    """
+    formula = atoms.get_chemical_formula()
+    unseen = sorted(
+        {s for s, z in zip(atoms.symbols, atoms.numbers, strict=True) if z > HEAVIEST or z in UNSEEN}
+    )
+    if unseen:
+        raise PotentialError(f"CHGNet was not trained on {', '.join(unseen)} (in {formula})")
+    if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
+        raise PotentialError(f"{formula} has positions or cell vectors that are not finite")
+    volume = abs(float(np.linalg.det(atoms.cell.array))) / max(len(atoms), 1)
+    if volume < SMALLEST_VOLUME:
+        raise PotentialError(
+            f"{formula} has {volume:.2g} Å^3 per atom (at least {SMALLEST_VOLUME:g}): no crystal has"
+        )
+    graph = crystal_graph(atoms, network.reach, network.bond_reach)
+    isolated = len(atoms) - len(np.unique(graph.directed[:, 0]))
+    if isolated:
+        raise PotentialError(f"{formula}: {isolated} atom(s) without a neighbour within {network.reach:g} Å")
+    return graph
+
+
+def _chunks(graphs: Sequence[Graph], limit: int) -> Iterator[list[Graph]]:
+    """Runs of graphs with at most `limit` bonds together, or one graph."""
+    chunk: list[Graph] = []
+    bonds = 0
+    for graph in graphs:
+        if chunk and bonds + len(graph.vectors) > limit:
+            yield chunk
+            chunk, bonds = [], 0
+        chunk.append(graph)
+        bonds += len(graph.vectors)
+    if chunk:
+        yield chunk
+
+
+def _predict(
+    network: Network, graphs: list[Graph], volumes: list[float], want: frozenset[str]
+) -> Iterator[Forces]:
+    """Answers for the crystals of one forward pass (and one backward pass, where more than energy is wanted)."""
+    graph = side_by_side(graphs)
+    energies, slopes = network.evaluate(graph, gradient=not want <= {"energy"})
+    forces = np.zeros((len(graph.numbers), 3))
+    np.add.at(forces, graph.ends[:, 0], -slopes)
+    np.add.at(forces, graph.ends[:, 1], slopes)
+    atom = bond = 0
+    for size, count, volume in zip(graph.sizes, graph.bond_counts, volumes, strict=True):
+        own = slice(bond, bond + count)
+        virial = graph.vectors[own].T @ slopes[own] / volume
+        yield Forces(
+            energy=float(energies[atom : atom + size].sum()),
+            forces=forces[atom : atom + size],
+            stress=(virial + virial.T) / 2 if "stress" in want else None,
+        )
+        atom, bond = atom + size, bond + count

@@ -1,0 +1,279 @@
+"""Relaxations end in minima, say how far they got, and fail with a reason."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.filters import FrechetCellFilter
+from ase.optimize import BFGS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from pymatgen.core import Lattice, Structure
+
+from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal
+from invdesign.protocols import Forces
+from invdesign.settings import load
+from surrogates.potentials.ase import ASECalculator
+from surrogates.potentials.calculator import PotentialCalculator
+from surrogates.potentials.chgnet import CHGNet
+from surrogates.relaxation import Relax, RelaxationError, relax_structure, to_atoms
+
+EMT = ASECalculator(calculator="emt")
+COPPER = 3.590  # Å, EMT's own lattice constant
+EASY = ("LiF", "LiCl", "LiBr", "LiI", "Li2O", "Li2S", "Li3N", "Si")
+
+
+def copper(a: float = COPPER, rattle: float = 0.0, seed: int = 0) -> Structure:
+    """Four atoms of copper, displaced at random."""
+    corners = [(0, 0, 0), (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0)]
+    structure = Structure(Lattice.cubic(a), ["Cu"] * 4, corners)
+    moves = np.random.default_rng(seed).normal(0, rattle, (4, 3)) if rattle else np.zeros((4, 3))
+    return Structure(
+        structure.lattice, structure.species, structure.cart_coords + moves, coords_are_cartesian=True
+    )
+
+
+def evaluated(evaluator: Relax, structure: Structure) -> Evaluation:
+    """What the evaluator says of a structure."""
+    item = Input(
+        Candidate(0, "key", Proposal({})),
+        Design(structures={"initial": structure}),
+        {},
+        {"initial": structure},
+        0,
+    )
+    (evaluation,) = evaluator.evaluate([item])
+    return evaluation
+
+
+@pytest.mark.parametrize("optimizer", ["bfgs", "fire"])
+def test_copper_finds_its_lattice(optimizer: Any) -> None:
+    """Atoms and a stretched cell relax together; force and stress are both below their limits."""
+    found = relax_structure(copper(3.8, rattle=0.1), EMT, fmax=0.005, smax=0.02, optimizer=optimizer)
+    assert found.converged
+    assert found.structure.volume ** (1 / 3) == pytest.approx(COPPER, abs=2e-3)
+    assert found.max_force <= 0.005
+    assert found.max_stress <= 0.02
+    assert found.calls == found.steps + 1
+
+
+def test_a_symmetric_cell_of_wrong_volume_is_not_converged() -> None:
+    """One atom has no force on it and its stress, shared out as a force, looks small: it must still relax."""
+    start = Structure(Lattice.from_parameters(2.7, 2.7, 2.7, 60, 60, 60), ["Cu"], [(0, 0, 0)])
+    found = relax_structure(start, EMT)
+    assert found.steps > 0
+    assert found.structure.volume == pytest.approx(COPPER**3 / 4, rel=2e-3)
+
+
+def test_what_is_relaxed_already_stays() -> None:
+    """A second relaxation takes no step and changes nothing."""
+    once = relax_structure(copper(3.7, rattle=0.05), EMT)
+    twice = relax_structure(once.structure, EMT)
+    assert twice.steps == 0
+    assert twice.energy == pytest.approx(once.energy, abs=1e-9)
+    np.testing.assert_allclose(twice.structure.cart_coords, once.structure.cart_coords, atol=1e-9)
+
+
+@settings(max_examples=15, deadline=None)
+@given(a=st.floats(3.3, 4.1), seed=st.integers(0, 10**6), rattle=st.floats(0, 0.15))
+def test_the_energy_never_ends_higher_than_it_began(a: float, seed: int, rattle: float) -> None:
+    """From any start near a crystal: downhill, converged, atoms in their order, and the start untouched."""
+    start = copper(a, rattle, seed)
+    before = start.copy()
+    (first,) = EMT.compute([to_atoms(start)], frozenset({"energy"}))
+    found = relax_structure(start, EMT)
+    assert start == before
+    assert found.converged
+    assert found.energy <= first.energy + 1e-9
+    assert found.structure.species == start.species
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_a_turned_crystal_relaxes_alike(seed: int) -> None:
+    """Energy, volume and number of steps do not depend on how the crystal lies in space."""
+    start = copper(3.7, 0.08, 1)
+    turn, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
+    turned = Structure(Lattice(start.lattice.matrix @ turn), start.species, start.frac_coords)
+    one, two = relax_structure(start, EMT), relax_structure(turned, EMT)
+    assert two.energy == pytest.approx(one.energy, abs=1e-3)
+    assert two.structure.volume == pytest.approx(one.structure.volume, rel=2e-3)
+    assert abs(two.steps - one.steps) <= 2
+
+
+def test_another_method_ends_in_the_same_minimum() -> None:
+    """ASE's BFGS with its exponential cell filter agrees."""
+    start = copper(3.75, 0.1, 3)
+    atoms = to_atoms(start)
+    atoms.calc = PotentialCalculator(EMT)
+    BFGS(FrechetCellFilter(atoms), logfile=None).run(fmax=0.001, steps=300)
+    found = relax_structure(start, EMT, fmax=0.002, smax=0.01)
+    assert found.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-4)
+    assert found.calls < atoms.calc.calls
+
+
+def test_a_fixed_cell_stays() -> None:
+    """Only atoms move; no stress is asked of the potential, none is said."""
+    start = copper(3.7, 0.1)
+    found = relax_structure(start, EMT, cell=False)
+    assert found.converged
+    assert found.structure.lattice == start.lattice
+    assert np.isnan(found.max_stress)
+    evaluator = Relax(potential=EMT, cell=False)
+    evaluation = evaluated(evaluator, start)
+    assert evaluation.failure is None
+    assert "max_stress" not in evaluator.provides
+    assert set(evaluation.properties) == set(evaluator.provides) - {"structure:relaxed"}
+
+
+def test_labels_of_sites_are_kept() -> None:
+    """What a space wrote on a site is still there after it moved."""
+    start = copper(3.7).add_site_property("label", ["A", "B", "C", "D"])
+    assert relax_structure(start, EMT).structure.site_properties["label"] == ["A", "B", "C", "D"]
+
+
+class Broken:
+    """A potential whose numbers are not finite."""
+
+    fingerprint = "broken"
+
+    def compute(self, atoms: Sequence[Atoms], want: frozenset[str]) -> Sequence[Forces]:
+        return [Forces(float("nan"), np.zeros((len(item), 3)), np.zeros((3, 3))) for item in atoms]
+
+
+def test_runaways_end_with_a_reason() -> None:
+    """An exploding cell, atoms on top of each other and broken numbers are errors that say what happened."""
+    repulsive = ASECalculator(calculator="lj", arguments={"sigma": 6.0, "epsilon": 0.1, "rc": 12.0})
+    with pytest.raises(RelaxationError, match=r"volume changed by a factor 3\.\d \(limit 3 either way\)"):
+        relax_structure(copper(4.5), repulsive)
+    close = Structure(Lattice.cubic(4), ["Cu", "Cu"], [(0, 0, 0), (0.1, 0, 0)])
+    with pytest.raises(RelaxationError, match=r"as close as 0.40 Å \(limit 0.5 Å\)"):
+        relax_structure(close, EMT)
+    with pytest.raises(RelaxationError, match="not finite"):
+        relax_structure(copper(), Broken())
+
+
+def test_the_evaluator_reports_what_it_found() -> None:
+    """Properties in their units, the relaxed structure, the cost, and whose energies they are."""
+    evaluator = load("evaluators", {"kind": "relax", "potential": {"kind": "ase", "calculator": "emt"}})
+    evaluation = evaluated(evaluator, copper(3.7, 0.05))
+    assert evaluation.failure is None
+    assert set(evaluation.properties) == set(evaluator.provides) - {"structure:relaxed"}
+    assert evaluation.properties["volume_per_atom"] == pytest.approx(COPPER**3 / 4, rel=5e-3)
+    assert evaluation.structures["relaxed"].volume == pytest.approx(
+        4 * evaluation.properties["volume_per_atom"]
+    )
+    assert evaluation.cost["potential_calls"] == evaluation.properties["relaxation_steps"] + 1
+    assert evaluator.potential_id == EMT.fingerprint
+    assert EMT.fingerprint in evaluator.fingerprint
+
+
+def test_the_fingerprint_follows_the_weights() -> None:
+    """The same settings with other weights are another evaluator."""
+    assert Relax(potential=CHGNet()).fingerprint.endswith(CHGNet().fingerprint)
+    assert Relax().potential_id == CHGNet().fingerprint
+
+
+def test_too_few_steps_are_a_failure_or_are_kept() -> None:
+    """By default a half-relaxed candidate fails and says what is left; it may be kept instead."""
+    start = copper(3.9, 0.1)
+    evaluation = evaluated(Relax(potential=EMT, steps=2), start)
+    assert evaluation.failure is not None
+    assert evaluation.failure.kind == "error"
+    assert "not relaxed after 2 steps" in evaluation.failure.message
+    assert "(limit 0.02), " in evaluation.failure.message
+    assert evaluation.cost["potential_calls"] == 3
+    kept = evaluated(Relax(potential=EMT, steps=2, unconverged="keep"), start)
+    assert kept.failure is None
+    assert kept.properties["max_stress"] > 0.05
+
+
+def test_a_potential_without_an_answer_is_a_failure() -> None:
+    """EMT has no lithium: the candidate fails, the evaluator does not raise."""
+    evaluation = evaluated(Relax(potential=EMT), Structure(Lattice.cubic(3.5), ["Li"], [(0, 0, 0)]))
+    assert evaluation.failure is not None
+    assert "No EMT-potential for Li" in evaluation.failure.message
+    assert not evaluation.properties
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"potential": "chgnett"}, "there is no potential 'chgnett'. Did you mean 'chgnet'"),
+        ({"fmax": 0}, "greater than 0"),
+        ({"steps": 0}, "greater than or equal to 1"),
+        ({"fmaxx": 0.1}, "Extra inputs are not permitted"),
+    ],
+)
+def test_wrong_settings_are_refused(fields: dict[str, Any], message: str) -> None:
+    """Each mistake is named, with the nearest valid name where there is one."""
+    with pytest.raises(ValidationError, match=message):
+        load("evaluators", {"kind": "relax", **fields})
+
+
+def test_a_fresh_process_repeats_the_last_digit() -> None:
+    """CHGNet's relaxation of LiF is bit for bit the same in another process."""
+    code = (
+        "import json; from pymatgen.core import Lattice, Structure;"
+        "from surrogates.potentials.chgnet import CHGNet; from surrogates.relaxation import relax_structure;"
+        "s = Structure(Lattice.from_parameters(2.9, 2.9, 2.9, 61, 60, 60), ['Li', 'F'], [(0, 0, 0), (.49, .5, .5)]);"
+        "r = relax_structure(s, CHGNet(device='cpu'));"
+        "print(json.dumps([r.energy, r.steps, r.structure.lattice.matrix.tolist(), r.structure.frac_coords.tolist()]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    start = Structure(
+        Lattice.from_parameters(2.9, 2.9, 2.9, 61, 60, 60), ["Li", "F"], [(0, 0, 0), (0.49, 0.5, 0.5)]
+    )
+    here = relax_structure(start, CHGNet(device="cpu"))
+    assert json.loads(done.stdout) == [
+        here.energy,
+        here.steps,
+        here.structure.lattice.matrix.tolist(),
+        here.structure.frac_coords.tolist(),
+    ]
+
+
+def reference_relaxations(folder: Path) -> dict[str, Any]:
+    """Crystals relaxed with CHGNet 0.3.0 by its own package, by name."""
+    data: dict[str, Any] = json.loads(
+        (folder / "relaxations" / "chgnet_0.3.0.json").read_text(encoding="utf-8")
+    )
+    return data
+
+
+def disturbed(entry: dict[str, Any]) -> Structure:
+    """The relaxed structure, swollen and shaken."""
+    structure = Structure.from_dict(entry["s"])
+    moves = np.random.default_rng(0).normal(0, 0.03, (len(structure), 3))
+    lattice = Lattice(structure.lattice.matrix * 1.02)
+    positions = lattice.get_cartesian_coords(structure.frac_coords) + moves
+    return Structure(lattice, structure.species, positions, coords_are_cartesian=True)
+
+
+@pytest.mark.parametrize("name", EASY)
+def test_chgnet_relaxes_to_known_energies(shared_data: Path, name: str) -> None:
+    """Compact crystals come back to the energy and volume that the package's own relaxation found."""
+    entry = reference_relaxations(shared_data)[name]
+    found = relax_structure(disturbed(entry), CHGNet(device="cpu"))
+    assert found.converged
+    assert found.energy / entry["n"] == pytest.approx(entry["E"] / entry["n"], abs=2e-4)
+    assert found.structure.volume == pytest.approx(entry["vol"], rel=0.01)
+
+
+@pytest.mark.slow
+def test_chgnet_relaxes_every_crystal_as_deep(shared_data: Path) -> None:
+    """Layered and large crystals too: never more than 1 meV/atom above the package's own relaxation."""
+    potential = CHGNet(device="cpu")
+    for name, entry in reference_relaxations(shared_data).items():
+        found = relax_structure(disturbed(entry), potential)
+        assert found.converged, name
+        assert found.energy / entry["n"] <= entry["E"] / entry["n"] + 1e-3, name
