@@ -93,6 +93,8 @@ class RunHistory:
         for name, value in result.properties.items():
             self._values[name].grow(self._length)[id] = value
             self._by_stage[name, result.stage].grow(self._length)[id] = value
+            if name in self._uncertainties:  # an earlier stage's says nothing of this value
+                self._uncertainties[name].grow(self._length)[id] = np.nan
         for name, value in result.uncertainties.items():
             self._uncertainties[name].grow(self._length)[id] = value
         if result.structures:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from invdesign.protocols import FloatArray
 
 IntArray = NDArray[np.int64]
-BLOCK = 8  # voxels a side: points of a block see the same few ions
+BLOCK = 16  # voxels a side: points of a block see the same few ions
 NEAREST = 8  # ions that can matter to one face of a voxel; a window of a crystal has three to six
 ZOOMS = 4  # halvings of the search on a face; leaves 1/64 of its edge
 FEWEST = 3  # voxels a side, so that a step forwards and one backwards end in different voxels

@@ -15,6 +15,7 @@ from invdesign.errors import InvdesignError
 from invdesign.properties import Unit
 from invdesign.protocols import EvaluatorSettings, Forces, Potential
 from invdesign.settings import PotentialField
+from invdesign.structures.files import OVERLAP
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -24,7 +25,6 @@ OptimizerName = Literal["bfgs", "fire"]
 
 GPA = 160.21766208  # GPa per eV/Å^3
 EXPLODED = 3.0  # factor of volume change, either way, beyond which the potential is talking nonsense
-OVERLAP = 0.5  # Å: no two nuclei of any material are this close (H2 has 0.74)
 
 
 class RelaxationError(InvdesignError):

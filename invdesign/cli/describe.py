@@ -37,7 +37,9 @@ def describe_campaign(campaign: Campaign) -> list[str]:
     lines += [f"  objective: {objective}" for objective in campaign.problem.objectives]
     lines += [f"  constraint: {constraint}" for constraint in campaign.problem.constraints]
     optimizer: Mapping[str, Any] = campaign.optimizer.model_dump(mode="json")  # type: ignore[attr-defined]  # settings
-    settings = ", ".join(f"{key} {value}" for key, value in optimizer.items() if key != "kind")
+    settings = ", ".join(
+        f"{key} {value}" for key, value in optimizer.items() if key != "kind" and value is not None
+    )
     lines.append(f"  optimizer: {optimizer['kind']} ({settings})")
     limits = campaign.budget.model_dump(exclude_none=True)
     lines.append("  budget: " + ", ".join(f"{value} {name}" for name, value in limits.items()))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from invdesign.structures.crystallography import Crystal, Site
 
-# Elements a site is often substituted with, by the sign of its charge; the user prunes the list.
-_ANIONS = ("F", "Cl", "Br", "I", "O", "S", "Se", "Te")
 _MOBILE = ("Li", "Na", "K")
-MAX_OPTIONS = 5
+_HALOGENS = ("F", "Cl", "Br", "I")
+_CHALCOGENS = ("O", "S", "Se")
+_METALS = ("Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni")  # those electrodes are made of
 
 
 def starter(parent: str, name: str) -> str:
@@ -27,9 +27,10 @@ def starter(parent: str, name: str) -> str:
 
     crystal = prototype(parent)
     mobile = next((s.element for s in crystal.sites if s.element in _MOBILE), crystal.sites[0].element)
-    sites = "\n".join(
-        f"    {site.label}: [{', '.join(_options(site, mobile))}]" for site in _distinct(crystal)
-    )
+    options = {site.label: _options(site, crystal) for site in crystal.sites}
+    if all(len(elements) == 1 for elements in options.values()):
+        options = {site.label: _same_group(site, mobile) for site in crystal.sites}
+    sites = "\n".join(f"    {label}: [{', '.join(elements)}]" for label, elements in options.items())
     return _TEMPLATE.format(
         name=name,
         parent=parent,
@@ -40,24 +41,35 @@ def starter(parent: str, name: str) -> str:
     )
 
 
-def _distinct(crystal: Crystal) -> list[Site]:
-    return list({site.label: site for site in crystal.sites}.values())
+def _options(site: Site, crystal: Crystal) -> tuple[str, ...]:
+    """Elements the site is often substituted with, its own first; the user prunes and adds."""
+    family: tuple[str, ...]
+    if site.element in _METALS:
+        family = _METALS
+    elif site.element in _HALOGENS:
+        family = _HALOGENS
+    elif site.element in _CHALCOGENS and (site.element != "O" or _is_simple(crystal)):
+        family = _CHALCOGENS
+    else:
+        family = ()  # what holds the framework together: P in phosphates, La and Zr in garnets
+    return tuple(dict.fromkeys((site.element, *family)))
 
 
-def _options(site: Site, mobile: str) -> list[str]:
-    if site.element == mobile:
-        return [site.element]
-    others = _ANIONS if (site.oxidation_state or 0) < 0 else _cousins(site.element)
-    return list(dict.fromkeys([site.element, *others]))[:MAX_OPTIONS]
-
-
-def _cousins(element: str) -> list[str]:
-    """Elements of the same group, the likeliest replacements of a cation."""
+def _same_group(site: Site, mobile: str) -> tuple[str, ...]:
+    """The element and up to three of its column of the periodic table; the mobile ion stays alone."""
     from pymatgen.core import Element
 
-    group = Element(element).group
-    same = [e for e in Element if e.group == group and e.row <= 6 and not e.is_radioactive]
-    return [e.symbol for e in sorted(same, key=lambda e: abs(e.row - Element(element).row))]
+    own = Element(site.element)
+    if site.element == mobile:
+        return (site.element,)
+    column = [e for e in Element if e.group == own.group and e.row <= 6 and not e.is_radioactive]
+    column.sort(key=lambda e: abs(e.row - own.row))
+    return tuple(e.symbol for e in column[:4])
+
+
+def _is_simple(crystal: Crystal) -> bool:
+    """Whether the mobile ion is the only cation: then oxygen holds no framework of other cations together."""
+    return all(site.element in _MOBILE or (site.oxidation_state or 0) < 0 for site in crystal.sites)
 
 
 _TEMPLATE = """\

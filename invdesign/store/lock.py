@@ -53,8 +53,10 @@ def is_held(folder: Path) -> bool:
     try:
         with FileLock(folder / "run.lock", timeout=0):
             return False
-    except (Timeout, OSError):
+    except Timeout:
         return True
+    except OSError:  # a folder we may only read: its note is all there is to go by
+        return (folder / "run.holder").exists()
 
 
 def _who(holder: Path) -> str:

@@ -61,7 +61,6 @@ def chgnet() -> CHGNet:
 
 # The comparison is with the package's own calculator, which announces itself and converts tensors to scalars.
 @pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad:UserWarning")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("model", MODELS)
 def test_chgnet_gives_the_numbers_of_its_package(model: str) -> None:
     """Energies, forces and stress agree with `chgnet`'s calculator within single precision."""

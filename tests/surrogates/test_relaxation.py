@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,10 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
+from ruamel.yaml import YAML
 
 from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal
 from invdesign.protocols import Forces
 from invdesign.settings import load
+from surrogates.composition import ChargeNeutrality
+from surrogates.geometry import BottleneckRadius, MinimumDistance
 from surrogates.potentials.ase import ASECalculator
 from surrogates.potentials.calculator import PotentialCalculator
 from surrogates.potentials.chgnet import CHGNet
@@ -277,3 +281,15 @@ def test_chgnet_relaxes_every_crystal_as_deep(shared_data: Path) -> None:
         found = relax_structure(disturbed(entry), potential)
         assert found.converged, name
         assert found.energy / entry["n"] <= entry["E"] / entry["n"] + 1e-3, name
+
+
+def test_the_page_lists_every_setting() -> None:
+    """The tables of settings are complete, and the campaign fragments are valid."""
+    text = (Path(__file__).parents[2] / "docs" / "evaluators.md").read_text(encoding="utf-8")
+    plugins = [ChargeNeutrality, MinimumDistance, BottleneckRadius, Relax, CHGNet, ASECalculator]
+    for name in {name for plugin in plugins for name in plugin.model_fields}:
+        assert f"| `{name}` |" in text
+    for block in re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for stage in YAML(typ="safe", pure=True).load(block)["evaluate"]:
+            kind, fields = (stage, {}) if isinstance(stage, str) else next(iter(stage.items()))
+            load("evaluators", {"kind": kind, **fields})
