@@ -328,7 +328,12 @@ class Reference(Frozen):
             folder, _ = context_of(info)
             file = InputFile.model_validate(value, context={"folder": folder})
             found = _as_value_error(parse_reference, file.text, file.name)
-        return {"name": found.name, "hash": found.hash, "potential": found.potential.fingerprint, "file": file}
+        return {
+            "name": found.name,
+            "hash": found.hash,
+            "potential": found.potential.fingerprint,
+            "file": file,
+        }
 
     def load(self) -> ReferenceSet:
         """The set itself; read once per process.

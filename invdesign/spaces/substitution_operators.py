@@ -68,19 +68,29 @@ class Tools:
         return None if drawn is None else space.canonical(drawn)
 
     def substitute(self, parents: Sequence[IntArray], rng: Rng) -> IntArray | None:
-        """Another species at one variable; where the charge asks for it, others elsewhere."""
-        space, (parent,) = self.decorations, parents
-        for _ in range(TRIES):
-            variable = int(rng.random() * len(parent))
-            codes = parent.copy()
-            step = 1 + int(rng.random() * (space.radices[variable] - 1))
-            codes[variable] = (parent[variable] + step) % space.radices[variable]
-            cost = rng.random((len(parent), max(space.radices)))
-            cost[variable] = np.inf
-            child = self._accepted(space.repaired(codes, cost), parents)
+        """Another species at one variable.
+
+        Half the time first one that keeps the charges balanced, which stays near the parent; else any, with
+        others elsewhere to make up for it, which reaches everything.
+        """
+        alone = TRIES if rng.random() < 0.5 else 0
+        for attempt in range(alone + TRIES):
+            child = self._accepted(self._replaced(parents[0], rng, repair=attempt >= alone), parents)
             if child is not None:
                 return child
         return None
+
+    def _replaced(self, parent: IntArray, rng: Rng, *, repair: bool) -> IntArray | None:
+        space = self.decorations
+        variable = int(rng.random() * len(parent))
+        codes: IntArray = parent.copy()
+        step = 1 + int(rng.random() * (space.radices[variable] - 1))
+        codes[variable] = (parent[variable] + step) % space.radices[variable]
+        if not repair:
+            return None if space.imbalance(codes) else codes
+        cost = rng.random((len(parent), max(space.radices)))
+        cost[variable] = np.inf
+        return space.repaired(codes, cost)
 
     def swap(self, parents: Sequence[IntArray], rng: Rng) -> IntArray | None:
         """The species of two variables exchanged, where both allow both and the charges stay balanced."""
@@ -107,20 +117,25 @@ class Tools:
         return codes
 
     def crossover(self, parents: Sequence[IntArray], rng: Rng) -> IntArray | None:
-        """Sites of one parent, the rest of a symmetric image of the other; by site or by group, evenly."""
-        space, (mother, father) = self.decorations, parents
-        for _ in range(TRIES):
-            image = father[space.permutations[int(rng.random() * len(space.permutations))]]
-            taken = rng.random(len(mother)) < 0.5
-            if rng.random() < 0.5:
-                taken = self._by_group(rng)
-            codes = np.where(taken, image, mother)
-            child = self._accepted(
-                space.repaired(codes, rng.random((len(codes), max(space.radices)))), parents
-            )
-            if child is not None:
-                return child
+        """Sites of one parent, the rest of a symmetric image of the other; by site or by group, evenly.
+
+        Mixtures that balance by themselves come first: a repair brings in what neither parent has.
+        """
+        for repair in (False, True):
+            for _ in range(TRIES):
+                child = self._accepted(self._mixed(parents, rng, repair=repair), parents)
+                if child is not None:
+                    return child
         return None
+
+    def _mixed(self, parents: Sequence[IntArray], rng: Rng, *, repair: bool) -> IntArray | None:
+        space, (mother, father) = self.decorations, parents
+        image = father[space.permutations[int(rng.random() * len(space.permutations))]]
+        taken = self._by_group(rng) if rng.random() < 0.5 else rng.random(len(mother)) < 0.5
+        codes: IntArray = np.where(taken, image, mother)
+        if not repair:
+            return None if space.imbalance(codes) else codes
+        return space.repaired(codes, rng.random((len(codes), max(space.radices))))
 
     def _by_group(self, rng: Rng) -> NDArray[np.bool_]:
         groups = [variable.group for variable in self.decorations.variables]
