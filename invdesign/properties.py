@@ -31,7 +31,7 @@ _VOCABULARY = {
     for item in (
         Property("charge_imbalance", "e", "Charge imbalance"),
         Property("minimum_distance_ratio", "", "Shortest distance / sum of covalent radii"),
-        Property("bottleneck_radius", "Å", "Bottleneck radius of the ion's widest path"),
+        Property("bottleneck_radius", "Å", "Bottleneck radius"),
         Property("energy_per_atom", "eV/atom", "Energy"),
         Property("volume_per_atom", "Å^3/atom", "Volume"),
         Property("max_force", "eV/Å", "Largest force left"),
