@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -103,10 +104,28 @@ def environment() -> dict[str, str]:
 def cli(*arguments: object, cwd: Path = ROOT, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own; no message of it may ever be a stack trace."""
     done = subprocess.run(
-        command(*arguments), capture_output=True, text=True, cwd=cwd, timeout=timeout, env=environment(), check=False
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=timeout,
+        env=environment(),
+        check=False,
     )
     assert "Traceback" not in done.stdout + done.stderr, done.stderr
     return done
+
+
+def here(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """The command line in this process: the same code without half a second of imports."""
+    from typer.testing import CliRunner
+
+    from invdesign.cli.app import app
+
+    with contextlib.chdir(cwd):
+        done = CliRunner().invoke(app, list(map(str, arguments)), prog_name="invdesign")
+    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
+    return subprocess.CompletedProcess(command(*arguments), done.exit_code, done.stdout, done.stderr)
 
 
 def started(*arguments: object, **options: Any) -> subprocess.Popen[str]:
