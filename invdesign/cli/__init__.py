@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -13,3 +14,13 @@ def main() -> None:
         app(prog_name="invdesign")
     except KeyboardInterrupt:  # Ctrl-C while modules are still being imported
         sys.exit(130)
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """Write what is left; a pipe closed by its reader (`invdesign top DIR | head`) is no mistake."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -32,9 +31,7 @@ class _Group(TyperGroup):
             typer.echo(str(error), err=True)
             raise typer.Exit(error.exit_code) from error
         except BrokenPipeError:
-            # `invdesign top DIR | head` closes the pipe early; that is no mistake.
-            sys.stderr.close()
-            raise typer.Exit(0) from None
+            raise typer.Exit(0) from None  # the reader of our pipe had enough; `main` clears up
         except OSError as error:
             # A file that cannot be written or read; what foreign code raises inside a run is caught where it runs.
             where = f"{error.filename}: " if error.filename else ""

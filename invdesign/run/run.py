@@ -131,6 +131,8 @@ class Run:
         dump["budget"] = Budget.model_validate({**dump["budget"], **(budget or {})}).model_dump(mode="json")
         with run_lock(self.folder), _writable(self.folder) as store:
             store.set_entry("campaign", to_json(dump))
+            if new.text:
+                store.set_entry("campaign_text", new.text)
         self.campaign = Campaign.from_dump(dump)
 
     def use_workers(self, workers: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from invdesign.errors import InvdesignError, nearest
+from invdesign.errors import PluginError, nearest
 from invdesign.structures.crystallography import Crystal, read_crystals
 
 
@@ -23,12 +23,12 @@ def prototype(name: str) -> Crystal:
     """The prototype called `name`.
 
     Raises:
-        InvdesignError: there is none; the message lists all and the nearest.
+        PluginError: there is none; the message lists all and the nearest.
     """
     known = prototypes()
     if name not in known:
         hint = nearest(name, known)
-        raise InvdesignError(
+        raise PluginError(
             f"there is no prototype '{name}'.{' ' + hint if hint else ''} Known: {', '.join(known)}."
         )
     return known[name]

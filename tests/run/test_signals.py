@@ -148,7 +148,7 @@ def test_an_interrupt_while_we_start(library: str, campaign: Path, tmp_path: Pat
 
 def test_a_second_process_is_told_who_holds_the_run(tmp_path: Path) -> None:
     """Exit code 4, naming host and process; looking on is possible, and the first is not disturbed."""
-    campaign = written(funnel(12, delay=0.6), tmp_path / "campaign.yaml")
+    campaign = written(funnel(60, delay=0.6), tmp_path / "campaign.yaml")
     process = running(campaign, tmp_path / "run", workers=0, tasks=1)
     second = cli("resume", tmp_path / "run", "--trust-code")
     assert second.returncode == 4

@@ -18,7 +18,7 @@ from invdesign.errors import InvdesignError, MissingReferenceError
 from invdesign.settings import Settings, load
 from invdesign.structures.crystallography import read_crystals
 from invdesign.structures.files import check_distances
-from surrogates import commands, reference_build
+from surrogates import commands, reference_build, reference_console
 from surrogates.reference import (
     Cell,
     Phase,
@@ -432,9 +432,9 @@ def test_the_command_goes_on_after_an_interrupt(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(commands, "_say", stop)
+        patch.setattr(reference_console, "_say", stop)
         result = invoke(*arguments)
-    assert result.exit_code == commands.INTERRUPTED
+    assert result.exit_code == reference_console.INTERRUPTED
     assert "the same command goes on" in result.output
     assert not output.exists()
     assert "done before" in invoke(*arguments).output
