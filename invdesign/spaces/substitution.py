@@ -220,7 +220,8 @@ class SubstitutionSpace(Settings):
 
     @model_serializer(mode="wrap")
     def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {"kind": registry.name_of(SubstitutionSpace), **handler(self)}
+        kind = SubstitutionSpace if type(self) is CountedSubstitutionSpace else type(self)
+        return {"kind": registry.name_of(kind), **handler(self)}
 
     def _charges(self) -> str:
         """Which charges there are, for the message that they cannot balance."""
