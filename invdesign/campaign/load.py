@@ -25,7 +25,7 @@ from invdesign.settings import InputFile, load
 COMMON = tuple(Common.model_fields)
 CONTRACT = {"spaces": "build", "evaluators": "evaluate", "optimizers": "ask", "engines": "open"}
 M = TypeVar("M", bound=BaseModel)
-DESIGN = frozenset({"composition", "parameters"})  # what every design has, beside its structures
+DESIGN = frozenset({"composition", "parameters", f"{STRUCTURE}initial"})  # what a design itself may give
 
 
 def load_campaign(path: str | Path, *, trust_code: bool = False) -> Campaign:
@@ -88,7 +88,7 @@ class _Reader:
         stages = self._stages(data.get("evaluate"))
         problem = self._problem(data, stages)
         if space is not None and self.all_stages_read:
-            self._connections(stages, space)
+            self._connections(stages)
         seeds = self._seeds(data.get("seeds"), space) if space is not None else ()
         if header is None or self.mistakes or space is None or optimizer is None or engine is None:
             return None
@@ -203,17 +203,14 @@ class _Reader:
         name = common.name or kind.rpartition(":")[2]
         return Stage(name, evaluator, (*evaluator.gates, *gates), common.timeout)
 
-    def _connections(self, stages: list[Stage], space: SearchSpace) -> None:
+    def _connections(self, stages: list[Stage]) -> None:
         """Every stage must find what it requires, and energies of two potentials must not meet."""
         known: dict[str, Stage] = {}
-        roles = _initial_roles(space)
         for number, stage in enumerate(stages):
             evaluator = stage.evaluator
             assert evaluator is not None
             place: Place = ("evaluate", number)
             for name in sorted(evaluator.requires - DESIGN - known.keys()):
-                if is_structure(name) and name.removeprefix(STRUCTURE) in roles:
-                    continue
                 self.complain(place, f"{stage.name} needs {name}, which {_offer(name, stages[number:])}.")
             for gate in stage.gates:
                 if gate.property not in {**evaluator.provides, **dict.fromkeys(known)}:
@@ -300,11 +297,6 @@ class _Reader:
         if genome is None:
             raise InvdesignError(f"the structure in {item} is not one of this search space")
         return genome
-
-
-def _initial_roles(space: SearchSpace) -> frozenset[str]:
-    roles = getattr(space, "roles", None)
-    return frozenset({"initial"}) if roles is None else frozenset(roles)
 
 
 def _provided(evaluators: Iterable[Evaluator | None]) -> set[str]:

@@ -89,7 +89,7 @@ class Loop:
 
     def _ask(self) -> str:
         """Open a wave; why there is none, where the run is at its end."""
-        n = min(self.campaign.optimizer.batch, self._budget_left())
+        n = self._allowed()
         if n <= 0:
             return BUDGET_REACHED
         proposals, state = self.campaign.optimizer.ask(self._context(), self._state, n)
@@ -126,8 +126,8 @@ class Loop:
             cache=self._cache,
         )
 
-    def _budget_left(self) -> int:
-        """Candidates the budget still allows."""
+    def _allowed(self) -> int:
+        """How many candidates to ask for: the optimizer's batch, as far as the budget reaches."""
         budget = self.campaign.budget
         left = [self.campaign.optimizer.batch]
         if budget.candidates is not None:

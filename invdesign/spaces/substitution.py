@@ -49,7 +49,6 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 FILES = (".cif", ".mcif", ".vasp", ".poscar", ".json")
-OVERLAP = 0.5  # Å, as for every file: built atoms that close are a mistake of the radii or the rattle
 
 
 def _states(states: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
@@ -355,7 +354,7 @@ class SubstitutionSpace(Settings):
         rng = rng_for(0, 0, f"rattle {genome_key(genome)}")
         structure = self._geometry.structure(codes, scale=self.scale_lattice, rattle=self.rattle, rng=rng)
         try:
-            check_distances(structure, self._parent.name, OVERLAP)
+            check_distances(structure, self._parent.name)
         except InvdesignError as error:
             raise Infeasible(str(error)) from error
         return Design(composition=structure.composition, structures={"initial": structure})
