@@ -32,7 +32,7 @@ def test_workers_do_not_matter(tmp_path: Path) -> None:
 
 def test_a_leak_of_the_order_is_seen(tmp_path: Path) -> None:
     """The test above can fail: a number that counts evaluations in its process differs between workers."""
-    data = funnel(24, delay=0.005)
+    data = funnel(24, delay=0.1)  # so long that the second worker is up before the first has done everything
     data["evaluate"][0][f"{STEPS}:Height"]["leak"] = "order of completion"
     assert finished(data, tmp_path / "0").digest() != finished(data, tmp_path / "2", 2).digest()
 
