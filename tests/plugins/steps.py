@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -55,6 +56,8 @@ class _Step(EvaluatorSettings):
     """Seconds one candidate takes."""
     batch_size: int = Field(default=1, ge=1)
     """Candidates evaluated at a time."""
+    mark: str = ""
+    """A file made when an evaluation begins, so that a test can act while it runs."""
 
     @property
     def requires(self) -> frozenset[str]:
@@ -65,6 +68,8 @@ class _Step(EvaluatorSettings):
         return Batch(size=self.batch_size)
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
+        if self.mark:
+            Path(self.mark).touch()
         time.sleep(self.delay * len(inputs))
         return [self.one(item, inputs) for item in inputs]
 

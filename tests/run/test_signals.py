@@ -19,6 +19,7 @@ from tests.run.test_kill import tasks_done
 from tests.support import (
     FAULTS,
     ROOT,
+    STEPS,
     alive,
     children,
     cli,
@@ -100,13 +101,17 @@ def test_a_signal_to_the_whole_group(campaign: Path, reference: str, tmp_path: P
 
 def test_a_second_interrupt_leaves_at_once(tmp_path: Path) -> None:
     """While the first one waits for an evaluation in this process, the second does not; the run goes on later."""
-    data = funnel(12, delay=6.0, population=4)
-    process = running(written(data, tmp_path / "campaign.yaml"), tmp_path / "run", workers=0, tasks=1)
+    begun = tmp_path / "begun"
+    data = funnel(12, population=4)
+    data["evaluate"][0] = {f"{STEPS}:Height": {"delay": 60.0, "mark": str(begun)}}
+    path = written(data, tmp_path / "campaign.yaml")
+    process = started("run", path, "--run-dir", tmp_path / "run", "--trust-code", "--workers", 0)
+    assert wait_until(begun.exists)
     process.send_signal(signal.SIGINT)
     time.sleep(0.3)
     assert process.poll() is None  # it lets the evaluation end
     process.send_signal(signal.SIGINT)
-    ended(process, 1.5)
+    ended(process)
     assert process.returncode == INTERRUPTED
     assert Run.open(tmp_path / "run", trust_code=True).status().state == "interrupted"
 
