@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -130,6 +131,9 @@ def here(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[st
 
 def started(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     """The command line in the background, in a process group of its own."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # These tests run as a shell's background job, which ignores interrupts and would hand that on.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
         command(*arguments),
         stdout=subprocess.PIPE,
