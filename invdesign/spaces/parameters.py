@@ -32,6 +32,7 @@ from invdesign.errors import Infeasible, nearest
 from invdesign.protocols import Dimension, Domain, Operator
 from invdesign.rng import Rng
 from invdesign.settings import Frozen, Settings
+from invdesign.spaces.counted import Counted
 
 FloatArray = NDArray[np.float64]
 Value = float | str  # of one parameter; an integer parameter's is an int
@@ -453,22 +454,11 @@ class ParameterSpace(Settings):
         }
 
 
-class CountedParameterSpace(ParameterSpace):
+class CountedParameterSpace(ParameterSpace, Counted):
     """A parameter space that can be counted through: no parameter is real, and at most ten million genomes."""
 
-    def __len__(self) -> int:
-        size = self.size()
-        assert size is not None  # only countable spaces have this class
-        return size
-
-    def genome(self, index: int) -> Genome:
-        """Genome number `index` of a countable space; the last parameter runs fastest.
-
-        Raises:
-            IndexError: there are not as many.
-        """
-        if not 0 <= index < len(self):
-            raise IndexError(f"genome {index} of a space of {len(self)}")
+    def numbered(self, index: int) -> Genome:
+        """Genome number `index`; the last parameter runs fastest."""
         values: dict[str, Json] = {}
         for name, parameter in reversed(self._ordered):
             index, digit = divmod(index, parameter.size or 1)

@@ -32,6 +32,7 @@ from invdesign.errors import Infeasible, InvdesignError, nearest
 from invdesign.protocols import Dimension, Domain, Operator
 from invdesign.rng import rng_for
 from invdesign.settings import Frozen, InputFile, Settings
+from invdesign.spaces.counted import Counted
 from invdesign.spaces.substitution_adopt import recognised
 from invdesign.spaces.substitution_decorations import Decorations
 from invdesign.spaces.substitution_geometry import Geometry
@@ -415,22 +416,11 @@ class SubstitutionSpace(Settings):
         return self._genome(self._decorations.canonical(codes))
 
 
-class CountedSubstitutionSpace(SubstitutionSpace):
+class CountedSubstitutionSpace(SubstitutionSpace, Counted):
     """A substitution space whose decorations are listed: at most 200,000 distinct ones."""
 
-    def __len__(self) -> int:
-        size = self.size()
-        assert size is not None  # only countable spaces have this class
-        return size
-
-    def genome(self, index: int) -> Genome:
-        """Genome number `index`, in the order of the options, the last site running fastest.
-
-        Raises:
-            IndexError: there are not as many.
-        """
-        if not 0 <= index < len(self):
-            raise IndexError(f"genome {index} of a space of {len(self)}")
+    def numbered(self, index: int) -> Genome:
+        """Genome number `index`, in the order of the options, the last site running fastest."""
         return self._genome(self._rows(index, index + 1)[0])
 
     def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
