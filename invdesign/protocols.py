@@ -58,13 +58,13 @@ class Dimension:
     """One axis of a vector space.
 
     Attributes:
-        kind: `real`, `integer` or `categorical`.
+        kind: `real`, `integer`, `ordinal` (choices in an order) or `categorical` (choices in none).
         low, high: bounds, inclusive, for real and integer.
-        choices: options of a categorical dimension.
+        choices: options of an ordinal or categorical dimension.
     """
 
     name: str
-    kind: Literal["real", "integer", "categorical"]
+    kind: Literal["real", "integer", "ordinal", "categorical"]
     low: float = 0.0
     high: float = 1.0
     choices: tuple[str, ...] = ()
@@ -175,6 +175,15 @@ class Optimizer(Protocol[S]):
         """How many candidates it likes to be asked for at a time; never depends on the machine."""
         ...
 
+    @property
+    def overlap(self) -> int:
+        """How many asks may be under way at once: 1 is synchronous; never depends on the machine."""
+        ...
+
+    def refusal(self, space: SearchSpace, problem: Problem) -> str:
+        """Why it cannot search this space for these objectives, as in "swarm REFUSAL"; empty where it can."""
+        ...
+
     def start(self, context: Context) -> S: ...
     def ask(self, context: Context, state: S, n: int) -> tuple[Sequence[Proposal], S]:
         """At most n new proposals; none of them was asked before, nor twice in one answer."""
@@ -183,6 +192,17 @@ class Optimizer(Protocol[S]):
     def tell(self, context: Context, state: S, ids: Sequence[int]) -> S:
         """Take note that these trials finished, whoever asked for them."""
         ...
+
+
+class OptimizerSettings(Settings):
+    """A convenient base for optimizers: the defaults of the contract."""
+
+    @property
+    def overlap(self) -> int:
+        return 1
+
+    def refusal(self, space: SearchSpace, problem: Problem) -> str:  # noqa: ARG002 - it searches anything
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

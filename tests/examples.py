@@ -10,6 +10,9 @@ ANIONS = ["H", "F", "Cl", "Br", "I", "O", "S", "Se", "Te"]
 REFERENCE = "lithium-chalcohalides"
 
 SPACES: dict[str, list[Example]] = {
+    "mixture": [],
+    "ordering": [],
+    "pool": [],
     "parameters": [
         {
             "parameters": {
@@ -32,12 +35,15 @@ SPACES: dict[str, list[Example]] = {
 }
 
 OPTIMIZERS: dict[str, list[Example]] = {
+    "cma": [],
+    "swarm": [],
     "random": [{}, {"batch": 3}],
     "genetic": [{}, {"population": 4, "offspring": 3}, {"population": 10, "crossover": 1.0, "fresh": 0.0}],
 }
 
 EVALUATORS: dict[str, list[Example]] = {
     "charge_neutrality": [{}],
+    "table": [],
     "minimum_distance": [{"scale": 0.6}],
     "bottleneck_radius": [{"ion": "Li"}],
     "relax": [{"potential": "chgnet", "fmax": 0.02}],

@@ -25,9 +25,8 @@ from invdesign.optimizers.common import (
     propose_unasked,
 )
 from invdesign.problem import Merit
-from invdesign.protocols import Context, History, Operator
+from invdesign.protocols import Context, History, Operator, OptimizerSettings
 from invdesign.rng import Rng, borrowed_globals
-from invdesign.settings import Settings
 
 TRIES_OF_A_KIND = 10  # of the `TRIES` per proposal, before crossover, mutation or start is drawn anew
 LARGEST = 1e150  # objective values are clipped here, so that no difference of two overflows into NaN
@@ -41,7 +40,7 @@ class Individual:
     fitness: Any
 
 
-class Genetic(Settings):
+class Genetic(OptimizerSettings):
     """NSGA-II with (mu + lambda) survival, asynchronous: it breeds from whatever has finished.
 
     The first `population` proposals come from the space's start operators. Later ones are, each by chance, a

@@ -15,11 +15,10 @@ from invdesign.optimizers.common import (
     propose_started,
     propose_unasked,
 )
-from invdesign.protocols import Context
-from invdesign.settings import Settings
+from invdesign.protocols import Context, OptimizerSettings
 
 
-class RandomSearch(Settings):
+class RandomSearch(OptimizerSettings):
     """Draws candidates at random, none twice.
 
     From a countable space without replacement, every genome equally likely, until it is exhausted; from others
