@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from common import Row, print_table, spread_of, write_results
@@ -36,13 +37,13 @@ def campaign(size: int, seed: int) -> dict[str, object]:
     }
 
 
-def measure(size: int, seed: int) -> dict[str, float]:
-    """One run of `size` candidates in this process: overhead, memory, and the time to open it again."""
+def measure(data: Mapping[str, object], size: int) -> dict[str, float]:
+    """One run of a campaign of `size` candidates in this process: overhead, memory, and the time to open it again."""
     from invdesign.campaign.load import campaign_from
     from invdesign.run.run import Run
 
     with tempfile.TemporaryDirectory() as folder:
-        run = Run.create(campaign_from(campaign(size, seed)), Path(folder) / "run")
+        run = Run.create(campaign_from(data), Path(folder) / "run")
         started = time.perf_counter()
         run.execute()
         wall = time.perf_counter() - started
@@ -74,7 +75,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(measure(*arguments.one)))
+        print(json.dumps(measure(campaign(*arguments.one), arguments.one[0])))
         return
     rows = []
     units = {"overhead_ms_per_candidate": "ms", "reopen_s": "s", "coordinator_rss_mb": "MB"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -88,7 +88,9 @@ class Wave:
         candidates: in the order of their numbers.
         stages: the funnel, `BUILD_STAGE` first.
         cached: finds earlier evaluations by cache key (`Store.cached`).
-        next_task: number of the next task.
+        numbers: numbers of the tasks to plan; waves that are under way at once share them.
+        told: how many candidates the optimizer had been told of when it was asked for these: the cache looks
+            no further; all before these where not given.
     """
 
     def __init__(
@@ -96,12 +98,14 @@ class Wave:
         candidates: Sequence[Candidate],
         stages: Sequence[Stage],
         cached: Callable[[Sequence[str], int], Mapping[str, StageResult]],
-        next_task: int,
+        numbers: Iterator[int],
+        told: int | None = None,
     ) -> None:
         self._stages = tuple(stages)
         self._cached = cached
-        self._next_task = next_task
+        self._numbers = numbers
         self._order = [candidate.id for candidate in candidates]
+        self._told = self._order[0] if told is None else told
         self._members = {candidate.id: _Progress(candidate) for candidate in candidates}
         self._assigned: list[set[int]] = [set() for _ in stages]
         self._cursor = [0] * len(stages)
@@ -119,10 +123,9 @@ class Wave:
         """Numbers of the candidates, ascending."""
         return self._order
 
-    @property
-    def next_task(self) -> int:
-        """Number of the next task to plan."""
-        return self._next_task
+    def holds(self, task: int) -> bool:
+        """Whether the task with this number is one of this wave's, and its result is awaited."""
+        return task in self._in_flight
 
     def at_stage(self) -> list[int]:
         """How many candidates are now in each stage."""
@@ -145,8 +148,8 @@ class Wave:
                 state = self._members[result.candidate]
                 self._take(state, result)
                 state.stage = max(state.stage, index[result.stage] + 1)
-        for id in rest.finished:
-            self._end(self._members[id])
+        for ending in rest.finished:
+            self._end(self._members[ending.candidate])
         for task in rest.tasks:
             self._assigned[index[task.stage]].update(task.members)
         self._in_flight = {task.id: task for task in rest.tasks if task.id in rest.planned}
@@ -293,10 +296,10 @@ class Wave:
 
     def _not_cached(self, number: int, arrived: Sequence[int], step: Step) -> list[int]:
         stage = self._stages[number]
-        if stage.evaluator is None or not arrived or self._order[0] == 0:
+        if stage.evaluator is None or not arrived or self._told == 0:
             return list(arrived)
         keys = {id: stage.cache_key(self._members[id]) for id in arrived}
-        hits = self._cached(list(keys.values()), self._order[0])
+        hits = self._cached(list(keys.values()), self._told)
         for id in arrived:
             if keys[id] in hits:
                 hit = hits[keys[id]]
@@ -304,8 +307,7 @@ class Wave:
         return [id for id in arrived if keys[id] not in hits]
 
     def _plan(self, stage: str, members: tuple[int, ...], step: Step, attempt: int = 0) -> None:
-        planned = PlannedTask(self._next_task, stage, members, attempt)
-        self._next_task += 1
+        planned = PlannedTask(next(self._numbers), stage, members, attempt)
         self._in_flight[planned.id] = planned
         step.planned.append(planned)
 

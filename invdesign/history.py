@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from invdesign.candidate import Candidate, Failure, Status, Trial
 from invdesign.problem import Problem, Scores
+from invdesign.standing import Standing
 from invdesign.steps import Finished, StageResult, Step
 
 FloatArray = NDArray[np.float64]
@@ -45,7 +46,7 @@ class RunHistory:
         fetch: Callable[[int], Candidate],
     ) -> None:
         self._problem = problem
-        self._fetch = fetch
+        self.fetch = fetch
         self._length = 0
         self._status = np.zeros(1024, dtype=np.int64)
         self._depth = np.zeros(1024, dtype=np.int64)
@@ -58,6 +59,7 @@ class RunHistory:
         self._failures: dict[int, Failure] = {}
         self._gates: dict[int, str] = {}
         self._candidates: OrderedDict[int, Candidate] = OrderedDict()
+        self._standing = Standing()
 
     def __len__(self) -> int:
         return self._length
@@ -111,6 +113,18 @@ class RunHistory:
             self._gates[ending.candidate] = ending.gate
         self._pending.discard(ending.candidate)
 
+    def forget(self, id: int) -> None:
+        """Make a trial pending again: what is known of it must not be seen yet."""
+        for columns in (self._values, self._uncertainties, self._by_stage):
+            for column in columns.values():
+                column.grow(self._length)[id] = np.nan
+        self._status[id] = Status.PENDING
+        self._depth[id] = 0
+        for known in (self._roles, self._failures, self._gates):
+            known.pop(id, None)
+        self._pending.add(id)
+        self._standing = Standing()
+
     def pending(self) -> Sequence[int]:
         return sorted(self._pending)
 
@@ -157,6 +171,11 @@ class RunHistory:
 
         return self._problem.score(index, column, self._status[index], self._depth[index])
 
+    def standing(self) -> Standing:
+        """The front and the extremes of the feasible trials; its cost is that of what finished since the last call."""
+        self._standing.update(self)
+        return self._standing
+
     def candidate(self, id: int) -> Candidate:
         """The candidate with this number."""
         if id in self._candidates:
@@ -164,7 +183,7 @@ class RunHistory:
             return self._candidates[id]
         if not 0 <= id < self._length:
             raise KeyError(f"there is no candidate {id}: the run has {self._length}")
-        return self._remember(self._fetch(id))
+        return self._remember(self.fetch(id))
 
     def _remember(self, candidate: Candidate) -> Candidate:
         self._candidates[candidate.id] = candidate

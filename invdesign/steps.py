@@ -80,16 +80,18 @@ class Unfinished:
 
     Attributes:
         asked: its candidates, in the order of their numbers.
+        told: how many candidates had been told when it was asked for.
         designs: design hashes of those that were built.
         results: what stages said, in the order it was committed, with the structures' data.
-        finished: numbers of those that ended.
+        finished: how those that ended did.
         tasks: every task of the wave that was planned, done ones included.
         planned: numbers of the tasks without a result: they go out again.
     """
 
     asked: Sequence[Candidate]
+    told: int
     designs: Mapping[int, Mapping[str, str]]
     results: Sequence[StageResult]
-    finished: Sequence[int]
+    finished: Sequence[Finished]
     tasks: Sequence[PlannedTask]
     planned: frozenset[int]

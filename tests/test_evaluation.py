@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -118,7 +119,7 @@ def played(
     order: Sequence[int] = (),
     deadly: frozenset[int] = frozenset(),
 ) -> Play:
-    return Play(Wave(candidates(genomes), funnel, nothing_cached, 1), funnel, deadly).on(order)
+    return Play(Wave(candidates(genomes), funnel, nothing_cached, count(1)), funnel, deadly).on(order)
 
 
 GENOMES = st.lists(
@@ -164,9 +165,9 @@ def test_going_on_after_an_interruption(
     funnel = stages(sizes)
     whole = played(genomes, funnel, (), deadly)
     asked = candidates(genomes)
-    first = Play(Wave(asked, funnel, nothing_cached, 1), funnel, deadly).on(before, kept)
+    first = Play(Wave(asked, funnel, nothing_cached, count(1)), funnel, deadly).on(before, kept)
     rest = unfinished(asked, first.steps)
-    second = Play(Wave(asked, funnel, nothing_cached, 1000), funnel, deadly)
+    second = Play(Wave(asked, funnel, nothing_cached, count(1000)), funnel, deadly)
     second.wave.restore(rest)
     again = [task for task in rest.tasks if task.id in rest.planned]
     assert [task.id for task in second.wave.in_flight()] == [task.id for task in again]
@@ -185,9 +186,10 @@ def unfinished(asked: Sequence[Candidate], steps: Sequence[Step]) -> Unfinished:
     tasks = [task for step in steps for task in step.planned]
     return Unfinished(
         asked=asked,
+        told=asked[0].id,
         designs={b.candidate: b.design for step in steps for b in step.built},
         results=[result for step in steps for result in step.results],
-        finished=[ending.candidate for step in steps for ending in step.finished],
+        finished=[ending for step in steps for ending in step.finished],
         tasks=tasks,
         planned=frozenset(task.id for task in tasks if task.id not in gone),
     )
@@ -204,7 +206,7 @@ def test_counts_add_up(
     history = RunHistory(Problem((Objective("density", "maximize"),)), asked.__getitem__)
     for one in asked:
         history.add(one.id, one.key, one)
-    play = Play(Wave(asked, funnel, nothing_cached, 1), funnel, deadly)
+    play = Play(Wave(asked, funnel, nothing_cached, count(1)), funnel, deadly)
     this: Any = _Funnel(funnel)
     while not play.wave.done:
         play.on(order, len(play.steps) + 1)
@@ -242,7 +244,7 @@ def test_full_batches_in_the_order_of_numbers() -> None:
 def test_a_batch_waits_for_who_is_undecided() -> None:
     """A slow candidate holds back the batch it may belong to: who shares it must not depend on when."""
     funnel = stages((1, 1, 2), sickly=False)
-    play = Play(Wave(candidates(LOW[:3]), funnel, nothing_cached, 1), funnel)
+    play = Play(Wave(candidates(LOW[:3]), funnel, nothing_cached, count(1)), funnel)
     play.take(play.wave.step())
     play.take(play.wave.step([play.result(play.flying.pop(1))]))  # all are built
     slow = next(task for task in play.flying.values() if task.members == (0,))
@@ -257,7 +259,7 @@ def test_a_batch_waits_for_who_is_undecided() -> None:
 def test_deadlines_scale_with_the_task() -> None:
     """A task of three has three times the time of one, and a seed for each member that depends on what it is."""
     funnel = stages((3, 1, 1))
-    wave = Wave(candidates(LOW[:3]), funnel, nothing_cached, 1)
+    wave = Wave(candidates(LOW[:3]), funnel, nothing_cached, count(1))
     play = Play(wave, funnel)
     play.take(wave.step())
     play.take(wave.step([play.result(play.flying.pop(1))]))
@@ -276,7 +278,7 @@ def test_until() -> None:
         ("height", 2, {"build", "height"}),
         ("density", 4, {"build", "height", "crystal", "density"}),
     ):
-        play = Play(Wave(candidates(LOW[:1], until=until), funnel, nothing_cached, 1), funnel).on(())
+        play = Play(Wave(candidates(LOW[:1], until=until), funnel, nothing_cached, count(1)), funnel).on(())
         (ending,) = [f for step in play.steps for f in step.finished]
         assert (ending.status, ending.depth) == (Status.COMPLETE, depth)
         assert {key[0] for key in play.tasks()} == tasks
@@ -332,7 +334,7 @@ def test_a_worker_lost_over_a_batch() -> None:
 def test_workers_that_cannot_be_set_up() -> None:
     """That is no candidate's fault."""
     funnel = stages()
-    wave = Wave(candidates(LOW), funnel, nothing_cached, 1)
+    wave = Wave(candidates(LOW), funnel, nothing_cached, count(1))
     wave.step()
     with pytest.raises(RunError, match="no worker can be set up: no weights"):
         wave.step([TaskResult(1, None, Failure("setup", "", "no weights"))])
@@ -349,7 +351,7 @@ def test_the_cache() -> None:
         asked_before.append(before)
         return {key: known[key] for key in keys if key in known}
 
-    wave = Wave(candidates(LOW[:4] + LOW[6:8], first=100), funnel, cached, 1)
+    wave = Wave(candidates(LOW[:4] + LOW[6:8], first=100), funnel, cached, count(1))
     later = Play(wave, funnel).on(())
     assert set(asked_before) == {100}
     sent = {(key[0], id) for key in later.tasks() for id in key[1] if key[0] != "build"}
@@ -369,7 +371,7 @@ def test_the_first_wave_asks_no_cache() -> None:
         raise AssertionError("asked")
 
     funnel = stages()
-    assert Play(Wave(candidates(LOW), funnel, cached, 1), funnel).on(()).wave.done
+    assert Play(Wave(candidates(LOW), funnel, cached, count(1)), funnel).on(()).wave.done
 
 
 def test_cache_keys() -> None:

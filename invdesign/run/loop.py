@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,7 +19,7 @@ from invdesign.evaluation import Wave
 from invdesign.history import RunHistory
 from invdesign.protocols import Context, Engine
 from invdesign.run.status import RunStatus, failure_counts, snapshot
-from invdesign.steps import Step
+from invdesign.steps import Step, Unfinished
 from invdesign.store.store import Store
 
 POLL = 0.2  # seconds between looks at signals and the display while evaluations run
@@ -27,6 +29,14 @@ BUDGET_REACHED = "budget reached"
 EXHAUSTED = "space exhausted: every candidate was proposed"
 STOPPED = "stopped"
 Observer = Callable[[RunStatus], None]
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A wave under way, and its steps that the optimizer must not see before it is told."""
+
+    wave: Wave
+    held: list[Step] = field(default_factory=list)
 
 
 @dataclass
@@ -55,11 +65,13 @@ class Loop:
         self._began = time.monotonic()
         self._last_look = 0.0
         self._last_write = 0.0
-        self._next_task = self.store.next_task()
-        last = self.store.last_event()
+        self._numbers = itertools.count(self.store.next_task())
         self._state: Json
-        self._event, kind, self._state = last or (-1, "", None)
-        self._wave = self._restored_wave() if kind == "ask" else None
+        self._event, self._state = self.store.last_event() or (-1, None)
+        # Results of one wave are seen at once; of several under way each when it is told, since an optimizer
+        # that saw what happened to be finished would not repeat itself.
+        self._holds = self.campaign.optimizer.overlap > 1
+        self._flights = deque(self._restored(rest) for rest in self.store.unfinished())
 
     def work(self) -> str:
         """Go on until the run ends or is stopped; why it did.
@@ -70,25 +82,37 @@ class Loop:
         """
         if self._event < 0:
             self._write_event("start", None, self.campaign.optimizer.start(self._context()))
-        if self._wave is not None:
-            for task in self._wave.in_flight():
+        for flight in self._flights:
+            for task in flight.wave.in_flight():
                 self.engine.submit(task)
-            self._commit(self._wave.step())
+            self._commit(flight, flight.wave.step())
         while not self.stop.is_set():
-            if self._wave is None:
-                reason = self._ask()
-                if reason:
-                    return reason
+            reason = self._fill()
+            if not self._flights:
+                return reason
             if not self._evaluate():
                 return STOPPED
             self._tell()
             self._check_failures()
         return STOPPED
 
+    @property
+    def settled(self) -> bool:
+        """Whether the history holds all that the store does."""
+        return not (self._holds and self._flights)
+
     # Ask.
 
+    def _fill(self) -> str:
+        """Ask until as many waves are under way as the optimizer allows; why there are not more."""
+        while len(self._flights) < self.campaign.optimizer.overlap:
+            reason = self._ask()
+            if reason:
+                return reason
+        return ""
+
     def _ask(self) -> str:
-        """Open a wave; why there is none, where the run is at its end."""
+        """Open a wave; why there is none, where the budget or the optimizer gives no more."""
         n = self._allowed()
         if n <= 0:
             return BUDGET_REACHED
@@ -98,12 +122,15 @@ class Loop:
         asked = [Candidate(first + number, key, proposal) for number, (key, proposal) in new]
         if not asked:
             return EXHAUSTED
-        self._wave = self._new_wave(asked)
-        step = self._wave.step()
-        self._write_event("ask", {"n": n, "first": first, "count": len(asked)}, state, asked, step)
+        told = self._flights[0].wave.ids[0] if self._flights else first
+        flight = _Flight(Wave(asked, self.campaign.funnel, self.store.cached, self._numbers, told))
+        step = flight.wave.step()
+        detail: Json = {"n": n, "first": first, "count": len(asked), "told": told}
+        self._write_event("ask", detail, state, asked, step)
         for candidate in asked:
             self.history.add(candidate.id, candidate.key, candidate)
-        self._take(step)
+        self._flights.append(flight)
+        self._take(flight, step)
         return ""
 
     def _new(self, proposals: Sequence[Proposal]) -> dict[str, Proposal]:
@@ -134,56 +161,63 @@ class Loop:
             left.append(budget.candidates - len(self.history))
         if budget.evaluations is not None:
             before_last = len(self.campaign.funnel) - 1
-            left.append(budget.evaluations - int((self.history.depth() >= before_last).sum()))
+            under_way = sum(len(flight.wave.ids) for flight in self._flights)
+            entered = int((self.history.depth() >= before_last).sum())
+            left.append(budget.evaluations - entered - under_way)
         if budget.hours is not None and self.elapsed() >= 3600 * budget.hours:
             left.append(0)
         return min(left)
 
     # Evaluate and commit.
 
-    def _new_wave(self, asked: Sequence[Candidate]) -> Wave:
-        return Wave(asked, self.campaign.funnel, self.store.cached, self._next_task)
-
-    def _restored_wave(self) -> Wave:
-        """The wave under way when the last session ended; a finished one still has to be told."""
-        rest = self.store.unfinished_event(self._event)
-        wave = self._new_wave(rest.asked)
+    def _restored(self, rest: Unfinished) -> _Flight:
+        """A wave under way when the last session ended; a finished one still has to be told."""
+        wave = Wave(rest.asked, self.campaign.funnel, self.store.cached, self._numbers, rest.told)
         wave.restore(rest)
-        return wave
+        flight = _Flight(wave)
+        if self._holds:
+            for candidate in rest.asked:
+                self.history.forget(candidate.id)
+            flight.held.append(Step(results=list(rest.results), finished=list(rest.finished)))
+        return flight
 
     def _evaluate(self) -> bool:
-        """See the wave through; False where the run was told to stop."""
-        assert self._wave is not None
-        while not self._wave.done:
+        """See the oldest wave through; False where the run was told to stop."""
+        oldest = self._flights[0]
+        while not oldest.wave.done:
             if self.stop.is_set():
                 return False
             results = self.engine.next_done(POLL)
             if self.stop.is_set():
                 # Whoever stopped us may have signalled the workers too: their end says nothing of the candidates.
                 results = [result for result in results if result.lost is None]
-            if results:
-                self._commit(self._wave.step(results))
+            for flight in self._flights if results else ():
+                of_its = [result for result in results if flight.wave.holds(result.id)]
+                if of_its:
+                    self._commit(flight, flight.wave.step(of_its))
             self._look()
         return True
 
-    def _commit(self, step: Step) -> None:
+    def _commit(self, flight: _Flight, step: Step) -> None:
         if step:
             self.store.write_step(step)
-            self._take(step)
+            self._take(flight, step)
 
-    def _take(self, step: Step) -> None:
-        assert self._wave is not None
-        self.history.apply(step)
+    def _take(self, flight: _Flight, step: Step) -> None:
+        if self._holds:
+            flight.held.append(step)
+        else:
+            self.history.apply(step)
         for planned in step.planned:
-            self.engine.submit(self._wave.task(planned))
+            self.engine.submit(flight.wave.task(planned))
 
     # Tell.
 
     def _tell(self) -> None:
-        assert self._wave is not None
-        ids = self._wave.ids
-        self._next_task = self._wave.next_task
-        self._wave = None
+        flight = self._flights.popleft()
+        for step in flight.held:
+            self.history.apply(step)
+        ids = flight.wave.ids
         state = self.campaign.optimizer.tell(self._context(), self._state, ids)
         self._write_event("tell", {"first": ids[0], "count": len(ids)}, state)
 
@@ -217,9 +251,14 @@ class Loop:
 
     def status(self, state: str, reason: str = "") -> RunStatus:
         """Where the run stands now."""
-        now_in = self._wave.at_stage() if self._wave else None
+        now_in = [sum(counts) for counts in zip(*(f.wave.at_stage() for f in self._flights), strict=True)]
         return snapshot(
-            self.campaign, self.history, state=state, reason=reason, elapsed=self.elapsed(), now_in=now_in
+            self.campaign,
+            self.history,
+            state=state,
+            reason=reason,
+            elapsed=self.elapsed(),
+            now_in=now_in or None,
         )
 
     def _look(self) -> None:

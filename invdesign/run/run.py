@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from pymatgen.core import Structure
 
+_NEVER = (-1, -1, -1)  # no store has this mark
+
 
 class Run:
     """One run: looked at by anyone, executed by one process at a time.
@@ -49,7 +51,8 @@ class Run:
         self.folder = folder
         self.campaign = campaign
         self.store = store
-        self._history = store.load_history(_new_history(store, campaign))
+        self._mark = store.mark()  # before loading: what is written meanwhile shows as a change
+        self._history = store.load_history(RunHistory(campaign.problem, store.candidate))
         self._stop = threading.Event()
 
     # Making and opening.
@@ -162,7 +165,7 @@ class Run:
                 _end_session(store, f"failed: {error}")
                 raise
             _end_session(store, reason)
-        self._history = self.store.load_history(_new_history(self.store, self.campaign))
+        self._mark, self._history = self.store.mark(), self._up_to_date(self.store)
         status = self._snapshot(_state(reason, ended=True, held=False), reason)
         with suppress(OSError):  # a copy for readers on network file systems; the store has it all
             status.write(self.folder)
@@ -171,16 +174,33 @@ class Run:
         return status
 
     def _session(self, store: Store, observer: Observer | None) -> str:
-        history = store.load_history(_new_history(store, self.campaign))
+        self._history = self._up_to_date(store)
         setup = setup_json(self.campaign.space, self.campaign.evaluators, self.campaign.code)
         engine: Engine = self.campaign.engine.open(setup)  # type: ignore[attr-defined]  # engines open for a setup
         try:
+            self._mark = _NEVER  # until the loop has ended in good order, nobody knows what the history lacks
             loop = Loop(
-                self.campaign, store, history, self.folder, engine, observer, self._stop, store.seconds()
+                self.campaign,
+                store,
+                self._history,
+                self.folder,
+                engine,
+                observer,
+                self._stop,
+                store.seconds(),
             )
-            return loop.work()
+            reason = loop.work()
+            self._mark = store.mark() if loop.settled else _NEVER
+            return reason
         finally:
             engine.close()
+
+    def _up_to_date(self, store: Store) -> RunHistory:
+        """The history as the store has it now: loading takes seconds for 100,000 trials, so not without need."""
+        if store.mark() != self._mark:
+            return store.load_history(RunHistory(self.campaign.problem, store.candidate))
+        self._history.fetch = store.candidate
+        return self._history
 
     def _identities(self) -> dict[str, dict[str, str | None]]:
         """Which model, weights and settings every stage works with."""
@@ -366,10 +386,6 @@ def _brief(error: Exception) -> str:
         first = error.errors(include_url=False)[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     return " ".join(str(error).split())
-
-
-def _new_history(store: Store, campaign: Campaign) -> RunHistory:
-    return RunHistory(campaign.problem, store.candidate)
 
 
 def _end_session(store: Store, reason: str) -> None:

@@ -153,3 +153,8 @@ def ending_row(ending: Finished) -> dict[str, Any]:
         "gate": ending.gate,
         "finished": time.time(),
     }
+
+
+def ending_from(id: int, status: int, depth: int, failure: str | None, gate: str | None) -> Finished:
+    """How a candidate ended, from the columns of its row."""
+    return Finished(id, Status(status), depth, failure_from(failure), gate or "")

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Table, bindparam, func, insert, select, updat
 from invdesign.candidate import Candidate, Json, Status, to_json
 from invdesign.errors import StoreError
 from invdesign.history import RunHistory
-from invdesign.steps import Finished, PlannedTask, StageResult, Step, Unfinished
+from invdesign.steps import PlannedTask, StageResult, Step, Unfinished
 from invdesign.store.database import clear_errors, connect, damaged
 from invdesign.store.schema import (
     MIGRATIONS,
@@ -24,10 +24,10 @@ from invdesign.store.schema import (
     candidate_from,
     candidate_row,
     candidates,
+    ending_from,
     ending_row,
     evaluations,
     events,
-    failure_from,
     failure_json,
     meta,
     metadata,
@@ -38,6 +38,7 @@ from invdesign.store.schema import (
 )
 
 FILE = "run.sqlite"
+PlannedRow = tuple[PlannedTask, str]  # with its status
 
 
 class Store:
@@ -297,11 +298,19 @@ class Store:
         with clear_errors(self.path), self._engine.connect() as connection:
             yield from connection.execution_options(yield_per=5000).execute(query)
 
-    def last_event(self) -> tuple[int, str, Any] | None:
-        """(number, kind, the state it left) of the newest event."""
+    def last_event(self) -> tuple[int, Any] | None:
+        """(number, the state it left) of the newest event."""
         with clear_errors(self.path), self._engine.connect() as connection:
             row = connection.execute(select(events).order_by(events.c.id.desc()).limit(1)).first()
-        return None if row is None else (row.id, row.kind, json.loads(row.state))
+        return None if row is None else (row.id, json.loads(row.state))
+
+    def mark(self) -> tuple[int, int, int]:
+        """Changes whenever a trial does: tells whether a history that was loaded earlier still holds."""
+        counted = (events.c.id, evaluations.c.id, tasks.c.id)
+        with clear_errors(self.path), self._engine.connect() as connection:
+            newest = [connection.scalar(select(func.max(column))) or 0 for column in counted]
+            done = select(func.count()).select_from(tasks).where(tasks.c.status == "planned")
+            return newest[0], newest[1], newest[2] - (connection.scalar(done) or 0)
 
     def next_task(self) -> int:
         """A number no task has."""
@@ -327,35 +336,57 @@ class Store:
         for id, key, status, depth, failure, gate in self.rows(candidates, names):
             history.add(id, key)
             if status != Status.PENDING:
-                history.finish(Finished(id, Status(status), depth, failure_from(failure), gate or ""))
+                history.finish(ending_from(id, status, depth, failure, gate))
         said = ("candidate", "stage", "properties", "uncertainties", "structures")
         for row in self.rows(evaluations, said, evaluations.c.failure.is_(None)):
             history.record(StageResult(row[0], row[1], *(json.loads(text) for text in row[2:])))
 
-    def unfinished_event(self, number: int) -> Unfinished:
-        """The wave asked for at event `number`, with what is known of it."""
-        rows = list(self.rows(candidates, where=candidates.c.event == number))
-        first = rows[0].id
-        results = [result_from(row) for row in self.rows(evaluations, where=evaluations.c.candidate >= first)]
-        wave_tasks = self._tasks_since(first)
+    def unfinished(self) -> list[Unfinished]:
+        """The waves that were asked for and not told yet, oldest first, with what is known of them."""
+        with clear_errors(self.path), self._engine.connect() as connection:
+            query = select(func.count()).select_from(events).where(events.c.kind == "tell")
+            told = connection.scalar(query) or 0
+            asks = select(events.c.id, events.c.detail).where(events.c.kind == "ask").order_by(events.c.id)
+            waiting = connection.execute(asks.offset(told)).all()  # waves are told in the order of asking
+        details = {row.id: json.loads(row.detail) for row in waiting}
+        if not details:
+            return []
+        since = self._tasks_since(min(detail["told"] for detail in details.values()))
+        return [self._unfinished(event, detail, since) for event, detail in details.items()]
+
+    def _unfinished(self, event: int, detail: Mapping[str, int], since: Sequence[PlannedRow]) -> Unfinished:
+        rows = list(self.rows(candidates, where=candidates.c.event == event))
+        ids = range(rows[0].id, rows[-1].id + 1)
+        within = evaluations.c.candidate.between(ids[0], ids[-1])
+        results = [result_from(row) for row in self.rows(evaluations, where=within)]
+        wave_tasks = [(task, status) for task, status in since if task.members[0] in ids]
         return Unfinished(
             asked=[candidate_from(row) for row in rows],
+            told=detail["told"],
             designs={row.id: json.loads(row.design) for row in rows if row.design},
             results=[self.with_blobs(result) for result in results],
-            finished=[row.id for row in rows if row.status != Status.PENDING],
-            tasks=[PlannedTask(r.id, r.stage, tuple(json.loads(r.members)), r.attempt) for r in wave_tasks],
-            planned=frozenset(row.id for row in wave_tasks if row.status == "planned"),
+            finished=[
+                ending_from(row.id, row.status, row.depth, row.failure, row.gate)
+                for row in rows
+                if row.status != Status.PENDING
+            ],
+            tasks=[task for task, _ in wave_tasks],
+            planned=frozenset(task.id for task, status in wave_tasks if status == "planned"),
         )
 
-    def _tasks_since(self, candidate: int) -> list[Any]:
-        """Tasks of the newest wave, which are the newest tasks."""
+    def _tasks_since(self, candidate: int) -> list[PlannedRow]:
+        """Tasks with their status, in the order of their numbers, of candidates from this number on.
+
+        Those of earlier candidates were all planned before: the newest tasks are read until the first of them.
+        """
         found = []
         query = select(tasks).order_by(tasks.c.id.desc())
         with clear_errors(self.path), self._engine.connect() as connection:
             for row in connection.execute(query):
-                if max(json.loads(row.members)) < candidate:
+                members = tuple(json.loads(row.members))
+                if members[-1] < candidate:
                     break
-                found.append(row)
+                found.append((PlannedTask(row.id, row.stage, members, row.attempt), row.status))
         return found[::-1]
 
     def formula(self, candidate: int) -> str:

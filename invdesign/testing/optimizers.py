@@ -22,6 +22,8 @@ TWO_OBJECTIVES = Problem(
     objectives=(Objective("near", "minimize"), Objective("far", "maximize")),
     constraints=(Constraint("near", max=0.3),),
 )
+ONE_OBJECTIVE = Problem((Objective("near", "minimize"),), TWO_OBJECTIVES.constraints)
+MANY_OBJECTIVES = Problem(tuple(Objective(f"goal_{number}", "minimize") for number in range(5)))
 EXHAUSTED = 500  # a space given to the check is exhausted if it holds at most so many genomes
 STALEMATE = 50  # asks in a row that may give nothing while trials are pending
 MALFORMED: Genome = {"no such key": 1}
@@ -31,6 +33,7 @@ _MIXED = {
     "n": {"integer": [1, 8]},
     "solvent": {"categorical": ["EC", "DMC", "EMC"]},
 }
+_REAL = {name: {"real": [-5.0, 5.0]} for name in ("x", "y", "z")}
 _SMALL = {"n": {"integer": [0, 5]}, "solvent": {"categorical": ["EC", "DMC", "EMC", "PC"]}}
 
 
@@ -38,7 +41,7 @@ def check_optimizer(
     optimizer: Any,
     space: SearchSpace | None = None,
     *,
-    problem: Problem = TWO_OBJECTIVES,
+    problem: Problem | None = None,
     rounds: int = 12,
     trials: int = 300,
     exhausts: bool = True,
@@ -48,8 +51,10 @@ def check_optimizer(
 
     Args:
         optimizer: a plug-in of the group `optimizers`.
-        space: what it searches; a space of real, integer and categorical parameters where not given.
-        problem: objectives and constraints; the properties get analytic values of the space's features.
+        space: what it searches; where not given, real, integer and categorical parameters, or reals alone for an
+            optimizer that refuses the others.
+        problem: objectives and constraints; the properties get analytic values of the space's features. Where not
+            given, two objectives, or one for an optimizer that refuses two.
         rounds: length of the simulated runs, in asks.
         trials: finished trials after which its state must have stopped growing.
         exhausts: whether it must propose all of a small finite space.
@@ -59,17 +64,40 @@ def check_optimizer(
         AssertionError: a rule is broken; the message names it.
     """
     check_settings("optimizers", optimizer)
-    batch = optimizer.batch
-    expect(isinstance(batch, int) and batch > 0, f"batch is how many it likes to be asked for, got {batch!r}")
-    space = space or _parameters(_MIXED)
+    for name in ("batch", "overlap"):
+        count = getattr(optimizer, name, None)
+        expect(isinstance(count, int) and count > 0, f"{name} is a whole number above 0, got {count!r}")
+    spaces = (_parameters(_MIXED), _parameters(_REAL)) if space is None else (space,)
+    problems = (TWO_OBJECTIVES, ONE_OBJECTIVE) if problem is None else (problem,)
+    space, problem = _accepted(optimizer, spaces, problems)
     _check_repeatable(optimizer, space, problem, rounds, seed)
     _check_seeds(optimizer, space, problem, seed)
     _check_state(optimizer, space, problem, trials, seed)
+    if not optimizer.refusal(space, MANY_OBJECTIVES):
+        _check_resume(optimizer, space, MANY_OBJECTIVES, rounds // 2, seed)
     if exhausts:
-        _check_exhaustion(optimizer, _parameters(_SMALL), problem, seed)
         finite = countable(space)
-        if finite is not None and len(finite) <= EXHAUSTED:
-            _check_exhaustion(optimizer, space, problem, seed)
+        small = [_parameters(_SMALL)] if finite is None or len(finite) > EXHAUSTED else [finite]
+        for item in small:
+            if not optimizer.refusal(item, problem):
+                _check_exhaustion(optimizer, item, problem, seed)
+
+
+def _accepted(
+    optimizer: Any, spaces: Sequence[SearchSpace], problems: Sequence[Problem]
+) -> tuple[SearchSpace, Problem]:
+    """The first pair the optimizer does not refuse."""
+    refusals = []
+    for space in spaces:
+        for problem in problems:
+            refusal = optimizer.refusal(space, problem)
+            expect(
+                isinstance(refusal, str), f"refusal says in words why not, or nothing at all; got {refusal!r}"
+            )
+            if not refusal:
+                return space, problem
+            refusals.append(refusal)
+    raise AssertionError(f"the optimizer refuses all it could be checked on: {'; '.join(refusals)}")
 
 
 def _parameters(parameters: Mapping[str, object]) -> Any:
@@ -234,13 +262,25 @@ def _check_repeatable(optimizer: Any, space: SearchSpace, problem: Problem, roun
     with borrowed_globals(2):  # what others drew must not matter
         again = _simulate(Simulation(optimizer, space, problem, seed), rounds)
     _expect_equal(first, again, "with the same seed, it must propose the same")
-    resumed = _simulate(Simulation(optimizer, space, problem, seed, restarting=True), rounds)
-    _expect_equal(
-        first, resumed, "resumed from its state at every step, without cache, it must go on the same"
-    )
+    _check_resume(optimizer, space, problem, rounds, seed, first)
     other = _simulate(Simulation(optimizer, space, problem, seed + 1), rounds)
     expect(
         first != other, "another seed must give another run: draw from context.rng or context.derived_seed"
+    )
+
+
+def _check_resume(
+    optimizer: Any,
+    space: SearchSpace,
+    problem: Problem,
+    rounds: int,
+    seed: int,
+    first: Sequence[str] | None = None,
+) -> None:
+    whole = first or _simulate(Simulation(optimizer, space, problem, seed), rounds)
+    resumed = _simulate(Simulation(optimizer, space, problem, seed, restarting=True), rounds)
+    _expect_equal(
+        whole, resumed, "resumed from its state at every step, without cache, it must go on the same"
     )
 
 

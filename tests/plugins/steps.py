@@ -19,6 +19,7 @@ from invdesign.optimizers.random import RandomSearch
 from invdesign.problem import Constraint
 from invdesign.properties import Unit
 from invdesign.protocols import Batch, Context, EvaluatorSettings, FloatArray, Operator
+from invdesign.rng import rng_for
 from invdesign.settings import Settings
 from invdesign.spaces.parameters import ParameterSpace
 
@@ -215,6 +216,24 @@ class ForgetfulSearch(RandomSearch):
 
 
 _FORGETFUL = np.random.default_rng(7)
+
+
+class OverlappingSearch(RandomSearch):
+    """Three asks under way at once, each decided by all that can be seen of the run: order and timing would show."""
+
+    @property
+    def overlap(self) -> int:
+        return 3
+
+    def ask(self, context: Context, state: Any, n: int) -> tuple[Sequence[Proposal], Any]:
+        history = context.history
+        scores = history.scores()
+        seen = [len(history), list(history.pending()), scores.merit.tolist(), scores.depth.tolist()]
+        rows = [sorted(history.trial(id).properties.items()) for id in range(len(history))]
+        rng = rng_for(context.seed, context.event, repr([seen, rows, scores.values.tolist()]))
+        operator = context.space.operators()["start"]
+        genomes = [operator.apply((), rng) for _ in range(n)]
+        return [Proposal(genome, operator="start") for genome in genomes if genome is not None], state
 
 
 class RepeatingSearch(RandomSearch):

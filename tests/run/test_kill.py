@@ -155,6 +155,14 @@ def test_killed_at_any_statement(tmp_path: Path) -> None:
     assert report["digest"] == finished(data, tmp_path / "reference").digest()
 
 
+def test_killed_with_several_asks_under_way(tmp_path: Path) -> None:
+    """Overlapping asks, each decided by all that was told before it, are taken up where they were."""
+    data = funnel(30, optimizer={"kind": f"{STEPS}:OverlappingSearch", "batch": 3})
+    report = killed_at_statements(data, tmp_path / "killed", most=70)
+    assert report["deaths"] > 15
+    assert report["digest"] == finished(data, tmp_path / "reference").digest()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_killed_at_any_statement_for_long(seed: int, tmp_path: Path) -> None:

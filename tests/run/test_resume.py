@@ -15,6 +15,7 @@ from invdesign.run.loop import BUDGET_REACHED, EXHAUSTED, STOPPED
 from invdesign.run.run import Run, run_status
 from invdesign.run.status import RunStatus
 from invdesign.store.lock import run_lock
+from invdesign.store.schema import events
 from tests.support import FAULTS, STEPS, campaign, finished, funnel
 
 
@@ -28,6 +29,53 @@ def test_workers_do_not_matter(tmp_path: Path) -> None:
     assert len({run.digest() for run in runs}) == 1
     counts = runs[0].status().counts
     assert min(counts["complete"], counts["gated"], counts["infeasible"], counts["failed"]) > 0, counts
+
+
+OVERLAPPING = {"kind": f"{STEPS}:OverlappingSearch", "batch": 4}
+
+
+def test_overlapping_asks_do_not_depend_on_who_is_first(tmp_path: Path) -> None:
+    """With several asks under way an optimizer sees told results alone, in order: any number of workers gives one run."""
+    data = funnel(46, delay=0.005, optimizer=OVERLAPPING)
+    runs = [finished(data, tmp_path / str(workers), workers) for workers in (0, 1, 2)]
+    assert len({run.digest() for run in runs}) == 1
+    status = runs[2].status()
+    assert (status.counts["asked"], status.counts["pending"]) == (46, 0)
+    kinds = [row.kind for row in runs[0].store.rows(events)]
+    assert kinds[:7] == ["start", "ask", "ask", "ask", "tell", "ask", "tell"]
+    assert kinds[-3:] == ["tell"] * 3
+
+
+@pytest.mark.parametrize("budget", [{"evaluations": 20}, {"candidates": 30, "evaluations": 90}])
+def test_overlapping_asks_keep_the_budget(budget: dict[str, int], tmp_path: Path) -> None:
+    """What is under way counts against the budget until it has ended."""
+    status = finished(funnel(budget=budget, optimizer=OVERLAPPING), tmp_path / "run").status()
+    assert status.reason == BUDGET_REACHED
+    assert status.stages[-1].entered <= budget["evaluations"]
+    if budget["evaluations"] == 20:
+        assert status.stages[-1].entered == 20
+    else:
+        assert status.counts["asked"] == 30
+
+
+def test_overlapping_asks_stopped_and_gone_on(tmp_path: Path) -> None:
+    """Stopped with asks under way, the run shows what was found of them, and goes on to the same end."""
+    data = funnel(40, delay=0.01, optimizer=OVERLAPPING)
+    run = Run.create(campaign(data), tmp_path / "run")
+    run.use_workers(2)
+
+    def watch(status: RunStatus) -> None:
+        if status.counts["asked"] - status.counts["pending"] > 5:
+            run.stop()
+
+    assert run.execute(watch).state == "stopped"
+    again = open_run(tmp_path / "run")
+    assert [repr(again.trial(id)) for id in range(len(again.history))] == [
+        repr(run.trial(id)) for id in range(len(run.history))
+    ]
+    again.use_workers(1)
+    assert again.execute().state == "finished"
+    assert again.digest() == finished(data, tmp_path / "whole").digest()
 
 
 def test_a_leak_of_the_order_is_seen(tmp_path: Path) -> None:

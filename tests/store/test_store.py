@@ -246,7 +246,7 @@ def full(store: Store) -> None:
     asked = [candidate(id) for id in range(3)]
     store.write_event(0, "start", None, "null")
     store.write_event(
-        1, "ask", {"n": 3}, '{"a":1}', asked, Step(planned=[PlannedTask(1, "build", (0, 1, 2))])
+        1, "ask", {"n": 3, "told": 0}, '{"a":1}', asked, Step(planned=[PlannedTask(1, "build", (0, 1, 2))])
     )
     blob = b"structure"
     store.write_step(
@@ -292,11 +292,11 @@ def test_history_comes_back(store: Store) -> None:
 def test_the_wave_under_way_comes_back(store: Store) -> None:
     """What was asked, built, found and planned is known after an interruption, with the structures' data."""
     full(store)
-    rest = store.unfinished_event(1)
+    (rest,) = store.unfinished()
     assert [c.id for c in rest.asked] == [0, 1, 2]
     assert rest.designs[2] == {"parameters": "h2"}
     assert [(r.candidate, r.blobs) for r in rest.results] == [(0, {"k": b"structure"}), (1, {})]
-    assert list(rest.finished) == [0, 1]
+    assert [ending.candidate for ending in rest.finished] == [0, 1]
     assert [task.id for task in rest.tasks] == [1, 2]
     assert rest.planned == {2}
     assert rest.tasks[1] == PlannedTask(2, "s", (2,), 1)
