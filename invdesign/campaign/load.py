@@ -19,7 +19,7 @@ from invdesign.errors import CampaignError, InvdesignError, PluginError, nearest
 from invdesign.evaluation import Stage
 from invdesign.problem import Constraint, Objective, Problem
 from invdesign.properties import STRUCTURE, is_structure
-from invdesign.protocols import Evaluator, SearchSpace, StructureSpace
+from invdesign.protocols import AnyOptimizer, Evaluator, SearchSpace, StructureSpace
 from invdesign.settings import InputFile, load
 
 COMMON = tuple(Common.model_fields)
@@ -89,6 +89,8 @@ class _Reader:
         problem = self._problem(data, stages)
         if space is not None and self.all_stages_read:
             self._connections(stages)
+        if space is not None and optimizer is not None and problem.objectives:
+            self._pairing(optimizer, space, problem)
         seeds = self._seeds(data.get("seeds"), space) if space is not None else ()
         if header is None or self.mistakes or space is None or optimizer is None or engine is None:
             return None
@@ -235,6 +237,22 @@ class _Reader:
                     f"{known[name].name} with {source.potential_id}: energies of two potentials must not meet.",
                     "Use the same potential, or build a reference set for yours: invdesign reference build --help",
                 )
+
+    def _pairing(self, optimizer: AnyOptimizer, space: SearchSpace, problem: Problem) -> None:
+        """The optimizer must be able to search this space for these objectives; else the ones that can are named."""
+        refusal = optimizer.refusal(space, problem)
+        if not refusal:
+            return
+        able = []
+        for kind in registry.names("optimizers"):
+            try:
+                if not registry.load("optimizers", kind)().refusal(space, problem):
+                    able.append(kind)
+            except (PluginError, ValidationError):  # one that needs settings, or is not installed whole
+                continue
+        name = registry.name_of(type(optimizer))
+        hint = f"Optimizers that can: {', '.join(able)}." if able else "No optimizer can."
+        self.complain(("optimizer",), f"'{name}' cannot search this: it {refusal}.", hint)
 
     # Objectives, constraints, seeds.
 
