@@ -16,9 +16,17 @@ from pydantic import Field
 from invdesign.candidate import Design, Evaluation, Failure, Genome, Input, Proposal
 from invdesign.errors import Infeasible
 from invdesign.optimizers.random import RandomSearch
-from invdesign.problem import Constraint
+from invdesign.problem import Constraint, Problem
 from invdesign.properties import Unit
-from invdesign.protocols import Batch, Context, EvaluatorSettings, FloatArray, Operator
+from invdesign.protocols import (
+    Batch,
+    Context,
+    EvaluatorSettings,
+    FiniteSpace,
+    FloatArray,
+    Operator,
+    SearchSpace,
+)
 from invdesign.rng import rng_for
 from invdesign.settings import Settings
 from invdesign.spaces.parameters import ParameterSpace
@@ -234,6 +242,13 @@ class OverlappingSearch(RandomSearch):
         operator = context.space.operators()["start"]
         genomes = [operator.apply((), rng) for _ in range(n)]
         return [Proposal(genome, operator="start") for genome in genomes if genome is not None], state
+
+
+class ChoosySearch(RandomSearch):
+    """Searches countable spaces alone."""
+
+    def refusal(self, space: SearchSpace, problem: Problem) -> str:
+        return "" if isinstance(space, FiniteSpace) else "needs a space that can be counted through"
 
 
 class RepeatingSearch(RandomSearch):
