@@ -111,6 +111,15 @@ class FiniteSpace(SearchSpace, Protocol):
         ...
 
 
+@runtime_checkable
+class PreparedSpace(SearchSpace, Protocol):
+    """A space that reads files of its own."""
+
+    def prepare(self) -> None:
+        """Read and check them, once per process: what is wrong ends the run before anything is proposed."""
+        ...
+
+
 class History(Protocol):
     """Every trial of the run, pending ones included."""
 

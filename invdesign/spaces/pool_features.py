@@ -1,0 +1,131 @@
+"""A pool's rows as points of the unit cube, and which row is nearest to a point."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+Scale = Literal["range", "ranks"]
+
+EXACT_UP_TO = 20_000  # rows; beyond, the nearest row may be up to twice as far as the very nearest
+GRID = 2.0**40  # steps of the unit interval that are told apart
+TIE = "tie"
+TIE_WEIGHT = 2.0**-10  # a row's number among its equals counts for little in distances; a power of 2 is exact
+
+
+class Points:
+    """n rows in the unit cube.
+
+    Columns that are constant are left out. Rows that agree in all others are told apart by one more column, their
+    number among their equals: it is there only where such rows are, or where no other column is.
+
+    Attributes:
+        names: of the columns, the tie's included.
+        low, high: their bounds before scaling.
+        width: how many of them are features, the tie not counted unless it is all there is.
+    """
+
+    def __init__(self, raw: FloatArray, names: list[str], scale: Scale) -> None:
+        """Raw features (n, d), finite; n of 1 or more. `raw` is used up."""
+        low, high = raw.min(axis=0, initial=np.inf), raw.max(axis=0, initial=-np.inf)
+        varied = np.flatnonzero(low < high)
+        self.names = [names[column] for column in varied]
+        self.low, self.high = low[varied].tolist(), high[varied].tolist()
+        scaled = _in_range(raw[:, varied]) if scale == "range" else _ranked(raw[:, varied])
+        # On a grid, or the squares of small differences vanish, and different rows are at no distance.
+        scaled = np.round(scaled * GRID) / GRID
+        ties = tie_numbers(scaled)
+        self.width = max(len(self.names), 1)
+        if ties.any() or not self.names:
+            self.names.append(TIE)
+            self.low.append(0.0)
+            self.high.append(float(max(ties.max(), 1)))
+            scaled = np.column_stack([scaled, ties / self.high[-1] * TIE_WEIGHT])
+        self._tied = len(self.names) > len(varied)
+        self._points = np.ascontiguousarray(scaled)
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+    def at(self, rows: IntArray | slice) -> FloatArray:
+        """Places (m, d) of rows, each column within [0, 1]."""
+        found: FloatArray = self._points[rows]
+        if self._tied:
+            found = found.copy() if found.base is not None else found
+            found[:, -1] /= TIE_WEIGHT
+        return found
+
+    def features(self, rows: IntArray | slice) -> FloatArray:
+        """Shape (m, width): the places without the tie."""
+        found = self.at(rows)
+        return found[:, : self.width]
+
+    def nearest(self, x: FloatArray, count: int = 1) -> IntArray:
+        """Rows (m, count) nearest to the points x (m, d), nearest first; the row itself for a point of `at`.
+
+        In large pools a row may be given that is up to twice as far as the nearest: that takes 1 ms of a million
+        rows in 20 dimensions, where the search for the nearest takes 35.
+        """
+        weighted = np.array(x, dtype=np.float64)
+        if self._tied:
+            weighted[:, -1] *= TIE_WEIGHT
+        slack = 0.0 if len(self) <= EXACT_UP_TO else 1.0
+        count = min(count, len(self))
+        _, found = self._tree.query(weighted, k=count, eps=slack)
+        return np.asarray(found, dtype=np.int64).reshape(len(weighted), count)
+
+    @cached_property
+    def _tree(self) -> Any:
+        from scipy.spatial import cKDTree
+
+        # Sliding midpoints instead of medians: ten times as fast to build, and equal points do no harm.
+        return cKDTree(self._points, leafsize=32, balanced_tree=False, compact_nodes=False)
+
+
+def _in_range(values: FloatArray) -> FloatArray:
+    """Columns scaled from their lowest and highest value to [0, 1]."""
+    halves = values / 2.0  # the difference of two doubles may overflow, that of their halves does not
+    low, high = halves.min(axis=0, initial=np.inf), halves.max(axis=0, initial=-np.inf)
+    span = np.where(high > low, high - low, 1.0)
+    scaled: FloatArray = np.clip((halves - low) / span, 0.0, 1.0) + 0.0
+    return scaled
+
+
+def _ranked(values: FloatArray) -> FloatArray:
+    """Columns as the share of rows below, equals counted half: each is spread evenly over [0, 1]."""
+    ranks = np.empty_like(values)
+    for column in range(values.shape[1]):
+        ordered = np.sort(values[:, column])
+        below = np.searchsorted(ordered, values[:, column], side="left")
+        upto = np.searchsorted(ordered, values[:, column], side="right")
+        ranks[:, column] = (below + upto - 1) / 2.0 / max(len(values) - 1, 1)
+    return ranks
+
+
+def tie_numbers(points: FloatArray) -> IntArray:
+    """Shape (n,): the number of each row among rows equal to it, from 0 in their order."""
+    keys = np.zeros(len(points), dtype=np.uint64)
+    for column in range(points.shape[1]):
+        bits = np.ascontiguousarray(points[:, column] + 0.0).view(np.uint64)
+        keys = (keys ^ bits ^ (bits >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15)
+        keys ^= keys >> np.uint64(32)
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    # A collision of two hashes, one in 10^19 pairs, gives a number too many, which does no harm.
+    fresh = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    position = np.arange(len(points))
+    numbers = np.empty(len(points), dtype=np.int64)
+    numbers[order] = position - np.maximum.accumulate(np.where(fresh, position, 0))
+    return numbers
+
+
+def rank_from(u: float, most: int) -> int:
+    """A rank from 1 to `most` by one uniform number in [0, 1): near ranks often, far ones now and then."""
+    return min(int(math.exp(u * math.log(most + 1))), most)

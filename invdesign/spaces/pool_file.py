@@ -1,0 +1,148 @@
+"""The file or folder a pool stands on. It stays where it is; path, size and a hash of the content travel."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, GetJsonSchemaHandler, ValidationInfo, model_validator
+from pydantic_core import CoreSchema
+
+from invdesign.errors import InvdesignError
+from invdesign.settings import Frozen, context_of
+
+TABLES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")
+DATABASES = (".db", ".json")
+PYMATGEN = (".cif", ".mcif", ".vasp", ".poscar", ".json")  # read with care for overlaps and occupancies
+ASE_FORMATS = {".xyz": "extxyz", ".extxyz": "extxyz", ".xsf": "xsf", ".res": "res", ".gen": "gen"}
+CHUNK = 1 << 20
+
+
+class PoolError(InvdesignError):
+    """The pool cannot be used as it is."""
+
+    exit_code = 2
+
+
+class PoolFile(Frozen):
+    """Where a pool lies and what it held when the campaign was read."""
+
+    path: str
+    """Absolute path of the file or folder."""
+    bytes: int = Field(ge=0)
+    """Size; of all structure files of a folder together."""
+    hash: str
+    """Of the content; a run refuses to go on with another one."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, str):
+            return value
+        folder, _ = context_of(info)
+        path = (folder / Path(value).expanduser()).resolve()
+        _check_kind(path, value)
+        size, digest = _content(path)
+        return {"path": str(path), "bytes": size, "hash": digest}
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """The file or folder at `path`, relative to the working directory."""
+        return cls.model_validate(str(path))
+
+    def opened(self) -> Path:
+        """The path, where the content is still the one that was named.
+
+        Raises:
+            PoolError: it was moved, removed or changed.
+        """
+        path = Path(self.path)
+        if not path.exists():
+            raise PoolError(
+                f"the pool {path} is not there any more. Put it back where it was, or start a new run with a "
+                "campaign that names its new place"
+            )
+        size, digest = _content(path)
+        if (size, digest) != (self.bytes, self.hash):
+            raise PoolError(
+                f"the pool {path} has changed since this campaign was read: {self.bytes} bytes then, {size} now, "
+                "and another content. Put the former one back, or start a new run"
+            )
+        return path
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls,
+        schema: CoreSchema,
+        handler: GetJsonSchemaHandler,
+    ) -> dict[str, Any]:
+        return {
+            "type": "string",
+            "description": "Path of a table, a folder of structures or an ASE database.",
+        }
+
+
+def _check_kind(path: Path, name: str) -> None:
+    """Refuse what is not there or is of no kind that can be read."""
+    if path.is_dir():
+        if not structure_files(path):
+            kinds = ", ".join([*PYMATGEN, *ASE_FORMATS])
+            raise ValueError(f"the folder '{name}' holds no structure file ({kinds}, POSCAR, CONTCAR)")
+        return
+    if not path.is_file():
+        raise ValueError(f"there is no file or folder '{name}' (looked for {path})")
+    suffix = path.suffix.lower()
+    if suffix in {".gz", ".zip", ".bz2", ".xz", ".zst"}:
+        raise ValueError(f"'{name}' is compressed, and rows could not be read one by one; unpack it first")
+    if suffix not in {*TABLES, *DATABASES}:
+        kinds = ", ".join([*TABLES, *DATABASES])
+        raise ValueError(
+            f"'{name}' is of no kind that can be read: give a table or ASE database ({kinds}), or a folder "
+            "of structure files"
+        )
+
+
+def structure_files(folder: Path) -> list[Path]:
+    """The structure files of a folder, not of folders within it, in the order of their names."""
+    return sorted(path for path in folder.iterdir() if path.is_file() and is_structure_file(path))
+
+
+def is_structure_file(path: Path) -> bool:
+    """Whether the name is that of a structure file."""
+    if path.name.startswith("."):
+        return False
+    return path.suffix.lower() in {*PYMATGEN, *ASE_FORMATS} or path.name.startswith(("POSCAR", "CONTCAR"))
+
+
+def _content(path: Path) -> tuple[int, str]:
+    """(size, hash) of a file, or of the structure files of a folder."""
+    files = structure_files(path) if path.is_dir() else [path]
+    stamps = tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    return _hashed(stamps)
+
+
+@lru_cache(maxsize=8)
+def _hashed(stamps: tuple[tuple[str, int, int], ...]) -> tuple[int, str]:
+    """Read once per process, unless size or time of a file changes."""
+    digest = hashlib.blake2b(digest_size=16)
+    size = 0
+    for name, _, _ in stamps:
+        if len(stamps) > 1:
+            digest.update(Path(name).name.encode() + b"\0")
+        length = 0
+        for chunk in _chunks(Path(name)):
+            digest.update(chunk)
+            length += len(chunk)
+        if len(stamps) > 1:
+            digest.update(length.to_bytes(8, "little"))
+        size += length
+    return size, digest.hexdigest()
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            yield chunk

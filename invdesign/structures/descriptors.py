@@ -1,0 +1,147 @@
+"""Numbers a model can learn from: statistics of elemental properties over a composition, and simple geometry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.structures.charges import element_symbols
+
+if TYPE_CHECKING:
+    from pymatgen.core import Composition, Structure
+
+FloatArray = NDArray[np.float64]
+
+STATISTICS = ("mean", "deviation", "min", "max")
+# Name here, and attribute of pymatgen's Element; units cancel in what is learned from them.
+PROPERTIES: Mapping[str, str] = {
+    "mendeleev_number": "mendeleev_no",
+    "atomic_mass": "atomic_mass",
+    "group": "group",
+    "row": "row",
+    "electronegativity": "X",
+    "atomic_radius": "atomic_radius_calculated",
+    "melting_point": "melting_point",
+}
+SHELLS = "spdf"  # valence electrons in each
+
+COMPOSITION_FEATURES = (
+    "elements",
+    "fraction_norm",
+    *(
+        f"{statistic}_{name}"
+        for name in (*PROPERTIES, *(f"{shell}_valence" for shell in SHELLS))
+        for statistic in STATISTICS
+    ),
+)
+STRUCTURE_FEATURES = ("density", "volume_per_atom", "packing_fraction", "shortest_distance")
+
+
+def composition_features(compositions: Sequence[Composition]) -> FloatArray:
+    """Shape (n, d), columns as `COMPOSITION_FEATURES` names them; invariant to the size of the formula.
+
+    How many elements there are, the 2-norm of their fractions, and of every elemental property the mean, the
+    mean absolute deviation from it, the least and the largest value, weighted by the fractions.
+
+    Source:
+        Ward, Agrawal, Choudhary & Wolverton, npj Comput. Mater. 2, 16028 (2016): the statistics of equations 1
+        and 2 over a part of the paper's elemental properties, with pymatgen's values for them.
+    """
+    width = max((len(composition) for composition in compositions), default=1)
+    fractions = np.zeros((len(compositions), width))
+    elements = np.zeros((len(compositions), width), dtype=np.int64)
+    for row, composition in enumerate(compositions):
+        amounts = composition.get_el_amt_dict()
+        numbers = [_atomic_numbers()[symbol] for symbol in amounts]
+        elements[row, : len(numbers)] = numbers
+        fractions[row, : len(numbers)] = list(amounts.values())
+    fractions /= fractions.sum(axis=1, keepdims=True)
+    return _statistics(fractions, elements)
+
+
+def _statistics(fractions: FloatArray, elements: NDArray[np.int64]) -> FloatArray:
+    """From fractions (n, k) of elements (n, k), 0 where a row has fewer than k."""
+    values = elemental_properties()[elements]  # (n, k, p)
+    present = (fractions > 0)[..., None]
+    mean = np.einsum("nk,nkp->np", fractions, values)
+    deviation = np.einsum("nk,nkp->np", fractions, np.abs(values - mean[:, None, :]))
+    least = np.where(present, values, np.inf).min(axis=1)
+    largest = np.where(present, values, -np.inf).max(axis=1)
+    statistics = np.stack([mean, deviation, least, largest], axis=2).reshape(len(fractions), -1)
+    # Means of equal compositions agree to 1e-15 and no better (LiCl, Li2Cl2): digits beyond 1e-12 mean nothing.
+    whole = [present.sum(axis=(1, 2))[:, None], np.linalg.norm(fractions, axis=1)[:, None], statistics]
+    return np.round(np.hstack(whole), 9) + 0.0
+
+
+@cache
+def _atomic_numbers() -> Mapping[str, int]:
+    numbers = {symbol: number for number, symbol in enumerate(element_symbols(), start=1)}
+    return {**numbers, "D": 1, "T": 1}
+
+
+@cache
+def elemental_properties() -> FloatArray:
+    """Shape (119, p) by atomic number, row 0 unused: `PROPERTIES`, then valence electrons by shell.
+
+    A property that is not known of an element (the electronegativity of neon) is the mean over the elements it is
+    known of.
+    """
+    import warnings
+
+    from pymatgen.core import Element
+
+    table = np.full((len(element_symbols()) + 1, len(PROPERTIES) + len(SHELLS)), np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # it warns of every property it does not know; they are filled in below
+        for number, symbol in enumerate(element_symbols(), start=1):
+            element = Element(symbol)
+            with suppress(KeyError):  # of the heaviest elements hardly anything is known
+                table[number, len(PROPERTIES) :] = _valence(element.electronic_structure)
+            for column, attribute in enumerate(PROPERTIES.values()):
+                value = getattr(element, attribute, None)
+                table[number, column] = np.nan if value is None else float(value)
+    unknown = np.isnan(table[1:])
+    table[1:][unknown] = np.broadcast_to(np.nanmean(table[1:], axis=0), unknown.shape)[unknown]
+    table[0] = 0.0
+    return table
+
+
+def _valence(electrons: str) -> list[float]:
+    """Electrons by shell outside the noble-gas core: `[Ar].3d6.4s2` has 2, 0, 6, 0; full d and f shells count."""
+    counts = dict.fromkeys(SHELLS, 0.0)
+    for part in electrons.split("."):
+        if len(part) > 2 and part[0].isdigit() and part[1] in counts:
+            counts[part[1]] += float(part[2:])
+    return list(counts.values())
+
+
+def structure_features(structure: Structure) -> FloatArray:
+    """Shape (d,), as `STRUCTURE_FEATURES` names them: g/cm^3, Å^3, a fraction, Å; of the crystal, not of the cell.
+
+    The packing fraction is that of spheres of covalent radius, Cordero et al., Dalton Trans. 2832 (2008).
+    """
+    from ase.data import covalent_radii
+
+    radii = covalent_radii[[site.specie.Z for site in structure]]
+    spheres = float(4.0 / 3.0 * np.pi * np.sum(radii**3))
+    reach = 3.0
+    while True:
+        *_, distance = structure.get_neighbor_list(reach, exclude_self=True)
+        if len(distance):
+            break
+        reach *= 2.0
+    shortest = float(distance.min())
+    numbers = [
+        float(structure.density),
+        structure.volume / len(structure),
+        spheres / structure.volume,
+        shortest,
+    ]
+    return np.round(np.array(numbers), 6)

@@ -1,0 +1,373 @@
+"""Known values looked up in a table: results to replay, measurements, a search to be judged in retrospect."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+import statistics
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema, model_validator
+from pydantic_core import CoreSchema
+
+from invdesign.candidate import Evaluation, Failure, Input
+from invdesign.errors import InvdesignError, nearest
+from invdesign.properties import Unit, describe
+from invdesign.protocols import Batch, EvaluatorSettings
+from invdesign.settings import Frozen, InputFile
+from invdesign.structures.tables import (
+    FloatArray,
+    composition_in,
+    is_blank,
+    number_in,
+    numbers_in,
+    separator_of,
+)
+
+if TYPE_CHECKING:
+    from pymatgen.core import Composition
+
+MOST_BYTES = 50_000_000
+CLOSE = 1e-9  # relative: two numbers of a key that close are the same
+LISTED = 10  # rows named in a message
+STAGE = "table"
+
+Repeated = Literal["error", "mean", "first", "lowest", "highest"]
+
+
+class Provided(Frozen):
+    """A property and the column it stands in: a unit alone where the column is called as the property."""
+
+    unit: Unit
+    """Unit of the numbers; an empty one for pure numbers."""
+    column: str | None = None
+    """Column it stands in, where that is not called as the property."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        return {"unit": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string"}, handler(schema)]}
+
+
+def _as_mapping(value: object) -> object:
+    """A column, or a list of them, stands for parameters of the same names."""
+    if isinstance(value, str):
+        return {value: value}
+    return {name: name for name in value} if isinstance(value, list | tuple) else value
+
+
+Key = Annotated[
+    dict[str, str],
+    BeforeValidator(_as_mapping),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                {"type": "object", "additionalProperties": {"type": "string"}},
+            ]
+        }
+    ),
+]
+
+
+class Table(EvaluatorSettings):
+    """Looks up known values by parameters, by composition, or by both.
+
+    A candidate that the table does not hold fails, and says so: nothing is made up.
+    """
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    file: InputFile
+    """Table with a header; commas, semicolons or tabs between the columns. Below 50 MB."""
+    key: Key = Field(default={})
+    """Columns that parameters of the same names are looked up in; a mapping from parameter to column where names differ."""
+    composition: str | None = None
+    """Column with formulas; compared by what is in them, not by how they are written."""
+    provides_: dict[str, Provided] = Field(alias="provides", min_length=1)
+    """Unit by property: `{band_gap: eV}`; `{gap: {unit: eV, column: "Gap (eV)"}}` where the column has another name."""
+    repeated: Repeated = "error"
+    """Rows of one key: an error, their mean, the first, or the one with the lowest or highest first property."""
+    censored: Literal["error", "missing"] = "error"
+    """Cells that hold no plain number, as `<1e-10`: an error, or as if the cell were empty."""
+
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        if len(self.file.text.encode()) > MOST_BYTES:
+            raise ValueError(
+                f"'{self.file.name}' is larger than {MOST_BYTES // 10**6} MB; keep the columns that are needed"
+            )
+        if not self.key and self.composition is None:
+            raise ValueError(
+                "say what rows are found by: 'key', columns that hold parameters, or 'composition', a column with formulas"
+            )
+        for name, provided in self.provides_.items():
+            _check_property(name, provided.unit)
+        try:
+            _ = self._known
+        except InvdesignError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """What rows are found by."""
+        return frozenset(
+            {
+                *(["parameters"] if self.key else []),
+                *(["composition"] if self.composition is not None else []),
+            }
+        )
+
+    @property
+    def provides(self) -> Mapping[str, Unit]:
+        """The columns asked for."""
+        return {name: provided.unit for name, provided in self.provides_.items()}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the settings and of every byte of the table; hashed once."""
+        text = json.dumps([self.model_dump(mode="json"), self.version], sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    @property
+    def batch(self) -> Batch:
+        """Many: one costs less than its trip to a worker."""
+        return Batch(64)
+
+    def prepare(self) -> None:
+        """Read the table."""
+        _ = self._known
+
+    @cached_property
+    def _known(self) -> Known:
+        return _read(self)
+
+    def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
+        """The row of each input; a failure where there is none, or where it lacks a value."""
+        return [self._known.look_up(item.design.parameters, item.design.composition) for item in inputs]
+
+
+def _check_property(name: str, unit: Unit) -> None:
+    if not name.isidentifier():
+        raise ValueError(
+            f"a property is called like band_gap, got '{name}'; write {{band_gap: {{unit: {unit or 'eV'}, "
+            f'column: "{name}"}}}}'
+        )
+    known = describe(name, unit).unit
+    if unit != known:
+        raise ValueError(f"{name} is in {known or 'no unit'} everywhere, got '{unit}'; name it otherwise")
+
+
+class Levels:
+    """The numbers of a column of the key; those closer than a billionth of themselves are one."""
+
+    def __init__(self, values: FloatArray) -> None:
+        """Values (n,), NaN where there is none."""
+        ordered = np.unique(values[~np.isnan(values)])
+        apart = np.abs(np.diff(ordered)) > CLOSE * np.abs(ordered[1:])
+        self._levels = ordered[np.concatenate([[True], apart])] if len(ordered) else ordered
+
+    def of(self, value: float) -> int | None:
+        """The number of the level `value` is on; None where it is on none."""
+        at = int(np.searchsorted(self._levels, value))
+        for index in (at - 1, at):
+            if 0 <= index < len(self._levels):
+                level = float(self._levels[index])
+                if math.isclose(level, value, rel_tol=CLOSE, abs_tol=0.0):
+                    return index
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The rows of a table by key."""
+
+    name: str
+    columns: Mapping[str, Levels | None]
+    by_composition: bool
+    rows: Mapping[tuple[Hashable, ...], tuple[float | None, ...]]
+    properties: tuple[str, ...]
+
+    def look_up(self, parameters: Mapping[str, float | str], composition: Composition | None) -> Evaluation:
+        """The values of the row that fits, or why there are none."""
+        absent = [name for name in self.columns if name not in parameters]
+        if absent:
+            has = ", ".join(parameters) or "none"
+            return _missing(f"the candidate has no parameter '{absent[0]}'; it has {has}")
+        if self.by_composition and composition is None:
+            return _missing("the candidate has no composition")
+        key: list[Hashable] = [_key_of(parameters[name], levels) for name, levels in self.columns.items()]
+        shown = [f"{name} = {parameters[name]}" for name in self.columns]
+        if self.by_composition and composition is not None:
+            key.append(composition_key(composition))
+            shown.append(str(composition.reduced_formula))
+        values = self.rows.get(tuple(key))
+        if values is None:
+            return _missing(f"{self.name} has no row for {', '.join(shown)}")
+        found = {
+            name: value for name, value in zip(self.properties, values, strict=True) if value is not None
+        }
+        lacking = [name for name in self.properties if name not in found]
+        if lacking:
+            return _missing(f"{self.name} has no {', '.join(lacking)} for {', '.join(shown)}")
+        return Evaluation(found)
+
+
+def _missing(message: str) -> Evaluation:
+    return Evaluation(failure=Failure("missing", STAGE, message))
+
+
+def _key_of(value: float | str, levels: Levels | None) -> Hashable:
+    """A value as part of a key: text as it is; a number by its level, None where the table has no such number."""
+    if levels is None:
+        return value.strip() if isinstance(value, str) else f"{value:.12g}"
+    number = number_in(value)
+    return levels.of(number) if number is not None else None
+
+
+def composition_key(composition: Composition) -> Hashable:
+    """The same for all ways to write a composition: fractions to nine digits."""
+    amounts = composition.get_el_amt_dict()
+    total = sum(amounts.values())
+    return tuple(sorted((symbol, round(amount / total, 9)) for symbol, amount in amounts.items() if amount))
+
+
+def _read(settings: Table) -> Known:
+    """The table's rows by key.
+
+    Raises:
+        InvdesignError: columns are missing, cells are not what they should be, or keys repeat.
+    """
+    name = settings.file.name
+    cells = _cells(settings)
+    keys: list[Sequence[Hashable]] = []
+    levels: dict[str, Levels | None] = {}
+    for parameter, column in settings.key.items():
+        _complete(cells[column], column, name)
+        values, wrong = numbers_in(cells[column])
+        levels[parameter] = None if wrong or np.isnan(values).any() else Levels(values)
+        keys.append([_key_of(cell, levels[parameter]) for cell in cells[column]])
+    if settings.composition is not None:
+        _complete(cells[settings.composition], settings.composition, name)
+        keys.append(_composition_keys(cells[settings.composition], name))
+    values_by_row = list(zip(*(_values(settings, p, cells) for p in settings.provides_), strict=True))
+    rows: dict[tuple[Hashable, ...], list[int]] = {}
+    for row, key in enumerate(zip(*keys, strict=True)):
+        rows.setdefault(key, []).append(row)
+    if not rows:
+        raise InvdesignError(f"{name} has no rows")
+    merge = _merger(settings, rows)
+    found = {key: merge([values_by_row[row] for row in group]) for key, group in rows.items()}
+    return Known(name, levels, settings.composition is not None, found, tuple(settings.provides_))
+
+
+def _cells(settings: Table) -> dict[str, list[str]]:
+    """The columns that are used."""
+    name, text = settings.file.name, settings.file.text.removeprefix("\ufeff")
+    separator = separator_of(text.partition("\n")[0])
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
+    except csv.Error as error:
+        raise InvdesignError(f"{name} cannot be read as CSV: {error}") from error
+    header = [cell.strip() for cell in rows[0]] if rows else []
+    wanted = [*settings.key.values(), *([settings.composition] if settings.composition is not None else [])]
+    wanted += [provided.column or name for name, provided in settings.provides_.items()]
+    for column in wanted:
+        if header.count(column) != 1:
+            hint = nearest(column, header)
+            count = "no" if column not in header else "more than one"
+            raise InvdesignError(
+                f"{name} has {count} column '{column}'. {hint + ' ' if hint else ''}It has {', '.join(header) or 'none'}"
+            )
+    for number, row in enumerate(rows[1:], 1):
+        if len(row) != len(header):
+            raise InvdesignError(f"{name}: row {number} has {len(row)} cells, the header {len(header)}")
+    return {column: [row[header.index(column)] for row in rows[1:]] for column in wanted}
+
+
+def _complete(cells: Sequence[str], column: str, name: str) -> None:
+    blank = [number for number, cell in enumerate(cells, 1) if is_blank(cell)]
+    if blank:
+        raise InvdesignError(
+            f"{name}: column '{column}' is part of the key and empty in {_listed(blank)}; complete or remove them"
+        )
+
+
+def _composition_keys(cells: Sequence[str], name: str) -> list[Hashable]:
+    keys: list[Hashable] = []
+    wrong: list[str] = []
+    for number, cell in enumerate(cells, 1):
+        try:
+            keys.append(composition_key(composition_in(cell)))
+        except InvdesignError as error:
+            wrong.append(f"row {number}: {error}")
+    if wrong:
+        more = f"; and {len(wrong) - LISTED} more" if len(wrong) > LISTED else ""
+        raise InvdesignError(f"{name}: {'; '.join(wrong[:LISTED])}{more}")
+    return keys
+
+
+def _values(settings: Table, name: str, cells: Mapping[str, Sequence[str]]) -> list[float | None]:
+    """The numbers of a property, None where there is none."""
+    column = settings.provides_[name].column or name
+    values, wrong = numbers_in(cells[column])
+    if wrong and settings.censored == "error":
+        rows = _listed([row + 1 for row in wrong])
+        raise InvdesignError(
+            f"{settings.file.name}: column '{column}' holds no plain number in {rows}, first "
+            f"'{cells[column][wrong[0]]:.40}'. Mend it, or treat such cells as empty with 'censored: missing'"
+        )
+    return [None if math.isnan(value) else value for value in values.tolist()]
+
+
+def _listed(rows: Sequence[int]) -> str:
+    more = f" and {len(rows) - LISTED} more" if len(rows) > LISTED else ""
+    return f"{len(rows)} row{'s' if len(rows) > 1 else ''} ({', '.join(map(str, rows[:LISTED]))}{more})"
+
+
+Values = tuple[float | None, ...]
+
+
+def _merger(
+    settings: Table, rows: Mapping[tuple[Hashable, ...], list[int]]
+) -> Callable[[Sequence[Values]], Values]:
+    """What becomes of the rows of one key."""
+    repeats = sorted(row + 1 for group in rows.values() for row in group[1:])
+    if repeats and settings.repeated == "error":
+        raise InvdesignError(
+            f"{settings.file.name}: {_listed(repeats)} have the key of an earlier row. Add a column that tells them "
+            "apart to the key, or say what is meant: 'repeated: mean', 'first', 'lowest' or 'highest'"
+        )
+    choices: dict[Repeated, Callable[[Sequence[Values]], Values]] = {
+        "error": lambda group: group[0],
+        "first": lambda group: group[0],
+        "mean": _mean,
+        "lowest": lambda group: min(group, key=lambda values: _or(values[0], math.inf)),
+        "highest": lambda group: max(group, key=lambda values: _or(values[0], -math.inf)),
+    }
+    return choices[settings.repeated]
+
+
+def _or(value: float | None, other: float) -> float:
+    return other if value is None else value
+
+
+def _mean(group: Sequence[Values]) -> Values:
+    """Column by column, of the rows that have a value."""
+    columns = ([value for value in column if value is not None] for column in zip(*group, strict=True))
+    return tuple(statistics.fmean(column) if column else None for column in columns)

@@ -1,0 +1,261 @@
+"""Where a pool's rows come from: tables of every kind, folders of structures, ASE databases."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.db import connect
+from ase.io import write
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from pymatgen.core import Lattice, Structure
+
+from invdesign.settings import load
+from invdesign.spaces import pool_sources
+from invdesign.spaces.pool import PoolSpace
+from invdesign.spaces.pool_sources import TextSource, open_source
+from invdesign.testing import check_space
+
+CELL = st.text(
+    alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\x00\r"), min_size=1, max_size=12
+)
+
+
+def salt(halide: str, a: float) -> Structure:
+    """Rock salt LiX, its primitive cell; `a` of the cubic one."""
+    half = a / 2
+    lattice = Lattice([[0, half, half], [half, 0, half], [half, half, 0]])
+    return Structure(lattice, ["Li", halide], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def pool(source: Path, **fields: Any) -> PoolSpace:
+    """A pool at a path."""
+    built: PoolSpace = load("spaces", {"kind": "pool", "source": str(source), **fields})
+    return built
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.tuples(CELL, CELL), min_size=1, max_size=8), rows_per_block=st.integers(1, 3))
+def test_csv_as_others_write_it(tmp_path: Path, rows: list[tuple[str, str]], rows_per_block: int) -> None:
+    """Separators, quotation marks and line ends within cells come back, in blocks and row by row."""
+    path = tmp_path / "cells.csv"
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["left", "right"])
+    writer.writerows(rows)
+    path.write_text(text.getvalue(), encoding="utf-8", newline="")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool_sources, "ROWS", rows_per_block)
+        patch.setattr(pool_sources, "BYTES", 40)
+        source = TextSource(path)
+        blocks = list(source.blocks(["right", "left"]))
+    found = [pair for block in blocks for pair in zip(block.cells["left"], block.cells["right"], strict=True)]
+    assert found == rows
+    places = np.concatenate([block.places for block in blocks])
+    assert [source.fetch(int(place), ["left"])["left"] for place in places] == [left for left, _ in rows]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xef\xbb\xbfx,n\n1,a\n2,b\n",
+        b"x,n\r\n1,a\r\n2,b\r\n",
+        b"x;n\n1;a\n2;b",
+        b"x\tn\n1\ta\n\n2\tb\n\n",
+        b'"x","n"\n"1","a"\n\n2,"b"\n',
+    ],
+)
+def test_dialects(tmp_path: Path, data: bytes) -> None:
+    """Byte order marks, Windows line ends, semicolons, tabs, quotes and blank lines change nothing."""
+    path = tmp_path / "table.csv"
+    path.write_bytes(data)
+    space = pool(path, columns=["x", "n"])
+    assert [space.build(space.genome(i)).parameters for i in range(len(space))] == [
+        {"x": 1.0, "n": "a"},
+        {"x": 2.0, "n": "b"},
+    ]
+
+
+def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    """The message says where, and what to do."""
+    path = tmp_path / "table.csv"
+    path.write_bytes(b"x,n\n1,\xe9\n")
+    with pytest.raises(ValidationError, match="not UTF-8 text at byte 6; save it as UTF-8"):
+        pool(path, columns=["x"])
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    """Numbers, words and structures as objects; whole numbers are identifiers as they are."""
+    rows: list[dict[str, Any]] = [
+        {"id": 7, "x": 1.5, "crystal": salt("F", 4.0).as_dict(), "n": "a\u2028b"},
+        {"id": 9, "x": 2, "crystal": salt("Cl", 5.1).as_dict(), "n": "c"},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n\n", encoding="utf-8")
+    space = pool(path, id="id", columns=["x", "n"], structure="crystal")
+    check_space(space)
+    assert space.genome(1) == {"row": 9}
+    design = space.build({"row": 7})
+    assert design.parameters == {"x": 1.5, "n": "a\u2028b"}
+    assert len(design.structures["initial"]) == 2
+    (tmp_path / "bad.jsonl").write_text('{"x": 1}\n[2]\n')
+    with pytest.raises(ValidationError, match="line 2 is not an object"):
+        pool(tmp_path / "bad.jsonl", columns=["x"])
+
+
+def test_json_lines_without_a_value(tmp_path: Path) -> None:
+    """A column that a line does not name is missing there."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"x": 1}\n{"y": 2}\n{"x": null}\n{"x": 4}\n')
+    with pytest.raises(ValidationError, match=r"x in 2 rows \(2, 3\)"):
+        pool(path, columns=["x"])
+    assert len(pool(path, columns=["x"], missing="drop")) == 2
+
+
+def test_parquet(tmp_path: Path) -> None:
+    """Rows come from their row group, in any order."""
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is optional")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table({"name": [f"m{k}" for k in range(10)], "x": [float(k) for k in range(10)]})
+    parquet.write_table(table, tmp_path / "rows.parquet", row_group_size=3)
+    space = pool(tmp_path / "rows.parquet", id="name", columns=["x"])
+    check_space(space)
+    for name in ("m9", "m0", "m5", "m4"):
+        assert space.build({"row": name}).parameters == {"x": float(name[1:])}
+
+
+def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names what to install."""
+
+    def absent(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(pool_sources, "import_module", absent)
+    (tmp_path / "rows.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ValidationError, match="needs pyarrow: pip install pyarrow"):
+        pool(tmp_path / "rows.parquet", columns=["x"])
+
+
+def test_a_folder_of_structures(tmp_path: Path) -> None:
+    """CIF, POSCAR and extended XYZ files are rows called as their files; other files are none."""
+    salt("F", 4.03).to(filename=str(tmp_path / "b.cif"), fmt="cif")
+    (tmp_path / "POSCAR.2").write_text(salt("Cl", 5.14).to(fmt="poscar"))
+    atoms = Atoms(
+        "LiBr",
+        positions=[[0, 0, 0], [2.75, 0, 0]],
+        cell=[[0, 2.75, 2.75], [2.75, 0, 2.75], [2.75, 2.75, 0]],
+        pbc=True,
+    )
+    write(tmp_path / "a.xyz", atoms, format="extxyz")
+    (tmp_path / "README.md").write_text("notes")
+    space = pool(tmp_path, columns=["file"])
+    assert [space.genome(i)["row"] for i in range(len(space))] == ["POSCAR.2", "a.xyz", "b.cif"]
+    design = space.build({"row": "a.xyz"})
+    assert design.composition is not None
+    assert design.composition.reduced_formula == "LiBr"
+    assert design.parameters == {"file": "a.xyz"}
+    check_space(space)
+
+
+def test_unreadable_structures_are_named(tmp_path: Path) -> None:
+    """All of them, up to ten; `missing: drop` leaves them out."""
+    salt("F", 4.03).to(filename=str(tmp_path / "good.cif"), fmt="cif")
+    for number in range(12):
+        (tmp_path / f"bad{number:02}.cif").write_text("data_nothing\n")
+    (tmp_path / "two.xyz").write_text("1\n\nLi 0 0 0\n1\n\nLi 0 0 0\n")
+    with pytest.raises(ValidationError) as caught:
+        pool(tmp_path)
+    said = str(caught.value)
+    assert "13 of 14 rows cannot be read" in said
+    assert said.count("cannot be read as CIF") == 10
+    assert "and 3 more" in said
+    space = pool(tmp_path, missing="drop")
+    assert len(space) == 1
+    assert space.left_out == {"lack a value or cannot be read": 13}
+
+
+def test_a_folder_that_gained_a_file_has_changed(tmp_path: Path) -> None:
+    """The hash is of names and contents of all structure files."""
+    salt("F", 4.03).to(filename=str(tmp_path / "a.cif"), fmt="cif")
+    dump = pool(tmp_path).model_dump(mode="json")
+    (tmp_path / "notes.txt").write_text("not a structure")
+    load("spaces", dump).source.opened()
+    salt("Cl", 5.14).to(filename=str(tmp_path / "b.cif"), fmt="cif")
+    with pytest.raises(Exception, match="has changed"):
+        load("spaces", dump).source.opened()
+
+
+@pytest.mark.parametrize("suffix", [".db", ".json"])
+def test_an_ase_database(tmp_path: Path, suffix: str) -> None:
+    """Rows are called by their number in it; key-value pairs are columns."""
+    path = tmp_path / f"salts{suffix}"
+    with connect(path, type=suffix[1:]) as database:
+        for halide, a, gap in (("F", 4.03, 13.6), ("Cl", 5.14, 9.4), ("Br", 5.5, 7.6)):
+            crystal = salt(halide, a)
+            symbols = [site.specie.symbol for site in crystal]
+            atoms = Atoms(
+                symbols, cell=crystal.lattice.matrix, scaled_positions=crystal.frac_coords, pbc=True
+            )
+            database.write(atoms, gap=gap, label=f"Li{halide}")
+    connect(path).delete([2])
+    space = pool(path, columns=["gap"])
+    assert [space.genome(i) for i in range(len(space))] == [{"row": 1}, {"row": 3}]
+    design = space.build({"row": 3})
+    assert design.parameters == {"gap": 7.6}
+    assert len(design.structures["initial"]) == 2
+    check_space(space)
+    named = pool(path, id="label", features={"columns": ["gap"]})
+    assert named.genome(1) == {"row": "LiBr"}
+
+
+def test_what_is_no_database_is_left_as_it_is(tmp_path: Path) -> None:
+    """Connecting to a file that is none would write into it."""
+    path = tmp_path / "notes.db"
+    path.write_text("not a database")
+    with pytest.raises(ValidationError, match="is not an SQLite file"):
+        pool(path)
+    assert path.read_text() == "not a database"
+
+
+def test_formula_and_structure_must_agree(tmp_path: Path) -> None:
+    """A row whose formula is not that of its structure is a mistake in the table."""
+    path = tmp_path / "rows.jsonl"
+    row = {"formula": "LiCl", "crystal": salt("F", 4.03).to(fmt="cif")}
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(ValidationError, match="1: its formula is LiCl, its structure LiF"):
+        pool(path, composition="formula", structure="crystal")
+
+
+def test_a_folder_without_structures_is_refused(tmp_path: Path) -> None:
+    """The kinds that are looked for are named."""
+    with pytest.raises(ValidationError, match="holds no structure file"):
+        pool(tmp_path)
+
+
+def test_compositions_of_measured_conductors(shared_data: Path) -> None:
+    """478 solid electrolytes from the literature, told apart by features of their composition."""
+    table = shared_data / "obelix" / "train.csv"
+    if not table.is_file():
+        pytest.skip(f"no comparison data: {table} is missing")
+    with pytest.raises(ValidationError, match=r"77 rows .* the same as an earlier one"):
+        pool(table, composition="True Composition")
+    space = pool(table, composition="True Composition", repeated="first")
+    assert (len(space), space.left_out) == (401, {"repeat an earlier row": 77})
+    check_space(space)
+
+
+def test_rows_are_found_without_holding_them(tmp_path: Path) -> None:
+    """A row is read at its place: cells that are not asked for are never kept."""
+    path = tmp_path / "wide.csv"
+    path.write_text("x,text\n" + "".join(f"{k},{'long ' * 20}\n" for k in range(500)))
+    source = open_source(path)
+    places = [place for block in source.blocks(["x"]) for place in block.places]
+    assert source.fetch(int(places[321]), ["x"]) == {"x": "321"}
