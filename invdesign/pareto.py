@@ -52,6 +52,34 @@ def front(values: FloatArray) -> IntArray:
     return np.flatnonzero(moocore.is_nondominated(values, keep_weakly=True))
 
 
+FEW = 256  # new rows up to which they are compared with a front one by one
+
+
+def extended_front(members: FloatArray, new: FloatArray) -> IntArray:
+    """Indices, ascending, of the front of both tables stacked; as `front` of them, but cheap where `new` is short.
+
+    Args:
+        members: shape (k, m), of which none dominates another.
+        new: shape (n, m).
+    """
+    union = np.concatenate([_checked(members), _checked(new)])
+    if len(new) > FEW or len(members) == 0:
+        return front(union)
+    kept = np.ones(len(union), dtype=bool)
+    columns = np.asfortranarray(union)  # comparisons go column by column
+    for row in range(len(members), len(union)):
+        point, earlier = union[row], columns[:row]
+        no_worse, no_better = kept[:row].copy(), kept[:row].copy()
+        for column, value in zip(earlier.T, point, strict=True):
+            no_worse &= column <= value
+            no_better &= column >= value
+        if (no_worse & ~no_better).any():
+            kept[row] = False
+        else:
+            kept[:row] &= ~no_better | no_worse
+    return np.flatnonzero(kept)
+
+
 def hypervolume(values: FloatArray, reference: FloatArray) -> float:
     """Volume dominated by `values` (n, m) and bounded by `reference` (m,); 0 where nothing beats the reference."""
     values = _checked(values)
@@ -63,3 +91,22 @@ def hypervolume(values: FloatArray, reference: FloatArray) -> float:
     import moocore
 
     return float(moocore.hypervolume(values, ref=reference))
+
+
+MARGIN = 0.1  # of the range of values, by which the default reference point lies beyond the worst of them
+
+
+def reference_point(best: FloatArray, worst: FloatArray) -> FloatArray:
+    """The reference point of a hypervolume where the user gave none: a tenth of the range beyond the worst values.
+
+    Args:
+        best, worst: shape (m,), extremes of all feasible trials, minimised.
+
+    Returns:
+        Shape (m,); every trial is better than it in every objective, so that each member of the front counts.
+
+    Source:
+        Ishibuchi et al., Evol. Comput. 26, 411 (2018): a reference point slightly worse than the nadir point.
+    """
+    span = worst - best
+    return worst + MARGIN * np.where(span > 0, span, np.maximum(np.abs(worst), 1.0))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -15,40 +17,183 @@ from invdesign.candidate import Status
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-Direction = Literal["minimize", "maximize"]
+Direction = Literal["minimize", "maximize", "target", "window"]
+Scalarize = Literal["desirability"]
+DIRECTIONS: tuple[Direction, ...] = ("minimize", "maximize", "target", "window")
+
+
+def _outside(values: FloatArray, low: float | None, high: float | None) -> FloatArray:
+    """How far `values` (n,) lie outside the bounds; 0 inside, NaN where unknown."""
+    outside = np.zeros_like(values)
+    if low is not None:
+        outside = np.maximum(outside, low - values)
+    if high is not None:
+        outside = np.maximum(outside, values - high)
+    return np.where(np.isnan(values), np.nan, outside)
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A property with a direction."""
+    """A property and what is wanted of it; all numbers in the property's unit.
+
+    Attributes:
+        direction: `minimize`; `maximize`; `target`, to come close to a value; `window`, to come into an interval.
+        min, max: ends of a window, inclusive (one may be open); both are the value of a target.
+        best, worst: of a minimised or maximised property: fully satisfying from here on, and of no use from there on.
+        tolerance: of a target or window: the distance at which a candidate is of no use.
+        weight: of this objective in a desirability, beside the others'.
+        reference: coordinate of the hypervolume's reference point; of a target or window it is a distance.
+
+    Raises:
+        ValueError: the numbers contradict each other, see `objective_flaws`.
+    """
 
     property: str
     direction: Direction
+    min: float | None = None
+    max: float | None = None
+    best: float | None = None
+    worst: float | None = None
+    tolerance: float | None = None
+    weight: float = 1.0
+    reference: float | None = None
+
+    def __post_init__(self) -> None:
+        settings = {name: getattr(self, name) for name in OBJECTIVE_NUMBERS}
+        flaws = objective_flaws(self.direction, **settings)
+        if flaws:
+            raise ValueError(f"objective {self.property}: {flaws[0][0]}: {flaws[0][1]}")
 
     def minimised(self, values: FloatArray) -> FloatArray:
-        """`values` (n,) with the sign that makes smaller better; NaN stays NaN."""
-        return values if self.direction == "minimize" else -values
+        """`values` (n,) as numbers of which smaller is better: themselves, negated, or the distance from the goal.
+
+        NaN stays NaN.
+        """
+        if self.direction == "minimize":
+            return values
+        if self.direction == "maximize":
+            return -values
+        return _outside(values, self.min, self.max)
+
+    def extent(self) -> tuple[float, float] | None:
+        """(fully satisfying, of no use) as minimised values; None where the user gave no such scale."""
+        if self.tolerance is not None:
+            return 0.0, self.tolerance
+        if self.best is None or self.worst is None:
+            return None
+        sign = -1.0 if self.direction == "maximize" else 1.0
+        return sign * self.best, sign * self.worst
+
+    def minimised_reference(self) -> float | None:
+        """The user's reference as a minimised value."""
+        if self.reference is None or self.direction != "maximize":
+            return self.reference
+        return -self.reference
+
+    def goal(self) -> str:
+        """The value of a target or the interval of a window, in numbers; empty for a plain direction."""
+        if self.direction == "target":
+            return f"{self.min:g}"
+        if self.direction != "window":
+            return ""
+        if self.min is None:
+            return f"{self.max:g} or less"
+        return f"{self.min:g} or more" if self.max is None else f"{self.min:g} to {self.max:g}"
 
     def __str__(self) -> str:
-        return f"{self.direction} {self.property}"
+        return in_words(self.direction, self.property, self.goal())
+
+
+def in_words(direction: str, name: str, goal: str) -> str:
+    """An objective as a person says it: `minimize density`, `bring voltage to 3.5`."""
+    if direction == "target":
+        return f"bring {name} to {goal}"
+    return f"keep {name} at {goal}" if direction == "window" else f"{direction} {name}"
+
+
+OBJECTIVE_NUMBERS = tuple(field.name for field in fields(Objective))[2:]
+
+
+def objective_flaws(
+    direction: Direction,
+    *,
+    min: float | None = None,
+    max: float | None = None,
+    best: float | None = None,
+    worst: float | None = None,
+    tolerance: float | None = None,
+    weight: float = 1.0,
+    reference: float | None = None,
+) -> list[tuple[str, str]]:
+    """What is wrong with an objective's numbers: (name of the number, what it is and should be), all of it."""
+    flaws: list[tuple[str, str]] = []
+    plain = direction in {"minimize", "maximize"}
+    if plain and (min is not None or max is not None):
+        flaws.append((direction, "takes no bounds: use window, or a constraint"))
+    if direction == "target" and (min is None or min != max):
+        flaws.append((direction, "needs one value"))
+    if direction == "window" and min is None and max is None:
+        flaws.append((direction, "needs min, max or both"))
+    if direction == "window" and min is not None and max is not None and min > max:
+        flaws.append((direction, f"min ({min:g}) is above max ({max:g})"))
+    if plain and tolerance is not None:
+        flaws.append(("tolerance", f"belongs to target and window; to {direction}, give best and worst"))
+    if not plain:
+        flaws += [
+            (name, f"belongs to minimize and maximize; to a {direction}, give a tolerance")
+            for name, value in (("best", best), ("worst", worst))
+            if value is not None
+        ]
+        if reference is not None and reference <= 0:
+            flaws.append(
+                ("reference", f"of a {direction} is a distance from it and must be > 0, got {reference:g}")
+            )
+    elif (best is None) != (worst is None):
+        given, lacks = ("worst", "best") if best is None else ("best", "worst")
+        flaws.append((given, f"needs {lacks} beside it"))
+    elif best is not None and worst is not None:
+        flaws += _scale_flaws(direction, best, worst)
+    if tolerance is not None and tolerance <= 0:
+        flaws.append(("tolerance", f"must be > 0, got {tolerance:g}"))
+    if weight <= 0:
+        flaws.append(("weight", f"must be > 0, got {weight:g}"))
+    return flaws
+
+
+def _scale_flaws(direction: Direction, best: float, worst: float) -> list[tuple[str, str]]:
+    below, above = ("best", "worst") if direction == "minimize" else ("worst", "best")
+    if (best < worst) == (direction == "minimize") and best != worst:
+        return []
+    return [
+        ("worst", f"to {direction}, {below} must lie below {above}; got best {best:g} and worst {worst:g}")
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """A property with inclusive bounds, in the property's unit."""
+    """A property with inclusive bounds, in the property's unit.
+
+    Attributes:
+        scale: a violation by this much weighs 1 beside those of other constraints; by default the larger of the
+            bounds' magnitudes, and 1 where that is 0.
+    """
 
     property: str
     min: float | None = None
     max: float | None = None
+    scale: float | None = None
 
     def violation(self, values: FloatArray) -> FloatArray:
         """How far `values` (n,) lie outside the bounds; 0 inside, NaN where unknown."""
-        outside = np.zeros_like(values)
-        if self.min is not None:
-            outside = np.maximum(outside, self.min - values)
-        if self.max is not None:
-            outside = np.maximum(outside, values - self.max)
-        return np.where(np.isnan(values), np.nan, outside)
+        return _outside(values, self.min, self.max)
+
+    def scaled_violation(self, values: FloatArray) -> FloatArray:
+        """The violation divided by the scale, so that those of different properties can be added.
+
+        Source:
+            Deb, Comput. Methods Appl. Mech. Eng. 186, 311 (2000): constraints are normalised by their bounds.
+        """
+        return self.violation(values) / (self.scale or max(abs(self.min or 0.0), abs(self.max or 0.0)) or 1.0)
 
     def __str__(self) -> str:
         low = f"{self.min:g} <= " if self.min is not None else ""
@@ -73,7 +218,8 @@ class Scores:
 
     Attributes:
         ids: shape (n,), the trials' numbers.
-        values: shape (n, m), objectives to be minimised; NaN where unknown.
+        values: shape (n, m), to be minimised; NaN where unknown. One column per objective, or the one score they
+            are combined to: `Problem.n_values` in all.
         violation: shape (n,), summed constraint violation, each divided by its scale; NaN where unknown.
         merit: shape (n,), `Merit` of each trial.
         depth: shape (n,), stages passed: among gated trials, later is better.
@@ -109,10 +255,67 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """The objectives (at least one) and constraints of a campaign."""
+    """The objectives (at least one) and constraints of a campaign.
+
+    Attributes:
+        scalarize: how the objectives are combined to one score; None ranks by dominance.
+
+    Raises:
+        ValueError: a score is asked for, and an objective has no scale to be judged on.
+    """
 
     objectives: tuple[Objective, ...]
     constraints: tuple[Constraint, ...] = ()
+    scalarize: Scalarize | None = None
+
+    def __post_init__(self) -> None:
+        if self.scalarize is not None and not self.judged:
+            bare = next(str(objective) for objective in self.objectives if objective.extent() is None)
+            raise ValueError(
+                f"a desirability needs best and worst, or a tolerance, of every objective: {bare}"
+            )
+
+    @property
+    def n_values(self) -> int:
+        """How many minimised values candidates are ranked by: 1, or the number of objectives."""
+        return 1 if self.scalarize is not None else len(self.objectives)
+
+    @property
+    def judged(self) -> bool:
+        """Whether every objective has a scale, so that candidates have a desirability."""
+        return all(objective.extent() is not None for objective in self.objectives)
+
+    @property
+    def reference(self) -> FloatArray | None:
+        """Shape (m,), the user's reference point as minimised values; None unless every objective has one."""
+        if self.scalarize is not None:
+            return None
+        found = [o.minimised_reference() for o in self.objectives]
+        known = [value for value in found if value is not None]
+        return np.array(known) if len(known) == len(found) else None
+
+    def in_units(self, point: FloatArray) -> dict[str, float]:
+        """A point of minimised values, shape (m,), by property in its own sign; of a target or window the distance."""
+        signs = [-1.0 if objective.direction == "maximize" else 1.0 for objective in self.objectives]
+        return {
+            objective.property: sign * float(value)
+            for objective, sign, value in zip(self.objectives, signs, point, strict=True)
+        }
+
+    def point(self, coordinates: Mapping[str, float]) -> FloatArray:
+        """The inverse of `in_units`: shape (m,), minimised.
+
+        Raises:
+            ValueError: a coordinate is missing, not finite, or of no objective.
+        """
+        names = [objective.property for objective in self.objectives]
+        strange = sorted(set(coordinates) ^ set(names))
+        if strange or not all(map(math.isfinite, coordinates.values())):
+            raise ValueError(
+                f"needs one finite number for each of {', '.join(names)}, got {dict(coordinates)}"
+            )
+        signs = [-1.0 if objective.direction == "maximize" else 1.0 for objective in self.objectives]
+        return np.array([sign * coordinates[name] for sign, name in zip(signs, names, strict=True)])
 
     @property
     def properties(self) -> tuple[str, ...]:
@@ -120,6 +323,41 @@ class Problem:
         names = [objective.property for objective in self.objectives]
         names += [constraint.property for constraint in self.constraints]
         return tuple(dict.fromkeys(names))
+
+    def minimised(self, column: Callable[[str], FloatArray]) -> FloatArray:
+        """Shape (n, m), every objective as minimised values, whatever they are combined to; NaN where unknown."""
+        return np.stack([o.minimised(column(o.property)) for o in self.objectives], axis=1)
+
+    def desirability(self, minimised: FloatArray) -> FloatArray:
+        """Overall desirability.
+
+        Args:
+            minimised: shape (n, m), all objectives.
+
+        Returns:
+            Shape (n,): 1 where every objective is at its best or beyond, 0 where one is no better than its worst,
+            between them the weighted geometric mean of the objectives' linear desirabilities; NaN where unknown.
+
+        Raises:
+            ValueError: an objective has no scale.
+
+        Source:
+            Derringer & Suich, J. Qual. Technol. 12, 214 (1980).
+        """
+        return _geometric_mean(*_reached(self.objectives, minimised))
+
+    def _values(self, minimised: FloatArray) -> FloatArray:
+        """What candidates are ranked by, shape (n, `n_values`).
+
+        A score is 1 - desirability. Where that is 0 it says nothing of how far off a candidate is, so the score
+        goes on above 1 by the weighted mean of what objectives lack to their worst, in units of best to worst.
+        """
+        if self.scalarize is None:
+            return minimised
+        reached, weights = _reached(self.objectives, minimised)
+        overall = _geometric_mean(reached, weights)
+        lacking = np.maximum(-reached, 0.0) @ weights
+        return np.where(overall > 0, 1.0 - overall, 1.0 + lacking)[:, None]
 
     def score(
         self,
@@ -137,10 +375,10 @@ class Problem:
             depth: shape (n,), stages passed.
         """
         columns: Mapping[str, FloatArray] = {name: column(name) for name in self.properties}
-        values = np.stack([o.minimised(columns[o.property]) for o in self.objectives], axis=1)
+        values = self._values(self.minimised(columns.__getitem__))
         violation = np.zeros(len(values))
         for constraint in self.constraints:
-            violation = violation + constraint.violation(columns[constraint.property])
+            violation = violation + constraint.scaled_violation(columns[constraint.property])
         return Scores(
             ids=np.asarray(ids, dtype=np.int64),
             values=values,
@@ -148,6 +386,30 @@ class Problem:
             merit=_merit(status, values, violation),
             depth=np.asarray(depth, dtype=np.int64),
         )
+
+
+@lru_cache(maxsize=64)
+def _scales(objectives: tuple[Objective, ...]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Of every objective: its best and worst as minimised values, and its weight, which sum to 1; each shape (m,)."""
+    extents = [objective.extent() for objective in objectives]
+    known = np.array([extent for extent in extents if extent is not None])
+    if len(known) < len(extents):
+        raise ValueError("a desirability needs best and worst, or a tolerance, of every objective")
+    weights = np.array([objective.weight for objective in objectives])
+    return known[:, 0], known[:, 1], weights / weights.sum()
+
+
+def _reached(objectives: tuple[Objective, ...], minimised: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """How far each objective is from its worst (0) to its best (1), unbounded, shape (n, m); and the weights."""
+    best, worst, weights = _scales(objectives)
+    return (worst - minimised) / (worst - best), weights
+
+
+def _geometric_mean(reached: FloatArray, weights: FloatArray) -> FloatArray:
+    """Shape (n,): of what is reached, between 0 and 1; 0 where one of them is."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean: FloatArray = np.exp(np.log(np.clip(reached, 0.0, 1.0)) @ weights)
+    return mean
 
 
 _BY_STATUS = np.full(max(Status) + 1, int(Merit.PENDING), dtype=np.int64)

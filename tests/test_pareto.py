@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from invdesign.pareto import front, hypervolume, ranks
+from invdesign.pareto import FEW, extended_front, front, hypervolume, ranks, reference_point
 
 FloatArray = NDArray[np.float64]
 
@@ -47,6 +47,22 @@ def test_ranks_are_those_of_the_definition(values: FloatArray) -> None:
 def test_the_front_is_rank_zero(values: FloatArray) -> None:
     """Equal best points all belong to the front, in ascending order."""
     assert front(values).tolist() == np.flatnonzero(ranks(values) == 0).tolist()
+
+
+@given(tables(), st.integers(0, 12))
+def test_a_front_grows_as_if_sorted_anew(values: FloatArray, first: int) -> None:
+    """The front of the first rows, extended by the others, is the front of all; equal rows are kept."""
+    start = values[:first][front(values[:first])]
+    union = np.concatenate([start, values[first:]])
+    assert extended_front(start, values[first:]).tolist() == front(union).tolist()
+    many = np.concatenate([values[first:]] * (FEW + 1))
+    assert extended_front(start, many).tolist() == front(np.concatenate([start, many])).tolist()
+
+
+def test_the_reference_point_lies_beyond_the_worst() -> None:
+    """By a tenth of the range; where there is no range, by a tenth of the value or of one unit."""
+    best, worst = np.array([0.0, -5.0, 0.0]), np.array([10.0, -5.0, 0.0])
+    assert reference_point(best, worst).tolist() == [11.0, -4.5, 0.1]
 
 
 @given(tables())

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from invdesign.optimizers.genetic import Genetic
-from invdesign.optimizers.random import RandomSearch
-from invdesign.settings import Settings, load
+from invdesign import registry
+from invdesign.campaign.load import campaign_from
+from invdesign.settings import load
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -45,16 +45,28 @@ def test_the_loop_of_the_page_finds_the_minimum(
     assert float(capsys.readouterr().out.split()[-1]) < 0.05
 
 
-@pytest.mark.parametrize("text", blocks("optimizers.md", "yaml"))
-def test_the_settings_shown_are_accepted(text: str) -> None:
-    """Every fragment of a campaign file on the page is a valid optimizer."""
-    load("optimizers", YAML(typ="safe", pure=True).load(text)["optimizer"])
+PAGES = [("optimizers", name) for name in registry.names("optimizers")]
+PAGES += [("spaces", name) for name in registry.names("spaces")]
+SETTINGS = [(group, name, text) for group, name in PAGES for text in blocks(f"{group}/{name}.md", "yaml")]
 
 
-@pytest.mark.parametrize("plugin", [RandomSearch, Genetic])
-def test_the_tables_list_every_setting(plugin: type[Settings]) -> None:
-    """A setting that is new or renamed has its row, with its default."""
-    text = (DOCS / "optimizers.md").read_text(encoding="utf-8")
-    for name, field in plugin.model_fields.items():
-        default = "`population`" if field.default is None else field.default
-        assert f"| `{name}` | {default} |" in text
+@pytest.mark.parametrize(("group", "name", "text"), SETTINGS, ids=[f"{item[1]}" for item in SETTINGS])
+def test_the_settings_shown_are_accepted(group: str, name: str, text: str) -> None:
+    """Every fragment of a campaign file on a page of an optimizer or a space is valid."""
+    shown = YAML(typ="safe", pure=True).load(text)
+    for key in ("optimizer", "space"):
+        if key in shown:
+            load(f"{key}s", shown[key], folder=DOCS.parent / "campaigns")
+    if "version" in shown:
+        campaign_from(shown, folder=DOCS.parent / "campaigns")
+
+
+@pytest.mark.parametrize(("group", "name"), PAGES, ids=[name for _, name in PAGES])
+def test_the_tables_list_every_setting(group: str, name: str) -> None:
+    """A setting that is new or renamed has its row, and a default that is a plain value is the one there is."""
+    text = (DOCS / group / f"{name}.md").read_text(encoding="utf-8")
+    for setting, field in registry.load(group, name).model_fields.items():
+        rows = [line for line in text.splitlines() if line.startswith(f"| `{setting}` |")]
+        assert rows, f"{name}.md has no row for `{setting}`"
+        if isinstance(field.default, int | float | str) and group == "optimizers":
+            assert rows[0].split("|")[2].strip(" `") == str(field.default), rows[0]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invdesign.candidate import Status
-from invdesign.problem import Constraint, Merit, Objective, Problem, Scores
+from invdesign.problem import Constraint, Direction, Merit, Objective, Problem, Scores
 
 NAN = float("nan")
 PROBLEM = Problem(
@@ -48,10 +48,10 @@ def test_bounds_are_inclusive() -> None:
 
 
 def test_violations_add_up() -> None:
-    """Two broken constraints weigh more than one, each by how far it is broken."""
+    """Two broken constraints weigh more than one, each by how far it is broken in units of its bounds."""
     scores = score([complete(4.0, 0.3, 0.5), complete(4.0, 0.3, 1.5)])
-    assert scores.violation == pytest.approx([0.7, 0.2])
-    assert scores.tie() == pytest.approx([0.7, 0.2])
+    assert scores.violation == pytest.approx([2.25, 2.0])
+    assert scores.tie() == pytest.approx([2.25, 2.0])
 
 
 def test_the_order_of_merit() -> None:
@@ -105,6 +105,153 @@ def test_they_read_aloud() -> None:
         "energy <= 0.1",
         "1 <= radius <= 2",
     ]
+    aims = [
+        Objective("voltage", "target", min=3.5, max=3.5),
+        Objective("gap", "window", min=3.0, max=4.2),
+        Objective("gap", "window", min=3.0),
+        Objective("gap", "window", max=4.2),
+    ]
+    assert [str(item) for item in aims] == [
+        "bring voltage to 3.5",
+        "keep gap at 3 to 4.2",
+        "keep gap at 3 or more",
+        "keep gap at 4.2 or less",
+    ]
+
+
+def test_a_constraint_may_say_its_scale() -> None:
+    """A violation is measured in units of the scale; by default of the larger bound, or of 1 where that is 0."""
+    values = np.array([3.0, -1.0])
+    assert Constraint("p", min=0.0, max=1.0, scale=0.5).scaled_violation(values).tolist() == [4.0, 2.0]
+    assert Constraint("p", min=-4.0, max=2.0).scaled_violation(values).tolist() == [0.25, 0.0]
+    assert Constraint("p", max=0.0).scaled_violation(values).tolist() == [3.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("objective", "minimised"),
+    [
+        (Objective("p", "minimize"), [-1.0, 2.0, 5.0]),
+        (Objective("p", "maximize"), [1.0, -2.0, -5.0]),
+        (Objective("p", "target", min=2.5, max=2.5), [3.5, 0.5, 2.5]),
+        (Objective("p", "window", min=0.0, max=2.0), [1.0, 0.0, 3.0]),
+        (Objective("p", "window", min=2.0), [3.0, 0.0, 0.0]),
+        (Objective("p", "window", max=2.0), [0.0, 0.0, 3.0]),
+    ],
+)
+def test_every_objective_is_minimised(objective: Objective, minimised: list[float]) -> None:
+    """Smaller is better, a target is a distance, inside a window is 0, and what is unknown stays unknown."""
+    found = objective.minimised(np.array([-1.0, 2.0, 5.0, NAN]))
+    assert np.array_equal(found, [*minimised, NAN], equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("direction", "numbers", "message"),
+    [
+        ("target", {}, "target: needs one value"),
+        ("target", {"min": 1.0, "max": 2.0}, "target: needs one value"),
+        ("window", {}, "window: needs min, max or both"),
+        ("window", {"min": 2.0, "max": 1.0}, r"window: min \(2\) is above max \(1\)"),
+        ("minimize", {"max": 1.0}, "minimize: takes no bounds"),
+        ("minimize", {"best": 1.0, "worst": 1.0}, "worst: to minimize, best must lie below worst"),
+        ("maximize", {"best": 1.0, "worst": 2.0}, "worst: to maximize, worst must lie below best"),
+        ("maximize", {"worst": 2.0}, "worst: needs best beside it"),
+        ("window", {"min": 1.0, "best": 2.0}, "best: belongs to minimize and maximize"),
+        ("maximize", {"tolerance": 1.0}, "tolerance: belongs to target and window"),
+        ("window", {"min": 1.0, "tolerance": 0.0}, "tolerance: must be > 0, got 0"),
+        ("minimize", {"weight": -1.0}, "weight: must be > 0, got -1"),
+        ("window", {"min": 1.0, "reference": 0.0}, "reference: of a window is a distance"),
+    ],
+)
+def test_contradictions_are_refused(direction: Direction, numbers: dict[str, float], message: str) -> None:
+    """An objective made in Python is checked as one in a file is."""
+    with pytest.raises(ValueError, match=f"objective p: {message}"):
+        Objective("p", direction, **numbers)
+
+
+JUDGED = Problem(
+    (
+        Objective("voltage", "maximize", best=4.0, worst=2.0, weight=3.0),
+        Objective("energy", "minimize", best=0.0, worst=0.1),
+        Objective("radius", "target", min=1.5, max=1.5, tolerance=0.5, weight=2.0),
+    ),
+    scalarize="desirability",
+)
+
+
+def test_the_desirability_is_the_weighted_geometric_mean() -> None:
+    """By hand: 0.5^(3/6) * 0.75^(1/6) * 0.8^(2/6); at or beyond every best it is 1."""
+    scores = score([complete(3.0, 0.025, 1.6), complete(9.0, -1.0, 1.5)], JUDGED)
+    assert JUDGED.n_values == 1
+    assert scores.values[:, 0] == pytest.approx([1 - 0.5**0.5 * 0.75 ** (1 / 6) * 0.8 ** (1 / 3), 0.0])
+
+
+def test_an_undesirable_candidate_is_led_back() -> None:
+    """Where one objective is no better than its worst the score is 1 and more, the further off the more."""
+    rows = [complete(v, 0.0, 1.5) for v in (2.001, 2.0, 1.9, 1.0, -50.0)]
+    values = score(rows, JUDGED).values[:, 0]
+    assert values[0] < 1.0 == values[1]
+    assert values[2:] == pytest.approx([1.0 + 0.05 / 2, 1.0 + 0.5 / 2, 1.0 + 26.0 / 2])
+    assert score(rows, JUDGED).order().tolist() == [0, 1, 2, 3, 4]
+
+
+def test_an_unknown_objective_leaves_no_score() -> None:
+    """A complete trial that lacks one of the combined properties ranks behind every feasible one."""
+    scores = score([(Status.COMPLETE, 3, {"voltage": 4.0, "energy": 0.0}), complete(0.0, 9.0, 9.0)], JUDGED)
+    assert np.isnan(scores.values[0, 0])
+    assert scores.merit.tolist() == [Merit.VIOLATING, Merit.FEASIBLE]
+
+
+ROWS = st.lists(st.tuples(st.floats(-10, 10), st.floats(-1, 1), st.floats(-5, 5)), min_size=2, max_size=8)
+
+
+@given(ROWS)
+def test_a_better_candidate_never_scores_worse(rows: list[tuple[float, float, float]]) -> None:
+    """The score agrees with dominance, and a desirable candidate beats every undesirable one."""
+    scores = score([complete(*row) for row in rows], JUDGED)
+    minimised = JUDGED.minimised(lambda name: np.array([complete(*row)[2][name] for row in rows]))
+    values, overall = scores.values[:, 0], JUDGED.desirability(minimised)
+    assert ((overall >= 0) & (overall <= 1)).all()
+    assert np.allclose(overall, np.maximum(1 - values, 0))
+    for i in range(len(rows)):
+        dominated = (minimised[i] <= minimised).all(axis=1)
+        assert (values[i] <= values[dominated] + 1e-12).all()
+
+
+def test_a_score_needs_every_scale() -> None:
+    """Without best and worst, or a tolerance, an objective cannot be combined with others."""
+    with pytest.raises(
+        ValueError, match="needs best and worst, or a tolerance, of every objective: minimize b"
+    ):
+        Problem(
+            (Objective("a", "minimize", best=0.0, worst=1.0), Objective("b", "minimize")), (), "desirability"
+        )
+
+
+def test_the_reference_point_is_said_in_units_of_the_properties() -> None:
+    """Minimised inside, in its own sign outside; it is one only where every objective has a coordinate."""
+    problem = Problem(
+        (
+            Objective("voltage", "maximize", reference=2.0),
+            Objective("energy", "minimize", reference=0.1),
+            Objective("radius", "target", min=1.5, max=1.5, reference=0.5),
+        )
+    )
+    assert problem.reference is not None
+    assert problem.reference.tolist() == [-2.0, 0.1, 0.5]
+    named = problem.in_units(problem.reference)
+    assert named == {"voltage": 2.0, "energy": 0.1, "radius": 0.5}
+    assert problem.point(named).tolist() == problem.reference.tolist()
+    assert PROBLEM.reference is None
+    assert JUDGED.reference is None
+
+
+@pytest.mark.parametrize(
+    "point", [{"voltage": 1.0}, {"voltage": 1.0, "energy": NAN}, {"voltage": 1.0, "mass": 1.0}]
+)
+def test_a_point_names_every_objective(point: dict[str, float]) -> None:
+    """Neither fewer nor others, and finite."""
+    with pytest.raises(ValueError, match="needs one finite number for each of voltage, energy, got"):
+        PROBLEM.point(point)
 
 
 @given(

@@ -13,11 +13,12 @@ from pydantic import BaseModel, ValidationError
 
 from invdesign import registry
 from invdesign.campaign.document import Document, Place, read_document
-from invdesign.campaign.model import Bounds, Budget, Campaign, Common, Header, trust
+from invdesign.campaign.model import Budget, Campaign, Common, Header, trust
+from invdesign.campaign.objectives import Limits, named, read_objectives
 from invdesign.candidate import Genome, canonical, genome_key
 from invdesign.errors import CampaignError, InvdesignError, PluginError, nearest
 from invdesign.evaluation import Stage
-from invdesign.problem import Constraint, Objective, Problem
+from invdesign.problem import Constraint, Problem, Scalarize
 from invdesign.properties import STRUCTURE, is_structure
 from invdesign.protocols import AnyOptimizer, Evaluator, SearchSpace, StructureSpace
 from invdesign.settings import InputFile, load
@@ -257,23 +258,24 @@ class _Reader:
     # Objectives, constraints, seeds.
 
     def _problem(self, data: Mapping[str, Any], stages: list[Stage]) -> Problem:
+        """Objectives and constraints; no objectives where there is a mistake in one."""
         provided = _provided(stage.evaluator for stage in stages)
-        objectives, constraints = [], []
-        for number, item in enumerate(_dicts(data.get("objectives"))):
-            for direction, name in item.items():
-                if direction in {"minimize", "maximize"} and isinstance(name, str):
-                    self._known(name, provided, ("objectives", number, direction))
-                    objectives.append(Objective(name, "minimize" if direction == "minimize" else "maximize"))
+        items = _dicts(data.get("objectives"))
+        for number, item in enumerate(items):
+            for place, name in named(item):
+                self._known(name, provided, ("objectives", number, *place))
+        scalarize: Scalarize | None = "desirability" if data.get("scalarize") == "desirability" else None
+        objectives, complaints = read_objectives(items, scalarize)
+        for place, message, hint in complaints:
+            self.complain(("objectives", *place), message, hint)
+        constraints = []
         for number, item in enumerate(_dicts(data.get("constraints"))):
             for name, bounds in item.items():
                 self._known(name, provided, ("constraints", number, name))
                 with suppress(ValidationError):  # the header's own check has told of it
-                    limits = Bounds.model_validate_json(json.dumps(bounds))
-                    constraints.append(Constraint(name, limits.min, limits.max))
-        names = [objective.property for objective in objectives]
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            self.complain(("objectives",), f"{name} is an objective twice")
-        return Problem(tuple(objectives), tuple(constraints))
+                    limits = Limits.model_validate_json(json.dumps(bounds))
+                    constraints.append(Constraint(name, limits.min, limits.max, limits.scale))
+        return Problem(objectives, tuple(constraints), scalarize if objectives else None)
 
     def _known(self, name: str, provided: Iterable[str], place: Place) -> None:
         provided = sorted(provided)

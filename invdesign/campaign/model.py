@@ -10,32 +10,23 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from invdesign.campaign.objectives import (
+    Aim,
+    Bounds,
+    Limits,
+    One,
+    dump_constraint,
+    dump_objective,
+    objective_from,
+)
 from invdesign.candidate import Genome, Json, canonical
 from invdesign.evaluation import BUILD_STAGE, Stage
-from invdesign.problem import Constraint, Objective, Problem
+from invdesign.problem import Constraint, Problem, Scalarize
 from invdesign.protocols import AnyOptimizer, Evaluator, SearchSpace
 from invdesign.settings import Frozen, Settings, load
 
 Positive = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(gt=0)]
-One = Field(min_length=1, max_length=1)
-
-
-class Bounds(Frozen):
-    """Inclusive bounds of a property, in its unit; at least one."""
-
-    min: float | None = None
-    """Smallest allowed value."""
-    max: float | None = None
-    """Largest allowed value."""
-
-    @model_validator(mode="after")
-    def _sensible(self) -> Self:
-        if self.min is None and self.max is None:
-            raise ValueError("give min, max or both")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min ({self.min:g}) is above max ({self.max:g})")
-        return self
 
 
 class Budget(Frozen):
@@ -81,11 +72,11 @@ class Header(Frozen):
     """The search space: everything that may be proposed."""
     evaluate: Annotated[list[Any], Field(min_length=1)]
     """Evaluators, from cheap to costly: the stages of the funnel."""
-    objectives: Annotated[
-        list[Annotated[dict[Literal["minimize", "maximize"], str], One]], Field(min_length=1)
-    ]
-    """Properties to minimize or maximize."""
-    constraints: list[Annotated[dict[str, Bounds], One]] = Field(default_factory=list)
+    objectives: Annotated[list[Aim], Field(min_length=1)]
+    """Properties to minimize or maximize, to bring to a target or to keep in a window."""
+    scalarize: Scalarize | None = None
+    """Combine the objectives to one score; without it, several objectives give a Pareto front."""
+    constraints: list[Annotated[dict[str, Limits], One]] = Field(default_factory=list)
     """Properties with bounds; candidates outside rank behind those inside."""
     optimizer: Any
     """What proposes candidates."""
@@ -156,8 +147,10 @@ class Campaign:
             "seed": self.seed,
             "space": _dumped(self.space),
             "stages": stages,
-            "objectives": [[o.direction, o.property] for o in self.problem.objectives],
-            "constraints": [[c.property, c.min, c.max] for c in self.problem.constraints],
+            "objectives": [dump_objective(objective) for objective in self.problem.objectives],
+            "constraints": [dump_constraint(constraint) for constraint in self.problem.constraints],
+            # Only where it is said: campaigns without it keep the hash they had before there was one.
+            **({"scalarize": self.problem.scalarize} if self.problem.scalarize else {}),
             "optimizer": _dumped(self.optimizer),
             "budget": self.budget.model_dump(mode="json"),
             "engine": _dumped(self.engine),
@@ -181,8 +174,9 @@ class Campaign:
             for row in data["stages"]
         )
         problem = Problem(
-            tuple(Objective(name, direction) for direction, name in data["objectives"]),
+            tuple(objective_from(row) for row in data["objectives"]),
             tuple(Constraint(*row) for row in data["constraints"]),
+            data.get("scalarize"),
         )
         return cls(
             name=data["name"],

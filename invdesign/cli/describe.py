@@ -9,8 +9,9 @@ from invdesign.properties import describe
 
 if TYPE_CHECKING:
     from invdesign.campaign.model import Campaign
+    from invdesign.problem import Objective
     from invdesign.run.run import Run
-    from invdesign.run.status import RunStatus
+    from invdesign.run.status import RunStatus, Volume
 
 
 def space_size(campaign: Campaign) -> int | None:
@@ -33,8 +34,12 @@ def describe_campaign(campaign: Campaign) -> list[str]:
     kind = campaign.space.model_dump(mode="json")["kind"]  # type: ignore[attr-defined]  # spaces are settings
     counted = f"{size} distinct candidates" if size is not None else "not counted: continuous, or too large"
     lines = [f"{campaign.name}", f"  space: {kind}, {counted}"]
+    left_out: Mapping[str, int] = getattr(campaign.space, "left_out", {})  # of a pool: rows by reason
+    lines += [f"    left out: {count} ({reason})" for reason, count in left_out.items()]
     lines.append("  stages: " + " -> ".join(stage.name for stage in campaign.funnel))
-    lines += [f"  objective: {objective}" for objective in campaign.problem.objectives]
+    lines += [f"  objective: {objective}{_scale(objective)}" for objective in campaign.problem.objectives]
+    if campaign.problem.scalarize:
+        lines.append(f"  combined to one score: {campaign.problem.scalarize}")
     lines += [f"  constraint: {constraint}" for constraint in campaign.problem.constraints]
     optimizer: Mapping[str, Any] = campaign.optimizer.model_dump(mode="json")  # type: ignore[attr-defined]  # settings
     settings = ", ".join(
@@ -49,6 +54,17 @@ def describe_campaign(campaign: Campaign) -> list[str]:
     return [*lines, f"  note: {warning}"] if warning else lines
 
 
+def _scale(objective: Objective) -> str:
+    """How an objective is judged beside others, in words."""
+    parts = [
+        f"{name} {value:g}"
+        for name in ("best", "worst", "tolerance", "reference")
+        if (value := getattr(objective, name)) is not None
+    ]
+    parts += [f"weight {objective.weight:g}"] if objective.weight != 1 else []
+    return f" ({', '.join(parts)})" if parts else ""
+
+
 def describe_status(status: RunStatus) -> list[str]:
     """A run's status, the name first."""
     counts = status.counts
@@ -61,13 +77,15 @@ def describe_status(status: RunStatus) -> list[str]:
             f"{counts['infeasible']} infeasible, {counts['failed']} failed; budget {budget}"
         ),
     ]
-    for best in status.best:
-        found = (
-            "none yet" if best.value is None else f"{best.value:.4g} {best.unit} (candidate {best.candidate})"
-        )
-        lines.append(f"best        {best.direction} {best.property}: {found}")
-    if len(status.best) > 1:
+    combined = status.ranked_by < len(status.best)
+    for number, best in enumerate(status.best):
+        found = "none yet" if best.value is None else f"{best.value:.4g} {best.unit}".rstrip()
+        whose = "" if best.value is None or (combined and number) else f" (candidate {best.candidate})"
+        lines.append(f"{'its' if combined and number else 'best':<12}{best}: {found}{whose}")
+    if status.ranked_by > 1:
         lines.append(f"front       {status.front_size} candidates")
+    if status.hypervolume is not None:
+        lines.append(f"hypervolume {_volume(status, status.hypervolume)}")
     lines.append("stages      " + _stages(status))
     if status.failures:
         causes = ", ".join(f"{cause} {count}" for cause, count in status.failures.items())
@@ -78,6 +96,19 @@ def describe_status(status: RunStatus) -> list[str]:
     )
     lines.append(f"time        {duration(status.elapsed)}, {pace}{left}")
     return lines
+
+
+def _volume(status: RunStatus, volume: Volume) -> str:
+    found = (
+        "not measured (too costly)" if volume.value is None else f"{volume.value:.4g} {volume.unit}".rstrip()
+    )
+    units = {best.property: f" {best.unit}".rstrip() for best in status.best}
+    off = {best.property: " off" for best in status.best if best.goal}
+    reference = ", ".join(
+        f"{name} {value:.4g}{units[name]}{off.get(name, '')}" for name, value in volume.reference.items()
+    )
+    origin = "as given" if volume.given else "a tenth beyond the worst found"
+    return f"{found} up to {reference} ({origin})"
 
 
 def _stages(status: RunStatus) -> str:
@@ -108,10 +139,12 @@ def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[s
     """The best candidates as a table; caveats of the ranked properties below."""
     names = list(campaign.problem.properties)
     units = campaign.units()
+    judged = campaign.problem.judged
     head = [
         "rank",
         "candidate",
         "formula",
+        *(["desirability"] if judged else []),
         *(f"{n} [{units[n]}]" if units.get(n) else n for n in names),
         "front",
     ]
@@ -120,6 +153,7 @@ def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[s
             str(row["rank"]),
             str(row["candidate"]),
             row["formula"] or "-",
+            *([_or_dash(row["desirability"])] if judged else []),
             *(
                 number(row["properties"][n], row["uncertainties"].get(n)) if n in row["properties"] else "-"
                 for n in names
@@ -136,6 +170,10 @@ def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[s
     if not rows:
         lines.append("(no candidate is complete yet)")
     return lines + [f"note: {text}" for text in caveats(names)]
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 def caveats(names: Sequence[str]) -> list[str]:

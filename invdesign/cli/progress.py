@@ -72,7 +72,11 @@ def one_line(status: RunStatus) -> str:
         for best in status.best
         if best.value is not None
     ]
-    parts.append(f"front {status.front_size}")
+    if status.ranked_by > 1:
+        parts.append(f"front {status.front_size}")
+    volume = status.hypervolume
+    if volume is not None and volume.given and volume.value is not None:  # else it moves with the reference
+        parts.append(f"hypervolume {volume.value:.4g}")
     parts.append(f"gated {counts['gated']}, failed {counts['failed']}")
     if status.time_left is not None and status.state == "running":
         parts.append(f"about {duration(status.time_left)} left")

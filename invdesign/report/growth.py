@@ -9,64 +9,85 @@ from numpy.typing import NDArray
 
 from invdesign import pareto
 from invdesign.report.tables import Facts
+from invdesign.report.text import pretty_unit
+from invdesign.run.status import volume_unit
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 CHECKPOINTS = 200
-# Hypervolumes of larger fronts take minutes: their cost grows steeply with the number of objectives.
+# The curve of a larger front takes minutes: the cost grows steeply with the number of objectives.
 LARGEST_FRONT = {1: 10**9, 2: 10**9, 3: 10**9, 4: 10_000, 5: 1_500, 6: 300}
 
 
-def records(facts: Facts, objective: int) -> tuple[IntArray, FloatArray]:
-    """Where an objective's best feasible value improved: numbers, and the values in the property's own sign."""
+def records(facts: Facts, objective: int | None) -> tuple[IntArray, FloatArray]:
+    """Where the best so far improved, among feasible candidates: numbers, and values at them.
+
+    Args:
+        objective: place of an objective, whose property is given; None gives the desirability. Where objectives
+            are combined to one score, the best so far is the best by that score, whatever is asked for.
+    """
     ids = facts.feasible()
-    values = facts.scores.values[ids, objective]
+    combined = objective is None or facts.scalarized
+    values = facts.scores.values[ids, 0] if combined else facts.minimised[ids, objective]
     if len(ids) == 0:
         return ids, values
     best = np.minimum.accumulate(values)
-    improved = np.concatenate([[True], best[1:] < best[:-1]])
-    sign = facts.run.campaign.problem.objectives[objective].minimised(np.ones(1))[0]
-    return ids[improved], sign * best[improved]
+    at = ids[np.concatenate([[True], best[1:] < best[:-1]])]
+    if objective is not None:
+        return at, facts.columns[facts.objectives[objective].property][at]
+    assert facts.desirability is not None
+    return at, facts.desirability[at]
 
 
 @dataclass(frozen=True)
 class Hypervolume:
-    """Growth of the dominated hypervolume.
+    """Growth of the dominated hypervolume, with one reference point for the whole run.
 
     Attributes:
         reference: shape (m,), minimised.
+        given: whether the campaign gives it.
         counts: candidates proposed up to each checkpoint.
-        values: hypervolume at each checkpoint, in the product of the objectives' units.
-        box: hypervolume of the box between `reference` and the best value of each objective.
+        values: hypervolume at each checkpoint, in `unit`, the product of the objectives' units.
+        box: volume between `reference` and the best value of each objective; 0 where one never beats it.
     """
 
     reference: FloatArray
+    given: bool
     counts: IntArray
     values: FloatArray
     box: float
+    unit: str
 
 
 def hypervolume_growth(facts: Facts) -> Hypervolume | None:
     """The hypervolume of all feasible candidates up to at most 200 numbers; None where it is out of reach.
 
-    The reference point is the worst value of each objective among the feasible candidates, and a tenth of
-    their range beyond it, so that every feasible candidate counts.
+    The reference point is the campaign's, or the one `pareto.reference_point` makes of all feasible candidates.
     """
     ids = facts.feasible()
     values = facts.scores.values[ids]
-    if len(ids) == 0 or len(facts.front) > LARGEST_FRONT.get(values.shape[1], 0):
+    m = values.shape[1]
+    if m < 2 or len(ids) == 0 or len(facts.front) > LARGEST_FRONT.get(m, 0):
         return None
-    best, worst = values.min(axis=0), values.max(axis=0)
-    margin = np.where(worst > best, 0.1 * (worst - best), 0.1 * np.maximum(np.abs(worst), 1.0))
-    reference = worst + margin
+    problem = facts.run.campaign.problem
+    best = values.min(axis=0)
+    reference = problem.reference
+    if reference is None:
+        reference = pareto.reference_point(best, values.max(axis=0))
     counts = np.unique(np.linspace(1, len(facts), min(CHECKPOINTS, len(facts))).round().astype(np.int64))
-    grown = np.empty(len(counts))
-    front, start = np.empty((0, values.shape[1])), 0
+    grown = np.zeros(len(counts))
+    front, start, volume = np.empty((0, m)), 0, 0.0
     for step, count in enumerate(counts):
         end = int(np.searchsorted(ids, count))  # candidates are numbered from 0
-        if end > start:
-            union = np.concatenate([front, values[start:end]])
-            front, start = union[pareto.front(union)], end
-        grown[step] = pareto.hypervolume(front, reference)
-    return Hypervolume(reference, counts, grown, float(np.prod(reference - best)))
+        union = np.concatenate([front, values[start:end]])
+        kept, start = pareto.extended_front(front, values[start:end]), end
+        if len(kept) != len(front) or kept.max(initial=-1) >= len(
+            front
+        ):  # most checkpoints of a long run add nothing
+            front = union[kept]
+            volume = pareto.hypervolume(front, reference)
+        grown[step] = volume
+    box = float(np.prod(np.maximum(reference - best, 0.0)))
+    unit = pretty_unit(volume_unit(problem, facts.units))
+    return Hypervolume(reference, problem.reference is not None, counts, grown, box, unit)

@@ -21,9 +21,11 @@ from invdesign.candidate import Json
 from invdesign.errors import InvdesignError
 from invdesign.problem import Merit
 from invdesign.properties import describe
-from invdesign.report import plots, structure, tables
+from invdesign.report import figures as drawing
+from invdesign.report import fronts, plots, results, structure, tables
+from invdesign.report.figures import Figure, Shown
 from invdesign.report.files import replaced_file
-from invdesign.report.growth import Hypervolume, hypervolume_growth
+from invdesign.report.growth import hypervolume_growth
 from invdesign.report.tables import Facts, read_facts
 from invdesign.report.text import (
     brief,
@@ -32,7 +34,6 @@ from invdesign.report.text import (
     measured,
     number,
     pretty_unit,
-    with_unit,
 )
 from invdesign.run.run import Run
 
@@ -78,8 +79,8 @@ def render(run: Run) -> str:
     from plotly.offline import get_plotlyjs
 
     facts = read_facts(run)
-    shown = plots.choose_shown(facts)
-    figures: dict[str, plots.Figure] = {}
+    shown = drawing.choose_shown(facts)
+    figures: dict[str, Figure] = {}
     parts = {
         **_head(facts),
         **_asked(facts),
@@ -102,7 +103,7 @@ def render(run: Run) -> str:
             css=Markup(_resource("report.css")),  # noqa: S704 - our own file
             plotly=Markup(plotly),  # noqa: S704 - Plotly's own file
             script=Markup(script),  # noqa: S704 - our own file
-            figures=script_json({"figures": figures, "hover": plots.hover_texts(facts, shown)}),
+            figures=script_json({"figures": figures, "hover": drawing.hover_texts(facts, shown)}),
             formula=formula_html,
             duration=duration,
             version=__version__,
@@ -182,7 +183,7 @@ def caveats(facts: Facts) -> list[Caveat]:
 
 def _head(facts: Facts) -> dict[str, Any]:
     status, counts = facts.status, facts.status.counts
-    several = len(facts.run.campaign.problem.objectives) > 1
+    several = facts.ranked_by > 1
     row: list[tuple[str, object, str]] = [
         ("asked", counts["asked"], ""),
         ("complete", counts["complete"], ""),
@@ -205,7 +206,9 @@ def _head(facts: Facts) -> dict[str, Any]:
         "started": sessions[0]["started"].replace("T", " ")[:16] if sessions else "",
         "figures_row": row,
         "notice": _notice(facts),
-        "bests": [_best(facts, best) for best in status.best],
+        "bests": results.bests(facts),
+        "scalarized": facts.scalarized,
+        "several": several,
         "caveats": caveats(facts),
         "front_size": len(facts.front),
         "front_word": "on the front" if several else "best",
@@ -233,29 +236,11 @@ def _notice(facts: Facts) -> str:
     return ""
 
 
-def _best(facts: Facts, best: Any) -> dict[str, Any]:
-    known = best.candidate is not None
-    return {
-        "direction": best.direction,
-        "label": _label(best.property, facts.units),
-        "value": facts.text(best.property, best.candidate) if known else "",
-        "candidate": best.candidate,
-        "formula": facts.formulas[best.candidate] if known else "",
-    }
-
-
-def _label(name: str, units: Mapping[str, str]) -> str:
-    return describe(name, units.get(name, "")).label
-
-
 def _asked(facts: Facts) -> dict[str, Any]:
     campaign = facts.run.campaign
     limits = campaign.budget.model_dump(exclude_none=True)
     return {
-        "objectives": [
-            {"direction": o.direction, "label": _label(o.property, facts.units), "name": o.property}
-            for o in campaign.problem.objectives
-        ],
+        "objectives": results.wanted(facts),
         "constraints": [tables.bounds_text(item, facts.units) for item in campaign.problem.constraints],
         "space": _plugin(campaign.space),
         "optimizer": _plugin(campaign.optimizer),
@@ -273,56 +258,48 @@ def _plugin(plugin: object) -> dict[str, Any]:
 # Figures.
 
 
-def _convergence(facts: Facts, shown: plots.Shown, figures: dict[str, plots.Figure]) -> dict[str, Any]:
-    objectives = facts.run.campaign.problem.objectives
+def _convergence(facts: Facts, shown: Shown, figures: dict[str, Figure]) -> dict[str, Any]:
+    wanted: list[tuple[int | None, str]] = [
+        (place, results.label(item.property, facts.units)) for place, item in enumerate(facts.objectives)
+    ]
+    if facts.scalarized:
+        wanted = [(None, "Desirability"), *wanted]
     drawn = []
-    for place, item in enumerate(objectives):
+    for panel, (place, label) in enumerate(wanted):
         figure = plots.convergence_figure(facts, shown, place)
         if figure["data"]:
-            figures[f"convergence{place}"] = figure
-            drawn.append((f"convergence{place}", f"{_label(item.property, facts.units)} by candidate number"))
-    growth = hypervolume_growth(facts) if len(objectives) > 1 else None
+            figures[f"convergence{panel}"] = figure
+            drawn.append((f"convergence{panel}", f"{label} by candidate number"))
+    growth = hypervolume_growth(facts)
     if growth is not None:
         figures["hypervolume"] = plots.hypervolume_figure(growth)
-    out_of_reach = len(objectives) > 1 and len(facts.front) > 0
+    out_of_reach = facts.ranked_by > 1 and len(facts.front) > 0
     return {
         "convergence": drawn,
-        "convergence_legend": plots.legend([figures[id] for id, _ in drawn]),
+        "convergence_legend": drawing.legend([figures[id] for id, _ in drawn]),
         "thinned": shown.thinned(facts),
-        "growth": growth and _growth_text(facts, growth),
+        "growth": growth and results.growth_text(facts, growth),
         "growth_note": "A front of this size in so many objectives is too costly to measure by hypervolume."
         if out_of_reach
         else "",
     }
 
 
-def _growth_text(facts: Facts, growth: Hypervolume) -> dict[str, str]:
-    objectives = facts.run.campaign.problem.objectives
-    units = [pretty_unit(facts.units[o.property]) for o in objectives]
-    product = " × ".join(unit for unit in units if unit)
-    places = [
-        with_unit(f"{o.property} {number(float(o.minimised(growth.reference[k : k + 1])[0]))}", units[k])
-        for k, o in enumerate(objectives)
-    ]
-    share = number(100 * float(growth.values[-1]) / growth.box)
-    final = with_unit(number(float(growth.values[-1])), product)
-    return {"final": f"{final} ({share} % of the box)", "reference": ", ".join(places)}
-
-
-def _fronts(facts: Facts, shown: plots.Shown, figures: dict[str, plots.Figure]) -> dict[str, Any]:
-    several = len(facts.run.campaign.problem.objectives) > 1
+def _fronts(facts: Facts, shown: Shown, figures: dict[str, Figure]) -> dict[str, Any]:
     drawn = []
-    wanted = plots.front_figures(facts, shown) if len(facts.ranking) else []
-    for place, figure in enumerate(wanted):
-        if figure["data"]:
-            figures[f"front{place}"] = figure
-            label = "Pareto front" if several else "Best candidates in order"
-            drawn.append((f"front{place}", label, place == 0))
-    legend = plots.legend([figures[id] for id, _, _ in drawn])
-    return {"fronts": drawn, "front_legend": legend, "ranked_count": min(plots.RANKED, len(facts.ranking))}
+    for place, item in enumerate(fronts.front_figures(facts, shown) if len(facts.ranking) else []):
+        if item.figure["data"]:
+            figures[f"front{place}"] = item.figure
+            drawn.append((f"front{place}", item.title, item.wide))
+    return {
+        "fronts": drawn,
+        "front_legend": drawing.legend([figures[id] for id, _, _ in drawn]),
+        "ranking": results.ranking_table(facts),
+        "ranked_count": min(drawing.RANKED, len(facts.ranking)),
+    }
 
 
-def _counts(facts: Facts, figures: dict[str, plots.Figure]) -> dict[str, Any]:
+def _counts(facts: Facts, figures: dict[str, Figure]) -> dict[str, Any]:
     rows = tables.stage_rows(facts)
     figures["funnel"] = plots.funnel_figure(rows)
     return {
@@ -337,16 +314,17 @@ def _counts(facts: Facts, figures: dict[str, plots.Figure]) -> dict[str, Any]:
 # The best candidates.
 
 
-def _card(facts: Facts, rank: int, id: int, figures: dict[str, plots.Figure]) -> dict[str, Any]:
+def _card(facts: Facts, rank: int, id: int, figures: dict[str, Figure]) -> dict[str, Any]:
     ranked = set(facts.run.campaign.problem.properties)
-    formula = facts.formulas[id]
+    formula, judged = facts.formulas[id], facts.desirability
+    score = [] if judged is None else [_desirability(float(judged[id]))]
     card: dict[str, Any] = {
         "rank": rank,
         "id": id,
         "title": formula_html(formula) if formula else f"Candidate {id}",
         "on_front": id in set(facts.front.tolist()),
         "feasible": facts.scores.merit[id] == Merit.FEASIBLE,
-        "properties": [_property(facts, name, id) for name in facts.known(id) if name in ranked],
+        "properties": score + [_property(facts, name, id) for name in facts.known(id) if name in ranked],
         "others": [_property(facts, name, id) for name in facts.known(id) if name not in ranked],
         "operator": facts.operators[id],
         "parents": [(parent, facts.formulas[parent]) for parent in facts.parents[id]],
@@ -357,16 +335,20 @@ def _card(facts: Facts, rank: int, id: int, figures: dict[str, plots.Figure]) ->
     return card | _picture(facts, id, figures)
 
 
+def _desirability(value: float) -> dict[str, str]:
+    return {"name": "desirability", "label": "Desirability", "value": number(value), "unit": ""}
+
+
 def _property(facts: Facts, name: str, id: int) -> dict[str, str]:
     return {
         "name": name,
-        "label": _label(name, facts.units),
+        "label": results.label(name, facts.units),
         "value": facts.value(name, id),
         "unit": pretty_unit(facts.units[name]),
     }
 
 
-def _picture(facts: Facts, id: int, figures: dict[str, plots.Figure]) -> dict[str, Any]:
+def _picture(facts: Facts, id: int, figures: dict[str, Figure]) -> dict[str, Any]:
     """Picture and figure of a candidate's structure, or its parameters where it has none."""
     try:
         crystal, role = _structure(facts.run, id)

@@ -16,7 +16,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from invdesign.report.plots import Figure, rounded
+from invdesign.report.figures import Figure, rounded
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

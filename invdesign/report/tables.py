@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from invdesign import registry
 from invdesign.candidate import Json, Status
-from invdesign.problem import Constraint, Merit, Scores
+from invdesign.problem import Constraint, Merit, Objective, Scores
 from invdesign.properties import describe
 from invdesign.report.text import brief, measured, pretty_unit, with_unit
 from invdesign.run.run import Run
@@ -35,6 +35,8 @@ class Facts:
 
     Attributes:
         columns, uncertainties: shape (n,) by property; NaN where unknown.
+        minimised: shape (n, m), every objective as a number of which smaller is better.
+        desirability: shape (n,), NaN where unknown; None where the objectives have no scale to judge by.
         formulas, operators, parents: of all n candidates.
         ranking: numbers of the complete candidates, best first.
         front: numbers of the front's members, by the first objective.
@@ -45,6 +47,8 @@ class Facts:
     scores: Scores
     columns: Mapping[str, FloatArray]
     uncertainties: Mapping[str, FloatArray]
+    minimised: FloatArray
+    desirability: FloatArray | None
     units: Mapping[str, str]
     formulas: Sequence[str]
     operators: Sequence[str]
@@ -54,6 +58,21 @@ class Facts:
 
     def __len__(self) -> int:
         return len(self.formulas)
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What was asked for."""
+        return self.run.campaign.problem.objectives
+
+    @property
+    def ranked_by(self) -> int:
+        """By how many values candidates are ranked: 1, or the number of objectives."""
+        return self.run.campaign.problem.n_values
+
+    @property
+    def scalarized(self) -> bool:
+        """Whether the objectives are combined to one score."""
+        return self.run.campaign.problem.scalarize is not None
 
     def value(self, name: str, id: int) -> str:
         """A property of one candidate with its uncertainty; empty where unknown."""
@@ -89,12 +108,16 @@ def read_facts(run: Run) -> Facts:
     order = scores.ids[scores.order()]
     positions = scores.front()
     by_first = np.argsort(scores.values[positions, 0], kind="stable")
+    problem, known = run.campaign.problem, {name: history.column(name) for name in names}
+    minimised = problem.minimised(known.__getitem__)
     return Facts(
         run=run,
         status=run.status(),
         scores=scores,
-        columns={name: history.column(name) for name in names},
+        columns=known,
         uncertainties={name: history.uncertainty(name) for name in names},
+        minimised=minimised,
+        desirability=problem.desirability(minimised) if problem.judged else None,
         units={name: units.get(name) or describe(name).unit for name in names},
         formulas=[row.formula or "" for row in rows],
         operators=[row.operator or "unnamed" for row in rows],

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from markupsafe import Markup, escape
 
 from invdesign.candidate import Json
+from invdesign.problem import Objective
 from invdesign.properties import describe
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -50,6 +51,20 @@ def axis_label(name: str, unit: str) -> str:
     """A property's label with its unit."""
     label = describe(name, unit).label
     return f"{label} ({pretty_unit(unit)})" if unit else label
+
+
+def goal_text(item: Objective, unit: str = "") -> str:
+    """`to 3.5 V` of a target, `at 3 to 4.2 V` of a window, nothing of a plain direction."""
+    word = {"target": "to", "window": "at"}.get(item.direction)
+    return with_unit(f"{word} {item.goal()}".replace("-", "−"), pretty_unit(unit)) if word else ""
+
+
+def distance_text(item: Objective, minimised: float) -> str:
+    """A minimised value in the property's own sign; of a target or window, how far off it is."""
+    if item.direction in {"target", "window"}:
+        inside = "on target" if item.direction == "target" else "inside"
+        return f"{number(minimised)} off" if minimised > 0 else inside
+    return number(-minimised if item.direction == "maximize" else minimised)
 
 
 def formula_html(formula: str) -> Markup:

@@ -14,21 +14,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from invdesign import __version__
+from invdesign import __version__, pareto
 from invdesign.campaign.model import Budget, Campaign
 from invdesign.candidate import Design, Status, Trial, to_json
 from invdesign.environment import environment
 from invdesign.errors import CampaignChangedError, RunError, StoreError
 from invdesign.history import RunHistory
-from invdesign.protocols import Engine
+from invdesign.protocols import Engine, PreparedSpace
 from invdesign.run.loop import STOPPED, Loop, Observer
 from invdesign.run.status import FILE as STATUS_FILE
 from invdesign.run.status import RunStatus, read_status, snapshot
+from invdesign.run.table import trials_table
 from invdesign.store.database import clear_errors, on_network
 from invdesign.store.lock import is_held, run_lock
-from invdesign.store.schema import candidates, failure_from
 from invdesign.store.store import FILE, Store
 from invdesign.structures.files import structure_from_json, unpack
 from invdesign.worker import setup_json
@@ -175,6 +176,8 @@ class Run:
 
     def _session(self, store: Store, observer: Observer | None) -> str:
         self._history = self._up_to_date(store)
+        if isinstance(self.campaign.space, PreparedSpace):
+            self.campaign.space.prepare()  # a pool whose file changed fails here, not every candidate in the workers
         setup = setup_json(self.campaign.space, self.campaign.evaluators, self.campaign.code)
         engine: Engine = self.campaign.engine.open(setup)  # type: ignore[attr-defined]  # engines open for a setup
         try:
@@ -287,25 +290,73 @@ class Run:
         return self.design(id).structures.get(role)
 
     def ranking(self) -> Sequence[int]:
-        """Numbers of all trials, best first: feasible by Pareto rank, then by violation, gated, failed."""
+        """Numbers of all trials, best first: feasible by Pareto rank or score, then by violation, gated, failed."""
         scores = self._history.scores()
         return [int(id) for id in scores.ids[scores.order()]]
 
     def front(self) -> Sequence[int]:
-        """Numbers of the feasible trials no other dominates, in the order of the first objective."""
-        scores = self._history.scores()
-        positions = scores.front()
-        order = np.argsort(scores.values[positions, 0], kind="stable")
-        return [int(id) for id in scores.ids[positions[order]]]
+        """Numbers of the feasible trials no other dominates, in the order of the first objective.
+
+        Of one objective, or of objectives combined to one score, these are the best trial and its equals.
+        """
+        standing = self._history.standing()
+        if not standing.feasible:
+            return []
+        return [int(id) for id in standing.front[np.argsort(standing.values[:, 0], kind="stable")]]
+
+    def front_table(self) -> DataFrame:
+        """The front's members as rows, in the order of `front`; columns as in `table`."""
+        return self.table().iloc[list(self.front())].reset_index(drop=True)
+
+    def hypervolume(self, reference: Mapping[str, float] | None = None) -> float:
+        """How much of the space of several objectives the front dominates, up to a reference point.
+
+        Args:
+            reference: coordinate by property, in its unit (of a target or window the distance from it), the same
+                for all runs that are compared. By default the campaign's own, or else a point a tenth of the
+                range beyond the worst feasible value of each objective, which is the run's own; `status` says it.
+
+        Returns:
+            Volume in the product of the objectives' units, 0 where no feasible trial beats the reference. Where
+            candidates are ranked by one number there is no volume, and this is the best so far: the property of
+            the single objective, in its unit, or the desirability; NaN while no trial is feasible.
+
+        Raises:
+            RunError: the reference does not name every objective.
+
+        Source:
+            Zitzler & Thiele, IEEE Trans. Evol. Comput. 3, 257 (1999).
+        """
+        problem, standing = self.campaign.problem, self._history.standing()
+        try:
+            given = problem.reference if reference is None else problem.point(reference)
+        except ValueError as error:
+            raise RunError(f"the reference point of a hypervolume {error}") from error
+        if problem.n_values == 1:
+            best = self.status().best[0].value
+            return float("nan") if best is None else best
+        point = standing.reference() if given is None else given
+        return 0.0 if point is None or not standing.feasible else pareto.hypervolume(standing.values, point)
+
+    def desirability(self) -> NDArray[np.float64] | None:
+        """Shape (n,), between 0 and 1, NaN where unknown; None where the objectives have no scale to judge by."""
+        problem = self.campaign.problem
+        return problem.desirability(problem.minimised(self._history.column)) if problem.judged else None
 
     def top(self, n: int = 10) -> list[dict[str, Any]]:
         """The n best complete trials as plain mappings, best first."""
         status = self._history.status()
         complete = [id for id in self.ranking() if status[id] == Status.COMPLETE][:n]
         front = set(self.front())
-        return [
+        judged = self.desirability()
+        rows = [
             {"rank": rank, **self.row(id), "on_front": id in front} for rank, id in enumerate(complete, 1)
         ]
+        if judged is not None:
+            for row in rows:
+                value = float(judged[row["candidate"]])
+                row["desirability"] = None if np.isnan(value) else value
+        return rows
 
     def row(self, id: int) -> dict[str, Any]:
         """One trial as a plain mapping."""
@@ -327,29 +378,7 @@ class Run:
 
     def table(self) -> DataFrame:
         """Every trial as a row: number, formula, status, properties, uncertainties, lineage, genome, cause."""
-        import pandas as pd
-
-        history = self._history
-        names = ("id", "formula", "operator", "parents", "genome", "gate", "failure")
-        rows = [row for row in self.store.rows(candidates, names) if row.id < len(history)]
-        sigmas = {name: history.uncertainty(name) for name in history.names()}
-        return pd.DataFrame(
-            {
-                "candidate": [row.id for row in rows],
-                "formula": [row.formula or "" for row in rows],
-                "status": [Status(code).name.lower() for code in history.status().tolist()],
-                **{name: history.column(name) for name in history.names()},
-                **{
-                    f"{name}_uncertainty": column
-                    for name, column in sigmas.items()
-                    if not np.isnan(column).all()
-                },
-                "operator": [row.operator for row in rows],
-                "parents": [row.parents for row in rows],
-                "genome": [row.genome for row in rows],
-                "cause": [_cause(row) for row in rows],
-            }
-        )
+        return trials_table(self.store, self._history, self.desirability())
 
     def digest(self) -> str:
         """Hash of everything the search found and decided; equal runs have equal digests."""
@@ -405,12 +434,6 @@ def _state(reason: str, *, ended: bool, held: bool) -> str:
     if reason.startswith("failed"):
         return "failed"
     return "stopped" if reason == STOPPED else "finished"
-
-
-def _cause(row: Any) -> str:
-    """Why a candidate's row has no result, in words."""
-    failure = failure_from(row.failure)
-    return row.gate or (f"{failure.stage}: {failure.kind}: {failure.message}" if failure else "")
 
 
 def run_status(folder: str | Path, *, trust_code: bool = False) -> RunStatus:

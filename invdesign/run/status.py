@@ -14,7 +14,8 @@ import numpy as np
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import Status
 from invdesign.history import RunHistory
-from invdesign.problem import Merit
+from invdesign.problem import Problem, in_words
+from invdesign.standing import Standing
 
 FILE = "status.json"
 
@@ -32,13 +33,42 @@ class StageStatus:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The best feasible value of one objective; None while there is none."""
+    """The best feasible value of one objective, or of the desirability; None while there is none.
+
+    Where there is a desirability, the values are those of the candidate with the best one.
+
+    Attributes:
+        goal: what is wanted of a target or window, in numbers; empty for the others.
+        value: of the property itself, whatever the direction.
+    """
 
     property: str
     direction: str
     unit: str
     value: float | None
     candidate: int | None
+    goal: str = ""
+
+    def __str__(self) -> str:
+        return in_words(self.direction, self.property, self.goal)
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """The hypervolume the front dominates.
+
+    Attributes:
+        value: in the product of the objectives' units; None where the front is too large to measure in passing.
+        unit: that product.
+        reference: coordinate by property, in its unit; of a target or window the distance.
+        given: whether the campaign gives the reference point; else it follows the worst feasible values found,
+            and moves as the run goes on.
+    """
+
+    value: float | None
+    unit: str
+    reference: Mapping[str, float]
+    given: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +79,9 @@ class RunStatus:
         state: `new`, `running`, `finished`, `stopped`, or `interrupted` (killed; resume goes on).
         reason: why it is not running.
         counts: trials by status (`pending`, `complete`, `gated`, `infeasible`, `failed`), and `asked`.
+        best: the desirability first where the objectives are combined to one, then every objective.
+        hypervolume: of several objectives with a feasible trial; else None.
+        ranked_by: how many values candidates are ranked by: one per objective, or the one they are combined to.
         elapsed: seconds of work over all sessions.
         failures: trials by cause.
         time_left: seconds, from the pace of this session; None where the budget does not tell.
@@ -66,6 +99,8 @@ class RunStatus:
     elapsed: float
     candidates_per_hour: float
     time_left: float | None
+    hypervolume: Volume | None = None
+    ranked_by: int = 1
 
     def to_json(self) -> str:
         """One JSON object."""
@@ -83,6 +118,7 @@ def read_status(folder: Path) -> RunStatus:
     data = json.loads((folder / FILE).read_text(encoding="utf-8"))
     data["stages"] = [StageStatus(**row) for row in data["stages"]]
     data["best"] = [Best(**row) for row in data["best"]]
+    data["hypervolume"] = Volume(**data["hypervolume"]) if data.get("hypervolume") else None
     return RunStatus(**data)
 
 
@@ -95,7 +131,7 @@ def snapshot(
     elapsed: float = 0.0,
     now_in: Sequence[int] | None = None,
 ) -> RunStatus:
-    """The status of a run from its history.
+    """The status of a run from its history; of a large one in milliseconds, since it is written every second.
 
     Args:
         elapsed: seconds of work over all sessions.
@@ -105,7 +141,7 @@ def snapshot(
     pace = finished / elapsed if elapsed > 0 else 0.0
     by_status = np.bincount(history.status(), minlength=len(Status))
     counts = {status.name.lower(): int(by_status[status]) for status in Status}
-    best, front_size = _best(campaign, history)
+    standing = history.standing()
     return RunStatus(
         name=campaign.name,
         state=state,
@@ -113,12 +149,14 @@ def snapshot(
         counts={"asked": len(history), **counts},
         budget=campaign.budget.model_dump(),
         stages=stage_counts(campaign, history, now_in),
-        best=best,
-        front_size=front_size,
+        best=_best(campaign, history, standing),
+        front_size=len(standing.front),
         failures=failure_counts(history),
         elapsed=elapsed,
         candidates_per_hour=3600 * pace,
         time_left=_time_left(campaign, finished, pace, elapsed),
+        hypervolume=_volume(campaign, standing),
+        ranked_by=campaign.problem.n_values,
     )
 
 
@@ -157,20 +195,38 @@ def stage_counts(
     ]
 
 
-def _best(campaign: Campaign, history: RunHistory) -> tuple[list[Best], int]:
-    scores = history.scores()
-    feasible = np.flatnonzero(scores.merit == Merit.FEASIBLE)
-    units = campaign.units()
+def _best(campaign: Campaign, history: RunHistory, standing: Standing) -> list[Best]:
+    problem, units = campaign.problem, campaign.units()
+    found = standing.best_ids.tolist() or [None] * problem.n_values
     rows = []
-    for number, objective in enumerate(campaign.problem.objectives):
-        value = candidate = None
-        if len(feasible):
-            at = feasible[int(np.argmin(scores.values[feasible, number]))]
-            candidate = int(scores.ids[at])
-            value = float(history.value(objective.property, candidate))
-        unit = units.get(objective.property, "")
-        rows.append(Best(objective.property, objective.direction, unit, value, candidate))
-    return rows, len(scores.front())
+    if problem.scalarize is not None:
+        value = None if found[0] is None else max(0.0, 1.0 - float(standing.best[0]))
+        rows.append(Best("desirability", "maximize", "", value, found[0]))
+        # Of a combined score what counts is what its best candidate is like, not each objective's own best.
+        found = found * len(problem.objectives)
+    for objective, candidate in zip(problem.objectives, found, strict=True):
+        name = objective.property
+        value = None if candidate is None else history.value(name, candidate)
+        rows.append(Best(name, objective.direction, units.get(name, ""), value, candidate, objective.goal()))
+    return rows
+
+
+def _volume(campaign: Campaign, standing: Standing) -> Volume | None:
+    problem = campaign.problem
+    reference = problem.reference if problem.reference is not None else standing.reference()
+    if problem.n_values < 2 or reference is None:
+        return None
+    return Volume(
+        value=standing.hypervolume(reference),
+        unit=volume_unit(problem, campaign.units()),
+        reference=problem.in_units(reference),
+        given=problem.reference is not None,
+    )
+
+
+def volume_unit(problem: Problem, units: Mapping[str, str]) -> str:
+    """The product of the objectives' units."""
+    return " × ".join(filter(None, (units.get(o.property, "") for o in problem.objectives)))
 
 
 def _time_left(campaign: Campaign, finished: int, pace: float, elapsed: float) -> float | None:

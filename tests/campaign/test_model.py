@@ -21,7 +21,7 @@ NAMES = st.text("abcxyz", min_size=1, max_size=3)
 def parameters() -> st.SearchStrategy[dict[str, Any]]:
     real = st.tuples(NUMBERS, st.floats(0.1, 1e6)).map(lambda b: {"real": [b[0], b[0] + b[1]]})
     whole = st.tuples(st.integers(-9, 9), st.integers(0, 9)).map(lambda b: {"integer": [b[0], b[0] + b[1]]})
-    words = st.lists(NAMES, min_size=1, max_size=3, unique=True).map(lambda c: {"categorical": c})
+    words = st.lists(NAMES, min_size=2, max_size=3, unique=True).map(lambda c: {"categorical": c})
     return st.dictionaries(NAMES, st.one_of(real, whole, words), min_size=1, max_size=3)
 
 
@@ -30,6 +30,12 @@ def bounds() -> st.SearchStrategy[dict[str, float]]:
     return st.one_of(
         both, st.fixed_dictionaries({"min": st.integers(-5, 5)}), st.fixed_dictionaries({"max": NUMBERS})
     )
+
+
+def objectives(name: str) -> st.SearchStrategy[dict[str, Any]]:
+    plain = st.sampled_from(["minimize", "maximize"]).map(lambda word: {word: name})
+    target = NUMBERS.map(lambda value: {"target": {name: value}})
+    return st.one_of(plain, target, bounds().map(lambda limits: {"window": {name: limits}}))
 
 
 @st.composite
@@ -57,9 +63,10 @@ def toys(draw: st.DrawFn) -> dict[str, Any]:
         "seed": draw(st.integers(0, 2**63 - 1)),
         "space": {"kind": "parameters", "parameters": draw(parameters())},
         "evaluate": stages,
-        "objectives": [{draw(st.sampled_from(["minimize", "maximize"])): name} for name in chosen],
+        "objectives": [draw(objectives(name)) for name in chosen],
         "constraints": [
-            {draw(st.sampled_from(provided)): draw(bounds())} for _ in range(draw(st.integers(0, 2)))
+            {draw(st.sampled_from(provided)): draw(bounds() | bounds().map(lambda b: {**b, "scale": 0.5}))}
+            for _ in range(draw(st.integers(0, 2)))
         ],
         "optimizer": draw(
             st.sampled_from(["random", "genetic", {"kind": "genetic", "population": 7, "fresh": 0.2}])

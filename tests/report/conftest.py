@@ -19,7 +19,7 @@ def crystals(**changes: Any) -> dict[str, Any]:
         "version": 1,
         "name": "rocksalts",
         "description": "Which rocksalts are dense and wide?",
-        "seed": 1,
+        "seed": 2,
         "space": f"{PLUGINS}:Crystals",
         "evaluate": [
             {f"{PLUGINS}:Squeeze": {"name": "squeeze", "gate": {"density": {"max": 5}}}},
@@ -27,7 +27,7 @@ def crystals(**changes: Any) -> dict[str, Any]:
         ],
         "objectives": [{"minimize": "decomposition_energy"}, {"maximize": "lattice_constant"}],
         "constraints": [{"decomposition_energy": {"max": 0.05}}],
-        "optimizer": {"kind": "genetic", "population": 10},
+        "optimizer": {"kind": "genetic", "population": 30},  # the first 30 meet every ending
         "budget": {"candidates": 60},
         **changes,
     }

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import insert
 
 from invdesign import pareto
-from invdesign.report import growth, plots
+from invdesign.report import figures, fronts, growth
 from invdesign.report.html import write_report
 from invdesign.report.tables import ancestry, causes, operator_rows, read_facts, stage_rows
 from invdesign.run.run import Run
@@ -73,7 +73,7 @@ def test_a_large_run_gives_a_small_report(n: int, tmp_path: Path) -> None:
 def test_thinning_keeps_the_front_and_every_record(tmp_path: Path) -> None:
     """However few points are shown, the winners are among them."""
     facts = read_facts(filled(tmp_path / "run", 3000))
-    shown = plots.choose_shown(facts, limit=200)
+    shown = figures.choose_shown(facts, limit=200)
     assert len(shown.ids) <= 200
     assert set(facts.front) <= set(shown.ids)
     for objective in range(2):
@@ -84,7 +84,7 @@ def test_thinning_keeps_the_front_and_every_record(tmp_path: Path) -> None:
 def test_small_runs_are_shown_whole(crystal_run: Run) -> None:
     """Nothing is left out where there is room, and nothing is said of it."""
     facts = read_facts(crystal_run)
-    shown = plots.choose_shown(facts)
+    shown = figures.choose_shown(facts)
     assert shown.ids.tolist() == list(range(len(facts)))
     assert shown.thinned(facts) == ""
 
@@ -117,7 +117,7 @@ def test_the_staircase_bounds_what_the_front_dominates(directions: tuple[str, st
     objectives = [{direction: name} for direction, name in zip(directions, ("f1", "f2"), strict=True)]
     run = finished(parameters("dtlz2", 60, objectives=objectives), tmp_path / "run")
     facts = read_facts(run)
-    figure = plots.pair_figure(facts, plots.choose_shown(facts), *run.campaign.problem.objectives)
+    figure = fronts.pair_figure(facts, figures.choose_shown(facts), *run.campaign.problem.objectives)
     stairs = [trace for trace in figure["data"] if trace["mode"] == "lines"]
     for trace in stairs:
         for (x0, y0), (x1, y1) in zip(
@@ -134,8 +134,8 @@ def test_the_staircase_bounds_what_the_front_dominates(directions: tuple[str, st
 def test_error_bars_are_the_uncertainties_of_the_front(crystal_run: Run) -> None:
     """One standard deviation on the axis whose evaluator gives it, none on the other."""
     facts = read_facts(crystal_run)
-    figure = plots.pair_figure(facts, plots.choose_shown(facts), *crystal_run.campaign.problem.objectives)
-    (front,) = [trace for trace in figure["data"] if trace.get("name") == plots.FRONT_NAME]
+    figure = fronts.pair_figure(facts, figures.choose_shown(facts), *crystal_run.campaign.problem.objectives)
+    (front,) = [trace for trace in figure["data"] if trace.get("name") == figures.FRONT_NAME]
     assert front["error_x"]["array"] == [0.05] * len(facts.front)
     assert "error_y" not in front
     assert front["customdata"] == facts.front.tolist()
@@ -149,9 +149,10 @@ def test_more_objectives_are_shown_by_parallel_coordinates_and_pairs(tmp_path: P
         {"minimize": "density"},
     ]
     facts = read_facts(finished(crystals(objectives=objectives), tmp_path / "run"))
-    figures = plots.front_figures(facts, plots.choose_shown(facts))
-    assert len(figures) == 4
-    front = next(trace for trace in figures[0]["data"] if trace["name"] == plots.FRONT_NAME)
+    drawn = fronts.front_figures(facts, figures.choose_shown(facts))
+    assert len(drawn) == 4
+    assert [item.wide for item in drawn] == [True, False, False, False]
+    front = next(trace for trace in drawn[0].figure["data"] if trace["name"] == figures.FRONT_NAME)
     heights = np.array(front["y"], dtype=float).reshape(len(facts.front), 4)[:, :3]
     values = facts.scores.values[facts.front]
     assert (heights.argmax(axis=0) == values.argmin(axis=0)).all()
@@ -160,7 +161,7 @@ def test_more_objectives_are_shown_by_parallel_coordinates_and_pairs(tmp_path: P
 def test_far_values_do_not_squeeze_the_others() -> None:
     """The range leaves a few outliers out, and keeps everything that must be seen."""
     values = np.concatenate([np.linspace(0, 1, 99), [1e6]])
-    low, high = plots.robust_range(values, np.array([-3.0, 0.5]))["range"]
+    low, high = figures.robust_range(values, np.array([-3.0, 0.5]))["range"]
     assert low < -3
     assert 1 < high < 2
 

@@ -1,0 +1,222 @@
+"""Figures of what was found: the best in order, the front of two objectives, parallel coordinates of more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.problem import Merit, Objective
+from invdesign.report.figures import (
+    FRONT_NAME,
+    GREEN,
+    INK,
+    KINDS,
+    RANKED,
+    WINNER_NAME,
+    Figure,
+    Shown,
+    axis,
+    complete,
+    count_axis,
+    error_bars,
+    evenly,
+    goal_ends,
+    goal_shapes,
+    layout,
+    marker,
+    objective_axis,
+    points,
+    robust_range,
+    rounded,
+)
+from invdesign.report.results import label
+from invdesign.report.tables import Facts
+from invdesign.report.text import axis_label, distance_text, goal_text
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+PAIRS_UP_TO = 4  # objectives shown against each other, besides parallel coordinates
+SEPARATE = 80  # members of a front with a white rim each
+LINES = 120  # candidates that are not on the front, drawn in parallel coordinates
+
+
+@dataclass(frozen=True, slots=True)
+class Titled:
+    """A figure with a title, over the whole width or beside others."""
+
+    title: str
+    figure: Figure
+    wide: bool = False
+
+
+def front_figures(facts: Facts, shown: Shown) -> list[Titled]:
+    """One objective, or one score: a ranked strip. Two: a scatter. More: parallel coordinates, and pairs of up to four."""
+    objectives = facts.objectives
+    figures = []
+    if facts.ranked_by == 1:
+        word = "Desirability" if facts.scalarized else "Best candidates"
+        figures.append(Titled(f"{word} in order", ranked_figure(facts), wide=True))
+    if len(objectives) > 2:
+        figures.append(
+            Titled("Parallel coordinates, best at the top", parallel_figure(facts, shown), wide=True)
+        )
+    if 2 <= len(objectives) <= PAIRS_UP_TO:
+        for first, second in combinations(objectives, 2):
+            title = " and ".join(label(item.property, facts.units) for item in (second, first))
+            figures.append(Titled(title, pair_figure(facts, shown, first, second), wide=len(objectives) == 2))
+    return figures
+
+
+def pair_figure(facts: Facts, shown: Shown, first: Objective, second: Objective) -> Figure:
+    """Two objectives against each other, the best on top with their uncertainties; goals as lines or bands."""
+    x, y = facts.columns[first.property], facts.columns[second.property]
+    traces = []
+    for merit, name, colour, symbol in KINDS[:2][::-1]:
+        ids = np.setdiff1d(shown.ids[facts.scores.merit[shown.ids] == merit], shown.front)
+        ids = ids[~(np.isnan(x[ids]) | np.isnan(y[ids]))]
+        if len(ids):
+            traces.append(points(ids, x[ids], y[ids], name, marker(colour, symbol, 7, 0.45, len(shown.ids))))
+    front = shown.front
+    # With a target or a window what is dominated has no simple border in the properties themselves.
+    bordered = {first.direction, second.direction} <= {"minimize", "maximize"}
+    if facts.ranked_by == 2 and bordered and len(front) > 1:
+        traces.append(_staircase(x[front], y[front], first))
+    if len(front):
+        traces.append(_best_points(facts, shown, first, second))
+    axes = []
+    for item, values in ((first, x), (second, y)):
+        sigma = np.nan_to_num(facts.uncertainties[item.property][front])
+        ends = np.concatenate([values[front] - sigma, values[front] + sigma, goal_ends(item)])
+        axes.append(objective_axis(facts, item) | robust_range(values[complete(facts, shown)], ends))
+    shapes = [*goal_shapes(first, "x"), *goal_shapes(second, "y")]
+    return {"data": traces, "layout": layout(axes[0], axes[1]) | {"shapes": shapes}}
+
+
+def _best_points(facts: Facts, shown: Shown, first: Objective, second: Objective) -> Figure:
+    """The front, or the best candidate of a combined score, with error bars."""
+    front = shown.front
+    look = marker(GREEN, "circle", 10, 1.0, len(shown.ids)) | {"opacity": 1.0}
+    if len(front) <= SEPARATE:
+        look["line"] = {"color": "#ffffff", "width": 1.2}
+    x, y = facts.columns[first.property][front], facts.columns[second.property][front]
+    trace = points(front, x, y, _best_name(facts), look)
+    trace |= error_bars("error_x", facts.uncertainties[first.property][front])
+    trace |= error_bars("error_y", facts.uncertainties[second.property][front])
+    return trace
+
+
+def _best_name(facts: Facts) -> str:
+    return FRONT_NAME if facts.ranked_by > 1 else WINNER_NAME
+
+
+def _staircase(x: FloatArray, y: FloatArray, first: Objective) -> Figure:
+    """The border of what the front dominates: from left to right, horizontal first where smaller x is better."""
+    shape = "hv" if first.direction == "minimize" else "vh"
+    order = np.argsort(x, kind="stable")
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": rounded(x[order]),
+        "y": rounded(y[order]),
+        "line": {"color": GREEN, "width": 1.5, "shape": shape, "dash": "dot"},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+
+
+def ranked_figure(facts: Facts) -> Figure:
+    """The best candidates in order, by desirability where there is a score, else by the objective with its uncertainty."""
+    item = facts.objectives[0]
+    column, sigma = facts.columns[item.property], facts.uncertainties[item.property]
+    drawn = layout(count_axis("Rank"), objective_axis(facts, item)) | {"shapes": goal_shapes(item, "y")}
+    if facts.scalarized and facts.desirability is not None:
+        column, sigma = facts.desirability, np.full(len(facts), np.nan)
+        drawn = layout(count_axis("Rank"), axis("Desirability"))
+    ids = facts.ranking[:RANKED]
+    ids = ids[~np.isnan(column[ids])]
+    rank = {int(id): place for place, id in enumerate(ids, 1)}
+    traces = []
+    for merit, kind, colour, symbol in KINDS[:2]:
+        chosen = ids[facts.scores.merit[ids] == merit]
+        if len(chosen):
+            places = np.array([rank[int(id)] for id in chosen])
+            trace = points(chosen, places, column[chosen], kind, marker(colour, symbol, 9, 0.95))
+            traces.append(trace | error_bars("error_y", sigma[chosen]))
+    return {"data": traces, "layout": drawn}
+
+
+def parallel_figure(facts: Facts, shown: Shown) -> Figure:
+    """Every objective on an axis of its own, best at the top; the best over a sample of the others."""
+    others = np.setdiff1d(shown.ids[facts.scores.merit[shown.ids] == Merit.FEASIBLE], shown.front)
+    ids = np.concatenate([shown.front, evenly(others, LINES)])
+    values = facts.minimised[ids]
+    m = values.shape[1]
+    low = values.min(axis=0) if len(ids) else np.zeros(m)
+    high = values.max(axis=0) if len(ids) else np.ones(m)
+    heights = 1 - (values - low) / np.where(high > low, high - low, 1.0)
+    count = len(shown.front)
+    traces = [
+        _lines(ids[count:], heights[count:], "feasible", "rgba(107,114,128,0.28)", 1.0),
+        _lines(ids[:count], heights[:count], _best_name(facts), GREEN, 1.8),
+    ]
+    notes = [
+        _note(place, height, f"<b>{escape(distance_text(item, float(value)))}</b>", anchor)
+        for place, item in enumerate(facts.objectives)
+        for height, value, anchor in ((1.0, low[place], "bottom"), (0.0, high[place], "top"))
+    ]
+    xaxis = axis("") | {
+        "tickvals": list(range(m)),
+        "ticktext": [_wrapped(_axis_words(o, facts)) for o in facts.objectives],
+        "range": [-0.25, m - 0.75],
+        "gridcolor": "#9ca3af",
+        "showline": False,
+    }
+    yaxis = axis("") | {"range": [-0.12, 1.12], "showticklabels": False, "showgrid": False, "showline": False}
+    drawn = layout(xaxis, yaxis) | {"annotations": notes}
+    drawn["margin"] = {"l": 20, "r": 28, "t": 24, "b": 60}
+    return {"data": [trace for trace in traces if trace["x"]], "layout": drawn}
+
+
+def _axis_words(item: Objective, facts: Facts) -> str:
+    words, goal = axis_label(item.property, facts.units[item.property]), goal_text(item)
+    return f"{words}, {goal}" if goal else words
+
+
+def _wrapped(text: str) -> str:
+    """A long label over two lines, escaped."""
+    words, lines = text.split(), [""]
+    for word in words:
+        if len(lines[-1]) + len(word) > 22 and lines[-1]:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "<br>".join(escape(line) for line in lines)
+
+
+def _note(x: int, y: float, text: str, anchor: str) -> dict[str, Any]:
+    font = {"size": 12, "color": INK}
+    return {"x": x, "y": y, "text": text, "showarrow": False, "yanchor": anchor, "font": font}
+
+
+def _lines(ids: IntArray, heights: FloatArray, name: str, colour: str, width: float) -> Figure:
+    """One trace of many lines, broken between candidates."""
+    m = heights.shape[1]
+    places = np.tile([*map(float, range(m)), np.nan], len(ids))
+    tall = np.concatenate([heights, np.full((len(ids), 1), np.nan)], axis=1).ravel()
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": name,
+        "x": rounded(places),
+        "y": rounded(tall),
+        "customdata": np.repeat(ids, m + 1).tolist(),
+        "hoverinfo": "text",
+        "line": {"color": colour, "width": width},
+        "marker": {"color": colour, "size": 5},
+        "connectgaps": False,
+    }

@@ -1,0 +1,194 @@
+"""What was wanted and what was found, in words and numbers: objectives, bests, hypervolume, the table of the front."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from invdesign.problem import Merit, Objective
+from invdesign.properties import describe
+from invdesign.report.growth import Hypervolume
+from invdesign.report.tables import Facts
+from invdesign.report.text import distance_text, goal_text, number, pretty_unit, with_unit
+
+FRONT_ROWS = 50  # members of a front that are listed
+BEST_ROWS = 25  # candidates listed where they are ranked by one value
+VERBS = {"target": "bring", "window": "keep"}
+
+
+def label(name: str, units: Mapping[str, str]) -> str:
+    """A property's name for people."""
+    return describe(name, units.get(name, "")).label
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An objective in words: `bring` **Voltage** `to 3.5 V`, and how it is judged beside others."""
+
+    verb: str
+    label: str
+    goal: str
+    name: str
+    scale: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, [self.verb, self.label, self.goal]))
+
+
+def wanted(facts: Facts) -> list[Wanted]:
+    """Every objective."""
+    return [_wanted(item, facts.units) for item in facts.objectives]
+
+
+def _wanted(item: Objective, units: Mapping[str, str]) -> Wanted:
+    unit = units.get(item.property, "")
+    scale = [
+        with_unit(f"{word} {number(value)}", pretty_unit(unit))
+        for word in ("best", "worst", "tolerance", "reference")
+        if (value := getattr(item, word)) is not None
+    ]
+    if item.weight != 1:
+        scale.append(f"weight {number(item.weight)}")
+    verb = VERBS.get(item.direction, item.direction)
+    return Wanted(verb, label(item.property, units), goal_text(item, unit), item.property, ", ".join(scale))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The best of one objective, or the objective's value of the candidate with the best score."""
+
+    words: str
+    value: str
+    candidate: int | None
+    formula: str
+
+
+def bests(facts: Facts) -> list[Found]:
+    """The desirability first where there is a score, then every objective."""
+    rows = []
+    texts = [str(item) for item in wanted(facts)]
+    if facts.scalarized:
+        texts = ["maximize Desirability", *texts]
+    for words, best in zip(texts, facts.status.best, strict=True):
+        if best.candidate is None:
+            rows.append(Found(words, "", None, ""))
+            continue
+        scored = facts.scalarized and not rows
+        value = number(best.value or 0.0) if scored else facts.text(best.property, best.candidate)
+        rows.append(Found(words, value, best.candidate, facts.formulas[best.candidate]))
+    return rows
+
+
+# Hypervolume.
+
+
+@dataclass(frozen=True, slots=True)
+class GrowthText:
+    """The hypervolume in words."""
+
+    final: str
+    reference: str
+    origin: str
+
+
+def growth_text(facts: Facts, growth: Hypervolume) -> GrowthText:
+    """Final value, reference point and where that comes from."""
+    places = [
+        f"{item.property} {with_unit(_coordinate(item, float(value)), pretty_unit(facts.units[item.property]))}"
+        for item, value in zip(facts.objectives, growth.reference, strict=True)
+    ]
+    final = with_unit(number(float(growth.values[-1])), growth.unit)
+    if growth.box > 0:
+        final += f" ({number(100 * float(growth.values[-1]) / growth.box)} % of the box)"
+    origin = (
+        "as the campaign gives it; candidates beyond it do not count."
+        if growth.given
+        else "the worst feasible value of each objective with a tenth of the range added."
+    )
+    return GrowthText(final, ", ".join(places), origin)
+
+
+def _coordinate(item: Objective, value: float) -> str:
+    return number(-value if item.direction == "maximize" else value) + (
+        " off" if item.direction in {"target", "window"} else ""
+    )
+
+
+# The table of the front, or of the best.
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """One candidate of the table.
+
+    Attributes:
+        cells: desirability where there is one, then objectives (of targets and windows also how far off), then
+            constraints that are no objectives.
+    """
+
+    rank: int
+    id: int
+    formula: str
+    feasible: bool
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The front by its first objective, or the best candidates in order."""
+
+    heads: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+    total: int
+
+
+def ranking_table(facts: Facts) -> Table:
+    """At most 50 members of the front, evenly chosen; or the best 25 where candidates are ranked by one value."""
+    several = facts.ranked_by > 1
+    ids = facts.front if several else facts.ranking
+    total = len(ids)
+    if several and total > FRONT_ROWS:
+        ids = ids[np.unique(np.linspace(0, total - 1, FRONT_ROWS).round().astype(np.int64))]
+    elif not several:
+        ids = ids[:BEST_ROWS]
+    rows = tuple(
+        TableRow(
+            rank=place,
+            id=int(id),
+            formula=facts.formulas[id],
+            feasible=bool(facts.scores.merit[id] == Merit.FEASIBLE),
+            cells=_cells(facts, int(id)),
+        )
+        for place, id in enumerate(ids, 1)
+    )
+    return Table(_heads(facts), rows, total)
+
+
+def _heads(facts: Facts) -> tuple[str, ...]:
+    heads = ["Desirability"] if facts.desirability is not None else []
+    for item in facts.objectives:
+        heads.append(_head(item.property, facts))
+        if item.direction in {"target", "window"}:
+            heads.append(f"Off {item.direction}")
+    return (*heads, *(_head(name, facts) for name in _others(facts)))
+
+
+def _head(name: str, facts: Facts) -> str:
+    unit = pretty_unit(facts.units[name])
+    return f"{label(name, facts.units)} ({unit})" if unit else label(name, facts.units)
+
+
+def _others(facts: Facts) -> Sequence[str]:
+    """Properties of constraints that are no objectives."""
+    return facts.run.campaign.problem.properties[len(facts.objectives) :]
+
+
+def _cells(facts: Facts, id: int) -> tuple[str, ...]:
+    cells = [] if facts.desirability is None else [number(float(facts.desirability[id]))]
+    for item, value in zip(facts.objectives, facts.minimised[id], strict=True):
+        cells.append(facts.value(item.property, id))
+        if item.direction in {"target", "window"}:
+            cells.append("" if np.isnan(value) else distance_text(item, float(value)).removesuffix(" off"))
+    return (*cells, *(facts.value(name, id) for name in _others(facts)))

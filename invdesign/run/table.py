@@ -1,0 +1,51 @@
+"""Every trial of a run as a row of a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.candidate import Status
+from invdesign.history import RunHistory
+from invdesign.store.schema import candidates, failure_from
+from invdesign.store.store import Store
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+DESIRABILITY = "desirability"
+
+
+def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.float64] | None) -> DataFrame:
+    """Number, formula, status, properties, uncertainties, lineage, genome and cause of every trial.
+
+    Args:
+        desirability: shape (n,), a column of its own where there is one; a property of that name goes first.
+    """
+    import pandas as pd
+
+    names = ("id", "formula", "operator", "parents", "genome", "gate", "failure")
+    rows = [row for row in store.rows(candidates, names) if row.id < len(history)]
+    sigmas = {f"{name}_uncertainty": history.uncertainty(name) for name in history.names()}
+    columns: dict[str, Any] = {
+        "candidate": [row.id for row in rows],
+        "formula": [row.formula or "" for row in rows],
+        "status": [Status(code).name.lower() for code in history.status().tolist()],
+        **{name: history.column(name) for name in history.names()},
+        **{name: column for name, column in sigmas.items() if not np.isnan(column).all()},
+        "operator": [row.operator for row in rows],
+        "parents": [row.parents for row in rows],
+        "genome": [row.genome for row in rows],
+        "cause": [_cause(row) for row in rows],
+    }
+    if desirability is not None:
+        columns.setdefault(DESIRABILITY, desirability)
+    return pd.DataFrame(columns)
+
+
+def _cause(row: Any) -> str:
+    """Why a candidate's row has no result, in words."""
+    failure = failure_from(row.failure)
+    return row.gate or (f"{failure.stage}: {failure.kind}: {failure.message}" if failure else "")
