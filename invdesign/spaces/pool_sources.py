@@ -263,7 +263,7 @@ class ParquetSource:
             parquet: Any = import_module("pyarrow.parquet")
         except ImportError as error:
             raise PoolError(
-                f"{path.name} needs pyarrow: pip install "invdesign[parquet]"; or save the table as CSV"
+                f'{path.name} needs pyarrow: pip install "invdesign[parquet]"; or save the table as CSV'
             ) from error
         try:
             self._file = parquet.ParquetFile(path)

@@ -140,7 +140,7 @@ def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(pool_sources, "import_module", absent)
     (tmp_path / "rows.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ValidationError, match="needs pyarrow: pip install pyarrow"):
+    with pytest.raises(ValidationError, match=r"needs pyarrow: pip install \"invdesign\[parquet\]\""):
         pool(tmp_path / "rows.parquet", columns=["x"])
 
 
