@@ -2,17 +2,81 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 Example = dict[str, Any]
 
 ANIONS = ["H", "F", "Cl", "Br", "I", "O", "S", "Se", "Te"]
 REFERENCE = "lithium-chalcohalides"
+LITHIUM_PHASES = str(Path(__file__).parents[1] / "campaigns" / "data" / "lithium_phases.csv")
+KNOWN = {
+    "name": "known.csv",
+    "text": "x,y,formula,height,d height\n0.2,0.7,Li6O2Cl2,1.5,0\n0.3,0.5,Li3OBr,0.25,<1\n0.4,0.3,Na3OCl,1,2\n",
+}
 
 SPACES: dict[str, list[Example]] = {
-    "mixture": [],
-    "ordering": [],
-    "pool": [],
+    "mixture": [
+        {"mixtures": {"m": {"components": [f"c{i}" for i in range(15)], "at_most": 4}}},
+        {
+            "mixtures": {
+                "solvent": {"components": ["EC", "DMC", "EMC", "FEC"], "at_most": 3, "present_from": 0.05},
+                "salt": {"components": {"LiPF6": [0, 1.5], "LiFSI": [0, 1.5]}, "total": [0.8, 1.5]},
+            },
+            "constraints": ["EC + FEC >= 0.2"],
+        },
+        {
+            "mixtures": {
+                "A": {"components": {"Li+": [5.5, 7.2], "Al3+": [0, 0.4]}, "total": "free"},
+                "M": {"components": ["Zr4+", "Ta5+", "Nb5+"], "multiplicity": 2},
+            },
+            "fixed": {"La3+": 3, "O2-": 12},
+        },
+        {
+            "mixtures": {"X": ["Cl", "Br"], "B": ["O", "S"]},
+            "structure": {"parent": "antiperovskite", "cell": {"max_atoms": 20}},
+        },
+        {
+            "mixtures": {
+                "slurry": {"components": {"active": [800, 980], "carbon": [5, 99]}, "total": 1000, "step": 1}
+            }
+        },
+    ],
+    "ordering": [
+        {"parent": "layered", "cell": [2, 2, 1], "sites": {"A": {"Li": 0.5, "vacancy": "rest"}}},
+        {
+            "parent": "layered",
+            "primitive": True,
+            "cells": [[3, 1, 1], [[2, 0, 0], [0, 2, 0], [1, 0, 1]]],
+            "sites": {"A": {"Li": {"min": 0.25}, "vacancy": "rest"}, "M": {"Ni": "rest", "Mn": 1}},
+            "oxidation_states": {"Ni": [2, 3, 4], "Mn": [4]},
+        },
+        {
+            "parent": "argyrodite",
+            "primitive": True,
+            "cell": [2, 2, 1],
+            "rattle": 0.05,
+            "prerank": {"keep": 0.2},
+            "sites": {"S2": {"S": 0.5, "Cl": 0.5}, "X": {"S": 0.5, "Cl": 0.5}},
+        },
+        {
+            "parent": "rocksalt",
+            "cell": [2, 1, 1],
+            "clusters": {"pairs": 3, "triplets": 2},
+            "sites": {"M": {"Li": 0.5, "Mn": 0.25, "Ti": 0.25}, "X": {"F": {"max": 0.25}, "O": "rest"}},
+        },
+    ],
+    "pool": [
+        {
+            "source": LITHIUM_PHASES,
+            "id": "name",
+            "columns": ["source"],
+            "composition": "formula",
+            "structure": "cif",
+        },
+        {"source": LITHIUM_PHASES, "composition": "formula", "scale": "ranks", "repeated": "first"},
+        {"source": LITHIUM_PHASES, "id": "name", "columns": ["source"]},  # no features: one axis of ties
+    ],
     "parameters": [
         {
             "parameters": {
@@ -23,6 +87,39 @@ SPACES: dict[str, list[Example]] = {
         },
         {"parameters": {"n": {"integer": [1, 8]}, "c": {"categorical": ["EC", "DMC", "EMC"]}}},
         {"parameters": {f"x{i}": {"real": [0, 1]} for i in range(1, 13)}},
+        {
+            "parameters": {
+                "temperature": {"real": [300, 1200]},
+                "time": {"real": [1, 100], "log": True},
+                "coats": {"integer": [1, 1000], "log": True},
+                "pressure": {"ordinal": [0.1, 0.5, 2.0]},
+                "solvent": {
+                    "categorical": ["EC", "DMC", "none"],
+                    "descriptors": {"EC": {"e": 89.8}, "DMC": {"e": 3.1}, "none": {"e": 1.0}},
+                },
+                "salt": {"real": [0.1, 2], "when": {"solvent": ["EC", "DMC"]}},
+                "steps": {"integer": [1, 5], "when": {"salt": {"min": 0.5}}},
+                "grade": {"ordinal": ["low", "middle", "high"], "when": {"steps": [2, 4]}},
+                "active": {"real": [0, 1]},
+                "binder": {"real": [0, 1]},
+                "carbon": {"real": [0, 1]},
+            },
+            "constraints": [
+                "active + binder + carbon = 1",
+                {"sum": {"binder": 1, "carbon": 2}, "max": 0.6},
+                "0.1*steps + salt <= 2",
+                "temperature * log10(time) <= 1000 or solvent == 'none'",
+            ],
+        },
+        {
+            "parameters": {
+                "a": {"integer": [0, 9]},
+                "b": {"integer": [0, 9]},
+                "c": {"categorical": ["u", "v"]},
+                "o": {"ordinal": [1, 2, 5], "when": {"c": "v"}},
+            },
+            "constraints": ["a + 2*b + o <= 12", "a * b >= 4", "c != 'u' or a != b"],
+        },
     ],
     "substitution": [
         {
@@ -31,19 +128,64 @@ SPACES: dict[str, list[Example]] = {
             "rattle": 0.05,
             "sites": {"A": ["Li"], "B": ANIONS, "X": ANIONS},
         },
+        {
+            "parent": "argyrodite",
+            "primitive": True,
+            "sites": {"X": ["Cl", "Br"], "S1": {"species": ["S", "O"], "mixed": False}},
+        },
+        {"parent": "spinel", "sites": {"M": ["Mn", "Ni", "Co", "Al"], "A": ["Li", "Mg"]}},
+        {
+            "parent": "perovskite",
+            "sites": {
+                "A": {"species": ["Sr", "Ca", "Ba", "Mg"], "mixed": False},
+                "X": {"species": ["O", "S"], "mixed": False},
+            },
+        },
+        {"parent": "rocksalt", "charge_neutral": False, "sites": {"X": ["Cl", "Li"], "M": ["Li", "Na"]}},
     ],
 }
 
 OPTIMIZERS: dict[str, list[Example]] = {
-    "cma": [],
-    "swarm": [],
-    "random": [{}, {"batch": 3}],
-    "genetic": [{}, {"population": 4, "offspring": 3}, {"population": 10, "crossover": 1.0, "fresh": 0.0}],
+    "cma": [{}, {"population": 5, "restarts": "ipop", "separable": True}, {"restarts": "none", "sigma": 0.1}],
+    "swarm": [
+        {},
+        {"particles": 4, "topology": "global", "schedule": "constriction", "frame": "axes", "clamp": 0.2},
+        {"particles": 6, "mode": "asynchronous", "under_way": 3, "boundary": "random", "leader": "sigma"},
+        {
+            "particles": 5,
+            "schedule": "chaotic",
+            "frame": "random",
+            "boundary": "shrink",
+            "velocity": "adjust",
+            "patience": 2,
+            "archive": 3,
+        },
+    ],
+    "random": [{}, {"batch": 3}, {"design": "sobol", "batch": 5}, {"design": "latin_hypercube", "batch": 4}],
+    "genetic": [
+        {},
+        {"population": 4, "offspring": 3},
+        {"population": 10, "crossover": 1.0, "fresh": 0.0, "patience": 1},
+        {"population": 8, "mode": "steady_state"},
+        {"population": 6, "niching": "restricted", "adaptive": False, "fresh": 1.0, "crossover": 0.0},
+        {"population": 12, "niching": "none", "vectors": False, "patience": None},
+        {"population": 12, "offspring": 4, "prescreen": {"generations": 2, "models": ["linear"]}},
+    ],
 }
 
 EVALUATORS: dict[str, list[Example]] = {
     "charge_neutrality": [{}],
-    "table": [],
+    "table": [
+        {"file": KNOWN, "key": ["x", "y"], "provides": {"height": ""}},
+        {
+            "file": KNOWN,
+            "key": {"x": "x"},
+            "composition": "formula",
+            "provides": {"height": "", "slope": {"unit": "1/m", "column": "d height"}},
+            "repeated": "mean",
+            "censored": "missing",
+        },
+    ],
     "minimum_distance": [{"scale": 0.6}],
     "bottleneck_radius": [{"ion": "Li"}],
     "relax": [{"potential": "chgnet", "fmax": 0.02}],

@@ -151,43 +151,42 @@ class Decorations:
         chosen = codes.tolist()
         key = self._total(chosen)
         now = self._imbalance(key)
-        prices = cost.tolist()
         while now:
-            step = self._best_step(chosen, key, prices)
+            step = self._best_step(chosen, key, cost)
             if step is None or step[0] >= now:
                 return self._filled(codes, cost)
-            now, _, variable, code, key = step
+            now, variable, code, key = step
             chosen[variable] = code
         return np.asarray(chosen, dtype=np.int64)
 
     def _best_step(
-        self, chosen: Sequence[int], key: Key, prices: Sequence[Sequence[float]]
-    ) -> tuple[int, float, int, int, Key] | None:
-        """(imbalance after, price, variable, code, key after) of the best single change."""
-        best: tuple[int, float, int, int, Key] | None = None
-        for variable, price in enumerate(prices):
-            old = self._deltas[variable][chosen[variable]]
-            rest = tuple(map(sub, key, old))
-            for delta, codes in self._alike[variable].items():
-                cheapest, code = min((price[code], code) for code in codes)
-                if delta == old or cheapest == math.inf:
-                    continue
-                after = _added(rest, delta)
-                step = (self._imbalance(after), cheapest, variable, code, after)
-                if best is None or step < best:
-                    best = step
-        return best
+        self, chosen: Sequence[int], key: Key, cost: FloatArray
+    ) -> tuple[int, int, int, Key] | None:
+        """(imbalance after, variable, code, key after) of the best single change, the cheapest among equals.
 
-    @cached_property
-    def _alike(self) -> tuple[dict[Key, list[int]], ...]:
-        """For each variable, the options that add the same to the key."""
-        found: list[dict[Key, list[int]]] = []
-        for deltas in self._deltas:
-            alike: dict[Key, list[int]] = {}
+        Variables of one class and with one code change the key alike, so that only their prices are compared.
+        """
+        members: dict[tuple[int, int], list[int]] = {}
+        for variable, pair in enumerate(zip(self.classes, chosen, strict=True)):
+            members.setdefault(pair, []).append(variable)
+        steps: dict[int, list[tuple[list[int], int, Key]]] = {}
+        for (kind, old), variables in members.items():
+            deltas = self._class_deltas[kind]
+            rest = tuple(map(sub, key, deltas[old]))
             for code, delta in enumerate(deltas):
-                alike.setdefault(delta, []).append(code)
-            found.append(alike)
-        return tuple(found)
+                if delta != deltas[old]:
+                    after = _added(rest, delta)
+                    steps.setdefault(self._imbalance(after), []).append((variables, code, after))
+        for imbalance in sorted(steps):
+            found = [
+                (float(prices.min()), variables[int(prices.argmin())], code, after)
+                for variables, code, after in steps[imbalance]
+                for prices in (cost[variables, code],)
+            ]
+            price, variable, code, after = min(found)
+            if price < math.inf:
+                return imbalance, variable, code, after
+        return None
 
     @cached_property
     def _completions(self) -> tuple[dict[Key, int], ...] | None:

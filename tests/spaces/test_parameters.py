@@ -1,4 +1,4 @@
-"""The space of real, integer and categorical parameters."""
+"""Kinds of parameters, and spaces of them without conditions or constraints."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from invdesign.errors import Infeasible
 from invdesign.protocols import FiniteSpace
 from invdesign.rng import rng_for
 from invdesign.settings import load
+from invdesign.spaces.parameter_kinds import polynomial, simulated_binary
 from invdesign.spaces.parameters import (
     COUNTABLE,
     CountedParameterSpace,
     ParameterSpace,
     natural_order,
-    polynomial,
-    simulated_binary,
 )
 from invdesign.testing import check_space
 
@@ -46,7 +45,10 @@ FINITE = space(n={"integer": [-1, 3]}, m={"integer": [7, 7]}, solvent={"categori
         {"x": {"real": [0, 1]}},
         {"x": {"real": [1e-12, 1e-11]}, "y": {"real": [999_999, 1_000_000]}, "z": {"real": [-1e200, 1e200]}},
         {"n": {"integer": [-(2**40), 2**40]}},
-        {"only": {"categorical": ["one"]}},
+        {"n": {"integer": [3, 3]}},
+        {"x": {"real": [1e-150, 1e150], "log": True}, "y": {"real": [0.1, 0.2], "log": True}},
+        {"n": {"integer": [1, 2**40], "log": True}},
+        {"level": {"ordinal": [1000, 10, 0.5]}, "grade": {"ordinal": ["low", "middle", "high"]}},
         {f"x{i}": {"real": [0, 1]} for i in range(30)},
     ],
 )
@@ -157,7 +159,16 @@ def test_build_refuses_an_incomplete_genome() -> None:
         ({"n": {"integer": [1, 2.5]}}, "valid integer"),
         ({"n": {"integer": [2, 1]}}, "must not exceed"),
         ({"n": {"integer": [0, 2**60]}}, "use a real parameter"),
-        ({"c": {"categorical": []}}, "at least 1 item"),
+        ({"x": {"real": [0, 1], "log": True}}, "log needs a low bound above 0, got 0"),
+        ({"x": {"real": [1e-300, 1e300], "log": True}}, "more than 300 decades"),
+        ({"n": {"integer": [0, 9], "log": True}}, r"log needs bounds from 1 to 2\^40, got \[0, 9\]"),
+        ({"c": {"categorical": []}}, "two or more choices, and the list is empty"),
+        ({"c": {"categorical": ["a"]}}, "holds 'a' alone; what never changes is no parameter: leave it out"),
+        ({"o": {"ordinal": [3]}}, "two or more levels, and the list holds 3 alone"),
+        ({"o": {"ordinal": [1, 3, 2]}}, r"numbers must rise or fall from level to level, got \[1, 3, 2\]"),
+        ({"o": {"ordinal": [1, "x"]}}, "all numbers or all names"),
+        ({"o": {"ordinal": [1, 2, 2]}}, "levels must differ, got more than one of 2"),
+        ({"o": {"ordinal": [True, False]}}, "valid"),
         ({"c": {"categorical": ["a", "b", "a"]}}, "more than one of a"),
     ],
 )
@@ -214,8 +225,8 @@ def test_mutation_always_moves_where_it_can() -> None:
 
 def test_mutation_of_a_single_genome_finds_nothing() -> None:
     """Where every parameter has one value, mutations give None."""
-    single = space(n={"integer": [7, 7]}, c={"categorical": ["a"]})
-    parent = {"n": 7, "c": "a"}
+    single = space(n={"integer": [7, 7]})
+    parent = {"n": 7}
     assert single.operators()["mutate"].apply([parent], rng_for(1, 0, "m")) is None
     assert single.operators()["reset"].apply([parent], rng_for(1, 0, "m")) is None
 
@@ -269,3 +280,131 @@ def test_crossover_of_reals_is_deaps(a: float, b: float, seed: int) -> None:
     theirs = tools.cxSimulatedBinaryBounded([a], [b], eta=20.0, low=0.0, up=1.0)
     ours = [simulated_binary(a, b, r), simulated_binary(b, a, r)] if exchanged else [a, b]
     assert sorted(ours) == pytest.approx(sorted(child[0] for child in theirs), abs=1e-12)
+
+
+def test_logarithmic_values_vary_by_factors() -> None:
+    """Each decade gets an equal share of the unit interval, of reals and of whole numbers."""
+    one = space(x={"real": [1e-4, 1.0], "log": True}, n={"integer": [1, 1000], "log": True})
+    genomes = one.decode(rng_for(0, 0, "log").random((4000, 2)))
+    decades = np.bincount([int(-np.log10(float(str(genome["x"])))) for genome in genomes])
+    assert decades[:4].min() > 850
+    assert 550 < sum(int(str(genome["n"])) < 3 for genome in genomes) < 1000  # 0.5 to 2.5 of 0.5 to 1000.5
+    assert {int(str(genome["n"])) for genome in genomes} >= {1, 2, 3}
+
+
+def test_logarithmic_whole_numbers_are_counted() -> None:
+    """Each once, although their shares of the unit interval differ."""
+    one = space(n={"integer": [1, 5], "log": True}, c={"categorical": ["a", "b"]})
+    check_space(one)
+    assert isinstance(one, CountedParameterSpace)
+    assert [one.genome(i)["n"] for i in range(5)] == [1, 2, 3, 4, 5]
+
+
+@settings(max_examples=200)
+@given(st.floats(1e-12, 1e12), st.floats(1.001, 1e15), UNIT)
+def test_logarithmic_reals_survive_the_unit_interval(low: float, factor: float, u: float) -> None:
+    """decode(encode(v)) is v over any number of decades."""
+    one = space(x={"real": [low, low * factor], "log": True})
+    genome = one.decode(np.array([[u]]))[0]
+    assert to_json(one.decode(one.encode([genome]))[0]) == to_json(genome)
+
+
+@settings(max_examples=200)
+@given(BOUNDS, st.lists(UNIT, min_size=1, max_size=5))
+def test_many_points_are_decoded_as_one_is(bounds: tuple[float, float], places: list[float]) -> None:
+    """Arrays give the values that single numbers give, to the last bit."""
+    try:
+        one = space(x={"real": bounds}, n={"integer": [-3, 1000]}, o={"ordinal": [1, 5, 9]})
+    except ValidationError:
+        return  # narrower than 12 significant digits
+    kinds = [parameter for _, parameter in one._ordered]
+    for genome, u in zip(one.decode(np.array([[u] * 3 for u in places])), places, strict=True):
+        assert to_json(genome) == to_json({n: k.decode(u) for n, k in zip(one._names, kinds, strict=True)})
+    again = one.encode([genome, genome])
+    assert again.tolist() == [one._point(genome)] * 2  # type: ignore[arg-type]
+
+
+def test_levels_keep_their_order() -> None:
+    """Numbers are numbers in the genome and in features by size; names are features by rank."""
+    one = space(o={"ordinal": [1, 2, 10]}, g={"ordinal": ["low", "middle", "high"]})
+    assert isinstance(one, CountedParameterSpace)
+    assert one.genome(0) == {"g": "low", "o": 1}
+    assert to_json(one.build({"g": "high", "o": 2}).parameters) == '{"g":"high","o":2}'
+    assert np.allclose(one.features([{"g": "middle", "o": 2}]), [[0.5, 1 / 9]])
+    assert [d.kind for d in one.domain().dimensions] == ["ordinal", "ordinal"]
+    assert one.domain().dimensions[1].choices == ("1", "2", "10")
+    mixed = space(o={"ordinal": [1, 0.5, 0.25]})
+    assert to_json(mixed.decode(np.array([[0.0]]))[0]) == '{"o":1.0}'
+
+
+def test_levels_mutate_to_neighbours() -> None:
+    """Most steps of an ordinal go one level up or down; a category goes anywhere."""
+    one = space(o={"ordinal": list(range(20))})
+    steps = [
+        abs(int(str(child["o"])) - 10)
+        for number in range(300)
+        if (child := one.operators()["mutate"].apply([{"o": 10}], rng_for(0, number, "m")))
+    ]
+    assert min(steps) == 1
+    assert np.mean(np.array(steps) <= 2) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("genome", "message"),
+    [
+        ({"o": 3, "g": "low"}, "parameter 'o' must be one of 1, 2, 10., got 3"),
+        ({"o": "1", "g": "low"}, "parameter 'o' must be one of 1, 2, 10"),
+        ({"o": True, "g": "low"}, "parameter 'o' must be one of 1, 2, 10"),
+        ({"o": 1, "g": "lo"}, r"one of low, middle, high. Did you mean 'low'\?"),
+        ({"o": 1, "g": 1}, "one of low, middle, high"),
+    ],
+)
+def test_build_refuses_what_is_no_level(genome: dict[str, Any], message: str) -> None:
+    """The message lists the levels."""
+    with pytest.raises(Infeasible, match=message):
+        space(o={"ordinal": [1, 2, 10]}, g={"ordinal": ["low", "middle", "high"]}).build(genome)
+
+
+SOLVENTS = {
+    "EC": {"dielectric": 89.8, "viscosity": 1.9},
+    "DMC": {"dielectric": 3.1, "viscosity": 0.6},
+    "PC": {"dielectric": 64.9, "viscosity": 2.5},
+}
+
+
+def test_descriptors_are_what_models_see() -> None:
+    """One standardised column per descriptor instead of one per choice; the cube and the genome do not change."""
+    one = space(s={"categorical": list(SOLVENTS), "descriptors": SOLVENTS})
+    features = one.features([{"s": name} for name in SOLVENTS])
+    assert features.shape == (3, 2)
+    assert np.allclose(features.mean(axis=0), 0.0)
+    assert np.allclose(features.std(axis=0), 1.0)
+    assert features[0, 0] > features[2, 0] > features[1, 0]
+    assert one.decode(one.encode([{"s": "PC"}])) == [{"s": "PC"}]
+    check_space(one)
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "message"),
+    [
+        ({"EC": {"a": 1}}, "descriptors of 'DMC' are missing; give them for every choice"),
+        ({"EC": {"a": 1}, "DCM": {"a": 2}}, "'DCM', which is no choice. Did you mean 'DMC'"),
+        ({"EC": {"a": 1}, "DMC": {"b": 2}}, "'DMC' differs in a, b"),
+        ({"EC": {}, "DMC": {}}, "differs in at least one"),
+        ({"EC": {"a": 1}, "DMC": {"a": 1}}, "'a' is the same for every choice"),
+        ({"EC": {"a": 1}, "DMC": {"a": float("inf")}}, "must be finite|finite number"),
+    ],
+)
+def test_descriptors_that_say_nothing_are_refused(descriptors: dict[str, Any], message: str) -> None:
+    """Missing, unequal, constant or infinite descriptors are found when the campaign is read."""
+    with pytest.raises(ValidationError, match=message):
+        ParameterSpace.model_validate(
+            {"parameters": {"s": {"categorical": ("EC", "DMC"), "descriptors": descriptors}}}
+        )
+
+
+def test_two_choices_with_the_same_descriptors_are_refused() -> None:
+    """No model could tell them apart."""
+    same = {"a": {"x": 1.0, "y": 2.0}, "b": {"x": 1.0, "y": 2.0}, "c": {"x": 0.0, "y": 1.0}}
+    with pytest.raises(ValidationError, match="'a' and 'b' have the same descriptors"):
+        space(s={"categorical": ["a", "b", "c"], "descriptors": same})

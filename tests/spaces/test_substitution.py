@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 from collections import Counter
+from functools import cache
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,13 @@ def drawn(one: Any, count: int = 20) -> list[dict[str, Any]]:
     found = [one.operators()["start"].apply((), rng_for(3, i, "test")) for i in range(count)]
     assert None not in found
     return found
+
+
+@cache
+def hopeless() -> Any:
+    """A space in which even the ways to balance are too many to count."""
+    metals = ["Mn", "Fe", "Co", "Ni", "Cr", "V"]
+    return space("spinel", sites={"M": metals, "A": metals})
 
 
 # The contract.
@@ -220,8 +228,7 @@ def test_huge_spaces_are_counted_without_being_listed() -> None:
 
 def test_a_count_that_takes_too_long_is_given_up() -> None:
     """Several mixed-valent elements on many sites: None, and the space can still be searched."""
-    metals = ["Mn", "Fe", "Co", "Ni", "Cr", "V"]
-    one = space("spinel", sites={"M": metals, "A": metals})
+    one = hopeless()
     assert one.size() is None
     for genome in drawn(one, 3):
         assert one._decorations.imbalance(one._codes(genome)) == 0
@@ -448,6 +455,46 @@ def test_decoding_repairs_with_the_smallest_change() -> None:
     (genome,) = one.decode(np.array([[0.1, 0.1, 0.5, 0.67]]))
     assert genome == {"B": ["O", "O"], "X": ["Cl", "Cl"]}
     assert len(one.decode(np.array([[0.0] * 4, [1.0] * 4, [2.0] * 4, [-1.0] * 4]))) == 4
+
+
+def test_points_of_a_space_too_large_to_count_decode_apart() -> None:
+    """Where even the ways to balance are too many, points give different, neutral, canonical genomes."""
+    one = hopeless()
+    assert one.size() is None
+    assert one._decorations._completions is None
+    genomes = one.decode(rng_for(0, 0, "big").random((40, len(one.domain().dimensions))))
+    assert len({to_json(genome) for genome in genomes}) == 40
+    assert one.decode(one.encode(genomes)) == genomes
+    for genome in genomes:
+        assert one._decorations.imbalance(one._codes(genome)) == 0
+        assert genome == one.canonical(genome)
+
+
+@pytest.mark.parametrize("make", [lambda: LARGE, hopeless], ids=["counted", "uncounted"])
+def test_decoding_keeps_most_of_a_point(make: Any) -> None:
+    """A repair changes no more sites than the charge that is left over asks for, before symmetry is applied."""
+    decorations = make()._decorations
+    radices = np.asarray(decorations.radices)
+    for point in rng_for(0, 0, "near").random((30, len(radices))):
+        codes = np.minimum((point * radices).astype(np.int64), radices - 1)
+        cost = np.abs((np.arange(radices.max()) + 0.5) / radices[:, None] - point[:, None])
+        repaired = decorations.repaired(codes, cost)
+        assert repaired is not None
+        assert (repaired != codes).sum() <= decorations.imbalance(codes)
+
+
+def test_one_point_moved_along_one_axis_changes_one_group_at_a_time() -> None:
+    """Without charges and symmetry in the way, the cube's axes are the sites."""
+    one = space(
+        "argyrodite", primitive=True, charge_neutral=False, sites={"X": ["Cl", "Br", "I"], "S2": ["S", "Se"]}
+    )
+    point = np.array([[0.1, 0.1], [0.1, 0.5], [0.1, 0.9], [0.9, 0.9]])
+    assert [(genome["S2"], genome["X"]) for genome in one.decode(point)] == [
+        (["S"], ["Cl"]),
+        (["S"], ["Br"]),
+        (["S"], ["I"]),
+        (["Se"], ["I"]),
+    ]
 
 
 @everywhere

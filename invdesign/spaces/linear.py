@@ -1,0 +1,400 @@
+"""Linear constraints over named variables, as a campaign file says them, and why they cannot all be met."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic_core import CoreSchema
+
+from invdesign.errors import nearest
+from invdesign.settings import Frozen
+from invdesign.spaces.polytope import FEASIBLE, Polytope, polytope
+
+FloatArray = NDArray[np.float64]
+Bounds = Mapping[str, tuple[float, float]]
+Terms = dict[str, float]
+
+MOST_SETS = 300  # sets of constraints looked at, from small to large, for the smallest that contradicts
+SECONDS = 2.0  # for one question about whole numbers
+
+
+class LinearConstraint(Frozen):
+    """A weighted sum with limits: `{sum: {a: 1, b: 2}, max: 3}`, or in short `a + 2*b <= 3`."""
+
+    sum: dict[str, float] = Field(min_length=1)
+    """Weight by name."""
+    min: float | None = None
+    """What the sum must be at least."""
+    max: float | None = None
+    """What the sum may be at most."""
+    equal: float | None = None
+    """What the sum must be, instead of `min` and `max`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        found = linear_fields(value)
+        if found is None:
+            raise ValueError(
+                f"'{value}' is no linear constraint; write one such as 'a + 2*b <= 3' or 'a = 1 - b', "
+                "or {sum: {a: 1, b: 2}, max: 3}, with names and numbers"
+            )
+        return found
+
+    @field_validator("sum")
+    @classmethod
+    def _weights(cls, weights: Terms) -> Terms:
+        for name, weight in weights.items():
+            if not math.isfinite(weight):
+                raise ValueError(f"the weight of '{name}' must be finite, got {weight}")
+        useless = [name for name, weight in weights.items() if weight == 0.0]
+        if useless:
+            raise ValueError(f"the weight of '{useless[0]}' is 0; leave it out")
+        return weights
+
+    @model_validator(mode="after")
+    def _limited(self) -> Self:
+        limits = [limit for limit in (self.min, self.max, self.equal) if limit is not None]
+        if not limits:
+            raise ValueError("a constraint needs a limit: give min, max or equal")
+        if not all(map(math.isfinite, limits)):
+            raise ValueError(f"limits must be finite, got {limits}")
+        if self.equal is not None and len(limits) > 1:
+            raise ValueError("give equal alone, or min and max")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min must not exceed max, got {self.min:g} and {self.max:g}")
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string"}, handler(schema)]}
+
+    def __str__(self) -> str:
+        weighted = words_of(self.sum)
+        if self.equal is not None:
+            return f"{weighted} = {self.equal:g}"
+        if self.min is not None and self.max is not None:
+            return f"{self.min:g} <= {weighted} <= {self.max:g}"
+        return f"{weighted} >= {self.min:g}" if self.min is not None else f"{weighted} <= {self.max:g}"
+
+    def value(self, values: Mapping[str, float]) -> float:
+        """The weighted sum; a name that is missing is a KeyError."""
+        return math.fsum(weight * values[name] for name, weight in self.sum.items())
+
+    def violation(self, values: Mapping[str, float]) -> float:
+        """How far the sum lies outside its limits, as a share of the largest term; 0 within rounding (1e-9)."""
+        found = self.value(values)
+        limits = [limit for limit in (self.min, self.max, self.equal) if limit is not None]
+        scale = max(
+            *(abs(weight * values[name]) for name, weight in self.sum.items()), *map(abs, limits), 1e-300
+        )
+        low, high = (self.equal, self.equal) if self.equal is not None else (self.min, self.max)
+        outside = max(low - found if low is not None else 0.0, found - high if high is not None else 0.0, 0.0)
+        return outside / scale if outside > FEASIBLE * scale else 0.0
+
+    @property
+    def rows(self) -> list[tuple[Terms, float]]:
+        """(weights, limit) of its inequalities, as weighted sum <= limit."""
+        rows = [] if self.max is None else [(dict(self.sum), self.max)]
+        if self.min is not None:
+            rows.append(({name: -weight for name, weight in self.sum.items()}, -self.min))
+        return rows
+
+    @property
+    def equalities(self) -> list[tuple[Terms, float]]:
+        """(weights, value) of its equality, where it is one."""
+        return [] if self.equal is None else [(dict(self.sum), self.equal)]
+
+
+def words_of(weights: Mapping[str, float]) -> str:
+    """A weighted sum as a person writes it: `a - 2*b`."""
+    words = ""
+    for name, weight in weights.items():
+        sign = " - " if weight < 0 else " + "
+        words += sign + (name if abs(weight) == 1.0 else f"{abs(weight):g}*{name}")
+    return words[3:] if words.startswith(" + ") else "-" + words[3:]
+
+
+def polytope_of(bounds: Bounds, constraints: Sequence[LinearConstraint]) -> Polytope:
+    """The points that bounds and constraints allow, one column per name, in the order of `bounds`.
+
+    Args:
+        bounds: lowest and highest value by name.
+        constraints: over these names alone.
+    """
+    rows = [row for constraint in constraints for row in constraint.rows]
+    equal = [row for constraint in constraints for row in constraint.equalities]
+    return polytope(list(bounds), list(bounds.values()), rows, equal)
+
+
+def check_names(constraints: Sequence[LinearConstraint], names: Iterable[str], what: str) -> None:
+    """Refuse constraints on names that do not exist.
+
+    Args:
+        constraints: any.
+        names: all that exist.
+        what: what the names are of, in the plural, for the message.
+
+    Raises:
+        ValueError: a name is unknown; the nearest one is suggested.
+    """
+    known = list(names)
+    for constraint in constraints:
+        for name in constraint.sum:
+            if name not in known:
+                hint = nearest(name, known) or f"There are {', '.join(known)}."
+                raise ValueError(
+                    f"the constraint {constraint} names '{name}', which is none of the {what}. {hint}"
+                )
+
+
+def check_consistent(
+    bounds: Bounds, constraints: Sequence[LinearConstraint], integers: Sequence[str] = ()
+) -> None:
+    """Refuse constraints that cannot be met together.
+
+    Raises:
+        ValueError: the message holds the smallest contradicting set that was found.
+    """
+    found = contradiction(bounds, constraints, integers)
+    if found:
+        whole = " with whole numbers" if integers and not contradiction(bounds, constraints) else ""
+        listed = found[0] if len(found) == 1 else f"{', '.join(found[:-1])} and {found[-1]}"
+        together, remedy = (" together", "one of them") if len(found) > 1 else ("", "it")
+        raise ValueError(f"no values meet {listed}{together}{whole}; loosen {remedy}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """One side of a constraint or of a bound: low <= weighted sum <= high, one of which may be infinite."""
+
+    words: str
+    weights: Terms
+    low: float
+    high: float
+    bound: bool
+
+
+def _statements(bounds: Bounds, constraints: Sequence[LinearConstraint]) -> list[_Statement]:
+    found = []
+    for constraint in constraints:
+        words = words_of(constraint.sum)
+        for limit, sign, low, high in (
+            (constraint.equal, "=", constraint.equal, constraint.equal),
+            (constraint.min, ">=", constraint.min, math.inf),
+            (constraint.max, "<=", -math.inf, constraint.max),
+        ):
+            if limit is not None and low is not None and high is not None:
+                found.append(_Statement(f"{words} {sign} {limit:g}", constraint.sum, low, high, bound=False))
+    for name, (low, high) in bounds.items():
+        found.append(_Statement(f"{name} >= {low:g}", {name: 1.0}, low, math.inf, bound=True))
+        found.append(_Statement(f"{name} <= {high:g}", {name: 1.0}, -math.inf, high, bound=True))
+    return found
+
+
+def contradiction(
+    bounds: Bounds, constraints: Sequence[LinearConstraint], integers: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The smallest set of constraints and bounds it can find that cannot be met together, in the user's words.
+
+    First the fewest constraints that contradict within the bounds, then what of them and of the bounds is
+    needed, by leaving out one after the other (deletion filter, in several orders). No statement of the answer
+    can be left out; a smaller set elsewhere is not excluded.
+
+    Args:
+        bounds: lowest and highest value by name.
+        constraints: over these names.
+        integers: names that take whole numbers only.
+
+    Returns:
+        Statements such as `a + b >= 3` and `a <= 1`; empty where all can be met.
+
+    Source:
+        Chinneck & Dravnieks, ORSA J. Comput. 3, 157 (1991): the deletion filter.
+    """
+    question = _Question(bounds, frozenset(integers))
+    statements = _statements(bounds, constraints)
+    if question.met(statements):
+        return ()
+    limits = [statement for statement in statements if statement.bound]
+    core = _fewest([statement for statement in statements if not statement.bound], limits, question)
+    # Without its bounds a whole number may run on for ever, so they stay where integrality is the reason.
+    relaxed = _Question(bounds, frozenset())
+    if relaxed.met([*core, *limits]):
+        return tuple(statement.words for statement in _filtered(core, limits, question))
+    orders = ([*limits, *core], [*core, *limits], [*limits[::-1], *core[::-1]])
+    found = [_filtered(order, [], relaxed) for order in orders]
+    smallest = min(found, key=len)
+    return tuple(s.words for s in sorted(smallest, key=lambda s: (s.bound, statements.index(s))))
+
+
+def _fewest(
+    candidates: Sequence[_Statement], limits: Sequence[_Statement], question: _Question
+) -> list[_Statement]:
+    """The fewest of some statements that contradict within the limits; all of them where that takes too long."""
+    looked = 0
+    for count in range(1, len(candidates)):
+        for chosen in combinations(candidates, count):
+            looked += 1
+            if looked > MOST_SETS:
+                return _filtered(candidates, limits, question)
+            if not question.met([*chosen, *limits]):
+                return list(chosen)
+    return list(candidates)
+
+
+def _filtered(
+    statements: Sequence[_Statement], always: Sequence[_Statement], question: _Question
+) -> list[_Statement]:
+    """What of contradicting statements is needed for the contradiction."""
+    kept = list(statements)
+    for statement in statements:
+        others = [other for other in kept if other is not statement]
+        if not question.met([*others, *always]):
+            kept = others
+    return kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Whether some statements can be met together."""
+
+    bounds: Bounds
+    integers: frozenset[str]
+
+    def met(self, statements: Sequence[_Statement]) -> bool:
+        """By a linear program that minimises the largest violation, each as a share of its range."""
+        from scipy.optimize import linprog
+
+        if not statements:
+            return True
+        names = list(self.bounds)
+        widths = np.asarray([self._width(name) for name in names])
+        shifts = np.asarray([0.0 if name in self.integers else self.bounds[name][0] for name in names])
+        rows, sides = [], []
+        for statement in statements:
+            weights = np.asarray([statement.weights.get(name, 0.0) for name in names])
+            scale = float(
+                np.linalg.norm(weights * [max(high - low, 1e-300) for low, high in self.bounds.values()])
+            )
+            for sign, limit in ((1.0, statement.high), (-1.0, -statement.low)):
+                if math.isfinite(limit):
+                    rows.append(np.append(sign * weights * widths / scale, -1.0))
+                    sides.append((limit - sign * float(weights @ shifts)) / scale)
+        result = linprog(
+            np.append(np.zeros(len(names)), 1.0),
+            A_ub=np.asarray(rows),
+            b_ub=np.asarray(sides),
+            bounds=[*([(None, None)] * len(names)), (0.0, None)],
+            integrality=[*(int(name in self.integers) for name in names), 0] if self.integers else None,
+            options=self._options(),
+        )
+        return result.status != 0 or float(result.fun) <= FEASIBLE
+
+    def _width(self, name: str) -> float:
+        low, high = self.bounds[name]
+        return 1.0 if name in self.integers or high <= low else high - low
+
+    def _options(self) -> dict[str, float]:
+        return {"time_limit": SECONDS} if self.integers else {"primal_feasibility_tolerance": 1e-10}
+
+
+# The short form: a linear comparison in the syntax of Python.
+
+_SIGNS = {ast.LtE: "max", ast.Lt: "max", ast.GtE: "min", ast.Gt: "min", ast.Eq: "equal"}
+
+
+def linear_fields(text: str) -> dict[str, object] | None:
+    """`sum` and limits of a comparison such as `a + 2*b <= 3`; None where it is none, or not a linear one.
+
+    `<` and `<=` are the same, as are `=` and `==`; names are words of letters, digits and underscores.
+    """
+    try:
+        tree = ast.parse(with_double_equals(text).strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    if not isinstance(tree, ast.Compare):
+        return None
+    parts = [linear_terms(node) for node in (tree.left, *tree.comparators)]
+    signs = [_SIGNS.get(type(op)) for op in tree.ops]
+    if any(part is None for part in parts) or None in signs:
+        return None
+    sides = [part for part in parts if part is not None]
+    if len(signs) == 1:
+        return _one_sided(sides[0], sides[1], str(signs[0]))
+    if len(signs) == 2 and signs[0] == signs[1] != "equal" and not sides[0][0] and not sides[2][0]:
+        (_, low), (weights, constant), (_, high) = sides if signs[0] == "max" else sides[::-1]
+        return {"sum": weights, "min": low - constant, "max": high - constant} if weights else None
+    return None
+
+
+def with_double_equals(text: str) -> str:
+    """`text` with single equals signs doubled: a person writes `a + b = 1`."""
+    padded = f" {text} "
+    return "".join(
+        "==" if here == "=" and before not in "=<>!" and after != "=" else here
+        for before, here, after in zip(padded, padded[1:], padded[2:], strict=False)
+    )
+
+
+def _one_sided(left: tuple[Terms, float], right: tuple[Terms, float], sign: str) -> dict[str, object] | None:
+    weights = _combined(left[0], right[0], -1.0)
+    if not weights:
+        return None
+    if all(weight < 0 for weight in weights.values()) and sign != "equal":
+        weights = {name: -weight for name, weight in weights.items()}
+        return {"sum": weights, {"max": "min", "min": "max"}[sign]: left[1] - right[1]}
+    return {"sum": weights, sign: right[1] - left[1]}
+
+
+def _combined(first: Terms, second: Terms, factor: float) -> Terms:
+    total = dict(first)
+    for name, weight in second.items():
+        total[name] = total.get(name, 0.0) + factor * weight
+    return {name: weight for name, weight in total.items() if weight}
+
+
+def linear_terms(node: ast.expr) -> tuple[Terms, float] | None:
+    """(weight by name, constant) of an expression that is linear in its names, else None."""
+    if isinstance(node, ast.Name):
+        return {node.id: 1.0}, 0.0
+    if isinstance(node, ast.Constant):
+        number = node.value
+        plain = isinstance(number, int | float) and not isinstance(number, bool) and abs(number) < 1e300
+        return ({}, float(number)) if plain and isinstance(number, int | float) else None
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+        inner = linear_terms(node.operand)
+        return inner if inner is None or isinstance(node.op, ast.UAdd) else _times(inner, -1.0)
+    if not isinstance(node, ast.BinOp):
+        return None
+    left, right = linear_terms(node.left), linear_terms(node.right)
+    return None if left is None or right is None else _operated(node.op, left, right)
+
+
+def _operated(
+    op: ast.operator, left: tuple[Terms, float], right: tuple[Terms, float]
+) -> tuple[Terms, float] | None:
+    if isinstance(op, ast.Add | ast.Sub):
+        factor = 1.0 if isinstance(op, ast.Add) else -1.0
+        return _combined(left[0], right[0], factor), left[1] + factor * right[1]
+    if isinstance(op, ast.Mult) and not (left[0] and right[0]):
+        return _times(left, right[1]) if left[0] else _times(right, left[1])
+    if isinstance(op, ast.Div) and not right[0] and right[1]:
+        return _times(left, 1.0 / right[1])
+    return None
+
+
+def _times(terms: tuple[Terms, float], factor: float) -> tuple[Terms, float]:
+    return {name: weight * factor for name, weight in terms[0].items() if weight * factor}, terms[1] * factor

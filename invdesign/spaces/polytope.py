@@ -1,0 +1,420 @@
+"""Points within bounds and linear constraints: nearest ones, random ones, and whether there are any.
+
+Everything is computed in the variables' own ranges, scaled to [0, 1], so that variables of any unit count alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.rng import Rng
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+FEASIBLE = 1e-9  # excess, relative to a row's range, up to which a point counts as feasible
+EXACT = 1e-12  # excess that repaired and drawn points stay below
+RANK = 1e-10  # singular values below this share of the largest are zero
+CHAINS = 256  # random walks that make the reservoir `drawn` starts from
+WALK = 8  # steps of each walk per dimension, twice
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Bounds (n,) and the rows of inequalities (m, n) and equalities (k, n), without their right-hand sides."""
+
+    lower: FloatArray
+    upper: FloatArray
+    a: FloatArray
+    a_eq: FloatArray
+
+    @cached_property
+    def width(self) -> FloatArray:
+        """Shape (n,): range of each variable, 1 where it has a single value."""
+        width = self.upper - self.lower
+        return np.where(width > 0.0, width, 1.0)
+
+    @cached_property
+    def norms(self) -> tuple[FloatArray, FloatArray]:
+        """Lengths of the scaled rows of inequalities (m,) and equalities (k,); 1 for rows without a variable."""
+        return _lengths(self.a * self.width), _lengths(self.a_eq * self.width)
+
+    @cached_property
+    def g(self) -> FloatArray:
+        """Shape (2n + m, n): all inequalities on scaled variables z, as g z >= h."""
+        eye = np.eye(len(self.lower))
+        return np.vstack([eye, -eye, -self.a * self.width / self.norms[0][:, None]])
+
+    @cached_property
+    def equal(self) -> FloatArray:
+        """Shape (k, n): the equalities on scaled variables, as equal z = e."""
+        return self.a_eq * self.width / self.norms[1][:, None]
+
+    @cached_property
+    def plane(self) -> tuple[FloatArray, FloatArray]:
+        """(inverse (n, k), basis (n, n - rank)): what solves the equalities, and what leaves them as they are."""
+        return _plane(self.equal, len(self.lower))
+
+    @cached_property
+    def normals(self) -> FloatArray:
+        """Shape (2n + m, n - rank): the inequalities along the basis of the plane."""
+        normals: FloatArray = self.g @ self.plane[1]
+        return normals
+
+
+@dataclass(frozen=True, eq=False)
+class Polytope:
+    """All x with lower <= x <= upper, a x <= b and a_eq x = b_eq.
+
+    Attributes:
+        names: of the n variables, in the order of the columns.
+        b, b_eq: shapes (m,) and (k,).
+    """
+
+    names: tuple[str, ...]
+    frame: Frame
+    b: FloatArray
+    b_eq: FloatArray
+
+    def scaled(self, x: FloatArray) -> FloatArray:
+        """Shape (..., n): each variable in its range, from 0 to 1."""
+        z: FloatArray = (x - self.frame.lower) / self.frame.width
+        return z
+
+    def unscaled(self, z: FloatArray) -> FloatArray:
+        """Inverts `scaled`; what lies within rounding of a bound lies within the bounds."""
+        frame = self.frame
+        return np.clip(frame.lower + z * frame.width, frame.lower, frame.upper)
+
+    @cached_property
+    def _sides(self) -> tuple[FloatArray, FloatArray]:
+        """(h (2n + m,), e (k,)): right-hand sides for scaled variables."""
+        frame = self.frame
+        n = len(frame.lower)
+        top = (frame.upper - frame.lower) / frame.width
+        rows = (self.b - frame.a @ frame.lower) / frame.norms[0]
+        equal = (self.b_eq - frame.a_eq @ frame.lower) / frame.norms[1]
+        return np.concatenate([np.zeros(n), -top, -rows]), equal
+
+    @cached_property
+    def _tests(self) -> tuple[FloatArray, FloatArray]:
+        """(rows (r, n), limits (r,)): no row times z may lie below its limit."""
+        h, e = self._sides
+        equal = self.frame.equal
+        return np.vstack([self.frame.g, equal, -equal]), np.concatenate([h, e, -e])
+
+    def _excess(self, z: FloatArray) -> float:
+        rows, limits = self._tests
+        return float(np.maximum.reduce(limits - rows @ z, initial=0.0))
+
+    def excess(self, x: FloatArray) -> float:
+        """By how much x (n,) breaks the worst of its bounds and rows, as a share of its range; 0 inside."""
+        return self._excess(self.scaled(x))
+
+    def contains(self, x: FloatArray, tolerance: float = FEASIBLE) -> bool:
+        """Whether x (n,) keeps all bounds and rows, to within rounding."""
+        return self.excess(x) <= tolerance
+
+    def repaired(self, x: FloatArray) -> FloatArray | None:
+        """The point of the polytope nearest to x (n,), in scaled variables; x itself where it is one.
+
+        Returns:
+            Shape (n,), feasible to 1e-12; None where the polytope is empty.
+
+        Source:
+            Least-distance programming by non-negative least squares: Lawson & Hanson, Solving Least Squares
+            Problems (Prentice-Hall, 1974), chapter 23; the equalities are eliminated first.
+        """
+        z = self.scaled(x)
+        if self._excess(z) <= EXACT:
+            return self.unscaled(z)
+        inverse, basis = self.frame.plane
+        h, e = self._sides
+        flat = z - inverse @ (self.frame.equal @ z - e)
+        need = h - self.frame.g @ flat
+        if float(np.abs(self.frame.equal @ flat - e).max(initial=0.0)) > FEASIBLE:
+            return None  # the equalities contradict each other
+        if float(need.max(initial=0.0)) > EXACT:
+            move = _least(self.frame.normals, need)
+            if move is None:
+                return None
+            flat = flat + basis @ move
+        found = self.unscaled(flat)
+        return found if self.excess(found) <= FEASIBLE else None
+
+    def fixed(self, values: Mapping[int, float]) -> Polytope:
+        """The polytope of the other variables, where some (by column) have these values."""
+        held = tuple(sorted(values))
+        kept, frame = self._frames(held)
+        chosen = np.asarray([values[column] for column in held], dtype=np.float64)
+        columns = list(held)
+        return Polytope(
+            names=tuple(self.names[column] for column in kept),
+            frame=frame,
+            b=self.b - self.frame.a[:, columns] @ chosen,
+            b_eq=self.b_eq - self.frame.a_eq[:, columns] @ chosen,
+        )
+
+    def _frames(self, held: tuple[int, ...]) -> tuple[list[int], Frame]:
+        known = self._made
+        if held not in known:
+            kept = [column for column in range(len(self.names)) if column not in held]
+            frame = self.frame
+            part = Frame(frame.lower[kept], frame.upper[kept], frame.a[:, kept], frame.a_eq[:, kept])
+            known[held] = (kept, part)
+        return known[held]
+
+    @cached_property
+    def _made(self) -> dict[tuple[int, ...], tuple[list[int], Frame]]:
+        return {}
+
+    @cached_property
+    def _inside(self) -> _Inside | None:
+        return _inside(self)
+
+    @property
+    def empty(self) -> bool:
+        """Whether no point meets all."""
+        return self._inside is None
+
+    @property
+    def freedom(self) -> int:
+        """In how many directions its points differ; 0 for a single point."""
+        return 0 if self._inside is None else self._inside.basis.shape[1]
+
+    @property
+    def centre(self) -> FloatArray:
+        """Shape (n,): centre of the largest ball inside (Chebyshev), in scaled variables.
+
+        Raises:
+            ValueError: the polytope is empty.
+        """
+        return self.unscaled(self._known.centre)
+
+    @property
+    def _known(self) -> _Inside:
+        if self._inside is None:
+            raise ValueError(f"no values of {', '.join(self.names)} meet all constraints")
+        return self._inside
+
+    def drawn(self, rng: Rng) -> FloatArray:
+        """A random point (n,), spread evenly over the polytope; feasible to 1e-12.
+
+        Hit-and-run steps (Smith, Oper. Res. 32, 1296 (1984)) from a random member of a fixed reservoir that
+        is itself spread evenly.
+
+        Raises:
+            ValueError: the polytope is empty.
+        """
+        inside = self._known
+        if not inside.basis.shape[1]:
+            return self.unscaled(inside.centre)
+        z = inside.walked(rng)
+        found = self.unscaled(z)
+        repaired = self.repaired(found)
+        assert repaired is not None  # it has a centre
+        return repaired
+
+
+@dataclass(frozen=True, eq=False)
+class _Inside:
+    """The relative interior, in scaled variables.
+
+    Attributes:
+        centre: shape (n,).
+        basis: shape (n, f), the directions in which one can move.
+        normals: shape (r, f), rows that limit the moves.
+        room: shape (r,), how far the centre is from each.
+    """
+
+    centre: FloatArray
+    basis: FloatArray
+    normals: FloatArray
+    room: FloatArray
+
+    @cached_property
+    def _reservoir(self) -> tuple[FloatArray, FloatArray]:
+        """(points (CHAINS, f) relative to the centre, shape (f, f) of the body): walks with a fixed seed."""
+        rng = np.random.Generator(np.random.Philox(key=0))
+        freedom = self.basis.shape[1]
+        points = np.zeros((CHAINS, freedom))
+        shape = np.eye(freedom)
+        for _ in range(2):  # the second walk knows the body's shape, so that thin ones are crossed as well
+            for _ in range(WALK * freedom):
+                points = self._stepped(points, rng.normal(size=points.shape) @ shape.T, rng)
+            covariance = np.cov(points.T).reshape(freedom, freedom)
+            shape = np.linalg.cholesky(covariance + 1e-12 * np.trace(covariance) * np.eye(freedom))
+        return points, shape
+
+    def _stepped(self, points: FloatArray, directions: FloatArray, rng: Rng) -> FloatArray:
+        """Points (c, f), each moved to anywhere on its line through the body."""
+        rates = directions @ self.normals.T
+        slack = np.maximum(self.room + points @ self.normals.T, 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            limits = slack / rates
+        ahead = np.where(rates < -1e-14, -limits, np.inf).min(axis=1)
+        behind = np.where(rates > 1e-14, -limits, -np.inf).max(axis=1)
+        share = rng.random(len(points))
+        moved: FloatArray = points + (behind + share * (ahead - behind))[:, None] * directions
+        return moved
+
+    def walked(self, rng: Rng) -> FloatArray:
+        """A scaled point (n,): some steps from a member of the reservoir."""
+        points, shape = self._reservoir
+        steps = 4 + len(shape) // 4
+        random = rng.random(steps + 1).tolist()
+        directions = rng.normal(size=(steps, len(shape))) @ shape.T
+        point = points[int(random[-1] * CHAINS)]
+        slack = np.maximum(self.room + self.normals @ point, 0.0)
+        rates = directions @ self.normals.T
+        for share, direction, rate in zip(random, directions, rates, strict=False):
+            falling, rising = rate < -1e-14, rate > 1e-14
+            ahead = -np.maximum.reduce(slack[falling] / rate[falling])
+            behind = -np.minimum.reduce(slack[rising] / rate[rising])
+            step = behind + share * (ahead - behind)
+            point = point + step * direction
+            slack = np.maximum(slack + step * rate, 0.0)
+        walked: FloatArray = self.centre + self.basis @ point
+        return walked
+
+
+def polytope(
+    names: Sequence[str],
+    bounds: Sequence[tuple[float, float]],
+    rows: Sequence[tuple[Mapping[str, float], float]],
+    equal: Sequence[tuple[Mapping[str, float], float]],
+) -> Polytope:
+    """The polytope of named variables.
+
+    Args:
+        names: n, in the order of the columns.
+        bounds: n times (lowest, highest).
+        rows: coefficients by name, and what their sum may be at most.
+        equal: coefficients by name, and what their sum must be.
+    """
+    limits = np.asarray(bounds, dtype=np.float64).reshape(len(names), 2)
+    lower, upper = limits[:, 0], limits[:, 1]
+    a, b = _matrix(names, rows, upper - lower)
+    a_eq, b_eq = _matrix(names, equal, upper - lower)
+    return Polytope(tuple(names), Frame(lower, upper, a, a_eq), b, b_eq)
+
+
+def _matrix(
+    names: Sequence[str], rows: Sequence[tuple[Mapping[str, float], float]], ranges: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Rows (m, n) and right-hand sides (m,), each divided by how much the row's sum can vary."""
+    listed = [[float(weights.get(name, 0.0)) for name in names] for weights, _ in rows]
+    matrix = np.asarray(listed, dtype=np.float64).reshape(len(rows), len(names))
+    sides = np.asarray([side for _, side in rows], dtype=np.float64)
+    scale = _lengths(matrix * ranges)
+    return matrix / scale[:, None], sides / scale
+
+
+def _lengths(rows: FloatArray) -> FloatArray:
+    lengths: FloatArray = np.linalg.norm(rows, axis=1)
+    return np.where(lengths > 0.0, lengths, 1.0)
+
+
+def _plane(rows: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
+    if not len(rows):
+        return np.zeros((n, 0)), np.eye(n)
+    left, values, right = np.linalg.svd(rows, full_matrices=True)
+    rank = int((values > RANK * values.max(initial=0.0)).sum()) if len(values) else 0
+    inverse: FloatArray = right[:rank].T / values[:rank] @ left[:, :rank].T
+    return inverse, right[rank:].T
+
+
+def _least(normals: FloatArray, need: FloatArray) -> FloatArray | None:
+    """The shortest w (f,) with normals w >= need; None where there is none."""
+    from scipy.optimize import nnls
+
+    rows = np.concatenate([normals.T, need[None, :]])
+    target = np.zeros(len(rows))
+    target[-1] = 1.0
+    try:
+        weights, _ = nnls(rows, target)
+    except RuntimeError:  # it gave up; the caller tries something else
+        return None
+    residual = rows @ weights - target
+    if -residual[-1] <= FEASIBLE**2:
+        return None
+    move: FloatArray = -residual[:-1] / residual[-1]
+    active = np.flatnonzero(weights > 0.0)
+    # The rows it stops at, met exactly: the answer above has lost as many digits as the way is long.
+    polished = np.asarray(np.linalg.lstsq(normals[active], need[active], rcond=RANK)[0], dtype=np.float64)
+    return min((move, polished), key=lambda w: float((need - normals @ w).max()))
+
+
+def _inside(body: Polytope) -> _Inside | None:
+    """The centre and directions of the relative interior; None where there is no point."""
+    h, e = body._sides  # noqa: SLF001 - its own class, split off for length
+    rows, equal, sides = body.frame.g, body.frame.equal, e
+    flat = np.zeros(len(rows), dtype=np.bool_)
+    for _ in range(2):
+        basis = _plane(equal, rows.shape[1])[1]
+        found = _chebyshev(rows[~flat], h[~flat], equal, sides, basis)
+        if found is None:
+            return None
+        centre, radius = found
+        normals = rows[~flat] @ basis
+        if radius > FEASIBLE or not basis.shape[1]:
+            live = np.linalg.norm(normals, axis=1) > RANK
+            return _Inside(centre, basis, normals[live], (rows[~flat] @ centre - h[~flat])[live])
+        # Some inequalities can only be met as equalities: they join those.
+        flat = _always_tight(rows, h, equal, sides)
+        equal, sides = np.vstack([equal, rows[flat]]), np.concatenate([sides, h[flat]])
+    return _Inside(centre, np.zeros((rows.shape[1], 0)), normals[:0], np.zeros(0))
+
+
+def _solved(
+    cost: FloatArray, rows: FloatArray, h: FloatArray, equal: FloatArray, e: FloatArray
+) -> FloatArray | None:
+    """The x that minimises cost x with rows x >= h and equal x = e; None where there is none."""
+    from scipy.optimize import linprog
+
+    result = linprog(
+        cost,
+        A_ub=-rows,
+        b_ub=-h,
+        A_eq=equal if len(equal) else None,
+        b_eq=e if len(equal) else None,
+        bounds=(None, None),
+        options={"primal_feasibility_tolerance": 1e-10},
+    )
+    return np.asarray(result.x, dtype=np.float64) if result.status == 0 else None
+
+
+def _chebyshev(
+    rows: FloatArray, h: FloatArray, equal: FloatArray, e: FloatArray, basis: FloatArray
+) -> tuple[FloatArray, float] | None:
+    """(centre, radius) of the largest ball within the plane of the equalities; a negative radius is none."""
+    reach = np.linalg.norm(rows @ basis, axis=1)
+    reach = np.where(reach > RANK, reach, 0.0)
+    cost = np.zeros(rows.shape[1] + 1)
+    cost[-1] = -1.0
+    limit = np.zeros((1, len(cost)))
+    limit[0, -1] = -1.0  # a ball without limit would have no centre: where the plane is a point
+    found = _solved(
+        cost,
+        np.vstack([np.hstack([rows, -reach[:, None]]), limit]),
+        np.concatenate([h - FEASIBLE * (reach == 0.0), [-1.0]]),
+        np.hstack([equal, np.zeros((len(equal), 1))]),
+        e,
+    )
+    if found is None or found[-1] < -FEASIBLE:
+        return None
+    return found[:-1], float(found[-1])
+
+
+def _always_tight(rows: FloatArray, h: FloatArray, equal: FloatArray, e: FloatArray) -> NDArray[np.bool_]:
+    """Which inequalities leave no room anywhere; (r,)."""
+    tight = np.zeros(len(rows), dtype=np.bool_)
+    for number, row in enumerate(rows):
+        found = _solved(-row, rows, h - FEASIBLE, equal, e)
+        tight[number] = found is None or float(row @ found - h[number]) <= 10.0 * FEASIBLE
+    return tight
