@@ -22,7 +22,7 @@ ABOUT = {
     "counted (wall time); memory of the coordinating process; opening the finished run again.",
     "front_recall": "`python benchmarks/truth_table.py`: 64 proposals in the quickstart's space of 700 decorations, "
     "replayed from a table of all of them; how many points of the true Pareto front were proposed, and the share of "
-    "its hypervolume.",
+    "its hypervolume. `invdesign_screened` is genetic with its pre-screen.",
     "continuous": "`python benchmarks/continuous.py`: shifted and rotated test functions of ten variables, 5,000 "
     "evaluations; the best value found above the optimum. Settings were chosen on other functions.",
     "hypervolume": "`python benchmarks/hypervolume.py`: share of the true front's hypervolume, six variables, two "

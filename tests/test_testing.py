@@ -287,9 +287,26 @@ class Nameless(RandomSearch):
         return [Proposal(proposal.genome) for proposal in proposals], state
 
 
+class Shy(RandomSearch):
+    """Refuses everything."""
+
+    def refusal(self, space: Any, problem: Any) -> str:
+        return "needs more time"
+
+
+class Timeless(RandomSearch):
+    """Has no asks under way."""
+
+    @property
+    def overlap(self) -> int:
+        return 0
+
+
 @pytest.mark.parametrize(
     ("kind", "rule"),
     [
+        (Shy, "refuses all it could be checked on: needs more time"),
+        (Timeless, "overlap is a whole number above 0, got 0"),
         (Remembers, "state must not grow with the history"),
         (Stutters, "must not propose what was asked before"),
         (Pushy, "may give 4 proposals at most, got 5"),
@@ -448,9 +465,18 @@ class Ordered(Landscape):
         return found
 
 
+class Aloof(Landscape):
+    """Requires nothing."""
+
+    @property
+    def requires(self) -> frozenset[str]:
+        return frozenset()
+
+
 @pytest.mark.parametrize(
     ("kind", "rule"),
     [
+        (Aloof, "requires nothing gets one cached result for all"),
         (WrongUnit, "'decomposition_energy' is in eV/atom by the vocabulary, got 'meV/atom'"),
         (Ungated, "a gate is on a property of its own, got 'volume_per_atom'"),
         (SameFingerprint, "fingerprint must change with"),

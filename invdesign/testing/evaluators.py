@@ -108,6 +108,7 @@ def _check_words(evaluator: Evaluator) -> None:
         known = "" if is_structure(name) else describe(name, unit).unit
         expect(unit == known, f"'{name}' is in {known or 'no unit'} by the vocabulary, got {unit!r}")
     expect(isinstance(evaluator.requires, frozenset), "requires is a frozenset of names")
+    expect(evaluator.requires, "an evaluator that requires nothing gets one cached result for all candidates")
     expect(not evaluator.requires & set(provides), "what it provides it cannot require")
     expect(evaluator.batch.size > 0, f"batch.size is 1 or more, got {evaluator.batch.size}")
     expect(evaluator.potential_id is None or evaluator.potential_id, "potential_id is a fingerprint or None")
