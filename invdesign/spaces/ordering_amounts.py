@@ -1,0 +1,256 @@
+"""How much of which species: from what a campaign says to whole numbers of atoms on the sites of a cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic_core import CoreSchema
+
+from invdesign.settings import Frozen
+from invdesign.structures.charges import check_element
+
+VACANCY = "vacancy"
+REST = "rest"
+FIT = 1e-3  # a fraction of the sites fits where a whole number of atoms is as near: 0.333 of 6 sites
+MOST_COMPOSITIONS = 100_000
+LARGER = 24  # how many times larger cells are looked at for one that fits
+
+
+def _share(value: float | str) -> int | float | str:
+    if isinstance(value, str):
+        try:
+            number = float(Fraction(value))
+        except (ValueError, ZeroDivisionError) as error:
+            raise ValueError(
+                f"'{value}' is no amount; write a number of atoms (3), a fraction (0.25 or '1/3') or rest"
+            ) from error
+        _share(number)
+    elif value < 0 or (isinstance(value, float) and not value <= 1):
+        raise ValueError(
+            f"got {value}; a number of atoms is whole (6), a fraction of the sites between 0.0 and 1.0"
+        )
+    return value
+
+
+def _amount(value: float | str) -> int | float | str:
+    return value if value == REST else _share(value)
+
+
+Share = Annotated[int | float | str, AfterValidator(_share)]
+
+
+class Range(Frozen):
+    """Bounds of an amount, inclusive."""
+
+    min: Share = 0
+    """Number of atoms (whole) or fraction of the sites."""
+    max: Share = 1.0
+    """Number of atoms (whole) or fraction of the sites."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self._fractions():
+            for bound in (self.min, self.max):
+                if isinstance(bound, int) and bound > 1:
+                    raise ValueError(f"{bound} atoms and a fraction do not mix in one range; use one of them")
+        if self.low(1_000_000) > self.high(1_000_000):
+            raise ValueError(f"min is above max: {self.min} and {self.max}")
+        return self
+
+    def _fractions(self) -> bool:
+        """Whether the bounds are fractions: one that is makes the other one, so that 1 means all sites."""
+        return not (isinstance(self.min, int) and isinstance(self.max, int))
+
+    def low(self, sites: int) -> int:
+        """Fewest atoms on that many sites."""
+        return math.ceil(_value(self.min) * sites - _slack(sites)) if self._fractions() else int(self.min)
+
+    def high(self, sites: int) -> int:
+        """Most atoms on that many sites."""
+        if not self._fractions():
+            return min(int(self.max), sites)
+        return min(math.floor(_value(self.max) * sites + _slack(sites)), sites)
+
+
+def _value(bound: float | str) -> float:
+    return float(Fraction(bound))
+
+
+def _slack(sites: int) -> float:
+    """How far from a whole number an amount of atoms may be."""
+    return min(FIT * sites, 0.2)
+
+
+Amount = Annotated[int | float | str, AfterValidator(_amount)] | Range
+
+
+class SiteChoice(Frozen):
+    """What may sit on a group of sites: `[Li, vacancy]`, `{Li: 0.5, vacancy: rest}`, or in the long form."""
+
+    species: dict[str, Amount] = Field(min_length=1)
+    """Amount by element or `vacancy`: atoms (3), a fraction of the sites (0.25 or "1/3"), a range, or `rest`."""
+    oxidation_states: dict[str, int] = Field(default={})
+    """Charge by element on these sites, where it differs from the element's elsewhere."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        if isinstance(value, list | tuple):
+            twice = sorted({str(item) for item in value if list(value).count(item) > 1})
+            if twice:
+                raise ValueError(f"{', '.join(twice)} is named more than once")
+            return {"species": {str(item): REST for item in value}}
+        if isinstance(value, str):
+            raise ValueError(f"expected species, got '{value}'; write [{value}, {VACANCY}]")  # noqa: TRY004 - pydantic's
+        if isinstance(value, Mapping) and "species" in value:
+            species = value["species"]
+            listed = isinstance(species, list | tuple)
+            return {**value, "species": {str(s): REST for s in species} if listed else species}
+        return {"species": value} if isinstance(value, Mapping) else value
+
+    @field_validator("species")
+    @classmethod
+    def _known(cls, species: dict[str, Any]) -> dict[str, Any]:
+        for name in species:
+            if name != VACANCY:
+                check_element(name)
+        return species
+
+    @model_validator(mode="after")
+    def _states(self) -> Self:
+        unknown = sorted(set(self.oxidation_states) - set(self.species))
+        if unknown:
+            raise ValueError(
+                f"oxidation_states name {', '.join(unknown)}, which is none of {', '.join(self.species)}"
+            )
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        listed = {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}
+        amount = {"anyOf": [{"type": ["number", "string"]}, {"type": "object", "additionalProperties": True}]}
+        mapping = {"type": "object", "additionalProperties": amount, "minProperties": 1}
+        return {"anyOf": [listed, handler(schema), mapping]}
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Fewest and most atoms of each species on k sites."""
+
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+
+
+def bounds_of(name: str, choice: SiteChoice, sites: int) -> Bounds:
+    """What the amounts mean for a group of that many sites in a cell.
+
+    Raises:
+        ValueError: an amount does not fit, or the amounts together do not fill the sites; the message names
+            the nearest that fit and how much larger the cell had to be.
+    """
+    low, high = [], []
+    for species, amount in choice.species.items():
+        if isinstance(amount, Range):
+            fewest, most = amount.low(sites), amount.high(sites)
+            if fewest > most:
+                raise ValueError(_no_step(name, species, amount, sites))
+        elif amount == REST:
+            fewest, most = 0, sites
+        else:
+            fewest = most = _atoms(name, species, amount, sites)
+        low.append(fewest)
+        high.append(most)
+    if sum(low) > sites or sum(high) < sites:
+        parts = ", ".join(
+            f"{a if a == b else f'{a} to {b}'} {s}" for s, a, b in zip(choice.species, low, high, strict=True)
+        )
+        which = "more" if sum(low) > sites else "fewer"
+        raise ValueError(
+            f"'{name}' has {sites} sites in the cell, and {parts} are {which} than that; "
+            f"let one species be '{REST}'"
+        )
+    return Bounds(tuple(low), tuple(high))
+
+
+def _atoms(name: str, species: str, amount: float | str, sites: int) -> int:
+    if isinstance(amount, int):
+        if amount > sites:
+            raise ValueError(
+                f"{amount} {species} do not fit on the {sites} sites '{name}' of the cell; "
+                "take a larger cell, or a fraction as 0.5"
+            )
+        return amount
+    share = float(Fraction(amount))
+    if _fits(share, sites):
+        return round(share * sites)
+    below, above = math.floor(share * sites), math.ceil(share * sites)
+    raise ValueError(
+        f"{amount} of the {sites} sites '{name}' is {share * sites:.4g} {species}, not a whole number; the "
+        f"nearest that fit are {below} ({below}/{sites}) and {above} ({above}/{sites}){_larger(share, sites)}"
+    )
+
+
+def _fits(share: float, sites: int) -> bool:
+    return abs(share * sites - round(share * sites)) <= _slack(sites)
+
+
+def _larger(share: float, sites: int) -> str:
+    times = [n for n in range(2, LARGER + 1) if _fits(share, n * sites)][:3]
+    return f", and cells {' or '.join(map(str, times))} times as large fit" if times else ""
+
+
+def _no_step(name: str, species: str, amount: Range, sites: int) -> str:
+    times = next((n for n in range(2, LARGER + 1) if amount.low(n * sites) <= amount.high(n * sites)), None)
+    larger = f"; a cell {times} times as large has one" if times else ""
+    return (
+        f"no whole number of {species} on the {sites} sites '{name}' lies between "
+        f"{amount.min} and {amount.max}{larger}"
+    )
+
+
+def fillings(bounds: Bounds, sites: int) -> list[tuple[int, ...]]:
+    """All whole numbers within the bounds that fill the sites, in lexicographic order.
+
+    Raises:
+        ValueError: there are more than 100,000.
+    """
+    found: list[tuple[int, ...]] = [()]
+    for i, (low, high) in enumerate(zip(bounds.low, bounds.high, strict=True)):
+        least, most = sum(bounds.low[i + 1 :]), sum(bounds.high[i + 1 :])
+        longer = []
+        for start in found:
+            left = sites - sum(start)
+            counts = range(max(low, left - most), min(high, left - least) + 1)
+            longer += [(*start, count) for count in counts]
+        found = longer
+        if len(found) > MOST_COMPOSITIONS:
+            raise ValueError(too_many())
+    return found
+
+
+def joined(groups: Sequence[Sequence[tuple[int, ...]]]) -> list[tuple[int, ...]]:
+    """Fillings of all groups at once.
+
+    Raises:
+        ValueError: there are more than 100,000.
+    """
+    if math.prod(map(len, groups)) > MOST_COMPOSITIONS:
+        raise ValueError(too_many())
+    found: list[tuple[int, ...]] = [()]
+    for options in groups:
+        found = [(*start, *option) for start in found for option in options]
+    return found
+
+
+def too_many() -> str:
+    """What is said of ranges that are too wide."""
+    return (
+        f"the ranges allow more than {MOST_COMPOSITIONS} compositions; fix some amounts or narrow the ranges"
+    )

@@ -1,0 +1,295 @@
+"""Orderings of one supercell: codes on sites, their symmetric images, how many there are, and all of them.
+
+An ordering is an array of codes, one per site that can vary: the position of its species among its group's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.rng import Rng
+from invdesign.structures.symmetry import cycle_types
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Codes = NDArray[np.uint8]
+
+EXACT = 2**53  # whole numbers below are exact as floats, which multiply many times faster
+MOST_STEPS = 1_000_000  # additions a count may take: about a second
+MOST_FILLS = 2_000_000  # orderings, symmetric images included, that are gone through one by one
+MOST_LISTED = 50_000  # distinct orderings kept in memory
+CHUNK = 50_000  # orderings looked at together
+IMAGES = 32  # symmetric images looked at together
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A group of sites that take the same species.
+
+    Attributes:
+        name: of the group.
+        species: at least two, `vacancy` may be one.
+        first, last: its sites among those that vary.
+    """
+
+    name: str
+    species: tuple[str, ...]
+    first: int
+    last: int
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+
+@dataclass(frozen=True, eq=False)
+class Orderings:
+    """All orderings of a supercell's n varying sites at the allowed compositions.
+
+    Attributes:
+        groups: disjoint, they cover the n sites in order.
+        permutations: shape (g, n), the group of permutations that symmetry allows; they keep site groups.
+        compositions: shape (c, s), distinct; atoms of each species of the first group, of the second, ...
+    """
+
+    groups: tuple[Variable, ...]
+    permutations: IntArray
+    compositions: IntArray
+
+    @cached_property
+    def n(self) -> int:
+        """Number of sites that vary."""
+        return int(self.permutations.shape[1])
+
+    @cached_property
+    def base(self) -> int:
+        """Largest number of species on a site."""
+        return max(len(group.species) for group in self.groups)
+
+    @cached_property
+    def offsets(self) -> IntArray:
+        """Shape (n,): what to add to a site's code to get the column of its species among the compositions."""
+        starts = np.cumsum([0, *(len(group.species) for group in self.groups)])[:-1]
+        return np.repeat(starts, [len(group) for group in self.groups])
+
+    def group_at(self, place: int) -> Variable:
+        """The group of one of the n sites."""
+        return self._group_at[place]
+
+    @cached_property
+    def _group_at(self) -> tuple[Variable, ...]:
+        return tuple(group for group in self.groups for _ in range(len(group)))
+
+    # Symmetry. The images of a decoration are compared as numbers, a word of digits at a time. Permuting codes
+    # and weighing the digits is one product of codes with weights that were permuted beforehand.
+
+    @cached_property
+    def _words(self) -> tuple[FloatArray, ...]:
+        """Per word, shape (n, g): `codes @ word` are the words of all images."""
+        width = max(int(math.log(EXACT, self.base)) - 1, 1)
+        words = []
+        for start in range(0, self.n, width):
+            stop = min(start + width, self.n)
+            digits = np.float64(self.base) ** np.arange(stop - start - 1, -1, -1)
+            word = np.zeros((self.n, len(self.permutations)))
+            for place, weight in zip(range(start, stop), digits, strict=True):
+                word[self.permutations[:, place], np.arange(len(self.permutations))] = weight
+            words.append(word)
+        return tuple(words)
+
+    def canonical(self, codes: IntArray) -> IntArray:
+        """The lexicographically smallest symmetric image of an ordering (n,)."""
+        digits = codes.astype(np.float64)
+        first, *others = self._words
+        values = digits @ first
+        alive = np.flatnonzero(values == values.min())
+        for word in others:
+            if len(alive) == 1:
+                break
+            values = digits @ word[:, alive]
+            alive = alive[values == values.min()]
+        image: IntArray = codes[self.permutations[alive[0]]]
+        return image
+
+    def smallest(self, codes: Codes) -> NDArray[np.bool_]:
+        """Which orderings (m, n) are their own smallest image; (m,)."""
+        own = [codes @ word[:, self._identity] for word in self._words]
+        alive, start, width = np.arange(len(codes)), 0, 2
+        rows = codes.astype(np.float64)
+        while start < len(self.permutations):
+            chosen = slice(start, start + width)
+            kept = self._none_smaller(rows, [values[alive] for values in own], chosen)
+            alive, rows = alive[kept], rows[kept]
+            # Most fall to the first few images; the survivors are compared with more at a time.
+            start, width = start + width, min(2 * width, IMAGES)
+        found = np.zeros(len(codes), dtype=np.bool_)
+        found[alive] = True
+        return found
+
+    @cached_property
+    def _identity(self) -> int:
+        return int(np.flatnonzero((self.permutations == np.arange(self.n)).all(axis=1))[0])
+
+    def _none_smaller(self, rows: FloatArray, own: Sequence[FloatArray], chosen: slice) -> NDArray[np.bool_]:
+        """Which of the orderings (m, n), with words `own`, have no smaller image among the chosen; (m,)."""
+        first, *others = self._words
+        images = rows @ first[:, chosen]
+        smaller, equal = images < own[0][:, None], images == own[0][:, None]
+        for word, mine in zip(others, own[1:], strict=True):
+            images = rows @ word[:, chosen]
+            smaller |= equal & (images < mine[:, None])
+            equal &= images == mine[:, None]
+        return np.asarray(~smaller.any(axis=1), dtype=np.bool_)
+
+    # Compositions.
+
+    def counts(self, codes: IntArray) -> IntArray:
+        """Shape (s,): atoms of each species of an ordering (n,)."""
+        return np.bincount(codes + self.offsets, minlength=self.compositions.shape[1])
+
+    def allows(self, counts: IntArray) -> bool:
+        """Whether a composition (s,) is one of the space's."""
+        return tuple(counts.tolist()) in self._allowed
+
+    @cached_property
+    def _allowed(self) -> frozenset[tuple[int, ...]]:
+        return frozenset(map(tuple, self.compositions.tolist()))
+
+    def neighbours(self, counts: IntArray) -> IntArray:
+        """Shape (k, s): the other compositions that need the fewest exchanges from `counts` (s,)."""
+        distance = np.abs(self.compositions - counts).sum(axis=1)
+        others = distance > 0
+        if not others.any():
+            return self.compositions[:0]
+        nearest: IntArray = self.compositions[distance == distance[others].min()]
+        return nearest
+
+    def sampled(self, counts: IntArray, rng: Rng) -> IntArray:
+        """A random ordering (n,) of a composition (s,), every one (symmetric images apart) equally likely."""
+        drawn: IntArray = self.several(counts, 1, rng)[0]
+        return drawn
+
+    def several(self, counts: IntArray, draws: int, rng: Rng) -> IntArray:
+        """Shape (draws, n): random orderings of a composition (s,)."""
+        codes = np.empty((draws, self.n), dtype=np.int64)
+        column = 0
+        for group in self.groups:
+            stop = column + len(group.species)
+            part = np.repeat(np.arange(len(group.species)), counts[column:stop])
+            codes[:, group.first : group.last] = rng.permuted(np.tile(part, (draws, 1)), axis=1)
+            column = stop
+        return codes
+
+    def moved(self, codes: IntArray, counts: IntArray, rng: Rng) -> IntArray:
+        """An ordering of composition `counts` (s,), from `codes` (n,) by as few changes as it takes."""
+        surplus = self.counts(codes) - counts
+        moved = codes.copy()
+        if not surplus.any():
+            return moved
+        start = 0
+        for group in self.groups:
+            own = surplus[start : start + len(group.species)].tolist()
+            here = codes[group.first : group.last]
+            free: list[int] = []
+            for code, over in enumerate(own):
+                if over > 0:
+                    free += rng.permutation(np.flatnonzero(here == code))[:over].tolist()
+            wanted = np.repeat(np.arange(len(own)), np.maximum(-np.asarray(own), 0))
+            moved[group.first + rng.permutation(np.asarray(free, dtype=np.int64))] = wanted
+            start += len(group.species)
+        return moved
+
+    # Counting and listing.
+
+    @cached_property
+    def fills(self) -> int:
+        """Number of orderings, symmetric images included."""
+        return sum(self._fills_of(counts) for counts in self.compositions.tolist())
+
+    def _fills_of(self, counts: Sequence[int]) -> int:
+        total, column = 1, 0
+        for group in self.groups:
+            part = counts[column : column + len(group.species)]
+            total *= math.factorial(len(group)) // math.prod(map(math.factorial, part))
+            column += len(group.species)
+        return total
+
+    @cached_property
+    def size(self) -> int | None:
+        """How many distinct orderings there are, exactly, by Burnside's lemma.
+
+        A permutation leaves those orderings as they are that are constant on its cycles; these are counted by
+        composition. None where that would take more than `MOST_STEPS` additions.
+        """
+        classes = np.repeat(np.arange(len(self.groups)), [len(group) for group in self.groups]).tolist()
+        steps = total = 0
+        width = self.compositions.shape[1]
+        starts = self.offsets[[group.first for group in self.groups]].tolist()
+        for cycles, times in cycle_types(self.permutations, classes).items():
+            fixed = {(0,) * width: 1}
+            for group, length in cycles:
+                columns = range(starts[group], starts[group] + len(self.groups[group].species))
+                steps += len(fixed) * len(columns)
+                if steps > MOST_STEPS:
+                    return None
+                fixed = _lengthened(fixed, columns, length)
+            total += times * sum(count for key, count in fixed.items() if key in self._allowed)
+        return total // len(self.permutations)
+
+    @cached_property
+    def countable(self) -> bool:
+        """Whether the distinct orderings can be listed within the limits of memory and time."""
+        if self.fills > MOST_FILLS:
+            return False
+        return self.size is not None and self.size <= MOST_LISTED
+
+    @cached_property
+    def listed(self) -> Codes:
+        """Shape (size, n): all distinct orderings in lexicographic order; only where `countable`."""
+        kept = [
+            block[self.smallest(block)]
+            for counts in self.compositions.tolist()
+            for block in self._blocks(counts)
+        ]
+        rows = np.concatenate(kept)
+        return rows[np.lexsort(rows.T[::-1])]
+
+    def _blocks(self, counts: Sequence[int]) -> Iterator[Codes]:
+        """All orderings of a composition, symmetric images included, some at a time."""
+        parts, column = [], 0
+        for group in self.groups:
+            parts.append(_fillings(len(group), counts[column : column + len(group.species)]))
+            column += len(group.species)
+        total = math.prod(len(part) for part in parts)
+        for start in range(0, total, CHUNK):
+            index = np.arange(start, min(start + CHUNK, total))
+            digits = np.unravel_index(index, [len(part) for part in parts])
+            yield np.hstack([part[digit] for part, digit in zip(parts, digits, strict=True)])
+
+
+def _lengthened(
+    fixed: dict[tuple[int, ...], int], columns: Sequence[int], length: int
+) -> dict[tuple[int, ...], int]:
+    found: dict[tuple[int, ...], int] = {}
+    for key, count in fixed.items():
+        for column in columns:
+            longer = (*key[:column], key[column] + length, *key[column + 1 :])
+            found[longer] = found.get(longer, 0) + count
+    return found
+
+
+def _fillings(sites: int, counts: Sequence[int]) -> Codes:
+    """Shape (m, sites): all ways to put so many of each species on the sites, built up site by site."""
+    rows: Codes = np.zeros((1, sites), dtype=np.uint8)
+    left = np.asarray(counts, dtype=np.int16)[None, :]
+    for site in range(sites):
+        chosen, species = np.nonzero(left)
+        rows, left = rows[chosen], left[chosen]
+        rows[:, site] = species
+        left[np.arange(len(left)), species] -= 1
+    return rows
