@@ -1,0 +1,171 @@
+"""Components as chemistry: ions, elements and formulas, their charges, and when charges balance."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.structures.charges import check_element, oxidation_states
+
+FloatArray = NDArray[np.float64]
+
+VACANCY = "vacancy"
+_ION = re.compile(r"^([A-Z][a-z]?)(\d*)([+-])$")
+_PART = re.compile(r"[A-Z][a-z]?")
+_FORMULA = re.compile(r"^([A-Z][a-z]?\d*\.?\d*|[()]\d*\.?\d*)+$")
+
+
+@dataclass(frozen=True)
+class Species:
+    """What one unit of a component is.
+
+    Attributes:
+        elements: atoms by element; none for a vacancy.
+        charge: in elementary charges; None where the name does not say.
+    """
+
+    name: str
+    elements: Mapping[str, float]
+    charge: float | None
+
+    @property
+    def element(self) -> str | None:
+        """Its element where it is a single atom; None for a vacancy."""
+        return next(iter(self.elements), None)
+
+
+def is_ion(name: str) -> bool:
+    """Whether the name is an element in an oxidation state: `La3+`, `Cl-`."""
+    return _ION.match(name) is not None
+
+
+@lru_cache(maxsize=1_000)
+def species_of(name: str) -> Species:
+    """The ion (`La3+`), element (`La`), formula (`Li2S`) or vacancy (`vacancy`) that a name stands for.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if name == VACANCY:
+        return Species(name, {}, 0.0)
+    ion = _ION.match(name)
+    if ion:
+        element = check_element(ion[1])
+        return Species(name, {element: 1.0}, float(ion[3] + (ion[2] or "1")))
+    return _formula(name)
+
+
+def _formula(name: str) -> Species:
+    from pymatgen.core import Composition
+
+    parts = _PART.findall(name) if _FORMULA.match(name) else [name]
+    for part in parts:
+        try:
+            check_element(part)
+        except ValueError as error:
+            raise ValueError(f"'{name}' is no ion such as La3+, element or formula: {error}") from error
+    amounts = {str(element): float(n) for element, n in Composition(name).as_dict().items()}
+    alone = len(amounts) == 1 and next(iter(amounts.values())) == 1.0
+    return Species(name, amounts, None if alone else 0.0)
+
+
+def atom_of(name: str, site: float | None) -> Species:
+    """The atom or vacancy of a component that sits on a crystal site.
+
+    Args:
+        name: `Cl-`, `Cl` or `vacancy`.
+        site: formal charge of the site in the parent, which decides between the states of a plain element.
+
+    Raises:
+        ValueError: it is no single atom, or its state is not clear.
+    """
+    found = species_of(name)
+    if found.elements and (len(found.elements) > 1 or sum(found.elements.values()) != 1.0):
+        raise ValueError(f"'{name}' is no single atom; a crystal site holds an element, an ion or a vacancy")
+    element = found.element
+    if found.charge is not None or element is None or not site:
+        return found
+    states = oxidation_states(element, 1 if site > 0 else -1)
+    if len(states) == 1 or site in states:
+        return Species(name, found.elements, float(site if site in states else states[0]))
+    options = ", ".join(f"{element}{abs(s) if abs(s) > 1 else ''}{'+' if s > 0 else '-'}" for s in states)
+    hint = f"write one of {options}" if options else f"it has none of the sign of the site ({site:+g})"
+    raise ValueError(f"the oxidation state of {name} is not clear; {hint}")
+
+
+def check_mixed_valence(element: str, states: Sequence[int]) -> None:
+    """Refuse states that are not adjacent, or not of one sign.
+
+    Raises:
+        ValueError: in words.
+    """
+    check_element(element)
+    low, high = states
+    known = oxidation_states(element)
+    between = [state for state in known if low < state < high]
+    adjacent = high - low == 1 or (low in known and high in known and not between)
+    if low >= high or low * high <= 0 or not adjacent:
+        listed = ", ".join(f"{state:+d}" for state in known)
+        raise ValueError(
+            f"mixed valence is between two adjacent states of one sign, lower first, got {list(states)} for "
+            f"{element}; its common states are {listed}"
+        )
+
+
+@dataclass(frozen=True)
+class Neutrality:
+    """When charges balance: `low @ x + fixed_low <= 0 <= high @ x + fixed_high`.
+
+    Attributes:
+        low, high: shape (n,), charge per unit of each fraction with the mixed-valent element in its lower and
+            in its upper state; equal without one.
+        fixed_low, fixed_high: the same of what is always there.
+    """
+
+    low: FloatArray
+    high: FloatArray
+    fixed_low: float
+    fixed_high: float
+
+    @property
+    def rows(self) -> list[tuple[FloatArray, float, float]]:
+        """(weights (n,), least, most) of the linear rules."""
+        if self.fixed_low == self.fixed_high and (self.low == self.high).all():
+            return [(self.low, -self.fixed_low, -self.fixed_low)]
+        return [(self.low, -np.inf, -self.fixed_low), (self.high, -self.fixed_high, np.inf)]
+
+
+def neutrality(
+    amounts: Sequence[tuple[Species, float]],
+    fixed: Sequence[tuple[Species, float]],
+    mixed: Mapping[str, Sequence[int]],
+) -> Neutrality:
+    """The rule that charges balance.
+
+    Args:
+        amounts: (component, atoms per unit of its fraction), n of them.
+        fixed: (component, atoms) of what is always there.
+        mixed: lower and upper state of at most one element, whose components are written without a state.
+
+    Raises:
+        ValueError: a component has no charge.
+    """
+
+    def charge(species: Species, upper: int) -> float:
+        if species.charge is not None:
+            return species.charge
+        if species.name in mixed:
+            return float(mixed[species.name][upper])
+        raise ValueError(
+            f"charges cannot balance without that of {species.name}: write it as an ion, such as "
+            f"{species.name}2+, give its states in mixed_valence, or set neutral: false"
+        )
+
+    sides = [np.array([n * charge(species, upper) for species, n in amounts]) for upper in (0, 1)]
+    totals = [float(sum(n * charge(species, upper) for species, n in fixed)) for upper in (0, 1)]
+    return Neutrality(sides[0], sides[1], totals[0], totals[1])

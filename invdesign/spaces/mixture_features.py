@@ -1,0 +1,65 @@
+"""Numbers a model can learn mixtures from: the fractions, and what the elements in them are like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.structures.charges import element_symbols
+from invdesign.structures.descriptors import elemental_properties
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Chemistry:
+    """Which atoms n fractions stand for.
+
+    Attributes:
+        atoms: n entries: atoms by element per unit of each fraction.
+        fixed: atoms by element that are always there.
+    """
+
+    atoms: Sequence[Mapping[str, float]]
+    fixed: Mapping[str, float]
+
+    @cached_property
+    def elements(self) -> tuple[str, ...]:
+        """All elements, by atomic number."""
+        named = {element for atoms in (*self.atoms, self.fixed) for element in atoms}
+        return tuple(sorted(named, key=element_symbols().index))
+
+    @cached_property
+    def _matrix(self) -> FloatArray:
+        return np.array([[atoms.get(element, 0.0) for element in self.elements] for atoms in self.atoms])
+
+    @cached_property
+    def _fixed(self) -> FloatArray:
+        return np.array([self.fixed.get(element, 0.0) for element in self.elements])
+
+    @cached_property
+    def _properties(self) -> FloatArray:
+        numbers = [element_symbols().index(element) + 1 for element in self.elements]
+        return elemental_properties()[numbers]
+
+    def amounts(self, x: FloatArray) -> dict[str, float]:
+        """Atoms by element for fractions x (n,), those of which there are none left out."""
+        found = x @ self._matrix + self._fixed
+        return {element: float(n) for element, n in zip(self.elements, found, strict=True) if n > 1e-12}
+
+    def statistics(self, x: FloatArray) -> FloatArray:
+        """Shape (2 p,): mean and mean absolute deviation of each elemental property over the atoms.
+
+        Source:
+            Ward, Agrawal, Choudhary & Wolverton, npj Comput. Mater. 2, 16028 (2016), equations 1 and 2.
+        """
+        found = x @ self._matrix + self._fixed
+        shares = found / max(float(found.sum()), 1e-300)
+        mean = shares @ self._properties
+        deviation = shares @ np.abs(self._properties - mean)
+        # Fractions are held to eleven decimals: digits beyond nine mean nothing here.
+        return np.round(np.concatenate([mean, deviation]), 9) + 0.0

@@ -1,0 +1,193 @@
+"""Special quasi-random structures: small cells whose pairs are as in a random alloy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.rng import Rng
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+SHELLS = 4  # distances matched, nearest first
+SAME_SHELL = 0.01  # Å; distances closer than that are one shell
+FADING = 0.5  # weight of a shell beside the one before it
+REACH = 6.0  # Å, of the first search for shells
+FARTHEST = 20.0  # Å; sites of a sublattice that have no neighbours within it have none
+COOLING = (0.3, 0.003)  # first and last temperature, as a share of the misfit at the start
+MATCHED = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Sublattice:
+    """Some sites of a periodic crystal, and their pairs by shells of distance.
+
+    Attributes:
+        lattice: shape (3, 3), rows in Å.
+        frac_coords: shape (n, 3), of the sites of the sublattice alone.
+        shells: how many distances are matched.
+    """
+
+    lattice: FloatArray
+    frac_coords: FloatArray
+    shells: int = SHELLS
+
+    def __len__(self) -> int:
+        return len(self.frac_coords)
+
+    @cached_property
+    def pairs(self) -> FloatArray:
+        """Shape (s, n, n): how often each site has each other, or an image of itself, as a neighbour, by shell."""
+        from pymatgen.core import Structure
+
+        structure = Structure(self.lattice, ["H"] * len(self), self.frac_coords)
+        reach = REACH
+        while True:
+            found = _shells(structure, reach)
+            if len(found) > self.shells or reach >= FARTHEST:
+                return np.array(found[: self.shells]).reshape(-1, len(self), len(self))
+            reach *= 1.3
+
+    @cached_property
+    def weights(self) -> FloatArray:
+        """Shape (s,): what each shell counts; together 1."""
+        raw: FloatArray = np.power(FADING, np.arange(len(self.pairs), dtype=np.float64))
+        return raw / raw.sum() if len(raw) else raw
+
+    def misfit(self, species: IntArray, kinds: int) -> float:
+        """How far the pairs of a filling are from those of a random alloy; 0 where all shells match.
+
+        The squared difference between the share of each pair of species in a shell and the product of their
+        fractions, summed over pairs and averaged over shells.
+
+        Args:
+            species: shape (n,), the number of the species on each site.
+            kinds: how many species there are.
+        """
+        filled = np.eye(kinds)[species]
+        off = self.deviation(filled)
+        return float(np.vdot(off, off))
+
+    @cached_property
+    def weighted(self) -> FloatArray:
+        """Shape (s, n, n): `pairs` such that squared shares add up with the shells' weights."""
+        weighted: FloatArray = (
+            self.pairs * (np.sqrt(self.weights) / self.pairs.sum(axis=(1, 2)))[:, None, None]
+        )
+        return weighted
+
+    def deviation(self, filled: FloatArray) -> FloatArray:
+        """Shape (s, k, k): shares of the pairs less those of a random alloy, weighted by shell.
+
+        Args:
+            filled: shape (n, k), 1 where a site holds a species.
+        """
+        fractions = filled.mean(axis=0)
+        off: FloatArray = filled.T @ self.weighted @ filled
+        off -= np.sqrt(self.weights)[:, None, None] * np.outer(fractions, fractions)
+        return off
+
+    def arranged(self, counts: Sequence[int], rng: Rng, *, sweeps: int = 25, starts: int = 2) -> IntArray:
+        """A filling whose pairs are as random as this cell allows, found by swaps under simulated annealing.
+
+        Args:
+            counts: how many sites each species takes, together n.
+            rng: draws starts and swaps; the answer is a function of its state.
+            sweeps: swaps tried per site and start.
+            starts: independent searches, of which the best is taken.
+
+        Returns:
+            Shape (n,), the number of the species on each site.
+
+        Raises:
+            ValueError: the counts do not fill the sites.
+
+        Source:
+            Zunger, Wei, Ferreira & Bernard, Phys. Rev. Lett. 65, 353 (1990); the search as in van de Walle et al.,
+            Calphad 42, 13 (2013), with pairs only.
+        """
+        if sum(counts) != len(self) or min(counts, default=0) < 0:
+            raise ValueError(f"the counts {list(counts)} must fill {len(self)} sites")
+        codes = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
+        if sum(count > 0 for count in counts) < 2 or not len(self.pairs):
+            rng.shuffle(codes)
+            return codes
+        found = []
+        for _ in range(starts):
+            start = codes.copy()
+            rng.shuffle(start)
+            found.append(_Annealing(self, start, len(counts)).run(sweeps * len(self), rng))
+            if found[-1][0] <= MATCHED:
+                break
+        return min(found, key=lambda answer: answer[0])[1]
+
+
+class _Annealing:
+    """One search: a filling, how its pairs deviate, and swaps that change both."""
+
+    def __init__(self, sublattice: Sublattice, species: IntArray, kinds: int) -> None:
+        self.pairs = sublattice.weighted
+        self.species = species
+        self.filled = np.eye(kinds)[species]
+        self.off = sublattice.deviation(self.filled)
+        self.misfit = float(np.vdot(self.off, self.off))
+
+    def run(self, swaps: int, rng: Rng) -> tuple[float, IntArray]:
+        """(misfit, filling (n,)) of the best filling met."""
+        best, kept = self.misfit, self.species.copy()
+        scale, (first, last) = max(best, 1e-9), COOLING
+        heats = scale * first * (last / first) ** (np.arange(swaps) / swaps)
+        ends = rng.integers(len(self.species), size=(swaps, 2)).tolist()
+        # Accepted where the misfit does not rise above this: Metropolis' rule, the random numbers drawn at once.
+        allowed = (heats * rng.standard_exponential(swaps)).tolist()
+        for (a, b), rise in zip(ends, allowed, strict=True):
+            if self.species[a] == self.species[b]:
+                continue
+            off = self._swapped(a, b)
+            misfit = float(np.vdot(off, off))
+            if misfit <= self.misfit + rise:
+                self._take(a, b, off, misfit)
+                if misfit < best - 1e-15:
+                    best, kept = misfit, self.species.copy()
+                    if best <= MATCHED:
+                        break
+        return best, kept
+
+    def _swapped(self, a: int, b: int) -> FloatArray:
+        """The deviation with the species of two sites exchanged."""
+        pairs = self.pairs
+        change = self.filled[b] - self.filled[a]
+        rows = (
+            pairs[:, a] - pairs[:, b]
+        ) @ self.filled  # (s, k): what either site's neighbours gain and lose
+        own = pairs[:, a, a] + pairs[:, b, b] - pairs[:, a, b] - pairs[:, b, a]
+        cross = change[:, None] * (rows + 0.5 * own[:, None] * change)[:, None, :]
+        off: FloatArray = self.off + cross + cross.transpose(0, 2, 1)
+        return off
+
+    def _take(self, a: int, b: int, off: FloatArray, misfit: float) -> None:
+        self.species[[a, b]] = self.species[[b, a]]
+        self.filled[[a, b]] = self.filled[[b, a]]
+        self.off, self.misfit = off, misfit
+
+
+def _shells(structure: Structure, reach: float) -> list[FloatArray]:
+    """Pairs (n, n) of each distance up to `reach` Å, nearest first; the last one may be cut off."""
+    first, second, _, distance = structure.get_neighbor_list(reach, exclude_self=True)
+    order = np.argsort(distance, kind="stable")
+    edges = np.flatnonzero(np.diff(distance[order]) > SAME_SHELL) + 1
+    found = []
+    for members in np.split(order, edges) if len(order) else []:
+        pairs = np.zeros((len(structure), len(structure)))
+        np.add.at(pairs, (first[members], second[members]), 1.0)
+        found.append(pairs)
+    return found
