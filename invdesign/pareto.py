@@ -110,3 +110,20 @@ def reference_point(best: FloatArray, worst: FloatArray) -> FloatArray:
     """
     span = worst - best
     return worst + MARGIN * np.where(span > 0, span, np.maximum(np.abs(worst), 1.0))
+
+
+def crowding(values: FloatArray) -> FloatArray:
+    """Crowding distance (n,) of the rows of one front (n, m); infinite at its ends.
+
+    Source:
+        Deb et al., IEEE Trans. Evol. Comput. 6, 182 (2002), section III B.
+    """
+    n = len(values)
+    distance = np.zeros(n)
+    for column in values.T:
+        order = np.argsort(column, kind="stable")
+        extent = column[order[-1]] - column[order[0]]
+        distance[order[[0, -1]]] = np.inf
+        if extent > 0.0 and n > 2:
+            distance[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / extent
+    return distance

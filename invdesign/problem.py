@@ -231,6 +231,16 @@ class Scores:
     merit: IntArray
     depth: IntArray
 
+    def at(self, positions: IntArray) -> Scores:
+        """Those at some positions, in that order."""
+        return Scores(
+            self.ids[positions],
+            self.values[positions],
+            self.violation[positions],
+            self.merit[positions],
+            self.depth[positions],
+        )
+
     def tie(self) -> FloatArray:
         """Shape (n,), smaller is better within a merit class other than feasible."""
         tie = np.zeros(len(self.ids))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from invdesign.pareto import FEW, extended_front, front, hypervolume, ranks, reference_point
+from invdesign.pareto import FEW, crowding, extended_front, front, hypervolume, ranks, reference_point
 
 FloatArray = NDArray[np.float64]
 
@@ -95,3 +95,10 @@ def test_unknown_objectives_are_refused() -> None:
         ranks(np.array([[0.0, np.nan]]))
     with pytest.raises(ValueError, match=r"shape \(n, m\), got \(3,\)"):
         front(np.zeros(3))
+
+
+def test_crowding_is_that_of_nsga2() -> None:
+    """Ends are infinitely alone; between them it is the normalised sides of the box to the neighbours."""
+    values = np.array([[0.0, 4.0], [1.0, 2.0], [2.0, 1.0], [4.0, 0.0]])
+    assert crowding(values) == pytest.approx([np.inf, 2 / 4 + 3 / 4, 3 / 4 + 2 / 4, np.inf])
+    assert crowding(np.ones((3, 2)))[1] == 0.0

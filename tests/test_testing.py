@@ -15,7 +15,7 @@ from invdesign.optimizers.random import RandomSearch
 from invdesign.problem import Constraint, Merit, Objective, Problem
 from invdesign.protocols import Batch, EvaluatorSettings, History
 from invdesign.settings import Settings
-from invdesign.spaces.parameters import CountedParameterSpace, ParameterOperator, ParameterSpace
+from invdesign.spaces.parameters.space import CountedParameterSpace, ParameterOperator, ParameterSpace
 from invdesign.testing import MemoryHistory, check_evaluator, check_optimizer, check_space
 from surrogates.landscape import Landscape
 

@@ -16,7 +16,7 @@ from invdesign.candidate import Candidate, Evaluation, Failure, Genome, Input, P
 from invdesign.errors import PluginError
 from invdesign.properties import Unit
 from invdesign.protocols import Batch, EvaluatorSettings
-from invdesign.spaces.parameters import ParameterSpace
+from invdesign.spaces.parameters.space import ParameterSpace
 from invdesign.worker import Worker, setup_json
 from tests.support import ROOT, campaign, environment, funnel
 
@@ -276,7 +276,7 @@ import json, os
 from invdesign.engines.local import LocalEngine
 from invdesign.protocols import Task
 from invdesign.worker import setup_json
-from invdesign.spaces.parameters import ParameterSpace
+from invdesign.spaces.parameters.space import ParameterSpace
 from tests.test_worker import Threads
 if __name__ == "__main__":
     space = ParameterSpace.model_validate({{"parameters": {{"x": {{"real": [0.0, 9.0]}}}}}})

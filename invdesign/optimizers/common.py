@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from invdesign.candidate import Genome, Proposal, canonical, genome_key
+from invdesign.candidate import Genome, Json, Proposal, canonical, genome_key
 from invdesign.protocols import Context, FiniteSpace, Operator, SearchSpace
 from invdesign.rng import Rng, rng_for
 
@@ -35,7 +35,9 @@ class Draft:
         """How many proposals are still wanted."""
         return self.n - len(self.proposals)
 
-    def add(self, genome: Genome | None, operator: str, parents: Iterable[int] = ()) -> bool:
+    def add(
+        self, genome: Genome | None, operator: str, parents: Iterable[int] = (), memo: Json = None
+    ) -> bool:
         """Propose `genome` if it is one and new; whether it was."""
         if genome is None:
             return False
@@ -43,7 +45,7 @@ class Draft:
         if key in self._keys or key in self.context.history:
             return False
         self._keys.add(key)
-        self.proposals.append(Proposal(genome=genome, parents=tuple(parents), operator=operator))
+        self.proposals.append(Proposal(genome=genome, parents=tuple(parents), operator=operator, memo=memo))
         return True
 
 

@@ -1,242 +1,222 @@
-"""Genetic algorithm: NSGA-II on DEAP, for one objective or several, constraints by feasibility rules.
+"""Genetic algorithm: NSGA-II for several objectives, niches for one, constraints by feasibility rules.
 
-Variation is the space's: its operators know what a mutation of a crystal or a mixture is. Selection is here.
+Variation is the space's: its operators know what a mutation of a crystal or a mixture is. On spaces that lie in a
+unit cube, operators that follow the shape of the population compete with them (`vectors`), at rates that are learned
+(`rates`). Selection is in `survival`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
 
-import numpy as np
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from invdesign.candidate import Proposal
-from invdesign.optimizers.common import (
-    TRIES,
-    Draft,
-    State,
-    by_arity,
-    countable,
-    one_of,
-    propose_seeds,
-    propose_unasked,
-)
-from invdesign.problem import Merit
-from invdesign.protocols import Context, History, Operator, OptimizerSettings
+from invdesign.optimizers.breeding import Breeder, Known, Offspring, Pool, kit_of
+from invdesign.optimizers.common import TRIES, Draft, State, countable, propose_seeds, propose_unasked
+from invdesign.optimizers.prescreen import Prescreen
+from invdesign.optimizers.progress import latecomers, learned, watched
+from invdesign.optimizers.survival import Niching, Ranking, best_of, niched, ranking
+from invdesign.optimizers.vectors import Steps
+from invdesign.protocols import Context, OptimizerSettings
 from invdesign.rng import Rng, borrowed_globals
 
-TRIES_OF_A_KIND = 10  # of the `TRIES` per proposal, before crossover, mutation or start is drawn anew
-LARGEST = 1e150  # objective values are clipped here, so that no difference of two overflows into NaN
+TRIES_OF_A_KIND = 10  # of the `TRIES` per proposal, before the operator is drawn anew
+IN_FLIGHT = 8  # asks under way at once in steady state, where not given
+DRAWN = frozenset({"gaussian", "simplex"})  # their children descend from the population, not from a pair
 
 
-@dataclass(slots=True)
-class Individual:
-    """A finished trial as DEAP sees it: anything with a `fitness`."""
-
-    id: int
-    fitness: Any
+def _switch(value: object) -> object:
+    """`true` and `false` for a mapping of settings: all defaults, or none."""
+    return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
 class Genetic(OptimizerSettings):
-    """NSGA-II with (mu + lambda) survival, asynchronous: it breeds from whatever has finished.
+    """NSGA-II, or a niching genetic algorithm where there is one objective; asynchronous where asked.
 
-    The first `population` proposals come from the space's start operators. Later ones are, each by chance, a
-    crossover, a mutation (what `crossover` and `fresh` leave) or a fresh start; within each the space's operators
-    are used equally often. Parents win tournaments of `tournament` by feasibility, then Pareto dominance, then
-    crowding distance. A child that was asked before is bred again, up to 100 times; then a countable space gives
-    any genome that is left.
+    The first `population` proposals come from the space's start operators. Later ones have parents, which win
+    tournaments by feasibility, then Pareto dominance, then crowding distance. Which operator makes a child is drawn at
+    rates that follow the success of its recent children. A child that was asked before is bred again, up to 100
+    times; then a countable space gives any genome that is left.
 
     Source:
-        Deb, Pratap, Agarwal & Meyarivan, IEEE Trans. Evol. Comput. 6, 182 (2002), constraints as in section VI;
-        Fortin, Grenier & Parizeau, Proc. GECCO 2013, 615 (the sort); DEAP, J. Mach. Learn. Res. 13, 2171 (2012).
+        Deb, Pratap, Agarwal & Meyarivan, IEEE Trans. Evol. Comput. 6, 182 (2002), constraints as in section VI.
+        The sources of niching, operators and rates stand with them.
     """
 
     population: int = Field(default=32, ge=2)
     """Survivors that breed (mu)."""
     offspring: int | None = Field(default=None, ge=1)
-    """Candidates asked for at a time (lambda); as many as `population` where not given."""
+    """Candidates asked for at a time (lambda); where not given half the population, a quarter with a pre-screen, 1 in steady state."""
+    mode: Literal["generational", "steady_state"] = "generational"
+    """Whether to wait for all candidates of an ask, or to breed again as soon as one has finished."""
+    in_flight: int | None = Field(default=None, ge=2)
+    """Candidates under way at once in steady state; 8 where not given."""
     crossover: float = Field(default=0.6, ge=0.0, le=1.0)
-    """Probability that a child has two parents."""
-    fresh: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Probability that a child has none: a new start, against early convergence."""
+    """Share of children with two parents or more, as set; rates move it."""
+    fresh: float = Field(default=0.02, ge=0.0, le=1.0)
+    """Probability that a child has no parents: a new start, against early convergence."""
     tournament: int = Field(default=2, ge=1)
     """How many individuals a parent must win against, itself included."""
+    adaptive: bool = True
+    """Whether operators are used at rates that follow their success, or always at the shares as set."""
+    vectors: bool = True
+    """Whether operators on the unit cube compete with the space's own, where the space lies in one."""
+    niching: Niching = "parents"
+    """With one objective, whom a newcomer competes with: its nearest parent, the nearest member (restricted), all (none)."""
+    patience: int | None = Field(default=30, ge=1)
+    """Generations without progress after which all but the elite are founded anew; never where null."""
+    prescreen: Annotated[Prescreen | None, BeforeValidator(_switch)] = None
+    """Models that choose which offspring are evaluated: `true`, or a mapping with their settings."""
 
     @model_validator(mode="after")
-    def _probabilities(self) -> Genetic:
+    def _consistent(self) -> Self:
         if self.crossover + self.fresh > 1.0:
             total = self.crossover + self.fresh
             raise ValueError(
                 f"crossover + fresh must not exceed 1, got {total:g}; mutation gets what is left"
             )
+        if self.in_flight is not None and self.mode != "steady_state":
+            raise ValueError("in_flight is for mode: steady_state; a generation has `offspring` under way")
+        if self.in_flight is not None and self.in_flight < 2 * self.batch:
+            raise ValueError(
+                f"in_flight must be twice the offspring or more, got {self.in_flight} and {self.batch}"
+            )
         return self
 
     @property
     def batch(self) -> int:
-        """One generation."""
-        return self.offspring or self.population
+        """Half a generation, so that parents are renewed often; less where models are to be; one in steady state."""
+        if self.offspring is not None:
+            return self.offspring
+        return 1 if self.mode == "steady_state" else max(self.population // (4 if self.prescreen else 2), 1)
+
+    @property
+    def overlap(self) -> int:
+        """Asks under way at once."""
+        if self.mode == "generational":
+            return 1
+        return max((self.in_flight or IN_FLIGHT) // self.batch, 2)
 
     def start(self, context: Context) -> State:  # noqa: ARG002 - the contract's signature
-        """Counters, the ids of the population, and the ids that finished since it was selected."""
-        return {"seeds": 0, "position": 0, "asked": 0, "population": [], "arrived": []}
+        """Counters, the ids of the population, and what was learned of the operators."""
+        return {
+            "seeds": 0,
+            "position": 0,
+            "founding": self.population,
+            "population": [],
+            "sound": 0,
+            "credit": {},
+            "steps": Steps().listed(),
+            "stale": 0,
+            "restarts": 0,
+            "since": 0,
+        }
 
     def ask(self, context: Context, state: State, n: int) -> tuple[Sequence[Proposal], State]:
         draft = Draft(context, n)
         seeds = propose_seeds(draft, state["seeds"])
-        population = survivors(context.history, [*state["population"], *state["arrived"]], self.population)
-        breeding = _Breeding(self, draft, population, state["asked"])
-        with borrowed_globals(context.derived_seed("deap")):
-            position = breeding.fill(context.rng("variation"), state["position"])
-        return draft.proposals, {
-            "seeds": seeds,
-            "position": position,
-            "asked": state["asked"] + len(draft.proposals),
-            "population": [individual.id for individual in population],
-            "arrived": [],
-        }
+        brood = _Brood(self, draft, state)
+        brood.screened()
+        position = brood.fill(context.rng("variation"), state["position"])
+        founding = max(state["founding"] - len(draft.proposals), 0)
+        return draft.proposals, {**state, "seeds": seeds, "position": position, "founding": founding}
 
     def tell(self, context: Context, state: State, ids: Sequence[int]) -> State:
-        """Note what finished; once a generation's worth did, only the survivors are remembered."""
-        present = {*state["population"], *state["arrived"]}
-        arrived = [*state["arrived"], *(id for id in dict.fromkeys(ids) if id not in present)]
-        if len(arrived) < self.population:
-            return {**state, "arrived": arrived}
-        chosen = survivors(context.history, [*state["population"], *arrived], self.population)
-        return {**state, "population": [individual.id for individual in chosen], "arrived": []}
+        """Let newcomers compete, credit their operators, and start anew where nothing moves."""
+        population: list[int] = state["population"]
+        arrived = sorted(set(ids) - set(population))
+        if not arrived:
+            return state
+        ranked = ranking(context.history, [*population, *arrived])
+        kept = self._kept(context, state, ranked, arrived)
+        sound = set(ranked.ids[: ranked.sound])
+        new = {**state, "population": kept, "sound": sum(id in sound for id in kept)}
+        if len(kept) >= self.population:
+            new["founding"] = 0
+        if self.adaptive:
+            new |= learned(context.history, state, ranked, kit_of(context, vectors=self.vectors).names)
+        if self.patience is None or len(population) < self.population:
+            return new
+        return watched(new, ranked, arrived, self.population, self.patience, len(context.history))
+
+    def _kept(self, context: Context, state: State, ranked: Ranking, arrived: Sequence[int]) -> list[int]:
+        """The population after the newcomers in `ranked`, best first."""
+        population: list[int] = state["population"]
+        late = latecomers(state, ranked)
+        if late:
+            ranked = ranking(context.history, [id for id in ranked.ids if id not in late])
+            arrived = [id for id in arrived if id not in late]
+        if self.niching == "none" or ranked.scores.values.shape[1] > 1:
+            return best_of(ranked, self.population)
+        rivals = self._rivals(context, population, ranked, arrived)
+        return niched(ranked, population, arrived, self.population, rivals, Known(context).features)
+
+    def _rivals(
+        self, context: Context, population: Sequence[int], ranked: Ranking, arrived: Sequence[int]
+    ) -> dict[int, Sequence[int]]:
+        """Whom each newcomer competes with; nobody in particular where it is missing."""
+        rivals: dict[int, Sequence[int]] = {}
+        for id in set(ranked.ids[: ranked.sound]).intersection(arrived):
+            proposal = context.history.candidate(id).proposal
+            if self.niching == "restricted":
+                rivals[id] = population
+            elif proposal.operator not in DRAWN:
+                rivals[id] = proposal.parents[:2]
+        return rivals
 
 
-class _Breeding:
+class _Brood:
     """One ask of the genetic algorithm under way."""
 
-    def __init__(self, settings: Genetic, draft: Draft, population: Sequence[Individual], asked: int) -> None:
+    def __init__(self, settings: Genetic, draft: Draft, state: State) -> None:
         self.settings = settings
         self.draft = draft
-        # An infeasible genome may be malformed, and there is nothing to inherit from it.
-        self.parents = [item for item in population if item.fitness.merit != Merit.INFEASIBLE]
-        self.founding = 0 if len(population) >= settings.population else settings.population - asked
-        operators = by_arity(draft.context.space)
-        self.starts = operators[0]
-        self.mutations = operators.get(1, []) if self.parents else []
-        self.crossovers = [
-            item
-            for arity, items in sorted(operators.items())
-            if 2 <= arity <= len(self.parents)
-            for item in items
-        ]
+        self.context = draft.context
+        self.founding = state["founding"]
+        known = Known(self.context)
+        # From what failed there is nothing to inherit, and an infeasible genome may be malformed.
+        self.parents = known.members(state["population"][: state["sound"]])
+        kit = kit_of(self.context, vectors=settings.vectors)
+        crossover = settings.crossover / (1.0 - settings.fresh) if settings.fresh < 1.0 else 1.0
+        credit = state["credit"] if settings.adaptive else None
+        self.breeder = Breeder(kit, crossover, settings.tournament, credit, Steps(*state["steps"]))
+        self.pool = Pool(self.parents, kit, known.points)
+
+    def screened(self) -> None:
+        """Propose what the pre-screen chooses, where there is one and it knows enough."""
+        if self.settings.prescreen is None or not self.draft.missing:
+            return
+        rng, n = self.context.rng("prescreen"), self.draft.missing
+        # Not for its models' sake, which are given their seeds: importing scikit-learn draws from the global random.
+        with borrowed_globals(self.context.derived_seed("prescreen")):
+            children = self.settings.prescreen.choose(self.context, self.parents, self.breeder.breed, n, rng)
+        for child in children:
+            self._add(child)
 
     def fill(self, rng: Rng, position: int) -> int:
         """Propose until nothing is missing or nothing new is found; the position in a countable space."""
+        names = [self._operator(rng, number) for number in range(self.draft.missing)]
+        for name, child in zip(names, self.breeder.litter(names, self.pool, rng), strict=True):
+            self._add(child) or self._propose(name, rng)
         while self.draft.missing:
-            if any(self._propose(rng) for _ in range(TRIES // TRIES_OF_A_KIND)):
+            tries = range(TRIES // TRIES_OF_A_KIND)
+            if any(self._propose(self._operator(rng, 0), rng) for _ in tries):
                 continue
-            finite = countable(self.draft.context.space)
+            finite = countable(self.context.space)
             return position if finite is None else propose_unasked(self.draft, finite, position)
         return position
 
-    def _propose(self, rng: Rng) -> bool:
-        """A child of one kind, tried often enough that duplicates do not change the shares of the kinds."""
-        kind = self._kind(rng.random())
-        return any(self._bred(*one_of(kind, rng), rng) for _ in range(TRIES_OF_A_KIND))
+    def _operator(self, rng: Rng, ahead: int) -> str:
+        """Name of the operator for a child with so many to come before it."""
+        founder = len(self.draft.proposals) + ahead < self.founding
+        fresh = founder or rng.random() < self.settings.fresh
+        return self.breeder.operator(0 if fresh else len(self.parents), rng)
 
-    def _bred(self, name: str, operator: Operator, rng: Rng) -> bool:
-        parents = self._mates(operator.arity)
-        history = self.draft.context.history
-        child = operator.apply([history.candidate(id).genome for id in parents], rng)
-        return self.draft.add(child, name, parents)
+    def _propose(self, name: str, rng: Rng) -> bool:
+        """A child of one operator, tried often enough that duplicates do not change the operators' shares."""
+        return any(self._add(self.breeder.child(name, self.pool, rng)) for _ in range(TRIES_OF_A_KIND))
 
-    def _kind(self, chance: float) -> Sequence[tuple[str, Operator]]:
-        """The operators to choose from: of the kind drawn, or of the nearest kind the space has."""
-        if len(self.draft.proposals) < self.founding or chance < self.settings.fresh:
-            return self.starts
-        if chance < self.settings.fresh + self.settings.crossover:
-            return self.crossovers or self.mutations or self.starts
-        return self.mutations or self.crossovers or self.starts
-
-    def _mates(self, count: int) -> list[int]:
-        """Ids of `count` different winners of tournaments, drawn from the global `random`, as DEAP does."""
-        from deap import tools
-
-        pool = self.parents
-        mates: list[int] = []
-        while len(mates) < count:
-            (winner,) = tools.selTournament(pool, 1, self.settings.tournament)
-            mates.append(winner.id)
-            if len(mates) < count:
-                pool = [item for item in pool if item is not winner]
-        return mates
-
-
-def survivors(history: History, ids: Sequence[int], k: int) -> list[Individual]:
-    """The best k of the finished trials `ids`, by the order of merit; among feasible ones by NSGA-II.
-
-    Failed and infeasible trials survive only where there is nothing better, pending ones never. Among equals
-    the newer survive, so that the search drifts over plateaus instead of standing still. The answer depends on
-    the set of ids, not on their order.
-    """
-    scores = history.scores(sorted(set(ids), reverse=True)) if ids else None
-    if scores is None:
-        return []
-    make = fitness_type(scores.values.shape[1])
-    values = np.clip(np.nan_to_num(scores.values, nan=LARGEST), -LARGEST, LARGEST)
-    rows = zip(
-        scores.ids.tolist(), values.tolist(), scores.merit.tolist(), scores.tie().tolist(), strict=True
-    )
-    found = [Individual(id, make(row, merit, tie)) for id, row, merit, tie in rows if merit != Merit.PENDING]
-    chosen = _best_feasible([item for item in found if item.fitness.merit == Merit.FEASIBLE], k)
-    others = sorted((item for item in found if item.fitness.merit != Merit.FEASIBLE), key=_standing)
-    if chosen or (others and others[0].fitness.merit <= Merit.GATED):
-        others = [item for item in others if item.fitness.merit <= Merit.GATED]
-    return chosen + others[: k - len(chosen)]
-
-
-def _standing(individual: Individual) -> tuple[int, float]:
-    standing: tuple[int, float] = individual.fitness.standing
-    return standing
-
-
-def _best_feasible(individuals: list[Individual], k: int) -> list[Individual]:
-    if not individuals:
-        return []
-    if len(individuals[0].fitness.wvalues) == 1:  # DEAP's logarithmic sort is for two objectives or more
-        return sorted(individuals, key=lambda item: item.fitness.wvalues, reverse=True)[:k]
-    from deap import tools
-
-    chosen: list[Individual] = tools.selNSGA2(individuals, k, nd="log")
-    return chosen
-
-
-@cache
-def fitness_type(objectives: int) -> Callable[[Sequence[float], int, float], Any]:
-    """DEAP's fitness for that many minimised objectives, extended by the order of merit.
-
-    A class of our own for each number of objectives: DEAP's `creator` would keep them in a module's globals.
-    """
-    from deap import base
-
-    class ConstrainedFitness(base.Fitness):  # type: ignore[misc]  # deap has no types
-        """Minimised values, and (merit, tie): smaller is better, and decides before the values do."""
-
-        weights = (-1.0,) * objectives
-
-        def __init__(self, values: Sequence[float] = (), merit: int = 0, tie: float = 0.0) -> None:
-            super().__init__(values)
-            self.merit = merit
-            self.standing = (merit, tie)
-            self.crowding_dist = 0.0
-
-        def dominates(self, other: Any, obj: slice = slice(None)) -> bool:
-            """Constrained dominance (Deb et al. 2002, definition 1, with our order of merit)."""
-            if self.standing != other.standing:
-                return bool(self.standing < other.standing)
-            return self.merit == Merit.FEASIBLE and bool(super().dominates(other, obj))
-
-        def __gt__(self, other: Any) -> bool:
-            """Wins a tournament against `other`: it dominates, or is less crowded where neither does."""
-            if self.dominates(other):
-                return True
-            return not other.dominates(self) and self.crowding_dist > other.crowding_dist
-
-    return ConstrainedFitness
+    def _add(self, child: Offspring | None) -> bool:
+        return child is not None and self.draft.add(child.genome, child.operator, child.parents, child.memo)

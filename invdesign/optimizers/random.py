@@ -1,13 +1,17 @@
-"""Random search: the baseline every other optimizer must beat."""
+"""Random search, the baseline every other optimizer must beat; or a design that fills the space more evenly."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, cast
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from invdesign.candidate import Proposal
 from invdesign.optimizers.common import (
+    TRIES,
     Draft,
     State,
     countable,
@@ -15,34 +19,116 @@ from invdesign.optimizers.common import (
     propose_started,
     propose_unasked,
 )
-from invdesign.protocols import Context, OptimizerSettings
+from invdesign.problem import Problem
+from invdesign.protocols import Context, OptimizerSettings, SearchSpace, VectorSpace
+from invdesign.rng import derived_seed, rng_for
+
+FloatArray = NDArray[np.float64]
+MOST_SOBOL_DIMENSIONS = 21_201  # direction numbers of Joe & Kuo (2008), as far as scipy ships them
 
 
 class RandomSearch(OptimizerSettings):
-    """Draws candidates at random, none twice.
+    """Draws candidates at random, or along a space-filling design; none twice.
 
-    From a countable space without replacement, every genome equally likely, until it is exhausted; from others
-    by their start operators, until 100 draws in a row gave nothing new.
+    By default from a countable space without replacement, every genome equally likely, until it is exhausted; from
+    others by their start operators, until 100 draws in a row gave nothing new.
+
+    A design draws points of the unit cube instead and lets the space decode them: a scrambled Sobol sequence, or
+    one Latin hypercube of `batch` points after another. Points whose genome was asked before are skipped; after
+    100 of them in a row it goes on as without a design.
+
+    Source:
+        Sobol, USSR Comput. Math. Math. Phys. 7, 86 (1967); Owen, J. Complexity 14, 466 (1998) (scrambling);
+        McKay, Beckman & Conover, Technometrics 21, 239 (1979) (Latin hypercubes); scipy.stats.qmc.
     """
 
     batch: int = Field(default=16, ge=1)
-    """Candidates asked for at a time."""
+    """Candidates asked for at a time; the size of one Latin hypercube."""
+    design: Literal["random", "sobol", "latin_hypercube"] = "random"
+    """How candidates are drawn: `random`, `sobol` or `latin_hypercube`."""
+
+    def refusal(self, space: SearchSpace, problem: Problem) -> str:  # noqa: ARG002 - any objectives will do
+        if self.design == "random":
+            return ""
+        if not isinstance(space, VectorSpace):
+            return f"needs a space of points for design {self.design}; design random searches any space"
+        count = len(space.domain().dimensions)
+        if self.design == "sobol" and count > MOST_SOBOL_DIMENSIONS:
+            return (
+                f"needs a space of {MOST_SOBOL_DIMENSIONS} dimensions or fewer for design sobol, and this one has "
+                f"{count}; use design latin_hypercube"
+            )
+        return ""
 
     def start(self, context: Context) -> State:  # noqa: ARG002 - the contract's signature
-        """Nothing proposed yet: counters of seeds and of the finite space's genomes used up."""
-        return {"seeds": 0, "position": 0}
+        """Nothing proposed yet: counters of seeds, of the finite space's genomes and, with a design, of its points."""
+        state: State = {"seeds": 0, "position": 0}
+        return state if self.design == "random" else {**state, "drawn": 0}
 
     def ask(self, context: Context, state: State, n: int) -> tuple[Sequence[Proposal], State]:
         draft = Draft(context, n)
-        seeds = propose_seeds(draft, state["seeds"])
-        position = state["position"]
+        state = {**state, "seeds": propose_seeds(draft, state["seeds"])}
+        if self.design != "random":
+            state["drawn"] = self._propose_design(draft, state["drawn"])
         finite = countable(context.space)
-        if finite is None:
+        if finite is not None:
+            state["position"] = propose_unasked(draft, finite, state["position"])
+        elif draft.missing:
             propose_started(draft, context.rng("random"))
-        else:
-            position = propose_unasked(draft, finite, position)
-        return draft.proposals, {"seeds": seeds, "position": position}
+        return draft.proposals, state
 
     def tell(self, context: Context, state: State, ids: Sequence[int]) -> State:  # noqa: ARG002
         """Nothing is learned."""
         return state
+
+    def _propose_design(self, draft: Draft, drawn: int) -> int:
+        """Propose the design's points from number `drawn` on; the number to go on with."""
+        space = cast("VectorSpace", draft.context.space)
+        failures = 0
+        while draft.missing and failures < TRIES:
+            block = self._block(draft.context, drawn // self._size)
+            first = drawn % self._size
+            points = block[first : first + draft.missing]
+            for genome in space.decode(points):
+                failures = 0 if draft.add(genome, self.design) else failures + 1
+            drawn += len(points)
+        return drawn
+
+    @property
+    def _size(self) -> int:
+        """Points per block: a power of two for Sobol, whose blocks are balanced then."""
+        return self.batch if self.design == "latin_hypercube" else 1 << (self.batch - 1).bit_length()
+
+    def _block(self, context: Context, number: int) -> FloatArray:
+        """Block `number` of the design, shape (size, d): a function of the run's seed; the last one is kept."""
+        name = f"{self.design} in blocks of {self._size}"
+        kept = cast("tuple[int, FloatArray] | None", context.cache.get(name))
+        if kept is not None and kept[0] == number:
+            return kept[1]
+        make = self._hypercube if self.design == "latin_hypercube" else self._sobol
+        block = make(context, number, len(cast("VectorSpace", context.space).domain().dimensions))
+        context.cache[name] = (number, block)
+        return block
+
+    def _hypercube(self, context: Context, number: int, dimensions: int) -> FloatArray:
+        """One point in each of `size` slices of every dimension, the slices paired at random."""
+        rng = rng_for(context.seed, 0, f"latin hypercube {number}")
+        slices = np.argsort(rng.random((self._size, dimensions)), axis=0)
+        points: FloatArray = (slices + rng.random((self._size, dimensions))) / self._size
+        return points
+
+    def _sobol(self, context: Context, number: int, dimensions: int) -> FloatArray:
+        """The sequence goes on where the last block ended, or is wound forward to where it would have."""
+        from scipy.stats import qmc
+
+        name = "sobol sequence"
+        kept = context.cache.get(name)
+        wanted = number * self._size
+        if kept is None or kept.num_generated != wanted:  # type: ignore[attr-defined]  # scipy has no types
+            seed = derived_seed(context.seed, 0, name)
+            kept = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(seed))
+            if wanted:
+                kept.fast_forward(wanted)
+            context.cache[name] = kept
+        points: FloatArray = kept.random(self._size)  # type: ignore[attr-defined]
+        return points

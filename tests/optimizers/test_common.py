@@ -117,6 +117,6 @@ def test_giving_up_on_a_space_that_gives_nothing_new(monkeypatch: pytest.MonkeyP
 
 def common_operator(make: Any) -> Any:
     """A start operator around a function without arguments."""
-    from invdesign.spaces.parameters import ParameterOperator
+    from invdesign.spaces.parameters.space import ParameterOperator
 
     return ParameterOperator(0, lambda parents, rng: make())

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from invdesign.candidate import Proposal
@@ -13,7 +14,7 @@ from invdesign.optimizers.random import RandomSearch
 from invdesign.problem import Objective, Problem
 from invdesign.protocols import Context
 from invdesign.settings import load
-from invdesign.spaces.parameters import CountedParameterSpace
+from invdesign.spaces.parameters.space import CountedParameterSpace
 from invdesign.testing import MemoryHistory
 
 PROBLEM = Problem((Objective("height", "minimize"),))
@@ -86,3 +87,68 @@ def test_a_batch_holds_at_least_one() -> None:
     """The batch size is checked when the campaign is read."""
     with pytest.raises(ValidationError, match="greater than or equal to 1"):
         load("optimizers", {"kind": "random", "batch": 0})
+
+
+def designed(design: str, sizes: list[int], **fields: Any) -> NDArray[np.float64]:
+    """Values of `x` and `y` that a design proposes, (n, 2), the cache lost at every ask."""
+    optimizer = load("optimizers", {"kind": "random", "design": design, **fields})
+    space = parameters(x={"real": [0, 1]}, y={"real": [0, 1]})
+    history = MemoryHistory(PROBLEM)
+    state = optimizer.start(Context(space, PROBLEM, history, 3))
+    for event, size in enumerate(sizes, start=1):
+        proposals, state = optimizer.ask(Context(space, PROBLEM, history, 3, event), state, size)
+        for proposal in proposals:
+            history.add(proposal)
+    genomes = [history.candidate(id).genome for id in range(len(history))]
+    return np.array([[genome["x"], genome["y"]] for genome in genomes], dtype=np.float64)
+
+
+@pytest.mark.parametrize("design", ["sobol", "latin_hypercube"])
+def test_a_design_goes_on_where_it_was(design: str) -> None:
+    """However it is asked, and without a cache, the same points come in the same order."""
+    whole = designed(design, [64], batch=16)
+    assert np.array_equal(designed(design, [16] * 4, batch=16), whole)
+    assert np.array_equal(designed(design, [1, 2, 30, 31], batch=16), whole)
+
+
+def test_sobol_is_balanced() -> None:
+    """Of 64 points every cell of an 8 by 8 grid holds exactly one."""
+    points = designed("sobol", [64], batch=10)
+    cells, _, _ = np.histogram2d(points[:, 0], points[:, 1], bins=8, range=[[0, 1], [0, 1]])
+    assert (cells == 1).all()
+
+
+def test_a_latin_hypercube_fills_every_slice() -> None:
+    """Each batch of ten has one point in every tenth of every dimension; the next is another one."""
+    points = designed("latin_hypercube", [10, 10], batch=10)
+    for block in (points[:10], points[10:]):
+        assert (
+            sorted((block[:, 0] * 10).astype(int))
+            == sorted((block[:, 1] * 10).astype(int))
+            == list(range(10))
+        )
+    assert not np.array_equal(points[:10], points[10:])
+
+
+def test_seeds_differ_between_runs() -> None:
+    """The scrambling is the run's own."""
+    space = parameters(x={"real": [0, 1]}, y={"real": [0, 1]})
+    optimizer = RandomSearch(design="sobol")
+    found = []
+    for seed in (1, 2):
+        context = Context(space, PROBLEM, MemoryHistory(PROBLEM), seed)
+        proposals, _ = optimizer.ask(context, optimizer.start(context), 4)
+        found.append([proposal.genome for proposal in proposals])
+    assert found[0] != found[1]
+
+
+def test_a_design_needs_points() -> None:
+    """What has no points is refused for a design, and for nothing else."""
+    assert "needs a space of points for design sobol" in RandomSearch(design="sobol").refusal(Bare(), PROBLEM)  # type: ignore[arg-type]
+    assert RandomSearch().refusal(Bare(), PROBLEM) == ""  # type: ignore[arg-type]
+
+
+class Bare:
+    """A space with operators alone."""
+
+    operators = build = features = None

@@ -29,7 +29,7 @@ from invdesign.protocols import (
 )
 from invdesign.rng import rng_for
 from invdesign.settings import Settings
-from invdesign.spaces.parameters import ParameterSpace
+from invdesign.spaces.parameters.space import ParameterSpace
 
 
 class Picky(Settings):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invdesign.spaces.expressions import Expression
+from invdesign.spaces.parameters.expressions import Expression
 
 NUMBERS = {"x": None, "y": None, "n": None, "solvent": ("EC", "DMC")}
 VALUES = {"x": 0.5, "y": 2.0, "n": 3, "solvent": "EC"}

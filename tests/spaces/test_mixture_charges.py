@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from invdesign.spaces.mixture_charges import atom_of, check_mixed_valence, neutrality, species_of
+from invdesign.spaces.mixture.charges import atom_of, check_mixed_valence, neutrality, species_of
 
 
 @pytest.mark.parametrize(

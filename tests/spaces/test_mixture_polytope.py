@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from invdesign.rng import rng_for
-from invdesign.spaces.mixture_polytope import Region, Rules
+from invdesign.spaces.mixture.polytope import Region, Rules
 
 
 def simplex(size: int, *rows: tuple[list[float], float, float], upper: float = 1.0) -> Region:

@@ -9,7 +9,7 @@ import pytest
 
 from invdesign.rng import rng_for
 from invdesign.settings import load
-from invdesign.spaces.mixture_supports import Supports
+from invdesign.spaces.mixture.supports import Supports
 
 
 def supports(**fields: Any) -> Supports:

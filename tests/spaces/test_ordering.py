@@ -15,7 +15,7 @@ from invdesign.errors import Infeasible, InvdesignError
 from invdesign.protocols import FiniteSpace
 from invdesign.rng import rng_for
 from invdesign.settings import load
-from invdesign.spaces.ordering import CountedOrderingSpace
+from invdesign.spaces.ordering.space import CountedOrderingSpace
 
 
 def space_of(**fields: Any) -> Any:

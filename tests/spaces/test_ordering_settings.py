@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from invdesign.settings import load
-from invdesign.spaces.ordering_amounts import Bounds, Range, SiteChoice, bounds_of, fillings
+from invdesign.spaces.ordering.amounts import Bounds, Range, SiteChoice, bounds_of, fillings
 
 HALF = {"A": {"Li": 0.5, "vacancy": 0.5}}
 

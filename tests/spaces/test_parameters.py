@@ -16,8 +16,8 @@ from invdesign.errors import Infeasible
 from invdesign.protocols import FiniteSpace
 from invdesign.rng import rng_for
 from invdesign.settings import load
-from invdesign.spaces.parameter_kinds import polynomial, simulated_binary
-from invdesign.spaces.parameters import (
+from invdesign.spaces.parameters.kinds import polynomial, simulated_binary
+from invdesign.spaces.parameters.space import (
     COUNTABLE,
     CountedParameterSpace,
     ParameterSpace,

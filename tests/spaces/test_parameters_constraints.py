@@ -19,7 +19,7 @@ from invdesign.errors import Infeasible
 from invdesign.protocols import FiniteSpace
 from invdesign.rng import rng_for
 from invdesign.settings import load
-from invdesign.spaces.parameters import ParameterSpace
+from invdesign.spaces.parameters.space import ParameterSpace
 from invdesign.testing import check_space
 
 UNIT = {"real": [0, 1]}

@@ -24,7 +24,7 @@ from invdesign.errors import Infeasible
 from invdesign.protocols import FiniteSpace, SearchSpace, StructureSpace, VectorSpace
 from invdesign.rng import rng_for
 from invdesign.settings import load
-from invdesign.spaces.substitution import CountedSubstitutionSpace, SubstitutionSpace
+from invdesign.spaces.substitution.space import CountedSubstitutionSpace, SubstitutionSpace
 from invdesign.structures.files import structure_to_json
 from invdesign.structures.prototypes import prototype, prototype_names
 from invdesign.testing import check_space

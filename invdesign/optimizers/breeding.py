@@ -1,0 +1,279 @@
+"""How the genetic algorithm breeds: which operator, on whom, and what is remembered of the descent."""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import Any, cast
+
+import numpy as np
+
+from invdesign.candidate import Genome, Json
+from invdesign.optimizers.rates import shares
+from invdesign.optimizers.vectors import CENTRAL, LEAST, OPERATORS, FloatArray, Move, Points, Steps, movable
+from invdesign.protocols import Context, Operator, SearchSpace, VectorSpace
+from invdesign.rng import Rng
+
+REMEMBERED = 1000  # entries of a cache, and more for a larger population
+# Of crossover: what operators on the unit cube are set to at most where there are several objectives.
+FRONT_PART = 1 / 3
+MUTATED = 0.5  # probability that a child of the space's crossover is mutated, too
+ANCESTORS = 20  # recorded of one child at most: descent through many virtual generations stays readable
+
+
+@dataclass(frozen=True, slots=True)
+class Offspring:
+    """A genome that was bred, or an individual to breed from.
+
+    Attributes:
+        genome: canonical genome of the space.
+        operator: name of the operator that made it; empty where that does not matter.
+        parents: numbers of the asked candidates it descends from, the one it competes with first.
+        id: number of the candidate where it was asked; None where it is only an idea.
+        memo: what the operator notes for the day it succeeds.
+    """
+
+    genome: Genome
+    operator: str = ""
+    parents: tuple[int, ...] = ()
+    id: int | None = None
+    memo: Json = None
+
+
+Encode = Callable[[Sequence[Offspring]], FloatArray]
+
+
+class Kit:
+    """The operators there are for a space: its own, and those on the unit cube where it has one.
+
+    Args:
+        vectors: whether operators on the unit cube are used.
+        single: whether there is one objective; with several, operators on the unit cube find fronts less often
+            than the space's own do, and one that searches around the middle of the population none at all.
+    """
+
+    def __init__(self, space: SearchSpace, *, vectors: bool = True, single: bool = True) -> None:
+        self.space = space
+        self.own: dict[str, Operator] = dict(sorted(space.operators().items()))
+        dimensions = movable(space) if vectors else ()
+        self.single = single
+        useful = [name for name in OPERATORS if single or name not in CENTRAL]
+        self.on_vectors = [name for name in useful if name not in self.own] if dimensions else []
+        self.categorical = np.array([item.kind == "categorical" for item in dimensions], dtype=np.bool_)
+        self.starts = [name for name, operator in self.own.items() if operator.arity == 0]
+        self.mutates = any(operator.arity == 1 for operator in self.own.values())
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Operators that need parents."""
+        return (*(name for name, operator in self.own.items() if operator.arity > 0), *self.on_vectors)
+
+    def encoded(self, members: Sequence[Offspring]) -> FloatArray:
+        """Shape (n, d): individuals on the unit cube, where the space lies in one."""
+        return cast("VectorSpace", self.space).encode([member.genome for member in members])
+
+    def arity(self, name: str) -> int:
+        """How many parents an operator needs to choose from."""
+        return self.own[name].arity if name in self.own else LEAST
+
+    def set_shares(self, crossover: float, parents: int) -> dict[str, float]:
+        """Shares by operator, summing to 1, that so many parents and the share of crossover among them give."""
+        usable = [name for name in self.names if self.arity(name) <= parents]
+        moving = [name for name in self.on_vectors if name in usable]
+        crossing = [name for name in usable if self.arity(name) > 1 and name not in moving]
+        mutating = [name for name in usable if self.arity(name) == 1]
+        part = len(moving) / max(len(moving) + len(crossing), 1)
+        if crossing and not self.single:
+            part = min(part, FRONT_PART)
+        groups = (
+            (moving, crossover * part),
+            (crossing, crossover * (1.0 - part)),
+            (mutating, 1.0 - crossover),
+        )
+        weights = {name: share / len(group) for group, share in groups for name in group}
+        total = sum(weights.values())
+        if total == 0.0:  # of the kind that is wanted there is none
+            return dict.fromkeys(usable, 1.0 / max(len(usable), 1))
+        return {name: weights[name] / total for name in usable}
+
+
+class Pool:
+    """Individuals to breed from, best first."""
+
+    def __init__(self, members: Sequence[Offspring], kit: Kit, encode: Encode | None = None) -> None:
+        self.members = members
+        self._kit = kit
+        self._encode = encode or kit.encoded
+
+    @cached_property
+    def points(self) -> Points:
+        """The members on the unit cube; encoded when first needed."""
+        return Points(self._encode(self.members), self._kit.categorical)
+
+    def mates(self, count: int, size: int, rng: Rng) -> list[int]:
+        """`count` different winners of tournaments: each the best of `size` that are drawn, which is the first."""
+        found: list[int] = []
+        while len(found) < count:
+            winner = int(min(rng.random(size).tolist()) * (len(self.members) - len(found)))
+            for taken in sorted(found):
+                winner += winner >= taken
+            found.append(winner)
+        return found
+
+
+class Breeder:
+    """Makes children: chooses operators by their shares, and parents by tournaments.
+
+    Args:
+        kit: operators of the space.
+        crossover: share of children with two parents or more.
+        tournament: individuals a parent must win against, itself included.
+        credit: mean reward of late, by operator; None uses the shares as they are set.
+        steps: how far operators on vectors go.
+    """
+
+    def __init__(
+        self, kit: Kit, crossover: float, tournament: int, credit: Mapping[str, float] | None, steps: Steps
+    ) -> None:
+        self.kit = kit
+        self.crossover = crossover
+        self.tournament = tournament
+        self.credit = credit
+        self.steps = steps
+        self._pool: Pool | None = None
+        self._wheels: dict[int, tuple[list[str], list[float]]] = {}
+
+    def breed(self, members: Sequence[Offspring], rng: Rng) -> Offspring | None:
+        """One child of `members` (best first), by any operator; None where the operator found none."""
+        pool = self.pool(members)
+        return self.child(self.operator(len(members), rng), pool, rng)
+
+    def pool(self, members: Sequence[Offspring]) -> Pool:
+        """`members` as a pool; the same one as long as it is the same sequence, which must not change meanwhile."""
+        if self._pool is None or self._pool.members is not members:
+            self._pool = Pool(members, self.kit)
+        return self._pool
+
+    def operator(self, parents: int, rng: Rng) -> str:
+        """Name of an operator for so many parents; of a start where there is no other."""
+        names, ends = self._wheel(parents)
+        if not names:
+            return self.kit.starts[int(rng.random() * len(self.kit.starts))]
+        return names[min(bisect(ends, rng.random() * ends[-1]), len(names) - 1)]
+
+    def _wheel(self, parents: int) -> tuple[list[str], list[float]]:
+        """Operators for so many parents and their cumulated shares."""
+        if parents not in self._wheels:
+            found = self.kit.set_shares(self.crossover, parents)
+            if self.credit is not None:
+                found = shares(found, self.credit)
+            self._wheels[parents] = (list(found), list(accumulate(found.values())))
+        return self._wheels[parents]
+
+    def child(self, name: str, pool: Pool, rng: Rng) -> Offspring | None:
+        """A child by the operator `name`; None where it finds none."""
+        return self.litter([name], pool, rng)[0]
+
+    def litter(self, names: Sequence[str], pool: Pool, rng: Rng) -> list[Offspring | None]:
+        """One child by each operator in `names`; None for an operator that found none."""
+        moves = {
+            number: self._moved(name, pool, rng)
+            for number, name in enumerate(names)
+            if name not in self.kit.own
+        }
+        found: list[Offspring | None] = [
+            None if number in moves else self._varied(name, pool, rng) for number, name in enumerate(names)
+        ]
+        if moves:  # decoded together: a space may be much faster with many points than with one
+            x = np.array([move.x for move in moves.values()])
+            genomes = cast("VectorSpace", self.kit.space).decode(x)
+            for (number, move), genome in zip(moves.items(), genomes, strict=True):
+                parents = ancestors(pool.members, move.parents)
+                found[number] = Offspring(genome, names[number], parents, memo=move.memo)
+        return found
+
+    def _varied(self, name: str, pool: Pool, rng: Rng) -> Offspring | None:
+        """A child by an operator of the space."""
+        operator = self.kit.own[name]
+        rows = pool.mates(operator.arity, self.tournament, rng) if operator.arity else []
+        genome = operator.apply([pool.members[row].genome for row in rows], rng)
+        if genome is not None and len(rows) > 1 and self._mutates(rng):
+            genome = self.kit.own[self.operator(1, rng)].apply([genome], rng) or genome
+        return None if genome is None else Offspring(genome, name, ancestors(pool.members, rows))
+
+    def _mutates(self, rng: Rng) -> bool:
+        """Whether a child of a crossover is mutated: never where the user wants crossover alone."""
+        return self.kit.mutates and self.crossover < 1.0 and rng.random() < MUTATED
+
+    def _moved(self, name: str, pool: Pool, rng: Rng) -> Move:
+        """A move by an operator on the unit cube."""
+        return OPERATORS[name](pool.points, self.steps, int(rng.random() * len(pool.members)), rng)
+
+
+def ancestors(members: Sequence[Offspring], rows: Sequence[int]) -> tuple[int, ...]:
+    """Numbers of the asked candidates that a child of these members descends from, each once."""
+    found: dict[int, None] = {}
+    for row in rows:
+        member = members[row]
+        found.update(dict.fromkeys(member.parents if member.id is None else (member.id,)))
+    return tuple(found)[:ANCESTORS]
+
+
+def kit_of(context: Context, *, vectors: bool) -> Kit:
+    """The operators for the context's space; in its cache, as they are needed at every event."""
+    name = f"genetic kit, vectors {vectors}"
+    if name not in context.cache:
+        context.cache[name] = Kit(context.space, vectors=vectors, single=context.problem.n_values == 1)
+    return cast("Kit", context.cache[name])
+
+
+class Known:
+    """Genomes, points and features of recent members, in the context's cache: most members stay from event to event."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._members = self._table("members")
+        self._points = self._table("points")
+        self._features = self._table("features")
+
+    def _table(self, name: str) -> dict[int, Any]:
+        return cast("dict[int, Any]", self._context.cache.setdefault(f"genetic {name}", {}))
+
+    def members(self, ids: Sequence[int]) -> list[Offspring]:
+        """Trials as individuals to breed from."""
+        history = self._context.history
+        return _looked_up(
+            self._members, ids, lambda new: [Offspring(history.candidate(id).genome, id=id) for id in new]
+        )
+
+    def points(self, members: Sequence[Offspring]) -> FloatArray:
+        """Shape (n, d): asked members on the unit cube."""
+        space = cast("VectorSpace", self._context.space)
+        ids = [cast("int", member.id) for member in members]
+        genomes = {id: member.genome for id, member in zip(ids, members, strict=True)}
+        rows = _looked_up(self._points, ids, lambda new: space.encode([genomes[id] for id in new]))
+        return np.array(rows)
+
+    def features(self, ids: Sequence[int]) -> FloatArray:
+        """Shape (n, d): features of trials."""
+        space, history = self._context.space, self._context.history
+        rows = _looked_up(
+            self._features, ids, lambda new: space.features([history.candidate(id).genome for id in new])
+        )
+        return np.array(rows)
+
+
+def _looked_up(
+    table: dict[int, Any], ids: Sequence[int], made: Callable[[list[int]], Iterable[Any]]
+) -> list[Any]:
+    """Entries of `table` for `ids`; those it lacks are made, and all are forgotten once they are too many."""
+    lacking = [id for id in dict.fromkeys(ids) if id not in table]
+    if lacking:
+        if len(table) > max(REMEMBERED, 4 * len(ids)):
+            table.clear()
+            lacking = list(dict.fromkeys(ids))
+        table.update(zip(lacking, made(lacking), strict=True))
+    return [table[id] for id in ids]

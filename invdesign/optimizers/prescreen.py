@@ -1,0 +1,364 @@
+"""Pre-screening: many offspring are bred on models of the run's own data, and few of them evaluated.
+
+Where an evaluation is costly, a genetic algorithm spends most of its budget on children that a cheap model would
+have refused. The algorithm here runs for some generations on the models alone, offspring of offspring included, and
+hands back the children that promise most. Of a small finite space nothing needs to be bred: all of it is judged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from invdesign.candidate import Genome, Status, genome_key
+from invdesign.optimizers.breeding import Offspring
+from invdesign.optimizers.common import SEED, UNASKED, countable
+from invdesign.optimizers.models import Fitted, ModelName, fitted
+from invdesign.optimizers.selection import Region, chosen_rows, ordered_rows
+from invdesign.problem import Merit, Problem, Scores
+from invdesign.protocols import Context, FiniteSpace
+from invdesign.rng import Rng
+from invdesign.settings import Frozen
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Breed = Callable[[Sequence[Offspring], Rng], Offspring | None]
+
+WINDOW = 2000  # newest trials that training rows are taken from: what an ask costs must not grow with the run
+REFITS = 20  # refits while the number of finished trials doubles, about
+RARE = 0.02  # least chance of success: a model is never surer than that
+OPTIMISM = (0.0, 0.5, 1.0, 2.0)  # standard deviations in favour of a candidate, taken in turn
+TINY = 1e-12  # of a violation
+HOPELESS = 2  # failures to breed a new child, per child wanted, before a generation ends
+WHOLE = 2000  # genomes: a space of so few is judged whole, without breeding
+
+
+class Prescreen(Frozen):
+    """Models of the properties choose which offspring are worth an evaluation.
+
+    Every property that the objectives and constraints read gets the model that predicts its left-out values best;
+    every trial that has the property teaches it. Trials that failed, were refused or gated teach a model of success.
+    The fewer of the values the models can predict, the more offspring go unscreened.
+
+    Source:
+        Jin, Swarm Evol. Comput. 1, 61 (2011), section 3; selection by hypervolume as in Emmerich, Beume & Naujoks,
+        Proc. EMO 2005, 62.
+    """
+
+    least: int = Field(default=10, ge=6)
+    """Finished trials with a property before the property is modelled; until then nothing is screened."""
+    explore: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Share of offspring that are never screened, so that a wrong model cannot hold the search."""
+    generations: int = Field(default=15, ge=1)
+    """Generations bred on the models for every ask."""
+    children: int = Field(default=60, ge=4)
+    """Children in each of them."""
+    rows: int = Field(default=300, ge=20)
+    """Trials the models learn from at most: the best, and the newest."""
+    models: tuple[ModelName, ...] = Field(
+        default=("gaussian_process", "cubic", "quadratic", "linear", "trees"), strict=False, min_length=1
+    )
+    """Models to choose from."""
+
+    def choose(
+        self, context: Context, parents: Sequence[Offspring], breed: Breed, n: int, rng: Rng
+    ) -> list[Offspring]:
+        """At most n offspring that are new to the history, the most promising first.
+
+        The answer is a function of the history, the arguments and the state of `rng`; the cache only saves work.
+
+        Args:
+            context: space, problem and history.
+            parents: individuals to breed from.
+            breed: makes one child from a pool, whose members may themselves be children.
+            n: how many are wanted.
+            rng: for everything random, `breed` included.
+
+        Returns:
+            Fewer than n where some are to go unscreened; none while there is too little data.
+        """
+        surrogate = self._surrogate(context)
+        if surrogate is None or not parents:
+            return []
+        # By chance, so that shares come out right for one offspring at a time, too.
+        wanted = int(n * (1.0 - self.explore) * surrogate.share + rng.random())
+        if wanted == 0:
+            return []
+        finite = countable(context.space)
+        if finite is not None and len(finite) <= WHOLE:
+            return _Brood(context, surrogate, _everything(context, finite)).picked(min(wanted, n))
+        brood = _Brood(context, surrogate, _Members.of(context, parents))
+        for generation in range(self.generations):
+            found = brood.grow(breed, self.children, OPTIMISM[generation % len(OPTIMISM)], rng)
+            if found < self.children // 4:  # nearly all that the pool can breed is there
+                break
+        return brood.picked(min(wanted, n))
+
+    def _surrogate(self, context: Context) -> Surrogate | None:
+        """The models as of the last refit; None where there is too little data."""
+        pending = context.history.pending()
+        finished = len(context.history) - len(pending)
+        step = 1 << max((finished // REFITS).bit_length() - 1, 0)
+        upto = finished - finished % step
+        ids = np.setdiff1d(np.arange(max(upto - WINDOW, 0), upto), pending)
+        if len(ids) < self.least:
+            return None
+        data = _Data.of(context, ids, self.rows)
+        name = f"prescreen {self.model_dump_json()}"
+        known = cast("tuple[str, Surrogate | None] | None", context.cache.get(name))
+        digest = data.digest()
+        if known is None or known[0] != digest:
+            known = (digest, self._fitted(context, data))
+            context.cache[name] = known
+        return known[1]
+
+    def _fitted(self, context: Context, data: _Data) -> Surrogate | None:
+        problem = context.problem
+        rows = {name: np.flatnonzero(np.isfinite(column)) for name, column in data.columns.items()}
+        known = {name for name, found in rows.items() if len(found) >= self.least}
+        if not {objective.property for objective in problem.objectives} <= known:
+            return None
+        # A constraint of which next to nothing is known yet cannot tell one child from another.
+        constraints = tuple(item for item in problem.constraints if item.property in known)
+        problem = replace(problem, constraints=constraints)
+        x = features_of(context, [context.history.candidate(int(id)).genome for id in data.ids])
+        models = {
+            name: fitted(x[rows[name]], data.columns[name][rows[name]], self.models)
+            for name in problem.properties
+        }
+        success = fitted(x, data.succeeded, self.models) if np.ptp(data.succeeded) > 0 else None
+        return Surrogate(problem, models, success, float(data.succeeded.mean()), x, data.scores)
+
+
+def features_of(context: Context, genomes: Sequence[Genome]) -> FloatArray:
+    """Shape (n, d): what models learn from."""
+    return np.asarray(context.space.features(genomes), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What the models learn from: n trials, oldest first."""
+
+    ids: IntArray
+    columns: dict[str, FloatArray]
+    scores: Scores
+
+    @classmethod
+    def of(cls, context: Context, ids: IntArray, most: int) -> _Data:
+        """`most` of the finished trials `ids`: half of them the best, the others the newest of the rest."""
+        history = context.history
+        if len(ids) > most:
+            order = history.scores(ids.tolist()).order()
+            newest = np.sort(order[most // 2 :])[::-1]
+            ids = ids[np.sort(np.concatenate([order[: most // 2], newest[: most - most // 2]]))]
+        ids = ids[[not _malformed(context, id) for id in ids.tolist()]]
+        columns = {name: history.column(name)[ids] for name in context.problem.properties}
+        return cls(ids, columns, history.scores(ids.tolist()))
+
+    @property
+    def succeeded(self) -> FloatArray:
+        """Shape (n,), 1 where a trial was complete, else 0."""
+        return (self.scores.merit <= Merit.VIOLATING).astype(np.float64)
+
+    def digest(self) -> str:
+        """Changes when a refit is due: with the rows, their values or their standing."""
+        parts = [self.ids, self.scores.merit, *self.columns.values()]
+        return hashlib.blake2b(b"|".join(part.tobytes() for part in parts), digest_size=16).hexdigest()
+
+
+def _malformed(context: Context, id: int) -> bool:
+    """Whether the candidate may be a genome that the space does not know: one the user gave and it did not build."""
+    if context.history.candidate(id).proposal.operator != SEED:
+        return False
+    return bool(context.history.scores([id]).merit[0] in {Merit.INFEASIBLE, Merit.PENDING})
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """Models of a problem's properties and of success, with the rows they learned from.
+
+    Attributes:
+        models: by property.
+        success: chance of becoming a complete trial; None where all did.
+        base: share of the rows that were complete.
+        x: shape (n, d), features of the rows.
+        scores: of the rows.
+    """
+
+    problem: Problem
+    models: dict[str, Fitted]
+    success: Fitted | None
+    base: float
+    x: FloatArray
+    scores: Scores
+
+    @property
+    def share(self) -> float:
+        """Share of offspring worth screening: all where the mean trust in the objectives is a half or more."""
+        trust = [self.models[objective.property].trust for objective in self.problem.objectives]
+        return min(1.0, 2.0 * float(np.mean(trust)))
+
+    def chance(self, x: FloatArray) -> FloatArray:
+        """Chance of success at features (q, d), shape (q,); drawn to the mean as far as the model is not trusted."""
+        if self.success is None:
+            return np.ones(len(x))
+        said = np.clip(self.success.predict(x)[0], RARE, 1.0)
+        return self.base + self.success.trust * (said - self.base)
+
+    def predicted(self, x: FloatArray) -> Prediction:
+        """What the models say of features (q, d)."""
+        return Prediction({name: model.predict(x) for name, model in self.models.items()}, self.chance(x))
+
+    def scored(self, prediction: Prediction, optimism: float) -> Scores:
+        """Scores of predictions: as good as `optimism` standard deviations allow, worse where failure threatens.
+
+        Objectives need not grow or fall with their properties, so each property is moved both ways and what that
+        gains is counted. A failure counts as a typical trial's value: no likely one is worth a place among the best.
+        """
+        sober = self._at({name: mean for name, (mean, _) in prediction.columns.items()})
+        values, violation = sober.values, sober.violation
+        for name in self.models if optimism > 0.0 else ():
+            up, down = (self._moved(prediction, name, sign * optimism) for sign in (1.0, -1.0))
+            values = values + np.minimum(np.minimum(up.values, down.values) - sober.values, 0.0)
+            better = np.minimum(up.violation, down.violation)
+            violation = violation + np.minimum(better - sober.violation, 0.0)
+        judged = np.isfinite(self.scores.values).all(axis=1)
+        if self.success is not None and judged.any():
+            p = prediction.chance[:, None]
+            typical = np.median(self.scores.values[judged], axis=0)
+            values = np.where(values < typical, p * values + (1.0 - p) * typical, values)
+        violation = np.where(
+            violation > TINY, violation, 0.0
+        )  # sums of gains do not cancel to the last digit
+        merit = np.where(violation > 0.0, int(Merit.VIOLATING), int(Merit.FEASIBLE))
+        return replace(sober, values=values, violation=violation, merit=merit)
+
+    def _moved(self, prediction: Prediction, name: str, shift: float) -> Scores:
+        columns = {name: mean for name, (mean, _) in prediction.columns.items()}
+        mean, deviation = prediction.columns[name]
+        return self._at({**columns, name: mean + shift * deviation})
+
+    def _at(self, columns: Mapping[str, FloatArray]) -> Scores:
+        n = len(next(iter(columns.values())))
+        complete = np.full(n, int(Status.COMPLETE))
+        return self.problem.score(np.arange(n), columns.__getitem__, complete, np.zeros(n, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Means and standard deviations (q,) by property, and chances of success (q,)."""
+
+    columns: dict[str, tuple[FloatArray, FloatArray]]
+    chance: FloatArray
+
+    def joined(self, other: Prediction) -> Prediction:
+        """This and `other`, one after the other."""
+        columns = {
+            name: (np.append(mean, other.columns[name][0]), np.append(deviation, other.columns[name][1]))
+            for name, (mean, deviation) in self.columns.items()
+        }
+        return Prediction(columns, np.append(self.chance, other.chance))
+
+    def rows(self, index: IntArray) -> Prediction:
+        """Some of the predictions."""
+        columns = {name: (mean[index], deviation[index]) for name, (mean, deviation) in self.columns.items()}
+        return Prediction(columns, self.chance[index])
+
+
+@dataclass(frozen=True)
+class _Members:
+    """Different individuals with their keys and features (n, d)."""
+
+    items: tuple[Offspring, ...]
+    keys: tuple[str, ...]
+    x: FloatArray
+
+    @classmethod
+    def of(cls, context: Context, items: Sequence[Offspring]) -> _Members:
+        """`items`, each genome once."""
+        unique = {genome_key(item.genome): item for item in items}
+        x = features_of(context, [item.genome for item in unique.values()])
+        return cls(tuple(unique.values()), tuple(unique), x)
+
+
+def _everything(context: Context, space: FiniteSpace) -> _Members:
+    """All genomes of a small space, in the context's cache: they are the same at every event."""
+    name = "prescreen whole space"
+    if name not in context.cache:
+        items = [Offspring(space.genome(number), UNASKED) for number in range(len(space))]
+        context.cache[name] = _Members.of(context, items)
+    return cast("_Members", context.cache[name])
+
+
+class _Brood:
+    """Offspring judged by the models in one ask: all of them, and the pool that breeds."""
+
+    def __init__(self, context: Context, surrogate: Surrogate, members: _Members) -> None:
+        self.context = context
+        self.surrogate = surrogate
+        self.members = list(members.items)
+        self.keys = list(members.keys)
+        self.known = set(self.keys)
+        self.x = members.x
+        self.predictions = surrogate.predicted(self.x)
+        self.pool = np.arange(len(self.members))
+
+    def grow(self, breed: Breed, size: int, optimism: float, rng: Rng) -> int:
+        """One generation, the best of pool and children being the next pool; how many new children it had."""
+        pool = [self.members[index] for index in self.pool.tolist()]
+        children: list[Offspring] = []
+        misses = 0
+        while len(children) < size and misses < HOPELESS * size:
+            child = breed(pool, rng)
+            key = None if child is None else genome_key(child.genome)
+            if child is None or key is None or key in self.known:
+                misses += 1
+                continue
+            self.known.add(key)
+            self.keys.append(key)
+            children.append(child)
+        if not children:
+            return 0
+        x = features_of(self.context, [child.genome for child in children])
+        new = np.arange(len(self.members), len(self.members) + len(children))
+        self.members += children
+        self.x = np.vstack([self.x, x])
+        self.predictions = self.predictions.joined(self.surrogate.predicted(x))
+        candidates = np.concatenate([self.pool, new])
+        scores = self.surrogate.scored(self.predictions.rows(candidates), optimism)
+        self.pool = candidates[ordered_rows(scores)[:size]]
+        return len(children)
+
+    def picked(self, n: int) -> list[Offspring]:
+        """At most n members that were never asked, the most promising first."""
+        history, surrogate = self.context.history, self.surrogate
+        new = np.array([row for row, key in enumerate(self.keys) if key not in history], dtype=np.int64)
+        if not len(new):
+            return []
+        predictions = self.predictions.rows(new)
+        # One candidate at a time, or several: the attitudes take turns over the whole run.
+        turn = len(history) % len(OPTIMISM)
+        attitudes = [surrogate.scored(predictions, each) for each in (*OPTIMISM[turn:], *OPTIMISM[:turn])]
+        taken, taken_x = self._under_way()
+        extent = np.ptp(surrogate.x, axis=0)
+        scale = np.where(extent > 0.0, extent, 1.0)
+        seen = Region(surrogate.scores, surrogate.x / scale)
+        options = [Region(scores, self.x[new] / scale) for scores in attitudes]
+        rows = chosen_rows(options, seen, taken, taken_x / scale, n)
+        return [self.members[new[row]] for row in rows]
+
+    def _under_way(self) -> tuple[FloatArray, FloatArray]:
+        """Values (k, m) and features (k, d) of pending trials, as predicted: their places are taken."""
+        history = self.context.history
+        pending = [id for id in history.pending() if not _malformed(self.context, id)]
+        if not pending:
+            return np.empty((0, self.surrogate.scores.values.shape[1])), np.empty((0, self.x.shape[1]))
+        x = features_of(self.context, [history.candidate(id).genome for id in pending])
+        scores = self.surrogate.scored(self.surrogate.predicted(x), 0.0)
+        return scores.values[scores.merit == Merit.FEASIBLE], x

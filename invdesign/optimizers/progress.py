@@ -1,0 +1,105 @@
+"""What the genetic algorithm makes of results: what its operators earn, and whether it still moves."""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Sequence
+from typing import Any
+
+from invdesign.optimizers.common import State
+from invdesign.optimizers.rates import Child, credited, stepped
+from invdesign.optimizers.survival import FEASIBLE, Ranking
+from invdesign.optimizers.vectors import Steps
+from invdesign.protocols import History
+
+PROGRESS = 0.01  # of the distance from best to median: a smaller gain of the best is none
+
+
+def learned(history: History, state: State, ranked: Ranking, operators: Sequence[str]) -> dict[str, Any]:
+    """`credit` and `steps` after the newcomers in `ranked`; nothing is learned before a population stands."""
+    population = set(state["population"])
+    if len(population) < 2 or state["founding"]:
+        return {}
+    place = {id: number for number, id in enumerate(ranked.ids)}
+    members = [number for number, id in enumerate(ranked.ids) if id in population]
+    sound, children = ranked.sound, []
+    for id in sorted(place.keys() - population):
+        proposal = history.candidate(id).proposal
+        good = place[id] < sound
+        worse = len(members) - bisect(members, place[id])
+        parent = proposal.parents[0] if proposal.parents else -1
+        won = good and place[id] < place.get(parent, members[len(members) // 2])
+        children.append(Child(proposal.operator, worse / len(members) if good else 0.0, won, proposal.memo))
+    steps = stepped(Steps(*state["steps"]), children)
+    return {"credit": credited(state["credit"], children, operators), "steps": steps.listed()}
+
+
+def latecomers(state: State, ranked: Ranking) -> set[int]:
+    """Trials from before the last restart that must not bring the old population back: all but a new best."""
+    members = set(state["population"])
+    late: set[int] = set()
+    for place, id in enumerate(ranked.ids):
+        if id in members:
+            late.update(
+                later for later in ranked.ids[place:] if later < state["since"] and later not in members
+            )
+            break
+    return late
+
+
+def watched(
+    state: State, ranked: Ranking, arrived: Sequence[int], size: int, patience: int, asked: int
+) -> State:
+    """The state with its count of trials without progress; founded anew where there were too many.
+
+    Args:
+        state: with the population as the newcomers left it.
+        ranked: of the population as it was, and the newcomers.
+        arrived: the newcomers.
+        size: of a full population.
+        patience: generations without progress that are borne.
+        asked: how many trials there are.
+    """
+    if _progressed(ranked, set(state["population"]), set(arrived)):
+        return {**state, "stale": 0}
+    stale = state["stale"] + len(arrived)
+    if stale < patience * size:
+        return {**state, "stale": stale}
+    elite = _elite(state["population"], ranked, size)
+    return {
+        **state,
+        "population": elite,
+        "sound": min(state["sound"], len(elite)),
+        "founding": size - len(elite),
+        "credit": {},
+        "steps": Steps().listed(),
+        "stale": 0,
+        "restarts": state["restarts"] + 1,
+        "since": asked,
+    }
+
+
+def _elite(population: Sequence[int], ranked: Ranking, size: int) -> list[int]:
+    """What a restart keeps: the best, or of several objectives the front, but at most half a population."""
+    if ranked.scores.values.shape[1] == 1:
+        return list(population[:1])
+    front = {ranked.ids[row] for row in ranked.scores.front().tolist()}
+    return [id for id in population if id in front][: max(size // 2, 1)] or list(population[:1])
+
+
+def _progressed(ranked: Ranking, population: set[int], arrived: set[int]) -> bool:
+    """Whether newcomers improved the best by more than a trifle, or reached the front of several objectives."""
+    scores = ranked.scores
+    if not ranked.ids:
+        return False
+    feasible = scores.merit[0] == FEASIBLE
+    if scores.values.shape[1] > 1 and feasible:
+        return any(ranked.ids[row] in arrived & population for row in scores.front().tolist())
+    before = [row for row, id in enumerate(ranked.ids) if id not in arrived]
+    if not before or ranked.ids[0] not in arrived:
+        return False
+    if scores.merit[0] != scores.merit[before[0]]:
+        return True
+    by = scores.values[:, 0] if feasible else scores.tie()
+    median = by[before[len(before) // 2]]
+    return bool(by[before[0]] - by[0] > PROGRESS * (median - by[before[0]]))

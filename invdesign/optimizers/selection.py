@@ -1,0 +1,104 @@
+"""Which of many predicted candidates to keep, and which few to evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign import pareto
+from invdesign.problem import Merit, Scores
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+SHORTLIST = 120  # candidates whose hypervolume is computed
+BY_VOLUME = 3  # objectives up to which the hypervolume is computed; more are spread instead
+MARGIN = 0.1  # of the front's extent, by which the reference point lies behind it
+ELITE = 10  # trials whose distances say how large the region is that a search has closed in on
+APART = 0.2  # of that distance: two candidates nearer than that are the same guess
+
+
+def ordered_rows(scores: Scores) -> IntArray:
+    """Positions (n,) from best to worst: by merit, then Pareto rank or violation, then the less crowded."""
+    rank = scores.tie()
+    feasible = np.flatnonzero(scores.merit == Merit.FEASIBLE)
+    rank[feasible] = pareto.ranks(scores.values[feasible])
+    room = np.zeros(len(rank))
+    if scores.values.shape[1] > 1:
+        for level in np.unique(rank[feasible]):
+            front = feasible[rank[feasible] == level]
+            room[front] = pareto.crowding(scores.values[front])
+    return np.lexsort((-room, rank, scores.merit))
+
+
+@dataclass(frozen=True)
+class Region:
+    """Scores of n candidates or trials, and where they lie: scaled features, shape (n, d)."""
+
+    scores: Scores
+    x: FloatArray
+
+    def spacing(self) -> float:
+        """Median distance between the best: how large the region is that a search has closed in on."""
+        best = self.x[self.scores.order()[:ELITE]]
+        if len(best) < 2:
+            return 0.0
+        distances = np.linalg.norm(best[:, None] - best[None, :], axis=-1)
+        return float(np.median(distances[np.triu_indices(len(best), 1)]))
+
+
+def chosen_rows(
+    attitudes: Sequence[Region], seen: Region, taken: FloatArray, taken_x: FloatArray, n: int
+) -> list[int]:
+    """Positions of candidates to evaluate together, best first.
+
+    With several objectives, those that add most hypervolume; with one, the best that lie apart from each other.
+
+    Args:
+        attitudes: the same q candidates, judged by different attitudes; each pick takes the next one.
+        seen: finished trials.
+        taken: shape (k, m), values that trials under way will probably have.
+        taken_x: shape (l, d), where trials under way lie.
+        n: how many are wanted.
+
+    Returns:
+        n positions, fewer only where there are fewer candidates.
+    """
+    x = attitudes[0].x
+    objectives = seen.scores.values.shape[1]
+    near = APART * seen.spacing()
+    left = np.ones(len(x), dtype=bool)  # not chosen
+    apart = np.ones(len(x), dtype=bool)  # nor a neighbour of what is
+    for point in taken_x:
+        apart &= np.linalg.norm(x - point, axis=1) > near
+    chosen: list[int] = []
+    for number in range(min(n, len(x))):
+        scores = attitudes[number % len(attitudes)].scores
+        rows = np.flatnonzero(apart) if apart.any() else np.flatnonzero(left)
+        order = rows[ordered_rows(scores.at(rows))]
+        row = int(order[0])
+        if 1 < objectives <= BY_VOLUME and scores.merit[row] == Merit.FEASIBLE:
+            row = _most_volume(scores, order[:SHORTLIST], seen.scores, taken)
+            taken = np.vstack([taken, attitudes[0].scores.values[row]])
+        chosen.append(row)
+        left[row] = False
+        apart &= left & (np.linalg.norm(x - x[row], axis=1) > near)
+    return chosen
+
+
+def _most_volume(scores: Scores, order: IntArray, seen: Scores, taken: FloatArray) -> int:
+    """The feasible row of `order` that adds most hypervolume to what was seen and taken; the first on a tie."""
+    order = order[scores.merit[order] == Merit.FEASIBLE]
+    known, new = np.vstack([seen.values[seen.front()], taken]), scores.values[order]
+    joint = np.vstack([known, new])
+    joint = joint[pareto.front(joint)]
+    low, high = joint.min(axis=0), joint.max(axis=0)
+    extent = np.where(high > low, high - low, 1.0)
+    reference = np.full(len(low), 1.0 + MARGIN)
+    known, new = (known - low) / extent, (new - low) / extent
+    known = known[pareto.front(known)]
+    gains = [pareto.hypervolume(np.vstack([known, row[None]]), reference) for row in new]
+    return int(order[int(np.argmax(gains))])

@@ -1,0 +1,178 @@
+"""Who survives: the order of merit with NSGA-II's crowding, and niches where there is one objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.problem import Merit, Scores
+from invdesign.protocols import History
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Niching = Literal["parents", "restricted", "none"]
+Features = Callable[[Sequence[int]], FloatArray]  # features (n, d) of trials
+Rivals = Mapping[int, Sequence[int]]  # by trial: those it competes with; of no niche where empty
+
+# Plain numbers: reading a member of an enumeration takes longer than comparing with it.
+FEASIBLE, GATED, PENDING = int(Merit.FEASIBLE), int(Merit.GATED), int(Merit.PENDING)
+LARGEST = 1e150  # objective values are clipped here, so that no difference of two overflows into NaN
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Finished trials from best to worst.
+
+    Attributes:
+        ids: numbers of the trials, best first; among equals the newer first.
+        scores: of the trials, in that order.
+    """
+
+    ids: tuple[int, ...]
+    scores: Scores
+
+    @property
+    def sound(self) -> int:
+        """How many have a result, if only of early stages: those that children can inherit from."""
+        return int(np.count_nonzero(self.scores.merit <= GATED))
+
+    @property
+    def bearing(self) -> int:
+        """How many may be kept: failed and infeasible ones only where there is nothing better."""
+        return self.sound or len(self.ids)
+
+
+def ranking(history: History, ids: Sequence[int]) -> Ranking:
+    """The finished ones of the trials `ids`, ordered by merit, Pareto rank and crowding distance.
+
+    The answer depends on the set of ids, not on their order. That the newer of equals come first lets the search
+    drift over plateaus instead of standing still.
+    """
+    scores = history.scores(sorted(set(ids), reverse=True))
+    if (scores.merit == PENDING).any():
+        scores = scores.at(np.flatnonzero(scores.merit != PENDING))
+    values = scores.values
+    if not (np.abs(values) <= LARGEST).all():  # NaN included
+        values = np.clip(np.where(np.isnan(values), LARGEST, values), -LARGEST, LARGEST)
+    rank, room = scores.tie(), np.zeros(len(values))
+    feasible = np.flatnonzero(scores.merit == FEASIBLE)
+    if values.shape[1] == 1:
+        rank[feasible] = values[feasible, 0]
+    elif len(feasible):
+        rank[feasible], room[feasible] = _sorted(values[feasible])
+    order = np.lexsort((-room, rank, scores.merit))
+    ordered = replace(scores, values=values).at(order)
+    return Ranking(tuple(ordered.ids.tolist()), ordered)
+
+
+def _sorted(values: FloatArray) -> tuple[IntArray, FloatArray]:
+    """(number of the front, crowding distance) of each row of `values` (n, m), m > 1, by DEAP's logarithmic sort.
+
+    Source:
+        Fortin, Grenier & Parizeau, Proc. GECCO 2013, 615 (the sort); DEAP, J. Mach. Learn. Res. 13, 2171 (2012).
+    """
+    from deap.tools.emo import assignCrowdingDist, sortLogNondominated
+
+    make = _fitness_type(values.shape[1])
+    individuals = [_Individual(place, make(row)) for place, row in enumerate(values.tolist())]
+    front, room = np.zeros(len(values), dtype=np.int64), np.zeros(len(values))
+    for number, members in enumerate(sortLogNondominated(individuals, len(individuals))):
+        assignCrowdingDist(members)
+        for member in members:
+            front[member.place] = number
+            room[member.place] = member.fitness.crowding_dist
+    return front, room
+
+
+@dataclass(slots=True)
+class _Individual:
+    """A trial as DEAP sees it: anything with a `fitness`."""
+
+    place: int
+    fitness: Any
+
+
+@cache
+def _fitness_type(objectives: int) -> Callable[[Sequence[float]], Any]:
+    """DEAP's fitness for that many minimised objectives: `creator` would keep its classes in a module's globals."""
+    from deap import base
+
+    return type("Fitness", (base.Fitness,), {"weights": (-1.0,) * objectives})
+
+
+def survivors(history: History, ids: Sequence[int], k: int) -> list[int]:
+    """The best k of the finished trials `ids`, best first: by the order of merit, among feasible ones by NSGA-II.
+
+    Failed and infeasible trials survive only where there is nothing better, pending ones never.
+
+    Source:
+        Deb, Pratap, Agarwal & Meyarivan, IEEE Trans. Evol. Comput. 6, 182 (2002), constraints as in section VI.
+    """
+    return best_of(ranking(history, ids), k)
+
+
+def best_of(ranked: Ranking, k: int) -> list[int]:
+    """The first k of a ranking that may be kept."""
+    return list(ranked.ids[: min(k, ranked.bearing)])
+
+
+def niched(
+    ranked: Ranking,
+    population: Sequence[int],
+    arrived: Sequence[int],
+    k: int,
+    rivals: Rivals,
+    features: Features,
+) -> list[int]:
+    """Survivors where every newcomer competes with one member: the population closes in on several optima.
+
+    A newcomer takes the place of its rival where it is no worse: of the nearest, in the features, of those that
+    `rivals` names; where it names none, of the worst member. The best always survives.
+
+    Args:
+        ranked: of population and newcomers.
+        population: members so far, k at most.
+        arrived: newcomers, in the order in which they compete.
+        k: size of the population; while it is smaller, newcomers join.
+        rivals: by newcomer, the members it competes with; of members that were replaced, their heirs.
+        features: of trials by number; asked for only where there is a choice.
+
+    Returns:
+        The members, best first.
+
+    Source:
+        Mahfoud, Proc. PPSN 1992, 27 (competing with parents); Harik, Proc. ICGA 1995, 24 (with all members).
+    """
+    place = {id: number for number, id in enumerate(ranked.ids)}
+    bearing = ranked.bearing
+    members = [id for id in population if place.get(id, bearing) < bearing]
+    slots = {id: number for number, id in enumerate(members)}
+    places = [place[id] for id in members]
+    for id in arrived:
+        if place.get(id, bearing) >= bearing:
+            continue
+        if len(members) < k:
+            slots[id] = len(members)
+            members.append(id)
+            places.append(place[id])
+            continue
+        named = [slots[rival] for rival in rivals.get(id, ()) if rival in slots]
+        slot = _nearest(id, members, named, features) if named else places.index(max(places))
+        if place[id] < places[slot]:
+            members[slot] = id
+            slots[id] = slot
+            places[slot] = place[id]
+    return sorted(set(members), key=place.__getitem__)
+
+
+def _nearest(id: int, members: Sequence[int], slots: Sequence[int], features: Features) -> int:
+    """The slot among `slots` whose member is nearest to the trial `id`; the first on a tie."""
+    if len(set(slots)) == 1:
+        return slots[0]
+    x = features([id, *(members[slot] for slot in slots)])
+    return slots[int(np.argmin(((x[1:] - x[0]) ** 2).sum(axis=1)))]

@@ -1,0 +1,192 @@
+"""Operators on the unit cube, for every vector space: they follow the shape and the scale of the population.
+
+The space's own operators know what a variable means, but move along the axes. These do not care how the axes lie:
+turning the search space turns what they propose. Categories, which lie in no order, are inherited instead of moved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.candidate import Json
+from invdesign.protocols import Dimension, SearchSpace, VectorSpace
+from invdesign.rng import Rng
+
+FloatArray = NDArray[np.float64]
+
+BEST = 0.15  # share of the population that `differential` moves towards; Zhang & Sanderson use 0.05 to 0.2 of 100
+SPREAD_OF_STEPS = (
+    0.1  # of the step length and the crossover rate around their centres; Zhang & Sanderson (2009)
+)
+LARGEST_SIMPLEX = 20  # parents of one child: what a child costs and records must not grow with the space
+LEAST = 4  # points that every operator here needs
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How far the operators go; learned from what succeeded.
+
+    Attributes:
+        length: centre of the step length F of `differential`.
+        mixing: centre of its crossover rate CR: share of the variables that move.
+        width: standard deviations of `gaussian`, in units of those of the better half.
+    """
+
+    length: float = 0.5
+    mixing: float = 0.7
+    width: float = 1.0
+
+    def listed(self) -> list[float]:
+        """As the state holds them; `Steps(*listed)` inverts it."""
+        return [self.length, self.mixing, self.width]
+
+
+class Points:
+    """A population on the unit cube.
+
+    Args:
+        x: shape (n, d), best first, n >= `LEAST`.
+        categorical: shape (d,), which columns are categories.
+    """
+
+    def __init__(self, x: FloatArray, categorical: NDArray[np.bool_]) -> None:
+        self.x = x
+        self.categorical = categorical if categorical.any() else None
+
+    @cached_property
+    def better(self) -> tuple[FloatArray, FloatArray]:
+        """The weighted mean of the better half, shape (d,), and its deviations from its centre, shape (n / 2, d).
+
+        The weights fall logarithmically with the rank, as in Hansen & Ostermeier, Evol. Comput. 9, 159 (2001).
+        """
+        half = self.x[: max(len(self.x) // 2, 2)]
+        weights = math.log(len(half) + 0.5) - np.log(np.arange(1, len(half) + 1))
+        return weights @ half / weights.sum(), (half - half.mean(axis=0)) / math.sqrt(len(half))
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A point proposed.
+
+    Attributes:
+        x: shape (d,), within the unit cube.
+        parents: rows of the population it was made from.
+        memo: what the operator will want to know of it when it has succeeded.
+    """
+
+    x: FloatArray
+    parents: tuple[int, ...]
+    memo: Json = None
+
+
+VectorOperator = Callable[[Points, Steps, int, Rng], Move]
+
+
+def differential(points: Points, steps: Steps, chosen: int, rng: Rng) -> Move:
+    """Differential evolution, current-to-pbest/1/bin, from row `chosen`.
+
+    Source:
+        Storn & Price, J. Glob. Optim. 11, 341 (1997); Zhang & Sanderson, IEEE Trans. Evol. Comput. 13, 945 (2009).
+    """
+    x, n = points.x, len(points.x)
+    r = rng.random(4 + x.shape[1])
+    length = _step_length(steps.length, rng)
+    mixing = min(max(steps.mixing + SPREAD_OF_STEPS * float(rng.standard_normal()), 0.0), 1.0)
+    best = int(r[0] * max(2.0, BEST * n))
+    plus, minus = _two_others(n, chosen, float(r[1]), float(r[2]))
+    moved = x[chosen] + length * (x[best] - x[chosen] + x[plus] - x[minus])
+    moving = r[4:] < mixing
+    moving[int(r[3] * len(moving))] = True
+    child = np.where(moving, _inside(moved, x[chosen]), x[chosen])
+    if points.categorical is not None:
+        child = np.where(points.categorical & moving, x[(best, plus)[int(rng.integers(2))]], child)
+    return Move(child, (chosen, best, plus, minus), [round(length, 6), round(mixing, 6)])
+
+
+def gaussian(points: Points, steps: Steps, chosen: int, rng: Rng) -> Move:  # noqa: ARG001 - an operator's signature
+    """A draw from the normal distribution of the better half, around its weighted mean.
+
+    The covariance is never written out: a sum of the deviations with normal weights has it. Its parent is the
+    member of the better half that is nearest to it.
+
+    Source:
+        Larrañaga & Lozano (eds.), Estimation of Distribution Algorithms (Kluwer, 2002), chapter 8 (EMNA).
+    """
+    mean, deviations = points.better
+    child = _inside(mean + steps.width * (rng.standard_normal(len(deviations)) @ deviations), mean)
+    half = points.x[: len(deviations)]
+    if points.categorical is not None:
+        donors = rng.integers(len(half), size=len(child))
+        child = np.where(points.categorical, half[donors, np.arange(len(child))], child)
+    nearest = int(np.argmin(((half - child) ** 2).sum(axis=1)))
+    return Move(child, (nearest,))
+
+
+def simplex(points: Points, steps: Steps, chosen: int, rng: Rng) -> Move:  # noqa: ARG001 - an operator's signature
+    """Simplex crossover: uniform over the simplex of d + 1 parents (20 at most), expanded about its centre.
+
+    Source:
+        Tsutsui, Yamamura & Higuchi, Proc. GECCO 1999, 657; its expansion rate sqrt(k + 1) for k parents.
+    """
+    n, d = points.x.shape
+    k = min(d + 1, LARGEST_SIMPLEX, max(3, n // 2))
+    rows = rng.choice(n, k, replace=False, shuffle=False)
+    rows = rows if chosen in rows else np.append(rows[:-1], chosen)
+    corners = points.x[rows]
+    centre = corners.mean(axis=0)
+    # With uniform numbers u_t^(1/t), the recursion of the paper gives corner t the weight below.
+    shares = np.append(rng.random(k - 1) ** (1.0 / np.arange(1, k)), 1.0)
+    after = np.cumprod(shares[::-1])[::-1]
+    weights = after - np.append(0.0, after[:-1])
+    child = _inside(centre + math.sqrt(k + 1) * (weights @ (corners - centre)), centre)
+    if points.categorical is not None:
+        donors = rng.integers(k, size=d)
+        child = np.where(points.categorical, corners[donors, np.arange(d)], child)
+    order = np.argsort(((corners - child) ** 2).sum(axis=1), kind="stable")
+    return Move(child, tuple(int(row) for row in rows[order]))
+
+
+OPERATORS: Mapping[str, VectorOperator] = {
+    "differential": differential,
+    "gaussian": gaussian,
+    "simplex": simplex,
+}
+CENTRAL = frozenset({"gaussian"})  # searches around the middle of the better half: for one objective
+
+
+def movable(space: SearchSpace) -> tuple[Dimension, ...]:
+    """Dimensions that operators on vectors can be used on; none where there is no order to follow."""
+    if not isinstance(space, VectorSpace):
+        return ()
+    dimensions = space.domain().dimensions
+    return dimensions if any(item.kind != "categorical" for item in dimensions) else ()
+
+
+def _step_length(centre: float, rng: Rng) -> float:
+    """From a Cauchy distribution, drawn again where it is not positive, at most 1."""
+    while True:
+        length = centre + SPREAD_OF_STEPS * math.tan(math.pi * (float(rng.random()) - 0.5))
+        if length > 0.0:
+            return min(length, 1.0)
+
+
+def _two_others(n: int, chosen: int, r: float, s: float) -> tuple[int, int]:
+    """Two different rows of n, neither of them `chosen`, by two uniform numbers."""
+    first = int(r * (n - 1))
+    second = int(s * (n - 2))
+    first += first >= chosen
+    low, high = sorted((first, chosen))
+    second += second >= low
+    second += second >= high
+    return first, second
+
+
+def _inside(x: FloatArray, base: FloatArray) -> FloatArray:
+    """`x` with what left the unit cube put halfway between `base` and the side it left through."""
+    return np.where(x < 0.0, 0.5 * base, np.where(x > 1.0, 0.5 * (1.0 + base), x))

@@ -1,0 +1,293 @@
+"""Where mixtures lie: anywhere in a polytope, on a listed lattice, or on one too large to list.
+
+Points are arrays (n,) of fractions in the units of the system; every point that a field gives keeps all rules.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.rng import Rng
+from invdesign.spaces.mixture.lattice import stepped
+from invdesign.spaces.mixture.polytope import Region, Rules
+from invdesign.spaces.mixture.supports import Supports
+from invdesign.spaces.mixture.system import GRID, System
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+SAME = 1e-9  # fractions closer than that are one point of a lattice
+SHORTEST, LONGEST = 0.005, 0.5  # steps of a mutation, as a share of the way there is
+NEIGHBOURS = 24  # points of a listed lattice a mutation chooses from
+TRIES = 8
+
+
+class Field(ABC):
+    """The points a mixture space consists of."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self.supports = Supports(system)
+
+    @abstractmethod
+    def start(self, rng: Rng) -> FloatArray | None:
+        """Any point, evenly distributed."""
+
+    @abstractmethod
+    def extreme(self, rng: Rng) -> FloatArray | None:
+        """A point at a corner of what is feasible."""
+
+    @abstractmethod
+    def nearby(self, x: FloatArray, rng: Rng) -> FloatArray | None:
+        """A neighbour of the point x."""
+
+    @abstractmethod
+    def repaired(self, y: FloatArray) -> FloatArray | None:
+        """A point near y, which need not be one; y itself where it is."""
+
+    @abstractmethod
+    def settled(self, y: FloatArray, present: BoolArray) -> FloatArray | None:
+        """A point near y, with the components `present` where that is possible."""
+
+
+class Continuum(Field):
+    """Every feasible mixture, to eleven decimals."""
+
+    def start(self, rng: Rng) -> FloatArray | None:
+        return self._rounded(self.supports.sample(rng))
+
+    def extreme(self, rng: Rng) -> FloatArray | None:
+        return self._rounded(self.supports.corner(rng))
+
+    def nearby(self, x: FloatArray, rng: Rng) -> FloatArray | None:
+        """A step along a random direction, or one that trades two components, of any length up to the border."""
+        moved = moved_along(self.supports, x, rng)
+        return None if moved is None else self._rounded(moved)
+
+    def repaired(self, y: FloatArray) -> FloatArray | None:
+        kept = np.rint(y * GRID) / GRID
+        return kept if self.system.held(kept) else self._rounded(self.supports.repaired(y))
+
+    def settled(self, y: FloatArray, present: BoolArray) -> FloatArray | None:
+        projected = self.supports.region(present).project(y[present])
+        if projected is None:
+            return None
+        x = np.zeros(len(y))
+        x[present] = projected
+        return self._rounded(x)
+
+    def _rounded(self, x: FloatArray | None) -> FloatArray | None:
+        """The grid point of x, fixed sums exact; what is left by rounding goes to one fraction."""
+        if x is None:
+            return None
+        present, rules = x > 0.5 / GRID, self.system.rules
+        low = np.ceil(np.where(present, self.system.least, 0.0) * GRID - 1e-3)
+        high = np.floor(np.where(present, rules.upper, 0.0) * GRID + 1e-3)
+        units = np.minimum(np.maximum(np.rint(x * GRID), low), high)
+        for group in self.system.groups:
+            if group.total[0] == group.total[1]:
+                own = group.members
+                left = float(np.rint(group.total[0] * GRID) - units[own].sum())
+                room = high[own] - units[own] if left > 0 else units[own] - low[own]
+                # Of those with room for it the largest, so that its share changes least.
+                fitting = np.where(room >= abs(left), units[own], -1.0)
+                units[own[int(fitting.argmax())]] += left
+        rounded = units / GRID
+        return rounded if self.system.held(rounded) else None
+
+
+def moved_along(supports: Supports, x: FloatArray, rng: Rng) -> FloatArray | None:
+    """A point on a random line through x within its region; None where the region is one point."""
+    present = supports.system.support(x)
+    region = supports.region(present)
+    own = x[present]
+    for _ in range(TRIES):
+        if region.dimension == 0:
+            return None
+        direction = rng.standard_normal(region.dimension)
+        if len(own) > 2 and rng.random() < 0.5:
+            first, second = int(rng.random() * len(own)), int(rng.random() * len(own))
+            direction = region.basis[first] - region.basis[second]
+        length = float(np.linalg.norm(direction))
+        if length < 1e-9:
+            continue
+        low, high = region.span(own, direction / length)
+        if high - low < 1e-9:
+            region.vertices  # noqa: B018 - finds the exact hull, which may be flatter
+            continue
+        scale = SHORTEST * (LONGEST / SHORTEST) ** rng.random() * (high - low)
+        step = min(max(scale * float(rng.standard_normal()), low), high)
+        moved = x.copy()
+        moved[present] = own + region.basis @ (direction / length) * step
+        return np.minimum(np.maximum(moved, supports.system.rules.lower), supports.system.rules.upper)
+    return None
+
+
+class Listed(Field):
+    """A lattice whose points are all known.
+
+    Args:
+        system: of the bounds and rules, without steps.
+        points: shape (p, n), all different.
+        written: shape (p, n), the same as they are written.
+    """
+
+    def __init__(self, system: System, points: FloatArray, written: FloatArray) -> None:
+        super().__init__(system)
+        self.points = points
+        self.written = written
+
+    @cached_property
+    def _tree(self) -> Any:
+        from scipy.spatial import KDTree
+
+        return KDTree(self.points)
+
+    @cached_property
+    def _corners(self) -> FloatArray:
+        """Points with the fewest components, or with a fraction at its least or most: the rim of the lattice."""
+        ends = (self.points == self.points.min(axis=0)) | (self.points == self.points.max(axis=0))
+        score = ends.sum(axis=1)
+        rim: FloatArray = self.points[score >= np.quantile(score, 0.9)]
+        return rim
+
+    def start(self, rng: Rng) -> FloatArray | None:
+        return self._row(int(rng.random() * len(self.points)))
+
+    def extreme(self, rng: Rng) -> FloatArray | None:
+        corner: FloatArray = self._corners[int(rng.random() * len(self._corners))]
+        return corner
+
+    def nearby(self, x: FloatArray, rng: Rng) -> FloatArray | None:
+        """One of the nearest other points, nearer ones more often."""
+        near = self._near(x, NEIGHBOURS)[1:]
+        return None if not len(near) else self._row(near[int(rng.random() ** 2 * len(near))])
+
+    def repaired(self, y: FloatArray) -> FloatArray | None:
+        return self._row(self._near(y, 1)[0])
+
+    def settled(self, y: FloatArray, present: BoolArray) -> FloatArray | None:
+        """The nearest point with no other components, of the nearest points there are."""
+        near = self._near(y, NEIGHBOURS)
+        fitting = (self.points[near][:, ~present] == 0).all(axis=1)
+        return self._row(near[int(fitting.argmax())])
+
+    def _row(self, index: int) -> FloatArray:
+        row: FloatArray = self.points[index]
+        return row
+
+    def index(self, x: FloatArray) -> int | None:
+        """Number of the point x; None where it is none."""
+        distance, index = self._tree.query(x)
+        return int(index) if distance <= SAME * len(x) else None
+
+    def values(self, x: FloatArray) -> FloatArray:
+        """The fractions of a point as they are written."""
+        found = self.index(x)
+        return x if found is None else self.written[found]
+
+    def _near(self, y: FloatArray, count: int) -> NDArray[np.int64]:
+        """Numbers of the nearest points, nearest first, the first of equally near ones first."""
+        distance, index = self._tree.query(y, k=min(count, len(self.points)))
+        distance, index = np.atleast_1d(distance), np.atleast_1d(index)
+        order = np.lexsort((index, np.round(distance, 10)))
+        return index[order].astype(np.int64)
+
+
+class Stepped(Field):
+    """One or more lattices too large to list; a point belongs to the first that holds it.
+
+    Args:
+        system: of the bounds and rules, without steps.
+        lattices: the same with the steps of each lattice.
+    """
+
+    def __init__(self, system: System, lattices: Sequence[System]) -> None:
+        super().__init__(system)
+        self.lattices = tuple(lattices)
+
+    def start(self, rng: Rng) -> FloatArray | None:
+        return self._snapped(self.supports.sample(rng))
+
+    def extreme(self, rng: Rng) -> FloatArray | None:
+        return self._snapped(self.supports.corner(rng))
+
+    def nearby(self, x: FloatArray, rng: Rng) -> FloatArray | None:
+        """As in a continuum, then onto a lattice; steps that end where they began are taken again, longer."""
+        factor = 1.0
+        for _ in range(TRIES):
+            moved = moved_along(self.supports, x, rng)
+            if moved is None:
+                return None
+            found = self._snapped(self.supports.repaired(x + factor * (moved - x)))
+            if found is not None and np.abs(found - x).max() > SAME:
+                return found
+            factor *= 2.0
+        return None
+
+    def repaired(self, y: FloatArray) -> FloatArray | None:
+        for lattice in self.lattices:
+            kept = on_steps(lattice, y)
+            if kept is not None:
+                return kept
+        return self._snapped(self.supports.repaired(y))
+
+    def settled(self, y: FloatArray, present: BoolArray) -> FloatArray | None:
+        projected = self.supports.region(present).project(y[present])
+        if projected is None:
+            return None
+        x = np.zeros(len(y))
+        x[present] = projected
+        return self._snapped(x)
+
+    def _snapped(self, x: FloatArray | None) -> FloatArray | None:
+        """The nearest that any lattice offers for a feasible x, of equally near ones the first lattice's."""
+        if x is None:
+            return None
+        offers = [found for lattice in self.lattices if (found := _completed(lattice, x)) is not None]
+        if not offers:
+            return None
+        distance = [round(float(np.abs(offer - x).sum()), 9) for offer in offers]
+        return offers[int(np.argmin(distance))]
+
+
+def on_steps(lattice: System, y: FloatArray) -> FloatArray | None:
+    """The point y on the grid of a lattice's steps, where it lies there and is feasible; else None."""
+    even = lattice.steps > 0
+    size = np.where(even, lattice.steps, 1.0)
+    kept = np.where(even, np.rint(y / size) * size, np.rint(y * GRID) / GRID)
+    near = np.abs(kept - y).max() <= SAME
+    return kept if near and lattice.held(kept) else None
+
+
+def _completed(lattice: System, x: FloatArray) -> FloatArray | None:
+    """A point of the lattice near x: steps first, then what has none is fitted to them."""
+    even = lattice.steps > 0
+    if even.all():
+        return stepped(lattice, x)
+    size = np.where(even, lattice.steps, 1.0)
+    held = np.where(even, np.rint(x / size) * size, x)
+    found = _fitted(lattice, held, x)
+    if found is not None:
+        return found
+    solved = lattice.nearest(x)
+    return None if solved is None else _fitted(lattice, solved, solved)
+
+
+def _fitted(lattice: System, held: FloatArray, x: FloatArray) -> FloatArray | None:
+    """The point x with the stepped fractions of `held`, the others as near to x as the rules allow."""
+    even, rules = lattice.steps > 0, lattice.rules
+    present = lattice.support(held)
+    lower = np.where(even | ~present, held, np.where(present, lattice.least, 0.0))
+    upper = np.where(even | ~present, held, rules.upper)
+    fitted = Region(Rules(lower, upper, rules.matrix, rules.low, rules.high)).project(x)
+    if fitted is None:
+        return None
+    rounded = np.where(even, held, np.rint(fitted * GRID) / GRID)
+    return rounded if lattice.held(rounded) else None

@@ -1,0 +1,176 @@
+"""Mixtures in steps: all of them where they can be listed, else the nearest to a point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.spaces.mixture.polytope import Rules
+from invdesign.spaces.mixture.system import GRID, System
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+LISTED = 100_000  # mixtures up to which all are listed
+PARTIAL = 400_000  # beginnings of mixtures that may be looked at on the way
+
+
+def listed(system: System, most: int = LISTED) -> IntArray | None:
+    """Shape (p, n): steps of every mixture of a discrete system, in the order of the columns.
+
+    Column by column, dropping what no continuation can make feasible.
+
+    Args:
+        system: every fraction has steps.
+        most: how many there may be.
+
+    Returns:
+        None where there are more, or too many beginnings.
+    """
+    rules = system.rules
+    options = [_values(system, column) for column in range(len(system))]
+    terms = [np.outer(values * step, row) for values, step, row in _columns(options, system)]
+    rest_low, rest_high = _rests(terms)
+    found = np.zeros((1, 0), dtype=np.int64)
+    sums = np.zeros((1, len(rules.matrix)))
+    for column, (values, term) in enumerate(zip(options, terms, strict=True)):
+        if len(found) * len(values) > PARTIAL * 8:
+            return None
+        sums = (sums[:, None, :] + term[None]).reshape(len(sums) * len(term), len(rules.matrix))
+        found = np.column_stack([np.repeat(found, len(values), axis=0), np.tile(values, len(found))])
+        kept = (sums + rest_high[column] >= rules.low - system.tolerance).all(axis=1)
+        kept &= (sums + rest_low[column] <= rules.high + system.tolerance).all(axis=1)
+        kept &= _countable(found, system)
+        found, sums = found[kept], sums[kept]
+        if len(found) > PARTIAL:
+            return None
+    return found if len(found) <= most else None
+
+
+def listed_points(system: System, most: int = LISTED) -> FloatArray | None:
+    """Shape (p, n): every mixture of a system in steps; fractions without steps follow from the equations.
+
+    Returns:
+        None where there are more than `most`, or where a fraction without steps has room.
+    """
+    if system.discrete:
+        counts = listed(system, most)
+        return None if counts is None else counts * system.steps
+    found = _eliminated(system)
+    if found is None:
+        return None
+    smaller, base, map_ = found
+    counts = listed(smaller, most)
+    if counts is None:
+        return None
+    points: FloatArray = base + (counts * smaller.steps) @ map_.T
+    return np.rint(points * GRID) / GRID
+
+
+def _eliminated(system: System) -> tuple[System, FloatArray, FloatArray] | None:
+    """The system in its stepped fractions alone, where equations give the others.
+
+    Returns:
+        (system of k fractions, base (n,), map (n, k)): all fractions are base + map @ stepped ones. None where the
+        equations leave a fraction without steps any room, or where it counts whether it is present.
+    """
+    rules, even = system.rules, system.steps > 0
+    loose = np.flatnonzero(~even)
+    if not even.any() or any(group.counted and (~even[group.members]).any() for group in system.groups):
+        return None
+    equal = rules.high - rules.low <= 1e-13
+    own = rules.matrix[equal][:, loose]
+    if np.linalg.matrix_rank(own, tol=1e-9) < len(loose):
+        return None
+    inverse = np.linalg.pinv(own)
+    base, map_ = np.zeros(len(system)), np.zeros((len(system), int(even.sum())))
+    base[loose] = inverse @ rules.low[equal]
+    map_[loose] = -inverse @ rules.matrix[equal][:, even]
+    map_[even] = np.eye(int(even.sum()))
+    rows = np.vstack([rules.matrix @ map_, map_[loose]])
+    low = np.concatenate([rules.low - rules.matrix @ base, rules.lower[loose] - base[loose]])
+    high = np.concatenate([rules.high - rules.matrix @ base, rules.upper[loose] - base[loose]])
+    places = np.cumsum(even) - 1
+    groups = tuple(
+        replace(group, members=places[group.members]) for group in system.groups if even[group.members].all()
+    )
+    smaller = Rules(rules.lower[even], rules.upper[even], rows, low, high)
+    return System(smaller, groups, system.steps[even]), base, map_
+
+
+def _columns(options: Sequence[IntArray], system: System) -> list[tuple[IntArray, float, FloatArray]]:
+    return [
+        (values, float(step), row)
+        for values, step, row in zip(options, system.steps, system.rules.matrix.T, strict=True)
+    ]
+
+
+def _values(system: System, column: int) -> IntArray:
+    """Steps that one fraction may have: 0 where it may be absent, then from its smallest one up."""
+    step = system.steps[column]
+    low = int(np.ceil(system.least[column] / step - 1e-9))
+    high = int(np.floor(system.rules.upper[column] / step + 1e-9))
+    values = np.arange(low, high + 1, dtype=np.int64)
+    absent = system.rules.lower[column] <= 0.0 and low > 0
+    return np.concatenate([[0], values]).astype(np.int64) if absent else values
+
+
+def _rests(terms: Sequence[FloatArray]) -> tuple[list[FloatArray], list[FloatArray]]:
+    """Least and most that the columns after each can add to every rule."""
+    low, high = [np.zeros(terms[0].shape[1])], [np.zeros(terms[0].shape[1])]
+    for term in reversed(terms[1:]):
+        low.append(low[-1] + (term.min(axis=0) if len(term) else 0.0))
+        high.append(high[-1] + (term.max(axis=0) if len(term) else 0.0))
+    return low[::-1], high[::-1]
+
+
+def _countable(found: IntArray, system: System) -> NDArray[np.bool_]:
+    """Whether beginnings (p, c) can still have as many components as each group needs."""
+    kept = np.ones(len(found), dtype=np.bool_)
+    width = found.shape[1]
+    for group in system.groups:
+        known = group.members[group.members < width]
+        if group.counted and len(known):
+            present = (found[:, known] > 0).sum(axis=1)
+            kept &= present <= group.at_most
+            kept &= present + len(group.members) - len(known) >= group.at_least
+    return kept
+
+
+def stepped(system: System, x: FloatArray) -> FloatArray | None:
+    """A mixture in steps near the feasible x (n,): rounded, sums kept by the largest remainders.
+
+    Returns:
+        Its stepped fractions, others as in x; None where that breaks a rule and the integer solver finds none.
+    """
+    rounded = x.copy()
+    for group in system.groups:
+        _round(system, group.members, x, rounded, group.total)
+    if system.held(rounded):
+        return rounded
+    return system.nearest(x)
+
+
+def _round(
+    system: System, members: IntArray, x: FloatArray, rounded: FloatArray, total: tuple[float, float]
+) -> None:
+    """Set the stepped fractions of one group to multiples of their steps, so that the sum stays."""
+    own = members[system.steps[members] > 0]
+    if not len(own):
+        return
+    steps = system.steps[own]
+    parts = x[own] / steps
+    even = np.abs(parts - np.rint(parts)) * steps <= 1.0 / GRID
+    parts = np.where(even, np.rint(parts), parts)
+    counts = np.floor(parts)
+    shared = len(own) == len(members) and np.ptp(steps) == 0.0 and total[0] == total[1]
+    if shared:
+        missing = round(float(total[0] / steps[0] - counts.sum()))
+        order = np.argsort(-(parts - counts), kind="stable")
+        counts[order[: max(missing, 0)]] += 1.0
+    else:
+        counts = np.rint(parts)
+    rounded[own] = counts * steps

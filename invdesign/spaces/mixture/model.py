@@ -1,0 +1,311 @@
+"""From what a campaign file says of mixtures to numbers: columns, rules, chemistry; and why they cannot be met."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+from itertools import pairwise
+from math import gcd, lcm
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.candidate import rounded
+from invdesign.errors import nearest
+from invdesign.spaces.linear import LinearConstraint
+from invdesign.spaces.mixture.cells import WHOLE, Framework, Multiple
+from invdesign.spaces.mixture.charges import Neutrality, Species, is_ion, neutrality, species_of
+from invdesign.spaces.mixture.features import Chemistry
+from invdesign.spaces.mixture.fields import Continuum, Field, Listed, Stepped
+from invdesign.spaces.mixture.lattice import LISTED, listed_points
+from invdesign.spaces.mixture.polytope import Rules
+from invdesign.spaces.mixture.settings import Mixture
+from invdesign.spaces.mixture.system import Group, System
+
+FloatArray = NDArray[np.float64]
+
+LARGEST = 1e9  # no fraction may be above
+
+
+@dataclass(frozen=True)
+class Asked:
+    """All that a campaign file says of mixtures, checked part by part."""
+
+    mixtures: Mapping[str, Mixture]
+    constraints: Sequence[LinearConstraint]
+    fixed: Mapping[str, float]
+    mixed: Mapping[str, tuple[int, int]]
+    neutral: bool | None
+    framework: Framework | None
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Mixtures as numbers: n columns, one per component of each mixture, in the file's order."""
+
+    asked: Asked
+
+    @cached_property
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """(mixture, component) of each column."""
+        return tuple(
+            (name, part) for name, mixture in self.asked.mixtures.items() for part in mixture.components
+        )
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """What each column is called: its component, with the mixture where several have one of that name."""
+        parts = [part for _, part in self.places]
+        return tuple(part if parts.count(part) == 1 else f"{name}.{part}" for name, part in self.places)
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """How many columns each mixture has."""
+        return tuple(len(mixture.components) for mixture in self.asked.mixtures.values())
+
+    @cached_property
+    def lower(self) -> FloatArray:
+        """Shape (n,): least fraction of each column."""
+        return np.array([self.asked.mixtures[name].components[part].min for name, part in self.places])
+
+    @cached_property
+    def upper(self) -> FloatArray:
+        """Shape (n,): greatest fraction of each column."""
+        return np.array([self.asked.mixtures[name].upper(part) for name, part in self.places])
+
+    @cached_property
+    def scale(self) -> float:
+        """A power of ten that brings the largest fraction below 10."""
+        return float(10.0 ** np.floor(np.log10(min(max(float(self.upper.max()), 1e-6), LARGEST))))
+
+    def _columns(self, mixture: str) -> list[int]:
+        return [column for column, (name, _) in enumerate(self.places) if name == mixture]
+
+    # Chemistry.
+
+    @cached_property
+    def chemical(self) -> bool:
+        """Whether components are elements, ions or formulas."""
+        asked = self.asked
+        marked = any(mixture.multiplicity is not None for mixture in asked.mixtures.values())
+        return (
+            asked.framework is not None
+            or marked
+            or bool(asked.fixed)
+            or any(is_ion(part) for _, part in self.places)
+        )
+
+    @cached_property
+    def amounts(self) -> tuple[tuple[Species, float], ...]:
+        """(what it is, how many per formula unit or unit cell) of each column; empty for plain names.
+
+        Raises:
+            ValueError: a name is no element, ion or formula.
+        """
+        if not self.chemical:
+            return ()
+        framework = self.asked.framework
+        if framework is not None:
+            return tuple(
+                (atom, float(len(sites.members))) for sites in framework.sites for atom in sites.atoms[:-1]
+            )
+        return tuple(
+            (species_of(part), self.asked.mixtures[name].multiplicity or 1.0) for name, part in self.places
+        )
+
+    @cached_property
+    def fixed(self) -> tuple[tuple[Species, float], ...]:
+        """(what it is, how many) of what is always there."""
+        if self.asked.framework is not None:
+            return tuple((atom, 1.0) for atom in self.asked.framework.fixed)
+        return tuple((species_of(name), amount) for name, amount in self.asked.fixed.items())
+
+    @cached_property
+    def chemistry(self) -> Chemistry | None:
+        """Which atoms the fractions stand for; None for plain names."""
+        if not self.chemical:
+            return None
+        atoms = [{e: n * many for e, n in species.elements.items()} for species, many in self.amounts]
+        fixed: dict[str, float] = {}
+        for species, many in self.fixed:
+            for element, n in species.elements.items():
+                fixed[element] = fixed.get(element, 0.0) + n * many
+        return Chemistry(atoms, fixed)
+
+    @cached_property
+    def neutrality(self) -> Neutrality | None:
+        """When charges balance; None where they need not.
+
+        Raises:
+            ValueError: they are to, and a charge is not known.
+        """
+        wanted = self.asked.neutral
+        if wanted is None:
+            known = [species for species, _ in (*self.amounts, *self.fixed)]
+            wanted = (
+                any(species.charge for species in known)
+                if self.asked.framework is None
+                else not any(
+                    species.charge is None and species.name not in self.asked.mixed for species in known
+                )
+            )
+        return neutrality(self.amounts, self.fixed, self.asked.mixed) if wanted and self.chemical else None
+
+    # Rules.
+
+    @cached_property
+    def stated(self) -> list[tuple[str, FloatArray, float, float]]:
+        """(words, weights (n,), least, most) of every linear rule but neutrality."""
+        found = []
+        for name, mixture in self.asked.mixtures.items():
+            low, high = self.total(name)
+            if mixture.total != "free" or self.asked.framework is not None:
+                weights = np.zeros(len(self.places))
+                weights[self._columns(name)] = 1.0
+                found.append((f"the fractions of '{name}' add up", weights, low, high))
+        for constraint in self.asked.constraints:
+            weights = np.zeros(len(self.places))
+            for name, weight in constraint.sum.items():
+                weights[self.column(name)] += weight
+            least = constraint.min if constraint.equal is None else constraint.equal
+            most = constraint.max if constraint.equal is None else constraint.equal
+            limits = -np.inf if least is None else least, np.inf if most is None else most
+            found.append((str(constraint), weights, *limits))
+        return found
+
+    def column(self, name: str) -> int:
+        """The column of `component` or `mixture.component`.
+
+        Raises:
+            ValueError: there is none, or several.
+        """
+        full = [f"{mixture}.{part}" for mixture, part in self.places]
+        for names in (self.names, full):
+            if name in names:
+                return names.index(name)
+        if name in [part for _, part in self.places]:
+            options = [own for own, (_, part) in zip(full, self.places, strict=True) if part == name]
+            raise ValueError(f"a constraint names '{name}', of which there are several: {', '.join(options)}")
+        hint = nearest(name, [*self.names, *full]) or f"There are {', '.join(self.names)}."
+        raise ValueError(f"a constraint names '{name}', which is no component. {hint}")
+
+    @cached_property
+    def system(self) -> System:
+        """All rules but steps, fractions divided by `scale`."""
+        rows = [(weights, low, high) for _, weights, low, high in self.stated]
+        if self.neutrality is not None:
+            rows += self.neutrality.rows
+        width = len(self.places)
+        matrix = np.array([row[0] for row in rows]).reshape(-1, width)
+        low, high = (np.array([row[i] for row in rows], dtype=np.float64) / self.scale for i in (1, 2))
+        rules = Rules(self.lower / self.scale, self.upper / self.scale, matrix, low, high)
+        return System(rules, tuple(map(self.group, self.asked.mixtures)), np.zeros(width))
+
+    def total(self, name: str) -> tuple[float, float]:
+        """Lowest and highest sum of a mixture; sites of a crystal are full at 1."""
+        low, high = self.asked.mixtures[name].range
+        return low, high if self.asked.framework is None else min(high, 1.0)
+
+    def group(self, name: str) -> Group:
+        """The columns of a mixture and how many may be present."""
+        mixture, members = self.asked.mixtures[name], np.array(self._columns(name), dtype=np.int64)
+        low, high = self.total(name)
+        bounds = float(self.lower[members].sum()), float(self.upper[members].sum())
+        total = max(low, bounds[0]), min(high, bounds[1])
+        count = len(members)
+        return Group(
+            members=members,
+            at_least=mixture.at_least,
+            at_most=min(mixture.at_most or count, count),
+            least=mixture.present_from / self.scale,
+            total=(total[0] / self.scale, max(total) / self.scale),
+        )
+
+    @cached_property
+    def lattices(self) -> tuple[System, ...]:
+        """The system with the steps of each supercell, or of the file; none where fractions have no steps."""
+        framework = self.asked.framework
+        if framework is not None:
+            return tuple(self.within(multiple) for multiple in framework.multiples)
+        return (replace(self.system, steps=self.steps / self.scale),) if self.steps.any() else ()
+
+    @cached_property
+    def steps(self) -> FloatArray:
+        """Shape (n,): steps that the file gives, 0 where none."""
+        return np.array([self.asked.mixtures[name].step_of(part) for name, part in self.places])
+
+    def within(self, multiple: Multiple) -> System:
+        """The system with the steps of a supercell; of the file's own steps those that it holds."""
+        assert self.asked.framework is not None
+        atoms = self.asked.framework.places(multiple, self.widths)
+        steps = [
+            _common(Fraction(1, count), own) for count, own in zip(atoms, self.steps.tolist(), strict=True)
+        ]
+        return replace(self.system, steps=np.array(steps))
+
+    @cached_property
+    def field(self) -> Field:
+        """Where the mixtures lie."""
+        if not self.lattices:
+            return Continuum(self.system)
+        known = self._listed()
+        if known is not None:
+            return Listed(self.system, known / self.scale, known)
+        return Stepped(self.system, self.lattices)
+
+    def _listed(self) -> FloatArray | None:
+        """Shape (p, n): all mixtures on the lattices as they are written; None where there are too many."""
+        found: dict[tuple[float, ...], None] = {}
+        for lattice in self.lattices:
+            points = listed_points(lattice)
+            if points is None:
+                return None
+            for row in self.written(points).tolist():
+                found.setdefault(tuple(row))
+            if len(found) > LISTED:
+                return None
+        return np.array(list(found)).reshape(-1, len(self.places))
+
+    def written(self, x: FloatArray) -> FloatArray:
+        """Fractions x (..., n) of the system in the file's units, to 12 significant digits."""
+        values = np.asarray(x) * self.scale
+        return np.array([rounded(value) for value in values.ravel().tolist()]).reshape(values.shape)
+
+    def said(self, x: FloatArray) -> str:
+        """Fractions x (n,) of the system for a person: `Cl 0.5, Br 0.5`."""
+        parts = zip(self.names, self.written(x).tolist(), strict=True)
+        return ", ".join(f"{name} {value:.4g}" for name, value in parts if value > 0) or "nothing"
+
+
+def _common(share: Fraction, step: float) -> float:
+    """The least multiple of both a share and a step; the share where there is no step."""
+    if step == 0.0:
+        return float(share)
+    given = Fraction(str(step))
+    return float(Fraction(lcm(share.numerator, given.numerator), gcd(share.denominator, given.denominator)))
+
+
+def smallest_cell(
+    framework: Framework, values: FloatArray, widths: Sequence[int]
+) -> tuple[Multiple, list[list[int]]] | None:
+    """The smallest supercell that holds fractions (n,), and how many atoms that makes.
+
+    Returns:
+        (supercell, per mixture the atoms of each component and the vacancies); None where none holds them.
+    """
+    edges = np.cumsum([0, *widths])
+    for multiple in framework.multiples:
+        count = int(np.prod(multiple))
+        found: list[list[int]] = []
+        for sites, (start, end) in zip(framework.sites, pairwise(edges.tolist()), strict=True):
+            places = count * len(sites.members)
+            raw = values[start:end] * places
+            whole = np.rint(raw)
+            if np.abs(raw - whole).max() > WHOLE or whole.sum() > places:
+                break
+            found.append([*map(int, whole), places - int(whole.sum())])
+        if len(found) == len(framework.sites):
+            return multiple, found
+    return None

@@ -1,0 +1,193 @@
+"""How mixtures are varied: along what is feasible, by trading, leaving out or adding a component, by blending."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.candidate import Genome
+from invdesign.rng import Rng
+from invdesign.spaces.mixture.fields import SAME, Field
+from invdesign.spaces.mixture.system import GRID, Group
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+Make = Callable[[Sequence[FloatArray], Rng], FloatArray | None]
+
+TRIES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class MixtureOperator:
+    """An operator on genomes, made from a function on points."""
+
+    arity: int
+    make: Make
+    read: Callable[[Genome], FloatArray]
+    write: Callable[[FloatArray], Genome]
+
+    def apply(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
+        """A feasible mixture other than its parents, or None where it finds none."""
+        points = [self.read(parent) for parent in parents]
+        child = self.make(points, rng)
+        if child is None or any(np.abs(child - point).max() <= SAME for point in points):
+            return None
+        return self.write(child)
+
+
+def operators(
+    field: Field, read: Callable[[Genome], FloatArray], write: Callable[[FloatArray], Genome]
+) -> Mapping[str, MixtureOperator]:
+    """Operators by name; those that no mixture of the field could take are left out."""
+    tools = Tools(field)
+    makers: dict[str, tuple[int, Make]] = {
+        "start": (0, tools.start),
+        "extreme": (0, tools.extreme),
+        "mutate": (1, tools.mutate),
+        "swap": (1, tools.swap),
+        "drop": (1, tools.drop),
+        "add": (1, tools.add),
+        "crossover": (2, tools.crossover),
+    }
+    if all(len(group.members) == 1 for group in field.system.groups):
+        makers.pop("swap")
+    if (field.system.rules.lower > 0).all():
+        makers.pop("drop")
+        makers.pop("add")
+    return {name: MixtureOperator(arity, make, read, write) for name, (arity, make) in makers.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The operators on points (n,)."""
+
+    field: Field
+
+    def start(self, parents: Sequence[FloatArray], rng: Rng) -> FloatArray | None:  # noqa: ARG002 - there are none
+        return _first(lambda: self.field.start(rng))
+
+    def extreme(self, parents: Sequence[FloatArray], rng: Rng) -> FloatArray | None:  # noqa: ARG002 - there are none
+        return _first(lambda: self.field.extreme(rng))
+
+    def mutate(self, parents: Sequence[FloatArray], rng: Rng) -> FloatArray | None:
+        """A step along a feasible direction; where there is none, another component."""
+        moved = self.field.nearby(parents[0], rng)
+        return self.swap(parents, rng) if moved is None else moved
+
+    def swap(self, parents: Sequence[FloatArray], rng: Rng) -> FloatArray | None:
+        """Two components of one mixture trade their fractions, one of which may be 0."""
+        x = parents[0]
+        for _ in range(TRIES):
+            group = self._group(rng, smallest=2)
+            if group is None:
+                return None
+            first = _one(group.members[x[group.members] > 0.5 / GRID], rng)
+            second = _one(group.members, rng)
+            if first is None or second is None or first == second or abs(x[first] - x[second]) <= SAME:
+                continue
+            y = x.copy()
+            y[[first, second]] = x[[second, first]]
+            child = self._settled(y, x)
+            if child is not None:
+                return child
+        return None
+
+    def drop(self, parents: Sequence[FloatArray], rng: Rng) -> FloatArray | None:
+        """One component less, the others in proportion."""
+        x, lower = parents[0], self.field.system.rules.lower
+        for _ in range(TRIES):
+            group = self._group(rng)
+            own = group.members if group is not None else np.zeros(0, dtype=np.int64)
+            gone = _one(own[(x[own] > 0.5 / GRID) & (lower[own] <= 0)], rng)
+            if gone is None:
+                continue
+            y = x.copy()
+            y[gone] = 0.0
+            rest = y[own].sum()
+            if rest > 0:
+                y[own] *= x[own].sum() / rest
+            child = self._settled(y, x, without=gone)
+            if child is not None:
+                return child
+        return None
+
+    def add(self, parents: Sequence[FloatArray], rng: Rng) -> FloatArray | None:
+        """One component more, of any fraction; where no more may be present, the least present makes room."""
+        x = parents[0]
+        for _ in range(TRIES):
+            group = self._group(rng)
+            own = group.members if group is not None else np.zeros(0, dtype=np.int64)
+            new = _one(own[x[own] <= 0.5 / GRID], rng)
+            if group is None or new is None:
+                continue
+            y = x.copy()
+            share = rng.random()
+            amount = max(share * group.total[1], self.field.system.least[new])
+            y[new] = min(amount, self.field.system.rules.upper[new])
+            before = x[own].sum()
+            if before > 0 and group.total[0] == group.total[1]:
+                others = own[own != new]
+                y[others] *= max(before - y[new], 0.0) / before
+            self._make_room(y, new, group)
+            child = self._settled(y, x)
+            if child is not None:
+                return child
+        return None
+
+    def crossover(self, parents: Sequence[FloatArray], rng: Rng) -> FloatArray | None:
+        """A blend of both; of the components of both, the most present ones stay."""
+        first, second = parents
+        for _ in range(TRIES):
+            share = rng.random()
+            y = share * first + (1.0 - share) * second
+            child = self._settled(y, first)
+            if child is not None and np.abs(child - second).max() > SAME:
+                return child
+        return None
+
+    def _settled(
+        self, y: FloatArray, other_than: FloatArray, without: int | None = None
+    ) -> FloatArray | None:
+        """A mixture near y, unless it is the one there was."""
+        supports = self.field.supports
+        present = supports.chosen(y)
+        if without is not None:
+            present = present & (y > 0.5 / GRID)
+            present[without] = False
+        if (present < (self.field.system.rules.lower > 0)).any():
+            return None
+        child = self.field.settled(y, present)
+        if child is None and without is None:
+            child = self.field.repaired(y)
+        return None if child is None or np.abs(child - other_than).max() <= SAME else child
+
+    def _make_room(self, y: FloatArray, new: int, group: Group) -> None:
+        own = group.members
+        present = own[y[own] > 0.5 / GRID]
+        if len(present) > group.at_most:
+            others = present[(present != new) & (self.field.system.rules.lower[present] <= 0)]
+            if len(others):
+                y[others[int(y[others].argmin())]] = 0.0
+
+    def _group(self, rng: Rng, smallest: int = 1) -> Group | None:
+        """A mixture at random, larger ones more often."""
+        fitting = [group for group in self.field.system.groups if len(group.members) >= smallest]
+        sizes = np.cumsum([len(group.members) for group in fitting])
+        return (
+            fitting[int(np.searchsorted(sizes, rng.random() * sizes[-1], side="right"))] if fitting else None
+        )
+
+
+def _one(columns: NDArray[np.int64], rng: Rng) -> int | None:
+    return int(columns[int(rng.random() * len(columns))]) if len(columns) else None
+
+
+def _first(make: Callable[[], FloatArray | None]) -> FloatArray | None:
+    for _ in range(TRIES):
+        found = make()
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,282 @@
+"""Fractions of components on simplices: dopants on crystal sites, halides, electrolyte formulations.
+
+Every genome keeps every rule: bounds, sums, how many components are present, linear constraints and the balance
+of charges. Where a crystal is asked for, the fractions are those that one of its supercells holds exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
+
+from invdesign import registry
+from invdesign.candidate import Design, Genome, Json, genome_key
+from invdesign.errors import Infeasible, nearest
+from invdesign.protocols import Dimension, Domain, Operator
+from invdesign.rng import rng_for
+from invdesign.settings import Settings
+from invdesign.spaces.counted import Counted
+from invdesign.spaces.linear import LinearConstraint
+from invdesign.spaces.mixture.cells import Framework, Realised, framework_of
+from invdesign.spaces.mixture.charges import check_mixed_valence, species_of
+from invdesign.spaces.mixture.fields import Listed
+from invdesign.spaces.mixture.model import Asked, Model, smallest_cell
+from invdesign.spaces.mixture.operators import operators
+from invdesign.spaces.mixture.refusals import check, violations
+from invdesign.spaces.mixture.settings import Mixture
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+FloatArray = NDArray[np.float64]
+States = Annotated[tuple[int, int], Field(strict=False)]
+
+
+class MixtureSpace(Settings):
+    """Mixtures of components, each a simplex of fractions, with rules across them.
+
+    A genome holds the fractions of what is present: `{"M": {"Zr4+": 0.8, "Ta5+": 0.2}}`. Where all fractions have
+    steps, or are those of small supercells, the space can be counted and is a `CountedMixtureSpace`.
+    """
+
+    mixtures: dict[str, Mixture] = Field(min_length=1)
+    """Mixture by name; with a structure, the name is the label of the sites it is on."""
+    constraints: tuple[LinearConstraint, ...] = Field(default=(), strict=False)
+    """Linear rules on fractions, by component or `mixture.component`: `{sum: {Ta5+: 1, Nb5+: 1}, max: 0.5}`."""
+    fixed: dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]] = Field(default={})
+    """Ions, elements or formulas that are always there, with their number per formula unit: `{La3+: 3, O2-: 12}`."""
+    neutral: bool | None = None
+    """Whether charges must balance; where not given, they must if any component is written as an ion, and in a
+    structure if all charges are known."""
+    mixed_valence: dict[str, States] = Field(default={}, max_length=1)
+    """Two adjacent states of one element that is written without one: `{Fe: [2, 3]}`. It takes up what charge is left."""
+    structure: Realised | None = None
+    """The crystal whose supercells hold the mixtures; none where not given."""
+
+    @field_validator("fixed")
+    @classmethod
+    def _known(cls, fixed: dict[str, float]) -> dict[str, float]:
+        for name in fixed:
+            species_of(name)
+        return fixed
+
+    @field_validator("mixed_valence")
+    @classmethod
+    def _adjacent(cls, mixed: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+        for element, states in mixed.items():
+            check_mixed_valence(element, states)
+        return mixed
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.structure is not None and self.fixed:
+            raise ValueError("what is fixed follows from the structure; leave `fixed` out")
+        model = self._model
+        if self.mixed_valence and not self._mixed_used(model):
+            element = next(iter(self.mixed_valence))
+            raise ValueError(
+                f"{element} is mixed-valent, but no component is called '{element}', without a state"
+            )
+        check(model)
+        countable = isinstance(model.field, Listed)
+        if type(self) is MixtureSpace and countable:
+            # What a space can do follows from its settings, so its class does: a finite space has a length.
+            object.__setattr__(self, "__class__", CountedMixtureSpace)
+        return self
+
+    def _mixed_used(self, model: Model) -> bool:
+        known = {species.name for species, _ in (*model.amounts, *model.fixed)}
+        return known >= set(self.mixed_valence)
+
+    @model_serializer(mode="wrap")
+    def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        kind = MixtureSpace if type(self) is CountedMixtureSpace else type(self)
+        return {"kind": registry.name_of(kind), **handler(self)}
+
+    @cached_property
+    def _framework(self) -> Framework | None:
+        return (
+            None
+            if self.structure is None
+            else framework_of(self.structure, self.mixtures, self.mixed_valence)
+        )
+
+    @cached_property
+    def _model(self) -> Model:
+        asked = Asked(
+            mixtures=self.mixtures,
+            constraints=self.constraints,
+            fixed=self.fixed,
+            mixed=self.mixed_valence,
+            neutral=self.neutral,
+            framework=self._framework,
+        )
+        return Model(asked)
+
+    @cached_property
+    def _operators(self) -> Mapping[str, Operator]:
+        return operators(self._model.field, self._read, self._written)
+
+    def operators(self) -> Mapping[str, Operator]:
+        """`start`, `extreme`, `mutate`, `swap`, `drop`, `add` and `crossover`; all give feasible mixtures."""
+        return self._operators
+
+    def build(self, genome: Genome) -> Design:
+        """Fractions as parameters, the composition where there is chemistry, the crystal where one is asked for.
+
+        Raises:
+            Infeasible: a rule is broken, a name unknown, or no supercell holds the fractions.
+        """
+        values = self._checked(genome)
+        model = self._model
+        parameters = dict(zip(model.names, values.tolist(), strict=True))
+        if self._framework is None:
+            return Design(parameters=parameters, composition=self._composition(values))
+        structure = self._realised(values, genome)
+        return Design(parameters, structure.composition, {"initial": structure})
+
+    def features(self, genomes: Sequence[Genome]) -> FloatArray:
+        """Shape (n, d): the fractions, then means and deviations of elemental properties where there are elements."""
+        chemistry = self._model.chemistry
+        rows = [self._values(genome) for genome in genomes]
+        if chemistry is not None:
+            rows = [np.concatenate([values, chemistry.statistics(values)]) for values in rows]
+        return np.array(rows).reshape(len(genomes), -1)
+
+    def domain(self) -> Domain:
+        """One real dimension per component whose fraction can vary; steps and supercells are a matter of `decode`."""
+        model = self._model
+        limits = zip(model.names, model.lower.tolist(), model.upper.tolist(), strict=True)
+        return Domain(tuple(Dimension(name, "real", low, high) for name, low, high in limits if low < high))
+
+    def encode(self, genomes: Sequence[Genome]) -> FloatArray:
+        low, span, varied = self._frame
+        rows = [((self._values(genome) - low) / span)[varied] for genome in genomes]
+        return np.clip(np.array(rows).reshape(len(genomes), int(varied.sum())), 0.0, 1.0)
+
+    def decode(self, x: FloatArray) -> Sequence[Genome]:
+        """The feasible mixtures nearest to points (n, d), with the components of which there is most."""
+        low, span, varied = self._frame
+        found = []
+        for point in np.clip(x, 0.0, 1.0):
+            values = low.copy()
+            values[varied] += point * span[varied]
+            repaired = self._model.field.repaired(values / self._model.scale)
+            found.append(self._fallback if repaired is None else self._written(repaired))
+        return found
+
+    @cached_property
+    def _frame(self) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+        """Least fractions (n,), their ranges (n,), 1 where there is none, and which vary (n,)."""
+        spans = self._model.upper - self._model.lower
+        return self._model.lower, np.where(spans > 0, spans, 1.0), spans > 0
+
+    @cached_property
+    def _fallback(self) -> Genome:
+        """Any mixture, where rounding leaves no other answer."""
+        found = self._operators["start"].apply((), rng_for(0, 0, "mixture"))
+        assert found is not None  # checked on loading
+        return found
+
+    def _composition(self, values: FloatArray) -> Any:
+        chemistry = self._model.chemistry
+        if chemistry is None:
+            return None
+        from pymatgen.core import Composition
+
+        return Composition(chemistry.amounts(values))
+
+    def _realised(self, values: FloatArray, genome: Genome) -> Structure:
+        framework, model = self._framework, self._model
+        assert framework is not None
+        held = smallest_cell(framework, values, model.widths)
+        if held is None:
+            near = model.field.repaired(values / model.scale)
+            hint = "" if near is None else f"; the nearest that can be held are {model.said(near)}"
+            raise Infeasible(
+                f"no allowed supercell holds the fractions {model.said(values / model.scale)}{hint}"
+            )
+        multiple, counts = held
+        return framework.supercell(multiple).structure(counts, rng_for(0, 0, f"mixture {genome_key(genome)}"))
+
+    def _values(self, genome: Genome) -> FloatArray:
+        """Fractions (n,) as they are written."""
+        found = []
+        for mixture, component in self._model.places:
+            own = genome[mixture]
+            assert isinstance(own, Mapping)  # what `build` accepts
+            value = own.get(component, 0.0)
+            assert isinstance(value, float | int)
+            found.append(float(value))
+        return np.array(found)
+
+    def _read(self, genome: Genome) -> FloatArray:
+        """A point of the field; a genome a person wrote is put on it."""
+        model = self._model
+        y = self._values(genome) / model.scale
+        found = model.field.repaired(y)
+        return y if found is None else found
+
+    def _written(self, x: FloatArray) -> Genome:
+        """The genome of a point of the field: what is present, in the file's units."""
+        field = self._model.field
+        return self._named(field.values(x) if isinstance(field, Listed) else self._model.written(x))
+
+    def _named(self, values: FloatArray) -> Genome:
+        """The genome of fractions (n,) as they are written."""
+        found: dict[str, dict[str, Json]] = {name: {} for name in self.mixtures}
+        for (mixture, component), value in zip(self._model.places, values.tolist(), strict=True):
+            if value > 0.0:
+                found[mixture][component] = value
+        return found
+
+    def _checked(self, genome: Genome) -> FloatArray:
+        for name in self.mixtures:
+            if not isinstance(genome.get(name), Mapping):
+                raise Infeasible(
+                    f"the genome needs fractions of '{name}', such as {{component: 0.5}}, got {genome.get(name)!r}"
+                )
+        for name, own in genome.items():
+            if name not in self.mixtures:
+                raise Infeasible(f"the space has no mixture '{name}'. {nearest(name, self.mixtures)}".strip())
+            assert isinstance(own, Mapping)
+            for component, value in own.items():
+                if component not in self.mixtures[name].components:
+                    hint = nearest(component, self.mixtures[name].components)
+                    raise Infeasible(f"'{name}' has no component '{component}'. {hint}".strip())
+                if not isinstance(value, float | int) or isinstance(value, bool) or not np.isfinite(value):
+                    raise Infeasible(f"the fraction of {component} must be a number, got {value!r}")
+        values = self._values(genome)
+        wrong = violations(self._model, values)
+        if wrong:
+            raise Infeasible("; ".join(wrong))
+        return values
+
+
+class CountedMixtureSpace(MixtureSpace, Counted):
+    """A mixture space that can be counted through: every fraction has steps, or small supercells hold them."""
+
+    @property
+    def _points(self) -> Listed:
+        field = self._model.field
+        assert isinstance(field, Listed)
+        return field
+
+    def size(self) -> int:
+        """How many mixtures there are."""
+        return len(self._points.points)
+
+    def numbered(self, index: int) -> Genome:
+        """Mixture number `index`; those of the smallest supercell come first."""
+        return self._named(self._points.written[index])
+
+    def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
+        """(index of the first row, features (<= size, d)), streamed."""
+        for start in range(0, len(self), size):
+            rows = [self.numbered(index) for index in range(start, min(start + size, len(self)))]
+            yield start, self.features(rows)

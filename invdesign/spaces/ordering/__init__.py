@@ -1,0 +1,7 @@
+"""Which species sits on which site."""
+
+from __future__ import annotations
+
+from invdesign.spaces.ordering.space import CountedOrderingSpace, OrderingSpace
+
+__all__ = ["CountedOrderingSpace", "OrderingSpace"]

@@ -1,0 +1,129 @@
+"""Recognising an ordering in a structure that was relaxed, seeded or generated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.spaces.ordering.amounts import VACANCY
+from invdesign.spaces.ordering.cell import OrderedCell
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+# Lengths, site displacements (of the mean free length per atom) and angles that relaxation may change.
+LENGTH, SITE, ANGLE = 0.3, 0.4, 10.0
+NEAR = 0.45  # of the distance to the nearest site: an atom displaced by less still is on its site
+
+
+def recognised(structure: Structure, cell: OrderedCell, *, same_cell: bool) -> IntArray | None:
+    """The ordering (n,) of a supercell that a structure is, or None.
+
+    Args:
+        structure: any description of the crystal.
+        cell: the supercell.
+        same_cell: whether to try the supercell's own vectors and origin first, as for what was relaxed from it.
+    """
+    from pymatgen.core import Structure
+
+    plain = Structure(structure.lattice, [_symbol(site) for site in structure], structure.frac_coords)
+    if same_cell:
+        codes = _placed(plain, cell)
+        if codes is not None:
+            return codes
+    mapped = _mapped(plain, cell)
+    if mapped is None and len(plain) > 1:
+        mapped = _mapped(plain.get_primitive_structure(), cell)
+    return None if mapped is None else _placed(mapped, cell)
+
+
+def _symbol(site: Any) -> str:
+    specie = site.specie
+    return str(getattr(specie, "symbol", specie))
+
+
+def _placed(structure: Structure, cell: OrderedCell) -> IntArray | None:
+    """The ordering of a structure in the supercell's own vectors: every atom on the nearest site, up to a shift."""
+    sites = cell.crystal.positions
+    atoms = structure.frac_coords
+    if not 0 < len(atoms) <= len(sites):
+        return None
+    lattice = structure.lattice.matrix
+    chosen = _nearest(atoms, sites, lattice)
+    moves = atoms - sites[chosen]
+    moves -= np.round(moves)
+    chosen = _nearest(atoms - moves.mean(axis=0), sites, lattice)
+    moves = atoms - moves.mean(axis=0) - sites[chosen]
+    moves -= np.round(moves)
+    lengths = np.linalg.norm(moves @ lattice, axis=1)
+    if len(set(chosen.tolist())) < len(chosen) or lengths.max() > NEAR * _closest(cell, lattice):
+        return None
+    found = [VACANCY] * len(sites)
+    for site, atom in zip(chosen.tolist(), structure, strict=True):
+        found[site] = _symbol(atom)
+    return _read(found, cell)
+
+
+def _nearest(atoms: FloatArray, sites: FloatArray, lattice: FloatArray) -> IntArray:
+    apart = atoms[:, None, :] - sites[None, :, :]
+    apart -= np.round(apart)
+    nearest: IntArray = ((apart @ lattice) ** 2).sum(axis=2).argmin(axis=1)
+    return nearest
+
+
+def _closest(cell: OrderedCell, lattice: FloatArray) -> float:
+    """Distance of the two nearest sites, Å."""
+    apart = cell.crystal.positions[:, None, :] - cell.crystal.positions[None, :, :]
+    apart -= np.round(apart)
+    distance = np.linalg.norm(apart @ lattice, axis=2)
+    np.fill_diagonal(distance, np.linalg.norm(lattice, axis=1).min())
+    return float(distance.min())
+
+
+def _read(species: list[str], cell: OrderedCell) -> IntArray | None:
+    """The ordering of N species, or None where one is not allowed on its site."""
+    for content, name in zip(cell.contents, species, strict=True):
+        if content and content != name:
+            return None
+    codes = np.empty(cell.orderings.n, dtype=np.int64)
+    for group in cell.orderings.groups:
+        for place in range(group.first, group.last):
+            name = species[cell.sites[place]]
+            if name not in group.species:
+                return None
+            codes[place] = group.species.index(name)
+    return codes if cell.orderings.allows(cell.orderings.counts(codes)) else None
+
+
+def _mapped(structure: Structure, cell: OrderedCell) -> Structure | None:
+    """The structure in the supercell's vectors and at its origin, by the best match of what does not vary.
+
+    Where everything varies, by the best match of all sites, whatever is on them; then none may be vacant.
+    """
+    from pymatgen.analysis.structure_matcher import FrameworkComparator, StructureMatcher
+    from pymatgen.core import Structure
+
+    movable = {name for group in cell.orderings.groups for name in group.species} - {VACANCY}
+    fixed = [i for i, name in enumerate(cell.contents) if name not in {"", VACANCY, *movable}]
+    kept = fixed or [i for i, name in enumerate(cell.contents) if name != VACANCY]
+    species = [cell.contents[i] or "H" for i in kept]
+    framework = [name for name in map(_symbol, structure) if not fixed or name not in movable]
+    # A multiple of the supercell is none of ours, unless it repeats something smaller.
+    if not framework or len(kept) % len(framework) or (fixed and set(framework) != set(species)):
+        return None
+    matcher = StructureMatcher(
+        ltol=LENGTH,
+        stol=SITE,
+        angle_tol=ANGLE,
+        primitive_cell=False,
+        attempt_supercell=True,
+        comparator=None if fixed else FrameworkComparator(),
+        ignored_species=sorted(movable) if fixed else (),
+    )
+    template = Structure(cell.crystal.lattice, species, cell.crystal.positions[kept])
+    return matcher.get_s2_like_s1(template, structure, include_ignored_species=True)

@@ -1,0 +1,223 @@
+"""One supercell to be ordered: its sites, what is on them, and what follows from an ordering."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.errors import InvdesignError
+from invdesign.rng import Rng
+from invdesign.spaces.ordering.amounts import VACANCY, SiteChoice, bounds_of, fillings, joined
+from invdesign.spaces.ordering.charges import Charges, Formal, balanced, charges_of
+from invdesign.spaces.ordering.clusters import Correlations, Kinds, kinds_of
+from invdesign.spaces.ordering.sites import Orderings, Variable
+from invdesign.spaces.ordering.supercell import sites_of, supercell_of
+from invdesign.structures.parents import Parent
+from invdesign.structures.symmetry import site_permutations, symmetry_dataset
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+MOST_IMAGES = 2_000_000  # symmetry operations times varying sites: a second to find, 16 MB to keep
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is ordered, before a supercell is chosen.
+
+    Attributes:
+        unit: the crystal.
+        choices: by group, in the order of their names.
+        formal: charges.
+        neutral: whether compositions must balance.
+    """
+
+    unit: Parent
+    choices: Mapping[str, SiteChoice]
+    formal: Formal
+    neutral: bool
+
+    @cached_property
+    def sites(self) -> Mapping[str, tuple[int, ...]]:
+        """Sites of the unit cell by group."""
+        return sites_of(self.unit, list(self.choices))
+
+    @cached_property
+    def varying(self) -> tuple[str, ...]:
+        """Groups with a choice."""
+        return tuple(name for name, choice in self.choices.items() if len(choice.species) > 1)
+
+    @cached_property
+    def contents(self) -> tuple[str, ...]:
+        """What is on each site of the unit cell where nothing varies there, else nothing."""
+        found = list(self.unit.elements)
+        for name, choice in self.choices.items():
+            for site in self.sites[name]:
+                found[site] = "" if len(choice.species) > 1 else next(iter(choice.species))
+        return tuple(found)
+
+    @cached_property
+    def colours(self) -> tuple[Hashable, ...]:
+        """Equal for sites of the unit cell that symmetry may exchange."""
+        group = {site: name for name in self.varying for site in self.sites[name]}
+        return tuple((group.get(i, ""), content) for i, content in enumerate(self.contents))
+
+    @cached_property
+    def classes(self) -> IntArray:
+        """Shape (n,): the same for symmetric sites of the unit cell that vary, -1 for the others."""
+        numbers = [list(dict.fromkeys(self.colours)).index(colour) + 1 for colour in self.colours]
+        orbits = symmetry_dataset(self.unit.lattice, self.unit.positions, numbers).equivalent_atoms
+        order = [site for name in self.varying for site in self.sites[name]]
+        seen = {orbit: i for i, orbit in enumerate(dict.fromkeys(int(orbits[site]) for site in order))}
+        classes = np.full(len(self.unit), -1, dtype=np.int64)
+        classes[order] = [seen[int(orbits[site])] for site in order]
+        return classes
+
+    def kinds(self, pairs: int, triplets: int) -> Kinds:
+        """Kinds of clusters, the same for all supercells."""
+        functions: dict[int, int] = {}
+        for name in self.varying:
+            for site in self.sites[name]:
+                functions[int(self.classes[site])] = len(self.choices[name].species) - 1
+        return kinds_of(
+            self.unit, self.classes, [functions[i] for i in range(len(functions))], pairs, triplets
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class OrderedCell:
+    """A supercell of N sites, of which n vary.
+
+    Attributes:
+        plan: what is ordered.
+        crystal: the supercell.
+        unit_sites: shape (N,), the unit cell's site of each.
+        sites: shape (n,), those that vary, group after group.
+        orderings: of these.
+    """
+
+    plan: Plan
+    crystal: Parent
+    unit_sites: IntArray
+    sites: IntArray
+    orderings: Orderings
+
+    @cached_property
+    def contents(self) -> tuple[str, ...]:
+        """N species on the sites that do not vary; empty on those that do."""
+        return tuple(self.plan.contents[i] for i in self.unit_sites)
+
+    def occupied(self, codes: IntArray) -> list[str]:
+        """N species of an ordering (n,), `vacancy` where there is none."""
+        found = list(self.contents)
+        species = [group.species for group in self.orderings.groups for _ in range(len(group))]
+        for site, options, code in zip(self.sites.tolist(), species, codes.tolist(), strict=True):
+            found[site] = options[code]
+        return found
+
+    def structure(self, codes: IntArray, rattle: float, rng: Rng) -> Structure:
+        """The crystal of an ordering (n,), without the vacancies, sites in the supercell's order.
+
+        Args:
+            codes: shape (n,).
+            rattle: standard deviation of each coordinate's displacement, Å.
+            rng: for the displacements; the mean displacement is taken out.
+        """
+        from pymatgen.core import Structure
+
+        species = self.occupied(codes)
+        kept = [i for i, name in enumerate(species) if name != VACANCY]
+        positions = self.crystal.positions[kept]
+        if rattle:
+            moves = rng.normal(scale=rattle, size=positions.shape)
+            positions = positions + (moves - moves.mean(axis=0)) @ np.linalg.inv(self.crystal.lattice)
+        return Structure(self.crystal.lattice, [species[i] for i in kept], positions)
+
+    @cached_property
+    def charges(self) -> Charges | None:
+        """Electrostatics; None where a charge is not known."""
+        return charges_of(
+            self.crystal, self.plan.formal, self.orderings, self.sites, self.contents, self.plan.sites
+        )
+
+    def correlations(self, kinds: Kinds) -> Correlations:
+        """Cluster correlations of its orderings."""
+        classes = self.plan.classes[self.unit_sites[self.sites]]
+        return Correlations(kinds, self.orderings, self.crystal, self.sites, classes)
+
+
+def ordered_cell(plan: Plan, matrix: IntArray) -> OrderedCell:
+    """The supercell of a crystal, to be ordered.
+
+    Args:
+        plan: what is ordered.
+        matrix: shape (3, 3), the supercell's vectors in those of the unit cell.
+
+    Raises:
+        ValueError: the amounts do not fit, or no composition balances.
+        InvdesignError: the cell or its symmetry is too large.
+    """
+    crystal, unit_sites = supercell_of(plan.unit, matrix)
+    groups, members = _variables(plan, unit_sites)
+    sites = np.asarray(members, dtype=np.int64)
+    compositions = _compositions(plan, groups, unit_sites)
+    return OrderedCell(
+        plan=plan,
+        crystal=crystal,
+        unit_sites=unit_sites,
+        sites=sites,
+        orderings=Orderings(groups, _permutations(plan, crystal, unit_sites, sites), compositions),
+    )
+
+
+def _variables(plan: Plan, unit_sites: IntArray) -> tuple[tuple[Variable, ...], list[int]]:
+    groups: list[Variable] = []
+    members: list[int] = []
+    for name in plan.varying:
+        own = np.flatnonzero(np.isin(unit_sites, plan.sites[name])).tolist()
+        groups.append(
+            Variable(name, tuple(plan.choices[name].species), len(members), len(members) + len(own))
+        )
+        members += own
+    return tuple(groups), members
+
+
+def _compositions(plan: Plan, groups: Sequence[Variable], unit_sites: IntArray) -> IntArray:
+    """Shape (c, s): what the amounts allow, and the charges."""
+    parts = [
+        fillings(bounds_of(group.name, plan.choices[group.name], len(group)), len(group)) for group in groups
+    ]
+    found = joined(parts)
+    if plan.neutral:
+        fixed: dict[str, int] = {}
+        for content in (plan.contents[i] for i in unit_sites):
+            if content and content != VACANCY:
+                fixed[content] = fixed.get(content, 0) + 1
+        listed = [(group.name, group.species, plan.sites[group.name]) for group in groups]
+        found = [counts for counts in found if balanced(plan.formal, listed, fixed, counts)]
+        if not found:
+            raise ValueError(
+                "charges balance at no composition that the amounts allow; change the amounts or "
+                "oxidation_states, or set charge_neutral: false"
+            )
+    return np.asarray(found, dtype=np.int64)
+
+
+def _permutations(plan: Plan, crystal: Parent, unit_sites: IntArray, sites: IntArray) -> IntArray:
+    colours = [plan.colours[i] for i in unit_sites]
+    numbers = [list(dict.fromkeys(colours)).index(colour) + 1 for colour in colours]
+    operations = len(symmetry_dataset(crystal.lattice, crystal.positions, numbers).rotations)
+    if operations * len(sites) > MOST_IMAGES:
+        raise InvdesignError(
+            f"{operations} symmetry operations on {len(sites)} sites are more than can be gone through "
+            f"(limit {MOST_IMAGES} for their product); take a smaller cell"
+        )
+    return site_permutations(crystal.lattice, crystal.positions, colours, sites.tolist())

@@ -1,0 +1,281 @@
+"""Which charges an ordering's atoms have: whether they balance, and what their electrostatic energy is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.rng import Rng
+from invdesign.spaces.ordering.amounts import VACANCY
+from invdesign.spaces.ordering.sites import Orderings
+from invdesign.structures.charges import charge_imbalance, oxidation_states
+from invdesign.structures.electrostatics import SMALLEST_GAIN, Electrostatics, best_exchange, exchange_cost
+from invdesign.structures.parents import Parent
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+States = Mapping[str, Sequence[int]]
+
+DRAWS = 32  # random orderings of which an electrostatic start takes one, low energies more often
+MOST_FORMS = 1_000  # compositions whose quadratic form is kept
+STOP = 0.3  # probability to stop before each of the swaps that follow
+
+
+@dataclass(frozen=True)
+class Formal:
+    """Formal charges of a crystal's elements and of what is put on its sites.
+
+    Attributes:
+        unit: the crystal.
+        given: states by element, as the campaign says.
+        by_group: charge by element, by group, as the campaign says.
+    """
+
+    unit: Parent
+    given: States
+    by_group: Mapping[str, Mapping[str, int]]
+
+    def states(self, element: str, group: str, sites: Sequence[int]) -> tuple[float, ...]:
+        """Charges an element may take on sites of the unit cell; one in most cases, none where it is unknown."""
+        if element == VACANCY:
+            return (0.0,)
+        if element in self.by_group.get(group, {}):
+            return (float(self.by_group[group][element]),)
+        if element in self.given:
+            return tuple(float(state) for state in sorted(self.given[element]))
+        own = [self.unit.states[site] for site in sites if self.unit.elements[site] == element]
+        own = own or [s for s, e in zip(self.unit.states, self.unit.elements, strict=True) if e == element]
+        if own:
+            return () if own[0] is None else (float(own[0]),)
+        here = next((s for s in (self.unit.states[site] for site in sites) if s is not None), 0.0)
+        common = oxidation_states(element, int(np.sign(here)))
+        return (float(min(common, key=lambda state: (abs(state - here), state))),) if common else ()
+
+    def takes_up(self, element: str) -> bool:
+        """Whether the element's charge follows what the others leave over, as a transition metal's does."""
+        if element == VACANCY:
+            return False
+        if element in self.given:
+            return len(self.given[element]) > 1
+        from pymatgen.core import Element
+
+        return bool(Element(element).is_transition_metal)
+
+
+def balanced(
+    formal: Formal,
+    groups: Sequence[tuple[str, Sequence[str], Sequence[int]]],
+    fixed: Mapping[str, int],
+    counts: Sequence[int],
+) -> bool:
+    """Whether a composition's charges can balance.
+
+    Args:
+        formal: the charges.
+        groups: (name, species, sites of the unit cell) of each group, in the order of the counts.
+        fixed: number of atoms by element on all other sites.
+        counts: atoms of each species of each group.
+    """
+    atoms: dict[str, int] = {}
+    states: dict[str, tuple[int, ...]] = {}
+    columns = [(name, species, sites) for name, listed, sites in groups for species in listed]
+    entries = [(name, species, sites, n) for (name, species, sites), n in zip(columns, counts, strict=True)]
+    entries += [("", element, (), n) for element, n in fixed.items()]
+    for name, element, sites, number in entries:
+        if element == VACANCY or not number:
+            continue
+        key = f"{element} on {name}" if element in formal.by_group.get(name, {}) else element
+        atoms[key] = atoms.get(key, 0) + number
+        states[key] = _whole(formal.states(element, name, sites))
+    return charge_imbalance(atoms, states) == 0
+
+
+def _whole(states: Sequence[float]) -> tuple[int, ...]:
+    """Whole charges: both neighbours of an average."""
+    return tuple(sorted({int(f(state)) for state in states for f in (np.floor, np.ceil)}))
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """Electrostatic energy of orderings of one composition, as a quadratic form of the varying sites' charges.
+
+    Attributes:
+        columns: charge of each species of each group, one group after the other.
+        field: shape (n,), eV per elementary charge, of the other sites.
+        constant: eV, what the other sites have among themselves.
+    """
+
+    columns: FloatArray
+    field: FloatArray
+    constant: float
+
+
+@dataclass(frozen=True, eq=False)
+class Charges:
+    """Electrostatic energies of a supercell's orderings.
+
+    What charge a composition leaves over is spread evenly over the transition metals. Without any, it stays, and a
+    uniform background balances it.
+
+    Attributes:
+        electrostatics: of all N sites.
+        orderings: of the n that vary.
+        sites: shape (n,), which they are.
+        fixed: shape (N,), charges of the others; 0 on varying sites.
+        columns: charge of each species of each group, one group after the other.
+        metals: shape (N,), 1 on other sites that take up what charge is left over.
+        metal_columns: the same of each species of each group.
+    """
+
+    electrostatics: Electrostatics
+    orderings: Orderings
+    sites: IntArray
+    fixed: FloatArray
+    columns: FloatArray
+    metals: FloatArray
+    metal_columns: FloatArray
+
+    @cached_property
+    def tells(self) -> bool:
+        """Whether orderings of one composition can differ in energy."""
+        offsets = self.orderings.offsets
+        starts = [int(offsets[group.first]) for group in self.orderings.groups]
+        stops = [start + len(g.species) for start, g in zip(starts, self.orderings.groups, strict=True)]
+        return any(np.ptp(self.columns[a:b]) > 0 for a, b in zip(starts, stops, strict=True))
+
+    @cached_property
+    def _own(self) -> FloatArray:
+        """Shape (n, n): the part of the electrostatic matrix among the varying sites."""
+        own: FloatArray = self.electrostatics.matrix[np.ix_(self.sites, self.sites)]
+        return own
+
+    @cached_property
+    def _costs(self) -> tuple[FloatArray, ...]:
+        """Per group, what exchanges cost."""
+        groups = self.orderings.groups
+        return tuple(exchange_cost(self._own[g.first : g.last, g.first : g.last]) for g in groups)
+
+    @cached_property
+    def _forms(self) -> dict[bytes, Form]:
+        return {}
+
+    def _form(self, counts: IntArray) -> Form:
+        key = counts.tobytes()
+        if key not in self._forms:
+            if len(self._forms) >= MOST_FORMS:
+                self._forms.clear()
+            self._forms[key] = self._made(counts)
+        return self._forms[key]
+
+    def _made(self, counts: IntArray) -> Form:
+        over = float(self.fixed.sum() + counts @ self.columns)
+        takers = float(self.metals.sum() + counts @ self.metal_columns)
+        share = over / takers if takers else 0.0
+        fixed = self.fixed - share * self.metals
+        field = self.electrostatics.matrix @ fixed
+        return Form(
+            columns=self.columns - share * self.metal_columns,
+            field=2.0 * field[self.sites],
+            constant=float(fixed @ field),
+        )
+
+    def energies(self, codes: IntArray) -> FloatArray:
+        """Shape (m,): eV per site of the supercell, to 1e-9, for orderings (m, n)."""
+        counts = np.stack([self.orderings.counts(row) for row in codes])
+        found = np.empty(len(codes))
+        different, which = np.unique(counts, axis=0, return_inverse=True)
+        for number, composition in enumerate(different):
+            rows = which.ravel() == number
+            found[rows] = self._energies(self._form(composition), codes[rows])
+        energies: FloatArray = np.round(found / len(self.electrostatics), 9)
+        return energies
+
+    def _energies(self, form: Form, codes: IntArray) -> FloatArray:
+        """Shape (m,): eV of the whole supercell, for orderings (m, n) of one composition."""
+        charges = form.columns[codes + self.orderings.offsets]
+        energies: FloatArray = ((charges @ self._own + form.field) * charges).sum(axis=1) + form.constant
+        return energies
+
+    def favoured(self, counts: IntArray, rng: Rng) -> IntArray:
+        """An ordering (n,) of a composition that electrostatics favours, as in a Boltzmann draw.
+
+        One of some random orderings, with weights as at a temperature that their energies' spread sets, goes
+        downhill for a random number of swaps: so that what comes is low, and not always the same.
+        """
+        form = self._form(counts)
+        drawn = self.orderings.several(counts, DRAWS, rng)
+        energies = self._energies(form, drawn)
+        temperature = max(0.5 * float(energies.std()), 1e-9)
+        # The largest of terms with Gumbel noise is a draw with Boltzmann weights.
+        chosen = int((rng.gumbel(size=DRAWS) - energies / temperature).argmax())
+        return self._descended(form, drawn[chosen], int(rng.geometric(STOP)) - 1)
+
+    def lowest_of(self, counts: IntArray, draws: int, rng: Rng) -> IntArray:
+        """The ordering (n,) of lowest energy among some random ones of a composition."""
+        drawn = self.orderings.several(counts, draws, rng)
+        chosen: IntArray = drawn[int(self._energies(self._form(counts), drawn).argmin())]
+        return chosen
+
+    def _descended(self, form: Form, codes: IntArray, steps: int) -> IntArray:
+        """The ordering (n,) after at most so many exchanges, the one that gains most each time."""
+        codes = codes.copy()
+        charges = form.columns[codes + self.orderings.offsets]
+        for _ in range(steps):
+            potential = 2.0 * (self._own @ charges) + form.field
+            swaps = [
+                best_exchange(charges[g.first : g.last], potential[g.first : g.last], cost)
+                for g, cost in zip(self.orderings.groups, self._costs, strict=True)
+            ]
+            best = min(range(len(swaps)), key=lambda i: swaps[i][0])
+            gain, first, second = swaps[best]
+            if gain > -SMALLEST_GAIN:
+                break
+            pair = np.array([first, second]) + self.orderings.groups[best].first
+            codes[pair] = codes[pair[::-1]]
+            charges[pair] = charges[pair[::-1]]
+        return codes
+
+
+def charges_of(
+    crystal: Parent,
+    formal: Formal,
+    orderings: Orderings,
+    sites: IntArray,
+    elements: Sequence[str],
+    unit_sites: Mapping[str, Sequence[int]],
+) -> Charges | None:
+    """Electrostatics of a supercell; None where an element's charge is not known.
+
+    Args:
+        crystal: the supercell, N sites.
+        formal: the charges.
+        orderings: of its n varying sites.
+        sites: shape (n,), which they are.
+        elements: N, what is on the others; empty on varying sites.
+        unit_sites: sites of the unit cell by group.
+    """
+    fixed, metals = np.zeros(len(crystal)), np.zeros(len(crystal))
+    for element in dict.fromkeys(filter(None, elements)):
+        here = [i for i, own in enumerate(elements) if own == element]
+        charge = _mean(formal.states(element, "", ()))
+        if charge is None:
+            return None
+        fixed[here], metals[here] = charge, formal.takes_up(element)
+    columns, takers = [], []
+    for group in orderings.groups:
+        for species in group.species:
+            charge = _mean(formal.states(species, group.name, unit_sites[group.name]))
+            if charge is None:
+                return None
+            columns.append(charge)
+            takers.append(float(formal.takes_up(species)))
+    electrostatics = Electrostatics(crystal.lattice, crystal.positions)
+    return Charges(electrostatics, orderings, sites, fixed, np.array(columns), metals, np.array(takers))
+
+
+def _mean(states: Sequence[float]) -> float | None:
+    return float(np.mean(states)) if states else None

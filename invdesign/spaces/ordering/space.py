@@ -1,0 +1,429 @@
+"""Ordering of species and vacancies on the sites of a supercell, at a fixed composition or over a range.
+
+The genome names what is on every site that can vary. Orderings that a symmetry of the supercell maps onto each
+other, its translations included, are one genome, and every genome has an allowed composition: both are rules of
+the space, not gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import accumulate
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from invdesign import registry
+from invdesign.candidate import Design, Genome, Json, genome_key
+from invdesign.errors import Infeasible, InvdesignError, nearest
+from invdesign.protocols import Domain, Operator
+from invdesign.rng import rng_for
+from invdesign.settings import Frozen, Settings
+from invdesign.spaces.counted import Counted
+from invdesign.spaces.ordering.adopt import recognised
+from invdesign.spaces.ordering.amounts import VACANCY, SiteChoice
+from invdesign.spaces.ordering.cell import OrderedCell, Plan, ordered_cell
+from invdesign.spaces.ordering.charges import Formal
+from invdesign.spaces.ordering.clusters import Correlations, Kinds
+from invdesign.spaces.ordering.operators import variations
+from invdesign.spaces.ordering.sites import MOST_LISTED
+from invdesign.spaces.ordering.supercell import Cell, cell_text, matrix_of
+from invdesign.spaces.ordering.vectors import Axes
+from invdesign.structures.charges import check_element
+from invdesign.structures.files import check_distances
+from invdesign.structures.parents import Parent, ParentSource, parent_of
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+CELL = "cell"  # key of the genome that names the supercell, where there are several
+
+
+class Prerank(Frozen):
+    """Cheap ranking of random orderings, of which few become starts."""
+
+    by: Literal["ewald"] = "ewald"
+    """Electrostatic energy of the formal charges."""
+    keep: float = Field(default=0.1, ge=0.001, lt=1.0)
+    """Share of random orderings that is kept: of 0.1, the lowest in energy of every ten is a start."""
+
+
+class Clusters(Frozen):
+    """Which cluster correlations models see."""
+
+    pairs: int = Field(default=12, ge=0, le=200)
+    """How many kinds of pairs, short ones first."""
+    triplets: int = Field(default=4, ge=0, le=200)
+    """How many kinds of triplets, small ones first."""
+
+
+def _states(states: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    for element, known in states.items():
+        check_element(element)
+        if not known or len(set(known)) < len(known):
+            raise ValueError(f"{element} needs one or more different oxidation states, got {list(known)}")
+    return states
+
+
+class OrderingSpace(Settings):
+    """Orderings of species and vacancies on the sites of a crystal's supercells.
+
+    A genome holds a list of species per group of sites, in the order of the supercell's sites:
+    `{"A": ["Li", "vacancy", "vacancy", "Li"]}`, and the number of its supercell (`cell`, from 0) where there are
+    several. Among symmetric images the genome is the one that comes first in the order of the species.
+    Spaces small enough to be listed are instances of `CountedOrderingSpace`.
+    """
+
+    parent: ParentSource
+    """A prototype's name, or a CIF, POSCAR or pymatgen JSON file (relative to the campaign)."""
+    primitive: bool = False
+    """Start from the primitive cell of a centred parent instead of the conventional one."""
+    cell: Cell = (1, 1, 1)
+    """How often the parent's cell is repeated along a, b and c, or the supercell's vectors as rows of integers."""
+    cells: Annotated[tuple[Cell, ...], Field(strict=False)] = ()
+    """Several supercells to choose from, instead of `cell`."""
+    sites: dict[str, SiteChoice] = Field(min_length=1)
+    """Species by label, Wyckoff site (`4c`) or element of the parent. Sites not named keep the parent's element."""
+    oxidation_states: Annotated[
+        dict[str, Annotated[tuple[int, ...], Field(strict=False)]], AfterValidator(_states)
+    ] = Field(default={})
+    """Oxidation states by element, where they differ from the parent's. Once some are given, charges must balance."""
+    charge_neutral: bool = True
+    """Whether charges must balance where `oxidation_states` are given; otherwise the host takes up what is left."""
+    electrostatics: bool = True
+    """Whether electrostatic energies guide starts and are a feature of models, where all charges are known."""
+    prerank: Prerank | None = None
+    """Rank random starts by a cheap energy and keep the best."""
+    clusters: Clusters = Clusters()
+    """Cluster correlations that models see."""
+    rattle: float = Field(default=0.0, ge=0.0, le=0.5)
+    """Standard deviation of random displacements, Å, so that symmetric starts can leave their saddle."""
+
+    @field_validator("cells")
+    @classmethod
+    def _different(cls, cells: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+        matrices = [matrix_of(cell).tolist() for cell in cells]
+        for number, matrix in enumerate(matrices):
+            if matrix in matrices[:number]:
+                raise ValueError(f"{cell_text(cells[number])} is named twice")
+        if cells and info.data.get("cell", (1, 1, 1)) != (1, 1, 1):
+            raise ValueError("give either 'cell' or 'cells'")
+        return cells
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        try:
+            self._check()
+        except InvdesignError as error:
+            raise ValueError(str(error)) from error
+        kind = CountedOrderingSpace if self._countable else OrderingSpace
+        # What a space can do follows from its settings, so its class does: a finite space has a length.
+        object.__setattr__(self, "__class__", kind)
+        return self
+
+    def _check(self) -> None:
+        """Everything the settings must make possible.
+
+        Raises:
+            ValueError: sites, amounts, charges or cells do not fit.
+            InvdesignError: a cell or its symmetry is too large.
+        """
+        if not self._plan.varying:
+            listed = ", ".join(f"{name}: {next(iter(choice.species))}" for name, choice in self.sites.items())
+            raise ValueError(
+                f"there is nothing to order: every site takes a single species ({listed}); "
+                f"give one of them two, as [Li, {VACANCY}]"
+            )
+        known = {element for choice in self.sites.values() for element in choice.species}
+        for element in self.oxidation_states:
+            if element not in known | set(self._unit.elements):
+                raise ValueError(f"oxidation_states name {element}, which is in none of the sites")
+        if self.prerank and not self._electrostatic:
+            raise ValueError(
+                "prerank by ewald needs electrostatics, with the charges of all elements, and species of different "
+                "charge on a group of sites; give oxidation_states, or leave prerank out"
+            )
+        if self.size() == 1:
+            raise ValueError(
+                "there is a single ordering: all others are its symmetric images; take a larger cell"
+            )
+
+    @model_serializer(mode="wrap")
+    def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        kind = OrderingSpace if type(self) is CountedOrderingSpace else type(self)
+        return {"kind": registry.name_of(kind), **handler(self)}
+
+    # What the settings stand for, made once.
+
+    @cached_property
+    def _unit(self) -> Parent:
+        return parent_of(self.parent, (1, 1, 1), primitive=self.primitive)
+
+    @cached_property
+    def _plan(self) -> Plan:
+        by_group = {name: choice.oxidation_states for name, choice in self.sites.items()}
+        return Plan(
+            unit=self._unit,
+            choices=dict(sorted(self.sites.items())),
+            formal=Formal(self._unit, self.oxidation_states, by_group),
+            neutral=self.charge_neutral and bool(self.oxidation_states),
+        )
+
+    @cached_property
+    def _cells(self) -> tuple[OrderedCell, ...]:
+        found = []
+        for cell in self.cells or (self.cell,):
+            try:
+                found.append(ordered_cell(self._plan, matrix_of(cell)))
+            except (ValueError, InvdesignError) as error:
+                where = f"cell {cell_text(cell)}: " if self.cells else ""
+                raise ValueError(f"{where}{error}") from error
+        return tuple(found)
+
+    @cached_property
+    def _countable(self) -> bool:
+        size = self.size()
+        listed = all(cell.orderings.countable for cell in self._cells)
+        return size is not None and size <= MOST_LISTED and listed
+
+    def kinds(self) -> Kinds:
+        """The kinds of clusters whose correlations are features: points, then pairs, then triplets."""
+        return self._kinds
+
+    @cached_property
+    def _kinds(self) -> Kinds:
+        return self._plan.kinds(self.clusters.pairs, self.clusters.triplets)
+
+    @cached_property
+    def _correlations(self) -> tuple[Correlations, ...]:
+        kinds = self._kinds
+        return tuple(cell.correlations(kinds) for cell in self._cells)
+
+    @cached_property
+    def _axes(self) -> Axes:
+        return Axes(tuple(cell.orderings for cell in self._cells))
+
+    @cached_property
+    def _operators(self) -> Mapping[str, Operator]:
+        draws = round(1.0 / self.prerank.keep) if self.prerank else 1
+        return variations(
+            self._cells, self._read_canonical, self._genome, electrostatic=self._electrostatic, draws=draws
+        )
+
+    # Genomes and orderings.
+
+    def _read(self, genome: Genome) -> tuple[int, IntArray]:
+        """The supercell's number and the ordering (n,) a genome stands for.
+
+        Raises:
+            Infeasible: supercell, groups, lengths, species or amounts are not the space's.
+        """
+        number = self._cell_number(genome)
+        orderings = self._cells[number].orderings
+        names = [group.name for group in orderings.groups]
+        wrong = sorted(set(genome) ^ {*names, *([CELL] if self.cells else [])})
+        if wrong:
+            raise Infeasible(f"the genome must name the groups {', '.join(names)}; {wrong[0]} is wrong")
+        codes: list[int] = []
+        for group in orderings.groups:
+            species = genome[group.name]
+            if not isinstance(species, list | tuple) or len(species) != len(group):
+                raise Infeasible(
+                    f"group {group.name} must be a list of {len(group)} species, got {species!r}"
+                )
+            known = {name: code for code, name in enumerate(group.species)}
+            for name in species:
+                if not isinstance(name, str) or name not in known:
+                    hint = nearest(str(name), known)
+                    raise Infeasible(
+                        f"{name!r} is no option of {group.name} ({', '.join(known)}). {hint}".strip()
+                    )
+                codes.append(known[name])
+        return number, np.asarray(codes, dtype=np.int64)
+
+    def _cell_number(self, genome: Genome) -> int:
+        number = genome.get(CELL, 0) if self.cells else 0
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(self._cells):
+            raise Infeasible(f"{CELL} must be a number from 0 to {len(self._cells) - 1}, got {number!r}")
+        return number
+
+    def _read_canonical(self, genome: Genome) -> tuple[int, IntArray]:
+        number, codes = self._read(genome)
+        return number, self._cells[number].orderings.canonical(codes)
+
+    def _genome(self, number: int, codes: IntArray) -> dict[str, Json]:
+        genome: dict[str, Json] = {CELL: number} if self.cells else {}
+        listed = codes.tolist()
+        for group in self._cells[number].orderings.groups:
+            genome[group.name] = [group.species[code] for code in listed[group.first : group.last]]
+        return genome
+
+    def canonical(self, genome: Genome) -> dict[str, Json]:
+        """The genome that stands for all symmetric images of `genome`.
+
+        Raises:
+            Infeasible: it is malformed.
+        """
+        return self._genome(*self._read_canonical(genome))
+
+    def size(self) -> int | None:
+        """How many distinct orderings there are, exactly; None where counting them would take too long."""
+        sizes = [cell.orderings.size for cell in self._cells]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+    def ewald_energy(self, genomes: Sequence[Genome]) -> FloatArray:
+        """Shape (n,): electrostatic energy of the formal charges, eV per site of the supercell.
+
+        Charge that is left over is spread evenly over the transition metals.
+
+        Raises:
+            InvdesignError: an element's charge is not known.
+            Infeasible: a genome is malformed.
+        """
+        energies = np.empty(len(genomes))
+        for number, rows, codes in self._by_cell(genomes):
+            charges = self._cells[number].charges
+            if charges is None:
+                raise InvdesignError("an element's charge is not known; give oxidation_states")
+            energies[rows] = charges.energies(codes)
+        return energies
+
+    # SearchSpace.
+
+    def operators(self) -> Mapping[str, Operator]:
+        """`start`, `swap` and `crossover`; `electrostatic` where charges differ; `shift` over a range."""
+        return self._operators
+
+    def build(self, genome: Genome) -> Design:
+        """The ordered crystal as structure `initial`, vacant sites left out.
+
+        Raises:
+            Infeasible: the genome is malformed or its composition not the space's, or atoms overlap.
+        """
+        number, codes = self._read(genome)
+        cell = self._cells[number]
+        counts = cell.orderings.counts(codes)
+        if not cell.orderings.allows(counts):
+            raise Infeasible(f"the space does not allow {self._counted(number, counts)}")
+        rng = rng_for(0, 0, f"rattle {genome_key(genome)}")
+        structure = cell.structure(codes, self.rattle, rng)
+        try:
+            check_distances(structure, self._unit.name)
+        except InvdesignError as error:
+            raise Infeasible(str(error)) from error
+        return Design(composition=structure.composition, structures={"initial": structure})
+
+    def _counted(self, number: int, counts: IntArray) -> str:
+        groups = self._cells[number].orderings.groups
+        names = [f"{species} on {group.name}" for group in groups for species in group.species]
+        return ", ".join(f"{count} {name}" for name, count in zip(names, counts.tolist(), strict=True))
+
+    def features(self, genomes: Sequence[Genome]) -> FloatArray:
+        """Shape (n, d): cluster correlations, and the electrostatic energy where charges are known."""
+        found = np.empty((len(genomes), self._width))
+        for number, rows, codes in self._by_cell(genomes):
+            found[rows] = self._features(number, codes)
+        return found
+
+    @cached_property
+    def _electrostatic(self) -> bool:
+        """Whether electrostatic energies tell orderings apart, and are wanted."""
+        return self.electrostatics and all(
+            cell.charges is not None and cell.charges.tells for cell in self._cells
+        )
+
+    @cached_property
+    def _width(self) -> int:
+        return self._kinds.width + self._electrostatic
+
+    def _features(self, number: int, codes: IntArray) -> FloatArray:
+        columns = [self._correlations[number].of(codes)]
+        charges = self._cells[number].charges
+        if self._electrostatic and charges is not None:
+            columns.append(charges.energies(codes)[:, None])
+        return np.hstack(columns)
+
+    def _by_cell(self, genomes: Sequence[Genome]) -> Iterator[tuple[int, IntArray, IntArray]]:
+        """(number of a supercell, rows of its genomes, their orderings (m, n)), for each that occurs."""
+        read = [self._read(genome) for genome in genomes]
+        numbers = np.asarray([number for number, _ in read], dtype=np.int64)
+        for number in np.unique(numbers).tolist():
+            rows = np.flatnonzero(numbers == number)
+            yield number, rows, np.stack([read[row][1] for row in rows.tolist()])
+
+    # VectorSpace.
+
+    def domain(self) -> Domain:
+        """A key per site, a fraction per free amount, and the supercell where there are several."""
+        return self._axes.domain
+
+    def encode(self, genomes: Sequence[Genome]) -> FloatArray:
+        rows = [self._axes.encoded(*self._read(genome)) for genome in genomes]
+        return np.asarray(rows, dtype=np.float64).reshape(len(genomes), self._axes.width)
+
+    def decode(self, x: FloatArray) -> Sequence[Genome]:
+        """Genomes at points (n, d): the composition nearest to the fractions; sites in the order of their keys."""
+        placed = [self._axes.decoded(point) for point in np.clip(x, 0.0, 1.0)]
+        return [
+            self._genome(number, self._cells[number].orderings.canonical(codes)) for number, codes in placed
+        ]
+
+    # StructureSpace.
+
+    def adopt(self, structure: Structure, parent: Genome | None) -> Genome | None:
+        """The genome of a structure that is an ordering of the parent's lattice, distorted or in another cell.
+
+        Args:
+            structure: relaxed, seeded or generated.
+            parent: the genome it was made from, whose supercell is tried first.
+        """
+        first = None if parent is None else self._read(parent)[0]
+        numbers = sorted(range(len(self._cells)), key=lambda number: number != first)
+        for number in numbers:
+            codes = recognised(structure, self._cells[number], same_cell=number == first)
+            if codes is not None:
+                return self._genome(number, self._cells[number].orderings.canonical(codes))
+        return None
+
+
+class CountedOrderingSpace(OrderingSpace, Counted):
+    """An ordering space whose orderings are listed: at most 50,000 distinct ones."""
+
+    @cached_property
+    def _ends(self) -> tuple[int, ...]:
+        """Index after the last ordering of each supercell."""
+        return tuple(accumulate(cell.orderings.size or 0 for cell in self._cells))
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """(number of the supercell, index among its orderings)."""
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        return number, index - (self._ends[number - 1] if number else 0)
+
+    def numbered(self, index: int) -> Genome:
+        """Genome number `index`, in the order of the species, the last site running fastest."""
+        number, own = self._place(index)
+        return self._genome(number, self._cells[number].orderings.listed[own].astype(np.int64))
+
+    def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
+        """(index of the first row, features (<= size, d)), streamed; a block holds one supercell's orderings."""
+        start = 0
+        for number, cell in enumerate(self._cells):
+            listed = cell.orderings.listed
+            for first in range(0, len(listed), size):
+                codes = listed[first : first + size].astype(np.int64)
+                yield start + first, self._features(number, codes)
+            start += len(listed)

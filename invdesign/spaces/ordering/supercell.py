@@ -1,0 +1,120 @@
+"""Supercells of a crystal by any integer matrix, and which of its sites are ordered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator
+
+from invdesign.errors import InvdesignError
+from invdesign.structures.parents import Parent
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Matrix: TypeAlias = tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
+
+LARGEST_CELL = 2_000  # atoms
+
+
+def _cell(value: object) -> object:
+    """Three repeats, or three rows of three integers, checked in words."""
+    rows = value if isinstance(value, list | tuple) else []
+    repeats = len(rows) == 3 and all(_whole(item) for item in rows)
+    matrix = len(rows) == 3 and all(
+        isinstance(row, list | tuple) and len(row) == 3 and all(_whole(item) for item in row) for row in rows
+    )
+    if not repeats and not matrix:
+        raise ValueError(
+            f"expected three repeats, as [2, 2, 1], or three rows of three integers, got {value}"
+        )
+    if repeats and min(rows) < 1:
+        raise ValueError(f"a cell is repeated once or more along each axis, got {list(rows)}")
+    if matrix and round(float(np.linalg.det(np.array(rows)))) == 0:
+        raise ValueError(f"the rows of {[list(row) for row in rows]} span no volume; change one of them")
+    return tuple(tuple(row) if isinstance(row, list | tuple) else row for row in rows)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+Cell = Annotated[tuple[int, int, int] | Matrix, BeforeValidator(_cell)]
+"""A field that says how a cell is repeated: `[2, 2, 1]`, or three rows of integers."""
+
+
+def matrix_of(cell: tuple[int, int, int] | Matrix) -> IntArray:
+    """Shape (3, 3): the supercell's vectors in those of the unit cell, right-handed."""
+    matrix = np.asarray(cell, dtype=np.int64)
+    matrix = np.diag(matrix) if matrix.ndim == 1 else matrix
+    return matrix if np.linalg.det(matrix) > 0 else -matrix
+
+
+def supercell_of(unit: Parent, matrix: IntArray) -> tuple[Parent, IntArray]:
+    """The supercell of a crystal.
+
+    Args:
+        unit: n sites.
+        matrix: shape (3, 3), the supercell's vectors in those of the unit cell.
+
+    Returns:
+        (the supercell, its images of one site next to each other; shape (m,), the unit's site of each of its sites).
+
+    Raises:
+        InvdesignError: it has more than 2,000 atoms.
+    """
+    volume = round(abs(float(np.linalg.det(matrix))))
+    if volume * len(unit) > LARGEST_CELL:
+        raise InvdesignError(
+            f"a supercell of {volume * len(unit)} atoms is too large (limit {LARGEST_CELL}); repeat the cell less often"
+        )
+    steps = _lattice_points(matrix, volume)
+    inverse = np.linalg.inv(matrix)
+    positions = ((unit.positions[:, None, :] + steps[None, :, :]) @ inverse).reshape(-1, 3)
+    sites = np.repeat(np.arange(len(unit)), volume)
+    cell = Parent(
+        name=unit.name,
+        lattice=np.asarray(matrix @ unit.lattice, dtype=np.float64),
+        positions=positions,
+        elements=tuple(unit.elements[i] for i in sites),
+        labels=tuple(unit.labels[i] for i in sites),
+        wyckoff=tuple(unit.wyckoff[i] for i in sites),
+        states=tuple(unit.states[i] for i in sites),
+    )
+    return cell, sites
+
+
+def _lattice_points(matrix: IntArray, volume: int) -> IntArray:
+    """Shape (volume, 3): the integer points within a cell, in whole numbers throughout."""
+    corners = np.stack(np.meshgrid(*([0, 1],) * 3, indexing="ij"), axis=-1).reshape(-1, 3) @ matrix
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    axes = [np.arange(a, b + 1) for a, b in zip(low, high, strict=True)]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    adjugate = np.round(np.linalg.inv(matrix) * volume).astype(np.int64)
+    inside = points @ adjugate
+    chosen: IntArray = points[((inside >= 0) & (inside < volume)).all(axis=1)]
+    return chosen
+
+
+def cell_text(cell: Sequence[object]) -> str:
+    """A cell as the campaign writes it."""
+    return str([list(row) if isinstance(row, Sequence) else row for row in cell])
+
+
+def sites_of(unit: Parent, names: Sequence[str]) -> Mapping[str, tuple[int, ...]]:
+    """Sites of the unit cell by name.
+
+    Raises:
+        ValueError: a name fits no site, or two fit the same.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    taken: dict[int, str] = {}
+    for name in names:
+        found[name] = unit.sites(name)
+        for site in found[name]:
+            if site in taken:
+                raise ValueError(f"'{taken[site]}' and '{name}' name the same sites; keep one of them")
+            taken[site] = name
+    return found

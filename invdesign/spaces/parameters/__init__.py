@@ -1,0 +1,7 @@
+"""Named variables, what they allow, and the rules between them."""
+
+from __future__ import annotations
+
+from invdesign.spaces.parameters.space import CountedParameterSpace, ParameterSpace
+
+__all__ = ["CountedParameterSpace", "ParameterSpace"]

@@ -1,0 +1,237 @@
+"""Parameters with listed values, and the union of all kinds of parameters."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from invdesign.candidate import Json, rounded
+from invdesign.errors import nearest
+from invdesign.protocols import Dimension
+from invdesign.spaces.parameters.kinds import Integer, Parameter, Real, Value, polynomial
+
+FloatArray = NDArray[np.float64]
+
+
+class _Listed(Parameter):
+    """A parameter whose values are listed."""
+
+    @property
+    @abstractmethod
+    def choices(self) -> tuple[Value, ...]:
+        """The values, in the order of the file."""
+
+    @cached_property
+    def _index(self) -> dict[Value, int]:
+        return {choice: index for index, choice in enumerate(self.choices)}
+
+    @property
+    def size(self) -> int:
+        return len(self.choices)
+
+    @cached_property
+    def _rows(self) -> dict[Value, tuple[float, ...]]:
+        """The features of each choice; no array, since pydantic compares what a model caches."""
+        return {choice: self.features(choice) for choice in self.choices}
+
+    def features_many(self, values: Sequence[Value]) -> FloatArray:
+        rows = [self._rows[value] for value in values]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.blank))
+
+    def encode(self, value: Value) -> float:
+        return (self._index[value] + 0.5) / self.size
+
+    def decode(self, u: float) -> Value:
+        return self.choices[min(max(int(u * self.size), 0), self.size - 1)]
+
+    def decode_many(self, u: FloatArray) -> list[Value]:
+        choices, places = self.choices, np.clip((u * self.size).astype(np.int64), 0, self.size - 1)
+        return [choices[place] for place in places.tolist()]
+
+
+class Ordinal(_Listed):
+    """One of several levels in an order: numbers, or names from low to high."""
+
+    ordinal: tuple[int | float | str, ...] = Field(strict=False)
+    """The levels in their order."""
+
+    @field_validator("ordinal")
+    @classmethod
+    def _ordered(cls, levels: tuple[Value, ...]) -> tuple[Value, ...]:
+        _check_choices(levels, "ordinal", "levels")
+        numbers = [level for level in levels if not isinstance(level, str)]
+        if not numbers:
+            return levels
+        if len(numbers) < len(levels):
+            raise ValueError(f"levels must be all numbers or all names, got {list(levels)}")
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(f"levels must be finite, got {numbers}")
+        plain = numbers if all(isinstance(number, int) for number in numbers) else [*map(rounded, numbers)]
+        rising = [a < b for a, b in pairwise(plain)]
+        if 0 < sum(rising) < len(rising) or len(set(plain)) < len(plain):
+            raise ValueError(f"numbers must rise or fall from level to level, got {plain}; sort them")
+        return tuple(plain)
+
+    @property
+    def choices(self) -> tuple[Value, ...]:
+        return self.ordinal
+
+    @property
+    def numeric(self) -> bool:
+        """Whether its levels are numbers."""
+        return not isinstance(self.ordinal[0], str)
+
+    def dimension(self, name: str) -> Dimension:
+        return Dimension(name, "ordinal", choices=tuple(str(level) for level in self.ordinal))
+
+    def refusal(self, value: Json) -> str:
+        same_kind = isinstance(value, float | int | str) and isinstance(value, str) != self.numeric
+        if same_kind and not isinstance(value, bool) and value in self._index:
+            return ""
+        hint = "" if self.numeric else nearest(str(value), map(str, self.ordinal))
+        return f"one of {', '.join(map(str, self.ordinal))}. {hint}".strip()
+
+    def features(self, value: Value) -> tuple[float, ...]:
+        if not self.numeric:
+            return (self._index[value] / (self.size - 1),)
+        low, high = sorted((float(self.ordinal[0]), float(self.ordinal[-1])))
+        return ((float(value) - low) / (high - low),)
+
+    def mutated(self, value: Value, r: float) -> Value:
+        """Mostly the level above or below, the farther the rarer."""
+        place = self._index[value]
+        moved = self._index[self.decode(polynomial((place + 0.5) / self.size, r))]
+        if moved == place:
+            moved = place + (1 if (r >= 0.5 and place < self.size - 1) or place == 0 else -1)
+        return self.choices[moved]
+
+
+class Categorical(_Listed):
+    """One of several names, none nearer to another."""
+
+    categorical: tuple[str, ...] = Field(strict=False)
+    """The names to choose from."""
+    descriptors: dict[str, dict[str, float]] = Field(default={})
+    """Numbers that models see of each choice: `{EC: {dielectric: 89.8}, DMC: {dielectric: 3.1}}`."""
+
+    @field_validator("categorical")
+    @classmethod
+    def _distinct(cls, choices: tuple[str, ...]) -> tuple[str, ...]:
+        _check_choices(choices, "categorical", "choices")
+        return choices
+
+    @model_validator(mode="after")
+    def _described(self) -> Categorical:
+        if not self.descriptors:
+            return self
+        unknown = [choice for choice in self.descriptors if choice not in self.categorical]
+        missing = [choice for choice in self.categorical if choice not in self.descriptors]
+        if unknown:
+            hint = nearest(unknown[0], self.categorical)
+            raise ValueError(f"descriptors are given for '{unknown[0]}', which is no choice. {hint}".strip())
+        if missing:
+            raise ValueError(
+                f"descriptors of '{missing[0]}' are missing; give them for every choice, or for none"
+            )
+        self._check_descriptors()
+        return self
+
+    def _check_descriptors(self) -> None:
+        names = list(self.descriptors[self.categorical[0]])
+        for choice, numbers in self.descriptors.items():
+            odd = sorted(set(names) ^ set(numbers))
+            if odd or not names:
+                listed = ", ".join(odd) or "at least one"
+                raise ValueError(f"every choice needs the same descriptors; '{choice}' differs in {listed}")
+            if not all(map(math.isfinite, numbers.values())):
+                raise ValueError(f"descriptors must be finite, got {numbers} for '{choice}'")
+        for name in names:
+            if len({numbers[name] for numbers in self.descriptors.values()}) == 1:
+                raise ValueError(f"the descriptor '{name}' is the same for every choice; leave it out")
+        known: dict[tuple[float, ...], str] = {}
+        for choice in self.categorical:
+            place = tuple(self.descriptors[choice][name] for name in names)
+            if place in known:
+                raise ValueError(
+                    f"'{known[place]}' and '{choice}' have the same descriptors, so no model can tell them "
+                    "apart; add one that differs"
+                )
+            known[place] = choice
+
+    @property
+    def choices(self) -> tuple[Value, ...]:
+        return self.categorical
+
+    @cached_property
+    def _standardised(self) -> dict[str, tuple[float, ...]]:
+        """Descriptors by choice, names sorted, of mean 0 and standard deviation 1 over the choices."""
+        names = sorted(self.descriptors[self.categorical[0]])
+        table = np.array([[self.descriptors[choice][name] for name in names] for choice in self.categorical])
+        scaled = (table - table.mean(axis=0)) / table.std(axis=0)
+        return {choice: tuple(row) for choice, row in zip(self.categorical, scaled.tolist(), strict=True)}
+
+    @cached_property
+    def blank(self) -> tuple[float, ...]:
+        return (0.0,) * len(self.features(self.categorical[0]))
+
+    def dimension(self, name: str) -> Dimension:
+        return Dimension(name, "categorical", choices=self.categorical)
+
+    def refusal(self, value: Json) -> str:
+        if isinstance(value, str) and value in self._index:
+            return ""
+        return f"one of {', '.join(self.categorical)}. {nearest(str(value), self.categorical)}".strip()
+
+    def features(self, value: Value) -> tuple[float, ...]:
+        if self.descriptors:
+            return self._standardised[str(value)]
+        return tuple(float(choice == value) for choice in self.categorical)
+
+    def mutated(self, value: Value, r: float) -> Value:
+        return self.categorical[(self._index[value] + 1 + int(r * (self.size - 1))) % self.size]
+
+
+def _check_choices(choices: Sequence[Value], kind: str, what: str) -> None:
+    if len(choices) < 2:
+        held = f"holds {choices[0]!r} alone" if choices else "is empty"
+        raise ValueError(
+            f"{kind} needs two or more {what}, and the list {held}; what never changes is no parameter: "
+            "leave it out, and say it in the campaign's description"
+        )
+    repeated = sorted({str(choice) for choice in choices if choices.count(choice) > 1})
+    if repeated:
+        raise ValueError(f"{what} must differ, got more than one of {', '.join(repeated)}")
+
+
+_KINDS = ("real", "integer", "ordinal", "categorical")
+
+
+def _kind(value: object) -> str | None:
+    """The key a parameter is recognised by, in a file's mapping or in a built parameter."""
+    fields = (
+        value if isinstance(value, Mapping) else value.model_dump() if isinstance(value, Parameter) else ()
+    )
+    # A tag that is no key, so that the place of a mistake is found in the file.
+    return next((f"{kind} parameter" for kind in _KINDS if kind in fields), None)
+
+
+AnyParameter = Annotated[
+    Annotated[Real, Tag("real parameter")]
+    | Annotated[Integer, Tag("integer parameter")]
+    | Annotated[Ordinal, Tag("ordinal parameter")]
+    | Annotated[Categorical, Tag("categorical parameter")],
+    Discriminator(
+        _kind,
+        custom_error_type="parameter",
+        custom_error_message="a parameter is {real: [low, high]}, {integer: [low, high]}, {ordinal: [levels]} "
+        "or {categorical: [names]}",
+    ),
+]

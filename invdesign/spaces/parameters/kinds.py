@@ -1,0 +1,322 @@
+"""Parameters with numbers: which values each has, and how they lie in the unit interval.
+
+A kind maps its values to [0, 1] and back, varies them there, and says what a model sees of them. A new kind is
+one more class; a rule between parameters belongs to the space.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator, model_validator
+
+from invdesign.candidate import SIGNIFICANT_DIGITS, Json, rounded
+from invdesign.protocols import Dimension
+from invdesign.settings import Frozen
+from invdesign.spaces.parameters.conditions import When
+
+FloatArray = NDArray[np.float64]
+Value = float | str  # of one parameter; an integer parameter's is an int
+
+LARGEST_INTEGER = 2**50  # cell centres of larger ranges would not survive the unit interval in doubles
+LARGEST_LOG_INTEGER = 2**40  # nor would those of larger numbers survive logarithm and exponential
+MOST_DECIMALS = 22  # 10**22 is the largest power of ten that a double holds exactly
+ETA_MUTATION = 20.0  # distribution indices of Deb et al. (2002), section V
+ETA_CROSSOVER = 20.0
+
+
+def polynomial(u: float, r: float, eta: float = ETA_MUTATION) -> float:
+    """Bounded polynomial mutation of `u` in [0, 1] by one uniform random number `r` in [0, 1).
+
+    Written out because DEAP's draws from the global `random`, whose seeding costs ten times the mutation.
+
+    Source:
+        Deb, Multi-Objective Optimization using Evolutionary Algorithms (Wiley, 2001), section 4.2.3, in the
+        bounded form of the authors' NSGA-II code.
+    """
+    power = 1.0 / (eta + 1.0)
+    if r < 0.5:
+        step = (2.0 * r + (1.0 - 2.0 * r) * (1.0 - u) ** (eta + 1.0)) ** power - 1.0
+    else:
+        step = 1.0 - (2.0 * (1.0 - r) + 2.0 * (r - 0.5) * u ** (eta + 1.0)) ** power
+    return float(min(max(u + step, 0.0), 1.0))
+
+
+def simulated_binary(a: float, b: float, r: float, eta: float = ETA_CROSSOVER) -> float:
+    """The child nearer to `a` of a bounded simulated binary crossover on [0, 1], by one uniform number `r`.
+
+    Source:
+        Deb & Agrawal, Complex Systems 9, 115 (1995); bounded form of the authors' NSGA-II code.
+    """
+    distance = abs(a - b)
+    if distance < 1e-14:
+        return a
+    room = a if a < b else 1.0 - a  # between the child's parent and the bound on its side
+    alpha = 2.0 - (1.0 + 2.0 * room / distance) ** -(eta + 1.0)
+    spread = r * alpha if r * alpha <= 1.0 else 1.0 / (2.0 - r * alpha)
+    spread **= 1.0 / (eta + 1.0)
+    child = 0.5 * (a + b) + math.copysign(0.5 * spread * distance, a - b)
+    return min(max(child, 0.0), 1.0)
+
+
+class Parameter(Frozen):
+    """One variable: which values it has, and how they lie in the unit interval."""
+
+    when: When = Field(default={})
+    """What others must be for it to exist: `{solvent: [EC, DMC]}`, or `{temperature: {min: 300, max: 500}}`."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int | None:
+        """How many values it has; None for a continuum."""
+
+    @abstractmethod
+    def dimension(self, name: str) -> Dimension:
+        """What optimizers on vectors are told of it."""
+
+    @abstractmethod
+    def refusal(self, value: Json) -> str:
+        """What is allowed instead of `value`; empty where it is allowed."""
+
+    @abstractmethod
+    def encode(self, value: Value) -> float:
+        """Place of an allowed value in [0, 1]."""
+
+    @abstractmethod
+    def decode(self, u: float) -> Value:
+        """The value at `u`; inverts `encode`, and spreads uniform numbers uniformly over the values."""
+
+    def numbered(self, place: int) -> Value:
+        """The value with this number, from 0, where they can be counted."""
+        return self.decode((place + 0.5) / (self.size or 1))
+
+    def encode_many(self, values: Sequence[Value]) -> FloatArray:
+        """Shape (n,): `encode` of n values."""
+        return np.array([self.encode(value) for value in values], dtype=np.float64)
+
+    def decode_many(self, u: FloatArray) -> list[Value]:
+        """`decode` of n places (n,), each in [0, 1]."""
+        return [self.decode(place) for place in u.tolist()]
+
+    def features(self, value: Value) -> tuple[float, ...]:
+        """Numbers a model can learn from, always as many."""
+        return (self.encode(value),)
+
+    def features_many(self, values: Sequence[Value]) -> FloatArray:
+        """Shape (n, f): `features` of n values."""
+        return self.encode_many(values)[:, None]
+
+    @cached_property
+    def blank(self) -> tuple[float, ...]:
+        """What stands for features where the parameter does not exist."""
+        return (0.5,) * len(self.features(self.decode(0.0)))
+
+    @abstractmethod
+    def mutated(self, value: Value, r: float) -> Value:
+        """A neighbour of `value`, by one uniform random number; itself only where there is no other."""
+
+    def crossed(self, a: Value, b: Value, r: float) -> Value:
+        """One of both parents' values, by one uniform random number."""
+        return a if r < 0.5 else b
+
+
+class Real(Parameter):
+    """A real number. Its values are those with 12 significant digits of the number and of the range."""
+
+    real: tuple[float, float] = Field(strict=False)
+    """Lowest and highest value, inclusive."""
+    log: bool = False
+    """Whether it varies by factors rather than by differences; the values are positive then."""
+
+    @field_validator("real")
+    @classmethod
+    def _ordered(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        if not math.isfinite(bounds[1] - bounds[0]):
+            raise ValueError(f"bounds must be finite, got [{bounds[0]}, {bounds[1]}]")
+        low, high = rounded(bounds[0]), rounded(bounds[1])
+        if low >= high:
+            raise ValueError(f"the low bound must be below the high one, got [{bounds[0]:g}, {bounds[1]:g}]")
+        return low, high
+
+    @model_validator(mode="after")
+    def _positive(self) -> Real:
+        if self.log and self.real[0] <= 0.0:
+            raise ValueError(f"log needs a low bound above 0, got {self.real[0]:g}; a small one will do")
+        if self.log and not math.isfinite(self.real[1] / self.real[0]):
+            raise ValueError(f"a range of more than 300 decades is too wide, got {list(self.real)}")
+        return self
+
+    @cached_property
+    def _decimals(self) -> int:
+        low, high = self.real
+        return SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(high - low))
+
+    @cached_property
+    def _scale(self) -> float:
+        """Steps of the grid per unit, where rounding to whole steps is exact decimal rounding; else 0."""
+        largest = max(map(abs, self.real))
+        if self.log or not 0 <= self._decimals <= MOST_DECIMALS:
+            return 0.0
+        scale = 10.0**self._decimals
+        return scale if largest * scale <= 10.0**SIGNIFICANT_DIGITS else 0.0
+
+    @cached_property
+    def _span(self) -> float:
+        """Length of the range, logarithmic where it varies by factors."""
+        low, high = self.real
+        return math.log(high / low) if self.log else high - low
+
+    @property
+    def size(self) -> None:
+        return None
+
+    def dimension(self, name: str) -> Dimension:
+        return Dimension(name, "real", *self.real)
+
+    def refusal(self, value: Json) -> str:
+        low, high = self.real
+        if isinstance(value, float | int) and not isinstance(value, bool) and low <= value <= high:
+            return ""
+        return f"a number in [{low:g}, {high:g}]"
+
+    def encode(self, value: Value) -> float:
+        low = self.real[0]
+        u = math.log(float(value) / low) / self._span if self.log else (float(value) - low) / self._span
+        return min(max(u, 0.0), 1.0)
+
+    def decode(self, u: float) -> float:
+        low, high = self.real
+        if self.log:
+            return min(max(rounded(low * math.exp(u * self._span)), low), high)
+        return self.snapped(low + u * self._span)
+
+    def snapped(self, value: float) -> float:
+        """The nearest value on the grid, within the bounds."""
+        low, high = self.real
+        if self._scale:  # both operations are exact to the last bit, so numpy's give the same (`decode_many`)
+            value = round(value * self._scale) / self._scale
+        elif self.log:
+            value = rounded(value)
+        else:
+            # Without the grid, values near 0 would not survive the unit interval: 1 - 1e-20 is 1 in doubles.
+            value = rounded(round(value, self._decimals))
+        return low if value < low else min(value, high)
+
+    def step(self, value: float) -> float:
+        """Distance of neighbouring values on the grid near `value`."""
+        size = max(abs(value), abs(self.real[0]) if self.log else 0.0)
+        digits = 10.0 ** (math.floor(math.log10(size)) + 1 - SIGNIFICANT_DIGITS) if size else 0.0
+        return digits if self.log else max(digits, 10.0**-self._decimals)
+
+    def encode_many(self, values: Sequence[Value]) -> FloatArray:
+        if self.log:
+            return super().encode_many(values)
+        u = (np.array(values, dtype=np.float64) - self.real[0]) / self._span
+        return np.clip(u, 0.0, 1.0)
+
+    def decode_many(self, u: FloatArray) -> list[Value]:
+        if not self._scale:
+            return super().decode_many(u)
+        low, high = self.real
+        steps = np.rint((low + u * self._span) * self._scale) / self._scale
+        found: list[Value] = (np.clip(steps, low, high) + 0.0).tolist()
+        return found
+
+    def mutated(self, value: Value, r: float) -> float:
+        u = self.encode(value)
+        moved = self.decode(polynomial(u, r))
+        return moved if moved != value else self.decode(polynomial(u, 1.0 - r))  # off a bound, inwards
+
+    def crossed(self, a: Value, b: Value, r: float) -> float:
+        if r < 0.5:  # half of the variables exchange within their range, as in the authors' NSGA-II code
+            near, far = (a, b) if r < 0.25 else (b, a)
+            return self.decode(simulated_binary(self.encode(near), self.encode(far), 4.0 * (r % 0.25)))
+        return self.decode(self.encode(a if r < 0.75 else b))
+
+
+class Integer(Parameter):
+    """A whole number; each has an equal share of the unit interval, or of its logarithm."""
+
+    integer: tuple[int, int] = Field(strict=False)
+    """Lowest and highest value, inclusive."""
+    log: bool = False
+    """Whether it varies by factors rather than by differences; the values are positive then."""
+
+    @field_validator("integer")
+    @classmethod
+    def _ordered(cls, bounds: tuple[int, int]) -> tuple[int, int]:
+        low, high = bounds
+        if low > high:
+            raise ValueError(f"the low bound must not exceed the high one, got [{low}, {high}]")
+        if high - low >= LARGEST_INTEGER:
+            raise ValueError(
+                f"a range may hold 2^50 whole numbers, got [{low}, {high}]; use a real parameter"
+            )
+        return bounds
+
+    @model_validator(mode="after")
+    def _positive(self) -> Integer:
+        low, high = self.integer
+        if self.log and not 1 <= low <= high <= LARGEST_LOG_INTEGER:
+            raise ValueError(f"log needs bounds from 1 to 2^40, got [{low}, {high}]")
+        return self
+
+    @cached_property
+    def _ends(self) -> tuple[float, float]:
+        """Logarithms of the ends of the first and the last value's cells."""
+        return math.log(self.integer[0] - 0.5), math.log(self.integer[1] + 0.5)
+
+    @property
+    def size(self) -> int:
+        return self.integer[1] - self.integer[0] + 1
+
+    def dimension(self, name: str) -> Dimension:
+        return Dimension(name, "integer", float(self.integer[0]), float(self.integer[1]))
+
+    def refusal(self, value: Json) -> str:
+        low, high = self.integer
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return ""
+        return f"a whole number in [{low}, {high}]"
+
+    def encode(self, value: Value) -> float:
+        if self.log:
+            start, end = self._ends
+            return (math.log(float(value)) - start) / (end - start)
+        return (int(value) - self.integer[0] + 0.5) / self.size
+
+    def decode(self, u: float) -> int:
+        low, high = self.integer
+        if self.log:
+            start, end = self._ends
+            return min(max(math.floor(math.exp(start + u * (end - start)) + 0.5), low), high)
+        return low + min(max(int(u * self.size), 0), self.size - 1)
+
+    def encode_many(self, values: Sequence[Value]) -> FloatArray:
+        if self.log:
+            return super().encode_many(values)
+        places: FloatArray = (np.array(values, dtype=np.int64) - self.integer[0] + 0.5) / self.size
+        return places
+
+    def decode_many(self, u: FloatArray) -> list[Value]:
+        if self.log:
+            return super().decode_many(u)
+        places = np.clip((u * self.size).astype(np.int64), 0, self.size - 1) + self.integer[0]
+        found: list[Value] = places.tolist()
+        return found
+
+    def mutated(self, value: Value, r: float) -> int:
+        moved = self.decode(polynomial(self.encode(value), r))
+        if moved != value:
+            return moved
+        low, high = self.integer  # the step was shorter than 1: take 1, inwards at a bound
+        step = 1 if (r >= 0.5 and moved < high) or moved == low else -1
+        return min(max(moved + step, low), high)
+
+    def numbered(self, place: int) -> int:
+        return self.integer[0] + place

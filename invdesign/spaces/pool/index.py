@@ -1,0 +1,380 @@
+"""Which rows a pool has: where each is found, what it is called, and which are left out for what."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.candidate import Json
+from invdesign.errors import InvdesignError
+from invdesign.spaces.pool.file import PoolError
+from invdesign.spaces.pool.sources import Block, Source, structure_from
+from invdesign.structures.descriptors import (
+    COMPOSITION_FEATURES,
+    STRUCTURE_FEATURES,
+    composition_features,
+    structure_features,
+)
+from invdesign.structures.tables import Cell, composition_in, is_blank, no_number, numbers_in
+
+if TYPE_CHECKING:
+    from pymatgen.core import Composition, Structure
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Kind = Literal["auto", "number", "text"]
+
+LISTED = 10  # rows named in a message
+
+
+def hashed(text: bytes) -> int:
+    """64 bits of a name."""
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+
+
+class Rows:
+    """All rows of a source, in its order: their places and names, 30 bytes or so each.
+
+    Names are the cells of the identifier column, all whole numbers or all text; without one, the numbers of the
+    rows from 1.
+    """
+
+    def __init__(self, identifier: str | None) -> None:
+        self._identifier = identifier
+        self._blocks: list[IntArray] = []
+        self._texts: list[bytes] = []
+        self._whole = True
+
+    def take(self, block: Block) -> None:
+        """Add the rows of a block."""
+        self._blocks.append(block.places)
+        if self._identifier:
+            cells = block.cells[self._identifier]
+            self._whole &= all(isinstance(c, int) and not isinstance(c, bool) for c in cells)
+            self._texts += [("" if is_blank(cell) else str(cell).strip()).encode() for cell in cells]
+
+    def closed(self) -> Rows:
+        """Itself, when all blocks were taken."""
+        self.places = np.concatenate([np.zeros(0, dtype=np.int64), *self._blocks])
+        if self._identifier:
+            self._keep_names(self._texts)
+        self._blocks, self._texts = [], []
+        return self
+
+    def _keep_names(self, texts: Sequence[bytes]) -> None:
+        self._text = b"".join(texts)
+        self._ends = np.cumsum([0, *map(len, texts)])
+        hashes = np.fromiter(map(hashed, texts), np.uint64, len(texts))
+        self._order = np.argsort(hashes, kind="stable")
+        self._hashes = hashes[self._order]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def name(self, row: int) -> int | str:
+        """What row number `row`, from 0, is called."""
+        if self._identifier is None:
+            return row + 1
+        text = self._text[self._ends[row] : self._ends[row + 1]].decode()
+        return int(text) if self._whole else text
+
+    def find(self, name: Json) -> int:
+        """The first row of that name, from 0; -1 where there is none."""
+        if isinstance(name, bool) or not isinstance(name, int | str):
+            return -1
+        if self._identifier is None:
+            return name - 1 if isinstance(name, int) and 0 < name <= len(self) else -1
+        if isinstance(name, int) is not self._whole:
+            return -1
+        key = np.uint64(hashed(str(name).encode()))
+        start = int(np.searchsorted(self._hashes, key))
+        row = int(self._order[start]) if start < len(self) and self._hashes[start] == key else -1
+        return row if row >= 0 and self.name(row) == name else -1
+
+    def written(self, name: Json) -> Json:
+        """`name` as this pool writes it: a whole number as text, or the other way round."""
+        if self._identifier is None or self._whole:
+            return int(name) if isinstance(name, str) and name.strip().isdecimal() else name
+        return str(name) if isinstance(name, int | float) and not isinstance(name, bool) else name
+
+    def unnamed(self) -> IntArray:
+        """Rows whose identifier is empty."""
+        if self._identifier is None:
+            return np.zeros(0, dtype=np.int64)
+        return np.flatnonzero(np.diff(self._ends) == 0)
+
+    def repeats(self) -> IntArray:
+        """Rows whose name an earlier row has, ascending."""
+        if self._identifier is None:
+            return np.zeros(0, dtype=np.int64)
+        return later_equals(self._hashes, self._order)
+
+
+def later_equals(ordered: NDArray[np.uint64], order: IntArray) -> IntArray:
+    """Rows that equal an earlier one, ascending, from sorted keys and the stable order that sorted them."""
+    return np.sort(order[1:][ordered[1:] == ordered[:-1]])
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What of each row is used.
+
+    Attributes:
+        columns: kind of each parameter column.
+        composition, structure: columns that hold a formula and a structure.
+        numbers: further columns of numbers that are features.
+        features_of: what features are computed of: "composition", "structure".
+        identified: whether the user's word tells rows apart.
+    """
+
+    columns: dict[str, Kind]
+    composition: str | None
+    structure: str | None
+    numbers: tuple[str, ...]
+    features_of: frozenset[str]
+    identified: bool
+
+    @property
+    def used(self) -> list[str]:
+        """Every column that is read, once."""
+        single = [name for name in (self.composition, self.structure) if name is not None]
+        return list(dict.fromkeys([*self.columns, *self.numbers, *single]))
+
+    @property
+    def features(self) -> list[str]:
+        """Names of the features, in the order of their columns."""
+        names = list(self.numbers)
+        names += COMPOSITION_FEATURES if "composition" in self.features_of else ()
+        names += STRUCTURE_FEATURES if "structure" in self.features_of else ()
+        return names
+
+
+@dataclass
+class _Column:
+    """What was seen in a column, by row numbers from 0."""
+
+    blank: list[int] = field(default_factory=list)  # nothing at all
+    none: list[int] = field(default_factory=list)  # "NA": nothing, in a column of numbers
+    words: list[int] = field(default_factory=list)  # neither a number nor nothing
+    word: str = ""  # the first of them
+    numbers: int = 0
+
+    def see(self, cells: Sequence[Cell], first: int, *, numeric: bool) -> FloatArray | None:
+        """Take note of cells whose first is row `first`; their numbers where they are to be numbers."""
+        if not numeric:
+            self.blank += [first + k for k, cell in enumerate(cells) if is_blank(cell)]
+            return None
+        values, wrong = numbers_in(cells)
+        if wrong and not self.words:
+            self.word = f"{cells[wrong[0]]!s:.40}"
+        self.words += [first + k for k in wrong]
+        absent = sorted({*np.flatnonzero(np.isnan(values)).tolist()} - {*wrong})
+        for k in absent:
+            (self.blank if is_blank(cells[k]) or not no_number(cells[k]) else self.none).append(first + k)
+        self.numbers += len(cells) - len(wrong) - len(absent)
+        return values
+
+
+class Survey:
+    """One pass over all that is used of a source: what is wrong with it, and its features."""
+
+    def __init__(self, source: Source, wanted: Wanted, identifier: str | None, name: str) -> None:
+        self._wanted, self._name = wanted, name
+        self._columns: dict[str, _Column] = {column: _Column() for column in wanted.used}
+        self._unreadable: dict[int, str] = {}
+        self._hashes: list[int] = []
+        self._raw: list[FloatArray] = []
+        self.rows = Rows(identifier)
+        first = 0
+        for block in source.blocks(
+            list(dict.fromkeys([*wanted.used, *([identifier] if identifier else [])]))
+        ):
+            self.rows.take(block)
+            self._see(block, first, identifier)
+            first += len(block.places)
+        self.rows.closed()
+
+    def _see(self, block: Block, first: int, identifier: str | None) -> None:
+        wanted = self._wanted
+        raw = np.full((len(block.places), len(wanted.features)), np.nan)
+        self._raw.append(raw)
+        for name, column in self._columns.items():
+            numeric = wanted.columns.get(name) in {"auto", "number"} or name in wanted.numbers
+            values = column.see(block.cells[name], first, numeric=numeric)
+            if values is not None and name in wanted.numbers:
+                raw[:, wanted.numbers.index(name)] = values
+        if not wanted.identified:
+            cells = [block.cells[name] for name in wanted.used]
+            self._hashes += [hashed("\x1f".join(map(str, row)).encode()) for row in zip(*cells, strict=True)]
+        if wanted.composition or wanted.structure:
+            names = block.cells[identifier] if identifier else range(first + 1, first + 1 + len(block.places))
+            self._see_materials(block, first, names, raw)
+
+    def _see_materials(self, block: Block, first: int, names: Sequence[Cell], raw: FloatArray) -> None:
+        """Read formulas and structures; their features into `raw`."""
+        read: list[int] = []
+        compositions: list[Composition] = []
+        for k, name in enumerate(names):
+            try:
+                composition, structure = self._material(block, k, str(name).strip())
+            except InvdesignError as error:
+                self._unreadable[first + k] = str(error)
+                continue
+            if composition is None:
+                continue
+            read.append(k)
+            compositions.append(composition)
+            if structure is not None and "structure" in self._wanted.features_of:
+                raw[k, -len(STRUCTURE_FEATURES) :] = structure_features(structure)
+        if "composition" in self._wanted.features_of and read:
+            start = len(self._wanted.numbers)
+            found = composition_features(compositions)
+            raw[read, start : start + found.shape[1]] = found
+
+    def _material(self, block: Block, k: int, name: str) -> tuple[Composition | None, Structure | None]:
+        cells = block.cells
+        formula = cells[self._wanted.composition][k] if self._wanted.composition else None
+        held = cells[self._wanted.structure][k] if self._wanted.structure else None
+        return material(formula, held, name)
+
+    def kept(self, *, drop: bool, first: bool) -> tuple[IntArray, FloatArray, dict[str, int]]:
+        """Rows that stay (n,), their features (n, d), and how many were left out for what.
+
+        Args:
+            drop: leave out rows that lack a value or cannot be read, instead of refusing the pool.
+            first: of rows that repeat each other, keep the first, instead of refusing the pool.
+
+        Raises:
+            PoolError: everything that is wrong with the rows.
+        """
+        lacking = self._lacking()
+        out = np.zeros(len(self.rows), dtype=bool)
+        out[[row for rows in lacking.values() for row in rows] + list(self._unreadable)] = True
+        repeated = self._repeats(~out)
+        problems = list(self._wrong())
+        if lacking and not drop:
+            parts = [f"{column} in {self._listed(rows)}" for column, rows in lacking.items()]
+            problems.append(
+                f"values are missing: {'; '.join(parts)}. Complete them, or leave such rows out with "
+                "'missing: drop'"
+            )
+        if self._unreadable and not drop:
+            problems.append(
+                f"{len(self._unreadable)} of {len(self.rows)} rows cannot be read: "
+                f"{_listed(list(self._unreadable.values()), '; ')}. Mend them, or leave them out with "
+                "'missing: drop'"
+            )
+        if len(repeated) and not first:
+            problems.append(self._repetition(repeated))
+        if problems:
+            raise PoolError(f"{self._name}: " + ". Also, ".join(problems))
+        counts = {"lack a value or cannot be read": int(out.sum())}
+        counts["repeat an earlier row"] = int((~out[repeated]).sum())
+        out[repeated] = True
+        left = np.flatnonzero(~out)
+        if not len(left):
+            raise PoolError(f"{self._name} has no rows" + (" that can be used" if len(out) else ""))
+        return (
+            left,
+            np.concatenate(self._raw)[left],
+            {reason: count for reason, count in counts.items() if count},
+        )
+
+    def _lacking(self) -> dict[str, list[int]]:
+        """Rows without a value by column, the columns without such rows left out."""
+        unnamed = self.rows.unnamed().tolist()
+        found = {"the identifier": unnamed} if unnamed else {}
+        for name, column in self._columns.items():
+            rows = column.blank + (column.none if column.numbers or self._is_number(name) else [])
+            if rows:
+                found[name] = sorted(rows)
+        return found
+
+    def _is_number(self, name: str) -> bool:
+        return self._wanted.columns.get(name) == "number" or name in self._wanted.numbers
+
+    def _wrong(self) -> Iterator[str]:
+        """Columns that are not of one kind, or not of the kind they should be."""
+        for name, column in self._columns.items():
+            if not column.words:
+                continue
+            where = f"{self._listed(column.words)}, first '{column.word}'"
+            if self._is_number(name):
+                remedies = [f"say columns: {{{name}: text}}"] if name in self._wanted.columns else []
+                remedies += ["choose other features"] if name in self._wanted.numbers else []
+                yield (
+                    f"column '{name}' is to hold numbers and holds something else in {where}; mend it, or "
+                    f"{' and '.join(remedies)}"
+                )
+            elif column.numbers:
+                yield (
+                    f"column '{name}' holds numbers in {_count(column.numbers)}, and something else in {where}; mend "
+                    f"these, or say that all are text: columns: {{{name}: text}}"
+                )
+
+    def _repeats(self, whole: NDArray[np.bool_]) -> IntArray:
+        """Rows that repeat an earlier one; without identifiers, only rows that are `whole` (n,) are compared.
+
+        A name always stands for the first row that has it, whole or not: so rows are found by name without a survey.
+        """
+        if self._wanted.identified:
+            return np.setdiff1d(self.rows.repeats(), self.rows.unnamed(), assume_unique=True)
+        rows = np.flatnonzero(whole)
+        hashes = np.array(self._hashes, dtype=np.uint64)[rows]
+        order = np.argsort(hashes, kind="stable")
+        return rows[later_equals(hashes[order], order)]
+
+    def _repetition(self, repeated: IntArray) -> str:
+        if self._wanted.identified:
+            names = list(dict.fromkeys(str(self.rows.name(row)) for row in repeated[:1000].tolist()))
+            return (
+                f"{_count(len(repeated))} with the identifier of an earlier one: {_listed(names)}. Make them differ, or "
+                "keep the first of each with 'repeated: first'"
+            )
+        return (
+            f"{self._listed(repeated.tolist())} the same as an earlier one in all that is used of them. Keep the first of each with 'repeated: first', or name a column "
+            "that tells them apart with 'id'"
+        )
+
+    def _listed(self, rows: Sequence[int]) -> str:
+        """`3 rows (5, 8, 13)`, up to ten of them, by name."""
+        names = [str(self.rows.name(row)) or f"number {row + 1}" for row in rows[:LISTED]]
+        more = f" and {len(rows) - LISTED} more" if len(rows) > LISTED else ""
+        return f"{_count(len(rows))} ({', '.join(names)}{more})"
+
+
+def _count(rows: int) -> str:
+    return f"{rows} row{'s' if rows != 1 else ''}"
+
+
+def _listed(items: Sequence[str], between: str = ", ") -> str:
+    more = f" and {len(items) - LISTED} more" if len(items) > LISTED else ""
+    return between.join(items[:LISTED]) + more
+
+
+def material(formula: Cell, held: Cell, name: str) -> tuple[Composition | None, Structure | None]:
+    """Composition and structure of a row from its two cells; None for what is blank.
+
+    Raises:
+        InvdesignError: one cannot be read, or the two are of different compositions.
+    """
+    structure = None if is_blank(held) else structure_from(held, name)
+    composition = structure.composition if structure is not None else None
+    if not is_blank(formula):
+        try:
+            written = composition_in(str(formula))
+        except InvdesignError as error:
+            raise PoolError(f"{name}: {error}") from error
+        if composition is not None and not written.reduced_composition.almost_equals(
+            composition.reduced_composition, rtol=0.01, atol=1e-3
+        ):
+            raise PoolError(
+                f"{name}: its formula is {written.reduced_formula}, its structure {composition.reduced_formula}"
+            )
+        composition = composition if composition is not None else written
+    return composition, structure

@@ -1,0 +1,434 @@
+"""A pool of given candidates: the rows of a table, the structure files of a folder, an ASE database.
+
+The pool stays where it is. What is kept in memory is where each row is found, what it is called, and its features;
+a row is read when it is built.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    WithJsonSchema,
+    model_validator,
+)
+
+from invdesign.candidate import Design, Genome, Json
+from invdesign.errors import Infeasible, InvdesignError, nearest
+from invdesign.protocols import Dimension, Domain, Operator
+from invdesign.rng import Rng
+from invdesign.settings import Frozen, Settings
+from invdesign.spaces.counted import Counted
+from invdesign.spaces.pool.features import Points, Scale, rank_from
+from invdesign.spaces.pool.file import PoolError, PoolFile
+from invdesign.spaces.pool.index import Kind, Rows, Survey, Wanted, material
+from invdesign.spaces.pool.sources import LOOKED_AT, STRUCTURE, Source, open_source
+from invdesign.structures.tables import Cell, is_blank, no_number, number_in
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+ROW = "row"  # the genome's only key
+NEIGHBOURS = 32  # how far, in ranks, a mutation may go
+
+
+class Features(Frozen):
+    """What the rows are compared by."""
+
+    columns: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Columns of numbers."""
+    composition: bool = False
+    """Statistics of elemental properties over the composition."""
+    structure: bool = False
+    """Density, volume per atom, packing fraction and shortest distance."""
+
+
+def _kinds(value: object) -> object:
+    """A list of columns as a mapping: their kinds are found out."""
+    if isinstance(value, list | tuple):
+        twice = sorted({str(name) for name in value if value.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} is named more than once")
+        return dict.fromkeys(value, "auto")
+    return value
+
+
+Columns = Annotated[
+    dict[str, Kind],
+    BeforeValidator(_kinds),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "array", "items": {"type": "string"}, "uniqueItems": True},
+                {"type": "object", "additionalProperties": {"enum": ["auto", "number", "text"]}},
+            ]
+        }
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolOperator:
+    """An operator of a pool."""
+
+    arity: int
+    make: Callable[[Sequence[Genome], Rng], Genome | None]
+
+    def apply(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
+        return self.make(parents, rng)
+
+
+class PoolSpace(Settings, Counted):
+    """Given candidates, each proposed at most once.
+
+    A genome is `{"row": ID}`: the identifier of a row, the name of a structure file, or the number of the row from
+    1. Points of the unit cube are the rows' features; a point stands for the row nearest to it.
+    """
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    source: PoolFile
+    """A table (.csv, .tsv, .txt, .jsonl, .ndjson, .parquet), a folder of structure files, or an ASE database (.db, .json)."""
+    id: str | None = None
+    """Column that tells the rows apart; their number where not given, a file's name, an ASE row's number."""
+    columns: Columns = Field(default={})
+    """Columns that become parameters: a list, or a mapping to `number` or `text` where that is in doubt."""
+    composition: str | None = None
+    """Column with formulas."""
+    structure: str | None = None
+    """Column with structures as CIF, POSCAR or pymatgen JSON; folders and databases need none."""
+    compared_by: Features | None = Field(default=None, alias="features")  # `features` is a method of spaces
+    """What the rows are compared by; all of `columns` that are numbers, composition and structure where not given."""
+    scale: Scale = "range"
+    """How features fill the unit interval: by lowest and highest value, or by `ranks`, against outliers."""
+    missing: Literal["error", "drop"] = "error"
+    """Rows that lack a value or cannot be read: refuse the pool, or leave them out."""
+    repeated: Literal["error", "first"] = "error"
+    """Rows that repeat another: refuse the pool, or keep the first of each."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _readable(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """A pool that is named by its path is read whole and checked; one from a stored campaign when it is used."""
+        space = handler(data)
+        if isinstance(data, Mapping) and isinstance(data.get("source"), str):
+            try:
+                space.prepare()
+            except InvdesignError as error:
+                raise ValueError(str(error)) from error
+        return space
+
+    def prepare(self) -> None:
+        """Read the pool and check every row, once per process.
+
+        Raises:
+            PoolError: the file is missing or has changed, or rows are not as they should be.
+        """
+        self._pool.points  # noqa: B018 - reading is what it is for
+
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """How many rows were left out, by reason."""
+        return self._pool.left_out
+
+    @cached_property
+    def _pool(self) -> Pool:
+        fields = self.model_dump(mode="json")
+        return _opened(json.dumps({key: value for key, value in fields.items() if key != "kind"}))
+
+    def operators(self) -> Mapping[str, Operator]:
+        """`start` (any row), `neighbour` (one of the nearest), `between` (nearest to a point between two)."""
+        return self._operators
+
+    @cached_property
+    def _operators(self) -> dict[str, Operator]:
+        return {
+            "start": PoolOperator(0, self._start),
+            "neighbour": PoolOperator(1, self._neighbour),
+            "between": PoolOperator(2, self._between),
+        }
+
+    def size(self) -> int:
+        """How many rows there are, those left out not counted."""
+        return len(self._pool.kept)
+
+    def numbered(self, index: int) -> Genome:
+        """The row of that number among those that stay, in the order of the source."""
+        return self._pool.genome(index)
+
+    def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
+        """(index of the first row, features (<= size, d)), streamed."""
+        for first in range(0, len(self), size):
+            yield first, self._pool.points.features(slice(first, min(first + size, len(self))))
+
+    def build(self, genome: Genome) -> Design:
+        """What the row holds: parameters in the order of `columns`, composition, structure "initial".
+
+        Raises:
+            Infeasible: there is no such row, or it lacks a value or cannot be read.
+            PoolError: the pool is missing or has changed.
+        """
+        if set(genome) != {ROW}:
+            raise Infeasible(f"a genome of a pool is {{{ROW}: ID}}, got {dict(genome)!r:.80}")
+        return self._pool.design(genome[ROW])
+
+    def canonical(self, genome: Genome) -> Genome:
+        """`genome` as this pool writes it: `{"row": 17}` as `{"row": "17"}` where identifiers are text.
+
+        Raises:
+            Infeasible: the row is not in the pool, or was left out.
+        """
+        if set(genome) != {ROW}:
+            raise Infeasible(f"a genome of a pool is {{{ROW}: ID}}, got {dict(genome)!r:.80}")
+        written = {ROW: self._pool.rows.written(genome[ROW])}
+        self._pool.position(written)
+        return written
+
+    def features(self, genomes: Sequence[Genome]) -> FloatArray:
+        """Shape (n, d): scaled to [0, 1]."""
+        return self._pool.points.features(self._positions(genomes))
+
+    def domain(self) -> Domain:
+        """One real dimension per feature that varies, and the tie's where rows agree in all features."""
+        points = self._pool.points
+        return Domain(
+            tuple(
+                Dimension(name, "real", low, high)
+                for name, low, high in zip(points.names, points.low, points.high, strict=True)
+            )
+        )
+
+    def encode(self, genomes: Sequence[Genome]) -> FloatArray:
+        return self._pool.points.at(self._positions(genomes))
+
+    def decode(self, x: FloatArray) -> Sequence[Genome]:
+        """The rows nearest to points (n, d); what lies outside the unit cube is moved to its surface."""
+        return [self._pool.genome(int(row)) for row in self._pool.points.nearest(np.clip(x, 0.0, 1.0))[:, 0]]
+
+    def _positions(self, genomes: Sequence[Genome]) -> IntArray:
+        return np.array([self._pool.position(genome) for genome in genomes], dtype=np.int64)
+
+    def _start(self, parents: Sequence[Genome], rng: Rng) -> Genome:  # noqa: ARG002 - an operator's signature
+        return self._pool.genome(int(rng.integers(len(self))))
+
+    def _neighbour(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
+        """One of the nearest rows, near ones more often."""
+        if len(self) == 1:
+            return None
+        row = self._pool.position(parents[0])
+        rank = rank_from(float(rng.random()), min(NEIGHBOURS, len(self) - 1))
+        near = self._pool.points.nearest(self._pool.points.at(np.array([row])), rank + 1)[0]
+        others = near[near != row]
+        return self._pool.genome(int(others[rank - 1]))
+
+    def _between(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
+        """The row nearest to a random point of the line between two others, and neither of them."""
+        rows = self._positions(parents)
+        share = float(rng.random())
+        ends = self._pool.points.at(rows)
+        near = self._pool.points.nearest(share * ends[:1] + (1.0 - share) * ends[1:], 3)[0]
+        others = near[~np.isin(near, rows)]
+        return self._pool.genome(int(others[0])) if len(others) else None
+
+
+@lru_cache(maxsize=2)
+def _opened(text: str) -> Pool:
+    """The pool of a space's settings; kept by the process, since a run makes its space more than once."""
+    return Pool(PoolSpace.model_validate_json(text))
+
+
+class Pool:
+    """What the settings of a `PoolSpace` stand for, read when it is first asked for."""
+
+    def __init__(self, settings: PoolSpace) -> None:
+        self._settings = settings
+        self.name = Path(settings.source.path).name
+        self.source: Source = open_source(settings.source.opened())
+        self.wanted = _wanted(settings, self.source, self.name)
+
+    @cached_property
+    def rows(self) -> Rows:
+        """Places and names of all rows; a worker that only builds reads no more than these."""
+        if "_surveyed" in self.__dict__:
+            return self._surveyed[0]
+        rows = Rows(self._identifier)
+        for block in self.source.blocks([self._identifier] if self._identifier else []):
+            rows.take(block)
+        return rows.closed()
+
+    @property
+    def _identifier(self) -> str | None:
+        return self._settings.id or self.source.identifier
+
+    @cached_property
+    def _surveyed(self) -> tuple[Rows, IntArray, Points, dict[str, int]]:
+        """All rows, those that stay, where they lie, and how many do not stay."""
+        settings = self._settings
+        survey = Survey(self.source, self.wanted, self._identifier, self.name)
+        kept, raw, left_out = survey.kept(drop=settings.missing == "drop", first=settings.repeated == "first")
+        return survey.rows, kept, Points(raw, self.wanted.features, settings.scale), left_out
+
+    @property
+    def kept(self) -> IntArray:
+        """Shape (n,): numbers of the rows that stay, ascending."""
+        return self._surveyed[1]
+
+    @property
+    def points(self) -> Points:
+        """Where the rows that stay lie in the unit cube."""
+        return self._surveyed[2]
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """How many rows were left out, by reason."""
+        return self._surveyed[3]
+
+    def genome(self, index: int) -> Genome:
+        """The genome of row `index` of those that stay."""
+        return {ROW: self.rows.name(int(self.kept[index]))}
+
+    def position(self, genome: Genome) -> int:
+        """The inverse of `genome`.
+
+        Raises:
+            Infeasible: there is no such row, or it was left out.
+        """
+        row = self._found(genome.get(ROW))
+        index = int(np.searchsorted(self.kept, row))
+        if index == len(self.kept) or self.kept[index] != row:
+            raise Infeasible(f"row {genome.get(ROW)!r} of {self.name} was left out of the pool")
+        return index
+
+    def _found(self, name: Json) -> int:
+        row = self.rows.find(name)
+        if row >= 0:
+            return row
+        written = self.rows.written(name)
+        if self.rows.find(written) >= 0:
+            raise Infeasible(f"rows of {self.name} are called like {written!r}, got {name!r}")
+        if self._identifier is None:
+            raise Infeasible(f"{self.name} has rows 1 to {len(self.rows)}, got {name!r}")
+        raise Infeasible(f"no row of {self.name} has {self._identifier} {name!r}")
+
+    def design(self, name: Json) -> Design:
+        """What the row of that name holds; read from the source."""
+        row = self._found(name)
+        used = self.wanted.used
+        asked = [*used, self._identifier] if self._identifier and self._identifier not in used else used
+        cells = self.source.fetch(int(self.rows.places[row]), asked)
+        if self._identifier and str(cells[self._identifier]).strip() != str(name):
+            raise PoolError(f"the pool {self.name} changed while it was in use; start a new run")
+        try:
+            return _design(cells, self.wanted, str(name))
+        except Infeasible:
+            raise
+        except InvdesignError as error:
+            raise Infeasible(str(error)) from error
+
+
+def _design(cells: Mapping[str, Cell], wanted: Wanted, name: str) -> Design:
+    parameters = {
+        column: _parameter(cells[column], kind, column, name) for column, kind in wanted.columns.items()
+    }
+    formula = cells[wanted.composition] if wanted.composition else None
+    held = cells[wanted.structure] if wanted.structure else None
+    composition, structure = material(formula, held, name)
+    for column, found in ((wanted.composition, composition), (wanted.structure, structure)):
+        if column is not None and found is None:
+            raise Infeasible(f"row {name} has nothing in column '{column}'")
+    return Design(
+        parameters=parameters,
+        composition=composition,
+        structures={"initial": structure} if structure is not None else {},
+    )
+
+
+def _parameter(cell: Cell, kind: Kind, column: str, name: str) -> float | str:
+    """The value of a parameter: of a column whose kind is not said, each cell shows it, or the survey complained."""
+    if is_blank(cell) or (kind == "number" and no_number(cell)):
+        raise Infeasible(f"row {name} has nothing in column '{column}'")
+    number = number_in(cell) if kind != "text" else None
+    if number is None and kind == "number":
+        raise Infeasible(f"row {name} has no number in column '{column}', but '{cell!s:.40}'")
+    if number is not None and not np.isfinite(number):
+        raise Infeasible(f"row {name} has an infinite number in column '{column}'")
+    return number if number is not None else str(cell).strip()
+
+
+def _wanted(settings: PoolSpace, source: Source, name: str) -> Wanted:
+    """Which columns are used for what.
+
+    Raises:
+        PoolError: there is no such column, or nothing a design could be made of.
+    """
+    structure = STRUCTURE if STRUCTURE in source.columns else settings.structure
+    if structure == STRUCTURE and settings.structure is not None:
+        raise PoolError(f"the rows of {name} are structures themselves; leave out 'structure'")
+    chosen = settings.compared_by
+    asked: dict[str, Sequence[str | None]] = {
+        "id": [settings.id],
+        "columns": [*settings.columns],
+        "composition": [settings.composition],
+        "structure": [settings.structure],
+        "features": [*(chosen.columns if chosen else ())],
+    }
+    available = [column for column in source.columns if column != STRUCTURE]
+    for key, columns in asked.items():
+        for column in columns:
+            if column is not None and column not in available:
+                raise PoolError(_unknown(name, key, column, available))
+    if not settings.columns and settings.composition is None and structure is None:
+        raise PoolError(
+            f"nothing is said to make candidates of: name 'columns' that become parameters, or a column with the "
+            f"'composition' or the 'structure'. {name} has {_shown(available)}"
+        )
+    has = {
+        "composition": settings.composition is not None or structure is not None,
+        "structure": structure is not None,
+    }
+    if chosen is None:
+        numbers = _numeric(settings, source)
+        features_of = frozenset(kind for kind, present in has.items() if present)
+    else:
+        numbers = chosen.columns
+        features_of = frozenset(kind for kind in has if getattr(chosen, kind))
+        for kind in sorted(features_of):
+            if not has[kind]:
+                raise PoolError(
+                    f"features of the {kind} are asked for, and {name} is said to have none; name the column"
+                )
+    identified = settings.id is not None or source.identifier is not None
+    return Wanted(settings.columns, settings.composition, structure, numbers, features_of, identified)
+
+
+def _unknown(name: str, key: str, column: str, available: Sequence[str]) -> str:
+    hint = nearest(column, available)
+    return f"{name} has no column '{column}' ({key}). {hint + ' ' if hint else ''}It has {_shown(available)}"
+
+
+def _shown(columns: Sequence[str]) -> str:
+    shown = ", ".join(columns[:40]) or "no columns"
+    return f"{shown} and {len(columns) - 40} more" if len(columns) > 40 else shown
+
+
+def _numeric(settings: PoolSpace, source: Source) -> tuple[str, ...]:
+    """The parameters that are numbers: said to be, or in the first block."""
+    unknown = [name for name, kind in settings.columns.items() if kind == "auto"]
+    first = next(iter(source.blocks(unknown)), None) if unknown else None
+    found = {name for name, kind in settings.columns.items() if kind == "number"}
+    for name in unknown:
+        cells = first.cells[name][:LOOKED_AT] if first is not None else []
+        if cells and all(number_in(cell) is not None or no_number(cell) for cell in cells):
+            found.add(name)
+    return tuple(name for name in settings.columns if name in found)

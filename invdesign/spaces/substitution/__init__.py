@@ -1,0 +1,7 @@
+"""Crystals decorated with elements."""
+
+from __future__ import annotations
+
+from invdesign.spaces.substitution.space import SubstitutionSpace
+
+__all__ = ["SubstitutionSpace"]

@@ -1,0 +1,123 @@
+"""Recognising a decoration in a structure that was relaxed, seeded or generated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.spaces.substitution.geometry import Geometry
+
+if TYPE_CHECKING:
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+    from pymatgen.core import Structure
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+# Lengths, site displacements (of the mean free length per atom) and angles that relaxation may change.
+LENGTH, SITE, ANGLE = 0.3, 0.4, 10.0
+STAYED = 0.25  # of the nearest distance: an atom displaced by less still is on its site
+
+
+def recognised(structure: Structure, geometry: Geometry, likely: IntArray | None) -> IntArray | None:
+    """The decoration (v,) a structure is, or None.
+
+    Args:
+        structure: any cell of the crystal, primitive or repeated.
+        geometry: the framework and its options.
+        likely: a decoration that the structure may still be, atom by atom (that it was relaxed from).
+    """
+    from pymatgen.core import Structure
+
+    plain = Structure(structure.lattice, [_symbol(site) for site in structure], structure.frac_coords)
+    if likely is not None and _unmoved(plain, geometry, likely):
+        return likely
+    size = len(geometry.parent)
+    if len(plain) != size:
+        plain = plain.get_primitive_structure()
+    if size % len(plain):
+        return None
+    return _matched(plain, geometry)
+
+
+def _symbol(site: Any) -> str:
+    specie = site.specie
+    return str(getattr(specie, "symbol", specie))
+
+
+def _unmoved(structure: Structure, geometry: Geometry, likely: IntArray) -> bool:
+    """Whether every atom of `likely` still is on its site, in the same order, up to a common shift."""
+    if [_symbol(site) for site in structure] != geometry.occupied(likely):
+        return False
+    moves = structure.frac_coords - geometry.parent.positions
+    moves -= moves[0]
+    moves -= np.round(moves)
+    moves -= moves.mean(axis=0)
+    lengths = np.linalg.norm(moves @ structure.lattice.matrix, axis=1)
+    distances = structure.distance_matrix
+    np.fill_diagonal(distances, min(structure.lattice.abc))
+    return bool(lengths.max() < STAYED * distances.min())
+
+
+def _matched(structure: Structure, geometry: Geometry) -> IntArray | None:
+    """The decoration by the best mapping of the structure onto the framework, among all that the options allow."""
+    from pymatgen.core import DummySpecies, Structure
+
+    allowed = _allowed(geometry)
+    # No element's symbol begins with Q, so these are names of dummy species.
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    different = dict.fromkeys(allowed)
+    names = {options: "Q" + letters[i % 26] + "z" * (i // 26) for i, options in enumerate(different)}
+    parent = geometry.parent
+    template = Structure(
+        parent.lattice, [DummySpecies(names[options], 0) for options in allowed], parent.positions
+    )
+    matcher = _matcher({name: options for options, name in names.items()})
+    mapped = matcher.get_s2_like_s1(template, structure)
+    if mapped is None:
+        return None
+    elements = [_symbol(site) for site in mapped]
+    codes = []
+    for variable in geometry.decorations.variables:
+        found = {elements[site] for site in variable.sites}
+        options = [ion.element for ion in variable.options]
+        if len(found) > 1 or not found <= set(options):
+            return None
+        codes.append(options.index(found.pop()))
+    return np.asarray(codes, dtype=np.int64)
+
+
+def _allowed(geometry: Geometry) -> list[frozenset[str]]:
+    """Elements each site may have."""
+    allowed = [frozenset({element}) for element in geometry.elements]
+    for variable in geometry.decorations.variables:
+        for site in variable.sites:
+            allowed[site] = frozenset(ion.element for ion in variable.options)
+    return allowed
+
+
+def _matcher(allowed: dict[str, frozenset[str]]) -> StructureMatcher:
+    """A matcher for which a site of the framework equals any element it may have."""
+    from pymatgen.analysis.structure_matcher import AbstractComparator, StructureMatcher
+
+    class Allowed(AbstractComparator):  # type: ignore[misc]  # pymatgen is not typed for mypy here
+        def are_equal(self, sp1: Any, sp2: Any) -> bool:
+            first, second = (next(iter(species)).symbol for species in (sp1, sp2))
+            if first in allowed:
+                return second in allowed[first]
+            return first in allowed.get(second, ())
+
+        def get_hash(self, composition: Any) -> int:  # noqa: ARG002 - pymatgen's signature
+            return 0
+
+    return StructureMatcher(
+        ltol=LENGTH,
+        stol=SITE,
+        angle_tol=ANGLE,
+        primitive_cell=False,
+        scale=True,
+        attempt_supercell=True,
+        comparator=Allowed(),
+    )

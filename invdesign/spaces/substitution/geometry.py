@@ -1,0 +1,201 @@
+"""What a decoration looks like: its lattice, its atoms, and numbers that describe it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.rng import Rng
+from invdesign.spaces.substitution.decorations import Decorations, Ion
+from invdesign.structures.parents import Parent
+from invdesign.structures.radii import ionic_radius
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+DESCRIPTORS = ("electronegativity", "radius", "charge", "row", "column")
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """The framework and what each option does to it.
+
+    Attributes:
+        parent: n sites.
+        decorations: their v variables.
+        single: element of every site that the campaign sets to one species.
+    """
+
+    parent: Parent
+    decorations: Decorations
+    single: Mapping[int, str]
+
+    @cached_property
+    def elements(self) -> tuple[str, ...]:
+        """Elements of all sites; those of variables still the parent's."""
+        return tuple(self.single.get(i, element) for i, element in enumerate(self.parent.elements))
+
+    def occupied(self, codes: IntArray) -> list[str]:
+        """Elements (n) of a decoration (v,)."""
+        elements = list(self.elements)
+        for variable, code in zip(self.decorations.variables, codes.tolist(), strict=True):
+            for site in variable.sites:
+                elements[site] = variable.options[code].element
+        return elements
+
+    @cached_property
+    def _charges(self) -> FloatArray:
+        """Shape (v, most options): the state of each option nearest to the parent's at that site."""
+        return self._table(lambda ion, site: _nearest(ion.states, self.parent.states[site]))
+
+    @cached_property
+    def _radii(self) -> FloatArray:
+        """Shape (v, most options), Å."""
+        return self._table(self._radius)
+
+    def _radius(self, ion: Ion, site: int) -> float:
+        formal = self.parent.states[site]
+        if ion.element == self.parent.elements[site] and _spans(ion.states, formal):
+            return self._site_radius(site, ion.element)
+        return ionic_radius(ion.element, round(_nearest(ion.states, formal)))
+
+    def _table(self, value: Callable[[Ion, int], float]) -> FloatArray:
+        variables = self.decorations.variables
+        table = np.zeros((len(variables), max(self.decorations.radices)))
+        for v, variable in enumerate(variables):
+            for code, ion in enumerate(variable.options):
+                table[v, code] = value(ion, variable.sites[0])
+        return table
+
+    @cached_property
+    def _lengths(self) -> tuple[float, float, FloatArray]:
+        """Bond lengths as sums of radii: (of the parent, of what is fixed now, per variable and option)."""
+        first, second = self.parent.bonds
+        shell = np.bincount(first, minlength=len(self.parent))
+        weights = np.zeros(len(self.parent))
+        np.add.at(weights, first, 1.0 / shell[first])
+        np.add.at(weights, second, 1.0 / shell[first])
+        before = [self._site_radius(i, element) for i, element in enumerate(self.parent.elements)]
+        after = [self._site_radius(i, element) for i, element in enumerate(self.elements)]
+        loads = np.array([weights[list(v.sites)].sum() for v in self.decorations.variables])
+        still = np.ones(len(self.parent), dtype=np.bool_)
+        still[[site for variable in self.decorations.variables for site in variable.sites]] = False
+        fixed = float((weights * after)[still].sum())
+        return float(weights @ np.asarray(before)), fixed, self._radii * loads.reshape(-1, 1)
+
+    def _site_radius(self, site: int, element: str) -> float:
+        """Radius at the parent's charge, in proportion between two charges where that is an average."""
+        formal = self.parent.states[site] or 0.0
+        low = math.floor(formal)
+        share = formal - low
+        if not share:
+            return ionic_radius(element, low)
+        return (1.0 - share) * ionic_radius(element, low) + share * ionic_radius(element, low + 1)
+
+    def scale(self, codes: IntArray) -> float:
+        """Length of a decoration's nearest bonds, by ionic radii, over that of the parent's."""
+        parent, fixed, table = self._lengths
+        length = fixed + float(table[np.arange(len(codes)), codes].sum())
+        return length / parent if parent > 0 and length > 0 else 1.0
+
+    def structure(self, codes: IntArray, *, scale: bool, rattle: float, rng: Rng) -> Structure:
+        """The crystal of a decoration (v,): the parent's sites in their order.
+
+        Args:
+            codes: shape (v,).
+            scale: whether the lattice follows the ionic radii.
+            rattle: standard deviation of each coordinate's displacement, Å.
+            rng: for the displacements; the mean displacement is taken out.
+        """
+        from pymatgen.core import Structure
+
+        lattice = self.parent.lattice * (self.scale(codes) if scale else 1.0)
+        positions = self.parent.positions
+        if rattle:
+            moves = rng.normal(scale=rattle, size=positions.shape)
+            positions = positions + (moves - moves.mean(axis=0)) @ np.linalg.inv(lattice)
+        return Structure(lattice, self.occupied(codes), positions)
+
+    def features(self, codes: IntArray) -> FloatArray:
+        """Numbers for decorations (m, v) that symmetric images share; (m, d).
+
+        Per site group: mean and, where sites differ, standard deviation of each of `DESCRIPTORS`. Then, how
+        unlike neighbouring variable sites are: mean squared difference of electronegativity and radius.
+        """
+        rows = np.arange(codes.shape[1])
+        values = self._descriptors[rows, codes]  # (m, v, descriptors)
+        columns = []
+        for members in self._feature_groups:
+            columns.append(values[:, members].mean(axis=1))
+            if len(members) > 1:
+                columns.append(values[:, members].std(axis=1))
+        first, second = self._pairs
+        if len(first):
+            columns.append(((values[:, first, :2] - values[:, second, :2]) ** 2).mean(axis=1))
+        return np.hstack(columns)
+
+    @cached_property
+    def _descriptors(self) -> FloatArray:
+        """Shape (v, most options, descriptors)."""
+        tables = [
+            self._table(lambda ion, _: _properties(ion.element)[0]),
+            self._radii,
+            self._charges,
+            self._table(lambda ion, _: _properties(ion.element)[1]),
+            self._table(lambda ion, _: _properties(ion.element)[2]),
+        ]
+        return np.stack(tables, axis=2)
+
+    @cached_property
+    def _feature_groups(self) -> tuple[list[int], ...]:
+        """Variables by group; groups that symmetry exchanges are one."""
+        names = [variable.group for variable in self.decorations.variables]
+        numbers = np.unique(names, return_inverse=True)[1]
+        root = np.arange(len(names))
+        images = numbers[self.decorations.permutations]
+        moved = np.stack([np.broadcast_to(numbers, images.shape).ravel(), images.ravel()], axis=1)
+        for old, new in np.unique(moved, axis=0).tolist():
+            root[root == root[new]] = root[old]
+        groups: dict[int, list[int]] = {}
+        for v, number in enumerate(numbers.tolist()):
+            groups.setdefault(int(root[number]), []).append(v)
+        return tuple(groups.values())
+
+    @cached_property
+    def _pairs(self) -> tuple[IntArray, IntArray]:
+        """(variables (p,), variables (p,)) on neighbouring sites."""
+        owner = {site: v for v, variable in enumerate(self.decorations.variables) for site in variable.sites}
+        if len(self.decorations.variables) < 2:
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+        first, second = self.parent.shells(sorted(owner))
+        variable = np.full(len(self.parent), -1, dtype=np.int64)
+        variable[list(owner)] = list(owner.values())
+        return variable[first], variable[second]
+
+
+def _nearest(states: Sequence[int], formal: float | None) -> float:
+    """The state nearest to the parent's; without that the one of smallest charge, or 0."""
+    target = 0.0 if formal is None else formal
+    return float(min(states, key=lambda state: (abs(state - target), state), default=0))
+
+
+def _spans(states: Sequence[int], formal: float | None) -> bool:
+    return formal is not None and bool(states) and min(states) <= formal <= max(states)
+
+
+@cache
+def _properties(element: str) -> tuple[float, float, float]:
+    """(Pauling electronegativity, row, column); 0 where an element has no electronegativity."""
+    from pymatgen.core import Element
+
+    found = Element(element)
+    return float(found.data.get("X") or 0.0), float(found.row), float(found.group)

@@ -1,0 +1,151 @@
+"""From what a campaign says about sites to the decorations it allows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.spaces.substitution.decorations import Decorations, Ion, Variable
+from invdesign.structures.charges import oxidation_states
+from invdesign.structures.parents import Parent
+from invdesign.structures.symmetry import site_permutations
+
+IntArray = NDArray[np.int64]
+States = Mapping[str, Sequence[int]]
+
+KINDS = {1: "cationic", -1: "anionic", 0: "common"}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Sites that share their options.
+
+    Attributes:
+        name: as in the campaign.
+        sites: of the supercell.
+        species: what may sit there.
+        mixed: whether each site chooses for itself.
+        states: oxidation states given by element.
+    """
+
+    name: str
+    sites: tuple[int, ...]
+    species: tuple[str, ...]
+    mixed: bool = True
+    states: States = field(default_factory=dict)
+
+
+def decorations_of(
+    parent: Parent, groups: Sequence[Group], given: States, *, charge_neutral: bool
+) -> Decorations:
+    """The decorations that these groups allow; sites in no group keep the parent's element.
+
+    Args:
+        parent: the framework.
+        groups: disjoint, in the order of their names.
+        given: oxidation states of the parent's elements where the campaign gives them.
+        charge_neutral: whether charges must balance.
+
+    Raises:
+        ValueError: a species has no oxidation state of the sign its sites need.
+        InvdesignError: the framework's symmetry cannot be determined.
+    """
+    charges = _Charges(parent, given, charge_neutral)
+    options = {group.name: charges.options(group) for group in groups}
+    order = {ion: i for i, ion in enumerate(dict.fromkeys(ion for ions in options.values() for ion in ions))}
+    variables: list[Variable] = []
+    chosen = {site: options[group.name][0] for group in groups for site in group.sites}
+    for group in groups:
+        ions = tuple(sorted(options[group.name], key=order.__getitem__))
+        if len(ions) > 1:
+            parts = [(site,) for site in group.sites] if group.mixed else [group.sites]
+            variables += [Variable(group.name, part, ions) for part in parts]
+    moving = {site for variable in variables for site in variable.sites}
+    still = {i: chosen.get(i) or charges.own(i) for i in range(len(parent)) if i not in moving}
+    return Decorations(
+        variables=tuple(variables),
+        fixed=tuple(Counter(still.values()).items()),
+        permutations=_permutations(parent, variables, still),
+        charge_neutral=charge_neutral,
+    )
+
+
+@dataclass(frozen=True)
+class _Charges:
+    """Which oxidation states a species has on a site."""
+
+    parent: Parent
+    given: States
+    needed: bool
+
+    def own(self, site: int) -> Ion:
+        """The parent's element at a site.
+
+        It keeps its formal charge, except that transition metals may change theirs when others are exchanged:
+        that is what they do in electrodes.
+        """
+        element, state = self.parent.elements[site], self.parent.states[site]
+        if element in self.given:
+            return Ion(element, tuple(sorted(self.given[element])))
+        if state is not None and state == round(state) and not _is_redox_active(element):
+            return Ion(element, (round(state),))
+        formal = {round(state)} if state is not None and state == round(state) else set()
+        return Ion(element, tuple(sorted(formal.union(oxidation_states(element, self.sign([site]))) - {0})))
+
+    def sign(self, sites: Sequence[int]) -> int:
+        """+1 for sites of cations, -1 for sites of anions, 0 where that is unknown or both."""
+        signs: set[int] = set()
+        for site in sites:
+            known: Sequence[float] = self.given.get(
+                self.parent.elements[site], [self.parent.states[site] or 0]
+            )
+            signs |= {int(np.sign(state)) for state in known}
+        return signs.pop() if len(signs) == 1 else 0
+
+    def options(self, group: Group) -> tuple[Ion, ...]:
+        sign = self.sign(group.sites)
+        return tuple(self._ion(element, group, sign) for element in group.species)
+
+    def _ion(self, element: str, group: Group, sign: int) -> Ion:
+        if element in group.states:
+            return Ion(element, tuple(sorted(group.states[element])))
+        if {self.parent.elements[site] for site in group.sites} == {element}:
+            return self.own(group.sites[0])
+        states = oxidation_states(element, sign)
+        if self.needed and not states:
+            raise ValueError(
+                f"{element} has no {KINDS[sign]} oxidation state, which site {group.name} of {self.parent.name} "
+                f"needs; give one as oxidation_states: {{{element}: [...]}} in that site's long form"
+            )
+        return Ion(element, states)
+
+
+def _is_redox_active(element: str) -> bool:
+    return len(oxidation_states(element)) > 1 and _is_transition_metal(element)
+
+
+def _is_transition_metal(element: str) -> bool:
+    from pymatgen.core import Element
+
+    return bool(Element(element).is_transition_metal)
+
+
+def _permutations(parent: Parent, variables: Sequence[Variable], still: Mapping[int, Ion]) -> IntArray:
+    """Shape (g, n): how the symmetry of the framework permutes the variables, without a double row."""
+    owner = {site: v for v, variable in enumerate(variables) for site in variable.sites}
+    sites = sorted(owner, key=lambda site: (owner[site], site))
+    colours: list[Hashable] = [
+        still[i] if i in still else (variables[owner[i]].options, len(variables[owner[i]].sites) > 1)
+        for i in range(len(parent))
+    ]
+    moves = site_permutations(parent.lattice, parent.positions, colours, sites)
+    owners = np.asarray([owner[site] for site in sites], dtype=np.int64)
+    images = owners[moves]
+    first = np.searchsorted(owners, np.arange(len(variables)))
+    # A group that takes one species moves as a whole or not at all.
+    whole = (images == images[:, first][:, owners]).all(axis=1)
+    return np.unique(images[whole][:, first], axis=0)

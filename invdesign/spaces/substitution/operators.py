@@ -1,0 +1,150 @@
+"""How decorations are varied. Every result is canonical, charge-neutral and new against its parents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.candidate import Genome
+from invdesign.rng import Rng
+from invdesign.spaces.substitution.decorations import Decorations
+
+IntArray = NDArray[np.int64]
+
+TRIES = 20  # draws before an operator gives up: a space may hold nothing near a parent
+
+
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """An operator on genomes, made from a function on decorations."""
+
+    arity: int
+    make: Callable[[Sequence[IntArray], Rng], IntArray | None]
+    read: Callable[[Genome], IntArray]
+    canonical: Callable[[IntArray], IntArray]
+    write: Callable[[IntArray], Genome]
+
+    def apply(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
+        """A canonical, neutral genome other than the parents', or None where it finds none."""
+        codes = self.make([self.canonical(self.read(parent)) for parent in parents], rng)
+        return None if codes is None else self.write(codes)
+
+
+def variations(
+    decorations: Decorations, read: Callable[[Genome], IntArray], write: Callable[[IntArray], Genome]
+) -> Mapping[str, Variation]:
+    """The operators `start`, `substitute`, `swap` and `crossover`."""
+    tools = Tools(decorations)
+    makers: dict[str, tuple[int, Callable[[Sequence[IntArray], Rng], IntArray | None]]] = {
+        "start": (0, tools.start),
+        "substitute": (1, tools.substitute),
+        "swap": (1, tools.swap),
+        "crossover": (2, tools.crossover),
+    }
+    return {
+        name: Variation(arity, make, read, decorations.canonical, write)
+        for name, (arity, make) in makers.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The operators on decorations (n,); parents are canonical."""
+
+    decorations: Decorations
+
+    def start(self, parents: Sequence[IntArray], rng: Rng) -> IntArray | None:  # noqa: ARG002 - there are none
+        """Any distinct decoration, equally likely where they are listed; else any, symmetric images included."""
+        space = self.decorations
+        if space.countable:
+            listed = space.listed
+            index = int(rng.random() * len(listed))
+            codes: IntArray = space.unpacked(listed[index : index + 1])[0]
+            return codes
+        drawn = space.sample(rng)
+        return None if drawn is None else space.canonical(drawn)
+
+    def substitute(self, parents: Sequence[IntArray], rng: Rng) -> IntArray | None:
+        """Another species at one variable.
+
+        Half the time first one that keeps the charges balanced, which stays near the parent; else any, with
+        others elsewhere to make up for it, which reaches everything.
+        """
+        alone = TRIES if rng.random() < 0.5 else 0
+        for attempt in range(alone + TRIES):
+            child = self._accepted(self._replaced(parents[0], rng, repair=attempt >= alone), parents)
+            if child is not None:
+                return child
+        return None
+
+    def _replaced(self, parent: IntArray, rng: Rng, *, repair: bool) -> IntArray | None:
+        space = self.decorations
+        variable = int(rng.random() * len(parent))
+        codes: IntArray = parent.copy()
+        step = 1 + int(rng.random() * (space.radices[variable] - 1))
+        codes[variable] = (parent[variable] + step) % space.radices[variable]
+        if not repair:
+            return None if space.imbalance(codes) else codes
+        cost = rng.random((len(parent), max(space.radices)))
+        cost[variable] = np.inf
+        return space.repaired(codes, cost)
+
+    def swap(self, parents: Sequence[IntArray], rng: Rng) -> IntArray | None:
+        """The species of two variables exchanged, where both allow both and the charges stay balanced."""
+        space, (parent,) = self.decorations, parents
+        for _ in range(TRIES):
+            first, second = int(rng.random() * len(parent)), int(rng.random() * len(parent))
+            codes = self._exchanged(parent, first, second)
+            if codes is None or space.imbalance(codes):
+                continue
+            child = self._accepted(codes, parents)
+            if child is not None:
+                return child
+        return None
+
+    def _exchanged(self, parent: IntArray, first: int, second: int) -> IntArray | None:
+        one, other = self.decorations.variables[first], self.decorations.variables[second]
+        mine, yours = one.options[parent[first]], other.options[parent[second]]
+        here = [ion.element for ion in one.options]
+        there = [ion.element for ion in other.options]
+        if mine.element == yours.element or yours.element not in here or mine.element not in there:
+            return None
+        codes = parent.copy()
+        codes[first], codes[second] = here.index(yours.element), there.index(mine.element)
+        return codes
+
+    def crossover(self, parents: Sequence[IntArray], rng: Rng) -> IntArray | None:
+        """Sites of one parent, the rest of a symmetric image of the other; by site or by group, evenly.
+
+        Mixtures that balance by themselves come first: a repair brings in what neither parent has.
+        """
+        for repair in (False, True):
+            for _ in range(TRIES):
+                child = self._accepted(self._mixed(parents, rng, repair=repair), parents)
+                if child is not None:
+                    return child
+        return None
+
+    def _mixed(self, parents: Sequence[IntArray], rng: Rng, *, repair: bool) -> IntArray | None:
+        space, (mother, father) = self.decorations, parents
+        image = father[space.permutations[int(rng.random() * len(space.permutations))]]
+        taken = self._by_group(rng) if rng.random() < 0.5 else rng.random(len(mother)) < 0.5
+        codes: IntArray = np.where(taken, image, mother)
+        if not repair:
+            return None if space.imbalance(codes) else codes
+        return space.repaired(codes, rng.random((len(codes), max(space.radices))))
+
+    def _by_group(self, rng: Rng) -> NDArray[np.bool_]:
+        groups = [variable.group for variable in self.decorations.variables]
+        taken = {group: rng.random() < 0.5 for group in dict.fromkeys(groups)}
+        return np.asarray([taken[group] for group in groups], dtype=np.bool_)
+
+    def _accepted(self, codes: IntArray | None, parents: Sequence[IntArray]) -> IntArray | None:
+        """The canonical form of `codes`, unless there is none or it is a parent's."""
+        if codes is None:
+            return None
+        child = self.decorations.canonical(codes)
+        return None if any((child == parent).all() for parent in parents) else child

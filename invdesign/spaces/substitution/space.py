@@ -1,0 +1,406 @@
+"""Substitution of elements in a known crystal: a prototype of the library, or a structure of the user's.
+
+The genome names the species of every site that can vary. Decorations that a symmetry of the framework maps onto
+each other are one genome, and charges balance in every genome: both are rules of the space, not gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import (
+    AfterValidator,
+    Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import CoreSchema
+
+from invdesign import registry
+from invdesign.candidate import Design, Genome, Json, genome_key
+from invdesign.errors import Infeasible, InvdesignError, nearest
+from invdesign.protocols import Dimension, Domain, Operator
+from invdesign.rng import rng_for
+from invdesign.settings import Frozen, Settings
+from invdesign.spaces.counted import Counted
+from invdesign.spaces.substitution.adopt import recognised
+from invdesign.spaces.substitution.decorations import Decorations
+from invdesign.spaces.substitution.geometry import Geometry
+from invdesign.spaces.substitution.groups import Group, decorations_of
+from invdesign.spaces.substitution.operators import variations
+from invdesign.structures.charges import check_element
+from invdesign.structures.files import check_distances
+from invdesign.structures.parents import Parent, ParentSource, parent_of
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+FILES = (".cif", ".mcif", ".vasp", ".poscar", ".json")
+
+
+def _states(states: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    for element, known in states.items():
+        check_element(element)
+        if not known or len(set(known)) < len(known):
+            raise ValueError(f"{element} needs one or more different oxidation states, got {list(known)}")
+    return states
+
+
+States = Annotated[dict[str, Annotated[tuple[int, ...], Field(strict=False)]], AfterValidator(_states)]
+
+
+class SiteOptions(Frozen):
+    """What may sit on a group of sites: `[Cl, Br]`, or in the long form with more said about it."""
+
+    species: Annotated[tuple[str, ...], Field(strict=False)]
+    """Element symbols to choose from."""
+    mixed: bool = True
+    """Whether each site of the group chooses for itself; otherwise all take one species."""
+    oxidation_states: States = Field(default={})
+    """Oxidation states by element, where the common ones of the right sign are not what is meant."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        if isinstance(value, str):
+            raise ValueError(f"expected a list of elements, got '{value}'; write [{value}]")  # noqa: TRY004 - pydantic's
+        return {"species": value} if isinstance(value, list | tuple) else value
+
+    @field_validator("species")
+    @classmethod
+    def _elements(cls, species: tuple[str, ...]) -> tuple[str, ...]:
+        if not species:
+            raise ValueError("the list of elements is empty; name at least one")
+        for element in species:
+            check_element(element)
+        twice = sorted({element for element in species if species.count(element) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} is named more than once")
+        return species
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        unknown = sorted(set(self.oxidation_states) - set(self.species))
+        if unknown:
+            raise ValueError(
+                f"oxidation states are given for {', '.join(unknown)}, which is none of {', '.join(self.species)}"
+            )
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        listed = {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}
+        return {"anyOf": [listed, handler(schema)]}
+
+
+def _site(name: str, info: ValidationInfo) -> str:
+    """A name of sites that the parent has; not checked where the parent itself is wrong."""
+    if "parent" in info.data:
+        parent_of(info.data["parent"], (1, 1, 1), primitive=False).sites(name)
+    return name
+
+
+class SubstitutionSpace(Settings):
+    """Decorations of a crystal's sites with other elements.
+
+    A genome holds a list of species per site group, in the order of the supercell's sites, or a single species
+    where the group is not mixed: `{"B": ["O", "S"], "X": ["Cl", "Br"]}`. Groups with a single option do not
+    appear. Among symmetric images the genome is the one that comes first in the order of the options.
+    Spaces small enough to be listed are instances of `CountedSubstitutionSpace`.
+    """
+
+    parent: ParentSource
+    """A prototype's name, or a CIF, POSCAR or pymatgen JSON file (relative to the campaign)."""
+    cell: Annotated[
+        tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
+        Field(strict=False),
+    ] = (1, 1, 1)
+    """How often the parent's cell is repeated along a, b and c: larger cells let sites mix and the lattice distort."""
+    primitive: bool = False
+    """Start from the primitive cell of a centred parent instead of the conventional one."""
+    rattle: float = Field(default=0.0, ge=0.0, le=0.5)
+    """Standard deviation of random displacements, Å, so that symmetric starts can leave their saddle."""
+    charge_neutral: bool = True
+    """Whether only charge-balanced decorations belong to the space."""
+    oxidation_states: States = Field(default={})
+    """Oxidation states of the parent's own elements, where they differ from the prototype's or the guessed ones."""
+    scale_lattice: bool = True
+    """Whether the lattice follows the ionic radii of what is put in."""
+    sites: dict[Annotated[str, AfterValidator(_site)], SiteOptions] = Field(min_length=1)
+    """Options by label, Wyckoff site (`4c`) or element of the parent. Sites not named keep the parent's element."""
+
+    @field_validator("oxidation_states")
+    @classmethod
+    def _of_parent(
+        cls, states: dict[str, tuple[int, ...]], info: ValidationInfo
+    ) -> dict[str, tuple[int, ...]]:
+        if "parent" in info.data:
+            parent = parent_of(info.data["parent"], (1, 1, 1), primitive=False)
+            for element in states:
+                if element not in parent.elements:
+                    raise ValueError(
+                        f"{parent.name} holds no {element}; those of a substituted element go to its site's long form"
+                    )
+        return states
+
+    @field_validator("sites")
+    @classmethod
+    def _disjoint(cls, sites: dict[str, SiteOptions], info: ValidationInfo) -> dict[str, SiteOptions]:
+        if all(len(options.species) == 1 for options in sites.values()):
+            raise ValueError(
+                "no site has a choice, so there is nothing to search; give one of them two species"
+            )
+        if "parent" in info.data:
+            parent = parent_of(info.data["parent"], (1, 1, 1), primitive=False)
+            taken: dict[int, str] = {}
+            for name in sites:
+                for site in parent.sites(name):
+                    if site in taken:
+                        raise ValueError(
+                            f"'{taken[site]}' and '{name}' name the same sites; keep one of them"
+                        )
+                    taken[site] = name
+        return sites
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        try:
+            decorations = self._decorations
+        except InvdesignError as error:
+            raise ValueError(str(error)) from error
+        if decorations.witness is None:
+            raise ValueError(f"no charge-neutral decoration {self._charges()}")
+        kind = CountedSubstitutionSpace if decorations.countable else SubstitutionSpace
+        # What a space can do follows from its settings, so its class does: a finite space has a length.
+        object.__setattr__(self, "__class__", kind)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        kind = SubstitutionSpace if type(self) is CountedSubstitutionSpace else type(self)
+        return {"kind": registry.name_of(kind), **handler(self)}
+
+    def _charges(self) -> str:
+        """Which charges there are, for the message that they cannot balance."""
+        lines = []
+        for variable in self._decorations.variables:
+            options = "; ".join(f"{ion.element} {_signed(ion.states)}" for ion in variable.options)
+            lines.append(f"{variable.group} ({len(variable.sites)}): {options}")
+        fixed = "; ".join(
+            f"{count} {ion.element} {_signed(ion.states)}" for ion, count in self._decorations.fixed
+        )
+        counts = {line: lines.count(line) for line in dict.fromkeys(lines)}
+        groups = [f"{count} x {line}" if count > 1 else line for line, count in counts.items()]
+        parts = [*groups, *([f"fixed: {fixed}"] if fixed else [])]
+        return (
+            f"exists: {', '.join(parts)}. Allow other species or a larger cell, give oxidation_states, "
+            "or set charge_neutral: false"
+        )
+
+    # What the settings stand for, made once.
+
+    @cached_property
+    def _parent(self) -> Parent:
+        return parent_of(self.parent, self.cell, primitive=self.primitive)
+
+    @cached_property
+    def _groups(self) -> tuple[Group, ...]:
+        return tuple(
+            Group(name, self._parent.sites(name), options.species, options.mixed, options.oxidation_states)
+            for name, options in sorted(self.sites.items())
+        )
+
+    @cached_property
+    def _decorations(self) -> Decorations:
+        return decorations_of(
+            self._parent, self._groups, self.oxidation_states, charge_neutral=self.charge_neutral
+        )
+
+    @cached_property
+    def _geometry(self) -> Geometry:
+        single = {site: g.species[0] for g in self._groups if len(g.species) == 1 for site in g.sites}
+        return Geometry(self._parent, self._decorations, single)
+
+    @cached_property
+    def _slots(self) -> dict[str, slice | int]:
+        """Where in a decoration each group lies: one variable, or a list of them."""
+        names = [variable.group for variable in self._decorations.variables]
+        slots: dict[str, slice | int] = {}
+        for group in self._groups:
+            if group.name in names:
+                first = names.index(group.name)
+                slots[group.name] = slice(first, first + names.count(group.name)) if group.mixed else first
+        return slots
+
+    @cached_property
+    def _codes_of(self) -> tuple[dict[str, int], ...]:
+        return tuple(
+            {ion.element: code for code, ion in enumerate(v.options)} for v in self._decorations.variables
+        )
+
+    @cached_property
+    def _operators(self) -> Mapping[str, Operator]:
+        return variations(self._decorations, self._codes, self._genome)
+
+    # Genomes and decorations.
+
+    def _codes(self, genome: Genome) -> IntArray:
+        """The decoration (v,) a genome stands for.
+
+        Raises:
+            Infeasible: groups, lengths or species are not the space's.
+        """
+        slots = self._slots
+        unknown = sorted(set(genome) ^ set(slots))
+        if unknown:
+            raise Infeasible(
+                f"the genome must name the groups {', '.join(slots) or '(none)'}; {unknown[0]} is wrong"
+            )
+        codes: list[int] = []
+        for name, slot in slots.items():
+            value = genome[name]
+            size = slot.stop - slot.start if isinstance(slot, slice) else None
+            species = value if size is not None else [value] if isinstance(value, str) else None
+            if not isinstance(species, list | tuple) or len(species) != (size or 1):
+                form = "one species" if size is None else f"a list of {size} species"
+                raise Infeasible(f"group {name} must be {form}, got {value!r}")
+            known = self._codes_of[len(codes)]
+            for element in species:
+                if not isinstance(element, str) or element not in known:
+                    hint = nearest(str(element), known)
+                    raise Infeasible(
+                        f"{element!r} is no option of {name} ({', '.join(known)}). {hint}".strip()
+                    )
+                codes.append(known[element])
+        return np.asarray(codes, dtype=np.int64)
+
+    def _genome(self, codes: IntArray) -> dict[str, Json]:
+        variables = self._decorations.variables
+        species: list[Json] = [
+            v.options[code].element for v, code in zip(variables, codes.tolist(), strict=True)
+        ]
+        return {name: species[slot] for name, slot in self._slots.items()}
+
+    def canonical(self, genome: Genome) -> dict[str, Json]:
+        """The genome that stands for all symmetric images of `genome`.
+
+        Raises:
+            Infeasible: it is malformed.
+        """
+        return self._genome(self._decorations.canonical(self._codes(genome)))
+
+    def size(self) -> int | None:
+        """How many distinct decorations there are, exactly; None where counting them would take too long."""
+        return self._decorations.size
+
+    # SearchSpace.
+
+    def operators(self) -> Mapping[str, Operator]:
+        """`start`, `substitute`, `swap` and `crossover`."""
+        return self._operators
+
+    def build(self, genome: Genome) -> Design:
+        """The decorated crystal as structure `initial`: the parent's sites in their order.
+
+        Raises:
+            Infeasible: the genome is malformed or charged, or atoms overlap.
+        """
+        codes = self._codes(genome)
+        charge = self._decorations.imbalance(codes)
+        if charge:
+            raise Infeasible(f"charges do not balance: {charge} elementary charges are left over at best")
+        rng = rng_for(0, 0, f"rattle {genome_key(genome)}")
+        structure = self._geometry.structure(codes, scale=self.scale_lattice, rattle=self.rattle, rng=rng)
+        try:
+            check_distances(structure, self._parent.name)
+        except InvdesignError as error:
+            raise Infeasible(str(error)) from error
+        return Design(composition=structure.composition, structures={"initial": structure})
+
+    def features(self, genomes: Sequence[Genome]) -> FloatArray:
+        """Shape (n, d): statistics of elemental properties per site group, the same for symmetric images."""
+        return self._geometry.features(self._stacked(genomes))
+
+    def _stacked(self, genomes: Sequence[Genome]) -> IntArray:
+        rows = [self._codes(genome) for genome in genomes]
+        return np.asarray(rows, dtype=np.int64).reshape(len(genomes), len(self._decorations.variables))
+
+    # VectorSpace.
+
+    def domain(self) -> Domain:
+        """One categorical dimension per site that varies, or per group that is not mixed."""
+        dimensions = []
+        for name, slot in self._slots.items():
+            places = range(slot.start, slot.stop) if isinstance(slot, slice) else (slot,)
+            for number, place in enumerate(places, start=1):
+                own = f"{name}.{number}" if isinstance(slot, slice) else name
+                choices = tuple(self._codes_of[place])
+                dimensions.append(Dimension(own, "categorical", choices=choices))
+        return Domain(tuple(dimensions))
+
+    def encode(self, genomes: Sequence[Genome]) -> FloatArray:
+        radices = np.asarray(self._decorations.radices, dtype=np.float64)
+        points: FloatArray = (self._stacked(genomes) + 0.5) / radices
+        return points
+
+    def decode(self, x: FloatArray) -> Sequence[Genome]:
+        """Genomes at points (n, d). Where charges do not balance, the species nearest to the point that make them."""
+        return [self._at(point) for point in np.clip(x, 0.0, 1.0)]
+
+    def _at(self, point: FloatArray) -> dict[str, Json]:
+        decorations = self._decorations
+        radices = np.asarray(decorations.radices)
+        codes = np.minimum((point * radices).astype(np.int64), radices - 1)
+        centres = (np.arange(radices.max()) + 0.5) / radices[:, None]
+        repaired = decorations.repaired(codes, np.abs(centres - point[:, None]))
+        chosen = decorations.witness if repaired is None else repaired
+        assert chosen is not None  # validation saw to it
+        return self._genome(decorations.canonical(chosen))
+
+    # StructureSpace.
+
+    def adopt(self, structure: Structure, parent: Genome | None) -> Genome | None:
+        """The genome of a structure that is a decoration of the framework, distorted or in another cell.
+
+        Args:
+            structure: relaxed, seeded or generated.
+            parent: the genome it was made from, which is tried first.
+        """
+        likely = None if parent is None else self._codes(parent)
+        codes = recognised(structure, self._geometry, likely)
+        if codes is None or self._decorations.imbalance(codes):
+            return None
+        return self._genome(self._decorations.canonical(codes))
+
+
+class CountedSubstitutionSpace(SubstitutionSpace, Counted):
+    """A substitution space whose decorations are listed: at most 200,000 distinct ones."""
+
+    def numbered(self, index: int) -> Genome:
+        """Genome number `index`, in the order of the options, the last site running fastest."""
+        return self._genome(self._rows(index, index + 1)[0])
+
+    def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
+        """(index of the first row, features (<= size, d)), streamed."""
+        for start in range(0, len(self), size):
+            yield start, self._geometry.features(self._rows(start, start + size))
+
+    def _rows(self, start: int, stop: int) -> IntArray:
+        return self._decorations.unpacked(self._decorations.listed[start:stop])
+
+
+def _signed(states: Sequence[int]) -> str:
+    return " or ".join(f"{abs(state)}{'+' if state > 0 else '-'}" for state in states) or "without a charge"

@@ -1,0 +1,227 @@
+"""The crystal a space starts from: a prototype or a file of the user's, as a supercell with its bonds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo
+
+from invdesign.errors import InvdesignError, nearest
+from invdesign.settings import InputFile
+from invdesign.structures.files import parse_structure
+from invdesign.structures.prototypes import prototype, prototype_names
+from invdesign.structures.symmetry import symmetry_dataset
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+FILES = (".cif", ".mcif", ".vasp", ".poscar", ".json")  # of structures
+SHELL = 1.15  # neighbours up to this multiple of the nearest distance count as one shell
+LARGEST_GUESS = 60  # atoms of a reduced formula whose charges can be guessed in under a second
+REACH = 8.0  # Å; every site of a solid has a neighbour within it
+
+
+@dataclass(frozen=True, eq=False)
+class Parent:
+    """A supercell of n sites before substitution.
+
+    Attributes:
+        name: of the prototype or file.
+        lattice: shape (3, 3), rows in Å.
+        positions: shape (n, 3), fractional.
+        elements: n symbols.
+        labels: n names: the prototype's, or the CIF's.
+        wyckoff: n Wyckoff sites, `4c`.
+        states: n formal charges, averages where an element is mixed-valent; None where unknown.
+    """
+
+    name: str
+    lattice: FloatArray
+    positions: FloatArray
+    elements: tuple[str, ...]
+    labels: tuple[str, ...]
+    wyckoff: tuple[str, ...]
+    states: tuple[float | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.elements)
+
+    def sites(self, name: str) -> tuple[int, ...]:
+        """Sites called `name`: by label first, then by Wyckoff site, then by element.
+
+        Raises:
+            ValueError: there are none, or the Wyckoff site holds more than one element.
+        """
+        for names in (self.labels, self.wyckoff, self.elements):
+            found = tuple(i for i, own in enumerate(names) if own == name)
+            held = _unique(self.elements[i] for i in found)
+            if len(held) > 1:
+                use = ", ".join(_unique(self.labels[i] for i in found))
+                raise ValueError(
+                    f"'{name}' is ambiguous in {self.name}: it holds {', '.join(held)}. Use a label: {use}"
+                )
+            if found:
+                return found
+        labels, orbits, symbols = _unique(self.labels), _unique(self.wyckoff), _unique(self.elements)
+        hint = nearest(name, (*labels, *orbits, *symbols))
+        raise ValueError(
+            f"{self.name} has no site '{name}'.{' ' + hint if hint else ''} Labels: {', '.join(labels)}; "
+            f"elements: {', '.join(symbols)}; Wyckoff sites: {', '.join(orbits)}"
+        )
+
+    def structure(self) -> Structure:
+        """The undecorated supercell."""
+        from pymatgen.core import Structure
+
+        return Structure(self.lattice, list(self.elements), self.positions)
+
+    @cached_property
+    def bonds(self) -> tuple[IntArray, IntArray]:
+        """(sites (m,), neighbours (m,)) of each site's nearest shell of opposite charge, of any where unknown."""
+        return self.shells(range(len(self)), opposite=True)
+
+    def shells(self, among: Sequence[int], *, opposite: bool = False) -> tuple[IntArray, IntArray]:
+        """(sites (m,), neighbours (m,)): the nearest shell around each of some sites, within these sites.
+
+        Periodic images count each for itself. With `opposite`, like charges are no neighbours.
+        """
+        kept = np.asarray(among, dtype=np.int64)
+        part = self.structure()
+        part.remove_sites(sorted(set(range(len(self))) - set(kept.tolist())))
+        first, second, _, distance = part.get_neighbor_list(REACH, exclude_self=True)
+        first, second = kept[first], kept[second]
+        if opposite:
+            signs = np.array([np.sign(state) if state is not None else 0.0 for state in self.states])
+            unlike = signs[first] * signs[second] <= 0
+            first, second, distance = first[unlike], second[unlike], distance[unlike]
+        closest = np.full(len(self), np.inf)
+        np.minimum.at(closest, first, distance)
+        near = distance <= SHELL * closest[first]
+        return first[near].astype(np.int64), second[near].astype(np.int64)
+
+
+def _unique(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+@lru_cache(maxsize=16)
+def parent_of(source: str | InputFile, cell: tuple[int, int, int], *, primitive: bool) -> Parent:
+    """The supercell of a prototype (by name) or of a structure file.
+
+    Args:
+        source: prototype name, or the file's text.
+        cell: how often the unit cell is repeated along its axes.
+        primitive: start from the primitive cell instead of the conventional one (or the file's).
+
+    Raises:
+        InvdesignError: no such prototype, or the file cannot be used.
+    """
+    unit = _prototype(source, primitive) if isinstance(source, str) else _file(source, primitive)
+    steps = np.stack(np.meshgrid(*(np.arange(n) for n in cell), indexing="ij"), axis=-1).reshape(-1, 3)
+    count = len(steps)
+    positions = (unit.positions[:, None, :] + steps[None, :, :]) / np.asarray(cell)
+    return Parent(
+        name=unit.name,
+        lattice=unit.lattice * np.asarray(cell)[:, None],
+        positions=positions.reshape(-1, 3),
+        elements=_repeated(unit.elements, count),
+        labels=_repeated(unit.labels, count),
+        wyckoff=_repeated(unit.wyckoff, count),
+        states=tuple(state for state in unit.states for _ in range(count)),
+    )
+
+
+def _repeated(names: Sequence[str], count: int) -> tuple[str, ...]:
+    return tuple(name for name in names for _ in range(count))
+
+
+def _prototype(name: str, primitive: bool) -> Parent:
+    crystal = prototype(name)
+    structure = crystal.structure(primitive=primitive)
+    labels = tuple(structure.site_properties["label"])
+    wyckoff = {site.label: site.wyckoff for site in crystal.sites}
+    formal = {site.label: site.oxidation_state for site in crystal.sites}
+    guessed = _guessed_states(structure) if None in formal.values() else {}
+    elements = tuple(site.specie.symbol for site in structure)
+    states = tuple(
+        guessed.get(element) if formal[label] is None else formal[label]
+        for element, label in zip(elements, labels, strict=True)
+    )
+    wyckoffs = tuple(wyckoff[label] for label in labels)
+    return Parent(name, structure.lattice.matrix, structure.frac_coords, elements, labels, wyckoffs, states)
+
+
+def _file(file: InputFile, primitive: bool) -> Parent:
+    structure = parse_structure(file)
+    structure.remove_oxidation_states()
+    if primitive:
+        structure = structure.get_primitive_structure()
+    guessed = _guessed_states(structure)
+    elements = tuple(site.specie.symbol for site in structure)
+    return Parent(
+        name=file.name,
+        lattice=structure.lattice.matrix,
+        positions=structure.frac_coords,
+        elements=elements,
+        labels=tuple(str(site.label) for site in structure),
+        wyckoff=_wyckoff(structure, file.name),
+        states=tuple(guessed.get(element) for element in elements),
+    )
+
+
+def _guessed_states(structure: Structure) -> dict[str, float]:
+    """Likeliest charges by element that balance the composition; empty where none do."""
+    try:
+        guesses = structure.composition.oxi_state_guesses(max_sites=-LARGEST_GUESS)
+    except ValueError:  # the reduced formula is larger than that
+        return {}
+    return {str(element): float(state) for element, state in guesses[0].items()} if guesses else {}
+
+
+def _wyckoff(structure: Structure, name: str) -> tuple[str, ...]:
+    """Wyckoff site of each site, multiplicity in the conventional cell first."""
+    try:
+        dataset = symmetry_dataset(structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
+    except InvdesignError as error:
+        raise InvdesignError(f"{name}: {error}") from error
+    orbits = np.asarray(dataset.crystallographic_orbits)
+    ratio = len(dataset.std_types) / len(structure)
+    counts = [round(float(np.sum(orbits == orbit)) * ratio) for orbit in orbits]
+    return tuple(f"{count}{letter}" for count, letter in zip(counts, dataset.wyckoffs, strict=True))
+
+
+def _source(value: object, info: ValidationInfo) -> object:
+    """A prototype's name as it is, a path as the file's text."""
+    if not isinstance(value, str) or value in prototype_names():
+        return value
+    path = Path(value)
+    if path.suffix.lower() in FILES or "/" in value or path.name.startswith(("POSCAR", "CONTCAR")):
+        return InputFile.model_validate(value, context=info.context)
+    try:
+        prototype(value)
+    except InvdesignError as error:
+        raise ValueError(
+            f"{error} A structure of your own is given by its file, with .cif or the like."
+        ) from error
+    return value
+
+
+def _readable(source: str | InputFile) -> str | InputFile:
+    try:
+        parent_of(source, (1, 1, 1), primitive=False)
+    except InvdesignError as error:
+        raise ValueError(str(error)) from error
+    return source
+
+
+ParentSource = Annotated[str | InputFile, BeforeValidator(_source), AfterValidator(_readable)]
+"""A field that names a crystal: a prototype, or a structure file."""
