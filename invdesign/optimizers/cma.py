@@ -1,0 +1,248 @@
+"""Covariance matrix adaptation: the `cmaes` library, for continuous spaces and whole numbers.
+
+What it is told is the order of the candidates, never their values, so that constraints, gates and failures take the
+places they have for every optimizer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from invdesign.candidate import Proposal
+from invdesign.optimizers.cma_library import Cube, horizon, sampled, should_stop
+from invdesign.optimizers.common import (
+    TRIES,
+    Draft,
+    State,
+    countable,
+    propose_seeds,
+    propose_started,
+    propose_unasked,
+)
+from invdesign.problem import Problem
+from invdesign.protocols import Context, FiniteSpace, OptimizerSettings, SearchSpace, VectorSpace
+from invdesign.rng import Rng
+
+FloatArray = NDArray[np.float64]
+
+OPERATOR = "cma"  # `Proposal.operator` of a candidate drawn from the distribution
+SEPARABLE_FROM = 64  # dimensions: a full covariance would be 2,000 numbers and more in every event
+LARGEST_BATCH = 64
+
+
+class CMA(OptimizerSettings):
+    """CMA-ES: a normal distribution that learns the shape of the valley it descends.
+
+    It draws from the distribution within the unit cube; the space decodes, and repairs where it must, and the
+    distribution is told of the points as drawn. Whole numbers are met by CMA-ES with margin, whose distribution
+    cannot collapse onto one of them. Where the library calls a search finished, or draws nothing new, another
+    begins: from the middle at first, then from anywhere.
+
+    Source:
+        Hansen & Ostermeier, Evol. Comput. 9, 159 (2001); Auger & Hansen, CEC 2005, 1769 (IPOP); Hansen, GECCO 2009
+        Companion, 2389 (BIPOP); Ros & Hansen, PPSN X (2008), 296 (separable); Hamano et al., GECCO 2022, 639
+        (margin); Nomura & Shibata, arXiv:2402.01373 (the library).
+    """
+
+    population: int | None = Field(default=None, ge=4)
+    """Candidates per generation; 4 + 3 ln(d) where not given."""
+    sigma: float = Field(default=0.3, gt=0.0, le=1.0)
+    """First standard deviation along every dimension, as a share of its range."""
+    restarts: Literal["none", "ipop", "bipop"] = "bipop"
+    """What follows a finished search: `none` (random search), `ipop` (twice the population), `bipop` (large and small populations in turn)."""
+    separable: bool | None = None
+    """Adapt variances alone; where not given, from 64 dimensions on."""
+
+    @property
+    def batch(self) -> int:
+        """As many as it may need at once: an answer holds one generation at most."""
+        return max(self.population or 0, LARGEST_BATCH)
+
+    def refusal(self, space: SearchSpace, problem: Problem) -> str:
+        if not isinstance(space, VectorSpace):
+            return "needs a space of points, and this space has none"
+        if isinstance(space, FiniteSpace):
+            return "needs a continuum to search, and this space is a finite list of candidates"
+        dimensions = space.domain().dimensions
+        named = [dimension.name for dimension in dimensions if dimension.kind == "categorical"]
+        if named:
+            shown = ", ".join(f"'{name}'" for name in named[:3]) + (", ..." if len(named) > 3 else "")
+            return f"needs values in an order, and {shown} {'is' if len(named) == 1 else 'are'} categorical"
+        if all(dimension.kind != "real" for dimension in dimensions):
+            return "needs at least one real dimension, and this space has none"
+        if problem.n_values > 1:
+            return (
+                f"needs one value to minimise, and there are {problem.n_values} objectives; scalarize them to one "
+                "score"
+            )
+        return ""
+
+    def start(self, context: Context) -> State:
+        """Counters, and the first search: the middle of the cube."""
+        dimensions = len(_space(context).domain().dimensions)
+        population = self.population or 4 + math.floor(3 * math.log(dimensions))
+        return {
+            "seeds": 0,
+            "position": 0,
+            "restarts": 0,  # large ones, for BIPOP
+            "spent": [0, 0],  # candidates told to searches with large and with small populations
+            "small": False,
+            **_search([0.5] * dimensions, self.sigma, max(population, 4)),
+        }
+
+    def ask(self, context: Context, state: State, n: int) -> tuple[Sequence[Proposal], State]:
+        draft = Draft(context, n)
+        state = {**state, "seeds": propose_seeds(draft, state["seeds"])}
+        rng = context.rng("cma")
+        for _ in range(2):  # a search that draws nothing new has come to its end: the next one may
+            if draft.missing and not state["finished"]:
+                before = state["asked"]
+                state = self._drawn(draft, state, rng)
+                if state["asked"] > before:
+                    break
+                state = self._restarted(state, rng)
+        if not draft.proposals:
+            state = _fallen_back(draft, state, rng)
+        return draft.proposals, state
+
+    def tell(self, context: Context, state: State, ids: Sequence[int]) -> State:
+        """Note what of this search finished; with a generation's worth, move the distribution."""
+        state = {**state, "arrived": [*state["arrived"], *_own(context, state, ids)]}
+        while len(state["arrived"]) >= state["population"] and not state["finished"]:
+            state = self._advanced(context, state)
+            if state["finished"]:
+                state = self._restarted(state, context.rng("restart"))
+        return state
+
+    def _cube(self, context: Context) -> Cube:
+        """What the library searches; made once per run."""
+        cube = context.cache.get("cma cube")
+        if cube is None:
+            dimensions = _space(context).domain().dimensions
+            separable = len(dimensions) >= SEPARABLE_FROM if self.separable is None else self.separable
+            cube = context.cache["cma cube"] = Cube.of(dimensions, separable=separable)
+        return cast("Cube", cube)
+
+    def _model(self, context: Context, state: State) -> object:
+        cube = self._cube(context)
+        if state["saved"] is None:
+            return cube.model(state["mean"], state["sigma"], state["population"])
+        return cube.restored(state["saved"], state["sigma"], state["population"])
+
+    def _drawn(self, draft: Draft, state: State, rng: Rng) -> State:
+        """Candidates from the distribution: what is left of the generation, or one more of it."""
+        model = self._model(draft.context, state)
+        model.reseed_rng(int(rng.integers(2**32)))  # type: ignore[attr-defined]  # the library's legacy generator
+        left = state["population"] - state["asked"] % state["population"]
+        wanted = len(draft.proposals) + min(draft.missing, left)
+        before = len(draft.proposals)
+        failures = 0
+        while len(draft.proposals) < wanted and failures < TRIES:
+            drawn = [sampled(model) for _ in range(wanted - len(draft.proposals))]
+            genomes = _space(draft.context).decode(np.array([place for place, _ in drawn]))
+            for genome, (_, told) in zip(genomes, drawn, strict=True):
+                memo = {"search": state["search"], "generation": state["generation"], "x": told.tolist()}
+                failures = 0 if draft.add(genome, OPERATOR, memo=memo) else failures + 1
+        return {**state, "asked": state["asked"] + len(draft.proposals) - before}
+
+    def _advanced(self, context: Context, state: State) -> State:
+        """The distribution moved by the first generation's worth of what arrived."""
+        population = state["population"]
+        ids, rest = state["arrived"][:population], state["arrived"][population:]
+        scores = context.history.scores(ids)
+        order = scores.order()
+        place = np.empty(population)
+        place[order] = np.arange(population)
+        cube = self._cube(context)
+        model = self._model(context, state)
+        points = [np.array(_memo(context, id)["x"], dtype=np.float64) for id in ids]
+        model.tell(list(zip(points, place.tolist(), strict=True)))  # type: ignore[attr-defined]
+        saved = cube.saved(model)
+        ends = [*state["extremes"], [ids[order[0]], ids[order[-1]]]]
+        ends = ends[-horizon(cube.dimensions, population) :]
+        spent = list(state["spent"])
+        spent[state["small"]] += population
+        values = context.history.scores([id for pair in ends for id in pair]).values[:, 0].reshape(-1, 2)
+        finished = should_stop(cube.restored(saved, state["sigma"], population), values)
+        return {
+            **state,
+            "saved": saved,
+            "generation": state["generation"] + 1,
+            "asked": len(rest),
+            "arrived": rest,
+            "extremes": ends,
+            "spent": spent,
+            "finished": finished,
+        }
+
+    def _restarted(self, state: State, rng: Rng) -> State:
+        """The search after a finished one, with the population its strategy gives it."""
+        if self.restarts == "none":
+            return {**state, "finished": True}
+        dimensions = len(state["mean"])
+        first = self.population or max(4 + math.floor(3 * math.log(dimensions)), 4)
+        small = self.restarts == "bipop" and state["spent"][1] < state["spent"][0] and state["restarts"] > 0
+        restarts = state["restarts"] + (not small)
+        population, sigma = first * 2 ** min(restarts, 10), self.sigma
+        if small:  # Hansen (2009): between the first population and half the latest large one, smaller steps
+            u = float(rng.random())
+            population = max(int(first * (0.5 * population / first) ** (u * u)), first)
+            sigma *= 10.0 ** (-2.0 * float(rng.random()))
+        mean = rng.random(dimensions).tolist()
+        begun = _search(mean, sigma, population, state["search"] + 1)
+        return {**state, "restarts": restarts, "small": small, **begun}
+
+
+def _search(mean: Sequence[float], sigma: float, population: int, number: int = 0) -> State:
+    """A search that was not told of anything yet."""
+    return {
+        "search": number,
+        "generation": 0,
+        "asked": 0,  # candidates drawn for this generation
+        "arrived": [],  # those of them that finished
+        "extremes": [],  # ids of the best and the worst of the last generations
+        "population": population,
+        "sigma": sigma,
+        "mean": list(mean),
+        "saved": None,
+        "finished": False,
+    }
+
+
+def _space(context: Context) -> VectorSpace:
+    return cast("VectorSpace", context.space)
+
+
+def _memo(context: Context, id: int) -> dict[str, list[float]]:
+    return cast("dict[str, list[float]]", context.history.candidate(id).proposal.memo)
+
+
+def _own(context: Context, state: State, ids: Sequence[int]) -> list[int]:
+    """Those of `ids` that this generation drew; of an earlier one, a result is late or told again, and ignored."""
+    if state["finished"]:
+        return []
+    known = set(state["arrived"])
+    own = []
+    for id in dict.fromkeys(ids):
+        proposal = context.history.candidate(id).proposal
+        if proposal.operator != OPERATOR or not isinstance(proposal.memo, dict) or id in known:
+            continue
+        drawn = proposal.memo.get("search"), proposal.memo.get("generation")
+        if drawn == (state["search"], state["generation"]):
+            own.append(id)
+    return own
+
+
+def _fallen_back(draft: Draft, state: State, rng: Rng) -> State:
+    """What a search that is finished for good leaves: anything new."""
+    finite = countable(draft.context.space)
+    if finite is None:
+        propose_started(draft, rng)
+        return state
+    return {**state, "position": propose_unasked(draft, finite, state["position"])}

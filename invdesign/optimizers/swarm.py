@@ -1,0 +1,356 @@
+"""Particle swarm: candidates that move through the unit cube, drawn to where they and their company did best.
+
+The arithmetic of a move is pyswarms' (`swarm_backend`); who leads whom, what counts as a best, and how all of it is
+remembered is here. Positions and velocities travel in the memo of the candidate that was met there, unrounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from invdesign.candidate import Proposal
+from invdesign.optimizers import archive
+from invdesign.optimizers.common import (
+    TRIES,
+    Draft,
+    State,
+    by_arity,
+    countable,
+    one_of,
+    propose_seeds,
+    propose_unasked,
+)
+from invdesign.optimizers.swarm_backend import Boundary, Flock, Rules, VelocityRule, moved
+from invdesign.optimizers.swarm_schedules import Schedule, weights_at
+from invdesign.optimizers.swarm_state import Places, Standings, none_yet, note_finished
+from invdesign.problem import Problem
+from invdesign.protocols import Context, OptimizerSettings, SearchSpace, VectorSpace
+from invdesign.rng import Rng
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+MOVE, JUMP = (
+    "move",
+    "jump",
+)  # `Proposal.operator`: where a particle went, or was thrown for want of a new genome
+JUMPS = 20  # throws, each wider than the last, before a particle takes whatever is left
+NARROWEST = 0.01  # standard deviation of the first throw, as a share of the range
+LARGEST_FRAME = (
+    100  # ordered dimensions up to which a frame is turned; factorising larger ones costs too much
+)
+
+
+class Swarm(OptimizerSettings):
+    """Particle swarm for any space of points: one objective or several, in generations or asynchronous.
+
+    Every particle starts from one of the space's start operators. It moves by its inertia, towards the place where
+    it did best, and towards the best place of its neighbourhood (`ring`) or of all (`global`); with several
+    objectives towards a member of an archive of non-dominated trials. The random weights of a move are drawn along
+    the principal axes of the swarm's best places, so that a narrow valley is followed in whatever direction it lies.
+    Failed, refused and gated candidates are never a best place; feasible ones beat those that violate a constraint.
+    Trials of others, and the user's seeds, take the place of the worst best place where they are better.
+
+    A particle without a better place for `patience` moves starts anew, unless it holds the best of all. Where a move
+    leads to a genome that was asked before, the particle is thrown, ever wider; then a countable space gives any
+    genome that is left, and another space a new start.
+
+    Source:
+        Kennedy & Eberhart, Proc. IEEE ICNN 1995, 1942; Shi & Eberhart, Proc. IEEE CEC 1998, 69; Kennedy & Mendes,
+        Proc. IEEE CEC 2002, 1671 (rings); Coello, Pulido & Lechuga, IEEE Trans. Evol. Comput. 8, 256 (2004)
+        (archive); Guo & Yang, IEEE Trans. Evol. Comput. 19, 31 (2015) (principal axes); Miranda, J. Open Source Softw. 3, 433
+        (2018) (pyswarms).
+    """
+
+    particles: int = Field(default=30, ge=2)
+    """How many particles there are."""
+    mode: Literal["synchronous", "asynchronous"] = "synchronous"
+    """`synchronous`: all move at once; `asynchronous`: one moves as soon as its last result is told."""
+    under_way: int = Field(default=8, ge=1)
+    """Asynchronous: how many particles are being evaluated at once."""
+    topology: Literal["ring", "global"] = "ring"
+    """Whose best place draws a particle: its neighbourhood's (`ring`) or the swarm's (`global`)."""
+    neighbours: int = Field(default=3, ge=1)
+    """Ring: neighbours on each side."""
+    frame: Literal["principal", "random", "axes"] = "principal"
+    """Along what the random weights are drawn: the principal axes of the best places, random axes, or the space's."""
+    schedule: Schedule = "constant"
+    """How the inertia changes: `constant`, `linear`, `chaotic`, `adaptive` or `constriction`."""
+    inertia: float = Field(default=0.6, ge=0.0, lt=1.0)
+    """Weight of the velocity a particle has; where a schedule starts. Constriction has its own."""
+    final_inertia: float = Field(default=0.4, ge=0.0, lt=1.0)
+    """Where a linear or chaotic schedule ends, and an adaptive one lies while nothing improves."""
+    horizon: int = Field(default=2000, ge=1)
+    """Candidates after which a linear or chaotic schedule has come to its end."""
+    cognitive: float | None = Field(default=None, ge=0.0, le=4.0)
+    """Pull of a particle's own best place; 1.4, or 2.05 with constriction."""
+    social: float | None = Field(default=None, ge=0.0, le=4.0)
+    """Pull of the leader; 1.4, or 2.05 with constriction."""
+    boundary: Boundary = "reflective"
+    """What becomes of a particle that would leave the space: `nearest`, `reflective`, `periodic`, `random`, `intermediate` or `shrink`."""
+    velocity: VelocityRule = "invert"
+    """What becomes of its velocity: `unmodified`, `adjust` (the step taken), `invert` (halved) or `zero`."""
+    clamp: float | None = Field(default=None, gt=0.0)
+    """Largest component of a velocity, as a share of the range; no limit where not given."""
+    patience: int | None = Field(default=30, ge=1)
+    """Moves without a better place after which a particle starts anew; never with null."""
+    archive: int = Field(default=100, ge=2)
+    """Several objectives: how many non-dominated trials may lead."""
+    leader: Literal["crowding", "sigma"] = "crowding"
+    """Several objectives: whom to follow, the less crowded of two or the one in the particle's own direction."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Swarm:
+        if self.schedule == "constriction" and sum(self.pulls) <= 4.0:
+            raise ValueError(
+                f"constriction needs cognitive + social above 4, got {sum(self.pulls):g}; 2.05 each are usual"
+            )
+        if self.mode == "asynchronous" and self.under_way > self.particles:
+            raise ValueError(
+                f"under_way must not exceed the number of particles ({self.particles}), got {self.under_way}"
+            )
+        return self
+
+    @property
+    def pulls(self) -> tuple[float, float]:
+        """The weights of a particle's own best place and of its leader, before any schedule."""
+        usual = 2.05 if self.schedule == "constriction" else 1.4
+        return (
+            usual if self.cognitive is None else self.cognitive,
+            usual if self.social is None else self.social,
+        )
+
+    @property
+    def batch(self) -> int:
+        """All particles, or one where they move on their own."""
+        return self.particles if self.mode == "synchronous" else 1
+
+    @property
+    def overlap(self) -> int:
+        return 1 if self.mode == "synchronous" else self.under_way
+
+    def refusal(self, space: SearchSpace, problem: Problem) -> str:  # noqa: ARG002 - any objectives will do
+        return "" if isinstance(space, VectorSpace) else "needs a space of points, and this space has none"
+
+    def start(self, context: Context) -> State:  # noqa: ARG002 - the contract's signature
+        """Every particle free to start, nothing known of any."""
+        return {"seeds": 0, "position": 0, **none_yet(self.particles)}
+
+    def ask(self, context: Context, state: State, n: int) -> tuple[Sequence[Proposal], State]:
+        draft = Draft(context, n)
+        state = {**state, "seeds": propose_seeds(draft, state["seeds"]), "moves": list(state["moves"])}
+        return draft.proposals, _Flight(self, draft, state).fill()
+
+    def tell(self, context: Context, state: State, ids: Sequence[int]) -> State:
+        """Note where particles arrived and which places are better; who waited too long starts anew."""
+        state = note_finished(context, state, ids, self.patience)
+        if context.problem.n_values > 1:
+            state["archive"] = archive.extended(context.history, state["archive"], ids, self.archive)
+        return state
+
+
+class _Flight:
+    """One ask under way: the first free particles start or move, each to a genome that is new."""
+
+    def __init__(self, settings: Swarm, draft: Draft, state: State) -> None:
+        self.settings = settings
+        self.draft = draft
+        self.context = draft.context
+        self.state = state
+        self.space = cast("VectorSpace", draft.context.space)
+        self.rng = draft.context.rng("swarm")
+        self.places = Places(draft.context)
+        self.standings = Standings(draft.context, state["best"])
+        self.starts = by_arity(self.space)[0]
+
+    def fill(self) -> State:
+        """Propose for as many free particles as are wanted; the state with their moves counted."""
+        free = self.state["free"][: self.draft.missing]
+        new = [i for i in free if self.state["last"][i] < 0]
+        old = [i for i in free if self.state["last"][i] >= 0]
+        gone = {i for i in new if self._start(i)} | set(self._move(old))
+        return {
+            **self.state,
+            "free": [i for i in self.state["free"] if i not in gone],
+            "chaos": self.chaos if old else self.state["chaos"],
+        }
+
+    @property
+    def chaos(self) -> float:
+        """The next number of the logistic map, which the chaotic schedule reads."""
+        z: float = self.state["chaos"]
+        return 4.0 * z * (1.0 - z)
+
+    def _start(self, i: int) -> bool:
+        """A first place for particle `i`, by the space's start operators, or by what is left; whether there was one."""
+        for _ in range(TRIES):
+            name, operator = one_of(self.starts, self.rng)
+            genome = operator.apply((), self.rng)
+            if self.draft.add(genome, name):
+                return self._settled(i)
+        return self._leftover(i)
+
+    def _leftover(self, i: int) -> bool:
+        """Anything new of a countable space for particle `i`."""
+        finite = countable(self.space)
+        if finite is None:
+            return False
+        before, wanted = len(self.draft.proposals), self.draft.n
+        self.draft.n = before + 1
+        self.state["position"] = propose_unasked(self.draft, finite, self.state["position"])
+        self.draft.n = wanted
+        return len(self.draft.proposals) > before and self._settled(i)
+
+    def _settled(self, i: int) -> bool:
+        """The last proposal becomes particle `i`'s, at the place that its genome has, with a velocity of its own."""
+        proposal = self.draft.proposals[-1]
+        x = self.space.encode([proposal.genome])[0]
+        velocity = (
+            self.rng.random(len(x)) - x
+        ) / 2.0  # Clerc's half-difference: it leads to a point of the cube
+        self.draft.proposals[-1] = Proposal(
+            proposal.genome, proposal.parents, proposal.operator, self._memo(i, x, velocity)
+        )
+        return True
+
+    def _memo(self, i: int, x: FloatArray, velocity: FloatArray) -> dict[str, Any]:
+        """What a candidate remembers of its particle."""
+        self.state["moves"][i] += 1
+        return {"particle": i, "move": self.state["moves"][i], "x": x.tolist(), "v": velocity.tolist()}
+
+    def _move(self, particles: Sequence[int]) -> list[int]:
+        """Those of `particles` for which a new genome was found."""
+        if not particles:
+            return []
+        position, velocity = self.places.of([self.state["last"][i] for i in particles])
+        leaders = self._leaders(particles)
+        flock = Flock(position, velocity, self._best(particles, position), self._led(leaders, position))
+        x, v = moved(flock, self._rules(), self.context.derived_seed("pyswarms"))
+        gone = []
+        for row, (i, genome) in enumerate(zip(particles, self.space.decode(x), strict=True)):
+            ids = (self.state["last"][i], self.state["best"][i], leaders[row])
+            parents = tuple(dict.fromkeys(id for id in ids if id >= 0))
+            memo = {
+                "particle": i,
+                "move": self.state["moves"][i] + 1,
+                "x": x[row].tolist(),
+                "v": v[row].tolist(),
+            }
+            if self.draft.add(genome, MOVE, parents, memo):
+                self.state["moves"][i] += 1
+                gone.append(i)
+            elif self._thrown(i, x[row], v[row], parents) or self._start(i):
+                gone.append(i)
+        return gone
+
+    def _thrown(self, i: int, x: FloatArray, velocity: FloatArray, parents: tuple[int, ...]) -> bool:
+        """Particle `i` lands beside a place that was taken, ever farther away; whether a genome there was new."""
+        for scale in np.geomspace(NARROWEST, 1.0, JUMPS):
+            landed = np.mod(x + scale * self.rng.standard_normal(len(x)), 2.0)
+            landed = np.where(landed > 1.0, 2.0 - landed, landed)
+            (genome,) = self.space.decode(landed[None])
+            memo = {
+                "particle": i,
+                "move": self.state["moves"][i] + 1,
+                "x": landed.tolist(),
+                "v": velocity.tolist(),
+            }
+            if self.draft.add(genome, JUMP, parents, memo):
+                self.state["moves"][i] += 1
+                return True
+        return False
+
+    def _best(self, particles: Sequence[int], position: FloatArray) -> FloatArray:
+        """Where each did best, (m, d); where it is, if it was never any good."""
+        ids = [self.standings.best[i] for i in particles]
+        return self._led(ids, position)
+
+    def _led(self, ids: Sequence[int], position: FloatArray) -> FloatArray:
+        """Places of trials, (m, d); the particle's own where there is none (-1)."""
+        places = position.copy()
+        known = [row for row, id in enumerate(ids) if id >= 0]
+        if known:
+            places[known] = self.places.of([ids[row] for row in known])[0]
+        return places
+
+    def _leaders(self, particles: Sequence[int]) -> list[int]:
+        """For each particle the id of the trial that draws it, -1 for none."""
+        if self.state["archive"]:
+            return self._from_archive(particles)
+        order = self.standings.order
+        count = len(order)
+        if self.settings.topology == "global" or 2 * self.settings.neighbours + 1 >= count:
+            first = int(np.argmin(order))
+            return [self.standings.best[first]] * len(particles)
+        around = np.arange(-self.settings.neighbours, self.settings.neighbours + 1)
+        ring = (np.array(particles)[:, None] + around[None]) % count
+        chosen = ring[np.arange(len(ring)), np.argmin(order[ring], axis=1)]
+        return [self.standings.best[i] for i in chosen]
+
+    def _from_archive(self, particles: Sequence[int]) -> list[int]:
+        members = self.state["archive"]
+        values = self.context.history.scores(members).values
+        if self.settings.leader == "crowding":
+            rows = archive.by_crowding(values, len(particles), self.rng)
+        else:
+            own = self.context.history.scores([self.state["last"][i] for i in particles]).values
+            rows = archive.by_sigma(values, own)
+        return [members[row] for row in rows]
+
+    def _rules(self) -> Rules:
+        settings = self.settings
+        inertia, cognitive, social = weights_at(
+            settings.schedule,
+            (settings.inertia, settings.final_inertia),
+            settings.pulls,
+            progress=min(self.state["told"] / settings.horizon, 1.0),
+            improving=float(np.mean([count == 0 for count in self.state["idle"]])),
+            chaos=self.chaos,
+        )
+        return Rules(
+            inertia=inertia,
+            cognitive=cognitive,
+            social=social,
+            boundary=settings.boundary,
+            velocity=settings.velocity,
+            clamp=settings.clamp,
+            frame=self._frame(),
+        )
+
+    def _frame(self) -> FloatArray | None:
+        """Orthogonal axes (d, d), turned among the dimensions that have an order; None for the space's own."""
+        dimensions = self.space.domain().dimensions
+        ordered = [k for k, dimension in enumerate(dimensions) if dimension.kind != "categorical"]
+        if self.settings.frame == "axes" or not 2 <= len(ordered) <= LARGEST_FRAME:
+            return None
+        turned = (
+            self._principal(ordered)
+            if self.settings.frame == "principal"
+            else _rotation(len(ordered), self.rng)
+        )
+        if turned is None:
+            return None
+        frame = np.eye(len(dimensions))
+        frame[np.ix_(ordered, ordered)] = turned
+        return frame
+
+    def _principal(self, ordered: Sequence[int]) -> FloatArray | None:
+        """Principal axes of the swarm's best places, as columns."""
+        known = [id for id in self.standings.best if id >= 0]
+        if len(known) < 2:
+            return None
+        places = self.places.of(known)[0][:, ordered]
+        axes: FloatArray = np.linalg.eigh(np.cov(places.T))[1]
+        return axes
+
+
+def _rotation(count: int, rng: Rng) -> FloatArray:
+    """A random orthogonal matrix."""
+    q, r = np.linalg.qr(rng.standard_normal((count, count)))
+    turned: FloatArray = q * np.where(np.diag(r) < 0.0, -1.0, 1.0)
+    return turned
