@@ -5,7 +5,7 @@ Our optimizers run behind `ask` and `tell`, on a `parameters` space of ten reals
 run on the same functions with theirs. A seed fixes the shift, the rotation and the method's own randomness.
 
 Nothing is tuned to these three functions: `--tune` takes other functions, with other seeds, and writes nothing.
-`python benchmarks/continuous.py --tune --functions griewank levy --methods swarm --seeds 5`
+`python benchmarks/continuous.py --tune --functions griewank levy --methods invdesign_swarm --seeds 5`
 """
 
 from __future__ import annotations
@@ -228,9 +228,9 @@ def cmaes(name: str, task: Task, evaluations: int, seed: int) -> float:
 
 
 OURS: dict[str, Mapping[str, object]] = {
-    "genetic": {"kind": "genetic"},
-    "swarm": {"kind": "swarm"},
-    "cma": {"kind": "cma"},
+    "invdesign": {"kind": "genetic"},
+    "invdesign_swarm": {"kind": "swarm"},
+    "invdesign_cma": {"kind": "cma"},
     "random": {"kind": "random"},
 }
 PEERS: dict[str, Callable[[Task, int, int], float]] = {

@@ -67,7 +67,9 @@ class Genetic(OptimizerSettings):
     """With one objective, whom a newcomer competes with: its nearest parent, the nearest member (restricted), all (none)."""
     patience: int | None = Field(default=30, ge=1)
     """Generations without progress after which all but the elite are founded anew; never where null."""
-    prescreen: Annotated[Prescreen | None, BeforeValidator(_switch)] = None
+    prescreen: Annotated[
+        Prescreen | None, BeforeValidator(_switch, json_schema_input_type=Prescreen | bool | None)
+    ] = None
     """Models that choose which offspring are evaluated: `true`, or a mapping with their settings."""
 
     @model_validator(mode="after")
