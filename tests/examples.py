@@ -150,7 +150,7 @@ OPTIMIZERS: dict[str, list[Example]] = {
     "swarm": [
         {},
         {"particles": 4, "topology": "global", "schedule": "constriction", "frame": "axes", "clamp": 0.2},
-        {"particles": 6, "mode": "asynchronous", "under_way": 3, "boundary": "random", "leader": "sigma"},
+        {"particles": 6, "mode": "asynchronous", "in_flight": 3, "boundary": "random", "leader": "sigma"},
         {
             "particles": 5,
             "schedule": "chaotic",

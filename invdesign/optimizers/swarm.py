@@ -42,8 +42,9 @@ MOVE, JUMP = (
 JUMPS = 20  # throws, each wider than the last, before a particle takes whatever is left
 NARROWEST = 0.01  # standard deviation of the first throw, as a share of the range
 LARGEST_FRAME = (
-    100  # ordered dimensions up to which a frame is turned; factorising larger ones costs too much
+    100  # ordered dimensions up to which a frame is turned: factorising larger ones costs too much
 )
+IN_FLIGHT = 8  # particles under way at once in asynchronous mode, where not given
 
 
 class Swarm(OptimizerSettings):
@@ -71,8 +72,8 @@ class Swarm(OptimizerSettings):
     """How many particles there are."""
     mode: Literal["synchronous", "asynchronous"] = "synchronous"
     """`synchronous`: all move at once; `asynchronous`: one moves as soon as its last result is told."""
-    under_way: int = Field(default=8, ge=1)
-    """Asynchronous: how many particles are being evaluated at once."""
+    in_flight: int | None = Field(default=None, ge=1)
+    """Asynchronous: how many particles are under way at once; 8, or all where there are fewer, if not given."""
     topology: Literal["ring", "global"] = "ring"
     """Whose best place draws a particle: its neighbourhood's (`ring`) or the swarm's (`global`)."""
     neighbours: int = Field(default=3, ge=1)
@@ -110,9 +111,11 @@ class Swarm(OptimizerSettings):
             raise ValueError(
                 f"constriction needs cognitive + social above 4, got {sum(self.pulls):g}; 2.05 each are usual"
             )
-        if self.mode == "asynchronous" and self.under_way > self.particles:
+        if self.in_flight is not None and self.mode != "asynchronous":
+            raise ValueError("in_flight is for mode: asynchronous; else all particles are under way")
+        if self.in_flight is not None and self.in_flight > self.particles:
             raise ValueError(
-                f"under_way must not exceed the number of particles ({self.particles}), got {self.under_way}"
+                f"in_flight must not exceed the number of particles ({self.particles}), got {self.in_flight}"
             )
         return self
 
@@ -132,7 +135,7 @@ class Swarm(OptimizerSettings):
 
     @property
     def overlap(self) -> int:
-        return 1 if self.mode == "synchronous" else self.under_way
+        return 1 if self.mode == "synchronous" else self.in_flight or min(IN_FLIGHT, self.particles)
 
     def refusal(self, space: SearchSpace, problem: Problem) -> str:  # noqa: ARG002 - any objectives will do
         return "" if isinstance(space, VectorSpace) else "needs a space of points, and this space has none"

@@ -193,7 +193,7 @@ def test_a_particle_without_success_starts_anew() -> None:
 
 def test_asynchronous_runs_move_one_at_a_time() -> None:
     """A particle moves as soon as its last result is told, while others are under way."""
-    loop = Loop(Swarm(particles=6, mode="asynchronous", under_way=4), space()).run(30)
+    loop = Loop(Swarm(particles=6, mode="asynchronous", in_flight=4), space()).run(30)
     assert (loop.swarm.batch, loop.swarm.overlap) == (1, 4)
     numbers = [loop.history.candidate(id).proposal.memo["particle"] for id in range(30)]  # type: ignore[index, call-overload]
     assert all(len(set(numbers[k : k + 4])) == 4 for k in range(26))
@@ -358,7 +358,10 @@ def test_contradictions_are_refused() -> None:
     with pytest.raises(ValidationError, match="cognitive \\+ social above 4, got 2"):
         Swarm(schedule="constriction", cognitive=1.0, social=1.0)
     with pytest.raises(ValidationError, match="must not exceed the number of particles \\(4\\), got 8"):
-        Swarm(particles=4, mode="asynchronous")
+        Swarm(particles=4, mode="asynchronous", in_flight=8)
+    with pytest.raises(ValidationError, match="in_flight is for mode: asynchronous"):
+        Swarm(in_flight=8)
+    assert Swarm(particles=4, mode="asynchronous").overlap == 4
 
 
 def test_a_space_without_points_is_refused() -> None:

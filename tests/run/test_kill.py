@@ -163,6 +163,24 @@ def test_killed_with_several_asks_under_way(tmp_path: Path) -> None:
     assert report["digest"] == finished(data, tmp_path / "reference").digest()
 
 
+REALS = {"kind": "parameters", "parameters": {name: {"real": [0.0, 1.0]} for name in ("x", "y", "z")}}
+SEARCHES: dict[str, dict[str, Any]] = {
+    "steady state": {"optimizer": {"kind": "genetic", "mode": "steady_state", "population": 6}},
+    "pre-screen": {"optimizer": {"kind": "genetic", "population": 8, "prescreen": {"models": ["linear"]}}},
+    "swarm": {"space": REALS, "optimizer": {"kind": "swarm", "mode": "asynchronous", "particles": 6}},
+    "cma": {"space": REALS, "optimizer": "cma", "objectives": [{"maximize": "density"}]},
+}
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_every_optimizer_survives_kills(search: str, tmp_path: Path) -> None:
+    """Memos, leaders, distributions, models and rates are taken up to the last digit."""
+    data = funnel(26, **SEARCHES[search])
+    report = killed_at_statements(data, tmp_path / "killed", most=120)
+    assert report["deaths"] > 5
+    assert report["digest"] == finished(data, tmp_path / "reference").digest()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_killed_at_any_statement_for_long(seed: int, tmp_path: Path) -> None:

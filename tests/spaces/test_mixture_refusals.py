@@ -62,6 +62,10 @@ HALIDE = {"parent": "antiperovskite", "cell": {"max_atoms": 10}}
             r"nearest fractions .* are Cl 0.5, Br 0.5 \(cell \[1, 1, 2\]\). .* \[1, 1, 3\] with 15 atoms",
         ),
         (
+            {"mixtures": {"X": {"components": {"Cl": [0.4, 0.45], "Br": [0.55, 0.6]}}}, "structure": HALIDE},
+            r"no supercell of at most 10 atoms .* nearest fractions .* are Cl 0.5, Br 0.5 \(cell \[1, 1, 2\]\)",
+        ),
+        (
             {"mixtures": {"X": ["Cl", "Br"]}, "structure": {**HALIDE, "cell": {"max_atoms": 4}}},
             "the unit cell of antiperovskite has 5 atoms already",
         ),

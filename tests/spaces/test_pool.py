@@ -18,8 +18,8 @@ from invdesign.errors import Infeasible, InvdesignError
 from invdesign.protocols import FiniteSpace, VectorSpace
 from invdesign.rng import rng_for
 from invdesign.settings import load
+from invdesign.spaces.pool import features as pool_features
 from invdesign.spaces.pool.space import PoolSpace, _opened
-from invdesign.spaces.pool.space import features as pool_features
 from invdesign.testing import check_optimizer, check_space
 
 PHASES = Path(__file__).parents[2] / "campaigns" / "data" / "lithium_phases.csv"

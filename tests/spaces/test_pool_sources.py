@@ -19,9 +19,9 @@ from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
 
 from invdesign.settings import load
+from invdesign.spaces.pool import sources as pool_sources
 from invdesign.spaces.pool.sources import TextSource, open_source
 from invdesign.spaces.pool.space import PoolSpace
-from invdesign.spaces.pool.space import sources as pool_sources
 from invdesign.testing import check_space
 
 CELL = st.text(

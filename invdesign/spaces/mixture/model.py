@@ -77,7 +77,9 @@ class Model:
 
     @cached_property
     def scale(self) -> float:
-        """A power of ten that brings the largest fraction below 10."""
+        """A power of ten that brings the largest fraction below 10; 1 in a crystal, whose steps are fixed."""
+        if self.asked.framework is not None:
+            return 1.0
         return float(10.0 ** np.floor(np.log10(min(max(float(self.upper.max()), 1e-6), LARGEST))))
 
     def _columns(self, mixture: str) -> list[int]:
