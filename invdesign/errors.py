@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -89,6 +89,11 @@ class CampaignError(InvdesignError):
         if self.command:
             lines.append(f"Then check it again with: {self.command}")
         return "\n".join(lines)
+
+
+def together(complaints: Sequence[str]) -> str:
+    """Several complaints in one sentence."""
+    return "; also, ".join([*(complaint.removesuffix(".") for complaint in complaints[:-1]), complaints[-1]])
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -56,7 +56,7 @@ def funnel(candidates: int = 60, *, delay: float = 0.0, population: int = 12, **
     return {
         "version": 1,
         "name": "funnel",
-        "seed": 11,
+        "seed": 28,
         "space": f"{STEPS}:Picky",
         "evaluate": [
             {f"{STEPS}:Height": {"delay": delay / 2, "gate": {"height": {"max": 1.7}}}},

@@ -21,6 +21,7 @@ from invdesign.evaluation import Stage
 from invdesign.problem import Constraint, Problem, Scalarize
 from invdesign.properties import STRUCTURE, is_structure
 from invdesign.protocols import AnyOptimizer, Evaluator, SearchSpace, StructureSpace
+from invdesign.rng import rng_for
 from invdesign.settings import InputFile, load
 
 COMMON = tuple(Common.model_fields)
@@ -90,6 +91,7 @@ class _Reader:
         problem = self._problem(data, stages)
         if space is not None and self.all_stages_read:
             self._connections(stages)
+            self._designs(stages, space)
         if space is not None and optimizer is not None and problem.objectives:
             self._pairing(optimizer, space, problem)
         seeds = self._seeds(data.get("seeds"), space) if space is not None else ()
@@ -149,12 +151,13 @@ class _Reader:
         return None
 
     def _invalid(self, error: ValidationError, model: type, place: Place) -> None:
+        found: dict[Place, list[Any]] = {}
         for item in error.errors(include_url=False):
-            where = self._written(place, item)
-            here = (*place, *where)
-            message, hint = _explained(item, model, where)
-            if self.document.mistake(here, message, hint) not in self.mistakes:
-                self.complain(here, message, hint)
+            found.setdefault(self._written(place, item), []).append(item)
+        for where, items in found.items():
+            for message, hint in _told(items, model, where):
+                if self.document.mistake((*place, *where), message, hint) not in self.mistakes:
+                    self.complain((*place, *where), message, hint)
 
     def _written(self, place: Place, item: Any) -> Place:
         """Where in the file a complaint belongs: pydantic's paths also name validators and members of unions."""
@@ -223,6 +226,27 @@ class _Reader:
                     )
             self._one_potential(stage, known, place)
             known.update(dict.fromkeys(evaluator.provides, stage))
+
+    def _designs(self, stages: list[Stage], space: SearchSpace) -> None:
+        """What stages require of a design, candidates of the space must have: one is built where that is in doubt."""
+        sure = {"composition", f"{STRUCTURE}initial"} if isinstance(space, StructureSpace) else set()
+        made: set[str] = set()
+        asked: list[tuple[int, str, str]] = []
+        for number, stage in enumerate(stages):
+            assert stage.evaluator is not None
+            needed = (stage.evaluator.requires & DESIGN) - sure - made
+            asked += [(number, stage.name, name) for name in sorted(needed)]
+            made.update(stage.evaluator.provides)
+        given = _given(space) if asked else None
+        if given is None:
+            return
+        for number, stage_name, name in asked:
+            if name not in given:
+                self.complain(
+                    ("evaluate", number),
+                    f"{stage_name} needs {_WANTED[name]}, and candidates of this space have {_listed(given)}.",
+                    "Use another evaluator, or let the space give it.",
+                )
 
     def _one_potential(self, stage: Stage, known: Mapping[str, Stage], place: Place) -> None:
         evaluator = stage.evaluator
@@ -323,6 +347,29 @@ def _provided(evaluators: Iterable[Evaluator | None]) -> set[str]:
     return {name for e in evaluators if e is not None for name in e.provides if not is_structure(name)}
 
 
+_WANTED = {"composition": "a composition", "parameters": "parameters", f"{STRUCTURE}initial": "a structure"}
+
+
+def _given(space: SearchSpace) -> set[str] | None:
+    """What a design of the space has, by the names stages require it under; None where none could be built."""
+    rng = rng_for(0, 0, "design")
+    for operator in [found for found in space.operators().values() if found.arity == 0] * 3:
+        design = None
+        with suppress(Exception):  # a fault of a plug-in's: the run tells of it, candidate by candidate
+            genome = operator.apply((), rng)
+            design = None if genome is None else space.build(genome)
+        if design is not None:
+            given = {STRUCTURE + role for role in design.structures}
+            given |= {"parameters"} if design.parameters else set()
+            return given | ({"composition"} if design.composition is not None else set())
+    return None
+
+
+def _listed(given: set[str]) -> str:
+    names = [words for name, words in _WANTED.items() if name in given]
+    return f"only {' and '.join(names)}" if names else "none of what evaluators read"
+
+
 def _offer(name: str, later: list[Stage]) -> str:
     for stage in later[1:]:
         if stage.evaluator is not None and name in stage.evaluator.provides:
@@ -352,6 +399,28 @@ def _holds(value: Any, step: str | int) -> bool:
     return isinstance(value, list) and step < len(value)
 
 
+def _told(items: list[Any], model: type, where: Place) -> list[tuple[str, str]]:
+    """(message, hint) of what pydantic says of one place; what the members of a union each say is one message."""
+    items = [item for item in items if not _follows(item)]
+    forms = [_FORMS.get(item["type"]) or _choice(item) for item in items]
+    if len(items) > 1 and all(forms):
+        kept = list(dict.fromkeys(map(str, forms)))
+        options = " or ".join([", ".join(kept[:-1]), kept[-1]] if len(kept) > 1 else kept)
+        return [(f"must be {options}, got {_shown(items[0]['input'])}", "")]
+    if not all(forms):  # it has the form that one member wants, so that the others say nothing
+        items = [item for item, form in zip(items, forms, strict=True) if not form]
+    return [_explained(item, model, where) for item in items]
+
+
+def _follows(item: Any) -> bool:
+    """Whether a list is called too short only because its entries are wrong, of which they tell themselves."""
+    return item["type"] == "too_short" and bool(len(item["input"]) >= item["ctx"]["min_length"])
+
+
+def _choice(item: Any) -> str:
+    return str(item["ctx"]["expected"]) if item["type"] == "literal_error" else ""
+
+
 def _explained(item: Any, model: type, where: Place) -> tuple[str, str]:
     kind, value = item["type"], item["input"]
     if kind == "extra_forbidden":
@@ -364,11 +433,24 @@ def _explained(item: Any, model: type, where: Place) -> tuple[str, str]:
         return str(item["ctx"]["error"]), ""
     if kind == "literal_error":
         return f"expected {item['ctx']['expected']}, got {_shown(value)}", ""
+    if kind == "too_long":
+        most = item["ctx"]["max_length"]
+        return f"takes {most} {'entry' if most == 1 else 'entries'} at most, got {_shown(value)}", ""
     message = item["msg"][0].lower() + item["msg"][1:]
     message = _WORDS.get(kind) or message.replace("input should be", "must be")
     return f"{message}, got {_shown(value)}", ""
 
 
+_FORMS = {  # what a value of the wrong form must be
+    "dict_type": "'key: value'",
+    "model_type": "'key: value'",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+}
 _WORDS = {
     "dict_type": "must be written as 'key: value'",
     "model_type": "must be written as 'key: value'",
@@ -380,7 +462,6 @@ _WORDS = {
     "float_type": "must be a number",
     "bool_type": "must be true or false",
     "too_short": "needs an entry",
-    "too_long": "has too many entries",
     "string_too_short": "must not be empty",
 }
 

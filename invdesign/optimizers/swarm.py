@@ -35,15 +35,10 @@ from invdesign.rng import Rng
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-MOVE, JUMP = (
-    "move",
-    "jump",
-)  # `Proposal.operator`: where a particle went, or was thrown for want of a new genome
+MOVE, JUMP = "move", "jump"  # operators: it went where it was drawn, or was thrown for want of a new genome
 JUMPS = 20  # throws, each wider than the last, before a particle takes whatever is left
 NARROWEST = 0.01  # standard deviation of the first throw, as a share of the range
-LARGEST_FRAME = (
-    100  # ordered dimensions up to which a frame is turned: factorising larger ones costs too much
-)
+LARGEST_FRAME = 100  # ordered dimensions up to which a frame is turned: larger ones cost too much
 IN_FLIGHT = 8  # particles under way at once in asynchronous mode, where not given
 
 

@@ -243,6 +243,43 @@ def test_a_broken_stage_casts_no_doubt_on_others() -> None:
     ]
 
 
+def test_what_a_design_lacks_is_told_before_a_run() -> None:
+    """A stage that reads structures finds none in a space of parameters; each stage is told."""
+    text = toy().replace("  - landscape:", "  - minimum_distance\n  - charge_neutrality\n  - landscape:")
+    only = (
+        "and candidates of this space have only parameters. Use another evaluator, or let the space give it."
+    )
+    assert mistakes(text) == [
+        f"10: evaluate[0]: minimum_distance needs a structure, {only}",
+        f"11: evaluate[1]: charge_neutrality needs a composition, {only}",
+    ]
+    crystals = campaign_text("antiperovskite", "landscape: {function: sphere}", "height")
+    assert (
+        "landscape needs parameters, and candidates of this space have only a composition and a structure"
+        in (mistakes(crystals)[0])
+    )
+
+
+def campaign_text(parent: str, stage: str, objective: str) -> str:
+    return (
+        f"version: 1\nname: t\nseed: 1\nspace:\n  kind: substitution\n  parent: {parent}\n"
+        f"  sites: {{X: [Cl, Br]}}\nevaluate:\n  - {stage}\nobjectives:\n  - minimize: {objective}\n"
+        "optimizer: genetic\nbudget: {candidates: 2}\n"
+    )
+
+
+def test_a_choice_of_forms_is_one_mistake() -> None:
+    """What each form of a setting would have to be is told together, and not at all where one of them is meant."""
+    space = "space: {kind: mixture, mixtures: {m: {components: [a, b], total: lots}}}\n"
+    text = toy().replace("space:\n", f"{space}x:\n", 1)
+    assert [line for line in mistakes(text) if "total" in line] == [
+        "4: space.mixtures.m.total: must be a number, a list or 'free', got \"lots\""
+    ]
+    found = mistakes(toy().replace("population: 10", "prescreen: {models: [lineer]}"))
+    assert len(found) == 1
+    assert "prescreen.models[0]: expected 'gaussian_process'" in found[0]
+
+
 def test_requirements_name_their_provider() -> None:
     """A stage without what it needs is told which installed evaluator, or which later stage, provides it."""
     text = toy().replace(

@@ -174,4 +174,5 @@ def test_the_observer_sees_progress(tmp_path: Path) -> None:
 
 def test_designs_are_built_again(run: Run) -> None:
     """What a genome stands for can be had at any time."""
-    assert dict(run.design(0).parameters) == run.row(0)["genome"]
+    id = run.ranking()[0]
+    assert dict(run.design(id).parameters) == run.row(id)["genome"]

@@ -62,9 +62,7 @@ def test_steps_of_the_file_and_of_the_cells_are_both_kept() -> None:
 def test_bounds_below_one_leave_the_fractions_of_cells_what_they_are() -> None:
     """Where no component may fill its sites, fractions are still those that a cell holds."""
     structure = {"parent": "antiperovskite", "cell": {"max_atoms": 20}}
-    found = space(
-        mixtures={"X": {"components": {"Cl": [0.3, 0.7], "Br": [0.3, 0.7]}}}, structure=structure
-    )
+    found = space(mixtures={"X": {"components": {"Cl": [0.3, 0.7], "Br": [0.3, 0.7]}}}, structure=structure)
     shares = sorted(found.genome(i)["X"]["Cl"] for i in range(len(found)))
     assert shares == pytest.approx([1 / 3, 0.5, 2 / 3])
     for index in range(len(found)):

@@ -31,6 +31,10 @@ HALIDE = {"parent": "antiperovskite", "cell": {"max_atoms": 10}}
             "names 'bb', which is no component",
         ),
         (
+            {"mixtures": {"m": ["a", "b"]}, "constraints": ["a + q <= 1", "z >= 0.1"]},
+            "'q', which is no component. There are a, b; also, a constraint names 'z', which is no component",
+        ),
+        (
             {
                 "mixtures": {
                     "A": {"components": {"Li+": [5, 6]}, "total": "free"},
@@ -57,9 +61,17 @@ HALIDE = {"parent": "antiperovskite", "cell": {"max_atoms": 10}}
             "a has min 0.2, which is more",
         ),
         ({"mixtures": {"m": {"components": {"a": [0.7, 0.2], "b": {}}}}}, "min must not exceed max"),
+        ({"mixtures": {"m": {"components": {"a": 0.2, "b": {}, "c": {}}}}}, r"never changes is \[0.2, 0.2\]"),
         (
             {"mixtures": {"X": {"components": {"Cl": [0.3, 0.36], "Br": {}}}}, "structure": HALIDE},
             r"nearest fractions .* are Cl 0.5, Br 0.5 \(cell \[1, 1, 2\]\). .* \[1, 1, 3\] with 15 atoms",
+        ),
+        (
+            {
+                "mixtures": {"X": {"components": {"Cl": [0.4, 0.6], "Br": {}}}},
+                "structure": {**HALIDE, "cell": {"multiples": [[1, 1, 3]]}},
+            },
+            r"\[1, 1, 2\] with 10 atoms: add it to the multiples, or widen the bounds",
         ),
         (
             {"mixtures": {"X": {"components": {"Cl": [0.4, 0.45], "Br": [0.55, 0.6]}}}, "structure": HALIDE},

@@ -197,6 +197,10 @@ def test_structures_from_a_column(tmp_path: Path) -> None:
         ({"columns": ["kindd"]}, "no column 'kindd'.*Did you mean 'kind'.*It has name, x, y, kind, formula"),
         ({"id": "ident", "columns": ["x"]}, r"no column 'ident' \(id\)"),
         ({"composition": "form"}, "no column 'form'"),
+        (
+            {"id": "nam", "columns": ["xx"]},
+            r"'nam' \(id\). Did you mean 'name'\? It has no column 'xx' \(columns\)",
+        ),
         ({}, "nothing is said to make candidates of.*pool.csv has name, x"),
         ({"columns": ["x", "x"]}, "x is named more than once"),
         ({"columns": ["x"], "features": {"composition": True}}, "features of the composition are asked for"),

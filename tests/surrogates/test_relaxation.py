@@ -292,4 +292,5 @@ def test_the_page_lists_every_setting() -> None:
     for block in re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         for stage in YAML(typ="safe", pure=True).load(block)["evaluate"]:
             kind, fields = (stage, {}) if isinstance(stage, str) else next(iter(stage.items()))
-            load("evaluators", {"kind": kind, **fields})
+            if kind != "table":  # its file is the reader's own
+                load("evaluators", {"kind": kind, **fields})

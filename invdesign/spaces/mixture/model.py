@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.candidate import rounded
-from invdesign.errors import nearest
+from invdesign.errors import nearest, together
 from invdesign.spaces.linear import LinearConstraint
 from invdesign.spaces.mixture.cells import WHOLE, Framework, Multiple
 from invdesign.spaces.mixture.charges import Neutrality, Species, is_ion, neutrality, species_of
@@ -167,14 +167,20 @@ class Model:
                 weights = np.zeros(len(self.places))
                 weights[self._columns(name)] = 1.0
                 found.append((f"the fractions of '{name}' add up", weights, low, high))
+        complaints: dict[str, None] = {}
         for constraint in self.asked.constraints:
             weights = np.zeros(len(self.places))
             for name, weight in constraint.sum.items():
-                weights[self.column(name)] += weight
+                try:
+                    weights[self.column(name)] += weight
+                except ValueError as error:
+                    complaints[str(error)] = None
             least = constraint.min if constraint.equal is None else constraint.equal
             most = constraint.max if constraint.equal is None else constraint.equal
             limits = -np.inf if least is None else least, np.inf if most is None else most
             found.append((str(constraint), weights, *limits))
+        if complaints:
+            raise ValueError(together(list(complaints)))
         return found
 
     def column(self, name: str) -> int:

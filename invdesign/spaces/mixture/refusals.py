@@ -145,9 +145,10 @@ def _why_not_stepped(model: Model, solved: FloatArray) -> str:
         multiple = framework.compact(count)
         if model.within(multiple).nearest(solved) is not None:
             atoms = count * len(framework.unit)
+            way = f"allow max_atoms: {atoms}" if allowed.max_atoms else "add it to the multiples"
             return (
-                f"{words} The smallest supercell that can is {list(multiple)} with {atoms} atoms: allow "
-                f"max_atoms: {atoms}, or widen the bounds"
+                f"{words} The smallest supercell that can is {list(multiple)} with {atoms} atoms: {way}, or widen "
+                "the bounds"
             )
     return f"{words} Nor can any of up to {LARGER} unit cells; widen the bounds"
 

@@ -34,6 +34,10 @@ class Component(Frozen):
             if len(value) != 2:
                 raise ValueError(f"bounds are two numbers, [least, greatest], got {list(value)}")
             return {"min": value[0], "max": value[1]}
+        if type(value) in {int, float}:
+            raise ValueError(
+                f"bounds are two numbers; a fraction that never changes is [{value:g}, {value:g}]"
+            )
         return value
 
     @model_validator(mode="after")

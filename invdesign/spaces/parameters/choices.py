@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from invdesign.candidate import Json, rounded
-from invdesign.errors import nearest
+from invdesign.errors import nearest, together
 from invdesign.protocols import Dimension
 from invdesign.spaces.parameters.kinds import Integer, Parameter, Real, Value, polynomial
 
@@ -132,15 +132,18 @@ class Categorical(_Listed):
     def _described(self) -> Categorical:
         if not self.descriptors:
             return self
-        unknown = [choice for choice in self.descriptors if choice not in self.categorical]
-        missing = [choice for choice in self.categorical if choice not in self.descriptors]
-        if unknown:
-            hint = nearest(unknown[0], self.categorical)
-            raise ValueError(f"descriptors are given for '{unknown[0]}', which is no choice. {hint}".strip())
+        complaints = []
+        for choice in self.descriptors:
+            if choice not in self.categorical:
+                hint = nearest(choice, self.categorical)
+                complaints.append(f"descriptors are given for '{choice}', which is no choice. {hint}".strip())
+        missing = [f"'{choice}'" for choice in self.categorical if choice not in self.descriptors]
         if missing:
-            raise ValueError(
-                f"descriptors of '{missing[0]}' are missing; give them for every choice, or for none"
+            complaints.append(
+                f"descriptors of {', '.join(missing)} are missing; give them for every choice, or for none"
             )
+        if complaints:
+            raise ValueError(together(complaints))
         self._check_descriptors()
         return self
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Protocol
 from pydantic import BeforeValidator, Discriminator, Field, GetJsonSchemaHandler, Tag, model_validator
 from pydantic_core import CoreSchema
 
-from invdesign.errors import nearest
+from invdesign.errors import nearest, together
 from invdesign.settings import Frozen
 
 Value = float | str
@@ -167,9 +167,15 @@ class Tree:
         Raises:
             ValueError: unknown names or values, circles, conditions that are never met.
         """
+        complaints = []
         for name, variable in self.variables.items():
             for other, requirement in variable.when.items():
-                self._check_one(name, other, requirement)
+                try:
+                    self._check_one(name, other, requirement)
+                except ValueError as error:
+                    complaints.append(str(error))
+        if complaints:
+            raise ValueError(together(complaints))
         for name in self.order:
             self._check_possible(name)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.errors import together
 from invdesign.rng import Rng
 from invdesign.spaces.linear import (
     LinearConstraint,
@@ -169,28 +170,40 @@ def sorted_out(
     Linear constraints over parameters with numbers are the former, however they are written.
 
     Raises:
-        ValueError: a constraint names what does not exist, or uses names as numbers.
+        ValueError: constraints name what does not exist, or use names as numbers; all of them are told.
     """
     linear: list[LinearConstraint] = []
     expressions: list[Expression] = []
+    complaints: list[str] = []
     options = {name: _names_of(parameter) for name, parameter in parameters.items()}
     for constraint in constraints:
-        fields = linear_fields(constraint) if isinstance(constraint, str) else None
-        weighted = constraint if isinstance(constraint, LinearConstraint) else None
-        if fields is not None and not any(
-            s in str(constraint).replace("<=", "").replace(">=", "") for s in "<>"
-        ):
-            weighted = LinearConstraint.model_validate(fields)
-        if weighted is not None and (
-            isinstance(constraint, LinearConstraint) or _adds_up(weighted, parameters)
-        ):
-            _check_sum(weighted, parameters)
-            linear.append(weighted)
-            continue
-        expression = Expression(str(constraint))
-        expression.check(options)
-        expressions.append(expression)
+        try:
+            weighted = _weighted(constraint, parameters)
+            if weighted is not None:
+                _check_sum(weighted, parameters)
+                linear.append(weighted)
+                continue
+            expression = Expression(str(constraint))
+            expression.check(options)
+            expressions.append(expression)
+        except ValueError as error:
+            complaints.append(str(error))
+    if complaints:
+        raise ValueError(together(complaints))
     return tuple(linear), tuple(expressions)
+
+
+def _weighted(
+    constraint: LinearConstraint | str, parameters: Mapping[str, Parameter]
+) -> LinearConstraint | None:
+    """The constraint as a sum of numbers, where it is one that is not strict."""
+    if isinstance(constraint, LinearConstraint):
+        return constraint
+    fields = linear_fields(constraint)
+    if fields is None or any(s in constraint.replace("<=", "").replace(">=", "") for s in "<>"):
+        return None
+    weighted = LinearConstraint.model_validate(fields)
+    return weighted if _adds_up(weighted, parameters) else None
 
 
 def _adds_up(constraint: LinearConstraint, parameters: Mapping[str, Parameter]) -> bool:

@@ -266,7 +266,7 @@ class Survey:
         if self._unreadable and not drop:
             problems.append(
                 f"{len(self._unreadable)} of {len(self.rows)} rows cannot be read: "
-                f"{_listed(list(self._unreadable.values()), '; ')}. Mend them, or leave them out with "
+                f"{_listed(list(self._unreadable.values()), '; ').removesuffix('.')}; mend them, or leave them out with "
                 "'missing: drop'"
             )
         if len(repeated) and not first:

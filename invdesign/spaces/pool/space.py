@@ -384,10 +384,14 @@ def _wanted(settings: PoolSpace, source: Source, name: str) -> Wanted:
         "features": [*(chosen.columns if chosen else ())],
     }
     available = [column for column in source.columns if column != STRUCTURE]
-    for key, columns in asked.items():
-        for column in columns:
-            if column is not None and column not in available:
-                raise PoolError(_unknown(name, key, column, available))
+    missing = [
+        (key, column)
+        for key, columns in asked.items()
+        for column in columns
+        if column is not None and column not in available
+    ]
+    if missing:
+        raise PoolError(_unknown(name, missing, available))
     if not settings.columns and settings.composition is None and structure is None:
         raise PoolError(
             f"nothing is said to make candidates of: name 'columns' that become parameters, or a column with the "
@@ -412,9 +416,13 @@ def _wanted(settings: PoolSpace, source: Source, name: str) -> Wanted:
     return Wanted(settings.columns, settings.composition, structure, numbers, features_of, identified)
 
 
-def _unknown(name: str, key: str, column: str, available: Sequence[str]) -> str:
-    hint = nearest(column, available)
-    return f"{name} has no column '{column}' ({key}). {hint + ' ' if hint else ''}It has {_shown(available)}"
+def _unknown(name: str, missing: Sequence[tuple[str, str]], available: Sequence[str]) -> str:
+    """All (setting, column) that the file lacks, and what it has."""
+    words = []
+    for key, column in missing:
+        hint = nearest(column, available)
+        words.append(f"no column '{column}' ({key}).{f' {hint}' if hint else ''}")
+    return f"{name} has {' It has '.join(words)} It has {_shown(available)}"
 
 
 def _shown(columns: Sequence[str]) -> str:
