@@ -22,6 +22,7 @@ FloatArray = NDArray[np.float64]
 COMPONENTS = 15
 PRESENT = 4
 PROPOSALS = 10_000
+FEW = 20  # plain mixtures of 20,000 that keep both constraints: else there is nothing to compare with
 TOLERANCE = 1e-9
 COVERING = 1_000  # points whose spread is measured
 REFERENCE = 2_000  # uniform points that they are to be near
@@ -51,16 +52,16 @@ class Case:
 
 
 def case_of(seed: int, limits: tuple[float, float]) -> Case:
-    """Weights drawn uniformly; limits at quantiles of what plain mixtures have."""
+    """Weights drawn uniformly; limits at quantiles of what plain mixtures have, some of which must keep both."""
     rng = np.random.default_rng([seed, 15])
-    first, second = rng.random((2, COMPONENTS))
-    plain = plain_mixtures(rng, 20_000)
-    return Case(
-        first,
-        second,
-        float(np.quantile(plain @ first, limits[0])),
-        float(np.quantile(plain @ second, limits[1])),
-    )
+    while True:
+        first, second = rng.random((2, COMPONENTS))
+        plain = plain_mixtures(rng, 20_000)
+        most = float(np.quantile(plain @ first, limits[0]))
+        least = float(np.quantile(plain @ second, limits[1]))
+        case = Case(first, second, most, least)
+        if np.count_nonzero(case.feasible(plain)) >= FEW:
+            return case
 
 
 def plain_mixtures(rng: np.random.Generator, count: int) -> FloatArray:

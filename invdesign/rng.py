@@ -30,7 +30,7 @@ def rng_for(seed: int, event: int, stream: str) -> Rng:
 def borrowed_globals(seed: int) -> Iterator[None]:
     """Seed the global `random` and `numpy.random` for a library that draws from them, then put both back.
 
-    DEAP draws from `random`, pyswarms from `numpy.random`; neither takes a generator.
+    pyswarms draws from `numpy.random`, DEAP's operators from `random`; neither takes a generator.
     """
     python_state = random.getstate()
     numpy_state = np.random.get_state()  # noqa: NPY002 - the point is the legacy global generator
