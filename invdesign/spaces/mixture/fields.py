@@ -75,12 +75,7 @@ class Continuum(Field):
         return kept if self.system.held(kept) else self._rounded(self.supports.repaired(y))
 
     def settled(self, y: FloatArray, present: BoolArray) -> FloatArray | None:
-        projected = self.supports.region(present).project(y[present])
-        if projected is None:
-            return None
-        x = np.zeros(len(y))
-        x[present] = projected
-        return self._rounded(x)
+        return self._rounded(self.supports.projected(present, y))
 
     def _rounded(self, x: FloatArray | None) -> FloatArray | None:
         """The grid point of x, fixed sums exact; what is left by rounding goes to one fraction."""
@@ -239,12 +234,7 @@ class Stepped(Field):
         return self._snapped(self.supports.repaired(y))
 
     def settled(self, y: FloatArray, present: BoolArray) -> FloatArray | None:
-        projected = self.supports.region(present).project(y[present])
-        if projected is None:
-            return None
-        x = np.zeros(len(y))
-        x[present] = projected
-        return self._snapped(x)
+        return self._snapped(self.supports.projected(present, y))
 
     def _snapped(self, x: FloatArray | None) -> FloatArray | None:
         """The nearest that any lattice offers for a feasible x, of equally near ones the first lattice's."""

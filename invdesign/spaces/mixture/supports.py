@@ -81,17 +81,17 @@ class Supports:
     def repaired(self, y: FloatArray) -> FloatArray | None:
         """A feasible point near y (n,): the components that y has most of, then the nearest fractions."""
         present = self.chosen(y)
-        found = self._projected(present, y)
+        found = self.projected(present, y)
         if found is not None or not self.system.counted:
             return found
         if self.listed is not None:
             order = np.argsort(-(self.listed @ self._gains(y)), kind="stable")
             for index in order[:NEAREST]:
-                found = self._projected(self.listed[index], y)
+                found = self.projected(self.listed[index], y)
                 if found is not None:
                     return found
         solved = self.system.nearest(y)
-        return None if solved is None else self._projected(self.system.support(solved), y)
+        return None if solved is None else self.projected(self.system.support(solved), y)
 
     def chosen(self, y: FloatArray) -> BoolArray:
         """Which components y (n,) has most of, as many as may be present in each group."""
@@ -115,7 +115,8 @@ class Supports:
         gains: FloatArray = np.maximum(y, 0.0) ** 2 - off**2
         return np.where(least > 0, gains, np.maximum(gains, 0.0))
 
-    def _projected(self, present: BoolArray, y: FloatArray) -> FloatArray | None:
+    def projected(self, present: BoolArray, y: FloatArray) -> FloatArray | None:
+        """The feasible point (n,) nearest to `y` with these components present; None where there is none."""
         if (present < (self.system.rules.lower > 0)).any():
             return None
         return self._filled(present, self.region(present).project(y[present]))
