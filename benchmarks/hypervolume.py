@@ -1,9 +1,14 @@
 """Fronts of two objectives: the share of the true front's hypervolume after 100 and after 5,000 evaluations.
 
-Run it with `python benchmarks/hypervolume.py`; it prints a table and writes `benchmarks/results/hypervolume.json`.
+Run it with `OMP_NUM_THREADS=1 python benchmarks/hypervolume.py`; it prints a table and writes
+`benchmarks/results/hypervolume.json`. It can be run in pieces: `--tasks`, `--methods`, `--seeds`, `--seed-from`,
+`--evaluations` and `--cache FILE.jsonl`, which collects what single seeds brought; rows that were not measured stay.
+
 Six variables in [0, 1]; reference points (2, 2) for ZDT1 and ZDT2, (1.1, 1.1) for DTLZ2. For every method, all points
-that it evaluated count. At 100 evaluations `invdesign` is `genetic` with its pre-screen, `invdesign_unscreened` the
-same without it, and NSGA-II has a population of 20, too; at 5,000 both are plain, with a population of 100.
+that it evaluated count. At 100 evaluations `invdesign` is `bayesian` with 12 initial points and batches of 4,
+`invdesign_screened` is `genetic` with its pre-screen and `invdesign_genetic` the same without it; NSGA-II has a population
+of 20, too. `botorch` is qLogNEHVI by hand, 12 Sobol points and batches of 4, over 5 seeds: it takes minutes per run. At
+5,000 evaluations `invdesign` is `genetic`, plain, with a population of 100 as its peer.
 
 Nothing is tuned to these three functions: `--tune` takes others, with other seeds, and writes nothing.
 `python benchmarks/hypervolume.py --tune --methods invdesign --evaluations 100 --seeds 5`
@@ -13,26 +18,26 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from common import Row, print_table, row_of, write_results
+from common import Records, Row, driven, measured, merge_results, one_thread, piecewise, print_table, row_of
 from numpy.typing import NDArray
 
 from invdesign import settings
 from invdesign.pareto import hypervolume
 from invdesign.problem import Objective, Problem
-from invdesign.protocols import Context
-from invdesign.testing import MemoryHistory
 from surrogates.landscape import dtlz2, zdt1, zdt2
 
 FloatArray = NDArray[np.float64]
 Objectives = Callable[[FloatArray], tuple[float, ...]]
 BUDGETS = (100, 5_000)
+FEW = 500  # evaluations up to which a genetic algorithm is given a small population
+INITIAL = 12
+BATCH = 4
 SEEDS = 20
 TUNING = 100_000  # the first seed of tuning runs: far from those of the benchmark
 ALONG = np.linspace(0.0, 1.0, 20_001)  # places along a front
@@ -98,31 +103,17 @@ FOR_TUNING = {
 
 
 def ours(plugin: Any, task: Task, evaluations: int, seed: int) -> FloatArray:
-    """Values (n, 2) that one of our optimizers found: asked and told as the loop does."""
+    """Values (n, 2) that one of our optimizers found."""
     names = [f"x{number}" for number in range(task.dimensions)]
     parameters = {name: {"real": [0.0, 1.0]} for name in names}
     space = settings.load("spaces", {"kind": "parameters", "parameters": parameters})
     problem = Problem((Objective("f1", "minimize"), Objective("f2", "minimize")))
-    history = MemoryHistory(problem)
-    cache: dict[str, object] = {}
-    event = 0
 
-    def context() -> Context:
-        return Context(space, problem, history, seed, event, (), cache)
+    def evaluate(genome: Mapping[str, Any]) -> Mapping[str, float]:
+        found = task.function(np.array([genome[name] for name in names]))
+        return dict(zip(("f1", "f2"), map(float, found), strict=True))
 
-    state = plugin.start(context())
-    while len(history) < evaluations:
-        event += 1
-        wanted = min(plugin.batch, evaluations - len(history))
-        proposals, state = plugin.ask(context(), state, wanted)
-        ids = [history.add(proposal) for proposal in proposals]
-        for id in ids:
-            genome = history.candidate(id).genome
-            found = task.function(np.array([genome[name] for name in names]))
-            history.finish(id, dict(zip(("f1", "f2"), map(float, found), strict=True)))
-        event += 1
-        state = plugin.tell(context(), state, ids)
-    return history.scores().values
+    return driven(plugin, space, problem, evaluate, evaluations, seed).scores().values
 
 
 def pymoo_nsga2(task: Task, evaluations: int, seed: int) -> FloatArray:
@@ -146,27 +137,76 @@ def pymoo_nsga2(task: Task, evaluations: int, seed: int) -> FloatArray:
     return np.array(found[:evaluations])
 
 
-def optuna_tpe(task: Task, evaluations: int, seed: int) -> FloatArray:
-    """Values (n, 2) that Optuna's multi-objective TPE found, with its defaults."""
-    import optuna
+def optuna_with(sampler: str) -> Callable[[Task, int, int], FloatArray]:
+    """Values (n, 2) that a multi-objective sampler of Optuna found, with its defaults."""
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    names = [f"x{number}" for number in range(task.dimensions)]
+    def run(task: Task, evaluations: int, seed: int) -> FloatArray:
+        import optuna
 
-    def objective(trial: optuna.Trial) -> tuple[float, ...]:
-        return task.function(np.array([trial.suggest_float(name, 0.0, 1.0) for name in names]))
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        names = [f"x{number}" for number in range(task.dimensions)]
 
+        def objective(trial: optuna.Trial) -> tuple[float, ...]:
+            return task.function(np.array([trial.suggest_float(name, 0.0, 1.0) for name in names]))
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of its experimental parts
+            chosen = getattr(optuna.samplers, sampler)(seed=seed)
+            study = optuna.create_study(directions=["minimize", "minimize"], sampler=chosen)
+            study.optimize(objective, n_trials=evaluations)
+        return np.array([trial.values for trial in study.trials])
+
+    return run
+
+
+def botorch(task: Task, evaluations: int, seed: int) -> FloatArray:
+    """Values (n, 2) by hand, as BoTorch's tutorial has it: 12 Sobol points, then qLogNEHVI in batches of 4."""
+    import torch
+    from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
+    from botorch.fit import fit_gpytorch_mll
+    from botorch.models import ModelListGP, SingleTaskGP
+    from botorch.optim import optimize_acqf
+    from botorch.sampling import SobolQMCNormalSampler
+    from botorch.utils.sampling import draw_sobol_samples
+    from gpytorch.mlls import SumMarginalLogLikelihood
+
+    bounds = torch.stack([torch.zeros(task.dimensions), torch.ones(task.dimensions)]).double()
+    x = draw_sobol_samples(bounds, n=INITIAL, q=1, seed=seed).squeeze(1)
+    torch.manual_seed(seed)
+
+    def values(points: torch.Tensor) -> torch.Tensor:
+        return -torch.tensor(np.array([task.function(point) for point in points.numpy()]))
+
+    y = values(x)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of its experimental parts
-        sampler = optuna.samplers.TPESampler(seed=seed)
-        study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
-        study.optimize(objective, n_trials=evaluations)
-    return np.array([trial.values for trial in study.trials])
+        warnings.simplefilter("ignore")  # fits and searches that had to be tried again
+        while len(x) < evaluations:
+            model = ModelListGP(*(SingleTaskGP(x, y[:, [column]]) for column in range(2)))
+            fit_gpytorch_mll(SumMarginalLogLikelihood(model.likelihood, model))
+            acquisition = qLogNoisyExpectedHypervolumeImprovement(
+                model,
+                ref_point=[-value for value in task.reference],
+                X_baseline=x,
+                sampler=SobolQMCNormalSampler(torch.Size([128]), seed=seed),
+                prune_baseline=True,
+            )
+            found, _ = optimize_acqf(
+                acquisition,
+                bounds,
+                q=min(BATCH, evaluations - len(x)),
+                num_restarts=10,
+                raw_samples=512,
+                options={"batch_limit": 5, "maxiter": 200},
+                sequential=True,
+            )
+            x = torch.cat([x, found])
+            y = torch.cat([y, values(found)])
+    return -y.numpy()
 
 
 def population(evaluations: int) -> int:
     """What a genetic algorithm is given at this budget, ours and the peer's."""
-    return 20 if evaluations <= 500 else 100
+    return 20 if evaluations <= FEW else 100
 
 
 def our_settings(method: str, evaluations: int) -> Mapping[str, object]:
@@ -175,20 +215,34 @@ def our_settings(method: str, evaluations: int) -> Mapping[str, object]:
         return dict(json.loads(method))
     if method == "random":
         return {"kind": "random"}
+    if method == "invdesign" and evaluations <= FEW:
+        return {"kind": "bayesian", "batch": BATCH, "initial": INITIAL}
     genetic: dict[str, object] = {"kind": "genetic", "population": population(evaluations)}
-    if evaluations > 500:
+    if evaluations > FEW:
         return genetic
-    return genetic | {"offspring": 4} | ({"prescreen": {}} if method == "invdesign" else {})
+    return genetic | {"offspring": BATCH} | ({"prescreen": {}} if method == "invdesign_screened" else {})
 
 
 PEERS: dict[str, Callable[[Task, int, int], FloatArray]] = {
     "pymoo_nsga2": pymoo_nsga2,
-    "optuna_tpe": optuna_tpe,
+    "optuna_tpe": optuna_with("TPESampler"),
+    "optuna_gp": optuna_with("GPSampler"),
+    "botorch": botorch,
 }
 METHODS = {
-    100: ("invdesign", "invdesign_unscreened", "pymoo_nsga2", "optuna_tpe", "random"),
+    100: (
+        "invdesign",
+        "invdesign_screened",
+        "invdesign_genetic",
+        "pymoo_nsga2",
+        "optuna_tpe",
+        "optuna_gp",
+        "botorch",
+        "random",
+    ),
     5_000: ("invdesign", "pymoo_nsga2", "random"),
 }
+SLOW = {"botorch": 5}  # seeds of a peer that takes minutes per run
 
 
 def found_by(method: str, task: Task, evaluations: int, seed: int) -> FloatArray:
@@ -198,42 +252,57 @@ def found_by(method: str, task: Task, evaluations: int, seed: int) -> FloatArray
     return ours(settings.load("optimizers", our_settings(method, evaluations)), task, evaluations, seed)
 
 
-def measure(name: str, method: str, evaluations: int, seeds: range) -> Row:
-    """The median over seeds of one method on one task."""
-    task = {**TASKS, **FOR_TUNING}[name]
-    started = time.perf_counter()
-    percents = [task.percent(found_by(method, task, evaluations, seed)) for seed in seeds]
-    seconds = (time.perf_counter() - started) / len(seeds)
-    row = row_of("hypervolume", name, method, f"percent_at_{evaluations}", percents, "%")
-    print(f"{name:10} {method:24} {row.metric:16} {row.value:8.2f} {seconds:8.2f} s per run", flush=True)
-    return row
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="runs per task and method")
+    parser = piecewise(__doc__, [*TASKS, *FOR_TUNING], SEEDS)
     parser.add_argument("--evaluations", type=int, choices=BUDGETS, help="one budget only")
-    parser.add_argument("--methods", nargs="+", help="names, or JSON of an optimizer's settings")
-    parser.add_argument("--tasks", nargs="+", choices=[*TASKS, *FOR_TUNING])
     parser.add_argument(
-        "--tune", action="store_true", help="functions and seeds kept apart from the benchmark"
+        "--tune",
+        action="store_true",
+        help="functions and seeds kept apart from the benchmark; writes nothing",
     )
+    parser.set_defaults(tasks=None)
     arguments = parser.parse_args()
     if arguments.tune and set(arguments.tasks or ()) & set(TASKS):
         parser.error(f"--tune keeps away from {', '.join(TASKS)}")
-    first = TUNING if arguments.tune else 0
-    rows = [
-        measure(name, method, evaluations, range(first, first + arguments.seeds))
-        for evaluations in ([arguments.evaluations] if arguments.evaluations else BUDGETS)
-        for name in arguments.tasks or (FOR_TUNING if arguments.tune else TASKS)
-        for method in arguments.methods or METHODS[evaluations]
+    one_thread()
+    first = arguments.seed_from + (TUNING if arguments.tune else 0)
+    records = Records(arguments.cache, arguments.fresh)
+    figures: list[Row] = []
+    for evaluations in [arguments.evaluations] if arguments.evaluations else BUDGETS:
+        for name in arguments.tasks or (FOR_TUNING if arguments.tune else TASKS):
+            figures += measure(records, name, evaluations, first, arguments)
+    print_table(figures)
+    kept = [row for row in figures if row.n >= SLOW.get(row.method, SEEDS) and not row.method.startswith("{")]
+    if kept and not arguments.tune:
+        merge_results("hypervolume", kept)
+
+
+def measure(
+    records: Records, name: str, evaluations: int, first: int, arguments: argparse.Namespace
+) -> list[Row]:
+    """Medians over seeds of every method on one task with one budget."""
+    task = {**TASKS, **FOR_TUNING}[name]
+    place = f"{name}_{evaluations}"
+
+    def run(method: str, seed: int) -> Mapping[str, float]:
+        return {"percent": task.percent(found_by(method, task, evaluations, seed))}
+
+    for method in arguments.methods or METHODS[evaluations]:
+        count = arguments.seeds or SLOW.get(method, SEEDS)
+        for seed in range(first, first + count):
+            if not arguments.only_table:
+                measured(records, (place, method, seed), lambda: run(method, seed))  # noqa: B023 - called at once
+    return [
+        row_of(
+            "hypervolume",
+            name,
+            method,
+            f"percent_at_{evaluations}",
+            [record["percent"] for record in records.of(place, method)],
+            "%",
+        )
+        for method in records.methods(place)
     ]
-    print_table(rows)
-    chosen = (arguments.evaluations, arguments.methods, arguments.tasks)
-    if not arguments.tune and arguments.seeds >= SEEDS and not any(chosen):
-        write_results("hypervolume", rows)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,25 @@ ABOUT = {
     "continuous": "`python benchmarks/continuous.py`: shifted and rotated test functions of ten variables, 5,000 "
     "evaluations; the best value found above the optimum. Settings were chosen on other functions.",
     "hypervolume": "`python benchmarks/hypervolume.py`: share of the true front's hypervolume, six variables, two "
-    "objectives, after 100 evaluations (genetic with its pre-screen) and after 5,000 (without).",
+    "objectives. After 100 evaluations `invdesign` is bayesian in batches of 4, `invdesign_screened` genetic with its "
+    "pre-screen, `invdesign_genetic` without; after 5,000 `invdesign` is genetic. `botorch` is qLogNEHVI by hand.",
+    "pool": "`python benchmarks/pool.py`: known tables replayed, one evaluation after the other, 10 initial ones "
+    "included. `median_evaluations_to_best`: until a conductivity within 0.3 log units of the best (`obelix`, 391 "
+    "compositions), the very best of 1,408 molecules (`redoxmers`) or the best three of 302 compositions (`barriers`) "
+    "were found; 151 stands for not within 150. `invdesign` is bayesian, `invdesign_sites` the same with categorical "
+    "parameters, `invdesign_screened` genetic with its pre-screen. Regret of slow peers (`optuna_gp`, `botorch`, "
+    "`forest_ucb`) stays at what it was when they had found it.",
+    "failing_region": "`python benchmarks/failing_region.py`: four variables, 40 trials, the best values in a region "
+    "where every evaluation fails: failures among the last 20 trials, and how far the best value found is above the "
+    "best that can be evaluated. `invdesign` is bayesian; `optuna_tpe_penalty` is told a penalty for a failure.",
+    "bayesian_cost": "`python benchmarks/bayesian_cost.py`: CPU seconds of one thread and peak memory of the process, "
+    "each task in a process of its own. `ask_N`: the next 4 proposals after N points of six variables, at once in a new "
+    "process (`first`, with the fit) and after 4 more results (`next`). `pool_million`: the next 4 of 1,000,000 rows "
+    "of 20 features after 1,000. `simplex_batch`: 8 mixtures of fifteen components, at most four present, under two "
+    "linear constraints. `botorch` is qLogEI by hand.",
+    "auto": "`python benchmarks/auto.py`: mean rank of the final regret over all tasks.",
+    "multi_fidelity": "`python benchmarks/multi_fidelity.py`: cost to reach 95 % of the optimum, as a share of what "
+    "the same optimizer needs without the cheap fidelity.",
     "mixture": "`python benchmarks/mixture.py`: 10,000 proposals of mixtures of fifteen components, at most four "
     "present, under two linear constraints.",
     "ordering": "`python benchmarks/ordering.py`: evaluations until the lowest Li/vacancy ordering of LixNiO2 at given "

@@ -19,7 +19,7 @@ from invdesign.candidate import Candidate, Failure, Status
 from invdesign.errors import RunError
 from invdesign.problem import Constraint
 from invdesign.properties import STRUCTURE, describe, is_structure
-from invdesign.protocols import Batch, Evaluator, Task, TaskResult
+from invdesign.protocols import Batch, Evaluator, StageView, Task, TaskResult
 from invdesign.rng import derived_seed
 from invdesign.steps import Built, Finished, PlannedTask, StageResult, Step, Unfinished
 from invdesign.worker import BUILD
@@ -48,6 +48,11 @@ class Stage:
     def batch(self) -> Batch:
         """Preferred batch of this stage."""
         return Batch(BUILD_BATCH) if self.evaluator is None else self.evaluator.batch
+
+    @property
+    def view(self) -> StageView:
+        """What an optimizer sees of it."""
+        return StageView(self.name, frozenset(self.evaluator.provides if self.evaluator is not None else ()))
 
     def cache_key(self, state: _Progress) -> str:
         """Hash of the evaluator and the values of exactly what it requires."""
@@ -122,6 +127,12 @@ class Wave:
     def ids(self) -> list[int]:
         """Numbers of the candidates, ascending."""
         return self._order
+
+    @property
+    def bound_for_the_last(self) -> int:
+        """How many of its candidates are to run the last stage."""
+        early = {stage.name for stage in self._stages[1:-1]}
+        return sum(state.candidate.proposal.until not in early for state in self._members.values())
 
     def holds(self, task: int) -> bool:
         """Whether the task with this number is one of this wave's, and its result is awaited."""

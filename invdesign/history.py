@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.candidate import Candidate, Failure, Status, Trial
-from invdesign.problem import Problem, Scores
+from invdesign.problem import Merit, Problem, Scores
+from invdesign.protocols import StageView
 from invdesign.standing import Standing
 from invdesign.steps import Finished, StageResult, Step
+from invdesign.worker import BUILD
 
 FloatArray = NDArray[np.float64]
 CANDIDATES_KEPT = 20_000  # recent genomes stay in memory; older ones are read again from the store
@@ -38,22 +40,33 @@ class RunHistory:
     Args:
         problem: what scores are made of.
         fetch: reads one candidate from the store.
+        stages: the funnel after the build stage: of stages that provide the same property the last one's word is
+            its value. Where not given, it is the latest word.
     """
 
     def __init__(
         self,
         problem: Problem,
         fetch: Callable[[int], Candidate],
+        stages: Sequence[StageView] = (),
     ) -> None:
         self._problem = problem
         self.fetch = fetch
+        self.stages = tuple(stages)
+        self._last = {name: stage.name for stage in stages for name in stage.provides}
         self._length = 0
         self._status = np.zeros(1024, dtype=np.int64)
         self._depth = np.zeros(1024, dtype=np.int64)
         self._values: defaultdict[str, _Column] = defaultdict(_Column)
         self._uncertainties: defaultdict[str, _Column] = defaultdict(_Column)
         self._by_stage: defaultdict[tuple[str, str], _Column] = defaultdict(_Column)
+        self._uncertain: defaultdict[tuple[str, str], _Column] = defaultdict(_Column)
+        self._seconds: defaultdict[str, _Column] = defaultdict(_Column)
         self._keys: dict[bytes, int] = {}
+        self._before: dict[
+            int, int
+        ] = {}  # the trial that a promotion took further, by the promotion's number
+        self._superseded: set[int] = set()
         self._pending: set[int] = set()
         self._roles: dict[int, tuple[str, ...]] = {}
         self._failures: dict[int, Failure] = {}
@@ -68,7 +81,7 @@ class RunHistory:
         return isinstance(key, str) and bytes.fromhex(key) in self._keys
 
     def id_of(self, key: str) -> int | None:
-        """Number of the candidate with this key."""
+        """Number of the latest candidate with this key."""
         return self._keys.get(bytes.fromhex(key))
 
     def add(self, id: int, key: str, candidate: Candidate | None = None) -> None:
@@ -77,7 +90,10 @@ class RunHistory:
         while self._length > len(self._status):
             self._status = np.concatenate([self._status, np.zeros_like(self._status)])
             self._depth = np.concatenate([self._depth, np.zeros_like(self._depth)])
-        self._keys[bytes.fromhex(key)] = id
+        code = bytes.fromhex(key)
+        if code in self._keys:
+            self._before[id] = self._keys[code]
+        self._keys[code] = id
         self._pending.add(id)
         if candidate is not None:
             self._remember(candidate)
@@ -90,15 +106,21 @@ class RunHistory:
             self.finish(ending)
 
     def record(self, result: StageResult) -> None:
-        """A stage said something of a trial; the latest stage's word is the property's value."""
-        id = result.candidate
+        """A stage said something of a trial."""
+        id, stage = result.candidate, result.stage
         for name, value in result.properties.items():
+            self._by_stage[name, stage].grow(self._length)[id] = value
+            if self._last.get(name, stage) != stage:
+                continue
             self._values[name].grow(self._length)[id] = value
-            self._by_stage[name, result.stage].grow(self._length)[id] = value
             if name in self._uncertainties:  # an earlier stage's says nothing of this value
                 self._uncertainties[name].grow(self._length)[id] = np.nan
         for name, value in result.uncertainties.items():
-            self._uncertainties[name].grow(self._length)[id] = value
+            self._uncertain[name, stage].grow(self._length)[id] = value
+            if self._last.get(name, stage) == stage:
+                self._uncertainties[name].grow(self._length)[id] = value
+        if result.failure is None and "seconds" in result.cost:
+            self._seconds[stage].grow(self._length)[id] = result.cost["seconds"]
         if result.structures:
             roles = (*self._roles.get(id, ()), *result.structures)
             self._roles[id] = tuple(map(sys.intern, dict.fromkeys(roles)))
@@ -112,17 +134,31 @@ class RunHistory:
         if ending.gate:
             self._gates[ending.candidate] = ending.gate
         self._pending.discard(ending.candidate)
+        if ending.candidate in self._before:
+            self._supersede(self._before[ending.candidate])
+
+    def _supersede(self, id: int) -> None:
+        """What a genome is worth is said by the later of its trials from now on."""
+        counted = self.scores([id]).merit[0] == Merit.FEASIBLE
+        self._superseded.add(id)
+        if counted:
+            self._standing = Standing()
+
+    def superseded(self) -> Sequence[int]:
+        return sorted(self._superseded)
 
     def forget(self, id: int) -> None:
         """Make a trial pending again: what is known of it must not be seen yet."""
-        for columns in (self._values, self._uncertainties, self._by_stage):
-            for column in columns.values():
+        known_columns = (self._values, self._uncertainties, self._by_stage, self._uncertain, self._seconds)
+        for columns in known_columns:
+            for column in columns.values():  # type: ignore[attr-defined]  # mappings with different keys
                 column.grow(self._length)[id] = np.nan
         self._status[id] = Status.PENDING
         self._depth[id] = 0
         for known in (self._roles, self._failures, self._gates):
             known.pop(id, None)
         self._pending.add(id)
+        self._superseded.discard(self._before.get(id, -1))
         self._standing = Standing()
 
     def pending(self) -> Sequence[int]:
@@ -153,9 +189,43 @@ class RunHistory:
         column = self._values.get(name) if stage is None else self._by_stage.get((name, stage))
         return self._whole(column)
 
-    def uncertainty(self, name: str) -> FloatArray:
-        """Shape (n,), one standard deviation, NaN where unknown."""
-        return self._whole(self._uncertainties.get(name))
+    def earlier(self, id: int) -> list[tuple[str, str, float]]:
+        """(property, stage, value) of what stages before the one that decides a property said of a trial."""
+        found = [
+            (name, stage, float(column.grow(self._length)[id]))
+            for (name, stage), column in self._preliminary()
+        ]
+        return [row for row in found if not np.isnan(row[2])]
+
+    def preliminary(self) -> dict[tuple[str, str], FloatArray]:
+        """Shape (n,) by (property, stage): all that was said by stages before the one that decides a property."""
+        return {key: self._whole(column) for key, column in self._preliminary()}
+
+    def _preliminary(self) -> list[tuple[tuple[str, str], _Column]]:
+        order = [stage.name for stage in self.stages]
+        known = [
+            (key, column)
+            for key, column in self._by_stage.items()
+            if self._last.get(key[0], key[1]) != key[1]
+        ]
+        return sorted(known, key=lambda item: (item[0][0], order.index(item[0][1])))
+
+    def reached(self) -> list[str]:
+        """Name of the last stage every trial has passed; empty where it has passed none."""
+        return [self.reached_by(id) for id in range(self._length)]
+
+    def reached_by(self, id: int) -> str:
+        """Name of the last stage a trial has passed; empty where it has passed none, or nobody said the stages."""
+        names = ("", BUILD, *(stage.name for stage in self.stages))
+        depth = int(self._depth[id])
+        return names[depth] if depth < len(names) else ""
+
+    def uncertainty(self, name: str, stage: str | None = None) -> FloatArray:
+        known = self._uncertainties.get(name) if stage is None else self._uncertain.get((name, stage))
+        return self._whole(known)
+
+    def seconds(self, stage: str) -> FloatArray:
+        return self._whole(self._seconds.get(stage))
 
     def _whole(self, column: _Column | None) -> FloatArray:
         if column is None:
@@ -164,10 +234,13 @@ class RunHistory:
 
     def scores(self, ids: Sequence[int] | None = None) -> Scores:
         index = np.arange(self._length) if ids is None else np.asarray(ids, dtype=np.int64)
+        # A genome counts once: where it was taken further, the earlier trial has no value.
+        hidden = np.isin(index, list(self._superseded)) if self._superseded else None
 
         def column(name: str) -> FloatArray:
             known = self._values.get(name)
-            return np.full(len(index), np.nan) if known is None else known.grow(self._length)[index]
+            values = np.full(len(index), np.nan) if known is None else known.grow(self._length)[index]
+            return values if hidden is None else np.where(hidden, np.nan, values)
 
         return self._problem.score(index, column, self._status[index], self._depth[index])
 

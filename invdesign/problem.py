@@ -246,6 +246,7 @@ class Scores:
         tie = np.zeros(len(self.ids))
         violating = self.merit == Merit.VIOLATING
         tie[violating] = np.nan_to_num(self.violation[violating], nan=np.inf)
+        tie[violating & np.isnan(self.values).any(axis=1)] = np.inf  # it never got to an objective's stage
         gated = self.merit == Merit.GATED
         tie[gated] = -self.depth[gated].astype(np.float64)
         return tie

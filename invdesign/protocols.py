@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_check
 import numpy as np
 from numpy.typing import NDArray
 
-from invdesign.candidate import Candidate, Design, Evaluation, Failure, Genome, Input, Json, Proposal, Trial
+from invdesign.candidate import (
+    Candidate,
+    Design,
+    Evaluation,
+    Failure,
+    Genome,
+    Input,
+    Json,
+    Proposal,
+    Status,
+    Trial,
+)
 from invdesign.problem import Constraint, Problem, Scores
 from invdesign.properties import Unit
 from invdesign.rng import Rng, derived_seed, rng_for
@@ -71,10 +82,38 @@ class Dimension:
 
 
 @dataclass(frozen=True, slots=True)
+class LinearRule:
+    """What points of the unit cube keep: sum(weight * x[column]) <= limit, or == limit.
+
+    Attributes:
+        weights: (column, weight), for the columns it is about.
+        equal: whether the sum must be the limit.
+    """
+
+    weights: tuple[tuple[int, float], ...]
+    limit: float
+    equal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Domain:
-    """The dimensions of a vector space, in the order of its columns."""
+    """The dimensions of a vector space, in the order of its columns, and what is known of its genomes' codes.
+
+    The rules and choices tell a search where genomes lie, so that it can go there directly. A space may say less
+    than all: what it leaves out is a matter of `decode`.
+
+    Attributes:
+        rules: what the codes of all canonical genomes keep, to rounding.
+        sparse: groups of columns of which some are 0 (absent) and which those are is a choice: at most 4 of 15.
+        least: (column, smallest coordinate above 0), for columns of `sparse` that are 0 or at least so much.
+        conditional: columns of dimensions that not every genome has; where it is lacking, the coordinate says nothing.
+    """
 
     dimensions: tuple[Dimension, ...]
+    rules: tuple[LinearRule, ...] = ()
+    sparse: tuple[tuple[int, ...], ...] = ()
+    least: tuple[tuple[int, float], ...] = ()
+    conditional: tuple[int, ...] = ()
 
 
 @runtime_checkable
@@ -120,12 +159,76 @@ class PreparedSpace(SearchSpace, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """One column of a space's features, as a person knows it.
+
+    Attributes:
+        name: of the column, of no other.
+        group: columns of one group belong together: what is learned may be a sum over the groups.
+        kind: `category` where two different values are only different.
+    """
+
+    name: str
+    group: str
+    kind: Literal["number", "category"] = "number"
+
+
+@runtime_checkable
+class DescribedSpace(SearchSpace, Protocol):
+    """A space that says what its features are."""
+
+    def descriptors(self) -> Sequence[Descriptor]:
+        """One per column of `features`, in order; their names differ."""
+        ...
+
+
+def descriptors_of(space: SearchSpace, width: int) -> tuple[Descriptor, ...]:
+    """What the `width` features of a space are called: `feature 1` and so on where it does not say.
+
+    Raises:
+        ValueError: the space describes another number of features.
+    """
+    if not isinstance(space, DescribedSpace):
+        return tuple(Descriptor(f"feature {number}", f"feature {number}") for number in range(1, width + 1))
+    found = tuple(space.descriptors())
+    if len(found) != width:
+        raise ValueError(
+            f"{type(space).__name__} has {width} features and describes {len(found)}: `descriptors` gives one each"
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class StageView:
+    """A stage of the funnel as an optimizer sees it.
+
+    Attributes:
+        provides: names of the properties and structures it gives; where several stages give the same property, the
+            last one's is the property's value, and the others' are `History.column(name, stage)`.
+    """
+
+    name: str
+    provides: frozenset[str]
+
+
 class History(Protocol):
     """Every trial of the run, pending ones included."""
 
     def __len__(self) -> int: ...
     def __contains__(self, key: object) -> bool:
         """Whether a candidate with this key was asked."""
+        ...
+
+    def id_of(self, key: str) -> int | None:
+        """Number of the latest trial with this key: of a genome that was taken further, the one that did."""
+        ...
+
+    def superseded(self) -> Sequence[int]:
+        """Numbers, ascending, of trials whose genome a later trial took further and has ended.
+
+        All they know the later trial knows too, and the genome stands where that one stands.
+        """
         ...
 
     def candidate(self, id: int) -> Candidate:
@@ -138,7 +241,18 @@ class History(Protocol):
         ...
 
     def column(self, name: str, stage: str | None = None) -> FloatArray:
-        """Shape (n,), NaN where unknown; of the last stage that provides it, or of `stage`."""
+        """Shape (n,), NaN where unknown; of the funnel's last stage that provides it, or of `stage`.
+
+        A trial that ended before that last stage has none, whatever earlier stages said.
+        """
+        ...
+
+    def uncertainty(self, name: str, stage: str | None = None) -> FloatArray:
+        """Shape (n,), one standard deviation of what `column` gives, NaN where unknown."""
+        ...
+
+    def seconds(self, stage: str) -> FloatArray:
+        """Shape (n,), what the stage took for every trial it ran for; NaN where it did not, or the cache knew."""
         ...
 
     def scores(self, ids: Sequence[int] | None = None) -> Scores:
@@ -154,6 +268,9 @@ class Context:
         event: number of the event; randomness comes from `(seed, event, stream)` alone.
         seeds: genomes the user wants evaluated first.
         cache: may be dropped at any time without changing a result.
+        stages: the funnel after the build stage, in order; empty where nobody says.
+        budget: how many candidates the run may hold in all as its budget says now, None where only hours limit it.
+            It may change at a resume: who reads it does so once, and journals what followed.
     """
 
     space: SearchSpace
@@ -163,6 +280,21 @@ class Context:
     event: int = 0
     seeds: tuple[Genome, ...] = ()
     cache: MutableMapping[str, object] = field(default_factory=dict)
+    stages: tuple[StageView, ...] = ()
+    budget: int | None = None
+
+    def admits(self, key: str, until: str | None = None) -> bool:
+        """Whether a genome may be proposed to run until that stage: a new one, or a promotion.
+
+        A promotion takes a known genome further: its latest trial is complete and ended before `until`.
+        """
+        if key not in self.history:
+            return True
+        latest = self.history.id_of(key)
+        if latest is None or not self.stages:
+            return False
+        trial = self.history.trial(latest)
+        return trial.status is Status.COMPLETE and trial.depth < depth_until(self.stages, until)
 
     def rng(self, stream: str) -> Rng:
         """The generator of one purpose within this event."""
@@ -173,11 +305,43 @@ class Context:
         return derived_seed(self.seed, self.event, stream)
 
 
+def depth_until(stages: Sequence[StageView], until: str | None) -> int:
+    """How many stages, the build stage included, a candidate passes that runs `until` this one; all for None."""
+    names = [stage.name for stage in stages]
+    return names.index(until) + 2 if until in names else len(names) + 1
+
+
+def notes_of(state: Json) -> dict[str, str]:
+    """What an optimizer's state has to tell the user, sentence by code.
+
+    They stand under `notes`; those of the states under `members` (a mapping or a list) count too, each with its
+    member's name before the code.
+    """
+    if not isinstance(state, dict):
+        return {}
+    own = state.get("notes")
+    found = {str(code): str(said) for code, said in own.items()} if isinstance(own, dict) else {}
+    members = state.get("members")
+    named = (
+        members.items()
+        if isinstance(members, dict)
+        else enumerate(members or ())
+        if isinstance(members, list)
+        else ()
+    )
+    for name, member in named:
+        found.update({f"{name}.{code}": said for code, said in notes_of(member).items()})
+    return found
+
+
 S = TypeVar("S", bound=Json)
 
 
 class Optimizer(Protocol[S]):
-    """A frozen configuration. Its state is a JSON value: ids, counters and credit, never genomes or values."""
+    """A frozen configuration. Its state is a JSON value: ids, counters and credit, never genomes or values.
+
+    A state that is a mapping may hold `notes`: what the user should hear once, a sentence by code (`notes_of`).
+    """
 
     @property
     def batch(self) -> int:
@@ -195,7 +359,7 @@ class Optimizer(Protocol[S]):
 
     def start(self, context: Context) -> S: ...
     def ask(self, context: Context, state: S, n: int) -> tuple[Sequence[Proposal], S]:
-        """At most n new proposals; none of them was asked before, nor twice in one answer."""
+        """At most n proposals that `context.admits`: new ones, and promotions; no genome twice in one answer."""
         ...
 
     def tell(self, context: Context, state: S, ids: Sequence[int]) -> S:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import product
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from pydantic import AfterValidator, Field
@@ -146,28 +146,51 @@ def framework_radii(structure: Structure) -> Mapping[str, float]:
     return {name: ionic_radius(name, state) for name, state in likely_states(tuple(counts)).items()}
 
 
+Allowed = tuple[tuple[str, tuple[int, ...]], ...]
+
+
 @lru_cache(maxsize=10_000)
-def likely_states(counts: tuple[tuple[str, float], ...]) -> Mapping[str, int]:
+def likely_states(counts: tuple[tuple[str, float], ...], allowed: Allowed = ()) -> Mapping[str, int]:
     """One oxidation state per element: charges balance best, and of equals the electronegative are negative.
+
+    Of balanced ones those are preferred in which nonmetals have a valence of their group: V3+ and P5+ in LiVPO4F, not
+    V5+ and P3+.
 
     Args:
         counts: atoms by element.
+        allowed: states of some elements, in place of their common ones.
     """
     from pymatgen.core import Element
 
     pull = {name: float(Element(name).data.get("X") or 0.0) for name, _ in counts}
+    usual = {name: _group_valences(name) for name, _ in counts}
+    given = dict(allowed)
 
-    def demerit(states: tuple[int, ...]) -> tuple[float, float]:
-        charge = sum(n * state for (_, n), state in zip(counts, states, strict=True))
-        unlikely = sum(n * state * pull[name] for (name, n), state in zip(counts, states, strict=True))
-        return round(abs(charge), 6), unlikely
+    def demerit(states: tuple[int, ...]) -> tuple[float, float, float]:
+        pairs = [(name, n, state) for (name, n), state in zip(counts, states, strict=True)]
+        charge = sum(n * state for _, n, state in pairs)
+        odd = sum(n for name, n, state in pairs if usual[name] and state not in usual[name])
+        return round(abs(charge), 6), odd, sum(n * state * pull[name] for name, n, state in pairs)
 
-    best = min(product(*(oxidation_states(name) for name, _ in counts)), key=demerit)
+    options = [given.get(name) or oxidation_states(name) for name, _ in counts]
+    best = min(product(*options), key=demerit)
     return {name: state for (name, _), state in zip(counts, best, strict=True)}
+
+
+def _group_valences(element: str) -> tuple[int, ...]:
+    """6 and -2 for sulfur: what nonmetals and metalloids of the p block mostly have; empty for all others."""
+    from pymatgen.core import Element
+
+    found = Element(element)
+    if found.block != "p" or found.is_post_transition_metal or found.is_noble_gas:
+        return ()
+    return found.group - 10, found.group - 18
 
 
 class BottleneckRadius(EvaluatorSettings):
     """How wide the widest way for an ion is, with everything else standing still: a cheap hint at mobility."""
+
+    version: ClassVar[str] = "2"  # nonmetals keep to the valences of their groups
 
     ion: ElementSymbol
     """The ion that moves: `Li`."""

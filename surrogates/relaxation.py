@@ -190,8 +190,8 @@ class Relax(EvaluatorSettings):
     """Largest force left on an atom, eV/Å."""
     smax: Positive = 0.05
     """Largest stress component left, GPa; not asked of a fixed cell."""
-    steps: Annotated[int, Field(ge=1)] = 500
-    """Most moves of the optimiser."""
+    steps: Annotated[int, Field(ge=0)] = 500
+    """Most moves of the optimiser; 0 takes the energy of the cell as it is (with `unconverged: keep`)."""
     cell: bool = True
     """Whether the cell may change."""
     optimizer: OptimizerName = "bfgs"

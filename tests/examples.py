@@ -146,6 +146,29 @@ SPACES: dict[str, list[Example]] = {
 }
 
 OPTIMIZERS: dict[str, list[Example]] = {
+    "bayesian": [
+        {"batch": 2, "initial": 6, "effort": 0.2},
+        {
+            "batch": 1,
+            "asks": 3,
+            "initial": 5,
+            "effort": 0.2,
+            "acquisition": "thompson",
+            "gaussian": {"kernel": "additive", "warp": True},
+            "trust_region": True,
+        },
+        {"batch": 3, "initial": 4, "effort": 0.2, "model": "random_forest", "failures": False, "rows": 50},
+    ],
+    "auto": [{}, {"candidates": 5000}],
+    "portfolio": [
+        {"members": ["genetic", "cma", "swarm"]},
+        {
+            "members": ["random", {"kind": "genetic", "population": 6}],
+            "half_life": 2,
+            "least": 0,
+            "at_once": 3,
+        },
+    ],
     "cma": [{}, {"population": 5, "restarts": "ipop", "separable": True}, {"restarts": "none", "sigma": 0.1}],
     "swarm": [
         {},
@@ -188,6 +211,7 @@ EVALUATORS: dict[str, list[Example]] = {
     ],
     "minimum_distance": [{"scale": 0.6}],
     "bottleneck_radius": [{"ion": "Li"}],
+    "migration_barrier": [{"ion": ["Li", "Na"]}],
     "relax": [{"potential": "chgnet", "fmax": 0.02}],
     "decomposition_energy": [{"reference": REFERENCE}],
     "energy_above_hull": [{"reference": REFERENCE}],

@@ -71,6 +71,14 @@ def funnel(candidates: int = 60, *, delay: float = 0.0, population: int = 12, **
     }
 
 
+def promoting(candidates: int = 36, **changes: Any) -> Data:
+    """The same with a sketch of the density before all else, and candidates that stop there until they are promoted."""
+    data = funnel(candidates, **changes)
+    data["evaluate"] = [{f"{STEPS}:Sketch": {}}, *data["evaluate"]]
+    data["optimizer"] = {"kind": f"{STEPS}:PromotingSearch", "batch": 6}
+    return data
+
+
 def campaign(data: Mapping[str, Any]) -> Campaign:
     """A campaign that may use the plug-ins of these tests."""
     return campaign_from(data, folder=ROOT, trust_code=True)

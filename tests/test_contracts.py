@@ -15,6 +15,15 @@ from tests.examples import BY_GROUP, OPTIMIZERS, SLOW, SPACES, Example, examples
 REFUSED = {("cma", "ordering"), ("cma", "pool"), ("cma", "substitution")}
 
 
+# Optimizers whose asks take a while: fewer of them, and a short search for each candidate.
+COSTLY: dict[str, Example] = {
+    "bayesian": {"kind": "bayesian", "batch": 2, "initial": 6, "effort": 0.2},
+    "portfolio": {"kind": "portfolio"},
+    "auto": {"kind": "auto"},
+}
+FEW = {"rounds": 3, "trials": 30}
+
+
 def cases(group: str) -> list[Any]:
     """One pytest parameter per example; slow ones are marked."""
     numbered = [(kind, example, number) for number, (kind, example) in enumerate(examples(group))]
@@ -39,7 +48,7 @@ def test_spaces_keep_their_contract(example: Example) -> None:
 @pytest.mark.parametrize("example", cases("optimizers"))
 def test_optimizers_keep_their_contract(example: Example) -> None:
     """On mixed parameters and on a small finite space: repeatable, resumable, bounded, exhaustive."""
-    check_optimizer(load("optimizers", example))
+    check_optimizer(load("optimizers", example), **(FEW if example["kind"] in COSTLY else {}))
 
 
 PAIRS = [(optimizer, kind) for optimizer in sorted(OPTIMIZERS) for kind in sorted(SPACES)]
@@ -48,13 +57,13 @@ PAIRS = [(optimizer, kind) for optimizer in sorted(OPTIMIZERS) for kind in sorte
 @pytest.mark.parametrize(("optimizer", "kind"), PAIRS, ids=["-".join(pair) for pair in PAIRS])
 def test_every_optimizer_searches_every_space(optimizer: str, kind: str) -> None:
     """Each pairing keeps the contract, for two objectives or one; what cannot work says so before anything runs."""
-    plugin = load("optimizers", optimizer)
+    plugin = load("optimizers", COSTLY.get(optimizer, optimizer))
     spaces = [load("spaces", {"kind": kind, **example}) for example in SPACES[kind]]
     problems = (TWO_OBJECTIVES, ONE_OBJECTIVE)
     searched = [space for space in spaces if not all(plugin.refusal(space, problem) for problem in problems)]
     assert (not searched) == ((optimizer, kind) in REFUSED)
     for space in searched[:1]:
-        check_optimizer(plugin, space, rounds=6, trials=60)
+        check_optimizer(plugin, space, **(FEW if optimizer in COSTLY else {"rounds": 6, "trials": 60}))
 
 
 @pytest.mark.parametrize("example", cases("evaluators"))

@@ -9,6 +9,7 @@ from invdesign import history as histories
 from invdesign.candidate import Candidate, Failure, Proposal, Status, genome_key
 from invdesign.history import RunHistory
 from invdesign.problem import Constraint, Merit, Objective, Problem
+from invdesign.protocols import StageView
 from invdesign.steps import Finished, StageResult, Step
 
 PROBLEM = Problem((Objective("height", "minimize"),), (Constraint("width", max=1.0),))
@@ -67,6 +68,74 @@ def test_the_last_stage_is_the_value() -> None:
     assert history.trial(0).uncertainties == {"height": 0.1}
     history.record(StageResult(3, "b", {"height": 9.0}))
     assert history.trial(3).uncertainties == {}  # the earlier stage's says nothing of the later value
+
+
+STAGES = (StageView("a", frozenset({"height", "width"})), StageView("b", frozenset({"height"})))
+
+
+def promoted(last: Status | None = Status.COMPLETE) -> RunHistory:
+    """Two genomes that ended after stage `a`; the first was taken further by trial 2, which ended as `last`."""
+    history = RunHistory(PROBLEM, candidate, STAGES)
+    for id, key in enumerate((0, 1, 0)):
+        history.add(id, candidate(key).key)
+    for id in range(3):
+        history.record(StageResult(id, "a", {"height": 1.0 + id % 2, "width": 0.5}, {"height": 0.5}))
+    for id in range(2):
+        history.finish(Finished(id, Status.COMPLETE, 2))
+    if last is not None:
+        history.record(StageResult(2, "b", {"height": 9.0}, cost={"seconds": 7.0}))
+        history.finish(Finished(2, last, 3))
+    return history
+
+
+def test_an_early_stage_decides_nothing() -> None:
+    """Of a funnel that is known, only the last stage that provides a property says its value."""
+    history = promoted()
+    np.testing.assert_array_equal(history.column("height"), [np.nan, np.nan, 9.0])
+    np.testing.assert_array_equal(history.column("height", "a"), [1.0, 2.0, 1.0])
+    np.testing.assert_array_equal(history.column("width"), [0.5, 0.5, 0.5])
+    np.testing.assert_array_equal(history.uncertainty("height"), [np.nan] * 3)
+    np.testing.assert_array_equal(history.uncertainty("height", "a"), [0.5, 0.5, 0.5])
+    np.testing.assert_array_equal(history.seconds("b"), [np.nan, np.nan, 7.0])
+    assert np.isnan(history.seconds("a")).all()
+    assert history.earlier(1) == [("height", "a", 2.0)]
+    assert history.preliminary().keys() == {("height", "a")}
+    assert history.reached() == ["a", "a", "b"]
+
+
+def test_a_genome_stands_where_its_latest_trial_does() -> None:
+    """While it is under way the earlier trial stands; then the later one, however it ended."""
+    assert promoted(None).superseded() == []
+    for last in (Status.COMPLETE, Status.FAILED):
+        history = promoted(last)
+        assert history.superseded() == [0]
+        assert history.id_of(candidate(0).key) == 2
+        assert history.scores().values[:2, 0].tolist() == pytest.approx([np.nan, np.nan], nan_ok=True)
+    history.forget(2)
+    assert history.superseded() == []
+
+
+def test_the_front_holds_a_genome_once() -> None:
+    """Also where the earlier trial had all the objectives, and was counted before the later one ended."""
+    problem = Problem((Objective("width", "minimize"),))
+    history = RunHistory(problem, candidate, STAGES)
+    for id in (0, 1):
+        history.add(id, candidate(0).key)
+        history.record(StageResult(id, "a", {"width": 0.5}))
+        history.finish(Finished(id, Status.COMPLETE, 2 + id))
+        assert history.standing().front.tolist() == [id]
+        assert history.standing().feasible == 1
+
+
+def test_who_stopped_early_ranks_behind_who_violates() -> None:
+    """Nothing is known of its objective, so the worst violation is better."""
+    history = promoted()
+    history.add(3, candidate(3).key)
+    history.record(StageResult(3, "a", {"width": 99.0}))
+    history.record(StageResult(3, "b", {"height": 0.0}))
+    history.finish(Finished(3, Status.COMPLETE, 3))
+    scores = history.scores()
+    assert scores.ids[scores.order()].tolist() == [2, 3, 0, 1]
 
 
 def test_scores_of_some() -> None:

@@ -13,7 +13,7 @@ import pytest
 from invdesign.candidate import Candidate, Design, Evaluation, Failure, Genome, Input, Proposal, Status
 from invdesign.optimizers.random import RandomSearch
 from invdesign.problem import Constraint, Merit, Objective, Problem
-from invdesign.protocols import Batch, EvaluatorSettings, History
+from invdesign.protocols import Batch, Descriptor, EvaluatorSettings, History
 from invdesign.settings import Settings
 from invdesign.spaces.parameters.space import CountedParameterSpace, ParameterOperator, ParameterSpace
 from invdesign.testing import MemoryHistory, check_evaluator, check_optimizer, check_space
@@ -111,6 +111,20 @@ class Sociable(ParameterSpace):
         return found / max(float(found.max()), 1e-9)
 
 
+class Silent(ParameterSpace):
+    """Describes one feature less than it has."""
+
+    def descriptors(self) -> Any:
+        return super().descriptors()[1:]
+
+
+class Namesakes(ParameterSpace):
+    """Calls all its features the same."""
+
+    def descriptors(self) -> Any:
+        return [Descriptor("x", descriptor.group) for descriptor in super().descriptors()]
+
+
 class Repeats(CountedParameterSpace):
     """Gives the same genome for two indices."""
 
@@ -154,6 +168,8 @@ CALLS: list[int] = []
         (AcceptsAnything, REALS, r"build must raise Infeasible for \{\}, got a design"),
         (Moody, REALS, "build must give equal designs"),
         (Sociable, REALS, "must not depend on its neighbours"),
+        (Silent, REALS, "descriptors gives one per feature: 2, got 1"),
+        (Namesakes, REALS, "descriptors must have different names, got more than one x"),
         (Repeats, WHOLES, "12 indices gave 6 different genomes"),
         (Incomplete, WHOLES, "genomes that counting through never meets"),
         (WrongBlocks, WHOLES, "of blocks must equal its features"),
@@ -573,6 +589,42 @@ def test_a_history_in_memory_is_a_history() -> None:
     assert scores.ids.tolist() == [3, 1, 0]
     assert scores.merit.tolist() == [Merit.PENDING, Merit.VIOLATING, Merit.FEASIBLE]
     assert typed.scores().ids.tolist() == ids
+
+
+def test_a_history_in_memory_may_have_stages() -> None:
+    """What each stage said and took, with its uncertainty; without it, all evaluators are one stage."""
+    history = MemoryHistory(Problem((Objective("a", "minimize"),)))
+    for n in (0, 1, 2):
+        history.add(Proposal({"n": n}))
+    history.finish(0, {"a": 1.0}, uncertainties={"a": 0.1})
+    said = {"cheap": {"a": 3.0}, "dear": {"a": 2.0}}
+    history.finish(
+        1, {"a": 2.0}, by_stage=said, uncertainties_by_stage={"cheap": {"a": 0.5}}, seconds={"cheap": 1.0}
+    )
+    history.finish(2, by_stage={"cheap": {"a": 4.0}}, seconds={"cheap": 2.0})
+    nan = np.nan
+    for found, expected in (
+        (history.column("a"), [1.0, 2.0, nan]),
+        (history.column("a", "cheap"), [1.0, 3.0, 4.0]),
+        (history.column("a", "dear"), [1.0, 2.0, nan]),
+        (history.uncertainty("a"), [0.1, nan, nan]),
+        (history.uncertainty("a", "cheap"), [0.1, 0.5, nan]),
+        (history.seconds("cheap"), [nan, 1.0, 2.0]),
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_promotion_in_memory() -> None:
+    """The latest trial of a genome is found by its key, and counts once it has ended."""
+    history = MemoryHistory(Problem((Objective("a", "minimize"),)))
+    for until in ("cheap", None):
+        history.add(Proposal({"n": 1}, until=until))
+    history.finish(0, {"a": 1.0}, depth=2)
+    assert (history.id_of(history.candidate(0).key), history.superseded()) == (1, [])
+    history.finish(1, {"a": 1.0}, depth=3)
+    assert history.superseded() == [0]
+    assert history.scores().merit.tolist() == [Merit.VIOLATING, Merit.FEASIBLE]
+    assert history.id_of("nothing") is None
 
 
 def test_a_finished_trial_can_be_amended() -> None:

@@ -15,6 +15,7 @@ from invdesign import registry
 from invdesign.campaign.document import Document, Place, read_document
 from invdesign.campaign.model import Budget, Campaign, Common, Header, trust
 from invdesign.campaign.objectives import Limits, named, read_objectives
+from invdesign.campaign.priors import with_priors
 from invdesign.candidate import Genome, canonical, genome_key
 from invdesign.errors import CampaignError, InvdesignError, PluginError, nearest
 from invdesign.evaluation import Stage
@@ -22,7 +23,7 @@ from invdesign.problem import Constraint, Problem, Scalarize
 from invdesign.properties import STRUCTURE, is_structure
 from invdesign.protocols import AnyOptimizer, Evaluator, SearchSpace, StructureSpace
 from invdesign.rng import rng_for
-from invdesign.settings import InputFile, load
+from invdesign.settings import InputFile, Settings, load
 
 COMMON = tuple(Common.model_fields)
 CONTRACT = {"spaces": "build", "evaluators": "evaluate", "optimizers": "ask", "engines": "open"}
@@ -83,9 +84,7 @@ class _Reader:
             trust([str(self.folder)])
         header = self._model(Header, data, ())
         space = self._plugin("spaces", data.get("space"), ("space",)) if "space" in data else None
-        optimizer = (
-            self._plugin("optimizers", data.get("optimizer"), ("optimizer",)) if "optimizer" in data else None
-        )
+        optimizer = self._plugin("optimizers", self._optimizer(data.get("optimizer", "auto")), ("optimizer",))
         engine = self._plugin("engines", data.get("engine", "local"), ("engine",))
         stages = self._stages(data.get("evaluate"))
         problem = self._problem(data, stages)
@@ -122,6 +121,13 @@ class _Reader:
             self._invalid(error, model, place)
             return None
 
+    def _optimizer(self, value: Any) -> Any:
+        """An optimizer's settings, with earlier runs that they name as tables."""
+        settings, mistakes = with_priors(value, self.folder)
+        for place, message in mistakes:
+            self.complain(("optimizer", *place), message)
+        return settings
+
     def _plugin(self, group: str, value: Any, place: Place) -> Any:
         settings = {"kind": value} if isinstance(value, str) else value
         if not isinstance(settings, dict) or not isinstance(settings.get("kind"), str):
@@ -155,21 +161,26 @@ class _Reader:
         for item in error.errors(include_url=False):
             found.setdefault(self._written(place, item), []).append(item)
         for where, items in found.items():
-            for message, hint in _told(items, model, where):
+            for message, hint in _told(items, model, where, self._at(place)):
                 if self.document.mistake((*place, *where), message, hint) not in self.mistakes:
                     self.complain((*place, *where), message, hint)
 
     def _written(self, place: Place, item: Any) -> Place:
         """Where in the file a complaint belongs: pydantic's paths also name validators and members of unions."""
-        value: Any = self.document.value
-        for step in place:
-            value = value[step] if _holds(value, step) else None
+        value = self._at(place)
         where: list[str | int] = []
         for step in item["loc"]:
             if _holds(value, step):
                 where.append(step)
                 value = value[step]
         return (*where, item["loc"][-1]) if item["type"] == "missing" else tuple(where)
+
+    def _at(self, place: Place) -> Any:
+        """What the file says at a place; None where it says nothing."""
+        value: Any = self.document.value
+        for step in place:
+            value = value[step] if _holds(value, step) else None
+        return value
 
     # Stages.
 
@@ -399,8 +410,14 @@ def _holds(value: Any, step: str | int) -> bool:
     return isinstance(value, list) and step < len(value)
 
 
-def _told(items: list[Any], model: type, where: Place) -> list[tuple[str, str]]:
-    """(message, hint) of what pydantic says of one place; what the members of a union each say is one message."""
+def _told(items: list[Any], model: type, where: Place, value: Any) -> list[tuple[str, str]]:
+    """(message, hint) of what pydantic says of one place; what the members of a union each say is one message.
+
+    Args:
+        items: pydantic's.
+        model: of what the file says, which is `value`.
+        where: the place in it.
+    """
     items = [item for item in items if not _follows(item)]
     forms = [_FORMS.get(item["type"]) or _choice(item) for item in items]
     if len(items) > 1 and all(forms):
@@ -409,7 +426,7 @@ def _told(items: list[Any], model: type, where: Place) -> list[tuple[str, str]]:
         return [(f"must be {options}, got {_shown(items[0]['input'])}", "")]
     if not all(forms):  # it has the form that one member wants, so that the others say nothing
         items = [item for item, form in zip(items, forms, strict=True) if not form]
-    return [_explained(item, model, where) for item in items]
+    return [_explained(item, model, where, value) for item in items]
 
 
 def _follows(item: Any) -> bool:
@@ -421,10 +438,10 @@ def _choice(item: Any) -> str:
     return str(item["ctx"]["expected"]) if item["type"] == "literal_error" else ""
 
 
-def _explained(item: Any, model: type, where: Place) -> tuple[str, str]:
+def _explained(item: Any, model: type, where: Place, written: Any) -> tuple[str, str]:
     kind, value = item["type"], item["input"]
     if kind == "extra_forbidden":
-        fields = _fields_at(model, where[:-1])
+        fields = _fields_at(model, where[:-1], written)
         hint = nearest(str(where[-1]), fields) or (f"Allowed: {', '.join(sorted(fields))}." if fields else "")
         return "unknown key.", hint
     if kind == "missing":
@@ -466,18 +483,29 @@ _WORDS = {
 }
 
 
-def _fields_at(model: type, place: Place) -> tuple[str, ...]:
-    """Names of the fields a nested model allows, as far as they can be told from annotations."""
+def _fields_at(model: type, place: Place, value: Any) -> tuple[str, ...]:
+    """Names of the fields a nested model allows, as far as they can be told from annotations and what is written."""
     for step in place:
+        value = value[step] if _holds(value, step) else None
         fields = getattr(model, "model_fields", {})
-        if step not in fields:
-            continue  # an index, or a name the user gave
-        found = _model_in(fields[step].annotation)
-        if found is None:
-            return ()
-        model = found
+        if step in fields:  # else an index, or a name the user gave
+            found = _model_in(fields[step].annotation)
+            if found is None:
+                return ()
+            model = found
+        if model is Settings and isinstance(value, dict):
+            model = _plugin_called(value.get("kind"))
     fields = tuple(getattr(model, "model_fields", ()))
     return (*fields, *COMMON) if hasattr(model, "evaluate") else fields
+
+
+def _plugin_called(kind: Any) -> type:
+    """The class of a plug-in within a plug-in, of the groups that occur there; one without fields where there is none."""
+    for group in ("potentials", "optimizers"):
+        if kind in registry.names(group):
+            with suppress(PluginError):
+                return registry.load(group, kind)
+    return Settings
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -22,7 +22,7 @@ from invdesign.campaign.objectives import (
 from invdesign.candidate import Genome, Json, canonical
 from invdesign.evaluation import BUILD_STAGE, Stage
 from invdesign.problem import Constraint, Problem, Scalarize
-from invdesign.protocols import AnyOptimizer, Evaluator, SearchSpace
+from invdesign.protocols import AnyOptimizer, Evaluator, SearchSpace, StageView
 from invdesign.settings import Frozen, Settings, load
 
 Positive = Annotated[float, Field(gt=0)]
@@ -38,6 +38,12 @@ class Budget(Frozen):
     """Candidates that entered the last stage."""
     hours: Positive | None = None
     """Hours of work, over all sessions of the run."""
+
+    @property
+    def most(self) -> int | None:
+        """The largest number of candidates the limits allow to be evaluated whole; None where only hours limit it."""
+        counts = [count for count in (self.candidates, self.evaluations) if count is not None]
+        return min(counts, default=None)
 
     @model_validator(mode="after")
     def _some(self) -> Self:
@@ -78,8 +84,8 @@ class Header(Frozen):
     """Combine the objectives to one score; without it, several objectives give a Pareto front."""
     constraints: list[Annotated[dict[str, Limits], One]] = Field(default_factory=list)
     """Properties with bounds; candidates outside rank behind those inside."""
-    optimizer: Any
-    """What proposes candidates."""
+    optimizer: Any = "auto"
+    """What proposes candidates; chosen from the rest of the campaign where not given."""
     budget: Budget
     """When the search ends."""
     seeds: list[Any] = Field(default_factory=list)
@@ -119,6 +125,11 @@ class Campaign:
     def funnel(self) -> tuple[Stage, ...]:
         """All stages, the build stage first."""
         return (BUILD_STAGE, *self.stages)
+
+    @property
+    def views(self) -> tuple[StageView, ...]:
+        """The funnel after the build stage as optimizers see it."""
+        return tuple(stage.view for stage in self.stages)
 
     @property
     def evaluators(self) -> dict[str, Evaluator]:

@@ -225,6 +225,31 @@ def top(
 
 
 @app.command()
+def recommend(
+    run_dir: RunDir,
+    properties: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B", help="Properties whose models are judged; by default objectives and constraints."
+        ),
+    ] = "",
+    trust_code: TrustCode = False,
+    json_: AsJson = False,
+) -> None:
+    """What to take from a run: the best with credible intervals, calibration of the models, what mattered."""
+    from invdesign.cli.advice import recommendation_lines
+    from invdesign.run.run import Run
+
+    names = [name.strip() for name in properties.split(",") if name.strip()]
+    found = Run.open(run_dir, trust_code=trust_code).recommend(names)
+    if json_:
+        typer.echo(json.dumps(found.to_dict(), ensure_ascii=False))
+        return
+    for line in recommendation_lines(found):
+        typer.echo(line)
+
+
+@app.command()
 def show(
     run_dir: RunDir,
     candidate: Annotated[int, typer.Argument(help="Number of the candidate.")],
@@ -270,6 +295,9 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="HTML file; by default DIR/report.html.")
     ] = None,
+    model: Annotated[
+        bool, typer.Option("--model/--no-model", help="Whether to fit models for the recommendation.")
+    ] = True,
     trust_code: TrustCode = False,
 ) -> None:
     """Write the report: one HTML file that opens offline."""
@@ -277,7 +305,7 @@ def report(
     from invdesign.run.run import Run
 
     opened = Run.open(run_dir, trust_code=trust_code)
-    typer.echo(str(write_report(opened, output or run_dir / "report.html")))
+    typer.echo(str(write_report(opened, output or run_dir / "report.html", model=model)))
 
 
 @app.command()

@@ -37,21 +37,53 @@ def describe_campaign(campaign: Campaign) -> list[str]:
     left_out: Mapping[str, int] = getattr(campaign.space, "left_out", {})  # of a pool: rows by reason
     lines += [f"    left out: {count} ({reason})" for reason, count in left_out.items()]
     lines.append("  stages: " + " -> ".join(stage.name for stage in campaign.funnel))
+    lines += [f"    {line}" for line in _fidelities(campaign)]
     lines += [f"  objective: {objective}{_scale(objective)}" for objective in campaign.problem.objectives]
     if campaign.problem.scalarize:
         lines.append(f"  combined to one score: {campaign.problem.scalarize}")
     lines += [f"  constraint: {constraint}" for constraint in campaign.problem.constraints]
     optimizer: Mapping[str, Any] = campaign.optimizer.model_dump(mode="json")  # type: ignore[attr-defined]  # settings
     settings = ", ".join(
-        f"{key} {value}" for key, value in optimizer.items() if key != "kind" and value is not None
+        f"{key} {_short(value)}" for key, value in optimizer.items() if key != "kind" and value is not None
     )
     lines.append(f"  optimizer: {optimizer['kind']} ({settings})")
+    lines += [f"    {line}" for line in _foreseen(campaign)]
     limits = campaign.budget.model_dump(exclude_none=True)
     lines.append("  budget: " + ", ".join(f"{value} {name}" for name, value in limits.items()))
     if campaign.seeds:
         lines.append(f"  seeds: {len(campaign.seeds)}")
     warning = size_warning(campaign)
     return [*lines, f"  note: {warning}"] if warning else lines
+
+
+def _short(value: object) -> str:
+    """A setting; of optimizers within an optimizer their kinds."""
+    members = value if isinstance(value, list) else []
+    kinds = [str(item["kind"]) for item in members if isinstance(item, dict) and "kind" in item]
+    return " + ".join(kinds) if kinds and len(kinds) == len(members) else str(value)
+
+
+def _foreseen(campaign: Campaign) -> list[str]:
+    """What an optimizer that chooses another would choose, where it can be known before anything is evaluated."""
+    foreseen = getattr(campaign.optimizer, "foreseen", None)
+    if foreseen is None:
+        return []
+    choice = foreseen(campaign.space, campaign.problem, campaign.budget.most)
+    return [
+        f"chooses {choice.reason}" if choice else "chooses after the first candidates: their cost decides"
+    ]
+
+
+def _fidelities(campaign: Campaign) -> list[str]:
+    """Which stage decides a property that several provide."""
+    makers = {
+        name: [s.name for s in campaign.views if name in s.provides] for name in campaign.problem.properties
+    }
+    return [
+        f"{name}: as {stages[-1]} says; {', '.join(stages[:-1])} {'says' if len(stages) == 2 else 'say'} it earlier"
+        for name, stages in makers.items()
+        if len(stages) > 1
+    ]
 
 
 def _scale(objective: Objective) -> str:
@@ -95,7 +127,7 @@ def describe_status(status: RunStatus) -> list[str]:
         f", about {duration(status.time_left)} left" if status.time_left and status.state == "running" else ""
     )
     lines.append(f"time        {duration(status.elapsed)}, {pace}{left}")
-    return lines
+    return lines + [f"note        {sentence}" for sentence in status.notes]
 
 
 def _volume(status: RunStatus, volume: Volume) -> str:
@@ -195,6 +227,10 @@ def describe_candidate(run: Run, id: int) -> list[str]:
         lines.append(
             f"  {name}: {number(value, row['uncertainties'].get(name))} {units.get(name, '')}".rstrip()
         )
+    for name, stage, value in row["earlier"]:
+        lines.append(f"  {name} at {stage}: {number(value)} {units.get(name, '')}".rstrip())
+    if row["status"] == "complete" and row["passed"] != run.campaign.funnel[-1].name:
+        lines.append(f"  stopped after: {row['passed']}")
     if row["gate"]:
         lines.append(f"  gated: {row['gate']}")
     if row["failure"]:

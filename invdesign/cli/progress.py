@@ -49,8 +49,13 @@ def _live(folder: Path) -> Iterator[Observer]:
 
 def _plain() -> Observer:
     last, said = [-LINE_EVERY], [""]
+    notes: set[str] = set()
 
     def show(status: RunStatus) -> None:
+        for note in status.notes:
+            if note not in notes:
+                notes.add(note)
+                typer.echo(f"note: {note}", err=True)
         now = time.monotonic()
         line = one_line(status)
         if status.state == "running" and (now - last[0] < LINE_EVERY or line == said[0]):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.candidate import Genome, Json, Proposal, canonical, genome_key
+from invdesign.problem import Merit
 from invdesign.protocols import Context, FiniteSpace, Operator, SearchSpace
 from invdesign.rng import Rng, rng_for
 
@@ -22,7 +23,7 @@ UNASKED = "unasked"  # `Proposal.operator` of a genome taken from what is left o
 
 
 class Draft:
-    """The proposals of one ask while they are gathered: none asked before, none twice."""
+    """The proposals of one ask while they are gathered: each admitted by the context, none twice."""
 
     def __init__(self, context: Context, n: int) -> None:
         self.context = context
@@ -35,17 +36,24 @@ class Draft:
         """How many proposals are still wanted."""
         return self.n - len(self.proposals)
 
-    def add(
-        self, genome: Genome | None, operator: str, parents: Iterable[int] = (), memo: Json = None
-    ) -> bool:
-        """Propose `genome` if it is one and new; whether it was."""
-        if genome is None:
-            return False
+    def accepts(self, genome: Genome, until: str | None = None) -> bool:
+        """Whether `genome` could still be added."""
         key = genome_key(genome)
-        if key in self._keys or key in self.context.history:
+        return key not in self._keys and self.context.admits(key, until)
+
+    def add(
+        self,
+        genome: Genome | None,
+        operator: str,
+        parents: Iterable[int] = (),
+        memo: Json = None,
+        until: str | None = None,
+    ) -> bool:
+        """Propose `genome` if it is one, and new or known only from stages before `until`; whether it was."""
+        if genome is None or not self.accepts(genome, until):
             return False
-        self._keys.add(key)
-        self.proposals.append(Proposal(genome=genome, parents=tuple(parents), operator=operator, memo=memo))
+        self._keys.add(genome_key(genome))
+        self.proposals.append(Proposal(genome, tuple(parents), operator, memo, until))
         return True
 
 
@@ -114,3 +122,10 @@ def propose_started(draft: Draft, rng: Rng) -> None:
     while draft.missing and failures < TRIES:
         name, operator = one_of(starts, rng)
         failures = 0 if draft.add(operator.apply((), rng), name) else failures + 1
+
+
+def malformed(context: Context, id: int) -> bool:
+    """Whether the candidate may be a genome that the space does not know: one the user gave and it did not build."""
+    if context.history.candidate(id).proposal.operator != SEED:
+        return False
+    return bool(context.history.scores([id]).merit[0] in {Merit.INFEASIBLE, Merit.PENDING})

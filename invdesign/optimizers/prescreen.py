@@ -18,7 +18,7 @@ from pydantic import Field
 
 from invdesign.candidate import Genome, Status, genome_key
 from invdesign.optimizers.breeding import Offspring
-from invdesign.optimizers.common import SEED, UNASKED, countable
+from invdesign.optimizers.common import UNASKED, countable, malformed
 from invdesign.optimizers.models import Fitted, ModelName, fitted
 from invdesign.optimizers.selection import Region, chosen_rows, ordered_rows
 from invdesign.problem import Merit, Problem, Scores
@@ -157,7 +157,7 @@ class _Data:
             order = history.scores(ids.tolist()).order()
             newest = np.sort(order[most // 2 :])[::-1]
             ids = ids[np.sort(np.concatenate([order[: most // 2], newest[: most - most // 2]]))]
-        ids = ids[[not _malformed(context, id) for id in ids.tolist()]]
+        ids = ids[[not malformed(context, id) for id in ids.tolist()]]
         columns = {name: history.column(name)[ids] for name in context.problem.properties}
         return cls(ids, columns, history.scores(ids.tolist()))
 
@@ -170,13 +170,6 @@ class _Data:
         """Changes when a refit is due: with the rows, their values or their standing."""
         parts = [self.ids, self.scores.merit, *self.columns.values()]
         return hashlib.blake2b(b"|".join(part.tobytes() for part in parts), digest_size=16).hexdigest()
-
-
-def _malformed(context: Context, id: int) -> bool:
-    """Whether the candidate may be a genome that the space does not know: one the user gave and it did not build."""
-    if context.history.candidate(id).proposal.operator != SEED:
-        return False
-    return bool(context.history.scores([id]).merit[0] in {Merit.INFEASIBLE, Merit.PENDING})
 
 
 @dataclass(frozen=True)
@@ -356,7 +349,7 @@ class _Brood:
     def _under_way(self) -> tuple[FloatArray, FloatArray]:
         """Values (k, m) and features (k, d) of pending trials, as predicted: their places are taken."""
         history = self.context.history
-        pending = [id for id in history.pending() if not _malformed(self.context, id)]
+        pending = [id for id in history.pending() if not malformed(self.context, id)]
         if not pending:
             return np.empty((0, self.surrogate.scores.values.shape[1])), np.empty((0, self.x.shape[1]))
         x = features_of(self.context, [history.candidate(id).genome for id in pending])

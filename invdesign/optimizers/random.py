@@ -67,6 +67,11 @@ class RandomSearch(OptimizerSettings):
 
     def ask(self, context: Context, state: State, n: int) -> tuple[Sequence[Proposal], State]:
         draft = Draft(context, n)
+        return draft.proposals, self.fill(draft, state)
+
+    def fill(self, draft: Draft, state: State) -> State:
+        """Add proposals to a draft until it is full or nothing is left; the state to go on with."""
+        context = draft.context
         state = {**state, "seeds": propose_seeds(draft, state["seeds"])}
         if self.design != "random":
             state["drawn"] = self._propose_design(draft, state["drawn"])
@@ -75,7 +80,7 @@ class RandomSearch(OptimizerSettings):
             state["position"] = propose_unasked(draft, finite, state["position"])
         elif draft.missing:
             propose_started(draft, context.rng("random"))
-        return draft.proposals, state
+        return state
 
     def tell(self, context: Context, state: State, ids: Sequence[int]) -> State:  # noqa: ARG002
         """Nothing is learned."""

@@ -21,6 +21,7 @@ from invdesign.candidate import Json
 from invdesign.errors import InvdesignError
 from invdesign.problem import Merit
 from invdesign.properties import describe
+from invdesign.report import advice as advising
 from invdesign.report import figures as drawing
 from invdesign.report import fronts, plots, results, structure, tables
 from invdesign.report.figures import Figure, Shown
@@ -49,6 +50,7 @@ SECTIONS = (
     ("convergence", "Convergence"),
     ("front", "Ranking"),
     ("best", "Best candidates"),
+    ("recommendation", "Recommendation"),
     ("funnel", "Funnel"),
     ("failures", "Failures"),
     ("origins", "Origins"),
@@ -57,25 +59,26 @@ SECTIONS = (
 )
 
 
-def write_report(run: Run, path: Path) -> Path:
+def write_report(run: Run, path: Path, *, model: bool = True) -> Path:
     """Write the report of a run in any state; it appears under its name when it is whole.
 
     Args:
         path: the HTML file; folders on the way are made.
+        model: whether to fit models for the recommendation, which takes seconds.
 
     Raises:
         OutputError: it cannot be written there.
         StoreError: the run's store cannot be read.
     """
     path = Path(path)
-    page = render(run)
+    page = render(run, model=model)
     with replaced_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
 
 
-def render(run: Run) -> str:
-    """The report as HTML text."""
+def render(run: Run, *, model: bool = True) -> str:
+    """The report as HTML text; see `write_report`."""
     from plotly.offline import get_plotlyjs
 
     facts = read_facts(run)
@@ -89,6 +92,9 @@ def render(run: Run) -> str:
         "best_candidates": [
             _card(facts, rank, int(id), figures) for rank, id in enumerate(facts.ranking[:BEST], 1)
         ],
+        "advice": advising.advice(facts, run.recommend(), figures)
+        if model
+        else advising.notes_alone(facts.status.notes),
         **_counts(facts, figures),
         **_reproducibility(facts),
     }
@@ -105,6 +111,7 @@ def render(run: Run) -> str:
             script=Markup(script),  # noqa: S704 - our own file
             figures=script_json({"figures": figures, "hover": drawing.hover_texts(facts, shown)}),
             formula=formula_html,
+            model_heads=advising.MODEL_HEADS,
             duration=duration,
             version=__version__,
             written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -118,6 +125,7 @@ def _present(anchor: str, parts: Mapping[str, Any]) -> bool:
         "convergence": "convergence",
         "front": "fronts",
         "best": "best_candidates",
+        "recommendation": "advice",
         "origins": "operators",
         "lineage": "trees",
     }

@@ -37,6 +37,18 @@ def measured(value: float, uncertainty: float = math.nan) -> str:
     return f"{value:.{decimals}f} ± {uncertainty:.{decimals}f}".replace("-", "−")
 
 
+def interval_text(mean: float, low: float, high: float) -> tuple[str, str]:
+    """A mean, and its interval as `low to high`, to the decimal at which the interval's width has two digits."""
+    width = high - low
+    if not (math.isfinite(width) and width > 0):
+        return number(mean), f"{number(low)} to {number(high)}"
+    decimals = 1 - math.floor(math.log10(width))
+    if not 0 <= decimals <= 6 or max(abs(low), abs(high)) >= 1e6:
+        return number(mean), f"{number(low)} to {number(high)}"
+    texts = [f"{value:.{decimals}f}".replace("-", "−") for value in (mean, low, high)]
+    return texts[0], f"{texts[1]} to {texts[2]}"
+
+
 def with_unit(text: str, unit: str) -> str:
     """`text` and the unit, which may be empty."""
     return f"{text} {unit}" if unit and text else text

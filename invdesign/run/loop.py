@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import threading
 import time
 from collections import deque
@@ -17,7 +18,7 @@ from invdesign.candidate import Candidate, Json, Proposal, Status, genome_key, t
 from invdesign.errors import RunError
 from invdesign.evaluation import Wave
 from invdesign.history import RunHistory
-from invdesign.protocols import Context, Engine
+from invdesign.protocols import Context, Engine, notes_of
 from invdesign.run.status import RunStatus, failure_counts, snapshot
 from invdesign.steps import Step, Unfinished
 from invdesign.store.store import Store
@@ -28,6 +29,7 @@ FAILURES_AFTER = 20  # a rate of failures means something from here on
 BUDGET_REACHED = "budget reached"
 EXHAUSTED = "space exhausted: every candidate was proposed"
 STOPPED = "stopped"
+LOGGER = logging.getLogger("invdesign.run")
 Observer = Callable[[RunStatus], None]
 
 
@@ -68,6 +70,8 @@ class Loop:
         self._numbers = itertools.count(self.store.next_task())
         self._state: Json
         self._event, self._state = self.store.last_event() or (-1, None)
+        self._stages = self.campaign.views
+        self._said = set(notes_of(self._state))
         # Results of one wave are seen at once; of several under way each when it is told, since an optimizer
         # that saw what happened to be finished would not repeat itself.
         self._holds = self.campaign.optimizer.overlap > 1
@@ -116,9 +120,10 @@ class Loop:
         n = self._allowed()
         if n <= 0:
             return BUDGET_REACHED
-        proposals, state = self.campaign.optimizer.ask(self._context(), self._state, n)
+        context = self._context()
+        proposals, state = self.campaign.optimizer.ask(context, self._state, n)
         first = len(self.history)
-        new = enumerate(self._new(proposals).items())
+        new = enumerate(admitted(context, proposals).items())
         asked = [Candidate(first + number, key, proposal) for number, (key, proposal) in new]
         if not asked:
             return EXHAUSTED
@@ -133,15 +138,6 @@ class Loop:
         self._take(flight, step)
         return ""
 
-    def _new(self, proposals: Sequence[Proposal]) -> dict[str, Proposal]:
-        """Proposals never asked before, by key: an optimizer that repeats itself costs no evaluation."""
-        fresh: dict[str, Proposal] = {}
-        for proposal in proposals:
-            key = genome_key(proposal.genome)
-            if key not in self.history:
-                fresh.setdefault(key, proposal)
-        return fresh
-
     def _context(self) -> Context:
         return Context(
             space=self.campaign.space,
@@ -151,6 +147,8 @@ class Loop:
             event=self._event + 1,
             seeds=self.campaign.seeds,
             cache=self._cache,
+            stages=self._stages,
+            budget=self.campaign.budget.most,
         )
 
     def _allowed(self) -> int:
@@ -161,8 +159,9 @@ class Loop:
             left.append(budget.candidates - len(self.history))
         if budget.evaluations is not None:
             before_last = len(self.campaign.funnel) - 1
-            under_way = sum(len(flight.wave.ids) for flight in self._flights)
-            entered = int((self.history.depth() >= before_last).sum())
+            under_way = sum(flight.wave.bound_for_the_last for flight in self._flights)
+            stopped = (self.history.status() == Status.COMPLETE) & (self.history.depth() == before_last)
+            entered = int(((self.history.depth() >= before_last) & ~stopped).sum())
             left.append(budget.evaluations - entered - under_way)
         if budget.hours is not None and self.elapsed() >= 3600 * budget.hours:
             left.append(0)
@@ -228,6 +227,14 @@ class Loop:
         self.store.write_event(self._event + 1, kind, detail, text, asked, step)
         self._event += 1
         self._state = json.loads(text)  # exactly what a resumed run would read
+        self._announce()
+
+    def _announce(self) -> None:
+        """Log what the optimizer has to say, each of it once in the run."""
+        for code, sentence in notes_of(self._state).items():
+            if code not in self._said:
+                self._said.add(code)
+                LOGGER.info("%s", sentence)
 
     def _check_failures(self) -> None:
         status = self.history.status()
@@ -259,6 +266,7 @@ class Loop:
             reason=reason,
             elapsed=self.elapsed(),
             now_in=now_in or None,
+            notes=tuple(notes_of(self._state).values()),
         )
 
     def _look(self) -> None:
@@ -275,3 +283,13 @@ class Loop:
             with suppress(OSError):  # a copy for readers on network file systems; the store has it all
                 status.write(self.folder)
             self._last_write = now
+
+
+def admitted(context: Context, proposals: Sequence[Proposal]) -> dict[str, Proposal]:
+    """Proposals of new genomes, and promotions, by key: an optimizer that repeats itself costs no evaluation."""
+    fresh: dict[str, Proposal] = {}
+    for proposal in proposals:
+        key = genome_key(proposal.genome)
+        if context.admits(key, proposal.until):
+            fresh.setdefault(key, proposal)
+    return fresh

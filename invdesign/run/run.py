@@ -23,7 +23,7 @@ from invdesign.candidate import Design, Status, Trial, to_json
 from invdesign.environment import environment
 from invdesign.errors import CampaignChangedError, RunError, StoreError
 from invdesign.history import RunHistory
-from invdesign.protocols import Engine, PreparedSpace
+from invdesign.protocols import Context, Engine, PreparedSpace, notes_of
 from invdesign.run.loop import STOPPED, Loop, Observer
 from invdesign.run.status import FILE as STATUS_FILE
 from invdesign.run.status import RunStatus, read_status, snapshot
@@ -37,6 +37,8 @@ from invdesign.worker import setup_json
 if TYPE_CHECKING:
     from pandas import DataFrame
     from pymatgen.core import Structure
+
+    from invdesign.recommendation.values import Recommendation
 
 _NEVER = (-1, -1, -1)  # no store has this mark
 
@@ -53,8 +55,9 @@ class Run:
         self.campaign = campaign
         self.store = store
         self._mark = store.mark()  # before loading: what is written meanwhile shows as a change
-        self._history = store.load_history(RunHistory(campaign.problem, store.candidate))
+        self._history = self._loaded(store)
         self._stop = threading.Event()
+        self._recommended: tuple[tuple[object, ...], Recommendation] | None = None
 
     # Making and opening.
 
@@ -201,9 +204,12 @@ class Run:
     def _up_to_date(self, store: Store) -> RunHistory:
         """The history as the store has it now: loading takes seconds for 100,000 trials, so not without need."""
         if store.mark() != self._mark:
-            return store.load_history(RunHistory(self.campaign.problem, store.candidate))
+            return self._loaded(store)
         self._history.fetch = store.candidate
         return self._history
+
+    def _loaded(self, store: Store) -> RunHistory:
+        return store.load_history(RunHistory(self.campaign.problem, store.candidate, self.campaign.views))
 
     def _identities(self) -> dict[str, dict[str, str | None]]:
         """Which model, weights and settings every stage works with."""
@@ -255,7 +261,11 @@ class Run:
 
     def _snapshot(self, state: str, reason: str) -> RunStatus:
         elapsed = self.store.seconds()
-        return snapshot(self.campaign, self._history, state=state, reason=reason, elapsed=elapsed)
+        _, left = self.store.last_event() or (-1, None)
+        notes = tuple(notes_of(left).values())
+        return snapshot(
+            self.campaign, self._history, state=state, reason=reason, elapsed=elapsed, notes=notes
+        )
 
     def trial(self, id: int) -> Trial:
         """One trial.
@@ -344,9 +354,9 @@ class Run:
         return problem.desirability(problem.minimised(self._history.column)) if problem.judged else None
 
     def top(self, n: int = 10) -> list[dict[str, Any]]:
-        """The n best complete trials as plain mappings, best first."""
-        status = self._history.status()
-        complete = [id for id in self.ranking() if status[id] == Status.COMPLETE][:n]
+        """The n best complete trials as plain mappings, best first; a genome taken further only as it ended."""
+        status, earlier = self._history.status(), set(self._history.superseded())
+        complete = [id for id in self.ranking() if status[id] == Status.COMPLETE and id not in earlier][:n]
         front = set(self.front())
         judged = self.desirability()
         rows = [
@@ -367,6 +377,8 @@ class Run:
             "status": trial.status.name.lower(),
             "properties": dict(trial.properties),
             "uncertainties": dict(trial.uncertainties),
+            "passed": self._history.reached_by(id),
+            "earlier": [list(found) for found in self._history.earlier(id)],
             "operator": trial.candidate.proposal.operator,
             "parents": list(trial.candidate.proposal.parents),
             "genome": dict(trial.genome),
@@ -379,6 +391,36 @@ class Run:
     def table(self) -> DataFrame:
         """Every trial as a row: number, formula, status, properties, uncertainties, lineage, genome, cause."""
         return trials_table(self.store, self._history, self.desirability())
+
+    def recommend(self, properties: Sequence[str] = ()) -> Recommendation:
+        """What to take from the run: the best or the front with credible intervals, and how far to trust the models.
+
+        Models are fitted anew, whatever the optimizer was, which takes seconds; asked again, the answer is kept.
+
+        Args:
+            properties: those whose models are judged and explained; by default all the objectives and constraints
+                read.
+
+        Raises:
+            RecommendationError: the run knows no such property.
+        """
+        from invdesign.recommendation.recommend import Names, recommend
+
+        asked = (len(self._history), len(self._history.pending()), tuple(properties))
+        if self._recommended is None or self._recommended[0] != asked:
+            campaign = self.campaign
+            context = Context(
+                campaign.space, campaign.problem, self._history, campaign.seed, stages=campaign.views
+            )
+            found = recommend(
+                context,
+                Names(self.store.formula, campaign.units()),
+                optimizer=campaign.optimizer,
+                properties=properties,
+                notes=self.status().notes,
+            )
+            self._recommended = asked, found
+        return self._recommended[1]
 
     def digest(self) -> str:
         """Hash of everything the search found and decided; equal runs have equal digests."""

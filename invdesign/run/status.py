@@ -85,6 +85,7 @@ class RunStatus:
         elapsed: seconds of work over all sessions.
         failures: trials by cause.
         time_left: seconds, from the pace of this session; None where the budget does not tell.
+        notes: what the optimizer has to say of its own doing: a fallback, what it chose and why.
     """
 
     name: str
@@ -101,6 +102,7 @@ class RunStatus:
     time_left: float | None
     hypervolume: Volume | None = None
     ranked_by: int = 1
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """One JSON object."""
@@ -119,6 +121,7 @@ def read_status(folder: Path) -> RunStatus:
     data["stages"] = [StageStatus(**row) for row in data["stages"]]
     data["best"] = [Best(**row) for row in data["best"]]
     data["hypervolume"] = Volume(**data["hypervolume"]) if data.get("hypervolume") else None
+    data["notes"] = tuple(data.get("notes", ()))
     return RunStatus(**data)
 
 
@@ -130,12 +133,14 @@ def snapshot(
     reason: str = "",
     elapsed: float = 0.0,
     now_in: Sequence[int] | None = None,
+    notes: tuple[str, ...] = (),
 ) -> RunStatus:
     """The status of a run from its history; of a large one in milliseconds, since it is written every second.
 
     Args:
         elapsed: seconds of work over all sessions.
         now_in: candidates now in each stage of the funnel.
+        notes: the optimizer's (`protocols.notes_of` its state).
     """
     finished = int((history.status() != Status.PENDING).sum())
     pace = finished / elapsed if elapsed > 0 else 0.0
@@ -157,6 +162,7 @@ def snapshot(
         time_left=_time_left(campaign, finished, pace, elapsed),
         hypervolume=_volume(campaign, standing),
         ranked_by=campaign.problem.n_values,
+        notes=notes,
     )
 
 

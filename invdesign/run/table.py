@@ -21,6 +21,8 @@ DESIRABILITY = "desirability"
 def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.float64] | None) -> DataFrame:
     """Number, formula, status, properties, uncertainties, lineage, genome and cause of every trial.
 
+    `passed` is the last stage it has passed; `NAME_at_STAGE` what a stage before the one that decides a property said.
+
     Args:
         desirability: shape (n,), a column of its own where there is one; a property of that name goes first.
     """
@@ -29,12 +31,15 @@ def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.flo
     names = ("id", "formula", "operator", "parents", "genome", "gate", "failure")
     rows = [row for row in store.rows(candidates, names) if row.id < len(history)]
     sigmas = {f"{name}_uncertainty": history.uncertainty(name) for name in history.names()}
+    earlier = history.preliminary()
     columns: dict[str, Any] = {
         "candidate": [row.id for row in rows],
         "formula": [row.formula or "" for row in rows],
         "status": [Status(code).name.lower() for code in history.status().tolist()],
+        "passed": history.reached(),
         **{name: history.column(name) for name in history.names()},
         **{name: column for name, column in sigmas.items() if not np.isnan(column).all()},
+        **{f"{name}_at_{stage}": column for (name, stage), column in earlier.items()},
         "operator": [row.operator for row in rows],
         "parents": [row.parents for row in rows],
         "genome": [row.genome for row in rows],

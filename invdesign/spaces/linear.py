@@ -286,9 +286,9 @@ class _Question:
         rows, sides = [], []
         for statement in statements:
             weights = np.asarray([statement.weights.get(name, 0.0) for name in names])
-            scale = float(
-                np.linalg.norm(weights * [max(high - low, 1e-300) for low, high in self.bounds.values()])
-            )
+            ranges = [max(high - low, 1e-300) for low, high in self.bounds.values()]
+            # 0 where all that is in it has a single value.
+            scale = float(np.linalg.norm(weights * ranges)) or 1.0
             for sign, limit in ((1.0, statement.high), (-1.0, -statement.low)):
                 if math.isfinite(limit):
                     rows.append(np.append(sign * weights * widths / scale, -1.0))

@@ -11,7 +11,7 @@ from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, M
 from invdesign.candidate import Candidate, Failure, Proposal, Status, canonical, to_json
 from invdesign.steps import Finished, StageResult
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
@@ -38,7 +38,7 @@ candidates = Table(
     "candidates",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("key", Text, nullable=False, unique=True),
+    Column("key", Text, nullable=False),  # of several candidates where a genome was taken further
     Column("genome", Text, nullable=False),
     Column("parents", Text, nullable=False),
     Column("operator", Text, nullable=False),
@@ -86,7 +86,22 @@ structures = Table(
 )
 
 # From schema version n to n + 1: SQL statements, in order. A newer invdesign upgrades an older store when it opens it.
-MIGRATIONS: dict[int, tuple[str, ...]] = {}
+# SQLite drops no constraint of a table: it is made again (https://www.sqlite.org/lang_altertable.html, section 7).
+MIGRATIONS: dict[int, tuple[str, ...]] = {
+    1: (
+        """CREATE TABLE candidates_2 (
+            id INTEGER NOT NULL PRIMARY KEY, key TEXT NOT NULL, genome TEXT NOT NULL, parents TEXT NOT NULL,
+            operator TEXT NOT NULL, memo TEXT NOT NULL, until TEXT, event INTEGER NOT NULL REFERENCES events (id),
+            status INTEGER NOT NULL, depth INTEGER NOT NULL, formula TEXT, design TEXT, failure TEXT, gate TEXT,
+            finished FLOAT
+        )""",
+        """INSERT INTO candidates_2 SELECT id, key, genome, parents, operator, memo, until, event, status, depth,
+            formula, design, failure, gate, finished FROM candidates""",
+        "DROP TABLE candidates",
+        "ALTER TABLE candidates_2 RENAME TO candidates",
+        "CREATE INDEX ix_candidates_event ON candidates (event)",
+    ),
+}
 
 
 def failure_json(failure: Failure | None) -> str | None:

@@ -112,12 +112,13 @@ class Store:
             )
         if found < SCHEMA_VERSION and self._writable:
             with self._engine.begin() as connection:
-                for version in range(found, SCHEMA_VERSION):
-                    for statement in MIGRATIONS[version]:
-                        connection.exec_driver_sql(statement)
+                # First, since Python's driver opens no transaction for statements that change tables alone.
                 connection.execute(
                     update(meta).where(meta.c.key == "schema_version").values(value=str(SCHEMA_VERSION))
                 )
+                for version in range(found, SCHEMA_VERSION):
+                    for statement in MIGRATIONS[version]:
+                        connection.exec_driver_sql(statement)
 
     def _ended_cleanly(self) -> bool:
         with self._engine.connect() as connection:
@@ -337,9 +338,10 @@ class Store:
             history.add(id, key)
             if status != Status.PENDING:
                 history.finish(ending_from(id, status, depth, failure, gate))
-        said = ("candidate", "stage", "properties", "uncertainties", "structures")
-        for row in self.rows(evaluations, said, evaluations.c.failure.is_(None)):
-            history.record(StageResult(row[0], row[1], *(json.loads(text) for text in row[2:])))
+        said = ("candidate", "stage", "properties", "uncertainties", "structures", "cost")
+        for candidate, stage, *texts in self.rows(evaluations, said, evaluations.c.failure.is_(None)):
+            properties, uncertainties, roles, cost = map(json.loads, texts)
+            history.record(StageResult(candidate, stage, properties, uncertainties, roles, cost=cost))
 
     def unfinished(self) -> list[Unfinished]:
         """The waves that were asked for and not told yet, oldest first, with what is known of them."""

@@ -39,6 +39,23 @@ COMPOSITION_FEATURES = (
         for statistic in STATISTICS
     ),
 )
+# Elemental properties that answer the same question of a composition, for models that are sums over groups.
+PROPERTY_GROUPS: Mapping[str, str] = {
+    "mendeleev_number": "electronic",
+    "atomic_mass": "size",
+    "group": "electronic",
+    "row": "size",
+    "electronegativity": "electronic",
+    "atomic_radius": "size",
+    "melting_point": "cohesion",
+    **{f"{shell}_valence": "electronic" for shell in SHELLS},
+}
+COMPOSITION_GROUPS = (
+    "stoichiometry",
+    "stoichiometry",
+    *(PROPERTY_GROUPS[name] for name in PROPERTY_GROUPS for _ in STATISTICS),
+)
+STRUCTURE_GROUP = "packing"
 STRUCTURE_FEATURES = ("density", "volume_per_atom", "packing_fraction", "shortest_distance")
 
 

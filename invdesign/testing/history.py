@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,19 +12,31 @@ from invdesign.candidate import Candidate, Failure, Proposal, Status, Trial, gen
 from invdesign.problem import Problem, Scores
 
 FloatArray = NDArray[np.float64]
-_NOTHING: Mapping[str, float] = {}
+Values = Mapping[str, float]
+_NOTHING: Values = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What single stages said of a trial, by stage."""
+
+    values: Mapping[str, Values] = field(default_factory=dict)
+    uncertainties: Mapping[str, Values] = field(default_factory=dict)
+    seconds: Values = field(default_factory=dict)
 
 
 class MemoryHistory:
     """Implements `protocols.History` over a list of trials.
 
-    All evaluators count as one stage; finishing a trial again amends it.
+    All evaluators count as one stage, unless `finish` is told what each stage said; finishing a trial again amends it.
     """
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self._trials: list[Trial] = []
-        self._keys: set[str] = set()
+        self._said: dict[int, _Said] = {}
+        self._keys: dict[str, int] = {}
+        self._before: dict[int, int] = {}
         self._pending: set[int] = set()
 
     def __len__(self) -> int:
@@ -33,10 +45,15 @@ class MemoryHistory:
     def __contains__(self, key: object) -> bool:
         return key in self._keys
 
+    def id_of(self, key: str) -> int | None:
+        return self._keys.get(key)
+
     def add(self, proposal: Proposal) -> int:
         """Note that `proposal` was asked; the number of the new, pending trial."""
         candidate = Candidate(len(self._trials), genome_key(proposal.genome), proposal)
-        self._keys.add(candidate.key)
+        if candidate.key in self._keys:
+            self._before[candidate.id] = self._keys[candidate.key]
+        self._keys[candidate.key] = candidate.id
         self._pending.add(candidate.id)
         self._trials.append(Trial(candidate, Status.PENDING, 0, {}, {}))
         return candidate.id
@@ -44,18 +61,39 @@ class MemoryHistory:
     def finish(
         self,
         id: int,
-        properties: Mapping[str, float] = _NOTHING,
+        properties: Values = _NOTHING,
         *,
         status: Status = Status.COMPLETE,
         depth: int = 1,
+        uncertainties: Values = _NOTHING,
+        by_stage: Mapping[str, Values] | None = None,
+        uncertainties_by_stage: Mapping[str, Values] | None = None,
+        seconds: Values = _NOTHING,
     ) -> None:
-        """Note how trial `id` ended, or amend it."""
+        """Note how trial `id` ended, or amend it.
+
+        Args:
+            properties: values by property, of the last stage that provides each.
+            depth: how many stages it passed, the build stage included where `Context.stages` are given.
+            uncertainties: one standard deviation of `properties`, where known.
+            by_stage: what every stage that ran said, in a funnel where several provide the same property.
+            uncertainties_by_stage: their standard deviations.
+            seconds: what every stage that ran took.
+        """
         failed = status in {Status.INFEASIBLE, Status.FAILED}
         failure = Failure(status.name.lower(), "evaluate", "as told") if failed else None
         self._pending.discard(id)
         self._trials[id] = replace(
-            self._trials[id], status=status, depth=depth, properties=dict(properties), failure=failure
+            self._trials[id],
+            status=status,
+            depth=depth,
+            properties=dict(properties),
+            uncertainties=dict(uncertainties),
+            failure=failure,
         )
+        self._said.pop(id, None)
+        if by_stage or seconds:
+            self._said[id] = _Said(by_stage or {}, uncertainties_by_stage or {}, seconds)
 
     def candidate(self, id: int) -> Candidate:
         return self._trials[id].candidate
@@ -66,14 +104,40 @@ class MemoryHistory:
     def pending(self) -> Sequence[int]:
         return sorted(self._pending)
 
-    def column(self, name: str, stage: str | None = None) -> FloatArray:  # noqa: ARG002 - there is one stage
-        return _column(name, self._trials)
+    def superseded(self) -> Sequence[int]:
+        return sorted(old for new, old in self._before.items() if new not in self._pending)
+
+    def column(self, name: str, stage: str | None = None) -> FloatArray:
+        if stage is None:
+            return _column(name, self._trials)
+        return self._numbers(
+            lambda trial, said: (said.values.get(stage, {}) if said else trial.properties).get(name)
+        )
+
+    def uncertainty(self, name: str, stage: str | None = None) -> FloatArray:
+        def known(trial: Trial, said: _Said | None) -> float | None:
+            by_stage = (
+                said.uncertainties.get(stage, {}) if said and stage is not None else trial.uncertainties
+            )
+            return by_stage.get(name)
+
+        return self._numbers(known)
+
+    def seconds(self, stage: str) -> FloatArray:
+        return self._numbers(lambda _, said: said.seconds.get(stage) if said else None)
+
+    def _numbers(self, known: Callable[[Trial, _Said | None], float | None]) -> FloatArray:
+        """Shape (n,): one number of every trial, NaN where there is none."""
+        found = [known(trial, self._said.get(trial.id)) for trial in self._trials]
+        return np.array([np.nan if value is None else value for value in found], dtype=np.float64)
 
     def scores(self, ids: Sequence[int] | None = None) -> Scores:
         trials = self._trials if ids is None else [self._trials[id] for id in ids]
+        hidden = set(self.superseded()) if self._before else set()
+        counted = [replace(trial, properties={}) if trial.id in hidden else trial for trial in trials]
         return self.problem.score(
             np.array([trial.id for trial in trials], dtype=np.int64),
-            lambda name: _column(name, trials),
+            lambda name: _column(name, counted),
             np.array([trial.status for trial in trials], dtype=np.int64),
             np.array([trial.depth for trial in trials], dtype=np.int64),
         )

@@ -7,15 +7,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from invdesign.candidate import Design, Genome, genome_key, to_json
 from invdesign.errors import Infeasible
 from invdesign.optimizers.common import countable
-from invdesign.protocols import FiniteSpace, Operator, SearchSpace, StructureSpace, VectorSpace
+from invdesign.protocols import (
+    DescribedSpace,
+    Domain,
+    FiniteSpace,
+    Operator,
+    SearchSpace,
+    StructureSpace,
+    VectorSpace,
+)
 from invdesign.rng import borrowed_globals, rng_for
 from invdesign.structures.files import structure_to_json
 from invdesign.testing.common import check_genome, check_settings, expect, untouched_globals
 
+RULE = 1e-9  # what rounding may cost a rule of a domain, per unit of its weights
 ENUMERATED = 2_000  # a finite space up to this size is counted through whole, a larger one sampled
 
 
@@ -128,8 +138,26 @@ def _check_features(space: SearchSpace, genomes: Sequence[Genome]) -> None:
         f"features of {len(genomes)} genomes have shape ({len(genomes)}, d), got {shape}",
     )
     expect(np.isfinite(features).all(), "features must be finite")
+    _check_descriptors(space, shape[1])
     alone = space.features(genomes[:1])
     expect(np.array_equal(alone, features[:1]), "features of a genome must not depend on its neighbours")
+
+
+def _check_descriptors(space: SearchSpace, width: int) -> None:
+    if not isinstance(space, DescribedSpace):
+        return
+    descriptors = list(space.descriptors())
+    names = [descriptor.name for descriptor in descriptors]
+    expect(
+        len(names) == width,
+        f"descriptors gives one per feature: {width}, got {len(names)} ({', '.join(names)})",
+    )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    expect(not twice, f"descriptors must have different names, got more than one {', '.join(twice)}")
+    expect(
+        all(descriptor.name and descriptor.group for descriptor in descriptors),
+        f"every descriptor needs a name and a group, got {descriptors}",
+    )
 
 
 def _check_vectors(space: VectorSpace, genomes: Sequence[Genome], samples: int, seed: int) -> None:
@@ -156,6 +184,34 @@ def _check_vectors(space: VectorSpace, genomes: Sequence[Genome], samples: int, 
         expect(
             to_json(genome) == to_json(again),
             f"decode(encode(genome)) must be the genome itself: {to_json(genome)} became {to_json(again)}",
+        )
+    _check_domain(space.domain(), encoded)
+
+
+def _check_domain(domain: Domain, encoded: NDArray[np.float64]) -> None:
+    """Whether codes (n, d) of genomes keep what the domain says of them."""
+    width = len(domain.dimensions)
+    named = [column for rule in domain.rules for column, _ in rule.weights]
+    named += [
+        *(column for group in domain.sparse for column in group),
+        *(column for column, _ in domain.least),
+    ]
+    strays = sorted({*named, *domain.conditional} - set(range(width)))
+    expect(not strays, f"domain speaks of columns {strays}; it has {width}")
+    for rule in domain.rules:
+        columns, weights = [pair[0] for pair in rule.weights], np.array([pair[1] for pair in rule.weights])
+        over = encoded[:, columns] @ weights - rule.limit
+        worst = float((np.abs(over) if rule.equal else over).max())
+        size = max(1.0, float(np.abs(weights).sum()))
+        expect(worst <= RULE * size, f"the codes of genomes must keep {rule}; one misses it by {worst:.3g}")
+    grouped = [column for group in domain.sparse for column in group]
+    expect(len(set(grouped)) == len(grouped), "a column can be in one group of `Domain.sparse` only")
+    for column, least in domain.least:
+        expect(column in grouped, f"column {column} of `Domain.least` must be in a group of `Domain.sparse`")
+        present = encoded[encoded[:, column] > 0.0, column]
+        expect(
+            (present >= least - RULE).all(),
+            f"column {column} is 0 or at least {least} by `Domain.least`, got {present.min(initial=1.0)}",
         )
 
 

@@ -494,3 +494,36 @@ def test_faults_are_plugins() -> None:
     """The sick evaluators of these tests are reached as a user's code would be."""
     data = funnel(evaluate=[{f"{FAULTS}:Sick": {}}], objectives=[{"maximize": "health"}], constraints=[])
     assert campaign(data).stages[0].name == "Sick"
+
+
+def test_without_an_optimizer_one_is_chosen() -> None:
+    """The key may be left out; `null` is still a mistake."""
+    text = re.sub(r"optimizer: .*\n", "", toy())
+    assert read(text).optimizer.model_dump(mode="json")["kind"] == "auto"  # type: ignore[attr-defined]  # settings
+    assert mistakes(f"{text}optimizer: null\n")[0].startswith("15: optimizer: expected a name or a mapping")
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        ("swam", "optimizer.members[1]: there is no optimizer 'swam'. Did you mean 'swarm'? Known: "),
+        (
+            "{kind: swarm, particels: 3}",
+            "optimizer.members[1].particels: unknown key. Did you mean 'particles'?",
+        ),
+        (
+            "{kind: swarm, particles: 1}",
+            "optimizer.members[1].particles: must be greater than or equal to 2, got 1",
+        ),
+        (
+            "{kind: genetic, prescreen: {genrations: 3}}",
+            "optimizer.members[1].prescreen.genrations: unknown key. Did you mean 'generations'?",
+        ),
+        ("5", "optimizer.members[1]: expected a name or a mapping with 'kind', got 5"),
+    ],
+)
+def test_optimizers_within_an_optimizer(member: str, message: str) -> None:
+    """A mistake in a member has its place, its line and the nearest name."""
+    text = re.sub(r"optimizer: .*", f"optimizer: {{kind: portfolio, members: [genetic, {member}]}}", toy())
+    (found,) = mistakes(text)
+    assert found.startswith(f"14: {message}")

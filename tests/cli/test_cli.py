@@ -139,6 +139,26 @@ def test_top(folder: Path) -> None:
     }
 
 
+def test_recommend(folder: Path) -> None:
+    """The front with intervals, the models' calibration and what matters; a program gets the same as JSON."""
+    done = here("recommend", "one", cwd=folder)
+    assert done.returncode == 0
+    assert done.stdout.startswith("The front (minimize f1, minimize f2); in brackets")
+    assert "Models, each candidate predicted from all others:" in done.stdout
+    assert "What matters to f1 (share of the variance lost with it):\n  x  ####" in done.stdout
+    found = json.loads(here("recommend", "one", "--json", "--properties", "f2", cwd=folder).stdout)
+    assert [item["property"] for item in found["calibration"]] == ["f2"]
+    assert found["best"] is None
+    assert len(found["front"]) == found["front_size"]
+
+
+def test_recommend_of_an_unknown_property(folder: Path) -> None:
+    """A mistake in the command names what there is."""
+    done = here("recommend", "one", "--properties", "f1,f3", cwd=folder)
+    assert done.returncode == 2
+    assert done.stderr.startswith("the run has no property 'f3'. It has f1, f2.")
+
+
 def test_show(folder: Path) -> None:
     """One candidate in full; a number there is not names those there are."""
     done = here("show", "one", 3, cwd=folder)

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from invdesign.candidate import Design, Evaluation, Failure, Genome, Input, Proposal
 from invdesign.errors import Infeasible
+from invdesign.optimizers.common import Draft
 from invdesign.optimizers.random import RandomSearch
 from invdesign.problem import Constraint, Problem
 from invdesign.properties import Unit
@@ -164,6 +165,18 @@ class Density(_Step):
         )
 
 
+class Sketch(_Step):
+    """A guess of the `density`, with what it may be off by: `Density` decides."""
+
+    @property
+    def provides(self) -> Mapping[str, Unit]:
+        return {"density": "g/cm^3"}
+
+    def one(self, item: Input, together: Sequence[Input]) -> Evaluation:
+        x = _numbers(item)
+        return Evaluation(properties={"density": 2.0 - float(x @ x)}, uncertainties={"density": 0.25})
+
+
 class Energy(EvaluatorSettings):
     """An energy of a named potential."""
 
@@ -242,6 +255,26 @@ class OverlappingSearch(RandomSearch):
         operator = context.space.operators()["start"]
         genomes = [operator.apply((), rng) for _ in range(n)]
         return [Proposal(genome, operator="start") for genome in genomes if genome is not None], state
+
+
+class PromotingSearch(RandomSearch):
+    """Takes the two that look best of all that were sketched further, and sketches new genomes beside them."""
+
+    def ask(self, context: Context, state: Any, n: int) -> tuple[Sequence[Proposal], Any]:
+        draft = Draft(context, min(n, 2))
+        history, early = context.history, context.stages[0].name
+        sketched = history.column("density", early)
+        for id in np.argsort(-np.nan_to_num(sketched, nan=-np.inf), kind="stable").tolist():
+            if draft.missing and np.isfinite(sketched[id]) and id not in set(history.superseded()):
+                draft.add(history.candidate(id).genome, "promotion", (id,))
+        draft.n = n
+        operator, rng = context.space.operators()["start"], context.rng("start")
+        while draft.missing:
+            draft.add(operator.apply((), rng), "start", until=early)
+        sigmas = history.uncertainty("density", early)
+        known = sigmas[np.isfinite(sigmas)]
+        notes = {"sketches": f"{early} says the density to {known.max():g}."} if len(known) else {}
+        return draft.proposals, {"notes": notes, "seen": len(known)}
 
 
 class ChoosySearch(RandomSearch):

@@ -24,6 +24,7 @@ from tests.support import (
     environment,
     finished,
     funnel,
+    promoting,
     started,
     wait_until,
     written,
@@ -169,6 +170,11 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "pre-screen": {"optimizer": {"kind": "genetic", "population": 8, "prescreen": {"models": ["linear"]}}},
     "swarm": {"space": REALS, "optimizer": {"kind": "swarm", "mode": "asynchronous", "particles": 6}},
     "cma": {"space": REALS, "optimizer": "cma", "objectives": [{"maximize": "density"}]},
+    "portfolio": {
+        "space": REALS,
+        "optimizer": {"kind": "portfolio", "members": ["genetic", "swarm"], "at_once": 4},
+    },
+    "auto": {"optimizer": {"kind": "auto", "candidates": 1000, "design": 5}},
 }
 
 
@@ -179,6 +185,21 @@ def test_every_optimizer_survives_kills(search: str, tmp_path: Path) -> None:
     report = killed_at_statements(data, tmp_path / "killed", most=120)
     assert report["deaths"] > 5
     assert report["digest"] == finished(data, tmp_path / "reference").digest()
+
+
+STAGED = {"kind": "bayesian", "initial": 10, "costs": {"Sketch": 1, "Density": 30}, "effort": 0.2}
+SEARCHES_BY_STAGE: dict[str, dict[str, Any]] = {"by rule": {}, "bayesian": {"optimizer": STAGED}}
+
+
+@pytest.mark.parametrize("search", SEARCHES_BY_STAGE)
+def test_promotions_survive_kills(search: str, tmp_path: Path) -> None:
+    """A genome that is taken further is so again, its earlier stages taken from the cache."""
+    data = {**promoting(36), **SEARCHES_BY_STAGE[search]}
+    report = killed_at_statements(data, tmp_path / "killed", most=120)
+    reference = finished(data, tmp_path / "reference")
+    assert report["deaths"] > 5
+    assert len(reference.history.superseded()) > (5 if search == "by rule" else 0)
+    assert report["digest"] == reference.digest()
 
 
 @pytest.mark.slow

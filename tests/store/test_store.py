@@ -203,6 +203,52 @@ def test_an_older_store_is_migrated(whole: Path, tmp_path: Path, monkeypatch: py
     assert Run.open(path.parent, trust_code=True).status().counts["asked"] == 36
 
 
+def as_version_1(path: Path) -> None:
+    """Make the store what the first version wrote: a key of one candidate only."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        (text,) = connection.execute("select sql from sqlite_master where name = 'candidates'").fetchone()
+        old = text.replace("TABLE candidates", "TABLE old").replace(
+            "PRIMARY KEY (id)", "PRIMARY KEY (id), UNIQUE (key)"
+        )
+        assert "UNIQUE (key)" in old
+        connection.execute(old)
+        connection.execute("insert into old select * from candidates")
+        connection.execute("drop table candidates")
+        connection.execute("alter table old rename to candidates")
+        connection.execute("create index ix_candidates_event on candidates (event)")
+        connection.execute("update meta set value = '1' where key = 'schema_version'")
+
+
+def test_stores_of_the_first_version_take_promotions(whole: Path, tmp_path: Path) -> None:
+    """A run of before reads as it did, goes on, and one genome may then have several candidates."""
+    path = copied(whole, tmp_path / "run")
+    before = Run.open(path.parent, trust_code=True).digest()
+    as_version_1(path)
+    assert Run.open(path.parent, trust_code=True).digest() == before  # only read: not migrated
+    store = Store.open(path)
+    assert store.entry("schema_version") == str(schema.SCHEMA_VERSION)
+    assert store.digest() == before
+    known = next(iter(store.rows(schema.candidates)))
+    store.write_event(10**6, "ask", None, "null", [Candidate(10**6, known.key, Proposal({}))])
+    store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        tables = "select name, sql from sqlite_master where name like '%candidates%' order by name"
+        migrated = connection.execute(tables).fetchall()
+        assert connection.execute("pragma foreign_key_check").fetchall() == []
+    assert [name for name, _ in migrated] == ["candidates", "ix_candidates_event"]
+
+
+def test_a_run_of_the_first_version_goes_on(whole: Path, tmp_path: Path) -> None:
+    """Resumed under a larger budget it ends as a run of that budget does."""
+    path = copied(whole, tmp_path / "run")
+    as_version_1(path)
+    run = Run.open(path.parent, trust_code=True)
+    run.change(budget={"candidates": 48})
+    run.use_workers(0)
+    run.execute()
+    assert run.digest() == finished(funnel(48), tmp_path / "other").digest()
+
+
 def test_a_migration_that_fails_changes_nothing(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -214,7 +214,7 @@ def test_a_potential_without_an_answer_is_a_failure() -> None:
     [
         ({"potential": "chgnett"}, "there is no potential 'chgnett'. Did you mean 'chgnet'"),
         ({"fmax": 0}, "greater than 0"),
-        ({"steps": 0}, "greater than or equal to 1"),
+        ({"steps": -1}, "greater than or equal to 0"),
         ({"fmaxx": 0.1}, "Extra inputs are not permitted"),
     ],
 )

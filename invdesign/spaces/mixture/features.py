@@ -9,8 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.protocols import Descriptor
 from invdesign.structures.charges import element_symbols
-from invdesign.structures.descriptors import elemental_properties
+from invdesign.structures.descriptors import PROPERTY_GROUPS, elemental_properties
 
 FloatArray = NDArray[np.float64]
 
@@ -52,7 +53,7 @@ class Chemistry:
         return {element: float(n) for element, n in zip(self.elements, found, strict=True) if n > 1e-12}
 
     def statistics(self, x: FloatArray) -> FloatArray:
-        """Shape (2 p,): mean and mean absolute deviation of each elemental property over the atoms.
+        """Shape (2 p,): mean and mean absolute deviation of each elemental property over the atoms; see `descriptors`.
 
         Source:
             Ward, Agrawal, Choudhary & Wolverton, npj Comput. Mater. 2, 16028 (2016), equations 1 and 2.
@@ -63,3 +64,11 @@ class Chemistry:
         deviation = shares @ np.abs(self._properties - mean)
         # Fractions are held to eleven decimals: digits beyond nine mean nothing here.
         return np.round(np.concatenate([mean, deviation]), 9) + 0.0
+
+    def descriptors(self) -> list[Descriptor]:
+        """What `statistics` are: those of size, of electronic structure and of cohesion are a group each."""
+        return [
+            Descriptor(f"{statistic} {name.replace('_', ' ')}", group)
+            for statistic in ("mean", "deviation of")
+            for name, group in PROPERTY_GROUPS.items()
+        ]

@@ -17,13 +17,15 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 from invdesign import registry
 from invdesign.candidate import Design, Genome, Json, genome_key
 from invdesign.errors import Infeasible, nearest
-from invdesign.protocols import Dimension, Domain, Operator
+from invdesign.protocols import Descriptor, Dimension, Domain, Operator
 from invdesign.rng import rng_for
 from invdesign.settings import Settings
 from invdesign.spaces.counted import Counted
+from invdesign.spaces.described import distinct
 from invdesign.spaces.linear import LinearConstraint
 from invdesign.spaces.mixture.cells import Framework, Realised, framework_of
 from invdesign.spaces.mixture.charges import check_mixed_valence, species_of
+from invdesign.spaces.mixture.cube import choices, rules_on
 from invdesign.spaces.mixture.fields import Listed
 from invdesign.spaces.mixture.model import Asked, Model, smallest_cell
 from invdesign.spaces.mixture.operators import operators
@@ -148,11 +150,31 @@ class MixtureSpace(Settings):
             rows = [np.concatenate([values, chemistry.statistics(values)]) for values in rows]
         return np.array(rows).reshape(len(genomes), -1)
 
+    def descriptors(self) -> Sequence[Descriptor]:
+        """The fractions in a group per mixture, then the statistics of the elements."""
+        model = self._model
+        fractions = [
+            Descriptor(name, mixture) for name, (mixture, _) in zip(model.names, model.places, strict=True)
+        ]
+        return distinct([*fractions, *(model.chemistry.descriptors() if model.chemistry else ())])
+
     def domain(self) -> Domain:
-        """One real dimension per component whose fraction can vary; steps and supercells are a matter of `decode`."""
+        """One real dimension per component whose fraction can vary; steps and supercells are a matter of `decode`.
+
+        Sums, linear constraints and the balance of charges are its rules; which components are present is a choice
+        in mixtures that count them.
+        """
+        return self._domain
+
+    @cached_property
+    def _domain(self) -> Domain:
         model = self._model
         limits = zip(model.names, model.lower.tolist(), model.upper.tolist(), strict=True)
-        return Domain(tuple(Dimension(name, "real", low, high) for name, low, high in limits if low < high))
+        dimensions = tuple(Dimension(name, "real", low, high) for name, low, high in limits if low < high)
+        low, span, varied = self._frame
+        scale = model.scale
+        sparse, least = choices(model.system, varied, span / scale)
+        return Domain(dimensions, rules_on(model.system, low / scale, span / scale, varied), sparse, least)
 
     def encode(self, genomes: Sequence[Genome]) -> FloatArray:
         low, span, varied = self._frame

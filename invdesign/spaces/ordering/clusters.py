@@ -20,6 +20,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.protocols import Descriptor
 from invdesign.spaces.ordering.sites import Orderings
 from invdesign.structures.parents import Parent
 
@@ -55,6 +56,30 @@ class Kinds:
         pairs = sum(len(self.pair_functions(shell)) for shell in self.shells)
         return sum(self.functions) + pairs + len(self.triangles) * len(self.triplet_functions)
 
+    def descriptors(self) -> list[Descriptor]:
+        """What the correlations are, in their order: points, pairs and triplets are a group each."""
+        found = [
+            Descriptor(f"site {number} occupation{_which(function, functions)}", "points")
+            for number, functions in enumerate(self.functions, 1)
+            for function in range(functions)
+        ]
+        for number, shell in enumerate(self.shells, 1):
+            length, own = shell[0], self.pair_functions(shell)
+            found += [
+                Descriptor(f"pair {number} at {length:.2f} Å{_which(place, len(own))}", "pairs")
+                for place in range(len(own))
+            ]
+        for number, sides in enumerate(self.triangles, 1):
+            lengths, width = (
+                "-".join(f"{self.shells[side][0]:.2f}" for side in sides),
+                len(self.triplet_functions),
+            )
+            found += [
+                Descriptor(f"triplet {number} of {lengths} Å{_which(place, width)}", "triplets")
+                for place in range(width)
+            ]
+        return found
+
     def pair_functions(self, shell: Shell) -> list[tuple[int, int]]:
         """Functions of the first and second site of a pair: those of like sites are interchangeable."""
         _, first, second = shell
@@ -65,6 +90,11 @@ class Kinds:
     def triplet_functions(self) -> list[tuple[int, int, int]]:
         """Functions of the three sites of a triplet, in any order."""
         return list(combinations_with_replacement(range(max(self.functions)), 3))
+
+
+def _which(place: int, count: int) -> str:
+    """Which of several functions of one cluster; nothing where there is one."""
+    return f", {place + 1} of {count}" if count > 1 else ""
 
 
 def kinds_of(unit: Parent, classes: IntArray, functions: Sequence[int], pairs: int, triplets: int) -> Kinds:

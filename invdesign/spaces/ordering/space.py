@@ -27,10 +27,11 @@ from pydantic import (
 from invdesign import registry
 from invdesign.candidate import Design, Genome, Json, genome_key
 from invdesign.errors import Infeasible, InvdesignError, nearest
-from invdesign.protocols import Domain, Operator
+from invdesign.protocols import Descriptor, Domain, Operator
 from invdesign.rng import rng_for
 from invdesign.settings import Frozen, Settings
 from invdesign.spaces.counted import Counted
+from invdesign.spaces.described import distinct
 from invdesign.spaces.ordering.adopt import recognised
 from invdesign.spaces.ordering.amounts import VACANCY, SiteChoice
 from invdesign.spaces.ordering.cell import OrderedCell, Plan, ordered_cell
@@ -338,6 +339,11 @@ class OrderingSpace(Settings):
         for number, rows, codes in self._by_cell(genomes):
             found[rows] = self._features(number, codes)
         return found
+
+    def descriptors(self) -> Sequence[Descriptor]:
+        """Correlations of points, pairs and triplets, a group each, and the electrostatic energy."""
+        energy = [Descriptor("electrostatic energy", "electrostatics")] if self._electrostatic else []
+        return distinct([*self._kinds.descriptors(), *energy])
 
     @cached_property
     def _electrostatic(self) -> bool:

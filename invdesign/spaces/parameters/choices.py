@@ -198,6 +198,12 @@ class Categorical(_Listed):
             return self._standardised[str(value)]
         return tuple(float(choice == value) for choice in self.categorical)
 
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        if self.descriptors:
+            return tuple(f".{name}" for name in sorted(self.descriptors[self.categorical[0]]))
+        return tuple(f"={choice}" for choice in self.categorical)
+
     def mutated(self, value: Value, r: float) -> Value:
         return self.categorical[(self._index[value] + 1 + int(r * (self.size - 1))) % self.size]
 

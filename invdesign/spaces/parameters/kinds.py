@@ -111,6 +111,11 @@ class Parameter(Frozen):
         """Shape (n, f): `features` of n values."""
         return self.encode_many(values)[:, None]
 
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """What `features` are beside the parameter's name; an empty name is the parameter itself."""
+        return ("",)
+
     @cached_property
     def blank(self) -> tuple[float, ...]:
         """What stands for features where the parameter does not exist."""

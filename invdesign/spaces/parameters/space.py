@@ -26,13 +26,15 @@ from pydantic import (
 from invdesign import registry
 from invdesign.candidate import Design, Genome, Json
 from invdesign.errors import Infeasible, nearest
-from invdesign.protocols import Domain, Operator
+from invdesign.protocols import Descriptor, Domain, Operator
 from invdesign.rng import Rng
 from invdesign.settings import Settings
 from invdesign.spaces.counted import Counted
+from invdesign.spaces.described import distinct
 from invdesign.spaces.linear import LinearConstraint
 from invdesign.spaces.parameters.choices import AnyParameter
 from invdesign.spaces.parameters.conditions import AnyForm, Tree, words_of
+from invdesign.spaces.parameters.cube import rules_on
 from invdesign.spaces.parameters.expressions import Expression
 from invdesign.spaces.parameters.kinds import Parameter, Real, Value
 from invdesign.spaces.parameters.rules import Rules, sorted_out
@@ -293,10 +295,29 @@ class ParameterSpace(Settings):
             blocks.append(block)
         return np.hstack(blocks)
 
+    def descriptors(self) -> Sequence[Descriptor]:
+        """`x` of a number, `solvent=EC` or `solvent.dielectric` of a choice, `x exists`; a group per parameter."""
+        return distinct(
+            Descriptor(f"{name}{feature}", name)
+            for name, parameter in self._ordered
+            for feature in (*parameter.feature_names, *([" exists"] if parameter.when else []))
+        )
+
     # VectorSpace.
 
     def domain(self) -> Domain:
-        return Domain(tuple(parameter.dimension(name) for name, parameter in self._ordered))
+        """One dimension per parameter, with the linear constraints between those that always exist."""
+        return self._domain
+
+    @cached_property
+    def _domain(self) -> Domain:
+        dimensions = tuple(parameter.dimension(name) for name, parameter in self._ordered)
+        hidden = self._tree.conditional
+        conditional = tuple(column for column, name in enumerate(self._names) if name in hidden)
+        known = {name: parameter for name, parameter in self._ordered if name not in hidden}
+        linear = self._rules.linear if self.constraints else ()
+        columns = {name: column for column, name in enumerate(self._names)}
+        return Domain(dimensions, rules_on(linear, known, columns), conditional=conditional)
 
     def encode(self, genomes: Sequence[Genome]) -> FloatArray:
         """Shape (n, d); a parameter that does not exist lies in the middle."""

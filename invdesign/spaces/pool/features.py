@@ -28,6 +28,7 @@ class Points:
 
     Attributes:
         names: of the columns, the tie's included.
+        columns: which of the raw columns they are, the tie not counted.
         low, high: their bounds before scaling.
         width: how many of them are features, the tie not counted unless it is all there is.
     """
@@ -36,6 +37,7 @@ class Points:
         """Raw features (n, d), finite; n of 1 or more. `raw` is used up."""
         low, high = raw.min(axis=0, initial=np.inf), raw.max(axis=0, initial=-np.inf)
         varied = np.flatnonzero(low < high)
+        self.columns: list[int] = varied.tolist()
         self.names = [names[column] for column in varied]
         self.low, self.high = low[varied].tolist(), high[varied].tolist()
         scaled = _in_range(raw[:, varied]) if scale == "range" else _ranked(raw[:, varied])

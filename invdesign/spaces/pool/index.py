@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from invdesign.candidate import Json
 from invdesign.errors import InvdesignError
+from invdesign.protocols import Descriptor
 from invdesign.spaces.pool.file import PoolError
 from invdesign.spaces.pool.sources import Block, Source, structure_from
 from invdesign.structures.descriptors import (
     COMPOSITION_FEATURES,
+    COMPOSITION_GROUPS,
     STRUCTURE_FEATURES,
+    STRUCTURE_GROUP,
     composition_features,
     structure_features,
 )
@@ -152,6 +155,16 @@ class Wanted:
         names += COMPOSITION_FEATURES if "composition" in self.features_of else ()
         names += STRUCTURE_FEATURES if "structure" in self.features_of else ()
         return names
+
+    def descriptors(self) -> list[Descriptor]:
+        """What the features are: each column a group of its own, then statistics of the elements by group."""
+        found = [Descriptor(name, name) for name in self.numbers]
+        if "composition" in self.features_of:
+            both = zip(COMPOSITION_FEATURES, COMPOSITION_GROUPS, strict=True)
+            found += [Descriptor(name.replace("_", " "), group) for name, group in both]
+        if "structure" in self.features_of:
+            found += [Descriptor(name.replace("_", " "), STRUCTURE_GROUP) for name in STRUCTURE_FEATURES]
+        return found
 
 
 @dataclass

@@ -26,11 +26,12 @@ from pydantic import (
 
 from invdesign.candidate import Design, Genome, Json
 from invdesign.errors import Infeasible, InvdesignError, nearest
-from invdesign.protocols import Dimension, Domain, Operator
+from invdesign.protocols import Descriptor, Dimension, Domain, Operator
 from invdesign.rng import Rng
 from invdesign.settings import Frozen, Settings
 from invdesign.spaces.counted import Counted
-from invdesign.spaces.pool.features import Points, Scale, rank_from
+from invdesign.spaces.described import distinct
+from invdesign.spaces.pool.features import TIE, Points, Scale, rank_from
 from invdesign.spaces.pool.file import PoolError, PoolFile
 from invdesign.spaces.pool.index import Kind, Rows, Survey, Wanted, material
 from invdesign.spaces.pool.sources import LOOKED_AT, STRUCTURE, Source, open_source
@@ -198,6 +199,12 @@ class PoolSpace(Settings, Counted):
     def features(self, genomes: Sequence[Genome]) -> FloatArray:
         """Shape (n, d): scaled to [0, 1]."""
         return self._pool.points.features(self._positions(genomes))
+
+    def descriptors(self) -> Sequence[Descriptor]:
+        """The features that vary: columns each a group of its own, statistics of the elements by what they tell."""
+        all_ = self._pool.wanted.descriptors()
+        varied = [all_[column] for column in self._pool.points.columns]
+        return distinct(varied or [Descriptor(TIE, TIE)])
 
     def domain(self) -> Domain:
         """One real dimension per feature that varies, and the tie's where rows agree in all features."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.protocols import Descriptor
 from invdesign.rng import Rng
 from invdesign.spaces.substitution.decorations import Decorations, Ion
 from invdesign.structures.parents import Parent
@@ -142,6 +143,21 @@ class Geometry:
         if len(first):
             columns.append(((values[:, first, :2] - values[:, second, :2]) ** 2).mean(axis=1))
         return np.hstack(columns)
+
+    def descriptors(self) -> list[Descriptor]:
+        """What `features` are: a group per site group, and one of neighbours."""
+        variables, found = self.decorations.variables, []
+        for members in self._feature_groups:
+            group = "/".join(sorted({variables[v].group for v in members}))
+            statistics = ("mean", "spread of") if len(members) > 1 else ("",)
+            found += [
+                Descriptor(f"{statistic} {name} on {group}".strip(), group)
+                for statistic in statistics
+                for name in DESCRIPTORS
+            ]
+        if len(self._pairs[0]):
+            found += [Descriptor(f"unlike {name} of neighbours", "neighbours") for name in DESCRIPTORS[:2]]
+        return found
 
     @cached_property
     def _descriptors(self) -> FloatArray:

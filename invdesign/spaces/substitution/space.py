@@ -27,10 +27,11 @@ from pydantic_core import CoreSchema
 from invdesign import registry
 from invdesign.candidate import Design, Genome, Json, genome_key
 from invdesign.errors import Infeasible, InvdesignError, nearest
-from invdesign.protocols import Dimension, Domain, Operator
+from invdesign.protocols import Descriptor, Dimension, Domain, Operator
 from invdesign.rng import rng_for
 from invdesign.settings import Frozen, Settings
 from invdesign.spaces.counted import Counted
+from invdesign.spaces.described import distinct
 from invdesign.spaces.substitution.adopt import recognised
 from invdesign.spaces.substitution.decorations import Decorations
 from invdesign.spaces.substitution.geometry import Geometry
@@ -333,6 +334,10 @@ class SubstitutionSpace(Settings):
     def features(self, genomes: Sequence[Genome]) -> FloatArray:
         """Shape (n, d): statistics of elemental properties per site group, the same for symmetric images."""
         return self._geometry.features(self._stacked(genomes))
+
+    def descriptors(self) -> Sequence[Descriptor]:
+        """What sits on the sites in a group per site group, and how unlike neighbours are."""
+        return distinct(self._geometry.descriptors())
 
     def _stacked(self, genomes: Sequence[Genome]) -> IntArray:
         rows = [self._codes(genome) for genome in genomes]

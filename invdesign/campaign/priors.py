@@ -1,0 +1,118 @@
+"""Earlier runs as prior data: read once, while a campaign is loaded, and carried in it as a table from then on."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from invdesign.campaign.document import Place
+from invdesign.campaign.objectives import objective_from
+from invdesign.candidate import Status, to_json
+from invdesign.errors import InvdesignError, RunError
+from invdesign.history import RunHistory
+from invdesign.problem import Problem
+from invdesign.settings import InputFile
+
+PRIOR = "prior"  # the key of an optimizer's settings that lists tables and runs
+
+
+def with_priors(value: Any, folder: Path) -> tuple[Any, list[tuple[Place, str]]]:
+    """An optimizer's settings in which earlier runs have become tables, wherever in them a prior is.
+
+    Args:
+        value: what the campaign file says; any form, it is checked afterwards.
+        folder: where relative paths start.
+
+    Returns:
+        The settings; and what is wrong with runs they name, as (place within the settings, message).
+    """
+    mistakes: list[tuple[Place, str]] = []
+    return _walked(value, folder, (), mistakes), mistakes
+
+
+def _walked(value: Any, folder: Path, place: Place, mistakes: list[tuple[Place, str]]) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _listed(held, folder, (*place, key), mistakes)
+            if key == PRIOR and isinstance(held, list)
+            else _walked(held, folder, (*place, key), mistakes)
+            for key, held in value.items()
+        }
+    if isinstance(value, list):
+        return [_walked(item, folder, (*place, number), mistakes) for number, item in enumerate(value)]
+    return value
+
+
+def _listed(items: list[Any], folder: Path, place: Place, mistakes: list[tuple[Place, str]]) -> list[Any]:
+    """A list of priors in which `{run: FOLDER, ...}` is `{table: ..., ...}`; without those that cannot be read."""
+    found = []
+    for number, item in enumerate(items):
+        if not isinstance(item, dict) or "run" not in item:
+            found.append(item)
+            continue
+        try:
+            found.append(_embedded(item, folder))
+        except InvdesignError as error:
+            mistakes.append(((*place, number, "run"), str(error)))
+    return found
+
+
+def _embedded(item: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    if "table" in item:
+        raise RunError("a prior is a table or a run: give one of them")
+    if not isinstance(item["run"], str):
+        raise RunError(f"must be the folder of a run, got {item['run']!r:.60}")
+    table = run_table(folder / Path(item["run"]).expanduser())
+    return {
+        **{key: held for key, held in item.items() if key != "run"},
+        "table": table.model_dump(mode="json"),
+    }
+
+
+def run_table(folder: str | Path) -> InputFile:
+    """The complete candidates of a run as a table: genomes, properties and their uncertainties.
+
+    Args:
+        folder: of the run, which may still be under way: then what it has found so far.
+
+    Raises:
+        StoreError: there is no run, or it cannot be read.
+        RunError: it has no complete candidate.
+    """
+    from invdesign.store.store import FILE, Store
+
+    folder = Path(folder).resolve()
+    store = Store.open(folder / FILE, writable=False)
+    try:
+        objectives = json.loads(store.entry("campaign"))["objectives"]
+        problem = Problem(tuple(objective_from(row) for row in objectives))
+        history = store.load_history(RunHistory(problem, store.candidate))
+        ids = np.flatnonzero(history.status() == Status.COMPLETE).tolist()
+        if not ids:
+            raise RunError(f"the run in {folder} has no complete candidate to learn from")
+        columns = {name: history.column(name) for name in history.names()}
+        for name in history.names():
+            deviations = history.uncertainty(name)
+            if not np.isnan(deviations).all():
+                columns[f"{name}_uncertainty"] = deviations
+        genomes = [to_json(history.candidate(id).genome) for id in ids]
+    finally:
+        store.close()
+    return InputFile(name=f"{folder.name}.csv", text=_text(genomes, ids, columns))
+
+
+def _text(genomes: list[str], ids: list[int], columns: Mapping[str, Any]) -> str:
+    """A table as CSV; numbers in their shortest exact form, empty where there is none."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["genome", *columns])
+    for genome, id in zip(genomes, ids, strict=True):
+        cells = (float(column[id]) for column in columns.values())
+        writer.writerow([genome, *("" if np.isnan(value) else repr(value) for value in cells)])
+    return stream.getvalue()

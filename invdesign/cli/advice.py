@@ -1,0 +1,149 @@
+"""A recommendation as lines for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from invdesign.cli.describe import caveats
+from invdesign.report.text import interval_text
+
+if TYPE_CHECKING:
+    from invdesign.recommendation.values import (
+        Calibration,
+        Estimate,
+        Importance,
+        Member,
+        Recommendation,
+        Share,
+    )
+
+WIDTH = 30  # characters of a bar that stands for all of the variance
+VARIABLES = 8  # listed of each property
+LEAST = 0.005  # effect from which a variable is listed
+
+
+def recommendation_lines(found: Recommendation) -> list[str]:
+    """Words first, then the best or the front, calibration, and what mattered."""
+    lines = [*found.words]
+    if found.front:
+        lines += ["", _title(found), *_members(found.front)]
+        if len(found.front) < found.front_size:
+            lines.append(f"({len(found.front)} of {found.front_size})")
+    if found.calibration:
+        lines += ["", "Models, each candidate predicted from all others:", *_calibrations(found.calibration)]
+        lines += [f"{item.property}: {item.words}" for item in found.calibration]
+    for item in found.importance:
+        lines += ["", *_importance(item)]
+    lines += [f"note: {text}" for text in found.notes]
+    if found.front:
+        lines += [f"note: {text}" for text in caveats([item.property for item in found.front[0].estimates])]
+    return lines[1:] if lines and not lines[0] else lines
+
+
+def _title(found: Recommendation) -> str:
+    asked = ", ".join(found.objectives)
+    if found.best is None:
+        return f"The front ({asked}); in brackets, where the models see each value with 95 %:"
+    several = ", and those it cannot be told from" if len(found.front) > 1 else ""
+    return f"The best ({asked}){several}; in brackets, where the models see the value with 95 %:"
+
+
+def _members(members: Sequence[Member]) -> list[str]:
+    first = members[0]
+    head = ["candidate", "formula"]
+    head += ["desirability"] if first.desirability is not None else []
+    for item in first.estimates:
+        unit = f" [{item.unit}]" if item.unit else ""
+        head += [f"{item.property}{unit}", "by model"]
+    rows = [
+        [
+            str(member.candidate),
+            member.formula or "-",
+            *([f"{member.desirability:.4g}"] if member.desirability is not None else []),
+            *(cell for item in member.estimates for cell in _cells(item)),
+        ]
+        for member in members
+    ]
+    return _table([head, *rows])
+
+
+def _cells(item: Estimate) -> tuple[str, str]:
+    measured = "-" if item.measured is None else f"{item.measured:.4g}"
+    if item.measured is not None and item.uncertainty:
+        measured += f" ± {item.uncertainty:.2g}"
+    interval = item.interval()
+    if interval is None:
+        return measured, "-"
+    mean, ends = interval_text(item.mean or 0.0, *interval)
+    return measured, f"{mean} ({ends})"
+
+
+def _calibrations(found: Sequence[Calibration]) -> list[str]:
+    head = [
+        "property",
+        "rows",
+        "R²",
+        "RMSE",
+        "rank corr.",
+        "in 68 %",
+        "in 95 %",
+        "log density",
+        "of the mean",
+    ]
+    rows = [
+        [
+            item.property,
+            str(len(item.rows)),
+            f"{item.r2:.2f}",
+            f"{item.rmse:.3g} {item.unit}".rstrip(),
+            "-" if item.rank_correlation is None else f"{item.rank_correlation:.2f}",
+            f"{100 * item.inside_68:.0f} %",
+            f"{100 * item.inside_95:.0f} %",
+            f"{item.log_density:.2f}",
+            f"{item.mean_log_density:.2f}",
+        ]
+        for item in found
+    ]
+    return _table([head, *rows])
+
+
+def _importance(item: Importance) -> list[str]:
+    lines = [f"What matters to {item.property} (share of the variance lost with it):"]
+    lines += _bars(item.variables)
+    if len(item.groups) < len(item.variables):
+        lines += ["by group:", *_bars(item.groups)]
+    if item.contributions:
+        lines += ["what each group adds (standard deviation; to the best):"]
+        lines += _table(
+            [
+                [f"  {one.group}", f"{one.spread:.3g}", "" if one.of_best is None else f"{one.of_best:+.3g}"]
+                for one in item.contributions
+            ]
+        )
+    return lines
+
+
+def _bars(shares: Sequence[Share]) -> list[str]:
+    shown = [share for share in shares if share.effect >= LEAST][:VARIABLES]
+    if not shown:
+        return ["  (nothing does)"]
+    width = max(len(share.name) for share in shown)
+    return [
+        f"  {share.name:<{width}}  {'#' * max(round(WIDTH * min(share.effect, 1.0)), 1):<{WIDTH}} {100 * share.effect:3.0f} %"
+        + _trend(share)
+        for share in shown
+    ]
+
+
+def _trend(share: Share) -> str:
+    if share.trend is None or abs(share.trend) < 0.3:
+        return ""
+    return "  rising" if share.trend > 0 else "  falling"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]

@@ -1,0 +1,126 @@
+"""The optimizer that chooses an optimizer: from the space, the objectives, the budget and the cost of a candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+from pydantic import Field
+
+from invdesign.candidate import Json, Proposal, to_json
+from invdesign.optimizers.choice import SLOW, Choice, Facts, choice, depends_on_cost
+from invdesign.optimizers.common import State, countable
+from invdesign.optimizers.random import RandomSearch
+from invdesign.problem import Problem
+from invdesign.protocols import AnyOptimizer, Context, OptimizerSettings, SearchSpace, VectorSpace
+from invdesign.settings import load
+
+LARGEST_BATCH = 64
+DESIGN = "design"  # what proposes the first candidates where their cost decides
+
+
+class Auto(OptimizerSettings):
+    """Chooses an optimizer once, says why, and goes on as that optimizer.
+
+    Where the choice hangs on what a candidate costs, and nobody says, a design of a few candidates is evaluated
+    first: it fills the space evenly, and whatever is chosen starts from it. The choice and its settings are
+    remembered: a resumed run goes on with them, whatever its budget has become.
+    """
+
+    candidates: int | None = Field(default=None, ge=1)
+    """How many candidates to plan for; those of the budget where not given."""
+    seconds: float | None = Field(default=None, gt=0.0)
+    """What a candidate takes, all stages together; measured where not given and where it matters."""
+    design: int = Field(default=8, ge=1)
+    """Candidates evaluated first where their cost decides."""
+
+    @property
+    def batch(self) -> int:
+        """As many as any optimizer may like at a time: the chosen one answers with its own number."""
+        return LARGEST_BATCH
+
+    def foreseen(self, space: SearchSpace, problem: Problem, candidates: int | None) -> Choice | None:
+        """What would be chosen for a run of so many candidates; None where their cost decides.
+
+        Args:
+            space: what is searched.
+            problem: objectives and constraints.
+            candidates: of the budget; None where it has no such number.
+        """
+        facts = Facts(space, problem, self.candidates or candidates)
+        if self.seconds is not None:
+            return choice(replace(facts, slow=self.seconds >= SLOW))
+        return None if depends_on_cost(facts) else choice(facts)
+
+    def start(self, context: Context) -> State:
+        """The choice, or the design that comes before it."""
+        found = self.foreseen(context.space, context.problem, context.budget)
+        if found is None and context.stages:
+            design = self._design(context).start(_inner(context, DESIGN))
+            return {"chosen": None, "members": {DESIGN: design}, "notes": {}}
+        facts = Facts(context.space, context.problem, self.candidates or context.budget)
+        return _begun(context, found or choice(facts))
+
+    def ask(self, context: Context, state: State, n: int) -> tuple[Sequence[Proposal], State]:
+        if state["chosen"] is None:
+            name, plugin = DESIGN, cast("AnyOptimizer", self._design(context))
+            n = min(n, max(self.design - len(context.history), 1))
+        else:
+            name, plugin = _chosen(context, state["chosen"])
+        inner = state["members"][name]
+        proposals, inner = plugin.ask(_inner(context, name), inner, min(n, plugin.batch))
+        return proposals, {**state, "members": {name: inner}}
+
+    def tell(self, context: Context, state: State, ids: Sequence[int]) -> State:
+        """Pass it on; with the design evaluated, choose."""
+        if state["chosen"] is not None:
+            name, plugin = _chosen(context, state["chosen"])
+            inner = plugin.tell(_inner(context, name), state["members"][name], ids)
+            return {**state, "members": {name: inner}}
+        pending = context.history.pending()
+        if len(context.history) - len(pending) < self.design:
+            return state
+        facts = Facts(context.space, context.problem, self.candidates or context.budget)
+        begun = _begun(context, choice(replace(facts, slow=_seconds(context) >= SLOW)))
+        finished = np.setdiff1d(np.arange(len(context.history)), pending).tolist()
+        return self.tell(context, begun, finished)
+
+    def _design(self, context: Context) -> RandomSearch:
+        """Candidates that fill the space evenly, or any of them where it has no points, or counts them."""
+        even = isinstance(context.space, VectorSpace) and countable(context.space) is None
+        found = RandomSearch(design="sobol" if even else "random", batch=self.design)
+        return RandomSearch(batch=self.design) if found.refusal(context.space, context.problem) else found
+
+
+def _begun(context: Context, found: Choice) -> State:
+    """The state in which the chosen optimizer starts."""
+    name, plugin = _chosen(context, found.settings)
+    return {
+        "chosen": found.settings,
+        "members": {name: plugin.start(_inner(context, name))},
+        "notes": {"choice": f"auto chose {found.reason}"},
+    }
+
+
+def _chosen(context: Context, settings: dict[str, Json]) -> tuple[str, AnyOptimizer]:
+    """(kind, optimizer) of these settings; built once per run."""
+    name = f"auto {to_json(settings)}"
+    if name not in context.cache:
+        context.cache[name] = load("optimizers", settings)
+    return str(settings["kind"]), cast("AnyOptimizer", context.cache[name])
+
+
+def _inner(context: Context, name: str) -> Context:
+    """The context of the design or of the chosen optimizer, with a cache of its own."""
+    cache = cast("dict[str, object]", context.cache.setdefault(f"auto: {name}", {}))
+    return replace(context, cache=cache)
+
+
+def _seconds(context: Context) -> float:
+    """What a finished candidate took on average, all stages together; 0 where nobody measured."""
+    history = context.history
+    finished = np.setdiff1d(np.arange(len(history)), history.pending())
+    taken = sum(np.nan_to_num(history.seconds(stage.name)[finished]) for stage in context.stages)
+    return float(np.mean(taken))

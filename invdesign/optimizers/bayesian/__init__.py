@@ -1,0 +1,1 @@
+"""Bayesian optimization on BoTorch and GPyTorch."""

@@ -1,0 +1,148 @@
+"""Where the best candidates by an acquisition function are found: in a list, in the cube, or by breeding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from invdesign.candidate import Genome, genome_key
+from invdesign.optimizers.bayesian.contracts import Value
+from invdesign.optimizers.bayesian.data import FloatArray, IntArray
+from invdesign.optimizers.bayesian.frame import Frame
+from invdesign.optimizers.common import by_arity, one_of
+from invdesign.protocols import Context
+from invdesign.rng import Rng
+
+New = Callable[[Genome], bool]
+
+SHORTLIST = 2000  # genomes of a finite space that stay in the running after the first look at all of them
+LARGE = 100_000  # genomes from which the first look is taken in single precision
+GENERATIONS = 12  # bred on an acquisition function
+CHILDREN = 80  # in each
+STARTS = 100  # genomes of the space's own start operators that join the parents
+MISSES = 3  # failures to breed a new child, per child wanted, before a generation ends
+TOURNAMENT = 3
+
+
+@dataclass
+class Listed:
+    """All genomes of a finite space, judged once; the best of them again for every further candidate of an ask.
+
+    Attributes:
+        numbers: shape (k,), of the genomes that stay in the running, once all were looked at.
+        x: shape (k, d), their inputs.
+    """
+
+    frame: Frame
+    context: Context
+    numbers: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    x: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
+
+    def best(self, value: Value, new: New) -> Genome | None:
+        """The new genome of highest value; None where all were asked."""
+        if not len(self.numbers):
+            self._look(value, new)
+        finite = self.frame.finite
+        assert finite is not None
+        values = value.flat(self.x)
+        for row in np.argsort(-values, kind="stable").tolist():
+            genome = finite.genome(int(self.numbers[row]))
+            if new(genome):
+                return genome
+        return None
+
+    def _look(self, value: Value, new: New) -> None:
+        """Keep the new genomes of highest value."""
+        finite = self.frame.finite
+        assert finite is not None
+        # As many as were asked may stand before those that are new.
+        wanted = SHORTLIST + len(self.context.history)
+        screen = getattr(value, "screen", value.flat) if len(finite) > LARGE else value.flat
+        numbers, parts, values = [], [], []
+        for first, x in self.frame.blocks(self.context):
+            found = screen(x)
+            rows = np.argsort(-found, kind="stable")[:wanted]
+            numbers.append(first + rows)
+            parts.append(x[rows])
+            values.append(found[rows])
+        order = np.argsort(-np.concatenate(values), kind="stable")[:wanted]
+        all_numbers, all_x = np.concatenate(numbers)[order], np.concatenate(parts)[order]
+        fresh = [row for row, number in enumerate(all_numbers.tolist()) if new(finite.genome(number))]
+        self.numbers, self.x = all_numbers[fresh[:SHORTLIST]], all_x[fresh[:SHORTLIST]]
+
+
+def bred(
+    frame: Frame, value: Value, anchors: Sequence[Genome], new: New, rng: Rng, effort: float = 1.0
+) -> Genome | None:
+    """The new genome of highest value that some generations of the space's own operators find.
+
+    Args:
+        frame: makes inputs of genomes; its space gives the operators.
+        value: what is bred for.
+        anchors: the best trials: parents of the first generation, with genomes of the start operators.
+        new: whether a genome may be proposed.
+        rng: for everything random.
+        effort: relative number of generations, children and starts.
+    """
+    brood = _Brood(frame, value)
+    starts = by_arity(frame.space)[0]
+    drawn = (one_of(starts, rng)[1].apply((), rng) for _ in range(_share(STARTS, effort)))
+    brood.take([*anchors, *(genome for genome in drawn if genome is not None)])
+    for _ in range(_share(GENERATIONS, effort**0.5)):
+        children = brood.children(_share(CHILDREN, effort**0.5), rng)
+        if not children:
+            break
+        brood.take(children)
+    for row in np.argsort(-brood.values, kind="stable").tolist():
+        genome: Genome = brood.genomes[row]
+        if new(genome):
+            return genome
+    return None
+
+
+def _share(count: int, effort: float) -> int:
+    return max(round(effort * count), 1)
+
+
+class _Brood:
+    """Genomes with their values, each once."""
+
+    def __init__(self, frame: Frame, value: Value) -> None:
+        self.frame = frame
+        self.value = value
+        self.genomes: list[Genome] = []
+        self.values = np.empty(0)
+        self.keys: set[str] = set()
+
+    def take(self, genomes: Sequence[Genome]) -> None:
+        """Judge those that are not there yet."""
+        fresh = {genome_key(genome): genome for genome in genomes}
+        fresh = {key: genome for key, genome in fresh.items() if key not in self.keys}
+        if not fresh:
+            return
+        self.keys |= fresh.keys()
+        self.genomes += fresh.values()
+        values = self.value.flat(self.frame.of(list(fresh.values())))
+        self.values = np.concatenate([self.values, values])
+
+    def children(self, count: int, rng: Rng) -> list[Genome]:
+        """So many new children of the best."""
+        order = np.argsort(-self.values, kind="stable")[:count].tolist()
+        operators = by_arity(self.frame.space)
+        makers = [arity for arity in operators if 0 < arity <= len(order)]
+        found: dict[str, Genome] = {}
+        tries = 0
+        while makers and len(found) < count and tries < MISSES * count:
+            tries += 1
+            arity = makers[int(rng.random() * len(makers))]
+            _, operator = one_of(operators[arity], rng)
+            places = rng.integers(len(order), size=(TOURNAMENT, arity)).min(axis=0)
+            child = operator.apply([self.genomes[order[place]] for place in places.tolist()], rng)
+            if child is None:
+                continue
+            key = genome_key(child)
+            if key not in self.keys and key not in found:
+                found[key] = child
+        return list(found.values())

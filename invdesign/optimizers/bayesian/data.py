@@ -1,0 +1,72 @@
+"""What models of properties learn from: numbered columns of inputs, and rows with values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Kind = Literal["number", "category"]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """How the d columns of a model's inputs are to be read.
+
+    Attributes:
+        names: of the columns, for a person.
+        kinds: `number`, or `category` where two different values are only different.
+        groups: (name, columns) of the descriptors that belong together, for additive models; every column is in
+            exactly one group.
+        cube: whether the columns are coordinates of the unit cube (`VectorSpace.encode`) rather than features.
+    """
+
+    names: tuple[str, ...]
+    kinds: tuple[Kind, ...]
+    groups: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    cube: bool = False
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def categories(self) -> tuple[int, ...]:
+        """Columns that are categories."""
+        return tuple(column for column, kind in enumerate(self.kinds) if kind == "category")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What one model learns from: n rows.
+
+    Attributes:
+        x: shape (n, d), inputs.
+        y: shape (n,), values, finite.
+        noise: shape (n,), variance of each value where an evaluator or experiment said it; NaN where not.
+        source: shape (n,), where each value comes from: 0 is what is sought, others (an earlier stage, an earlier
+            run, another functional) are related to it.
+    """
+
+    x: FloatArray
+    y: FloatArray
+    noise: FloatArray
+    source: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def __post_init__(self) -> None:
+        if len(self.source) != len(self.y):
+            object.__setattr__(self, "source", np.zeros(len(self.y), dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def at(self, rows: IntArray | Sequence[int]) -> Rows:
+        """Some of the rows, in that order."""
+        index = np.asarray(rows, dtype=np.int64)
+        return replace(
+            self, x=self.x[index], y=self.y[index], noise=self.noise[index], source=self.source[index]
+        )

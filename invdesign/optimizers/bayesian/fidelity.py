@@ -1,0 +1,178 @@
+"""The stages of a funnel as fidelities: which ones a candidate may run to, what each says, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from invdesign.optimizers.common import SEED, Draft
+from invdesign.problem import Problem
+from invdesign.protocols import Context, StageView, depth_until
+
+SHARE = 1e-4  # of the cost of all stages, which is the least that any candidate counts
+PATIENCE = 1.0  # times the cost of a whole candidate that may go into early stages before one is due
+FEWEST, PART = 3, 4  # of the first design: candidates that run all stages, at least, and one in so many
+
+
+@dataclass(frozen=True)
+class Fidelities:
+    """The stages a candidate may run to, from cheap to costly; a level is a position among them.
+
+    Attributes:
+        stages: names; the last is the funnel's last stage.
+        depths: how many stages a candidate has passed that ran to each, the build stage included.
+        costs: of a new candidate that runs to each, cumulative, in any unit.
+        readings: by property, the source of its model that a candidate run to each stage has a value of; None where
+            it has none.
+    """
+
+    stages: tuple[str, ...]
+    depths: tuple[int, ...]
+    costs: tuple[float, ...]
+    readings: Mapping[str, tuple[int | None, ...]]
+
+    def __len__(self) -> int:
+        return len(self.stages)
+
+    @property
+    def target(self) -> int:
+        """Level at which candidates count."""
+        return len(self.stages) - 1
+
+    def until(self, level: int) -> str | None:
+        """What a proposal says to run to a level."""
+        return None if level == self.target else self.stages[level]
+
+    def level(self, until: str | None) -> int:
+        """The level of a proposal; the last for stages that are none of these."""
+        return self.stages.index(until) if until in self.stages else self.target
+
+    def reached(self, depth: int) -> int:
+        """The level of a candidate that has passed so many stages; -1 where it got to none."""
+        return sum(depth >= needed for needed in self.depths) - 1
+
+    def cost(self, level: int, reached: int = -1) -> float:
+        """Of taking a candidate to a level from the one it has reached; of a new one by default."""
+        spent = self.costs[reached] if reached >= 0 else 0.0
+        return max(self.costs[level] - spent, SHARE * self.costs[-1])
+
+
+def sources_of(stages: Sequence[StageView], name: str) -> tuple[str, ...]:
+    """Stages that provide a property, the last one first: the sources of its model, by number."""
+    return tuple(stage.name for stage in reversed(stages) if name in stage.provides)
+
+
+def fidelity_stages(stages: Sequence[StageView], problem: Problem) -> tuple[str, ...]:
+    """Names of the stages that a candidate may run to, in order; none where there is nothing to choose.
+
+    They are the stages that say an objective's property which a later one says again, and the funnel's last.
+    """
+    names = {objective.property for objective in problem.objectives}
+    early = [
+        stage.name
+        for number, stage in enumerate(stages)
+        if any(names & stage.provides & later.provides for later in stages[number + 1 :])
+    ]
+    return (*early, stages[-1].name) if early else ()
+
+
+def fidelities(
+    stages: Sequence[StageView], problem: Problem, costs: Mapping[str, float]
+) -> Fidelities | None:
+    """The fidelities of a funnel; None where there is nothing to choose.
+
+    Args:
+        stages: the funnel after the build stage.
+        problem: whose properties are modelled.
+        costs: of single stages, in any unit; those not named cost nothing.
+    """
+    chosen = fidelity_stages(stages, problem)
+    if not chosen:
+        return None
+    order = [stage.name for stage in stages]
+    spent = np.cumsum([costs.get(name, 0.0) for name in order])
+    least = SHARE * (float(spent[-1]) or 1.0)
+    ends = [order.index(name) for name in chosen]
+    return Fidelities(
+        stages=chosen,
+        depths=tuple(depth_until(stages, name) for name in chosen),
+        costs=tuple(max(float(spent[end]), least) for end in ends),
+        readings={name: tuple(_reading(stages, name, end) for end in ends) for name in problem.properties},
+    )
+
+
+def _reading(stages: Sequence[StageView], name: str, end: int) -> int | None:
+    """Source of the value that a candidate has of a property once it has run to stage number `end`."""
+    said = [stage.name for stage in stages[: end + 1] if name in stage.provides]
+    return sources_of(stages, name).index(said[-1]) if said else None
+
+
+def stage_costs(context: Context, given: Mapping[str, float]) -> dict[str, float]:
+    """Cost of each stage: as given, or else the median of the seconds it took, to one significant digit.
+
+    Empty while the last stage has not been seen to run. Measured costs belong into the optimizer's state, so that a
+    run that is resumed goes on with the numbers it began with.
+    """
+    names = [stage.name for stage in context.stages]
+    if given:
+        return {name: float(given.get(name, 0.0)) for name in names}
+    took = {name: context.history.seconds(name) for name in names}
+    medians = {name: _median(seconds) for name, seconds in took.items()}
+    return medians if names and medians[names[-1]] > 0.0 else {}
+
+
+def _median(seconds: np.ndarray) -> float:
+    known = seconds[np.isfinite(seconds)]
+    return float(f"{np.median(known):.0e}") if len(known) else 0.0
+
+
+def in_words(ladder: Fidelities, *, given: bool) -> str:
+    """What a user should hear of it, once."""
+    unit = "" if given else " s"
+    listed = ", ".join(
+        f"{name} ({cost:g}{unit})" for name, cost in zip(ladder.stages, ladder.costs, strict=True)
+    )
+    origin = "as given" if given else "as measured"
+    return f"candidates run to the stage that tells most per cost (costs {origin}, of all stages up to it): {listed}"
+
+
+def shortened(draft: Draft, stages: tuple[str, ...], first: int, size: int) -> None:
+    """Let most candidates of the first design stop at the first of these stages.
+
+    The design's first quarter runs all stages, at least three candidates, so that costs and the relation between
+    stages can be seen; so do the user's own genomes.
+
+    Args:
+        draft: its proposals are those of the design.
+        stages: of `fidelity_stages`.
+        first: number of the candidate that the draft's first proposal becomes.
+        size: of the whole design.
+    """
+    whole = max(FEWEST, size // PART)
+    draft.proposals[:] = [
+        proposal if number < whole or proposal.operator == SEED else replace(proposal, until=stages[0])
+        for number, proposal in enumerate(draft.proposals, start=first)
+    ]
+
+
+def overdue(context: Context, ladder: Fidelities, patience: float = PATIENCE) -> bool:
+    """Whether so much went into early stages since the last candidate that ran them all that one is due.
+
+    So early stages that tell less than they seem to cost a search no more than twice what it would cost without them.
+
+    Args:
+        context: the event.
+        ladder: the fidelities.
+        patience: how many times the cost of a whole candidate may be spent without one.
+    """
+    spent = 0.0
+    for id in range(len(context.history) - 1, -1, -1):
+        level = ladder.level(context.history.candidate(id).proposal.until)
+        if level == ladder.target:
+            return False
+        spent += ladder.costs[level]
+        if spent > patience * ladder.costs[-1]:
+            return True
+    return False

@@ -1,0 +1,295 @@
+"""Fitting a Gaussian process: parameters of highest posterior probability, from deterministic starts.
+
+BoTorch's own fit (`fit_gpytorch_mll`) finds the same parameters; this one is several times cheaper, since the
+gradient of the marginal likelihood is known in closed form and only the kernel is differentiated automatically.
+
+Source:
+    Rasmussen & Williams, Gaussian Processes for Machine Learning (MIT, 2006), section 5.4.1;
+    Hvarfner, Hellsten & Nardi, Proc. ICML 2024 (priors of length scales that widen with the dimension).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from invdesign.optimizers.bayesian.kernels import Kernel, Plan
+
+FloatArray = NDArray[np.float64]
+Values = dict[str, FloatArray]
+
+LENGTH = float(np.sqrt(2.0) - 1.8)  # of the prior of log length scales in one dimension of the unit cube
+LENGTH_WIDTH = 1.3  # of a column's deviation from the common part, in up to WIDE columns; narrower beyond
+COMMON_WIDTH = 1.0  # of the part that all length scales of a group have in common
+WIDE = 10.0
+NARROW = 0.8  # power by which it narrows
+STANDARDISED = 0.5 * float(np.log(12.0))  # the cube's side in standard deviations of a uniform column
+SHORT = 1.2  # how much shorter (in logarithms) the second start's length scales are
+NOISE, NOISE_WIDTH = -7.0, 2.5
+EXTRA, EXTRA_WIDTH = -9.0, 2.0
+SCALE_WIDTH = 1.0
+OWN, OWN_WIDTH = float(np.log(0.05)), 2.0  # variance of what a source does not share
+TIED = 0.2  # deviation of its logarithmic length scales from those of what is sought
+TYING = 4.0  # rows of what is sought beyond which the tie loosens
+SHARE_WIDTH = 0.7
+CATEGORY_WIDTH = 1.5
+MIX, MIX_WIDTH = 0.5, 1.5
+WARP_WIDTH = 0.5
+
+LEAST_NOISE = 1e-6  # of the variance of the outcomes
+JITTERS = (0.0, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)  # relative to the mean of the diagonal
+TRIAL = 12  # iterations that every start gets, on a part of the rows, before the best goes on
+PART = 120  # rows of that part
+MOST = 500  # rows that hyperparameters are fitted on
+TOLERANCE = 1e-5  # relative change of the target that ends a fit
+POSITIVE = ("length", "category", "scale", "warp", "noise", "extra")
+
+
+@dataclass(frozen=True)
+class Known:
+    """Scaled rows, and what is known of their noise.
+
+    Attributes:
+        numbers, categories: shapes (n, d_n) and (n, d_c).
+        sources: shape (n,).
+        y: shape (n,), scaled outcomes.
+        noise: shape (n,), scaled variances; NaN where nothing is known.
+        fixed: shape (n,), scaled variances of the noise the user gave, used where `noise` is NaN; None to learn it.
+    """
+
+    numbers: Tensor
+    categories: Tensor
+    sources: Tensor
+    y: Tensor
+    noise: Tensor
+    fixed: Tensor | None
+
+    def thinned(self, most: int) -> Known:
+        """At most `most` of the rows, evenly over their order; half of them of source 0 if there are that many."""
+        if len(self.y) <= most:
+            return self
+        target, others = (torch.nonzero(own).reshape(-1) for own in (self.sources == 0, self.sources != 0))
+        wanted = max(min(len(target), most // 2), most - len(others))
+        index = torch.cat([_evenly(target, wanted), _evenly(others, most - wanted)]).sort().values
+        return Known(
+            numbers=self.numbers[index],
+            categories=self.categories[index],
+            sources=self.sources[index],
+            y=self.y[index],
+            noise=self.noise[index],
+            fixed=None if self.fixed is None else self.fixed[index],
+        )
+
+    def variances(self, noise: Tensor, extra: Tensor) -> Tensor:
+        """Variance of each row's noise (n,), of learned variances per source and beside known ones."""
+        unknown = noise[self.sources] if self.fixed is None else self.fixed
+        return torch.where(torch.isnan(self.noise), unknown, torch.nan_to_num(self.noise) + extra).clamp_min(
+            LEAST_NOISE
+        )
+
+
+def _evenly(index: Tensor, most: int) -> Tensor:
+    places = torch.linspace(0, max(len(index) - 1, 0), min(most, len(index)), dtype=torch.float64)
+    return index[places.round().long()]
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Independent normal distributions of the free parameters, block by block; and their bounds."""
+
+    mean: Values
+    width: Values
+    low: Values
+    high: Values
+
+    @classmethod
+    def of(cls, plan: Plan, *, cube: bool) -> Prior:
+        """The prior for a plan; `cube` where numbers are coordinates of the unit cube."""
+        blocks = plan.blocks
+        n_groups = len(plan.groups)
+        mean = {name: np.zeros(shape) for name, shape in blocks.items()}
+        mean["length"] += 0.5 * np.log(_dimensions(plan)) + LENGTH + (0.0 if cube else STANDARDISED)
+        mean["scale"][0] = -np.log(n_groups)
+        mean["scale"][1:] = OWN - np.log(n_groups)
+        mean["mix"] += MIX
+        mean["share"] += 1.0
+        mean["noise"] += NOISE
+        mean["extra"] += EXTRA
+        width = {
+            "length": LENGTH_WIDTH, "category": CATEGORY_WIDTH, "scale": SCALE_WIDTH, "mix": MIX_WIDTH,
+            "share": SHARE_WIDTH, "warp": WARP_WIDTH, "noise": NOISE_WIDTH, "extra": EXTRA_WIDTH,
+        }  # fmt: skip
+        widths = {name: np.full(shape, width[name]) for name, shape in blocks.items()}
+        widths["scale"][1:] = OWN_WIDTH
+        widths["length"] = widths["length"] * np.minimum(1.0, (WIDE / _dimensions(plan)) ** NARROW)
+        low = {name: mean[name] - 6.0 * widths[name] for name in blocks}
+        high = {name: mean[name] + 6.0 * widths[name] for name in blocks}
+        for name, least, most in (("length", 0.02, 1e6), ("noise", LEAST_NOISE, 4.0), ("extra", 1e-8, 4.0)):
+            low[name] = np.full(blocks[name], np.log(least))
+            high[name] = np.full(blocks[name], np.log(most))
+        return cls(mean, widths, low, high)
+
+    def starts(self) -> list[Values]:
+        """Where a fit begins: smooth and nearly without noise; rougher; smooth and noisy; sources unrelated."""
+        smooth = dict(self.mean)
+        rough = {**self.mean, "length": self.mean["length"] - SHORT}
+        noisy = {**self.mean, "noise": np.full_like(self.mean["noise"], np.log(0.1))}
+        if not len(self.mean["share"]):
+            return [smooth, rough, noisy]
+        # A source of something else: what it has of its own is as large as what is sought.
+        apart = {**self.mean, "share": 0.0 * self.mean["share"], "scale": self.mean["scale"].copy()}
+        apart["scale"][1:] = apart["scale"][0]
+        return [smooth, rough, noisy, apart]
+
+
+def _dimensions(plan: Plan) -> FloatArray:
+    """How many number columns the group of each of them has, shape (d_n,)."""
+    found = np.ones(plan.d_numbers)
+    for group in plan.groups:
+        found[list(group.numbers)] = max(len(group.numbers), 1)
+    return found
+
+
+def natural(free: Mapping[str, FloatArray]) -> Values:
+    """Free parameters on their natural scales."""
+    values = {name: np.exp(block) if name in POSITIVE else np.array(block) for name, block in free.items()}
+    values["mix"] = 1.0 / (1.0 + np.exp(-free["mix"]))
+    return values
+
+
+def freed(values: Mapping[str, FloatArray]) -> Values:
+    """The inverse of `natural`."""
+    free = {name: np.log(block) if name in POSITIVE else np.array(block) for name, block in values.items()}
+    mix = np.clip(values["mix"], 1e-6, 1.0 - 1e-6)
+    free["mix"] = np.log(mix / (1.0 - mix))
+    return free
+
+
+class Target:
+    """The negative log posterior of the free parameters, as one vector, with its gradient."""
+
+    def __init__(self, plan: Plan, prior: Prior, known: Known) -> None:
+        self.plan, self.known = plan, known
+        self.blocks = plan.blocks
+        self.mean = torch.from_numpy(self.vector(prior.mean))
+        self.precision = torch.from_numpy(self._precision(prior))
+        self.bounds = list(zip(self.vector(prior.low), self.vector(prior.high), strict=True))
+
+    def vector(self, free: Mapping[str, FloatArray]) -> FloatArray:
+        """All blocks, one after the other."""
+        return np.concatenate([np.ravel(free[name]) for name in self.blocks])
+
+    def _precision(self, prior: Prior) -> FloatArray:
+        """Inverse covariance of the prior (p, p).
+
+        Length scales of a group have a common part. Those of what a source has of its own lie about those of what
+        is sought: otherwise the two would share out the parts of an additive property between them, in a way that
+        no row of the target could correct. The more rows the target has, the looser the tie.
+        """
+        n_target = int((self.known.sources == 0).sum())
+        tie = (TIED * max(1.0, n_target / TYING)) ** -2.0
+        d = self.plan.d_numbers  # lengths are the first block, source by source
+        precision = np.diag(self.vector(prior.width) ** -2.0)
+        precision[: self.plan.sources * d, : self.plan.sources * d] = 0.0
+        target = np.arange(d)
+        for group in self.plan.groups:
+            index = np.array(group.numbers, dtype=np.int64)
+            own = np.diag(prior.width["length"][0, index] ** 2)
+            precision[np.ix_(index, index)] = np.linalg.inv(own + COMMON_WIDTH**2)
+        for source in range(1, self.plan.sources):
+            other = source * d + target
+            precision[target, target] += tie
+            precision[other, other] += tie
+            precision[target, other] -= tie
+            precision[other, target] -= tie
+        return precision
+
+    def values(self, theta: FloatArray) -> Values:
+        """The inverse of `vector`."""
+        return {name: block.numpy() for name, block in self._split(torch.from_numpy(theta.copy())).items()}
+
+    def _split(self, theta: Tensor) -> dict[str, Tensor]:
+        sizes = [int(np.prod(shape)) for shape in self.blocks.values()]
+        parts = torch.split(theta, sizes)
+        return {
+            name: part.reshape(shape) for (name, shape), part in zip(self.blocks.items(), parts, strict=True)
+        }
+
+    def __call__(self, theta: FloatArray) -> tuple[float, FloatArray]:
+        """(value, gradient) for the optimizer."""
+        known = self.known
+        leaf = torch.from_numpy(theta.copy()).requires_grad_(True)
+        parts = {
+            name: torch.exp(block) if name in POSITIVE else block for name, block in self._split(leaf).items()
+        }
+        parts["mix"] = torch.sigmoid(parts["mix"])
+        covariance = Kernel(self.plan, parts).matrix(known.numbers, known.categories, known.sources)
+        covariance = covariance + torch.diag_embed(known.variances(parts["noise"], parts["extra"]))
+        with torch.no_grad():
+            factor = factorised(covariance)
+            inverse = torch.cholesky_inverse(factor)
+            weights = inverse @ known.y
+            value = 0.5 * (known.y @ weights) + factor.diagonal().log().sum()
+            slope = 0.5 * (inverse - torch.outer(weights, weights))
+            away = leaf - self.mean
+            pull = self.precision @ away
+            value = value + 0.5 * (away @ pull)
+        (gradient,) = torch.autograd.grad(covariance, leaf, slope)
+        return float(value), (gradient + pull).numpy()
+
+
+def factorised(covariance: Tensor) -> Tensor:
+    """Lower Cholesky factor of a covariance (n, n), with as little on its diagonal as makes it positive.
+
+    Raises:
+        ArithmeticError: it holds values that are not finite.
+    """
+    scale = covariance.diagonal().mean() if len(covariance) else covariance.new_ones(())
+    for jitter in JITTERS:
+        padded = covariance + torch.eye(len(covariance), dtype=covariance.dtype) * (jitter * scale)
+        factor: Tensor
+        factor, info = torch.linalg.cholesky_ex(padded)
+        if int(info) == 0 and bool(torch.isfinite(factor).all()):
+            return factor
+    raise ArithmeticError("the covariance of the rows is not finite")
+
+
+def fitted(plan: Plan, prior: Prior, known: Known, iterations: int, start: Values | None) -> Values:
+    """Natural parameters of highest posterior probability, as far as `iterations` go.
+
+    Args:
+        plan: what the kernel consists of.
+        prior: of the free parameters.
+        known: n rows.
+        iterations: of L-BFGS-B at most.
+        start: natural parameters of an earlier fit: the search begins there, unless a fresh start is better.
+    """
+    target = Target(plan, prior, known.thinned(MOST))
+    points = [target.vector(each) for each in prior.starts()]
+    trial = Target(plan, prior, known.thinned(PART))
+    if start is None:
+        tried = [_descended(trial, point, min(TRIAL, iterations)) for point in points]
+        best = min(tried, key=lambda pair: pair[0])[1]
+    else:
+        warm = np.clip(target.vector(freed(start)), *np.array(target.bounds).T)
+        best = min([warm, *points], key=lambda point: target(point)[0])
+    return natural(target.values(_descended(target, best, iterations)[1]))
+
+
+def _descended(target: Target, start: FloatArray, iterations: int) -> tuple[float, FloatArray]:
+    from scipy.optimize import minimize
+
+    found = minimize(
+        target,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=target.bounds,
+        options={"maxiter": iterations, "ftol": TOLERANCE, "gtol": 1e-3, "maxfun": 2 * iterations + 10},
+    )
+    return float(found.fun), np.asarray(found.x, dtype=np.float64)

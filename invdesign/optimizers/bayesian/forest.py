@@ -1,0 +1,536 @@
+"""Random forests and boosted trees as models of a property, beside the Gaussian process.
+
+They follow steps, need no scales and take hundreds of descriptors, of which most may say nothing. How sure they are
+is learned from rows that a part of the trees has not seen.
+
+Source:
+    Nakayama et al., J. Comput. Chem. Jpn. Int. Ed. 5 (2019), oxides by random forests; Hutter, Hoos & Leyton-Brown,
+    Proc. LION 5, 507 (2011), the spread of trees as uncertainty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from invdesign.optimizers.bayesian.contracts import Hyperparameters
+from invdesign.optimizers.bayesian.data import FloatArray, Inputs, IntArray, Rows
+from invdesign.optimizers.bayesian.limits import squared_distances
+from invdesign.rng import borrowed_globals, rng_for
+from invdesign.settings import Frozen
+
+BLOCK = 20_000  # rows predicted at a time
+FEWEST = 3  # rows to grow trees from
+TARGET = 3.0  # weight of a row of the source that is sought beside one of another source
+LEAST = 0.02  # weight of a row of a source that explains nothing
+FLATTEST = 0.05  # slope between two sources, at least
+FLOOR = 1e-3  # least deviation before it is stretched, of the spread of the values; of n rows 2 / n, if that is more
+VOICES = 3.0  # members' worth of belief that a row is told as surely as others are
+STRETCHES = (0.5, 5.0)  # how far errors on rows not seen may change what trees say of their uncertainty
+SURE = 3.0  # rows' worth of belief that the uncertainty is right as it is
+TELLING = 0.02  # least weight of a column in distances, of a column of mean importance
+
+
+class ForestSettings(Frozen):
+    """Random forests and boosted trees."""
+
+    trees: int = Field(default=100, ge=10, le=2000)
+    """Trees of a forest, or rounds of each boosted model."""
+    least_rows: int = Field(default=1, ge=1)
+    """Rows in a leaf of a forest, at least; more smooth noise away."""
+    columns: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Share of the columns that each split of a forest may choose from; less is quicker, and helps where columns say
+    the same."""
+    members: int = Field(default=10, ge=4, le=100)
+    """Boosted models, each on a resampling of the rows."""
+    depth: int = Field(default=3, ge=1, le=20)
+    """Splits in a row of a boosted tree, at most."""
+    rate: float = Field(default=0.1, gt=0.0, le=1.0)
+    """How much of what is left each boosted tree corrects."""
+
+
+BoolArray = NDArray[np.bool_]
+Raw = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+
+
+@dataclass(frozen=True)
+class Grown:
+    """Trees, and what the part of them that had not seen a row says of it.
+
+    Attributes:
+        raw: columns (q, c) to means and variances (q,), before these are stretched.
+        missed_mean, missed_variance: shape (n,), of the rows themselves by trees that missed them.
+        weights: shape (c,), how much each column says; sums to 1.
+    """
+
+    raw: Raw
+    missed_mean: FloatArray
+    missed_variance: FloatArray
+    weights: FloatArray
+
+
+def forest(rows: Rows, inputs: Inputs, settings: ForestSettings, seed: int) -> Trees:
+    """A random forest as a model of a property: a function of the arguments alone.
+
+    Its uncertainty is the variance between trees and the mean variance within the leaves a point falls in, stretched
+    to what errors on left-out rows turn out to be.
+
+    Args:
+        rows: at least one row; columns may hold NaN.
+        inputs: how columns are to be read.
+        settings: number and shape of the trees.
+        seed: of the resampling.
+
+    Source:
+        Breiman, Mach. Learn. 45, 5 (2001); Hutter, Xu, Hoos & Leyton-Brown, Artif. Intell. 206, 79 (2014), eq. 3.
+    """
+    return _model(rows, inputs, lambda data: _forest(data, settings, seed))
+
+
+def boosted(rows: Rows, inputs: Inputs, settings: ForestSettings, seed: int) -> Trees:
+    """Gradient-boosted trees as a model of a property: several, each on a resampling of the rows.
+
+    Arguments as of `forest`. Its uncertainty is the variance between the models, stretched to what errors on left-out
+    rows turn out to be.
+
+    Source:
+        Friedman, Ann. Stat. 29, 1189 (2001); Ke et al., Adv. Neural Inf. Process. Syst. 30, 3146 (2017) (histograms).
+    """
+    return _model(rows, inputs, lambda data: _boosted(data, settings, seed))
+
+
+@dataclass(frozen=True, eq=False)
+class _Data:
+    """What trees are grown from: columns (n, c) without NaN, values and weights (n,)."""
+
+    z: FloatArray
+    y: FloatArray
+    weights: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    """How inputs (q, d) become columns (q, c): NaN is filled, and the source is a column where there are several."""
+
+    fill: FloatArray
+    sources: bool
+
+    def __call__(self, x: FloatArray, source: int | IntArray) -> FloatArray:
+        filled = np.where(np.isfinite(x), x, self.fill)
+        if not self.sources:
+            return filled
+        return np.column_stack([filled, np.broadcast_to(np.asarray(source, dtype=np.float64), len(x))])
+
+
+@dataclass(frozen=True)
+class _Line:
+    """How values of a source relate to those sought: own = shift + slope * theirs, with this much weight."""
+
+    shift: float
+    slope: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """A line per source other than the one that is sought."""
+
+    known: dict[int, _Line]
+
+    def own(self, y: FloatArray, source: IntArray) -> FloatArray:
+        """Values (n,) of sources as they would be of the one that is sought."""
+        found = y.copy()
+        for number, line in self.known.items():
+            rows = source == number
+            found[rows] = line.shift + line.slope * y[rows]
+        return found
+
+    def theirs(self, mean: FloatArray, deviation: FloatArray, source: int) -> tuple[FloatArray, FloatArray]:
+        """The inverse, of means and deviations (q,) of one source."""
+        line = self.known.get(source)
+        if line is None:
+            return mean, deviation
+        return (mean - line.shift) / line.slope, deviation / abs(line.slope)
+
+    def weights(self, source: IntArray) -> FloatArray:
+        """Shape (n,), how much each row counts."""
+        found = np.full(len(source), TARGET if self.known else 1.0)
+        for number, line in self.known.items():
+            found[source == number] = line.weight
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Added:
+    """Rows believed since the trees were grown.
+
+    Attributes:
+        z: shape (k, c), on the scale of distances.
+        shift: shape (k,), what their values are above what the trees said.
+    """
+
+    z: FloatArray
+    shift: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Trees:
+    """Trees as a `Regressor`.
+
+    Added rows leave the trees as they are: to grow them anew for each of a batch would cost seconds. Near an added
+    row the deviation shrinks to nothing, and the mean is moved by what its value is above the prediction; how near is
+    near, the distances between neighbouring rows say, with columns weighed by how much they say.
+
+    Attributes:
+        rows: with values on the scale of the source that is sought.
+        lines: how values of other sources relate to it.
+        grown: None where nothing can be learned: fewer than three rows, or all values the same.
+        spread: of the values, more than 0.
+        stretch: what the trees' deviations are multiplied by.
+        noise: mean variance of the values that evaluators stated; 0 where they stated none.
+        scale: shape (c,), what columns are multiplied by before distances are taken.
+        near: distance of neighbouring rows.
+        places: shape (n, c), the rows on the scale of distances.
+    """
+
+    rows: Rows
+    columns: _Columns
+    lines: _Lines
+    grown: Grown | None
+    spread: float
+    stretch: float
+    noise: float
+    scale: FloatArray
+    near: float
+    places: FloatArray
+    added: _Added | None = None
+
+    @property
+    def differentiable(self) -> bool:
+        return False
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        return {}
+
+    def predict(
+        self,
+        x: FloatArray,
+        source: int = 0,
+        *,
+        single: bool = False,  # noqa: ARG002 - trees compare in single precision anyway
+    ) -> tuple[FloatArray, FloatArray]:
+        mean, deviation = np.empty(len(x)), np.empty(len(x))
+        for first in range(0, len(x), BLOCK):
+            part = slice(first, first + BLOCK)
+            mean[part], deviation[part] = self._block(self.columns(x[part], source))
+        return self.lines.theirs(mean, deviation, source)
+
+    def _block(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
+        mean, deviation = self._unbent(z)
+        if self.added is None:
+            return mean, deviation
+        squares = squared_distances(z * self.scale, self.added.z) / self.near**2
+        nearest = np.argmin(squares, axis=1)
+        closeness = np.exp(-0.5 * squares[np.arange(len(z)), nearest])
+        return mean + closeness * self.added.shift[nearest], deviation * np.sqrt(1.0 - closeness**2)
+
+    def _unbent(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Means and deviations by the trees alone; where there are none, surer near the rows."""
+        if self.grown is None:
+            squares = squared_distances(z * self.scale, self.places).min(axis=1) / self.near**2
+            return np.full(len(z), self.rows.y.mean()), self.spread * np.sqrt(-np.expm1(-squares))
+        mean, variance = self.grown.raw(z)
+        return mean, self._deviation(variance, self.noise)
+
+    def _deviation(self, variance: FloatArray, noise: float) -> FloatArray:
+        floor = max(FLOOR, 2.0 / len(self.rows)) * self.spread
+        whole = self.stretch**2 * (variance + floor**2)
+        deviation: FloatArray = np.sqrt(np.maximum(whole - noise, 0.1 * whole))
+        return deviation
+
+    def left_out(self) -> tuple[FloatArray, FloatArray]:
+        mean, deviation = self._left_out()
+        for source in self.lines.known:
+            rows = self.rows.source == source
+            mean[rows], deviation[rows] = self.lines.theirs(mean[rows], deviation[rows], source)
+        return mean, deviation
+
+    def _left_out(self) -> tuple[FloatArray, FloatArray]:
+        """The same on the scale of the source that is sought."""
+        if self.grown is not None:
+            return self.grown.missed_mean.copy(), self._deviation(self.grown.missed_variance, 0.0)
+        y = self.rows.y
+        others = (y.sum() - y) / (len(y) - 1) if len(y) > 1 else np.zeros(1)
+        return others, np.full(len(y), self.spread)
+
+    def conditioned(self, x: FloatArray, y: FloatArray | None = None) -> Trees:
+        z = self.columns(x, 0)
+        shift = np.zeros(len(x)) if y is None else y - self._block(z)[0]
+        new = _Added(z * self.scale, shift)
+        if self.added is not None:
+            new = _Added(np.vstack([self.added.z, new.z]), np.concatenate([self.added.shift, shift]))
+        return replace(self, added=new)
+
+    def model(self) -> Any:
+        from invdesign.optimizers.bayesian.pointwise import Pointwise
+
+        return Pointwise(self.predict)
+
+    def importance(self) -> FloatArray:
+        """How much each input column says, shape (d,), by how far splits on it bring values together; sums to 1.
+
+        All the same where there are no trees.
+        """
+        d = self.rows.x.shape[1]
+        weights = np.zeros(d) if self.grown is None else self.grown.weights[:d]
+        total = float(weights.sum())
+        return weights / total if total > 0.0 else np.full(d, 1.0 / max(d, 1))
+
+
+def _model(rows: Rows, inputs: Inputs, grow: Callable[[_Data], Grown]) -> Trees:
+    columns = _columns_of(rows, inputs)
+    z = columns(rows.x, rows.source)
+    lines = _lines(rows, columns, z, grow)
+    y = lines.own(rows.y, rows.source)
+    spread = float(y.std())
+    noise = np.where(np.isfinite(rows.noise), rows.noise, 0.0)
+    grown = None
+    if len(y) >= FEWEST and spread > 1e-12 * float(np.abs(y).max()) and z.shape[1]:
+        grown = grow(_Data(z, y, lines.weights(rows.source) * spread**2 / (spread**2 + noise)))
+    else:
+        spread = spread or float(np.abs(y).max()) or 1.0
+    scale = _scale(z, grown)
+    places = z * scale
+    model = Trees(
+        replace(rows, y=y),
+        columns,
+        lines,
+        grown,
+        spread,
+        1.0,
+        float(noise.mean()),
+        scale,
+        _neighbouring(places),
+        places,
+    )
+    return model if grown is None else replace(model, stretch=_stretch(model))
+
+
+def _lines(rows: Rows, columns: _Columns, z: FloatArray, grow: Callable[[_Data], Grown]) -> _Lines:
+    """Lines from what trees on each other source alone say of the rows of the one that is sought.
+
+    Splits on the source's column alone would need many rows to find out that one source is another with an offset.
+    With few rows the line is drawn to slope 1, and where a source does not explain the values it hardly counts.
+    """
+    own = rows.source == 0
+    found = {}
+    for number in np.unique(rows.source[~own]).tolist() if columns.sources else ():
+        theirs = rows.source == number
+        x, y = z[theirs], rows.y[theirs]
+        if not own.any() or len(y) < FEWEST or np.ptp(y) == 0.0:
+            found[number] = _Line(0.0, 1.0, 1.0 if not own.any() else LEAST)
+            continue
+        said = grow(_Data(x, y, np.ones(len(y)))).raw(_as_source(z[own], number))[0]
+        found[number] = _line(said, rows.y[own], float(y.var()))
+    return _Lines(found)
+
+
+def _as_source(z: FloatArray, number: int) -> FloatArray:
+    return np.column_stack([z[:, :-1], np.full(len(z), float(number))])
+
+
+def _line(said: FloatArray, y: FloatArray, variance: float) -> _Line:
+    """The line through predictions (n,) and values (n,), drawn to slope 1 as by a few rows of that variance."""
+    off, away = said - said.mean(), y - y.mean()
+    pull = SURE * variance
+    slope = float((off @ away + pull) / (off @ off + pull))
+    slope = float(np.copysign(max(abs(slope), FLATTEST), slope))
+    rest = away - slope * off
+    explained = 1.0 - float(rest @ rest + pull * 0.25) / float(away @ away + pull * 0.5)
+    return _Line(float(y.mean() - slope * said.mean()), slope, float(np.clip(explained, LEAST, 1.0)))
+
+
+def _columns_of(rows: Rows, inputs: Inputs) -> _Columns:
+    """Fills NaN with the column's median: trees then treat what is missing as ordinary."""
+    x = rows.x
+    fill = np.array([_middle(x[:, column], inputs.cube) for column in range(x.shape[1])])
+    return _Columns(fill, bool((rows.source != rows.source[0]).any() or rows.source[0] != 0))
+
+
+def _middle(values: FloatArray, cube: bool) -> float:
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return 0.5 if cube else 0.0
+    return float(
+        np.sort(finite)[len(finite) // 2]
+    )  # a value that occurs, so that categories stay what they are
+
+
+def _stretch(model: Trees) -> float:
+    """What brings the deviations of left-out rows to the size of their errors."""
+    mean, deviation = model._left_out()  # noqa: SLF001 - on the scale of `rows.y`
+    own = model.rows.source == 0
+    kept = own if own.sum() >= FEWEST else np.ones(len(mean), dtype=bool)
+    squares = ((model.rows.y - mean)[kept] / deviation[kept]) ** 2
+    # One row far off must not make the whole model unsure.
+    squares = np.minimum(squares, 25.0)
+    return float(np.clip(np.sqrt((squares.sum() + SURE) / (len(squares) + SURE)), *STRETCHES))
+
+
+def _scale(z: FloatArray, grown: Grown | None) -> FloatArray:
+    """What columns are multiplied by before distances are taken: deviations of 1, weighed by what they say."""
+    deviation = z.std(axis=0)
+    width = np.where(deviation > 1e-12 * (1.0 + np.abs(z).max(axis=0)), deviation, np.inf)
+    weights = np.ones(z.shape[1]) if grown is None else grown.weights * z.shape[1]
+    scale: FloatArray = np.sqrt(np.maximum(weights, TELLING)) / width
+    # A column that never varied tells an added row apart from all others.
+    return np.where(np.isfinite(width), scale, 0.0 if grown is not None else 1.0)
+
+
+def _neighbouring(places: FloatArray) -> float:
+    """The median distance of a row to the nearest that differs from it; 1 where all are the same."""
+    some = places[np.unique(np.linspace(0, len(places) - 1, 500).astype(np.int64))]
+    squares = squared_distances(some, some)
+    squares[squares <= 1e-12] = np.inf
+    nearest = squares.min(axis=1)
+    nearest = nearest[np.isfinite(nearest)]
+    return float(np.sqrt(np.median(nearest))) if len(nearest) else 1.0
+
+
+# Forests.
+
+
+def _forest(data: _Data, settings: ForestSettings, seed: int) -> Grown:
+    with borrowed_globals(seed):  # scikit-learn draws while it is imported
+        from sklearn.ensemble import RandomForestRegressor
+    model = RandomForestRegressor(
+        settings.trees,
+        min_samples_leaf=min(settings.least_rows, max(1, len(data.y) // 4)),
+        max_features=settings.columns,
+        random_state=seed % 2**32,
+        n_jobs=1,
+    ).fit(data.z, data.y, sample_weight=data.weights)
+    members: list[Any] = [tree.tree_ for tree in model.estimators_]
+    seen = np.zeros((len(members), len(data.y)), dtype=bool)
+    for number, rows in enumerate(model.estimators_samples_):
+        seen[number, rows] = True
+    said = [_leaves(tree, data.z) for tree in members]
+    missed = _missed(data, seen, [mean for mean, _ in said], [within for _, within in said])
+    weights = np.asarray(model.feature_importances_, dtype=np.float64)
+
+    def raw(z: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return _total(_leaves(tree, z) for tree in members)
+
+    return Grown(raw, *missed, weights)
+
+
+def _leaves(tree: Any, z: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean and variance (q,) of the values in the leaf each row falls in."""
+    leaf = tree.apply(np.ascontiguousarray(z, dtype=np.float32))
+    return tree.value[leaf, 0, 0], tree.impurity[leaf]
+
+
+def _total(said: Any) -> tuple[FloatArray, FloatArray]:
+    """Mean, and variance between and within, of what members say: (mean, variance within) of each.
+
+    Summed from the first member's word on, so that nothing cancels where members agree.
+    """
+    count, first = 0, np.zeros(0)
+    sums, squares, inside = np.zeros(0), np.zeros(0), np.zeros(0)
+    for mean, within in said:
+        if count == 0:
+            first = mean
+            sums, squares, inside = np.zeros_like(mean), np.zeros_like(mean), np.zeros_like(mean)
+        off = mean - first
+        sums += off
+        squares += off**2
+        inside += within
+        count += 1
+    between = np.maximum(squares / count - (sums / count) ** 2, 0.0)
+    return first + sums / count, between + np.maximum(inside / count, 0.0)
+
+
+def _missed(
+    data: _Data, seen: BoolArray, means: Sequence[FloatArray], within: Sequence[FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    """What the members that missed a row say of it: means and variances (n,).
+
+    A row that none missed is told by the mean and variance of the others.
+    """
+    y = data.y
+    out = (~seen).astype(np.float64)
+    count = out.sum(axis=0)
+    some = np.maximum(count, 1.0)
+    stacked, inside = np.stack(means), np.stack(within)
+    mean = (stacked * out).sum(axis=0) / some
+    squares = ((stacked - mean) ** 2 * out).sum(axis=0)
+    # Few voices agree by chance, and one has no spread: all rows together say what spread is usual.
+    usual = float(squares.sum() / max(float(np.maximum(count - 1.0, 0.0).sum()), 1.0))
+    variance = (squares + VOICES * usual) / (np.maximum(count - 1.0, 0.0) + VOICES)
+    variance += (inside * out).sum(axis=0) / some
+    others = (y.sum() - y) / (len(y) - 1)
+    return np.where(count > 0, mean, others), np.where(count > 0, variance, y.var())
+
+
+# Boosted trees.
+
+
+def _boosted(data: _Data, settings: ForestSettings, seed: int) -> Grown:
+    from invdesign.optimizers.bayesian.threads import one_thread
+
+    with borrowed_globals(seed):
+        from sklearn.ensemble import HistGradientBoostingRegressor
+
+    n = len(data.y)
+    seen = _resampled(n, settings.members, seed)
+    models = []
+    with one_thread():  # sums over rows are split among threads
+        for number, counts in enumerate(seen):
+            model = HistGradientBoostingRegressor(
+                max_iter=settings.trees,
+                learning_rate=settings.rate,
+                max_depth=settings.depth,
+                min_samples_leaf=max(1, min(5, n // 10)),
+                early_stopping=False,
+                random_state=(seed + number) % 2**32,
+            )
+            drawn = np.repeat(np.arange(n), counts)
+            models.append(model.fit(data.z[drawn], data.y[drawn], sample_weight=data.weights[drawn]))
+
+    def raw(z: FloatArray) -> tuple[FloatArray, FloatArray]:
+        with one_thread():
+            return _total((model.predict(z), np.zeros(len(z))) for model in models)
+
+    with one_thread():
+        said = [model.predict(data.z) for model in models]
+    missed = _missed(data, seen > 0, said, [np.zeros(n)] * len(models))
+    return Grown(raw, *missed, _gains(models, data.z.shape[1]))
+
+
+def _resampled(n: int, members: int, seed: int) -> IntArray:
+    """Shape (members, n): how often each row is drawn for each member; each row is left out by one at least."""
+    rng = rng_for(seed, 0, "boosted")
+    counts = np.zeros((members, n), dtype=np.int64)
+    for number in range(members):
+        counts[number] = np.bincount(rng.integers(n, size=n), minlength=n)
+    for row in np.flatnonzero((counts > 0).all(axis=0)):
+        counts[int(rng.integers(members)), row] = 0
+    counts[(counts > 0).sum(axis=1) < 2] = 1
+    return counts
+
+
+def _gains(models: Sequence[Any], width: int) -> FloatArray:
+    """How much the splits on each column gain, shape (width,); sums to 1, or is all the same where nothing splits."""
+    gains = np.zeros(width)
+    for model in models:
+        for (tree,) in model._predictors:  # noqa: SLF001 - scikit-learn has no public way to a tree's gains
+            nodes = tree.nodes[tree.nodes["is_leaf"] == 0]
+            np.add.at(gains, nodes["feature_idx"].astype(np.int64), np.maximum(nodes["gain"], 0.0))
+    total = float(gains.sum())
+    return gains / total if total > 0.0 else np.full(width, 1.0 / width)

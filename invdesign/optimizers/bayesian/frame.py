@@ -1,0 +1,198 @@
+"""How genomes become the inputs of models, and which trials there are to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import numpy as np
+
+from invdesign.candidate import Genome
+from invdesign.optimizers.bayesian.data import FloatArray, Inputs, IntArray, Kind
+from invdesign.optimizers.common import countable, malformed
+from invdesign.problem import Merit, Scores
+from invdesign.protocols import (
+    Context,
+    FiniteSpace,
+    PreparedSpace,
+    SearchSpace,
+    StructureSpace,
+    VectorSpace,
+    descriptors_of,
+)
+from invdesign.rng import rng_for
+
+LISTED = (
+    20_000  # genomes: of larger finite spaces, only those whose features are at hand (pools) are gone through
+)
+BLOCK = 20_000  # genomes at a time
+KEPT = 4_000_000  # numbers: features of a finite space that stay in memory
+Groups = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The inputs that models of a space have.
+
+    Attributes:
+        finite: the space where all of it is judged, else None.
+        points: the space where its cube is climbed in, else None; with neither, genomes are bred.
+    """
+
+    space: SearchSpace
+    inputs: Inputs
+    finite: FiniteSpace | None
+    points: VectorSpace | None
+
+    @property
+    def way(self) -> Literal["listed", "climbed", "bred"]:
+        """How the best candidate is found."""
+        if self.finite is not None:
+            return "listed"
+        return "bred" if self.points is None else "climbed"
+
+    def of(self, genomes: Sequence[Genome]) -> FloatArray:
+        """Inputs (n, d) of genomes."""
+        if not len(genomes):
+            return np.empty((0, len(self.inputs)))
+        made = self.space.features(genomes) if self.points is None else self.points.encode(genomes)
+        return np.asarray(made, dtype=np.float64)
+
+    def blocks(self, context: Context) -> Iterator[tuple[int, FloatArray]]:
+        """Inputs of all genomes of a finite space, as (index of the first, inputs (<= BLOCK, d))."""
+        assert self.finite is not None
+        if len(self.finite) * len(self.inputs) > KEPT:
+            yield from self.finite.blocks(BLOCK)
+            return
+        if "bayesian blocks" not in context.cache:
+            context.cache["bayesian blocks"] = list(self.finite.blocks(BLOCK))
+        yield from cast("list[tuple[int, FloatArray]]", context.cache["bayesian blocks"])
+
+
+def frame_of(context: Context, groups: Groups | None = None) -> Frame:
+    """The frame of the context's space; kept in its cache.
+
+    Args:
+        context: the event.
+        groups: names of columns, or of the space's own groups, by group; for additive models.
+
+    Raises:
+        ValueError: a group names what the space does not have.
+    """
+    if "bayesian frame" not in context.cache:
+        context.cache["bayesian frame"] = make_frame(context.space, groups)
+    return cast("Frame", context.cache["bayesian frame"])
+
+
+def make_frame(space: SearchSpace, groups: Groups | None = None) -> Frame:
+    """The frame of a space; see `frame_of`."""
+    finite = countable(space)
+    if finite is not None and not isinstance(space, PreparedSpace) and len(finite) > LISTED:
+        finite = None
+    if finite is None and isinstance(space, VectorSpace) and not isinstance(space, StructureSpace):
+        dimensions = space.domain().dimensions
+        names = tuple(item.name for item in dimensions)
+        kinds: tuple[Kind, ...] = tuple(
+            "category" if item.kind == "categorical" else "number" for item in dimensions
+        )
+        own = {name: [column] for column, name in enumerate(names)}
+        return Frame(space, Inputs(names, kinds, grouped(names, own, groups), cube=True), None, space)
+    found = descriptors_of(space, _width(space, finite))
+    names = tuple(item.name for item in found)
+    own = {}
+    for column, item in enumerate(found):
+        own.setdefault(item.group, []).append(column)
+    inputs = Inputs(names, tuple(item.kind for item in found), grouped(names, own, groups))
+    return Frame(space, inputs, finite, None)
+
+
+def _width(space: SearchSpace, finite: FiniteSpace | None) -> int:
+    """How many features the space has."""
+    if finite is not None:
+        return int(np.asarray(space.features([finite.genome(0)])).shape[1])
+    rng = rng_for(0, 0, "bayesian frame")
+    starts = [operator for _, operator in sorted(space.operators().items()) if operator.arity == 0]
+    for operator in starts * 20:
+        genome = operator.apply((), rng)
+        if genome is not None:
+            return int(np.asarray(space.features([genome])).shape[1])
+    raise ValueError("the space gives no genome to learn the number of its features from")
+
+
+def grouped(
+    names: Sequence[str], own: Mapping[str, Sequence[int]], asked: Groups | None
+) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Columns by group: those asked for, the others as the space groups them.
+
+    Raises:
+        ValueError: a group asked for names neither a column nor a group of the space, or one that another has.
+    """
+    left = {column: group for group, columns in own.items() for column in columns}
+    groups: list[tuple[str, tuple[int, ...]]] = []
+    for name, members in (asked or {}).items():
+        columns: list[int] = []
+        for member in members:
+            found = list(own.get(member, ())) or [i for i, column in enumerate(names) if column == member]
+            if not found:
+                known = ", ".join(dict.fromkeys([*own, *names]))
+                raise ValueError(
+                    f"group '{name}' names '{member}', which is none of the space's columns: {known:.400}"
+                )
+            if not set(found) <= left.keys():
+                raise ValueError(f"group '{name}' names '{member}', which another group has already")
+            for column in found:
+                del left[column]
+            columns += found
+        groups.append((name, tuple(columns)))
+    rest: dict[str, list[int]] = {}
+    for column, group in sorted(left.items()):
+        rest.setdefault(group, []).append(column)
+    return (*groups, *((name, tuple(columns)) for name, columns in rest.items()))
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """The trials of an event that the space understands.
+
+    Attributes:
+        ids: shape (n,), of the finished ones, ascending.
+        x: shape (n, d), their inputs.
+        scores: of them.
+        pending: shape (k, d), inputs of those under way.
+    """
+
+    ids: IntArray
+    x: FloatArray
+    scores: Scores
+    pending: FloatArray
+
+    @property
+    def feasible(self) -> IntArray:
+        """Positions of the trials that meet the constraints."""
+        return np.flatnonzero(self.scores.merit == Merit.FEASIBLE)
+
+
+def known_trials(context: Context, frame: Frame) -> Known:
+    """What there is to learn from at this event."""
+    history = context.history
+    under_way = set(history.pending())
+    # Of a genome that was taken further the latest trial knows all that the earlier ones do.
+    left_out = under_way | set(history.superseded())
+    finished = [id for id in range(len(history)) if id not in left_out and not malformed(context, id)]
+    pending = [id for id in sorted(under_way) if not malformed(context, id)]
+    x = _inputs(context, frame, [*finished, *pending])
+    ids = np.array(finished, dtype=np.int64)
+    return Known(ids, x[: len(finished)], history.scores(finished), x[len(finished) :])
+
+
+def _inputs(context: Context, frame: Frame, ids: Sequence[int]) -> FloatArray:
+    """Inputs (n, d) of trials, from the cache where they were needed before.
+
+    One at a time, so that no digit depends on which trials were asked for together.
+    """
+    rows = cast("dict[int, FloatArray]", context.cache.setdefault("bayesian inputs", {}))
+    for id in ids:
+        if id not in rows:
+            rows[id] = frame.of([context.history.candidate(id).genome])[0]
+    return np.array([rows[id] for id in ids]).reshape(len(ids), len(frame.inputs))

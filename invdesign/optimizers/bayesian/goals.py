@@ -1,0 +1,136 @@
+"""A problem in torch: from samples of properties to values that are maximised, and to the chance that constraints hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from invdesign.problem import Constraint, Objective, Problem
+
+FloatArray = NDArray[np.float64]
+
+LEAST = 1e-12  # of a desirability, so that its logarithm exists
+DEVIATION = 1e-10  # least standard deviation, as a share of the spread of the values
+
+
+@dataclass(frozen=True)
+class Goals:
+    """What is wanted of P modelled properties, in the order of `names`.
+
+    Values are maximised, and scaled so that those of the trials spread over about 1.
+
+    Attributes:
+        problem: objectives and constraints on properties among `names`.
+        centre, scale: shape (m,), of the minimised values (`Problem.n_values` of them).
+        weights: shape (m,), of a Chebyshev scalarization to one value; None keeps the m values.
+    """
+
+    problem: Problem
+    names: tuple[str, ...]
+    centre: FloatArray
+    scale: FloatArray
+    weights: FloatArray | None = field(default=None)
+
+    @property
+    def single(self) -> bool:
+        """Whether there is one value."""
+        return self.problem.n_values == 1 or self.weights is not None
+
+    @property
+    def linear(self) -> bool:
+        """Whether the one value is a property itself, or minus it."""
+        plain = len(self.problem.objectives) == 1 and self.problem.scalarize is None
+        return plain and self.problem.objectives[0].direction in {"minimize", "maximize"}
+
+    def scaled(self, minimised: FloatArray) -> FloatArray:
+        """Minimised values (n, m), as the problem scores them, in the form of `values`: (n, m) or (n, 1)."""
+        found = torch.as_tensor(-(minimised - self.centre) / self.scale)
+        result: FloatArray = self._weighted(found).numpy()
+        return result
+
+    def values(self, samples: Tensor) -> Tensor:
+        """Properties (..., P) to values (..., m), or (..., 1) where they are combined."""
+        columns = [self._minimised(objective, samples) for objective in self.problem.objectives]
+        minimised = torch.stack(columns, dim=-1)
+        if self.problem.scalarize is not None:
+            minimised = self._score(minimised)
+        return self._weighted(-(minimised - torch.as_tensor(self.centre)) / torch.as_tensor(self.scale))
+
+    def log_feasible(self, mean: Tensor, deviation: Tensor) -> Tensor:
+        """Logarithm of the chance that all constraints hold, of marginals (..., P): shape (...).
+
+        Properties count as independent of each other.
+        """
+        from botorch.utils.probability.utils import log_ndtr, log_prob_normal_in
+
+        total = torch.zeros_like(mean[..., 0])
+        for constraint in self.problem.constraints:
+            column = self.names.index(constraint.property)
+            centre, width = mean[..., column], deviation[..., column]
+            if constraint.min is not None and constraint.max is not None:
+                low, high = (constraint.min - centre) / width, (constraint.max - centre) / width
+                total = total + log_prob_normal_in(low, torch.maximum(high, low + 1e-6))
+            elif constraint.max is not None:
+                total = total + log_ndtr((constraint.max - centre) / width)
+            elif constraint.min is not None:
+                total = total + log_ndtr((centre - constraint.min) / width)
+        return total
+
+    def _minimised(self, objective: Objective, samples: Tensor) -> Tensor:
+        values = samples[..., self.names.index(objective.property)]
+        if objective.direction == "minimize":
+            return values
+        if objective.direction == "maximize":
+            return -values
+        outside = torch.zeros_like(values)
+        if objective.min is not None:
+            outside = torch.maximum(outside, objective.min - values)
+        if objective.max is not None:
+            outside = torch.maximum(outside, values - objective.max)
+        return outside
+
+    def _score(self, minimised: Tensor) -> Tensor:
+        """`Problem`'s score of combined objectives, (..., m) to (..., 1)."""
+        extents = np.array([objective.extent() for objective in self.problem.objectives], dtype=np.float64)
+        best, worst = torch.as_tensor(extents[:, 0]), torch.as_tensor(extents[:, 1])
+        shares = torch.tensor(
+            [objective.weight for objective in self.problem.objectives], dtype=torch.float64
+        )
+        shares = shares / shares.sum()
+        reached = (worst - minimised) / (worst - best)
+        overall = torch.exp((reached.clamp(LEAST, 1.0).log() * shares).sum(dim=-1))
+        lacking = ((-reached).clamp_min(0.0) * shares).sum(dim=-1)
+        none = (reached <= 0.0).any(dim=-1)
+        return torch.where(none, 1.0 + lacking, 1.0 - overall).unsqueeze(-1)
+
+    def _weighted(self, values: Tensor) -> Tensor:
+        """Values (..., m) to the augmented Chebyshev scalarization (..., 1) where there are weights.
+
+        Source:
+            Knowles, IEEE Trans. Evol. Comput. 10, 50 (2006).
+        """
+        if self.weights is None:
+            return values
+        weighted = values * torch.as_tensor(self.weights)
+        return (weighted.min(dim=-1).values + 0.05 * weighted.sum(dim=-1)).unsqueeze(-1)
+
+
+def known_goals(
+    problem: Problem, known: Sequence[str], minimised: FloatArray, weights: FloatArray | None = None
+) -> Goals:
+    """Goals over the constraints whose property is known, scaled by minimised values (n, m) of trials."""
+    constraints: tuple[Constraint, ...] = tuple(c for c in problem.constraints if c.property in known)
+    kept = Problem(problem.objectives, constraints, problem.scalarize)
+    finite = minimised[np.isfinite(minimised).all(axis=1)]
+    if not len(finite):
+        finite = np.zeros((1, problem.n_values))
+    # A Chebyshev scalarization measures from the ideal point, in units of the range.
+    centre = np.median(finite, axis=0) if weights is None else finite.min(axis=0)
+    spread = finite.std(axis=0) if weights is None else np.ptp(finite, axis=0)
+    scale = np.where(spread > 1e-12 * (1.0 + np.abs(centre)), spread, 1.0)
+    return Goals(kept, kept.properties, centre, scale, weights)

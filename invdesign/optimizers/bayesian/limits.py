@@ -1,0 +1,130 @@
+"""Bounded cost: which rows a model learns from when there are many, and when it is fitted anew."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from invdesign.optimizers.bayesian.data import FloatArray, IntArray, Rows
+
+ALWAYS = 30  # rows up to which every new one is a reason for a fit
+GROWTH = 0.05  # share of new rows that is a reason for a fit
+SHARE_BEST = 0.3  # of the rows that are kept: the best,
+SHARE_NEAR = 0.3  # the nearest to the centre, or the newest where there is none,
+SHARE_NEWEST = 0.1  # the newest; the rest is spread over all others
+SPREAD_FROM = 4000  # rows at most among which a spread is sought: its cost is that times the rows kept
+
+
+def refit_due(n_now: int, n_at_last_fit: int) -> bool:
+    """Whether hyperparameters that were fitted on `n_at_last_fit` rows are to be fitted anew on `n_now`.
+
+    With every new row while rows are few; then each time their number has grown by a twentieth, so that the number of
+    fits grows with its logarithm.
+    """
+    if n_now < n_at_last_fit or n_at_last_fit < 1:
+        return True
+    if n_now < ALWAYS:
+        return n_now > n_at_last_fit
+    return n_now - n_at_last_fit >= max(1.0, GROWTH * n_at_last_fit)
+
+
+def chosen_rows(rows: Rows, order: IntArray, most: int, centre: FloatArray | None = None) -> IntArray:
+    """Which rows a model learns from, where there are more than it may have.
+
+    The best, the newest, those nearest to where the search is, and a spread of all others, so that no region is
+    forgotten. Where rows of several sources are given, each has a share: at least half of the places are for the
+    source that is sought (0).
+
+    Args:
+        rows: n rows, oldest first.
+        order: positions from best to worst.
+        most: how many may stay.
+        centre: shape (d,), inputs of the best point, or (k, d) of several; None keeps the newest instead.
+
+    Returns:
+        Ascending positions, shape (min(n, most),).
+    """
+    n = len(rows)
+    if n <= most:
+        return np.arange(n)
+    own, others = np.flatnonzero(rows.source == 0), np.flatnonzero(rows.source != 0)
+    places = min(len(own), max(most - len(others), (most + 1) // 2))
+    x = comparable(rows.x)
+    rank = np.full(n, n, dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    middle = None if centre is None else np.atleast_2d(comparable(rows.x, np.atleast_2d(centre)))
+    kept = [
+        _kept(x, rank, own, places, middle),
+        _kept(x, rank, others, min(len(others), most - places), middle),
+    ]
+    return np.sort(np.concatenate(kept))
+
+
+def _kept(
+    x: FloatArray, rank: IntArray, candidates: IntArray, most: int, centre: FloatArray | None
+) -> IntArray:
+    """At most so many of the candidate rows, by merit, age, nearness and spread."""
+    if len(candidates) <= most:
+        return candidates
+    best = candidates[np.argsort(rank[candidates], kind="stable")]
+    newest = candidates[::-1]
+    near = newest
+    if centre is not None:
+        away = squared_distances(x[candidates], centre).min(axis=1)
+        near = candidates[np.argsort(away, kind="stable")]
+    taken = np.zeros(len(x), dtype=bool)
+    total = 0
+    for line, share in ((best, SHARE_BEST), (newest, SHARE_NEWEST), (near, SHARE_NEAR)):
+        fresh = line[~taken[line]][: round(share * most)]
+        taken[fresh] = True
+        total += len(fresh)
+    rest = candidates[~taken[candidates]]
+    return np.concatenate(
+        [candidates[taken[candidates]], farthest(x, candidates[taken[candidates]], rest, most - total)]
+    )
+
+
+def farthest(x: FloatArray, kept: IntArray, rest: IntArray, count: int) -> IntArray:
+    """`count` of the rows `rest`, each the farthest from all that are kept before it.
+
+    Source:
+        Gonzalez, Theor. Comput. Sci. 38, 293 (1985).
+    """
+    if len(rest) > SPREAD_FROM:
+        rest = rest[np.linspace(0, len(rest) - 1, SPREAD_FROM).astype(np.int64)]
+    away = np.full(len(rest), np.inf)
+    for first in range(0, len(kept), 500):
+        part = squared_distances(x[rest], x[kept[first : first + 500]])
+        away = np.minimum(away, part.min(axis=1))
+    found = np.empty(min(count, len(rest)), dtype=np.int64)
+    for place in range(len(found)):
+        chosen = int(np.argmax(away))
+        found[place] = rest[chosen]
+        away = np.minimum(away, ((x[rest] - x[rest[chosen]]) ** 2).sum(axis=1))
+        away[chosen] = -1.0
+    return found
+
+
+def comparable(x: FloatArray, of: FloatArray | None = None) -> FloatArray:
+    """Rows `of` (q, d), or `x` itself, on the scale of the columns of `x` (n, d): ranges of 1, no NaN."""
+    finite = np.where(np.isfinite(x), x, np.nan)
+    known = np.isfinite(finite).any(axis=0)
+    low = np.where(known, np.nanmin(np.where(known, finite, 0.0), axis=0), 0.0)
+    high = np.where(known, np.nanmax(np.where(known, finite, 0.0), axis=0), 0.0)
+    span = np.where(high - low > 1e-12 * (1.0 + np.abs(high)), high - low, np.inf)
+    values = x if of is None else of
+    return np.where(np.isfinite(values), (values - low) / span, 0.5)
+
+
+def squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Shape (n, m) of rows a (n, d) and b (m, d)."""
+    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2.0 * a @ b.T
+    distances: FloatArray = np.maximum(squares, 0.0)
+    return distances
+
+
+def limit_sentence(most: int) -> str:
+    """What the user should hear once models no longer learn from every row."""
+    return (
+        f"models learn from {most} rows at most from now on: the best, the newest, those near the best, "
+        "and a spread of all others"
+    )

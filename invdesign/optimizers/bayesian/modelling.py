@@ -1,0 +1,182 @@
+"""The models of one event: what each property learns from, when it is fitted anew, and what a user should hear of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+
+from invdesign.optimizers.bayesian.acquisition import Outlook
+from invdesign.optimizers.bayesian.contracts import Hyperparameters, Regressor
+from invdesign.optimizers.bayesian.data import FloatArray, IntArray, Rows
+from invdesign.optimizers.bayesian.fidelity import sources_of
+from invdesign.optimizers.bayesian.frame import Frame, Known
+from invdesign.optimizers.bayesian.priors import Prior
+from invdesign.optimizers.bayesian.settings import Modelling
+from invdesign.optimizers.common import State
+from invdesign.problem import Merit
+from invdesign.protocols import Context
+
+FITTED = 300  # rows that hyperparameters are fitted on, at most
+FEWEST = 2  # rows of a property without which nothing is modelled
+
+
+@dataclass
+class Event:
+    """One event's view of a run while models are made: what is known, and the state as it becomes.
+
+    Attributes:
+        models: state of the regressors by property, and of the chances of success: hyperparameters, and the number
+            of rows they were fitted on.
+        notes: what the user should hear, by code.
+        rows: by property, what its model learns from.
+    """
+
+    context: Context
+    frame: Frame
+    known: Known
+    models: dict[str, Any]
+    notes: dict[str, str] = field(default_factory=dict)
+    priors: Sequence[Prior] = ()
+    rows: dict[str, Rows] = field(default_factory=dict)
+
+
+def rows_of(event: Event, name: str) -> tuple[Rows, int]:
+    """What the model of a property learns from, and how many sources there may be.
+
+    Every trial that has the property teaches it, however the trial ended; then what earlier stages said of it, and
+    then earlier data.
+    """
+    context, known = event.context, event.known
+    parts = [_column(known, context.history.column(name), context.history.uncertainty(name), 0)]
+    earlier = sources_of(context.stages, name)[1:]
+    for number, stage in enumerate(earlier, start=1):
+        y, deviation = context.history.column(name, stage), context.history.uncertainty(name, stage)
+        parts.append(_column(known, y, deviation, number))
+    count = 1 + len(earlier)
+    for prior in event.priors:
+        own = 0 if prior.same else count
+        count += own > 0
+        values = prior.values.get(name)
+        if values is not None:
+            finite = np.isfinite(values)
+            noise = prior.noise.get(name, np.full(len(values), np.nan))
+            sources = np.full(int(finite.sum()), own, dtype=np.int64)
+            parts.append(Rows(event.frame.of(prior.genomes)[finite], values[finite], noise[finite], sources))
+    return _joined(parts), count
+
+
+def _column(known: Known, values: FloatArray, deviations: FloatArray, source: int) -> Rows:
+    y = values[known.ids]
+    finite = np.flatnonzero(np.isfinite(y))
+    sources = np.full(len(finite), source, dtype=np.int64)
+    return Rows(known.x[finite], y[finite], deviations[known.ids][finite] ** 2, sources)
+
+
+def _joined(parts: Sequence[Rows]) -> Rows:
+    return Rows(
+        np.vstack([part.x for part in parts]),
+        np.concatenate([part.y for part in parts]),
+        np.concatenate([part.noise for part in parts]),
+        np.concatenate([part.source for part in parts]),
+    )
+
+
+def outlook_of(options: Modelling, event: Event) -> Outlook | None:
+    """Models of every property of which enough is known, and of success; None while an objective is not among them.
+
+    Hyperparameters that were fitted anew, and notes, go into the event.
+    """
+    regressors: dict[str, Regressor] = {}
+    for name in event.context.problem.properties:
+        rows, sources = rows_of(event, name)
+        if len(rows) < FEWEST or not (rows.source == 0).any():
+            continue
+        event.rows[name] = rows
+        regressors[name] = _regressor(options, event, name, rows, sources)
+    if not {objective.property for objective in event.context.problem.objectives} <= regressors.keys():
+        return None
+    return Outlook(regressors, chances_of(event) if options.failures else ())
+
+
+def _regressor(options: Modelling, event: Event, name: str, rows: Rows, sources: int) -> Regressor:
+    from invdesign.optimizers.bayesian.limits import chosen_rows, limit_sentence
+
+    order, centre = _order(event, name, rows)
+    kept = rows
+    if len(rows) > options.rows:
+        kept = rows.at(chosen_rows(rows, order, options.rows, centre))
+        event.notes.setdefault("rows", limit_sentence(options.rows))
+    inputs = event.frame.inputs
+    if options.model != "gaussian_process":
+        from invdesign.optimizers.bayesian.forest import boosted, forest
+
+        make = forest if options.model == "random_forest" else boosted
+        seed = event.context.derived_seed(f"model of {name}")
+        return make(kept, inputs, options.trees, seed)
+    from invdesign.optimizers.bayesian.gaussian import fit_gaussian, gaussian_process
+
+    few = rows if len(rows) <= FITTED else rows.at(chosen_rows(rows, order, FITTED, centre))
+    hyperparameters = _fitted(
+        event.models.setdefault("properties", {}),
+        name,
+        len(rows),
+        lambda start: fit_gaussian(few, inputs, options.gaussian, start, sources),
+    )
+    return gaussian_process(kept, inputs, options.gaussian, hyperparameters, sources)
+
+
+def _fitted(states: State, name: str, n: int, fit: Any) -> Hyperparameters:
+    """Hyperparameters from the state, or where a refit is due from a fit that starts at them."""
+    from invdesign.optimizers.bayesian.limits import refit_due
+
+    entry = states.get(name)
+    if entry is None or refit_due(n, entry["n"]):
+        start = None if entry is None else entry["hyperparameters"]
+        states[name] = {"n": n, "hyperparameters": fit(start)}
+    return cast("Hyperparameters", states[name]["hyperparameters"])
+
+
+def _order(event: Event, name: str, rows: Rows) -> tuple[IntArray, FloatArray | None]:
+    """Positions of rows from the best trial's to the worst's, other sources last; and where the best one lies."""
+    known = event.known
+    has = np.isfinite(event.context.history.column(name)[known.ids])
+    position = np.cumsum(has) - 1
+    best = known.scores.order()
+    order = position[best[has[best]]]
+    rest = np.arange(int(has.sum()), len(rows))
+    centre = rows.x[order[0]] if len(order) else None
+    return np.concatenate([order, rest]), centre
+
+
+def chances_of(event: Event) -> tuple[Any, ...]:
+    """Models of the chance that an evaluation does not fail, and that the gates let a candidate through.
+
+    Gated trials are no failures: they teach the gates' model alone.
+    """
+    from invdesign.optimizers.bayesian.success import fit_success, success_model
+
+    known = event.known
+    merit = known.scores.merit
+    works = (merit != Merit.FAILED) & (merit != Merit.INFEASIBLE)
+    # Who stopped early on purpose says nothing of whether later stages would have worked.
+    asked = ~((merit == Merit.VIOLATING) & np.isnan(known.scores.values).any(axis=1))
+    questions = (
+        ("evaluation", asked, works),
+        ("gates", asked & works, merit != Merit.GATED),
+    )
+    found = []
+    for name, asked, passed in questions:
+        x, succeeded = known.x[asked], passed[asked]
+        if not len(x) or succeeded.all():
+            continue
+        hyperparameters = _fitted(
+            event.models.setdefault("chances", {}),
+            name,
+            len(x),
+            lambda start, x=x, succeeded=succeeded: fit_success(x, succeeded, event.frame.inputs, start),
+        )
+        found.append(success_model(x, succeeded, event.frame.inputs, hyperparameters))
+    return tuple(found)

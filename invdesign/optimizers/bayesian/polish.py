@@ -1,0 +1,306 @@
+"""Climbing by gradients: many starts at once, within bounds and linear rules.
+
+What an evaluation of an acquisition function costs hardly depends on how many points it gets, so all starts climb
+together, each with its own steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.optimizers.bayesian.contracts import Value
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+FIRST_STEP = 0.1  # of the cube, the length of the first step
+ENOUGH = 1e-4  # share of the gain a step promises that it must bring (Armijo)
+SHORTEST = 1e-4  # share of a step after which it is given up
+CONVERGED = 1e-7  # gain promised, relative to the value, below which a climb ends
+DAMPING = 0.2  # Powell's, of the curvature
+TIGHT = 1e-10  # room below which a point counts as on a face
+RANK = 1e-10  # singular values below this share of the largest are zero
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Linear rules on d coordinates: `above @ x >= least`, `equal @ x == sums`.
+
+    Attributes:
+        above: shape (m, d).
+        least: shape (m,).
+        equal: shape (k, d).
+        sums: shape (k,).
+    """
+
+    above: FloatArray
+    least: FloatArray
+    equal: FloatArray
+    sums: FloatArray
+
+    def __bool__(self) -> bool:
+        return len(self.above) + len(self.equal) > 0
+
+    def excess(self, x: FloatArray) -> FloatArray:
+        """Shape (n,): by how much points (n, d) break the worst of the rules; 0 where they keep all."""
+        short = np.maximum(self.least - x @ self.above.T, 0.0).max(axis=1, initial=0.0)
+        off = np.abs(x @ self.equal.T - self.sums).max(axis=1, initial=0.0)
+        worst: FloatArray = np.maximum(short, off)
+        return worst
+
+
+def null_space(rows: FloatArray, width: int) -> FloatArray:
+    """Orthonormal basis (width, r) of what rows (k, width) map to zero."""
+    if not len(rows) or not width:
+        return np.eye(width)
+    _, singular, right = np.linalg.svd(rows)
+    rank = int((singular > RANK * max(float(singular[0]), 1e-300)).sum())
+    basis: FloatArray = right[rank:].T
+    return basis
+
+
+class Slice:
+    """What is left of the rules where some coordinates of a point are held: directions and faces of the others.
+
+    Args:
+        rows: rules on d coordinates.
+        x: shape (d,), a point that keeps them.
+        free: shape (d,), what may move.
+        low, high: shape (d,), bounds.
+    """
+
+    def __init__(self, rows: Rows, x: FloatArray, free: BoolArray, low: FloatArray, high: FloatArray) -> None:
+        self.free = free
+        width = int(free.sum())
+        self.basis = null_space(rows.equal[:, free], width)
+        eye = np.eye(width)
+        above = rows.above[:, free]
+        held = rows.least - rows.above[:, ~free] @ x[~free]
+        touched = (np.abs(above) > RANK).any(axis=1)
+        self._faces = np.vstack([eye, -eye, above[touched]])
+        self._offsets = np.concatenate([low[free], -high[free], held[touched]])
+        self.normals = self._faces @ self.basis
+
+    def room(self, x: FloatArray) -> FloatArray:
+        """Shape (f,): how far a point (d,) is from each face, 0 where it lies beyond."""
+        found: FloatArray = np.maximum(self._faces @ x[self.free] - self._offsets, 0.0)
+        return found
+
+    def reach(self, x: FloatArray, moves: FloatArray) -> FloatArray:
+        """Shape (n,): how many times each of the moves (n, r) fits between a point (d,) and the faces."""
+        rates = moves @ self.normals.T
+        room = self.room(x)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            times = np.where(rates < -1e-14, room / -rates, np.inf)
+        found: FloatArray = times.min(axis=1, initial=np.inf)
+        return found
+
+
+class Climb:
+    """One start's way up a function under linear rules: sequential quadratic programming, asked and told.
+
+    Every point it asks for keeps all rules that the start keeps. The quadratic program of each step is solved as a
+    least-distance problem by non-negative least squares.
+
+    Source:
+        Lawson & Hanson, Solving Least Squares Problems (SIAM, 1995), chapter 23; damped BFGS updates of Powell,
+        Lect. Notes Math. 630, 144 (1978).
+    """
+
+    def __init__(self, part: Slice, x: FloatArray) -> None:
+        self.part = part
+        self.x = x.copy()
+        self.value = -np.inf
+        self.done = part.basis.shape[1] == 0
+        self._slope = np.zeros(part.basis.shape[1])  # of the cost, along the basis
+        self._curvature: FloatArray | None = None
+        self._move = np.zeros(part.basis.shape[1])
+        self._share = 0.0
+        self._begun = False
+
+    @property
+    def asked(self) -> FloatArray:
+        """The point (d,) to evaluate next."""
+        if not self._begun:
+            return self.x
+        point = self.x.copy()
+        point[self.part.free] += self._share * (self.part.basis @ self._move)
+        return point
+
+    def tell(self, value: float, gradient: FloatArray) -> None:
+        """Take in the value and its gradient (d,) at the point asked for."""
+        slope = -(self.part.basis.T @ gradient[self.part.free])
+        sound = bool(np.isfinite(value) and np.isfinite(slope).all())
+        if not self._begun:
+            self._begun = True
+            self.done = not sound
+            if sound:
+                self.value, self._slope = value, slope
+                self._curvature = np.eye(len(slope)) * max(float(np.linalg.norm(slope)) / FIRST_STEP, 1e-8)
+                self._aim()
+            return
+        promised = -float(self._slope @ self._move) * self._share
+        if sound and value >= self.value + ENOUGH * promised:
+            gained = value - self.value
+            point = self.asked
+            self._learn(self._share * self._move, slope - self._slope)
+            self.x, self.value, self._slope = point, value, slope
+            if gained <= CONVERGED * (1.0 + abs(value)) and self._share == 1.0:
+                self.done = True
+                return
+            self._aim()
+            return
+        self._share *= self._shorter(value, promised) if sound else 0.25
+        self.done = self._share < SHORTEST
+
+    def _shorter(self, value: float, promised: float) -> float:
+        """Where the parabola through both ends of a failed step is highest, as a share of it."""
+        lost = self.value + promised - value
+        return min(max(0.5 * promised / lost, 0.1), 0.5) if lost > 0.0 else 0.5
+
+    def _learn(self, step: FloatArray, change: FloatArray) -> None:
+        """The damped BFGS update; the first one sets the scale."""
+        curvature = self._curvature
+        assert curvature is not None
+        bent = curvature @ step
+        own = float(step @ bent)
+        found = float(step @ change)
+        if own <= 0.0:
+            return
+        if found < DAMPING * own:
+            share = (1.0 - DAMPING) * own / (own - found)
+            change = share * change + (1.0 - share) * bent
+            found = float(step @ change)
+        if found > 1e-14:
+            curvature += np.outer(change, change) / found - np.outer(bent, bent) / own
+
+    def _aim(self) -> None:
+        """The next step: the best of the quadratic model within the faces."""
+        assert self._curvature is not None
+        self._move = _best_move(self._curvature, self._slope, self.part.normals, -self.part.room(self.x))
+        self._share = min(1.0, float(self.part.reach(self.x, self._move[None])[0]))
+        promised = -float(self._slope @ self._move) * self._share
+        self.done = not promised > CONVERGED * (1.0 + abs(self.value))
+
+
+def _best_move(curvature: FloatArray, slope: FloatArray, normals: FloatArray, need: FloatArray) -> FloatArray:
+    """The w (r,) that minimises slope w + w curvature w / 2 with normals w >= need, where need <= 0."""
+    from scipy.linalg import solve_triangular
+
+    try:
+        factor = np.linalg.cholesky(curvature)
+    except np.linalg.LinAlgError:
+        factor = np.eye(len(slope)) * np.sqrt(max(float(np.trace(curvature)) / len(slope), 1e-8))
+    centre = -solve_triangular(factor, slope, lower=True, check_finite=False)
+    turned = solve_triangular(factor, normals.T, lower=True, check_finite=False).T
+    lacking = need - turned @ centre
+    away = _least(turned, lacking) if lacking.max(initial=0.0) > 0.0 else np.zeros_like(centre)
+    if away is None:
+        return np.zeros_like(slope)
+    found: FloatArray = solve_triangular(factor.T, centre + away, lower=False, check_finite=False)
+    return found
+
+
+def _least(normals: FloatArray, need: FloatArray) -> FloatArray | None:
+    """The shortest w (r,) with normals w >= need; None where it is not found."""
+    from scipy.optimize import nnls
+
+    size = float(np.abs(need).max())
+    rows = np.concatenate([normals.T, need[None, :] / size])
+    target = np.zeros(len(rows))
+    target[-1] = 1.0
+    try:
+        weights, _ = nnls(rows, target)
+    except RuntimeError:  # it gave up; the climb ends where it is
+        return None
+    rest = rows @ weights - target
+    if -rest[-1] <= 1e-14:
+        return None
+    move: FloatArray = -size * rest[:-1] / rest[-1]
+    return move
+
+
+def climbed(
+    value: Value,
+    starts: FloatArray,
+    free: BoolArray,
+    low: FloatArray,
+    high: FloatArray,
+    rows: Rows,
+    rounds: int,
+) -> FloatArray:
+    """Where gradients lead from some starts.
+
+    Args:
+        value: differentiable.
+        starts: shape (n, d), within bounds and rules.
+        free: shape (n, d), which coordinates of each may move.
+        low, high: shape (n, d), bounds of each.
+        rows: rules.
+        rounds: evaluations of all starts together, at most.
+
+    Returns:
+        Shape (n, d), none worse than its start.
+    """
+    if rows or (low != low[0]).any() or (high != high[0]).any():
+        return _ruled(value, starts, free, low, high, rows, rounds)
+    return _boxed(value, starts, free, low[0], high[0], rounds)
+
+
+def _ruled(
+    value: Value,
+    starts: FloatArray,
+    free: BoolArray,
+    low: FloatArray,
+    high: FloatArray,
+    rows: Rows,
+    rounds: int,
+) -> FloatArray:
+    climbs = [Climb(Slice(rows, *each), each[0]) for each in zip(starts, free, low, high, strict=True)]
+    for _ in range(rounds):
+        active = [climb for climb in climbs if not climb.done]
+        if not active:
+            break
+        values, gradients = sloped(value, np.array([climb.asked for climb in active]))
+        for climb, own, gradient in zip(active, values.tolist(), gradients, strict=True):
+            climb.tell(own, gradient)
+    return np.array([climb.x for climb in climbs]).reshape(starts.shape)
+
+
+def _boxed(
+    value: Value, starts: FloatArray, free: BoolArray, low: FloatArray, high: FloatArray, rounds: int
+) -> FloatArray:
+    """L-BFGS-B from all starts together; what is held has no slope."""
+    from botorch.optim.batched_lbfgs_b import fmin_l_bfgs_b_batched
+
+    best, tops = starts.copy(), np.full(len(starts), -np.inf)
+
+    def cost(x: FloatArray, batch_indices: Sequence[int]) -> tuple[FloatArray, FloatArray]:
+        values, gradients = sloped(value, x)
+        rows = np.asarray(batch_indices)
+        sound = np.isfinite(values) & np.isfinite(gradients).all(axis=1)
+        better = sound & (values > tops[rows])
+        best[rows[better]], tops[rows[better]] = x[better], values[better]
+        worst = np.where(np.isfinite(tops[rows]), tops[rows], 0.0) - 1e3
+        slopes = np.where(sound[:, None] & free[rows], gradients, 0.0)
+        return -np.where(sound, values, worst), -slopes
+
+    bounds = list(zip(low.tolist(), high.tolist(), strict=True))
+    fmin_l_bfgs_b_batched(  # type: ignore[no-untyped-call]  # BoTorch's copy of SciPy's driver has no types
+        cost, starts, bounds=bounds, maxiter=rounds, pgtol=1e-6, maxls=8, pass_batch_indices=True
+    )
+    return best
+
+
+def sloped(value: Value, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(values (n,), gradients (n, d)) at points (n, d)."""
+    import torch
+
+    points = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    values = value.tensor(points)
+    (gradients,) = torch.autograd.grad(values.sum(), points)
+    return values.detach().numpy(), gradients.numpy()

@@ -1,0 +1,92 @@
+"""Gaussian processes as BoTorch models: posteriors from a cached inverse factor, with gradients.
+
+BoTorch's own models solve with the rows' covariance for every t-batch; here a pool or the restarts of a search are
+one product of matrices.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from botorch.models.model import Model
+from botorch.posteriors.gpytorch import GPyTorchPosterior
+from gpytorch.distributions import MultivariateNormal
+from linear_operator import to_linear_operator
+from torch import Tensor
+
+from invdesign.optimizers.bayesian.blocks import FLOOR
+
+if TYPE_CHECKING:
+    from invdesign.optimizers.bayesian.process import GaussianProcess
+
+JOINT = 1e-7  # added to joint covariances, relative to the prior: candidates may repeat or lie on rows
+
+
+class _Posterior(GPyTorchPosterior):
+    """A posterior that leaves small variances as they are: GPyTorch raises them to an absolute 1e-10."""
+
+    @property
+    def variance(self) -> Tensor:
+        covariance = self.distribution.lazy_covariance_matrix
+        return covariance.diagonal(dim1=-1, dim2=-2).unsqueeze(-1)  # type: ignore[no-any-return]  # gpytorch is untyped
+
+
+class PosteriorModel(Model):
+    """A model of one output, (value - shift) / width, as BoTorch's acquisition functions want it."""
+
+    def __init__(
+        self, process: GaussianProcess, source: int = 0, shift: float = 0.0, width: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.process, self.source = process, source
+        self.shift, self.width = shift, width
+
+    @property
+    def num_outputs(self) -> int:
+        return 1
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        return torch.Size()
+
+    def posterior(
+        self,
+        X: Tensor,  # noqa: N803 - BoTorch's signature
+        output_indices: list[int] | None = None,  # noqa: ARG002 - there is one output
+        observation_noise: bool | Tensor = False,
+        posterior_transform: Any = None,
+    ) -> GPyTorchPosterior:
+        """Joint distribution of the values (with noise if `observation_noise`) at X (…, q, d)."""
+        mean, covariance = self._scaled(X)
+        if observation_noise is not False:
+            covariance = covariance + self._noise(observation_noise, covariance)
+        deviation = covariance.diagonal(dim1=-1, dim2=-2).sqrt()
+        values, widths = self.process.outcomes.restored(mean, deviation, self.source)
+        stretch = widths / deviation / self.width
+        covariance = covariance * stretch.unsqueeze(-1) * stretch.unsqueeze(-2)
+        normal = MultivariateNormal((values - self.shift) / self.width, to_linear_operator(covariance))
+        posterior = _Posterior(normal)
+        return posterior if posterior_transform is None else posterior_transform(posterior)
+
+    def _scaled(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Means (…, q) and covariances (…, q, q) on the model's scale."""
+        process = self.process
+        q, d = x.shape[-2:]
+        cross = process.cross(x.reshape(-1, d), self.source)
+        mean = (process.weights @ cross).reshape(x.shape[:-1])
+        explained = process.inverse_factor @ cross
+        prior = process.kernel.variance(self.source)
+        if q == 1:
+            variance = (prior - explained.square().sum(dim=0)).clamp_min(FLOOR * float(prior))
+            return mean, variance.reshape(*x.shape[:-1], 1)
+        parts = explained.T.reshape(*x.shape[:-1], -1)
+        covariance = process.joint(x, self.source) - parts @ parts.transpose(-1, -2)
+        return mean, covariance + torch.eye(q, dtype=x.dtype) * (JOINT * float(prior))
+
+    def _noise(self, observation_noise: bool | Tensor, covariance: Tensor) -> Tensor:
+        if isinstance(observation_noise, Tensor):
+            return torch.diag_embed(observation_noise[..., 0].expand(covariance.shape[:-1]))
+        return torch.eye(covariance.shape[-1], dtype=covariance.dtype) * self.process.evaluation_noise(
+            self.source
+        )

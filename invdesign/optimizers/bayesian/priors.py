@@ -1,0 +1,328 @@
+"""What is known before a run begins: tables of results and earlier runs, as data of their own.
+
+Numbers of another functional, another potential or another laboratory are not what this run's evaluators would say.
+So every prior is a source of its own, and how far it agrees with the run is learned along with everything else; one
+that misleads is soon not listened to.
+
+Source:
+    Swersky, Snoek & Adams, Adv. Neural Inf. Process. Syst. 26 (2013), multi-task Bayesian optimization.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import PurePath
+from typing import Annotated, Any, Self
+
+import numpy as np
+from pydantic import ConfigDict, Field, model_validator
+
+from invdesign.candidate import Genome
+from invdesign.errors import InvdesignError, nearest
+from invdesign.optimizers.bayesian.data import FloatArray
+from invdesign.optimizers.bayesian.tabled import GENOME, Reader, RowError, known, reader_of
+from invdesign.protocols import SearchSpace
+from invdesign.settings import Frozen, InputFile
+from invdesign.structures.tables import numbers_in, separator_of
+
+UNCERTAINTY = "_uncertainty"  # what exported tables add to a property's name
+STATUS = "status"
+COMPLETE = "complete"
+LISTED = 5  # rows that a message names
+
+
+def _schema(schema: dict[str, Any]) -> None:
+    """A file may name an earlier run instead of a table: it is read when the campaign is."""
+    run = {"type": "string", "description": "Folder of an earlier run, relative to the campaign's folder."}
+    schema["properties"] = {"run": run, **schema["properties"]}
+    schema.pop("required", None)
+    schema["oneOf"] = [{"required": ["table"]}, {"required": ["run"]}]
+
+
+class PriorTable(Frozen):
+    """A table of known results. Its text travels with the campaign, so a run does not depend on the file.
+
+    In a campaign file `{run: FOLDER}` stands for the finished candidates of an earlier run.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_schema)
+
+    table: InputFile
+    """CSV: a row per candidate, columns as `invdesign export` writes them, or named as parameters and properties."""
+    name: Annotated[str, Field(min_length=1, max_length=60)] | None = None
+    """What it is called in notes and reports; the file's name where not given."""
+    columns: dict[str, str] = Field(default={})
+    """Column by property or parameter, where the table calls it otherwise: `{voltage: "V vs Li (V)"}`."""
+    same: bool = False
+    """Whether its numbers mean exactly what the run's evaluators say: then they count as the run's own."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_run(cls, value: object) -> object:
+        if isinstance(value, Mapping) and "run" in value:
+            raise ValueError(
+                "an earlier run is read while a campaign file is: in Python, make a table of it with "
+                "invdesign.campaign.priors.run_table(folder)"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        try:
+            cells = _cells(self.table.name, self.table.text)
+        except InvdesignError as error:
+            raise ValueError(str(error)) from error
+        for wanted in self.columns.values():
+            if wanted not in cells.header:
+                hint = nearest(wanted, cells.header)
+                raise ValueError(
+                    f"{self.table.name} has no column '{wanted}'. {hint + ' ' if hint else ''}"
+                    f"It has {', '.join(cells.header)}"
+                )
+        return self
+
+    @property
+    def label(self) -> str:
+        """What it is called."""
+        return self.name or PurePath(self.table.name).stem
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """What one table says of candidates of the space.
+
+    Attributes:
+        name: of the table.
+        same: whether its numbers count as the run's own.
+        genomes: n of them, each known to the space.
+        values: by property, shape (n,), NaN where unknown.
+        noise: by property, shape (n,), variance of each value, NaN where unknown.
+        note: how many of its rows are used, and why others are not.
+    """
+
+    name: str
+    same: bool
+    genomes: tuple[Genome, ...]
+    values: dict[str, FloatArray]
+    noise: dict[str, FloatArray]
+    note: str
+
+
+def prior_rows(priors: Sequence[PriorTable], space: SearchSpace, properties: Iterable[str]) -> list[Prior]:
+    """What tables say of the candidates and properties of a run, one `Prior` each, in their order.
+
+    A pure function of its arguments; its cost is that of building every row's candidate, crystals excepted.
+
+    Args:
+        priors: the tables.
+        space: what is searched; rows of which it does not know the genome are left out.
+        properties: that objectives and constraints read.
+
+    Raises:
+        InvdesignError: a table does not fit, as `prior_refusal` says.
+    """
+    properties = tuple(properties)
+    return [_prior(prior, space, properties) for prior in priors]
+
+
+def prior_refusal(priors: Sequence[PriorTable], space: SearchSpace, properties: Iterable[str]) -> str:
+    """Why tables cannot be used for this search, as in "bayesian REFUSAL"; empty where they can."""
+    properties = tuple(properties)
+    twice = _repeated(prior.label for prior in priors)
+    if twice:
+        return f"is given two priors called '{twice}'; name them: {{table: ..., name: ...}}"
+    for prior in priors:
+        try:
+            _fitting(prior, space, properties)
+        except InvdesignError as error:
+            return f"cannot use the prior: {str(error).removesuffix('.')}"
+    return ""
+
+
+def _repeated(names: Iterable[str]) -> str:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return ""
+
+
+# Cells.
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """A table: n rows of text under a header."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def column(self, name: str) -> list[str]:
+        """The cells (n,) of a column."""
+        place = self.header.index(name)
+        return [row[place] for row in self.rows]
+
+
+@lru_cache(maxsize=8)
+def _cells(name: str, text: str) -> _Cells:
+    """The table in a text.
+
+    Raises:
+        InvdesignError: it is no table, or has columns of the same name or rows of another length.
+    """
+    text = text.removeprefix("\ufeff")
+    separator = separator_of(text.partition("\n")[0])
+    csv.field_size_limit(2**31 - 1)  # a genome of a large cell is longer than the 128 kB of old
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
+    except csv.Error as error:
+        raise InvdesignError(f"{name} cannot be read as CSV: {error}") from error
+    header = tuple(cell.strip() for cell in rows[0]) if rows else ()
+    if not header:
+        raise InvdesignError(f"{name} is empty; its first line names the columns")
+    twice = _repeated(header)
+    if twice:
+        raise InvdesignError(f"{name} has more than one column '{twice}'")
+    for number, row in enumerate(rows[1:], 1):
+        if len(row) != len(header):
+            raise InvdesignError(f"{name}: row {number} has {len(row)} cells, the header {len(header)}")
+    return _Cells(header, tuple(map(tuple, rows[1:])))
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """A table, and how it is read for one search: column by property, and of deviations."""
+
+    cells: _Cells
+    reader: Reader
+    values: dict[str, FloatArray]
+    deviations: dict[str, FloatArray]
+
+
+def _fitting(prior: PriorTable, space: SearchSpace, properties: Sequence[str]) -> _Fitting:
+    """How a table is read for a search.
+
+    Raises:
+        InvdesignError: it has none of the properties, no candidates of the space, or cells that are no numbers.
+    """
+    name, cells = prior.table.name, _cells(prior.table.name, prior.table.text)
+    columns = {item: prior.columns.get(item, item) for item in properties}
+    present = {item: column for item, column in columns.items() if column in cells.header}
+    if not present:
+        hint = nearest(properties[0], cells.header)
+        raise InvdesignError(
+            f"{name} has no column of {' or '.join(properties)}. {hint + ' ' if hint else ''}"
+            f"It has {', '.join(cells.header)}; say which is meant with 'columns: {{{properties[0]}: ...}}'"
+        )
+    reader = reader_of(space, cells.header, prior.columns)
+    if isinstance(reader, str):
+        raise InvdesignError(f"{name} {reader}")
+    named = (*properties, *(item + UNCERTAINTY for item in properties), *reader.names)
+    strange = [key for key in prior.columns if key not in named]
+    if strange:
+        hint = nearest(strange[0], named)
+        raise InvdesignError(
+            f"'columns' of {name} names '{strange[0]}', which is no property of the objectives and constraints and "
+            f"no parameter of the space. {hint or 'Known: ' + ', '.join(named)}"
+        )
+    values = {item: _numbers(cells, column, name) for item, column in present.items()}
+    deviations = {}
+    for item, column in present.items():
+        said = prior.columns.get(item + UNCERTAINTY, column + UNCERTAINTY)
+        if said in cells.header:
+            deviations[item] = _numbers(cells, said, name)
+            _check_positive(deviations[item], said, name)
+    return _Fitting(cells, reader, values, deviations)
+
+
+def _numbers(cells: _Cells, column: str, name: str) -> FloatArray:
+    values, wrong = numbers_in(cells.column(column))
+    if wrong:
+        shown = cells.column(column)[wrong[0]]
+        raise InvdesignError(
+            f"{name}: column '{column}' holds no plain number in {_listed(wrong)}, first '{shown:.40}'. Mend the "
+            "cells, or empty those that have no value"
+        )
+    return values
+
+
+def _check_positive(deviations: FloatArray, column: str, name: str) -> None:
+    wrong = np.flatnonzero(deviations < 0.0).tolist()
+    if wrong:
+        raise InvdesignError(
+            f"{name}: column '{column}' holds standard deviations, and they are negative in {_listed(wrong)}"
+        )
+
+
+def _listed(rows: Sequence[int]) -> str:
+    more = f" and {len(rows) - LISTED} more" if len(rows) > LISTED else ""
+    return f"row{'s' if len(rows) > 1 else ''} {', '.join(str(row + 1) for row in rows[:LISTED])}{more}"
+
+
+# Rows.
+
+
+@dataclass
+class _Count:
+    """Why rows are not used: how many of each reason, and the first."""
+
+    blank: int = 0
+    unfinished: int = 0
+    strange: int = 0
+    first: str = field(default="")
+
+    def words(self) -> list[str]:
+        """A part of a sentence per reason."""
+        found = []
+        if self.unfinished:
+            found.append(f"{self.unfinished} of candidates that did not come to their end")
+        if self.blank:
+            found.append(f"{self.blank} without a value")
+        if self.strange:
+            found.append(f"{self.strange} that the space does not know (first, {self.first})")
+        return found
+
+
+def _prior(prior: PriorTable, space: SearchSpace, properties: Sequence[str]) -> Prior:
+    fitting = _fitting(prior, space, properties)
+    cells, count = fitting.cells, _Count()
+    exported = GENOME in cells.header and STATUS in cells.header
+    status = cells.column(STATUS) if exported else [COMPLETE] * len(cells.rows)
+    stated = np.isfinite(np.stack(list(fitting.values.values()))).sum(axis=0)
+    kept: list[int] = []
+    genomes: list[Genome] = []
+    for number, row in enumerate(cells.rows):
+        if status[number].strip() != COMPLETE:
+            count.unfinished += 1
+        elif stated[number] == 0:
+            count.blank += 1
+        else:
+            try:
+                genome = known(space, fitting.reader.make(dict(zip(cells.header, row, strict=True))))
+            except RowError as error:
+                count.first = count.first or f"row {number + 1}: {error}"
+                count.strange += 1
+                continue
+            kept.append(number)
+            genomes.append(genome)
+    rows = np.array(kept, dtype=np.int64)
+    return Prior(
+        prior.label,
+        prior.same,
+        tuple(genomes),
+        {name: values[rows] for name, values in fitting.values.items()},
+        {name: deviations[rows] ** 2 for name, deviations in fitting.deviations.items()},
+        _note(prior, len(rows), len(cells.rows), count),
+    )
+
+
+def _note(prior: PriorTable, used: int, rows: int, count: _Count) -> str:
+    role = "as the run's own" if prior.same else "as a source of its own"
+    note = f"prior {prior.label}: {used} of {rows} rows are used, {role}"
+    reasons = count.words()
+    return f"{note}; not used are {', '.join(reasons)}" if reasons else note

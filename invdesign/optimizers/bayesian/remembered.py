@@ -1,0 +1,67 @@
+"""Hyperparameters of Gaussian processes as plain JSON, and back: what a resumed run builds its models of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.optimizers.bayesian.contracts import Hyperparameters
+from invdesign.optimizers.bayesian.fitting import Prior, Values, natural
+from invdesign.optimizers.bayesian.kernels import Plan
+from invdesign.optimizers.bayesian.scaling import Columns
+
+FloatArray = NDArray[np.float64]
+
+
+def written(values: Values, plan: Plan, columns: Columns) -> Hyperparameters:
+    """Natural parameters as plain JSON; length scales in the units of their columns."""
+    blocks = {**values, "length": values["length"] * columns.spread}
+    return {
+        "kernel": plan.smoothness,
+        "columns": list(columns.numbers),
+        "categories": list(columns.categories),
+        **{name: block.tolist() for name, block in blocks.items()},
+    }
+
+
+def read(hyperparameters: Hyperparameters | None, plan: Plan, columns: Columns, prior: Prior) -> Values:
+    """Natural parameters of a plan from JSON: the prior's wherever that says nothing that fits."""
+    values = natural(prior.mean)
+    said = hyperparameters or {}
+    if said.get("kernel") != plan.smoothness:
+        return values
+    for name, block in values.items():
+        found = _array(said.get(name))
+        if found is None or found.ndim != block.ndim:
+            continue
+        if name == "length":
+            found = _aligned(found, said.get("columns"), columns.numbers) / columns.spread
+        elif name == "category":
+            found = _aligned(found, said.get("categories"), columns.categories)
+        if found.shape[1:] != block.shape[1:]:
+            continue
+        rows = min(len(found), len(block))  # sources may have been added since
+        usable = np.isfinite(found[:rows]) & ((found[:rows] > 0.0) | (name == "share"))
+        block[:rows] = np.where(usable, found[:rows], block[:rows])
+    return values
+
+
+def _array(value: Any) -> FloatArray | None:
+    try:
+        return np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+
+
+def _aligned(found: FloatArray, said: Any, columns: Sequence[int]) -> FloatArray:
+    """Values (s, k) of the columns `said`, as those of `columns` (s, d); NaN where they say nothing."""
+    aligned = np.full((len(found), len(columns)), np.nan)
+    if not isinstance(said, list) or found.ndim != 2 or found.shape[1] != len(said):
+        return aligned
+    for position, column in enumerate(columns):
+        if column in said:
+            aligned[:, position] = found[:, said.index(column)]
+    return aligned

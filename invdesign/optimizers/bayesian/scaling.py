@@ -1,0 +1,177 @@
+"""Scales of a Gaussian process: of its columns and of its outcomes, both functions of the rows alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from invdesign.optimizers.bayesian.data import Inputs, Rows
+from invdesign.optimizers.models import Outcome
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+CONSTANT = 1e-10  # spread of a column or a property, relative to its size, that is rounding
+FEW = 4  # rows of a source below which its own scale says little
+APART = 3.0  # pooled deviations between the centres of two sources that are still one scale
+UNLIKE = 8.0  # ratio of their widths that is still one scale
+LARGEST = 30.0  # compressed values beyond this leave the range of floats when restored
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How inputs (…, d) become what a kernel sees.
+
+    Columns of the unit cube are left as they are; features that vary are standardised, those that do not are left
+    out. What is not a number is read as the mean of its column.
+
+    Attributes:
+        numbers: columns that are numbers and vary.
+        categories: columns that are categories.
+        centre, spread: of the number columns, shape (d_n,).
+        fill: shape (d,), what stands in for NaN.
+    """
+
+    numbers: tuple[int, ...]
+    categories: tuple[int, ...]
+    centre: FloatArray
+    spread: FloatArray
+    fill: FloatArray
+
+    @classmethod
+    def of(cls, x: FloatArray, inputs: Inputs) -> Columns:
+        """The columns of rows `x` (n, d)."""
+        finite = np.isfinite(x)
+        known = finite.sum(axis=0)
+        zeroed = np.where(finite, x, 0.0)
+        fill = zeroed.sum(axis=0) / np.maximum(known, 1)
+        filled = np.where(finite, x, fill)
+        wide = inputs.cube | (_deviation(filled) > CONSTANT * (1.0 + np.abs(filled).max(axis=0, initial=0.0)))
+        numbers = [c for c, kind in enumerate(inputs.kinds) if kind == "number" and wide[c]]
+        if inputs.cube:
+            centre, spread = np.zeros(len(numbers)), np.ones(len(numbers))
+            fill = np.where(known > 0, fill, 0.5)
+        else:
+            centre, spread = fill[numbers], _deviation(filled)[numbers]
+        for column in inputs.categories:  # a mean of categories is none of them
+            fill[column] = _commonest(x[finite[:, column], column])
+        return cls(tuple(numbers), inputs.categories, centre, spread, fill)
+
+    def filled(self, x: Tensor) -> Tensor:
+        """Inputs without NaN or infinite values."""
+        return torch.where(torch.isfinite(x), x, torch.from_numpy(self.fill))
+
+    def scaled(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Numbers (…, d_n), scaled, and categories (…, d_c) of inputs (…, d) without NaN."""
+        numbers = _take(x, self.numbers)
+        return (numbers - torch.from_numpy(self.centre)) / torch.from_numpy(self.spread), _take(
+            x, self.categories
+        )
+
+
+def _take(x: Tensor, columns: tuple[int, ...]) -> Tensor:
+    if columns == tuple(range(x.shape[-1])):
+        return x
+    return x[..., list(columns)]
+
+
+def _deviation(x: FloatArray) -> FloatArray:
+    deviation: FloatArray = x.std(axis=0) if len(x) else np.zeros(x.shape[1])
+    return deviation
+
+
+def _commonest(values: FloatArray) -> float:
+    if not len(values):
+        return 0.0
+    options, counts = np.unique(values, return_counts=True)
+    return float(options[np.argmax(counts)])
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """The scale of a property's values, one per source.
+
+    Sources whose values are about as large as those of source 0 share its scale, so that a common offset is
+    evidence; others (another functional, another unit) are standardised by themselves.
+    """
+
+    scales: tuple[Outcome, ...]
+
+    @classmethod
+    def of(cls, rows: Rows, n_sources: int) -> Outcomes:
+        """The scales for `rows`."""
+        own = [rows.y[rows.source == source] for source in range(n_sources)]
+        target = own[0]
+        alike = [source for source in range(1, n_sources) if len(own[source]) and _alike(target, own[source])]
+        pooled = [target] if len(target) >= FEW else [target, *(own[source] for source in alike)]
+        first = outcome_of(np.concatenate(pooled))
+        scales = [first]
+        for source in range(1, n_sources):
+            shared = source in alike or len(own[source]) < FEW
+            scales.append(first if shared else outcome_of(own[source]))
+        return cls(tuple(scales))
+
+    def scaled(self, rows: Rows) -> FloatArray:
+        """Values of rows, shape (n,), as the model sees them."""
+        values = np.empty(len(rows))
+        for source, scale in enumerate(self.scales):
+            chosen = rows.source == source
+            values[chosen] = scale.scaled(rows.y[chosen])
+        return values
+
+    def noise(self, rows: Rows, variance: FloatArray) -> FloatArray:
+        """Variances (n,) of the rows' values, to first order on the model's scale."""
+        values = np.empty(len(rows))
+        for source, scale in enumerate(self.scales):
+            chosen = rows.source == source
+            values[chosen] = variance[chosen] * _slope(scale, rows.y[chosen]) ** 2
+        return values
+
+    def restored(self, mean: Tensor, deviation: Tensor, source: int) -> tuple[Tensor, Tensor]:
+        """Means and deviations in the property's own unit.
+
+        Where values were compressed: the median, and half the width of the central 68 %, which grow with what
+        they restore and stay finite where exact moments of a stretched Gaussian do not.
+        """
+        scale = self.scales[source]
+        values = mean * scale.deviation + scale.mean
+        width = deviation * scale.deviation
+        if scale.compressed:
+            values = values.clamp(-LARGEST, LARGEST)
+            width = torch.cosh(values) * torch.sinh(width.clamp(max=LARGEST))
+            values = torch.sinh(values)
+        return values * scale.width + scale.centre, width * scale.width
+
+
+def outcome_of(y: FloatArray) -> Outcome:
+    """The scale of values (n,); of width 1 where they do not vary or there are none."""
+    if not len(y):
+        return Outcome(0.0, 1.0, False, 0.0, 1.0)
+    if np.ptp(y) <= CONSTANT * np.abs(y).max():
+        return Outcome(float(y[0]), 1.0, False, 0.0, 1.0)
+    return Outcome.of(y)
+
+
+def _alike(target: FloatArray, other: FloatArray) -> bool:
+    """Whether two samples may be measured on one scale."""
+    if not len(target):
+        return True
+    far = abs(float(np.median(target) - np.median(other)))
+    widths = [max(float(np.std(values)), 1e-300) for values in (target, other)]
+    near = far <= APART * (widths[0] + widths[1])
+    if min(len(target), len(other)) < FEW:
+        return near
+    return near and 1.0 / UNLIKE <= widths[0] / widths[1] <= UNLIKE
+
+
+def _slope(scale: Outcome, y: FloatArray) -> FloatArray:
+    """Change of scaled values with values, at y (n,)."""
+    steep = 1.0 / (scale.width * scale.deviation)
+    if not scale.compressed:
+        return np.full(len(y), steep)
+    slope: FloatArray = steep / np.sqrt(1.0 + ((y - scale.centre) / scale.width) ** 2)
+    return slope

@@ -1,0 +1,144 @@
+"""Which optimizer for which search: a table of rules, each with its reason, built on measured runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from invdesign.candidate import Json
+from invdesign.errors import PluginError
+from invdesign.optimizers.common import countable
+from invdesign.problem import Problem
+from invdesign.protocols import AnyOptimizer, FiniteSpace, SearchSpace, VectorSpace
+from invdesign.settings import load
+
+FEW = 300  # candidates: models pay whatever an evaluation costs
+MANY = 2_000  # candidates: models pay where an evaluation is slow
+SLOW = 10.0  # seconds of one candidate: models that take a second each are a small part of the run
+LARGE = 100  # population that holds a front
+SCREENED = {"kind": "genetic", "population": 20, "offspring": 4, "prescreen": {}}
+WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a choice is made from.
+
+    Attributes:
+        candidates: how many the run may hold; None where nobody says.
+        slow: whether a candidate takes `SLOW` seconds or more; None where that is not known.
+    """
+
+    space: SearchSpace
+    problem: Problem
+    candidates: int | None
+    slow: bool | None = None
+
+    def __str__(self) -> str:
+        count = (
+            "no number of candidates given" if self.candidates is None else f"{self.candidates} candidates"
+        )
+        return f"{count}, {_space_words(self.space)}, {_objective_words(self.problem)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An optimizer's settings, with their `kind`, and its name with the reason why it is the one."""
+
+    settings: dict[str, Json]
+    reason: str
+
+
+Rule = tuple[Mapping[str, Any], str]
+
+
+def choice(facts: Facts) -> Choice:
+    """The first optimizer of the rules that are met which can search the space for the objectives."""
+    for settings, why in _rules(facts):
+        plugin = _able(settings, facts)
+        if plugin is not None:
+            dump: dict[str, Json] = plugin.model_dump(mode="json")  # type: ignore[attr-defined]  # settings
+            return Choice(dump, f"{settings['kind']}: {facts}; {why}")
+    raise AssertionError("the genetic algorithm searches everything")
+
+
+def depends_on_cost(facts: Facts) -> bool:
+    """Whether it matters how long a candidate takes."""
+    options = [choice(Facts(facts.space, facts.problem, facts.candidates, slow)) for slow in (True, False)]
+    return options[0].settings != options[1].settings
+
+
+def _able(settings: Mapping[str, Any], facts: Facts) -> AnyOptimizer | None:
+    """The optimizer, unless it is not installed or refuses."""
+    try:
+        plugin: AnyOptimizer = load("optimizers", settings)
+    except PluginError:
+        return None
+    return None if plugin.refusal(facts.space, facts.problem) else plugin
+
+
+def _rules(facts: Facts) -> Iterator[Rule]:
+    """Optimizers in the order of preference, the last of them able to search anything."""
+    n, several = facts.candidates, facts.problem.n_values > 1
+    few = n is not None and n <= FEW
+    if few or (facts.slow and (n is None or n <= MANY)):
+        if several and _continuum(facts.space):
+            yield SCREENED, "over real variables fronts are found soonest where models choose the offspring"
+        why = "with so few evaluations" if few else f"where a candidate takes {SLOW:g} s or more,"
+        yield {"kind": "bayesian"}, f"{why} models pay"
+    if n is None:
+        members = [{"kind": kind} for kind in ("genetic", "cma", "swarm") if _able({"kind": kind}, facts)]
+        if len(members) > 1:
+            yield (
+                {"kind": "portfolio", "members": members},
+                "with no end to plan for, several optimizers take turns, and who earns most goes on",
+            )
+    if n is not None and n > FEW:
+        yield {"kind": "cma"}, "on a continuum it descends fastest"
+    if n is not None and n <= MANY:
+        yield SCREENED, "models choose the offspring, and cost little"
+    if several:
+        yield (
+            {"kind": "genetic", "population": LARGE},
+            "evaluations suffice for a population as wide as a front",
+        )
+    yield {"kind": "genetic"}, "evaluations suffice to breed without models"
+
+
+def _continuum(space: SearchSpace) -> bool:
+    """Whether all variables are real."""
+    if not isinstance(space, VectorSpace) or isinstance(space, FiniteSpace):
+        return False
+    return all(dimension.kind == "real" for dimension in space.domain().dimensions)
+
+
+def _space_words(space: SearchSpace) -> str:
+    finite = countable(space)
+    if isinstance(space, VectorSpace):
+        dimensions = space.domain().dimensions
+        choices = sum(dimension.kind in {"categorical", "ordinal"} for dimension in dimensions)
+        variables = f"{len(dimensions)} variables" if len(dimensions) > 1 else "one variable"
+        if choices:
+            variables = (
+                f"{variables} ({choices} of them choices)"
+                if choices < len(dimensions)
+                else _plural(choices, "choice")
+            )
+        return variables if finite is None else f"{variables} with {len(finite)} candidates in all"
+    return "a space without coordinates" if finite is None else f"{len(finite)} candidates in all"
+
+
+def _objective_words(problem: Problem) -> str:
+    count = len(problem.objectives)
+    if problem.n_values == 1 and count > 1:
+        return f"one score of {_number(count)} objectives"
+    return _plural(count, "objective")
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{_number(count)} {noun}{'' if count == 1 else 's'}"
+
+
+def _number(count: int) -> str:
+    return WORDS[count] if count < len(WORDS) else str(count)

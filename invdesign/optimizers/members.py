@@ -1,0 +1,138 @@
+"""Optimizers within an optimizer: how a campaign names them, and what each of them sees of a run they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, TypeAlias, cast
+
+from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo
+
+from invdesign import registry
+from invdesign.candidate import Candidate, Json, Proposal, Trial
+from invdesign.errors import PluginError
+from invdesign.problem import Scores
+from invdesign.protocols import AnyOptimizer, Context, FloatArray, History
+from invdesign.rng import derived_seed
+from invdesign.settings import Settings, context_of, load
+
+BY, MEMO = "by", "memo"  # keys of a shared run's memos: who asked, and what it noted
+
+
+def _optimizer(value: object, info: ValidationInfo) -> object:
+    """The plug-in that a name, or a mapping with `kind`, stands for; mistakes in its settings keep their places."""
+    if isinstance(value, Settings):
+        return value
+    folder, trust_code = context_of(info)
+    try:
+        found = load("optimizers", value, folder=folder, trust_code=trust_code)
+    except PluginError as error:
+        raise ValueError(str(error)) from error
+    if not hasattr(found, "ask"):
+        raise ValueError(f"'{registry.name_of(type(found))}' is none of the optimizers: it has no ask()")
+    return found
+
+
+OptimizerField: TypeAlias = Annotated[SerializeAsAny[Settings], BeforeValidator(_optimizer)]
+"""A field that names an optimizer: `genetic`, or `{kind: genetic, population: 20}`."""
+
+
+def named(optimizers: Iterable[Settings]) -> dict[str, AnyOptimizer]:
+    """Optimizers by a name of their own: their kind, and `genetic 2` for the second of a kind."""
+    found: dict[str, AnyOptimizer] = {}
+    for optimizer in optimizers:
+        kind = registry.name_of(type(optimizer)).rpartition(":")[2]
+        name, number = kind, 1
+        while name in found:
+            number += 1
+            name = f"{kind} {number}"
+        found[name] = cast("AnyOptimizer", optimizer)
+    return found
+
+
+def signed(proposal: Proposal, name: str) -> Proposal:
+    """The proposal with the name of the member that asked for it in its memo."""
+    memo: dict[str, Json] = {BY: name, MEMO: proposal.memo}
+    return replace(proposal, memo=memo)
+
+
+def asked_by(proposal: Proposal) -> str:
+    """Name of the member that asked for a candidate; empty where none did."""
+    memo = proposal.memo
+    return str(memo[BY]) if isinstance(memo, dict) and memo.keys() == {BY, MEMO} else ""
+
+
+def seen_by(name: str, context: Context, place: str) -> Context:
+    """The context as a member sees it.
+
+    Its randomness is its own, independent of the others', and so is its cache. Of trials that others asked for it
+    knows everything but what they noted. The user's seeds are the whole run's affair, proposed before any member is
+    asked.
+
+    Args:
+        name: of the member.
+        context: of the run.
+        place: what the members belong to: two of them may be nested.
+    """
+    caches = cast("dict[str, object]", context.cache)
+    own = cast("dict[str, object]", caches.setdefault(f"{place} {name}", {}))
+    return replace(
+        context,
+        history=MemberHistory(context.history, name),
+        seed=derived_seed(context.seed, place, name),
+        seeds=(),
+        cache=own,
+    )
+
+
+class MemberHistory:
+    """The run's history as one member sees it: its own memos as it wrote them, nobody else's."""
+
+    def __init__(self, history: History, name: str) -> None:
+        self._history = history
+        self._name = name
+
+    def __len__(self) -> int:
+        return len(self._history)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._history
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._history, attribute)  # what a run's own history offers beyond the contract
+
+    def id_of(self, key: str) -> int | None:
+        return self._history.id_of(key)
+
+    def superseded(self) -> Sequence[int]:
+        return self._history.superseded()
+
+    def candidate(self, id: int) -> Candidate:
+        return self._seen(self._history.candidate(id))
+
+    def trial(self, id: int) -> Trial:
+        trial = self._history.trial(id)
+        return replace(trial, candidate=self._seen(trial.candidate))
+
+    def pending(self) -> Sequence[int]:
+        return self._history.pending()
+
+    def column(self, name: str, stage: str | None = None) -> FloatArray:
+        return self._history.column(name, stage)
+
+    def uncertainty(self, name: str, stage: str | None = None) -> FloatArray:
+        return self._history.uncertainty(name, stage)
+
+    def seconds(self, stage: str) -> FloatArray:
+        return self._history.seconds(stage)
+
+    def scores(self, ids: Sequence[int] | None = None) -> Scores:
+        return self._history.scores(ids)
+
+    def _seen(self, candidate: Candidate) -> Candidate:
+        proposal = candidate.proposal
+        if proposal.memo is None:
+            return candidate
+        memo = proposal.memo
+        own = memo[MEMO] if isinstance(memo, dict) and asked_by(proposal) == self._name else None
+        return replace(candidate, proposal=replace(proposal, memo=own))

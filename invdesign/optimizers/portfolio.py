@@ -1,0 +1,144 @@
+"""Several optimizers that share one run: each knows what all have found, and the one that earns most is asked most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from invdesign.candidate import Proposal
+from invdesign.optimizers import bandit
+from invdesign.optimizers.common import Draft, State, propose_seeds
+from invdesign.optimizers.members import OptimizerField, asked_by, named, seen_by, signed
+from invdesign.problem import Problem
+from invdesign.protocols import AnyOptimizer, Context, OptimizerSettings, SearchSpace
+from invdesign.settings import Settings, load
+
+USUAL = ("bayesian", "genetic", "cma", "swarm")
+PLACE = "portfolio"
+
+
+def _usual() -> tuple[Settings, ...]:
+    return tuple(load("optimizers", kind) for kind in USUAL)
+
+
+class Portfolio(OptimizerSettings):
+    """Several optimizers in one run: all are told of every result, and the next batch goes to whoever earns most.
+
+    What a batch adds to the run (`bandit.gain`) takes its place among the gains of late, and the member that asked
+    is credited with that. Members that refuse the space are left out; one that has nothing to propose gives
+    its turn to the next.
+
+    Source:
+        Hoffman, Brochu & de Freitas, UAI 2011, 327 (portfolios in Bayesian optimization); Fialho, PhD thesis, Université Paris-Sud
+        XI (2010) (rank-based credit); Raj & Kalyani, arXiv:1707.09727 (2017) (discounted Thompson sampling).
+    """
+
+    members: tuple[OptimizerField, ...] = Field(default_factory=_usual, strict=False)
+    """Optimizers by name, or as mappings with `kind` and settings; at least two."""
+    half_life: float = Field(default=8.0, gt=0.0)
+    """Batches after which what a member earned counts half."""
+    least: float = Field(default=0.05, ge=0.0, le=0.5)
+    """Share of the batches that every member gets, however little it earns."""
+    at_once: int = Field(default=10, ge=1)
+    """Candidates asked for at a time, at most; a member that likes fewer gives fewer."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(self.members) < 2:
+            raise ValueError(f"a portfolio needs two members or more, got {len(self.members)}")
+        if self.least * len(self.members) > 1.0:
+            raise ValueError(
+                f"least must be 1 / {len(self.members)} or less for {len(self.members)} members, got {self.least:g}"
+            )
+        return self
+
+    @property
+    def batch(self) -> int:
+        """As many as the member that likes most at a time, within the limit; the others answer with fewer."""
+        return min(max(member.batch for member in named(self.members).values()), self.at_once)
+
+    def refusal(self, space: SearchSpace, problem: Problem) -> str:
+        refusals = self._refusals(space, problem)
+        if not all(refusals.values()):
+            return ""
+        return "has no member that can: " + "; ".join(f"{name} {why}" for name, why in refusals.items())
+
+    def _refusals(self, space: SearchSpace, problem: Problem) -> dict[str, str]:
+        """Why each member cannot search this; empty where it can."""
+        return {name: member.refusal(space, problem) for name, member in named(self.members).items()}
+
+    def start(self, context: Context) -> State:
+        """The members' states, nobody credited with anything, and who is left out."""
+        refusals = self._refusals(context.space, context.problem)
+        able = self._able([name for name, why in refusals.items() if not why])
+        notes = {
+            f"without {name}": f"portfolio goes on without {name}: it {why}"
+            for name, why in refusals.items()
+            if why
+        }
+        return {
+            "seeds": 0,
+            "members": {name: member.start(seen_by(name, context, PLACE)) for name, member in able.items()},
+            "credit": {name: [0.0, 0.0] for name in able},
+            "asked": dict.fromkeys(able, 0),
+            "elite": [],
+            "recent": [],
+            "gains": [],
+            "notes": notes,
+        }
+
+    def _able(self, names: Sequence[str] | Mapping[str, object]) -> dict[str, AnyOptimizer]:
+        return {name: member for name, member in named(self.members).items() if name in names}
+
+    def ask(self, context: Context, state: State, n: int) -> tuple[Sequence[Proposal], State]:
+        draft = Draft(context, n)
+        state = {**state, "seeds": propose_seeds(draft, state["seeds"])}
+        if draft.proposals:
+            return draft.proposals, state
+        able, states = self._able(state["members"]), dict(state["members"])
+        for name in bandit.order(state["credit"], self.least, context.rng(PLACE)):
+            wanted = min(n, able[name].batch, self.at_once)
+            found, states[name] = able[name].ask(seen_by(name, context, PLACE), states[name], wanted)
+            if found:
+                asked = {**state["asked"], name: state["asked"][name] + len(found)}
+                proposals = [signed(proposal, name) for proposal in found]
+                return proposals, {**state, "members": states, "asked": asked}
+        return [], {**state, "members": states}
+
+    def tell(self, context: Context, state: State, ids: Sequence[int]) -> State:
+        """Let all members know, and credit those that asked."""
+        states = {
+            name: member.tell(seen_by(name, context, PLACE), state["members"][name], ids)
+            for name, member in self._able(state["members"]).items()
+        }
+        state = {**state, "members": states}
+        history = context.history
+        asked = [(asked_by(history.candidate(id).proposal), id) for id in sorted(set(ids))]
+        for name, group in groupby(asked, key=itemgetter(0)):
+            state = self._credited(context, state, name, [id for _, id in group])
+        return state
+
+    def _credited(self, context: Context, state: State, name: str, ids: Sequence[int]) -> State:
+        """The state after these trials, which one member asked for, or somebody else (no name)."""
+        history = context.history
+        new = [id for id in ids if id not in state["elite"] and id not in state["recent"]]
+        if not new:
+            return state
+        known = list(dict.fromkeys([*state["elite"], *state["recent"]]))
+        gained = bandit.gain(history, known, new) / len(new)
+        credit, gains = state["credit"], state["gains"]
+        if name in credit:
+            kept = 0.5 ** (1.0 / self.half_life)
+            credit = bandit.credited(credit, name, bandit.reward(gained, gains), kept)
+            gains = [*gains, float(f"{gained:.{bandit.DIGITS}g}")][-bandit.GAINS :]
+        return {
+            **state,
+            "credit": credit,
+            "gains": gains,
+            "elite": bandit.elite(history, state["elite"], new),
+            "recent": [*state["recent"], *new][-bandit.RECENT :],
+        }

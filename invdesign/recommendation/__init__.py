@@ -1,0 +1,1 @@
+"""What a run recommends at its end, and how far its models can be trusted."""

@@ -1,0 +1,133 @@
+"""Whether a model can be trusted: its predictions of rows it was not shown, beside their values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.recommendation.values import WITHIN, Calibration, LeftOut, Verdict
+
+FloatArray = NDArray[np.float64]
+
+SKILL = 0.1  # R² below which a model predicts no better than the mean
+UNLIKELY = 0.01  # chance below which a count inside an interval is no accident
+LITTLE = 1.3  # times as wide: intervals that need no more than that are nearly right
+INSIDE_68 = 0.6826894921370859  # of a normal distribution, within one standard deviation
+
+
+def calibration_of(
+    name: str, unit: str, ids: Sequence[int], y: FloatArray, mean: FloatArray, deviation: FloatArray
+) -> Calibration:
+    """Judge leave-one-out predictions.
+
+    Args:
+        name, unit: of the property.
+        ids: n candidates, 3 or more.
+        y, mean, deviation: shape (n,), measured and predicted without the row, noise included.
+
+    Source:
+        Coverage and predictive density as in Gneiting & Raftery, J. Am. Stat. Assoc. 102, 359 (2007).
+    """
+    deviation = np.maximum(deviation, _least(y))
+    error = mean - y
+    off = np.abs(error) / deviation
+    others, spread = _without(y)
+    r2 = 1.0 - float((error**2).sum() / max(float(((others - y) ** 2).sum()), 1e-300))
+    counts = int((off <= 1.0).sum()), int((off <= WITHIN).sum())
+    verdict = _verdict(r2, *counts, len(y))
+    found = Calibration(
+        property=name,
+        unit=unit,
+        rows=tuple(
+            LeftOut(int(id), float(a), float(b), float(c))
+            for id, a, b, c in zip(ids, y, mean, deviation, strict=True)
+        ),
+        rmse=float(np.sqrt((error**2).mean())),
+        r2=r2,
+        rank_correlation=rank_correlation(y, mean),
+        inside_68=counts[0] / len(y),
+        inside_95=counts[1] / len(y),
+        log_density=_log_density(y, mean, deviation),
+        mean_log_density=_log_density(y, others, spread),
+        widen=float(np.quantile(off, 0.95)) / WITHIN,
+        verdict=verdict,
+        words="",
+    )
+    return _worded(found)
+
+
+def _without(y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean and predictive deviation of the other rows, for each of n: shape (n,) both."""
+    n = len(y)
+    others = (y.sum() - y) / (n - 1)
+    squares = ((y**2).sum() - y**2) / (n - 1) - others**2
+    spread = np.sqrt(np.maximum(squares, 0.0) * (n - 1) / max(n - 2, 1) * n / (n - 1))
+    return others, np.maximum(spread, _least(y))
+
+
+def _least(y: FloatArray) -> float:
+    """A deviation that counts as 0 beside values (n,), and by which they can be divided."""
+    return max(1e-12 * float(np.ptp(y)), 1e-15 * float(np.abs(y).max()), 1e-100)
+
+
+def _log_density(y: FloatArray, mean: FloatArray, deviation: FloatArray) -> float:
+    return float(
+        (0.5 * ((y - mean) / deviation) ** 2 + np.log(deviation)).mean() + 0.5 * math.log(2 * math.pi)
+    )
+
+
+def rank_correlation(a: FloatArray, b: FloatArray) -> float | None:
+    """Spearman's rank correlation; None where one of both is constant."""
+    from scipy.stats import rankdata
+
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
+    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
+
+
+def _verdict(r2: float, inside_68: int, inside_95: int, n: int) -> Verdict:
+    """The counts are judged by how unlikely they are of honest intervals; a few rows prove nothing."""
+    from scipy.stats import binom
+
+    if r2 < SKILL:
+        return "no better than the mean"
+    if min(binom.cdf(inside_95, n, 0.95), binom.cdf(inside_68, n, INSIDE_68)) < UNLIKELY:
+        return "overconfident"
+    return "cautious" if binom.sf(inside_68 - 1, n, INSIDE_68) < UNLIKELY else "trusted"
+
+
+def _worded(found: Calibration) -> Calibration:
+    """The same with its verdict in a sentence or two."""
+    error = f"R² {found.r2:.2f}, usually off by {found.rmse:.2g} {found.unit}".rstrip()
+    held = f"the 95 % intervals hold {100 * found.inside_95:.0f} % of the values"
+    if found.verdict == "no better than the mean":
+        words = (
+            f"It predicts unseen candidates no better than the mean of all values does ({error}): intervals and "
+            "importance say little, and candidates are judged by their measured values. More evaluations, or "
+            "features that tell more of this property, may help."
+        )
+    elif found.verdict == "overconfident":
+        little = "a little " if found.widen < LITTLE else ""
+        words = (
+            f"It predicts unseen candidates {_skill(found.r2)} ({error}), but is {little}overconfident: {held}. "
+            f"Read its intervals as {max(found.widen, 1.0):.1f} times as wide."
+        )
+    elif found.verdict == "cautious":
+        words = (
+            f"It predicts unseen candidates {_skill(found.r2)} ({error}). It is cautious: {held}, and "
+            f"{100 * found.inside_68:.0f} % lie within one standard deviation, where 68 % should."
+        )
+    else:
+        words = f"It predicts unseen candidates {_skill(found.r2)} ({error}) and is well calibrated: {held}."
+    return replace(found, words=words)
+
+
+def _skill(r2: float) -> str:
+    for least, word in ((0.9, "very well"), (0.7, "well"), (0.4, "roughly")):
+        if r2 >= least:
+            return word
+    return "poorly"

@@ -1,0 +1,118 @@
+"""Which variables mattered: what a model's means lose when a variable is shuffled among the candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.optimizers.bayesian.data import Inputs
+from invdesign.recommendation.calibration import rank_correlation
+from invdesign.recommendation.values import Contribution, Share
+from invdesign.rng import rng_for
+
+FloatArray = NDArray[np.float64]
+Means = Callable[[FloatArray], FloatArray]
+
+PREDICTIONS = 20_000  # at most so many are made for one property
+SHUFFLES = 8  # of every variable, where there are few
+
+
+def shares(
+    means: Means, x: FloatArray, inputs: Inputs, relevance: Sequence[float | None]
+) -> tuple[tuple[Share, ...], tuple[Share, ...]]:
+    """Shares of variables and of groups, largest first.
+
+    A share is the total effect: half the mean squared change of the model's mean when the variable takes the value
+    it has in another candidate, over the variance of the means. Shares of variables that act together overlap, so
+    their sum may exceed 1; variables that repeat each other share one effect.
+
+    Args:
+        means: the model's means at (q, d), shape (q,).
+        x: shape (n, d), the candidates' inputs.
+        inputs: what the columns are.
+        relevance: of each column, by the model itself.
+
+    Source:
+        Jansen, Comput. Phys. Commun. 117, 35 (1999), as a permutation over the evaluated candidates.
+    """
+    base = means(x)
+    variance = float(base.var())
+    sets = [(column,) for column in range(len(inputs))] + [columns for _, columns in inputs.groups]
+    effects = np.zeros(len(sets))
+    if variance > 0:
+        effects = np.minimum(_effects(means, x, base, sets) / variance, 1.0)
+    group_of = {column: name for name, columns in inputs.groups for column in columns}
+    variables = [
+        Share(
+            name=name,
+            group=group_of.get(column, name),
+            effect=float(effects[column]),
+            relevance=relevance[column],
+            trend=None if inputs.kinds[column] == "category" else rank_correlation(x[:, column], base),
+        )
+        for column, name in enumerate(inputs.names)
+    ]
+    groups = [
+        Share(name, name, float(effect))
+        for (name, _), effect in zip(inputs.groups, effects[len(inputs) :], strict=True)
+    ]
+    return _sorted(variables), _sorted(groups)
+
+
+def contributions_of(
+    groups: Sequence[str], parts: FloatArray, best: Sequence[int]
+) -> tuple[Contribution, ...]:
+    """What each group of an additive model adds, largest spread first; empty where there is none.
+
+    Args:
+        groups: names of g groups.
+        parts: shape (n, g), contributions to the candidates' predictions, in the property's unit.
+        best: position of the best candidate, where there is one.
+    """
+    variance = parts.var(axis=0)
+    total = float(variance.sum())
+    found = [
+        Contribution(
+            group=name,
+            spread=float(np.sqrt(part)),
+            share=float(part) / total if total > 0 else 0.0,
+            of_best=float(parts[best[0], column] - parts[:, column].mean()) if best else None,
+        )
+        for column, (name, part) in enumerate(zip(groups, variance, strict=False))
+    ]
+    return tuple(sorted(found, key=lambda item: -item.spread))
+
+
+def _sorted(found: Sequence[Share]) -> tuple[Share, ...]:
+    return tuple(sorted(found, key=lambda share: -share.effect))
+
+
+def _effects(means: Means, x: FloatArray, base: FloatArray, sets: Sequence[tuple[int, ...]]) -> FloatArray:
+    """Half the mean squared change of the means for each set of columns, shape (len(sets),)."""
+    rng = rng_for(0, 0, "importance")
+    n = len(x)
+    kept = np.arange(n)
+    if n * len(sets) > PREDICTIONS:  # fewer candidates rather than fewer shuffles than one
+        kept = np.unique(np.linspace(0, n - 1, max(PREDICTIONS // len(sets), 20)).round().astype(np.int64))
+    shuffles = int(np.clip(PREDICTIONS // max(len(kept) * len(sets), 1), 1, SHUFFLES))
+    orders = [_derangement(rng.permutation(len(kept))) for _ in range(shuffles)]
+    part, values = x[kept], base[kept]
+    effects = np.zeros(len(sets))
+    for place, columns in enumerate(sets):
+        if not np.ptp(part[:, list(columns)], axis=0).any():
+            continue
+        changed = np.tile(part, (shuffles, 1))
+        for number, order in enumerate(orders):
+            rows = slice(number * len(part), (number + 1) * len(part))
+            changed[rows, list(columns)] = part[order][:, list(columns)]
+        effects[place] = 0.5 * float(((means(changed) - np.tile(values, shuffles)) ** 2).mean())
+    return effects
+
+
+def _derangement(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Every row's partner in a cycle through `order`: none is its own."""
+    partner = np.empty(len(order), dtype=np.int64)
+    partner[order] = np.roll(order, 1)
+    return partner

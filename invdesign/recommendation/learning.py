@@ -1,0 +1,160 @@
+"""What the models of a recommendation learn from, and how they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.optimizers.bayesian.data import Rows
+from invdesign.optimizers.bayesian.frame import Frame, Known, make_frame
+from invdesign.optimizers.bayesian.gaussian import GaussianSettings, fit_gaussian, gaussian_process
+from invdesign.optimizers.bayesian.limits import chosen_rows
+from invdesign.optimizers.bayesian.priors import Prior, PriorTable, prior_rows
+from invdesign.problem import Merit, Scores
+from invdesign.protocols import Context
+
+if TYPE_CHECKING:
+    from invdesign.optimizers.bayesian.process import GaussianProcess
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Groups = Mapping[str, Sequence[str]]
+
+ROWS = 300  # candidates that models learn from, at most: a fit of so many takes a second or two
+MOST = 600  # rows of a model with those of earlier stages and earlier results
+BEST = 150  # of them the best; the rest evenly by number
+FEWEST = 6  # values without which a property is not modelled
+EXACT = 0.01  # of the spread of the values: a model that misses them by less takes them for exact
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The candidates a recommendation is made of.
+
+    Attributes:
+        ids: shape (n,), ascending.
+        known: how many candidates have a value the problem reads.
+        scores: of these n.
+        frame: how genomes become inputs.
+        x: shape (n, d), their inputs.
+        priors: earlier results.
+    """
+
+    context: Context
+    ids: IntArray
+    known: int
+    scores: Scores
+    frame: Frame
+    x: FloatArray
+    priors: tuple[Prior, ...] = ()
+
+    def column(self, name: str) -> FloatArray:
+        """Measured values, shape (n,), NaN where unknown."""
+        return self.context.history.column(name)[self.ids]
+
+    def uncertainty(self, name: str) -> FloatArray:
+        """Their standard deviations, shape (n,), NaN where nobody said them."""
+        return self.context.history.uncertainty(name)[self.ids]
+
+
+def trials_of(context: Context, groups: Groups, tables: Sequence[PriorTable] = ()) -> Trials:
+    """At most 300 candidates with values: the best half by measured values, the others evenly by number.
+
+    Args:
+        context: of the run.
+        groups: of descriptors, for additive models.
+        tables: earlier results that the run's optimizer knew.
+
+    Raises:
+        ValueError: the space's features cannot be had, or a group names what the space does not have.
+        InvdesignError: a table does not fit the space.
+    """
+    history, names = context.history, context.problem.properties
+    scores = history.scores()
+    columns: list[tuple[str, str | None]] = [(name, None) for name in names]
+    columns += [(name, stage.name) for stage in context.stages for name in names if name in stage.provides]
+    values = [np.isfinite(history.column(name, stage)) for name, stage in columns]
+    counted = np.any(values, axis=0) & (scores.merit != Merit.PENDING)
+    counted[list(history.superseded())] = False
+    order = scores.order()
+    ranked = scores.ids[order[counted[order]]]
+    ids = _chosen(ranked, scores.ids[scores.front()])
+    frame = make_frame(context.space, groups)
+    x = frame.of([history.candidate(int(id)).genome for id in ids])
+    priors = prior_rows(tables, context.space, names) if tables else ()
+    return Trials(context, ids, len(ranked), history.scores(ids.tolist()), frame, x, tuple(priors))
+
+
+def _chosen(ranked: IntArray, front: IntArray) -> IntArray:
+    """At most 300 of candidates that are ranked from best to worst, ascending; the front's members first."""
+    if len(ranked) <= ROWS:
+        return np.sort(ranked)
+    first = np.concatenate([front[:BEST], ranked])
+    best = first[np.sort(np.unique(first, return_index=True)[1])][:BEST]
+    rest = np.setdiff1d(ranked, best)
+    evenly = np.linspace(0, len(rest) - 1, ROWS - len(best)).round().astype(np.int64)
+    return np.union1d(best, rest[evenly])
+
+
+def rows_of(trials: Trials, name: str) -> tuple[Rows, int, int]:
+    """What the model of a property learns from: rows, how many of them are the trials', number of sources.
+
+    The trials' own values come first, then sources of their own: what earlier stages said, and earlier results.
+    """
+    from invdesign.optimizers.bayesian import modelling
+
+    known = Known(trials.ids, trials.x, trials.scores, trials.x[:0])
+    event = modelling.Event(trials.context, trials.frame, known, {}, priors=trials.priors)
+    rows, sources = modelling.rows_of(event, name)
+    own = int(np.isfinite(trials.column(name)).sum())
+    if len(rows) > MOST:
+        rest = np.linspace(own, len(rows) - 1, MOST - own).round().astype(np.int64)
+        rows = rows.at(np.concatenate([np.arange(own), rest]))
+    return rows, own, sources
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The model of one property.
+
+    Attributes:
+        positions: shape (k,), of the trials that have the property, which are the first k of the model's rows.
+        mean, deviation: shape (n,), of the value itself at every trial.
+        exact: whether the measured values are taken for exact.
+    """
+
+    model: GaussianProcess
+    positions: IntArray
+    mean: FloatArray
+    deviation: FloatArray
+    exact: bool
+
+
+def learned(trials: Trials, name: str, settings: GaussianSettings) -> Learned | str:
+    """The model of a property, or why there is none, in words."""
+    rows, own, sources = rows_of(trials, name)
+    y = rows.y[:own]
+    if own < FEWEST:
+        return f"{own} {'candidate has' if own == 1 else 'candidates have'} a value; a model needs {FEWEST}"
+    if np.ptp(y) <= 1e-12 * float(np.abs(y).max()):
+        return f"all {own} values are the same ({y[0]:.4g})"
+    if not _varies(rows.x[:own]):
+        return "all candidates have the same features"
+    inputs = trials.frame.inputs
+    few = rows.at(chosen_rows(rows, np.arange(own), ROWS))
+    hyperparameters = fit_gaussian(few, inputs, settings, None, sources)
+    model = gaussian_process(rows, inputs, settings, hyperparameters, sources)
+    mean, deviation = model.predict(trials.x)
+    positions = np.flatnonzero(np.isfinite(trials.column(name)))
+    missed = float(np.sqrt(((mean[positions] - y) ** 2).mean()))
+    exact = missed < EXACT * float(y.std()) and not np.isfinite(rows.noise[:own]).any()
+    return Learned(model, positions, mean, deviation, exact)
+
+
+def _varies(x: FloatArray) -> bool:
+    finite = x[:, np.isfinite(x).all(axis=0)]
+    return bool((np.ptp(finite, axis=0) > 0).any()) if len(x) and finite.shape[1] else False

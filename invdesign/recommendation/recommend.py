@@ -1,0 +1,308 @@
+"""The recommendation of a run: what models make of everything that was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign import pareto
+from invdesign.errors import InvdesignError, nearest
+from invdesign.optimizers.bayesian.gaussian import GaussianSettings
+from invdesign.optimizers.bayesian.priors import PriorTable
+from invdesign.optimizers.bayesian.settings import Modelling
+from invdesign.optimizers.bayesian.threads import one_thread
+from invdesign.problem import Merit, Problem, Scores
+from invdesign.protocols import Context
+from invdesign.recommendation.calibration import calibration_of
+from invdesign.recommendation.importance import contributions_of, shares
+from invdesign.recommendation.learning import Learned, Trials, learned, trials_of
+from invdesign.recommendation.values import (
+    WITHIN,
+    Calibration,
+    Estimate,
+    Importance,
+    Member,
+    Recommendation,
+)
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+MEMBERS = 50  # of a front that are listed
+RIVALS = 10  # beside the best, where one value ranks
+
+
+class RecommendationError(InvdesignError):
+    """A recommendation is asked for properties that the run does not know."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Names:
+    """What candidates and properties are called: formula by candidate, unit by property; empty where there is none."""
+
+    formula: Callable[[int], str]
+    units: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A modelled property: its model, how far that can be trusted, and what it says of every trial."""
+
+    model: Learned
+    calibration: Calibration
+
+    @property
+    def believed(self) -> bool:
+        """Whether its means overrule measured values: they do not where these are exact, or the model knows nothing."""
+        return not self.model.exact and self.calibration.verdict != "no better than the mean"
+
+
+def recommend(
+    context: Context,
+    names: Names,
+    *,
+    optimizer: object = None,
+    properties: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> Recommendation:
+    """What to take from a run: the best or the front with credible intervals, and how far to trust the models.
+
+    The models are Gaussian processes of every property the problem reads, fitted anew: the optimizer that made the
+    candidates does not matter, but where it is a Bayesian one its settings of Gaussian processes hold here too.
+    The cost is bounded, by 300 candidates, to seconds; the answer is a function of the history alone.
+
+    Args:
+        context: space, problem, history and stages of the run.
+        names: what candidates and properties are called.
+        optimizer: of the run.
+        properties: those that are judged and explained; by default all the problem reads. The choice of the best
+            does not depend on it.
+        notes: of the optimizer, passed on.
+
+    Raises:
+        RecommendationError: the run knows no such property.
+    """
+    problem = context.problem
+    known = dict.fromkeys([*problem.properties, *names.units])
+    for name in properties:
+        if name not in known:
+            hint = nearest(name, known) or f"It has {', '.join(known)}."
+            raise RecommendationError(f"the run has no property '{name}'. {hint}")
+    settings, groups, tables = _settings(optimizer)
+    try:
+        trials = trials_of(context, groups, tables)
+    except Exception as error:  # noqa: BLE001 - features may be computed by a third party's space
+        return _empty(problem, [f"The features of the candidates cannot be had: {error}"], notes)
+    if not len(trials.ids):
+        return _empty(problem, ["No candidate has a value yet, so there is nothing to recommend."], notes)
+    with one_thread():  # so that no digit depends on the machine's cores
+        return _recommended(trials, names, settings, properties, notes)
+
+
+def _recommended(
+    trials: Trials, names: Names, settings: GaussianSettings, properties: Sequence[str], notes: Sequence[str]
+) -> Recommendation:
+    problem, words = trials.context.problem, list[str]()
+    judged = _judged(trials, list(dict.fromkeys([*problem.properties, *properties])), settings, names, words)
+    if trials.known > len(trials.ids):
+        words.append(
+            f"The models learn from {len(trials.ids)} of {trials.known:,} candidates: the best, and others evenly."
+        )
+    found = _chosen(trials, judged, names, words)
+    shown = [name for name in (properties or problem.properties) if name in judged]
+    return replace(
+        found,
+        calibration=tuple(judged[name].calibration for name in shown),
+        importance=tuple(_importance(trials, name, judged[name].model, found.best) for name in shown),
+        words=tuple(words),
+        notes=tuple(notes),
+    )
+
+
+def _settings(
+    optimizer: object,
+) -> tuple[GaussianSettings, Mapping[str, Sequence[str]], Sequence[PriorTable]]:
+    """Settings of Gaussian processes, groups of descriptors and earlier results, where the optimizer has them."""
+    if not isinstance(optimizer, Modelling):
+        return GaussianSettings(), {}, ()
+    groups: Any = getattr(optimizer, "groups", {})
+    tables: Any = getattr(optimizer, "prior", ())
+    return optimizer.gaussian, groups, tables
+
+
+def _empty(problem: Problem, words: Sequence[str], notes: Sequence[str]) -> Recommendation:
+    objectives = tuple(str(objective) for objective in problem.objectives)
+    return Recommendation(objectives, None, None, (), 0, 0, (), (), tuple(words), tuple(notes))
+
+
+def _judged(
+    trials: Trials, wanted: Sequence[str], settings: GaussianSettings, names: Names, words: list[str]
+) -> dict[str, Judged]:
+    """Every property that can be modelled; what cannot be is told in `words`."""
+    found = {}
+    for name in wanted:
+        try:
+            model = learned(trials, name, settings)
+        except (ArithmeticError, RuntimeError, ValueError) as error:  # of linear algebra on odd data
+            model = f"the fit failed ({' '.join(str(error).split())[:200]})"
+        if isinstance(model, str):
+            words.append(f"{name} is not modelled: {model}.")
+            continue
+        mean, deviation = model.model.left_out()
+        own = model.positions
+        calibration = calibration_of(
+            name,
+            names.units.get(name, ""),
+            trials.ids[own].tolist(),
+            trials.column(name)[own],
+            mean[: len(own)],
+            deviation[: len(own)],
+        )
+        found[name] = Judged(model, calibration)
+    return found
+
+
+def _importance(trials: Trials, name: str, item: Learned, best: Member | None) -> Importance:
+    model, x = item.model, trials.x[item.positions]
+    relevance = model.importance().tolist()
+    variables, groups = shares(lambda at: model.means(at, single=False), x, trials.frame.inputs, relevance)
+    place = [] if best is None else np.flatnonzero(trials.ids[item.positions] == best.candidate).tolist()
+    added = [group.name for group in model.kernel.plan.groups]
+    parts = model.contributions(x) if len(added) > 1 else np.empty((len(x), 0))
+    return Importance(name, variables, groups, contributions_of(added, parts, place))
+
+
+# The best, and the front.
+
+
+def _chosen(trials: Trials, judged: Mapping[str, Judged], names: Names, words: list[str]) -> Recommendation:
+    """The best or the front by the means of believed models, among the candidates that meet the constraints."""
+    problem, measured = trials.context.problem, trials.scores
+    scores = _by_means(trials, judged)
+    ranked = [
+        int(place)
+        for place in scores.order()
+        if scores.merit[place] in {Merit.FEASIBLE, Merit.VIOLATING}
+        and np.isfinite(scores.values[place]).all()
+    ]
+    found = replace(_empty(problem, (), ()), learned_from=len(trials.ids))
+    if not ranked:
+        words.append("No candidate has a value of every objective yet, so none is recommended.")
+        return found
+    if scores.merit[ranked[0]] != Merit.FEASIBLE:
+        words.append("No candidate meets every constraint; those that violate them least are listed.")
+    front = _front(scores, ranked, judged, problem)
+    best_measured = measured.front() if (measured.merit == Merit.FEASIBLE).any() else measured.order()[:1]
+    member = _Members(trials, judged, names, frozenset(best_measured.tolist()))
+    if problem.n_values > 1:
+        listed = tuple(member.of(place) for place in _evenly(front, MEMBERS))
+        return replace(found, front=listed, front_size=len(front))
+    overruled = None if front[0] in member.best else int(best_measured[0])
+    shown = front[: 1 + RIVALS]
+    if overruled is not None:
+        words.append(_overruling(int(trials.ids[overruled]), int(trials.ids[front[0]])))
+        shown += [overruled] if overruled not in shown else []
+    listed = tuple(member.of(place) for place in shown)
+    return replace(
+        found,
+        best=listed[0],
+        measured_best=None if overruled is None else int(trials.ids[overruled]),
+        front=listed,
+        front_size=max(len(front), len(listed)),
+    )
+
+
+def _overruling(measured: int, best: int) -> str:
+    return (
+        f"Candidate {measured} has the best measured value. The models take part of that for luck, since its "
+        f"neighbours do not bear it out, and expect more of candidate {best}. Where the same evaluation always "
+        f"gives the same number, keep to candidate {measured}."
+    )
+
+
+def _by_means(trials: Trials, judged: Mapping[str, Judged]) -> Scores:
+    """Scores whose values are of the models' means; whether constraints are met is a matter of measured values."""
+    problem, scores = trials.context.problem, trials.scores
+
+    def column(name: str) -> FloatArray:
+        values = trials.column(name)
+        item = judged.get(name)
+        if item is None or not item.believed:
+            return values
+        return np.where(np.isfinite(values), item.model.mean, np.nan)
+
+    values = problem.score(trials.ids, column, np.zeros_like(trials.ids), scores.depth).values
+    return replace(scores, values=values)
+
+
+def _front(
+    scores: Scores, ranked: Sequence[int], judged: Mapping[str, Judged], problem: Problem
+) -> list[int]:
+    """Positions: the front by the first value; of one value the best, and those it cannot be told from."""
+    level = [place for place in ranked if scores.merit[place] == scores.merit[ranked[0]]]
+    if scores.merit[ranked[0]] != Merit.FEASIBLE:
+        return level[: 1 + RIVALS]
+    if problem.n_values > 1:
+        members = np.array(level)[pareto.front(scores.values[level])]
+        return [int(place) for place in members[np.argsort(scores.values[members, 0], kind="stable")]]
+    values, first = scores.values[:, 0], level[0]
+    item = judged.get(problem.objectives[0].property)
+    if len(problem.objectives) > 1 or item is None or not item.believed:
+        return [place for place in level if values[place] == values[first]]
+    width = item.model.deviation
+    apart = WITHIN * np.hypot(width, width[first])
+    return [place for place in level if values[place] - values[first] <= apart[place]]
+
+
+def _evenly(places: Sequence[int], n: int) -> list[int]:
+    if len(places) <= n:
+        return list(places)
+    chosen = np.unique(np.linspace(0, len(places) - 1, n).round().astype(np.int64))
+    return [places[int(index)] for index in chosen]
+
+
+@dataclass(frozen=True)
+class _Members:
+    """Makes members of trials.
+
+    Attributes:
+        best: positions of the best trials by measured values.
+    """
+
+    trials: Trials
+    judged: Mapping[str, Judged]
+    names: Names
+    best: frozenset[int]
+
+    def of(self, place: int) -> Member:
+        problem = self.trials.context.problem
+        estimates = tuple(self._estimate(name, place) for name in problem.properties)
+        means = {e.property: e.measured if e.mean is None else e.mean for e in estimates}
+        desirability = None
+        if problem.judged:
+            minimised = problem.minimised(lambda name: np.array([means[name]], dtype=np.float64))
+            desirability = _number(float(problem.desirability(minimised)[0]))
+        id = int(self.trials.ids[place])
+        return Member(id, self.names.formula(id), estimates, desirability, place in self.best)
+
+    def _estimate(self, name: str, place: int) -> Estimate:
+        measured = _number(float(self.trials.column(name)[place]))
+        item = self.judged.get(name)
+        return Estimate(
+            property=name,
+            unit=self.names.units.get(name, ""),
+            measured=measured,
+            uncertainty=_number(float(self.trials.uncertainty(name)[place])),
+            mean=None if item is None else float(item.model.mean[place]),
+            deviation=None if item is None else float(item.model.deviation[place]),
+        )
+
+
+def _number(value: float) -> float | None:
+    return value if np.isfinite(value) else None

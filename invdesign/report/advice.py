@@ -1,0 +1,316 @@
+"""The recommendation as the report shows it: tables, parity plots, bars of what mattered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from invdesign.recommendation.values import (
+    WITHIN,
+    Calibration,
+    Contribution,
+    Estimate,
+    Importance,
+    Member,
+    Recommendation,
+    Share,
+)
+from invdesign.report.figures import BLUE, GREEN, GREY, INK, ORANGE, Figure, axis, layout, rounded
+from invdesign.report.results import label
+from invdesign.report.tables import Facts
+from invdesign.report.text import axis_label, interval_text, measured, number, pretty_unit, with_unit
+
+BARS = 12  # variables in a figure
+LEAST = 0.005  # effect from which a variable is drawn
+CLEAR = 0.3  # rank correlation from which a trend is told by a colour
+FEW_BARS = 4  # room for so many, so that fewer are no fatter
+ROOM = 44  # characters of a bar's name
+
+
+@dataclass(frozen=True, slots=True)
+class AdvisedRow:
+    """One recommended candidate; three cells per property: measured, mean of the model, its interval."""
+
+    id: int
+    formula: str
+    desirability: str
+    cells: tuple[tuple[str, str, str], ...]
+    measured_best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedModel:
+    """How far the model of one property can be trusted."""
+
+    label: str
+    cells: tuple[str, ...]
+    words: str
+    verdict: str
+    figures: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """All the section shows; without rows and models it is words alone.
+
+    Attributes:
+        heads: properties of the table with their units.
+        models: calibration and figures by property.
+    """
+
+    words: tuple[str, ...]
+    notes: tuple[str, ...]
+    several: bool
+    heads: tuple[str, ...]
+    judged: bool
+    rows: tuple[AdvisedRow, ...]
+    front_size: int
+    learned_from: int
+    models: tuple[JudgedModel, ...]
+
+
+MODEL_HEADS = ("Rows", "R²", "RMSE", "Rank corr.", "In 68 %", "In 95 %", "Log density", "Of the mean")
+
+
+def advice(facts: Facts, found: Recommendation, figures: dict[str, Figure]) -> Advice:
+    """The recommendation with its figures, which are added to `figures`."""
+    estimates = found.front[0].estimates if found.front else ()
+    importance = {item.property: item for item in found.importance}
+    return Advice(
+        words=found.words,
+        notes=found.notes,
+        several=found.best is None,
+        heads=tuple(axis_label(item.property, item.unit) for item in estimates),
+        judged=bool(found.front) and found.front[0].desirability is not None,
+        rows=tuple(_row(member) for member in found.front),
+        front_size=found.front_size,
+        learned_from=found.learned_from,
+        models=tuple(
+            _model(facts, item, importance.get(item.property), place, figures)
+            for place, item in enumerate(found.calibration)
+        ),
+    )
+
+
+def notes_alone(notes: Sequence[str]) -> Advice | None:
+    """What is left of the section without models: notes, where there are any."""
+    if not notes:
+        return None
+    return Advice(
+        (),
+        tuple(notes),
+        several=False,
+        heads=(),
+        judged=False,
+        rows=(),
+        front_size=0,
+        learned_from=0,
+        models=(),
+    )
+
+
+def _row(member: Member) -> AdvisedRow:
+    judged = "" if member.desirability is None else number(member.desirability)
+    cells = tuple(_cells(item) for item in member.estimates)
+    return AdvisedRow(member.candidate, member.formula, judged, cells, member.measured_best)
+
+
+def _cells(item: Estimate) -> tuple[str, str, str]:
+    value = np.nan if item.measured is None else item.measured
+    sigma = np.nan if item.uncertainty is None else item.uncertainty
+    interval = item.interval()
+    if interval is None or item.mean is None:
+        return measured(value, sigma), "", ""
+    return measured(value, sigma), *interval_text(item.mean, *interval)
+
+
+def _model(
+    facts: Facts, item: Calibration, importance: Importance | None, place: int, figures: dict[str, Figure]
+) -> JudgedModel:
+    named = label(item.property, facts.units)
+    drawn = [(f"parity{place}", f"{named}: every candidate predicted from all others")]
+    figures[f"parity{place}"] = parity_figure(item)
+    if importance is not None:
+        bars = [("variables", importance.variables, "Share of the variance lost with each variable")]
+        if 1 < len(importance.groups) < len(importance.variables):
+            bars.append(("groups", importance.groups, "Share of the variance lost with each group"))
+        for kind, shares, title in bars:
+            if shares and shares[0].effect >= LEAST:
+                figures[f"{kind}{place}"] = importance_figure(shares, title)
+                drawn.append((f"{kind}{place}", f"{named}: {title.lower()}"))
+        if importance.contributions:
+            figures[f"added{place}"] = contribution_figure(importance.contributions, item.unit)
+            drawn.append((f"added{place}", f"{named}: what each group of descriptors adds"))
+    return JudgedModel(named, _statistics(item), item.words, item.verdict, tuple(drawn))
+
+
+def _statistics(item: Calibration) -> tuple[str, ...]:
+    return (
+        str(len(item.rows)),
+        f"{item.r2:.2f}".replace("-", "−"),
+        with_unit(number(item.rmse), pretty_unit(item.unit)),
+        "" if item.rank_correlation is None else f"{item.rank_correlation:.2f}".replace("-", "−"),
+        f"{100 * item.inside_68:.0f} %",
+        f"{100 * item.inside_95:.0f} %",
+        f"{item.log_density:.2f}".replace("-", "−"),
+        f"{item.mean_log_density:.2f}".replace("-", "−"),
+    )
+
+
+# Figures.
+
+
+def parity_figure(item: Calibration) -> Figure:
+    """Predicted against measured values with bars of 95 %; those whose bar misses the value stand out."""
+    values = np.array([row.measured for row in item.rows])
+    means = np.array([row.predicted for row in item.rows])
+    bars = WITHIN * np.array([row.deviation for row in item.rows])
+    inside = np.abs(means - values) <= bars
+    ids = np.array([row.candidate for row in item.rows])
+    low, high = float(min(values.min(), means.min())), float(max(values.max(), means.max()))
+    pad = 0.06 * (high - low) or 1.0
+    ends = rounded(np.array([low - pad, high + pad]))
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": ends,
+            "y": ends,
+            "line": {"color": INK, "width": 1, "dash": "dot"},
+            "hoverinfo": "skip",
+            "showlegend": False,
+        }
+    ]
+    kinds = ((inside, "within 95 %", BLUE, "11,95,165"), (~inside, "outside 95 %", ORANGE, "194,65,12"))
+    for chosen, name, colour, faint in kinds:
+        if not chosen.any():
+            continue
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": name,
+                "x": rounded(values[chosen]),
+                "y": rounded(means[chosen]),
+                "error_y": {
+                    "type": "data",
+                    "array": rounded(bars[chosen]),
+                    "color": f"rgba({faint},0.3)",
+                    "thickness": 1,
+                    "width": 0,
+                },
+                "customdata": ids[chosen].tolist(),
+                "hoverinfo": "text",
+                "marker": {"color": colour, "size": 6, "opacity": 0.75},
+            }
+        )
+    unit = f" ({pretty_unit(item.unit)})" if item.unit else ""
+    drawn = layout(
+        axis(f"Measured{unit}") | {"range": ends}, axis(f"Predicted without it{unit}") | {"range": ends}
+    )
+    return {"data": traces, "layout": drawn | {"showlegend": True}}
+
+
+def importance_figure(shares: Sequence[Share], title: str) -> Figure:
+    """Bars of the largest effects, coloured by whether the property rises or falls with the variable."""
+    shown = [share for share in shares if share.effect >= LEAST][:BARS]
+    kinds = (
+        ("property rises with it", GREEN, lambda trend: trend is not None and trend >= CLEAR),
+        ("falls with it", ORANGE, lambda trend: trend is not None and trend <= -CLEAR),
+        ("neither", GREY, lambda trend: trend is None or abs(trend) < CLEAR),
+    )
+    coloured = any(share.trend is not None and abs(share.trend) >= CLEAR for share in shown)
+    traces = [
+        _bars(
+            [place for place, share in enumerate(shown) if belongs(share.trend)],
+            [(share.effect, _hover(share)) for share in shown],
+            name,
+            colour if coloured else GREEN,
+        )
+        for name, colour, belongs in kinds
+    ]
+    drawn = _bar_layout([share.name for share in shown], title)
+    drawn["xaxis"] |= {"tickformat": ".0%", "range": [0, min(1.05 * max(s.effect for s in shown), 1.0)]}
+    return {"data": [trace for trace in traces if trace["x"]], "layout": drawn | {"showlegend": coloured}}
+
+
+def _hover(share: Share) -> str:
+    lines = [f"<b>{escape(share.name)}</b>", f"{100 * share.effect:.1f} % of the variance is lost with it"]
+    if share.relevance is not None:
+        lines.append(f"{100 * share.relevance:.1f} % by the model's length scales")
+    if share.trend is not None:
+        lines.append(f"rank correlation with the model {share.trend:+.2f}".replace("-", "−"))
+    return "<br>".join(lines)
+
+
+def contribution_figure(found: Sequence[Contribution], unit: str) -> Figure:
+    """What each group of an additive model adds: its spread, and what it adds to the best candidate."""
+    shown = list(found)[:BARS]
+    pretty = pretty_unit(unit)
+    traces = [
+        _bars(
+            list(range(len(shown))),
+            [
+                (
+                    item.spread,
+                    f"{escape(item.group)}: spread {with_unit(number(item.spread), pretty)}, {100 * item.share:.0f} % of all",
+                )
+                for item in shown
+            ],
+            "spread over the candidates",
+            GREEN,
+        )
+    ]
+    best = [(item.of_best, item.group) for item in shown if item.of_best is not None]
+    if best:
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "in the best candidate",
+                "x": rounded(np.array([value for value, _ in best])),
+                "y": list(range(len(best))),
+                "marker": {"color": INK, "symbol": "diamond", "size": 9},
+                "hoverinfo": "text",
+                "hovertext": [
+                    f"{escape(group)} adds {with_unit(number(float(value)), pretty)} to the best beyond its mean"
+                    for value, group in best
+                ],
+            }
+        )
+    title = f"What each group adds ({pretty})" if unit else "What each group adds"
+    return {
+        "data": traces,
+        "layout": _bar_layout([item.group for item in shown], title) | {"showlegend": True},
+    }
+
+
+def _bars(
+    places: Sequence[int], values: Sequence[tuple[float, str]], name: str, colour: str
+) -> dict[str, Any]:
+    return {
+        "type": "bar",
+        "orientation": "h",
+        "name": name,
+        "x": rounded(np.array([values[place][0] for place in places])),
+        "y": list(places),
+        "marker": {"color": colour, "opacity": 0.85},
+        "hoverinfo": "text",
+        "hovertext": [values[place][1] for place in places],
+    }
+
+
+def _bar_layout(names: Sequence[str], title: str) -> dict[str, Any]:
+    yaxis = axis("") | {
+        "tickvals": list(range(len(names))),
+        "ticktext": [escape(name if len(name) <= ROOM else f"{name[: ROOM - 1]}…") for name in names],
+        "range": [max(len(names), FEW_BARS) - 0.4, -0.6],
+        "showgrid": False,
+    }
+    drawn = layout(axis(title), yaxis) | {"bargap": 0.3, "barmode": "overlay"}
+    drawn["margin"]["t"] = 36
+    return drawn

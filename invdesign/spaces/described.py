@@ -1,0 +1,22 @@
+"""What the features of a space are called: shared by the spaces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from invdesign.protocols import Descriptor
+
+
+def distinct(descriptors: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
+    """The same with names that differ: of equal ones all but the first get a number, as in `density (2)`."""
+    found: list[Descriptor] = []
+    taken: set[str] = set()
+    for descriptor in descriptors:
+        name, number = descriptor.name, 1
+        while name in taken:
+            number += 1
+            name = f"{descriptor.name} ({number})"
+        taken.add(name)
+        found.append(replace(descriptor, name=name))
+    return tuple(found)

@@ -1,0 +1,69 @@
+"""The rules of mixtures in coordinates of the unit cube."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.protocols import LinearRule
+from invdesign.spaces.mixture.system import System
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+ROUNDING = 1e-12  # weights below this share of the largest are zero
+
+
+def rules_on(system: System, low: FloatArray, span: FloatArray, varied: BoolArray) -> tuple[LinearRule, ...]:
+    """The linear rules of a system on the d fractions that vary; those that the cube keeps anyway are left out.
+
+    Args:
+        system: of n fractions.
+        low, span: shape (n,), least fractions and ranges, in the units of the system.
+        varied: shape (n,), which fractions are columns of the cube.
+    """
+    rules = system.rules
+    found: dict[LinearRule, None] = {}
+    for row, least, most in zip(rules.matrix, rules.low.tolist(), rules.high.tolist(), strict=True):
+        weights = np.where(varied, row * span, 0.0)[varied]
+        weights[np.abs(weights) <= ROUNDING * np.abs(row * span).max(initial=0.0)] = 0.0
+        base = float(row @ low)
+        if most - least <= ROUNDING:
+            found[_rule(weights, most - base, equal=True)] = None
+            continue
+        found[_rule(weights, most - base)] = None
+        found[_rule(-weights, base - least)] = None
+    return tuple(rule for rule in found if rule.weights and not _idle(rule))
+
+
+def _rule(weights: FloatArray, limit: float, *, equal: bool = False) -> LinearRule:
+    pairs = tuple((column, weight) for column, weight in enumerate(weights.tolist()) if weight != 0.0)
+    return LinearRule(pairs, limit, equal)
+
+
+def _idle(rule: LinearRule) -> bool:
+    """Whether all points of the cube keep a rule."""
+    return not rule.equal and sum(max(weight, 0.0) for _, weight in rule.weights) <= rule.limit
+
+
+def choices(
+    system: System, varied: BoolArray, span: FloatArray
+) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, float], ...]]:
+    """(groups of columns whose presence is a choice, (column, smallest coordinate where present)).
+
+    Args:
+        system: of n fractions.
+        varied: shape (n,), which fractions are columns of the cube.
+        span: shape (n,), their ranges in the units of the system.
+    """
+    places = np.cumsum(varied) - 1
+    sparse, least = [], []
+    for group in system.groups:
+        members = group.members[varied[group.members] & (system.rules.lower[group.members] <= 0.0)]
+        if not group.counted or not len(members):
+            continue
+        sparse.append(tuple(places[members].tolist()))
+        if group.least > 0.0:
+            shares = np.minimum(group.least / span[members], 1.0)
+            least += list(zip(places[members].tolist(), shares.tolist(), strict=True))
+    return tuple(sparse), tuple(least)

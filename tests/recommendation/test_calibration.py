@@ -1,0 +1,98 @@
+"""Verdicts on models: which predictions are trusted, and what is said of the others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from invdesign.recommendation.calibration import calibration_of, rank_correlation
+from invdesign.recommendation.values import Calibration
+
+N = 200
+
+
+def judged(noise: float = 0.1, deviation: float = 0.1, skill: float = 1.0, n: int = N) -> Calibration:
+    """Predictions that miss values of unit variance by `noise`, and claim to miss them by `deviation`."""
+    rng = np.random.default_rng(7)
+    truth = rng.normal(size=n)
+    mean = skill * truth + noise * rng.normal(size=n)
+    return calibration_of("voltage", "V", list(range(n)), truth, mean, np.full(n, deviation))
+
+
+def test_honest_predictions_are_trusted() -> None:
+    """Where errors are as large as claimed, intervals hold as many values as they should."""
+    found = judged()
+    assert found.verdict == "trusted"
+    assert found.r2 == pytest.approx(0.99, abs=0.005)
+    assert found.rmse == pytest.approx(0.1, rel=0.15)
+    assert found.inside_95 == pytest.approx(0.95, abs=0.04)
+    assert found.inside_68 == pytest.approx(0.68, abs=0.08)
+    assert "very well" in found.words
+    assert "usually off by 0.097 V" in found.words
+
+
+def test_narrow_intervals_are_overconfident_and_say_by_how_much() -> None:
+    """Claims of a third of the error are found out, and the factor is told."""
+    found = judged(noise=0.3, deviation=0.1)
+    assert found.verdict == "overconfident"
+    assert found.widen == pytest.approx(3.0, rel=0.2)
+    assert f"{found.widen:.1f} times as wide" in found.words
+
+
+def test_wide_intervals_are_cautious() -> None:
+    """Claims of three times the error are told too, but do no harm."""
+    assert judged(noise=0.1, deviation=0.3).verdict == "cautious"
+
+
+def test_predictions_without_skill_are_no_better_than_the_mean() -> None:
+    """Whatever its intervals, a model that predicts nothing is not believed."""
+    found = judged(noise=1.0, deviation=1.0, skill=0.0)
+    assert found.verdict == "no better than the mean"
+    assert found.log_density > found.mean_log_density
+    assert "measured values" in found.words
+
+
+def test_few_rows_prove_nothing() -> None:
+    """One value of six outside its interval may be an accident."""
+    y = np.arange(6.0)
+    mean = y + np.array([0.05, -0.05, 0.02, 0.3, -0.02, 0.05])
+    assert calibration_of("x", "", range(6), y, mean, np.full(6, 0.1)).verdict == "trusted"
+
+
+def test_the_mean_of_the_others_has_no_skill() -> None:
+    """R² of the mean of the other rows is 0, and its log density is the one to beat."""
+    y = np.random.default_rng(3).normal(size=50)
+    others = (y.sum() - y) / 49
+    spread = np.array([np.delete(y, i).std(ddof=1) * np.sqrt(50 / 49) for i in range(50)])
+    found = calibration_of("x", "", range(50), y, others, spread)
+    assert found.r2 == pytest.approx(0.0, abs=1e-12)
+    assert found.log_density == pytest.approx(found.mean_log_density, abs=1e-9)
+
+
+def test_exact_predictions_do_not_divide_by_zero() -> None:
+    """Deviations of 0 are taken as very small ones."""
+    y = np.arange(10.0)
+    found = calibration_of("x", "", range(10), y, y, np.zeros(10))
+    assert found.r2 == 1.0
+    assert np.isfinite(found.log_density)
+
+
+@given(st.lists(st.integers(-5, 5), min_size=3, max_size=30), st.floats(0.01, 10.0), st.floats(-5.0, 5.0))
+def test_units_do_not_matter(values: list[int], scale: float, shift: float) -> None:
+    """R², coverage and verdict stay when values are measured in another unit."""
+    assume(len(set(values)) > 1)
+    y = np.array(values, dtype=np.float64)
+    mean = np.roll(y, 1)
+    a = calibration_of("x", "", range(len(y)), y, mean, np.full(len(y), 1.0))
+    b = calibration_of(
+        "x", "", range(len(y)), scale * y + shift, scale * mean + shift, np.full(len(y), scale)
+    )
+    assert b.r2 == pytest.approx(a.r2, rel=1e-6, abs=1e-6)
+
+
+def test_ranks_of_constant_predictions_have_no_correlation() -> None:
+    """None is said where there is no order."""
+    assert rank_correlation(np.arange(4.0), np.ones(4)) is None
+    assert rank_correlation(np.arange(4.0), np.arange(4.0) ** 3) == pytest.approx(1.0)
