@@ -151,7 +151,7 @@ class RunHistory:
         """Make a trial pending again: what is known of it must not be seen yet."""
         known_columns = (self._values, self._uncertainties, self._by_stage, self._uncertain, self._seconds)
         for columns in known_columns:
-            for column in columns.values():  # type: ignore[attr-defined]  # mappings with different keys
+            for column in columns.values():
                 column.grow(self._length)[id] = np.nan
         self._status[id] = Status.PENDING
         self._depth[id] = 0

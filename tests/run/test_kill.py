@@ -187,18 +187,19 @@ def test_every_optimizer_survives_kills(search: str, tmp_path: Path) -> None:
     assert report["digest"] == finished(data, tmp_path / "reference").digest()
 
 
-STAGED = {"kind": "bayesian", "initial": 10, "costs": {"Sketch": 1, "Density": 30}, "effort": 0.2}
-SEARCHES_BY_STAGE: dict[str, dict[str, Any]] = {"by rule": {}, "bayesian": {"optimizer": STAGED}}
+STAGED = {"kind": "bayesian", "initial": 8, "batch": 2, "costs": {"Sketch": 1, "Density": 30}, "effort": 0.2}
+BY_RULE: dict[str, Any] = {}
+BAYESIAN: dict[str, Any] = {"space": REALS, "optimizer": STAGED, "objectives": [{"maximize": "density"}]}
 
 
-@pytest.mark.parametrize("search", SEARCHES_BY_STAGE)
-def test_promotions_survive_kills(search: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("changes", [BY_RULE, pytest.param(BAYESIAN, marks=pytest.mark.slow)])
+def test_promotions_survive_kills(changes: dict[str, Any], tmp_path: Path) -> None:
     """A genome that is taken further is so again, its earlier stages taken from the cache."""
-    data = {**promoting(36), **SEARCHES_BY_STAGE[search]}
+    data = {**promoting(18 if changes else 36), **changes}
     report = killed_at_statements(data, tmp_path / "killed", most=120)
     reference = finished(data, tmp_path / "reference")
     assert report["deaths"] > 5
-    assert len(reference.history.superseded()) > (5 if search == "by rule" else 0)
+    assert len(reference.history.superseded()) > (0 if changes else 5)
     assert report["digest"] == reference.digest()
 
 

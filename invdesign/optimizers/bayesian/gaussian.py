@@ -14,18 +14,28 @@ if TYPE_CHECKING:
     from invdesign.optimizers.bayesian.process import GaussianProcess
 
 
+MANY = 12  # descriptors above which they are not all taken to act together
+
+
 class GaussianSettings(Frozen):
     """How a Gaussian process is built."""
 
-    kernel: Literal["matern", "rbf", "additive"] = "matern"
+    kernel: Literal["auto", "matern", "rbf", "additive"] = "auto"
     """`matern` (smoothness 5/2) and `rbf` (infinitely smooth) let all columns act together; `additive` has a
-    component per group of descriptors, whose contributions it tells apart."""
+    component per group of descriptors, whose contributions it tells apart. `auto` is additive over more than 12
+    descriptors in several groups, since few trials cannot tell how many of them act together, and else `matern`."""
     warp: bool = False
     """Whether coordinates of the unit cube are stretched where the property changes fast (learned)."""
     noise: Literal["auto"] | Annotated[float, Field(ge=0.0)] = "auto"
     """Standard deviation of an evaluation, in the property's unit, where evaluators say none; learned if `auto`."""
     iterations: int = Field(default=60, ge=1)
     """Steps of the optimizer that fits the hyperparameters, at most."""
+
+
+    def additive(self, inputs: Inputs) -> bool:
+        """Whether the kernel is a sum over the groups of these inputs."""
+        many = not inputs.cube and len(inputs) > MANY and len(inputs.groups) > 1
+        return self.kernel == "additive" or (self.kernel == "auto" and many)
 
 
 def fit_gaussian(

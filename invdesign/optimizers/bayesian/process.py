@@ -37,7 +37,7 @@ def plan_of(columns: Columns, inputs: Inputs, settings: GaussianSettings, n_sour
     """What the kernel of these columns consists of."""
     positions = {column: position for position, column in enumerate(columns.numbers)}
     codes = {column: position for position, column in enumerate(columns.categories)}
-    named = inputs.groups if settings.kernel == "additive" else ()
+    named = inputs.groups if settings.additive(inputs) else ()
     if not named:
         named = (("all", tuple(range(len(inputs)))),)
     groups = tuple(
