@@ -111,7 +111,8 @@ def hartmann() -> Task:
     def says(genome: Genome, stage: str) -> float:
         return float(values(np.array([[float(genome[name]) for name in names]]), stage)[0])  # type: ignore[arg-type]  # reals
 
-    drawn = torch.quasirandom.SobolEngine(6, scramble=True, seed=0).draw(2**16).double().numpy()
+    engine: Any = torch.quasirandom.SobolEngine
+    drawn = engine(6, scramble=True, seed=0).draw(2**16).double().numpy()
     typical = float(np.median(values(drawn, WHOLE)))
     space = settings.load(
         "spaces", {"kind": "parameters", "parameters": {name: {"real": [0.0, 1.0]} for name in names}}
@@ -321,7 +322,7 @@ def ratio(task: str, costs: np.ndarray) -> Row:
 
     def of(rows: np.ndarray) -> np.ndarray:
         medians: np.ndarray = np.median(rows, axis=-2)
-        return medians[..., 0] / medians[..., 1]
+        return np.asarray(medians[..., 0] / medians[..., 1])
 
     drawn = np.random.default_rng(0).integers(len(costs), size=(10_000, len(costs)))
     low, high = np.percentile(of(costs[drawn]), [2.5, 97.5])

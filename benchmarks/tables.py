@@ -17,6 +17,7 @@ the median where n is at least 5; the spread is the distance between the quartil
 was set to in brackets where it is not the default; peers stand under their own names. `pip install -e ".[peers]"` installs
 them.
 """
+SHOWN = ("regret_at_20", "regret_at_50", "regret_at_100", "regret_at_150")  # of a pool's regret curve
 ABOUT = {
     "loop": "`python benchmarks/loop.py`: the loop's own cost with a free evaluator, everything but the evaluator "
     "counted (wall time); memory of the coordinating process; opening the finished run again.",
@@ -65,6 +66,8 @@ def section(name: str, rows: list[dict[str, Any]]) -> str:
     ]
     lines.append("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for row in rows:
+        if name == "pool" and row["metric"].startswith("regret") and row["metric"] not in SHOWN:
+            continue
         low, high = row.get("low"), row.get("high")
         interval = "" if low is None else f"{low:.4g} to {high:.4g}"
         cells = [row["task"], row["method"], row["metric"], f"{row['value']:.4g}", interval]
@@ -78,7 +81,7 @@ def main() -> None:
     text = HEAD
     for file in sorted(RESULTS.glob("*.json")):
         rows = json.loads(file.read_text(encoding="utf-8"))
-        if rows and "benchmark" in rows[0]:
+        if isinstance(rows, list) and rows and "benchmark" in rows[0]:  # tables of truths lie beside them
             text += section(file.stem, rows) + "\n"
     PAGE.write_text(text, encoding="utf-8")
 

@@ -23,7 +23,6 @@ from botorch.models.model import Model
 from botorch.posteriors.gpytorch import GPyTorchPosterior
 from botorch.sampling.qmc import NormalQMCEngine
 from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
-from botorch.utils.multi_objective.hypervolume import infer_reference_point
 from botorch.utils.safe_math import log_fatplus, logmeanexp, logsumexp
 from gpytorch.distributions import MultivariateNormal
 from linear_operator.operators import DiagLinearOperator
@@ -39,6 +38,8 @@ Measure = Literal["improvement", "hypervolume", "bound", "sample", "feasible", "
 ALWAYS = frozenset({"bound", "sample", "curiosity"})  # measures that need nothing to compare with
 BLOCK = 16_384  # candidates at a time
 SAMPLES = 64  # quasi-random samples of the properties
+TRADE = 0.1  # of what is lost in other objectives, in their spreads, that an end of the front must be worth
+MARGIN = 0.1  # of the front's extent, by which the reference lies behind it
 TAU = 1e-3  # smoothing of max(0, x), of values that spread over about 1
 
 
@@ -114,6 +115,26 @@ class Outlook:
         for model in self.chances:
             total += np.log(np.maximum(model.chance(x), 1e-300))
         return total
+
+
+def inferred_reference(values: FloatArray) -> FloatArray:
+    """A reference point (m,) for maximised values (n, m), somewhat below the worst that a good trade-off accepts.
+
+    The best value of one objective counts only as far as it does not cost much in the others: a point that gains next to
+    nothing in one and loses all in another would pull the reference away, and the search after it, to the ends of the
+    front.
+
+    Source:
+        Ishibuchi et al., Evol. Comput. 26, 411 (2018) (a tenth of the range); Miettinen, Nonlinear Multiobjective
+        Optimization (1999), section 2.4.2 (estimates of the nadir point and their trouble with such points).
+    """
+    others = values.sum(axis=1, keepdims=True) - values
+    ends = np.argmax(values + TRADE * others / max(values.shape[1] - 1, 1), axis=0)
+    nadir, ideal = values[ends].min(axis=0), values.max(axis=0)
+    extent = ideal - nadir
+    margin = MARGIN * np.where(extent > 0.0, extent, 1.0)
+    reference: FloatArray = nadir - margin
+    return reference
 
 
 @dataclass(frozen=True)
@@ -274,7 +295,7 @@ class Marginal:
         if self.reached.reference is not None:
             reference = torch.as_tensor(self.reached.reference)
         else:
-            reference = infer_reference_point(values, scale=0.1)
+            reference = torch.as_tensor(inferred_reference(self.reached.values))
         partitioning = FastNondominatedPartitioning(ref_point=reference, Y=values)
         lower, upper = partitioning.get_hypercell_bounds()
         return lower, upper

@@ -31,7 +31,6 @@ class GaussianSettings(Frozen):
     iterations: int = Field(default=60, ge=1)
     """Steps of the optimizer that fits the hyperparameters, at most."""
 
-
     def additive(self, inputs: Inputs) -> bool:
         """Whether the kernel is a sum over the groups of these inputs."""
         many = not inputs.cube and len(inputs) > MANY and len(inputs.groups) > 1
