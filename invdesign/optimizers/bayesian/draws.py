@@ -22,11 +22,6 @@ from invdesign.rng import Rng
 JITTER = 1e-8
 
 
-def learned_noise(regressor: Regressor) -> float:
-    """Median variance of a row's noise as a share of the property's variance; 0 for models that do not say."""
-    return float(regressor.noise.median()) if isinstance(regressor, GaussianProcess) else 0.0
-
-
 def drawn(outlook: Outlook, names: Sequence[str], places: FloatArray, rng: Rng) -> Outlook:
     """The outlook in which some properties take values drawn jointly at places (k, d); others stay as they are."""
     regressors = dict(outlook.regressors)

@@ -267,17 +267,21 @@ def fitted(plan: Plan, prior: Prior, known: Known, iterations: int, start: Value
         prior: of the free parameters.
         known: n rows.
         iterations: of L-BFGS-B at most.
-        start: natural parameters of an earlier fit: the search begins there, unless a fresh start is better.
+        start: natural parameters of an earlier fit: the search begins there, unless a fresh start is better;
+            while rows are few, each goes some way before one is chosen.
     """
     target = Target(plan, prior, known.thinned(MOST))
     points = [target.vector(each) for each in prior.starts()]
     trial = Target(plan, prior, known.thinned(PART))
-    if start is None:
+    if start is not None:
+        warm = np.clip(target.vector(freed(start)), *np.array(target.bounds).T)
+        points = [warm, *points]
+    if start is None or len(known.y) <= PART:
+        # While rows are few, an early fit may sit where too many columns seem to say nothing, and would stay there.
         tried = [_descended(trial, point, min(TRIAL, iterations)) for point in points]
         best = min(tried, key=lambda pair: pair[0])[1]
     else:
-        warm = np.clip(target.vector(freed(start)), *np.array(target.bounds).T)
-        best = min([warm, *points], key=lambda point: target(point)[0])
+        best = min(points, key=lambda point: target(point)[0])
     return natural(target.values(_descended(target, best, iterations)[1]))
 
 

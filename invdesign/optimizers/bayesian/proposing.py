@@ -15,7 +15,7 @@ from invdesign.optimizers.bayesian.acquisition import SAMPLES, Marginal, Measure
 from invdesign.optimizers.bayesian.candidates import Listed, New, bred
 from invdesign.optimizers.bayesian.contracts import Value
 from invdesign.optimizers.bayesian.data import FloatArray, IntArray
-from invdesign.optimizers.bayesian.draws import Averaged, Hope, drawn, learned_noise
+from invdesign.optimizers.bayesian.draws import Averaged, Hope, drawn
 from invdesign.optimizers.bayesian.fidelity import (
     Fidelities,
     fidelities,
@@ -46,7 +46,6 @@ FANTASIES = 8  # draws of what the best so far really is
 FRONTS = 4  # draws of what the front so far really is: each takes time
 FEWEST_SAMPLES = 16
 NOISY = 1e-3  # share of known noise in the variance of a property from which values are not taken as they are
-LEARNED = 0.02  # the same, of noise that a model has learned
 BASELINE = 20  # trials that may really be the best
 PLACES = 250  # where a drawn function is fixed
 SINGLE = ("log_ei", "noisy_ei", "ucb", "thompson")
@@ -172,20 +171,13 @@ class _Asking:
 
     @cached_property
     def scattered(self) -> bool:
-        """Whether values of an objective scatter, so that the best seen may not be where the best is.
+        """Whether values of an objective are known to scatter, so that the best seen may not be the best.
 
-        They do where evaluators say so, and where a model over descriptors learns it: descriptors do not say all of a
-        candidate, while points of the cube do, and what a model calls noise there is what it cannot follow.
+        Evaluators or the user say so. What a model calls noise may be what it cannot follow, and does not count.
         """
-        names = [objective.property for objective in self.context.problem.objectives]
-        found = [self.event.rows[name] for name in names]
-        if self.optimizer.gaussian.noise not in {"auto", 0.0}:
-            return True
-        if any(bool((rows.noise > NOISY * np.var(rows.y)).any()) for rows in found):
-            return True
-        assert self.outlook is not None
-        return not self.frame.inputs.cube and any(
-            learned_noise(self.outlook.regressors[name]) > LEARNED for name in names
+        found = [self.event.rows[objective.property] for objective in self.context.problem.objectives]
+        return self.optimizer.gaussian.noise not in {"auto", 0.0} or any(
+            bool((rows.noise > NOISY * np.var(rows.y)).any()) for rows in found
         )
 
     def fill(self) -> None:
