@@ -175,6 +175,10 @@ SEARCHES: dict[str, dict[str, Any]] = {
         "optimizer": {"kind": "portfolio", "members": ["genetic", "swarm"], "at_once": 4},
     },
     "auto": {"optimizer": {"kind": "auto", "candidates": 1000, "design": 5}},
+    "bayesian": {
+        "space": REALS,
+        "optimizer": {"kind": "bayesian", "initial": 10, "batch": 4, "asks": 2, "effort": 0.1},
+    },
 }
 
 

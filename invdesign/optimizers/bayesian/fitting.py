@@ -259,7 +259,9 @@ def factorised(covariance: Tensor) -> Tensor:
     raise ArithmeticError("the covariance of the rows is not finite")
 
 
-def fitted(plan: Plan, prior: Prior, known: Known, iterations: int, start: Values | None) -> Values:
+def fitted(
+    plan: Plan, prior: Prior, known: Known, iterations: int, start: Values | None, *, fresh: bool = True
+) -> Values:
     """Natural parameters of highest posterior probability, as far as `iterations` go.
 
     Args:
@@ -269,6 +271,7 @@ def fitted(plan: Plan, prior: Prior, known: Known, iterations: int, start: Value
         iterations: of L-BFGS-B at most.
         start: natural parameters of an earlier fit: the search begins there, unless a fresh start is better;
             while rows are few, each goes some way before one is chosen.
+        fresh: whether to do so; else fresh starts are only looked at.
     """
     target = Target(plan, prior, known.thinned(MOST))
     points = [target.vector(each) for each in prior.starts()]
@@ -276,7 +279,7 @@ def fitted(plan: Plan, prior: Prior, known: Known, iterations: int, start: Value
     if start is not None:
         warm = np.clip(target.vector(freed(start)), *np.array(target.bounds).T)
         points = [warm, *points]
-    if start is None or len(known.y) <= PART:
+    if start is None or (fresh and len(known.y) <= PART):
         # While rows are few, an early fit may sit where too many columns seem to say nothing, and would stay there.
         tried = [_descended(trial, point, min(TRIAL, iterations)) for point in points]
         best = min(tried, key=lambda pair: pair[0])[1]

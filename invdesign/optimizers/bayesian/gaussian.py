@@ -43,6 +43,8 @@ def fit_gaussian(
     settings: GaussianSettings,
     start: Hyperparameters | None = None,
     n_sources: int = 1,
+    *,
+    fresh: bool = True,
 ) -> Hyperparameters:
     """Hyperparameters of highest posterior probability; a deterministic function of the arguments.
 
@@ -52,10 +54,11 @@ def fit_gaussian(
         settings: what is fitted.
         start: of an earlier fit, where the search begins; what does not fit the columns is ignored.
         n_sources: how many sources may ever appear in the rows.
+        fresh: whether, beside `start`, fresh starts get a chance while rows are few.
     """
     from invdesign.optimizers.bayesian.process import fit
 
-    return fit(rows, inputs, settings, start, n_sources)
+    return fit(rows, inputs, settings, start, n_sources, fresh=fresh)
 
 
 def gaussian_process(

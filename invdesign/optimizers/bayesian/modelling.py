@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from invdesign.optimizers.bayesian.contracts import Hyperparameters, Regressor
 from invdesign.optimizers.bayesian.data import FloatArray, IntArray, Rows
 from invdesign.optimizers.bayesian.fidelity import sources_of
 from invdesign.optimizers.bayesian.frame import Frame, Known
+from invdesign.optimizers.bayesian.gaussian import MANY
 from invdesign.optimizers.bayesian.priors import Prior
 from invdesign.optimizers.bayesian.settings import Modelling
 from invdesign.optimizers.common import State
@@ -20,7 +21,11 @@ from invdesign.problem import Merit
 from invdesign.protocols import Context
 
 FITTED = 300  # rows that hyperparameters are fitted on, at most
+AFRESH = 1.25  # times as many rows: of many columns, fits from fresh starts take a while
 FEWEST = 2  # rows of a property without which nothing is modelled
+
+
+Fit = Callable[[Hyperparameters | None, bool], Hyperparameters]
 
 
 @dataclass
@@ -123,19 +128,25 @@ def _regressor(options: Modelling, event: Event, name: str, rows: Rows, sources:
         event.models.setdefault("properties", {}),
         name,
         len(rows),
-        lambda start: fit_gaussian(few, inputs, options.gaussian, start, sources),
+        lambda start, fresh: fit_gaussian(few, inputs, options.gaussian, start, sources, fresh=fresh),
+        AFRESH if len(inputs) > MANY else 1.0,
     )
     return gaussian_process(kept, inputs, options.gaussian, hyperparameters, sources)
 
 
-def _fitted(states: State, name: str, n: int, fit: Any) -> Hyperparameters:
-    """Hyperparameters from the state, or where a refit is due from a fit that starts at them."""
+def _fitted(states: State, name: str, n: int, fit: Fit, afresh: float = 1.0) -> Hyperparameters:
+    """Hyperparameters from the state, or where a refit is due from a fit that starts at them.
+
+    Fresh starts get a chance beside them whenever there are `afresh` times as many rows as when they last did.
+    """
     from invdesign.optimizers.bayesian.limits import refit_due
 
     entry = states.get(name)
     if entry is None or refit_due(n, entry["n"]):
-        start = None if entry is None else entry["hyperparameters"]
-        states[name] = {"n": n, "hyperparameters": fit(start)}
+        fresh = entry is None or n >= afresh * entry["fresh"]
+        found = fit(None if entry is None else entry["hyperparameters"], fresh)
+        last = n if entry is None or fresh else entry["fresh"]
+        states[name] = {"n": n, "fresh": last, "hyperparameters": found}
     return cast("Hyperparameters", states[name]["hyperparameters"])
 
 
@@ -172,11 +183,10 @@ def chances_of(event: Event) -> tuple[Any, ...]:
         x, succeeded = known.x[asked], passed[asked]
         if not len(x) or succeeded.all():
             continue
-        hyperparameters = _fitted(
-            event.models.setdefault("chances", {}),
-            name,
-            len(x),
-            lambda start, x=x, succeeded=succeeded: fit_success(x, succeeded, event.frame.inputs, start),
-        )
+
+        def fit(start: Hyperparameters | None, _: bool, x: FloatArray = x, y: Any = succeeded) -> Any:
+            return fit_success(x, y, event.frame.inputs, start)
+
+        hyperparameters = _fitted(event.models.setdefault("chances", {}), name, len(x), fit)
         found.append(success_model(x, succeeded, event.frame.inputs, hyperparameters))
     return tuple(found)

@@ -59,7 +59,13 @@ def plan_of(columns: Columns, inputs: Inputs, settings: GaussianSettings, n_sour
 
 
 def fit(
-    rows: Rows, inputs: Inputs, settings: GaussianSettings, start: Hyperparameters | None, n_sources: int
+    rows: Rows,
+    inputs: Inputs,
+    settings: GaussianSettings,
+    start: Hyperparameters | None,
+    n_sources: int,
+    *,
+    fresh: bool = True,
 ) -> Hyperparameters:
     """See `fit_gaussian`."""
     n_sources = _sources(rows, n_sources)
@@ -71,7 +77,7 @@ def fit(
     if len(rows) < LEARNABLE or float(np.ptp(known.y.numpy())) == 0.0:
         return written(natural(prior.mean), plan, columns)
     warm = read(start, plan, columns, prior) if start else None
-    return written(fitted(plan, prior, known, settings.iterations, warm), plan, columns)
+    return written(fitted(plan, prior, known, settings.iterations, warm, fresh=fresh), plan, columns)
 
 
 def _sources(rows: Rows, said: int) -> int:
