@@ -21,16 +21,16 @@ COSTLY: dict[str, Example] = {
     "portfolio": {"kind": "portfolio"},
     "auto": {"kind": "auto"},
 }
-FEW = {"rounds": 3, "trials": 30}
+FEW = {"rounds": 3, "trials": 100}
 
 
 def cases(group: str) -> list[Any]:
     """One pytest parameter per example; slow ones are marked."""
-    numbered = [(kind, example, number) for number, (kind, example) in enumerate(examples(group))]
-    return [
-        pytest.param(example, id=f"{kind}-{number}", marks=[pytest.mark.slow] if kind in SLOW else [])
-        for kind, example, number in numbered
-    ]
+    found = []
+    for number, (kind, example) in enumerate(examples(group)):
+        slow = kind in SLOW or (kind == "bayesian" and example != COSTLY[kind])
+        found.append(pytest.param(example, id=f"{kind}-{number}", marks=[pytest.mark.slow] if slow else []))
+    return found
 
 
 @pytest.mark.parametrize("group", list(BY_GROUP))

@@ -10,7 +10,7 @@ import numpy as np
 from invdesign.candidate import Genome, genome_key
 from invdesign.optimizers.bayesian.contracts import Value
 from invdesign.optimizers.bayesian.data import FloatArray, IntArray
-from invdesign.optimizers.bayesian.frame import Frame
+from invdesign.optimizers.bayesian.frame import LARGE, Frame
 from invdesign.optimizers.common import by_arity, one_of
 from invdesign.protocols import Context
 from invdesign.rng import Rng
@@ -18,7 +18,6 @@ from invdesign.rng import Rng
 New = Callable[[Genome], bool]
 
 SHORTLIST = 2000  # genomes of a finite space that stay in the running after the first look at all of them
-LARGE = 100_000  # genomes from which the first look is taken in single precision
 GENERATIONS = 12  # bred on an acquisition function
 CHILDREN = 80  # in each
 STARTS = 100  # genomes of the space's own start operators that join the parents

@@ -26,6 +26,7 @@ from invdesign.rng import rng_for
 LISTED = (
     20_000  # genomes: of larger finite spaces, only those whose features are at hand (pools) are gone through
 )
+LARGE = 100_000  # genomes from which a first look at all of them is a matter of minutes
 BLOCK = 20_000  # genomes at a time
 KEPT = 4_000_000  # numbers: features of a finite space that stay in memory
 Groups = Mapping[str, Sequence[str]]
@@ -100,9 +101,11 @@ def make_frame(space: SearchSpace, groups: Groups | None = None) -> Frame:
         return Frame(space, Inputs(names, kinds, grouped(names, own, groups), cube=True), None, space)
     found = descriptors_of(space, _width(space, finite))
     names = tuple(item.name for item in found)
+    # A component per group multiplies the time that a pass over a large pool takes.
+    large = finite is not None and len(finite) > LARGE
     own = {}
     for column, item in enumerate(found):
-        own.setdefault(item.group, []).append(column)
+        own.setdefault("all" if large else item.group, []).append(column)
     inputs = Inputs(names, tuple(item.kind for item in found), grouped(names, own, groups))
     return Frame(space, inputs, finite, None)
 
