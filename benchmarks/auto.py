@@ -23,7 +23,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -332,7 +332,7 @@ def main() -> None:
 
 
 def report(records: Records, tasks: Sequence[str]) -> None:
-    """Print the table; write it where all tasks have all seeds of `auto`."""
+    """Print the table and write it; its ranks are of task `part` until every task has all seeds of `auto`."""
     table: dict[str, dict[str, list[float]]] = {}
     rows = []
     spent = 0.0
@@ -344,11 +344,13 @@ def report(records: Records, tasks: Sequence[str]) -> None:
                 table.setdefault(name, {})[method] = values
                 rows.append(row_of("auto", name, method, "final_regret", values, found[0]["unit"]))
                 spent += sum(record["cpu_s"] for record in found)
+    whole = set(table) == set(NAMES) and all(len(found.get("auto", ())) >= SEEDS for found in table.values())
     if table:
-        rows = [*summary(table, METHODS), *rows]
+        ranked = summary(table, METHODS)
+        rows = [*(ranked if whole else [replace(row, task="part") for row in ranked]), *rows]
     print_table(rows)
     print(f"{spent / 3600:.2f} hours of CPU time in all")
-    if set(table) == set(NAMES) and all(len(found.get("auto", ())) >= SEEDS for found in table.values()):
+    if any(found.get("auto") for found in table.values()):
         write_results("auto", rows)
 
 
