@@ -29,7 +29,7 @@ from invdesign import pareto
 from invdesign.candidate import Genome, genome_key
 from invdesign.optimizers.bayesian.acquisition import BLOCK, Marginal, Outlook
 from invdesign.optimizers.bayesian.contracts import Regressor, Value
-from invdesign.optimizers.bayesian.data import FloatArray, IntArray, Rows
+from invdesign.optimizers.bayesian.data import FloatArray, IntArray
 from invdesign.optimizers.bayesian.fidelity import Fidelities, overdue
 from invdesign.optimizers.bayesian.goals import Goals
 from invdesign.optimizers.bayesian.kernels import MEAN
@@ -144,19 +144,8 @@ def believing(outlook: Outlook, x: FloatArray, levels: Sequence[int], ladder: Fi
         readings = [ladder.readings[name][level] for level in levels]
         for source in sorted({reading for reading in readings if reading is not None}):
             chosen = x[[reading == source for reading in readings]]
-            found[name] = _believing(cast("GaussianProcess", found[name]), chosen, source)
+            found[name] = cast("GaussianProcess", found[name]).conditioned(chosen, source=source)
     return replace(outlook, regressors=found)
-
-
-def _believing(process: GaussianProcess, x: FloatArray, source: int) -> GaussianProcess:
-    own = process.rows
-    more = Rows(
-        np.vstack([own.x, x]),
-        np.append(own.y, process.predict(x, source)[0]),
-        np.append(own.noise, np.full(len(x), np.nan)),
-        np.append(own.source, np.full(len(x), source, dtype=np.int64)),
-    )
-    return replace(process, rows=more)
 
 
 @dataclass(frozen=True)
