@@ -121,13 +121,46 @@ class Input:
     structures: Mapping[str, Structure]
     seed: int
 
+    @property
+    def id(self) -> int:
+        """The candidate's number in the run."""
+        return self.candidate.id
+
+    @property
+    def parameters(self) -> Mapping[str, float | str]:
+        """The design's parameters."""
+        return self.design.parameters
+
+    @property
+    def composition(self) -> Composition:
+        """The design's composition.
+
+        Raises:
+            LookupError: candidates of this space have none.
+        """
+        if self.design.composition is None:
+            raise LookupError("this candidate has no composition")
+        return self.design.composition
+
+    @property
+    def structure(self) -> Structure:
+        """The structure an earlier stage made last ("relaxed"), or else the one the space built.
+
+        Raises:
+            LookupError: candidates of this space have none.
+        """
+        if not self.structures:
+            raise LookupError("this candidate has no structure")
+        return self.structures[list(self.structures)[-1]]
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why a candidate has no result.
 
     Attributes:
-        kind: one of `error`, `not_finite`, `timeout`, `crash`, `memory`, `missing`, `infeasible`.
+        kind: one of `error`, `not_finite`, `timeout`, `crash`, `memory`, `missing`, `infeasible`; `told` where somebody
+            outside the run said that it failed, `withdrawn` where somebody took back what was known.
         stage: name of the stage it happened in ("build" for the space itself).
         message: one line for a person.
     """
@@ -164,6 +197,7 @@ class Status(IntEnum):
     GATED = 2
     INFEASIBLE = 3
     FAILED = 4
+    WITHDRAWN = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -416,6 +417,11 @@ class Evaluator(Protocol):
 
     @property
     def batch(self) -> Batch: ...
+    @property
+    def external(self) -> bool:
+        """Whether results come from outside: somebody measures, or runs a job, and tells the run. Nothing evaluates."""
+        ...
+
     def prepare(self) -> None:
         """Load what `evaluate` needs (a model); called once per worker, before any deadline runs."""
         ...
@@ -440,8 +446,34 @@ class EvaluatorSettings(Settings):
     def batch(self) -> Batch:
         return Batch()
 
+    @property
+    def external(self) -> bool:
+        return False
+
     def prepare(self) -> None:
         """Nothing to load."""
+
+
+@runtime_checkable
+class FolderEvaluator(Evaluator, Protocol):
+    """An evaluator that keeps files: inputs and outputs of a program it runs."""
+
+    def use_folder(self, folder: Path) -> None:
+        """Where it may keep files: `work/STAGE` in the run's folder; called once per worker, before `prepare`."""
+        ...
+
+
+@runtime_checkable
+class JobEvaluator(Evaluator, Protocol):
+    """An evaluator whose jobs somebody else may run: where it is `external`, its inputs are written and its outputs read."""
+
+    def write_inputs(self, item: Input, folder: Path) -> None:
+        """Write what the job needs into `folder`, which exists and is the candidate's own."""
+        ...
+
+    def read_outputs(self, item: Input, folder: Path) -> Evaluation | None:
+        """What the job said; None while its outputs are not there yet."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

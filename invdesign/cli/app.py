@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from invdesign import __version__, registry
+from invdesign.cli.options import AsJson, CampaignFile, RunDir, TrustCode, Workers
 from invdesign.errors import InvdesignError, PluginError, RunError
 
 if TYPE_CHECKING:
@@ -49,15 +50,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 done; 1 error; 2 mistake in a command or campaign; 3 run or store cannot be used; "
     "4 run in use by another process; 130 stopped by a signal (resume goes on).",
 )
-
-RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the run.")]
-CampaignFile = Annotated[Path, typer.Argument(metavar="FILE", help="Campaign file (YAML).")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-TrustCode = Annotated[
-    bool,
-    typer.Option("--trust-code", help="Let the campaign import code from its own folder (module:Class)."),
-]
-Workers = Annotated[int | None, typer.Option(min=0, help="Worker processes; 0 evaluates in this process.")]
 
 
 class Format(StrEnum):

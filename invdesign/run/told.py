@@ -1,0 +1,58 @@
+"""What a user tells a run, and what the run made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from invdesign.candidate import Genome
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One result from outside: of a candidate by its number, or of a genome nobody asked for.
+
+    Attributes:
+        candidate: its number; None where `genome` says which it is.
+        genome: canonical, of a candidate the run may not know yet.
+        properties: all that the stage provides; none where it failed.
+        uncertainties: one standard deviation, same names and units, where known.
+        failure: why there is no result, in the user's words; empty where there is one.
+        stage: whose properties these are; empty where they tell it themselves.
+        label: the user's own name of the measurement: two with the same numbers are told apart by it.
+        note: a remark.
+        structures: structures that came with it, by role.
+    """
+
+    candidate: int | None = None
+    genome: Genome | None = None
+    properties: Mapping[str, float] = field(default_factory=dict)
+    uncertainties: Mapping[str, float] = field(default_factory=dict)
+    failure: str = ""
+    stage: str = ""
+    label: str = ""
+    note: str = ""
+    structures: Mapping[str, Structure] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of results that were told.
+
+    Attributes:
+        recorded: how many measurements are new.
+        known: how many had been told before, word by word.
+        added: numbers of candidates nobody had asked for.
+        ended: status by number, of the candidates that came to their end by it.
+        stopped: why, by number, of told candidates that never reached the stage: its gates or failures came first.
+    """
+
+    recorded: int = 0
+    known: int = 0
+    added: tuple[int, ...] = ()
+    ended: Mapping[int, str] = field(default_factory=dict)
+    stopped: Mapping[int, str] = field(default_factory=dict)
