@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from invdesign.candidate import Candidate, Failure, Status
 from invdesign.errors import RunError
+from invdesign.measurements import Measurement
 from invdesign.problem import Constraint
 from invdesign.properties import STRUCTURE, describe, is_structure
 from invdesign.protocols import Batch, Evaluator, StageView, Task, TaskResult
@@ -37,12 +38,19 @@ class Stage:
         evaluator: None for the first stage, in which the space builds designs.
         gates: what a candidate must satisfy to go on.
         timeout: seconds one candidate may take.
+        on_demand: whether only promotions enter it.
     """
 
     name: str
     evaluator: Evaluator | None
     gates: tuple[Constraint, ...]
     timeout: float
+    on_demand: bool = False
+
+    @property
+    def external(self) -> bool:
+        """Whether its results come from outside. An evaluator that does not say evaluates itself."""
+        return bool(getattr(self.evaluator, "external", False))
 
     @property
     def batch(self) -> Batch:
@@ -52,7 +60,8 @@ class Stage:
     @property
     def view(self) -> StageView:
         """What an optimizer sees of it."""
-        return StageView(self.name, frozenset(self.evaluator.provides if self.evaluator is not None else ()))
+        provides = frozenset(self.evaluator.provides if self.evaluator is not None else ())
+        return StageView(self.name, provides, self.on_demand)
 
     def cache_key(self, state: _Progress) -> str:
         """Hash of the evaluator and the values of exactly what it requires."""
@@ -86,6 +95,24 @@ class _Progress:
         return self.design.get(name, "")
 
 
+def _nothing_measured(keys: Sequence[str], stage: str) -> Mapping[str, Measurement]:  # noqa: ARG001
+    return {}
+
+
+def _result_of(told: Measurement, id: int) -> StageResult:
+    """What was told from outside as a stage's word; never found by another genome, so it has no cache key."""
+    failure = None if told.failure is None else Failure(told.failure.kind, told.stage, told.failure.message)
+    return StageResult(
+        candidate=id,
+        stage=told.stage,
+        properties=dict(sorted(told.properties.items())) if failure is None else {},
+        uncertainties=dict(sorted(told.uncertainties.items())) if failure is None else {},
+        structures=dict(sorted(told.structures.items())),
+        blobs=told.blobs,
+        failure=failure,
+    )
+
+
 class Wave:
     """The candidates of one ask on their way through the stages.
 
@@ -96,6 +123,7 @@ class Wave:
         numbers: numbers of the tasks to plan; waves that are under way at once share them.
         told: how many candidates the optimizer had been told of when it was asked for these: the cache looks
             no further; all before these where not given.
+        measured: finds what was told from outside, by key of the genome (`Store.measured`).
     """
 
     def __init__(
@@ -105,12 +133,16 @@ class Wave:
         cached: Callable[[Sequence[str], int], Mapping[str, StageResult]],
         numbers: Iterator[int],
         told: int | None = None,
+        measured: Callable[[Sequence[str], str], Mapping[str, Measurement]] = _nothing_measured,
     ) -> None:
         self._stages = tuple(stages)
+        self._automatic = sum(not stage.on_demand for stage in stages)
+        self._has_external = any(stage.external for stage in stages)
         self._cached = cached
+        self._measured = measured
         self._numbers = numbers
         self._order = [candidate.id for candidate in candidates]
-        self._told = self._order[0] if told is None else told
+        self._told = min(self._order) if told is None else told
         self._members = {candidate.id: _Progress(candidate) for candidate in candidates}
         self._assigned: list[set[int]] = [set() for _ in stages]
         self._cursor = [0] * len(stages)
@@ -125,14 +157,49 @@ class Wave:
 
     @property
     def ids(self) -> list[int]:
-        """Numbers of the candidates, ascending."""
+        """Numbers of the candidates, ascending; those that go their way again come first."""
         return self._order
 
     @property
-    def bound_for_the_last(self) -> int:
-        """How many of its candidates are to run the last stage."""
-        early = {stage.name for stage in self._stages[1:-1]}
-        return sum(state.candidate.proposal.until not in early for state in self._members.values())
+    def idle(self) -> bool:
+        """Whether nothing goes on without the user: all that is undecided waits at external stages."""
+        return not self._in_flight and all(
+            state.finished or self._outside(state) for state in self._members.values()
+        )
+
+    @property
+    def ended(self) -> list[int]:
+        """Numbers of the candidates that came to their end."""
+        return [id for id in self._order if self._members[id].finished]
+
+    def waiting(self) -> dict[int, str]:
+        """Name of the external stage by number of the candidate that waits there."""
+        return {
+            id: self._stages[state.stage].name
+            for id, state in self._members.items()
+            if not state.finished and self._outside(state)
+        }
+
+    def release(self, id: int) -> None:
+        """A candidate is this wave's no more."""
+        self._end(self._members[id])
+
+    def _outside(self, state: _Progress) -> bool:
+        return self._stages[state.stage].external
+
+    def bound_for_the_last(self, told: Collection[int] = ()) -> int:
+        """How many of its candidates, without those in `told`, are to run the last stage the search itself runs."""
+        return sum(
+            self._last(state) >= self._automatic - 1 for id, state in self._members.items() if id not in told
+        )
+
+    def _last(self, state: _Progress) -> int:
+        """Number of the last stage a candidate is to run."""
+        until = state.candidate.proposal.until
+        for number, stage in enumerate(self._stages):
+            if stage.name == until:
+                return number
+        return self._automatic - 1
 
     def holds(self, task: int) -> bool:
         """Whether the task with this number is one of this wave's, and its result is awaited."""
@@ -253,7 +320,7 @@ class Wave:
                 Finished(state.candidate.id, Status.GATED, state.stage, gate=f"{stage.name}: {closed}")
             )
             self._end(state)
-        elif state.stage + 1 == len(self._stages) or state.candidate.proposal.until == stage.name:
+        elif state.stage >= self._last(state):
             step.finished.append(Finished(state.candidate.id, Status.COMPLETE, state.stage + 1))
             self._end(state)
         else:
@@ -278,16 +345,47 @@ class Wave:
 
     def _plan_stage(self, number: int, step: Step) -> None:
         """Send out full batches in the order of numbers; a part-filled one when nothing upstream is left."""
+        self._take_told(number, step)
+        if self._stages[number].external:
+            return
         size = self._stages[number].batch.size
         arrived = self._arrived(number, any_order=size == 1)
         waiting = self._waiting[number]
         waiting += self._not_cached(number, arrived, step)
-        while len(waiting) >= size or (waiting and self._cursor[number] == len(self._order)):
+        while len(waiting) >= size or (waiting and self._none_upstream(number)):
             self._plan(self._stages[number].name, tuple(waiting[:size]), step)
             del waiting[:size]
 
+    def _take_told(self, number: int, step: Step) -> None:
+        """Candidates whose result at this stage was told from outside have it from there."""
+        stage = self._stages[number]
+        if stage.evaluator is None:
+            return
+        here = {
+            state.candidate.key: state
+            for state in self._members.values()
+            if not state.finished
+            and state.stage == number
+            and state.candidate.id not in self._assigned[number]
+        }
+        told = self._measured(list(here), stage.name) if here else {}
+        for key, state in here.items():
+            if key in told:
+                self._resulted(state, _result_of(told[key], state.candidate.id), step)
+
+    def _none_upstream(self, number: int) -> bool:
+        """Whether nobody can arrive at a stage any more, but for those who wait for the user first."""
+        if not self._has_external:
+            return self._cursor[number] == len(self._order)
+        return all(
+            state.finished or state.stage >= number or self._outside(state)
+            for state in self._members.values()
+        )
+
     def _arrived(self, number: int, *, any_order: bool) -> list[int]:
         arrived = []
+        if not any_order and self._has_external:
+            return self._arrived_past_waiting(number)
         if any_order:
             for id, state in self._members.items():
                 if not state.finished and state.stage == number and id not in self._assigned[number]:
@@ -305,9 +403,21 @@ class Wave:
             self._cursor[number] += 1
         return arrived
 
+    def _arrived_past_waiting(self, number: int) -> list[int]:
+        """As `_arrived`, but those who wait for the user hold nobody up."""
+        arrived = []
+        for id in self._order:
+            state = self._members[id]
+            if not state.finished and state.stage < number and not self._outside(state):
+                break
+            if not state.finished and state.stage == number and id not in self._assigned[number]:
+                arrived.append(id)
+                self._assigned[number].add(id)
+        return arrived
+
     def _not_cached(self, number: int, arrived: Sequence[int], step: Step) -> list[int]:
         stage = self._stages[number]
-        if stage.evaluator is None or not arrived or self._told == 0:
+        if stage.evaluator is None or not arrived:
             return list(arrived)
         keys = {id: stage.cache_key(self._members[id]) for id in arrived}
         hits = self._cached(list(keys.values()), self._told)

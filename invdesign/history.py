@@ -53,7 +53,9 @@ class RunHistory:
         self._problem = problem
         self.fetch = fetch
         self.stages = tuple(stages)
-        self._last = {name: stage.name for stage in stages for name in stage.provides}
+        # What is on demand comes first here, so that the search's own stages have the last word.
+        order = sorted(stages, key=lambda stage: not stage.on_demand)
+        self._last = {name: stage.name for stage in order for name in stage.provides}
         self._length = 0
         self._status = np.zeros(1024, dtype=np.int64)
         self._depth = np.zeros(1024, dtype=np.int64)
@@ -134,8 +136,18 @@ class RunHistory:
         if ending.gate:
             self._gates[ending.candidate] = ending.gate
         self._pending.discard(ending.candidate)
-        if ending.candidate in self._before:
+        if ending.candidate in self._before and not self._failed_on_demand(ending):
             self._supersede(self._before[ending.candidate])
+
+    def _failed_on_demand(self, ending: Finished) -> bool:
+        """Whether a promotion ended without a word of the stages that only users send candidates to.
+
+        What the search itself knew of the genome then still stands.
+        """
+        if ending.status is Status.WITHDRAWN:
+            return True
+        searched = 1 + sum(not stage.on_demand for stage in self.stages)
+        return ending.status is Status.FAILED and searched <= ending.depth <= len(self.stages)
 
     def _supersede(self, id: int) -> None:
         """What a genome is worth is said by the later of its trials from now on."""
@@ -160,6 +172,13 @@ class RunHistory:
         self._pending.add(id)
         self._superseded.discard(self._before.get(id, -1))
         self._standing = Standing()
+
+    def reopen(self, id: int, known: Sequence[StageResult]) -> None:
+        """Make a trial pending again, of which only this much is known."""
+        self.forget(id)
+        for result in known:
+            if result.failure is None:
+                self.record(result)
 
     def pending(self) -> Sequence[int]:
         return sorted(self._pending)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -47,7 +48,7 @@ def combined(told: Sequence[Measurement]) -> Measurement:
     Values are averaged. Where all of a property's measurements have an uncertainty, they are weighted by the inverse
     square of it, and where they scatter more than they say, the result's uncertainty grows by the root of the reduced
     chi-square; where not all have one, the uncertainty is the standard error of the mean, unknown of a single
-    measurement. A failure counts only where all failed.
+    measurement. A failure counts only where all failed; structures are those that came last.
 
     Args:
         told: those that count (not withdrawn), at least one.
@@ -55,4 +56,58 @@ def combined(told: Sequence[Measurement]) -> Measurement:
     Source:
         Particle Data Group, Review of Particle Physics, section 5.2.2 (scale factor).
     """
-    raise NotImplementedError
+    if len(told) == 1:
+        return told[0]
+    ordered = sorted(told, key=_order)
+    good = [item for item in ordered if item.failure is None]
+    if len(good) < 2:
+        return (good or ordered)[-1]
+    values, uncertainties = {}, {}
+    for name in sorted(set().union(*(item.properties for item in good))):
+        having = [item for item in good if name in item.properties]
+        sigmas = [item.uncertainties.get(name) for item in having]
+        value, sigma = _averaged([item.properties[name] for item in having], sigmas)
+        values[name] = value
+        if sigma is not None:
+            uncertainties[name] = sigma
+    last = next((item for item in reversed(good) if item.structures), good[-1])
+    return Measurement(
+        key=last.key,
+        stage=last.stage,
+        properties=values,
+        uncertainties=uncertainties,
+        structures=last.structures,
+        blobs=last.blobs,
+    )
+
+
+def _order(item: Measurement) -> tuple[object, ...]:
+    """By number; those without one by what they say, so that no order of telling matters."""
+    failure = item.failure.message if item.failure is not None else ""
+    said = (
+        sorted(item.properties.items()),
+        sorted(item.uncertainties.items()),
+        sorted(item.structures.items()),
+    )
+    return (item.id, *said, failure, item.label, item.note)
+
+
+def _averaged(values: Sequence[float], sigmas: Sequence[float | None]) -> tuple[float, float | None]:
+    """Mean and its uncertainty, None where it is unknown. Sums are exact, so that their order does not matter."""
+    known = [sigma for sigma in sigmas if sigma is not None]
+    if len(known) == len(values) and 0.0 in known:  # beside what is exact, nothing else has weight
+        values, known = [x for x, sigma in zip(values, known, strict=True) if sigma == 0.0], []
+        if len(set(values)) == 1:
+            return values[0], 0.0
+    count = len(values)
+    if len(known) < count:
+        mean = math.fsum(values) / count
+        spread = math.hypot(*(x - mean for x in values))
+        return mean, spread / math.sqrt((count - 1) * count) if count > 1 else None
+    finest = min(known)  # relative to it, no square overflows
+    weights = [(finest / sigma) ** 2 for sigma in known]
+    total = math.fsum(weights)
+    mean = math.fsum(w * x for w, x in zip(weights, values, strict=True)) / total
+    chi = math.hypot(*((x - mean) / sigma for x, sigma in zip(values, known, strict=True)))
+    growth = max(chi / math.sqrt(count - 1), 1.0) if count > 1 else 1.0
+    return mean, finest / math.sqrt(total) * growth

@@ -160,6 +160,23 @@ class PreparedSpace(SearchSpace, Protocol):
         ...
 
 
+@runtime_checkable
+class TabledSpace(SearchSpace, Protocol):
+    """A space whose genomes a person can write as the row of a table: an amount or a choice per column."""
+
+    def table_columns(self) -> Sequence[str]:
+        """Names of the columns, in the order a person reads them; no two are the same."""
+        ...
+
+    def to_cells(self, genome: Genome) -> Mapping[str, float | str]:
+        """What stands in the columns; what the genome has no value for is left out."""
+        ...
+
+    def from_cells(self, cells: Mapping[str, str]) -> Genome:
+        """The genome that filled cells stand for; what is wrong with it, `build` says."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Descriptor:
     """One column of a space's features, as a person knows it.
@@ -207,10 +224,12 @@ class StageView:
     Attributes:
         provides: names of the properties and structures it gives; where several stages give the same property, the
             last one's is the property's value, and the others' are `History.column(name, stage)`.
+        on_demand: whether only promotions by the user enter it; optimizers see no such stage.
     """
 
     name: str
     provides: frozenset[str]
+    on_demand: bool = False
 
 
 class History(Protocol):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from invdesign.candidate import Candidate, Failure, Status
+from invdesign.measurements import Measurement
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,25 @@ class PlannedTask:
     attempt: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class UserEvent:
+    """What a user did to the run, beside new candidates: written with its event, all of it or nothing.
+
+    Attributes:
+        measurements: new ones; their numbers and event are given as they are written.
+        taken_back: numbers of measurements that count no more.
+        reopened: (candidate, stages whose results count no more): it is pending again.
+        withdrawn: (how a candidate ended, stages whose results count no more).
+        request: the request this takes up; empty where there was none.
+    """
+
+    measurements: Sequence[Measurement] = ()
+    taken_back: Sequence[int] = ()
+    reopened: Sequence[tuple[int, Sequence[str]]] = ()
+    withdrawn: Sequence[tuple[Finished, Sequence[str]]] = ()
+    request: str = ""
+
+
 @dataclass(slots=True)
 class Step:
     """Everything one commit writes: all of it or nothing."""
@@ -86,6 +106,8 @@ class Unfinished:
         finished: how those that ended did.
         tasks: every task of the wave that was planned, done ones included.
         planned: numbers of the tasks without a result: they go out again.
+        by_user: whether somebody else than the optimizer set it on its way.
+        parted: whether others that set out with these were told already.
     """
 
     asked: Sequence[Candidate]
@@ -95,3 +117,5 @@ class Unfinished:
     finished: Sequence[Finished]
     tasks: Sequence[PlannedTask]
     planned: frozenset[int]
+    by_user: bool = False
+    parted: bool = False

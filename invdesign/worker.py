@@ -1,4 +1,4 @@
-"""What runs inside a worker process: it builds designs and evaluators from plain JSON and executes tasks."""
+"""What runs inside a worker process: it builds designs and evaluators from its setup and executes tasks."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ import json
 import math
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.candidate import Candidate, Design, Evaluation, Failure, Input, Proposal
-from invdesign.errors import Infeasible, PluginError
+from invdesign.errors import Infeasible, PluginError, RunError
+from invdesign.functions import FitnessFunction
 from invdesign.properties import STRUCTURE, is_structure
-from invdesign.protocols import Evaluator, SearchSpace
+from invdesign.protocols import Evaluator, FolderEvaluator, SearchSpace
 from invdesign.settings import load
 from invdesign.structures.files import pack, structure_from_json, structure_to_json, unpack
 
@@ -30,7 +33,74 @@ if TYPE_CHECKING:
 DESIGNS_KEPT = 256  # a candidate's stages often follow each other on one worker
 BUILD = "build"
 RAISED = (Exception, SystemExit)  # what foreign code may raise: some libraries give up with sys.exit
+WORK = "work"  # in the run's folder: where evaluators keep files, by stage
 Answer = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """All that a worker is made of.
+
+    It is pickled to cross to workers that we started, over their pipe; nothing of it is ever written to disk.
+
+    Attributes:
+        plan: space and evaluators, as JSON.
+        functions: fitness functions that are at hand, by stage.
+        folder: the run's; None where there is no run.
+        code: folders of code the user trusts.
+    """
+
+    plan: str
+    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    folder: Path | None = None
+    code: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, space: Any, evaluators: Mapping[str, Any], code: Sequence[str] = (), folder: Path | None = None
+    ) -> Setup:
+        """The setup for a space and its stages' evaluators."""
+        stages = {name: evaluator.model_dump(mode="json") for name, evaluator in evaluators.items()}
+        functions = {
+            name: evaluator.held
+            for name, evaluator in evaluators.items()
+            if isinstance(evaluator, FitnessFunction) and evaluator.held is not None
+        }
+        plan = json.dumps({"space": space.model_dump(mode="json"), "stages": stages})
+        return cls(plan, functions, None if folder is None else folder.resolve(), tuple(code))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Functions travel by value, unless a module holds them: then the worker imports it.
+
+        Raises:
+            RunError: one cannot be sent.
+        """
+        import cloudpickle
+
+        stages = json.loads(self.plan)["stages"]
+        packed = {}
+        for name, function in self.functions.items():
+            if stages[name]["path"] is not None:
+                continue
+            try:
+                packed[name] = cloudpickle.dumps(function)
+            except Exception as error:  # whatever it captures may refuse, in its own way
+                raise RunError(
+                    f"the function '{stages[name]['name']}' cannot be sent to worker processes: {_one_line(error)}. "
+                    "Take out of it what it captures and cannot travel (an open file, a lock, a connection), make that "
+                    "inside the function, or work in this process with workers=0"
+                ) from error
+        return _received, (self.plan, packed, self.folder, self.code)
+
+
+def _received(plan: str, packed: Mapping[str, bytes], folder: Path | None, code: tuple[str, ...]) -> Setup:
+    _find(code)
+    functions = {name: pickle.loads(data) for name, data in packed.items()}  # noqa: S301 - from who started us
+    return Setup(plan, functions, folder, code)
+
+
+def _find(code: Sequence[str]) -> None:
+    sys.path[:0] = [folder for folder in code if folder not in sys.path]
 
 
 @dataclass
@@ -44,17 +114,25 @@ class Worker:
         self._designs: OrderedDict[str, Design] = OrderedDict()
 
     @classmethod
-    def from_setup(cls, setup: str) -> Worker:
-        """A worker from what `setup_json` wrote."""
-        data = json.loads(setup)
-        for folder in data["code"]:
-            if folder not in sys.path:
-                sys.path.insert(0, folder)
-        trust = bool(data["code"])
+    def from_setup(cls, setup: Setup) -> Worker:
+        """A worker that is described by its setup, and not prepared yet."""
+        _find(setup.code)
+        plan, trust = json.loads(setup.plan), bool(setup.code)
         evaluators = {
-            name: load("evaluators", settings, trust_code=trust) for name, settings in data["stages"].items()
+            name: load("evaluators", settings, trust_code=trust) for name, settings in plan["stages"].items()
         }
-        return cls(load("spaces", data["space"], trust_code=trust), evaluators)
+        for name, function in setup.functions.items():
+            evaluators[name] = evaluators[name].handed(function)
+        if setup.folder is not None:
+            for name, evaluator in evaluators.items():
+                if isinstance(evaluator, FolderEvaluator):
+                    evaluator.use_folder(setup.folder / WORK / name)
+        return cls(load("spaces", plan["space"], trust_code=trust), evaluators)
+
+    def prepare(self) -> None:
+        """Load what the evaluators need, before any deadline counts."""
+        for evaluator in self.evaluators.values():
+            evaluator.prepare()
 
     def execute(self, payload: str) -> str:
         """Answers, as JSON, to the members of a task, in their order."""
@@ -199,20 +277,18 @@ def _design_hashes(design: Design) -> dict[str, str]:
     return hashes
 
 
-def setup_json(space: Any, evaluators: Mapping[str, Any], code: Sequence[str] = ()) -> str:
-    """What `Worker.from_setup` reads: plug-ins by their dumps, and folders of code the user trusts."""
-    stages = {name: evaluator.model_dump(mode="json") for name, evaluator in evaluators.items()}
-    return json.dumps({"space": space.model_dump(mode="json"), "stages": stages, "code": list(code)})
-
-
 _worker: Worker | None = None
 _broken: str = ""
 
 
-def initialize(setup: str, memory_bytes: int | None) -> None:
+def initialize(setup: bytes, memory_bytes: int | None) -> None:
     """Set this process up; runs before any deadline counts, so that loading a model costs nobody's time.
 
     An error here is kept and answered to every task, since a pool whose initializer raises dies without a word.
+
+    Args:
+        setup: a `Setup`, pickled by the process that started this one.
+        memory_bytes: how much it may allocate.
     """
     global _worker, _broken  # noqa: PLW0603 - one worker per process, by construction
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -222,9 +298,8 @@ def initialize(setup: str, memory_bytes: int | None) -> None:
     if memory_bytes is not None:
         _limit_memory(memory_bytes)
     try:
-        worker = Worker.from_setup(setup)
-        for evaluator in worker.evaluators.values():
-            evaluator.prepare()
+        worker = Worker.from_setup(pickle.loads(setup))  # noqa: S301 - from who started us
+        worker.prepare()
         _worker = worker  # only now: what is half prepared must not answer
     except RAISED as error:  # see above
         _broken = f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -364,16 +364,6 @@ def test_the_cache() -> None:
             assert result.status is Status.COMPLETE
 
 
-def test_the_first_wave_asks_no_cache() -> None:
-    """There is nothing before it."""
-
-    def cached(keys: Sequence[str], before: int) -> dict[str, StageResult]:
-        raise AssertionError("asked")
-
-    funnel = stages()
-    assert Play(Wave(candidates(LOW), funnel, cached, count(1)), funnel).on(()).wave.done
-
-
 def test_cache_keys() -> None:
     """The key is the evaluator with the values of exactly what it requires: nothing else changes it."""
     funnel = stages()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from invdesign.errors import PluginError
 from invdesign.properties import Unit
 from invdesign.protocols import Batch, EvaluatorSettings
 from invdesign.spaces.parameters.space import ParameterSpace
-from invdesign.worker import Worker, setup_json
+from invdesign.worker import Setup, Worker
 from tests.support import ROOT, campaign, environment, funnel
 
 SPACE = ParameterSpace.model_validate({"parameters": {"x": {"real": [0.0, 9.0]}}})
@@ -232,12 +233,12 @@ def test_building() -> None:
 def test_setup_travels_as_text() -> None:
     """Space and evaluators are rebuilt from plain JSON: equal plug-ins, in any process."""
     found = campaign(funnel())
-    setup = setup_json(found.space, found.evaluators, found.code)
+    setup = Setup.of(found.space, found.evaluators, found.code)
     worker = Worker.from_setup(setup)
     assert worker.space == found.space
     assert dict(worker.evaluators) == found.evaluators
     with pytest.raises(PluginError, match="importing it runs it"):
-        Worker.from_setup(setup_json(found.space, found.evaluators))
+        Worker.from_setup(Setup.of(found.space, found.evaluators))
 
 
 @pytest.fixture
@@ -263,7 +264,7 @@ def test_an_error_at_the_start_is_answered_to_every_task() -> None:
         constraints=[],
     )
     found = campaign(data)
-    workers.initialize(setup_json(found.space, found.evaluators, found.code), None)
+    workers.initialize(pickle.dumps(Setup.of(found.space, found.evaluators, found.code)), None)
     for _ in range(2):
         with pytest.raises(PluginError, match=r"^FileNotFoundError: there is no weights\.pt$"):
             workers.execute(json.dumps({"stage": "Unprepared", "members": []}))
@@ -275,12 +276,12 @@ def test_a_worker_uses_one_thread() -> None:
 import json, os
 from invdesign.engines.local import LocalEngine
 from invdesign.protocols import Task
-from invdesign.worker import setup_json
+from invdesign.worker import Setup
 from invdesign.spaces.parameters.space import ParameterSpace
 from tests.test_worker import Threads
 if __name__ == "__main__":
     space = ParameterSpace.model_validate({{"parameters": {{"x": {{"real": [0.0, 9.0]}}}}}})
-    engine = LocalEngine(workers=1).open(setup_json(space, {{"s": Threads()}}, [{str(ROOT)!r}]))
+    engine = LocalEngine(workers=1).open(Setup.of(space, {{"s": Threads()}}, [{str(ROOT)!r}]))
     member = {{"id": 0, "key": "0", "genome": {{"x": 1.0}}, "properties": {{}}, "structures": {{}}, "seed": 1}}
     engine.submit(Task(0, json.dumps({{"stage": "s", "members": [member]}}), 60.0))
     (result,) = engine.next_done(60)

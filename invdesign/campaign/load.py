@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -13,12 +13,20 @@ from pydantic import BaseModel, ValidationError
 
 from invdesign import registry
 from invdesign.campaign.document import Document, Place, read_document
+from invdesign.campaign.functions import (
+    LONG_FORM,
+    FunctionEntry,
+    function_settings,
+    is_function,
+    missing_module,
+)
 from invdesign.campaign.model import Budget, Campaign, Common, Header, trust
 from invdesign.campaign.objectives import Limits, named, read_objectives
 from invdesign.campaign.priors import with_priors
 from invdesign.candidate import Genome, canonical, genome_key
 from invdesign.errors import CampaignError, InvdesignError, PluginError, nearest
 from invdesign.evaluation import Stage
+from invdesign.functions import FitnessFunction
 from invdesign.problem import Constraint, Problem, Scalarize
 from invdesign.properties import STRUCTURE, is_structure
 from invdesign.protocols import AnyOptimizer, Evaluator, SearchSpace, StructureSpace
@@ -36,7 +44,7 @@ def load_campaign(path: str | Path, *, trust_code: bool = False) -> Campaign:
 
     Args:
         path: the file; relative paths in it start from its folder.
-        trust_code: whether `module:Class` names may be imported from that folder.
+        trust_code: whether code of that folder may be imported: `module:Class` at once, functions when the run works.
 
     Raises:
         CampaignError: with every mistake, its line, what is allowed and the nearest valid name.
@@ -54,9 +62,15 @@ def campaign_from(data: Mapping[str, Any], *, folder: str | Path = ".", trust_co
     return read_campaign(Document(dict(data)), Path(folder).resolve(), trust_code=trust_code)
 
 
-def read_campaign(document: Document, folder: Path, *, trust_code: bool = False) -> Campaign:
-    """The campaign a document describes; see `load_campaign`."""
-    reader = _Reader(document, folder, trust_code)
+def read_campaign(
+    document: Document, folder: Path, *, trust_code: bool = False, made: Mapping[Place, Any] | None = None
+) -> Campaign:
+    """The campaign a document describes; see `load_campaign`.
+
+    Args:
+        made: plug-ins made in Python, by the place in the document where their settings would stand.
+    """
+    reader = _Reader(document, folder, trust_code, made or {})
     campaign = reader.campaign()
     if campaign is None or reader.mistakes:
         mistakes = sorted(reader.mistakes, key=lambda mistake: mistake.line or 0)
@@ -69,6 +83,7 @@ class _Reader:
     document: Document
     folder: Path
     trust_code: bool
+    made: Mapping[Place, Any] = field(default_factory=dict)
     mistakes: list[Any] = field(default_factory=list)
     all_stages_read: bool = True
 
@@ -89,6 +104,7 @@ class _Reader:
         stages = self._stages(data.get("evaluate"))
         problem = self._problem(data, stages)
         if space is not None and self.all_stages_read:
+            stages = self._resolved(stages, space)
             self._connections(stages)
             self._designs(stages, space)
         if space is not None and optimizer is not None and problem.objectives:
@@ -96,7 +112,7 @@ class _Reader:
         seeds = self._seeds(data.get("seeds"), space) if space is not None else ()
         if header is None or self.mistakes or space is None or optimizer is None or engine is None:
             return None
-        return Campaign(
+        campaign = Campaign(
             name=header.name,
             seed=header.seed,
             space=space,
@@ -108,9 +124,11 @@ class _Reader:
             seeds=seeds,
             max_failure_rate=header.max_failure_rate,
             description=header.description,
-            code=(str(self.folder),) if self.trust_code else (),
             text=self.document.text,
+            trusted=self.trust_code,
+            file=self.document.source if self.document.text else "",
         )
+        return replace(campaign, code=(str(self.folder),)) if _imports(campaign.dump()) else campaign
 
     # Models and plug-ins.
 
@@ -140,6 +158,8 @@ class _Reader:
         return self._loaded(group, settings["kind"], settings, at, place)
 
     def _loaded(self, group: str, kind: str, settings: Mapping[str, Any], at: Place, place: Place) -> Any:
+        if place in self.made:
+            return self.made[place]
         try:
             plugin = registry.load(group, kind, trust_code=self.trust_code)
         except PluginError as error:
@@ -196,8 +216,23 @@ class _Reader:
             if stage.name in {"build", *(other.name for other in stages)}:
                 hint = "Give it a name of its own: {name: ...}."
                 self.complain(("evaluate", number), f"there is a stage '{stage.name}' already.", hint)
+            self._in_order(stage, stages, ("evaluate", number))
             stages.append(stage)
         return stages
+
+    def _in_order(self, stage: Stage, before: list[Stage], place: Place) -> None:
+        """What is on demand comes last, and something is left for the search."""
+        on_demand = [other.name for other in before if other.on_demand]
+        if on_demand and not stage.on_demand:
+            self.complain(
+                place,
+                f"{stage.name} comes after {on_demand[-1]}, which is on demand: the search would never get there.",
+                f"Put stages with on_demand last, or let {stage.name} be on demand too.",
+            )
+        if stage.on_demand and not before:
+            self.complain(
+                place, "the first stage cannot be on demand: nothing would be left for the search to do."
+            )
 
     def _stage(self, item: Any, place: Place) -> Stage | None:
         if isinstance(item, str):
@@ -213,12 +248,65 @@ class _Reader:
             return None
         own = {key: value for key, value in settings.items() if key not in COMMON}
         common = self._model(Common, {key: settings[key] for key in COMMON if key in settings}, place)
-        evaluator = self._loaded("evaluators", kind, own, place, place)
+        evaluator = self._evaluator(kind, own, place)
         if evaluator is None or common is None:
             return None
         gates = [Constraint(name, bounds.min, bounds.max) for name, bounds in common.gate.items()]
-        name = common.name or kind.rpartition(":")[2]
-        return Stage(name, evaluator, (*evaluator.gates, *gates), common.timeout)
+        own_name = evaluator.name if isinstance(evaluator, FitnessFunction) else kind.rpartition(":")[2]
+        name = common.name or own_name
+        return Stage(name, evaluator, (*evaluator.gates, *gates), common.timeout, common.on_demand)
+
+    # Functions beside the campaign.
+
+    def _evaluator(self, kind: str, own: dict[str, Any], place: Place) -> Any:
+        """The evaluator of a stage; of a function in a file beside the campaign what the file's text says of it."""
+        path = own.get("path") if kind == LONG_FORM else kind
+        if place in self.made or (":" not in kind and kind != LONG_FORM):
+            return self._loaded("evaluators", kind, own, place, place)
+        if not isinstance(path, str) or ":" not in path:
+            self.complain(place, f"expected {{path: 'module:function'}}, got {_shown(own)}.")
+            return None
+        said = {key: value for key, value in own.items() if key != "path" or kind != LONG_FORM}
+        try:
+            return self._function(path, said, place)
+        except PluginError as error:
+            self.complain(place, str(error))
+            return None
+
+    def _function(self, path: str, said: dict[str, Any], place: Place) -> Any:
+        lost = missing_module(path, self.folder)
+        if lost:
+            raise PluginError(lost)
+        if not is_function(
+            path, self.folder, said
+        ):  # a class, which to know is to import it; or of an installed module
+            return self._loaded("evaluators", path, said, place, place)
+        entry = self._model(FunctionEntry, said, place)
+        if entry is None:
+            return None
+        try:
+            settings = function_settings(path, self.folder, entry)
+            return FitnessFunction.model_validate_json(json.dumps(settings))
+        except ValidationError as error:
+            self._invalid(error, FitnessFunction, place)
+            return None
+
+    def _resolved(self, stages: list[Stage], space: SearchSpace) -> list[Stage]:
+        """Functions that do not say what they require get all there is, so that cache keys are whole."""
+        if not any(
+            isinstance(s.evaluator, FitnessFunction) and s.evaluator.requires_ is None for s in stages
+        ):
+            return stages
+        given = _given(space)
+        known = set(_WANTED) if given is None else set(given)
+        found = []
+        for stage in stages:
+            evaluator = stage.evaluator
+            if isinstance(evaluator, FitnessFunction):
+                stage = replace(stage, evaluator=evaluator.resolved(frozenset(known)))  # noqa: PLW2901 - the same stage
+            found.append(stage)
+            known |= set(evaluator.provides) if evaluator is not None else set()
+        return found
 
     def _connections(self, stages: list[Stage]) -> None:
         """Every stage must find what it requires, and energies of two potentials must not meet."""
@@ -294,11 +382,10 @@ class _Reader:
 
     def _problem(self, data: Mapping[str, Any], stages: list[Stage]) -> Problem:
         """Objectives and constraints; no objectives where there is a mistake in one."""
-        provided = _provided(stage.evaluator for stage in stages)
         items = _dicts(data.get("objectives"))
         for number, item in enumerate(items):
             for place, name in named(item):
-                self._known(name, provided, ("objectives", number, *place))
+                self._known(name, stages, ("objectives", number, *place))
         scalarize: Scalarize | None = "desirability" if data.get("scalarize") == "desirability" else None
         objectives, complaints = read_objectives(items, scalarize)
         for place, message, hint in complaints:
@@ -306,14 +393,23 @@ class _Reader:
         constraints = []
         for number, item in enumerate(_dicts(data.get("constraints"))):
             for name, bounds in item.items():
-                self._known(name, provided, ("constraints", number, name))
+                self._known(name, stages, ("constraints", number, name))
                 with suppress(ValidationError):  # the header's own check has told of it
                     limits = Limits.model_validate_json(json.dumps(bounds))
                     constraints.append(Constraint(name, limits.min, limits.max, limits.scale))
         return Problem(objectives, tuple(constraints), scalarize if objectives else None)
 
-    def _known(self, name: str, provided: Iterable[str], place: Place) -> None:
-        provided = sorted(provided)
+    def _known(self, name: str, stages: list[Stage], place: Place) -> None:
+        provided = sorted(_provided(stage.evaluator for stage in stages if not stage.on_demand))
+        for stage in stages:
+            if stage.on_demand and name not in provided and name in _provided([stage.evaluator]):
+                self.complain(
+                    place,
+                    f"'{name}' is known only of candidates that you promote to {stage.name}, which is on demand: "
+                    "the search cannot go by it.",
+                    f"Rank by a property of an earlier stage, or take on_demand from {stage.name}.",
+                )
+                return
         hint = nearest(name, provided)
         # A stage with a mistake of its own may provide the name: then only a near miss is surely another mistake.
         if name not in provided and (hint or (self.all_stages_read and provided)):
@@ -374,6 +470,14 @@ def _given(space: SearchSpace) -> set[str] | None:
             given |= {"parameters"} if design.parameters else set()
             return given | ({"composition"} if design.composition is not None else set())
     return None
+
+
+def _imports(dump: Any) -> bool:
+    """Whether a dump names plug-ins as `module:Class`, which are imported to be read."""
+    if isinstance(dump, dict):
+        kind = dump.get("kind")
+        return (isinstance(kind, str) and ":" in kind) or any(_imports(item) for item in dump.values())
+    return isinstance(dump, list) and any(_imports(item) for item in dump)
 
 
 def _listed(given: set[str]) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
+from invdesign.campaign.functions import check_usable, functions_of, handed_in, notes_on
 from invdesign.campaign.objectives import (
     Aim,
     Bounds,
@@ -21,6 +23,7 @@ from invdesign.campaign.objectives import (
 )
 from invdesign.candidate import Genome, Json, canonical
 from invdesign.evaluation import BUILD_STAGE, Stage
+from invdesign.functions import FitnessFunction
 from invdesign.problem import Constraint, Problem, Scalarize
 from invdesign.protocols import AnyOptimizer, Evaluator, SearchSpace, StageView
 from invdesign.settings import Frozen, Settings, load
@@ -61,6 +64,8 @@ class Common(Frozen):
     """What a candidate must satisfy to go on, by property."""
     timeout: Positive = 600.0
     """Seconds one candidate may take."""
+    on_demand: bool = False
+    """The search sends nothing there: only candidates you promote enter (`invdesign promote`)."""
 
 
 class Header(Frozen):
@@ -103,8 +108,10 @@ class Campaign:
     Attributes:
         stages: the funnel after the build stage.
         seeds: genomes to evaluate first.
-        code: folders of code the user trusts; empty for most.
+        code: folders of code that was imported to read the campaign, since the user trusts it; empty for most.
         text: the file as the user wrote it, for the report; empty for a campaign made in Python.
+        trusted: whether functions beside the campaign may be imported; never stored.
+        file: where the text is from; never stored.
     """
 
     name: str
@@ -120,6 +127,8 @@ class Campaign:
     description: str = ""
     code: tuple[str, ...] = ()
     text: str = field(default="", compare=False, repr=False)
+    trusted: bool = field(default=False, compare=False)
+    file: str = field(default="", compare=False)
 
     @property
     def funnel(self) -> tuple[Stage, ...]:
@@ -128,13 +137,53 @@ class Campaign:
 
     @property
     def views(self) -> tuple[StageView, ...]:
-        """The funnel after the build stage as optimizers see it."""
+        """The funnel after the build stage as optimizers see it: without what is on demand."""
+        return tuple(view for view in self.all_views if not view.on_demand)
+
+    @property
+    def all_views(self) -> tuple[StageView, ...]:
+        """The whole funnel after the build stage."""
         return tuple(stage.view for stage in self.stages)
+
+    @property
+    def measured_outside(self) -> bool:
+        """Whether the search itself waits for results from outside: candidates are asked for, not evaluated."""
+        return any(stage.external and not stage.on_demand for stage in self.stages)
 
     @property
     def evaluators(self) -> dict[str, Evaluator]:
         """Evaluator by stage name."""
         return {stage.name: stage.evaluator for stage in self.stages if stage.evaluator is not None}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever finds the run has to know of it, in sentences."""
+        return notes_on(self.evaluators)
+
+    @property
+    def held_functions(self) -> tuple[FitnessFunction, ...]:
+        """Fitness functions that are at hand."""
+        return tuple(item for item in functions_of(self.evaluators).values() if item.held is not None)
+
+    def with_functions(self, functions: Iterable[Any]) -> Campaign:
+        """The same with fitness functions at hand, found by their names.
+
+        Raises:
+            RunError: one is no fitness function, or none of the campaign's.
+            CampaignChangedError: one is not what it was.
+        """
+        held = handed_in(self.evaluators, functions)
+        stages = tuple(replace(s, evaluator=held.get(s.name, s.evaluator)) for s in self.stages)
+        return replace(self, stages=stages)
+
+    def check_usable(self, how: str, folder: Path | None = None) -> None:
+        """Whether every function of it can be called; see `campaign.functions.check_usable`.
+
+        Raises:
+            RunError: one has to be handed in, or needs trust.
+            CampaignChangedError: the module of one changed.
+        """
+        check_usable(self.evaluators, trusted=self.trusted, how=how, folder=folder)
 
     def units(self) -> dict[str, str]:
         """Unit by property name."""
@@ -148,6 +197,8 @@ class Campaign:
                 "evaluator": _dumped(stage.evaluator),
                 "gates": [[g.property, g.min, g.max] for g in stage.gates],
                 "timeout": stage.timeout,
+                # Only where it is so: campaigns without it keep the hash they had before there was one.
+                **({"on_demand": True} if stage.on_demand else {}),
             }
             for stage in self.stages
         ]
@@ -171,16 +222,21 @@ class Campaign:
         }
 
     @classmethod
-    def from_dump(cls, data: Mapping[str, Any]) -> Campaign:
-        """The inverse of `dump`."""
-        trusted = bool(data["code"])
+    def from_dump(cls, data: Mapping[str, Any], *, trusted: bool = False) -> Campaign:
+        """The inverse of `dump`, without the functions that were at hand.
+
+        Args:
+            trusted: whether functions beside the campaign may be imported.
+        """
+        imported = bool(data["code"])
         trust(data["code"])
         stages = tuple(
             Stage(
                 row["name"],
-                load("evaluators", row["evaluator"], trust_code=trusted),
+                load("evaluators", row["evaluator"], trust_code=imported),
                 tuple(Constraint(*gate) for gate in row["gates"]),
                 row["timeout"],
+                row.get("on_demand", False),
             )
             for row in data["stages"]
         )
@@ -192,16 +248,17 @@ class Campaign:
         return cls(
             name=data["name"],
             seed=data["seed"],
-            space=load("spaces", data["space"], trust_code=trusted),
+            space=load("spaces", data["space"], trust_code=imported),
             stages=stages,
             problem=problem,
-            optimizer=load("optimizers", data["optimizer"], trust_code=trusted),
+            optimizer=load("optimizers", data["optimizer"], trust_code=imported),
             budget=Budget.model_validate(data["budget"]),
-            engine=load("engines", data["engine"], trust_code=trusted),
+            engine=load("engines", data["engine"], trust_code=imported),
             seeds=tuple(data["seeds"]),
             max_failure_rate=data["max_failure_rate"],
             description=data["description"],
             code=tuple(data["code"]),
+            trusted=trusted or imported,
         )
 
     @property
@@ -213,13 +270,17 @@ class Campaign:
 
     def _essence(self) -> dict[str, Json]:
         free = {"budget", "engine", "description", "max_failure_rate"}
-        return {key: value for key, value in self.dump().items() if key not in free}
+        found = {key: value for key, value in self.dump().items() if key not in free}
+        for stage, row in zip(self.stages, cast("list[Any]", found["stages"]), strict=True):
+            if isinstance(stage.evaluator, FitnessFunction):  # where its file lies is no matter
+                row["evaluator"] = stage.evaluator.essence
+        return found
 
     def changes(self, other: Campaign) -> list[str]:
         """What `other` says differently, in lines for a person; budget and engine are free to change."""
         mine, theirs = _flat(self._essence()), _flat(other._essence())
         return [
-            f"{path}: {_brief(mine.get(path))} -> {_brief(theirs.get(path))}"
+            _difference(path, mine.get(path), theirs.get(path))
             for path in sorted(mine.keys() | theirs.keys())
             if mine.get(path) != theirs.get(path)
         ]
@@ -247,6 +308,13 @@ def _flat(value: Json, path: str = "") -> dict[str, Json]:
     if isinstance(value, list):
         return {p: v for n, item in enumerate(value) for p, v in _flat(item, f"{path}[{n}]").items()}
     return {path: value}
+
+
+def _difference(path: str, mine: Json, theirs: Json) -> str:
+    place, source, part = path.partition(".evaluator.source.")
+    if source:  # hashes tell a person nothing
+        return f"{place}.evaluator: {part} {'is new' if mine is None else 'is gone' if theirs is None else 'changed'}"
+    return f"{path}: {_brief(mine)} -> {_brief(theirs)}"
 
 
 def _brief(value: Json) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import queue
 import signal
 import sys
@@ -23,7 +24,7 @@ from invdesign.candidate import Failure
 from invdesign.errors import PluginError, RunError
 from invdesign.protocols import Engine, Task, TaskResult
 from invdesign.settings import Settings
-from invdesign.worker import RAISED, Worker, execute, initialize
+from invdesign.worker import RAISED, Setup, Worker, execute, initialize
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
@@ -49,8 +50,12 @@ class LocalEngine(Settings):
     memory: Annotated[float, Field(gt=0)] | None = None
     """GB (1e9 bytes) one worker may allocate; by default its share of 80 % of the machine."""
 
-    def open(self, setup: str) -> Engine:
-        """Start the engine for a run described by `worker.setup_json`."""
+    def open(self, setup: Setup) -> Engine:
+        """Start the engine for a run.
+
+        Raises:
+            RunError: the evaluators cannot be set up, or a function cannot be sent to workers.
+        """
         workers = usable_cores() if self.workers is None else self.workers
         if workers == 0:
             return InlineEngine(setup)
@@ -112,11 +117,10 @@ _start_lock = threading.Lock()
 class InlineEngine:
     """Tasks run in this process, one per `next_done`."""
 
-    def __init__(self, setup: str) -> None:
+    def __init__(self, setup: Setup) -> None:
         try:
             self._worker = Worker.from_setup(setup)
-            for evaluator in self._worker.evaluators.values():
-                evaluator.prepare()
+            self._worker.prepare()
         except RAISED as error:
             raise RunError(f"the evaluators cannot be set up: {type(error).__name__}: {error}") from error
         self._queue: queue.SimpleQueue[Task] = queue.SimpleQueue()
@@ -145,8 +149,8 @@ class ProcessEngine:
     pebble's rules; it is replaced, and its tasks go to the next one.
     """
 
-    def __init__(self, setup: str, workers: int, memory_bytes: int) -> None:
-        self._setup = setup
+    def __init__(self, setup: Setup, workers: int, memory_bytes: int) -> None:
+        self._setup = pickle.dumps(setup)  # here, where an error can be told: a pool starts workers in a thread
         self._workers = workers
         self._memory = memory_bytes
         self._done: queue.SimpleQueue[TaskResult] = queue.SimpleQueue()

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
-from invdesign.campaign.model import Campaign
+from invdesign.campaign.model import Budget, Campaign
 from invdesign.candidate import Candidate, Json, Proposal, Status, genome_key, to_json
-from invdesign.errors import RunError
+from invdesign.errors import InvdesignError, RunError, StoreError
 from invdesign.evaluation import Wave
 from invdesign.history import RunHistory
 from invdesign.protocols import Context, Engine, notes_of
+from invdesign.run import requests
+from invdesign.run.changes import Change, changed_budget, handed_out, planned_change
+from invdesign.run.requests import Request
 from invdesign.run.status import RunStatus, failure_counts, snapshot
-from invdesign.steps import Step, Unfinished
+from invdesign.run.told import Taken
+from invdesign.run.work import settle
+from invdesign.steps import Step, Unfinished, UserEvent
 from invdesign.store.store import Store
 
 POLL = 0.2  # seconds between looks at signals and the display while evaluations run
@@ -29,16 +34,31 @@ FAILURES_AFTER = 20  # a rate of failures means something from here on
 BUDGET_REACHED = "budget reached"
 EXHAUSTED = "space exhausted: every candidate was proposed"
 STOPPED = "stopped"
+MEASURING = "waiting for measurements"
 LOGGER = logging.getLogger("invdesign.run")
 Observer = Callable[[RunStatus], None]
 
 
 @dataclass(slots=True)
 class _Flight:
-    """A wave under way, and its steps that the optimizer must not see before it is told."""
+    """A wave under way, and its steps that the optimizer must not see before it is told.
+
+    Attributes:
+        by_user: whether somebody else than the optimizer set it on its way.
+        parted: whether its candidates are told one by one.
+        told: those of its candidates the optimizer was told of.
+    """
 
     wave: Wave
     held: list[Step] = field(default_factory=list)
+    by_user: bool = False
+    parted: bool = False
+    told: set[int] = field(default_factory=set)
+
+    @property
+    def news(self) -> list[int]:
+        """Candidates that ended since the optimizer was told last."""
+        return [id for id in self.wave.ended if id not in self.told]
 
 
 @dataclass
@@ -67,7 +87,7 @@ class Loop:
         self._began = time.monotonic()
         self._last_look = 0.0
         self._last_write = 0.0
-        self._numbers = itertools.count(self.store.next_task())
+        self._numbers = _Numbers(self.store.next_task())
         self._state: Json
         self._event, self._state = self.store.last_event() or (-1, None)
         self._stages = self.campaign.views
@@ -76,6 +96,7 @@ class Loop:
         # that saw what happened to be finished would not repeat itself.
         self._holds = self.campaign.optimizer.overlap > 1
         self._flights = deque(self._restored(rest) for rest in self.store.unfinished())
+        self._aside: list[_Flight] = []  # waves that wait for the user
 
     def work(self) -> str:
         """Go on until the run ends or is stopped; why it did.
@@ -84,14 +105,12 @@ class Loop:
             RunError: no worker can be set up, or too many candidates fail.
             StoreError: the store cannot be written; everything up to the last step is kept.
         """
-        if self._event < 0:
-            self._write_event("start", None, self.campaign.optimizer.start(self._context()))
-        for flight in self._flights:
-            for task in flight.wave.in_flight():
-                self.engine.submit(task)
-            self._commit(flight, flight.wave.step())
+        self.take_up()
         while not self.stop.is_set():
-            reason = self._fill()
+            self._steer()
+            if self.stop.is_set():
+                break
+            reason = MEASURING if self.campaign.measured_outside else self._fill()
             if not self._flights:
                 return reason
             if not self._evaluate():
@@ -100,10 +119,139 @@ class Loop:
             self._check_failures()
         return STOPPED
 
+    def take_up(self) -> None:
+        """Begin, or go on where the last session ended; what a user set on its way then is seen through first."""
+        if self._event < 0:
+            self._write_event("start", None, self.campaign.optimizer.start(self._context()))
+        by_user = self.campaign.measured_outside
+        for flight in list(self._flights):
+            for task in flight.wave.in_flight():
+                self.engine.submit(task)
+            self._commit(flight, flight.wave.step())
+            if flight.wave.idle and not flight.news:
+                self._flights.remove(flight)
+                self._put_aside(flight)
+            else:
+                by_user |= flight.by_user
+        if by_user:
+            self.settle()
+
+    def settle(self) -> bool:
+        """See all waves through as far as they go without the user; False where the run was told to stop."""
+        while self._flights:
+            if not self._evaluate():
+                return False
+            self._tell()
+        return True
+
     @property
     def settled(self) -> bool:
         """Whether the history holds all that the store does."""
         return not (self._holds and self._flights)
+
+    # What users do.
+
+    def waiting(self) -> dict[int, str]:
+        """External stage by number of the candidate that waits there."""
+        return {id: stage for flight in self._aside for id, stage in flight.wave.waiting().items()}
+
+    def hand_out(self, n: int) -> tuple[list[int], str]:
+        """Give n of the candidates that wait for a measurement to the user, asking for new ones as needed.
+
+        Returns:
+            Their numbers, and why there are fewer than n, if so.
+        """
+        self.take_up()
+        self._steer()
+        given, reason = handed_out(self.store.user_events()), ""
+        fresh = [id for id in sorted(self.waiting()) if id not in given]
+        while len(fresh) < n and not reason:
+            reason = self._ask(n - len(fresh)) if not self.stop.is_set() else STOPPED
+            if not reason and not self.settle():
+                reason = STOPPED
+            fresh = [id for id in sorted(self.waiting()) if id not in given]
+            self._check_failures()
+        if fresh and reason != STOPPED:
+            self._write_event("hand_out", {"ids": list(fresh[:n])}, self._state)
+        return ([] if reason == STOPPED else fresh[:n]), reason
+
+    def carry_out(self, request: Request) -> Taken:
+        """Do what a user wants, as an event, and all that follows from it.
+
+        Raises:
+            InvdesignError: it cannot be done; nothing was changed.
+        """
+        if request.kind == "stop":
+            self.stop.set()
+            return Taken()
+        if request.kind == "budget":
+            self._change_budget(request)
+            return Taken()
+        if not self.settle():
+            raise RunError("the run was stopped before it could take this up")
+        if self.store.took_up(request.id):
+            return Taken()
+        change = planned_change(request, self.campaign, self.history, self.store, self.waiting())
+        if change.nothing:
+            return change.taken(self.history, self.campaign.funnel)
+        self._make(change)
+        self.settle()
+        return change.taken(self.history, self.campaign.funnel)
+
+    def _make(self, change: Change) -> None:
+        """Write what a user did, and set on its way what follows from it."""
+        for flight in self._aside:
+            for id in change.released & flight.wave.waiting().keys():
+                flight.wave.release(id)
+                flight.told.add(id)
+        for candidate in change.added:
+            self.history.add(candidate.id, candidate.key, candidate)
+        for ending, _ in change.event.withdrawn:
+            self.history.forget(ending.candidate)
+            self.history.finish(ending)
+        state = self._state
+        if change.untold:
+            state = self.campaign.optimizer.tell(self._context(), state, sorted(change.untold))
+        event = self._event + 1
+        settle(self.folder, {id for id, _ in change.event.reopened}.__contains__)
+        self._write_event(change.kind, change.detail, state, change.added, user=change.event)
+        for id, _ in change.event.reopened:
+            self.history.reopen(id, self.store.results(id))
+        for flight in self._aside:
+            self._commit(flight, flight.wave.step())
+        self._flights.extend(self._aside)  # those that still wait come back
+        self._aside = []
+        if change.added or change.event.reopened:
+            flight = self._restored(self.store.opened(event))
+            self._flights.append(flight)
+            self._commit(flight, flight.wave.step())
+
+    def _steer(self) -> None:
+        """Take up what users left in the run's folder."""
+        for request in requests.waiting(self.folder):
+            if self.stop.is_set():
+                return
+            try:
+                self.carry_out(request)
+            except InvdesignError as error:
+                if isinstance(error, StoreError):
+                    raise
+                if not self.stop.is_set():
+                    requests.refuse(self.folder, request, str(error))
+            else:
+                requests.done(self.folder, request)
+
+    def _steer_at_once(self) -> None:
+        """What need not wait for the end of a wave: to stop, and a new budget."""
+        for request in requests.waiting(self.folder):
+            if request.kind in {"stop", "budget"}:
+                self.carry_out(request)
+                requests.done(self.folder, request)
+
+    def _change_budget(self, request: Request) -> None:
+        dump = changed_budget(self.campaign, request.detail)
+        self.store.set_entry("campaign", to_json(dump))
+        self.campaign = replace(self.campaign, budget=Budget.model_validate(dump["budget"]))
 
     # Ask.
 
@@ -115,9 +263,13 @@ class Loop:
                 return reason
         return ""
 
-    def _ask(self) -> str:
-        """Open a wave; why there is none, where the budget or the optimizer gives no more."""
-        n = self._allowed()
+    def _ask(self, wanted: int | None = None) -> str:
+        """Open a wave; why there is none, where the budget or the optimizer gives no more.
+
+        Args:
+            wanted: how many candidates; the optimizer's batch where not given.
+        """
+        n = self._allowed(self.campaign.optimizer.batch if wanted is None else wanted)
         if n <= 0:
             return BUDGET_REACHED
         context = self._context()
@@ -128,15 +280,20 @@ class Loop:
         if not asked:
             return EXHAUSTED
         told = self._flights[0].wave.ids[0] if self._flights else first
-        flight = _Flight(Wave(asked, self.campaign.funnel, self.store.cached, self._numbers, told))
+        flight = _Flight(self._wave(asked, told))
+        task = self._numbers.following
         step = flight.wave.step()
         detail: Json = {"n": n, "first": first, "count": len(asked), "told": told}
-        self._write_event("ask", detail, state, asked, step)
+        self._write_event("ask", detail, state, asked, step, task=task)
         for candidate in asked:
             self.history.add(candidate.id, candidate.key, candidate)
         self._flights.append(flight)
         self._take(flight, step)
         return ""
+
+    def _wave(self, asked: Sequence[Candidate], told: int) -> Wave:
+        found = self.store.cached, self._numbers, told, self.store.measured
+        return Wave(asked, self.campaign.funnel, *found)
 
     def _context(self) -> Context:
         return Context(
@@ -151,15 +308,17 @@ class Loop:
             budget=self.campaign.budget.most,
         )
 
-    def _allowed(self) -> int:
-        """How many candidates to ask for: the optimizer's batch, as far as the budget reaches."""
+    def _allowed(self, wanted: int) -> int:
+        """How many candidates to ask for: so many, as far as the budget reaches."""
         budget = self.campaign.budget
-        left = [self.campaign.optimizer.batch]
+        left = [wanted]
         if budget.candidates is not None:
             left.append(budget.candidates - len(self.history))
         if budget.evaluations is not None:
-            before_last = len(self.campaign.funnel) - 1
-            under_way = sum(flight.wave.bound_for_the_last for flight in self._flights)
+            before_last = len(self.campaign.views)
+            under_way = sum(
+                flight.wave.bound_for_the_last(flight.told) for flight in (*self._flights, *self._aside)
+            )
             stopped = (self.history.status() == Status.COMPLETE) & (self.history.depth() == before_last)
             entered = int(((self.history.depth() >= before_last) & ~stopped).sum())
             left.append(budget.evaluations - entered - under_way)
@@ -171,9 +330,9 @@ class Loop:
 
     def _restored(self, rest: Unfinished) -> _Flight:
         """A wave under way when the last session ended; a finished one still has to be told."""
-        wave = Wave(rest.asked, self.campaign.funnel, self.store.cached, self._numbers, rest.told)
+        wave = self._wave(rest.asked, rest.told)
         wave.restore(rest)
-        flight = _Flight(wave)
+        flight = _Flight(wave, by_user=rest.by_user, parted=rest.parted)
         if self._holds:
             for candidate in rest.asked:
                 self.history.forget(candidate.id)
@@ -181,9 +340,9 @@ class Loop:
         return flight
 
     def _evaluate(self) -> bool:
-        """See the oldest wave through; False where the run was told to stop."""
+        """See the oldest wave through as far as it goes; False where the run was told to stop."""
         oldest = self._flights[0]
-        while not oldest.wave.done:
+        while not oldest.wave.done and not oldest.wave.idle:
             if self.stop.is_set():
                 return False
             results = self.engine.next_done(POLL)
@@ -213,18 +372,42 @@ class Loop:
     # Tell.
 
     def _tell(self) -> None:
+        """Tell the optimizer what ended of the oldest wave; the rest of it waits for the user."""
         flight = self._flights.popleft()
         for step in flight.held:
             self.history.apply(step)
-        ids = flight.wave.ids
-        state = self.campaign.optimizer.tell(self._context(), self._state, ids)
-        self._write_event("tell", {"first": ids[0], "count": len(ids)}, state)
+        flight.held.clear()
+        ids = flight.news
+        if ids:
+            state = self.campaign.optimizer.tell(self._context(), self._state, ids)
+            flight.parted |= flight.by_user or len(ids) < len(flight.wave.ids)
+            whole = not flight.parted
+            detail: Json = {"first": ids[0], "count": len(ids)} if whole else {"ids": list(ids)}
+            self._write_event("tell", detail, state)
+            flight.told.update(ids)
+        self._put_aside(flight)
+
+    def _put_aside(self, flight: _Flight) -> None:
+        if not flight.wave.done:
+            for step in flight.held:  # of those that wait, what earlier stages said may be seen
+                self.history.apply(step)
+            flight.held.clear()
+            self._aside.append(flight)
 
     def _write_event(
-        self, kind: str, detail: Json, state: Json, asked: Sequence[Candidate] = (), step: Step | None = None
+        self,
+        kind: str,
+        detail: Json,
+        state: Json,
+        asked: Sequence[Candidate] = (),
+        step: Step | None = None,
+        *,
+        task: int | None = None,
+        user: UserEvent | None = None,
     ) -> None:
         text = to_json(state)
-        self.store.write_event(self._event + 1, kind, detail, text, asked, step)
+        task = self._numbers.following if task is None else task
+        self.store.write_event(self._event + 1, kind, detail, text, asked, step, task=task, user=user)
         self._event += 1
         self._state = json.loads(text)  # exactly what a resumed run would read
         self._announce()
@@ -258,7 +441,8 @@ class Loop:
 
     def status(self, state: str, reason: str = "") -> RunStatus:
         """Where the run stands now."""
-        now_in = [sum(counts) for counts in zip(*(f.wave.at_stage() for f in self._flights), strict=True)]
+        flights = (*self._flights, *self._aside)
+        now_in = [sum(counts) for counts in zip(*(f.wave.at_stage() for f in flights), strict=True)]
         return snapshot(
             self.campaign,
             self.history,
@@ -267,6 +451,7 @@ class Loop:
             elapsed=self.elapsed(),
             now_in=now_in or None,
             notes=tuple(notes_of(self._state).values()),
+            waiting=Counter(self.waiting().values()),
         )
 
     def _look(self) -> None:
@@ -274,6 +459,7 @@ class Loop:
         if now - self._last_look < POLL:
             return
         self._last_look = now
+        self._steer_at_once()
         if self.observer is None and now - self._last_write < STATUS_EVERY:
             return
         status = self.status("running")
@@ -283,6 +469,20 @@ class Loop:
             with suppress(OSError):  # a copy for readers on network file systems; the store has it all
                 status.write(self.folder)
             self._last_write = now
+
+
+class _Numbers:
+    """Counts tasks, and says which number comes next."""
+
+    def __init__(self, first: int) -> None:
+        self.following = first
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> int:
+        self.following += 1
+        return self.following - 1
 
 
 def admitted(context: Context, proposals: Sequence[Proposal]) -> dict[str, Proposal]:

@@ -6,7 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +76,8 @@ class RunStatus:
     """A snapshot of a run.
 
     Attributes:
-        state: `new`, `running`, `finished`, `stopped`, or `interrupted` (killed; resume goes on).
+        state: `new`, `running`, `finished`, `stopped`, `waiting` (for results from outside), or `interrupted` (killed;
+            resume goes on).
         reason: why it is not running.
         counts: trials by status (`pending`, `complete`, `gated`, `infeasible`, `failed`), and `asked`.
         best: the desirability first where the objectives are combined to one, then every objective.
@@ -86,6 +87,7 @@ class RunStatus:
         failures: trials by cause.
         time_left: seconds, from the pace of this session; None where the budget does not tell.
         notes: what the optimizer has to say of its own doing: a fallback, what it chose and why.
+        waiting: how many candidates wait for results from outside, by stage.
     """
 
     name: str
@@ -103,6 +105,7 @@ class RunStatus:
     hypervolume: Volume | None = None
     ranked_by: int = 1
     notes: tuple[str, ...] = ()
+    waiting: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """One JSON object."""
@@ -134,14 +137,18 @@ def snapshot(
     elapsed: float = 0.0,
     now_in: Sequence[int] | None = None,
     notes: tuple[str, ...] = (),
+    waiting: Mapping[str, int] | None = None,
 ) -> RunStatus:
     """The status of a run from its history; of a large one in milliseconds, since it is written every second.
 
     Args:
         elapsed: seconds of work over all sessions.
         now_in: candidates now in each stage of the funnel.
-        notes: the optimizer's (`protocols.notes_of` its state).
+        notes: the optimizer's (`protocols.notes_of` its state); the campaign's own come before them.
+        waiting: candidates that wait for results from outside, by stage; they are in it.
     """
+    if now_in is None and waiting:
+        now_in = [waiting.get(stage.name, 0) for stage in campaign.funnel]
     finished = int((history.status() != Status.PENDING).sum())
     pace = finished / elapsed if elapsed > 0 else 0.0
     by_status = np.bincount(history.status(), minlength=len(Status))
@@ -162,7 +169,8 @@ def snapshot(
         time_left=_time_left(campaign, finished, pace, elapsed),
         hypervolume=_volume(campaign, standing),
         ranked_by=campaign.problem.n_values,
-        notes=notes,
+        notes=(*campaign.notes, *notes),
+        waiting=dict(waiting or {}),
     )
 
 

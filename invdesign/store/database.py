@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
+from sqlalchemy.pool import StaticPool
 
 from invdesign.errors import StoreError
 
@@ -77,6 +78,17 @@ def connect(path: Path, *, writable: bool) -> Engine:
 
     event.listen(engine, "connect", configure)
     return engine
+
+
+def in_memory(engine: Engine) -> Engine:
+    """A copy of a database that lives in memory, for one process to do with as it likes."""
+    copy = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    with engine.connect() as source, copy.connect() as target:
+        original, other = source.connection.driver_connection, target.connection.driver_connection
+        assert original is not None
+        original.backup(other)
+    engine.dispose()
+    return copy
 
 
 _NETWORK = frozenset(

@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
 
 from invdesign.candidate import Candidate, Failure, Proposal, Status, canonical, to_json
+from invdesign.measurements import Measurement
 from invdesign.steps import Finished, StageResult
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
@@ -29,10 +30,12 @@ events = Table(
     "events",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("kind", Text, nullable=False),  # start, ask, tell
+    Column("kind", Text, nullable=False),  # start, ask, tell; of the user: add, measure, withdraw, hand_out
     Column("detail", Text, nullable=False),
     Column("state", Text, nullable=False),  # the optimizer's, after the event
     Column("time", Float, nullable=False),
+    Column("task", Integer),  # number of the first task its candidates may have
+    Column("request", Text),  # the request it took up
 )
 candidates = Table(
     "candidates",
@@ -76,8 +79,34 @@ evaluations = Table(
     Column("cost", Text, nullable=False),
     Column("cache_key", Text),
     Column("source", Integer),  # the evaluation it was copied from, for a cache hit
+    Column("withdrawn", Integer),  # the event since which it counts no more
 )
 Index("evaluations_cache_key", evaluations.c.cache_key)
+measurements = Table(
+    "measurements",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", Text, nullable=False, index=True),  # of the genome
+    Column("stage", Text, nullable=False),
+    Column("event", Integer, ForeignKey("events.id"), nullable=False),
+    Column("properties", Text, nullable=False),
+    Column("uncertainties", Text, nullable=False),
+    Column("structures", Text, nullable=False),
+    Column("failure", Text),
+    Column("label", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("withdrawn", Integer),  # the event since which it counts no more
+)
+inherited = Table(  # evaluations of the run this one was forked from
+    "inherited",
+    metadata,
+    Column("cache_key", Text, primary_key=True),
+    Column("stage", Text, nullable=False),
+    Column("properties", Text, nullable=False),
+    Column("uncertainties", Text, nullable=False),
+    Column("structures", Text, nullable=False),
+    Column("cost", Text, nullable=False),
+)
 structures = Table(
     "structures",
     metadata,
@@ -100,6 +129,21 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         "DROP TABLE candidates",
         "ALTER TABLE candidates_2 RENAME TO candidates",
         "CREATE INDEX ix_candidates_event ON candidates (event)",
+    ),
+    2: (
+        "ALTER TABLE events ADD COLUMN task INTEGER",
+        "ALTER TABLE events ADD COLUMN request TEXT",
+        "ALTER TABLE evaluations ADD COLUMN withdrawn INTEGER",
+        """CREATE TABLE measurements (
+            id INTEGER NOT NULL PRIMARY KEY, key TEXT NOT NULL, stage TEXT NOT NULL,
+            event INTEGER NOT NULL REFERENCES events (id), properties TEXT NOT NULL, uncertainties TEXT NOT NULL,
+            structures TEXT NOT NULL, failure TEXT, label TEXT NOT NULL, note TEXT NOT NULL, withdrawn INTEGER
+        )""",
+        "CREATE INDEX ix_measurements_key ON measurements (key)",
+        """CREATE TABLE inherited (
+            cache_key TEXT NOT NULL PRIMARY KEY, stage TEXT NOT NULL, properties TEXT NOT NULL,
+            uncertainties TEXT NOT NULL, structures TEXT NOT NULL, cost TEXT NOT NULL
+        )""",
     ),
 }
 
@@ -168,6 +212,39 @@ def ending_row(ending: Finished) -> dict[str, Any]:
         "gate": ending.gate,
         "finished": time.time(),
     }
+
+
+def measurement_row(measurement: Measurement, number: int, event: int) -> dict[str, Any]:
+    """The row of a measurement told at an event."""
+    return {
+        "id": number,
+        "key": measurement.key,
+        "stage": measurement.stage,
+        "event": event,
+        "properties": to_json(dict(measurement.properties)),
+        "uncertainties": to_json(dict(measurement.uncertainties)),
+        "structures": to_json(dict(measurement.structures)),
+        "failure": failure_json(measurement.failure),
+        "label": measurement.label,
+        "note": measurement.note,
+    }
+
+
+def measurement_from(row: Any) -> Measurement:
+    """A measurement from its row, without the structures' data."""
+    return Measurement(
+        key=row.key,
+        stage=row.stage,
+        properties=json.loads(row.properties),
+        uncertainties=json.loads(row.uncertainties),
+        structures=json.loads(row.structures),
+        failure=failure_from(row.failure),
+        label=row.label,
+        note=row.note,
+        id=row.id,
+        event=row.event,
+        withdrawn=row.withdrawn,
+    )
 
 
 def ending_from(id: int, status: int, depth: int, failure: str | None, gate: str | None) -> Finished:

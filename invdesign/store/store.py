@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +17,9 @@ from sqlalchemy import Connection, Table, bindparam, func, insert, select, updat
 from invdesign.candidate import Candidate, Json, Status, to_json
 from invdesign.errors import StoreError
 from invdesign.history import RunHistory
-from invdesign.steps import PlannedTask, StageResult, Step, Unfinished
-from invdesign.store.database import clear_errors, connect, damaged
+from invdesign.measurements import Measurement, combined
+from invdesign.steps import PlannedTask, StageResult, Step, Unfinished, UserEvent
+from invdesign.store.database import clear_errors, connect, damaged, in_memory
 from invdesign.store.schema import (
     MIGRATIONS,
     SCHEMA_VERSION,
@@ -29,6 +31,10 @@ from invdesign.store.schema import (
     evaluations,
     events,
     failure_json,
+    inherited,
+    measurement_from,
+    measurement_row,
+    measurements,
     meta,
     metadata,
     result_from,
@@ -36,8 +42,11 @@ from invdesign.store.schema import (
     structures,
     tasks,
 )
+from invdesign.store.waves import USER_KINDS, Opening, openings
 
 FILE = "run.sqlite"
+NO_EVENT = 2**62
+OPEN_AGAIN = {"status": int(Status.PENDING), "depth": 0, "failure": None, "gate": None, "finished": None}
 PlannedRow = tuple[PlannedTask, str]  # with its status
 
 
@@ -56,12 +65,20 @@ class Store:
         self._session: int | None = None
         self._clock = time.monotonic()
         self._next_evaluation = 0
+        self._measured = False
+        self.inherits = False  # whether it was forked from a run that had evaluations
+        self.is_copy = False  # whether this is an older store, read as it would be today
 
     @classmethod
-    def create(cls, path: Path, entries: Mapping[str, str]) -> None:
+    def create(
+        cls, path: Path, entries: Mapping[str, str], fill: Callable[[Path], object] | None = None
+    ) -> None:
         """Write a new store holding `entries` (the campaign's text, dump, hash, ...).
 
         It appears under its name only when it is whole.
+
+        Args:
+            fill: writes more into the file before that.
 
         Raises:
             StoreError: it cannot be written.
@@ -77,6 +94,8 @@ class Store:
                 rows = {"schema_version": str(SCHEMA_VERSION), "created": created, **entries}
                 connection.execute(insert(meta), [{"key": k, "value": v} for k, v in rows.items()])
             store.close()
+            if fill is not None:
+                fill(unfinished)
             unfinished.replace(path)
 
     @classmethod
@@ -96,6 +115,8 @@ class Store:
                     store._quick_check()
                 with store._engine.connect() as connection:
                     store._next_evaluation = 1 + (connection.scalar(select(func.max(evaluations.c.id))) or 0)
+                    store._measured = connection.scalar(select(measurements.c.id).limit(1)) is not None
+                    store.inherits = connection.scalar(select(inherited.c.cache_key).limit(1)) is not None
         except StoreError:
             store.close()
             raise
@@ -110,7 +131,9 @@ class Store:
             raise StoreError(
                 f"{self.path} has schema version {found}, this invdesign knows {SCHEMA_VERSION}: upgrade invdesign"
             )
-        if found < SCHEMA_VERSION and self._writable:
+        if found < SCHEMA_VERSION:
+            if not self._writable:  # a reader looks at a copy as it would be
+                self._engine, self.is_copy = in_memory(self._engine), True
             with self._engine.begin() as connection:
                 # First, since Python's driver opens no transaction for statements that change tables alone.
                 connection.execute(
@@ -203,8 +226,16 @@ class Store:
         state: str,
         asked: Sequence[Candidate] = (),
         step: Step | None = None,
+        *,
+        task: int | None = None,
+        user: UserEvent | None = None,
     ) -> None:
-        """One numbered event with the state it left, the candidates it asked for and their first tasks."""
+        """One numbered event with the state it left, the candidates it asked for and their first tasks.
+
+        Args:
+            task: number of the first task that candidates under way by this event may have.
+            user: what a user did by it.
+        """
         with clear_errors(self.path), self._engine.begin() as connection:
             row = {
                 "id": number,
@@ -212,13 +243,52 @@ class Store:
                 "detail": to_json(detail),
                 "state": state,
                 "time": time.time(),
+                "task": task,
+                "request": user.request or None if user else None,
             }
             connection.execute(insert(events), row)
             if asked:
                 connection.execute(insert(candidates), [candidate_row(c, number) for c in asked])
+            if user:
+                self._write_user_event(connection, user, number)
             if step:
                 self._write_step(connection, step)
             self._touch(connection)
+        self._measured |= bool(user and user.measurements)
+
+    def _write_user_event(self, connection: Connection, user: UserEvent, event: int) -> None:
+        blobs = {key: blob for item in user.measurements for key, blob in item.blobs.items()}
+        self._write_blobs(connection, blobs)
+        if user.measurements:
+            first = 1 + (connection.scalar(select(func.max(measurements.c.id))) or 0)
+            numbered = enumerate(user.measurements, first)
+            connection.execute(
+                insert(measurements), [measurement_row(item, number, event) for number, item in numbered]
+            )
+        if user.taken_back:
+            within = measurements.c.id.in_(list(user.taken_back))
+            connection.execute(update(measurements).where(within).values(withdrawn=event))
+        ended = [(ending.candidate, stages) for ending, stages in user.withdrawn]
+        for id, stages in [*user.reopened, *ended]:
+            no_more = (evaluations.c.candidate == id) & evaluations.c.stage.in_(list(stages))
+            connection.execute(
+                update(evaluations).where(no_more, evaluations.c.withdrawn.is_(None)).values(withdrawn=event)
+            )
+        if user.reopened:
+            connection.execute(
+                update(candidates).where(candidates.c.id == bindparam("at")),
+                [{"at": id, **OPEN_AGAIN} for id, _ in user.reopened],
+            )
+        if user.withdrawn:
+            connection.execute(
+                update(candidates).where(candidates.c.id == bindparam("at")),
+                [ending_row(ending) for ending, _ in user.withdrawn],
+            )
+
+    def _write_blobs(self, connection: Connection, blobs: Mapping[str, bytes]) -> None:
+        if blobs:
+            rows = [{"hash": key, "data": blob} for key, blob in blobs.items()]
+            connection.execute(insert(structures).prefix_with("OR IGNORE"), rows)
 
     def write_step(self, step: Step) -> None:
         """Results, endings and the tasks they led to, in one transaction."""
@@ -235,10 +305,9 @@ class Store:
                     for b in step.built
                 ],
             )
-        blobs = {key: blob for result in step.results for key, blob in result.blobs.items()}
-        if blobs:
-            rows = [{"hash": key, "data": blob} for key, blob in blobs.items()]
-            connection.execute(insert(structures).prefix_with("OR IGNORE"), rows)
+        self._write_blobs(
+            connection, {key: blob for result in step.results for key, blob in result.blobs.items()}
+        )
         if step.results:
             connection.execute(insert(evaluations), [self._evaluation_row(result) for result in step.results])
         if step.finished:
@@ -339,32 +408,66 @@ class Store:
             if status != Status.PENDING:
                 history.finish(ending_from(id, status, depth, failure, gate))
         said = ("candidate", "stage", "properties", "uncertainties", "structures", "cost")
-        for candidate, stage, *texts in self.rows(evaluations, said, evaluations.c.failure.is_(None)):
+        counts = evaluations.c.failure.is_(None) & evaluations.c.withdrawn.is_(None)
+        for candidate, stage, *texts in self.rows(evaluations, said, counts):
             properties, uncertainties, roles, cost = map(json.loads, texts)
             history.record(StageResult(candidate, stage, properties, uncertainties, roles, cost=cost))
 
     def unfinished(self) -> list[Unfinished]:
-        """The waves that were asked for and not told yet, oldest first, with what is known of them."""
-        with clear_errors(self.path), self._engine.connect() as connection:
-            query = select(func.count()).select_from(events).where(events.c.kind == "tell")
-            told = connection.scalar(query) or 0
-            asks = select(events.c.id, events.c.detail).where(events.c.kind == "ask").order_by(events.c.id)
-            waiting = connection.execute(asks.offset(told)).all()  # waves are told in the order of asking
-        details = {row.id: json.loads(row.detail) for row in waiting}
-        if not details:
+        """What was set on its way and not told yet, oldest first, with what is known of it."""
+        waiting = self._openings()
+        if not waiting:
             return []
-        since = self._tasks_since(min(detail["told"] for detail in details.values()))
-        return [self._unfinished(event, detail, since) for event, detail in details.items()]
+        since = self._tasks_since(min(opening.task for opening in waiting))
+        return [self._unfinished(opening, since) for opening in waiting]
 
-    def _unfinished(self, event: int, detail: Mapping[str, int], since: Sequence[PlannedRow]) -> Unfinished:
-        rows = list(self.rows(candidates, where=candidates.c.event == event))
-        ids = range(rows[0].id, rows[-1].id + 1)
-        within = evaluations.c.candidate.between(ids[0], ids[-1])
-        results = [result_from(row) for row in self.rows(evaluations, where=within)]
-        wave_tasks = [(task, status) for task, status in since if task.members[0] in ids]
+    def opened(self, event: int) -> Unfinished:
+        """What the event with this number set on its way.
+
+        Raises:
+            KeyError: nothing.
+        """
+        for opening in self._openings(event):
+            if opening.event == event:
+                return self._unfinished(opening, self._tasks_since(opening.task))
+        raise KeyError(event)
+
+    def _openings(self, since: int = 0) -> list[Opening]:
+        chosen = (events.c.id, events.c.kind, events.c.detail, events.c.task)
+        with clear_errors(self.path), self._engine.connect() as connection:
+            steered = connection.scalar(
+                select(func.count()).select_from(events).where(events.c.kind.in_(USER_KINDS))
+            )
+            if not steered:  # then waves are told in the order of asking, and only the last ones need be read
+                query = select(func.count()).select_from(events).where(events.c.kind == "tell")
+                told = connection.scalar(query) or 0
+                asks = select(events.c.id).where(events.c.kind == "ask").order_by(events.c.id)
+                since = connection.scalar(asks.offset(told).limit(1)) or NO_EVENT
+            rows = connection.execute(select(*chosen).where(events.c.id >= since).order_by(events.c.id)).all()
+        kinds = ("ask", "tell", *USER_KINDS) if steered else ("ask",)
+        return openings(
+            (row.id, row.kind, json.loads(row.detail), row.task) for row in rows if row.kind in kinds
+        )
+
+    def _unfinished(self, opening: Opening, since: Sequence[PlannedRow]) -> Unfinished:
+        ids = set(opening.ids)
+        low, high = min(ids), max(ids)
+        found = {
+            row.id: row
+            for row in self.rows(candidates, where=candidates.c.id.between(low, high))
+            if row.id in ids
+        }
+        rows = [found[id] for id in opening.ids]
+        within = evaluations.c.candidate.between(low, high) & evaluations.c.withdrawn.is_(None)
+        results = [result_from(row) for row in self.rows(evaluations, where=within) if row.candidate in ids]
+        wave_tasks = [
+            (task, status)
+            for task, status in since
+            if task.id >= opening.task and not ids.isdisjoint(task.members)
+        ]
         return Unfinished(
             asked=[candidate_from(row) for row in rows],
-            told=detail["told"],
+            told=opening.told,
             designs={row.id: json.loads(row.design) for row in rows if row.design},
             results=[self.with_blobs(result) for result in results],
             finished=[
@@ -374,22 +477,73 @@ class Store:
             ],
             tasks=[task for task, _ in wave_tasks],
             planned=frozenset(task.id for task, status in wave_tasks if status == "planned"),
+            by_user=opening.by_user,
+            parted=opening.parted,
         )
 
-    def _tasks_since(self, candidate: int) -> list[PlannedRow]:
-        """Tasks with their status, in the order of their numbers, of candidates from this number on.
-
-        Those of earlier candidates were all planned before: the newest tasks are read until the first of them.
-        """
-        found = []
-        query = select(tasks).order_by(tasks.c.id.desc())
+    def _tasks_since(self, first: int) -> list[PlannedRow]:
+        """Tasks from this number on with their status, in order."""
+        query = select(tasks).where(tasks.c.id >= first).order_by(tasks.c.id)
         with clear_errors(self.path), self._engine.connect() as connection:
-            for row in connection.execute(query):
-                members = tuple(json.loads(row.members))
-                if members[-1] < candidate:
-                    break
-                found.append((PlannedTask(row.id, row.stage, members, row.attempt), row.status))
-        return found[::-1]
+            return [
+                (PlannedTask(row.id, row.stage, tuple(json.loads(row.members)), row.attempt), row.status)
+                for row in connection.execute(query)
+            ]
+
+    # What users did.
+
+    def user_events(self) -> list[tuple[str, dict[str, Any]]]:
+        """(kind, detail) of what users did, in order."""
+        query = (
+            select(events.c.kind, events.c.detail).where(events.c.kind.in_(USER_KINDS)).order_by(events.c.id)
+        )
+        with clear_errors(self.path), self._engine.connect() as connection:
+            return [(kind, json.loads(detail)) for kind, detail in connection.execute(query)]
+
+    def took_up(self, request: str) -> bool:
+        """Whether an event took this request up."""
+        query = select(func.count()).select_from(events).where(events.c.request == request)
+        with clear_errors(self.path), self._engine.connect() as connection:
+            return bool(connection.scalar(query))
+
+    def measurements(self, keys: Iterable[str] | None = None, *, withdrawn: bool = True) -> list[Measurement]:
+        """Measurements in the order of their numbers, of all genomes or of those with these keys.
+
+        Args:
+            withdrawn: whether those that count no more are among them.
+        """
+        query = select(measurements).order_by(measurements.c.id)
+        if keys is not None:
+            query = query.where(measurements.c.key.in_(list(keys)))
+        if not withdrawn:
+            query = query.where(measurements.c.withdrawn.is_(None))
+        with clear_errors(self.path), self._engine.connect() as connection:
+            return [measurement_from(row) for row in connection.execute(query)]
+
+    def measured(self, keys: Sequence[str], stage: str) -> dict[str, Measurement]:
+        """What counts of the measurements of genomes at a stage, by key of the genome."""
+        if not self._measured:
+            return {}
+        told = defaultdict(list)
+        for item in self.measurements(keys, withdrawn=False):
+            if item.stage == stage:
+                told[item.key].append(item)
+        found = {key: combined(items) for key, items in told.items()}
+        return {
+            key: replace(item, blobs=self.blobs(item.structures.values())) if item.structures else item
+            for key, item in found.items()
+        }
+
+    def results(self, candidate: int) -> list[StageResult]:
+        """What stages say of a candidate, in the order they said it, without the structures' data."""
+        where = (evaluations.c.candidate == candidate) & evaluations.c.withdrawn.is_(None)
+        return [result_from(row) for row in self.rows(evaluations, where=where)]
+
+    def is_built(self, candidate: int) -> bool:
+        """Whether the build stage is done for a candidate."""
+        with clear_errors(self.path), self._engine.connect() as connection:
+            query = select(candidates.c.design).where(candidates.c.id == candidate)
+            return connection.scalar(query) is not None
 
     def formula(self, candidate: int) -> str:
         """Reduced formula of a candidate; empty where it has none, or was not built yet."""
@@ -411,7 +565,9 @@ class Store:
     def structure(self, candidate: int, role: str) -> bytes | None:
         """The compressed structure the last stage made for this candidate under this role."""
         with clear_errors(self.path), self._engine.connect() as connection:
-            query = select(evaluations.c.structures).where(evaluations.c.candidate == candidate)
+            query = select(evaluations.c.structures).where(
+                evaluations.c.candidate == candidate, evaluations.c.withdrawn.is_(None)
+            )
             found = connection.execute(query.order_by(evaluations.c.id.desc())).scalars()
             for text in found:
                 key = json.loads(text).get(role)
@@ -430,16 +586,35 @@ class Store:
 
         Only waves that are complete count, so that what is found does not depend on who finished first.
         """
+        if before == 0 and not self.inherits:
+            return {}
         query = (
             select(evaluations)
             .where(evaluations.c.cache_key.in_(list(keys)))
             .where(evaluations.c.candidate < before)
-            .where(evaluations.c.failure.is_(None))
+            .where(evaluations.c.failure.is_(None), evaluations.c.withdrawn.is_(None))
             .order_by(evaluations.c.candidate.desc())
         )
         with clear_errors(self.path), self._engine.connect() as connection:
-            found = {row.cache_key: result_from(row) for row in connection.execute(query)}
+            found = self._inherited(connection, keys) if self.inherits else {}
+            found |= {row.cache_key: result_from(row) for row in connection.execute(query)}
         return {key: self.with_blobs(result) for key, result in found.items()}
+
+    def _inherited(self, connection: Connection, keys: Sequence[str]) -> dict[str, StageResult]:
+        """What the run this one was forked from had evaluated."""
+        query = select(inherited).where(inherited.c.cache_key.in_(list(keys)))
+        return {
+            row.cache_key: StageResult(
+                candidate=-1,
+                stage=row.stage,
+                properties=json.loads(row.properties),
+                uncertainties=json.loads(row.uncertainties),
+                structures=json.loads(row.structures),
+                cost=json.loads(row.cost),
+                cache_key=row.cache_key,
+            )
+            for row in connection.execute(query)
+        }
 
     def with_blobs(self, result: StageResult) -> StageResult:
         """The result with the data of its structures."""
@@ -463,10 +638,14 @@ class Store:
         chosen = [
             evaluations.c[n] for n in ("candidate", "stage", "properties", "uncertainties", "structures")
         ]
-        query = select(*chosen, evaluations.c.failure).order_by(evaluations.c.candidate, evaluations.c.stage)
+        # Of one stage and candidate there are several where a user took one back: in the order they came.
+        order = (evaluations.c.candidate, evaluations.c.stage, evaluations.c.id)
+        query = select(*chosen, evaluations.c.failure, evaluations.c.withdrawn).order_by(*order)
         with clear_errors(self.path), self._engine.connect() as connection:
             for row in connection.execution_options(yield_per=5000).execute(query):
                 add("evaluation", *row)
         for row in self.rows(events, ("id", "kind", "detail", "state")):
             add("event", *row)
+        for row in self.rows(measurements):
+            add("measurement", *row)
         return digest.hexdigest()

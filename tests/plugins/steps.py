@@ -297,3 +297,21 @@ class NotSettings:
 
 class Lossy(Settings):
     """Settings that are no optimizer."""
+
+
+class Outside(_Step):
+    """Somebody else says how strong a candidate is."""
+
+    noise: dict[str, float] = Field(default_factory=dict)
+    """Standard deviation of one measurement that comes without."""
+
+    @property
+    def provides(self) -> Mapping[str, Unit]:
+        return {"strength": "MPa"}
+
+    @property
+    def external(self) -> bool:
+        return True
+
+    def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
+        raise AssertionError("nobody may evaluate this")

@@ -216,6 +216,14 @@ def as_version_1(path: Path) -> None:
         connection.execute("drop table candidates")
         connection.execute("alter table old rename to candidates")
         connection.execute("create index ix_candidates_event on candidates (event)")
+        for column in (
+            "events drop column task",
+            "events drop column request",
+            "evaluations drop column withdrawn",
+        ):
+            connection.execute(f"alter table {column}")
+        connection.execute("drop table measurements")
+        connection.execute("drop table inherited")
         connection.execute("update meta set value = '1' where key = 'schema_version'")
 
 
@@ -292,7 +300,12 @@ def full(store: Store) -> None:
     asked = [candidate(id) for id in range(3)]
     store.write_event(0, "start", None, "null")
     store.write_event(
-        1, "ask", {"n": 3, "told": 0}, '{"a":1}', asked, Step(planned=[PlannedTask(1, "build", (0, 1, 2))])
+        1,
+        "ask",
+        {"n": 3, "first": 0, "count": 3, "told": 0},
+        '{"a":1}',
+        asked,
+        Step(planned=[PlannedTask(1, "build", (0, 1, 2))]),
     )
     blob = b"structure"
     store.write_step(

@@ -172,8 +172,10 @@ def chances_of(event: Event) -> tuple[Any, ...]:
     known = event.known
     merit = known.scores.merit
     works = (merit != Merit.FAILED) & (merit != Merit.INFEASIBLE)
-    # Who stopped early on purpose says nothing of whether later stages would have worked.
-    asked = ~((merit == Merit.VIOLATING) & np.isnan(known.scores.values).any(axis=1))
+    # Who stopped early on purpose says nothing of whether later stages would have worked; nor does who was withdrawn.
+    asked = ~((merit == Merit.VIOLATING) & np.isnan(known.scores.values).any(axis=1)) & (
+        merit != Merit.PENDING
+    )
     questions = (
         ("evaluation", asked, works),
         ("gates", asked & works, merit != Merit.GATED),

@@ -1,0 +1,212 @@
+"""Fitness functions of a campaign: read from files, handed in from Python, and what has to be there to run them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from invdesign.errors import CampaignChangedError, PluginError, RunError, nearest
+from invdesign.functions import FitnessFunction
+from invdesign.functions.modules import is_taken, module_file, module_parts, modules_in
+from invdesign.functions.reading import read_function
+from invdesign.properties import Unit
+from invdesign.settings import Frozen
+
+LONG_FORM = "function"
+
+
+class FunctionEntry(Frozen):
+    """What a campaign file may say of a function of a module beside it."""
+
+    provides: Annotated[dict[str, Unit], Field(min_length=1)] | None = None
+    """Unit by property it returns; where the function is not decorated, or says something computed."""
+    requires: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """What it reads of a candidate: `parameters`, `composition`, `structure:ROLE`, properties of earlier stages; by default all."""
+    batch: Annotated[int, Field(ge=1)] | None = None
+    """Candidates it is called with at a time."""
+    version: str | None = None
+    """A mark of your own that stands for the source."""
+
+
+def is_function(path: str, folder: Path, said: Mapping[str, Any]) -> bool:
+    """Whether `module:name` is a function below `folder`, and no class.
+
+    A name that is assigned or imported is one where the campaign says what it provides.
+
+    Raises:
+        PluginError: the module's file has no such name, or cannot be read.
+    """
+    module, _, name = path.partition(":")
+    file = module_file(folder, module)
+    if file is None:
+        return False
+    kind = read_function(file, name).kind
+    return kind == "function" or (kind == "other" and "provides" in said)
+
+
+def function_settings(path: str, folder: Path, entry: FunctionEntry) -> dict[str, Any]:
+    """Settings of the `FitnessFunction` for `module:function`, from its module's text and what the campaign says.
+
+    Raises:
+        PluginError: the text leaves open what must be known.
+    """
+    module, _, name = path.partition(":")
+    file = module_file(folder, module)
+    assert file is not None  # `is_function` found it
+    top = module.partition(".")[0]
+    if is_taken(top):
+        raise PluginError(
+            f"'{top}' is also the name of an installed module, which Python may take instead: rename it."
+        )
+    read = read_function(file, name)
+    own = {key: value for key, value in entry.model_dump(mode="json").items() if value is not None}
+    where = f"line {read.line} of {file.name}"
+    missing = [key for key in read.unread if key not in own]
+    if missing:
+        raise PluginError(
+            f"what its decorator says of {', '.join(missing)} is computed ({where}), and nothing is imported to read "
+            f"it: write it out there, or say it here."
+        )
+    settings = {"name": name, **read.settings, **own}
+    if "provides" not in settings:
+        raise PluginError(
+            f"what '{name}' ({where}) provides is nowhere said. Decorate it with invdesign.fitness(provides=...), or "
+            f"say it here: {{provides: {{{name}: UNIT}}}}."
+        )
+    if read.settings.get("provides", settings["provides"]) != settings["provides"]:
+        raise PluginError(
+            f"its decorator ({where}) says that it provides {read.settings['provides']}: leave provides out here."
+        )
+    return {**settings, "path": path, "folder": str(folder), "source": module_parts(file)}
+
+
+def missing_module(path: str, folder: Path) -> str:
+    """That there is no file for `module:function`, with the nearest one; empty where Python may find the module elsewhere."""
+    from importlib.util import find_spec
+
+    module = path.partition(":")[0]
+    if module_file(folder, module) is not None:
+        return ""
+    try:
+        known = find_spec(module.partition(".")[0]) is not None
+    except (ValueError, ImportError):
+        known = False
+    hint = nearest(module, modules_in(folder))
+    if known and not hint:
+        return ""
+    file = Path(*module.split(".")).with_suffix(".py")
+    return f"there is no {file} beside the campaign, in {folder}. {hint}".strip()
+
+
+# Of a campaign's evaluators.
+
+
+def functions_of(evaluators: Mapping[str, Any]) -> dict[str, FitnessFunction]:
+    """The fitness functions among a campaign's evaluators, by stage."""
+    return {name: item for name, item in evaluators.items() if isinstance(item, FitnessFunction)}
+
+
+def notes_on(evaluators: Mapping[str, Any]) -> tuple[str, ...]:
+    """What somebody who finds the run has to know of its functions."""
+    lost = [item.name for item in functions_of(evaluators).values() if item.path is None]
+    if not lost:
+        return ()
+    named, are, them = _named(lost)
+    note = (
+        f"{named[0].upper()}{named[1:]} {are} in no module and so not stored with the run: to go on in another session, "
+        f"hand {them} in again, invdesign.Run.open(FOLDER, functions=[{', '.join(lost)}])."
+    )
+    return (note,)
+
+
+def to_trust(evaluators: Mapping[str, Any]) -> list[FitnessFunction]:
+    """Functions that have to be imported from beside the campaign."""
+    found = functions_of(evaluators).values()
+    return [item for item in found if item.path is not None and item.held is None]
+
+
+def handed_in(evaluators: Mapping[str, Any], functions: Iterable[Any]) -> dict[str, FitnessFunction]:
+    """The campaign's functions by stage, with those at hand that are given.
+
+    Raises:
+        RunError: one is no fitness function, or none of the campaign's.
+        CampaignChangedError: one is not what it was.
+    """
+    mine = functions_of(evaluators)
+    names = sorted({item.name for item in mine.values()})
+    for given in functions:
+        new = given if isinstance(given, FitnessFunction) else getattr(given, "evaluator", None)
+        if not isinstance(new, FitnessFunction) or new.held is None:
+            raise RunError(
+                f"functions are those decorated with invdesign.fitness(...), got {getattr(given, '__name__', given)!r:.60}"
+            )
+        if new.name not in names:
+            known = f"It has: {', '.join(names)}." if names else "It has none."
+            raise RunError(f"this run has no function '{new.name}'. {nearest(new.name, names) or known}")
+        for stage, old in mine.items():
+            if old.name == new.name:
+                _check_same(old, new)
+                mine[stage] = old.handed(new.held)
+    return mine
+
+
+def _check_same(old: FitnessFunction, new: FitnessFunction) -> None:
+    changed = []
+    if dict(old.provides) != dict(new.provides):
+        changed.append("what it provides")
+    if new.requires_ is not None and old.requires_ != new.requires_:
+        changed.append("what it requires")
+    if old.batch_size != new.batch_size:
+        changed.append("its batch")
+    if (old.path is None) != (new.path is None) and old.own_version is None:
+        changed.append(f"where it is ({old.path or 'in no module'}, now {new.path or 'in none'})")
+    else:
+        changed += old.changed(new.source, new.own_version)
+    if changed:
+        raise CampaignChangedError(old.told(changed))
+
+
+def check_usable(
+    evaluators: Mapping[str, Any], *, trusted: bool, how: str, folder: Path | None = None
+) -> None:
+    """Whether every function can be called.
+
+    Args:
+        trusted: whether modules beside the campaign may be imported.
+        how: what to type to trust them.
+        folder: of the run.
+
+    Raises:
+        RunError: one has to be handed in, or needs trust.
+        CampaignChangedError: the module of one changed.
+    """
+    functions = list(functions_of(evaluators).values())
+    lost = [item.name for item in functions if item.held is None and item.path is None]
+    if lost:
+        named, are, them = _named(lost)
+        raise RunError(
+            f"{named} {are} not stored with the run, since no module holds {them}. Hand {them} in again, in Python:\n"
+            f"  run = invdesign.Run.open({str(folder or 'FOLDER')!r}, functions=[{', '.join(lost)}])\n"
+            "  run.execute()"
+        )
+    unread = to_trust(evaluators)
+    if unread and not trusted:
+        listed = ", ".join(f"'{item.name}' of {item.file or item.path}" for item in unread)
+        what = "the function" if len(unread) == 1 else "functions"
+        raise RunError(
+            f"the campaign calls {what} {listed}, and importing that file runs it. If you trust it, say so: {how}"
+        )
+    for item in functions:
+        item.check_source()
+
+
+def _named(names: list[str]) -> tuple[str, str, str]:
+    listed = ", ".join(f"'{name}'" for name in names)
+    return (
+        (f"the function {listed}", "is", "it")
+        if len(names) == 1
+        else (f"the functions {listed}", "are", "them")
+    )

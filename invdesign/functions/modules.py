@@ -1,0 +1,212 @@
+"""Modules that hold a user's functions: where their files are, what is in them, and importing them."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import sys
+import sysconfig
+from collections.abc import Callable, Mapping
+from importlib.machinery import PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from invdesign.errors import PluginError, nearest
+
+OURS = frozenset({"invdesign", "surrogates"})
+_read: dict[str, Mapping[str, str]] = {}  # what a module's files were when it was imported here, by its file
+
+
+def hashed(text: str | bytes) -> str:
+    """32 hexadecimal digits."""
+    data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def normalised(tree: ast.AST) -> str:
+    """Source without comments, formatting and docstrings."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            first = node.body[0] if node.body else None
+            value = first.value if isinstance(first, ast.Expr) else None
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+# Where they are.
+
+
+def module_file(folder: Path, module: str) -> Path | None:
+    """The file of a module (`name`, `package.name`) below a folder; None where there is none."""
+    stem = folder.joinpath(*module.split("."))
+    for path in (stem.with_name(stem.name + ".py"), stem / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def modules_in(folder: Path) -> list[str]:
+    """Names of the modules a folder holds, for a hint."""
+    return sorted(path.stem for path in folder.glob("*.py") if path.stem.isidentifier())
+
+
+def root_of(module: ModuleType) -> Path | None:
+    """The folder from which the module is imported by its name; None where it has no file."""
+    if not getattr(module, "__file__", None):
+        return None
+    file = Path(str(module.__file__)).resolve()
+    parts = len(module.__name__.split(".")) + (file.name == "__init__.py")
+    return file.parents[parts - 1]
+
+
+def is_installed(name: str) -> bool:
+    """Whether a module is Python's own, of an installed package, or ours: its version says what is in it."""
+    top = name.partition(".")[0]
+    if top == "__main__" or name not in sys.modules:
+        return False
+    if top in OURS or top in sys.stdlib_module_names:
+        return True
+    return _in_packages(getattr(sys.modules[name], "__file__", None))
+
+
+def is_taken(top: str) -> bool:
+    """Whether Python itself or an installed package has a module of this name."""
+    homes = [folder for folder in sys.path if {"site-packages", "dist-packages"} & set(Path(folder).parts)]
+    return top in sys.stdlib_module_names or PathFinder.find_spec(top, homes) is not None
+
+
+def _in_packages(file: str | None) -> bool:
+    if file is None:
+        return True  # built into the interpreter
+    path = Path(file)
+    homes = {sysconfig.get_path(kind) for kind in ("purelib", "platlib")}
+    return bool({"site-packages", "dist-packages"} & set(path.parts)) or any(
+        path.is_relative_to(home) for home in homes if home
+    )
+
+
+# What is in them.
+
+
+def module_parts(file: Path) -> dict[str, str]:
+    """Hash by file name: of the module, and of those beside it that it imports; of an installed one of it alone.
+
+    Raises:
+        PluginError: a file cannot be read, or is not Python.
+    """
+    found: dict[str, str] = {}
+    waiting = [file]
+    while waiting:
+        path = waiting.pop()
+        if path.name in found:
+            continue
+        tree = parsed(path)
+        found[path.name] = hashed(normalised(tree))
+        waiting += [] if _in_packages(str(path)) else sorted(_beside(tree, path))
+    return dict(sorted(found.items()))
+
+
+def parsed(file: Path) -> ast.Module:
+    """The syntax tree of a file.
+
+    Raises:
+        PluginError: it cannot be read, or is not Python.
+    """
+    try:
+        return ast.parse(file.read_bytes(), filename=str(file))
+    except OSError as error:
+        raise PluginError(f"{file} cannot be read: {error.strerror}") from error
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        place = f"{file}, line {line}" if line else str(file)
+        raise PluginError(f"{place} is not Python: {getattr(error, 'msg', error)}") from error
+
+
+def _beside(tree: ast.Module, file: Path) -> set[Path]:
+    """Files in the same folder that a module imports."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+            names.update(alias.name for alias in node.names)
+    found = {file.with_name(f"{name.rpartition('.')[2]}.py") for name in names if name}
+    return {path for path in found if path != file and path.is_file()}
+
+
+# Importing.
+
+
+def import_function(path: str, folder: Path | None) -> Callable[..., Any]:
+    """The function called `module:function`.
+
+    Args:
+        folder: where its module is; None where it is installed.
+
+    Raises:
+        PluginError: there is none, or importing its module fails.
+    """
+    name, _, attribute = path.partition(":")
+    file = module_file(folder, name) if folder is not None else None
+    if folder is not None and file is None:
+        hint = nearest(name, modules_in(folder)) if folder.is_dir() else ""
+        raise PluginError(f"there is no module '{name}' in {folder}. {hint}".strip())
+    module = _imported(name, file, folder)
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        hint = nearest(attribute, names)
+        raise PluginError(f"{file or name} has no function '{attribute}'. {hint}".strip())
+    function: Callable[..., Any] = found
+    return function
+
+
+def _imported(name: str, file: Path | None, folder: Path | None) -> ModuleType:
+    if file is not None:
+        _find_first(str(folder))
+        _forget_stale(name, file)
+    quiet, sys.dont_write_bytecode = (
+        sys.dont_write_bytecode,
+        True,
+    )  # a compiled file is trusted for a second too long
+    try:
+        module = importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # the user's code may raise anything while it is imported
+        raise PluginError(f"{file or name} cannot be imported: {type(error).__name__}: {error}") from error
+    finally:
+        sys.dont_write_bytecode = quiet
+    if file is not None:
+        _read[str(file)] = module_parts(file)
+    return module
+
+
+def _find_first(folder: str) -> None:
+    if folder not in sys.path[:1]:
+        sys.path.insert(0, folder)
+
+
+def _forget_stale(name: str, file: Path) -> None:
+    """Let a module be imported anew where another of its name is loaded, or its files changed since."""
+    loaded = sys.modules.get(name)
+    if loaded is None and "." not in name:
+        return
+    parts = module_parts(file)
+    if (
+        loaded is not None
+        and Path(str(getattr(loaded, "__file__", ""))) == file
+        and _read.get(str(file)) == parts
+    ):
+        return
+    beside = {str(file.with_name(part)) for part in parts}
+    top = name.partition(".")[0]
+    root = file.parents[len(name.split(".")) - (file.name != "__init__.py")]
+    for key, module in list(sys.modules.items()):
+        held = getattr(module, "__file__", None)
+        foreign = key.partition(".")[0] == top and held is not None and not Path(held).is_relative_to(root)
+        if foreign or (held is not None and held in beside and key != "__main__"):
+            del sys.modules[key]
+    importlib.invalidate_caches()

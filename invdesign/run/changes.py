@@ -1,0 +1,495 @@
+"""What a user's request changes in a run: planned as a whole before anything of it is written."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from invdesign.campaign.model import Budget, Campaign
+from invdesign.candidate import Candidate, Failure, Genome, Json, Proposal, Status, canonical, genome_key
+from invdesign.errors import InvdesignError, RunError, nearest, together
+from invdesign.evaluation import Stage
+from invdesign.history import RunHistory
+from invdesign.measurements import Measurement
+from invdesign.properties import STRUCTURE, is_structure
+from invdesign.protocols import SearchSpace
+from invdesign.run.requests import Request
+from invdesign.run.told import Taken, Told
+from invdesign.steps import Finished, UserEvent
+from invdesign.store.store import Store
+from invdesign.structures.files import pack, structure_from_json, structure_to_json
+
+PROMOTION = "promotion"
+BY_USER = "user"  # operator of candidates nobody else asked for
+LISTED = 10  # complaints in one message
+
+
+@dataclass(slots=True)
+class Change:
+    """A user's event before it is written.
+
+    Attributes:
+        kind: `add`, `measure` or `withdraw`.
+        detail: what the journal says of it.
+        added: new candidates.
+        released: candidates that wait no more where they did: they go their way again, or were withdrawn.
+        untold: withdrawn candidates the optimizer was never told of.
+        known: how many results had been told before.
+        touched: candidates results were told of, by stage.
+        stopped: why, of those that never come to that stage.
+    """
+
+    kind: str
+    detail: dict[str, Json]
+    event: UserEvent
+    added: list[Candidate] = field(default_factory=list)
+    released: set[int] = field(default_factory=set)
+    untold: set[int] = field(default_factory=set)
+    known: int = 0
+    touched: dict[int, str] = field(default_factory=dict)
+    stopped: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def nothing(self) -> bool:
+        """Whether it changes nothing."""
+        event = self.event
+        return not (self.added or event.measurements or event.taken_back or event.reopened or event.withdrawn)
+
+    def taken(self, history: RunHistory, funnel: Sequence[Stage]) -> Taken:
+        """What became of it."""
+        ended, stopped = {}, dict(self.stopped)
+        for id, stage in self.touched.items():
+            trial = history.trial(id)
+            number = _number(funnel, stage)
+            if trial.status is Status.PENDING:
+                continue
+            if trial.depth < number and id not in stopped:
+                cause = trial.gate or (trial.failure.message if trial.failure else "")
+                stopped[id] = f"{trial.status.name.lower()} before {stage}: {cause}"
+            elif id not in stopped:
+                ended[id] = trial.status.name.lower()
+        return Taken(
+            recorded=len(self.event.measurements),
+            known=self.known,
+            added=tuple(candidate.id for candidate in self.added),
+            ended=ended,
+            stopped=stopped,
+        )
+
+
+def planned_change(
+    request: Request, campaign: Campaign, history: RunHistory, store: Store, waiting: Mapping[int, str]
+) -> Change:
+    """What a request to add, tell or withdraw changes.
+
+    Args:
+        waiting: external stage by number of the candidate that waits there; all other trials have ended.
+
+    Raises:
+        RunError: it cannot be done; the message says everything that is wrong with it.
+    """
+    planner = _Planner(campaign, history, store, waiting, request)
+    return {"add": planner.add, "tell": planner.tell, "withdraw": planner.withdraw}[request.kind]()
+
+
+def told_detail(results: Sequence[Told], *, replace: bool) -> dict[str, Json]:
+    """The detail of a request that tells results."""
+    return {"results": [_told_json(item) for item in results], "replace": replace}
+
+
+def _told_json(item: Told) -> Json:
+    whole: dict[str, Json] = {
+        "candidate": item.candidate,
+        "genome": None if item.genome is None else canonical(item.genome),
+        "properties": dict(item.properties),
+        "uncertainties": dict(item.uncertainties),
+        "failure": item.failure,
+        "stage": item.stage,
+        "label": item.label,
+        "note": item.note,
+        "structures": {role: structure_to_json(found) for role, found in item.structures.items()},
+    }
+    return {key: value for key, value in whole.items() if value not in (None, "", {})}
+
+
+def changed_budget(campaign: Campaign, limits: Mapping[str, Json]) -> dict[str, Json]:
+    """The campaign's dump with new limits."""
+    dump = campaign.dump()
+    old = cast("dict[str, Json]", dump["budget"])
+    given = {name: limit for name, limit in limits.items() if limit is not None}
+    return {**dump, "budget": Budget.model_validate({**old, **given}).model_dump(mode="json")}
+
+
+def handed_out(events: Sequence[tuple[str, Mapping[str, Any]]]) -> set[int]:
+    """Candidates that were given to the user and not sent on their way again since."""
+    given: set[int] = set()
+    for kind, detail in events:
+        if kind == "hand_out":
+            given.update(detail["ids"])
+        given.difference_update(id for id, _ in detail.get("reopened", ()))
+    return given
+
+
+def _number(funnel: Sequence[Stage], name: str) -> int:
+    return next(number for number, stage in enumerate(funnel) if stage.name == name)
+
+
+def _numbers_of(stage: Stage) -> set[str]:
+    assert stage.evaluator is not None
+    return {name for name in stage.evaluator.provides if not is_structure(name)}
+
+
+def _roles_of(stage: Stage) -> set[str]:
+    assert stage.evaluator is not None
+    return {name.removeprefix(STRUCTURE) for name in stage.evaluator.provides if is_structure(name)}
+
+
+@dataclass
+class _Planner:
+    campaign: Campaign
+    history: RunHistory
+    store: Store
+    waiting: Mapping[int, str]
+    request: Request
+
+    def __post_init__(self) -> None:
+        self.funnel = self.campaign.funnel
+        self.added: dict[str, Candidate] = {}
+        self.complaints: list[str] = []
+        self.reopened: dict[int, int] = {}  # stage from which it goes its way again, by candidate
+        self.released: set[int] = set()
+
+    # Candidates.
+
+    def add(self) -> Change:
+        """New candidates, or known ones that are to run a further stage."""
+        detail = self.request.detail
+        until = str(detail.get("until") or "")
+        if until:
+            self._stage(until)
+        known = []
+        for genome in cast("list[Genome]", detail["genomes"]):
+            key = genome_key(genome)
+            found = self.history.id_of(key)
+            if key in self.added:
+                continue
+            if found is None:
+                self._new(genome, until or None)
+            elif until and self._can_go_on(found, until):
+                self._new(genome, until, parents=(found,), operator=PROMOTION)
+            else:
+                known.append(found)
+        self._complain()
+        if not self.added and known:
+            listed = ", ".join(map(str, known[:LISTED]))
+            raise RunError(f"nothing was added: the run knows all of them already (candidates {listed})")
+        return self._change("add", UserEvent(request=self.request.id), known=len(known))
+
+    def _can_go_on(self, id: int, until: str) -> bool:
+        trial = self.history.trial(id)
+        if trial.status is not Status.COMPLETE and id not in self.waiting:
+            self.complaints.append(f"candidate {id} is {trial.status.name.lower()}: only complete ones go on")
+            return False
+        return id not in self.waiting and trial.depth <= _number(self.funnel, until)
+
+    def _new(
+        self, genome: Genome, until: str | None, parents: tuple[int, ...] = (), operator: str = BY_USER
+    ) -> Candidate:
+        written = cast("Genome", canonical(genome))
+        key = genome_key(written)
+        id = len(self.history) + len(self.added)
+        self.added[key] = Candidate(id, key, Proposal(written, parents, operator, until=until))
+        return self.added[key]
+
+    def _stage(self, name: str) -> Stage | None:
+        for stage in self.funnel[1:]:
+            if stage.name == name:
+                return stage
+        names = [stage.name for stage in self.funnel[1:]]
+        self.complaints.append(
+            f"there is no stage '{name}'. {nearest(name, names)} Stages: {', '.join(names)}".replace(
+                "  ", " "
+            )
+        )
+        return None
+
+    # Results.
+
+    def tell(self) -> Change:
+        """Results from outside: new measurements, and candidates that go their way (again) with them."""
+        items = cast("list[dict[str, Any]]", self.request.detail["results"])
+        new = [item for number, row in enumerate(items, 1) if (item := self._measurement(row, number))]
+        self._complain()
+        before = self.store.measurements({item.key for item in new}, withdrawn=False)
+        old: dict[tuple[str, str], list[Measurement]] = {}
+        for measurement in before:
+            old.setdefault((measurement.key, measurement.stage), []).append(measurement)
+        taken_back: list[int] = []
+        recorded, known = [], 0
+        for place in dict.fromkeys((item.key, item.stage) for item in new):
+            mine = [item for item in new if (item.key, item.stage) == place]
+            theirs = old.get(place, [])
+            said = [_words(item) for item in theirs]
+            fresh = [item for item in mine if _words(item) not in said]
+            if self.request.detail.get("replace") and (fresh or len(mine) < len(theirs)):
+                kept = [_words(item) for item in mine]
+                taken_back += [item.id for item in theirs if _words(item) not in kept]
+            known += len(mine) - len(fresh)
+            recorded += fresh
+        changed = {(item.key, item.stage) for item in recorded}
+        changed |= {(item.key, item.stage) for item in before if item.id in taken_back}
+        stopped = dict(filter(None, (self._affected(key, stage) for key, stage in sorted(changed))))
+        event = UserEvent(recorded, taken_back, self._again(), request=self.request.id)
+        change = self._change("measure", event, known=known)
+        change.detail |= {"measurements": len(recorded), "taken_back": list(taken_back)}
+        change.stopped = stopped
+        for item in new:
+            id = self.added[item.key].id if item.key in self.added else self.history.id_of(item.key)
+            assert id is not None
+            change.touched[id] = item.stage
+        return change
+
+    def _measurement(self, row: Mapping[str, Any], number: int) -> Measurement | None:
+        where = f"result {number}"
+        if row.get("candidate") is not None:
+            where += f" (candidate {row['candidate']})"
+        before = len(self.complaints)
+        key = self._key(row, where)
+        stage = self._stage_told(row, where)
+        if stage is None or key is None or len(self.complaints) > before:
+            return None
+        self._check_numbers(row, stage, where)
+        texts = {role: str(text) for role, text in row.get("structures", {}).items()}
+        blobs, hashes = {}, {}
+        for role, text in texts.items():
+            blob = pack(structure_to_json(structure_from_json(text)))
+            hashes[role] = hashlib.blake2b(blob, digest_size=16).hexdigest()
+            blobs[hashes[role]] = blob
+        noise: Mapping[str, float] = getattr(stage.evaluator, "noise", {}) or {}
+        properties = {name: float(value) for name, value in row.get("properties", {}).items()}
+        uncertain = {name: float(value) for name, value in row.get("uncertainties", {}).items()}
+        failure = str(row.get("failure", ""))
+        return Measurement(
+            key=key,
+            stage=stage.name,
+            properties=properties,
+            uncertainties={**{name: noise[name] for name in properties if name in noise}, **uncertain},
+            structures=hashes,
+            blobs=blobs,
+            failure=Failure("told", stage.name, failure) if failure else None,
+            label=str(row.get("label", "")),
+            note=str(row.get("note", "")),
+        )
+
+    def _key(self, row: Mapping[str, Any], where: str) -> str | None:
+        """Of the genome a result is about; one nobody asked for becomes a candidate."""
+        id = row.get("candidate")
+        if id is not None:
+            if not 0 <= id < len(self.history):
+                self.complaints.append(f"{where}: the run has candidates 0 to {len(self.history) - 1}")
+                return None
+            return self.history.candidate(id).key
+        if "genome" not in row:
+            self.complaints.append(f"{where}: it names neither a candidate nor a genome")
+            return None
+        genome = cast("Genome", row["genome"])
+        key = genome_key(genome)
+        if key not in self.history and key not in self.added:
+            refused = refusal_of(self.campaign.space, genome)
+            if refused:
+                self.complaints.append(f"{where}: {refused}")
+                return None
+            self._new(genome, None)
+        return key
+
+    def _stage_told(self, row: Mapping[str, Any], where: str) -> Stage | None:
+        if row.get("stage"):
+            return self._stage(str(row["stage"]))
+        names = set(row.get("properties", ()))
+        options = [
+            stage for stage in self.funnel[1:] if (_numbers_of(stage) == names if names else stage.external)
+        ]
+        if len(options) == 1:
+            return options[0]
+        stages = "; ".join(
+            f"{stage.name}: {', '.join(sorted(_numbers_of(stage)))}" for stage in self.funnel[1:]
+        )
+        said = f"{', '.join(sorted(names))} are" if names else "without properties, it is not clear"
+        kind = "all the properties of no single stage" if names else "which stage it is about"
+        self.complaints.append(f"{where}: {said} {kind}. A result has all of one stage's: {stages}")
+        return None
+
+    def _check_numbers(self, row: Mapping[str, Any], stage: Stage, where: str) -> None:
+        given, wanted = set(row.get("properties", ())), _numbers_of(stage)
+        failed = bool(row.get("failure"))
+        if failed == bool(given) or (given and given != wanted):
+            self.complaints.append(
+                f"{where}: {stage.name} has {', '.join(sorted(wanted))}, or a failure and no values; "
+                f"got {', '.join(sorted(given)) or 'none'}{' and a failure' if failed else ''}"
+            )
+        extra = set(row.get("uncertainties", ())) - given
+        if extra:
+            self.complaints.append(f"{where}: an uncertainty of {', '.join(sorted(extra))}, but no value")
+        for name, value in {**row.get("properties", {})}.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                self.complaints.append(f"{where}: {name} is {value!r}, not a finite number")
+        for name, value in {**row.get("uncertainties", {})}.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+                self.complaints.append(
+                    f"{where}: the uncertainty of {name} is {value!r}, must be finite and not negative"
+                )
+        roles = set(row.get("structures", ()))
+        if not failed and roles != _roles_of(stage):
+            self.complaints.append(
+                f"{where}: {stage.name} gives structures {', '.join(sorted(_roles_of(stage))) or '(none)'}, "
+                f"got {', '.join(sorted(roles)) or 'none'}"
+            )
+
+    def _affected(self, key: str, stage: str) -> tuple[int, str] | None:
+        """Let the trial of a genome go on with what was told; why it cannot, where it ended too early."""
+        id = self.history.id_of(key)
+        if id is None or self.waiting.get(id) == stage:
+            return None
+        number = _number(self.funnel, stage)
+        if id in self.waiting:
+            if _number(self.funnel, self.waiting[id]) > number:
+                self.released.add(id)
+                self.reopened[id] = number
+            return None
+        trial = self.history.trial(id)
+        if trial.status is Status.WITHDRAWN:
+            self.reopened[id] = 1
+        elif trial.status is Status.INFEASIBLE or trial.depth < number:
+            return None  # told in `Change.taken`, with its cause
+        elif trial.status is Status.COMPLETE and trial.depth == number:
+            return id, f"complete before {stage}; send it there with invdesign promote"
+        else:
+            self.reopened[id] = number
+        return None
+
+    # Taking back.
+
+    def withdraw(self) -> Change:
+        """Candidates, or some of their measurements, that count no more."""
+        detail = self.request.detail
+        again = bool(detail.get("again"))
+        numbers = cast("list[int]", detail.get("measurements") or [])
+        ids = cast("list[int]", detail.get("ids") or [])
+        gone: dict[int, int] = {}  # measurements taken back -> candidate
+        for id in ids:
+            if not 0 <= id < len(self.history):
+                self.complaints.append(
+                    f"there is no candidate {id}; this run has {len(self.history)} (0 to {len(self.history) - 1})"
+                )
+        if not ids and not numbers:
+            self.complaints.append("nothing to withdraw: give candidates or measurements")
+        self._complain()
+        dropped = self._measurements_dropped(numbers, ids, gone, again=again)
+        for id in [] if numbers else ids:
+            self._withdrawn_whole(id, gone, dropped, again=again)
+        self._complain()
+        reason = str(detail["reason"])
+        endings = [
+            (Finished(id, Status.WITHDRAWN, 0, Failure("withdrawn", BY_USER, reason)), self._from(1))
+            for id in sorted(dropped)
+        ]
+        event = UserEvent((), sorted(gone), self._again(), endings, self.request.id)
+        change = self._change("withdraw", event)
+        change.detail |= {
+            "withdrawn": list[Json](sorted(dropped)),
+            "measurements": list[Json](sorted(gone)),
+            "reason": reason,
+            "again": again,
+        }
+        change.untold = {id for id in dropped if id in self.waiting}
+        return change
+
+    def _measurements_dropped(
+        self, numbers: Collection[int], ids: Collection[int], gone: dict[int, int], *, again: bool
+    ) -> set[int]:
+        """Candidates that end since none of their measurements is left."""
+        dropped: set[int] = set()
+        known = {item.id: item for item in self.store.measurements(withdrawn=False)} if numbers else {}
+        for number in numbers:
+            id = self.history.id_of(known[number].key) if number in known else None
+            if id is None or (ids and id not in ids):
+                whose = f" of candidate {', '.join(map(str, ids))}" if ids else ""
+                self.complaints.append(f"there is no measurement {number}{whose} that counts")
+                continue
+            gone[number] = id
+        for id in dict.fromkeys(gone.values()):
+            key = self.history.candidate(id).key
+            mine = [item for item in known.values() if item.key == key]
+            stages = {item.stage for item in mine if item.id in gone}
+            lost = {s for s in stages if all(item.id in gone for item in mine if item.stage == s)}
+            if lost and not again:
+                dropped.add(id)
+            elif id not in self.waiting:
+                self.reopened[id] = min(_number(self.funnel, stage) for stage in stages)
+        return dropped
+
+    def _withdrawn_whole(self, id: int, gone: dict[int, int], dropped: set[int], *, again: bool) -> None:
+        """All that is known of a candidate, or what was told of it where anything was."""
+        trial = self.history.trial(id)
+        if trial.status in {Status.INFEASIBLE, Status.WITHDRAWN} and not (
+            again and trial.status is Status.WITHDRAWN
+        ):
+            self.complaints.append(
+                f"candidate {id} is {trial.status.name.lower()}: there is nothing to take back"
+            )
+            return
+        told = self.store.measurements([trial.candidate.key], withdrawn=False)
+        gone.update((item.id, id) for item in told)
+        if id in self.waiting:
+            self.released.add(id)
+        if not again:
+            dropped.add(id)
+            return
+        first = min((_number(self.funnel, item.stage) for item in told), default=1)
+        self.reopened[id] = 1 if trial.status is Status.WITHDRAWN else first
+
+    # Together.
+
+    def _again(self) -> list[tuple[int, Sequence[str]]]:
+        return [(id, self._from(number)) for id, number in sorted(self.reopened.items())]
+
+    def _from(self, number: int) -> list[str]:
+        """Names of the stages from this one on."""
+        return [stage.name for stage in self.funnel[max(number, 1) :]]
+
+    def _change(self, kind: str, event: UserEvent, known: int = 0) -> Change:
+        first = len(self.history)
+        detail: dict[str, Json] = {"told": first, "first": first, "count": len(self.added)}
+        detail["reopened"] = [[id, number] for id, number in sorted(self.reopened.items())]
+        return Change(kind, detail, event, list(self.added.values()), self.released, known=known)
+
+    def _complain(self) -> None:
+        if self.complaints:
+            more = len(self.complaints) - LISTED
+            shown = self.complaints[:LISTED] + ([f"and {more} more"] if more > 0 else [])
+            raise RunError(f"{together(shown)}. Nothing was changed.")
+
+
+def refusal_of(space: SearchSpace, genome: Genome) -> str:
+    """Why a genome is none of the space's; empty where it is."""
+    try:
+        space.build(genome)
+    except InvdesignError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - a genome of any form may trip any space
+        return f"it is no genome of this space: {type(error).__name__}: {error}"
+    return ""
+
+
+def _words(item: Measurement) -> tuple[object, ...]:
+    """What makes two measurements the same."""
+    failure = item.failure.message if item.failure else ""
+    numbers = _sorted(item.properties), _sorted(item.uncertainties), _sorted(item.structures)
+    return (item.key, item.stage, item.label, *numbers, failure)
+
+
+def _sorted(values: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(values.items()))

@@ -1,0 +1,123 @@
+"""What a run that was forked from another takes along: evaluations by cache key, and measurements by genome."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import Connection, MetaData, Table, func, insert, select
+
+from invdesign.store.database import clear_errors, connect
+from invdesign.store.schema import evaluations, inherited, measurements
+
+AT_START = 0  # the event that everything inherited belongs to
+SOURCE = "source"
+_source = MetaData(schema=SOURCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What to take along.
+
+    Attributes:
+        evaluations: stages of the source whose evaluations hold.
+        measurements: stages of the new run by stage of the source.
+        keys: genomes' keys in the new run by their keys in the source, of measured ones that hold.
+    """
+
+    evaluations: Collection[str] = ()
+    measurements: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    keys: Mapping[str, str] = field(default_factory=dict)
+
+
+def copy_store(source: Path, target: Path) -> None:
+    """A copy of a store as it is at this moment, also while another process writes it.
+
+    Raises:
+        StoreError: it is locked or damaged, or the copy cannot be written.
+    """
+    engine = connect(source, writable=False)
+    try:
+        with clear_errors(source), engine.connect() as connection:
+            connection.exec_driver_sql("VACUUM INTO ?", (str(target),))
+    finally:
+        engine.dispose()
+
+
+def inherit(target: Path, source: Path, selection: Selection) -> tuple[int, int]:
+    """Copy what was selected from one store into a new one, in one transaction.
+
+    Returns:
+        How many evaluations and how many measurements.
+    """
+    engine = connect(target, writable=True)
+    try:
+        with clear_errors(target), engine.connect() as connection:
+            connection.exec_driver_sql(f"ATTACH DATABASE ? AS {SOURCE}", (str(source),))
+            connection.commit()  # SQLite attaches outside of transactions, SQLAlchemy counts every statement to one
+            with connection.begin():
+                counts = _copy_evaluations(connection, selection), _copy_measurements(connection, selection)
+                connection.exec_driver_sql(_COPY_STRUCTURES)
+        return counts
+    finally:
+        engine.dispose()
+
+
+def measured(source: Path) -> dict[str, set[str]]:
+    """Stages of which a genome has measurements that count, by its key."""
+    engine = connect(source, writable=False)
+    query = select(measurements.c.key, measurements.c.stage).where(measurements.c.withdrawn.is_(None))
+    found: dict[str, set[str]] = {}
+    try:
+        with clear_errors(source), engine.connect() as connection:
+            for key, stage in connection.execute(query.order_by(measurements.c.id)):
+                found.setdefault(key, set()).add(stage)
+    finally:
+        engine.dispose()
+    return found
+
+
+def _copy_evaluations(connection: Connection, selection: Selection) -> int:
+    """One of each cache key: what the source had inherited itself, then the oldest, as its own cache had it."""
+    columns = [column.name for column in inherited.c]
+    before, own = _of_source(inherited), _of_source(evaluations)
+    holds = (
+        own.c.stage.in_(list(selection.evaluations))
+        & own.c.cache_key.is_not(None)
+        & own.c.failure.is_(None)
+        & own.c.withdrawn.is_(None)
+    )
+    for query in (
+        select(*[before.c[name] for name in columns]),
+        select(*[own.c[name] for name in columns]).where(holds).order_by(own.c.candidate, own.c.id),
+    ):
+        connection.execute(insert(inherited).prefix_with("OR IGNORE").from_select(columns, query))
+    return connection.scalar(select(func.count()).select_from(inherited)) or 0
+
+
+def _copy_measurements(connection: Connection, selection: Selection) -> int:
+    """Those that count, numbered anew; a stage of the source may be several of the new run."""
+    old = _of_source(measurements)
+    query = select(old).where(old.c.withdrawn.is_(None)).order_by(old.c.id)
+    found = [row for row in connection.execute(query).mappings() if row["key"] in selection.keys]
+    told = [(row, stage) for row in found for stage in selection.measurements.get(row["stage"], ())]
+    rows = [
+        {**row, "id": number, "key": selection.keys[row["key"]], "stage": stage, "event": AT_START}
+        for number, (row, stage) in enumerate(told, 1)
+    ]
+    if rows:
+        connection.execute(insert(measurements), rows)
+    return len(rows)
+
+
+_COPY_STRUCTURES = """
+INSERT OR IGNORE INTO main.structures SELECT * FROM source.structures WHERE hash IN (
+    SELECT value FROM main.inherited, json_each(inherited.structures)
+    UNION SELECT value FROM main.measurements, json_each(measurements.structures)
+)
+"""
+
+
+def _of_source(table: Table) -> Table:
+    return table.to_metadata(_source, schema=SOURCE)
