@@ -34,8 +34,8 @@ from invdesign.run.requests import Request, new_request
 from invdesign.run.status import FILE as STATUS_FILE
 from invdesign.run.status import RunStatus, read_status, snapshot
 from invdesign.run.table import trials_table
-from invdesign.run.work import settle
 from invdesign.run.told import Taken, Told
+from invdesign.run.work import settle
 from invdesign.store.database import clear_errors, on_network
 from invdesign.store.lock import is_held, run_lock
 from invdesign.store.store import FILE, Store
@@ -240,7 +240,7 @@ class Run:
     def _has_ended(self) -> Callable[[int], bool]:
         """What says of a candidate's number whether the run knows its end."""
         known, pending = len(self._history), set(self._history.pending())
-        return lambda id: id < known and id not in pending
+        return lambda number: number < known and number not in pending
 
     # What users do: with results from outside, and with a run on its way.
 
@@ -335,7 +335,9 @@ class Run:
         self._stop.clear()
         rows = self.store.session_rows()
         before = rows[-1]["reason"] if rows and rows[-1]["ended"] else ""  # a finished run stays one
-        return self._working(work, lambda _: MEASURING if self.campaign.measured_outside else before or STOPPED)
+        return self._working(
+            work, lambda _: MEASURING if self.campaign.measured_outside else before or STOPPED
+        )
 
     def waiting(self) -> dict[str, list[int]]:
         """Numbers of the candidates that wait for results from outside, by stage."""

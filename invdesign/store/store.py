@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +18,9 @@ from invdesign.candidate import Candidate, Json, Status, to_json
 from invdesign.errors import StoreError
 from invdesign.history import RunHistory
 from invdesign.measurements import Measurement, combined
-from invdesign.steps import PlannedTask, StageResult, Step, Unfinished, UserEvent
+from invdesign.steps import StageResult, Step, Unfinished, UserEvent
 from invdesign.store.database import clear_errors, connect, damaged, in_memory
+from invdesign.store.digest import digest
 from invdesign.store.schema import (
     MIGRATIONS,
     SCHEMA_VERSION,
@@ -33,7 +34,6 @@ from invdesign.store.schema import (
     failure_json,
     inherited,
     measurement_from,
-    measurement_row,
     measurements,
     meta,
     metadata,
@@ -42,12 +42,10 @@ from invdesign.store.schema import (
     structures,
     tasks,
 )
-from invdesign.store.waves import USER_KINDS, Opening, openings
+from invdesign.store.user import write_user_event
+from invdesign.store.waves import USER_KINDS, opened, unfinished
 
 FILE = "run.sqlite"
-NO_EVENT = 2**62
-OPEN_AGAIN = {"status": int(Status.PENDING), "depth": 0, "failure": None, "gate": None, "finished": None}
-PlannedRow = tuple[PlannedTask, str]  # with its status
 
 
 class Store:
@@ -250,40 +248,14 @@ class Store:
             if asked:
                 connection.execute(insert(candidates), [candidate_row(c, number) for c in asked])
             if user:
-                self._write_user_event(connection, user, number)
+                write_user_event(connection, user, number)
+                self._write_blobs(
+                    connection, {key: blob for item in user.measurements for key, blob in item.blobs.items()}
+                )
             if step:
                 self._write_step(connection, step)
             self._touch(connection)
         self._measured |= bool(user and user.measurements)
-
-    def _write_user_event(self, connection: Connection, user: UserEvent, event: int) -> None:
-        blobs = {key: blob for item in user.measurements for key, blob in item.blobs.items()}
-        self._write_blobs(connection, blobs)
-        if user.measurements:
-            first = 1 + (connection.scalar(select(func.max(measurements.c.id))) or 0)
-            numbered = enumerate(user.measurements, first)
-            connection.execute(
-                insert(measurements), [measurement_row(item, number, event) for number, item in numbered]
-            )
-        if user.taken_back:
-            within = measurements.c.id.in_(list(user.taken_back))
-            connection.execute(update(measurements).where(within).values(withdrawn=event))
-        ended = [(ending.candidate, stages) for ending, stages in user.withdrawn]
-        for id, stages in [*user.reopened, *ended]:
-            no_more = (evaluations.c.candidate == id) & evaluations.c.stage.in_(list(stages))
-            connection.execute(
-                update(evaluations).where(no_more, evaluations.c.withdrawn.is_(None)).values(withdrawn=event)
-            )
-        if user.reopened:
-            connection.execute(
-                update(candidates).where(candidates.c.id == bindparam("at")),
-                [{"at": id, **OPEN_AGAIN} for id, _ in user.reopened],
-            )
-        if user.withdrawn:
-            connection.execute(
-                update(candidates).where(candidates.c.id == bindparam("at")),
-                [ending_row(ending) for ending, _ in user.withdrawn],
-            )
 
     def _write_blobs(self, connection: Connection, blobs: Mapping[str, bytes]) -> None:
         if blobs:
@@ -359,6 +331,12 @@ class Store:
 
     # Reading.
 
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection to read by."""
+        with clear_errors(self.path), self._engine.connect() as connection:
+            yield connection
+
     def rows(self, table: Table, columns: Sequence[str] = (), where: Any = None) -> Iterator[Any]:
         """Rows of a table in the order of their ids, streamed."""
         chosen = [table.c[name] for name in columns] if columns else [table]
@@ -415,11 +393,7 @@ class Store:
 
     def unfinished(self) -> list[Unfinished]:
         """What was set on its way and not told yet, oldest first, with what is known of it."""
-        waiting = self._openings()
-        if not waiting:
-            return []
-        since = self._tasks_since(min(opening.task for opening in waiting))
-        return [self._unfinished(opening, since) for opening in waiting]
+        return [self._restored(rest) for rest in unfinished(self)]
 
     def opened(self, event: int) -> Unfinished:
         """What the event with this number set on its way.
@@ -427,68 +401,10 @@ class Store:
         Raises:
             KeyError: nothing.
         """
-        for opening in self._openings(event):
-            if opening.event == event:
-                return self._unfinished(opening, self._tasks_since(opening.task))
-        raise KeyError(event)
+        return self._restored(opened(self, event))
 
-    def _openings(self, since: int = 0) -> list[Opening]:
-        chosen = (events.c.id, events.c.kind, events.c.detail, events.c.task)
-        with clear_errors(self.path), self._engine.connect() as connection:
-            steered = connection.scalar(
-                select(func.count()).select_from(events).where(events.c.kind.in_(USER_KINDS))
-            )
-            if not steered:  # then waves are told in the order of asking, and only the last ones need be read
-                query = select(func.count()).select_from(events).where(events.c.kind == "tell")
-                told = connection.scalar(query) or 0
-                asks = select(events.c.id).where(events.c.kind == "ask").order_by(events.c.id)
-                since = connection.scalar(asks.offset(told).limit(1)) or NO_EVENT
-            rows = connection.execute(select(*chosen).where(events.c.id >= since).order_by(events.c.id)).all()
-        kinds = ("ask", "tell", *USER_KINDS) if steered else ("ask",)
-        return openings(
-            (row.id, row.kind, json.loads(row.detail), row.task) for row in rows if row.kind in kinds
-        )
-
-    def _unfinished(self, opening: Opening, since: Sequence[PlannedRow]) -> Unfinished:
-        ids = set(opening.ids)
-        low, high = min(ids), max(ids)
-        found = {
-            row.id: row
-            for row in self.rows(candidates, where=candidates.c.id.between(low, high))
-            if row.id in ids
-        }
-        rows = [found[id] for id in opening.ids]
-        within = evaluations.c.candidate.between(low, high) & evaluations.c.withdrawn.is_(None)
-        results = [result_from(row) for row in self.rows(evaluations, where=within) if row.candidate in ids]
-        wave_tasks = [
-            (task, status)
-            for task, status in since
-            if task.id >= opening.task and not ids.isdisjoint(task.members)
-        ]
-        return Unfinished(
-            asked=[candidate_from(row) for row in rows],
-            told=opening.told,
-            designs={row.id: json.loads(row.design) for row in rows if row.design},
-            results=[self.with_blobs(result) for result in results],
-            finished=[
-                ending_from(row.id, row.status, row.depth, row.failure, row.gate)
-                for row in rows
-                if row.status != Status.PENDING
-            ],
-            tasks=[task for task, _ in wave_tasks],
-            planned=frozenset(task.id for task, status in wave_tasks if status == "planned"),
-            by_user=opening.by_user,
-            parted=opening.parted,
-        )
-
-    def _tasks_since(self, first: int) -> list[PlannedRow]:
-        """Tasks from this number on with their status, in order."""
-        query = select(tasks).where(tasks.c.id >= first).order_by(tasks.c.id)
-        with clear_errors(self.path), self._engine.connect() as connection:
-            return [
-                (PlannedTask(row.id, row.stage, tuple(json.loads(row.members)), row.attempt), row.status)
-                for row in connection.execute(query)
-            ]
+    def _restored(self, rest: Unfinished) -> Unfinished:
+        return replace(rest, results=[self.with_blobs(result) for result in rest.results])
 
     # What users did.
 
@@ -522,7 +438,7 @@ class Store:
 
     def measured(self, keys: Sequence[str], stage: str) -> dict[str, Measurement]:
         """What counts of the measurements of genomes at a stage, by key of the genome."""
-        if not self._measured:
+        if self._writable and not self._measured:
             return {}
         told = defaultdict(list)
         for item in self.measurements(keys, withdrawn=False):
@@ -621,31 +537,5 @@ class Store:
         return replace(result, blobs=self.blobs(result.structures.values())) if result.structures else result
 
     def digest(self) -> str:
-        """Hash of everything a search found and decided; equal for runs that are equal.
-
-        Candidates, lineage, properties, structures, failures, events and states are in it; timings, process
-        ids, the environment and how tasks were scheduled are not.
-        """
-        digest = hashlib.blake2b(digest_size=32)
-
-        def add(*values: object) -> None:
-            digest.update(json.dumps(values, sort_keys=True).encode() + b"\n")
-
-        outside = {"finished"}
-        names = [column.name for column in candidates.c if column.name not in outside]
-        for row in self.rows(candidates, names):
-            add("candidate", *row)
-        chosen = [
-            evaluations.c[n] for n in ("candidate", "stage", "properties", "uncertainties", "structures")
-        ]
-        # Of one stage and candidate there are several where a user took one back: in the order they came.
-        order = (evaluations.c.candidate, evaluations.c.stage, evaluations.c.id)
-        query = select(*chosen, evaluations.c.failure, evaluations.c.withdrawn).order_by(*order)
-        with clear_errors(self.path), self._engine.connect() as connection:
-            for row in connection.execution_options(yield_per=5000).execute(query):
-                add("evaluation", *row)
-        for row in self.rows(events, ("id", "kind", "detail", "state")):
-            add("event", *row)
-        for row in self.rows(measurements):
-            add("measurement", *row)
-        return digest.hexdigest()
+        """Hash of everything a search found and decided; equal for runs that are equal (`store.digest`)."""
+        return digest(self)

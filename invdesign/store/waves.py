@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Table, func, select
+
+from invdesign.candidate import Status
+from invdesign.steps import PlannedTask, Unfinished
+from invdesign.store.schema import (
+    candidate_from,
+    candidates,
+    ending_from,
+    evaluations,
+    events,
+    result_from,
+    tasks,
+)
 
 USER_KINDS = ("add", "measure", "withdraw", "hand_out")
+NO_EVENT = 2**62
+PlannedRow = tuple[PlannedTask, str]  # with its status
+
+
+class Readable(Protocol):
+    """What is read of a store."""
+
+    def reading(self) -> AbstractContextManager[Connection]: ...
+    def rows(self, table: Table, columns: Sequence[str] = (), where: Any = None) -> Iterator[Any]: ...
 
 
 @dataclass(slots=True)
@@ -69,3 +94,77 @@ def opened_ids(detail: Mapping[str, Any]) -> list[int]:
     """Candidates an event set on their way: new ones, and such as go their way again."""
     again = [id for id, _ in detail.get("reopened", ())]
     return [*again, *range(detail.get("first", 0), detail.get("first", 0) + detail.get("count", 0))]
+
+
+def unfinished(store: Readable) -> list[Unfinished]:
+    """What was set on its way and not told yet, oldest first, with what is known of it but structures' data."""
+    waiting = _openings(store)
+    if not waiting:
+        return []
+    since = _tasks_since(store, min(opening.task for opening in waiting))
+    return [_unfinished(store, opening, since) for opening in waiting]
+
+
+def opened(store: Readable, event: int) -> Unfinished:
+    """What the event with this number set on its way, without structures' data.
+
+    Raises:
+        KeyError: nothing.
+    """
+    for opening in _openings(store, event):
+        if opening.event == event:
+            return _unfinished(store, opening, _tasks_since(store, opening.task))
+    raise KeyError(event)
+
+
+def _openings(store: Readable, since: int = 0) -> list[Opening]:
+    chosen = (events.c.id, events.c.kind, events.c.detail, events.c.task)
+    with store.reading() as connection:
+        by_user = select(func.count()).select_from(events).where(events.c.kind.in_(USER_KINDS))
+        steered = connection.scalar(by_user)
+        if not steered:  # then waves are told in the order of asking, and only the last ones need be read
+            query = select(func.count()).select_from(events).where(events.c.kind == "tell")
+            told = connection.scalar(query) or 0
+            asks = select(events.c.id).where(events.c.kind == "ask").order_by(events.c.id)
+            since = connection.scalar(asks.offset(told).limit(1)) or NO_EVENT
+        rows = connection.execute(select(*chosen).where(events.c.id >= since).order_by(events.c.id)).all()
+    kinds = ("ask", "tell", *USER_KINDS) if steered else ("ask",)
+    return openings((row.id, row.kind, json.loads(row.detail), row.task) for row in rows if row.kind in kinds)
+
+
+def _unfinished(store: Readable, opening: Opening, since: Sequence[PlannedRow]) -> Unfinished:
+    ids = set(opening.ids)
+    low, high = min(ids), max(ids)
+    asked = store.rows(candidates, where=candidates.c.id.between(low, high))
+    found = {row.id: row for row in asked if row.id in ids}
+    rows = [found[id] for id in opening.ids]
+    within = evaluations.c.candidate.between(low, high) & evaluations.c.withdrawn.is_(None)
+    results = [result_from(row) for row in store.rows(evaluations, where=within) if row.candidate in ids]
+    wave_tasks = [
+        (task, status)
+        for task, status in since
+        if task.id >= opening.task and not ids.isdisjoint(task.members)
+    ]
+    return Unfinished(
+        asked=[candidate_from(row) for row in rows],
+        told=opening.told,
+        designs={row.id: json.loads(row.design) for row in rows if row.design},
+        results=results,
+        finished=[
+            ending_from(row.id, row.status, row.depth, row.failure, row.gate)
+            for row in rows
+            if row.status != Status.PENDING
+        ],
+        tasks=[task for task, _ in wave_tasks],
+        planned=frozenset(task.id for task, status in wave_tasks if status == "planned"),
+        by_user=opening.by_user,
+        parted=opening.parted,
+    )
+
+
+def _tasks_since(store: Readable, first: int) -> list[PlannedRow]:
+    """Tasks from this number on with their status, in order."""
+    return [
+        (PlannedTask(row.id, row.stage, tuple(json.loads(row.members)), row.attempt), row.status)
+        for row in store.rows(tasks, where=tasks.c.id >= first)
+    ]

@@ -1,0 +1,183 @@
+"""Candidates a user has in files: structures, rows of a table, genomes; checked by building each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from pydantic import ValidationError
+
+from invdesign.campaign.model import Campaign
+from invdesign.candidate import Genome, canonical, genome_key
+from invdesign.errors import FileError, InvdesignError, Mistake
+from invdesign.protocols import SearchSpace, StructureSpace, TabledSpace
+from invdesign.run.changes import refusal_of
+from invdesign.settings import InputFile
+from invdesign.sheets.columns import GENOME, Layout
+from invdesign.sheets.table import Row, Table, read_table
+from invdesign.structures.files import parse_structure
+from invdesign.worker import RAISED
+
+NO_STRUCTURES = "candidates of this run are no structures"
+TABLES = frozenset({".csv", ".tsv", ".txt"})
+
+
+class CandidatesError(InvdesignError):
+    """Everything wrong with files of candidates, all at once."""
+
+    exit_code = 2
+
+
+def read_candidates(files: Sequence[Path], campaign: Campaign) -> list[Genome]:
+    """The genomes in structure files, tables and JSON files, each once, in their order.
+
+    Raises:
+        CandidatesError: with every mistake of every file: what cannot be read, and what is none of the space.
+    """
+    found: dict[str, Genome] = {}
+    complaints = []
+    for file in files:
+        reader = _Reader(campaign, file.name)
+        for genome in reader.genomes(file):
+            found.setdefault(genome_key(genome), genome)
+        if reader.mistakes:
+            complaints.append(str(FileError(reader.mistakes, file.name)))
+    if complaints:
+        raise CandidatesError("\n".join([*complaints, "Nothing was added."]))
+    return list(found.values())
+
+
+class _Reader:
+    """Reads one file, and takes note of what is wrong with it."""
+
+    def __init__(self, campaign: Campaign, source: str) -> None:
+        self.space = campaign.space
+        self.layout = Layout.of(campaign)
+        self.source = source
+        self.mistakes: list[Mistake] = []
+
+    def complain(self, place: str, message: str, line: int | None = None) -> None:
+        self.mistakes.append(Mistake(place, message, line))
+
+    def genomes(self, file: Path) -> list[Genome]:
+        if not file.is_file():
+            self.complain("file", f"there is no such file (looked for {file})")
+            return []
+        if file.suffix.lower() in TABLES:
+            return self._from_table(file)
+        if file.suffix.lower() == ".json":
+            return self._from_json(file)
+        return self._from_structure(file)
+
+    # Structures.
+
+    def _from_structure(self, file: Path) -> list[Genome]:
+        if not isinstance(self.space, StructureSpace):
+            self.complain("file", f"{NO_STRUCTURES}. Name a table (.csv) or a JSON file (.json).")
+            return []
+        try:
+            structure = parse_structure(InputFile.read(file))
+        except ValidationError as error:
+            self.complain("file", error.errors(include_url=False)[0]["msg"].removeprefix("Value error, "))
+            return []
+        except InvdesignError as error:
+            self.complain("file", str(error))
+            return []
+        genome = self.space.adopt(structure, None)
+        if genome is None:
+            self.complain("file", "the structure is not one of this run's search space")
+            return []
+        return self._checked(genome, "file")
+
+    # JSON.
+
+    def _from_json(self, file: Path) -> list[Genome]:
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            self.complain("file", f"this is no JSON: {error}")
+            return []
+        if isinstance(content, dict) and content.get("@class") in {"Structure", "IStructure"}:
+            return self._from_structure(file)
+        entries = [content] if isinstance(content, dict) else content
+        if not isinstance(entries, list) or not entries or not all(isinstance(e, dict) for e in entries):
+            self.complain("file", "expected a list of genomes, or one structure of pymatgen")
+            return []
+        found = []
+        for number, entry in enumerate(entries, 1):
+            genome = entry["genome"] if set(entry) == {"genome"} else entry
+            found += self._checked(genome, f"entry {number}")
+        return found
+
+    # Tables.
+
+    def _from_table(self, file: Path) -> list[Genome]:
+        try:
+            table = read_table(file)
+        except FileError as error:
+            self.mistakes += error.mistakes
+            return []
+        self.mistakes += table.mistakes
+        columns = self._columns(table)
+        return [] if self.mistakes else [g for row in table.rows for g in self._from_row(row, columns)]
+
+    def _columns(self, table: Table) -> dict[str, str]:
+        """Name of the design's column by heading; remarks and the like are left out."""
+        columns: dict[str, str] = {}
+        for heading in filter(None, table.headings):
+            column = self.layout.column(heading)
+            if isinstance(column, str):
+                self.complain(heading, column, table.head)
+            elif column.kind in {"value", "uncertainty"}:
+                message = "this is a result; candidates with their results are taken by invdesign tell."
+                self.complain(heading, message, table.head)
+            elif column.kind == "design":
+                columns[heading] = column.name
+        if GENOME not in table.headings and not columns and not self.mistakes:
+            known = ", ".join([GENOME, *map(self.layout.design_heading, self.layout.design)])
+            self.complain("file", f"no column says which candidates these are; known are {known}", table.head)
+        return columns
+
+    def _from_row(self, row: Row, columns: Mapping[str, str]) -> list[Genome]:
+        text = row.cells.get(GENOME)
+        if text is not None:
+            try:
+                return self._checked(json.loads(str(text)), GENOME, row.line)
+            except (ValueError, RecursionError) as error:
+                self.complain(GENOME, f"this is no JSON: {error}", row.line)
+                return []
+        cells = {columns[name]: str(cell) for name, cell in row.cells.items() if name in columns}
+        if not cells:
+            self.complain("row", "says of no candidate what it is.", row.line)
+            return []
+        assert isinstance(self.space, TabledSpace)  # else there were no columns
+        return self._checked(self.space.from_cells(cells), "row", row.line)
+
+    # All of them.
+
+    def _checked(self, genome: object, place: str, line: int | None = None) -> list[Genome]:
+        """The genome as the space writes it, in a list; none, and a complaint, where it cannot be built."""
+        if not isinstance(genome, dict):
+            self.complain(place, f"a genome is written as {{name: value}}, got {genome!r:.60}", line)
+            return []
+        try:
+            written = cast("Genome", canonical(_as_written(self.space, genome)))
+        except RAISED as error:  # what a genome of any form does to a space, nobody knows
+            self.complain(place, " ".join(str(error).split()) or type(error).__name__, line)
+            return []
+        refusal = refusal_of(self.space, written)
+        if refusal:
+            self.complain(place, refusal, line)
+            return []
+        return [written]
+
+
+def _as_written(space: SearchSpace, genome: Genome) -> Genome:
+    """The one way of several in which the space writes a candidate; 1 and 1.0 are two to JSON, and one amount."""
+    written: Genome = getattr(space, "canonical", dict)(genome)
+    if isinstance(space, TabledSpace) and written.keys() <= set(space.table_columns()):
+        whole = {name: str(value) for name, value in written.items() if type(value) is int}
+        return {**written, **space.from_cells(whole)} if whole else written
+    return written

@@ -1,0 +1,369 @@
+"""From the arguments of `optimize` to a campaign, with every mistake found at once and told in the arguments' words."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from invdesign import registry
+from invdesign.campaign.document import Document, Place
+from invdesign.campaign.load import COMMON, read_campaign
+from invdesign.campaign.model import Campaign
+from invdesign.errors import CampaignError, Mistake, nearest
+from invdesign.functions.decorator import Decorated
+from invdesign.functions.modules import is_installed, root_of
+from invdesign.properties import is_structure
+from invdesign.run.completing import Entry, completed, looked_at, makers, provides
+from invdesign.settings import Settings
+
+SOURCE = "optimize"
+DECORATE = '@invdesign.fitness(provides={{"{name}": "UNIT"}})'
+
+
+@dataclass
+class Arguments:
+    """What `optimize` was called with; see there."""
+
+    space: Any
+    fitness: Any
+    maximize: Any = ()
+    minimize: Any = ()
+    target: Any = None
+    window: Any = None
+    constraints: Any = None
+    objectives: Any = None
+    scalarize: Any = None
+    optimizer: Any = "auto"
+    budget: Any = 200
+    seed: Any = 0
+    seeds: Any = ()
+    name: Any = None
+    workers: Any = None
+    max_failure_rate: Any = 0.9
+    mistakes: list[Mistake] = field(default_factory=list)
+    made: dict[Place, Any] = field(default_factory=dict)
+    code: dict[str, None] = field(default_factory=dict)
+    completed: list[str] = field(default_factory=list)
+
+    def complain(self, path: str, message: str, hint: str = "") -> None:
+        self.mistakes.append(Mistake(path, message, None, hint))
+
+    def campaign(self) -> Campaign:
+        """The campaign they describe.
+
+        Raises:
+            CampaignError: with every mistake; the paths are those of the arguments.
+        """
+        stages, self.completed = completed(self._entries())
+        objectives, origins = self._objectives(stages)
+        data = self._data(stages, objectives)
+        if self.mistakes and not (stages and objectives):  # the rest would only be told to be missing
+            raise CampaignError(self.mistakes, SOURCE)
+        try:
+            campaign = read_campaign(Document(data), Path.cwd(), made=self.made)
+        except CampaignError as error:
+            said = {mistake.path for mistake in self.mistakes}
+            found = [self._in_our_words(mistake, stages, origins) for mistake in error.mistakes]
+            found = [mistake for mistake in found if mistake.path not in said]
+            raise CampaignError(list(dict.fromkeys([*self.mistakes, *found])), SOURCE) from None
+        if self.mistakes:
+            raise CampaignError(self.mistakes, SOURCE)
+        return replace(campaign, code=tuple(self.code))
+
+    def _data(self, stages: list[Entry], objectives: list[Any]) -> dict[str, Any]:
+        for number, stage in enumerate(stages):
+            if stage.made is not None:
+                self.made["evaluate", number, stage.kind] = stage.made
+        data: dict[str, Any] = {
+            "version": 1,
+            "name": self._name(stages),
+            "description": " ".join(self.completed),
+            "seed": self._plain(self.seed, "seed"),
+            "space": self._plugin(self.space, "space", "build"),
+            "evaluate": [stage.item for stage in stages],
+            "objectives": objectives,
+            "constraints": self._constraints(),
+            "optimizer": self._plugin(self.optimizer, "optimizer", "ask"),
+            "budget": self._budget(),
+            "seeds": self._plain(list(self.seeds) if isinstance(self.seeds, tuple) else self.seeds, "seeds"),
+            "engine": {"kind": "local", "workers": self._plain(self.workers, "workers")},
+            "max_failure_rate": self._plain(self.max_failure_rate, "max_failure_rate"),
+        }
+        return {**data, "scalarize": self.scalarize} if self.scalarize is not None else data
+
+    # Space, optimizer, and the plain arguments.
+
+    def _plugin(self, value: Any, path: str, method: str) -> Any:
+        """Settings as a file has them; an object made in Python stands for itself."""
+        kind = value if isinstance(value, str) else value.get("kind") if isinstance(value, Mapping) else ""
+        if isinstance(kind, str) and ":" in kind:
+            module, _, name = kind.partition(":")
+            self.complain(
+                path,
+                f"'{kind}' is code, and a name is not a reason to run it.",
+                f"Import it and make one: from {module} import {name}.",
+            )
+            return None
+        if isinstance(value, str | Mapping):
+            return self._plain(value, path)
+        if isinstance(value, type) and hasattr(value, method):
+            self.complain(path, f"{value.__name__} is a class: give an instance, {value.__name__}(...).")
+            return None
+        if not isinstance(value, Settings) or not hasattr(value, method):
+            self.complain(path, f"expected a name, a mapping with 'kind' or a plug-in, got {_shown(value)}.")
+            return None
+        self._trust(type(value), path)
+        self.made[path,] = value
+        return {"kind": registry.name_of(type(value))}
+
+    def _trust(self, plugin: type, path: str) -> None:
+        """Workers import the plug-in's class by its name: from where, if it is not installed."""
+        if ":" not in registry.name_of(plugin):
+            return
+        import sys
+
+        module = sys.modules.get(plugin.__module__)
+        if module is None or plugin.__module__ == "__main__" or "." in plugin.__qualname__:
+            self.complain(
+                path,
+                f"{plugin.__qualname__} is defined where worker processes cannot import it.",
+                "Put the class into a module of its own and import it from there.",
+            )
+            return
+        root = None if is_installed(plugin.__module__) else root_of(module)
+        self.code[str(root or Path.cwd())] = None
+
+    def _name(self, stages: list[Entry]) -> Any:
+        if self.name is not None:
+            return self._plain(self.name, "name")
+        own = [stage.kind for stage in stages if stage.label and stage.made is not None]
+        given = [stage.kind for stage in stages if stage.label]
+        return next(iter([*own, *given]), "optimization")
+
+    def _budget(self) -> Any:
+        given = self._plain(self.budget, "budget")
+        return given if isinstance(given, dict) else {"candidates": given}
+
+    def _constraints(self) -> Any:
+        given = self._plain(self.constraints, "constraints")
+        if isinstance(given, dict):
+            return [{name: bounds} for name, bounds in given.items()]
+        return [] if given is None else given
+
+    def _plain(self, value: Any, path: str) -> Any:
+        """JSON types, or None with a complaint."""
+        try:
+            return _json(value)
+        except ValueError as error:
+            self.complain(path, str(error))
+            return None
+
+    # The funnel.
+
+    def _entries(self) -> list[Entry]:
+        """What was given as fitness, in order; nothing for what cannot be used."""
+        single = isinstance(self.fitness, str | Mapping) or not isinstance(self.fitness, Sequence)
+        items = [self.fitness] if single else list(self.fitness)
+        if not items:
+            self.complain("fitness", "nothing is to be evaluated.", "Give functions, or names of evaluators.")
+        labels = ["fitness"] if single else [f"fitness[{number}]" for number in range(len(items))]
+        found = [self._entry(item, label) for item, label in zip(items, labels, strict=True)]
+        return [entry for entry in found if entry is not None]
+
+    def _entry(self, item: Any, label: str) -> Entry | None:
+        if isinstance(item, str | Decorated):
+            item = {item: {}}
+        if isinstance(item, Mapping):
+            decorated = [key for key in item if isinstance(key, Decorated)]
+            return self._function(decorated[0], item, label) if decorated else self._named(item, label)
+        if isinstance(item, type) and hasattr(item, "evaluate"):
+            self.complain(label, f"{item.__name__} is a class: give an instance, {item.__name__}(...).")
+        elif isinstance(item, Settings) and hasattr(item, "evaluate"):
+            name = registry.name_of(type(item)).rpartition(":")[2]
+            self._trust(type(item), label)
+            return Entry(label, {name: {}}, item, item)  # type: ignore[arg-type]  # it has evaluate
+        elif callable(item):
+            name = getattr(item, "__name__", type(item).__name__)
+            known = name if name.isidentifier() else "my_property"
+            self.complain(
+                label,
+                f"{name} is a plain function, which does not say what it provides.",
+                f"Decorate it with {DECORATE.format(name=known)}.",
+            )
+        else:
+            self.complain(
+                label, f"expected a fitness function or the name of an evaluator, got {_shown(item)}."
+            )
+        return None
+
+    def _function(self, decorated: Decorated, item: Mapping[Any, Any], label: str) -> Entry | None:
+        """A function, with what a campaign file may say of any stage."""
+        settings = self._plain(item[decorated], label)
+        strange = (
+            sorted(set(settings) - set(COMMON)) if isinstance(settings, dict) else ["what is not a mapping"]
+        )
+        if len(item) > 1 or strange:
+            found = "several evaluators" if len(item) > 1 else ", ".join(strange)
+            hint = f"A function takes {', '.join(COMMON)} here."
+            self.complain(label, f"expected {{function: {{...}}}}, got {found}.", hint)
+            return None
+        function = decorated.evaluator
+        return Entry(label, {function.name: settings}, function, function)
+
+    def _named(self, item: Mapping[str, Any], label: str) -> Entry | None:
+        """An evaluator by its name, or by that of a property that one provides."""
+        plain = self._plain(item, label)
+        if plain is None or len(plain) != 1:
+            if plain is not None:
+                self.complain(label, f"expected one evaluator, as {{'relax': {{...}}}}, got {_shown(item)}.")
+            return None
+        ((kind, settings),) = plain.items()
+        if ":" in kind:
+            module, _, name = kind.partition(":")
+            self.complain(
+                label,
+                f"'{kind}' is code, and a name is not a reason to run it.",
+                f"Import it and give the function itself: from {module} import {name}.",
+            )
+            return None
+        if kind in registry.names("evaluators"):
+            own = {key: value for key, value in (settings or {}).items() if key not in COMMON}
+            return Entry(label, plain, None, looked_at({**own, "kind": kind}))
+        able = makers(kind)
+        if len(able) == 1 and not settings:
+            return Entry(label, {able[0][0]: {}}, None, able[0][1])
+        if len(able) > 1:
+            names = ", ".join(name for name, _ in able)
+            self.complain(
+                label, f"'{kind}' is a property that several evaluators provide: {names}.", "Name one."
+            )
+            return None
+        known = registry.names("evaluators")
+        hint = nearest(kind, known) or f"Evaluators: {', '.join(known)}."
+        self.complain(label, f"there is no evaluator '{kind}', and none provides it without settings.", hint)
+        return None
+
+    # Objectives.
+
+    def _objectives(self, stages: list[Entry]) -> tuple[list[Any], list[tuple[str, bool]]]:
+        """As a file writes them, with where each comes from and whether its own place adds to that."""
+        items: list[Any] = []
+        origins: list[tuple[str, bool]] = []
+        for word in ("maximize", "minimize"):
+            for label, name in self._properties(word):
+                items.append({word: name})
+                origins.append((label, False))
+        for word in ("target", "window"):
+            given = self._plain(getattr(self, word), word)
+            if given is not None and not isinstance(given, dict):
+                self.complain(
+                    word,
+                    f"expected a property and what it should be, as {_EXAMPLES[word]}, got {_shown(given)}.",
+                )
+                given = None
+            for name, value in (given or {}).items():
+                items.append({word: {name: value}})
+                origins.append(("", True))
+        listed = self._plain(self.objectives, "objectives")
+        if listed is not None and not isinstance(listed, list):
+            self.complain("objectives", f"expected a list, as in a campaign file, got {_shown(listed)}.")
+            listed = None
+        for number, item in enumerate(listed or []):
+            items.append(item)
+            origins.append((f"objectives[{number}]", True))
+        if not items and not self.mistakes:
+            self._undirected(stages)
+        return items, origins
+
+    def _properties(self, word: str) -> list[tuple[str, str]]:
+        """(where, name) of properties given by name, or by a function that provides one."""
+        given = getattr(self, word)
+        single = isinstance(given, str | Mapping) or not isinstance(given, Sequence)
+        items = [given] if single else list(given)
+        found = []
+        for number, item in enumerate(items):
+            label = word if single else f"{word}[{number}]"
+            said = provides(item.evaluator if isinstance(item, Decorated) else item)
+            provided = [name for name in said if not is_structure(name)]
+            if isinstance(item, str):
+                found.append((label, item))
+            elif len(provided) == 1:
+                found.append((label, provided[0]))
+            else:
+                hint = f"It provides {', '.join(provided)}: name one." if provided else ""
+                self.complain(label, f"expected the name of a property, got {_shown(item)}.", hint)
+        return found
+
+    def _undirected(self, stages: list[Entry]) -> None:
+        units = {name: unit for stage in stages for name, unit in provides(stage.evaluator).items()}
+        numbers = {name: unit for name, unit in units.items() if not is_structure(name)}
+        listed = ", ".join(f"{name} ({unit})" if unit else name for name, unit in numbers.items())
+        self.complain(
+            "maximize, minimize",
+            f"nothing says what is wanted. Provided are: {listed}.",
+            "Give maximize=[...], minimize=[...], target={...}, window={...} or objectives=[...].",
+        )
+
+    # Mistakes.
+
+    def _in_our_words(
+        self, mistake: Mistake, stages: list[Entry], origins: list[tuple[str, bool]]
+    ) -> Mistake:
+        """The mistake at the argument it comes from."""
+        return replace(mistake, path=self._path(mistake.path, stages, origins))
+
+    def _path(self, path: str, stages: list[Entry], origins: list[tuple[str, bool]]) -> str:
+        listed = re.match(r"(evaluate|objectives|constraints)\[(\d+)\]\.?", path)
+        rest = path[listed.end() :] if listed else ""
+        if listed and listed[1] == "evaluate":
+            stage = stages[int(listed[2])]
+            label = stage.label or f"fitness ({stage.kind}, which was put before others)"
+            rest = rest.removeprefix(stage.kind).removeprefix(".") if stage.made is not None else rest
+            return f"{label}.{rest}" if rest else label
+        if listed and listed[1] == "objectives":
+            label, adds = origins[int(listed[2])]
+            return ".".join(filter(None, [label, rest if adds else ""]))
+        if listed and isinstance(self.constraints, Mapping):
+            return f"constraints.{rest}"
+        if path == "evaluate":
+            return "fitness"
+        if path.startswith("engine."):
+            return "workers"
+        return "budget" if path == "budget.candidates" and not isinstance(self.budget, Mapping) else path
+
+
+_EXAMPLES = {"target": "{'voltage': 3.5}", "window": "{'band_gap': {'min': 3.0, 'max': 4.2}}"}
+
+
+def _json(value: Any) -> Any:
+    """`value` in JSON's types: numpy's numbers, tuples and paths have their counterparts there.
+
+    Raises:
+        ValueError: something in it has none.
+    """
+    if isinstance(value, Settings):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(key): _json(item) for key, item in value.items()}
+    if isinstance(value, np.generic | np.ndarray):
+        return _json(value.tolist())
+    if isinstance(value, list | tuple | range):
+        return [_json(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"must be finite, got {value}")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(f"expected numbers, text, lists and mappings, got {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"

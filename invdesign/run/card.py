@@ -1,0 +1,307 @@
+"""A run as a notebook shows it: one piece of HTML with its styles inline, readable on a light and a dark page."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.problem import Merit
+from invdesign.run.notebook import duration
+
+if TYPE_CHECKING:
+    from invdesign.run.run import Run
+    from invdesign.run.status import RunStatus
+
+FloatArray = NDArray[np.float64]
+
+ACCENT = "#0f9488"
+STATES = {  # background and ink of the word
+    "finished": ("#ccfbf1", "#115e59"),
+    "running": ("#dbeafe", "#1e40af"),
+    "stopped": ("#fef3c7", "#854d0e"),
+    "interrupted": ("#fef3c7", "#854d0e"),
+    "waiting": ("#fef3c7", "#854d0e"),
+    "failed": ("#fee2e2", "#991b1b"),
+}
+SOFT = "opacity:.72"
+CELL = "text-align:left;padding:.15em 1.1em .15em 0;border:0;background:none"
+NUMBER = f"{CELL};font-variant-numeric:tabular-nums;white-space:nowrap"
+WIDTH, HEIGHT = 460, 170  # of the picture, in pixels
+LEFT, RIGHT, TOP, BOTTOM = 62, 10, 12, 30  # its margins
+MOST_POINTS = 400
+MOST_COLUMNS = 6
+MOST_LETTERS = 70
+
+
+def run_html(run: Run, best: int = 5) -> str:
+    """State, what is asked, counts, the best candidates, a picture of the search, notes, and how to go on."""
+    status = run.status()
+    parts = [
+        status_html(status),
+        _asked(run),
+        _best(run, best),
+        _picture(run),
+        _troubles(run, status),
+        _further(run, status),
+    ]
+    return _framed("".join(parts))
+
+
+def live_html(status: RunStatus, folder: str) -> str:
+    """What is shown while the run is worked on, and stays when it has ended."""
+    rows = []
+    for best in status.best:
+        found = "none yet" if best.value is None else escape(with_unit(best.value, None, best.unit))
+        whose = "" if best.candidate is None else f' <span style="{SOFT}">candidate {best.candidate}</span>'
+        rows.append(
+            f'<td style="{CELL}">{escape(str(best))}</td><td style="{NUMBER}"><b>{found}</b>{whose}</td>'
+        )
+    table = f'<table style="border:0;font-size:inherit;margin:.2em 0">{"".join(f"<tr>{row}</tr>" for row in rows)}</table>'
+    where = f'<div style="{SOFT}">in {escape(folder)}</div>' if status.state != "running" else ""
+    return _framed(status_html(status) + table + _notes(status) + where)
+
+
+def status_html(status: RunStatus) -> str:
+    """Name and state, how far it is, and counts."""
+    ground, ink = STATES.get(status.state, ("#e2e8f0", "#334155"))
+    pill = f"background:{ground};color:{ink};border-radius:1em;padding:.05em .6em;font-weight:600"
+    reason = status.reason if status.state not in {"stopped", "failed"} else ""
+    head = (
+        f'<div><b style="font-size:1.1em">{escape(status.name)}</b> <span style="{pill}">{status.state}</span>'
+        f' <span style="{SOFT}">{escape(reason)}</span></div>'
+    )
+    return head + _bar(status) + f"<div>{escape(_counts(status))}</div>"
+
+
+def _framed(body: str) -> str:
+    return f'<div style="max-width:760px;line-height:1.5;margin:.3em 0">{body}</div>'
+
+
+def _bar(status: RunStatus) -> str:
+    total = status.budget.get("candidates")
+    if not total:
+        return ""
+    share = min(1.0, (status.counts["asked"] - status.counts["pending"]) / total)
+    return (
+        '<div style="background:rgba(128,128,128,.25);border-radius:3px;height:6px;margin:.35em 0;max-width:460px">'
+        f'<div style="background:{ACCENT};border-radius:3px;height:6px;width:{100 * share:.1f}%"></div></div>'
+    )
+
+
+def _counts(status: RunStatus) -> str:
+    counts = status.counts
+    total = status.budget.get("candidates")
+    parts = [f"{counts['asked']} of {total:g} candidates" if total else f"{counts['asked']} candidates"]
+    parts += [f"{count} {word}" for word, count in counts.items() if count and word != "asked"]
+    if status.ranked_by > 1:
+        parts.append(f"front of {status.front_size}")
+    if status.hypervolume is not None and status.hypervolume.value is not None and status.hypervolume.given:
+        parts.append(f"hypervolume {status.hypervolume.value:.4g} {status.hypervolume.unit}".rstrip())
+    parts.append(f"{duration(status.elapsed)} of work")
+    if status.state == "running" and status.time_left:
+        parts.append(f"about {duration(status.time_left)} left")
+    return " · ".join(parts)
+
+
+# What is asked, and the best.
+
+
+def _asked(run: Run) -> str:
+    problem = run.campaign.problem
+    wanted = [str(objective) for objective in problem.objectives]
+    wanted += [f"{constraint}" for constraint in problem.constraints]
+    combined = ", combined to a desirability" if problem.scalarize else ""
+    stages = " → ".join(stage.name for stage in run.campaign.funnel)
+    words = f"{'; '.join(wanted)}{combined}"
+    about = (
+        f'<div style="{SOFT}">{escape(run.campaign.description)}</div>' if run.campaign.description else ""
+    )
+    return f'<div>{escape(words)}</div><div style="{SOFT}">{escape(stages)}</div>{about}'
+
+
+def _best(run: Run, most: int) -> str:
+    rows = run.top(most)
+    if not rows:
+        return f'<div style="{SOFT}">No candidate is complete yet.</div>'
+    units = run.campaign.units()
+    names = run.campaign.problem.properties[:MOST_COLUMNS]
+    judged = any("desirability" in row for row in rows)
+    heads = ["", "candidate", "", *(["desirability"] if judged else [])]
+    heads += [f"{name}, {units[name]}" if units.get(name) else name for name in names]
+    lines = [_row([escape(head) for head in heads], head=True)]
+    for row in rows:
+        cells = [str(row["rank"]), str(row["candidate"]), _what(row)]
+        cells += [_number(row.get("desirability"), None)] if judged else []
+        cells += [_number(row["properties"].get(name), row["uncertainties"].get(name)) for name in names]
+        lines.append(_row(cells))
+    return f'<table style="border:0;border-collapse:collapse;font-size:inherit;margin:.5em 0">{"".join(lines)}</table>'
+
+
+def _row(cells: Sequence[str], *, head: bool = False) -> str:
+    style = f"{NUMBER};{SOFT};font-weight:600" if head else NUMBER
+    return "<tr>" + "".join(f'<td style="{style}">{cell}</td>' for cell in cells) + "</tr>"
+
+
+def _what(row: Mapping[str, Any]) -> str:
+    """The candidate's formula, or else the plain values of its genome."""
+    if row["formula"]:
+        return re.sub(r"(?<=[A-Za-z)\]])([0-9.]+)", r"<sub>\1</sub>", escape(row["formula"]))
+    values = [f"{name} {_short(value)}" for name, value in row["genome"].items()]
+    text = ", ".join(values)
+    return escape(text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 3]}...")
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _number(value: float | None, uncertainty: float | None) -> str:
+    return "–" if value is None else escape(with_unit(value, uncertainty, ""))
+
+
+def with_unit(value: float, uncertainty: float | None, unit: str) -> str:
+    """A value with its uncertainty (one standard deviation) and unit: `1.230 ± 0.045 GPa`."""
+    if uncertainty is None or not math.isfinite(uncertainty) or uncertainty <= 0:
+        return f"{value:.4g} {unit}".rstrip()
+    decimals = max(0, 1 - math.floor(math.log10(uncertainty)))
+    if decimals > 8 or abs(value) >= 1e8:
+        return f"{value:.4g} ± {uncertainty:.2g} {unit}".rstrip()
+    return f"{value:.{decimals}f} ± {uncertainty:.{decimals}f} {unit}".rstrip()
+
+
+# The picture.
+
+
+def _picture(run: Run) -> str:
+    """Of one value the best so far, of two the front; of more there is none."""
+    problem = run.campaign.problem
+    if problem.n_values > 2 or len(run.history) < 2:
+        return ""
+    scores = run.history.scores()
+    feasible = scores.merit == Merit.FEASIBLE
+    if feasible.sum() < 2:
+        return ""
+    ids, units = scores.ids[feasible], run.campaign.units()
+    if problem.n_values == 2:
+        first, second = (objective.property for objective in problem.objectives)
+        front = np.isin(ids, run.front())
+        x, y = run.history.column(first)[ids], run.history.column(second)[ids]
+        return _svg(x, y, (_titled(first, units), _titled(second, units)), marked=front)
+    if problem.scalarize is not None:
+        name, values = "desirability", 1.0 - np.minimum(scores.values[feasible, 0], 1.0)
+    else:
+        name = problem.objectives[0].property
+        values = run.history.column(name)[ids]
+    ranked = scores.values[feasible, 0]
+    best = np.minimum.accumulate(ranked)
+    record = np.concatenate([[True], best[1:] < best[:-1]])
+    return _svg(
+        ids.astype(np.float64), values, ("candidate", _titled(name, units)), marked=record, steps=True
+    )
+
+
+def _titled(name: str, units: Mapping[str, str]) -> str:
+    return f"{name}, {units[name]}" if units.get(name) else name
+
+
+def _svg(
+    x: FloatArray, y: FloatArray, titles: tuple[str, str], *, marked: NDArray[np.bool_], steps: bool = False
+) -> str:
+    """Points, of which the marked ones stand out; joined by the steps of a record, or by a front's."""
+    known = np.isfinite(x) & np.isfinite(y)
+    x, y, marked = x[known], y[known], marked[known]
+    if len(x) < 2:
+        return ""
+    px, py = _scaled(x, LEFT, WIDTH - RIGHT), _scaled(y, HEIGHT - BOTTOM, TOP)
+    plain = np.flatnonzero(~marked)
+    plain = plain[:: max(1, math.ceil(len(plain) / MOST_POINTS))]
+    dots = "".join(f'<circle cx="{px[i]:.1f}" cy="{py[i]:.1f}" r="1.8"/>' for i in plain)
+    chosen = np.flatnonzero(marked)
+    chosen = chosen if steps else chosen[np.argsort(x[chosen], kind="stable")]
+    rings = "".join(f'<circle cx="{px[i]:.1f}" cy="{py[i]:.1f}" r="2.6"/>' for i in chosen[-MOST_POINTS:])
+    path = _steps(px[chosen], py[chosen]) if steps else ""
+    line = f'<polyline points="{path}" fill="none" stroke="{ACCENT}" stroke-width="1.5"/>' if path else ""
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" style="max-width:100%;height:auto" '
+        f'role="img" aria-label="{escape(titles[1])} by {escape(titles[0])}" font-size="11" fill="currentColor">'
+        f'<path d="M{LEFT},{TOP} V{HEIGHT - BOTTOM} H{WIDTH - RIGHT}" fill="none" stroke="currentColor" opacity=".4"/>'
+        f'<g opacity=".35">{dots}</g>{line}<g fill="{ACCENT}">{rings}</g>{_axes(x, y, titles)}</svg>'
+    )
+
+
+def _scaled(values: FloatArray, start: float, end: float) -> FloatArray:
+    low, high = float(values.min()), float(values.max())
+    share = (values - low) / (high - low) if high > low else np.full_like(values, 0.5)
+    return start + share * (end - start)
+
+
+def _steps(px: FloatArray, py: FloatArray) -> str:
+    """From record to record, level in between, and on to the right edge."""
+    points = []
+    for i in range(len(px)):
+        if i:
+            points.append(f"{px[i]:.1f},{py[i - 1]:.1f}")
+        points.append(f"{px[i]:.1f},{py[i]:.1f}")
+    return " ".join([*points, f"{WIDTH - RIGHT},{py[-1]:.1f}"])
+
+
+def _axes(x: FloatArray, y: FloatArray, titles: tuple[str, str]) -> str:
+    foot = HEIGHT - BOTTOM
+    written = [
+        (LEFT, foot + 13, "start", f"{x.min():.4g}"),
+        (WIDTH - RIGHT, foot + 13, "end", f"{x.max():.4g}"),
+        ((LEFT + WIDTH - RIGHT) / 2, foot + 25, "middle", titles[0]),
+        (LEFT - 5, foot, "end", f"{y.min():.4g}"),
+        (LEFT - 5, TOP + 8, "end", f"{y.max():.4g}"),
+    ]
+    texts = [
+        f'<text x="{a}" y="{b}" text-anchor="{anchor}">{escape(word)}</text>'
+        for a, b, anchor, word in written
+    ]
+    middle = (TOP + foot) / 2
+    texts.append(
+        f'<text transform="translate(12 {middle}) rotate(-90)" text-anchor="middle">{escape(titles[1])}</text>'
+    )
+    return f'<g opacity=".75">{"".join(texts)}</g>'
+
+
+# What went wrong, what the optimizer says, how to go on.
+
+
+def _troubles(run: Run, status: RunStatus) -> str:
+    failures = run.history.failures()
+    said = ""
+    if status.state == "failed":
+        said = f'<div style="color:#b91c1c">{escape(status.reason.removeprefix("failed: "))}</div>'
+    elif status.failures:
+        causes = ", ".join(f"{cause} ({count})" for cause, count in list(status.failures.items())[:3])
+        number, failure = next(iter(failures.items()))
+        example = f"candidate {number}: {failure.message}"
+        said = f'<div style="{SOFT}">failed at {escape(causes)}; for example {escape(example)}</div>'
+    return said + _notes(status)
+
+
+def _notes(status: RunStatus) -> str:
+    return "".join(f'<div style="{SOFT}">note: {escape(note)}</div>' for note in status.notes)
+
+
+def _further(run: Run, status: RunStatus) -> str:
+    """Where it lies, and what to type to go on."""
+    folder = escape(str(run.folder))
+    if status.state == "running":
+        return f'<div style="{SOFT}">in {folder}</div>'
+    if status.state == "finished":
+        return f'<div style="{SOFT}">in {folder}; a larger budget goes on</div>'
+    verb = "starts it" if status.state == "new" else "goes on"
+    ways = [f"<code>run.execute()</code> {verb}", "the same call of <code>optimize</code>"]
+    if status.state == "waiting":
+        ways = ["tell it results with <code>run.tell</code>", f"<code>invdesign tell {folder} FILE</code>"]
+    elif not run.campaign.held_functions:
+        ways[1] = f"<code>invdesign resume {folder}</code>"
+    return f'<div style="{SOFT}">in {folder}; {", or ".join(ways)}</div>'

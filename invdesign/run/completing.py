@@ -1,0 +1,102 @@
+"""The funnel behind a list of evaluators: before each, the ones that give what it requires."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from invdesign import registry
+from invdesign.campaign.load import DESIGN
+from invdesign.errors import InvdesignError
+from invdesign.protocols import Evaluator
+from invdesign.settings import load
+
+
+@dataclass
+class Entry:
+    """One stage of the funnel: what was given, or what was put before it.
+
+    Attributes:
+        label: the argument it came from.
+        item: as a campaign file writes it.
+        made: the evaluator itself, where one was given.
+        evaluator: what it says of itself; None where its settings are wrong.
+    """
+
+    label: str
+    item: dict[str, Any]
+    made: Evaluator | None = None
+    evaluator: Evaluator | None = None
+
+    @property
+    def kind(self) -> str:
+        """Name of the evaluator, and of the stage where it has no other."""
+        return next(iter(self.item))
+
+    @property
+    def settings(self) -> Any:
+        """What is said of it, as a campaign file would."""
+        return self.item[self.kind]
+
+
+def completed(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
+    """The stages with those that had to be put before them, and a sentence about each of these.
+
+    What somebody given provides is left in its place, also where that is too late: the campaign's own check says so.
+    """
+    given = {name for entry in entries for name in provides(entry.evaluator)}
+    stages: list[Entry] = []
+    sentences: list[str] = []
+    for entry in entries:
+        if any(stage.item == entry.item and stage.made is None for stage in stages) and not entry.settings:
+            continue  # a property of an evaluator that is there already
+        known = {name for stage in stages for name in provides(stage.evaluator)}
+        stages += [*_before(entry, known | given, sentences), entry]
+    return stages, sentences
+
+
+def _before(entry: Entry, known: set[str], sentences: list[str]) -> list[Entry]:
+    """Evaluators that provide what the entry requires and is not known; none where there is a choice."""
+    found: list[Entry] = []
+    if entry.evaluator is None:
+        return found
+    for name in sorted(entry.evaluator.requires - DESIGN - known):
+        able = makers(name, entry.evaluator.potential_id)
+        have = {other for stage in found for other in provides(stage.evaluator)}
+        if len(able) != 1 or name in have:
+            continue
+        kind, evaluator = able[0]
+        maker = Entry("", {kind: {}}, None, evaluator)
+        found += [*_before(maker, known | have, sentences), maker]
+        sentences.append(f"{kind} was put before {entry.kind}, which needs its {name}.")
+    return found
+
+
+def looked_at(settings: Mapping[str, Any]) -> Evaluator | None:
+    """The evaluator, to ask what it requires and provides; None where its settings are wrong."""
+    try:
+        evaluator: Evaluator = load("evaluators", settings, folder=Path.cwd())
+    except (ValidationError, InvdesignError):  # the campaign's own check tells of it
+        return None
+    return evaluator
+
+
+def makers(name: str, potential: str | None = None) -> list[tuple[str, Evaluator]]:
+    """Installed evaluators that provide a property or structure as they are, with energies of that potential."""
+    found = []
+    for kind in registry.names("evaluators"):
+        evaluator = looked_at({"kind": kind})
+        if evaluator is None or evaluator.external or name not in evaluator.provides:
+            continue
+        if potential is None or evaluator.potential_id in {None, potential}:
+            found.append((kind, evaluator))
+    return found
+
+
+def provides(evaluator: Any) -> dict[str, str]:
+    """Unit by property; nothing of what is no evaluator."""
+    return dict(getattr(evaluator, "provides", {}) or {})

@@ -1,0 +1,312 @@
+"""A new run under a changed campaign that takes along what an earlier run found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, cast
+
+from invdesign.campaign.model import Budget, Campaign
+from invdesign.candidate import Candidate, Design, Genome, Json, Status, canonical, genome_key
+from invdesign.errors import RunError
+from invdesign.protocols import SearchSpace
+from invdesign.run.requests import FOLDER as REQUESTS
+from invdesign.run.requests import leave
+from invdesign.run.run import Run, run_entries
+from invdesign.store.database import clear_errors
+from invdesign.store.inheritance import Selection, copy_store, inherit, measured
+from invdesign.store.lock import run_lock
+from invdesign.store.store import FILE, Store
+from invdesign.structures.files import structure_to_json
+from invdesign.worker import RAISED
+
+SNAPSHOT = "fork.tmp"  # within the new folder, until the new run is whole
+FIRST = "00000000000000000000-fork"  # its requests come before all others, under the same names however often they are left
+Take = Literal["all", "front", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """What a fork took along.
+
+    Attributes:
+        run: the new run, on which nothing was worked yet.
+        reused: by stage of the new run, whether the source had one with the same evaluator.
+        evaluations: how many of the source's evaluations are found again.
+        measurements: how many of its measurements hold.
+        taken: numbers, in the source, of candidates that are evaluated first.
+        left_out: why by number in the source, of chosen candidates that are not.
+        unmeasured: why by key of the genome, of genomes whose measurements do not hold.
+    """
+
+    run: Run
+    reused: Mapping[str, bool]
+    evaluations: int
+    measurements: int
+    taken: Sequence[int]
+    left_out: Mapping[int, str] = field(default_factory=dict)
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
+
+
+def fork(
+    source: str | Path,
+    folder: str | Path,
+    campaign: Campaign | None = None,
+    *,
+    take: Take = "all",
+    top: int | None = None,
+    candidates: int | None = None,
+    trust_code: bool = False,
+) -> Fork:
+    """A new run in `folder` that need not evaluate again what the run in `source` did, which may be worked on.
+
+    An evaluation is found again where the stage's evaluator and all that it requires are the same; measurements hold
+    where the evaluator is the same and the genome stands for the same design.
+
+    Args:
+        campaign: what the new run is to search; by default what the source does.
+        take: which of its finished candidates the new run evaluates first.
+        top: only the best so many.
+        candidates: budget of the new run, instead of its campaign's.
+        trust_code: whether code beside the source's campaign may be imported.
+
+    Raises:
+        RunError: there is a run in `folder`, the budget leaves no room, or the source needs trust.
+        StoreError: there is no run in `source`, or the new one cannot be written.
+    """
+    source, folder = Path(source), Path(folder)
+    Store.open(source / FILE, writable=False).close()  # says what is wrong with it, before anything is made
+    with clear_errors(folder / FILE):
+        folder.mkdir(parents=True, exist_ok=True)
+    with run_lock(folder):
+        if (folder / FILE).exists():
+            raise RunError(f"{folder} holds a run already; choose another folder for the fork")
+        with _snapshot(source, folder) as old:
+            run = _opened(old, source, trust_code)
+            campaign = _with_budget(campaign or _again(run), candidates)
+            try:
+                return _forked(run, source, folder, campaign, take, top)
+            finally:
+                run.close()
+
+
+@contextmanager
+def _snapshot(source: Path, folder: Path) -> Iterator[Path]:
+    """A copy of the source as it is now, brought to the present schema."""
+    place = folder / SNAPSHOT
+    try:
+        with clear_errors(folder / FILE):
+            shutil.rmtree(place, ignore_errors=True)  # of a fork that was killed
+            place.mkdir()
+        copy_store(source / FILE, place / FILE)
+        Store.open(place / FILE).close()
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _opened(snapshot: Path, source: Path, trust_code: bool) -> Run:
+    try:
+        return Run.open(snapshot, trust_code=trust_code)
+    except RunError as error:
+        raise RunError(str(error).replace(str(snapshot), str(source))) from error
+
+
+def _again(run: Run) -> Campaign:
+    return replace(run.campaign, text=run.store.entry("campaign_text"))
+
+
+def _with_budget(campaign: Campaign, candidates: int | None) -> Campaign:
+    if candidates is None:
+        return campaign
+    limits = {**campaign.budget.model_dump(mode="json"), "candidates": candidates}
+    return replace(campaign, budget=Budget.model_validate(limits))
+
+
+def _forked(run: Run, source: Path, folder: Path, campaign: Campaign, take: Take, top: int | None) -> Fork:
+    same = _same_evaluators(run.campaign, campaign)
+    entrance = _Entrance(run.campaign, campaign, same)
+    taken: list[int] = []
+    genomes: dict[str | None, list[Genome]] = {}
+    left_out: dict[int, str] = {}
+    for id in _chosen(run, take, top):
+        try:
+            genome, until = entrance.admit(run.history.candidate(id))
+        except _Refused as error:
+            left_out[id] = str(error)
+            continue
+        taken.append(id)
+        genomes.setdefault(until, []).append(genome)
+    _must_leave_room(campaign, run, taken)
+    keys, unmeasured = _measured(run, entrance, same)
+    internal = {stage.name for stage in run.campaign.stages if not stage.external}
+    selection = Selection(evaluations=same.keys() & internal, measurements=same, keys=keys)
+    _leave_requests(folder, genomes)
+    counts: list[int] = []
+    Store.create(
+        folder / FILE,
+        {**run_entries(campaign), "forked_from": json.dumps(_origin(run, source))},
+        lambda unfinished: counts.extend(inherit(unfinished, run.folder / FILE, selection)),
+    )
+    return Fork(
+        run=Run.open(folder, trust_code=True),
+        reused={s.name: any(s.name in names for names in same.values()) for s in campaign.stages},
+        evaluations=counts[0],
+        measurements=counts[1],
+        taken=taken,
+        left_out=left_out,
+        unmeasured=unmeasured,
+    )
+
+
+def _same_evaluators(old: Campaign, new: Campaign) -> dict[str, list[str]]:
+    """Stages of the new campaign by stage of the old one with the same evaluator."""
+    found = {
+        name: [n for n, other in new.evaluators.items() if other.fingerprint == evaluator.fingerprint]
+        for name, evaluator in old.evaluators.items()
+    }
+    return {name: stages for name, stages in found.items() if stages}
+
+
+def _chosen(run: Run, take: Take, top: int | None) -> list[int]:
+    """Numbers of candidates that came to an end which says something of them; of each genome the latest."""
+    status, superseded = run.history.status(), set(run.history.superseded())
+    finished = {
+        id
+        for id in range(len(run.history))
+        if status[id] in {Status.COMPLETE, Status.GATED} and id not in superseded
+    }
+    if top is not None:
+        return sorted([id for id in run.ranking() if id in finished][:top])
+    if take == "none":
+        return []
+    return sorted(finished & set(run.front()) if take == "front" else finished)
+
+
+class _Refused(Exception):  # noqa: N818 - a statement about a candidate, not a fault
+    """Why a candidate has no place in the new run."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entrance:
+    """Decides which candidates of the old run are ones of the new run, and how far those go there."""
+
+    old: Campaign
+    new: Campaign
+    same: Mapping[str, Sequence[str]]
+
+    def admit(self, candidate: Candidate) -> tuple[Genome, str | None]:
+        """A candidate's genome in the new space, and the stage it stops at.
+
+        Raises:
+            _Refused: it has no place in the new run.
+        """
+        return self.genome(candidate.genome), self._until(candidate.proposal.until)
+
+    def _until(self, until: str | None) -> str | None:
+        if until is None or until in self.new.evaluators:
+            return until
+        if until not in self.same:
+            raise _Refused(f"it was to stop at {until}, a stage the new campaign lacks")
+        return self.same[until][0]
+
+    @property
+    def same_space(self) -> bool:
+        """Whether both campaigns search the same space."""
+        return self.old.dump()["space"] == self.new.dump()["space"]
+
+    def genome(self, genome: Genome) -> Genome:
+        """The genome as the new space writes it.
+
+        Raises:
+            _Refused: it is none of the new space.
+        """
+        return genome if self.same_space else _built(self.new.space, genome)[0]
+
+    def measured_genome(self, genome: Genome) -> Genome:
+        """The same, of one that was measured: it must stand for the very thing that was.
+
+        Raises:
+            _Refused: it does not.
+        """
+        if self.same_space:
+            return genome
+        written, design = _built(self.new.space, genome)
+        if _described(design) != _described(_built(self.old.space, genome)[1]):
+            raise _Refused("it stands for another design in the new space")
+        return written
+
+
+def _built(space: SearchSpace, genome: Genome) -> tuple[Genome, Design]:
+    try:
+        # A space may write one candidate in several ways.
+        written = cast("Genome", canonical(getattr(space, "canonical", dict)(genome)))
+        return written, space.build(written)
+    except RAISED as error:  # what a foreign genome does to a space, nobody knows
+        raise _Refused(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _described(design: Design) -> tuple[object, ...]:
+    composition = None if design.composition is None else design.composition.formula
+    structures = {role: structure_to_json(structure) for role, structure in design.structures.items()}
+    return dict(design.parameters), composition, structures
+
+
+def _must_leave_room(campaign: Campaign, run: Run, taken: Sequence[int]) -> None:
+    """What is taken over counts in the budget, and something should be left of it."""
+    last = {None, campaign.stages[-1].name}
+    counts = {
+        "candidates": len(taken),
+        "evaluations": sum(run.history.candidate(id).proposal.until in last for id in taken),
+    }
+    for name, count in counts.items():
+        limit = getattr(campaign.budget, name)
+        if limit is not None and count >= limit:
+            raise RunError(
+                f"the budget of {limit} {name} leaves no room: {count} candidates are taken over, and they count. "
+                f"Allow more ({'--candidates, or ' if name == 'candidates' else ''}budget.{name} in the campaign), or "
+                "take fewer: --take front, --top N, or --take none, with which they are evaluated at no cost where "
+                "the search proposes them again."
+            )
+
+
+def _measured(
+    run: Run, entrance: _Entrance, same: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Keys in the new run by keys in the old one, of genomes whose measurements hold; why not, of the others."""
+    keys: dict[str, str] = {}
+    refused: dict[str, str] = {}
+    for key, stages in measured(run.folder / FILE).items():
+        if not stages & same.keys():
+            refused[key] = f"the evaluator of {', '.join(sorted(stages))} is another"
+            continue
+        id = run.history.id_of(key)
+        assert id is not None  # only candidates are measured
+        try:
+            keys[key] = genome_key(entrance.measured_genome(run.history.candidate(id).genome))
+        except _Refused as error:
+            refused[key] = str(error)
+    return keys, refused
+
+
+def _leave_requests(folder: Path, genomes: Mapping[str | None, list[Genome]]) -> None:
+    with clear_errors(folder / FILE):
+        for left in (folder / REQUESTS).glob(f"{FIRST}*.json"):
+            left.unlink()  # of a fork that was killed before there was a run
+        for number, (until, chosen) in enumerate(genomes.items()):
+            plain: list[Json] = [dict(genome) for genome in chosen]
+            leave(folder, "add", {"genomes": plain, "until": until}, id=f"{FIRST}-{number:04d}")
+
+
+def _origin(run: Run, source: Path) -> dict[str, str]:
+    digest = run.digest()
+    return {
+        "folder": str(source.resolve()),
+        "fingerprint": run.campaign.fingerprint,
+        "digest": digest,
+        "note": f"forked from {source}, which had {len(run.history)} candidates then (digest {digest[:12]})",
+    }

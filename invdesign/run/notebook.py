@@ -1,0 +1,119 @@
+"""What is seen of a run while Python works on it: a panel in a notebook, lines on a terminal, else nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from invdesign.run.status import RunStatus
+
+LINE_EVERY = 10.0  # seconds between lines
+PANEL_EVERY = (
+    0.4  # between two pictures of the panel: a notebook keeps every message it is sent until it is drawn
+)
+Observer = Callable[["RunStatus"], None]
+
+
+def in_kernel() -> bool:
+    """Whether this is a notebook's kernel; IPython is not imported to find out."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
+
+
+def is_interactive() -> bool:
+    """Whether somebody types at this Python, who wants to keep what it holds: a notebook, IPython, or the prompt."""
+    ipython = sys.modules.get("IPython")
+    return hasattr(sys, "ps1") or (ipython is not None and ipython.get_ipython() is not None)
+
+
+def observer_here(folder: Path) -> Observer | None:
+    """How a run shows itself where nobody says how: as a panel in a notebook, as lines on a terminal."""
+    if in_kernel():
+        return Panel(folder)
+    return lines() if sys.stderr.isatty() else None
+
+
+class Panel:
+    """An observer that keeps one output of a notebook's cell up to date."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = str(folder)
+        self._last = -PANEL_EVERY
+        self._handle: Any = None
+
+    def __call__(self, status: RunStatus) -> None:
+        """Draw it, where the last picture is old enough or this one is the last."""
+        now = time.monotonic()
+        if status.state == "running" and now - self._last < PANEL_EVERY:
+            return
+        from invdesign.run.card import live_html
+
+        self._last = now
+        display = import_module("IPython.display")
+        picture = display.HTML(live_html(status, self._folder))
+        if self._handle is None:
+            self._handle = display.display(picture, display_id=True)
+        else:
+            self._handle.update(picture)
+
+
+def lines() -> Observer:
+    """An observer that writes a line to stderr now and then, and every note once."""
+    last, said = [-LINE_EVERY], [""]
+    notes: set[str] = set()
+
+    def show(status: RunStatus) -> None:
+        for note in status.notes:
+            if note not in notes:
+                notes.add(note)
+                _write(f"note: {note}")
+        now = time.monotonic()
+        line = one_line(status)
+        if status.state == "running" and (now - last[0] < LINE_EVERY or line == said[0]):
+            return
+        last[0], said[0] = now, line
+        _write(line)
+
+    return show
+
+
+def _write(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def one_line(status: RunStatus) -> str:
+    """A run's status in one line."""
+    counts = status.counts
+    done = counts["asked"] - counts["pending"]
+    total = status.budget.get("candidates")
+    parts = [f"{done}/{int(total) if total else counts['asked']} candidates"]
+    parts += [
+        f"{best.property} {best.value:.4g} {best.unit}".rstrip()
+        for best in status.best
+        if best.value is not None
+    ]
+    if status.ranked_by > 1:
+        parts.append(f"front {status.front_size}")
+    volume = status.hypervolume
+    if volume is not None and volume.given and volume.value is not None:  # else it moves with the reference
+        parts.append(f"hypervolume {volume.value:.4g}")
+    parts.append(f"gated {counts['gated']}, failed {counts['failed']}")
+    if status.time_left is not None and status.state == "running":
+        parts.append(f"about {duration(status.time_left)} left")
+    return f"{status.name}: {'; '.join(parts)}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
