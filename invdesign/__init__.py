@@ -17,21 +17,44 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from invdesign.campaign.load import campaign_from, load_campaign
     from invdesign.campaign.model import Campaign
+    from invdesign.functions.decorator import fitness
     from invdesign.report.export import export_run
     from invdesign.report.html import write_report
+    from invdesign.run.optimizing import optimize
     from invdesign.run.run import Run
+    from invdesign.run.told import Told
+    from invdesign.sheets.batch import write_batch
+    from invdesign.sheets.results import read_results
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Campaign": "invdesign.campaign.model",
     "Run": "invdesign.run.run",
+    "Told": "invdesign.run.told",
     "campaign_from": "invdesign.campaign.load",
     "export_run": "invdesign.report.export",
+    "fitness": "invdesign.functions.decorator",
     "load_campaign": "invdesign.campaign.load",
+    "optimize": "invdesign.run.optimizing",
+    "read_results": "invdesign.sheets.results",
+    "write_batch": "invdesign.sheets.batch",
     "write_report": "invdesign.report.html",
 }
-__all__ = ["Campaign", "Run", "__version__", "campaign_from", "export_run", "load_campaign", "write_report"]
+__all__ = [
+    "Campaign",
+    "Run",
+    "Told",
+    "__version__",
+    "campaign_from",
+    "export_run",
+    "fitness",
+    "load_campaign",
+    "optimize",
+    "read_results",
+    "write_batch",
+    "write_report",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -12,6 +12,10 @@ class InvdesignError(Exception):
 
     exit_code = 1
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows of it: where it was raised says nothing that the message does not."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class PluginError(InvdesignError):
     """A plug-in is unknown, broken, or needs an extra that is not installed."""
@@ -68,15 +72,16 @@ class Mistake:
     hint: str = ""
 
 
-class CampaignError(InvdesignError):
-    """Everything wrong with a campaign file, all at once."""
+class FileError(InvdesignError):
+    """Everything wrong with a file, all at once."""
 
     exit_code = 2
+    closing = ""
+    """What is said after the mistakes."""
 
-    def __init__(self, mistakes: Iterable[Mistake], source: str = "campaign", command: str = "") -> None:
+    def __init__(self, mistakes: Iterable[Mistake], source: str) -> None:
         self.mistakes = tuple(mistakes)
         self.source = source
-        self.command = command
         super().__init__(self._text())
 
     def _text(self) -> str:
@@ -86,9 +91,24 @@ class CampaignError(InvdesignError):
             place = f"{self.source}:{mistake.line}" if mistake.line is not None else self.source
             hint = f" {mistake.hint}" if mistake.hint else ""
             lines.append(f"  {place}: {mistake.path or '(top level)'}: {mistake.message}{hint}")
-        if self.command:
-            lines.append(f"Then check it again with: {self.command}")
+        if self.closing:
+            lines.append(self.closing)
         return "\n".join(lines)
+
+
+class CampaignError(FileError):
+    """Everything wrong with a campaign file, all at once."""
+
+    def __init__(self, mistakes: Iterable[Mistake], source: str = "campaign", command: str = "") -> None:
+        self.command = command
+        self.closing = f"Then check it again with: {command}" if command else ""
+        super().__init__(mistakes, source)
+
+
+class ResultsError(FileError):
+    """Everything wrong with a file of results, all at once."""
+
+    closing = "Nothing was recorded."
 
 
 def together(complaints: Sequence[str]) -> str:

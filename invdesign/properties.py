@@ -26,6 +26,7 @@ _HULL_CAVEAT = (
     "Machine-learned potentials are uncertain by about 50 meV/atom here: two checkpoints of CHGNet differ by "
     "21 meV/atom on average over 31 anti-perovskites."
 )
+_GAP_CAVEAT = "Semilocal functionals (PBE, r2SCAN) underestimate band gaps."
 _VOCABULARY = {
     item.name: item
     for item in (
@@ -43,6 +44,12 @@ _VOCABULARY = {
         Property("oxidation_limit", "V", "Oxidation limit"),
         Property("window_width", "V", "Width of the stability window"),
         Property("window_of_products", "", "1 where the window is that of the decomposition products"),
+        Property("dft_energy_per_atom", "eV/atom", "Energy by DFT"),
+        Property("dft_corrected_energy_per_atom", "eV/atom", "Energy by DFT, corrected (MP 2020)"),
+        Property("dft_volume_per_atom", "Å^3/atom", "Volume by DFT"),
+        Property("dft_band_gap", "eV", "Band gap by DFT", _GAP_CAVEAT),
+        Property("dft_max_force", "eV/Å", "Largest force left by DFT"),
+        Property("dft_max_stress", "GPa", "Largest stress left by DFT"),
     )
 }
 

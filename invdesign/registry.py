@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from invdesign.errors import PluginError, nearest
 
@@ -23,7 +24,7 @@ def names(group: str) -> tuple[str, ...]:
 
 
 def load(group: str, name: str, *, trust_code: bool = False) -> type:
-    """The class behind `name`.
+    """The class behind `name`; of a decorated function the one it stands for (`Decorated.as_plugin`).
 
     Args:
         group: one of `GROUPS`.
@@ -52,7 +53,8 @@ def load(group: str, name: str, *, trust_code: bool = False) -> type:
 
 def _loaded(entry: EntryPoint) -> type:
     try:
-        plugin: type = entry.load()
+        found = entry.load()
+        plugin: type = _class_of(found)
     except Exception as error:  # foreign code may raise anything while it is imported
         source = entry.dist.name if entry.dist else "its package"
         raise PluginError(
@@ -67,12 +69,18 @@ def _from_path(path: str) -> type:
         found = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # the user's code may raise anything while it is imported
         raise PluginError(f"'{path}' cannot be loaded: {_cause(error)}.") from error
+    found = _class_of(found)
     if not hasattr(found, "model_validate_json"):
         raise PluginError(
             f"'{path}' is not a plug-in: make it a class derived from invdesign.settings.Settings."
         )
     plugin: type = found
     return plugin
+
+
+def _class_of(found: Any) -> Any:
+    """A fitness function says by itself which class it stands for: this module knows of none."""
+    return found.as_plugin() if hasattr(found, "as_plugin") and not isinstance(found, type) else found
 
 
 def _cause(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,22 @@ OPTIMIZERS: dict[str, list[Example]] = {
 }
 
 EVALUATORS: dict[str, list[Example]] = {
+    "function": [
+        {
+            "name": name,
+            "path": f"tests.plugins.functions:{name}",
+            "folder": str(Path(__file__).parents[1]),
+            **settings,
+        }
+        for name, settings in {
+            "height": {"provides": {"height": "m"}, "requires": ["parameters"]},
+            "sizes": {
+                "provides": {"width": "m", "depth": ""},
+                "requires": ["height", "parameters"],
+                "batch": 4,
+            },
+        }.items()
+    ],
     "charge_neutrality": [{}],
     "table": [
         {"file": KNOWN, "key": ["x", "y"], "provides": {"height": ""}},
@@ -207,6 +224,49 @@ EVALUATORS: dict[str, list[Example]] = {
             "provides": {"height": "", "slope": {"unit": "1/m", "column": "d height"}},
             "repeated": "mean",
             "censored": "missing",
+        },
+    ],
+    "espresso": [
+        {"pseudopotentials": {"Li": "Li.UPF", "O": "O.UPF", "Cl": "Cl.UPF"}, "ecutwfc": 60.0},
+        {
+            "pseudopotentials": {"Si": "Si.UPF"},
+            "pseudo_dir": "pseudo",
+            "calculation": "scf",
+            "ecutwfc": 30.0,
+            "ecutrho": 120.0,
+            "kspacing": 0.3,
+            "structure": "relaxed",
+            "input_data": {"system": {"nspin": 2}},
+        },
+    ],
+    "vasp": [
+        {},
+        {
+            "input_set": "MPScanStaticSet",
+            "user_incar": {"ENCUT": 700, "LREAL": False},
+            "potcars": {"Li": "Li"},
+        },
+        {"input_set": "MPStaticSet", "kpoint_density": 200, "corrections": False, "structure": "relaxed"},
+    ],
+    "command": [
+        {
+            "run": f"'{sys.executable}' job.py",
+            "structure": {"file": "in.vasp", "format": "vasp"},
+            "files": [{"name": "job.py", "text": "print('n =', open('in.vasp').read().count('.'))"}],
+            "results": [
+                {"file": "stdout.txt", "regex": {"points": r"n = (\d+)"}},
+                {"file": "in.vasp", "format": "vasp", "properties": {"c": "c"}, "structure": "copied"},
+            ],
+            "provides": {"points": "", "c": "Å"},
+        }
+    ],
+    "experiment": [
+        {"provides": {"conductivity": "S/cm", "uniformity": ""}},
+        {
+            "provides": {"energy_above_hull": "eV/atom"},
+            "instructions": "Calorimetry, two pellets each.",
+            "noise": {"energy_above_hull": 0.01},
+            "requires": ["structure:relaxed"],
         },
     ],
     "minimum_distance": [{"scale": 0.6}],

@@ -64,9 +64,9 @@ def test_a_worker_of_numbers() -> None:
     code = """
 import json
 from invdesign.campaign.load import load_campaign
-from invdesign.worker import Worker, setup_json
+from invdesign.worker import Setup, Worker
 campaign = load_campaign("campaigns/toy.yaml")
-worker = Worker.from_setup(setup_json(campaign.space, campaign.evaluators))
+worker = Worker.from_setup(Setup.of(campaign.space, campaign.evaluators))
 member = {"id": 0, "key": "k", "genome": {"x": 0.1, "y": 0.2, "z": 0.3}, "properties": {}, "structures": {}, "seed": 1}
 for stage in ("build", "landscape"):
     (answer,) = json.loads(worker.execute(json.dumps({"stage": stage, "members": [member]})))

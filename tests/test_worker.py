@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -239,6 +240,44 @@ def test_setup_travels_as_text() -> None:
     assert dict(worker.evaluators) == found.evaluators
     with pytest.raises(PluginError, match="importing it runs it"):
         Worker.from_setup(Setup.of(found.space, found.evaluators))
+
+
+def test_evaluators_that_keep_files_get_a_folder(tmp_path: Path) -> None:
+    """`work/STAGE` in the run's folder, before they prepare; nowhere where there is no run."""
+    filing = {"kind": "tests.test_worker:Filing"}
+    plan = json.dumps({"space": SPACE.model_dump(mode="json"), "stages": {"one": filing, "two": filing}})
+    setup = Setup(plan, folder=tmp_path, code=(str(ROOT),))
+    assert pickle.loads(pickle.dumps(setup)) == setup
+    FOLDERS.clear()
+    Worker.from_setup(setup).prepare()
+    assert FOLDERS == [tmp_path / "work" / "one", tmp_path / "work" / "two", None, None]
+    FOLDERS.clear()
+    Worker.from_setup(Setup(plan, code=(str(ROOT),))).prepare()
+    assert FOLDERS == [None, None]
+
+
+class Filing(EvaluatorSettings):
+    """Notes the folder it is given, and when it prepares."""
+
+    @property
+    def requires(self) -> frozenset[str]:
+        return frozenset({"parameters"})
+
+    @property
+    def provides(self) -> Mapping[str, Unit]:
+        return {"height": "m"}
+
+    def use_folder(self, folder: Path) -> None:
+        FOLDERS.append(folder)
+
+    def prepare(self) -> None:
+        FOLDERS.append(None)
+
+    def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
+        return [Evaluation({"height": 1.0})] * len(inputs)
+
+
+FOLDERS: list[Path | None] = []
 
 
 @pytest.fixture

@@ -172,10 +172,10 @@ def _check_same(old: FitnessFunction, new: FitnessFunction) -> None:
 def check_usable(
     evaluators: Mapping[str, Any], *, trusted: bool, how: str, folder: Path | None = None
 ) -> None:
-    """Whether every function can be called.
+    """Whether every function can be called, and every program run.
 
     Args:
-        trusted: whether modules beside the campaign may be imported.
+        trusted: whether programs that the campaign names may be run, and modules beside the campaign may be imported.
         how: what to type to trust them.
         folder: of the run.
 
@@ -194,10 +194,19 @@ def check_usable(
         )
     unread = to_trust(evaluators)
     if unread and not trusted:
-        listed = ", ".join(f"'{item.name}' of {item.file or item.path}" for item in unread)
-        what = "the function" if len(unread) == 1 else "functions"
+        files: dict[str, list[str]] = {}
+        for item in unread:
+            files.setdefault(str(item.file or item.path), []).append(f"'{item.name}'")
+        listed = " and ".join(f"{', '.join(names)} of {file}" for file, names in files.items())
         raise RunError(
-            f"the campaign calls {what} {listed}, and importing that file runs it. If you trust it, say so: {how}"
+            f"the campaign calls {listed}, and to import a file is to run it. If you trust the code, say so: {how}"
+        )
+    programs = [stage for stage, evaluator in evaluators.items() if getattr(evaluator, "needs_trust", False)]
+    if programs and not trusted:
+        stages = f"stage{'s' if len(programs) > 1 else ''} {' and '.join(programs)}"
+        raise RunError(
+            f"the {stages} of the campaign {'start' if len(programs) > 1 else 'starts'} programs on this machine. "
+            f"If you trust what the campaign runs, say so: {how}"
         )
     for item in functions:
         item.check_source()

@@ -23,6 +23,7 @@ from invdesign.campaign.functions import (
 from invdesign.campaign.model import Budget, Campaign, Common, Header, trust
 from invdesign.campaign.objectives import Limits, named, read_objectives
 from invdesign.campaign.priors import with_priors
+from invdesign.campaign.wording import COMMON, holds, shown, told
 from invdesign.candidate import Genome, canonical, genome_key
 from invdesign.errors import CampaignError, InvdesignError, PluginError, nearest
 from invdesign.evaluation import Stage
@@ -31,9 +32,8 @@ from invdesign.problem import Constraint, Problem, Scalarize
 from invdesign.properties import STRUCTURE, is_structure
 from invdesign.protocols import AnyOptimizer, Evaluator, SearchSpace, StructureSpace
 from invdesign.rng import rng_for
-from invdesign.settings import InputFile, Settings, load
+from invdesign.settings import InputFile, load
 
-COMMON = tuple(Common.model_fields)
 CONTRACT = {"spaces": "build", "evaluators": "evaluate", "optimizers": "ask", "engines": "open"}
 M = TypeVar("M", bound=BaseModel)
 DESIGN = frozenset({"composition", "parameters", f"{STRUCTURE}initial"})  # what a design itself may give
@@ -151,7 +151,7 @@ class _Reader:
         if not isinstance(settings, dict) or not isinstance(settings.get("kind"), str):
             known = ", ".join(registry.names(group))
             self.complain(
-                place, f"expected a name or a mapping with 'kind', got {_shown(value)}.", f"Known: {known}."
+                place, f"expected a name or a mapping with 'kind', got {shown(value)}.", f"Known: {known}."
             )
             return None
         at = (*place, "kind") if isinstance(value, dict) else place
@@ -181,7 +181,7 @@ class _Reader:
         for item in error.errors(include_url=False):
             found.setdefault(self._written(place, item), []).append(item)
         for where, items in found.items():
-            for message, hint in _told(items, model, where, self._at(place)):
+            for message, hint in told(items, model, where, self._at(place)):
                 if self.document.mistake((*place, *where), message, hint) not in self.mistakes:
                     self.complain((*place, *where), message, hint)
 
@@ -190,7 +190,7 @@ class _Reader:
         value = self._at(place)
         where: list[str | int] = []
         for step in item["loc"]:
-            if _holds(value, step):
+            if holds(value, step):
                 where.append(step)
                 value = value[step]
         return (*where, item["loc"][-1]) if item["type"] == "missing" else tuple(where)
@@ -199,7 +199,7 @@ class _Reader:
         """What the file says at a place; None where it says nothing."""
         value: Any = self.document.value
         for step in place:
-            value = value[step] if _holds(value, step) else None
+            value = value[step] if holds(value, step) else None
         return value
 
     # Stages.
@@ -238,13 +238,13 @@ class _Reader:
         if isinstance(item, str):
             item = {item: {}}
         if not isinstance(item, dict) or len(item) != 1:
-            self.complain(place, f"expected an evaluator, as 'relax' or 'relax: {{...}}', got {_shown(item)}")
+            self.complain(place, f"expected an evaluator, as 'relax' or 'relax: {{...}}', got {shown(item)}")
             return None
         ((kind, settings),) = item.items()
         place = (*place, kind)
         settings = {} if settings is None else settings
         if not isinstance(settings, dict):
-            self.complain(place, f"expected settings as 'key: value', got {_shown(settings)}")
+            self.complain(place, f"expected settings as 'key: value', got {shown(settings)}")
             return None
         own = {key: value for key, value in settings.items() if key not in COMMON}
         common = self._model(Common, {key: settings[key] for key in COMMON if key in settings}, place)
@@ -252,7 +252,8 @@ class _Reader:
         if evaluator is None or common is None:
             return None
         gates = [Constraint(name, bounds.min, bounds.max) for name, bounds in common.gate.items()]
-        own_name = evaluator.name if isinstance(evaluator, FitnessFunction) else kind.rpartition(":")[2]
+        beside = isinstance(evaluator, FitnessFunction) and (":" in kind or kind == LONG_FORM)
+        own_name = evaluator.name if beside else kind.rpartition(":")[2]
         name = common.name or own_name
         return Stage(name, evaluator, (*evaluator.gates, *gates), common.timeout, common.on_demand)
 
@@ -264,7 +265,7 @@ class _Reader:
         if place in self.made or (":" not in kind and kind != LONG_FORM):
             return self._loaded("evaluators", kind, own, place, place)
         if not isinstance(path, str) or ":" not in path:
-            self.complain(place, f"expected {{path: 'module:function'}}, got {_shown(own)}.")
+            self.complain(place, f"expected {{path: 'module:function'}}, got {shown(own)}.")
             return None
         said = {key: value for key, value in own.items() if key != "path" or kind != LONG_FORM}
         try:
@@ -437,9 +438,7 @@ class _Reader:
             written: Genome = canonical_form(item)
             return written
         if not isinstance(item, str):
-            raise InvdesignError(
-                f"expected a structure file, or a genome as 'key: value', got {_shown(item)}"
-            )
+            raise InvdesignError(f"expected a structure file, or a genome as 'key: value', got {shown(item)}")
         from invdesign.structures.files import parse_structure
 
         context = {"folder": self.folder, "trust_code": self.trust_code}
@@ -506,122 +505,3 @@ def _offer(name: str, later: list[Stage]) -> str:
 
 def _dicts(items: Any) -> list[dict[str, Any]]:
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
-
-
-def _holds(value: Any, step: str | int) -> bool:
-    if isinstance(step, str):
-        return isinstance(value, dict) and step in value
-    return isinstance(value, list) and step < len(value)
-
-
-def _told(items: list[Any], model: type, where: Place, value: Any) -> list[tuple[str, str]]:
-    """(message, hint) of what pydantic says of one place; what the members of a union each say is one message.
-
-    Args:
-        items: pydantic's.
-        model: of what the file says, which is `value`.
-        where: the place in it.
-    """
-    items = [item for item in items if not _follows(item)]
-    forms = [_FORMS.get(item["type"]) or _choice(item) for item in items]
-    if len(items) > 1 and all(forms):
-        kept = list(dict.fromkeys(map(str, forms)))
-        options = " or ".join([", ".join(kept[:-1]), kept[-1]] if len(kept) > 1 else kept)
-        return [(f"must be {options}, got {_shown(items[0]['input'])}", "")]
-    if not all(forms):  # it has the form that one member wants, so that the others say nothing
-        items = [item for item, form in zip(items, forms, strict=True) if not form]
-    return [_explained(item, model, where, value) for item in items]
-
-
-def _follows(item: Any) -> bool:
-    """Whether a list is called too short only because its entries are wrong, of which they tell themselves."""
-    return item["type"] == "too_short" and bool(len(item["input"]) >= item["ctx"]["min_length"])
-
-
-def _choice(item: Any) -> str:
-    return str(item["ctx"]["expected"]) if item["type"] == "literal_error" else ""
-
-
-def _explained(item: Any, model: type, where: Place, written: Any) -> tuple[str, str]:
-    kind, value = item["type"], item["input"]
-    if kind == "extra_forbidden":
-        fields = _fields_at(model, where[:-1], written)
-        hint = nearest(str(where[-1]), fields) or (f"Allowed: {', '.join(sorted(fields))}." if fields else "")
-        return "unknown key.", hint
-    if kind == "missing":
-        return "this key is required.", ""
-    if kind == "value_error":
-        return str(item["ctx"]["error"]), ""
-    if kind == "literal_error":
-        return f"expected {item['ctx']['expected']}, got {_shown(value)}", ""
-    if kind == "too_long":
-        most = item["ctx"]["max_length"]
-        return f"takes {most} {'entry' if most == 1 else 'entries'} at most, got {_shown(value)}", ""
-    message = item["msg"][0].lower() + item["msg"][1:]
-    message = _WORDS.get(kind) or message.replace("input should be", "must be")
-    return f"{message}, got {_shown(value)}", ""
-
-
-_FORMS = {  # what a value of the wrong form must be
-    "dict_type": "'key: value'",
-    "model_type": "'key: value'",
-    "list_type": "a list",
-    "tuple_type": "a list",
-    "string_type": "text",
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-}
-_WORDS = {
-    "dict_type": "must be written as 'key: value'",
-    "model_type": "must be written as 'key: value'",
-    "list_type": "must be a list",
-    "tuple_type": "must be a list",
-    "string_type": "must be text",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "bool_type": "must be true or false",
-    "too_short": "needs an entry",
-    "string_too_short": "must not be empty",
-}
-
-
-def _fields_at(model: type, place: Place, value: Any) -> tuple[str, ...]:
-    """Names of the fields a nested model allows, as far as they can be told from annotations and what is written."""
-    for step in place:
-        value = value[step] if _holds(value, step) else None
-        fields = getattr(model, "model_fields", {})
-        if step in fields:  # else an index, or a name the user gave
-            found = _model_in(fields[step].annotation)
-            if found is None:
-                return ()
-            model = found
-        if model is Settings and isinstance(value, dict):
-            model = _plugin_called(value.get("kind"))
-    fields = tuple(getattr(model, "model_fields", ()))
-    return (*fields, *COMMON) if hasattr(model, "evaluate") else fields
-
-
-def _plugin_called(kind: Any) -> type:
-    """The class of a plug-in within a plug-in, of the groups that occur there; one without fields where there is none."""
-    for group in ("potentials", "optimizers"):
-        if kind in registry.names(group):
-            with suppress(PluginError):
-                return registry.load(group, kind)
-    return Settings
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        found = _model_in(argument)
-        if found is not None:
-            return found
-    return None
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 80 else f"{text[:77]}..."

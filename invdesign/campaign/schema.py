@@ -10,6 +10,7 @@ from invdesign.campaign.model import Common, Header
 from invdesign.errors import PluginError
 
 Schema = dict[str, Any]
+CODE = "^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -60,7 +61,7 @@ def _by_kind(group: str, definitions: Schema) -> Schema:
 
 
 def _stage_schema(common: Schema, definitions: Schema) -> Schema:
-    """An evaluator by its name alone, or one key with its settings; `module:Class` for trusted code."""
+    """An evaluator by its name alone, or one key with its settings; `module:name` for code beside the campaign."""
     names, settings = [], {}
     for name, plugin in _plugins("evaluators"):
         own = _model_schema(plugin, f"evaluators.{name}", definitions)
@@ -74,14 +75,12 @@ def _stage_schema(common: Schema, definitions: Schema) -> Schema:
     mapping = {
         "type": "object",
         "properties": settings,
-        "patternProperties": {
-            "^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$": {"type": ["object", "null"]}
-        },
+        "patternProperties": {CODE: {"type": ["object", "null"]}},
         "additionalProperties": False,
         "minProperties": 1,
         "maxProperties": 1,
     }
-    return {"anyOf": [{"enum": names}, mapping]}
+    return {"anyOf": [{"enum": names}, {"type": "string", "pattern": CODE}, mapping]}
 
 
 def _model_schema(model: Any, prefix: str, definitions: Schema) -> Schema:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from invdesign import __version__, registry
+from invdesign.cli import experiments, steering, tiers
 from invdesign.cli.options import AsJson, CampaignFile, RunDir, TrustCode, Workers
 from invdesign.errors import InvdesignError, PluginError, RunError
 
@@ -98,6 +100,7 @@ def init(
 @app.command()
 def validate(file: CampaignFile, trust_code: TrustCode = False, json_: AsJson = False) -> None:
     """Check a campaign file and say what it would do."""
+    from invdesign.campaign.functions import to_trust
     from invdesign.campaign.load import load_campaign
     from invdesign.cli.describe import describe_campaign, space_size
 
@@ -113,7 +116,8 @@ def validate(file: CampaignFile, trust_code: TrustCode = False, json_: AsJson = 
         return
     for line in describe_campaign(campaign):
         typer.echo(line)
-    typer.echo(f"{file} is valid. Run it with: invdesign run {file}")
+    trust = " --trust-code" if trust_code or to_trust(campaign.evaluators) else ""
+    typer.echo(f"{file} is valid. Run it with: invdesign run {file}{trust}")
 
 
 @app.command()
@@ -175,6 +179,13 @@ def _execute(opened: Run, workers: int | None) -> None:
             f"Stopped; everything finished is kept. Go on with: invdesign resume {opened.folder}", err=True
         )
         raise typer.Exit(INTERRUPTED)
+    if status.state == "waiting":
+        typer.echo(
+            "This campaign is measured by you: ask for candidates, and tell what you found.\n"
+            f"  invdesign ask {opened.folder} -n 4 --output batch.csv\n"
+            f"  invdesign tell {opened.folder} batch.csv"
+        )
+        return
     from invdesign.report.html import write_report
 
     report_file = write_report(opened, opened.folder / "report.html")
@@ -332,6 +343,15 @@ def doctor(json_: AsJson = False) -> None:
             typer.echo(finding.line())
     if any(finding.verdict == "problem" for finding in findings):
         raise typer.Exit(1)
+
+
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    *(experiments.ask, experiments.tell, experiments.measurements),
+    *(steering.stop, steering.budget, steering.add, steering.withdraw, steering.fork),
+    *(tiers.promote, tiers.collect),
+)
+for _command in _COMMANDS:
+    app.command()(_command)
 
 
 def _mount_plugins() -> None:

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from invdesign.properties import describe
+from invdesign.run.notebook import duration
 
 if TYPE_CHECKING:
     from invdesign.campaign.model import Campaign
+    from invdesign.evaluation import Stage
     from invdesign.problem import Objective
     from invdesign.run.run import Run
     from invdesign.run.status import RunStatus, Volume
@@ -36,7 +38,7 @@ def describe_campaign(campaign: Campaign) -> list[str]:
     lines = [f"{campaign.name}", f"  space: {kind}, {counted}"]
     left_out: Mapping[str, int] = getattr(campaign.space, "left_out", {})  # of a pool: rows by reason
     lines += [f"    left out: {count} ({reason})" for reason, count in left_out.items()]
-    lines.append("  stages: " + " -> ".join(stage.name for stage in campaign.funnel))
+    lines.append("  stages: " + " -> ".join(_named(stage) for stage in campaign.funnel))
     lines += [f"    {line}" for line in _fidelities(campaign)]
     lines += [f"  objective: {objective}{_scale(objective)}" for objective in campaign.problem.objectives]
     if campaign.problem.scalarize:
@@ -52,8 +54,24 @@ def describe_campaign(campaign: Campaign) -> list[str]:
     lines.append("  budget: " + ", ".join(f"{value} {name}" for name, value in limits.items()))
     if campaign.seeds:
         lines.append(f"  seeds: {len(campaign.seeds)}")
-    warning = size_warning(campaign)
-    return [*lines, f"  note: {warning}"] if warning else lines
+    notes = [size_warning(campaign), *_code(campaign), *campaign.notes]
+    return [*lines, *(f"  note: {note}" for note in notes if note)]
+
+
+def _code(campaign: Campaign) -> list[str]:
+    """What will be imported from beside the campaign."""
+    from invdesign.campaign.functions import to_trust
+
+    return [
+        f"{item.name} is a function of {item.file}: its text was read, nothing of it ran. Running needs --trust-code."
+        for item in to_trust(campaign.evaluators)
+    ]
+
+
+def _named(stage: Stage) -> str:
+    """A stage by its name, and what sets it apart."""
+    marks = [word for word, is_so in (("on demand", stage.on_demand), ("external", stage.external)) if is_so]
+    return f"{stage.name} ({', '.join(marks)})" if marks else stage.name
 
 
 def _short(value: object) -> str:
@@ -106,8 +124,9 @@ def describe_status(status: RunStatus) -> list[str]:
         f"state       {status.state}" + (f" ({status.reason})" if status.reason else ""),
         (
             f"candidates  {counts['asked']} asked, {counts['complete']} complete, {counts['gated']} gated, "
-            f"{counts['infeasible']} infeasible, {counts['failed']} failed; budget {budget}"
+            f"{counts['infeasible']} infeasible, {counts['failed']} failed{_withdrawn(counts)}; budget {budget}"
         ),
+        *(f"waiting     {count} for results of {stage}" for stage, count in status.waiting.items()),
     ]
     combined = status.ranked_by < len(status.best)
     for number, best in enumerate(status.best):
@@ -128,6 +147,10 @@ def describe_status(status: RunStatus) -> list[str]:
     )
     lines.append(f"time        {duration(status.elapsed)}, {pace}{left}")
     return lines + [f"note        {sentence}" for sentence in status.notes]
+
+
+def _withdrawn(counts: Mapping[str, int]) -> str:
+    return f", {counts['withdrawn']} withdrawn" if counts.get("withdrawn") else ""
 
 
 def _volume(status: RunStatus, volume: Volume) -> str:
@@ -151,15 +174,6 @@ def _stages(status: RunStatus) -> str:
             f"{stage.name} {stage.passed}/{stage.entered}" + (f" ({', '.join(stopped)})" if stopped else "")
         )
     return " | ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
 
 
 def number(value: float, uncertainty: float | None = None) -> str:
@@ -223,13 +237,20 @@ def describe_candidate(run: Run, id: int) -> list[str]:
         f"  genome: {row['genome']}",
         f"  made by: {row['operator'] or '-'} from {parents}",
     ]
+    latest = run.history.id_of(run.history.candidate(id).key)
+    if latest is not None and latest != id:
+        status = run.history.trial(latest).status.name.lower()
+        lines.append(
+            f"  taken further by: candidate {latest}, {'waiting' if status == 'pending' else status}"
+        )
     for name, value in row["properties"].items():
         lines.append(
             f"  {name}: {number(value, row['uncertainties'].get(name))} {units.get(name, '')}".rstrip()
         )
     for name, stage, value in row["earlier"]:
         lines.append(f"  {name} at {stage}: {number(value)} {units.get(name, '')}".rstrip())
-    if row["status"] == "complete" and row["passed"] != run.campaign.funnel[-1].name:
+    searched = [stage.name for stage in run.campaign.funnel if not stage.on_demand]
+    if row["status"] == "complete" and row["passed"] in searched[:-1]:
         lines.append(f"  stopped after: {row['passed']}")
     if row["gate"]:
         lines.append(f"  gated: {row['gate']}")

@@ -12,6 +12,6 @@ CampaignFile = Annotated[Path, typer.Argument(metavar="FILE", help="Campaign fil
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 TrustCode = Annotated[
     bool,
-    typer.Option("--trust-code", help="Let the campaign import code from its own folder (module:Class)."),
+    typer.Option("--trust-code", help="Let the campaign import code from its own folder (module:name)."),
 ]
 Workers = Annotated[int | None, typer.Option(min=0, help="Worker processes; 0 evaluates in this process.")]

@@ -150,7 +150,7 @@ class ProcessEngine:
     """
 
     def __init__(self, setup: Setup, workers: int, memory_bytes: int) -> None:
-        self._setup = pickle.dumps(setup)  # here, where an error can be told: a pool starts workers in a thread
+        self._setup = pickle.dumps(setup)  # here an error can be told: a pool starts workers in a thread
         self._workers = workers
         self._memory = memory_bytes
         self._done: queue.SimpleQueue[TaskResult] = queue.SimpleQueue()

@@ -107,7 +107,11 @@ class Decorated:
             @model_validator(mode="before")
             @classmethod
             def _own(cls, given: Any) -> Any:
-                return {**own, **given} if isinstance(given, Mapping) else given
+                if not isinstance(given, Mapping):
+                    return given
+                merged = {**own, **given}
+                names = merged["requires"]  # what a validator gives is no JSON any more, and held to tuples
+                return {**merged, "requires": tuple(names)} if isinstance(names, list) else merged
 
             def check_source(self) -> None:
                 changed = self.changed(now.source, now.own_version)

@@ -247,7 +247,7 @@ class FitnessFunction(EvaluatorSettings):
         of = f" of {self.file}" if self.file else ""
         return (
             f"the function '{self.name}'{of} is another than the run began with; changed: {', '.join(changed)}. "
-            "Undo the change, start a new run, or take along what was evaluated: invdesign fork --help"
+            "Undo the change, start a new run, or take what it evaluated into one: invdesign fork DIR NEW --campaign FILE"
         )
 
 

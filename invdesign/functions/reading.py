@@ -46,7 +46,7 @@ def read_function(file: Path, name: str) -> ReadFunction:
     known: list[str] = []
     for node in _statements(tree.body):
         names = _names_of(node)
-        known += names
+        known += [] if isinstance(node, ast.ImportFrom) else names
         if name in names:  # the last one counts, as when the module is run
             found = _read(node, aliases)
     if found is None:

@@ -13,10 +13,11 @@ import numpy as np
 
 from invdesign import registry
 from invdesign.campaign.document import Document, Place
-from invdesign.campaign.load import COMMON, read_campaign
+from invdesign.campaign.load import read_campaign
 from invdesign.campaign.model import Campaign
+from invdesign.campaign.wording import COMMON
 from invdesign.errors import CampaignError, Mistake, nearest
-from invdesign.functions.decorator import Decorated
+from invdesign.functions import Decorated, FitnessFunction
 from invdesign.functions.modules import is_installed, root_of
 from invdesign.properties import is_structure
 from invdesign.run.completing import Entry, completed, looked_at, makers, provides
@@ -46,6 +47,8 @@ class Arguments:
     name: Any = None
     workers: Any = None
     max_failure_rate: Any = 0.9
+    run_dir: Any = None
+    observer: Any = None
     mistakes: list[Mistake] = field(default_factory=list)
     made: dict[Place, Any] = field(default_factory=dict)
     code: dict[str, None] = field(default_factory=dict)
@@ -60,6 +63,10 @@ class Arguments:
         Raises:
             CampaignError: with every mistake; the paths are those of the arguments.
         """
+        if self.run_dir is not None and not isinstance(self.run_dir, str | Path):
+            self.complain("run_dir", f"expected a folder, got {_shown(self.run_dir)}.")
+        if self.observer is not None and not callable(self.observer):
+            self.complain("observer", f"expected a function of the status, got {_shown(self.observer)}.")
         stages, self.completed = completed(self._entries())
         objectives, origins = self._objectives(stages)
         data = self._data(stages, objectives)
@@ -91,11 +98,12 @@ class Arguments:
             "constraints": self._constraints(),
             "optimizer": self._plugin(self.optimizer, "optimizer", "ask"),
             "budget": self._budget(),
-            "seeds": self._plain(list(self.seeds) if isinstance(self.seeds, tuple) else self.seeds, "seeds"),
+            "seeds": self._plain(self.seeds, "seeds"),
             "engine": {"kind": "local", "workers": self._plain(self.workers, "workers")},
             "max_failure_rate": self._plain(self.max_failure_rate, "max_failure_rate"),
         }
-        return {**data, "scalarize": self.scalarize} if self.scalarize is not None else data
+        combined = self._plain(self.scalarize, "scalarize")
+        return {**data, "scalarize": combined} if combined is not None else data
 
     # Space, optimizer, and the plain arguments.
 
@@ -185,6 +193,8 @@ class Arguments:
         if isinstance(item, type) and hasattr(item, "evaluate"):
             self.complain(label, f"{item.__name__} is a class: give an instance, {item.__name__}(...).")
         elif isinstance(item, Settings) and hasattr(item, "evaluate"):
+            if isinstance(item, FitnessFunction):
+                return Entry(label, {item.name: {}}, item, item)
             name = registry.name_of(type(item)).rpartition(":")[2]
             self._trust(type(item), label)
             return Entry(label, {name: {}}, item, item)  # type: ignore[arg-type]  # it has evaluate

@@ -15,7 +15,7 @@ from invdesign.problem import Merit
 from invdesign.run.notebook import duration
 
 if TYPE_CHECKING:
-    from invdesign.run.run import Run
+    from invdesign.run.reading import Reading
     from invdesign.run.status import RunStatus
 
 FloatArray = NDArray[np.float64]
@@ -39,7 +39,7 @@ MOST_COLUMNS = 6
 MOST_LETTERS = 70
 
 
-def run_html(run: Run, best: int = 5) -> str:
+def run_html(run: Reading, best: int = 5) -> str:
     """State, what is asked, counts, the best candidates, a picture of the search, notes, and how to go on."""
     status = run.status()
     parts = [
@@ -112,7 +112,7 @@ def _counts(status: RunStatus) -> str:
 # What is asked, and the best.
 
 
-def _asked(run: Run) -> str:
+def _asked(run: Reading) -> str:
     problem = run.campaign.problem
     wanted = [str(objective) for objective in problem.objectives]
     wanted += [f"{constraint}" for constraint in problem.constraints]
@@ -125,7 +125,7 @@ def _asked(run: Run) -> str:
     return f'<div>{escape(words)}</div><div style="{SOFT}">{escape(stages)}</div>{about}'
 
 
-def _best(run: Run, most: int) -> str:
+def _best(run: Reading, most: int) -> str:
     rows = run.top(most)
     if not rows:
         return f'<div style="{SOFT}">No candidate is complete yet.</div>'
@@ -178,7 +178,7 @@ def with_unit(value: float, uncertainty: float | None, unit: str) -> str:
 # The picture.
 
 
-def _picture(run: Run) -> str:
+def _picture(run: Reading) -> str:
     """Of one value the best so far, of two the front; of more there is none."""
     problem = run.campaign.problem
     if problem.n_values > 2 or len(run.history) < 2:
@@ -274,7 +274,7 @@ def _axes(x: FloatArray, y: FloatArray, titles: tuple[str, str]) -> str:
 # What went wrong, what the optimizer says, how to go on.
 
 
-def _troubles(run: Run, status: RunStatus) -> str:
+def _troubles(run: Reading, status: RunStatus) -> str:
     failures = run.history.failures()
     said = ""
     if status.state == "failed":
@@ -291,7 +291,7 @@ def _notes(status: RunStatus) -> str:
     return "".join(f'<div style="{SOFT}">note: {escape(note)}</div>' for note in status.notes)
 
 
-def _further(run: Run, status: RunStatus) -> str:
+def _further(run: Reading, status: RunStatus) -> str:
     """Where it lies, and what to type to go on."""
     folder = escape(str(run.folder))
     if status.state == "running":
@@ -302,6 +302,6 @@ def _further(run: Run, status: RunStatus) -> str:
     ways = [f"<code>run.execute()</code> {verb}", "the same call of <code>optimize</code>"]
     if status.state == "waiting":
         ways = ["tell it results with <code>run.tell</code>", f"<code>invdesign tell {folder} FILE</code>"]
-    elif not run.campaign.held_functions:
+    elif not run.campaign.notes:
         ways[1] = f"<code>invdesign resume {folder}</code>"
     return f'<div style="{SOFT}">in {folder}; {", or ".join(ways)}</div>'

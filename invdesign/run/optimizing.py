@@ -99,6 +99,8 @@ def optimize(
         name=name,
         workers=workers,
         max_failure_rate=max_failure_rate,
+        run_dir=run_dir,
+        observer=observer,
     )
     campaign = _trusted(arguments.campaign())
     for sentence in arguments.completed:

@@ -11,48 +11,37 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from invdesign import __version__, pareto
+from invdesign import __version__
 from invdesign.campaign.model import Budget, Campaign
-from invdesign.candidate import Design, Genome, Input, Json, Status, Trial, canonical, to_json
+from invdesign.candidate import Genome, Json, canonical, to_json
 from invdesign.environment import environment
 from invdesign.errors import CampaignChangedError, RunError, StoreError, together
 from invdesign.history import RunHistory
-from invdesign.measurements import Measurement
-from invdesign.protocols import Context, Engine, PreparedSpace, notes_of
-from invdesign.rng import derived_seed
+from invdesign.protocols import Engine, PreparedSpace
 from invdesign.run import requests
-from invdesign.run.changes import handed_out, refusal_of, told_detail
+from invdesign.run.changes import refusal_of, told_detail
 from invdesign.run.loop import MEASURING, STOPPED, Loop, Observer
-from invdesign.run.notebook import is_interactive
+from invdesign.run.notebook import Panel, in_kernel, is_interactive
+from invdesign.run.reading import Reading, state_of
 from invdesign.run.requests import Request, new_request
 from invdesign.run.status import FILE as STATUS_FILE
-from invdesign.run.status import RunStatus, read_status, snapshot
-from invdesign.run.table import trials_table
+from invdesign.run.status import RunStatus, read_status
 from invdesign.run.told import Taken, Told
 from invdesign.run.work import settle
 from invdesign.store.database import clear_errors, on_network
 from invdesign.store.lock import is_held, run_lock
 from invdesign.store.store import FILE, Store
-from invdesign.structures.files import structure_from_json, unpack
 from invdesign.worker import Setup
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
-    from pymatgen.core import Structure
-
-    from invdesign.recommendation.values import Recommendation
 
 T = TypeVar("T")
 _NEVER = (-1, -1, -1)  # no store has this mark
 
 
-class Run:
+class Run(Reading):
     """One run: looked at by anyone, executed by one process at a time.
 
     Make one with `Run.create`, or `Run.open` one that exists; `execute` works on it until the budget is
@@ -60,14 +49,9 @@ class Run:
     """
 
     def __init__(self, folder: Path, store: Store, campaign: Campaign) -> None:
-        self.folder = folder
-        self.campaign = campaign
-        self.store = store
-        self._mark = store.mark()  # before loading: what is written meanwhile shows as a change
-        self._history = self._loaded(store)
+        super().__init__(folder, store, campaign)
         self._stop = threading.Event()
         self.ask_ended = ""  # why the last `ask` gave fewer than it was asked for
-        self._recommended: tuple[tuple[object, ...], Recommendation] | None = None
 
     # Making and opening.
 
@@ -165,7 +149,7 @@ class Run:
         """Work on the run until it ends or is stopped (`stop`, SIGINT, SIGTERM).
 
         Args:
-            observer: called with the status about five times a second.
+            observer: called with the status about five times a second; a notebook shows a panel by default.
 
         Raises:
             RunLockedError: another process holds the run.
@@ -173,8 +157,14 @@ class Run:
             StoreError: the store cannot be written; everything up to the last step is kept.
         """
         self._stop.clear()
-        reason = self._working(lambda loop: loop.work(), str, observer)
-        status = self._snapshot(_state(reason, ended=True, held=False), reason)
+        observer = Panel(self.folder) if observer is None and in_kernel() else observer
+        try:
+            reason = self._working(lambda loop: loop.work(), str, observer)
+        except BaseException:
+            if isinstance(observer, Panel):  # else it would say for ever that the run is at work
+                observer(self.status())
+            raise
+        status = self._snapshot(state_of(reason, ended=True, held=False), reason)
         with suppress(OSError):  # a copy for readers on network file systems; the store has it all
             status.write(self.folder)
         if observer is not None:
@@ -339,55 +329,12 @@ class Run:
             work, lambda _: MEASURING if self.campaign.measured_outside else before or STOPPED
         )
 
-    def waiting(self) -> dict[str, list[int]]:
-        """Numbers of the candidates that wait for results from outside, by stage."""
-        found: dict[str, list[int]] = {}
-        if not any(stage.external for stage in self.campaign.stages):
-            return found
-        for id in self._history.pending():
-            stage = self._waits_at(id)
-            if stage:
-                found.setdefault(stage, []).append(id)
-        return found
-
-    def _waits_at(self, id: int) -> str:
-        known = {result.stage for result in self.store.results(id)}
-        if not self.store.is_built(id):
-            return ""
-        stage = next((stage for stage in self.campaign.stages if stage.name not in known), None)
-        if stage is None or not stage.external:
-            return ""
-        return "" if self.store.measured([self._history.candidate(id).key], stage.name) else stage.name
-
-    def handed_out(self) -> list[int]:
-        """Of the candidates that wait, those that were handed out."""
-        given = handed_out(self.store.user_events())
-        return [id for ids in self.waiting().values() for id in ids if id in given]
-
-    def measurements(self, id: int | None = None) -> list[Measurement]:
-        """What was told from outside, with what was taken back; of all genomes, or of one candidate's."""
-        return self.store.measurements(None if id is None else [self.trial(id).candidate.key])
-
-    def inputs(self, ids: Sequence[int], stage: str) -> list[Input]:
-        """What a stage's evaluator sees of these candidates: their designs, and what earlier stages found."""
-        found = []
-        for id in ids:
-            trial, design = self.trial(id), self.design(id)
-            made = {role: self.structure(id, role) for role in trial.structures}
-            structures = {**design.structures, **{r: s for r, s in made.items() if s is not None}}
-            seed = derived_seed(f"{trial.candidate.key} {stage}") >> 1
-            found.append(Input(trial.candidate, design, trial.properties, structures, seed))
-        return found
-
     def _up_to_date(self, store: Store) -> RunHistory:
         """The history as the store has it now: loading takes seconds for 100,000 trials, so not without need."""
         if store.mark() != self._mark:
             return self._loaded(store)
         self._history.fetch = store.candidate
         return self._history
-
-    def _loaded(self, store: Store) -> RunHistory:
-        return store.load_history(RunHistory(self.campaign.problem, store.candidate, self.campaign.all_views))
 
     def _identities(self) -> dict[str, dict[str, str | None]]:
         """Which model, weights and settings every stage works with."""
@@ -425,206 +372,6 @@ class Run:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-    # Reading.
-
-    @property
-    def history(self) -> RunHistory:
-        """Every trial."""
-        return self._history
-
-    def status(self) -> RunStatus:
-        """Where the run stands, also while another process works on it."""
-        rows = self.store.session_rows()
-        state, reason = "new", ""
-        if rows:
-            reason = rows[-1]["reason"] or ""
-            state = _state(reason, ended=rows[-1]["ended"] is not None, held=is_held(self.folder))
-        return self._snapshot(state, reason)
-
-    def _snapshot(self, state: str, reason: str) -> RunStatus:
-        elapsed = self.store.seconds()
-        _, left = self.store.last_event() or (-1, None)
-        notes = (*self._origin(), *notes_of(left).values())
-        waiting = {stage: len(ids) for stage, ids in self.waiting().items()}
-        return snapshot(
-            self.campaign,
-            self._history,
-            state=state,
-            reason=reason,
-            elapsed=elapsed,
-            notes=notes,
-            waiting=waiting,
-        )
-
-    def _origin(self) -> tuple[str, ...]:
-        """A sentence of where the run was forked from, if it was."""
-        text = self.store.entry("forked_from")
-        return (json.loads(text)["note"],) if text else ()
-
-    def trial(self, id: int) -> Trial:
-        """One trial.
-
-        Raises:
-            RunError: there is no such candidate.
-        """
-        if not 0 <= id < len(self._history):
-            raise RunError(
-                f"there is no candidate {id}; this run has {len(self._history)} (0 to {len(self._history) - 1})"
-            )
-        return self._history.trial(id)
-
-    def design(self, id: int) -> Design:
-        """What a candidate's genome stands for, built again."""
-        return self.campaign.space.build(self.trial(id).genome)
-
-    def structure(self, id: int, role: str = "") -> Structure | None:
-        """A candidate's structure.
-
-        Args:
-            role: "relaxed", "initial", ...; by default the last one an evaluator made, else the initial one.
-        """
-        trial = self.trial(id)
-        role = role or (trial.structures[-1] if trial.structures else "initial")
-        if role in trial.structures:
-            blob = self.store.structure(id, role)
-            if blob is not None:
-                return structure_from_json(unpack(blob))
-        if trial.status is Status.INFEASIBLE:
-            return None
-        return self.design(id).structures.get(role)
-
-    def ranking(self) -> Sequence[int]:
-        """Numbers of all trials, best first: feasible by Pareto rank or score, then by violation, gated, failed."""
-        scores = self._history.scores()
-        return [int(id) for id in scores.ids[scores.order()]]
-
-    def front(self) -> Sequence[int]:
-        """Numbers of the feasible trials no other dominates, in the order of the first objective.
-
-        Of one objective, or of objectives combined to one score, these are the best trial and its equals.
-        """
-        standing = self._history.standing()
-        if not standing.feasible:
-            return []
-        return [int(id) for id in standing.front[np.argsort(standing.values[:, 0], kind="stable")]]
-
-    def front_table(self) -> DataFrame:
-        """The front's members as rows, in the order of `front`; columns as in `table`."""
-        return self.table().iloc[list(self.front())].reset_index(drop=True)
-
-    def hypervolume(self, reference: Mapping[str, float] | None = None) -> float:
-        """How much of the space of several objectives the front dominates, up to a reference point.
-
-        Args:
-            reference: coordinate by property, in its unit (of a target or window the distance from it), the same
-                for all runs that are compared. By default the campaign's own, or else a point a tenth of the
-                range beyond the worst feasible value of each objective, which is the run's own; `status` says it.
-
-        Returns:
-            Volume in the product of the objectives' units, 0 where no feasible trial beats the reference. Where
-            candidates are ranked by one number there is no volume, and this is the best so far: the property of
-            the single objective, in its unit, or the desirability; NaN while no trial is feasible.
-
-        Raises:
-            RunError: the reference does not name every objective.
-
-        Source:
-            Zitzler & Thiele, IEEE Trans. Evol. Comput. 3, 257 (1999).
-        """
-        problem, standing = self.campaign.problem, self._history.standing()
-        try:
-            given = problem.reference if reference is None else problem.point(reference)
-        except ValueError as error:
-            raise RunError(f"the reference point of a hypervolume {error}") from error
-        if problem.n_values == 1:
-            best = self.status().best[0].value
-            return float("nan") if best is None else best
-        point = standing.reference() if given is None else given
-        return 0.0 if point is None or not standing.feasible else pareto.hypervolume(standing.values, point)
-
-    def desirability(self) -> NDArray[np.float64] | None:
-        """Shape (n,), between 0 and 1, NaN where unknown; None where the objectives have no scale to judge by."""
-        problem = self.campaign.problem
-        return problem.desirability(problem.minimised(self._history.column)) if problem.judged else None
-
-    def top(self, n: int = 10) -> list[dict[str, Any]]:
-        """The n best complete trials as plain mappings, best first; a genome taken further only as it ended."""
-        status, earlier = self._history.status(), set(self._history.superseded())
-        complete = [id for id in self.ranking() if status[id] == Status.COMPLETE and id not in earlier][:n]
-        front = set(self.front())
-        judged = self.desirability()
-        rows = [
-            {"rank": rank, **self.row(id), "on_front": id in front} for rank, id in enumerate(complete, 1)
-        ]
-        if judged is not None:
-            for row in rows:
-                value = float(judged[row["candidate"]])
-                row["desirability"] = None if np.isnan(value) else value
-        return rows
-
-    def row(self, id: int) -> dict[str, Any]:
-        """One trial as a plain mapping."""
-        trial = self._history.trial(id)
-        return {
-            "candidate": id,
-            "formula": self.store.formula(id),
-            "status": trial.status.name.lower(),
-            "properties": dict(trial.properties),
-            "uncertainties": dict(trial.uncertainties),
-            "passed": self._history.reached_by(id),
-            "earlier": [list(found) for found in self._history.earlier(id)],
-            "operator": trial.candidate.proposal.operator,
-            "parents": list(trial.candidate.proposal.parents),
-            "genome": dict(trial.genome),
-            "gate": trial.gate,
-            "failure": [trial.failure.kind, trial.failure.stage, trial.failure.message]
-            if trial.failure
-            else None,
-        }
-
-    def table(self) -> DataFrame:
-        """Every trial as a row: number, formula, status, properties, uncertainties, lineage, genome, cause."""
-        return trials_table(self.store, self._history, self.desirability())
-
-    def recommend(self, properties: Sequence[str] = ()) -> Recommendation:
-        """What to take from the run: the best or the front with credible intervals, and how far to trust the models.
-
-        Models are fitted anew, whatever the optimizer was, which takes seconds; asked again, the answer is kept.
-
-        Args:
-            properties: those whose models are judged and explained; by default all the objectives and constraints
-                read.
-
-        Raises:
-            RecommendationError: the run knows no such property.
-        """
-        from invdesign.recommendation.recommend import Names, recommend
-
-        asked = (len(self._history), len(self._history.pending()), tuple(properties))
-        if self._recommended is None or self._recommended[0] != asked:
-            campaign = self.campaign
-            context = Context(
-                campaign.space, campaign.problem, self._history, campaign.seed, stages=campaign.views
-            )
-            found = recommend(
-                context,
-                Names(self.store.formula, campaign.units()),
-                optimizer=campaign.optimizer,
-                properties=properties,
-                notes=self.status().notes,
-            )
-            self._recommended = asked, found
-        return self._recommended[1]
-
-    def digest(self) -> str:
-        """Hash of everything the search found and decided; equal runs have equal digests."""
-        return self.store.digest()
-
-    def _repr_html_(self) -> str:
-        from invdesign.run.card import run_html
-
-        return run_html(self)
 
     def close(self) -> None:
         """Let go of the store."""
@@ -665,18 +412,6 @@ def _end_session(store: Store, reason: str) -> None:
     except StoreError:
         if not reason.startswith("failed"):
             raise
-
-
-def _state(reason: str, *, ended: bool, held: bool) -> str:
-    if held:
-        return "running"
-    if not ended:
-        return "interrupted"
-    if reason.startswith("failed"):
-        return "failed"
-    if reason == MEASURING:
-        return "waiting"
-    return "stopped" if reason == STOPPED else "finished"
 
 
 def run_status(folder: str | Path, *, trust_code: bool = False) -> RunStatus:

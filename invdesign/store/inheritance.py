@@ -6,14 +6,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy import Connection, MetaData, Table, func, insert, select
+from sqlalchemy import Connection, MetaData, func, insert, select
 
 from invdesign.store.database import clear_errors, connect
 from invdesign.store.schema import evaluations, inherited, measurements
 
 AT_START = 0  # the event that everything inherited belongs to
 SOURCE = "source"
-_source = MetaData(schema=SOURCE)
+_metadata = MetaData(schema=SOURCE)
+_source = {
+    table.name: table.to_metadata(_metadata, schema=SOURCE)
+    for table in (evaluations, inherited, measurements)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ def measured(source: Path) -> dict[str, set[str]]:
 def _copy_evaluations(connection: Connection, selection: Selection) -> int:
     """One of each cache key: what the source had inherited itself, then the oldest, as its own cache had it."""
     columns = [column.name for column in inherited.c]
-    before, own = _of_source(inherited), _of_source(evaluations)
+    before, own = _source[inherited.name], _source[evaluations.name]
     holds = (
         own.c.stage.in_(list(selection.evaluations))
         & own.c.cache_key.is_not(None)
@@ -98,7 +102,7 @@ def _copy_evaluations(connection: Connection, selection: Selection) -> int:
 
 def _copy_measurements(connection: Connection, selection: Selection) -> int:
     """Those that count, numbered anew; a stage of the source may be several of the new run."""
-    old = _of_source(measurements)
+    old = _source[measurements.name]
     query = select(old).where(old.c.withdrawn.is_(None)).order_by(old.c.id)
     found = [row for row in connection.execute(query).mappings() if row["key"] in selection.keys]
     told = [(row, stage) for row in found for stage in selection.measurements.get(row["stage"], ())]
@@ -117,7 +121,3 @@ INSERT OR IGNORE INTO main.structures SELECT * FROM source.structures WHERE hash
     UNION SELECT value FROM main.measurements, json_each(measurements.structures)
 )
 """
-
-
-def _of_source(table: Table) -> Table:
-    return table.to_metadata(_source, schema=SOURCE)

@@ -19,6 +19,7 @@ from invdesign.protocols import (
     Operator,
     SearchSpace,
     StructureSpace,
+    TabledSpace,
     VectorSpace,
 )
 from invdesign.rng import borrowed_globals, rng_for
@@ -51,6 +52,8 @@ def check_space(space: Any, *, samples: int = 20, seed: int = 0) -> None:
         _check_counting(space, genomes, seed)
     if isinstance(space, StructureSpace):
         _check_adoption(space, genomes)
+    if isinstance(space, TabledSpace):
+        _check_table(space, genomes)
 
 
 def _name(plugin: object) -> str:
@@ -272,3 +275,17 @@ def _check_adoption(space: StructureSpace, genomes: Sequence[Genome]) -> None:
             if adopted is not None:
                 check_genome(adopted, "adopt")
                 expect(_built(space, adopted), f"adopt gave a genome that build refuses: {to_json(adopted)}")
+
+
+def _check_table(space: TabledSpace, genomes: Sequence[Genome]) -> None:
+    """A genome written as the cells of a row, and read from their text, is the same."""
+    columns = list(space.table_columns())
+    expect(columns and len(set(columns)) == len(columns), f"columns of a table differ, got {columns}")
+    for genome in genomes:
+        cells = {name: str(value) for name, value in space.to_cells(genome).items()}
+        expect(cells.keys() <= set(columns), f"cells stand in the columns {columns}, got {sorted(cells)}")
+        found = space.from_cells(cells)
+        expect(
+            genome_key(found) == genome_key(genome),
+            f"from_cells must invert to_cells: {to_json(genome)} became {to_json(found)}",
+        )

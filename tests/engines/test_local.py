@@ -12,7 +12,7 @@ import pytest
 from invdesign.engines.local import InlineEngine, LocalEngine, ProcessEngine, usable_cores
 from invdesign.protocols import Engine, Task, TaskResult
 from invdesign.settings import load
-from invdesign.worker import setup_json
+from invdesign.worker import Setup
 from tests.plugins.faults import Sick
 from tests.run.test_faults import EXPECTED
 from tests.support import ROOT, alive, children, wait_until
@@ -20,9 +20,9 @@ from tests.support import ROOT, alive, children, wait_until
 WORDS = sorted({"healthy", *EXPECTED})
 
 
-def setup() -> str:
+def setup() -> Setup:
     space: Any = load("spaces", {"kind": "parameters", "parameters": {"sickness": {"categorical": WORDS}}})
-    return setup_json(space, {"s": Sick()}, [str(ROOT)])
+    return Setup.of(space, {"s": Sick()}, [str(ROOT)])
 
 
 def task(id: int, *words: str, deadline: float = 30.0) -> Task:

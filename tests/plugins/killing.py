@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import Engine, event
@@ -38,14 +39,17 @@ def die_after(statements: int, report: int) -> None:
     event.listen(Engine, "commit", lambda connection: count("COMMIT"))
 
 
-def attempt(campaign: Path, folder: Path, statements: int) -> str | None:
+Work = Callable[[Path, Path], None]  # on the run of a campaign file, in a folder
+
+
+def attempt(campaign: Path, folder: Path, statements: int, work: Work) -> str | None:
     """Work on the run in a child; at what it died, or None where it came to the end."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
         die_after(statements, writer)
-        attempt_here(campaign, folder)
+        work(campaign, folder)
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as lines:
@@ -68,13 +72,13 @@ def attempt_here(campaign: Path, folder: Path) -> None:
     run.close()
 
 
-def main() -> None:
+def main(work: Work = attempt_here) -> None:
     campaign, folder, seed, most = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     rng = random.Random(seed)
     deaths: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as warm:  # what a first run imports and compiles, no child has to
-        attempt_here(campaign, Path(warm))
-    while died_at := attempt(campaign, folder, rng.randint(1, most)):
+        work(campaign, Path(warm))
+    while died_at := attempt(campaign, folder, rng.randint(1, most), work):
         deaths[died_at] += 1
     run = Run.open(folder, trust_code=True)
     print(json.dumps({"deaths": deaths.total(), "at": dict(deaths), "digest": run.digest()}))  # noqa: T201

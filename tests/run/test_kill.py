@@ -127,7 +127,7 @@ def test_killed_anywhere_for_long(tmp_path: Path) -> None:
 
 def killed_at_statements(data: dict[str, Any], folder: Path, most: int, seed: int = 1) -> dict[str, Any]:
     """What `tests.plugins.killing` says of a run that dies before a random one of its next `most` statements."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     campaign = written(data, folder / "campaign.yaml")
     arguments = [sys.executable, "-m", "tests.plugins.killing", campaign, folder / "run", seed, most]
     done = subprocess.run(

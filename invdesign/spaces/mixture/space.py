@@ -31,12 +31,16 @@ from invdesign.spaces.mixture.model import Asked, Model, smallest_cell
 from invdesign.spaces.mixture.operators import operators
 from invdesign.spaces.mixture.refusals import check, violations
 from invdesign.spaces.mixture.settings import Mixture
+from invdesign.structures.tables import number_in
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 FloatArray = NDArray[np.float64]
 States = Annotated[tuple[int, int], Field(strict=False)]
+
+
+WRITTEN = 1e-5  # relative: what a person writes of a fraction in a table may be off by so much
 
 
 class MixtureSpace(Settings):
@@ -157,6 +161,32 @@ class MixtureSpace(Settings):
             Descriptor(name, mixture) for name, (mixture, _) in zip(model.names, model.places, strict=True)
         ]
         return distinct([*fractions, *(model.chemistry.descriptors() if model.chemistry else ())])
+
+    def table_columns(self) -> Sequence[str]:
+        """The components, with their mixture before them where several have one of that name."""
+        return self._model.names
+
+    def to_cells(self, genome: Genome) -> Mapping[str, float | str]:
+        """The fraction of every component, 0 of those that are absent."""
+        return dict(zip(self._model.names, self._values(genome).tolist(), strict=True))
+
+    def from_cells(self, cells: Mapping[str, str]) -> Genome:
+        """The components of which there is more than 0; what misses a rule by rounding alone is put right."""
+        found: dict[str, dict[str, Json]] = {name: {} for name in self.mixtures}
+        for name, (mixture, component) in zip(self._model.names, self._model.places, strict=True):
+            text = cells.get(name, "0")
+            number = number_in(text)
+            if number is None or not np.isfinite(number):
+                found[mixture][component] = text
+            elif number != 0.0:
+                found[mixture][component] = number
+        if any(isinstance(value, str) for own in found.values() for value in own.values()):
+            return found
+        model, values = self._model, self._values(found)
+        near = model.field.repaired(values / model.scale)
+        written = found if near is None else self._written(near)
+        rounding = WRITTEN * model.scale
+        return written if np.abs(self._values(written) - values).max() <= rounding else found
 
     def domain(self) -> Domain:
         """One real dimension per component whose fraction can vary; steps and supercells are a matter of `decode`.

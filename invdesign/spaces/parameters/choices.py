@@ -17,6 +17,7 @@ from invdesign.candidate import Json, rounded
 from invdesign.errors import nearest, together
 from invdesign.protocols import Dimension
 from invdesign.spaces.parameters.kinds import Integer, Parameter, Real, Value, polynomial
+from invdesign.structures.tables import number_in
 
 FloatArray = NDArray[np.float64]
 
@@ -36,6 +37,11 @@ class _Listed(Parameter):
     @property
     def size(self) -> int:
         return len(self.choices)
+
+    def read(self, text: str) -> Value:
+        number = number_in(text)
+        meant = (choice for choice in self.choices if choice in (text, number))
+        return next(meant, text)
 
     @cached_property
     def _rows(self) -> dict[Value, tuple[float, ...]]:

@@ -19,6 +19,7 @@ from invdesign.candidate import SIGNIFICANT_DIGITS, Json, rounded
 from invdesign.protocols import Dimension
 from invdesign.settings import Frozen
 from invdesign.spaces.parameters.conditions import When
+from invdesign.structures.tables import number_in
 
 FloatArray = NDArray[np.float64]
 Value = float | str  # of one parameter; an integer parameter's is an int
@@ -82,6 +83,10 @@ class Parameter(Frozen):
     @abstractmethod
     def refusal(self, value: Json) -> str:
         """What is allowed instead of `value`; empty where it is allowed."""
+
+    @abstractmethod
+    def read(self, text: str) -> Value:
+        """The value a person means by `text`; the text itself where it is none, for `refusal` to name."""
 
     @abstractmethod
     def encode(self, value: Value) -> float:
@@ -189,6 +194,10 @@ class Real(Parameter):
             return ""
         return f"a number in [{low:g}, {high:g}]"
 
+    def read(self, text: str) -> Value:
+        number = number_in(text)
+        return text if number is None or math.isinf(number) else rounded(number)
+
     def encode(self, value: Value) -> float:
         low = self.real[0]
         u = math.log(float(value) / low) / self._span if self.log else (float(value) - low) / self._span
@@ -288,6 +297,10 @@ class Integer(Parameter):
         if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
             return ""
         return f"a whole number in [{low}, {high}]"
+
+    def read(self, text: str) -> Value:
+        number = number_in(text)
+        return text if number is None or not number.is_integer() else int(number)
 
     def encode(self, value: Value) -> float:
         if self.log:

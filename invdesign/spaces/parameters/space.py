@@ -303,6 +303,20 @@ class ParameterSpace(Settings):
             for feature in (*parameter.feature_names, *([" exists"] if parameter.when else []))
         )
 
+    # TabledSpace.
+
+    def table_columns(self) -> Sequence[str]:
+        """The parameters, in natural order."""
+        return self._names
+
+    def to_cells(self, genome: Genome) -> Mapping[str, float | str]:
+        """The values of the parameters that exist."""
+        return self._sorted({name: _value(genome, name) for name in genome})
+
+    def from_cells(self, cells: Mapping[str, str]) -> Genome:
+        """The values that the cells mean."""
+        return {name: self.parameters[name].read(text) for name, text in cells.items()}
+
     # VectorSpace.
 
     def domain(self) -> Domain:

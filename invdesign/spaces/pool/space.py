@@ -196,6 +196,19 @@ class PoolSpace(Settings, Counted):
         self._pool.position(written)
         return written
 
+    def table_columns(self) -> Sequence[str]:
+        """What a row is called."""
+        return (ROW,)
+
+    def to_cells(self, genome: Genome) -> Mapping[str, float | str]:
+        """The identifier of the row, as text where it is not its number."""
+        name = genome[ROW]
+        return {ROW: name if isinstance(name, int | float) else str(name)}
+
+    def from_cells(self, cells: Mapping[str, str]) -> Genome:
+        """The row of that name."""
+        return {ROW: self._pool.rows.written(cells.get(ROW, ""))}
+
     def features(self, genomes: Sequence[Genome]) -> FloatArray:
         """Shape (n, d): scaled to [0, 1]."""
         return self._pool.points.features(self._positions(genomes))

@@ -1,0 +1,382 @@
+"""Commands of experiments: candidates go out to whoever measures them, results come back, over days."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from invdesign.cli.options import AsJson, RunDir, TrustCode, Workers
+from invdesign.errors import RunError
+
+if TYPE_CHECKING:
+    from invdesign.measurements import Measurement
+    from invdesign.run.run import Run
+    from invdesign.run.told import Taken
+    from invdesign.sheets.results import Results
+
+INTERRUPTED = 130
+LISTED = 12  # numbers in a sentence
+
+
+def ask(
+    run_dir: RunDir,
+    n: Annotated[int, typer.Option("-n", "--number", min=1, help="How many candidates.")] = 4,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="File to fill in: .csv, or .json for programs; by default printed."
+        ),
+    ] = None,
+    campaign_file: Annotated[
+        Path | None,
+        typer.Option("--campaign", metavar="FILE", help="Start a run of this campaign where DIR holds none."),
+    ] = None,
+    pending: Annotated[
+        bool, typer.Option("--pending", help="No new ones: all that were handed out and have no result yet.")
+    ] = False,
+    workers: Workers = None,
+    trust_code: TrustCode = False,
+    json_: AsJson = False,
+) -> None:
+    """Hand out candidates to be measured, as a file to fill in."""
+    from invdesign.sheets.batch import batch_rows, check_output, write_batch
+
+    opened = _opened(run_dir, campaign_file, workers, trust_code=trust_code)
+    if output is not None:
+        check_output(opened.campaign, output)  # before anything is handed out
+    ids = opened.handed_out() if pending else opened.ask(n)
+    reason = "" if pending else opened.ask_ended
+    if reason == "stopped":
+        typer.echo("Stopped; nothing was handed out, everything finished is kept.", err=True)
+        raise typer.Exit(INTERRUPTED)
+    files = write_batch(opened, ids, output) if output is not None and ids else []
+    if json_:
+        rows = batch_rows(opened, ids, units=False) if ids else []
+        typer.echo(json.dumps({"candidates": rows, "ended": reason}, ensure_ascii=False))
+        return
+    for line in _ask_lines(opened, ids, output, files, reason=reason, pending=pending, wanted=n):
+        typer.echo(line)
+
+
+def _opened(run_dir: Path, campaign_file: Path | None, workers: int | None, *, trust_code: bool) -> Run:
+    """The run in a folder; a new one where there is none and a campaign is given."""
+    from invdesign.campaign.load import load_campaign
+    from invdesign.run.run import Run
+    from invdesign.store.store import FILE
+
+    campaign = load_campaign(campaign_file, trust_code=trust_code) if campaign_file else None
+    if (run_dir / FILE).exists():
+        opened = Run.open(run_dir, trust_code=trust_code)
+        if campaign is not None:
+            opened.change(campaign)
+    elif campaign is None:
+        raise RunError(f"{run_dir} holds no run. Start one with: invdesign ask {run_dir} --campaign FILE")
+    elif not campaign.measured_outside:
+        raise RunError(
+            f"nothing of {campaign_file} is measured: ask hands out candidates of campaigns with a stage whose "
+            f"results come from outside, such as experiment. Run it with: invdesign run {campaign_file}"
+        )
+    else:
+        opened = Run.create(campaign, run_dir)
+    _use(opened, workers)
+    return opened
+
+
+def _use(opened: Run, workers: int | None) -> None:
+    """As many workers as asked for; none where there is nothing to compute, which spares their start."""
+    from invdesign.protocols import StructureSpace
+
+    idle = all(stage.external for stage in opened.campaign.stages)
+    if workers is not None:
+        opened.use_workers(workers)
+    elif idle and not isinstance(opened.campaign.space, StructureSpace):
+        opened.use_workers(0)
+
+
+def _ask_lines(
+    opened: Run,
+    ids: Sequence[int],
+    output: Path | None,
+    files: Sequence[Path],
+    *,
+    reason: str,
+    pending: bool,
+    wanted: int,
+) -> list[str]:
+    folder = opened.folder
+    if not ids:
+        return _nothing_lines(opened, reason, pending=pending)
+    lines = []
+    if output is None:
+        lines += [*_batch_table(opened, ids), ""]
+        lines.append(f"As a file to fill in: invdesign ask {folder} --pending --output batch.csv")
+    else:
+        beside = f", structures in {files[0].parent}" if files else ""
+        lines.append(f"Wrote {_candidates(ids)} to {output}{beside}.")
+        lines.append(f"Fill in what you measure, and bring it back: invdesign tell {folder} {output}")
+    lines += _work_lines(opened, ids)
+    if len(ids) < wanted and not pending:
+        lines.append(f"Fewer than {wanted}: {_why(opened, reason)}")
+    return lines
+
+
+def _nothing_lines(opened: Run, reason: str, *, pending: bool) -> list[str]:
+    folder, out = opened.folder, opened.handed_out()
+    if pending:
+        return [
+            f"Nothing is waiting for a result. New candidates: invdesign ask {folder} -n 4 --output batch.csv"
+        ]
+    lines = [f"No new candidates: {_why(opened, reason)}"]
+    if out:
+        lines.append(
+            f"Handed out and without result: {_numbers(out)}. Bring results: invdesign tell {folder} FILE"
+        )
+    return lines
+
+
+def _why(opened: Run, reason: str) -> str:
+    from invdesign.run.loop import BUDGET_REACHED
+
+    if reason == BUDGET_REACHED:
+        count = len(opened.history)
+        return f"{reason} ({count} candidates). A larger one: invdesign budget {opened.folder} --candidates {2 * count}"
+    if opened.handed_out():
+        return "the optimizer proposes no more before it is told some of what is handed out."
+    return f"{reason}."
+
+
+def _work_lines(opened: Run, ids: Sequence[int]) -> list[str]:
+    """What is measured of them, stage by stage, and how."""
+    lines = []
+    for stage, waiting in opened.waiting().items():
+        if not set(ids) & set(waiting):
+            continue
+        evaluator = opened.campaign.evaluators[stage]
+        names = [f"{name} [{unit}]" if unit else name for name, unit in evaluator.provides.items()]
+        said = getattr(evaluator, "instructions", "")
+        lines.append(f"{stage}: {', '.join(names)}. {said}".rstrip())
+    return lines
+
+
+def _batch_table(opened: Run, ids: Sequence[int]) -> list[str]:
+    from invdesign.sheets.batch import to_make
+
+    rows = to_make(opened, ids)
+    head = list(rows[0])
+    return _aligned([head, *([_shown(row[name]) for name in head] for row in rows)])
+
+
+def tell(
+    run_dir: RunDir,
+    results: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Results: a batch file filled in, or your own.")
+    ],
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="They stand in for what was told of these candidates before; else they count beside it.",
+        ),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the file.")] = False,
+    workers: Workers = None,
+    trust_code: TrustCode = False,
+) -> None:
+    """Bring results back from the laboratory: all of a file, or nothing where something in it is wrong."""
+    from invdesign.run import steering
+    from invdesign.run.changes import told_detail
+    from invdesign.run.run import Run
+    from invdesign.run.told import Taken
+    from invdesign.sheets.results import read_results
+
+    def opener(folder: Path) -> Run:
+        opened = Run.open(folder, trust_code=trust_code)
+        _use(opened, workers)
+        return opened
+
+    opened = opener(run_dir)
+    found = read_results(opened, results)
+    opened.close()
+    if dry_run or not found.told:
+        said = "and nothing was recorded" if dry_run else "so that nothing was recorded"
+        typer.echo(f"{results}: {_contents(found)}, {said}.")
+        return
+    outcome = steering.leave_or_apply(
+        run_dir, "tell", told_detail(found.told, replace=replace), open_run=opener
+    )
+    if outcome.state == "waiting":
+        typer.echo(f"{run_dir} is worked on: {_contents(found)}, taken up as soon as a step ends.")
+        return
+    taken = outcome.answer if isinstance(outcome.answer, Taken) else None
+    for line in _told_lines(opener(run_dir), found, taken, replaced=replace):
+        typer.echo(line)
+
+
+def _contents(found: Results) -> str:
+    rows = f", {_count(found.open, 'row')} without one" if found.open else ""
+    return f"{_count(len(found.told), 'result')}{rows}"
+
+
+def _told_lines(opened: Run, found: Results, taken: Taken | None, *, replaced: bool) -> list[str]:
+    folder = opened.folder
+    if taken is None:  # by another process, which does not say
+        return [f"{_contents(found)}: taken up by the process that works on {folder}."]
+    lines = [f"Recorded {_count(taken.recorded, 'measurement')}{_apart(found, taken)}."]
+    if taken.added:
+        lines.append(f"Nobody had asked for {_candidates(taken.added)}: added to the run.")
+    by_status: dict[str, list[int]] = {}
+    for id, status in taken.ended.items():
+        by_status.setdefault(status, []).append(id)
+    lines += [f"{status.capitalize()}: {_candidates(ids)}." for status, ids in by_status.items()]
+    lines += [f"Candidate {id} did not come so far: {why}." for id, why in taken.stopped.items()]
+    repeated = [] if replaced or not taken.recorded else _repeated(opened, found)
+    if repeated:
+        lines.append(
+            f"More than one measurement counts of {_candidates(repeated)}: they are averaged. "
+            "If the new one is to replace the older, tell the file again with --replace."
+        )
+    return [*lines, *_next_lines(opened)]
+
+
+def _apart(found: Results, taken: Taken) -> str:
+    parts = [f"{taken.known} told before"] if taken.known else []
+    parts += [f"{_count(found.open, 'row')} without a result yet"] if found.open else []
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _repeated(opened: Run, found: Results) -> list[int]:
+    """Candidates in the file of which more than one measurement counts, at one stage."""
+    from invdesign.candidate import genome_key
+
+    counted = Counter((item.key, item.stage) for item in opened.measurements() if item.withdrawn is None)
+    keys = {
+        genome_key(told.genome)
+        if told.genome is not None
+        else opened.history.candidate(told.candidate or 0).key
+        for told in found.told
+    }
+    ids = {opened.history.id_of(key) for (key, _), count in counted.items() if count > 1 and key in keys}
+    return sorted(id for id in ids if id is not None)
+
+
+def _next_lines(opened: Run) -> list[str]:
+    folder, out = opened.folder, opened.handed_out()
+    lines = [f"Handed out and without result: {_candidates(out)}."] if out else []
+    limit = opened.campaign.budget.candidates
+    if limit is not None and len(opened.history) >= limit:
+        lines.append(f"The budget of {limit} candidates is used. Best candidates: invdesign top {folder}")
+    else:
+        lines.append(
+            f"Best so far: invdesign top {folder}. New candidates: invdesign ask {folder} -n 4 --output FILE"
+        )
+    return lines
+
+
+def measurements(
+    run_dir: RunDir,
+    candidate: Annotated[
+        int | None, typer.Argument(metavar="[NUMBER]", help="Of one candidate only.")
+    ] = None,
+    trust_code: TrustCode = False,
+    json_: AsJson = False,
+) -> None:
+    """What was told from outside, what was taken back included."""
+    from invdesign.run.run import Run
+
+    opened = Run.open(run_dir, trust_code=trust_code)
+    told = opened.measurements(candidate)
+    events = _events(opened) if told else {}
+    rows = [_measurement_row(opened, item, events) for item in told]
+    if json_:
+        typer.echo(json.dumps(rows, ensure_ascii=False))
+        return
+    if not rows:
+        whose = f"of candidate {candidate}" if candidate is not None else f"in {run_dir}"
+        typer.echo(f"Nothing was told {whose}. Results: invdesign tell {run_dir} FILE")
+        return
+    names = list(dict.fromkeys(name for row in rows for name in row["properties"]))
+    units = opened.campaign.units()
+    head = ["number", "candidate", "stage", "told"]
+    head += [f"{name} [{units[name]}]" if units.get(name) else name for name in names]
+    cells = [
+        [
+            *(str(row[name]) for name in ("number", "candidate", "stage")),
+            row["told"].replace("T", " ")[:16],
+            *(_value(row, name) for name in names),
+            "; ".join(filter(None, [row["measurement"], row["failure"], row["note"], row["withdrawn"]])),
+        ]
+        for row in rows
+    ]
+    for line in _aligned([[*head, ""], *cells]):
+        typer.echo(line)
+
+
+def _events(opened: Run) -> dict[int, Any]:
+    """What happened in the run, by its number: kind, detail and time."""
+    from invdesign.store.schema import events
+
+    return {row.id: row for row in opened.store.rows(events, ("id", "kind", "detail", "time"))}
+
+
+def _measurement_row(opened: Run, item: Measurement, events: Mapping[int, Any]) -> dict[str, Any]:
+    withdrawn = ""
+    if item.withdrawn is not None:
+        end = events[item.withdrawn]
+        why = json.loads(end.detail).get("reason") or ("replaced" if end.kind == "measure" else "")
+        withdrawn = f"taken back {_time(end.time).replace('T', ' ')[:16]}{': ' if why else ''}{why}"
+    return {
+        "number": item.id,
+        "candidate": opened.history.id_of(item.key),
+        "stage": item.stage,
+        "told": _time(events[item.event].time),
+        "properties": dict(item.properties),
+        "uncertainties": dict(item.uncertainties),
+        "failure": item.failure.message if item.failure else "",
+        "measurement": item.label,
+        "note": item.note,
+        "counts": item.withdrawn is None,
+        "withdrawn": withdrawn,
+    }
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
+
+
+def _value(row: dict[str, Any], name: str) -> str:
+    from invdesign.cli.describe import number
+
+    if name not in row["properties"]:
+        return "-"
+    return number(row["properties"][name], row["uncertainties"].get(name))
+
+
+def _shown(cell: object) -> str:
+    return "-" if cell is None or cell == "" else str(cell)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" + ("" if number == 1 else "s")
+
+
+def _candidates(ids: Iterable[int]) -> str:
+    ids = list(ids)
+    return f"candidate{'' if len(ids) == 1 else 's'} {_numbers(ids)}"
+
+
+def _numbers(ids: Sequence[int]) -> str:
+    more = f" and {len(ids) - LISTED} more" if len(ids) > LISTED else ""
+    return ", ".join(map(str, ids[:LISTED])) + more

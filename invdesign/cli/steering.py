@@ -1,0 +1,284 @@
+"""Commands that steer a run, also while another process works on it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from invdesign.cli.options import AsJson, RunDir, TrustCode
+from invdesign.errors import RunError
+
+if TYPE_CHECKING:
+    from invdesign.candidate import Json
+    from invdesign.run.fork import Fork
+    from invdesign.run.run import Run
+
+Wait = Annotated[
+    float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for the process that works on it.")
+]
+Reason = Annotated[str, typer.Option(help="Why, in a sentence; the run keeps it.")]
+LISTED = 5  # numbers in a sentence
+
+
+class Take(StrEnum):
+    """Which finished candidates a fork evaluates first."""
+
+    all = "all"
+    front = "front"
+    none = "none"
+
+
+def stop(run_dir: RunDir, wait: Wait = 30.0) -> None:
+    """Ask the process that works on a run to stop in good order."""
+    from invdesign.run import steering
+
+    stopped = steering.stop(run_dir, wait)
+    if stopped is None:
+        typer.echo(f"Nobody works on {run_dir}.")
+        return
+    if not stopped:
+        raise RunError(
+            f"{run_dir} was asked to stop and has not yet, after {wait:g} s. It stops as soon as it sees the request; "
+            f"look with: invdesign status {run_dir}"
+        )
+    typer.echo(f"Stopped; everything finished is kept. Go on with: invdesign resume {run_dir}")
+
+
+def budget(
+    run_dir: RunDir,
+    candidates: Annotated[int | None, typer.Option(min=1, help="Candidates proposed.")] = None,
+    evaluations: Annotated[
+        int | None, typer.Option(min=1, help="Candidates that entered the last stage.")
+    ] = None,
+    hours: Annotated[float | None, typer.Option(min=1e-6, help="Hours of work, over all sessions.")] = None,
+    wait: Wait = 30.0,
+    trust_code: TrustCode = False,
+) -> None:
+    """Change the budget of a run, also while it is worked on; limits that are not named stay."""
+    from invdesign.run import steering
+    from invdesign.run.run import Run
+
+    limits = {"candidates": candidates, "evaluations": evaluations, "hours": hours}
+    given = {name: value for name, value in limits.items() if value is not None}
+    if not given:
+        raise typer.BadParameter("say which limit: --candidates, --evaluations or --hours")
+    outcome = steering.leave_or_apply(run_dir, "budget", given, wait=wait, trust_code=trust_code)
+    if outcome.state == "waiting":
+        typer.echo(_later(run_dir, "change the budget", live=True))
+        return
+    opened = Run.open(run_dir, trust_code=trust_code)
+    known = opened.campaign.budget.model_dump(exclude_none=True)
+    typer.echo("Budget: " + ", ".join(f"{value:g} {name}" for name, value in known.items()))
+    for line in _exceeded(opened):
+        typer.echo(line)
+    if outcome.state == "applied":
+        typer.echo(f"Go on with: invdesign resume {run_dir}")
+
+
+def _exceeded(run: Run) -> list[str]:
+    """What follows from a budget below what was done already."""
+    limits = run.campaign.budget
+    status = run.status()
+    searched = [stage.name for stage in run.campaign.funnel if not stage.on_demand]
+    entered = next(stage.entered for stage in status.stages if stage.name == searched[-1])
+    done = {
+        "candidates": (limits.candidates, status.counts["asked"], "were asked already"),
+        "evaluations": (limits.evaluations, entered, "entered the last stage already"),
+    }
+    lines = [
+        f"{count} candidates {what}: those under way are seen through, and no more are asked."
+        for limit, count, what in done.values()
+        if limit is not None and count >= limit
+    ]
+    if limits.hours is not None and status.elapsed >= 3600 * limits.hours:
+        lines.append(f"{status.elapsed / 3600:.3g} hours were worked already: no more candidates are asked.")
+    return lines
+
+
+def add(
+    run_dir: RunDir,
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="Structure files, tables (.csv) of parameters or genomes, JSON lists of genomes.",
+        ),
+    ],
+    until: Annotated[str, typer.Option(metavar="STAGE", help="Last stage to run; by default all.")] = "",
+    wait: Wait = 30.0,
+    trust_code: TrustCode = False,
+) -> None:
+    """Give a run candidates to evaluate next, also while it is worked on."""
+    from invdesign.run import steering
+    from invdesign.run.additions import read_candidates
+    from invdesign.run.run import Run
+
+    opened = Run.open(run_dir, trust_code=trust_code)
+    stages = list(opened.campaign.evaluators)
+    if until and until not in stages:
+        raise typer.BadParameter(f"there is no stage '{until}'; stages: {', '.join(stages)}")
+    genomes = read_candidates(files, opened.campaign)
+    new, known = steering.new_ones(opened, genomes, until)
+    opened.close()
+    if known:
+        typer.echo(f"{_count(len(known), 'candidate')} known already: {_numbers(known)}")
+    if not new:
+        typer.echo("Nothing to add.")
+        return
+    detail: dict[str, Json] = {"genomes": [dict(genome) for genome in new], "until": until or None}
+    outcome = steering.leave_for_holder(run_dir, "add", detail, wait=wait)
+    what = _count(len(new), "candidate")
+    if outcome.state == "taken":
+        numbers = steering.numbers_of(Run.open(run_dir, trust_code=trust_code), new)
+        typer.echo(f"Added {what}: {_numbers(numbers)}")
+    else:
+        typer.echo(_later(run_dir, f"add {what}", live=outcome.live))
+
+
+def withdraw(
+    run_dir: RunDir,
+    candidates: Annotated[
+        list[int] | None, typer.Argument(metavar="[NUMBER]...", help="Numbers of candidates.")
+    ] = None,
+    reason: Reason = "",
+    again: Annotated[
+        bool, typer.Option("--again", help="Evaluate them anew; else they count no more.")
+    ] = False,
+    measurement: Annotated[
+        list[int] | None,
+        typer.Option(metavar="NUMBER", help="Take back this measurement only (see: invdesign measurements)."),
+    ] = None,
+    wait: Wait = 30.0,
+    trust_code: TrustCode = False,
+) -> None:
+    """Take back what is known of candidates, also while the run is worked on."""
+    from invdesign.run import steering
+    from invdesign.run.run import Run
+
+    ids, measurements = list(candidates or ()), list(measurement or ())
+    if not ids and not measurements:
+        raise typer.BadParameter("say which: numbers of candidates, or --measurement")
+    if not reason.strip():
+        raise typer.BadParameter("give a --reason: whoever reads the run later must know why")
+    opened = Run.open(run_dir, trust_code=trust_code)
+    for id in ids:
+        opened.trial(id)
+    apply = steering.at_rest(opened) and not again
+    opened.close()
+    detail: dict[str, Json] = {
+        "ids": [*ids],
+        "reason": reason.strip(),
+        "again": again,
+        "measurements": [*measurements],
+    }
+    if apply:
+        outcome = steering.leave_or_apply(run_dir, "withdraw", detail, wait=wait, trust_code=trust_code)
+    else:
+        outcome = steering.leave_for_holder(run_dir, "withdraw", detail, wait=wait)
+    if outcome.state == "waiting":
+        typer.echo(_later(run_dir, "withdraw", live=outcome.live))
+        return
+    whole = f"{_count(len(ids), 'candidate')} ({_numbers(ids)})"
+    part = f"{_count(len(measurements), 'measurement')} ({_numbers(measurements)})"
+    follows = "evaluated anew" if again else "nothing is learned from them any more"
+    typer.echo(f"Withdrawn: {part if measurements else whole}; {follows}.")
+
+
+def fork(
+    run_dir: RunDir,
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Folder of the new run.")],
+    campaign_file: Annotated[
+        Path | None,
+        typer.Option("--campaign", metavar="FILE", help="The changed campaign; by default the same."),
+    ] = None,
+    take: Annotated[
+        Take,
+        typer.Option(help="Which finished candidates the new run evaluates first; they count in its budget."),
+    ] = Take.all,
+    top: Annotated[int | None, typer.Option(min=1, help="Take only the n best.")] = None,
+    candidates: Annotated[
+        int | None, typer.Option(min=1, help="Budget of candidates of the new run.")
+    ] = None,
+    trust_code: TrustCode = False,
+    json_: AsJson = False,
+) -> None:
+    """Start a run under a changed campaign that reuses what this one evaluated; also while it is worked on."""
+    from invdesign.campaign.load import load_campaign
+    from invdesign.run import fork as forking
+
+    if take is not Take.all and top is not None:
+        raise typer.BadParameter("--take and --top say the same: give one of them")
+    campaign = load_campaign(campaign_file, trust_code=trust_code) if campaign_file else None
+    made = forking.fork(
+        run_dir, new, campaign, take=take.value, top=top, candidates=candidates, trust_code=trust_code
+    )
+    if json_:
+        typer.echo(json.dumps(_fork_facts(made), ensure_ascii=False))
+    else:
+        for line in _fork_lines(made, run_dir, new):
+            typer.echo(line)
+    made.run.close()
+
+
+def _fork_facts(made: Fork) -> dict[str, Any]:
+    return {
+        "folder": str(made.run.folder),
+        "reused": dict(made.reused),
+        "evaluations": made.evaluations,
+        "measurements": made.measurements,
+        "taken": list(made.taken),
+        "left_out": dict(made.left_out),
+        "unmeasured": dict(made.unmeasured),
+    }
+
+
+def _fork_lines(made: Fork, source: Path, new: Path) -> list[str]:
+    lines = [f"Forked {source} to {new}."]
+    for name, same in made.reused.items():
+        said = "results are reused where what it reads is the same" if same else "evaluated anew"
+        lines.append(f"  stage {name}: {said}")
+    found = [_count(made.evaluations, "evaluation")]
+    found += [_count(made.measurements, "measurement")] if made.measurements else []
+    lines.append(f"  taken along: {', '.join(found)}")
+    lines.append(f"  evaluated first: {_count(len(made.taken), 'candidate')}")
+    lines += [f"  left out: {line}" for line in _left_out("candidate", made.left_out)]
+    lines += [f"  left out: {line}" for line in _left_out("measured genome", made.unmeasured)]
+    measured = made.run.campaign.measured_outside
+    lines.append(f"Go on with: invdesign {'ask' if measured else 'resume'} {new}")
+    return lines
+
+
+def _left_out(what: str, reasons: Mapping[Any, str]) -> list[str]:
+    """A line per kind of reason: what one candidate had instead stands in none."""
+    kinds = {id: reason.partition(", got ")[0] for id, reason in reasons.items()}
+    lines = [
+        f"{_count(number, what)} ({_numbers(id for id in kinds if kinds[id] == kind)}): {kind}"
+        for kind, number in Counter(kinds.values()).most_common()
+    ]
+    more = len(lines) - LISTED
+    return lines[:LISTED] + ([f"and for {_count(more, 'other reason')}"] if more > 0 else [])
+
+
+def _later(folder: Path, what: str, *, live: bool) -> str:
+    if live:
+        return (
+            f"{folder} is worked on; the request to {what} is taken up when the candidates under way have ended. "
+            f"Look with: invdesign status {folder}"
+        )
+    return f"The request to {what} is taken up first when the run goes on: invdesign resume {folder}"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" + ("" if number == 1 else "s")
+
+
+def _numbers(numbers: Iterable[object]) -> str:
+    listed = [str(number) for number in numbers]
+    more = f" and {len(listed) - LISTED} more" if len(listed) > LISTED else ""
+    return ", ".join(listed[:LISTED]) + more

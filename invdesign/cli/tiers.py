@@ -1,0 +1,274 @@
+"""Commands of costly last stages: the best go on, the user runs their jobs, and results come back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from invdesign.cli.options import AsJson, RunDir, TrustCode, Workers
+
+if TYPE_CHECKING:
+    from invdesign.candidate import Json
+    from invdesign.evaluation import Stage
+    from invdesign.run.jobs import Job
+    from invdesign.run.run import Run
+    from invdesign.run.told import Taken
+
+TOP = 10
+StageName = Annotated[
+    str, typer.Option("--stage", metavar="STAGE", help="By default the only one on demand.")
+]
+Wait = Annotated[
+    float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for the process that works on it.")
+]
+
+
+def promote(
+    run_dir: RunDir,
+    top: Annotated[int | None, typer.Option(min=1, help="The n best; 10 where nothing is said.")] = None,
+    candidates: Annotated[
+        str, typer.Option(metavar="N,N", help="Numbers of candidates, in place of --top.")
+    ] = "",
+    stage: StageName = "",
+    workers: Workers = None,
+    wait: Wait = 30.0,
+    trust_code: TrustCode = False,
+    json_: AsJson = False,
+) -> None:
+    """Send the best candidates on to a costly stage: it is run, or its inputs are written for you to run."""
+    from invdesign.run import jobs
+    from invdesign.run.run import Run
+
+    if candidates and top is not None:
+        raise typer.BadParameter("--top and --candidates say the same: give one of them")
+    opened = Run.open(run_dir, trust_code=trust_code)
+    goal = jobs.stage_called(opened, stage)
+    ids = _numbers(candidates) if candidates else jobs.best(opened, top or TOP)
+    for id in ids:
+        opened.trial(id)  # says so where there is none
+    there = {id: found for id in ids if (found := jobs.sent_on(opened, id, goal.name)) is not None}
+    new = [id for id in ids if id not in there]
+    later = _send(opened, new, goal.name, workers, wait, trust_code=trust_code) if new else ""
+    opened.close()
+    opened = Run.open(run_dir, trust_code=trust_code)
+    sent = {id: found for id in new if (found := jobs.sent_on(opened, id, goal.name)) is not None}
+    written = _written(opened, goal)
+    if json_:
+        facts = {
+            "stage": goal.name,
+            "promoted": [{"from": id, **_trial(opened, number)} for id, number in sent.items()],
+            "there_already": [{"from": id, **_trial(opened, number)} for id, number in there.items()],
+            "inputs": [_job(job) for job in written],
+        }
+        typer.echo(json.dumps(facts, ensure_ascii=False))
+    else:
+        for line in _promoted_lines(opened, goal, sent, there, written, later, found=bool(ids)):
+            typer.echo(line)
+    if any(job.state == "not written" for job in written):
+        raise typer.Exit(1)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return list(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError as error:
+        raise typer.BadParameter(f"expected numbers as 3,17, got '{text}'") from error
+
+
+def _send(
+    opened: Run, ids: Sequence[int], stage: str, workers: int | None, wait: float, *, trust_code: bool
+) -> str:
+    """Promote these, here or by whoever works on the run; what is still to come, in words."""
+    from invdesign.run import steering
+    from invdesign.run.run import Run
+
+    def open_run(folder: Path) -> Run:
+        run = Run.open(folder, trust_code=trust_code)
+        if workers is not None:
+            run.use_workers(workers)
+        return run
+
+    genomes: list[Json] = [dict(opened.trial(id).genome) for id in ids]
+    detail: dict[str, Json] = {"genomes": genomes, "until": stage}
+    outcome = steering.leave_or_apply(opened.folder, "add", detail, wait=wait, open_run=open_run)
+    if outcome.state == "waiting":
+        return "another process works on the run, and takes the request up when the candidates under way have ended"
+    return "another process works on the run, and sends them on" if outcome.state == "taken" else ""
+
+
+def _written(opened: Run, goal: Stage) -> list[Job]:
+    """Inputs of all that wait at the stage, where the user runs its jobs."""
+    from invdesign.protocols import JobEvaluator
+    from invdesign.run import jobs
+
+    if not goal.external or not isinstance(goal.evaluator, JobEvaluator):
+        return []
+    return jobs.write_inputs(opened, goal.name, opened.waiting().get(goal.name, []))
+
+
+def _trial(opened: Run, id: int) -> dict[str, Any]:
+    row = opened.row(id)
+    return {key: row[key] for key in ("candidate", "formula", "status", "properties", "failure")}
+
+
+def _job(job: Job) -> dict[str, Any]:
+    facts = {"candidate": job.candidate, "stage": job.stage, "folder": str(job.folder), "state": job.state}
+    values = dict(job.told.properties) if job.told is not None else {}
+    return {**facts, "message": job.message, "properties": values}
+
+
+def _promoted_lines(
+    opened: Run,
+    goal: Stage,
+    sent: Mapping[int, int],
+    there: Mapping[int, int],
+    written: Sequence[Job],
+    later: str,
+    *,
+    found: bool,
+) -> list[str]:
+    if not found:
+        return [
+            f"No candidate is complete yet: nothing can be promoted. Go on with: invdesign resume {opened.folder}"
+        ]
+    lines = [f"Promoted to {goal.name}: {_count(len(sent))}."] if sent or not there else []
+    lines += [f"  {_line(opened, number)}" for number in sent.values()]
+    lines += [f"At {goal.name} already: {_count(len(there))}."] if there else []
+    lines += [f"  {_line(opened, number)}" for number in there.values()]
+    lines += [f"Not all is done: {later}."] if later else []
+    return lines + _next_lines(opened, goal, written)
+
+
+def _next_lines(opened: Run, goal: Stage, written: Sequence[Job]) -> list[str]:
+    if not written:
+        waiting = goal.external and opened.waiting().get(goal.name)
+        return (
+            [f"They wait for what you measure: invdesign tell {opened.folder} results.csv"] if waiting else []
+        )
+    ready = [job for job in written if job.state != "not written"]
+    lines = [f"Inputs of {_count(len(ready))} are in {ready[0].folder.parent}:"] if ready else []
+    lines += [f"  {job.folder.name}{'' if job.state == 'written' else ' (there already)'}" for job in ready]
+    lines += [
+        f"  candidate {job.candidate}: not written: {job.message}"
+        for job in written
+        if job.state == "not written"
+    ]
+    if ready:
+        lines.append(
+            "Run the jobs in these folders, here or elsewhere (HOW_TO_RUN.txt in each says how), and bring the "
+            f"outputs back into them. Then: invdesign collect {opened.folder}"
+        )
+    return lines
+
+
+def _line(opened: Run, id: int) -> str:
+    trial = opened.history.trial(id)
+    parents = trial.candidate.proposal.parents
+    origin = f"from {parents[0]}" if parents else "itself"
+    word = trial.status.name.lower()
+    if trial.failure is not None:
+        word = f"{word}: {trial.failure.message}"
+    elif word == "pending":
+        word = "waiting"
+    return f"{id} ({origin}) {opened.store.formula(id) or ''} {word}".replace("  ", " ")
+
+
+def collect(
+    run_dir: RunDir,
+    stage: Annotated[
+        str,
+        typer.Option("--stage", metavar="STAGE", help="Only this one; by default all whose jobs you run."),
+    ] = "",
+    wait: Wait = 30.0,
+    trust_code: TrustCode = False,
+    json_: AsJson = False,
+) -> None:
+    """Read the outputs of the jobs you ran yourself; those that are not there yet are read another time."""
+    from invdesign.run import jobs
+    from invdesign.run.run import Run
+
+    opened = Run.open(run_dir, trust_code=trust_code)
+    names = [found.name for found in jobs.job_stages(opened, stage)]
+    _take_up(opened)
+    waiting = opened.waiting()
+    for name in names:
+        jobs.write_inputs(opened, name, waiting.get(name, []))  # a promotion that was killed over it
+    found = [job for name in names for job in jobs.read_outputs(opened, name, waiting.get(name, []))]
+    taken, later = _tell(opened, found, wait, trust_code=trust_code)
+    if json_:
+        ended = {} if taken is None else {str(id): said for id, said in taken.ended.items()}
+        typer.echo(json.dumps({"jobs": [_job(job) for job in found], "ended": ended}, ensure_ascii=False))
+        return
+    for line in _collected_lines(opened, found, later):
+        typer.echo(line)
+
+
+def _take_up(opened: Run) -> None:
+    """What was left to be done first, as that a calculation was withdrawn, where nobody works on the run."""
+    from invdesign.errors import RunError, RunLockedError
+    from invdesign.run import requests
+
+    for request in requests.waiting(opened.folder):
+        if request.kind not in {"withdraw", "tell"}:
+            return  # what has to be evaluated first is for a resume
+        try:
+            opened.apply(request)
+        except RunLockedError:
+            return  # whoever holds it takes it up
+        except RunError as error:
+            requests.refuse(opened.folder, request, str(error))
+
+
+def _tell(opened: Run, found: Sequence[Job], wait: float, *, trust_code: bool) -> tuple[Taken | None, str]:
+    """Tell the run what was read, here or by whoever works on it; and what is still to come, in words."""
+    from invdesign.run import steering
+    from invdesign.run.changes import told_detail
+    from invdesign.run.told import Taken
+
+    results = [job.told for job in found if job.told is not None]
+    if not results:
+        return None, ""
+    detail = told_detail(results, replace=False)
+    outcome = steering.leave_or_apply(opened.folder, "tell", detail, wait=wait, trust_code=trust_code)
+    if outcome.state == "waiting":
+        return None, (
+            "another process works on the run, and takes the results up when the candidates under way have ended"
+        )
+    return outcome.answer if isinstance(outcome.answer, Taken) else None, ""
+
+
+def _collected_lines(opened: Run, found: Sequence[Job], later: str) -> list[str]:
+    folder = opened.folder
+    if not found:
+        return [f"Nothing waits for outputs. Send candidates on with: invdesign promote {folder}"]
+    units = opened.campaign.units()
+    lines = [_collected_line(job, opened.store.formula(job.candidate), units) for job in found]
+    read, failed = (sum(job.state == state for job in found) for state in ("read", "failed"))
+    left = len(found) - read - failed
+    lines.append(f"Read {read}, failed {failed}, not there yet {left}.")
+    lines += [f"Not taken up yet: {later}."] if later else []
+    if failed:
+        number = next(job.candidate for job in found if job.state == "failed")
+        lines.append(
+            f"To calculate one anew: invdesign withdraw {folder} {number} --again --reason WHY, "
+            "and collect when its outputs are new"
+        )
+    return lines
+
+
+def _collected_line(job: Job, formula: str, units: Mapping[str, str]) -> str:
+    head = f"  {job.candidate} {formula}".rstrip()
+    if job.state != "read" or job.told is None:
+        return f"{head}: {job.state}{f': {job.message}' if job.state != 'not there yet' else f' ({job.message})'}"
+    values = [
+        f"{name} {value:.5g} {units.get(name, '')}".rstrip() for name, value in job.told.properties.items()
+    ]
+    return f"{head}: read: {', '.join(values)}"
+
+
+def _count(number: int) -> str:
+    return f"{number} candidate" + ("" if number == 1 else "s")

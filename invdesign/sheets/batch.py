@@ -1,0 +1,187 @@
+"""Batches: the candidates that were handed out, as a file to fill in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invdesign.campaign.model import Campaign
+from invdesign.candidate import to_json
+from invdesign.errors import ResultsError
+from invdesign.properties import STRUCTURE as STRUCTURES
+from invdesign.protocols import TabledSpace
+from invdesign.report.files import OutputError, replaced_file
+from invdesign.run.run import Run
+from invdesign.sheets.columns import (
+    CANDIDATE,
+    FAILURE,
+    FORMULA,
+    GENOME,
+    LABEL,
+    NOTE,
+    STAGE,
+    STRUCTURE,
+    UNCERTAINTY,
+    Layout,
+)
+from invdesign.sheets.table import Table, read_table
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+DIGITS = 6
+BatchRow = dict[str, Any]  # cell by heading, None where somebody is to fill it in
+_FILLED = frozenset({"value", "uncertainty", FAILURE, LABEL, NOTE})  # kinds and names of columns left empty
+
+
+def batch_rows(
+    run: Run, ids: Sequence[int], *, units: bool = True, files: Mapping[int, str] | None = None
+) -> list[BatchRow]:
+    """A row per candidate: what it is, and empty cells for what is measured; all rows have the same headings.
+
+    Args:
+        units: whether headings of properties have their units.
+        files: name of the structure file by candidate.
+    """
+    empty = _empty(Layout.of(run.campaign), units=units)
+    genomes = [dict(run.history.candidate(id).genome) for id in ids]
+    made = to_make(run, ids, files)
+    return [{**row, **empty, GENOME: genome} for row, genome in zip(made, genomes, strict=True)]
+
+
+def to_make(run: Run, ids: Sequence[int], files: Mapping[int, str] | None = None) -> list[BatchRow]:
+    """What candidates are, for whoever makes them: number, stage where there are several, formula, design."""
+    layout, stages = Layout.of(run.campaign), _stages(run)
+    rows = []
+    for id in ids:
+        head: BatchRow = {CANDIDATE: id}
+        if len(layout.external) > 1:
+            head[STAGE] = stages.get(id)
+        head[FORMULA] = run.store.formula(id) or None
+        head[STRUCTURE] = (files or {}).get(id)
+        rows.append({**head, **_design(run, id, layout)})
+    headings = dict.fromkeys(heading for row in rows for heading in row)
+    for name in (FORMULA, STRUCTURE):
+        if all(row[name] is None for row in rows):
+            del headings[name]
+    return [{heading: row.get(heading) for heading in headings} for row in rows]
+
+
+def _stages(run: Run) -> dict[int, str]:
+    """The stage by number of the candidate that waits there."""
+    return {id: stage for stage, ids in run.waiting().items() for id in ids}
+
+
+def _design(run: Run, id: int, layout: Layout) -> BatchRow:
+    """What the space writes in columns, then what else the design holds."""
+    genome, space = run.history.candidate(id).genome, run.campaign.space
+    written = dict(space.to_cells(genome)) if isinstance(space, TabledSpace) else {}
+    if isinstance(space, TabledSpace):
+        written = {name: written.get(name, "") for name in space.table_columns()}
+    cells = {**written, **{n: v for n, v in run.design(id).parameters.items() if n not in written}}
+    return {layout.design_heading(name): _readable(value) for name, value in cells.items()}
+
+
+def _readable(value: float | str) -> float | str:
+    """As many digits as anybody weighs out; the genome has them all."""
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def _empty(layout: Layout, *, units: bool) -> BatchRow:
+    headings = []
+    for stage in layout.external:
+        for name in layout.stages[stage]:
+            headings += [
+                layout.heading(name, None if units else ""),
+                layout.heading(name + UNCERTAINTY, layout.units[name] if units else ""),
+            ]
+    return dict.fromkeys([*headings, FAILURE, LABEL, NOTE])
+
+
+def check_output(campaign: Campaign, path: Path) -> None:
+    """Refuse to write a batch over anything but a batch that nobody has begun to fill in.
+
+    Raises:
+        OutputError: there is another file, or one with results in it.
+    """
+    if not path.exists():
+        return
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file in it")
+    try:
+        table = read_table(path)
+    except ResultsError:
+        table = Table(path.name)
+    if CANDIDATE not in table.headings or GENOME not in table.headings:
+        raise OutputError(f"{path} exists and is no batch of candidates; choose another name")
+    layout = Layout.of(campaign)
+    for row in table.rows:
+        for heading in row.cells:
+            column = layout.column(heading)
+            if not isinstance(column, str) and (column.kind in _FILLED or column.name in _FILLED):
+                raise OutputError(
+                    f"{path} is filled in already ({heading}, {table.place(row)}). "
+                    "Choose another name for this batch, so that nothing is lost"
+                )
+
+
+def write_batch(run: Run, ids: Sequence[int], path: str | Path) -> list[Path]:
+    """Write candidates to a CSV file (or JSON, by its ending), with their structures as CIF files beside it.
+
+    Returns:
+        The structure files.
+
+    Raises:
+        OutputError: it cannot be written there, or would replace results.
+    """
+    path = Path(path)
+    check_output(run.campaign, path)
+    as_json = path.suffix.lower() == ".json"
+    files = _write_structures(run, ids, path)
+    names = {id: file.relative_to(path.parent).as_posix() for id, file in files.items()}
+    rows = batch_rows(run, ids, units=not as_json, files=names)
+    text = json.dumps(rows, ensure_ascii=False, indent=1) + "\n" if as_json else _csv(rows)
+    with replaced_file(path) as temporary:
+        # Spreadsheets take a file for UTF-8 by its mark; where all is ASCII, nobody needs one.
+        encoding = "utf-8" if as_json or text.isascii() else "utf-8-sig"
+        temporary.write_text(text, encoding=encoding, newline="")
+    return list(files.values())
+
+
+def _csv(rows: Sequence[BatchRow]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\r\n")
+    writer.writerow(rows[0])
+    for row in rows:
+        cells = [to_json(cell) if heading == GENOME else cell for heading, cell in row.items()]
+        writer.writerow(["" if cell is None else cell for cell in cells])
+    return file.getvalue()
+
+
+def _write_structures(run: Run, ids: Sequence[int], path: Path) -> dict[int, Path]:
+    """CIF file by candidate, of those that have a structure."""
+    from pymatgen.io.cif import CifWriter
+
+    stages = _stages(run)
+    files = {}
+    for id in ids:
+        structure = _structure(run, id, stages.get(id, ""))
+        if structure is None:
+            continue
+        file = path.parent / f"{path.stem}_structures" / f"{id:06d}.cif"
+        with replaced_file(file) as temporary:
+            temporary.write_text(str(CifWriter(structure, significant_figures=10)), encoding="utf-8")
+        files[id] = file
+    return files
+
+
+def _structure(run: Run, id: int, stage: str) -> Structure | None:
+    """What the work starts from: the structure its stage requires, or else the last one that was made."""
+    evaluator = run.campaign.evaluators.get(stage)
+    requires = evaluator.requires if evaluator is not None else ()
+    roles = [name.removeprefix(STRUCTURES) for name in sorted(requires) if name.startswith(STRUCTURES)]
+    return run.structure(id, roles[0] if roles else "")

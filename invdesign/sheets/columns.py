@@ -1,0 +1,124 @@
+"""What the columns of batch and results files are called."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from invdesign.campaign.model import Campaign
+from invdesign.errors import nearest
+from invdesign.properties import describe, is_structure
+from invdesign.protocols import TabledSpace
+
+CANDIDATE, STAGE, FORMULA, STRUCTURE = "candidate", "stage", "formula", "structure"
+FAILURE, LABEL, NOTE, GENOME = "failure", "measurement", "note", "genome"
+RESERVED = (CANDIDATE, STAGE, FORMULA, STRUCTURE, FAILURE, LABEL, NOTE, GENOME)
+UNCERTAINTY = "_uncertainty"
+DESIGN = "design "  # before the name of a design column that another column has already
+_UNIT = re.compile(r"(?P<name>.*?)\s*[\[(](?P<unit>[^\[\]()]*)[\])]")
+
+Kind = Literal["reserved", "value", "uncertainty", "design"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What a column holds: of which property or part of the design, by name."""
+
+    kind: Kind
+    name: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns that files of a campaign may have.
+
+    Attributes:
+        stages: unit by property of every stage that says numbers.
+        external: names of the stages whose results come from outside.
+        lacking: structures by stage, for those that give some: no file of rows can tell such a stage's result.
+        design: names of the design's columns.
+    """
+
+    stages: Mapping[str, Mapping[str, str]]
+    external: tuple[str, ...]
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    design: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, campaign: Campaign, more: Iterable[str] = ()) -> Layout:
+        """The layout of a campaign.
+
+        Args:
+            more: what its candidates' designs hold beside what their space writes in columns.
+        """
+        space = campaign.space
+        written = space.table_columns() if isinstance(space, TabledSpace) else ()
+        stages: dict[str, dict[str, str]] = {}
+        lacking = {}
+        for name, evaluator in campaign.evaluators.items():
+            units = evaluator.provides.items()
+            stages[name] = {key: describe(key, unit).unit for key, unit in units if not is_structure(key)}
+            made = [key for key, _ in units if is_structure(key)]
+            if made:
+                lacking[name] = made[0]
+        external = tuple(stage.name for stage in campaign.stages if stage.external)
+        return cls(stages, external, lacking, tuple(dict.fromkeys([*written, *more])))
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Unit by property, of whatever stage."""
+        return {name: unit for units in self.stages.values() for name, unit in units.items()}
+
+    def heading(self, name: str, unit: str | None = None) -> str:
+        """The heading of a property's column, with its unit where there is one."""
+        unit = self.units[name] if unit is None else unit
+        return f"{name} [{unit}]" if unit else name
+
+    def design_heading(self, name: str) -> str:
+        """The heading of a column of the design, set apart where another column has that name."""
+        return f"{DESIGN}{name}" if name in RESERVED or self._property(name) else name
+
+    def _property(self, name: str) -> Column | None:
+        if name in self.units:
+            return Column("value", name)
+        of = name.removesuffix(UNCERTAINTY)
+        return Column("uncertainty", of) if of != name and of in self.units else None
+
+    def column(self, heading: str) -> Column | str:
+        """What a column with this heading holds; what is wrong with the heading, in words, where that is not known."""
+        if heading in RESERVED:
+            return Column("reserved", heading)
+        by_heading = {self.design_heading(name): name for name in self.design}
+        if heading in by_heading:
+            return Column("design", by_heading[heading])
+        found, unit = self.meant(heading)
+        if found is not None:
+            same = unit is None or _same_unit(unit, self.units[found.name])
+            return found if same else self._other_unit(found, str(unit))
+        known = [*RESERVED, *by_heading, *self.units, *(name + UNCERTAINTY for name in self.units)]
+        hint = nearest(_UNIT.sub(r"\g<name>", heading), known) or f"Known are: {', '.join(known)}."
+        return f"no column of this run's files is called so. {hint} Remarks go into the column {NOTE}."
+
+    def meant(self, heading: str) -> tuple[Column | None, str | None]:
+        """The property's column that a heading means, whatever unit it names; and that unit."""
+        split = _UNIT.fullmatch(heading)
+        return self._property(split["name"] if split else heading), split["unit"] if split else None
+
+    def _other_unit(self, found: Column, unit: str) -> str:
+        name = found.name + (UNCERTAINTY if found.kind == "uncertainty" else "")
+        wanted = self.units[found.name]
+        right = self.heading(name, wanted)
+        has = f"in {wanted}" if wanted else "a number without unit"
+        return (
+            f"is in {unit or 'no unit'} by its heading, and in the campaign {found.name} is {has}: convert the "
+            f"numbers, and head the column '{right}'"
+        )
+
+
+def _same_unit(written: str, unit: str) -> bool:
+    """Whether two units are written alike, however the characters of Å, µ and ² are encoded."""
+    plain = [unicodedata.normalize("NFKC", text).replace(" ", "") for text in (written, unit)]
+    return plain[0] == plain[1] or (not unit and plain[0] in {"-", "1"})

@@ -1,0 +1,187 @@
+"""Of which candidate a row of results speaks: by number, genome, columns of its design, or a structure file."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from invdesign.candidate import Genome, canonical, genome_key, to_json
+from invdesign.errors import InvdesignError
+from invdesign.protocols import StructureSpace, TabledSpace
+from invdesign.run.run import Run
+from invdesign.settings import InputFile
+from invdesign.sheets.columns import CANDIDATE, GENOME, STRUCTURE, Layout
+from invdesign.sheets.table import Cell, Row, Table
+from invdesign.structures.files import parse_structure
+from invdesign.structures.tables import number_in
+from invdesign.worker import RAISED
+
+CLOSE = 1e-5  # relative: a spreadsheet may save no more digits than it shows
+COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
+_DIFFERENT = "If something else was made, clear the cells candidate and genome: then the row is a candidate of its own."
+
+
+@dataclass
+class Sorted:
+    """The filled cells of a row, by what they are."""
+
+    reserved: dict[str, Cell] = field(default_factory=dict)
+    values: dict[str, Cell] = field(default_factory=dict)
+    uncertainties: dict[str, Cell] = field(default_factory=dict)
+    design: dict[str, Cell] = field(default_factory=dict)
+
+
+@dataclass
+class Identity:
+    """Finds out who a row is about; mistakes gather in the table."""
+
+    run: Run
+    table: Table
+    layout: Layout
+    folder: Path
+
+    def of(self, row: Row, cells: Sorted) -> dict[str, Any] | None:
+        """`candidate` or `genome` of a `Told`; None where it cannot be told."""
+        if CANDIDATE in cells.reserved:
+            id = self._number_of(row, cells.reserved[CANDIDATE])
+            if id is None:
+                return None
+            genome = self.run.history.candidate(id).genome
+            if GENOME in cells.reserved:
+                self._check_genome(row, cells.reserved[GENOME], genome, f"candidate {id}")
+            self._check_design(row, cells.design, genome, f"candidate {id}")
+            return {"candidate": id}
+        found = self._own_genome(row, cells)
+        return None if found is None else {"genome": found}
+
+    def _number_of(self, row: Row, cell: Cell) -> int | None:
+        number = None if isinstance(cell, bool) else number_in(cell)
+        count = len(self.run.history)
+        if number is None or not number.is_integer():
+            self.table.complain(row, CANDIDATE, f"must be the number of a candidate, got {shown(cell)}.")
+            return None
+        if not 0 <= number < count:
+            has = f"this run has {count} (0 to {count - 1})" if count else "this run has none yet"
+            hint = "A candidate that nobody asked for has no number: leave the cell empty and fill in what it is."
+            self.table.complain(row, CANDIDATE, f"there is no candidate {number:g}; {has}.", hint)
+            return None
+        return int(number)
+
+    def _check_genome(self, row: Row, cell: Cell, genome: Genome, who: str) -> None:
+        found = self._parsed(row, cell)
+        if found is not None and genome_key(found) != genome_key(genome):
+            message = f"is not that of {who}, which is {to_json(genome):.200}."
+            self.table.complain(row, GENOME, message, _DIFFERENT)
+
+    def _parsed(self, row: Row, cell: Cell) -> Genome | None:
+        try:
+            found = json.loads(cell) if isinstance(cell, str) else cell
+            if not isinstance(found, dict):
+                raise ValueError("it is no object")  # noqa: TRY004, TRY301 - what a file says, told below
+            return cast("Genome", canonical(found))
+        except (ValueError, TypeError, RecursionError) as error:
+            self.table.complain(row, GENOME, f"must be the JSON of a genome, got {shown(cell)}: {error}.")
+            return None
+
+    def _check_design(self, row: Row, cells: Mapping[str, Cell], genome: Genome, who: str) -> None:
+        """Cells that describe a candidate must be its own."""
+        if not cells:
+            return
+        expected = self._expected(genome)
+        for name, cell in cells.items():
+            if not _agrees(cell, expected.get(name)):
+                has = f"and {who} has {expected[name]}" if name in expected else f"and {who} has none"
+                heading = self.layout.design_heading(name)
+                self.table.complain(row, heading, f"is {shown(cell)} here, {has}.", _DIFFERENT)
+
+    def _expected(self, genome: Genome) -> dict[str, float | str]:
+        space = self.run.campaign.space
+        written = dict(space.to_cells(genome)) if isinstance(space, TabledSpace) else {}
+        if set(self.layout.design) - written.keys():
+            written = {**space.build(genome).parameters, **written}
+        return written
+
+    def _own_genome(self, row: Row, cells: Sorted) -> Genome | None:
+        """The genome of a candidate that has no number: as JSON, in columns, or as a structure file."""
+        space = self.run.campaign.space
+        genome: Genome | None = None
+        if GENOME in cells.reserved:
+            genome = self._parsed(row, cells.reserved[GENOME])
+        elif isinstance(space, TabledSpace) and cells.design.keys() & set(space.table_columns()):
+            own = {n: str(cell) for n, cell in cells.design.items() if n in space.table_columns()}
+            genome = space.from_cells(own)
+        elif STRUCTURE in cells.reserved and isinstance(space, StructureSpace):
+            genome = self._adopted(row, space, str(cells.reserved[STRUCTURE]))
+        else:
+            self.table.complain(
+                row, CANDIDATE, f"is empty, and nothing says what was measured. {self._ways()}"
+            )
+        return None if genome is None else self._buildable(row, cells, genome)
+
+    def _ways(self) -> str:
+        space = self.run.campaign.space
+        ways = ["its number"]
+        if isinstance(space, TabledSpace):
+            ways.append(
+                f"its design in the columns {', '.join(map(self.layout.design_heading, self.layout.design))}"
+            )
+        if isinstance(space, StructureSpace):
+            ways.append(f"a structure file in column {STRUCTURE}")
+        return f"Give {', or '.join(ways)}, or its genome as JSON in column {GENOME}."
+
+    def _buildable(self, row: Row, cells: Sorted, genome: Genome) -> Genome | None:
+        space = self.run.campaign.space
+        try:
+            # A space may write one candidate in several ways.
+            written = getattr(space, "canonical", dict)(genome)
+            space.build(written)
+        except RAISED as error:  # a space may raise anything
+            comma = any(COMMA.fullmatch(str(cell)) for cell in cells.design.values())
+            hint = "Write numbers with a decimal point." if comma else ""
+            self.table.complain(
+                row, "design", f"is none of this run's space: {str(error).removesuffix('.')}.", hint
+            )
+            return None
+        found = cast("Genome", canonical(written))
+        self._check_design(row, cells.design, found, "the genome")
+        return found
+
+    def _adopted(self, row: Row, space: StructureSpace, name: str) -> Genome | None:
+        try:
+            file = InputFile.model_validate(name, context={"folder": self.folder})
+            genome = space.adopt(parse_structure(file), None)
+        except (InvdesignError, ValueError) as error:
+            self.table.complain(row, STRUCTURE, _first_line(error))
+            return None
+        if genome is None:
+            self.table.complain(row, STRUCTURE, f"the structure in {name} is none of this run's space.")
+        return genome
+
+
+def _agrees(cell: Cell, expected: float | str | None) -> bool:
+    """Whether a cell says what is expected, as far as a spreadsheet keeps its digits."""
+    if expected is None:
+        return number_in(cell) == 0.0
+    if isinstance(expected, str):
+        return str(cell) == expected.strip()
+    number = number_in(cell)
+    return number is not None and math.isclose(number, expected, rel_tol=CLOSE, abs_tol=1e-12)
+
+
+def shown(cell: Cell) -> str:
+    """A cell as messages quote it."""
+    text = cell if isinstance(cell, str) else json.dumps(cell)
+    return f"'{text}'" if len(text) <= 60 else f"'{text[:57]}...'"
+
+
+def _first_line(error: Exception) -> str:
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        return str(error.errors(include_url=False)[0]["msg"]).removeprefix("Value error, ")
+    return " ".join(str(error).split())

@@ -1,0 +1,234 @@
+"""Results as somebody typed them into a file: every mistake found at once, nothing guessed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from invdesign.candidate import genome_key
+from invdesign.errors import ResultsError, nearest
+from invdesign.run.run import Run
+from invdesign.run.told import Told
+from invdesign.sheets.columns import CANDIDATE, FAILURE, LABEL, NOTE, STAGE, Column, Layout
+from invdesign.sheets.columns import UNCERTAINTY as SIGMA
+from invdesign.sheets.identity import COMMA, Identity, Sorted, shown
+from invdesign.sheets.table import Cell, Row, Table, read_table
+from invdesign.structures.tables import number_in
+from invdesign.worker import RAISED
+
+LOOKED_AT = 3  # candidates that show what designs hold, where no row has a number
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a file of results says.
+
+    Attributes:
+        told: its results, in the order of the rows.
+        open: how many rows have no result yet.
+    """
+
+    told: tuple[Told, ...]
+    open: int = 0
+
+
+def read_results(run: Run, path: str | Path) -> Results:
+    """The results in a CSV or JSON file: a batch file that was filled in, or one made by hand.
+
+    Raises:
+        ResultsError: with every mistake, its line, and what to do.
+    """
+    path = Path(path)
+    table = read_table(path)
+    layout = Layout.of(run.campaign, _designed(run, table))
+    results = _Reader(table, layout, Identity(run, table, layout, path.parent)).results()
+    if table.mistakes:
+        raise ResultsError(sorted(table.mistakes, key=lambda mistake: mistake.line or 0), table.source)
+    return results
+
+
+def _designed(run: Run, table: Table) -> tuple[str, ...]:
+    """What designs hold beside what their space writes in columns, as candidates show that the rows are about."""
+    numbers = [number_in(row.cells.get(CANDIDATE)) for row in table.rows]
+    asked = [int(number) for number in numbers if number is not None and number.is_integer()]
+    for id in (*asked, *range(LOOKED_AT)):
+        if 0 <= id < len(run.history):
+            try:
+                return tuple(run.design(id).parameters)
+            except RAISED:  # one that the space could not build
+                continue
+    return ()
+
+
+@dataclass
+class _Reader:
+    """Reads one file; mistakes gather in its table."""
+
+    table: Table
+    layout: Layout
+    identity: Identity
+    open: int = 0
+    columns: dict[str, Column] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)  # stage by property that no column holds
+    seen: dict[str, Row] = field(default_factory=dict)  # by what it says
+
+    def results(self) -> Results:
+        """What the rows tell; the table's mistakes say what is wrong."""
+        unknown: list[str] = []
+        for heading in filter(None, self.table.headings):
+            column: Column | str | None = self.layout.column(heading)
+            if isinstance(column, str):
+                self.table.complain(None, heading, column)
+                column, _ = self.layout.meant(heading)  # of another unit, it is not missing too
+                unknown += [heading] if column is None else []
+            if column is not None:
+                self.columns[heading] = column
+        told = [told for row in self.table.rows for told in self._row(row)]
+        for name, stage in self.absent.items():
+            if not nearest(name, unknown):  # else that was told: a heading with a slip of the pen
+                message = f"there is no such column, and {stage} gives {self._listed(stage)}: a result has all of it."
+                self.table.complain(None, self.layout.heading(name), message)
+        return Results(tuple(told), self.open)
+
+    def _complain(self, row: Row, column: str, message: str, hint: str = "") -> None:
+        self.table.complain(row, column, message, hint)
+
+    def _listed(self, stage: str) -> str:
+        return ", ".join(self.layout.stages[stage])
+
+    # A row.
+
+    def _row(self, row: Row) -> list[Told]:
+        cells = self._sorted(row)
+        if not cells.values and FAILURE not in cells.reserved:
+            for name in cells.uncertainties:
+                self._complain(row, name + SIGMA, f"is given, and {name} itself is not.")
+            self.open += not cells.uncertainties
+            return []
+        known = len(self.table.mistakes)
+        who = self.identity.of(row, cells)
+        by_stage = self._by_stage(row, cells)
+        label, note = (str(cells.reserved.get(name, "")) for name in (LABEL, NOTE))
+        if len(self.table.mistakes) > known or who is None:
+            return []
+        told = [
+            Told(**who, **found, stage=stage, label=label, note=note) for stage, found in by_stage.items()
+        ]
+        return [item for item in told if not self._is_repeated(row, item)]
+
+    def _sorted(self, row: Row) -> Sorted:
+        found = Sorted()
+        places = {
+            "reserved": found.reserved,
+            "value": found.values,
+            "uncertainty": found.uncertainties,
+            "design": found.design,
+        }
+        for heading, cell in row.cells.items():
+            column = self.columns.get(heading)
+            if column is not None:
+                places[column.kind][column.name] = cell
+        return found
+
+    def _is_repeated(self, row: Row, told: Told) -> bool:
+        """Whether an earlier row says the same, which is a mistake."""
+        who = told.candidate if told.genome is None else genome_key(told.genome)
+        text = repr((who, told.stage, told.label, told.failure, told.properties, told.uncertainties))
+        first = self.seen.setdefault(text, row)
+        if first is row:
+            return False
+        self._complain(
+            row,
+            "row",
+            f"says what {self.table.place(first)} says, word by word.",
+            f"Take it out; or, if it was measured again with the same outcome, give each a name in column {LABEL}.",
+        )
+        return True
+
+    # What was found.
+
+    def _by_stage(self, row: Row, cells: Sorted) -> dict[str, dict[str, Any]]:
+        """Fields of a `Told` by stage: a row may hold the results of several."""
+        named = cells.reserved.get(STAGE)
+        if named is not None and named not in self.layout.stages:
+            hint = nearest(str(named), self.layout.stages) or f"Stages are: {', '.join(self.layout.stages)}."
+            self._complain(row, STAGE, f"there is no stage {shown(named)}.", hint)
+            return {}
+        if FAILURE in cells.reserved:
+            return self._failed(row, cells, None if named is None else str(named))
+        grouped: dict[str, list[str]] = {}
+        for name in dict.fromkeys([*cells.values, *cells.uncertainties]):
+            stage = self._stage_of(row, name, None if named is None else str(named))
+            if stage is not None:
+                grouped.setdefault(stage, []).append(name)
+        return {stage: self._measured(row, cells, stage) for stage in grouped}
+
+    def _failed(self, row: Row, cells: Sorted, named: str | None) -> dict[str, dict[str, Any]]:
+        given = [*cells.values, *cells.uncertainties]
+        if given:
+            message = f"is filled, and so is {given[0]}: a result is a failure or has values, not both."
+            self._complain(row, FAILURE, message, f"A remark goes into the column {NOTE}.")
+            return {}
+        stages = [named] if named else list(self.layout.external)
+        if len(stages) != 1:
+            message = f"which stage failed? Say it in a column {STAGE}: {', '.join(self.layout.stages)}."
+            self._complain(row, FAILURE, message)
+            return {}
+        return {stages[0]: {"failure": " ".join(str(cells.reserved[FAILURE]).split())}}
+
+    def _stage_of(self, row: Row, name: str, named: str | None) -> str | None:
+        stages = [stage for stage, units in self.layout.stages.items() if name in units]
+        if named is not None:
+            if named in stages:
+                return named
+            self._complain(row, name, f"is nothing {named} gives, which is {self._listed(named)}.")
+            return None
+        chosen = [stage for stage in stages if stage in self.layout.external] or stages
+        if len(chosen) == 1:
+            return chosen[0]
+        message = f"several stages give it: say in a column {STAGE} whose it is: {', '.join(chosen)}."
+        self._complain(row, name, message)
+        return None
+
+    def _measured(self, row: Row, cells: Sorted, stage: str) -> dict[str, Any]:
+        if stage in self.layout.lacking:
+            message = f"{stage} also gives {self.layout.lacking[stage]}, which no file of rows can hold."
+            self._complain(row, "row", message, "Tell it from Python: run.tell([invdesign.Told(...)]).")
+        values: dict[str, float] = {}
+        sigmas: dict[str, float] = {}
+        headed = {column.name for column in self.columns.values() if column.kind == "value"}
+        for name in self.layout.stages[stage]:
+            if name in cells.values:
+                values[name] = self._number(row, name, cells.values[name])
+            elif name not in headed:
+                self.absent[name] = stage
+            else:
+                hint = f"Measure it too, or say in column {FAILURE} why there is no result."
+                self._complain(row, name, f"is empty, and {stage} gives {self._listed(stage)}.", hint)
+            if name in cells.uncertainties:
+                sigmas[name] = self._sigma(row, name + SIGMA, cells.uncertainties[name])
+        return {"properties": values, "uncertainties": sigmas}
+
+    def _sigma(self, row: Row, column: str, cell: Cell) -> float:
+        sigma = self._number(row, column, cell)
+        if sigma <= 0:
+            message = f"must be a standard deviation above 0, got {shown(cell)}."
+            self._complain(row, column, message, "Leave the cell empty where it is not known.")
+        return sigma
+
+    def _number(self, row: Row, column: str, cell: Cell) -> float:
+        """The number in a cell; NaN, with a complaint, where there is none."""
+        number = None if isinstance(cell, bool) else number_in(cell)
+        if number is not None and math.isfinite(number):
+            return number
+        text = str(cell)
+        if COMMA.fullmatch(text):
+            hint = f"Write {text.replace(',', '.')}, with a decimal point."
+        elif number is not None or text.lower().lstrip("+-") in {"nan", "inf"}:
+            hint = f"Leave the cell empty where nothing was measured, or say why in column {FAILURE}."
+        else:
+            hint = f"Units stand in the heading, remarks in column {NOTE}."
+        self._complain(row, column, f"must be a finite number, got {shown(cell)}.", hint)
+        return math.nan

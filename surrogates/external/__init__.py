@@ -1,0 +1,1 @@
+"""Evaluators that run outside programs, each candidate in a folder of its own."""

@@ -1,0 +1,279 @@
+"""What evaluators backed by a density-functional code share: how they run, and checks of what came back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PrivateAttr, field_validator
+
+from invdesign.candidate import Evaluation, Failure, Input
+from invdesign.errors import InvdesignError, PluginError
+from invdesign.properties import STRUCTURE, Unit
+from invdesign.protocols import EvaluatorSettings
+from surrogates.external.folders import JobError, JobFolder
+from surrogates.external.jobs import Plan, carry_out, found_program
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+ROLE = "dft"  # of the structure a code ended with
+UNITS: Mapping[str, str] = {
+    "dft_energy_per_atom": "eV/atom",
+    "dft_volume_per_atom": "Å^3/atom",
+    "dft_band_gap": "eV",
+    "dft_max_force": "eV/Å",
+    "dft_max_stress": "GPa",
+}
+CORRECTED = "dft_corrected_energy_per_atom"
+NEAR = 0.01  # Å: how well the structure of a single point must agree with the one that was written
+MOVED, STRETCHED = (
+    1.0,
+    0.15,
+)  # Å and a fraction: what a relaxation that was interrupted may have changed before it went on
+HALF = 0.5  # occupation from which a state counts as filled
+NOTE = "HOW_TO_RUN.txt"
+
+
+class DensityFunctional(EvaluatorSettings):
+    """Base of evaluators that write a density-functional code's inputs, run it or let it be run, and read its outputs."""
+
+    command: Annotated[str, Field(min_length=1)] | None = None
+    """How the code is started on this machine; without it, inputs are written and outputs collected."""
+    structure: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")] = "initial"
+    """Which structure: `initial`, or what an earlier stage made (`relaxed`)."""
+
+    _base: Path | None = PrivateAttr(default=None)
+
+    @field_validator("command")
+    @classmethod
+    def _can_be_split(cls, command: str | None) -> str | None:
+        if command is not None and not shlex.split(command):
+            raise ValueError("the command is empty: leave it out to have the inputs written")
+        return command
+
+    @property
+    def fingerprint(self) -> str:
+        """As of any plug-in, but for the command: where a code runs does not change its numbers."""
+        told = {key: value for key, value in self.model_dump(mode="json").items() if key != "command"}
+        text = json.dumps([told, self.version], sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    @property
+    def requires(self) -> frozenset[str]:
+        return frozenset({STRUCTURE + self.structure})
+
+    @property
+    def external(self) -> bool:
+        return self.command is None
+
+    @property
+    def needs_trust(self) -> bool:
+        """Where it has a command, it runs what the campaign says."""
+        return self.command is not None
+
+    def use_folder(self, folder: Path) -> None:
+        """Jobs run in folders of their own below this one."""
+        self._base = folder
+
+    def prepare(self) -> None:
+        """Refuse a program that is not there, before any candidate fails of it.
+
+        Raises:
+            PluginError: there is no such program.
+        """
+        if self.command is None:
+            return
+        try:
+            found_program(shlex.split(self.command)[0], {})
+        except JobError as error:
+            raise PluginError(
+                f"{error}. Or leave 'command' out of the stage: its inputs are then written for you to run elsewhere, "
+                "and 'invdesign collect' reads the outputs"
+            ) from error
+
+    def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
+        return [self._run(item) for item in inputs]
+
+    def _run(self, item: Input) -> Evaluation:
+        if self.command is None:
+            return failed("there is no command: write the inputs, run them, and collect the outputs")
+        plan = self._plan(item, shlex.split(self.command))
+        return carry_out(JobFolder.of(self._base, self, item), plan)
+
+    def _plan(self, item: Input, command: Sequence[str]) -> Plan:
+        """What the job consists of; all that a calculation leaves is kept, since it was dear."""
+        return Plan(
+            command=command,
+            write=lambda folder: self.write_inputs(item, folder),
+            read=lambda folder: self._read_all(item, folder),
+            success=range(256),  # what the output says is checked, and says more
+            keep="all",
+        )
+
+    def _read_all(self, item: Input, folder: Path) -> Evaluation:
+        found = self.read_outputs(item, folder)
+        if found is None:
+            code = JobFolder(folder).marker().code
+            raise JobError(f"the program ended with code {code} and without complete output")
+        return found
+
+    @property
+    @abstractmethod
+    def provides(self) -> Mapping[str, Unit]:
+        """See `provided`."""
+
+    @abstractmethod
+    def write_inputs(self, item: Input, folder: Path) -> None:
+        """Write what the code reads into `folder`, which exists; see `protocols.JobEvaluator`."""
+
+    @abstractmethod
+    def read_outputs(self, item: Input, folder: Path) -> Evaluation | None:
+        """What the code said; None while its output is not there, or only half of it."""
+
+
+class OutputError(InvdesignError):
+    """What a code wrote cannot be believed: not converged, another structure, other parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a code said of one crystal.
+
+    Attributes:
+        structure: where it ended, sites in the order of the candidate's structure.
+        energy: eV, whole cell.
+        forces: shape (n, 3), eV/Å.
+        stress: shape (3, 3), GPa; of either sign convention.
+        gap: eV, 0 for a metal.
+        more: further properties, by name.
+    """
+
+    structure: Structure
+    energy: float
+    forces: NDArray[np.float64]
+    stress: NDArray[np.float64]
+    gap: float
+    more: Mapping[str, float] = field(default_factory=dict)
+
+    def evaluation(self, *, relaxed: bool) -> Evaluation:
+        """As an evaluator's word; the structure where it was `relaxed`."""
+        n = len(self.structure)
+        properties = {
+            "dft_energy_per_atom": self.energy / n,
+            "dft_volume_per_atom": self.structure.volume / n,
+            "dft_band_gap": self.gap,
+            "dft_max_force": float(np.linalg.norm(self.forces, axis=1).max()),
+            "dft_max_stress": float(np.abs(self.stress).max()),
+            **self.more,
+        }
+        return Evaluation(
+            properties={name: float(value) for name, value in properties.items()},
+            structures={ROLE: self.structure} if relaxed else {},
+        )
+
+
+def provided(*, relaxed: bool, corrected: bool = False) -> dict[str, str]:
+    """Unit by name of what `Outcome.evaluation` gives."""
+    units = {**UNITS, **({CORRECTED: "eV/atom"} if corrected else {})}
+    return {**units, STRUCTURE + ROLE: ""} if relaxed else units
+
+
+def failed(message: str) -> Evaluation:
+    """An output that says nothing of the candidate, and why."""
+    return Evaluation(failure=Failure("error", "", " ".join(message.split())[:500]))
+
+
+def band_gap(energies: Sequence[NDArray[np.float64]], filled: Sequence[NDArray[np.bool_]]) -> float:
+    """The fundamental gap; 0 where a band is filled at some k points only.
+
+    Which states are filled is judged by halves (occupation 0.5, or the Fermi energy), so that smearing does not
+    close a gap.
+
+    Args:
+        energies: per spin channel, shape (k points, bands), eV.
+        filled: of the same shapes.
+
+    Raises:
+        OutputError: there is no empty band, so that nothing can be said.
+    """
+    full, empty = [], []
+    for channel, occupied in zip(energies, filled, strict=True):
+        whole, none = occupied.all(axis=0), ~occupied.any(axis=0)
+        if not (whole | none).all():
+            return 0.0
+        full.append(channel[:, whole])
+        empty.append(channel[:, none])
+    top = max((part.max() for part in full if part.size), default=-np.inf)
+    bottom = min((part.min() for part in empty if part.size), default=np.inf)
+    if not np.isfinite(bottom) or not np.isfinite(top):
+        raise OutputError("no band is empty in the output, so that the band gap is unknown: use more bands")
+    return max(float(bottom - top), 0.0)
+
+
+def check_start(expected: Structure, found: Structure, *, relaxes: bool) -> None:
+    """Refuse an output of another structure than the one that was written.
+
+    Args:
+        expected: sites in the order they were written in.
+        found: where the calculation started.
+        relaxes: whether atoms move: it may then have gone on from where an interrupted one had come to.
+
+    Raises:
+        OutputError: they differ; the message says in what.
+    """
+    if [site.species_string for site in expected] != [site.species_string for site in found]:
+        raise OutputError(
+            f"the output is of {found.formula}, and the candidate is {expected.formula}: "
+            "another candidate's output, or sites in another order"
+        )
+    cell = np.linalg.norm(expected.lattice.matrix - found.lattice.matrix, axis=1)
+    limit = STRETCHED * np.array(expected.lattice.abc) if relaxes else NEAR
+    apart = found.frac_coords - expected.frac_coords
+    moved = float(np.linalg.norm((apart - np.round(apart)) @ expected.lattice.matrix, axis=1).max())
+    if (cell > limit).any() or moved > (MOVED if relaxes else NEAR):
+        raise OutputError(
+            "the calculation started from another structure than the candidate's: lattice vectors differ by "
+            f"{cell.max():.2f} Å, positions by {moved:.2f} Å"
+        )
+
+
+def check_said(asked: Mapping[str, object], ran: Mapping[str, object]) -> None:
+    """Refuse an output made with other parameters than those written.
+
+    Args:
+        asked, ran: by name, for those that decide the numbers.
+
+    Raises:
+        OutputError: with each that differs.
+    """
+    differ = [
+        f"{name} {_shown(ran.get(name))} instead of {_shown(value)}"
+        for name, value in asked.items()
+        if not same(value, ran.get(name))
+    ]
+    if differ:
+        raise OutputError(f"the calculation was run with {', '.join(differ)}")
+
+
+def same(a: object, b: object) -> bool:
+    """Whether two values of an input file mean the same: numbers to a millionth, words by letter."""
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, int | float) and isinstance(b, int | float):
+        return abs(a - b) <= 1e-6 * max(1.0, abs(a))
+    return str(a).upper() == str(b).upper()
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(_shown(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

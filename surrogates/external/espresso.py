@@ -1,0 +1,274 @@
+"""Quantum ESPRESSO: inputs of pw.x by ASE's writer, outputs read by ASE's reader and checked."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from invdesign.candidate import Evaluation, Input
+from invdesign.errors import InvdesignError
+from invdesign.properties import Unit
+from surrogates.external.dft import (
+    NOTE,
+    DensityFunctional,
+    Outcome,
+    OutputError,
+    band_gap,
+    check_said,
+    check_start,
+    failed,
+    provided,
+)
+from surrogates.external.folders import STDOUT
+from surrogates.external.jobs import Plan
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from pymatgen.core import Structure
+
+Positive = Annotated[float, Field(gt=0)]
+Value = bool | int | float | str
+INPUT, OUTPUT = "espresso.pwi", "espresso.pwo"
+NAMELISTS = ("control", "system", "electrons", "ions", "cell")
+OWN = {  # keys of namelists that settings stand for, or that reading relies on
+    "calculation": "calculation",
+    "pseudo_dir": "pseudo_dir",
+    "ecutwfc": "ecutwfc",
+    "ecutrho": "ecutrho",
+    "verbosity": "",
+    "tprnfor": "",
+    "tstress": "",
+    "ibrav": "",
+    "nat": "",
+    "ntyp": "",
+}
+LEVEL = 1e-3  # eV: energies are printed to four decimals
+ERROR = re.compile(r"%{20,}\s*Error in routine\s+(.*?)\s*:?\s*\n(.*?)%{20,}", re.DOTALL)
+POTENTIALS = re.compile(r"PseudoPot\. #\s*\d+ for\s+(\S+)\s+read from file:\s+(\S+)")
+CUTOFFS = (r"kinetic-energy cutoff\s*=\s*([0-9.]+)", r"charge density cutoff\s*=\s*([0-9.]+)")
+RELAXED = re.compile(r"bfgs converged in|convergence achieved", re.IGNORECASE)
+
+
+class Espresso(DensityFunctional):
+    """pw.x of Quantum ESPRESSO: relaxes atoms and cell, atoms alone, or takes a single point."""
+
+    pseudopotentials: Annotated[dict[str, str], Field(min_length=1)]
+    """File by element: `{Li: Li.pbesol-s-kjpaw_psl.0.2.1.UPF}`."""
+    pseudo_dir: str | None = None
+    """Folder of these files on the machine that runs pw.x; where it looks by itself if not given."""
+    calculation: Literal["vc-relax", "relax", "scf"] = "vc-relax"
+    """`vc-relax` moves atoms and cell, `relax` atoms, `scf` nothing."""
+    ecutwfc: Positive
+    """Cutoff of wave functions, Ry: the largest that your pseudopotentials ask for."""
+    ecutrho: Positive | None = None
+    """Cutoff of the density, Ry; eight times `ecutwfc` if not given."""
+    kspacing: Positive = 0.15
+    """Largest distance of k points, 1/Å, with the factor 2π as in VASP's KSPACING."""
+    input_data: dict[str, dict[str, Value]] = Field(default_factory=dict)
+    """More of pw.x's input, by namelist: `{system: {nspin: 2}}`."""
+
+    @field_validator("input_data")
+    @classmethod
+    def _known_namelists(cls, data: dict[str, dict[str, Value]]) -> dict[str, dict[str, Value]]:
+        for name, keys in data.items():
+            if name not in NAMELISTS:
+                raise ValueError(f"'{name}' is no namelist of pw.x's; known are {', '.join(NAMELISTS)}")
+            for key in keys:
+                if key.lower() in OWN:
+                    own = OWN[key.lower()]
+                    raise ValueError(
+                        f"{key} cannot be given here: "
+                        + (f"it is the setting '{own}'" if own else "reading the output relies on it")
+                    )
+        return data
+
+    @property
+    def provides(self) -> Mapping[str, Unit]:
+        return provided(relaxed=self.calculation != "scf")
+
+    @property
+    def _density_cutoff(self) -> float:
+        return self.ecutrho or 8 * self.ecutwfc
+
+    def prepare(self) -> None:
+        """Refuse a missing program, and missing pseudopotentials, before any candidate fails of it.
+
+        Raises:
+            PluginError: there is no such program.
+            InvdesignError: a pseudopotential is not there.
+        """
+        super().prepare()
+        if self.command is None or self.pseudo_dir is None:
+            return
+        folder = Path(self.pseudo_dir).expanduser()
+        missing = [name for name in self.pseudopotentials.values() if not (folder / name).is_file()]
+        if folder.is_absolute() and missing:
+            raise InvdesignError(
+                f"there is no pseudopotential '{missing[0]}' in {folder}: check pseudo_dir and pseudopotentials"
+            )
+
+    def _plan(self, item: Input, command: Sequence[str]) -> Plan:
+        return super()._plan(item, [*command, "-in", INPUT])
+
+    # Writing.
+
+    def write_inputs(self, item: Input, folder: Path) -> None:
+        """The input of pw.x, and what to do next.
+
+        Raises:
+            InvdesignError: there is no pseudopotential for an element.
+        """
+        from ase.io.espresso import write_espresso_in
+
+        from surrogates.relaxation import to_atoms
+
+        structure = item.structures[self.structure]
+        lacking = sorted({site.specie.symbol for site in structure} - self.pseudopotentials.keys())
+        if lacking:
+            raise InvdesignError(
+                f"the setting 'pseudopotentials' has no file for {', '.join(lacking)}: name one for every element"
+            )
+        text = io.StringIO()
+        write_espresso_in(
+            text,
+            to_atoms(structure),
+            input_data=self._input_data(len(structure)),
+            pseudopotentials=dict(self.pseudopotentials),
+            kspacing=self.kspacing / (2 * math.pi),
+        )
+        (folder / INPUT).write_text(text.getvalue(), encoding="utf-8")
+        (folder / NOTE).write_text(
+            f"Candidate {item.id}. Input of pw.x (Quantum ESPRESSO).\n\n"
+            f"Run it in this folder: pw.x -in {INPUT} > {OUTPUT}\n"
+            f"The pseudopotentials {', '.join(self.pseudopotentials.values())} must lie in "
+            f"{self.pseudo_dir or 'the folder that ESPRESSO_PSEUDO names'}. Scratch files may go elsewhere (outdir);\n"
+            "cutoffs and pseudopotentials are checked against what is written here.\n"
+            "Then, with the folder of the run: invdesign collect DIR\n",
+            encoding="utf-8",
+        )
+
+    def _input_data(self, n: int) -> dict[str, dict[str, Value]]:
+        """Namelists for n atoms; thresholds and smearing as in the moderate protocol of aiida-quantumespresso."""
+        data: dict[str, dict[str, Value]] = {
+            "control": {
+                "calculation": self.calculation,
+                "verbosity": "high",
+                "tprnfor": True,
+                "tstress": True,
+                "outdir": "./scratch",
+                "prefix": "pw",
+                "etot_conv_thr": 1e-5 * n,
+                "forc_conv_thr": 1e-4,
+                **({"pseudo_dir": str(Path(self.pseudo_dir).expanduser())} if self.pseudo_dir else {}),
+            },
+            "system": {
+                "ecutwfc": self.ecutwfc,
+                "ecutrho": self._density_cutoff,
+                "occupations": "smearing",
+                "smearing": "cold",
+                "degauss": 0.02,
+            },
+            "electrons": {"conv_thr": 2e-10 * n, "mixing_beta": 0.4},
+        }
+        for name, keys in self.input_data.items():
+            data.setdefault(name, {}).update({key.lower(): value for key, value in keys.items()})
+        return data
+
+    # Reading.
+
+    def read_outputs(self, item: Input, folder: Path) -> Evaluation | None:
+        """What pw.x printed; None while it is not there or not complete."""
+        file = next((folder / name for name in (OUTPUT, STDOUT) if (folder / name).is_file()), None)
+        if file is None:
+            return None
+        text = file.read_text(encoding="utf-8", errors="replace")
+        stopped = ERROR.search(text)
+        if stopped:
+            return failed(f"pw.x stopped in {stopped[1]}: {' '.join(stopped[2].split())}")
+        if "JOB DONE" not in text:
+            return None
+        try:
+            outcome = self._outcome(item.structures[self.structure], text)
+        except OutputError as error:
+            return failed(str(error))
+        except Exception as error:  # noqa: BLE001 - ASE raises anything over a file that is not one
+            return failed(f"{file.name} cannot be read: {type(error).__name__}: {error}")
+        return outcome.evaluation(relaxed=self.calculation != "scf")
+
+    def _outcome(self, structure: Structure, text: str) -> Outcome:
+        """What the output says, checked against what was written.
+
+        Raises:
+            OutputError: it cannot be believed.
+        """
+        from ase.io.espresso import parse_pwo_start, read_espresso_out
+        from ase.units import GPa
+
+        start = _crystal(parse_pwo_start(text.splitlines())["atoms"])
+        check_start(structure, start, relaxes=self.calculation != "scf")
+        self._check_said(structure, text)
+        self._check_converged(text)
+        # The last with results: vc-relax takes the final structure's anew, with plane waves of its own cell.
+        (last,) = read_espresso_out(io.StringIO(text), index=slice(-1, None))
+        return Outcome(
+            structure=_crystal(last),
+            energy=float(last.get_potential_energy()),
+            forces=last.get_forces(),
+            stress=last.get_stress(voigt=False) / GPa,
+            gap=_gap(last),
+        )
+
+    def _check_said(self, structure: Structure, text: str) -> None:
+        elements = {site.specie.symbol for site in structure}
+        asked = {f"the pseudopotential of {el}": self.pseudopotentials.get(el) for el in sorted(elements)}
+        used = {
+            f"the pseudopotential of {el.rstrip('0123456789')}": Path(name).name
+            for el, name in POTENTIALS.findall(text)
+        }
+        cutoffs = [re.findall(pattern, text) for pattern in CUTOFFS]
+        ran = {
+            name: float(found[-1])
+            for name, found in zip(("ecutwfc", "ecutrho"), cutoffs, strict=True)
+            if found
+        }
+        check_said(
+            {**asked, "ecutwfc": self.ecutwfc, "ecutrho": self._density_cutoff},
+            {**used, **ran},
+        )
+
+    def _check_converged(self, text: str) -> None:
+        if text.rfind("convergence NOT achieved") > text.rfind("convergence has been achieved"):
+            raise OutputError("the electronic steps did not converge: try a smaller mixing_beta")
+        if "Maximum CPU time exceeded" in text:
+            raise OutputError("pw.x stopped at max_seconds before it was done")
+        if self.calculation == "scf":
+            return
+        if "The maximum number of steps has been reached" in text or not RELAXED.search(text):
+            raise OutputError(
+                "the relaxation did not converge: go on from its last structure (nstep says how many steps it may take)"
+            )
+
+
+def _crystal(atoms: Atoms) -> Structure:
+    from pymatgen.core import Structure
+
+    return Structure(
+        atoms.cell.array, atoms.get_chemical_symbols(), atoms.positions, coords_are_cartesian=True
+    )
+
+
+def _gap(atoms: Atoms) -> float:
+    calculator: Any = atoms.calc
+    points = calculator.kpts
+    if not points or calculator.eFermi is None:
+        raise OutputError("the output holds no eigenvalues or no Fermi energy")
+    spins = sorted({point.s for point in points})
+    energies = [np.array([point.eps_n for point in points if point.s == spin]) for spin in spins]
+    return band_gap(energies, [channel <= calculator.eFermi + LEVEL for channel in energies])

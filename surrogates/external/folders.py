@@ -1,0 +1,231 @@
+"""A folder of its own for every job, and what is known there of how far it came.
+
+`work/STAGE/000012-3fa9c2d41b07` in a run's folder: the candidate's number, and a hash of the evaluator's fingerprint and
+of all the evaluator may read. It holds the job's files and a marker, `job.json`, which is only ever replaced whole:
+
+- `running`: a program was started. Where nobody holds the lock any more, it was lost.
+- `ended`: it ended by itself; its results may not have been read.
+- `done`: they were read, and stand in the marker. The run may or may not have written them down.
+
+When the run has, and the candidate has ended, the run removes the folder, or makes its marker `job.settled.json` where
+files were kept: an evaluation after that (of a result that was withdrawn) is a new one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from invdesign.candidate import Evaluation, Failure, Input
+from invdesign.errors import InvdesignError
+from invdesign.properties import STRUCTURE, is_structure
+from invdesign.protocols import Evaluator
+from invdesign.structures.files import structure_from_json, structure_to_json
+
+MARKER, SETTLED, LOCK, ATTEMPT = "job.json", "job.settled.json", "job.lock", "attempt-"
+STDOUT, STDERR = "stdout.txt", "stderr.txt"
+OWN = frozenset({MARKER, f"{MARKER}.new", SETTLED, LOCK})
+LOCK_PATIENCE = 20.0  # seconds: a supervisor ends its program within one when its worker was killed
+
+
+class JobError(InvdesignError):
+    """A job gave no result; `kind` is that of the candidate's failure."""
+
+    def __init__(self, message: str, kind: str = "error") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What is known of a job.
+
+    Attributes:
+        state: empty (nothing was started), `running`, `ended` or `done`.
+        attempt: how many programs were started before the last one.
+        code: how the last one ended: its exit code, negative for a signal; None where it could not be started.
+        error: why it could not be started.
+        seconds: how long it ran.
+        pid: its process.
+        evaluation: what was read, as `record` wrote it.
+    """
+
+    state: str = ""
+    attempt: int = 0
+    code: int | None = None
+    error: str = ""
+    seconds: float = 0.0
+    pid: int | None = None
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+
+
+def job_key(evaluator: Evaluator, item: Input) -> str:
+    """Twelve hexadecimal digits: a hash of the evaluator's fingerprint and of the values of all that it requires."""
+    values = {name: _value(item, name) for name in sorted(evaluator.requires)}
+    text = json.dumps([evaluator.fingerprint, values], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def _value(item: Input, name: str) -> object:
+    if name == "parameters":
+        return dict(item.parameters)
+    if name == "composition":
+        return item.composition.formula
+    if is_structure(name):
+        return structure_to_json(item.structures[name.removeprefix(STRUCTURE)])
+    return item.properties[name]
+
+
+class JobFolder:
+    """The folder of one candidate's job.
+
+    Args:
+        path: it need not exist.
+        temporary: whether nothing of it is needed once the results are read.
+    """
+
+    def __init__(self, path: Path, *, temporary: bool = False) -> None:
+        self.path = path
+        self.temporary = temporary
+
+    @classmethod
+    def of(cls, base: Path | None, evaluator: Evaluator, item: Input) -> JobFolder:
+        """The folder in `base` (`work/STAGE` in the run's folder), or a temporary one where there is none."""
+        name = f"{item.id:06d}-{job_key(evaluator, item)}"
+        if base is None:
+            return cls(Path(tempfile.mkdtemp(prefix=f"invdesign-{name}-")), temporary=True)
+        return cls(base / name)
+
+    @property
+    def shown(self) -> str:
+        """The folder as messages name it: from the run's folder on, since a run's results do not depend on its place."""
+        return str(self.path) if self.temporary else "/".join(self.path.parts[-3:])
+
+    @contextmanager
+    def held(self) -> Iterator[int]:
+        """Hold the folder, which is made where it is missing; gives the file whose lock a program inherits.
+
+        The lock is released when all processes that have the file open have ended: two programs never run in one
+        folder, also where a coordinator and its workers were killed and the next one is quick.
+
+        Raises:
+            JobError: another process still works there.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            deadline = time.monotonic() + LOCK_PATIENCE
+            while not _locked(descriptor):
+                if time.monotonic() > deadline:
+                    raise JobError(
+                        f"another process works in {self.shown}, perhaps one of an earlier session that would not "
+                        f"end (process {self.marker().pid}); end it and evaluate the candidate again"
+                    )
+                time.sleep(0.05)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+            if self.temporary and self.marker().state == "done" and not self.files():
+                shutil.rmtree(self.path, ignore_errors=True)
+
+    def marker(self) -> Marker:
+        """What is known of the job; a marker that cannot be read is none."""
+        try:
+            data = json.loads((self.path / MARKER).read_text(encoding="utf-8"))
+            names = Marker.__dataclass_fields__
+            return Marker(**{name: value for name, value in data.items() if name in names})
+        except (OSError, ValueError, TypeError, AttributeError):
+            return Marker()
+
+    def mark(self, **fields: Any) -> None:
+        """Replace the marker by one with these fields, at once and for good."""
+        fresh = self.path / f"{MARKER}.new"
+        with fresh.open("w", encoding="utf-8") as file:
+            json.dump(fields, file)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self.path / MARKER)
+
+    def files(self) -> list[Path]:
+        """What lies in the folder besides marker, lock and earlier attempts, sorted."""
+        return sorted(
+            path for path in self.path.iterdir() if path.name not in OWN and not path.name.startswith(ATTEMPT)
+        )
+
+    @property
+    def settled(self) -> bool:
+        """Whether the files are of an earlier evaluation, which the run knows the end of."""
+        return (self.path / SETTLED).exists()
+
+    def set_aside(self) -> None:
+        """Move what an earlier attempt left into `attempt-1`, or the next of them."""
+        numbers = [path.name.removeprefix(ATTEMPT) for path in self.path.glob(f"{ATTEMPT}*")]
+        last = max((int(number) for number in numbers if number.isdecimal()), default=0)
+        aside = self.path / f"{ATTEMPT}{last + 1}"
+        aside.mkdir()
+        for path in self.files():
+            path.replace(aside / path.name)
+        (self.path / SETTLED).unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove everything but marker and lock."""
+        for path in [*self.files(), *self.path.glob(f"{ATTEMPT}*")]:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    path.unlink()
+
+    # What was read.
+
+    def record(self, evaluation: Evaluation) -> None:
+        """Write down what was read, before any file is removed: a run that is killed now need not run the job again."""
+        failure = evaluation.failure
+        data = {
+            "properties": dict(evaluation.properties),
+            "uncertainties": dict(evaluation.uncertainties),
+            "structures": {role: structure_to_json(s) for role, s in evaluation.structures.items()},
+            "cost": dict(evaluation.cost),
+            "failure": [failure.kind, failure.message] if failure is not None else None,
+        }
+        marker = self.marker()
+        self.mark(
+            state="done",
+            attempt=marker.attempt,
+            code=marker.code,
+            seconds=marker.seconds,
+            evaluation=data,
+        )
+
+    def recorded(self) -> Evaluation | None:
+        """What `record` wrote; None where nothing was read yet."""
+        marker = self.marker()
+        if marker.state != "done":
+            return None
+        data = marker.evaluation
+        failure = data["failure"]
+        return Evaluation(
+            properties=data["properties"],
+            uncertainties=data["uncertainties"],
+            structures={role: structure_from_json(text) for role, text in data["structures"].items()},
+            cost=data["cost"],
+            failure=Failure(failure[0], "", failure[1]) if failure else None,
+        )
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

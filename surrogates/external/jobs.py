@@ -1,0 +1,244 @@
+"""Carrying out one job: its folder written, the program run under a supervisor, its results read once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from invdesign.candidate import Evaluation, Failure
+from surrogates.external import supervisor
+from surrogates.external.folders import MARKER, STDERR, STDOUT, JobError, JobFolder, Marker
+
+Keep = Literal["failures", "all", "nothing"]
+SHOWN = 300  # characters of a program's own words in a message
+TAIL = 20_000  # bytes looked at for them
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a job consists of.
+
+    Attributes:
+        command: program and arguments.
+        write: puts the input files into the folder.
+        read: what came of it, from the folder; raises `JobError` where that is nothing.
+        stdin: file in the folder that the program reads as its standard input; none by default.
+        environment: variables besides those of this process.
+        success: exit codes that mean success.
+        keep: whose folders stay.
+        again: program and arguments for what a lost job left; without it, one that was lost begins afresh.
+        copy: files of a lost job, and as what they are found by the next attempt.
+    """
+
+    command: Sequence[str]
+    write: Callable[[Path], None]
+    read: Callable[[Path], Evaluation]
+    stdin: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    success: Sequence[int] = (0,)
+    keep: Keep = "failures"
+    again: Sequence[str] | None = None
+    copy: Mapping[str, str] = field(default_factory=dict)
+
+
+def carry_out(folder: JobFolder, plan: Plan) -> Evaluation:
+    """What the job gives: read where it was done or had ended before, else run; a failure names its folder.
+
+    A job that was lost (its worker or the whole run was killed) is taken up by `plan.again` where the files that it
+    copies are there, and else begun afresh, with what it left in `attempt-1`, `attempt-2`, ...
+    """
+    try:
+        with folder.held() as lock:
+            return folder.recorded() or _carried_out(folder, plan, lock)
+    except JobError as error:  # the folder is another's
+        return Evaluation(failure=Failure(error.kind, "", str(error)))
+
+
+def _carried_out(folder: JobFolder, plan: Plan, lock: int) -> Evaluation:
+    try:
+        if folder.marker().state != "ended":
+            _run(folder, plan, lock)
+        _check_end(folder.marker(), plan)
+        evaluation = plan.read(folder.path)
+    except JobError as error:
+        evaluation = Evaluation(failure=Failure(error.kind, "", _told(folder, plan, error)))
+    cost = {"seconds": folder.marker().seconds, **evaluation.cost}
+    evaluation = replace(evaluation, cost=cost)
+    folder.record(evaluation)
+    failed = evaluation.failure is not None
+    if plan.keep == "nothing" or (plan.keep == "failures" and not failed):
+        folder.clear()
+    return evaluation
+
+
+def _run(folder: JobFolder, plan: Plan, lock: int) -> None:
+    """Start the program, afresh or with what a lost attempt left, and wait for its end."""
+    before = folder.marker()
+    lost = before.state == "running"
+    begun = lost and before.pid is not None
+    taken_up = begun and plan.again is not None and all(_holds(folder.path / name) for name in plan.copy)
+    if taken_up:
+        for source, target in plan.copy.items():
+            shutil.copyfile(folder.path / source, folder.path / target)
+    else:
+        if lost or folder.settled:
+            folder.set_aside()
+        else:  # inputs that were written before anything was started
+            folder.clear()
+        plan.write(folder.path)
+    command = plan.again if taken_up and plan.again is not None else plan.command
+    attempt = before.attempt + 1 if lost else 0
+    supervise(folder, command, lock, attempt=attempt, plan=plan, append=taken_up)
+
+
+def _holds(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def supervise(
+    folder: JobFolder, command: Sequence[str], lock: int, *, attempt: int, plan: Plan, append: bool
+) -> None:
+    """Run the command in the folder until it ends; the marker then says how.
+
+    Raises:
+        JobError: its supervisor was killed.
+    """
+    environment = {**os.environ, **plan.environment}
+    order = {
+        "command": list(command),
+        "program": found_program(command[0], plan.environment, folder.path),
+        "environment": {**environment, "PATH": search_path(plan.environment)},
+        "stdin": plan.stdin,
+        "stdout": STDOUT,
+        "stderr": STDERR,
+        "append": append,
+        "marker": str(folder.path.resolve() / MARKER),
+        "said": {"attempt": attempt, "command": list(command)},
+        "parent": os.getpid(),
+    }
+    folder.mark(state="running", attempt=attempt, command=list(command))
+    with (folder.path / STDERR).open("ab") as errors:
+        process = subprocess.Popen(  # noqa: S603 - our own file, by our own interpreter
+            [sys.executable, "-I", "-S", supervisor.__file__],
+            cwd=folder.path,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,
+            pass_fds=[lock],
+        )
+    assert process.stdin is not None
+    try:
+        with suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(order).encode() + b"\n")
+            process.stdin.flush()
+        process.wait()
+    finally:  # an interrupt on the way here: the supervisor ends the program when the pipe closes
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        process.wait()
+    _check_supervisor(folder, process.returncode)
+
+
+def _check_supervisor(folder: JobFolder, code: int) -> None:
+    marker = folder.marker()
+    if marker.state == "ended":
+        return
+    if marker.pid is not None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(marker.pid, signal.SIGKILL)
+    how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with code {code}"
+    raise JobError(f"the process that watches over the program {how}, and the program with it", "crash")
+
+
+def search_path(environment: Mapping[str, str]) -> str:
+    """Where programs are looked for: PATH, and last the folder of the Python that runs this, where pip puts programs."""
+    path = environment.get("PATH", os.environ.get("PATH", os.defpath))
+    return os.pathsep.join([path, str(Path(sys.executable).parent)])
+
+
+def found_program(name: str, environment: Mapping[str, str], folder: Path | None = None) -> str:
+    """The file of a program: one on the search path, or with a slash in its name, one from the job's folder on.
+
+    Raises:
+        JobError: there is none; the message says where it was looked for.
+    """
+    path = search_path(environment)
+    if "/" in name:
+        file = (folder or Path()) / name
+        if os.access(file, os.X_OK) and file.is_file():
+            return str(file.absolute())
+        reason = "is no program (may it be executed?)" if file.exists() else "does not exist"
+        raise JobError(f"'{name}' {reason}; name a program by its whole path, or one that is on PATH")
+    found = shutil.which(name, path=path)
+    if found is None:
+        raise JobError(
+            f"there is no program '{name}' on PATH ({path}). Install it, load its module before the run is "
+            "started, or name it by its whole path"
+        )
+    return str(Path(found).absolute())
+
+
+def _check_end(marker: Marker, plan: Plan) -> None:
+    name = Path(plan.command[0]).name
+    if marker.error:
+        raise JobError(f"{name} {marker.error}")
+    code = marker.code
+    if code is None or code in plan.success:
+        return
+    if code < 0:
+        hint = ", often the system's out-of-memory killer" if code == -signal.SIGKILL else ""
+        raise JobError(f"{name} was killed by {_signal_name(-code)}{hint}", "crash")
+    wanted = "" if tuple(plan.success) == (0,) else f" (success is {', '.join(map(str, plan.success))})"
+    raise JobError(f"{name} exited with code {code}{wanted}")
+
+
+def _signal_name(number: int) -> str:
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+
+
+def _told(folder: JobFolder, plan: Plan, error: JobError) -> str:
+    """The error with the program's last words and where its files are, on one line."""
+    parts = [" ".join(str(error).split())]
+    said = last_words(folder.path)
+    if said:
+        said = said.replace(str(folder.path.resolve()), ".").replace(str(folder.path), ".")
+        parts.append(f"its last words: {said[:SHOWN]}")
+    if plan.keep != "nothing" and folder.files():
+        parts.append(f"its files are in {folder.shown}")
+    return "; ".join(parts)
+
+
+def last_words(folder: Path) -> str:
+    """What a program said last; empty where it said nothing.
+
+    Of what it wrote to stderr and stdout, the last line that speaks of an error; or else the last of stderr, or of stdout.
+    """
+    errors, output = _lines(folder / STDERR), _lines(folder / STDOUT)
+    for lines in (errors, output):
+        for line in reversed(lines):
+            if "error" in line.lower():
+                return line
+    return next(iter([*errors[-1:], *output[-1:]]), "")
+
+
+def _lines(file: Path) -> list[str]:
+    """The lines at the end of a text file that say something."""
+    try:
+        with file.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(size - TAIL, 0))
+            text = stream.read().decode(errors="replace")
+    except OSError:
+        return []
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    return [line for line in lines if line]

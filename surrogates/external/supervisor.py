@@ -1,0 +1,229 @@
+"""Runs one outside program so that nothing of it outlives who asked for it.
+
+Started as `python -I -S supervisor.py` in a session of its own, with the standard library alone. The first line on its
+standard input is JSON (`Order`); the pipe then stays open as long as whoever asked lives. When it closes, or the parent
+is another, the program and all it started are ended: SIGTERM, and half a second later SIGKILL. Where the program ends
+by itself, what it left running in the background is ended too, and only then the marker says that it has ended. A
+program that got SIGTERM together with this process, as a batch system sends it to all of a job, was lost: it has not
+ended by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+GRACE = 0.5  # seconds between SIGTERM and SIGKILL
+SETTLE = 0.3  # seconds within which a signal to all of a batch job's processes has reached this one too
+LOOK = 0.2  # seconds between looks at who the parent is
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+TERMINATED = (-signal.SIGTERM, 128 + signal.SIGTERM)  # the latter is what a shell makes of it
+ON_LINUX = sys.platform == "linux"
+
+
+def main() -> int:
+    """Obey the order on standard input; 0 where the marker says how the program ended."""
+    stopped: list[int] = []
+    wake = _waking_at_child_ends()
+    signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
+    order = _order()
+    if order is None:
+        return 1
+    if ON_LINUX:
+        _prctl(
+            PR_SET_CHILD_SUBREAPER, 1
+        )  # orphans of the program become children of this process, and are found
+    marker = Path(order["marker"])
+    began = time.time()
+    try:
+        program = _started(order)
+    except OSError as error:
+        _mark(marker, order["said"], state="ended", error=f"cannot be started: {error.strerror or error}")
+        return 0
+    _mark(marker, order["said"], state="running", pid=program.pid, began=began)
+    code = _watched(program, order["parent"], wake, stopped)
+    _end_all(program.pid)
+    if code in TERMINATED:
+        time.sleep(SETTLE)
+    if code is None or (code in TERMINATED and (stopped or os.getppid() != order["parent"])):
+        return 1
+    _mark(marker, order["said"], state="ended", code=code, began=began, seconds=time.time() - began)
+    return 0
+
+
+def _order() -> dict[str, Any] | None:
+    """What to run: command, environment, where its streams go, marker, and the parent; None where nobody said."""
+    line = b""
+    while not line.endswith(b"\n"):
+        part = os.read(0, 65536)
+        if not part:
+            return None
+        line += part
+    order: dict[str, Any] = json.loads(line)
+    return order
+
+
+def _started(order: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+    """The program in a process group of its own, with the signals of a program that is started in a shell."""
+    mode = "ab" if order["append"] else "wb"
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(Path(order["stdin"] or os.devnull).open("rb"))
+        out = stack.enter_context(Path(order["stdout"]).open(mode))
+        errors = stack.enter_context(Path(order["stderr"]).open(mode))
+        return subprocess.Popen(  # noqa: S603 - to run what the campaign says is what this is for
+            order["command"],
+            executable=order["program"],
+            env=order["environment"],
+            stdin=source,
+            stdout=out,
+            stderr=errors,
+            process_group=0,
+            close_fds=False,  # the lock on the folder is held by all that may write in it
+            preexec_fn=_as_from_a_shell,  # noqa: PLW1509 - this process has one thread
+        )
+
+
+def _as_from_a_shell() -> None:
+    if ON_LINUX:
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # should this process be killed itself
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _prctl(option: int, value: int) -> None:
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _waking_at_child_ends() -> int:
+    """A file descriptor that becomes readable when a child ends; signals that are meant for the program's user do nothing here."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    os.set_blocking(reader, False)
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    return reader
+
+
+def _watched(program: subprocess.Popen[bytes], parent: int, wake: int, stopped: list[int]) -> int | None:
+    """The program's exit code, negative for a signal; None where the parent was gone, or this process told to stop, first."""
+    while True:
+        code = program.poll()
+        if code is not None:
+            return code
+        ready, _, _ = select.select([0, wake], [], [], LOOK)
+        if wake in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(wake, 4096)
+        if stopped or os.getppid() != parent or (0 in ready and not os.read(0, 4096)):
+            return program.poll()  # what ended in this very moment has ended
+
+
+def _end_all(group: int) -> None:
+    """End the program's process group and every process below this one."""
+    if not _any_left(group):
+        return
+    _signal_group(group, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE
+    while _any_left(group) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    known: set[int] = set()
+    for _ in range(500):  # what forks while it is being killed is found in the next round
+        known.update(_descendants())
+        if not _any_left(group) and not known:
+            return
+        _signal_group(group, signal.SIGKILL)
+        for pid in known:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        known = {pid for pid in known if _exists(pid)}
+        time.sleep(0.01)
+
+
+def _any_left(group: int) -> bool:
+    """Whether a process of the group, or a child of this process, still is; reaps those that have ended."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return True
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, 0)
+        return True
+    return False
+
+
+def _signal_group(group: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _descendants() -> set[int]:
+    """Every process that this one started, directly or not."""
+    children: dict[int, list[int]] = {}
+    for pid, parent in _parents():
+        children.setdefault(parent, []).append(pid)
+    found: set[int] = set()
+    waiting = [os.getpid()]
+    while waiting:
+        for pid in children.get(waiting.pop(), ()):
+            if pid not in found:
+                found.add(pid)
+                waiting.append(pid)
+    return found
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    """(process, its parent) of all processes there are."""
+    if ON_LINUX:
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError, ValueError, IndexError):
+                    # The name in parentheses may hold blanks and parentheses of its own.
+                    fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
+                    yield int(entry.name), int(fields[1])
+        return
+    listing = subprocess.run(
+        ["/bin/ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False
+    )
+    for line in listing.stdout.splitlines():
+        pid, parent = map(int, line.split()[:2])
+        yield pid, parent
+
+
+def _mark(marker: Path, said: Mapping[str, Any], **now: Any) -> None:
+    """Replace the marker at once, so that nobody ever reads half of one."""
+    fresh = marker.with_name(marker.name + ".new")
+    with fresh.open("w", encoding="utf-8") as file:
+        json.dump({**said, **now}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(marker)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

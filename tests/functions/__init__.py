@@ -1,0 +1,1 @@
+"""Fitness functions: users' own Python as evaluators."""
