@@ -448,14 +448,12 @@ class Wave:
         if stage.evaluator is None:
             return member
         requires = stage.evaluator.requires
-        roles = [name.removeprefix(STRUCTURE) for name in sorted(requires) if is_structure(name)]
+        roles = [role for role in state.structures if STRUCTURE + role in requires]  # in the funnel's order
         member["properties"] = {
             name: state.properties[name] for name in sorted(requires) if name in state.properties
         }
         member["structures"] = {
-            role: base64.b64encode(state.blobs[state.structures[role]]).decode()
-            for role in roles
-            if role in state.structures
+            role: base64.b64encode(state.blobs[state.structures[role]]).decode() for role in roles
         }
         member["seed"] = derived_seed(stage.cache_key(state)) >> 1  # fits a signed 64-bit integer
         return member

@@ -48,7 +48,7 @@ def combined(told: Sequence[Measurement]) -> Measurement:
     Values are averaged. Where all of a property's measurements have an uncertainty, they are weighted by the inverse
     square of it, and where they scatter more than they say, the result's uncertainty grows by the root of the reduced
     chi-square; where not all have one, the uncertainty is the standard error of the mean, unknown of a single
-    measurement. A failure counts only where all failed; structures are those that came last.
+    measurement and of several that say the same. A failure counts only where all failed; structures are those that came last.
 
     Args:
         told: those that count (not withdrawn), at least one.
@@ -103,7 +103,7 @@ def _averaged(values: Sequence[float], sigmas: Sequence[float | None]) -> tuple[
     if len(known) < count:
         mean = math.fsum(values) / count
         spread = math.hypot(*(x - mean for x in values))
-        return mean, spread / math.sqrt((count - 1) * count) if count > 1 else None
+        return mean, spread / math.sqrt((count - 1) * count) if spread else None
     finest = min(known)  # relative to it, no square overflows
     weights = [(finest / sigma) ** 2 for sigma in known]
     total = math.fsum(weights)

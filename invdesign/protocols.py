@@ -478,7 +478,12 @@ class FolderEvaluator(Evaluator, Protocol):
     """An evaluator that keeps files: inputs and outputs of a program it runs."""
 
     def use_folder(self, folder: Path) -> None:
-        """Where it may keep files: `work/STAGE` in the run's folder; called once per worker, before `prepare`."""
+        """Where it may keep files: `work/STAGE` in the run's folder; called once per worker, before `prepare`.
+
+        A folder in it that is called by a candidate's number and a hyphen, and holds a `job.json`, is a job's: when the
+        candidate has ended, the run removes it where it holds no files but `job.*`, and else makes the marker
+        `job.settled.json`, so that nobody takes what it says for a result that is still to be written down.
+        """
         ...
 
 

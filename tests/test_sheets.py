@@ -24,7 +24,7 @@ from invdesign.sheets.batch import check_output, write_batch
 from invdesign.sheets.columns import RESERVED, UNCERTAINTY
 from invdesign.sheets.results import Results, read_results
 from surrogates import experiment
-from tests.support import campaign
+from tests.support import STEPS, campaign
 
 HEAD = "candidate,polymer,solvent,conductivity [S/cm],conductivity_uncertainty [S/cm],uniformity"
 
@@ -225,7 +225,7 @@ def test_an_unasked_candidate_is_described(run: Run, tmp_path: Path) -> None:
     """In the columns of its design, or by its genome; a parameter that does not exist is left empty."""
     text = "candidate,polymer,solvent,passes,genome,conductivity,uniformity\n"
     text += ",2.5,EC,3,,1,1\n,3,none,,,1,1\n"
-    text += ',,,,"{""polymer"": 4.0, ""solvent"": ""none""}",1,1\n'
+    text += ',,,,"{""polymer"": 4, ""solvent"": ""none""}",1,1\n'
     genomes = [item.genome for item in read(run, text, tmp_path).told]
     assert genomes == [
         {"polymer": 2.5, "solvent": "EC", "passes": 3},
@@ -308,7 +308,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
     ),
     "the same twice": (
         "candidate,conductivity,uniformity\n0,1,1\n1,1,1\n0,1.0,1\n",
-        [":4: row: says what line 2 says, word by word.", "give each a name in column measurement"],
+        [":4: row: says the same as line 2.", "give each a name in column measurement"],
     ),
     "failure and values": (
         "candidate,failure,conductivity,uniformity\n0,broke,1,1\n",
@@ -422,6 +422,39 @@ def test_no_file_is_a_stack_trace(run: Run, tmp_path: Path, rows: list[list[str]
     text = HEAD + ",failure,genome\n" + "\n".join(",".join(row) for row in rows)
     with suppress(ResultsError):
         assert read(run, text, tmp_path).open <= len(rows)
+
+
+def test_a_parameter_may_be_called_as_another_column(tmp_path: Path) -> None:
+    """Its column is set apart, and read back."""
+    space = {"kind": "parameters", "parameters": {"note": {"real": [0, 1]}, "uniformity": {"real": [0, 1]}}}
+    opened = Run.create(campaign(films(space=space)), tmp_path / "run")
+    opened.ask(1)
+    write_batch(opened, [0], tmp_path / "batch.csv")
+    text = filled(
+        (tmp_path / "batch.csv").read_text(), candidate="", genome="", conductivity="1", uniformity="2"
+    )
+    (told,) = read(opened, text, tmp_path).told
+    assert told.properties == {"conductivity": 1.0, "uniformity": 2.0}
+    assert told.genome == pytest.approx(dict(opened.history.candidate(0).genome), rel=1e-5)
+    opened.close()
+
+
+def test_the_structure_that_the_work_starts_from(tmp_path: Path) -> None:
+    """An experiment that requires what an earlier stage made has its file beside the batch."""
+    stages = [
+        f"{STEPS}:Height",
+        f"{STEPS}:Crystal",
+        {"experiment": {"provides": {"mass": "g"}, "requires": ["structure:relaxed"]}},
+    ]
+    space = {"kind": "parameters", "parameters": {"x": {"real": [0, 1]}}}
+    changes = {"evaluate": stages, "space": space, "objectives": [{"maximize": "mass"}]}
+    opened = Run.create(campaign(films(**changes)), tmp_path / "run")
+    opened.ask(1)
+    (file,) = write_batch(opened, [0], tmp_path / "batch.csv")
+    assert file == tmp_path / "batch_structures" / "000000.cif"
+    assert f"{opened.structure(0, 'relaxed').lattice.a:.6f}" in file.read_text()  # type: ignore[union-attr]
+    assert "batch_structures/000000.cif" in (tmp_path / "batch.csv").read_text()
+    opened.close()
 
 
 # Several stages.

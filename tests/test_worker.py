@@ -250,10 +250,10 @@ def test_evaluators_that_keep_files_get_a_folder(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(setup)) == setup
     FOLDERS.clear()
     Worker.from_setup(setup).prepare()
-    assert FOLDERS == [tmp_path / "work" / "one", tmp_path / "work" / "two", None, None]
+    assert list(FOLDERS) == [tmp_path / "work" / "one", tmp_path / "work" / "two", None, None]
     FOLDERS.clear()
     Worker.from_setup(Setup(plan, code=(str(ROOT),))).prepare()
-    assert FOLDERS == [None, None]
+    assert list(FOLDERS) == [None, None]
 
 
 class Filing(EvaluatorSettings):

@@ -128,6 +128,11 @@ def to_trust(evaluators: Mapping[str, Any]) -> list[FitnessFunction]:
     return [item for item in found if item.path is not None and item.held is None]
 
 
+def running_programs(evaluators: Mapping[str, Any]) -> list[str]:
+    """Stages whose evaluators run what the campaign says: their property `needs_trust` is true."""
+    return [stage for stage, evaluator in evaluators.items() if getattr(evaluator, "needs_trust", False)]
+
+
 def handed_in(evaluators: Mapping[str, Any], functions: Iterable[Any]) -> dict[str, FitnessFunction]:
     """The campaign's functions by stage, with those at hand that are given.
 
@@ -201,11 +206,11 @@ def check_usable(
         raise RunError(
             f"the campaign calls {listed}, and to import a file is to run it. If you trust the code, say so: {how}"
         )
-    programs = [stage for stage, evaluator in evaluators.items() if getattr(evaluator, "needs_trust", False)]
-    if programs and not trusted:
-        stages = f"stage{'s' if len(programs) > 1 else ''} {' and '.join(programs)}"
+    stages = running_programs(evaluators)
+    if stages and not trusted:
+        these = f"stages {' and '.join(stages)}" if len(stages) > 1 else f"stage {stages[0]}"
         raise RunError(
-            f"the {stages} of the campaign {'start' if len(programs) > 1 else 'starts'} programs on this machine. "
+            f"the {these} of the campaign {'start' if len(stages) > 1 else 'starts'} programs on this machine. "
             f"If you trust what the campaign runs, say so: {how}"
         )
     for item in functions:

@@ -100,7 +100,7 @@ def init(
 @app.command()
 def validate(file: CampaignFile, trust_code: TrustCode = False, json_: AsJson = False) -> None:
     """Check a campaign file and say what it would do."""
-    from invdesign.campaign.functions import to_trust
+    from invdesign.campaign.functions import running_programs, to_trust
     from invdesign.campaign.load import load_campaign
     from invdesign.cli.describe import describe_campaign, space_size
 
@@ -116,7 +116,8 @@ def validate(file: CampaignFile, trust_code: TrustCode = False, json_: AsJson = 
         return
     for line in describe_campaign(campaign):
         typer.echo(line)
-    trust = " --trust-code" if trust_code or to_trust(campaign.evaluators) else ""
+    stages = campaign.evaluators
+    trust = " --trust-code" if trust_code or to_trust(stages) or running_programs(stages) else ""
     typer.echo(f"{file} is valid. Run it with: invdesign run {file}{trust}")
 
 

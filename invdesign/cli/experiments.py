@@ -147,7 +147,7 @@ def _why(opened: Run, reason: str) -> str:
         count = len(opened.history)
         return f"{reason} ({count} candidates). A larger one: invdesign budget {opened.folder} --candidates {2 * count}"
     if opened.handed_out():
-        return "the optimizer proposes no more before it is told some of what is handed out."
+        return "all of the space was proposed, or the optimizer waits for results of what is handed out."
     return f"{reason}."
 
 

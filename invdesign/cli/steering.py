@@ -116,8 +116,8 @@ def add(
 ) -> None:
     """Give a run candidates to evaluate next, also while it is worked on."""
     from invdesign.run import steering
-    from invdesign.run.additions import read_candidates
     from invdesign.run.run import Run
+    from invdesign.sheets.additions import read_candidates
 
     opened = Run.open(run_dir, trust_code=trust_code)
     stages = list(opened.campaign.evaluators)
@@ -169,7 +169,7 @@ def withdraw(
     opened = Run.open(run_dir, trust_code=trust_code)
     for id in ids:
         opened.trial(id)
-    apply = steering.at_rest(opened) and not again
+    apply = steering.withdraws_at_once(opened, ids, measurements, again=again)
     opened.close()
     detail: dict[str, Json] = {
         "ids": [*ids],

@@ -147,13 +147,22 @@ def _forked(run: Run, source: Path, folder: Path, campaign: Campaign, take: Take
     selection = Selection(evaluations=same.keys() & internal, measurements=same, keys=keys)
     _leave_requests(folder, genomes)
     counts: list[int] = []
-    Store.create(
-        folder / FILE,
-        {**run_entries(campaign), "forked_from": json.dumps(_origin(run, source))},
-        lambda unfinished: counts.extend(inherit(unfinished, run.folder / FILE, selection)),
-    )
+
+    def fill(unfinished: Path) -> None:
+        counts.extend(inherit(unfinished, run.folder / FILE, selection))
+        run.close()
+        shutil.rmtree(
+            run.folder, ignore_errors=True
+        )  # before there is a new run: then nothing is left to be done
+
+    entries = {**run_entries(campaign), "forked_from": json.dumps(_origin(run, source))}
+    Store.create(folder / FILE, entries, fill)
     return Fork(
-        run=Run.open(folder, trust_code=True),
+        run=Run.open(
+            folder,
+            trust_code=campaign.trusted or bool(campaign.code),  # code was imported already
+            functions=campaign.held_functions,
+        ),
         reused={s.name: any(s.name in names for names in same.values()) for s in campaign.stages},
         evaluations=counts[0],
         measurements=counts[1],

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from invdesign.campaign.functions import functions_of
+from invdesign.campaign.functions import functions_of, running_programs
 from invdesign.campaign.model import Campaign
 from invdesign.errors import CampaignChangedError
 from invdesign.run.arguments import Arguments
@@ -141,8 +141,7 @@ def _continued(folder: Path, campaign: Campaign) -> tuple[Run, bool]:
 
 def _trusted(campaign: Campaign) -> Campaign:
     """The same with its programs trusted: who wrote this very call wrote what they are."""
-    runs = any(getattr(evaluator, "needs_trust", False) for evaluator in campaign.evaluators.values())
-    return replace(campaign, trusted=True) if runs else campaign
+    return replace(campaign, trusted=True) if running_programs(campaign.evaluators) else campaign
 
 
 def _folder_name(name: str) -> str:

@@ -141,10 +141,22 @@ def numbers_of(run: Run, genomes: Sequence[Genome]) -> list[int]:
     return [id for id in found if id is not None]
 
 
-def at_rest(run: Run) -> bool:
-    """Whether nothing of the run is under way but what waits for results from outside."""
-    waiting = {id for ids in run.waiting().values() for id in ids}
-    return set(run.history.pending()) <= waiting
+def withdraws_at_once(run: Run, ids: Sequence[int], measurements: Sequence[int], *, again: bool) -> bool:
+    """Whether nothing has to be evaluated to take these candidates or measurements back.
+
+    Evaluated anew is what an evaluator of the campaign said; what was told of an external stage is waited for again.
+    """
+    waiting = {id for ids_there in run.waiting().values() for id in ids_there}
+    if not set(run.history.pending()) <= waiting:  # an interrupted run sees them through first
+        return False
+    if not again:
+        return True
+    external = {stage.name for stage in run.campaign.stages if stage.external}
+    told = [item for item in run.measurements() if item.withdrawn is None]
+    measured = {item.key for item in told if item.stage in external}
+    keys = {run.history.candidate(id).key for id in set(ids) - waiting}
+    keys |= {item.key for item in told if item.id in measurements}
+    return keys <= measured
 
 
 def stop(folder: Path, wait: float = PATIENCE) -> bool | None:

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from invdesign.candidate import Genome, canonical, genome_key, to_json
 from invdesign.errors import InvdesignError
-from invdesign.protocols import StructureSpace, TabledSpace
+from invdesign.protocols import SearchSpace, StructureSpace, TabledSpace
 from invdesign.run.run import Run
 from invdesign.settings import InputFile
 from invdesign.sheets.columns import CANDIDATE, GENOME, STRUCTURE, Layout
@@ -74,9 +74,18 @@ class Identity:
 
     def _check_genome(self, row: Row, cell: Cell, genome: Genome, who: str) -> None:
         found = self._parsed(row, cell)
-        if found is not None and genome_key(found) != genome_key(genome):
+        if found is not None and not self._same(found, genome):
             message = f"is not that of {who}, which is {to_json(genome):.200}."
             self.table.complain(row, GENOME, message, _DIFFERENT)
+
+    def _same(self, found: Genome, genome: Genome) -> bool:
+        """Whether a genome is that one, in whatever way it was written."""
+        if genome_key(found) == genome_key(genome):
+            return True
+        try:
+            return genome_key(as_written(self.run.campaign.space, found)) == genome_key(genome)
+        except RAISED:  # what a genome of any form does to a space, nobody knows
+            return False
 
     def _parsed(self, row: Row, cell: Cell) -> Genome | None:
         try:
@@ -137,8 +146,7 @@ class Identity:
     def _buildable(self, row: Row, cells: Sorted, genome: Genome) -> Genome | None:
         space = self.run.campaign.space
         try:
-            # A space may write one candidate in several ways.
-            written = getattr(space, "canonical", dict)(genome)
+            written = as_written(space, genome)
             space.build(written)
         except RAISED as error:  # a space may raise anything
             comma = any(COMMA.fullmatch(str(cell)) for cell in cells.design.values())
@@ -161,6 +169,15 @@ class Identity:
         if genome is None:
             self.table.complain(row, STRUCTURE, f"the structure in {name} is none of this run's space.")
         return genome
+
+
+def as_written(space: SearchSpace, genome: Genome) -> Genome:
+    """The one way of several in which the space writes a candidate; 1 and 1.0 are two to JSON, and one amount."""
+    written: Genome = getattr(space, "canonical", dict)(genome)
+    if isinstance(space, TabledSpace) and written.keys() <= set(space.table_columns()):
+        whole = {name: str(value) for name, value in written.items() if type(value) is int}
+        return {**written, **space.from_cells(whole)} if whole else written
+    return written
 
 
 def _agrees(cell: Cell, expected: float | str | None) -> bool:

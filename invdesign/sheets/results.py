@@ -110,7 +110,7 @@ class _Reader:
         known = len(self.table.mistakes)
         who = self.identity.of(row, cells)
         by_stage = self._by_stage(row, cells)
-        label, note = (str(cells.reserved.get(name, "")) for name in (LABEL, NOTE))
+        label, note = (" ".join(str(cells.reserved.get(name, "")).split()) for name in (LABEL, NOTE))
         if len(self.table.mistakes) > known or who is None:
             return []
         told = [
@@ -142,7 +142,7 @@ class _Reader:
         self._complain(
             row,
             "row",
-            f"says what {self.table.place(first)} says, word by word.",
+            f"says the same as {self.table.place(first)}.",
             f"Take it out; or, if it was measured again with the same outcome, give each a name in column {LABEL}.",
         )
         return True

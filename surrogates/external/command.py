@@ -292,9 +292,7 @@ class Command(EvaluatorSettings):
         texts = {file.name: filled(file.text, values, file.name) for file in self.files}
         again = None
         if self.restart is not None:
-            again = [
-                filled(part, values, "restart.run") for part in words(self.restart.run or self.run)
-            ]
+            again = [filled(part, values, "restart.run") for part in words(self.restart.run or self.run)]
         symbols = frozenset(site.specie.symbol for site in structure) if structure is not None else None
 
         def write(folder: Path) -> None:

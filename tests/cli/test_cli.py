@@ -103,6 +103,7 @@ def test_status(folder: Path) -> None:
         "gated": 0,
         "infeasible": 0,
         "failed": 0,
+        "withdrawn": 0,
     }
     assert [stage["name"] for stage in status["stages"]] == ["build", "landscape"]
     assert {

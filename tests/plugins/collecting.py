@@ -14,10 +14,7 @@ from tests.surrogates.dft_outputs import vasprun
 
 def work(campaign: Path, folder: Path) -> None:
     """All of it, as far as it is not done."""
-    if (folder / "run.sqlite").exists():
-        here("resume", folder)
-    else:
-        here("run", campaign, "--run-dir", folder)
+    killing.attempt_here(campaign, folder)
     here("promote", folder, "--top", 3)
     for number, job in enumerate(sorted((folder / "work" / "dft").glob("0*"))):
         if not (job / "vasprun.xml").exists():

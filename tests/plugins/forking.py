@@ -1,14 +1,14 @@
 """Fork a run in forked processes that kill themselves at a statement of the database, until one comes to the end.
 
-`python -m tests.plugins.forking SOURCE NEW CAMPAIGN.yaml SEED MOST`. Prints one JSON object: how many died, and the
-digest of the new run, worked on to its end.
+`python -m tests.plugins.forking SOURCE NEW CAMPAIGN.yaml STEP`: the first dies before its statement or commit number
+STEP, the second before number 2 STEP, and so on. Prints one JSON object: how many died, and the digest of the new run,
+worked on to its end.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import sys
 from pathlib import Path
@@ -38,12 +38,11 @@ def attempt(source: Path, new: Path, campaign: Path, statements: int) -> bool:
 
 def main() -> None:
     source, new, campaign = map(Path, sys.argv[1:4])
-    rng, deaths = random.Random(int(sys.argv[4])), 0
-    while not (new / "run.sqlite").exists():
-        whole = attempt(source, new, campaign, rng.randint(1, int(sys.argv[5])))
+    step, deaths = int(sys.argv[4]), 0
+    while not attempt(source, new, campaign, step * (deaths + 1)):
+        deaths += 1
         if (new / "run.sqlite").exists():
-            break  # whole, also where it was killed while it looked at what it had made
-        deaths += not whole
+            break  # whole: it was killed while it looked at what it had made
     run = Run.open(new, trust_code=True)
     run.use_workers(0)
     run.execute()

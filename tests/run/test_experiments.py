@@ -76,15 +76,15 @@ def said(*arguments: object, cwd: Path) -> str:
 
 
 def test_three_invocations_end_as_one_go(tmp_path: Path) -> None:
-    """Processes of their own over days, and one process by API: the same to the last digit, by models of the results."""
-    file = written(recipes(optimizer=BAYESIAN), tmp_path / "recipes.yaml")
+    """Processes of their own over days, and one process by API: the same to the last digit."""
+    file = written(recipes(), tmp_path / "recipes.yaml")
     days = tmp_path / "days"
     assert cli("ask", days, "--campaign", file, "-n", 6, "--output", tmp_path / "one.csv").returncode == 0
     fill(tmp_path / "one.csv", slice(0, 5))
     assert cli("tell", days, tmp_path / "one.csv").returncode == 0
     assert cli("ask", days, "-n", 2, "--output", tmp_path / "two.csv").returncode == 0
 
-    run = Run.create(campaign(recipes(optimizer=BAYESIAN)), tmp_path / "go")
+    run = Run.create(campaign(recipes()), tmp_path / "go")
     first = run.ask(6)
     run.tell([_told(run, id) for id in first[:5]])
     assert numbers(tmp_path / "two.csv") == run.ask(2)
@@ -97,12 +97,18 @@ def _told(run: Run, id: int) -> Any:
     return Told(id, properties=measured(run.trial(id).genome))
 
 
-@pytest.mark.parametrize("data", [recipes(), with_models()], ids=["measured alone", "between models"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(recipes(), id="measured alone", marks=pytest.mark.slow),
+        pytest.param(with_models(), id="between models"),
+    ],
+)
 def test_a_week_survives_kills(data: Data, tmp_path: Path) -> None:
     """Batches, repeats, amendments, failures and withdrawals, each begun anew after a SIGKILL at any statement."""
     file = written(data, tmp_path / "campaign.yaml")
     reference = whole_week(file, tmp_path / "whole")
-    arguments = [sys.executable, "-m", "tests.plugins.laboratory", file, tmp_path / "killed", 1, 40]
+    arguments = [sys.executable, "-m", "tests.plugins.laboratory", file, tmp_path / "killed", 1, 250]
     done = subprocess.run(
         list(map(str, arguments)),
         capture_output=True,
@@ -119,9 +125,10 @@ def test_a_week_survives_kills(data: Data, tmp_path: Path) -> None:
     assert report["digest"] == reference.digest()
 
 
+@pytest.mark.slow
 def test_a_week_of_sessions_is_a_week_in_one(tmp_path: Path) -> None:
-    """A run opened anew for every step ends as one that stayed open."""
-    file = written(recipes(), tmp_path / "campaign.yaml")
+    """A run opened anew for every step ends as one that stayed open, its models fitted to what was measured by then."""
+    file = written(recipes(optimizer=BAYESIAN), tmp_path / "campaign.yaml")
     week(file, tmp_path / "sessions")
     assert Run.open(tmp_path / "sessions").digest() == whole_week(file, tmp_path / "whole").digest()
 

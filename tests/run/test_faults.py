@@ -197,6 +197,7 @@ def test_workers_that_cannot_be_set_up(how: str, message: str, tmp_path: Path) -
         "gated": 0,
         "infeasible": 0,
         "failed": 0,
+        "withdrawn": 0,
     }
 
 

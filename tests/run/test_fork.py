@@ -119,7 +119,11 @@ def test_a_fork_of_a_fork(source: Path, tmp_path: Path) -> None:
     made.run.execute()
     same = values(opened(source))
     assert {k: v for k, v in values(made.run).items() if k in same} == same  # the same search, at no cost
-    assert evaluated(made.run)["Density"] == 0
+    failures = opened(source).history.failures().values()
+    failed = Counter(failure.stage for failure in failures if failure.kind != "infeasible")
+    del failed["build"]
+    builds = evaluated(made.run).pop("build")
+    assert evaluated(made.run) == {"build": builds, **failed}  # what failed is tried again
     assert made.run.digest() == opened(source).digest()
 
 
@@ -194,10 +198,12 @@ def test_measurements_come_along(tmp_path: Path) -> None:
     outside = {f"{STEPS}:Outside": {"noise": {"strength": 0.2}}}
 
     def data(**changes: Any) -> Data:
-        unit = {"real": [0, 1]}
         whole = {"evaluate": [outside], "objectives": [{"maximize": "strength"}], "constraints": []}
-        space = {"kind": "parameters", "parameters": {"x": unit, "y": unit}}
-        return changed(30, space=space, optimizer="random", **{**whole, **changes})
+        return changed(30, **{"space": space(0), "optimizer": "random", **whole, **changes})
+
+    def space(least: float) -> Data:
+        real = {"real": [least, least + 1]}
+        return {"kind": "parameters", "parameters": {"x": real, "y": {"real": [0, 1]}}}
 
     run = Run.create(campaign(data()), tmp_path / "old")
     ids = run.ask(4)
@@ -219,20 +225,21 @@ def test_measurements_come_along(tmp_path: Path) -> None:
     assert made.measurements == 0
     assert set(made.unmeasured.values()) == {"the evaluator of Outside is another"}
 
-    narrow = {"kind": "parameters", "parameters": {"x": {"real": [0, 1]}, "y": {"real": [2, 3]}}}
-    made = fork(tmp_path / "old", tmp_path / "narrow", campaign(data(space=narrow)), trust_code=True)
+    made = fork(tmp_path / "old", tmp_path / "far", campaign(data(space=space(2))), trust_code=True)
     assert (made.measurements, len(made.unmeasured), len(made.taken)) == (0, 3, 0)
 
 
 def test_forks_that_cannot_be(source: Path, tmp_path: Path) -> None:
     """No room in the budget, no trust, a run in the way, no run: a sentence each, and nothing is made."""
     data = written(changed(30), tmp_path / "campaign.yaml")
-    again = here("fork", source, tmp_path / "new", "--trust-code")
+    again = here("fork", source, tmp_path / "new", "--candidates", 20, "--trust-code")
     assert again.returncode == 3
-    assert "the budget of 30 candidates leaves no room" in again.stderr
+    assert "the budget of 20 candidates leaves no room" in again.stderr
     assert "--take front" in again.stderr
     few = campaign(changed(budget={"evaluations": 5}))
-    with pytest.raises(RunError, match=r"the budget of 5 evaluations leaves no room: .* budget\.evaluations"):
+    with pytest.raises(
+        RunError, match=r"the budget of 5 evaluations leaves no room: .* \(budget\.evaluations"
+    ):
         fork(source, tmp_path / "new", few, trust_code=True)
     untrusted = here("fork", source, tmp_path / "new")
     assert (untrusted.returncode, str(source) in untrusted.stderr) == (3, True)
@@ -254,14 +261,20 @@ def test_a_killed_fork_is_repeated(source: Path, tmp_path: Path) -> None:
     """Killed at any statement it leaves no run; done again it is the fork that was never interrupted."""
     data = changed(34, optimizer="random")
     path = written(data, tmp_path / "campaign.yaml")
-    arguments = [sys.executable, "-m", "tests.plugins.forking", source, tmp_path / "killed", path, 2, 60]
+    arguments = [sys.executable, "-m", "tests.plugins.forking", source, tmp_path / "killed", path, 15]
     done = subprocess.run(
-        list(map(str, arguments)), capture_output=True, text=True, cwd=ROOT, env=environment(), check=False
+        list(map(str, arguments)),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+        timeout=250,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     made = fork(source, tmp_path / "whole", campaign(data), trust_code=True)
     made.run.execute()
-    assert report["deaths"] > 2
+    assert report["deaths"] > 5
     assert report["digest"] == made.run.digest()
     assert not (tmp_path / "killed" / "fork.tmp").exists()

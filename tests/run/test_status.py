@@ -11,8 +11,8 @@ import pytest
 
 from invdesign import pareto
 from invdesign.cli.describe import describe_campaign, describe_status, table_lines
-from invdesign.cli.progress import one_line
 from invdesign.errors import RunError
+from invdesign.run.notebook import one_line
 from invdesign.run.run import Run
 from invdesign.run.status import FILE, Best, read_status
 from tests.support import campaign, finished, here

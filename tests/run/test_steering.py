@@ -13,7 +13,7 @@ import pytest
 
 from invdesign.candidate import Status
 from invdesign.errors import RunError
-from invdesign.run.additions import CandidatesError, read_candidates
+from invdesign.sheets.additions import CandidatesError, read_candidates
 from invdesign.run.requests import leave, waiting
 from invdesign.run.run import Run
 from invdesign.run.steering import leave_or_apply
@@ -134,7 +134,13 @@ def test_requests_survive_kills(overlapping: bool, tmp_path: Path) -> None:
     _leave_all(tmp_path / "killed")
     arguments = [sys.executable, "-m", "tests.plugins.killing", path, tmp_path / "killed", 5, 100]
     done = subprocess.run(
-        list(map(str, arguments)), capture_output=True, text=True, cwd=ROOT, env=environment(), check=False
+        list(map(str, arguments)),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+        timeout=250,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)

@@ -675,7 +675,7 @@ def test_a_campaign_that_runs_programs_needs_trust(tmp_path: Path) -> None:
     """To read it is no risk; to run it, or to go on with it, needs the user's word, as code does."""
     file = written(sums(WRITES), tmp_path / "sums.yaml")
     folder = tmp_path / "run"
-    assert here("validate", file).returncode == 0
+    assert here("validate", file).stdout.strip().endswith(f"invdesign run {file} --trust-code")
     refused = here("run", file, "--run-dir", folder, "--workers", 0)
     assert "stage command of the campaign starts programs on this machine" in refused.stderr
     assert f"invdesign run {file} --trust-code" in " ".join(refused.stderr.split())
@@ -688,3 +688,21 @@ def test_a_campaign_that_runs_programs_needs_trust(tmp_path: Path) -> None:
     again.use_workers(0)
     again.execute()
     assert len(again.history) == 8
+
+
+def test_a_call_in_python_is_trusted(tmp_path: Path) -> None:
+    """Who writes `optimize` with a program in it has said what to run; the same call goes on."""
+    from invdesign import optimize
+
+    space = sums(WRITES)["space"]
+    for candidates in (2, 3):
+        run = optimize(
+            space,
+            fitness=command(WRITES),
+            minimize="energy",
+            budget=candidates,
+            optimizer="random",
+            run_dir=tmp_path / "run",
+            workers=0,
+        )
+        assert len(run.history) == candidates

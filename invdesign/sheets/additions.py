@@ -12,10 +12,11 @@ from pydantic import ValidationError
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import Genome, canonical, genome_key
 from invdesign.errors import FileError, InvdesignError, Mistake
-from invdesign.protocols import SearchSpace, StructureSpace, TabledSpace
+from invdesign.protocols import StructureSpace, TabledSpace
 from invdesign.run.changes import refusal_of
 from invdesign.settings import InputFile
 from invdesign.sheets.columns import GENOME, Layout
+from invdesign.sheets.identity import as_written
 from invdesign.sheets.table import Row, Table, read_table
 from invdesign.structures.files import parse_structure
 from invdesign.worker import RAISED
@@ -163,7 +164,7 @@ class _Reader:
             self.complain(place, f"a genome is written as {{name: value}}, got {genome!r:.60}", line)
             return []
         try:
-            written = cast("Genome", canonical(_as_written(self.space, genome)))
+            written = cast("Genome", canonical(as_written(self.space, genome)))
         except RAISED as error:  # what a genome of any form does to a space, nobody knows
             self.complain(place, " ".join(str(error).split()) or type(error).__name__, line)
             return []
@@ -172,12 +173,3 @@ class _Reader:
             self.complain(place, refusal, line)
             return []
         return [written]
-
-
-def _as_written(space: SearchSpace, genome: Genome) -> Genome:
-    """The one way of several in which the space writes a candidate; 1 and 1.0 are two to JSON, and one amount."""
-    written: Genome = getattr(space, "canonical", dict)(genome)
-    if isinstance(space, TabledSpace) and written.keys() <= set(space.table_columns()):
-        whole = {name: str(value) for name, value in written.items() if type(value) is int}
-        return {**written, **space.from_cells(whole)} if whole else written
-    return written
