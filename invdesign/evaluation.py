@@ -61,7 +61,7 @@ class Stage:
     def view(self) -> StageView:
         """What an optimizer sees of it."""
         provides = frozenset(self.evaluator.provides if self.evaluator is not None else ())
-        return StageView(self.name, provides, self.on_demand)
+        return StageView(self.name, provides, self.on_demand, self.external)
 
     def cache_key(self, state: _Progress) -> str:
         """Hash of the evaluator and the values of exactly what it requires."""

@@ -225,11 +225,13 @@ class StageView:
         provides: names of the properties and structures it gives; where several stages give the same property, the
             last one's is the property's value, and the others' are `History.column(name, stage)`.
         on_demand: whether only promotions by the user enter it; optimizers see no such stage.
+        external: whether its results come from outside: costly, however long they take.
     """
 
     name: str
     provides: frozenset[str]
     on_demand: bool = False
+    external: bool = False
 
 
 class History(Protocol):

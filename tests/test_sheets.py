@@ -452,7 +452,7 @@ def test_the_structure_that_the_work_starts_from(tmp_path: Path) -> None:
     opened.ask(1)
     (file,) = write_batch(opened, [0], tmp_path / "batch.csv")
     assert file == tmp_path / "batch_structures" / "000000.cif"
-    assert f"{opened.structure(0, 'relaxed').lattice.a:.6f}" in file.read_text()  # type: ignore[union-attr]
+    assert f"{opened.structure(0, 'relaxed').lattice.a:.10f}" in file.read_text()  # type: ignore[union-attr]
     assert "batch_structures/000000.cif" in (tmp_path / "batch.csv").read_text()
     opened.close()
 

@@ -334,7 +334,8 @@ def _measurement_row(opened: Run, item: Measurement, events: Mapping[int, Any]) 
         "number": item.id,
         "candidate": opened.history.id_of(item.key),
         "stage": item.stage,
-        "told": _time(events[item.event].time),
+        # A run that was just forked has measurements and no event yet.
+        "told": _time(events[item.event].time) if item.event in events else "",
         "properties": dict(item.properties),
         "uncertainties": dict(item.uncertainties),
         "failure": item.failure.message if item.failure else "",

@@ -184,10 +184,17 @@ def withdraw(
     if outcome.state == "waiting":
         typer.echo(_later(run_dir, "withdraw", live=outcome.live))
         return
-    whole = f"{_count(len(ids), 'candidate')} ({_numbers(ids)})"
-    part = f"{_count(len(measurements), 'measurement')} ({_numbers(measurements)})"
-    follows = "evaluated anew" if again else "nothing is learned from them any more"
-    typer.echo(f"Withdrawn: {part if measurements else whole}; {follows}.")
+    typer.echo(_withdrawn(ids, measurements, again=again, applied=outcome.state == "applied"))
+
+
+def _withdrawn(ids: list[int], measurements: list[int], *, again: bool, applied: bool) -> str:
+    numbers, word = (measurements, "measurement") if measurements else (ids, "candidate")
+    each = "it" if len(numbers) == 1 else "they"
+    if again:  # what has to be evaluated would have waited, and not been applied here
+        follows = f"{each} will be {'measured again' if applied else 'evaluated anew'}"
+    else:
+        follows = f"{each} {'counts' if each == 'it' else 'count'} no more"
+    return f"Withdrawn: {_count(len(numbers), word)} ({_numbers(numbers)}); {follows}."
 
 
 def fork(

@@ -57,6 +57,8 @@ def promote(
     opened = Run.open(run_dir, trust_code=trust_code)
     sent = {id: found for id in new if (found := jobs.sent_on(opened, id, goal.name)) is not None}
     written = _written(opened, goal)
+    if sent and not any(opened.history.trial(number).status.name == "PENDING" for number in sent.values()):
+        later = ""  # whoever works on the run was quick
     if json_:
         facts = {
             "stage": goal.name,

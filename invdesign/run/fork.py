@@ -79,6 +79,9 @@ def fork(
         StoreError: there is no run in `source`, or the new one cannot be written.
     """
     source, folder = Path(source), Path(folder)
+    if campaign is not None:
+        how = f"invdesign fork {source} {folder} --campaign {campaign.file} --trust-code"
+        campaign.check_usable(how if campaign.file else "load it with trust_code=True")
     Store.open(source / FILE, writable=False).close()  # says what is wrong with it, before anything is made
     with clear_errors(folder / FILE):
         folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +132,8 @@ def _with_budget(campaign: Campaign, candidates: int | None) -> Campaign:
 
 def _forked(run: Run, source: Path, folder: Path, campaign: Campaign, take: Take, top: int | None) -> Fork:
     same = _same_evaluators(run.campaign, campaign)
-    entrance = _Entrance(run.campaign, campaign, same)
+    same_space = run.campaign.dump()["space"] == campaign.dump()["space"]
+    entrance = _Entrance(run.campaign, campaign, same, same_space)
     taken: list[int] = []
     genomes: dict[str | None, list[Genome]] = {}
     left_out: dict[int, str] = {}
@@ -151,9 +155,8 @@ def _forked(run: Run, source: Path, folder: Path, campaign: Campaign, take: Take
     def fill(unfinished: Path) -> None:
         counts.extend(inherit(unfinished, run.folder / FILE, selection))
         run.close()
-        shutil.rmtree(
-            run.folder, ignore_errors=True
-        )  # before there is a new run: then nothing is left to be done
+        # Before there is a new run: a fork that is killed after that leaves nothing to be done.
+        shutil.rmtree(run.folder, ignore_errors=True)
 
     entries = {**run_entries(campaign), "forked_from": json.dumps(_origin(run, source))}
     Store.create(folder / FILE, entries, fill)
@@ -207,6 +210,7 @@ class _Entrance:
     old: Campaign
     new: Campaign
     same: Mapping[str, Sequence[str]]
+    same_space: bool
 
     def admit(self, candidate: Candidate) -> tuple[Genome, str | None]:
         """A candidate's genome in the new space, and the stage it stops at.
@@ -222,11 +226,6 @@ class _Entrance:
         if until not in self.same:
             raise _Refused(f"it was to stop at {until}, a stage the new campaign lacks")
         return self.same[until][0]
-
-    @property
-    def same_space(self) -> bool:
-        """Whether both campaigns search the same space."""
-        return self.old.dump()["space"] == self.new.dump()["space"]
 
     def genome(self, genome: Genome) -> Genome:
         """The genome as the new space writes it.

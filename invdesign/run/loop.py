@@ -22,7 +22,7 @@ from invdesign.protocols import Context, Engine, notes_of
 from invdesign.run import requests
 from invdesign.run.changes import Change, changed_budget, handed_out, planned_change
 from invdesign.run.requests import Request
-from invdesign.run.status import RunStatus, failure_counts, snapshot
+from invdesign.run.status import RunStatus, failure_counts, origin_of, snapshot
 from invdesign.run.told import Taken
 from invdesign.run.work import settle
 from invdesign.steps import Step, Unfinished, UserEvent
@@ -33,6 +33,7 @@ STATUS_EVERY = 1.0
 FAILURES_AFTER = 20  # a rate of failures means something from here on
 BUDGET_REACHED = "budget reached"
 EXHAUSTED = "space exhausted: every candidate was proposed"
+TOLD_FIRST = "nothing new: the optimizer wants results of some that wait first, or every candidate was proposed"
 STOPPED = "stopped"
 MEASURING = "waiting for measurements"
 LOGGER = logging.getLogger("invdesign.run")
@@ -92,6 +93,7 @@ class Loop:
         self._event, self._state = self.store.last_event() or (-1, None)
         self._stages = self.campaign.views
         self._said = set(notes_of(self._state))
+        self._origin = origin_of(self.store)
         # Results of one wave are seen at once; of several under way each when it is told, since an optimizer
         # that saw what happened to be finished would not repeat itself.
         self._holds = self.campaign.optimizer.overlap > 1
@@ -278,7 +280,7 @@ class Loop:
         new = enumerate(admitted(context, proposals).items())
         asked = [Candidate(first + number, key, proposal) for number, (key, proposal) in new]
         if not asked:
-            return EXHAUSTED
+            return TOLD_FIRST if self._aside and self.campaign.measured_outside else EXHAUSTED
         told = self._flights[0].wave.ids[0] if self._flights else first
         flight = _Flight(self._wave(asked, told))
         task = self._numbers.following
@@ -450,7 +452,7 @@ class Loop:
             reason=reason,
             elapsed=self.elapsed(),
             now_in=now_in or None,
-            notes=tuple(notes_of(self._state).values()),
+            notes=(*self._origin, *notes_of(self._state).values()),
             waiting=Counter(self.waiting().values()),
         )
 

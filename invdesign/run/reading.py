@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from invdesign.protocols import Context, notes_of
 from invdesign.rng import derived_seed
 from invdesign.run.changes import handed_out
 from invdesign.run.loop import MEASURING, STOPPED
-from invdesign.run.status import RunStatus, snapshot
+from invdesign.run.status import RunStatus, origin_of, snapshot
 from invdesign.run.table import trials_table
 from invdesign.store.lock import is_held
 from invdesign.store.store import Store
@@ -70,7 +69,7 @@ class Reading:
     def _snapshot(self, state: str, reason: str) -> RunStatus:
         elapsed = self.store.seconds()
         _, left = self.store.last_event() or (-1, None)
-        notes = (*self._origin(), *notes_of(left).values())
+        notes = (*origin_of(self.store), *notes_of(left).values())
         waiting = {stage: len(ids) for stage, ids in self.waiting().items()}
         return snapshot(
             self.campaign,
@@ -81,11 +80,6 @@ class Reading:
             notes=notes,
             waiting=waiting,
         )
-
-    def _origin(self) -> tuple[str, ...]:
-        """A sentence of where the run was forked from, if it was."""
-        text = self.store.entry("forked_from")
-        return (json.loads(text)["note"],) if text else ()
 
     def trial(self, id: int) -> Trial:
         """One trial.

@@ -16,6 +16,7 @@ from invdesign.candidate import Status
 from invdesign.history import RunHistory
 from invdesign.problem import Problem, in_words
 from invdesign.standing import Standing
+from invdesign.store.store import Store
 
 FILE = "status.json"
 
@@ -126,6 +127,12 @@ def read_status(folder: Path) -> RunStatus:
     data["hypervolume"] = Volume(**data["hypervolume"]) if data.get("hypervolume") else None
     data["notes"] = tuple(data.get("notes", ()))
     return RunStatus(**data)
+
+
+def origin_of(store: Store) -> tuple[str, ...]:
+    """A sentence of where the run was forked from, if it was."""
+    text = store.entry("forked_from")
+    return (json.loads(text)["note"],) if text else ()
 
 
 def snapshot(

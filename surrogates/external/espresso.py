@@ -163,6 +163,7 @@ class Espresso(DensityFunctional):
                 "tprnfor": True,
                 "tstress": True,
                 "outdir": "./scratch",
+                "disk_io": "nowf",  # wave functions fill disks, and nothing here reads them
                 "prefix": "pw",
                 "etot_conv_thr": 1e-5 * n,
                 "forc_conv_thr": 1e-4,

@@ -13,10 +13,11 @@ import pytest
 
 from invdesign.candidate import Status
 from invdesign.errors import RunError
-from invdesign.sheets.additions import CandidatesError, read_candidates
 from invdesign.run.requests import leave, waiting
 from invdesign.run.run import Run
 from invdesign.run.steering import leave_or_apply
+from invdesign.run.told import Told
+from invdesign.sheets.additions import CandidatesError, read_candidates
 from tests.run.test_kill import tasks_done
 from tests.support import (
     ROOT,
@@ -67,9 +68,9 @@ def test_a_live_run_is_steered(live: subprocess.Popen[str], tmp_path: Path) -> N
 
     first, second = added.stdout.split(": ")[1].split(", ")[:2]
     again = here("withdraw", folder, first, "--reason", "wrong cell", "--again", *TRUST)
-    assert f"Withdrawn: 1 candidate ({first}); evaluated anew." in again.stdout
+    assert f"Withdrawn: 1 candidate ({first}); it will be evaluated anew." in again.stdout
     whole = here("withdraw", folder, second, "--reason", "wrong cell", *TRUST)
-    assert "nothing is learned" in whole.stdout
+    assert "it counts no more" in whole.stdout
     refused = here("withdraw", folder, "--measurement", 77, "--reason", "wrong cell", *TRUST)
     assert refused.returncode == 3
     assert "there is no measurement 77" in refused.stderr
@@ -201,7 +202,7 @@ def test_a_run_nobody_works_on_is_steered_too(tmp_path: Path) -> None:
     file = tmp_path / "more.csv"
     file.write_text('genome,note\n"{""x"": 0.5, ""y"": 0.25, ""n"": 1}",mine\n', encoding="utf-8")
     assert "taken up first when the run goes on" in here("add", folder, file, "--trust-code").stdout
-    assert "nothing is learned" in here("withdraw", folder, 0, "--reason", "a", "--trust-code").stdout
+    assert "it counts no more" in here("withdraw", folder, 0, "--reason", "a", "--trust-code").stdout
     outcome = leave_or_apply(folder, "withdraw", {"ids": [1], "reason": "a"}, trust_code=True)
     assert outcome.state == "applied"
     with pytest.raises(RunError, match=r"infeasible|withdrawn: there is nothing to take back"):
@@ -217,6 +218,34 @@ def test_a_run_nobody_works_on_is_steered_too(tmp_path: Path) -> None:
     assert [run.trial(id).status for id in (0, 1)] == [Status.WITHDRAWN] * 2
     assert (len(run.history), run.trial(12).genome) == (13, {"n": 1, "x": 0.5, "y": 0.25})
     assert not waiting(folder)
+
+
+def test_a_stop_nobody_saw_is_forgotten(tmp_path: Path) -> None:
+    """One left for a process that was killed before it looked does not stop the next one."""
+    run = Run.create(campaign(funnel(8, population=4)), tmp_path / "run")
+    leave(run.folder, "stop", {})
+    run.use_workers(0)
+    assert run.execute().state == "finished"
+    assert not waiting(run.folder)
+
+
+def test_what_needs_no_evaluation_is_withdrawn_at_once(tmp_path: Path) -> None:
+    """A measurement to be made again is waited for at once; only evaluations wait until the run goes on."""
+    outside = {"evaluate": ["tests.plugins.steps:Outside"], "objectives": [{"maximize": "strength"}]}
+    data = funnel(30, **outside, constraints=[], optimizer="random", engine={"kind": "local", "workers": 0})
+    run = Run.create(campaign(data), tmp_path / "run")
+    ids = [id for id in run.ask(8) if run.trial(id).status is Status.PENDING][:2]
+    run.tell([Told(id, properties={"strength": 1.0}) for id in ids])
+    run.close()
+    said = here("withdraw", run.folder, ids[0], "--reason", "a", "--again", "--trust-code").stdout
+    assert "it will be measured again" in said
+    file = tmp_path / "more.json"
+    file.write_text(json.dumps(GENOMES[:1]), encoding="utf-8")
+    assert "when the run goes on" in here("add", run.folder, file, "--trust-code").stdout
+    run = Run.open(run.folder, trust_code=True)
+    waited = run.ask(20)
+    assert ids[0] in waited
+    assert GENOMES[0] in [run.trial(id).genome for id in waited]
 
 
 # Candidates in files.

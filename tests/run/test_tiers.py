@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from invdesign import registry
 from invdesign.campaign.document import parse
 from invdesign.campaign.load import campaign_from
 from invdesign.campaign.model import Campaign
@@ -225,6 +226,21 @@ def test_the_page_is_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "dft_band_gap" in said(folder, "export", "--format", "csv", "-o", tmp_path / "all.csv") + (
         tmp_path / "all.csv"
     ).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["vasp", "espresso"])
+def test_the_tables_list_every_setting(kind: str) -> None:
+    """A setting that is new or renamed has its row, and a default that is a plain value is the one there is."""
+    section = PAGE.partition(f"\n## {kind}\n")[2].partition("\n## ")[0]
+    rows = {
+        line.split("|")[1].strip(" `"): line.split("|")[2].strip(" `")
+        for line in section.splitlines()
+        if "|" in line
+    }
+    for setting, field in registry.load("evaluators", kind).model_fields.items():
+        assert setting in rows, f"dft.md does not show {setting}"
+        if isinstance(field.default, int | float | str):
+            assert rows[setting].lower() == str(field.default).lower()
 
 
 def test_outputs_come_one_by_one(tmp_path: Path) -> None:
