@@ -33,7 +33,9 @@ STATUS_EVERY = 1.0
 FAILURES_AFTER = 20  # a rate of failures means something from here on
 BUDGET_REACHED = "budget reached"
 EXHAUSTED = "space exhausted: every candidate was proposed"
-TOLD_FIRST = "nothing new: the optimizer wants results of some that wait first, or every candidate was proposed"
+TOLD_FIRST = (
+    "nothing new: the optimizer wants results of some that wait first, or every candidate was proposed"
+)
 STOPPED = "stopped"
 MEASURING = "waiting for measurements"
 LOGGER = logging.getLogger("invdesign.run")

@@ -245,7 +245,9 @@ def test_measurements_come_along(tmp_path: Path) -> None:
     wider = data(evaluate=[f"{STEPS}:Height", outside], seed=9)
     made = fork(tmp_path / "old", tmp_path / "new", campaign(wider), trust_code=True)
     assert (made.measurements, list(made.taken)) == (4, [ids[0], *ids[2:]])
-    assert here("measurements", tmp_path / "new", "--trust-code").returncode == 0  # before anything else is done
+    assert (
+        here("measurements", tmp_path / "new", "--trust-code").returncode == 0
+    )  # before anything else is done
     new = made.run
     assert set(new.ask(1)) == {3}  # what was taken along ended without the user
     assert [new.trial(id).properties["strength"] for id in range(3)] == [4.0, 2.0, 3.0]
