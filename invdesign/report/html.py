@@ -201,8 +201,13 @@ def _head(facts: Facts) -> dict[str, Any]:
     if counts["infeasible"]:
         row.append(("infeasible", counts["infeasible"], "could not be built"))
     row.append(("failed", counts["failed"], ""))
-    if counts["pending"]:
-        row.append(("under way", counts["pending"], ""))
+    if counts.get("withdrawn"):
+        row.append(("withdrawn", counts["withdrawn"], "taken back by a user"))
+    waiting = sum(status.waiting.values())
+    if waiting:
+        row.append(("waiting", waiting, "for results from outside"))
+    if counts["pending"] > waiting:
+        row.append(("under way", counts["pending"] - waiting, ""))
     if several:
         row.append(("on the front", status.front_size, ""))
     sessions = facts.run.store.session_rows()

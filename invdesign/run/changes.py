@@ -317,9 +317,12 @@ class _Planner:
         stages = "; ".join(
             f"{stage.name}: {', '.join(sorted(_numbers_of(stage)))}" for stage in self.funnel[1:]
         )
-        said = f"{', '.join(sorted(names))} are" if names else "without properties, it is not clear"
-        kind = "all the properties of no single stage" if names else "which stage it is about"
-        self.complaints.append(f"{where}: {said} {kind}. A result has all of one stage's: {stages}")
+        said = (
+            f"no stage has just {', '.join(sorted(names))}"
+            if names
+            else "it does not say which stage it is about"
+        )
+        self.complaints.append(f"{where}: {said}; a result has all the properties of one stage ({stages})")
         return None
 
     def _check_numbers(self, row: Mapping[str, Any], stage: Stage, where: str) -> None:

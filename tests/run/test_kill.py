@@ -114,8 +114,8 @@ def killed_often(data: dict[str, Any], folder: Path, kills: int, seed: int) -> N
 
 
 def test_killed_anywhere(tmp_path: Path) -> None:
-    """SIGKILL at 20 random moments, with two workers, one and none in turn: the same run to the last digit."""
-    killed_often(funnel(48, delay=0.02), tmp_path, kills=20, seed=1)
+    """SIGKILL at 10 random moments, with two workers, one and none in turn: the same run to the last digit."""
+    killed_often(funnel(48, delay=0.02), tmp_path, kills=10, seed=1)
 
 
 @pytest.mark.slow
@@ -177,7 +177,7 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "auto": {"optimizer": {"kind": "auto", "candidates": 1000, "design": 5}},
     "bayesian": {
         "space": REALS,
-        "optimizer": {"kind": "bayesian", "initial": 10, "batch": 4, "asks": 2, "effort": 0.1},
+        "optimizer": {"kind": "bayesian", "initial": 10, "batch": 4, "asks": 2, "effort": 0.05},
     },
 }
 

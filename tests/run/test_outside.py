@@ -139,7 +139,10 @@ def test_told_before_the_gate(tmp_path: Path) -> None:
     [
         (Told(99, properties={"strength": 1.0}), "candidates 0 to 1"),
         (Told(0, properties={"strength": float("nan")}), "not a finite number"),
-        (Told(0, properties={"stronk": 1.0}), "all the properties of no single stage"),
+        (
+            Told(0, properties={"stronk": 1.0}),
+            "no stage has just stronk; a result has all the properties of one stage",
+        ),
         (Told(0), "a failure and no values"),
         (Told(0, properties={"strength": 1.0}, failure="broke"), "and a failure"),
         (Told(0, properties={"strength": 1.0}, uncertainties={"strength": -1.0}), "not negative"),
