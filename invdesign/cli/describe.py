@@ -256,7 +256,8 @@ def describe_candidate(run: Run, id: int) -> list[str]:
         lines.append(f"  gated: {row['gate']}")
     if row["failure"]:
         kind, stage, message = row["failure"]
-        lines.append(f"  failed in {stage} ({kind}): {message}")
+        withdrawn = row["status"] == "withdrawn"
+        lines.append(f"  withdrawn: {message}" if withdrawn else f"  failed in {stage} ({kind}): {message}")
     structure = run.structure(id)
     if structure is not None:
         lattice = ", ".join(f"{value:.4f}" for value in (*structure.lattice.abc, *structure.lattice.angles))

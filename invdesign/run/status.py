@@ -19,6 +19,7 @@ from invdesign.standing import Standing
 from invdesign.store.store import Store
 
 FILE = "status.json"
+WITHDRAWN = "withdrawn"  # kind of failure of what a user took back
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +183,9 @@ def snapshot(
 
 
 def failure_counts(history: RunHistory) -> dict[str, int]:
-    """Trials by stage and kind of failure, most frequent first."""
-    return dict(Counter(f"{f.stage}: {f.kind}" for f in history.failures().values()).most_common())
+    """Trials by stage and kind of failure, most frequent first; what a user took back did not fail."""
+    failures = [f for f in history.failures().values() if f.kind != WITHDRAWN]
+    return dict(Counter(f"{f.stage}: {f.kind}" for f in failures).most_common())
 
 
 def stage_counts(

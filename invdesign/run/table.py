@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from invdesign.candidate import Status
 from invdesign.history import RunHistory
+from invdesign.run.status import WITHDRAWN
 from invdesign.store.schema import candidates, failure_from
 from invdesign.store.store import Store
 
@@ -53,4 +54,6 @@ def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.flo
 def _cause(row: Any) -> str:
     """Why a candidate's row has no result, in words."""
     failure = failure_from(row.failure)
+    if failure is not None and failure.kind == WITHDRAWN:
+        return f"{WITHDRAWN}: {failure.message}"
     return row.gate or (f"{failure.stage}: {failure.kind}: {failure.message}" if failure else "")
