@@ -49,6 +49,10 @@ class RunError(InvdesignError):
     exit_code = 3
 
 
+class RefusedError(RunError):
+    """A run does not do what a user wants of it, and is as it was."""
+
+
 class CampaignChangedError(InvdesignError):
     """The campaign given for a resume differs in more than budget and engine."""
 

@@ -107,8 +107,8 @@ def _result_of(told: Measurement, id: int) -> StageResult:
         stage=told.stage,
         properties=dict(sorted(told.properties.items())) if failure is None else {},
         uncertainties=dict(sorted(told.uncertainties.items())) if failure is None else {},
-        structures=dict(sorted(told.structures.items())),
-        blobs=told.blobs,
+        structures=dict(sorted(told.structures.items())) if failure is None else {},
+        blobs=told.blobs if failure is None else {},
         failure=failure,
     )
 

@@ -55,6 +55,7 @@ class RunHistory:
         self.stages = tuple(stages)
         # What is on demand comes first here, so that the search's own stages have the last word.
         order = sorted(stages, key=lambda stage: not stage.on_demand)
+        self._searched = 1 + sum(not stage.on_demand for stage in self.stages)
         self._last = {name: stage.name for stage in order for name in stage.provides}
         self._length = 0
         self._status = np.zeros(1024, dtype=np.int64)
@@ -68,6 +69,7 @@ class RunHistory:
         self._before: dict[
             int, int
         ] = {}  # the trial that a promotion took further, by the promotion's number
+        self._after: dict[int, int] = {}  # the other way round
         self._superseded: set[int] = set()
         self._pending: set[int] = set()
         self._roles: dict[int, tuple[str, ...]] = {}
@@ -95,6 +97,7 @@ class RunHistory:
         code = bytes.fromhex(key)
         if code in self._keys:
             self._before[id] = self._keys[code]
+            self._after[self._keys[code]] = id
         self._keys[code] = id
         self._pending.add(id)
         if candidate is not None:
@@ -136,25 +139,43 @@ class RunHistory:
         if ending.gate:
             self._gates[ending.candidate] = ending.gate
         self._pending.discard(ending.candidate)
-        if ending.candidate in self._before and not self._failed_on_demand(ending):
-            self._supersede(self._before[ending.candidate])
+        self._stand(ending.candidate)
 
-    def _failed_on_demand(self, ending: Finished) -> bool:
-        """Whether a promotion ended without a word of the stages that only users send candidates to.
+    def _stand(self, id: int) -> None:
+        """Of the trials of a genome the latest that counts stands; those before it do not."""
+        if id not in self._before and id not in self._after:
+            return
+        later = False
+        for trial in reversed(self.trials_of(id)):
+            if later and trial not in self._superseded:
+                counted = self.scores([trial]).merit[0] == Merit.FEASIBLE
+                self._superseded.add(trial)
+                self._standing = Standing() if counted else self._standing
+            elif not later and trial in self._superseded:
+                self._superseded.discard(trial)
+                self._standing = Standing()
+            later = later or self._counts(trial)
 
-        What the search itself knew of the genome then still stands.
+    def _counts(self, id: int) -> bool:
+        """Whether a trial says what its genome is worth: it has ended.
+
+        One that failed in a stage that only users send candidates to does not: what the search itself knew of the
+        genome then still stands.
         """
-        if ending.status is Status.WITHDRAWN:
-            return True
-        searched = 1 + sum(not stage.on_demand for stage in self.stages)
-        return ending.status is Status.FAILED and searched <= ending.depth <= len(self.stages)
+        status, depth = self._status[id], int(self._depth[id])
+        if status in {Status.PENDING, Status.WITHDRAWN}:
+            return False
+        searched = self._searched
+        return not (status == Status.FAILED and searched <= depth <= len(self.stages))
 
-    def _supersede(self, id: int) -> None:
-        """What a genome is worth is said by the later of its trials from now on."""
-        counted = self.scores([id]).merit[0] == Merit.FEASIBLE
-        self._superseded.add(id)
-        if counted:
-            self._standing = Standing()
+    def trials_of(self, id: int) -> list[int]:
+        """All trials of a trial's genome, oldest first."""
+        while id in self._before:
+            id = self._before[id]
+        found = [id]
+        while found[-1] in self._after:
+            found.append(self._after[found[-1]])
+        return found
 
     def superseded(self) -> Sequence[int]:
         return sorted(self._superseded)
@@ -170,7 +191,7 @@ class RunHistory:
         for known in (self._roles, self._failures, self._gates):
             known.pop(id, None)
         self._pending.add(id)
-        self._superseded.discard(self._before.get(id, -1))
+        self._stand(id)
         self._standing = Standing()
 
     def reopen(self, id: int, known: Sequence[StageResult]) -> None:

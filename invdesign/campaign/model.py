@@ -11,7 +11,14 @@ from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
-from invdesign.campaign.functions import check_usable, functions_of, handed_in, notes_on
+from invdesign.campaign.functions import (
+    check_usable,
+    functions_of,
+    handed_in,
+    notes_on,
+    running_programs,
+    to_trust,
+)
 from invdesign.campaign.objectives import (
     Aim,
     Bounds,
@@ -175,6 +182,11 @@ class Campaign:
         held = handed_in(self.evaluators, functions)
         stages = tuple(replace(s, evaluator=held.get(s.name, s.evaluator)) for s in self.stages)
         return replace(self, stages=stages)
+
+    @property
+    def wants_trust(self) -> bool:
+        """Whether working on it imports code, or runs programs, that the campaign names."""
+        return bool(self.code or to_trust(self.evaluators) or running_programs(self.evaluators))
 
     def check_usable(self, how: str, folder: Path | None = None) -> None:
         """Whether every function of it can be called; see `campaign.functions.check_usable`.

@@ -100,7 +100,6 @@ def init(
 @app.command()
 def validate(file: CampaignFile, trust_code: TrustCode = False, json_: AsJson = False) -> None:
     """Check a campaign file and say what it would do."""
-    from invdesign.campaign.functions import running_programs, to_trust
     from invdesign.campaign.load import load_campaign
     from invdesign.cli.describe import describe_campaign, space_size
 
@@ -116,8 +115,7 @@ def validate(file: CampaignFile, trust_code: TrustCode = False, json_: AsJson = 
         return
     for line in describe_campaign(campaign):
         typer.echo(line)
-    stages = campaign.evaluators
-    trust = " --trust-code" if trust_code or to_trust(stages) or running_programs(stages) else ""
+    trust = " --trust-code" if trust_code or campaign.wants_trust else ""
     typer.echo(f"{file} is valid. Run it with: invdesign run {file}{trust}")
 
 
@@ -176,8 +174,10 @@ def _execute(opened: Run, workers: int | None) -> None:
     with display(opened.folder) as observer:
         status = opened.execute(observer)
     if status.state == "stopped":
+        trust = " --trust-code" if opened.campaign.wants_trust else ""
         typer.echo(
-            f"Stopped; everything finished is kept. Go on with: invdesign resume {opened.folder}", err=True
+            f"Stopped; everything finished is kept. Go on with: invdesign resume {opened.folder}{trust}",
+            err=True,
         )
         raise typer.Exit(INTERRUPTED)
     if status.state == "waiting":
@@ -191,7 +191,23 @@ def _execute(opened: Run, workers: int | None) -> None:
 
     report_file = write_report(opened, opened.folder / "report.html")
     typer.echo(f"Finished: {status.reason}. Report: {report_file}")
+    _say_failures(opened, status)
     typer.echo(f"Best candidates: invdesign top {opened.folder}")
+
+
+def _say_failures(opened: Run, status: RunStatus) -> None:
+    """How many candidates failed, and the cause of most of them."""
+    failed = status.counts["failed"]
+    if not failed:
+        return
+    cause, count = next(iter(status.failures.items()))
+    stage, _, kind = cause.partition(": ")
+    failures = opened.history.failures()
+    id = next(id for id in sorted(failures) if (failures[id].stage, failures[id].kind) == (stage, kind))
+    typer.echo(
+        f"{failed} of {status.counts['asked']} candidates failed, {count} in {stage} ({kind}), as candidate {id}: "
+        f"{failures[id].message}"
+    )
 
 
 @app.command()

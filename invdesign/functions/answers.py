@@ -86,6 +86,8 @@ def _measured(value: Any, name: str) -> tuple[float, float | None]:
 
 def _number(value: Any, name: str) -> float:
     plain = value
+    if getattr(value, "shape", None) == () and bool(getattr(value, "mask", False)):
+        raise BadAnswerError(f"{name} is masked, not a number", "not_finite")
     if not isinstance(plain, Real) and getattr(plain, "shape", None) == () and hasattr(plain, "item"):
         plain = plain.item()  # of numpy, torch and their kin
     if isinstance(plain, bool) or not isinstance(plain, Real):

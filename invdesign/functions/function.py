@@ -143,11 +143,17 @@ class FitnessFunction(EvaluatorSettings):
         if self.batch_size == 1:
             return [self._one(candidate) for candidate in candidates]
         try:
-            return evaluations_of(self._called(candidates), self.provides, len(inputs))
+            answer = self._called(candidates)
         except Exception as error:
             if len(inputs) > 1:
                 raise  # the worker finds out whose fault it is
             return [self._failed(error)]
+        try:
+            return evaluations_of(answer, self.provides, len(inputs))
+        except (
+            BadAnswerError
+        ) as error:  # whose number is whose, nobody can say: not of smaller batches either
+            return [self._failed(error)] * len(inputs)
 
     def _one(self, candidate: Input) -> Evaluation:
         try:

@@ -22,6 +22,8 @@ def learned(history: History, state: State, ranked: Ranking, operators: Sequence
         return {}
     place = {id: number for number, id in enumerate(ranked.ids)}
     members = [number for number, id in enumerate(ranked.ids) if id in population]
+    if not members:  # what was known of all of them was taken back
+        return {}
     sound, children = ranked.sound, []
     for id in sorted(place.keys() - population):
         proposal = history.candidate(id).proposal

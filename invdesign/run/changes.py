@@ -8,9 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import numpy as np
+from pydantic import ValidationError
+
 from invdesign.campaign.model import Budget, Campaign
 from invdesign.candidate import Candidate, Failure, Genome, Json, Proposal, Status, canonical, genome_key
-from invdesign.errors import InvdesignError, RunError, nearest, together
+from invdesign.errors import InvdesignError, RefusedError, nearest, together
 from invdesign.evaluation import Stage
 from invdesign.history import RunHistory
 from invdesign.measurements import Measurement
@@ -89,10 +92,16 @@ def planned_change(
         waiting: external stage by number of the candidate that waits there; all other trials have ended.
 
     Raises:
-        RunError: it cannot be done; the message says everything that is wrong with it.
+        RefusedError: it cannot be done; the message says everything that is wrong with it.
     """
     planner = _Planner(campaign, history, store, waiting, request)
-    return {"add": planner.add, "tell": planner.tell, "withdraw": planner.withdraw}[request.kind]()
+    try:
+        return {"add": planner.add, "tell": planner.tell, "withdraw": planner.withdraw}[request.kind]()
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+        # A request is a file that anybody may have written: whatever it holds must not end the run.
+        raise RefusedError(
+            f"the request cannot be read: {type(error).__name__}: {error}. Nothing was changed."
+        ) from error
 
 
 def told_detail(results: Sequence[Told], *, replace: bool) -> dict[str, Json]:
@@ -116,11 +125,22 @@ def _told_json(item: Told) -> Json:
 
 
 def changed_budget(campaign: Campaign, limits: Mapping[str, Json]) -> dict[str, Json]:
-    """The campaign's dump with new limits."""
+    """The campaign's dump with new limits.
+
+    Raises:
+        RefusedError: there is no such limit, or it is no positive number.
+    """
     dump = campaign.dump()
     old = cast("dict[str, Json]", dump["budget"])
     given = {name: limit for name, limit in limits.items() if limit is not None}
-    return {**dump, "budget": Budget.model_validate({**old, **given}).model_dump(mode="json")}
+    try:
+        budget = Budget.model_validate({**old, **given})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        what = f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}, got {first['input']!r:.40}"
+        limits_known = ", ".join(Budget.model_fields)
+        raise RefusedError(f"this is no budget: {what}. Limits are {limits_known}.") from None
+    return {**dump, "budget": budget.model_dump(mode="json")}
 
 
 def handed_out(events: Sequence[tuple[str, Mapping[str, Any]]]) -> set[int]:
@@ -171,7 +191,10 @@ class _Planner:
         if until:
             self._stage(until)
         known = []
-        for genome in cast("list[Genome]", detail["genomes"]):
+        for number, given in enumerate(cast("list[Genome]", detail["genomes"]), 1):
+            genome = self._written(given, f"genome {number}")
+            if genome is None:
+                continue
             key = genome_key(genome)
             found = self.history.id_of(key)
             if key in self.added:
@@ -185,7 +208,8 @@ class _Planner:
         self._complain()
         if not self.added and known:
             listed = ", ".join(map(str, known[:LISTED]))
-            raise RunError(f"nothing was added: the run knows all of them already (candidates {listed})")
+            word = "candidates" if len(known) > 1 else "candidate"
+            raise RefusedError(f"nothing was added: the run knows all of them already ({word} {listed})")
         return self._change("add", UserEvent(request=self.request.id), known=len(known))
 
     def _can_go_on(self, id: int, until: str) -> bool:
@@ -227,6 +251,8 @@ class _Planner:
         old: dict[tuple[str, str], list[Measurement]] = {}
         for measurement in before:
             old.setdefault((measurement.key, measurement.stage), []).append(measurement)
+        self._check_computed(new, old)
+        self._complain()
         taken_back: list[int] = []
         recorded, known = [], 0
         for place in dict.fromkeys((item.key, item.stage) for item in new):
@@ -284,10 +310,34 @@ class _Planner:
             note=str(row.get("note", "")),
         )
 
+    def _check_computed(self, new: Sequence[Measurement], old: Collection[tuple[str, str]]) -> None:
+        """What the run evaluated itself gives way to a result from outside only where that is said."""
+        if self.request.detail.get("replace"):
+            return
+        for item in new:
+            id = self.history.id_of(item.key)
+            number = _number(self.funnel, item.stage)
+            if id is None or (item.key, item.stage) in old or self.funnel[number].external:
+                continue
+            computed = {
+                name: self.history.column(name, item.stage)[id]
+                for name in sorted(item.properties)
+                if np.isfinite(self.history.column(name, item.stage)[id])
+            }
+            if computed:
+                values = ", ".join(f"{name} {value:.4g}" for name, value in computed.items())
+                self.complaints.append(
+                    f"candidate {id} was evaluated: {item.stage} says {values}. To put what is told in its place, say "
+                    "so (--replace; in Python, replace=True)"
+                )
+
     def _key(self, row: Mapping[str, Any], where: str) -> str | None:
         """Of the genome a result is about; one nobody asked for becomes a candidate."""
         id = row.get("candidate")
         if id is not None:
+            if not isinstance(id, int) or isinstance(id, bool):
+                self.complaints.append(f"{where}: a candidate is a whole number, got {id!r:.40}")
+                return None
             if not 0 <= id < len(self.history):
                 self.complaints.append(f"{where}: the run has candidates 0 to {len(self.history) - 1}")
                 return None
@@ -295,15 +345,26 @@ class _Planner:
         if "genome" not in row:
             self.complaints.append(f"{where}: it names neither a candidate nor a genome")
             return None
-        genome = cast("Genome", row["genome"])
+        genome = self._written(cast("Genome", row["genome"]), where)
+        if genome is None:
+            return None
         key = genome_key(genome)
         if key not in self.history and key not in self.added:
-            refused = refusal_of(self.campaign.space, genome)
-            if refused:
-                self.complaints.append(f"{where}: {refused}")
-                return None
             self._new(genome, None)
         return key
+
+    def _written(self, genome: Genome, where: str) -> Genome | None:
+        """A genome as the space writes it; None where it is none of its."""
+        if genome_key(genome) in self.history:
+            return genome
+        refused = refusal_of(self.campaign.space, genome)
+        if refused:
+            self.complaints.append(f"{where}: {refused}")
+            return None
+        form = getattr(
+            self.campaign.space, "canonical", dict
+        )  # a space may write one candidate in several ways
+        return cast("Genome", form(genome))
 
     def _stage_told(self, row: Mapping[str, Any], where: str) -> Stage | None:
         if row.get("stage"):
@@ -359,19 +420,27 @@ class _Planner:
         number = _number(self.funnel, stage)
         if id in self.waiting:
             if _number(self.funnel, self.waiting[id]) > number:
-                self.released.add(id)
-                self.reopened[id] = number
+                self._reopen(id, number)
             return None
         trial = self.history.trial(id)
         if trial.status is Status.WITHDRAWN:
-            self.reopened[id] = 1
+            self._reopen(id, 1)
         elif trial.status is Status.INFEASIBLE or trial.depth < number:
             return None  # told in `Change.taken`, with its cause
         elif trial.status is Status.COMPLETE and trial.depth == number:
             return id, f"complete before {stage}; send it there with invdesign promote"
         else:
-            self.reopened[id] = number
+            self._reopen(id, number)
         return None
+
+    def _reopen(self, id: int, number: int) -> None:
+        """Let a trial go its way again from a stage on, or from where it ended if that was before."""
+        trial = self.history.trial(id)
+        if trial.status is not Status.PENDING:
+            number = min(number, 1 if trial.status is Status.WITHDRAWN else max(trial.depth, 1))
+        self.reopened[id] = min(number, self.reopened.get(id, number))
+        if id in self.waiting:
+            self.released.add(id)
 
     # Taking back.
 
@@ -429,9 +498,11 @@ class _Planner:
             stages = {item.stage for item in mine if item.id in gone}
             lost = {s for s in stages if all(item.id in gone for item in mine if item.stage == s)}
             if lost and not again:
-                dropped.add(id)
-            elif id not in self.waiting:
-                self.reopened[id] = min(_number(self.funnel, stage) for stage in stages)
+                self._drop(id, dropped, measured=True)
+                continue
+            first = min(_number(self.funnel, stage) for stage in stages)
+            if id not in self.waiting or first < _number(self.funnel, self.waiting[id]):
+                self._reopen(id, first)
         return dropped
 
     def _withdrawn_whole(self, id: int, gone: dict[int, int], dropped: set[int], *, again: bool) -> None:
@@ -444,15 +515,27 @@ class _Planner:
                 f"candidate {id} is {trial.status.name.lower()}: there is nothing to take back"
             )
             return
+        latest = self.history.id_of(trial.candidate.key)
+        if latest is not None and latest != id and id in self.history.superseded():
+            self.complaints.append(
+                f"candidate {id} was taken further by candidate {latest}: withdraw that one"
+            )
+            return
         told = self.store.measurements([trial.candidate.key], withdrawn=False)
         gone.update((item.id, id) for item in told)
+        if not again:
+            self._drop(id, dropped, measured=bool(told))
+            return
+        self._reopen(id, min((_number(self.funnel, item.stage) for item in told), default=1))
+
+    def _drop(self, id: int, dropped: set[int], *, measured: bool) -> None:
+        """A trial counts no more; nor do earlier ones of its genome, where a measurement of it is taken back."""
+        dropped.add(id)
         if id in self.waiting:
             self.released.add(id)
-        if not again:
-            dropped.add(id)
-            return
-        first = min((_number(self.funnel, item.stage) for item in told), default=1)
-        self.reopened[id] = 1 if trial.status is Status.WITHDRAWN else first
+        for other in self.history.trials_of(id) if measured else ():
+            if self.history.trial(other).status not in {Status.WITHDRAWN, Status.PENDING}:
+                dropped.add(other)
 
     # Together.
 
@@ -473,7 +556,7 @@ class _Planner:
         if self.complaints:
             more = len(self.complaints) - LISTED
             shown = self.complaints[:LISTED] + ([f"and {more} more"] if more > 0 else [])
-            raise RunError(f"{together(shown)}. Nothing was changed.")
+            raise RefusedError(f"{together(shown)}. Nothing was changed.")
 
 
 def refusal_of(space: SearchSpace, genome: Genome) -> str:

@@ -98,7 +98,8 @@ class Loop:
         self._origin = origin_of(self.store)
         # Results of one wave are seen at once; of several under way each when it is told, since an optimizer
         # that saw what happened to be finished would not repeat itself.
-        self._holds = self.campaign.optimizer.overlap > 1
+        outside = any(stage.external or stage.on_demand for stage in self.campaign.stages)
+        self._holds = self.campaign.optimizer.overlap > 1 or outside
         self._flights = deque(self._restored(rest) for rest in self.store.unfinished())
         self._aside: list[_Flight] = []  # waves that wait for the user
 
@@ -221,14 +222,27 @@ class Loop:
         self._write_event(change.kind, change.detail, state, change.added, user=change.event)
         for id, _ in change.event.reopened:
             self.history.reopen(id, self.store.results(id))
-        for flight in self._aside:
-            self._commit(flight, flight.wave.step())
-        self._flights.extend(self._aside)  # those that still wait come back
-        self._aside = []
+        waiting, self._aside = self._aside, []
+        for flight in waiting:
+            step = flight.wave.step()
+            if step:
+                self._hold_again(flight)
+                self._commit(flight, step)
+                self._flights.append(flight)
+            elif not flight.wave.done:
+                self._aside.append(flight)
         if change.added or change.event.reopened:
             flight = self._restored(self.store.opened(event))
             self._flights.append(flight)
             self._commit(flight, flight.wave.step())
+
+    def _hold_again(self, flight: _Flight) -> None:
+        """What is known of a wave that goes on is seen when it is told, as after a restart."""
+        if self._holds:
+            for id in set(flight.wave.ids) - flight.told:
+                known = self.store.results(id)
+                self.history.forget(id)
+                flight.held.append(Step(results=known))
 
     def _steer(self) -> None:
         """Take up what users left in the run's folder."""

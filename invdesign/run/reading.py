@@ -220,7 +220,7 @@ class Reading:
         """
         from invdesign.recommendation.recommend import Names, recommend
 
-        asked = (len(self._history), len(self._history.pending()), tuple(properties))
+        asked = (self.store.mark(), tuple(properties))
         if self._recommended is None or self._recommended[0] != asked:
             campaign = self.campaign
             context = Context(

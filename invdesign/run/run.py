@@ -16,14 +16,14 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from invdesign import __version__
-from invdesign.campaign.model import Budget, Campaign
+from invdesign.campaign.model import Campaign
 from invdesign.candidate import Genome, Json, canonical, to_json
 from invdesign.environment import environment
-from invdesign.errors import CampaignChangedError, RunError, StoreError, together
+from invdesign.errors import CampaignChangedError, RefusedError, RunError, StoreError, together
 from invdesign.history import RunHistory
 from invdesign.protocols import Engine, PreparedSpace
 from invdesign.run import requests
-from invdesign.run.changes import refusal_of, told_detail
+from invdesign.run.changes import changed_budget, refusal_of, told_detail
 from invdesign.run.loop import MEASURING, STOPPED, Loop, Observer
 from invdesign.run.notebook import Panel, in_kernel, is_interactive
 from invdesign.run.reading import Reading, state_of
@@ -129,8 +129,7 @@ class Run(Reading):
                 "Undo the change, or take what it evaluated into a new run under the changed one: "
                 f"invdesign fork {self.folder} NEW --campaign FILE"
             )
-        dump: dict[str, Any] = new.dump()
-        dump["budget"] = Budget.model_validate({**dump["budget"], **(budget or {})}).model_dump(mode="json")
+        dump = changed_budget(new, budget or {})
         with run_lock(self.folder), _writable(self.folder) as store:
             store.set_entry("campaign", to_json(dump))
             if new.text:
@@ -265,6 +264,9 @@ class Run(Reading):
         Raises:
             RunError: something is wrong with a result; the message says it of all.
         """
+        for item in results:
+            if not isinstance(item, Told):
+                raise RefusedError(f"results are invdesign.Told(...), got {item!r:.60}. Nothing was changed.")
         if not results:
             return Taken()
         return self.apply(new_request("tell", told_detail(results, replace=replace)))
@@ -294,7 +296,7 @@ class Run(Reading):
         return self.add([self.trial(id).genome for id in ids], until=stage)
 
     def withdraw(
-        self, ids: Sequence[int], reason: str, *, again: bool = False, measurements: Sequence[int] = ()
+        self, ids: Sequence[int] | int, reason: str, *, again: bool = False, measurements: Sequence[int] = ()
     ) -> None:
         """Take back what is known of candidates, with a reason; the history is kept.
 
@@ -305,6 +307,9 @@ class Run(Reading):
         Raises:
             RunError: there is no such candidate or measurement.
         """
+        if not isinstance(reason, str) or not reason.strip():
+            raise RefusedError("say why: withdraw(ids, reason). Nothing was changed.")
+        ids = [ids] if isinstance(ids, int) else ids
         detail: dict[str, Json] = {"ids": list(ids), "reason": reason, "again": again}
         self.apply(new_request("withdraw", {**detail, "measurements": list(measurements)}))
 
@@ -315,19 +320,26 @@ class Run(Reading):
             RunError: it cannot be done; nothing was changed.
             RunLockedError: another process works on the run: leave the request for it.
         """
+        refused: list[RefusedError] = []
 
         def work(loop: Loop) -> Taken:
             loop.take_up()
-            taken = loop.carry_out(request)
+            try:
+                taken = loop.carry_out(request)
+            except RefusedError as error:  # that is no failure of the run
+                refused.append(error)
+                return Taken()
             requests.done(self.folder, request)
             return taken
 
         self._stop.clear()
         rows = self.store.session_rows()
         before = rows[-1]["reason"] if rows and rows[-1]["ended"] else ""  # a finished run stays one
-        return self._working(
-            work, lambda _: MEASURING if self.campaign.measured_outside else before or STOPPED
-        )
+        ended = MEASURING if self.campaign.measured_outside else before or STOPPED
+        taken = self._working(work, lambda _: ended)
+        if refused:
+            raise refused[0]
+        return taken
 
     def _up_to_date(self, store: Store) -> RunHistory:
         """The history as the store has it now: loading takes seconds for 100,000 trials, so not without need."""

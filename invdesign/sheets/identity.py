@@ -106,7 +106,10 @@ class Identity:
             if not _agrees(cell, expected.get(name)):
                 has = f"and {who} has {expected[name]}" if name in expected else f"and {who} has none"
                 heading = self.layout.design_heading(name)
-                self.table.complain(row, heading, f"is {shown(cell)} here, {has}.", _DIFFERENT)
+                point = str(cell).replace(",", ".")
+                comma = COMMA.fullmatch(str(cell)) and _agrees(point, expected.get(name))
+                advice = f"Write {point}, with a decimal point." if comma else _DIFFERENT
+                self.table.complain(row, heading, f"is {shown(cell)} here, {has}.", advice)
 
     def _expected(self, genome: Genome) -> dict[str, float | str]:
         space = self.run.campaign.space

@@ -120,7 +120,11 @@ def opened(store: Readable, event: int) -> Unfinished:
 def _openings(store: Readable, since: int = 0) -> list[Opening]:
     chosen = (events.c.id, events.c.kind, events.c.detail, events.c.task)
     with store.reading() as connection:
-        by_user = select(func.count()).select_from(events).where(events.c.kind.in_(USER_KINDS))
+        parted = (events.c.kind == "tell") & events.c.detail.contains(
+            '"ids"'
+        )  # some of a wave waits for the user
+        unusual = events.c.kind.in_(USER_KINDS) | parted
+        by_user = select(func.count()).select_from(events).where(unusual)
         steered = connection.scalar(by_user)
         if not steered:  # then waves are told in the order of asking, and only the last ones need be read
             query = select(func.count()).select_from(events).where(events.c.kind == "tell")

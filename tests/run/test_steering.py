@@ -117,7 +117,7 @@ def _leave_all(folder: Path) -> None:
         ("budget", {"candidates": 26}),
         (
             "add",
-            {"genomes": [{"x": 0.2, "y": 0.2, "n": 0}, {"x": 0.8, "y": 0.2, "n": 0}], "until": "Crystal"},
+            {"genomes": [{"x": 0.2, "y": 0.2, "n": 0}, {"x": 0.7, "y": 0.2, "n": 0}], "until": "Crystal"},
         ),
     ]
     for number, (kind, detail) in enumerate(wanted):
