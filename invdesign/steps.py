@@ -108,6 +108,7 @@ class Unfinished:
         planned: numbers of the tasks without a result: they go out again.
         by_user: whether somebody else than the optimizer set it on its way.
         parted: whether others that set out with these were told already.
+        event: number of the event that set it on its way.
     """
 
     asked: Sequence[Candidate]
@@ -119,3 +120,4 @@ class Unfinished:
     planned: frozenset[int]
     by_user: bool = False
     parted: bool = False
+    event: int = 0

@@ -49,6 +49,7 @@ class _Flight:
     Attributes:
         by_user: whether somebody else than the optimizer set it on its way.
         parted: whether its candidates are told one by one.
+        event: number of the event that set it on its way: several that go on at once do so in this order.
         told: those of its candidates the optimizer was told of.
     """
 
@@ -56,6 +57,7 @@ class _Flight:
     held: list[Step] = field(default_factory=list)
     by_user: bool = False
     parted: bool = False
+    event: int = 0
     told: set[int] = field(default_factory=set)
 
     @property
@@ -222,7 +224,7 @@ class Loop:
         self._write_event(change.kind, change.detail, state, change.added, user=change.event)
         for id, _ in change.event.reopened:
             self.history.reopen(id, self.store.results(id))
-        waiting, self._aside = self._aside, []
+        waiting, self._aside = sorted(self._aside, key=lambda flight: flight.event), []
         for flight in waiting:
             step = flight.wave.step()
             if step:
@@ -298,7 +300,7 @@ class Loop:
         if not asked:
             return TOLD_FIRST if self._aside and self.campaign.measured_outside else EXHAUSTED
         told = self._flights[0].wave.ids[0] if self._flights else first
-        flight = _Flight(self._wave(asked, told))
+        flight = _Flight(self._wave(asked, told), event=self._event + 1)
         task = self._numbers.following
         step = flight.wave.step()
         detail: Json = {"n": n, "first": first, "count": len(asked), "told": told}
@@ -350,7 +352,7 @@ class Loop:
         """A wave under way when the last session ended; a finished one still has to be told."""
         wave = self._wave(rest.asked, rest.told)
         wave.restore(rest)
-        flight = _Flight(wave, by_user=rest.by_user, parted=rest.parted)
+        flight = _Flight(wave, by_user=rest.by_user, parted=rest.parted, event=rest.event)
         if self._holds:
             for candidate in rest.asked:
                 self.history.forget(candidate.id)

@@ -163,6 +163,7 @@ def _unfinished(store: Readable, opening: Opening, since: Sequence[PlannedRow]) 
         planned=frozenset(task.id for task, status in wave_tasks if status == "planned"),
         by_user=opening.by_user,
         parted=opening.parted,
+        event=opening.event,
     )
 
 

@@ -11,8 +11,10 @@ import pytest
 
 from invdesign.candidate import Genome
 from invdesign.errors import RunError
+from invdesign.run import requests
 from invdesign.run.run import Run
 from invdesign.run.told import Told
+from invdesign.store.store import Store
 from tests.support import STEPS, Data, campaign, finished, funnel
 
 REALS = {"kind": "parameters", "parameters": {name: {"real": [0.0, 1.0]} for name in ("x", "y")}}
@@ -20,7 +22,7 @@ HEIGHT = {f"{STEPS}:Height": {"gate": {"height": {"max": 1.7}}}}
 OUTSIDE = {f"{STEPS}:Outside": {"noise": {"strength": 0.2}}}
 
 
-def measured(optimizer: Any = "random", evaluate: Any = None, **changes: Any) -> Data:
+def measured(optimizer: Any = "random", evaluate: Any = None, objectives: Any = None, **changes: Any) -> Data:
     """A gate, then a measurement, then batches of two computed from it all."""
     stages = [HEIGHT, OUTSIDE, f"{STEPS}:Crystal", {f"{STEPS}:Density": {"batch_size": 2}}]
     return funnel(
@@ -28,7 +30,7 @@ def measured(optimizer: Any = "random", evaluate: Any = None, **changes: Any) ->
         space=REALS,
         evaluate=evaluate or stages,
         optimizer=optimizer,
-        objectives=[{"maximize": "strength"}, {"maximize": "density"}],
+        objectives=objectives or [{"maximize": "strength"}, {"maximize": "density"}],
         constraints=[],
         engine={"kind": "local", "workers": 0},
         **changes,
@@ -208,3 +210,99 @@ def test_only_what_is_measured_is_asked_for(tmp_path: Path) -> None:
     run = finished(funnel(12), tmp_path / "run")
     with pytest.raises(RunError, match="invdesign resume"):
         run.ask(2)
+
+
+def test_nothing_is_lost_of_a_first_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after the optimizer was told of those a gate stopped, before any was handed out."""
+    data = measured({"kind": "genetic", "population": 6}, seed=5)
+    data["evaluate"] = [{f"{STEPS}:Height": {"gate": {"height": {"max": 0.8}}}}, OUTSIDE]
+    data["objectives"] = [{"maximize": "strength"}]
+    whole = Run.create(campaign(data), tmp_path / "whole")
+    whole.ask(4)
+    run = Run.create(campaign(data), tmp_path / "run")
+    write = Store.write_event
+
+    def dying(store: Store, number: int, kind: str, *rest: Any, **more: Any) -> None:
+        if kind == "hand_out":
+            raise KeyboardInterrupt
+        write(store, number, kind, *rest, **more)
+
+    monkeypatch.setattr(Store, "write_event", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run.ask(4)
+    monkeypatch.undo()
+    run = opened_anew(run)
+    assert any(trial.status.name == "GATED" for trial in map(run.trial, range(len(run.history))))
+    assert run.ask(4) == whole.handed_out()
+    assert run.digest() == whole.digest()
+
+
+def test_a_gate_still_holds_for_what_comes_again(tmp_path: Path) -> None:
+    """Taken back and evaluated anew, a gated candidate is gated."""
+    run = Run.create(campaign(measured()), tmp_path / "run")
+    run.tell([Told(None, {"x": 1.0, "y": 1.0}, {"strength": 1.0})])
+    run.withdraw(0, "a doubt", again=True)
+    assert run.trial(0).status.name == "GATED"
+    assert run.waiting() == {}
+
+
+def test_results_of_two_stages_at_once(tmp_path: Path) -> None:
+    """The earlier of them decides from where a candidate goes its way again."""
+    run = Run.create(campaign(measured()), tmp_path / "run")
+    (id,) = run.ask(1)
+    run.tell(told(run, id))
+    results = [
+        Told(id, properties={"strength": 3.0}, label="b"),
+        Told(id, properties={"height": 0.5}, stage="Height"),
+    ]
+    with pytest.raises(RunError, match="was evaluated: Height says height"):
+        run.tell(results)
+    assert run.status().state == "waiting"  # a refusal is no failure of the run
+    run.tell(results, replace=True)
+    assert run.trial(id).properties["height"] == 0.5
+    assert run.trial(id).properties["strength"] == 3.0
+
+
+def test_a_genome_counts_once_after_withdrawals(tmp_path: Path) -> None:
+    """Of a chain of promotions the middle may go; what was taken further is not withdrawn itself."""
+    run = Run.create(campaign(funnel(30, space=REALS)), tmp_path / "run")
+    run.use_workers(0)
+    (first,) = run.add([{"x": 0.5, "y": 0.5}], until="Height")
+    (second,) = run.promote([first], "Crystal")
+    (third,) = run.promote([second], "Density")
+    with pytest.raises(RunError, match=f"taken further by candidate {third}"):
+        run.withdraw(second, "a doubt")
+    assert run.history.superseded() == [first, second]
+    run.withdraw(third, "a doubt")
+    assert run.history.superseded() == [first]
+    assert Run.open(run.folder, trust_code=True).history.superseded() == [first]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"candidate": "0", "properties": {"height": 1.0}, "stage": "Height"},
+        {"candidate": 0, "properties": [1], "stage": "Height"},
+        {"genome": {"nonsense": 1}, "properties": {"height": 1.0}},
+    ],
+)
+def test_a_request_nobody_can_read_ends_nothing(result: Any, tmp_path: Path) -> None:
+    """It is refused, and the run goes on."""
+    run = Run.create(campaign(funnel(12)), tmp_path / "run")
+    run.use_workers(0)
+    request = requests.leave(run.folder, "tell", {"results": [result], "replace": False})
+    assert run.execute().state == "finished"
+    assert "Nothing was changed" in requests.refusal(run.folder, request)
+
+
+def test_models_see_what_was_replaced(tmp_path: Path) -> None:
+    """A recommendation is made anew when what it rests on has changed."""
+    run = Run.create(
+        campaign(measured(evaluate=[OUTSIDE], objectives=[{"maximize": "strength"}])), tmp_path / "run"
+    )
+    ids = run.ask(8)
+    run.tell(told(run, *ids))
+    before = run.recommend()
+    assert run.recommend() is before
+    run.tell([Told(ids[0], properties={"strength": 0.5})], replace=True)
+    assert run.recommend() is not before
