@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -86,8 +87,6 @@ def campaign(data: Mapping[str, Any]) -> Campaign:
 
 def written(data: Mapping[str, Any], path: Path) -> Path:
     """The campaign as a file: YAML is a superset of JSON."""
-    import json
-
     path.write_text(json.dumps(data, indent=1), encoding="utf-8")
     return path
 
@@ -123,6 +122,22 @@ def cli(*arguments: object, cwd: Path = ROOT, timeout: float = 120) -> subproces
     )
     assert "Traceback" not in done.stdout + done.stderr, done.stderr
     return done
+
+
+def scripted(module: str, *arguments: object) -> dict[str, Any]:
+    """What a script of `tests.plugins` prints, one JSON object, run as a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+        timeout=250,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def here(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

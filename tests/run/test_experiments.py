@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import pytest
 
 from invdesign.run.run import Run
 from tests.plugins.laboratory import Row, measured, numbers, week, whole_week, write_rows
-from tests.support import ROOT, STEPS, Data, campaign, cli, environment, here, written
+from tests.support import ROOT, STEPS, Data, campaign, cli, here, scripted, written
 
 STEADY = {"kind": "genetic", "mode": "steady_state", "population": 6}
 BAYESIAN = {"kind": "bayesian", "initial": 6, "batch": 2, "effort": 0.1}
@@ -108,18 +106,7 @@ def test_a_week_survives_kills(data: Data, tmp_path: Path) -> None:
     """Batches, repeats, amendments, failures and withdrawals, each begun anew after a SIGKILL at any statement."""
     file = written(data, tmp_path / "campaign.yaml")
     reference = whole_week(file, tmp_path / "whole")
-    arguments = [sys.executable, "-m", "tests.plugins.laboratory", file, tmp_path / "killed", 1, 250]
-    done = subprocess.run(
-        list(map(str, arguments)),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment(),
-        timeout=250,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+    report = scripted("tests.plugins.laboratory", file, tmp_path / "killed", 1, 250)
     assert report["deaths"] > 5
     assert report["at"].keys() & {"INSERT", "UPDATE", "COMMIT"}
     assert report["digest"] == reference.digest()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,17 @@ from invdesign.run.fork import fork
 from invdesign.run.run import Run
 from invdesign.run.told import Told
 from invdesign.store import schema
-from tests.support import ROOT, STEPS, Data, campaign, environment, finished, funnel, here, promoting, written
+from tests.support import (
+    STEPS,
+    Data,
+    campaign,
+    finished,
+    funnel,
+    here,
+    promoting,
+    scripted,
+    written,
+)
 
 INLINE = {"engine": {"kind": "local", "workers": 0}}
 
@@ -294,18 +302,7 @@ def test_a_killed_fork_is_repeated(source: Path, tmp_path: Path) -> None:
     """Killed at any statement it leaves no run; done again it is the fork that was never interrupted."""
     data = changed(34, optimizer="random")
     path = written(data, tmp_path / "campaign.yaml")
-    arguments = [sys.executable, "-m", "tests.plugins.forking", source, tmp_path / "killed", path, 15]
-    done = subprocess.run(
-        list(map(str, arguments)),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment(),
-        timeout=250,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+    report = scripted("tests.plugins.forking", source, tmp_path / "killed", path, 15)
     made = fork(source, tmp_path / "whole", campaign(data), trust_code=True)
     made.run.execute()
     assert report["deaths"] > 5

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import random
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +14,14 @@ import pytest
 from invdesign.run.run import Run
 from invdesign.store import schema
 from tests.support import (
-    ROOT,
     STEPS,
     alive,
     children,
     cli,
-    environment,
     finished,
     funnel,
     promoting,
+    scripted,
     started,
     wait_until,
     written,
@@ -129,19 +126,7 @@ def killed_at_statements(data: dict[str, Any], folder: Path, most: int, seed: in
     """What `tests.plugins.killing` says of a run that dies before a random one of its next `most` statements."""
     folder.mkdir(exist_ok=True)
     campaign = written(data, folder / "campaign.yaml")
-    arguments = [sys.executable, "-m", "tests.plugins.killing", campaign, folder / "run", seed, most]
-    done = subprocess.run(
-        list(map(str, arguments)),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment(),
-        timeout=250,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    report: dict[str, Any] = json.loads(done.stdout)
-    return report
+    return scripted("tests.plugins.killing", campaign, folder / "run", seed, most)
 
 
 NEVER = 10**9

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,10 @@ from tests.support import (
     ROOT,
     campaign,
     cli,
-    environment,
     finished,
     funnel,
     here,
+    scripted,
     started,
     wait_until,
     written,
@@ -133,18 +132,7 @@ def test_requests_survive_kills(overlapping: bool, tmp_path: Path) -> None:
     data = funnel(40, **changes)
     path = written(data, tmp_path / "campaign.yaml")
     _leave_all(tmp_path / "killed")
-    arguments = [sys.executable, "-m", "tests.plugins.killing", path, tmp_path / "killed", 5, 100]
-    done = subprocess.run(
-        list(map(str, arguments)),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment(),
-        timeout=250,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+    report = scripted("tests.plugins.killing", path, tmp_path / "killed", 5, 100)
     assert report["deaths"] > 10
 
     _leave_all(tmp_path / "whole")
