@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Json: TypeAlias = Union[bool, int, float, str, "list[Json]", "dict[str, Json]", None]
 Genome: TypeAlias = Mapping[str, Json]
 SIGNIFICANT_DIGITS = 12
+PROMOTION = "promotion"  # operator of a proposal that takes a known genome further
 
 
 def rounded(number: float) -> float:

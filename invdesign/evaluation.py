@@ -345,33 +345,29 @@ class Wave:
 
     def _plan_stage(self, number: int, step: Step) -> None:
         """Send out full batches in the order of numbers; a part-filled one when nothing upstream is left."""
-        self._take_told(number, step)
         if self._stages[number].external:
+            here = [id for id, state in self._members.items() if not state.finished and state.stage == number]
+            self._not_told(number, here, step)
             return
         size = self._stages[number].batch.size
-        arrived = self._arrived(number, any_order=size == 1)
+        arrived = self._not_told(number, self._arrived(number, any_order=size == 1), step)
         waiting = self._waiting[number]
         waiting += self._not_cached(number, arrived, step)
         while len(waiting) >= size or (waiting and self._none_upstream(number)):
             self._plan(self._stages[number].name, tuple(waiting[:size]), step)
             del waiting[:size]
 
-    def _take_told(self, number: int, step: Step) -> None:
-        """Candidates whose result at this stage was told from outside have it from there."""
+    def _not_told(self, number: int, here: Sequence[int], step: Step) -> list[int]:
+        """Those at a stage that have no result there from outside; the others go on with theirs."""
         stage = self._stages[number]
-        if stage.evaluator is None:
-            return
-        here = {
-            state.candidate.key: state
-            for state in self._members.values()
-            if not state.finished
-            and state.stage == number
-            and state.candidate.id not in self._assigned[number]
-        }
-        told = self._measured(list(here), stage.name) if here else {}
-        for key, state in here.items():
+        if stage.evaluator is None or not here:
+            return list(here)
+        keys = {id: self._members[id].candidate.key for id in here}
+        told = self._measured(list(keys.values()), stage.name)
+        for id, key in keys.items():
             if key in told:
-                self._resulted(state, _result_of(told[key], state.candidate.id), step)
+                self._resulted(self._members[id], _result_of(told[key], id), step)
+        return [id for id, key in keys.items() if key not in told]
 
     def _none_upstream(self, number: int) -> bool:
         """Whether nobody can arrive at a stage any more, but for those who wait for the user first."""

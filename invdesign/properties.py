@@ -59,6 +59,17 @@ def describe(name: str, unit: Unit = "") -> Property:
     return _VOCABULARY.get(name) or Property(name, unit, name[:1].upper() + name[1:].replace("_", " "))
 
 
+def check_unit(name: str, unit: Unit, advice: str = "name it otherwise") -> None:
+    """A name of the vocabulary comes in the vocabulary's unit, whoever provides it.
+
+    Raises:
+        ValueError: it does not; the message ends with the advice.
+    """
+    known = "" if is_structure(name) else describe(name, unit).unit
+    if unit != known:
+        raise ValueError(f"{name} is in {known or 'no unit'} everywhere, got '{unit}'; {advice}")
+
+
 def is_structure(name: str) -> bool:
     """Whether a required or provided name stands for a structure (`structure:relaxed`), not a number."""
     return name.startswith(STRUCTURE)

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from invdesign.candidate import Evaluation, Input
 from invdesign.errors import RunError, nearest
-from invdesign.properties import STRUCTURE, Unit, describe, is_structure
+from invdesign.properties import STRUCTURE, Unit, check_unit, is_structure
 from invdesign.protocols import EvaluatorSettings
 
 TAKEN = frozenset(
@@ -43,11 +43,7 @@ class Experiment(EvaluatorSettings):
             _check_name(name)
             if name in TAKEN or name.removesuffix(UNCERTAINTY) in provides.keys() - {name}:
                 raise ValueError(f"'{name}' is the name of another column of batch files; choose another")
-            known = describe(name, unit).unit
-            if unit != known:
-                raise ValueError(
-                    f"{name} is in {known or 'no unit'} everywhere, got '{unit}'; name it otherwise"
-                )
+            check_unit(name, unit)
         return provides
 
     @field_validator("requires_")

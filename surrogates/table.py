@@ -19,7 +19,7 @@ from pydantic_core import CoreSchema
 
 from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.errors import InvdesignError, nearest
-from invdesign.properties import Unit, describe
+from invdesign.properties import Unit, check_unit
 from invdesign.protocols import Batch, EvaluatorSettings
 from invdesign.settings import Frozen, InputFile
 from invdesign.structures.tables import (
@@ -168,9 +168,7 @@ def _check_property(name: str, unit: Unit) -> None:
             f"a property is called like band_gap, got '{name}'; write {{band_gap: {{unit: {unit or 'eV'}, "
             f'column: "{name}"}}}}'
         )
-    known = describe(name, unit).unit
-    if unit != known:
-        raise ValueError(f"{name} is in {known or 'no unit'} everywhere, got '{unit}'; name it otherwise")
+    check_unit(name, unit)
 
 
 class Levels:

@@ -17,7 +17,7 @@ from invdesign.errors import CampaignChangedError, PluginError, RunError
 from invdesign.functions.answers import BadAnswerError, evaluation_of, evaluations_of
 from invdesign.functions.modules import import_function, module_file, module_parts
 from invdesign.functions.source import differences, unwrapped
-from invdesign.properties import STRUCTURE, Unit, describe, is_structure
+from invdesign.properties import STRUCTURE, Unit, check_unit
 from invdesign.protocols import Batch, EvaluatorSettings
 
 if TYPE_CHECKING:
@@ -68,11 +68,7 @@ class FitnessFunction(EvaluatorSettings):
         for name, unit in provides.items():
             if not name.removeprefix(STRUCTURE).isidentifier():
                 raise ValueError(f"a property is called like band_gap, got '{name}'")
-            known = "" if is_structure(name) else describe(name, unit).unit
-            if unit != known:
-                raise ValueError(
-                    f"{name} is in {known or 'no unit'} everywhere, got '{unit}'; name it otherwise"
-                )
+            check_unit(name, unit)
         return provides
 
     @field_validator("requires_")

@@ -12,7 +12,17 @@ import numpy as np
 from pydantic import ValidationError
 
 from invdesign.campaign.model import Budget, Campaign
-from invdesign.candidate import Candidate, Failure, Genome, Json, Proposal, Status, canonical, genome_key
+from invdesign.candidate import (
+    PROMOTION,
+    Candidate,
+    Failure,
+    Genome,
+    Json,
+    Proposal,
+    Status,
+    canonical,
+    genome_key,
+)
 from invdesign.errors import InvdesignError, RefusedError, nearest, together
 from invdesign.evaluation import Stage
 from invdesign.history import RunHistory
@@ -25,7 +35,6 @@ from invdesign.steps import Finished, UserEvent
 from invdesign.store.store import Store
 from invdesign.structures.files import pack, structure_from_json, structure_to_json
 
-PROMOTION = "promotion"
 BY_USER = "user"  # operator of candidates nobody else asked for
 LISTED = 10  # complaints in one message
 

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, JsonValue, PrivateAttr, model_validator
 
 from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.errors import InvdesignError, nearest
-from invdesign.properties import STRUCTURE, Unit, describe
+from invdesign.properties import STRUCTURE, Unit, check_unit
 from invdesign.protocols import Batch, EvaluatorSettings
 from invdesign.settings import Frozen, InputFile
 from surrogates.external.folders import ATTEMPT, OWN, STDERR, STDOUT, JobError, JobFolder
@@ -196,11 +196,7 @@ class Command(EvaluatorSettings):
         for name, unit in self.provides_.items():
             if not name.isidentifier():
                 raise ValueError(f"a property is called like band_gap, got '{name}'")
-            known = describe(name, unit).unit
-            if unit != known:
-                raise ValueError(
-                    f"{name} is in {known or 'no unit'} everywhere, got '{unit}'; name it otherwise, or scale it"
-                )
+            check_unit(name, unit, "name it otherwise, or scale it")
             if read.count(name) != 1:
                 count = "no result reads" if name not in read else "more than one result reads"
                 raise ValueError(

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from invdesign import pareto
-from invdesign.candidate import Genome, genome_key
+from invdesign.candidate import PROMOTION, Genome, genome_key
 from invdesign.optimizers.bayesian.acquisition import BLOCK, Marginal, Outlook
 from invdesign.optimizers.bayesian.contracts import Regressor, Value
 from invdesign.optimizers.bayesian.data import FloatArray, IntArray
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 LEAST = 1e-10  # variance left of a value that is known
 STILL = 2e-5  # least deviation, of values that spread over about 1: GPyTorch knows no variance below 1e-10
-PROMOTION = "promotion"
 New = Callable[[Genome], bool]
 Search = Callable[[Value, New, int], Genome | None]
 Inputs = Callable[[Sequence[Genome]], FloatArray]
