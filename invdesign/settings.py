@@ -21,6 +21,7 @@ from pydantic import (
 
 from invdesign import registry
 from invdesign.errors import PluginError
+from invdesign.textfiles import UnreadableFileError, read_text
 
 MAX_INPUT_BYTES = 200_000_000
 
@@ -45,6 +46,11 @@ class Settings(Frozen):
     def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields: dict[str, Any] = handler(self)
         return {"kind": registry.name_of(type(self)), **fields}
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on how the files it names were read, shown with the campaign's notes and in the report."""
+        return ()
 
     @property
     def fingerprint(self) -> str:
@@ -111,14 +117,12 @@ class InputFile(Frozen):
             return value
         folder, _ = context_of(info)
         path = (folder / Path(value).expanduser()).resolve()
-        if not path.is_file():
+        if not path.exists():
             raise ValueError(f"there is no file '{value}' (looked for {path})")
-        if path.stat().st_size > MAX_INPUT_BYTES:
-            raise ValueError(f"'{value}' is larger than {MAX_INPUT_BYTES // 10**6} MB")
         try:
-            return {"name": path.name, "text": path.read_text(encoding="utf-8")}
-        except UnicodeDecodeError as error:
-            raise ValueError(f"'{value}' is not a text file: {error.reason}") from error
+            return {"name": path.name, "text": read_text(path, MAX_INPUT_BYTES)}
+        except UnreadableFileError as error:
+            raise ValueError(str(error)) from error
 
     @classmethod
     def read(cls, path: str | Path) -> Self:

@@ -165,7 +165,13 @@ class Campaign:
     @property
     def notes(self) -> tuple[str, ...]:
         """What whoever finds the run has to know of it, in sentences."""
-        return notes_on(self.evaluators)
+        named = {"space": self.space, **self.evaluators, "optimizer": self.optimizer}
+        remarks = (
+            f"{place}: {remark}"
+            for place, plugin in named.items()
+            for remark in getattr(plugin, "remarks", ())
+        )
+        return (*notes_on(self.evaluators), *remarks)
 
     @property
     def held_functions(self) -> tuple[FitnessFunction, ...]:

@@ -1,0 +1,96 @@
+"""Files of users as text: regular files only, of bounded size, in the encodings that people save them in."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from invdesign.errors import InvdesignError
+
+MEGABYTE = 10**6
+_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+
+
+class UnreadableFileError(InvdesignError):
+    """A file is missing, too large, no regular file, or no text."""
+
+    exit_code = 2
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Content of a regular file of at most `limit` bytes; pipes and devices are never read.
+
+    Raises:
+        UnreadableFileError: missing, a folder, a pipe or device, too large, or not allowed to be read.
+    """
+    try:
+        # Without waiting: opening a pipe that has no writer would never end.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except FileNotFoundError:
+        raise UnreadableFileError(f"there is no such file (looked for {path})") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise UnreadableFileError(f"{path.name} cannot be read: {_reason(error)}") from error
+    try:
+        found = os.fstat(descriptor)
+        if stat.S_ISDIR(found.st_mode):
+            raise UnreadableFileError(f"{path.name} is a folder; name a file in it")
+        if not stat.S_ISREG(found.st_mode):
+            raise UnreadableFileError(f"{path.name} is a pipe or a device; only regular files are read")
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
+            data = stream.read(limit + 1)  # not by its stated size, which may be false or grow
+    except OSError as error:
+        raise UnreadableFileError(f"{path.name} cannot be read: {_reason(error)}") from error
+    finally:
+        os.close(descriptor)
+    if len(data) > limit:
+        size = max(found.st_size, len(data))
+        raise UnreadableFileError(
+            f"{path.name} is too large: {size / MEGABYTE:.7g} MB, at most {limit / MEGABYTE:.7g} MB are read"
+        )
+    return data
+
+
+def decode(data: bytes, name: str, *, fallback: str | None = "latin-1") -> str:
+    """Text of a file by its byte order mark, else UTF-8, else the fallback; line ends become single newlines.
+
+    Args:
+        data: the file's bytes.
+        name: what messages call it.
+        fallback: encoding of what is no UTF-8, or None to refuse it.
+
+    Raises:
+        UnreadableFileError: it is no text in these encodings.
+    """
+    encoding = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), "utf-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        if fallback is None or encoding != "utf-8":
+            line = data[: error.start].count(b"\n") + 1
+            raise UnreadableFileError(
+                f"{name} is no {encoding.removesuffix('-sig').upper()} text at line {line}; save it as UTF-8"
+            ) from None
+        text = data.decode(fallback)
+    if "\0" in text:
+        raise UnreadableFileError(f"{name} is not a text file: it holds zero bytes")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_text(path: Path, limit: int, *, fallback: str | None = "latin-1") -> str:
+    """`read_bytes` and `decode` in one.
+
+    Raises:
+        UnreadableFileError: the file cannot be read, or is no text.
+    """
+    return decode(read_bytes(path, limit), path.name, fallback=fallback)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,58 @@
+"""Files of users as text: what is never read, and the encodings that are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from invdesign.textfiles import UnreadableFileError, decode, read_bytes, read_text
+
+TEXT = "Li₂O, 25 °C\nzweite Zeile\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_encodings_with_and_without_a_mark(encoding: str) -> None:
+    """What Excel, editors and instruments save is the same text."""
+    assert decode(TEXT.replace("\n", "\r\n").encode(encoding), "a.csv") == TEXT
+
+
+def test_latin1_is_read_or_refused() -> None:
+    """A degree sign in Latin-1 is read where names matter to nobody, and refused with its line elsewhere."""
+    data = "a\n25 °C".encode("latin-1")
+    assert decode(data, "a.cif") == "a\n25 °C"
+    with pytest.raises(UnreadableFileError, match=r"a\.cif is no UTF-8 text at line 2"):
+        decode(data, "a.cif", fallback=None)
+
+
+def test_zero_bytes_are_no_text() -> None:
+    """A binary file is refused as one."""
+    with pytest.raises(UnreadableFileError, match="holds zero bytes"):
+        decode(b"ab\0c", "a.cif")
+
+
+def test_pipes_devices_and_folders_are_never_read(tmp_path: Path) -> None:
+    """None of them ends, or holds anything; no reader waits for a writer."""
+    pipe = tmp_path / "pipe.cif"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero")):
+        with pytest.raises(UnreadableFileError, match="a pipe or a device"):
+            read_bytes(path, 10)
+    with pytest.raises(UnreadableFileError, match="is a folder"):
+        read_bytes(tmp_path, 10)
+
+
+def test_size_is_bounded(tmp_path: Path) -> None:
+    """The limit is named, and never more than that is read."""
+    file = tmp_path / "big.csv"
+    file.write_bytes(b"x" * 2_000_001)
+    with pytest.raises(UnreadableFileError, match=r"too large: 2\.000001 MB, at most 2 MB"):
+        read_text(file, 2_000_000)
+    assert len(read_bytes(file, 2_000_001)) == 2_000_001
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """The message says where it was looked for."""
+    with pytest.raises(UnreadableFileError, match="there is no such file"):
+        read_text(tmp_path / "none.csv", 10)
