@@ -1,0 +1,116 @@
+"""Runs that earlier versions left behind open, read, export and go on today (`tests/data/stores`)."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from invdesign.candidate import Status
+from invdesign.run.run import Run
+from invdesign.run.told import Told
+from invdesign.store.schema import SCHEMA_VERSION
+from invdesign.store.store import FILE, Store
+from tests.store.make_stores import STORES, described, write_stores
+from tests.support import here
+
+KEPT = sorted(STORES.glob("schema*/*.sqlite.gz"))
+MORE = 5  # candidates
+
+
+def name_of(file: Path) -> str:
+    return f"{file.parent.name}-{file.name.removesuffix('.sqlite.gz')}"
+
+
+@pytest.fixture(params=KEPT, ids=name_of)
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    """The folder of a run as it was left, and what was known of it then."""
+    file: Path = request.param
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / FILE).write_bytes(gzip.decompress(file.read_bytes()))
+    expected = json.loads(file.with_name(file.name.replace(".sqlite.gz", ".json")).read_text("utf-8"))
+    return folder, expected
+
+
+def comparable(known: dict[str, Any]) -> Any:
+    """The description as it is after its way through JSON."""
+    return json.loads(json.dumps(known))
+
+
+def test_every_kind_is_kept() -> None:
+    """There are stores, of each kind, from every schema that has a folder."""
+    kinds = {
+        folder: {name_of(file).split("-")[1] for file in KEPT if file.parent == folder}
+        for folder in STORES.glob("schema*")
+    }
+    assert kinds
+    assert all(found == {"finished", "interrupted", "measured"} for found in kinds.values())
+
+
+def test_a_kept_store_reads_as_when_it_was_made(kept: tuple[Path, dict[str, Any]]) -> None:
+    """Candidates, values, structures, measurements and sessions are what they were; reading leaves the file as it is."""
+    folder, expected = kept
+    before = (folder / FILE).read_bytes()
+    with closing(Run.open(folder)) as run:
+        assert comparable(described(run)) == expected
+        built = [id for id, item in enumerate(expected["candidates"]) if item["structures"]]
+        assert all(run.structure(id, "relaxed") is not None for id in built)
+    assert (folder / FILE).read_bytes() == before
+
+
+def test_commands_read_a_kept_store(kept: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """Status, top, show, measurements and every export work on it."""
+    folder, expected = kept
+    last = len(expected["candidates"]) - 1
+    relaxed = any(item["structures"] for item in expected["candidates"])
+    formats = ("csv", "cif", "extxyz", "ase-db") if relaxed else ("csv",)
+    commands: list[tuple[object, ...]] = [
+        ("status", folder),
+        ("top", folder),
+        ("show", folder, last),
+        ("measurements", folder),
+        *(("export", folder, "--format", format, "-o", tmp_path / format) for format in formats),
+    ]
+    for command in commands:
+        done = here(*command)
+        assert done.returncode == 0, (command, done.stderr)
+    with (tmp_path / "csv").open(newline="", encoding="utf-8") as lines:
+        assert len(list(csv.DictReader(lines))) == last + 1
+
+
+def test_a_kept_run_goes_on(kept: tuple[Path, dict[str, Any]]) -> None:
+    """Resumed under a budget of some more candidates it reaches it, in today's schema, and what was known of it still is."""
+    folder, expected = kept
+    known = expected["candidates"]
+    with closing(Run.open(folder)) as run:
+        budget = len(known) + MORE
+        run.change(budget={"candidates": budget})
+        run.execute()
+        while waiting := [id for ids in run.waiting().values() for id in ids]:
+            run.tell([Told(id, properties={"conductivity": 0.01 * id}) for id in waiting])
+            run.execute()
+        assert len(run.history) >= budget
+        assert not run.history.pending()
+        now = comparable(described(run))
+    ended = [
+        (old, new)
+        for old, new in zip(known, now["candidates"], strict=False)
+        if old["status"] != Status.PENDING.name
+    ]
+    assert all(old == new for old, new in ended)
+    assert now["measurements"][: len(expected["measurements"])] == expected["measurements"]
+    with closing(Store.open(folder / FILE)) as store:
+        assert store.entry("schema_version") == str(SCHEMA_VERSION)
+
+
+@pytest.mark.slow
+def test_stores_can_be_made(tmp_path: Path) -> None:
+    """The script that makes the stores of a new schema works, and what it describes can be read back."""
+    write_stores(tmp_path / "schema")
+    assert len(list((tmp_path / "schema").glob("*.sqlite.gz"))) == 3
