@@ -43,6 +43,12 @@ def comparable(known: dict[str, Any]) -> Any:
     return json.loads(json.dumps(known))
 
 
+def measure_all(run: Run) -> None:
+    """Ask for candidates and measure them, those that wait first, until the budget ends."""
+    while ids := [id for found in run.waiting().values() for id in found] or run.ask(3):
+        run.tell([Told(id, properties={"conductivity": 0.01 * id}) for id in ids])
+
+
 def test_every_kind_is_kept() -> None:
     """There are stores, of each kind, from every schema that has a folder."""
     kinds = {
@@ -92,9 +98,8 @@ def test_a_kept_run_goes_on(kept: tuple[Path, dict[str, Any]]) -> None:
         budget = len(known) + MORE
         run.change(budget={"candidates": budget})
         run.execute()
-        while waiting := [id for ids in run.waiting().values() for id in ids]:
-            run.tell([Told(id, properties={"conductivity": 0.01 * id}) for id in waiting])
-            run.execute()
+        if run.campaign.measured_outside:
+            measure_all(run)
         assert len(run.history) >= budget
         assert not run.history.pending()
         now = comparable(described(run))
