@@ -13,7 +13,7 @@ export PYTHONWARNINGS :=
 help:
 	@echo "make run      install into $(VENV) and run the quickstart campaign (or go on with it)"
 	@echo "make test     install into $(VENV) and run the tests"
-	@echo "make slow     the tests that take minutes"
+	@echo "make slow     the tests that take minutes, and new examples for those that check a law"
 	@echo "make check    lint, types and import contracts"
 	@echo "make schema   write docs/campaign.schema.json"
 	@echo "make bench    the loop benchmark"
@@ -38,7 +38,7 @@ test: $(VENV)/.developed
 	$(BIN)/python -m pytest
 
 slow: $(VENV)/.developed
-	$(BIN)/python -m pytest -m slow --timeout 3600
+	$(BIN)/python -m pytest -m "slow or hypothesis" --hypothesis-profile random --timeout 3600
 
 lint: $(VENV)/.developed
 	$(BIN)/ruff check .

@@ -6,6 +6,26 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Property-based tests look at the same examples every time, on a machine of any speed. `make slow` draws new and more
+# ones (`--hypothesis-profile random`); what it finds prints the `@reproduce_failure` that brings it back.
+settings.register_profile("fixed", derandomize=True, database=None, deadline=None, print_blob=True)
+settings.register_profile("random", deadline=None, print_blob=True)
+settings.load_profile("fixed")
+
+MORE = 5  # times as many examples in the random profile, of every test
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Raise the number of examples in the random profile, also where a test says its own."""
+    if config.getoption("--hypothesis-profile") != "random":
+        return
+    for item in items:
+        test = getattr(item, "obj", None)
+        own = getattr(test, "_hypothesis_internal_use_settings", None)  # there is no public way
+        if own is not None:
+            test._hypothesis_internal_use_settings = settings(own, max_examples=MORE * own.max_examples)
 
 
 @pytest.fixture(scope="session")

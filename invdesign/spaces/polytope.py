@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.rng import Rng
+from invdesign.spaces.halfspaces import EXACT, RANK, Halfspaces
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 FEASIBLE = 1e-9  # excess, relative to a row's range, up to which a point counts as feasible
-EXACT = 1e-12  # excess that repaired and drawn points stay below
-RANK = 1e-10  # singular values below this share of the largest are zero
 CHAINS = 256  # random walks that make the reservoir `drawn` starts from
 WALK = 8  # steps of each walk per dimension, twice
 
@@ -120,32 +119,35 @@ class Polytope:
         """Whether x (n,) keeps all bounds and rows, to within rounding."""
         return self.excess(x) <= tolerance
 
+    @cached_property
+    def _origin(self) -> FloatArray:
+        """Shape (n,): a scaled point that meets the equalities as well as they can be."""
+        origin: FloatArray = self.frame.plane[0] @ self._sides[1]
+        return origin
+
+    @cached_property
+    def _flat(self) -> Halfspaces | None:
+        """The inequalities in the plane of the equalities; None where those contradict each other."""
+        h, e = self._sides
+        if float(np.abs(self.frame.equal @ self._origin - e).max(initial=0.0)) > FEASIBLE:
+            return None
+        radius = len(h) ** 0.5 + float(np.linalg.norm(self._origin))  # the body lies in the unit cube
+        return Halfspaces(self.frame.normals, h - self.frame.g @ self._origin, radius, FEASIBLE)
+
     def repaired(self, x: FloatArray) -> FloatArray | None:
         """The point of the polytope nearest to x (n,), in scaled variables; x itself where it is one.
 
         Returns:
             Shape (n,), feasible to 1e-12; None where the polytope is empty.
-
-        Source:
-            Least-distance programming by non-negative least squares: Lawson & Hanson, Solving Least Squares
-            Problems (Prentice-Hall, 1974), chapter 23; the equalities are eliminated first.
         """
         z = self.scaled(x)
         if self._excess(z) <= EXACT:
             return self.unscaled(z)
-        inverse, basis = self.frame.plane
-        h, e = self._sides
-        flat = z - inverse @ (self.frame.equal @ z - e)
-        need = h - self.frame.g @ flat
-        if float(np.abs(self.frame.equal @ flat - e).max(initial=0.0)) > FEASIBLE:
-            return None  # the equalities contradict each other
-        if float(need.max(initial=0.0)) > EXACT:
-            move = _least(self.frame.normals, need)
-            if move is None:
-                return None
-            flat = flat + basis @ move
-        found = self.unscaled(flat)
-        return found if self.excess(found) <= FEASIBLE else None
+        if self._flat is None:
+            return None
+        basis = self.frame.plane[1]
+        found = self._flat.nearest(basis.T @ (z - self._origin))
+        return None if found is None else self.unscaled(self._origin + basis @ found)
 
     def fixed(self, values: Mapping[int, float]) -> Polytope:
         """The polytope of the other variables, where some (by column) have these values."""
@@ -175,7 +177,12 @@ class Polytope:
 
     @cached_property
     def _inside(self) -> _Inside | None:
-        return _inside(self)
+        """The relative interior in scaled variables; None where there is no point."""
+        found = None if self._flat is None else self._flat.interior
+        if found is None:
+            return None
+        basis = self.frame.plane[1]
+        return _Inside(self._origin + basis @ found.centre, basis @ found.basis, found.normals, found.room)
 
     @property
     def empty(self) -> bool:
@@ -327,94 +334,3 @@ def _plane(rows: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
     rank = int((values > RANK * values.max(initial=0.0)).sum()) if len(values) else 0
     inverse: FloatArray = right[:rank].T / values[:rank] @ left[:, :rank].T
     return inverse, right[rank:].T
-
-
-def _least(normals: FloatArray, need: FloatArray) -> FloatArray | None:
-    """The shortest w (f,) with normals w >= need; None where there is none."""
-    from scipy.optimize import nnls
-
-    rows = np.concatenate([normals.T, need[None, :]])
-    target = np.zeros(len(rows))
-    target[-1] = 1.0
-    try:
-        weights, _ = nnls(rows, target)
-    except RuntimeError:  # it gave up; the caller tries something else
-        return None
-    residual = rows @ weights - target
-    if -residual[-1] <= FEASIBLE**2:
-        return None
-    move: FloatArray = -residual[:-1] / residual[-1]
-    active = np.flatnonzero(weights > 0.0)
-    # The rows it stops at, met exactly: the answer above has lost as many digits as the way is long.
-    polished = np.asarray(np.linalg.lstsq(normals[active], need[active], rcond=RANK)[0], dtype=np.float64)
-    return min((move, polished), key=lambda w: float((need - normals @ w).max()))
-
-
-def _inside(body: Polytope) -> _Inside | None:
-    """The centre and directions of the relative interior; None where there is no point."""
-    h, e = body._sides  # noqa: SLF001 - its own class, split off for length
-    rows, equal, sides = body.frame.g, body.frame.equal, e
-    flat = np.zeros(len(rows), dtype=np.bool_)
-    for _ in range(2):
-        basis = _plane(equal, rows.shape[1])[1]
-        found = _chebyshev(rows[~flat], h[~flat], equal, sides, basis)
-        if found is None:
-            return None
-        centre, radius = found
-        normals = rows[~flat] @ basis
-        if radius > FEASIBLE or not basis.shape[1]:
-            live = np.linalg.norm(normals, axis=1) > RANK
-            return _Inside(centre, basis, normals[live], (rows[~flat] @ centre - h[~flat])[live])
-        # Some inequalities can only be met as equalities: they join those.
-        flat = _always_tight(rows, h, equal, sides)
-        equal, sides = np.vstack([equal, rows[flat]]), np.concatenate([sides, h[flat]])
-    return _Inside(centre, np.zeros((rows.shape[1], 0)), normals[:0], np.zeros(0))
-
-
-def _solved(
-    cost: FloatArray, rows: FloatArray, h: FloatArray, equal: FloatArray, e: FloatArray
-) -> FloatArray | None:
-    """The x that minimises cost x with rows x >= h and equal x = e; None where there is none."""
-    from scipy.optimize import linprog
-
-    result = linprog(
-        cost,
-        A_ub=-rows,
-        b_ub=-h,
-        A_eq=equal if len(equal) else None,
-        b_eq=e if len(equal) else None,
-        bounds=(None, None),
-        options={"primal_feasibility_tolerance": 1e-10},
-    )
-    return np.asarray(result.x, dtype=np.float64) if result.status == 0 else None
-
-
-def _chebyshev(
-    rows: FloatArray, h: FloatArray, equal: FloatArray, e: FloatArray, basis: FloatArray
-) -> tuple[FloatArray, float] | None:
-    """(centre, radius) of the largest ball within the plane of the equalities; a negative radius is none."""
-    reach = np.linalg.norm(rows @ basis, axis=1)
-    reach = np.where(reach > RANK, reach, 0.0)
-    cost = np.zeros(rows.shape[1] + 1)
-    cost[-1] = -1.0
-    limit = np.zeros((1, len(cost)))
-    limit[0, -1] = -1.0  # a ball without limit would have no centre: where the plane is a point
-    found = _solved(
-        cost,
-        np.vstack([np.hstack([rows, -reach[:, None]]), limit]),
-        np.concatenate([h - FEASIBLE * (reach == 0.0), [-1.0]]),
-        np.hstack([equal, np.zeros((len(equal), 1))]),
-        e,
-    )
-    if found is None or found[-1] < -FEASIBLE:
-        return None
-    return found[:-1], float(found[-1])
-
-
-def _always_tight(rows: FloatArray, h: FloatArray, equal: FloatArray, e: FloatArray) -> NDArray[np.bool_]:
-    """Which inequalities leave no room anywhere; (r,)."""
-    tight = np.zeros(len(rows), dtype=np.bool_)
-    for number, row in enumerate(rows):
-        found = _solved(-row, rows, h - FEASIBLE, equal, e)
-        tight[number] = found is None or float(row @ found - h[number]) <= 10.0 * FEASIBLE
-    return tight

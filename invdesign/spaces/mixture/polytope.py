@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.rng import Rng, rng_for
+from invdesign.spaces.halfspaces import Halfspaces, null_space
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -62,15 +63,6 @@ def _subsets(count: int, size: int) -> IntArray:
     return np.array(list(combinations(range(count), size)), dtype=np.int64).reshape(-1, size)
 
 
-def _null_space(matrix: FloatArray, width: int) -> FloatArray:
-    """Orthonormal basis (width, d) of what `matrix` (m, width) maps to zero."""
-    if not len(matrix):
-        return np.eye(width)
-    _, singular, rows = np.linalg.svd(matrix)
-    rank = int((singular > EPS * max(1.0, singular[0])).sum())
-    return rows[rank:].T
-
-
 class Region:
     """The points that keep some rules, in coordinates w (d,) of their affine hull: x = origin + basis @ w."""
 
@@ -100,25 +92,30 @@ class Region:
         self._reduce(equations, values)
 
     def _reduce(self, equations: FloatArray, values: FloatArray) -> None:
-        """Set the affine hull of some equations, and the faces in its coordinates."""
+        """Set the affine hull of some equations, and the body that the faces leave of it."""
         width = len(self.rules.lower)
-        self._equations, self._values = equations, values
         if len(equations):
-            self.origin = np.linalg.lstsq(equations, values, rcond=None)[0]
-            self._consistent &= bool(np.abs(equations @ self.origin - values).max() <= EPS)
+            origin = np.asarray(np.linalg.lstsq(equations, values, rcond=None)[0], dtype=np.float64)
+            self._consistent &= bool(np.abs(equations @ origin - values).max() <= EPS)
         else:
-            self.origin = np.zeros(width)
-        self.basis = _null_space(equations, width)
-        self._set_faces()
-
-    def _set_faces(self) -> None:
-        faces = self._faces @ self.basis
-        offsets = self._offsets - self._faces @ self.origin
-        norms = np.linalg.norm(faces, axis=1) if faces.shape[1] else np.zeros(len(faces))
-        turned = norms > 1e-9
+            origin = np.zeros(width)
+        self._set_hull(origin, null_space(equations, width))
+        self._plane = (self.origin, self.basis)
+        faces, offsets = self._faces @ self.basis, self._offsets - self._faces @ self.origin
+        turned = _turned(faces)
         self._consistent &= bool((offsets[~turned] <= EPS).all())
-        self.faces = faces[turned] / norms[turned, None]
-        self.offsets = offsets[turned] / norms[turned]
+        farthest = np.maximum(np.abs(self.rules.lower), np.abs(self.rules.upper))
+        radius = float(np.linalg.norm(farthest) + np.linalg.norm(origin))
+        self._body = Halfspaces(faces[turned], offsets[turned], radius, EPS)
+
+    def _set_hull(self, origin: FloatArray, basis: FloatArray) -> None:
+        """Take these coordinates, and the faces in them."""
+        self.origin, self.basis = origin, basis
+        faces, offsets = self._faces @ basis, self._offsets - self._faces @ origin
+        turned = _turned(faces)
+        norms = np.linalg.norm(faces[turned], axis=1)
+        self.faces = faces[turned] / norms[:, None]
+        self.offsets = offsets[turned] / norms
 
     @property
     def dimension(self) -> int:
@@ -128,46 +125,30 @@ class Region:
     @cached_property
     def empty(self) -> bool:
         """Whether no point keeps the rules."""
-        return not self._consistent or self._nearest(np.zeros(self.dimension)) is None
+        return self.project(np.zeros(len(self.rules.lower))) is None
 
     def point(self, w: FloatArray) -> FloatArray:
         """The point (n,) at coordinates w (d,)."""
-        x: FloatArray = self.origin + self.basis @ w
-        return np.minimum(np.maximum(x, self.rules.lower), self.rules.upper)
+        return self._clipped(self.origin + self.basis @ w)
 
     def project(self, y: FloatArray) -> FloatArray | None:
         """The nearest point to y (n,), None where the polytope is empty."""
         if not self._consistent:
             return None
-        w = self._nearest(self.basis.T @ (y - self.origin))
-        return None if w is None else self.point(w)
+        origin, basis = self._plane
+        w = self._body.nearest(basis.T @ (y - origin))
+        return None if w is None else self._clipped(origin + basis @ w)
 
-    def _nearest(self, target: FloatArray) -> FloatArray | None:
-        """Nearest coordinates to `target` (d,), by least-distance programming.
+    def _clipped(self, x: FloatArray) -> FloatArray:
+        return np.minimum(np.maximum(x, self.rules.lower), self.rules.upper)
 
-        Source:
-            Lawson & Hanson, Solving Least Squares Problems (SIAM, 1995), chapter 23, algorithm LDP.
-        """
-        from scipy.optimize import nnls
-
-        w = target
-        for _ in range(4):  # a second pass takes out what the first left by rounding
-            short = self.offsets - self.faces @ w
-            if not len(short) or short.max() <= 0.1 * EPS:
-                return w
-            size = max(float(np.abs(short).max()), 1e-6)
-            stacked = np.vstack([self.faces.T, short / size])
-            aim = np.zeros(len(stacked))
-            aim[-1] = 1.0
-            try:
-                solution, residual = nnls(stacked, aim)
-            except RuntimeError:
-                return None
-            if residual < 1e-9:
-                return None
-            rest = stacked @ solution - aim
-            w = w - size * rest[:-1] / rest[-1]
-        return w if (self.offsets - self.faces @ w).max() <= EPS else None
+    def _kept(self, x: FloatArray) -> FloatArray:
+        """A point x (n,) of the exact hull, moved to the polytope where rounding, or a hull taken as flat, left it."""
+        origin, basis = self._plane
+        if self._body.excess(basis.T @ (x - origin)) <= 0.1 * EPS:
+            return x
+        found = self.project(x)
+        return x if found is None else found
 
     def span(self, x: FloatArray, direction: FloatArray) -> tuple[float, float]:
         """How far one can go from x (n,) along `direction` (d,), backwards (<= 0) and forwards (>= 0)."""
@@ -175,36 +156,47 @@ class Region:
         low, high = _spans(np.maximum(slack, 0.0), self.faces @ direction)
         return float(low), float(high)
 
-    @cached_property
+    @property
     def vertices(self) -> FloatArray | None:
         """All corners in coordinates (v, d), of the exact hull; None where there are too many to list."""
+        corners = self._corners
+        return None if corners is None else (corners - self.origin) @ self.basis
+
+    @cached_property
+    def _corners(self) -> FloatArray | None:
+        """All corners (v, n); finding them settles the exact hull."""
+        if self._many and not self.empty:
+            self._settle()
         if self.dimension == 0:
-            return np.zeros((0 if self.empty else 1, 0))
-        if math.comb(len(self.faces), self.dimension) > MANY:
+            return np.zeros((0, len(self.origin))) if self.empty else self.point(np.zeros(0))[None]
+        if self._many:
             return None
         chosen = _subsets(len(self.faces), self.dimension)
         systems = self.faces[chosen]
         regular = np.abs(np.linalg.det(systems)) > 1e-9
         corners = np.linalg.solve(systems[regular], self.offsets[chosen[regular]][..., None])[..., 0]
         kept: FloatArray = corners[(corners @ self.faces.T >= self.offsets - EPS).all(axis=1)]
-        if len(kept) == 0:
-            return kept
-        _, first = np.unique(np.round(kept, 8), axis=0, return_index=True)
-        return self._settled(kept[np.sort(first)])
+        if len(kept):
+            _, first = np.unique(np.round(kept, 8), axis=0, return_index=True)
+            kept = kept[np.sort(first)]
+            return self._flattened(self.origin + kept @ self.basis.T)
+        if self.empty:
+            return np.zeros((0, len(self.origin)))
+        self._settle()  # thinner than the tolerance of corners
+        return None if self.dimension else self.point(np.zeros(0))[None]
 
-    def _settled(self, corners: FloatArray) -> FloatArray:
-        """`corners` (v, d) in coordinates of their own hull, which may be flatter than the equations say."""
+    @property
+    def _many(self) -> bool:
+        return math.comb(len(self.faces), self.dimension) > MANY
+
+    def _flattened(self, corners: FloatArray) -> FloatArray:
+        """Take the hull of `corners` (v, n), which may be flatter than the equations say; returns them."""
         middle = corners.mean(axis=0)
-        _, singular, rows = np.linalg.svd(corners - middle, full_matrices=False)
+        _, singular, rows = np.linalg.svd((corners - middle) @ self.basis, full_matrices=False)
         rank = int((singular > 1e-8).sum())
-        if rank == self.dimension:
-            return corners
-        flat = rows[:rank].T
-        self.origin = self.origin + self.basis @ middle
-        self.basis = self.basis @ flat
-        self._set_faces()
-        inside: FloatArray = (corners - middle) @ flat
-        return inside
+        if rank < self.dimension:
+            self._set_hull(middle, self.basis @ rows[:rank].T)
+        return corners if rank else corners[:1]
 
     @cached_property
     def _simplices(self) -> tuple[FloatArray, FloatArray] | None:
@@ -243,31 +235,31 @@ class Region:
         """A point (n,), uniformly distributed: exactly in few dimensions, by hit-and-run in many."""
         if self._simplices is None:
             w = self._pool[int(rng.random() * len(self._pool))]
-            return self.point(self._walked(w[None], 3 * self.dimension + 10, rng)[0])
+            return self._kept(self.point(self._walked(w[None], 3 * self.dimension + 10, rng)[0]))
         parts, volumes = self._simplices
         which = 0
         if len(parts) > 1:
             steps = np.cumsum(volumes)
             which = min(int(np.searchsorted(steps, rng.random() * steps[-1])), len(parts) - 1)
         shares = rng.standard_exponential(self.dimension + 1)
-        return self.point((shares / shares.sum()) @ parts[which])
+        return self._kept(self.point((shares / shares.sum()) @ parts[which]))
 
     def corner(self, rng: Rng) -> FloatArray | None:
         """A vertex (n,): one of all at random, or the end of a random direction."""
-        if self.vertices is not None:
-            count = len(self.vertices)
-            return self.point(self.vertices[int(rng.random() * count)]) if count else None
+        if self._corners is not None:
+            count = len(self._corners)
+            return self._kept(self._clipped(self._corners[int(rng.random() * count)])) if count else None
         from scipy.optimize import linprog
 
         aim = rng.standard_normal(self.dimension)
         free = [(None, None)] * self.dimension
         answer = linprog(aim, A_ub=-self.faces, b_ub=-self.offsets, bounds=free, method="highs")
-        return self.point(answer.x) if answer.x is not None else None
+        return self._kept(self.point(answer.x)) if answer.x is not None else None
 
     @cached_property
     def _pool(self) -> FloatArray:
         """Points (p, d), spread uniformly by parallel chains; a pure function of the polytope."""
-        centre = self._centre()
+        centre = self._settle()
         d = self.dimension
         rng = rng_for(0, 0, "polytope")
         return self._walked(np.repeat(centre[None], CHAINS, axis=0), SWEEPS * d * max(d, 4), rng)
@@ -292,32 +284,23 @@ class Region:
                 slack += step[:, None] * rate
         return w + moved
 
-    def _centre(self) -> FloatArray:
-        """Centre of the largest ball inside (d,), after faces that are always touched became equations."""
-        from scipy.optimize import linprog
+    def _settle(self) -> FloatArray:
+        """Take the exact hull around a point deep inside; returns that point's coordinates (d,).
 
-        while True:
-            d = self.dimension
-            ball = np.column_stack([-self.faces, np.ones(len(self.faces))])
-            aim = np.zeros(d + 1)
-            aim[-1] = -1.0
-            bounds = [(None, None)] * d + [(0.0, None)]
-            answer = linprog(aim, A_ub=ball, b_ub=-self.offsets, bounds=bounds, method="highs")
-            if answer.x is None or answer.x[-1] > 1e-8:
-                return np.zeros(d) if answer.x is None else np.asarray(answer.x[:d])
-            self._flatten(linprog)
-            if self.dimension == 0:
-                return np.zeros(0)
+        Raises:
+            ValueError: the polytope is empty.
+        """
+        inside = self._body.interior if self._consistent else None
+        if inside is None:
+            raise ValueError("no point keeps the rules")
+        origin, basis = self._plane
+        self._set_hull(origin + basis @ inside.centre, basis @ inside.basis)
+        return np.zeros(self.dimension)
 
-    def _flatten(self, linprog: object) -> None:
-        """Give up the coordinates in which there is no room."""
-        assert callable(linprog)
-        free = [(None, None)] * self.dimension
-        ends = []
-        for face in self.faces:
-            answer = linprog(-face, A_ub=-self.faces, b_ub=-self.offsets, bounds=free, method="highs")
-            ends.append(np.asarray(answer.x) if answer.x is not None else np.zeros(self.dimension))
-        self._settled(np.asarray(ends))
+
+def _turned(faces: FloatArray) -> NDArray[np.bool_]:
+    """Which `faces` (f, d) a move along the coordinates can reach or leave."""
+    return np.asarray(np.linalg.norm(faces, axis=1) > 1e-9)
 
 
 def _spans(slack: FloatArray, rates: FloatArray) -> tuple[FloatArray, FloatArray]:
