@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# Nothing is compiled, in tests or what they start: BoTorch then falls back with a warning, which is an error here. An
+# extension somebody's earlier work left in the usual folder is not found either.
+os.environ["CXX"] = "no-compiler-in-tests"
+os.environ["TORCH_EXTENSIONS_DIR"] = str(Path(tempfile.gettempdir()) / f"no-extensions-{os.getpid()}")
 
 # Property-based tests look at the same examples every time, on a machine of any speed. `make slow` draws new and more
 # ones (`--hypothesis-profile random`); what it finds prints the `@reproduce_failure` that brings it back.
