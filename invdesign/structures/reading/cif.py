@@ -17,7 +17,7 @@ from invdesign.structures.reading.cif_evidence import (
 )
 from invdesign.structures.reading.cif_formula import Formula, parse_formula, write_formula
 from invdesign.structures.reading.cif_numbers import parse_number
-from invdesign.structures.reading.cif_rows import RowReader, has_sites
+from invdesign.structures.reading.cif_rows import RowReader, has_sites, list_names
 from invdesign.structures.reading.cif_sites import Contents, SiteError, SiteRow, expand_rows
 from invdesign.structures.reading.cif_symmetry import (
     METRIC,
@@ -80,10 +80,21 @@ def read_cif(text: str, name: str, limits: Limits = LIMITS) -> list[RawCrystal]:
     if len(crystals) > limits.frames:
         raise StructureFileError(f"{name} holds {len(crystals)} crystals; up to {limits.frames} are read")
     several = len(crystals) > 1
+    if not several:
+        crystals = [_add_headers(crystals[0], blocks)]
     return [
         _BlockReader(block, f"{name}, data_{block.name[:60]}" if several else name, limits).read_crystal()
         for block in crystals
     ]
+
+
+def _add_headers(crystal: Block, blocks: list[Block]) -> Block:
+    """The only crystal of a file with what blocks of mere headers say of it, such as its formula."""
+    columns = dict(crystal.columns)
+    for block in blocks:
+        if not has_sites(block) and block.find_value(*_EDGES) is None:
+            columns = {**block.columns, **columns}
+    return replace(crystal, columns=columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,17 +198,18 @@ class _BlockReader:
     def _read_evidence(self) -> Evidence:
         units = self._read_optional("_cell_formula_units_z")
         density = self._read_optional(*_DENSITIES)
-        return Evidence(self._read_formula(), units if units and units > 0 else None, density)
+        formula, tag = self._read_formula()
+        return Evidence(formula, tag, units if units and units > 0 else None, density)
 
-    def _read_formula(self) -> Formula | None:
+    def _read_formula(self) -> tuple[Formula | None, str]:
         for tag in _FORMULAS:
             text = self.block.find_value(tag)
             formula = parse_formula(text) if text is not None else None
             if formula is not None:
-                return formula
+                return formula, tag
             if text is not None and tag == _FORMULAS[0]:
                 self.remarks.append(f"the formula sum {text[:60]!r} is not understood and was not compared")
-        return None
+        return None, _FORMULAS[0]
 
     # ---- symmetry
 
@@ -206,7 +218,9 @@ class _BlockReader:
         try:
             listed = self._read_listed()
         except SymmetryError as fault:
-            raise StructureFileError(f"{self.name}: {fault}; correct the list of operations") from None
+            raise StructureFileError(
+                f"{self.name}: {fault}; correct the list, and quote operations that hold blanks"
+            ) from None
         if listed is not None:
             self._check_metric(listed, lattice)
             return [listed, *self._find_larger(listed, lattice)]
@@ -231,7 +245,7 @@ class _BlockReader:
         misfit = measure_misfit(setting, lattice)
         if misfit > METRIC:
             raise StructureFileError(
-                f"{self.name}: {setting.name} do not fit the cell {describe_cell(lattice)}; "
+                f"{self.name}: {setting.name} and the cell {describe_cell(lattice)} do not fit; "
                 "correct the cell or the operations"
             )
 
@@ -264,6 +278,8 @@ class _BlockReader:
         for tier in tiers:
             fitting = [setting for setting in tier if measure_misfit(setting, lattice) <= METRIC]
             if fitting:
+                if len(fitting) < len(tier) and "hexagonal" not in fitting[0].name:
+                    self.remarks.append(f"the cell shows the setting of the space group: {fitting[0].name}")
                 return fitting
         if tiers:
             named = describe_settings([setting for tier in tiers for setting in tier])
@@ -292,11 +308,11 @@ class _BlockReader:
         for other in possible[1:]:
             if other.contents is None or not are_same_crystal(first.contents, other.contents):
                 raise self._describe_ambiguity(possible)
-        if len(possible) > 1 or (first.setting is settings[0] and first.setting.name.startswith("the ")):
+        if len(possible) > 1 or first.setting.listed:
             return first
-        remark = f"of {len(settings)} settings only {first.setting.name} fits the file, and was used"
-        if settings[0].name.startswith("the "):
+        if settings[0].listed:
             raise self._describe_contradiction(readings)
+        remark = f"of {len(settings)} settings only {first.setting.name} fits the file, and was used"
         return replace(first, remarks=(*first.remarks, remark))
 
     def _judge_setting(
@@ -312,21 +328,18 @@ class _BlockReader:
                     contents, fault = literal, ""
         except SiteError as error:
             return _Reading(setting, None, (str(error),))
-        hard, soft, remarks = [fault] if fault else [], [], []
+        hard, remarks = [fault] if fault else [], []
         multiplicity = find_multiplicity_fault(rows, contents)
         if multiplicity and evidence.formula is not None and not fault and not several:
             remarks.append(multiplicity.partition(";")[0])
         elif multiplicity:
             hard.append(multiplicity)
-        volume = abs(float(np.linalg.det(lattice)))
-        soft = [
-            f
-            for f in (
-                find_units_fault(evidence, contents),
-                find_density_fault(evidence, contents, volume),
-            )
-            if f
-        ]
+        units = find_units_fault(evidence, contents)
+        density = find_density_fault(evidence, contents, abs(float(np.linalg.det(lattice))))
+        soft = [statement for statement in (units, density) if statement]
+        if density and (units or evidence.formula is None) and not several:
+            # One wrong number is a slip; two agree on another crystal, and without a formula nothing outweighs one.
+            hard.append(" and ".join(soft) + "; correct the sites, the symmetry or these numbers")
         if several and (geometry := find_geometry_fault(contents, lattice)):
             hard.append(geometry)
         return _Reading(setting, contents, tuple(hard), tuple(soft), tuple(remarks))
@@ -336,6 +349,11 @@ class _BlockReader:
             f"{reading.setting.name}: {(reading.hard or reading.soft or ('fits',))[0].partition(';')[0]}"
             for reading in readings
         )
+        if readings[0].setting.listed:
+            return StructureFileError(
+                f"{self.name}: the listed operations contradict the file ({reasons}); "
+                "list all operations of the space group, or correct the sites"
+            )
         return StructureFileError(
             f"{self.name}: no setting of the space group fits the file ({reasons}); "
             f"correct the space group's setting, the sites or the cell, or {_LIST_THEM}"
@@ -347,9 +365,11 @@ class _BlockReader:
             for reading in readings
             if reading.contents is not None
         )
+        remedy = f"name the setting (such as ':1', ':2', ':H' or ':R' after the space group), or {_LIST_THEM}"
+        if readings[0].setting.listed:
+            remedy = "list all operations of the space group, or correct its name to that of the listed ones"
         return StructureFileError(
-            f"{self.name}: the file can be read in several ways that give different crystals ({ways}); "
-            f"name the setting (such as ':1', ':2', ':H' or ':R' after the space group), or {_LIST_THEM}"
+            f"{self.name}: the file can be read in several ways that give different crystals ({ways}); {remedy}"
         )
 
 
@@ -383,8 +403,7 @@ def describe_cell(lattice: Array) -> str:
 
 
 def _describe_merging(contents: Contents) -> str:
-    labels = list(contents.merged)
-    names = ", ".join(labels[:5]) + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")
+    names = list_names(list(contents.merged))
     apart = max(contents.merged.values())
     return (
         f"coordinates of {names} are rounded; images up to {apart:.3f} Å apart were taken as one atom "

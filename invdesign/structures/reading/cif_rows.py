@@ -164,8 +164,11 @@ class RowReader:
         remarks = []
         if stated and by_label:
             remarks.append(
-                f"elements of sites without a type symbol follow their labels: {_list_names(by_label)}"
+                f"elements of sites without a type symbol follow their labels: {list_names(by_label)}"
             )
+        if reader.capitalized:
+            names = list_names(reader.capitalized)
+            remarks.append(f"labels in capitals were read as symbols of two letters: {names}")
         return elements, remarks
 
     def _find_dummies(self, count: int) -> list[bool]:
@@ -244,10 +247,10 @@ class RowReader:
         remarks = []
         left_out = [label for label, dummy in zip(labels, dummies, strict=True) if dummy]
         if left_out:
-            remarks.append(f"dummy sites were left out: {_list_names(left_out)}")
+            remarks.append(f"dummy sites were left out: {list_names(left_out)}")
         unknown = [label for label, text in zip(labels, occupancies, strict=True) if text == "?"]
         if unknown:
-            remarks.append(f"unknown occupancies ('?') were taken as 1: {_list_names(unknown)}")
+            remarks.append(f"unknown occupancies ('?') were taken as 1: {list_names(unknown)}")
         if invert is not None and self.block.find_value(f"{_MATRIX}11") is None:
             remarks.append("Cartesian coordinates were read with a along x and b in the plane of x and y")
         return remarks
@@ -288,6 +291,6 @@ def standard_axes(lattice: Array) -> Array:
     return np.asarray(np.linalg.cholesky(metric), dtype=np.float64)
 
 
-def _list_names(labels: Sequence[str]) -> str:
+def list_names(labels: Sequence[str]) -> str:
     names = list(dict.fromkeys(labels))
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

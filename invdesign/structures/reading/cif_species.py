@@ -68,11 +68,12 @@ class LabelReader:
     """Elements from labels alone, such as Li1, LI1, Ca(1) or O1W.
 
     The file's formula decides between two readings; then capitals do: Co1 is cobalt. CO1 is cobalt only where the other
-    labels show that the file writes symbols in capitals.
+    labels show that the file writes all symbols in capitals, and is refused elsewhere.
     """
 
     def __init__(self, labels: Sequence[str], formula: Collection[str] | None) -> None:
         self.formula = formula
+        self.capitalized: list[str] = []  # labels read as two capitals
         starts = [_take_letters(label) for label in labels]
         self.proper = any(len(s) > 1 and s[1].islower() and find_element(s[:2]) for s in starts)
         self.capitals = any(
@@ -107,16 +108,19 @@ class LabelReader:
             return _WATER[letters.lower()]
         if len(letters) == 1 and single:
             return single
-        if pair and single and letters[:2].isupper() and self.capitals != self.proper:
-            return pair if self.capitals else single
+        if pair and single and letters[:2].isupper() and self.capitals and not self.proper:
+            self.capitalized.append(label)
+            return pair
         if not formal and pair is None and single and letters.isupper():
             return single
         if pair and single is None and len(letters) == 2:
             return pair
         if pair and formal and letters[2:].isupper():
             return pair
-        readings = " or ".join(dict.fromkeys(e for e in (pair, single) if e)) or "no element"
-        raise SpeciesError(f"the label {label[:20]!r} could mean {readings}")
+        readings = list(dict.fromkeys(e for e in (pair, single) if e))
+        if len(readings) == 2:
+            raise SpeciesError(f"the label {label[:20]!r} could mean {' or '.join(readings)}")
+        raise SpeciesError(f"the label {label[:20]!r} does not clearly name an element")
 
 
 def _take_letters(label: str) -> str:

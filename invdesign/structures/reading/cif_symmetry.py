@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 METRIC = 0.02  # relative to the edges: 1 % of a length, 1.1° of an angle; files round, relaxed cells drift
-_DENOMINATOR = 48  # translations are multiples of 1/24 in the tables, of 1/48 in doubled cells
+# Of translations: those of the tables first, then those of enlarged cells.
+_DENOMINATORS = (1, 2, 3, 4, 6, 8, 12, 24, 5, 10, 7, 9, 16, 18, 36, 48)
+_COARSEST = Fraction(1, 100)  # decimals stand for a simple fraction from two digits on
 _TERM = re.compile(r"([+-]?)(\d*\.?\d*(?:/\d+)?)\*?([xyz]?)")
 
 
@@ -30,11 +32,13 @@ class Setting:
         name: for messages.
         rotations: shape (n, 3, 3), whole numbers.
         translations: shape (n, 3), in [0, 1).
+        listed: the file lists these operations.
     """
 
     name: str
     rotations: NDArray[np.int64]
     translations: Array
+    listed: bool = False
 
     def __len__(self) -> int:
         return len(self.rotations)
@@ -95,7 +99,7 @@ def parse_operation(text: str) -> tuple[Rotation, Translation]:
 
 
 def _parse_component(part: str, text: str) -> tuple[tuple[int, int, int], Fraction]:
-    row, shift, position = [0, 0, 0], Fraction(0), 0
+    row, shift, slack, position = [0, 0, 0], Fraction(0), Fraction(0), 0
     while position < len(part):
         match = _TERM.match(part, position)
         if match is None or match.end() == position or not (match[2] or match[3]):
@@ -112,18 +116,21 @@ def _parse_component(part: str, text: str) -> tuple[tuple[int, int, int], Fracti
             row["xyz".index(match[3])] += sign * int(number)
         else:
             shift += sign * number
+            slack += Fraction(1, 10 ** len(match[2].partition(".")[2])) if "." in match[2] else 0
     if not any(row) or any(abs(entry) > 1 for entry in row):
         raise SymmetryError(f"the symmetry operation {text[:60]!r} does not map the lattice onto itself")
-    return (row[0], row[1], row[2]), _snap_translation(shift, text)
+    return (row[0], row[1], row[2]), _snap_translation(shift, min(slack, _COARSEST), text)
 
 
-def _snap_translation(shift: Fraction, text: str) -> Fraction:
-    """Nearest simple fraction of a translation written in decimals."""
-    simple = shift.limit_denominator(_DENOMINATOR)
-    if abs(simple - shift) > Fraction(1, 250):
-        raise SymmetryError(f"the symmetry operation {text[:60]!r} has no translation by a simple fraction")
-    coarse = shift.limit_denominator(12)
-    return (coarse if abs(coarse - shift) <= Fraction(1, 1500) else simple) % 1
+def _snap_translation(shift: Fraction, slack: Fraction, text: str) -> Fraction:
+    """Simple fraction meant by a translation in decimals, which may be off by `slack`; a fraction stays."""
+    if slack == 0 or shift.denominator in _DENOMINATORS:
+        return shift % 1
+    for denominator in _DENOMINATORS:
+        simple = Fraction(round(shift * denominator), denominator)
+        if abs(simple - shift) <= slack:
+            return simple % 1
+    raise SymmetryError(f"the symmetry operation {text[:60]!r} has no translation by a simple fraction")
 
 
 def _join_triplets(texts: Iterable[str]) -> list[str]:
@@ -164,7 +171,8 @@ def _close_operations(operations: list[tuple[Rotation, Translation]]) -> Setting
             f"the {len(operations)} symmetry operations are no complete group: the product of {first} and {second} "
             "is not among them"
         )
-    return Setting(f"the {len(operations)} listed operations", rotations, shifts / denominator)
+    name = f"the listed operation{'s' if len(operations) > 1 else ''} ({len(operations)})"
+    return Setting(name, rotations, shifts / denominator, listed=True)
 
 
 def _find_missing_product(

@@ -103,12 +103,16 @@ def _decode_block(block: cif.Block, name: str) -> Block:
 
 
 def _concerns_crystal(tags: Sequence[str]) -> bool:
-    return len(tags) <= _MOST_TAGS and any(tag.lower().startswith(CATEGORIES) for tag in tags)
+    return len(tags) <= _MOST_TAGS and any(_is_wanted(normalize_tag(tag)) for tag in tags)
+
+
+def _is_wanted(key: str) -> bool:
+    return key.startswith(CATEGORIES) and not key.startswith("_atom_site_aniso")
 
 
 def _add_column(columns: dict[str, Sequence[str]], tag: str, raw: list[str], name: str, block: str) -> None:
     key = normalize_tag(tag)
-    if not key.startswith(CATEGORIES):
+    if not _is_wanted(key):
         return
     values = [cif.as_string(value) if value[:1] in {"'", '"', ";"} else value.strip() for value in raw]
     merge_column(columns, key, values, name, block)
@@ -187,8 +191,7 @@ class _LineReader:
             lower = word.lower()
             if not quoted and lower.startswith(("data_", "global_")):
                 self._flush_values(number, values)
-                self._end_block()
-                self.title = word.partition("_")[2]
+                self._begin_block(word.partition("_")[2])
             elif not quoted and lower in {"loop_", "stop_"}:
                 self._flush_values(number, values)
                 self._end_group()
@@ -238,8 +241,15 @@ class _LineReader:
     def _store_columns(self, tags: Sequence[str], columns: Sequence[list[str]]) -> None:
         for tag, values in zip(tags, columns, strict=True):
             key = normalize_tag(tag)
-            if key.startswith(CATEGORIES):
+            if _is_wanted(key):
                 merge_column(self.columns, key, values, self.name, self.title or "")
+
+    def _begin_block(self, title: str) -> None:
+        """End the block so far; items before the first header belong to it, unless they are a crystal."""
+        self._end_group()
+        if self.blocks or self.title != "" or any(tag.startswith("_atom_site_") for tag in self.columns):
+            self._end_block()
+        self.title = title
 
     def _end_block(self) -> None:
         self._end_group()
