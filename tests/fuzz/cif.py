@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -223,7 +224,7 @@ def check_text(text: str) -> list[RawCrystal]:
 
 def _check_crystal(crystal: RawCrystal) -> None:
     assert 0 < len(crystal.sites) <= 20_000
-    assert all(value == value and abs(value) < 1e5 for row in crystal.lattice for value in row)
+    assert all(math.isfinite(value) and abs(value) < 1e5 for row in crystal.lattice for value in row)
     for site in crystal.sites:
         assert all(0.0 <= value < 1.0 for value in site.position), site
         assert all(0.0 < value <= 1.0 for value in site.occupancies.values()), site

@@ -11,12 +11,13 @@ from invdesign.structures.reading.cif_species import find_element
 
 _TOKEN = re.compile(
     r"(?P<element>[A-Z][a-z]?)|(?P<number>\d+\.?\d*(?:\(\d+\))?|\.\d+)|(?P<open>[(\[{])|(?P<close>[)\]}])"
-    r"|(?P<blank>\s+)|(?P<part>[,;·*])"
+    r"|(?P<blank>\s+)|(?P<part>[,;·*])",
+    re.ASCII,
 )
 _CHARGE = re.compile(r"(?:(?<=[\s,)\]])|^)(?:\d*[+-]|[+-]\d+)(?=$|[\s,;)\]])")
 _LONGEST = 2_000  # characters
 # The sum of an ordered crystal is exact but for the digits written; refined occupancies drift from it.
-ORDERED, DISORDERED = 0.002, 0.02
+ORDERED, DISORDERED = 1e-6, 0.02
 
 
 @dataclass(frozen=True, slots=True)

@@ -292,5 +292,6 @@ def standard_axes(lattice: Array) -> Array:
 
 
 def list_names(labels: Sequence[str]) -> str:
+    """The first five labels, and the number of the others."""
     names = list(dict.fromkeys(labels))
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

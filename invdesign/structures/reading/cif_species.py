@@ -96,8 +96,6 @@ class LabelReader:
             fitting = [e for e in (pair, single) if e is not None and e in self.formula]
             if len(set(fitting)) == 1:
                 return fitting[0]
-            if not fitting and (pair or single):
-                raise SpeciesError(f"the label {label[:20]!r} names no element of the formula sum")
         return self._decide_by_case(label, letters, pair, single)
 
     def _decide_by_case(self, label: str, letters: str, pair: str | None, single: str | None) -> str:

@@ -17,7 +17,7 @@ METRIC = 0.02  # relative to the edges: 1 % of a length, 1.1° of an angle; file
 # Of translations: those of the tables first, then those of enlarged cells.
 _DENOMINATORS = (1, 2, 3, 4, 6, 8, 12, 24, 5, 10, 7, 9, 16, 18, 36, 48)
 _COARSEST = Fraction(1, 100)  # decimals stand for a simple fraction from two digits on
-_TERM = re.compile(r"([+-]?)(\d*\.?\d*(?:/\d+)?)\*?([xyz]?)")
+_TERM = re.compile(r"([+-]?)(\d*\.?\d*(?:/\d+)?)\*?([xyz]?)", re.ASCII)
 
 
 class SymmetryError(ValueError):
@@ -102,7 +102,12 @@ def _parse_component(part: str, text: str) -> tuple[tuple[int, int, int], Fracti
     row, shift, slack, position = [0, 0, 0], Fraction(0), Fraction(0), 0
     while position < len(part):
         match = _TERM.match(part, position)
-        if match is None or match.end() == position or not (match[2] or match[3]):
+        if (
+            match is None
+            or match.end() == position
+            or not (match[2] or match[3])
+            or (position and not match[1])
+        ):
             raise SymmetryError(f"the symmetry operation {text[:60]!r} is not of the form x,y,z")
         position = match.end()
         sign = -1 if match[1] == "-" else 1
@@ -366,7 +371,7 @@ def _shorten_full_symbol(words: list[str]) -> list[str]:
     if len(words) == 2 and words[1].count("/") == 3:
         words = [words[0], *re.findall(r"2\d?/[a-e mn]", words[1])]
     axes = words[1:4]
-    if len(axes) < 2 or "1" in axes or not any("/" in axis for axis in axes[1:]):
+    if len(axes) < 2 or "1" in axes or not any("/" in axis for axis in axes):
         return words
     short = [axes[0], *(re.sub(r"^2[1]?/", "", axis) for axis in axes[1:])]
     if axes[1].startswith(("2", "-3")) and (

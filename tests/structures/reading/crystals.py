@@ -40,16 +40,16 @@ class Crystal:
 
 
 def make_crystal(setting: gemmi.SpaceGroup, seed: int, special: int = 2, general: int = 1) -> Crystal:
-    """A random crystal whose atoms are at least 0.9 Å apart, so that no two of them can be meant as one."""
+    """A random crystal whose atoms are at least 1.7 Å apart, as in real ones."""
     rng = np.random.default_rng(seed)
     operations = list(setting.operations())
     rotations = np.array([op.rot for op in operations]) / gemmi.Op.DEN
     translations = np.array([op.tran for op in operations]) / gemmi.Op.DEN
-    cell, lattice = _make_cell(rotations, rng, 9.0 + len(operations) ** (1 / 3))
+    cell, lattice = _make_cell(rotations, rng, 6.0 + (60 * len(operations)) ** (1 / 3))
     rows: list[tuple[str, Array]] = []
     atoms: list[tuple[str, Array]] = []
     for k in range(special + general):
-        for _ in range(60):
+        for _ in range(20):
             position = rng.uniform(0.03, 0.97, 3)
             if k < special:
                 position = _find_special(position, rotations, translations, rng)
@@ -71,7 +71,7 @@ def _make_cell(rotations: Array, rng: np.random.Generator, size: float) -> tuple
     cosines = metric / np.outer(lengths, lengths)
     angles = np.degrees(np.arccos([cosines[1, 2], cosines[0, 2], cosines[0, 1]]))
     cell = tuple(round(float(v), 5) for v in (*lengths, *angles))
-    return cell, np.linalg.cholesky(metric)
+    return cell, np.asarray(np.linalg.cholesky(metric))
 
 
 def _find_special(position: Array, rotations: Array, translations: Array, rng: np.random.Generator) -> Array:
@@ -92,19 +92,13 @@ def _find_special(position: Array, rotations: Array, translations: Array, rng: n
 
 
 def _list_images(position: Array, rotations: Array, translations: Array, lattice: Array) -> list[Array]:
-    orbit: list[Array] = []
-    for image in (rotations @ position + translations) % 1.0:
-        if all(_measure_distance(image, other, lattice) > 1e-3 for other in orbit):
-            orbit.append(image)
-    return orbit
+    images = (rotations @ position + translations) % 1.0
+    delta = images[:, None] - images[None]
+    same = np.linalg.norm((delta - np.rint(delta)) @ lattice, axis=-1) < 1e-3
+    return list(images[np.argmax(same, axis=1) == np.arange(len(images))])
 
 
-def _measure_distance(one: Array, two: Array, lattice: Array) -> float:
-    delta = one - two
-    return float(np.linalg.norm((delta - np.rint(delta)) @ lattice))
-
-
-def _is_sparse(points: Sequence[Array], lattice: Array, least: float = 0.9) -> bool:
+def _is_sparse(points: Sequence[Array], lattice: Array, least: float = 1.7) -> bool:
     array = np.array(points)
     delta = array[:, None] - array[None]
     distances = np.linalg.norm((delta - np.rint(delta)) @ lattice, axis=-1)
