@@ -18,6 +18,7 @@ from invdesign.structures.reading.cif_evidence import (
 from invdesign.structures.reading.cif_formula import Formula, parse_formula, write_formula
 from invdesign.structures.reading.cif_numbers import parse_number
 from invdesign.structures.reading.cif_rows import RowReader, has_sites, list_names
+from invdesign.structures.reading.cif_settings import find_settings
 from invdesign.structures.reading.cif_sites import Contents, SiteError, SiteRow, expand_rows
 from invdesign.structures.reading.cif_symmetry import (
     METRIC,
@@ -27,7 +28,6 @@ from invdesign.structures.reading.cif_symmetry import (
     combine_operations,
     contains_setting,
     describe_settings,
-    find_settings,
     measure_misfit,
     read_operations,
 )

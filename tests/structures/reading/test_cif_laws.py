@@ -20,7 +20,9 @@ from tests.structures.reading.texts import read_one
 def _check_return(index: int, seed: int, digits: int) -> None:
     """A random crystal comes back from its operations and from the full name of its setting."""
     crystal = make_crystal(SETTINGS[index], seed)
-    assume(crystal.rows)
+    assume(
+        crystal.rows and max(crystal.cell[:3]) * 10.0**-digits < 0.2
+    )  # coarser digits leave atoms in doubt
     tolerance = 30 * 10.0**-digits + 1e-3
     for text in (
         write_cif(crystal, digits=digits),
