@@ -343,6 +343,8 @@ def _reordered(structure: Structure, order: Sequence[int]) -> Structure:
 
     species = [structure[index].specie.symbol for index in order]
     try:
-        return make_crystal(structure.lattice.matrix, species, structure.cart_coords[order], "the last structure")
+        return make_crystal(
+            structure.lattice.matrix, species, structure.cart_coords[order], "the last structure"
+        )
     except StructureFileError as error:
         raise OutputError(str(error)) from error

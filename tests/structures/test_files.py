@@ -63,7 +63,9 @@ def test_partial_occupancies_are_refused() -> None:
 def test_overlapping_atoms_are_refused_by_name_and_distance() -> None:
     """The closest pair is named with the limit and the likely cause."""
     close = Structure(Lattice.cubic(5), ["Li", "O"], [[0, 0, 0], [0.06, 0, 0]])
-    with pytest.raises(InvdesignError, match=r"Li \(site 1\) and O \(site 2\) are 0.30 Å apart \(limit 1.16 Å\)"):
+    with pytest.raises(
+        InvdesignError, match=r"Li \(site 1\) and O \(site 2\) are 0.30 Å apart \(limit 1.16 Å\)"
+    ):
         parse_structure(file("POSCAR", close.to(fmt="poscar")))
     check_distances(close, "fine with a lower limit", limit=0.2)
 

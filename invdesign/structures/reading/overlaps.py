@@ -64,7 +64,8 @@ def smallest_distance(first: int, second: int) -> float:
 def find_overlaps(structure: Structure, share: float = SHARE) -> list[Overlap]:
     """Pairs of sites closer than their elements allow, the worst first.
 
-    Sites whose occupancies sum to 1 at most are alternatives of each other, and may be at any distance.
+    Two partially occupied sites are alternatives of each other, and so are two whose occupancies sum to 1 at most: these
+    may be at any distance.
 
     Args:
         structure: ordered or disordered.
@@ -77,7 +78,10 @@ def find_overlaps(structure: Structure, share: float = SHARE) -> list[Overlap]:
     reach = max(SHORTEST, 2 * share * float(radii.max()))
     first, second, _, distance = structure.get_neighbor_list(reach, exclude_self=True)
     limits = np.maximum(SHORTEST, share * (radii[first] + radii[second]))
-    close = (distance < limits) & (shares[first] + shares[second] > 1.0 + 1e-6) & (first <= second)
+    together = (shares[first] + shares[second] > 1.0 + 1e-6) & (
+        np.maximum(shares[first], shares[second]) > 1.0 - 1e-6
+    )
+    close = (distance < limits) & together & (first <= second)
     order = np.flatnonzero(close)[np.argsort((distance / limits)[close], kind="stable")]
     return [
         Overlap(i, j, float(distance[k]), float(limits[k]), species[i] == species[j])

@@ -226,9 +226,7 @@ def read_structure(
     return make_reading(found[0], alternatives=alternatives)
 
 
-def make_crystal(
-    lattice: ArrayLike, symbols: Sequence[str], cartesian: ArrayLike, name: str
-) -> Structure:
+def make_crystal(lattice: ArrayLike, symbols: Sequence[str], cartesian: ArrayLike, name: str) -> Structure:
     """Return the structure of arrays that a program's output gave, its numbers checked as a file's are.
 
     Atoms may be as close as 0.5 Å: a calculation may begin, or end, where no crystal is.
