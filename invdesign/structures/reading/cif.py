@@ -1,0 +1,392 @@
+"""CIF files: every crystal of a file as it is written, or a refusal that says what contradicts what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from invdesign.structures.reading.cif_evidence import (
+    Evidence,
+    are_same_crystal,
+    find_density_fault,
+    find_formula_fault,
+    find_geometry_fault,
+    find_multiplicity_fault,
+    find_units_fault,
+)
+from invdesign.structures.reading.cif_formula import Formula, parse_formula, write_formula
+from invdesign.structures.reading.cif_numbers import parse_number
+from invdesign.structures.reading.cif_rows import RowReader, has_sites
+from invdesign.structures.reading.cif_sites import Contents, SiteError, SiteRow, expand_rows
+from invdesign.structures.reading.cif_symmetry import (
+    METRIC,
+    Array,
+    Setting,
+    SymmetryError,
+    combine_operations,
+    contains_setting,
+    describe_settings,
+    find_settings,
+    measure_misfit,
+    read_operations,
+)
+from invdesign.structures.reading.cif_syntax import Block, parse_blocks
+from invdesign.structures.reading.raw import LIMITS, Limits, RawCrystal, StructureFileError
+
+_OPERATIONS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
+_MAGNETIC = ("_space_group_symop_magn_operation_xyz", "_space_group_symop_magn_operation_mxmymz")
+_CENTRINGS = "_space_group_symop_magn_centering_xyz"
+_NAMES = (
+    "_space_group_name_h-m_alt",
+    "_symmetry_space_group_name_h-m",
+    "_space_group_name_h-m_ref",
+    "_symmetry_space_group_name_h-m_alt",
+    "_space_group_name_h-m",
+    "_space_group_name_h-m_full",
+    "_symmetry_space_group_name_h-m_full",
+)
+_NUMBERS = ("_space_group_it_number", "_symmetry_int_tables_number")
+_HALL = ("_space_group_name_hall", "_symmetry_space_group_name_hall")
+_CODES = ("_space_group_it_coordinate_system_code",)
+_FORMULAS = ("_chemical_formula_sum", "_chemical_formula_moiety", "_chemical_formula_structural")
+_DENSITIES = ("_exptl_crystal_density_diffrn", "_exptl_crystal_density_meas")
+_EDGES = ("_cell_length_a", "_cell_length_b", "_cell_length_c")
+_ANGLES = ("_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma")
+_LIST_THEM = "list the operations (_space_group_symop_operation_xyz)"
+
+
+def read_cif(text: str, name: str, limits: Limits = LIMITS) -> list[RawCrystal]:
+    """All crystals of a CIF, one for each data block that lists sites, symmetry applied.
+
+    Args:
+        text: of the file.
+        name: what messages call it.
+        limits: sizes and numbers that it may have.
+
+    Raises:
+        StructureFileError: no crystal, one that is incomplete, or one that can be read in several ways.
+    """
+    if len(text) > limits.bytes:
+        raise StructureFileError(f"{name} has {len(text)} characters; files of up to {limits.bytes} are read")
+    blocks = parse_blocks(text, name)
+    crystals = [block for block in blocks if has_sites(block)]
+    if not crystals:
+        cell = any(block.find_value(*_EDGES) for block in blocks)
+        found = "a cell but no atoms" if cell else "neither a cell nor atoms"
+        raise StructureFileError(
+            f"{name} has {found}: it needs a loop with _atom_site_label and _atom_site_fract_x, _y, _z"
+        )
+    if len(crystals) > limits.frames:
+        raise StructureFileError(f"{name} holds {len(crystals)} crystals; up to {limits.frames} are read")
+    several = len(crystals) > 1
+    return [
+        _BlockReader(block, f"{name}, data_{block.name[:60]}" if several else name, limits).read_crystal()
+        for block in crystals
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One way to read a block: a setting, the atoms it gives, and what speaks against it."""
+
+    setting: Setting
+    contents: Contents | None
+    hard: tuple[str, ...] = ()
+    soft: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+class _BlockReader:
+    """Reads the crystal of one block."""
+
+    def __init__(self, block: Block, name: str, limits: Limits) -> None:
+        self.block = block
+        self.name = name
+        self.limits = limits
+        self.remarks = list(block.remarks)
+
+    def read_crystal(self) -> RawCrystal:
+        self._refuse_modulation()
+        lattice = self._read_cell()
+        evidence = self._read_evidence()
+        elements = evidence.formula.amounts if evidence.formula else None
+        rows, remarks = RowReader(self.block, self.name, lattice, elements, self.limits).read_rows()
+        self.remarks += remarks
+        reading = self._choose_reading(self._list_settings(lattice), rows, lattice, evidence)
+        contents = reading.contents
+        assert contents is not None
+        if not contents.sites:
+            raise StructureFileError(f"{self.name} has no atoms: all of its sites have occupancy 0")
+        if len(contents.sites) > self.limits.atoms:
+            raise StructureFileError(
+                f"{self.name} has {len(contents.sites)} atoms in its cell; up to {self.limits.atoms} are read"
+            )
+        self.remarks += [*contents.remarks, *reading.remarks, *reading.soft]
+        if contents.merged:
+            self.remarks.append(_describe_merging(contents))
+        a, b, c = ((row[0], row[1], row[2]) for row in lattice.tolist())
+        return RawCrystal(self.name, (a, b, c), contents.sites, remarks=tuple(dict.fromkeys(self.remarks)))
+
+    def _refuse_modulation(self) -> None:
+        dimension = self.block.find_value("_cell_modulation_dimension")
+        superspace = any("_ssg_" in tag and self.block.find_value(tag) for tag in self.block.columns)
+        if superspace or (dimension is not None and dimension.strip("0") != ""):
+            raise StructureFileError(
+                f"{self.name} is a modulated structure, which no single cell holds; "
+                "give a commensurate approximant as a supercell"
+            )
+        if any(
+            tag.startswith(("_atom_site_moment", "_space_group_magn", "_space_group_symop_magn"))
+            for tag in self.block.columns
+        ):
+            self.remarks.append("magnetic moments were left out; the positions were read")
+
+    # ---- cell
+
+    def _read_cell(self) -> Array:
+        lengths = [self._read_cell_number(tag, self.limits.length, "Å") for tag in _EDGES]
+        angles = [self._read_cell_number(tag, self.limits.angle, "°") for tag in _ANGLES]
+        lattice = build_lattice(lengths, angles)
+        if lattice is None:
+            raise StructureFileError(
+                f"{self.name}: no cell has the angles {angles[0]:g}, {angles[1]:g}, {angles[2]:g}; correct them"
+            )
+        volume = self._read_optional("_cell_volume")
+        own = abs(float(np.linalg.det(lattice)))
+        if volume is not None and volume > 0 and abs(own / volume - 1) > 0.02:
+            self.remarks.append(f"_cell_volume says {volume:g} Å³, edges and angles give {own:.6g} Å³")
+        return lattice
+
+    def _read_cell_number(self, tag: str, bounds: tuple[float, float], unit: str) -> float:
+        text = self.block.find_value(tag)
+        if text is None:
+            raise StructureFileError(
+                f"{self.name} has no {tag}; give the cell's three edges and three angles"
+            )
+        try:
+            value = parse_number(text).value
+        except ValueError as error:
+            raise StructureFileError(f"{self.name}: {tag} {text[:30]!r} is {error}; correct it") from None
+        if not bounds[0] <= value <= bounds[1]:
+            raise StructureFileError(
+                f"{self.name}: {tag} is {value:g} {unit}, allowed are {bounds[0]:g} to {bounds[1]:g} {unit}; correct it"
+            )
+        return value
+
+    def _read_optional(self, *tags: str) -> float | None:
+        """A number that helps but is not needed; whatever is no number is as good as absent."""
+        text = self.block.find_value(*tags)
+        try:
+            return None if text is None else parse_number(text).value
+        except ValueError:
+            return None
+
+    # ---- evidence
+
+    def _read_evidence(self) -> Evidence:
+        units = self._read_optional("_cell_formula_units_z")
+        density = self._read_optional(*_DENSITIES)
+        return Evidence(self._read_formula(), units if units and units > 0 else None, density)
+
+    def _read_formula(self) -> Formula | None:
+        for tag in _FORMULAS:
+            text = self.block.find_value(tag)
+            formula = parse_formula(text) if text is not None else None
+            if formula is not None:
+                return formula
+            if text is not None and tag == _FORMULAS[0]:
+                self.remarks.append(f"the formula sum {text[:60]!r} is not understood and was not compared")
+        return None
+
+    # ---- symmetry
+
+    def _list_settings(self, lattice: Array) -> list[Setting]:
+        """Settings that the file can mean; a single one where it lists operations."""
+        try:
+            listed = self._read_listed()
+        except SymmetryError as fault:
+            raise StructureFileError(f"{self.name}: {fault}; correct the list of operations") from None
+        if listed is not None:
+            self._check_metric(listed, lattice)
+            return [listed, *self._find_larger(listed, lattice)]
+        named = self._find_named(lattice)
+        if named:
+            return named
+        self.remarks.append("no symmetry is stated; the sites were taken as all of the cell (P 1)")
+        return [read_operations(["x,y,z"], 1)]
+
+    def _read_listed(self) -> Setting | None:
+        for tag in _OPERATIONS:
+            texts = self.block.find_column(tag)
+            if texts is not None:
+                return read_operations(texts, self.limits.operations)
+        magnetic = self.block.find_column(*_MAGNETIC)
+        if magnetic is not None:
+            centrings = self.block.find_column(_CENTRINGS) or ["x,y,z"]
+            return combine_operations(magnetic, centrings, self.limits.operations)
+        return None
+
+    def _check_metric(self, setting: Setting, lattice: Array) -> None:
+        misfit = measure_misfit(setting, lattice)
+        if misfit > METRIC:
+            raise StructureFileError(
+                f"{self.name}: {setting.name} do not fit the cell {describe_cell(lattice)}; "
+                "correct the cell or the operations"
+            )
+
+    def _find_larger(self, listed: Setting, lattice: Array) -> list[Setting]:
+        """Settings of the named group that hold the listed operations and more, so that the list may be incomplete."""
+        try:
+            tiers = self._list_named()
+        except SymmetryError:
+            return []
+        fitting = [s for tier in tiers for s in tier if measure_misfit(s, lattice) <= METRIC]
+        if any(len(setting) <= len(listed) for setting in fitting):
+            return []
+        return [setting for setting in fitting if contains_setting(setting, listed)]
+
+    def _list_named(self) -> list[list[Setting]]:
+        name = self.block.find_value(*_NAMES)
+        number = self._read_optional(*_NUMBERS)
+        return find_settings(
+            name,
+            round(number) if number is not None and abs(number) < 1e6 else None,
+            self.block.find_value(*_HALL),
+            self.block.find_value(*_CODES),
+        )
+
+    def _find_named(self, lattice: Array) -> list[Setting]:
+        try:
+            tiers = self._list_named()
+        except SymmetryError as fault:
+            raise StructureFileError(f"{self.name}: {fault}, or {_LIST_THEM}") from None
+        for tier in tiers:
+            fitting = [setting for setting in tier if measure_misfit(setting, lattice) <= METRIC]
+            if fitting:
+                return fitting
+        if tiers:
+            named = describe_settings([setting for tier in tiers for setting in tier])
+            raise StructureFileError(
+                f"{self.name}: the space group ({named}) does not fit the cell {describe_cell(lattice)}; "
+                f"correct the cell or the space group, or {_LIST_THEM}"
+            )
+        return []
+
+    # ---- choice
+
+    def _choose_reading(
+        self, settings: list[Setting], rows: list[SiteRow], lattice: Array, evidence: Evidence
+    ) -> _Reading:
+        several = len(settings) > 1
+        readings = [self._judge_setting(s, rows, lattice, evidence, several=several) for s in settings]
+        if not several:
+            if readings[0].hard:
+                raise StructureFileError(f"{self.name}: {readings[0].hard[0]}")
+            return readings[0]
+        clean = [reading for reading in readings if not reading.hard and not reading.soft]
+        possible = clean or [reading for reading in readings if not reading.hard]
+        first = possible[0] if possible else None
+        if first is None or first.contents is None:
+            raise self._describe_contradiction(readings)
+        for other in possible[1:]:
+            if other.contents is None or not are_same_crystal(first.contents, other.contents):
+                raise self._describe_ambiguity(possible)
+        if len(possible) > 1 or (first.setting is settings[0] and first.setting.name.startswith("the ")):
+            return first
+        remark = f"of {len(settings)} settings only {first.setting.name} fits the file, and was used"
+        if settings[0].name.startswith("the "):
+            raise self._describe_contradiction(readings)
+        return replace(first, remarks=(*first.remarks, remark))
+
+    def _judge_setting(
+        self, setting: Setting, rows: list[SiteRow], lattice: Array, evidence: Evidence, *, several: bool
+    ) -> _Reading:
+        """Atoms in one setting with all that contradicts them: hard faults refuse, soft ones are remarks."""
+        try:
+            contents = expand_rows(rows, setting, lattice, self.limits)
+            fault = find_formula_fault(evidence, contents)
+            if fault and contents.merged:
+                literal = expand_rows(rows, setting, lattice, self.limits, exact=True)
+                if not find_formula_fault(evidence, literal):
+                    contents, fault = literal, ""
+        except SiteError as error:
+            return _Reading(setting, None, (str(error),))
+        hard, soft, remarks = [fault] if fault else [], [], []
+        multiplicity = find_multiplicity_fault(rows, contents)
+        if multiplicity and evidence.formula is not None and not fault and not several:
+            remarks.append(multiplicity.partition(";")[0])
+        elif multiplicity:
+            hard.append(multiplicity)
+        volume = abs(float(np.linalg.det(lattice)))
+        soft = [
+            f
+            for f in (
+                find_units_fault(evidence, contents),
+                find_density_fault(evidence, contents, volume),
+            )
+            if f
+        ]
+        if several and (geometry := find_geometry_fault(contents, lattice)):
+            hard.append(geometry)
+        return _Reading(setting, contents, tuple(hard), tuple(soft), tuple(remarks))
+
+    def _describe_contradiction(self, readings: list[_Reading]) -> StructureFileError:
+        reasons = "; ".join(
+            f"{reading.setting.name}: {(reading.hard or reading.soft or ('fits',))[0].partition(';')[0]}"
+            for reading in readings
+        )
+        return StructureFileError(
+            f"{self.name}: no setting of the space group fits the file ({reasons}); "
+            f"correct the space group's setting, the sites or the cell, or {_LIST_THEM}"
+        )
+
+    def _describe_ambiguity(self, readings: list[_Reading]) -> StructureFileError:
+        ways = "; ".join(
+            f"{reading.setting.name}: {write_formula(reading.contents.amounts)}, {len(reading.contents.sites)} sites"
+            for reading in readings
+            if reading.contents is not None
+        )
+        return StructureFileError(
+            f"{self.name}: the file can be read in several ways that give different crystals ({ways}); "
+            f"name the setting (such as ':1', ':2', ':H' or ':R' after the space group), or {_LIST_THEM}"
+        )
+
+
+def build_lattice(lengths: list[float], angles: list[float]) -> Array | None:
+    """Rows of a cell with c along z and a in the plane of x and z; None where no cell has these angles."""
+    cosines = np.cos(np.radians(angles))
+    cosines[np.isclose(angles, 90.0, rtol=0, atol=1e-12)] = 0.0
+    alpha, beta, gamma = cosines.tolist()
+    sine_alpha, sine_beta = np.sqrt(1 - alpha**2), np.sqrt(1 - beta**2)
+    reciprocal = (alpha * beta - gamma) / (sine_alpha * sine_beta)
+    if not abs(reciprocal) < 1 - 1e-6:
+        return None
+    a, b, c = lengths
+    sine = np.sqrt(1 - reciprocal**2)
+    return np.array(
+        [
+            [a * sine_beta, 0.0, a * beta],
+            [-b * sine_alpha * reciprocal, b * sine_alpha * sine, b * alpha],
+            [0.0, 0.0, c],
+        ]
+    )
+
+
+def describe_cell(lattice: Array) -> str:
+    """Edges and angles of a cell for a message."""
+    metric = lattice @ lattice.T
+    a, b, c = np.sqrt(np.diag(metric))
+    cosines = metric / np.outer((a, b, c), (a, b, c))
+    alpha, beta, gamma = np.degrees(np.arccos(np.clip((cosines[1, 2], cosines[0, 2], cosines[0, 1]), -1, 1)))
+    return f"(a, b, c = {a:.5g}, {b:.5g}, {c:.5g} Å; angles {alpha:.5g}, {beta:.5g}, {gamma:.5g}°)"
+
+
+def _describe_merging(contents: Contents) -> str:
+    labels = list(contents.merged)
+    names = ", ".join(labels[:5]) + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")
+    apart = max(contents.merged.values())
+    return (
+        f"coordinates of {names} are rounded; images up to {apart:.3f} Å apart were taken as one atom "
+        "on the special position"
+    )

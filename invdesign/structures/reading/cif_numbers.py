@@ -1,0 +1,57 @@
+"""Numbers of a CIF: value, the unit of the last digit written, and the standard uncertainty."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+_NUMBER = re.compile(
+    r"(?P<mantissa>[+-]?(?:\d+\.?(?P<decimals>\d*)|\.(?P<only>\d+)))(?:[eEdD](?P<power>[+-]?\d{1,4}))?(?:\((?P<su>\d{0,9})\)?)?"
+)
+_FRACTION = re.compile(r"([+-]?\d{1,6})/(\d{1,6})")
+_LONGEST = 60  # characters; 17 digits say all that a double holds
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number as written.
+
+    Attributes:
+        value: finite.
+        decimals: digits after the point, trailing zeros included; 17 for an exact fraction.
+        uncertainty: standard uncertainty, 0 where none is given.
+    """
+
+    value: float
+    decimals: int
+    uncertainty: float = 0.0
+
+    @property
+    def unit(self) -> float:
+        """One unit of the last digit."""
+        return 10.0**-self.decimals
+
+
+def parse_number(text: str) -> Number:
+    """Read a number with optional standard uncertainty, such as 0.3333(2), or a fraction such as 1/3.
+
+    Raises:
+        ValueError: it is none, or it is not finite.
+    """
+    text = text.strip()
+    if len(text) > _LONGEST:
+        raise ValueError("too long for a number")
+    if fraction := _FRACTION.fullmatch(text):
+        if int(fraction[2]) == 0:
+            raise ValueError("division by zero")
+        return Number(int(fraction[1]) / int(fraction[2]), 17)
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        raise ValueError("not a number")
+    power = int(match["power"] or 0)
+    value = float(f"{match['mantissa']}e{power}")
+    if not math.isfinite(value):
+        raise ValueError("not a finite number")
+    decimals = max(0, min(len(match["decimals"] or match["only"] or "") - power, 300))
+    return Number(value, decimals, float(match["su"] or 0) * 10.0**-decimals)

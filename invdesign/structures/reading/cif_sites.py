@@ -1,0 +1,327 @@
+"""Sites of a CIF: the rows of its list, and all atoms that symmetry makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.structures.reading.cif_numbers import Number
+from invdesign.structures.reading.cif_symmetry import Array, Setting
+from invdesign.structures.reading.raw import Limits, RawSite
+
+Mask = NDArray[np.bool_]
+SAME = 0.02  # Å: never two atoms, whatever the digits
+CLOSEST = 0.4  # Å: images farther apart are two atoms; H2 has 0.74, split sites of refinements 0.4 and more
+NOTABLE = 0.002  # Å: images that far apart are worth a remark
+EXACT = 1e-6  # Å: rounding of floating-point numbers
+_CHUNK = 200_000  # images computed at once
+_MOST_SPECIES = 32  # at one position
+FULL = 0.0010001  # occupancies from 0.999 to 1.001 are 1
+
+
+class SiteError(ValueError):
+    """Sites that are no crystal; the message names them, the value and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteRow:
+    """One row of the list of sites.
+
+    Attributes:
+        label: of the file.
+        element: symbol.
+        position: fractional coordinates.
+        units: of each coordinate, one unit of its last digit; 0 where it is exact.
+        occupancy: 1 where none is given.
+        multiplicity: stated, or None.
+    """
+
+    label: str
+    element: str
+    position: tuple[float, float, float]
+    units: tuple[float, float, float]
+    occupancy: Number
+    multiplicity: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All atoms of the cell in one reading of the file.
+
+    Attributes:
+        sites: of the whole cell.
+        amounts: atoms by element.
+        uncertain: uncertainty of these, from the digits of occupancies.
+        multiplicities: found, by row.
+        stabilizers: number of operations that keep each row's position.
+        merged: labels whose images were merged although their digits set them apart, with the distance (Å).
+        remarks: on occupancies.
+    """
+
+    sites: tuple[RawSite, ...]
+    amounts: Mapping[str, float]
+    uncertain: Mapping[str, float]
+    multiplicities: tuple[int, ...]
+    stabilizers: tuple[int, ...]
+    merged: Mapping[str, float]
+    remarks: tuple[str, ...]
+
+    @property
+    def is_ordered(self) -> bool:
+        """True if all sites are fully occupied by one element."""
+        return all(
+            len(site.occupancies) == 1 and sum(site.occupancies.values()) == 1.0 for site in self.sites
+        )
+
+
+def expand_rows(
+    rows: Sequence[SiteRow], setting: Setting, lattice: Array, limits: Limits, *, exact: bool = False
+) -> Contents:
+    """Apply the operations to all rows, merging images on special positions and species on one position.
+
+    Args:
+        rows: of the file.
+        setting: operations.
+        lattice: rows of the cell, shape (3, 3), Å.
+        limits: atoms of the cell.
+        exact: merge only images that coincide, whatever the digits written.
+
+    Raises:
+        SiteError: too many atoms, or positions occupied more than once.
+    """
+    positions, owners, stabilizers, merged = _make_orbits(rows, setting, lattice, limits, exact=exact)
+    groups = _group_positions(positions, lattice)
+    sites: list[RawSite] = []
+    amounts: dict[str, float] = {}
+    uncertain: dict[str, float] = {}
+    remarks: dict[str, None] = {}
+    shared: dict[tuple[int, ...], tuple[dict[str, float], dict[str, float], str]] = {}
+    for first, members in groups:
+        key = tuple(sorted(int(owners[k]) for k in members))
+        if key not in shared:
+            occupancies, spread, remark = share_position([rows[k] for k in key])
+            shared[key] = occupancies, spread, remark
+            if remark:
+                remarks[remark] = None
+        occupancies, spread, _ = shared[key]
+        if not occupancies:
+            continue
+        x, y, z = positions[first].tolist()
+        sites.append(RawSite(occupancies, (x, y, z), rows[int(owners[first])].label))
+        for element, value in occupancies.items():
+            amounts[element] = amounts.get(element, 0.0) + value
+            uncertain[element] = uncertain.get(element, 0.0) + spread[element]
+    counts = np.bincount(owners, minlength=len(rows))
+    return Contents(
+        tuple(sites), amounts, uncertain, tuple(counts.tolist()), tuple(stabilizers), merged, tuple(remarks)
+    )
+
+
+def share_position(rows: Sequence[SiteRow]) -> tuple[dict[str, float], dict[str, float], str]:
+    """Occupancies by element of the rows at one position, their uncertainties, and a remark or nothing.
+
+    Raises:
+        SiteError: the position is occupied more than once.
+    """
+    total = sum(row.occupancy.value for row in rows)
+    digits = max(row.occupancy.decimals for row in rows)
+    rounding = 0.5 * len(rows) * 10.0**-digits if digits else 0.0
+    uncertainty = float(np.sqrt(sum(row.occupancy.uncertainty**2 for row in rows)))
+    names = " and ".join(dict.fromkeys(row.label for row in rows))
+    if total - 1 > max(FULL, rounding * 1.0001) + 2 * uncertainty:
+        raise SiteError(_describe_excess(rows, names, total))
+    short = 1 - total
+    several = len(rows) > 1
+    full = (
+        short <= FULL or (several and short < rounding * 0.9999) or (short <= uncertainty and short <= 0.01)
+    )
+    scale = 1 / total if full and total > 0 else 1.0
+    occupancies: dict[str, float] = {}
+    spread: dict[str, float] = {}
+    for row in rows:
+        if row.occupancy.value == 0:
+            continue
+        occupancies[row.element] = occupancies.get(row.element, 0.0) + row.occupancy.value * scale
+        own = 0.5 * row.occupancy.unit if row.occupancy.decimals else 0.0
+        spread[row.element] = spread.get(row.element, 0.0) + own + 2 * row.occupancy.uncertainty
+    if len(occupancies) == 1 and full:
+        occupancies = dict.fromkeys(occupancies, 1.0)
+        spread = dict.fromkeys(occupancies, 0.0)
+    if not occupancies:
+        return {}, {}, f"{names} has occupancy 0 and was left out"
+    remark = (
+        f"the occupancies of {names} sum to {total:.6g} and were taken as 1"
+        if full and abs(short) > FULL
+        else ""
+    )
+    return occupancies, spread, remark
+
+
+def _describe_excess(rows: Sequence[SiteRow], names: str, total: float) -> str:
+    if len(rows) == 1:
+        return f"site {names} has occupancy {total:.6g}, at most 1 is possible; correct it"
+    if len({row.element for row in rows}) == 1 or len(set(names.split(" and "))) == 1:
+        return (
+            f"sites {names} are the same position, by symmetry or as written, with occupancies of {total:.6g} together; "
+            "remove the repeated site, or list x,y,z as the only operation if all atoms of the cell are listed"
+        )
+    return (
+        f"sites {names} share one position with occupancies of {total:.6g} together, at most 1 is possible; "
+        "correct the occupancies or the positions"
+    )
+
+
+def _make_orbits(
+    rows: Sequence[SiteRow], setting: Setting, lattice: Array, limits: Limits, *, exact: bool
+) -> tuple[Array, NDArray[np.int64], list[int], dict[str, float]]:
+    size = len(setting)
+    if len(rows) * size > 100 * limits.atoms:
+        raise SiteError(
+            f"{len(rows)} sites with {size} symmetry operations are too many; cells of up to {limits.atoms} atoms are read"
+        )
+    orbits: list[Array] = []
+    stabilizers: list[int] = []
+    merged: dict[str, float] = {}
+    total = 0
+    step = max(1, _CHUNK // size)
+    for start in range(0, len(rows), step):
+        chunk = rows[start : start + step]
+        x = np.array([row.position for row in chunk])
+        near, distances, images = _find_near(x, chunk, setting, lattice, 0.0 if exact else 1.0)
+        for k, row in enumerate(chunk):
+            if near[k].sum() == 1 and row.multiplicity in {None, size}:
+                orbit, stabilizer = images[k], 1
+            else:
+                orbit, stabilizer, apart = _make_special(
+                    row, setting, lattice, near[k], distances[k], exact=exact
+                )
+                if apart > NOTABLE:
+                    merged[row.label] = max(apart, merged.get(row.label, 0.0))
+            total += len(orbit)
+            if (
+                total > limits.atoms * 4
+            ):  # species that share positions count once; what is left is checked below
+                raise SiteError(
+                    f"the cell has more than {limits.atoms} atoms after symmetry; at most that many are read"
+                )
+            orbits.append(orbit)
+            stabilizers.append(stabilizer)
+    owners = np.repeat(np.arange(len(rows)), [len(orbit) for orbit in orbits])
+    positions = np.concatenate(orbits) % 1.0
+    positions[positions > 1 - 1e-9] = 0.0
+    return positions, owners, stabilizers, merged
+
+
+def _find_near(
+    x: Array, rows: Sequence[SiteRow], setting: Setting, lattice: Array, factor: float
+) -> tuple[Mask, Array, Array]:
+    """Operations whose image of a position is the position itself within its digits.
+
+    The error of a rotated coordinate is the sum of the rounding errors it mixes, so x-y of 0.33, 0.67 may be off by
+    1.5 units.
+
+    Returns:
+        Shape (m, n) for m positions and n operations; distances of the images (Å), same shape; images (m, n, 3).
+    """
+    rotations = setting.rotations.astype(float)
+    images = np.einsum("nij,mj->mni", rotations, x) + setting.translations
+    delta = images - x[:, None]
+    delta -= np.rint(delta)
+    distances = np.linalg.norm(delta @ lattice, axis=-1)
+    units = np.array([row.units for row in rows])
+    tolerance = (
+        0.5 * factor * (np.einsum("nij,mj->mni", np.abs(rotations), units) + units[:, None]) * 1.0001 + 1e-9
+    )
+    near = ((np.abs(delta) <= tolerance).all(axis=-1) & (distances < CLOSEST)) | (distances < SAME)
+    return near, distances, images
+
+
+def _make_special(
+    row: SiteRow, setting: Setting, lattice: Array, near: Mask, distances: Array, *, exact: bool
+) -> tuple[Array, int, float]:
+    """Orbit of one position, the number of operations that keep it, and the largest distance merged (Å)."""
+    x = np.array(row.position)
+    found = snap_position(x, setting, lattice, near)
+    stated = row.multiplicity
+    if stated is not None and len(setting) != stated * found[1].sum() and not exact:
+        for factor in (0.0, 3.0):
+            other, _, _ = _find_near(x[None], [row], setting, lattice, factor)
+            trial = snap_position(x, setting, lattice, other[0])
+            if len(setting) == stated * trial[1].sum():
+                found = trial
+                break
+    position, keep = found
+    orbit = _list_orbit(position, setting, lattice, len(setting) // int(keep.sum()))
+    return orbit, int(keep.sum()), float(distances[keep].max())
+
+
+def snap_position(x: Array, setting: Setting, lattice: Array, near: Mask) -> tuple[Array, Mask]:
+    """Mean of the near images, on the special position, and the operations that keep it exactly."""
+    for _ in range(8):
+        moved = x + _shift_images(x, setting)[near].mean(axis=0)
+        keep = np.linalg.norm(_shift_images(moved, setting) @ lattice, axis=-1) < EXACT
+        if not (near & ~keep).any():
+            return moved, keep
+        # What is near is no group yet: an operation that almost keeps the mean may be wanting, or one too many is in.
+        around = np.linalg.norm(_shift_images(moved, setting) @ lattice, axis=-1)
+        near = around <= max(around[near].max() * 0.9, EXACT)
+        x = moved if near.sum() > 1 else x
+    keep = np.linalg.norm(_shift_images(x, setting) @ lattice, axis=-1) < EXACT
+    return x, keep
+
+
+def _shift_images(x: Array, setting: Setting) -> Array:
+    delta = setting.rotations.astype(float) @ x + setting.translations - x
+    return np.asarray(delta - np.rint(delta))
+
+
+def _list_orbit(x: Array, setting: Setting, lattice: Array, count: int) -> Array:
+    images = (setting.rotations.astype(float) @ x + setting.translations) % 1.0
+    # An odd offset keeps simple fractions away from the edges of the bins.
+    keys = np.floor(images * 1e5 + 0.3719) % 100_000
+    _, first = np.unique(keys, axis=0, return_index=True)
+    if len(first) == count:
+        return np.asarray(images[np.sort(first)])
+    rest, chosen = images, []
+    while len(rest):
+        chosen.append(rest[0])
+        delta = rest - rest[0]
+        delta -= np.rint(delta)
+        rest = rest[np.linalg.norm(delta @ lattice, axis=1) > SAME / 2]
+    return np.array(chosen)
+
+
+def _group_positions(positions: Array, lattice: Array) -> list[tuple[int, list[int]]]:
+    """Positions that coincide: the first of each group with all its members."""
+    from scipy.spatial import cKDTree
+
+    smallest = float(np.linalg.svd(lattice, compute_uv=False).min())
+    radius = min(SAME / smallest, 0.49)
+    wanted = min(len(positions), _MOST_SPECIES + 1)
+    wrapped = np.where(positions >= 1.0, 0.0, positions)
+    tree = cKDTree(wrapped, boxsize=1.0)
+    _, found = tree.query(wrapped, k=[*range(1, wanted + 1)], distance_upper_bound=radius)
+    groups: list[tuple[int, list[int]]] = []
+    taken = np.zeros(len(positions), dtype=bool)
+    for first in np.flatnonzero(np.ones(len(positions), dtype=bool)):
+        if taken[first]:
+            continue
+        members = [int(k) for k in found[first] if k < len(positions) and not taken[k]]
+        if len(members) > 1:
+            delta = positions[members] - positions[first]
+            delta -= np.rint(delta)
+            close = np.linalg.norm(delta @ lattice, axis=1) < SAME
+            members = [k for k, one in zip(members, close, strict=True) if one]
+        if len(members) > _MOST_SPECIES:
+            raise SiteError(f"more than {_MOST_SPECIES} sites share one position; list each site once")
+        taken[members] = True
+        groups.append((int(first), sorted(members)))
+    return groups
+
+
+def replace_multiplicities(rows: Sequence[SiteRow]) -> list[SiteRow]:
+    """The same rows without stated multiplicities."""
+    return [replace(row, multiplicity=None) for row in rows]

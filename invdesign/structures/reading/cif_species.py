@@ -1,0 +1,124 @@
+"""Elements from the type symbols and labels of a CIF's sites."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from functools import cache
+
+import gemmi
+
+_HEAVIEST = 103  # lawrencium; no crystal holds anything heavier
+_SYMBOL = re.compile(r"(?P<mass>\d{1,3})?(?P<letters>[A-Za-z]{1,3})(?P<rest>[\d+\-.^{}()]*[A-Za-z]?)")
+# Water's atoms as force fields and databases call them.
+_WATER = {"ow": "O", "hw": "H"}
+# Scattering factors of valence states in the International Tables, vol. C, table 6.1.1.4.
+_VALENCE = {"cval": "C", "siva": "Si", "hiso": "H", "osval": "Os"}
+
+
+class SpeciesError(ValueError):
+    """A symbol or label that names no element, or could name two."""
+
+
+@cache
+def list_elements() -> frozenset[str]:
+    """Symbols of the elements up to lawrencium."""
+    return frozenset(gemmi.Element(number).name for number in range(1, _HEAVIEST + 1))
+
+
+def find_element(letters: str) -> str | None:
+    """Element of a symbol in any case; deuterium is hydrogen."""
+    symbol = letters.capitalize()
+    if symbol == "D":
+        return "H"
+    return symbol if symbol in list_elements() else None
+
+
+def parse_type_symbol(text: str, formula: Collection[str] | None) -> str:
+    """Element of a type symbol such as Li, Li1+, O2-, Fe+3, 7Li or CL.
+
+    Args:
+        text: of the file.
+        formula: elements of the file's formula, where it has one.
+
+    Raises:
+        SpeciesError: it names no element.
+    """
+    key = text.strip().lower()
+    known = _WATER.get(key) or _VALENCE.get(key)
+    if known is not None:
+        return known
+    match = _SYMBOL.fullmatch(text.strip())
+    if match is not None and len(match["letters"]) <= 2:
+        letters = match["letters"]
+        element = find_element(letters)
+        if element is not None and (
+            letters[1:].islower() or len(letters) == 1 or _means_element(element, formula)
+        ):
+            return element
+    raise SpeciesError(f"the type symbol {text[:20]!r} is no element")
+
+
+def _means_element(element: str, formula: Collection[str] | None) -> bool:
+    """True if two capitals are an element: of the formula, or else none that only groups such as NO could be."""
+    return element in formula if formula else gemmi.Element(element).atomic_number < _HEAVIEST - 4
+
+
+class LabelReader:
+    """Elements from labels alone, such as Li1, LI1, Ca(1) or O1W.
+
+    The file's formula decides between two readings; then capitals do: Co1 is cobalt. CO1 is cobalt only where the other
+    labels show that the file writes symbols in capitals.
+    """
+
+    def __init__(self, labels: Sequence[str], formula: Collection[str] | None) -> None:
+        self.formula = formula
+        starts = [_take_letters(label) for label in labels]
+        self.proper = any(len(s) > 1 and s[1].islower() and find_element(s[:2]) for s in starts)
+        self.capitals = any(
+            len(s) > 1 and s[:2].isupper() and find_element(s[0]) is None and find_element(s[:2])
+            for s in starts
+        )
+
+    def find_element(self, label: str) -> str:
+        """Element of one label.
+
+        Raises:
+            SpeciesError: none, or two that nothing decides between.
+        """
+        letters = _take_letters(label)
+        if not letters:
+            raise SpeciesError(f"the label {label[:20]!r} begins with no element")
+        pair = find_element(letters[:2]) if len(letters) > 1 else None
+        single = find_element(letters[0])
+        if self.formula:
+            fitting = [e for e in (pair, single) if e is not None and e in self.formula]
+            if len(set(fitting)) == 1:
+                return fitting[0]
+            if not fitting and (pair or single):
+                raise SpeciesError(f"the label {label[:20]!r} names no element of the formula sum")
+        return self._decide_by_case(label, letters, pair, single)
+
+    def _decide_by_case(self, label: str, letters: str, pair: str | None, single: str | None) -> str:
+        formal = len(letters) > 1 and letters[0].isupper() and letters[1].islower()
+        if pair and formal and len(letters) == 2:
+            return pair
+        if formal and pair is None and letters.lower() in _WATER:
+            return _WATER[letters.lower()]
+        if len(letters) == 1 and single:
+            return single
+        if pair and single and letters[:2].isupper() and self.capitals != self.proper:
+            return pair if self.capitals else single
+        if not formal and pair is None and single and letters.isupper():
+            return single
+        if pair and single is None and len(letters) == 2:
+            return pair
+        if pair and formal and letters[2:].isupper():
+            return pair
+        readings = " or ".join(dict.fromkeys(e for e in (pair, single) if e)) or "no element"
+        raise SpeciesError(f"the label {label[:20]!r} could mean {readings}")
+
+
+def _take_letters(label: str) -> str:
+    match = re.match(r"\s*\d{0,3}([A-Za-z]+)", label)
+    return match[1] if match else ""

@@ -1,0 +1,271 @@
+"""Syntax of CIF: data blocks with items and loops, also where a file is not well-formed but can be read only one way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gemmi import cif
+
+from invdesign.structures.reading.raw import StructureFileError
+
+NULLS = ("?", ".", "")
+# Loops of other categories (reflections, bonds) may hold most of a file and are not decoded.
+CATEGORIES = (
+    "_atom_site",
+    "_cell",
+    "_chemical_formula",
+    "_exptl_crystal_density",
+    "_space_group",
+    "_symmetry",
+)
+_WORD = re.compile(
+    r"""\s*(?:(?P<comment>\#.*)
+    |'(?P<single>(?:[^']|'(?=\S))*)'(?=\s|$)
+    |"(?P<double>(?:[^"]|"(?=\S))*)"(?=\s|$)
+    |(?P<bare>\S+))""",
+    re.VERBOSE,
+)
+_MOST_TAGS = 10_000  # of one loop; the largest dictionaries define a few hundred in a category
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One data block, reduced to the categories a crystal needs.
+
+    Attributes:
+        name: after `data_`.
+        columns: values by tag; a single item is a column of one value. Tags are lower case, dots are underscores.
+        remarks: how the text was read where it is not well-formed.
+    """
+
+    name: str
+    columns: Mapping[str, Sequence[str]]
+    remarks: tuple[str, ...] = ()
+
+    def find_value(self, *tags: str) -> str | None:
+        """First value of the first of these tags that is neither unknown nor left out."""
+        for tag in tags:
+            for value in self.columns.get(tag, ()):
+                if value.strip() not in NULLS:
+                    return value.strip()
+        return None
+
+    def find_column(self, *tags: str) -> Sequence[str] | None:
+        """All values of the first of these tags that states any."""
+        for tag in tags:
+            values = self.columns.get(tag)
+            if values and any(value.strip() not in NULLS for value in values):
+                return values
+        return None
+
+
+def parse_blocks(text: str, name: str) -> list[Block]:
+    """Data blocks of a CIF.
+
+    Text that the grammar refuses is read line by line, and the blocks carry a remark.
+
+    Raises:
+        StructureFileError: the text cannot be read in one way only.
+    """
+    clean = text.encode("utf-8", "replace").decode().lstrip("\ufeff").rstrip("\x1a \n") + "\n"
+    try:
+        document = cif.read_string(clean, check_level=0)
+    except (ValueError, RuntimeError) as error:
+        fault = str(error).removeprefix("string:")
+        return _LineReader(name, _describe_fault(fault)).read_lines(clean.splitlines())
+    return [_decode_block(block, name) for block in document]
+
+
+def _describe_fault(fault: str) -> str:
+    position, _, reason = fault.partition(": ")
+    return f"line {position.split(':')[0]}: {' '.join(reason.split())[:80]}"
+
+
+def normalize_tag(tag: str) -> str:
+    """Lower case, and one spelling for the dictionaries that write dots and those that write underscores."""
+    return tag.lower().replace(".", "_")
+
+
+def _decode_block(block: cif.Block, name: str) -> Block:
+    columns: dict[str, Sequence[str]] = {}
+    for item in block:
+        pair: Any = item.pair
+        if pair is not None:
+            _add_column(columns, pair[0], [pair[1]], name, block.name)
+        elif item.loop is not None and _concerns_crystal(item.loop.tags):
+            tags, values = item.loop.tags, item.loop.values
+            for k, tag in enumerate(tags):
+                _add_column(columns, tag, values[k :: len(tags)], name, block.name)
+    return Block(block.name.strip(), columns)
+
+
+def _concerns_crystal(tags: Sequence[str]) -> bool:
+    return len(tags) <= _MOST_TAGS and any(tag.lower().startswith(CATEGORIES) for tag in tags)
+
+
+def _add_column(columns: dict[str, Sequence[str]], tag: str, raw: list[str], name: str, block: str) -> None:
+    key = normalize_tag(tag)
+    if not key.startswith(CATEGORIES):
+        return
+    values = [cif.as_string(value) if value[:1] in {"'", '"', ";"} else value.strip() for value in raw]
+    merge_column(columns, key, values, name, block)
+
+
+def merge_column(
+    columns: dict[str, Sequence[str]], key: str, values: Sequence[str], name: str, block: str
+) -> None:
+    """Add a column; a repeated one must say the same or add to an unknown.
+
+    Raises:
+        StructureFileError: a tag is given twice with different values.
+    """
+    known = columns.get(key)
+    if known is None or all(value in NULLS for value in known):
+        columns[key] = values
+    elif list(known) != list(values) and not all(value in NULLS for value in values):
+        raise StructureFileError(
+            f"{name}: {key} is given twice in data_{block.strip()}, as {_show_values(known)} and as "
+            f"{_show_values(values)}; keep one, or begin a new block (data_...) for the second crystal"
+        )
+
+
+def _show_values(values: Sequence[str]) -> str:
+    return repr(values[0][:40]) if len(values) == 1 else f"{len(values)} values"
+
+
+@dataclass(slots=True)
+class _LineReader:
+    """Reads text whose lines say what belongs together although quotes or a header are missing."""
+
+    name: str
+    fault: str
+    blocks: list[Block] = field(default_factory=list)
+    title: str | None = None
+    columns: dict[str, Sequence[str]] = field(default_factory=dict)
+    tags: list[str] = field(default_factory=list)
+    rows: list[tuple[int, list[str]]] = field(default_factory=list)
+    in_loop: bool = False
+    stray: str = ""
+
+    def read_lines(self, lines: Sequence[str]) -> list[Block]:
+        """All blocks of these lines."""
+        for number, words in self._split_words(lines):
+            self._take_line(number, words)
+        self._end_block()
+        if not self.blocks:
+            raise StructureFileError(
+                f"{self.name} is not a CIF: {self.fault}; it needs a cell and a loop of sites"
+            )
+        return self.blocks
+
+    def _split_words(self, lines: Sequence[str]) -> Iterator[tuple[int, list[tuple[str, bool]]]]:
+        number = 0
+        while number < len(lines):
+            line, start = lines[number], number
+            number += 1
+            if not line.startswith(";"):
+                yield start + 1, _tokenize_line(line)
+                continue
+            body = [line[1:]]
+            while number < len(lines) and not lines[number].startswith(";"):
+                body.append(lines[number])
+                number += 1
+            if number == len(lines):
+                raise StructureFileError(
+                    f"{self.name}: the text that begins with ';' on line {start + 1} has no end; close it by a line ';'"
+                )
+            rest = _tokenize_line(lines[number][1:])
+            number += 1
+            yield start + 1, [("\n".join(body), True), *rest]
+
+    def _take_line(self, number: int, words: list[tuple[str, bool]]) -> None:
+        values: list[str] = []
+        for word, quoted in words:
+            lower = word.lower()
+            if not quoted and lower.startswith(("data_", "global_")):
+                self._flush_values(number, values)
+                self._end_block()
+                self.title = word.partition("_")[2]
+            elif not quoted and lower in {"loop_", "stop_"}:
+                self._flush_values(number, values)
+                self._end_group()
+                self.in_loop = lower == "loop_"
+            elif not quoted and lower.startswith("save_"):
+                raise StructureFileError(
+                    f"{self.name}: {self.fault}; save frames belong to dictionaries, not to crystals"
+                )
+            elif not quoted and word.startswith("_"):
+                self._flush_values(number, values)
+                if not self.in_loop or self.rows:
+                    self._end_group()
+                self.tags.append(word)
+            else:
+                values.append(word)
+                continue
+            values = []
+        self._flush_values(number, values)
+
+    def _flush_values(self, number: int, values: list[str]) -> None:
+        if not values:
+            return
+        if not self.tags or (not self.in_loop and self.rows):
+            self.stray = self.stray or f"line {number} ({' '.join(values)[:40]!r})"
+        else:
+            self.rows.append((number, values))
+
+    def _end_group(self) -> None:
+        tags, rows, looped = self.tags, self.rows, self.in_loop
+        self.tags, self.rows, self.in_loop = [], [], False
+        if not tags or not _concerns_crystal(tags):
+            return
+        self.title = self.title if self.title is not None else ""
+        if not looped or len(tags) == 1:
+            joined = [" ".join(values) for _, values in rows] or ["?"]
+            self._store_columns(tags, [joined])
+            return
+        cells = [value for _, values in rows for value in values]
+        if len(cells) % len(tags):
+            line, found = next(((n, len(v)) for n, v in rows if len(v) != len(tags)), (0, 0))
+            raise StructureFileError(
+                f"{self.name}: line {line} has {found} values, its loop has {len(tags)} columns ({tags[0]}, ...); "
+                "complete the line, and quote values that hold blanks"
+            )
+        self._store_columns(tags, [cells[k :: len(tags)] for k in range(len(tags))])
+
+    def _store_columns(self, tags: Sequence[str], columns: Sequence[list[str]]) -> None:
+        for tag, values in zip(tags, columns, strict=True):
+            key = normalize_tag(tag)
+            if key.startswith(CATEGORIES):
+                merge_column(self.columns, key, values, self.name, self.title or "")
+
+    def _end_block(self) -> None:
+        self._end_group()
+        if self.title is None:
+            return
+        remarks = [f"the CIF is not well-formed ({self.fault}) and was read line by line"]
+        if self.stray:
+            remarks.append(f"stray text was left out: {self.stray}")
+        self.blocks.append(Block(self.title, self.columns, tuple(remarks)))
+        self.title, self.columns, self.stray = None, {}, ""
+
+
+def _tokenize_line(line: str) -> list[tuple[str, bool]]:
+    """Words of a line, each with whether it was quoted; a quote without its end takes the rest of the line."""
+    words: list[tuple[str, bool]] = []
+    position = 0
+    while match := _WORD.match(line, position):
+        position = match.end()
+        if match["comment"] is not None:
+            break
+        quoted = match["single"] if match["single"] is not None else match["double"]
+        if quoted is not None:
+            words.append((quoted, True))
+        elif match["bare"][0] in "'\"" and len(match["bare"]) > 1:
+            words.append((line[match.start("bare") + 1 :].strip(), True))
+            break
+        else:
+            words.append((match["bare"], False))
+    return words
