@@ -178,7 +178,8 @@ def make_reading(raw: RawCrystal, *, alternatives: bool = False) -> Reading:
     """
     structure = to_structure(raw)
     remarks = check_overlaps(structure, raw.name, alternatives=alternatives)
-    return Reading(raw.name, structure, (*raw.remarks, *remarks), raw.properties)
+    named = (text if text.startswith(raw.name) else f"{raw.name}: {text}" for text in (*raw.remarks, *remarks))
+    return Reading(raw.name, structure, tuple(named), raw.properties)
 
 
 def read_structures(
