@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from invdesign.errors import InvdesignError
 from invdesign.protocols import Potential
 from invdesign.registry import require_extra
-from invdesign.settings import InputFile, Settings
+from invdesign.settings import Settings
 from surrogates.reference import (
     ENERGY_DIGITS,
     Cell,
@@ -111,10 +111,10 @@ def read_structures(path: Path) -> list[Published]:
 
 
 def _from_folder(folder: Path) -> Iterator[Published]:
-    from invdesign.structures.files import parse_structure
+    from invdesign.structures.reading.read import read_structure, read_structure_bytes
 
     for file in sorted(folder.glob("*.cif")):
-        structure = parse_structure(InputFile.read(file.resolve()))
+        structure = read_structure(read_structure_bytes(file), file.name).ordered
         yield Published(file.stem, structure.composition.reduced_formula, structure, source=file.name)
 
 
@@ -122,7 +122,7 @@ def _from_crystallography(file: Path) -> Iterator[Published]:
     from ruamel.yaml.error import YAMLError
 
     from invdesign.structures.crystallography import read_crystals
-    from invdesign.structures.files import check_distances
+    from invdesign.structures.reading.overlaps import check_overlaps
 
     try:
         crystals = read_crystals(file)
@@ -130,24 +130,22 @@ def _from_crystallography(file: Path) -> Iterator[Published]:
         raise InvdesignError(f"{file} is no list of crystals: {error}") from error
     for crystal in crystals.values():
         structure = crystal.structure(primitive=True)
-        check_distances(structure, crystal.name)
+        check_overlaps(structure, crystal.name)
         yield Published(crystal.name, crystal.formula, structure, crystal.source, crystal.title)
 
 
 def _from_ase_database(file: Path) -> Iterator[Published]:
     """Numbers, cell and positions of every row; calculators, constraints and other objects stay unread."""
-    from ase.db import connect
-    from pymatgen.core import Element, Structure
+    from invdesign.structures.reading.databases import open_database
+    from invdesign.structures.reading.gate import check_crystal
+    from invdesign.structures.reading.raw import current_limits
+    from invdesign.structures.reading.read import make_reading
 
-    from invdesign.structures.files import check_distances
-
-    for row in connect(file, type="db").select():
-        species = [Element.from_Z(int(number)) for number in row.numbers]
-        if not row.pbc.all():
-            raise InvdesignError(f"{file}, row {row.id}: not periodic in all directions, so no crystal")
-        structure = Structure(row.cell, species, row.positions, coords_are_cartesian=True)
-        name = str(row.get("name") or f"{structure.composition.reduced_formula}-{row.id}")
-        check_distances(structure, name)
+    limits = current_limits()
+    for row in open_database(file, limits).rows():
+        raw = row.crystal(f"{file.name}, row {row.id}", limits)
+        structure = make_reading(check_crystal(raw, limits)).structure
+        name = str(row.pairs.get("name") or f"{structure.composition.reduced_formula}-{row.id}")
         yield Published(name, structure.composition.reduced_formula, structure, f"{file.name}, row {row.id}")
 
 
@@ -176,13 +174,17 @@ def from_materials_project(system: str) -> list[Published]:
             f"structures from the Materials Project need a key: set the environment variable {KEY} "
             "(https://next-gen.materialsproject.org/api gives one), or use --structures with files of your own"
         )
-    from pymatgen.core import Structure
+    from invdesign.structures.reading.documents import crystal_in
+    from invdesign.structures.reading.gate import check_crystal
+    from invdesign.structures.reading.raw import current_limits
+    from invdesign.structures.reading.read import make_reading
 
+    limits = current_limits()
     found = []
     for document in _ask_materials_project(_subsystems(system)):
         name, structure = str(document["material_id"]), document["structure"]
         if isinstance(structure, dict):
-            structure = Structure.from_dict(structure)
+            structure = make_reading(check_crystal(crystal_in(structure, name, limits), limits)).ordered
         found.append(
             Published(
                 f"{structure.composition.reduced_formula} {name}",

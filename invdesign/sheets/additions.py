@@ -14,11 +14,13 @@ from invdesign.candidate import Genome, canonical, genome_key
 from invdesign.errors import FileError, InvdesignError, Mistake
 from invdesign.protocols import StructureSpace, TabledSpace
 from invdesign.run.changes import refusal_of
-from invdesign.settings import InputFile
+from invdesign.settings import MAX_INPUT_BYTES, InputFile
 from invdesign.sheets.columns import GENOME, Layout
 from invdesign.sheets.identity import as_written
 from invdesign.sheets.table import Row, Table, read_table
 from invdesign.structures.files import parse_structure
+from invdesign.structures.reading.documents import is_structure
+from invdesign.textfiles import UnreadableFileError, read_text
 from invdesign.worker import RAISED
 
 NO_STRUCTURES = "candidates of this run are no structures"
@@ -96,11 +98,14 @@ class _Reader:
 
     def _from_json(self, file: Path) -> list[Genome]:
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = json.loads(read_text(file, MAX_INPUT_BYTES))
+        except UnreadableFileError as error:
+            self.complain("file", str(error))
+            return []
         except (ValueError, RecursionError) as error:
             self.complain("file", f"this is no JSON: {error}")
             return []
-        if isinstance(content, dict) and content.get("@class") in {"Structure", "IStructure"}:
+        if is_structure(content):
             return self._from_structure(file)
         entries = [content] if isinstance(content, dict) else content
         if not isinstance(entries, list) or not entries or not all(isinstance(e, dict) for e in entries):

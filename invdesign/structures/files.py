@@ -3,44 +3,36 @@
 from __future__ import annotations
 
 import json
-import warnings
+import re
 import zlib
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from invdesign.errors import InvdesignError
 from invdesign.settings import InputFile
+from invdesign.structures.charges import element_symbols
+from invdesign.structures.reading.documents import matrix_in, parse_json, vector_in
+from invdesign.structures.reading.gate import check_count
+from invdesign.structures.reading.raw import StructureFileError, current_limits
+from invdesign.structures.reading.read import read_structure
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 OVERLAP = 0.5  # Å: no two nuclei of any material are this close (H2 has 0.74)
+STORED = "the stored structure"
+MOST_TEXT = 500_000_000  # characters of a structure unpacked: twenty times the largest that is read
+_SPECIES = re.compile(r"([A-Z][a-z]?)((?:[0-9]+(?:\.[0-9]+)?)?[+-])?(?:,spin=[+-]?[0-9]+(?:\.[0-9]+)?)?")
 
 
 def parse_structure(file: InputFile) -> Structure:
-    """The structure in a CIF, POSCAR or other text file pymatgen reads.
+    """Return the ordered structure in a file that a campaign names; see `reading.read_structure`.
 
     Raises:
-        InvdesignError: unreadable, unknown elements, partial occupancies, or atoms closer than 0.5 Å.
+        StructureFileError: it cannot be read, is no crystal, is disordered, or atoms overlap.
     """
-    from pymatgen.core import DummySpecies, Structure
-
-    fmt = "cif" if file.name.lower().endswith((".cif", ".mcif")) else "poscar"
-    if file.name.lower().endswith(".json"):
-        fmt = "json"
-    try:
-        with warnings.catch_warnings():
-            # The parser comments on how it read the file; what matters of that is checked below.
-            warnings.simplefilter("ignore")
-            structure = Structure.from_str(file.text, fmt=fmt)
-    except Exception as error:
-        raise InvdesignError(f"{file.name} cannot be read as {fmt.upper()}: {_one_line(error)}") from error
-    dummies = sorted({s.symbol for s in structure.composition if isinstance(s, DummySpecies)})
-    if dummies:
-        raise InvdesignError(f"{file.name} has unknown elements: {', '.join(dummies)}")
-    if not structure.is_ordered:
-        raise InvdesignError(f"{file.name} has partially occupied sites; give an ordered structure")
-    check_distances(structure, file.name)
-    return structure
+    return read_structure(file.text, file.name).ordered
 
 
 def check_distances(structure: Structure, name: str, limit: float = OVERLAP) -> None:
@@ -59,10 +51,6 @@ def check_distances(structure: Structure, name: str, limit: float = OVERLAP) -> 
         )
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def structure_to_json(structure: Structure) -> str:
     """Lattice, species and positions as JSON text; floats in their shortest exact form."""
     return json.dumps(
@@ -76,11 +64,31 @@ def structure_to_json(structure: Structure) -> str:
 
 
 def structure_from_json(text: str) -> Structure:
-    """The inverse of `structure_to_json`."""
+    """The inverse of `structure_to_json`; what else stands in the text is refused.
+
+    Raises:
+        StructureFileError: it is no structure in this form: a store was damaged, or made by somebody else.
+    """
     from pymatgen.core import Structure
 
-    data = json.loads(text)
-    return Structure(data["lattice"], data["species"], data["positions"])
+    data = parse_json(text, STORED)
+    if not isinstance(data, dict) or set(data) != {"lattice", "species", "positions"}:
+        raise StructureFileError(f"{STORED} is not in the form of a store: 'lattice', 'species', 'positions'")
+    species, positions = data["species"], data["positions"]
+    if not isinstance(species, list) or not isinstance(positions, list) or len(species) != len(positions):
+        raise StructureFileError(f"{STORED} has no position for each of its species")
+    if len(species):
+        check_count(len(species), STORED, current_limits())
+    lattice = matrix_in(data["lattice"], STORED)
+    if not abs(np.linalg.det(lattice)) > 0:
+        raise StructureFileError(f"{STORED} has a cell without a volume")
+    symbols = {"D", "T", *element_symbols()}
+    for word in set(map(str, species)):
+        match = _SPECIES.fullmatch(word)
+        if match is None or match[1] not in symbols:
+            raise StructureFileError(f"{STORED} holds '{word:.40}', which is no element")
+    places = [vector_in(place, STORED, "a position") for place in positions]
+    return Structure(lattice, [str(word) for word in species], places)
 
 
 def pack(text: str) -> bytes:
@@ -89,5 +97,16 @@ def pack(text: str) -> bytes:
 
 
 def unpack(blob: bytes) -> str:
-    """The inverse of `pack`."""
-    return zlib.decompress(blob).decode()
+    """The inverse of `pack`.
+
+    Raises:
+        StructureFileError: it was not packed so, or is larger than any structure.
+    """
+    inflating = zlib.decompressobj()
+    try:
+        data = inflating.decompress(blob, MOST_TEXT)
+        if inflating.unconsumed_tail or not inflating.eof:
+            raise StructureFileError(f"{STORED} is cut off, or too large")
+        return data.decode()
+    except (zlib.error, UnicodeDecodeError) as error:
+        raise StructureFileError(f"{STORED} is damaged: {error}") from error

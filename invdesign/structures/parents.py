@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -14,8 +15,9 @@ from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
 from invdesign.errors import InvdesignError, nearest
 from invdesign.settings import InputFile
-from invdesign.structures.files import parse_structure
 from invdesign.structures.prototypes import prototype, prototype_names
+from invdesign.structures.reading.raw import StructureFileError, positive_setting
+from invdesign.structures.reading.read import Reading, is_structure_name, read_structure
 from invdesign.structures.symmetry import symmetry_dataset
 
 if TYPE_CHECKING:
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-FILES = (".cif", ".mcif", ".vasp", ".poscar", ".json")  # of structures
 SHELL = 1.15  # neighbours up to this multiple of the nearest distance count as one shell
+MOST_GUESSES = 2_000_000  # combinations of charges, a few seconds
 LARGEST_GUESS = 60  # atoms of a reduced formula whose charges can be guessed in under a second
+PARENT_ATOMS = 2_000  # the search for symmetry takes 2 s for so many without any, and grows with their square
+MAX_PARENT_ATOMS = "INVDESIGN_MAX_PARENT_ATOMS"
 REACH = 8.0  # Å; every site of a solid has a neighbour within it
 
 
@@ -160,9 +164,30 @@ def _prototype(name: str, primitive: bool) -> Parent:
     return Parent(name, structure.lattice.matrix, structure.frac_coords, elements, labels, wyckoffs, states)
 
 
+@lru_cache(maxsize=16)
+def reading_of(file: InputFile) -> Reading:
+    """Return the ordered structure in the file of a parent, with remarks on how it was read.
+
+    Raises:
+        StructureFileError: it cannot be used; the message says why.
+    """
+    reading = read_structure(file.text, file.name, alternatives=True)
+    most = int(positive_setting(MAX_PARENT_ATOMS, PARENT_ATOMS))
+    if len(reading.ordered) > most:
+        raise StructureFileError(
+            f"{file.name} has {len(reading.structure)} atoms; the symmetry of at most {most} is searched. Give the primitive "
+            f"cell, or set the environment variable {MAX_PARENT_ATOMS}"
+        )
+    return reading
+
+
+def parent_remarks(source: str | InputFile) -> tuple[str, ...]:
+    """Sentences on how the file of a parent was read; none for a prototype."""
+    return () if isinstance(source, str) else reading_of(source).remarks
+
+
 def _file(file: InputFile, primitive: bool) -> Parent:
-    structure = parse_structure(file)
-    structure.remove_oxidation_states()
+    structure = reading_of(file).ordered
     if primitive:
         structure = structure.get_primitive_structure()
     guessed = _guessed_states(structure)
@@ -180,11 +205,26 @@ def _file(file: InputFile, primitive: bool) -> Parent:
 
 def _guessed_states(structure: Structure) -> dict[str, float]:
     """Likeliest charges by element that balance the composition; empty where none do."""
+    if not _is_guessable(structure):
+        return {}
     try:
         guesses = structure.composition.oxi_state_guesses(max_sites=-LARGEST_GUESS)
     except ValueError:  # the reduced formula is larger than that
         return {}
     return {str(element): float(state) for element, state in guesses[0].items()} if guesses else {}
+
+
+def _is_guessable(structure: Structure) -> bool:
+    """True if few enough combinations of charges are to be tried; pymatgen tries all of them, however many."""
+    from pymatgen.core import Element
+
+    ways, combinations = 0, 1
+    for symbol, amount in structure.composition.reduced_composition.get_el_amt_dict().items():
+        states = Element(symbol).icsd_oxidation_states or Element(symbol).common_oxidation_states or (0,)
+        arrangements = math.comb(round(amount) + len(states) - 1, len(states) - 1)
+        ways += arrangements
+        combinations *= min(arrangements, round(amount) * (max(states) - min(states)) + 1)
+    return ways <= MOST_GUESSES and combinations <= MOST_GUESSES
 
 
 def _wyckoff(structure: Structure, name: str) -> tuple[str, ...]:
@@ -204,7 +244,7 @@ def _source(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, str) or value in prototype_names():
         return value
     path = Path(value)
-    if path.suffix.lower() in FILES or "/" in value or path.name.startswith(("POSCAR", "CONTCAR")):
+    if is_structure_name(path.name) or "/" in value:
         return InputFile.model_validate(value, context=info.context)
     try:
         prototype(value)

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.errors import InvdesignError
-from invdesign.settings import InputFile
 from invdesign.structures.charges import check_element
-from invdesign.structures.files import parse_structure
+from invdesign.structures.reading.read import format_in, read_structure
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition, Structure
@@ -94,20 +93,16 @@ def composition_in(text: str) -> Composition:
 
 
 def structure_in(text: str, name: str) -> Structure:
-    """The structure in a cell: CIF, POSCAR or pymatgen's JSON, told apart by what they begin with.
+    """The ordered structure in a cell: CIF, POSCAR, extended XYZ or JSON, told apart by what they begin with.
 
     Args:
         text: the cell.
         name: what the structure is called in messages.
 
     Raises:
-        InvdesignError: unreadable, unknown elements, partial occupancies, or atoms closer than 0.5 Å.
+        StructureFileError: it cannot be read, is no crystal, is disordered, or atoms overlap.
     """
-    suffix = ".json" if text.lstrip().startswith("{") else ".cif" if "_cell_length_a" in text else ".poscar"
-    try:
-        return parse_structure(InputFile(name=f"{name}{suffix}", text=text))
-    except InvdesignError as error:
-        raise InvdesignError(str(error).replace(f"{name}{suffix}", name)) from error
+    return read_structure(text, name, fmt=format_in(text)).ordered
 
 
 def _one_line(error: Exception) -> str:

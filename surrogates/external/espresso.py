@@ -258,11 +258,13 @@ class Espresso(DensityFunctional):
 
 
 def _crystal(atoms: Atoms) -> Structure:
-    from pymatgen.core import Structure
+    from invdesign.structures.reading.raw import StructureFileError
+    from invdesign.structures.reading.read import make_crystal
 
-    return Structure(
-        atoms.cell.array, atoms.get_chemical_symbols(), atoms.positions, coords_are_cartesian=True
-    )
+    try:
+        return make_crystal(atoms.cell.array, atoms.get_chemical_symbols(), atoms.positions, "the output")
+    except StructureFileError as error:
+        raise OutputError(str(error)) from error
 
 
 def _gap(atoms: Atoms) -> float:

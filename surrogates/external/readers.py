@@ -367,12 +367,16 @@ def to_structure(atoms: Atoms, file: str, elements: frozenset[str] | None = None
         JobError: there is no cell, positions are not finite, or elements are not among `elements`.
     """
     import numpy as np
-    from pymatgen.core import Lattice, Structure
+
+    from invdesign.structures.reading.raw import StructureFileError
+    from invdesign.structures.reading.read import make_crystal
 
     if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
         raise JobError(f"the structure in {file} has positions that are not finite numbers", "not_finite")
     if atoms.cell.rank < 3:
         raise JobError(f"the structure in {file} has no cell in three dimensions")
+    if atoms.pbc.any() and not atoms.pbc.all():  # many formats say nothing of it, and ASE then says F F F
+        raise JobError(f"the structure in {file} is periodic in some directions only, and so is no crystal")
     symbols = atoms.get_chemical_symbols()
     strange = sorted(set(symbols) - elements) if elements is not None else []
     if strange:
@@ -381,4 +385,7 @@ def to_structure(atoms: Atoms, file: str, elements: frozenset[str] | None = None
             "atoms and not name them. Let the program write element names, or say the order: "
             "options: {specorder: [Li, Cl]}"
         )
-    return Structure(Lattice(atoms.cell.array), symbols, atoms.positions, coords_are_cartesian=True)
+    try:
+        return make_crystal(atoms.cell.array, symbols, atoms.positions, f"the structure in {file}")
+    except StructureFileError as error:
+        raise JobError(str(error)) from error

@@ -338,7 +338,13 @@ def _correction(run: Vasprun) -> float:
 
 
 def _reordered(structure: Structure, order: Sequence[int]) -> Structure:
-    from pymatgen.core import Structure
+    from invdesign.structures.reading.raw import StructureFileError
+    from invdesign.structures.reading.read import make_crystal
 
     species = [structure[index].specie.symbol for index in order]
-    return Structure(structure.lattice, species, [structure[index].frac_coords for index in order])
+    try:
+        return make_crystal(
+            structure.lattice.matrix, species, structure.cart_coords[order], "the last structure"
+        )
+    except StructureFileError as error:
+        raise OutputError(str(error)) from error

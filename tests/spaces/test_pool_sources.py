@@ -174,12 +174,12 @@ def test_unreadable_structures_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValidationError) as caught:
         pool(tmp_path)
     said = str(caught.value)
-    assert "13 of 14 rows cannot be read" in said
+    assert "14 of 15 rows cannot be read" in said
     assert said.count("cannot be read as CIF") == 10
-    assert "and 3 more" in said
+    assert "and 4 more" in said
     space = pool(tmp_path, missing="drop")
     assert len(space) == 1
-    assert space.left_out == {"lack a value or cannot be read": 13}
+    assert space.left_out == {"lack a value or cannot be read": 14}
 
 
 def test_a_folder_that_gained_a_file_has_changed(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_a_file_that_is_no_structure_is_refused_in_one_line() -> None:
     """Whatever the parser says, the user sees the file's name and one line."""
     with pytest.raises(InvdesignError, match=r"^notes.cif cannot be read as CIF: [^\n]*$"):
         parse_structure(file("notes.cif", "nothing here"))
-    with pytest.raises(InvdesignError, match="POSCAR cannot be read as POSCAR"):
+    with pytest.raises(InvdesignError, match="POSCAR, line 2: expected a scaling factor"):
         parse_structure(file("POSCAR", "one\ntwo"))
 
 
@@ -49,7 +49,7 @@ def test_unknown_elements_are_refused() -> None:
     sites = "loop_\n_atom_site_label\n_atom_site_type_symbol\n" + "".join(
         f"_atom_site_fract_{axis}\n" for axis in "xyz"
     )
-    with pytest.raises(InvdesignError, match=r"salt\.cif has unknown elements: Lx$"):
+    with pytest.raises(InvdesignError, match=r"salt\.cif.*Lx"):
         parse_structure(file("salt.cif", head + sites + "A1 Lx 0 0 0\nO1 O 0.5 0.5 0.5\n"))
 
 
@@ -63,7 +63,9 @@ def test_partial_occupancies_are_refused() -> None:
 def test_overlapping_atoms_are_refused_by_name_and_distance() -> None:
     """The closest pair is named with the limit and the likely cause."""
     close = Structure(Lattice.cubic(5), ["Li", "O"], [[0, 0, 0], [0.06, 0, 0]])
-    with pytest.raises(InvdesignError, match=r"(Li and O|O and Li) are 0.30 Å apart \(limit 0.5 Å\)"):
+    with pytest.raises(
+        InvdesignError, match=r"Li \(site 1\) and O \(site 2\) are 0.30 Å apart \(limit 1.16 Å\)"
+    ):
         parse_structure(file("POSCAR", close.to(fmt="poscar")))
     check_distances(close, "fine with a lower limit", limit=0.2)
 

@@ -31,6 +31,7 @@ from invdesign.spaces.mixture.model import Asked, Model, smallest_cell
 from invdesign.spaces.mixture.operators import operators
 from invdesign.spaces.mixture.refusals import check, violations
 from invdesign.spaces.mixture.settings import Mixture
+from invdesign.structures.parents import parent_remarks
 from invdesign.structures.tables import number_in
 
 if TYPE_CHECKING:
@@ -103,6 +104,11 @@ class MixtureSpace(Settings):
     def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         kind = MixtureSpace if type(self) is CountedMixtureSpace else type(self)
         return {"kind": registry.name_of(kind), **handler(self)}
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on how the file of the parent was read."""
+        return () if self.structure is None else parent_remarks(self.structure.parent)
 
     @cached_property
     def _framework(self) -> Framework | None:

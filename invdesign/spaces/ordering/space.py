@@ -43,7 +43,7 @@ from invdesign.spaces.ordering.supercell import Cell, cell_text, matrix_of
 from invdesign.spaces.ordering.vectors import Axes
 from invdesign.structures.charges import check_element
 from invdesign.structures.files import check_distances
-from invdesign.structures.parents import Parent, ParentSource, parent_of
+from invdesign.structures.parents import Parent, ParentSource, parent_of, parent_remarks
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -302,6 +302,11 @@ class OrderingSpace(Settings):
                 raise InvdesignError("an element's charge is not known; give oxidation_states")
             energies[rows] = charges.energies(codes)
         return energies
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on how the parent's file was read."""
+        return parent_remarks(self.parent)
 
     # SearchSpace.
 

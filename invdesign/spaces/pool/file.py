@@ -13,11 +13,10 @@ from pydantic_core import CoreSchema
 
 from invdesign.errors import InvdesignError
 from invdesign.settings import Frozen, context_of
+from invdesign.structures.reading.read import SUFFIXES, is_structure_name
 
 TABLES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")
 DATABASES = (".db", ".json")
-PYMATGEN = (".cif", ".mcif", ".vasp", ".poscar", ".json")  # read with care for overlaps and occupancies
-ASE_FORMATS = {".xyz": "extxyz", ".extxyz": "extxyz", ".xsf": "xsf", ".res": "res", ".gen": "gen"}
 CHUNK = 1 << 20
 
 
@@ -89,7 +88,7 @@ def _check_kind(path: Path, name: str) -> None:
     """Refuse what is not there or is of no kind that can be read."""
     if path.is_dir():
         if not structure_files(path):
-            kinds = ", ".join([*PYMATGEN, *ASE_FORMATS])
+            kinds = ", ".join(SUFFIXES)
             raise ValueError(f"the folder '{name}' holds no structure file ({kinds}, POSCAR, CONTCAR)")
         return
     if not path.is_file():
@@ -112,9 +111,7 @@ def structure_files(folder: Path) -> list[Path]:
 
 def is_structure_file(path: Path) -> bool:
     """Whether the name is that of a structure file."""
-    if path.name.startswith("."):
-        return False
-    return path.suffix.lower() in {*PYMATGEN, *ASE_FORMATS} or path.name.startswith(("POSCAR", "CONTCAR"))
+    return not path.name.startswith(".") and is_structure_name(path.name)
 
 
 def _content(path: Path) -> tuple[int, str]:

@@ -26,13 +26,16 @@ from invdesign.structures.descriptors import (
 from invdesign.structures.tables import Cell, composition_in, is_blank, no_number, numbers_in
 
 if TYPE_CHECKING:
-    from pymatgen.core import Composition, Structure
+    from pymatgen.core import Composition
+
+    from invdesign.structures.reading.read import Reading
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Kind = Literal["auto", "number", "text"]
 
 LISTED = 10  # rows named in a message
+REMARKED = 3  # remarks on how structures were read that are shown
 
 
 def hashed(text: bytes) -> int:
@@ -200,6 +203,7 @@ class Survey:
         self._wanted, self._name = wanted, name
         self._columns: dict[str, _Column] = {column: _Column() for column in wanted.used}
         self._unreadable: dict[int, str] = {}
+        self._remarks: dict[int, str] = {}
         self._hashes: list[int] = []
         self._raw: list[FloatArray] = []
         self.rows = Rows(identifier)
@@ -234,7 +238,7 @@ class Survey:
         compositions: list[Composition] = []
         for k, name in enumerate(names):
             try:
-                composition, structure = self._material(block, k, str(name).strip())
+                composition, reading = self._material(block, k, str(name).strip())
             except InvdesignError as error:
                 self._unreadable[first + k] = str(error)
                 continue
@@ -242,14 +246,18 @@ class Survey:
                 continue
             read.append(k)
             compositions.append(composition)
-            if structure is not None and "structure" in self._wanted.features_of:
-                raw[k, -len(STRUCTURE_FEATURES) :] = structure_features(structure)
+            if reading is None:
+                continue
+            if reading.remarks:
+                self._remarks[first + k] = "; ".join(reading.remarks)
+            if "structure" in self._wanted.features_of:
+                raw[k, -len(STRUCTURE_FEATURES) :] = structure_features(reading.structure)
         if "composition" in self._wanted.features_of and read:
             start = len(self._wanted.numbers)
             found = composition_features(compositions)
             raw[read, start : start + found.shape[1]] = found
 
-    def _material(self, block: Block, k: int, name: str) -> tuple[Composition | None, Structure | None]:
+    def _material(self, block: Block, k: int, name: str) -> tuple[Composition | None, Reading | None]:
         cells = block.cells
         formula = cells[self._wanted.composition][k] if self._wanted.composition else None
         held = cells[self._wanted.structure][k] if self._wanted.structure else None
@@ -297,6 +305,29 @@ class Survey:
             np.concatenate(self._raw)[left],
             {reason: count for reason, count in counts.items() if count},
         )
+
+    def remarks(self, kept: IntArray) -> tuple[str, ...]:
+        """Sentences on how rows were read, and on which were left out because they cannot be read.
+
+        Args:
+            kept: numbers of the rows that stay, ascending.
+        """
+        found = []
+        staying = [
+            row for row in self._remarks if kept[min(np.searchsorted(kept, row), len(kept) - 1)] == row
+        ]
+        if staying:
+            shown = _listed([self._remarks[row].removesuffix(".") for row in staying[:REMARKED]], "; ")
+            more = f"; and {len(staying) - REMARKED} more" if len(staying) > REMARKED else ""
+            were = "was read with a remark" if len(staying) == 1 else "were read with remarks"
+            found.append(f"{len(staying)} of {len(kept)} structures {were}: {shown}{more}")
+        if self._unreadable:
+            rows = list(self._unreadable)
+            were = "was left out because it" if len(rows) == 1 else "were left out because they"
+            found.append(
+                f"{self._listed(rows)} {were} cannot be read; the first: {self._unreadable[rows[0]].removesuffix('.')}"
+            )
+        return tuple(found)
 
     def _lacking(self) -> dict[str, list[int]]:
         """Rows without a value by column, the columns without such rows left out."""
@@ -370,14 +401,14 @@ def _listed(items: Sequence[str], between: str = ", ") -> str:
     return between.join(items[:LISTED]) + more
 
 
-def material(formula: Cell, held: Cell, name: str) -> tuple[Composition | None, Structure | None]:
-    """Composition and structure of a row from its two cells; None for what is blank.
+def material(formula: Cell, held: Cell, name: str) -> tuple[Composition | None, Reading | None]:
+    """Composition and structure, as it was read, of a row from its two cells; None for what is blank.
 
     Raises:
         InvdesignError: one cannot be read, or the two are of different compositions.
     """
-    structure = None if is_blank(held) else structure_from(held, name)
-    composition = structure.composition if structure is not None else None
+    reading = None if is_blank(held) else structure_from(held, name)
+    composition = reading.structure.composition if reading is not None else None
     if not is_blank(formula):
         try:
             written = composition_in(str(formula))
@@ -390,4 +421,4 @@ def material(formula: Cell, held: Cell, name: str) -> tuple[Composition | None, 
                 f"{name}: its formula is {written.reduced_formula}, its structure {composition.reduced_formula}"
             )
         composition = composition if composition is not None else written
-    return composition, structure
+    return composition, reading

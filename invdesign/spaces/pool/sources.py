@@ -9,17 +9,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from invdesign.spaces.pool.file import ASE_FORMATS, DATABASES, PoolError, structure_files
+from invdesign.spaces.pool.file import DATABASES, PoolError, structure_files
+from invdesign.structures.reading.databases import DatabaseRow, open_database
+from invdesign.structures.reading.frames import Frame, find_frames
+from invdesign.structures.reading.gate import check_crystal
+from invdesign.structures.reading.raw import StructureFileError, current_limits
+from invdesign.structures.reading.read import Reading, check_ordered, format_in, make_reading, read_structure
 from invdesign.structures.tables import Cell, separator_of
-
-if TYPE_CHECKING:
-    from pymatgen.core import Structure
 
 IntArray = NDArray[np.int64]
 
@@ -291,7 +294,7 @@ class ParquetSource:
 
 
 class FolderSource:
-    """The structure files of a folder; a row is called as its file."""
+    """The structure files of a folder; a row is called as its file, a structure of several in a file `FILE#1` and so on."""
 
     identifier: str | None = FILE
     columns = (FILE, STRUCTURE)
@@ -300,22 +303,22 @@ class FolderSource:
         self.path = path
 
     @cached_property
-    def _files(self) -> list[Path]:
-        return structure_files(self.path)
+    def _frames(self) -> list[Frame]:
+        return [frame for file in structure_files(self.path) for frame in find_frames(file)]
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
-        for first in range(0, len(self._files), ROWS):
-            places = np.arange(first, min(first + ROWS, len(self._files)))
-            files = [self._files[place] for place in places]
+        for first in range(0, len(self._frames), ROWS):
+            places = np.arange(first, min(first + ROWS, len(self._frames)))
+            frames = [self._frames[place] for place in places]
             # A structure is read when its cell is looked at, so that a block is as small as its names.
             cells: dict[str, Sequence[Cell]] = {
-                name: [file.name if name == FILE else file for file in files] for name in columns
+                name: [frame.name if name == FILE else frame for frame in frames] for name in columns
             }
             yield Block(places, cells)
 
     def fetch(self, place: int, columns: Sequence[str]) -> dict[str, Cell]:
-        file = self._files[place]
-        return {name: file.name if name == FILE else file for name in columns}
+        frame = self._frames[place]
+        return {name: frame.name if name == FILE else frame for name in columns}
 
 
 class DatabaseSource:
@@ -324,98 +327,69 @@ class DatabaseSource:
     identifier: str | None = "id"
 
     def __init__(self, path: Path) -> None:
-        from ase.db import connect
-
         self.path = path
-        sqlite = path.suffix.lower() == ".db"
-        with path.open("rb") as stream:
-            start = stream.read(16)
-        if sqlite and start != b"SQLite format 3\0":  # connecting would make it a database
-            raise PoolError(f"{path.name} is not an SQLite file, so not an ASE database")
+        self._limits = current_limits()
         try:
-            self._database = connect(path, type="db" if sqlite else "json", use_lock_file=False)
-            rows = list(self._database.select(limit=LOOKED_AT))
-        except Exception as error:  # SQLite's, JSON's, or ASE's own
-            raise PoolError(f"{path.name} cannot be read as an ASE database: {error}") from error
-        pairs = dict.fromkeys(key for row in rows for key in row.key_value_pairs)
+            self._database = open_database(path, self._limits)
+            rows = islice(self._database.rows(), LOOKED_AT)
+            pairs = dict.fromkeys(key for row in rows for key in row.pairs)
+        except StructureFileError as error:
+            raise PoolError(str(error)) from error
         self.columns = ("id", "formula", "energy", "natoms", *pairs, STRUCTURE)
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
-        places: list[int] = []
-        cells: dict[str, list[Cell]] = {name: [] for name in columns}
-        for row in self._database.select(sort="id"):
-            places.append(row.id)
-            for name in columns:
-                cells[name].append(_database_cell(row, name))
-            if len(places) == ROWS:
-                yield Block(np.array(places, dtype=np.int64), dict(cells))
-                places, cells = [], {name: [] for name in columns}
-        if places:
-            yield Block(np.array(places, dtype=np.int64), dict(cells))
+        rows = self._database.rows()
+        while taken := list(islice(rows, ROWS)):
+            cells: dict[str, Sequence[Cell]] = {
+                name: [self._cell(row, name) for row in taken] for name in columns
+            }
+            yield Block(np.array([row.id for row in taken], dtype=np.int64), cells)
 
     def fetch(self, place: int, columns: Sequence[str]) -> dict[str, Cell]:
-        row = self._database.get(id=place)
-        return {name: _database_cell(row, name) for name in columns}
+        row = self._database.row(place)
+        return {name: self._cell(row, name) for name in columns}
+
+    def _cell(self, row: DatabaseRow, name: str) -> Cell:
+        if name == STRUCTURE:
+            return row
+        if name in {"id", "energy"}:
+            return row.id if name == "id" else row.energy
+        if name not in {"formula", "natoms"}:
+            return row.pairs.get(name)
+        try:
+            symbols = row.symbols(f"row {row.id}", self._limits)
+        except StructureFileError:  # its structure says why it cannot be read
+            return None
+        return len(symbols) if name == "natoms" else _formula(symbols)
 
 
-def _database_cell(row: Any, name: str) -> Cell:
-    if name == STRUCTURE:
-        return row.toatoms()
-    value = row.get(name)
-    return value.item() if isinstance(value, np.generic) else value
+def _formula(symbols: Sequence[str]) -> str:
+    """A formula as ASE writes it, metals first."""
+    from ase.formula import Formula
+
+    return str(Formula.from_list(list(symbols)).format("metal"))
 
 
-def structure_from(cell: Cell, name: str) -> Structure:
-    """The structure a cell holds, names or spells.
+def structure_from(cell: Cell, name: str) -> Reading:
+    """Read the ordered structure a cell holds, names or spells.
 
     Args:
-        cell: CIF, POSCAR or JSON text; a path; ASE's atoms.
-        name: what it is called in messages.
+        cell: text of a structure file; a place in a file; a row of a database.
+        name: what messages call it.
 
     Raises:
-        InvdesignError: unreadable, unknown elements, partial occupancies, no cell, or atoms closer than 0.5 Å.
+        StructureFileError: it cannot be read, is no crystal, is disordered, or atoms overlap.
     """
-    from invdesign.structures.files import parse_structure
-    from invdesign.structures.tables import structure_in
-
-    if isinstance(cell, str):
-        return structure_in(cell, name)
     if isinstance(cell, dict):
-        return structure_in(json.dumps(cell), name)
-    if not isinstance(cell, Path):
-        return _from_atoms(cell, name)
-    if cell.suffix.lower() in ASE_FORMATS:
-        return _from_atoms(_read_by_ase(cell), name)
-    from invdesign.settings import InputFile
-
-    try:
-        text = cell.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PoolError(f"{name} is not a text file that can be read: {error}") from error
-    return parse_structure(InputFile(name=cell.name, text=text))
-
-
-def _read_by_ase(path: Path) -> Any:
-    from ase.io import read
-
-    try:
-        frames = read(path, index=":", format=ASE_FORMATS[path.suffix.lower()])
-    except Exception as error:  # every format raises its own
-        raise PoolError(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
-    if len(frames) != 1:
-        raise PoolError(f"{path.name} holds {len(frames)} structures; give each its own file")
-    return frames[0]
-
-
-def _from_atoms(atoms: Any, name: str) -> Structure:
-    from pymatgen.core import Structure
-
-    from invdesign.structures.files import check_distances
-
-    if not len(atoms) or abs(atoms.cell.volume) < 1e-6:
-        raise PoolError(f"{name} has no atoms or no unit cell")
-    if 0 in atoms.numbers:
-        raise PoolError(f"{name} has atoms of no element")
-    structure = Structure(atoms.cell[:], atoms.get_chemical_symbols(), atoms.get_scaled_positions(wrap=False))
-    check_distances(structure, name)
-    return structure
+        cell = json.dumps(cell)
+    if isinstance(cell, str):
+        reading = read_structure(cell, name, fmt=format_in(cell))
+    elif isinstance(cell, Frame):
+        reading = cell.read()
+    elif isinstance(cell, DatabaseRow):
+        limits = current_limits()
+        reading = make_reading(check_crystal(cell.crystal(name, limits), limits))
+    else:
+        raise PoolError(f"{name} holds no structure, but {cell!r:.40}")
+    check_ordered(reading.structure, reading.name)
+    return reading

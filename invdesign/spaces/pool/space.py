@@ -41,6 +41,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 ROW = "row"  # the genome's only key
+READ_FOR_REMARKS = 2_000_000  # bytes of a pool that is read, in a second or two, to show how it was read
 NEIGHBOURS = 32  # how far, in ranks, a mutation may go
 
 
@@ -142,6 +143,20 @@ class PoolSpace(Settings, Counted):
     def left_out(self) -> Mapping[str, int]:
         """How many rows were left out, by reason."""
         return self._pool.left_out
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on how structures were read, and on rows left out as unreadable; none of a large pool not yet read."""
+        if not self._pool_is_read and self.source.bytes > READ_FOR_REMARKS:
+            return ()
+        try:
+            return self._pool.remarks
+        except (InvdesignError, OSError):  # it was moved or has changed; building a row says so
+            return ()
+
+    @property
+    def _pool_is_read(self) -> bool:
+        return "_pool" in self.__dict__ and self._pool.is_read
 
     @cached_property
     def _pool(self) -> Pool:
@@ -292,12 +307,23 @@ class Pool:
         return self._settings.id or self.source.identifier
 
     @cached_property
-    def _surveyed(self) -> tuple[Rows, IntArray, Points, dict[str, int]]:
-        """All rows, those that stay, where they lie, and how many do not stay."""
+    def _surveyed(self) -> tuple[Rows, IntArray, Points, dict[str, int], tuple[str, ...]]:
+        """All rows, those that stay, where they lie, how many do not stay, and remarks on how they were read."""
         settings = self._settings
         survey = Survey(self.source, self.wanted, self._identifier, self.name)
         kept, raw, left_out = survey.kept(drop=settings.missing == "drop", first=settings.repeated == "first")
-        return survey.rows, kept, Points(raw, self.wanted.features, settings.scale), left_out
+        points = Points(raw, self.wanted.features, settings.scale)
+        return survey.rows, kept, points, left_out, survey.remarks(kept)
+
+    @property
+    def is_read(self) -> bool:
+        """True if all rows were read already."""
+        return "_surveyed" in self.__dict__
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on how rows were read."""
+        return self._surveyed[4]
 
     @property
     def kept(self) -> IntArray:
@@ -363,7 +389,8 @@ def _design(cells: Mapping[str, Cell], wanted: Wanted, name: str) -> Design:
     }
     formula = cells[wanted.composition] if wanted.composition else None
     held = cells[wanted.structure] if wanted.structure else None
-    composition, structure = material(formula, held, name)
+    composition, reading = material(formula, held, name)
+    structure = None if reading is None else reading.structure
     for column, found in ((wanted.composition, composition), (wanted.structure, structure)):
         if column is not None and found is None:
             raise Infeasible(f"row {name} has nothing in column '{column}'")

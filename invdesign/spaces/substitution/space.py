@@ -39,7 +39,7 @@ from invdesign.spaces.substitution.groups import Group, decorations_of
 from invdesign.spaces.substitution.operators import variations
 from invdesign.structures.charges import check_element
 from invdesign.structures.files import check_distances
-from invdesign.structures.parents import Parent, ParentSource, parent_of
+from invdesign.structures.parents import Parent, ParentSource, parent_of, parent_remarks
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -306,6 +306,11 @@ class SubstitutionSpace(Settings):
     def size(self) -> int | None:
         """How many distinct decorations there are, exactly; None where counting them would take too long."""
         return self._decorations.size
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on how the parent's file was read."""
+        return parent_remarks(self.parent)
 
     # SearchSpace.
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from invdesign.errors import InvdesignError
 
@@ -25,6 +28,8 @@ class Limits:
         frames: structures that one file may hold.
         volume_per_atom: smallest and largest, Å³; the lightest solid metals have 120, the densest ionic crystals 5.
         length: smallest and largest edge of the cell, Å.
+        height: smallest distance of two opposite faces of the cell, Å; neighbour lists look at as many images of the
+            cell as fit into their radius, so a flat cell would take forever.
         angle: smallest and largest angle of the cell, degrees.
         coordinate: largest absolute fractional coordinate; unwrapped trajectories have a few cells.
     """
@@ -35,11 +40,81 @@ class Limits:
     frames: int = 1_000_000
     volume_per_atom: tuple[float, float] = (1.0, 1_000.0)
     length: tuple[float, float] = (0.5, 1_000.0)
+    height: float = 0.5
     angle: tuple[float, float] = (5.0, 175.0)
     coordinate: float = 1_000.0
 
 
 LIMITS = Limits()
+
+MAX_BYTES = "INVDESIGN_MAX_STRUCTURE_BYTES"
+MAX_ATOMS = "INVDESIGN_MAX_ATOMS"
+MAX_OPERATIONS = "INVDESIGN_MAX_OPERATIONS"
+MAX_FRAMES = "INVDESIGN_MAX_FRAMES"
+MIN_VOLUME = "INVDESIGN_MIN_VOLUME_PER_ATOM"
+MAX_VOLUME = "INVDESIGN_MAX_VOLUME_PER_ATOM"
+MAX_LENGTH = "INVDESIGN_MAX_CELL_LENGTH"
+MAX_COORDINATE = "INVDESIGN_MAX_COORDINATE"
+LIMIT_VARIABLES = (
+    MAX_BYTES,
+    MAX_ATOMS,
+    MAX_OPERATIONS,
+    MAX_FRAMES,
+    MIN_VOLUME,
+    MAX_VOLUME,
+    MAX_LENGTH,
+    MAX_COORDINATE,
+)
+"""Environment variables that set a limit."""
+
+
+def current_limits() -> Limits:
+    """Return the limits, those replaced that environment variables set.
+
+    Raises:
+        StructureFileError: a variable holds no positive number.
+    """
+    return _limits(tuple(os.environ.get(name, "") for name in LIMIT_VARIABLES))
+
+
+@lru_cache(maxsize=4)
+def _limits(texts: tuple[str, ...]) -> Limits:
+    found = {name: _positive(name, text) for name, text in zip(LIMIT_VARIABLES, texts, strict=True) if text}
+    return replace(
+        LIMITS,
+        bytes=int(found.get(MAX_BYTES, LIMITS.bytes)),
+        atoms=int(found.get(MAX_ATOMS, LIMITS.atoms)),
+        operations=int(found.get(MAX_OPERATIONS, LIMITS.operations)),
+        frames=int(found.get(MAX_FRAMES, LIMITS.frames)),
+        volume_per_atom=(
+            found.get(MIN_VOLUME, LIMITS.volume_per_atom[0]),
+            found.get(MAX_VOLUME, LIMITS.volume_per_atom[1]),
+        ),
+        length=(LIMITS.length[0], found.get(MAX_LENGTH, LIMITS.length[1])),
+        coordinate=found.get(MAX_COORDINATE, LIMITS.coordinate),
+    )
+
+
+def positive_setting(name: str, default: float) -> float:
+    """Return the number that an environment variable holds, or the default where it is not set.
+
+    Raises:
+        StructureFileError: it holds no positive number.
+    """
+    text = os.environ.get(name, "")
+    return _positive(name, text) if text else default
+
+
+def _positive(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise StructureFileError(
+            f"the environment variable {name} must be a positive number, got '{text:.40}'"
+        )
+    return value
 
 
 @dataclass(frozen=True, slots=True)

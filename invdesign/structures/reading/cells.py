@@ -1,0 +1,361 @@
+"""Formats of other programs that hold a cell and its atoms: XSF of XCrySDen, RES of SHELX and AIRSS, GEN of DFTB+."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from invdesign.structures.reading.gate import SLAB, check_count, fractional
+from invdesign.structures.reading.raw import Limits, RawCrystal, RawSite, StructureFileError
+from invdesign.structures.reading.words import (
+    Lines,
+    Matrix,
+    Vector,
+    element_in,
+    element_of,
+    number_in,
+    shorten,
+)
+
+# XSF.
+
+_NO_CRYSTAL = ("MOLECULE", "ATOMS", "POLYMER", "SLAB")
+
+
+def read_xsf(text: str, name: str, limits: Limits) -> list[RawCrystal]:
+    """Read the crystals in an XSF file; an animation holds several.
+
+    Raises:
+        StructureFileError: it holds a molecule, polymer or slab, or cannot be read.
+    """
+    lines = Lines(text, name)
+    lattice: Matrix | None = None
+    steps = 1
+    found: list[RawCrystal] = []
+    while lines.left:
+        words = _words(lines.take("a keyword"))
+        key = words[0].upper() if words else ""
+        if key.startswith("BEGIN_BLOCK"):
+            break  # grids of data follow the structure
+        if key == "ANIMSTEPS":
+            steps = lines.count_of(" ".join(words[1:]), "the number of steps")
+            check_frames(steps, name, limits)
+        elif key == "PRIMVEC":
+            lattice = lines.matrix("a vector of the cell")
+        elif key == "PRIMCOORD":
+            found.append(_xsf_atoms(lines, lattice, limits))
+        else:
+            _xsf_other(lines, key)
+    if len(found) != steps:
+        raise StructureFileError(f"{name} announces {steps} structures (PRIMCOORD) and holds {len(found)}")
+    return found
+
+
+def _xsf_other(lines: Lines, key: str) -> None:
+    """Pass a keyword that says nothing of the atoms; refuse what is no crystal."""
+    if key in _NO_CRYSTAL:
+        raise StructureFileError(f"{lines.name} says {key}: it is {SLAB}")
+    if key == "DIM-GROUP":
+        dimension = _words(lines.take("the number of periodic directions"))[:1]
+        if dimension != ["3"]:
+            raise StructureFileError(
+                f"{lines.name} is periodic in {shorten(' '.join(dimension))} directions: it is {SLAB}"
+            )
+    elif key == "CONVVEC":
+        lines.matrix("a vector of the conventional cell")
+    elif key not in {"", "CRYSTAL"}:
+        raise lines.refuse(
+            f"'{shorten(key)}' is no keyword of XSF that is known here, or more atoms follow than were announced"
+        )
+
+
+def check_frames(count: int, name: str, limits: Limits) -> None:
+    """Refuse more structures in one file than are read.
+
+    Raises:
+        StructureFileError: there are more than `limits.frames`.
+    """
+    if not 0 < count <= limits.frames:
+        raise StructureFileError(f"{name} holds {count} structures, 1 to {limits.frames} are read")
+
+
+def _words(line: str) -> list[str]:
+    return line.split("#", 1)[0].split()
+
+
+def _xsf_atoms(lines: Lines, lattice: Matrix | None, limits: Limits) -> RawCrystal:
+    name = lines.name
+    if lattice is None:
+        raise lines.refuse("atoms come before the cell (PRIMVEC)")
+    words = _words(lines.take("the number of atoms"))
+    count = lines.count_of(words[0] if words else "", "the number of atoms")
+    check_count(count, name, limits)
+    symbols, points = [], []
+    for number in range(1, count + 1):
+        words = _words(lines.take(f"atom {number} of {count}"))
+        word = words[0] if words else ""
+        element = element_of(int(word)) if re.fullmatch("[0-9]{1,3}", word) else element_in(word)
+        if element is None:
+            raise lines.refuse(
+                f"atom {number} of {count} should stand here, got '{shorten(' '.join(words))}'"
+            )
+        symbols.append(element)
+        points.append(lines.vector_of(words[1:], f"the position of atom {number}"))
+    return _crystal(name, lattice, symbols, fractional(lattice, points, name, limits))
+
+
+def _crystal(name: str, lattice: Matrix, symbols: Sequence[str], places: Sequence[Vector]) -> RawCrystal:
+    sites = (RawSite({symbol: 1.0}, place, symbol) for symbol, place in zip(symbols, places, strict=True))
+    return RawCrystal(name, lattice, tuple(sites))
+
+
+# RES.
+
+# Instructions of SHELX that say nothing of where atoms are; AFIX, PART, SYMM and LATT are looked at.
+_IGNORED = frozenset(
+    [
+        "TITL",
+        "REM",
+        "ZERR",
+        "SFAC",
+        "UNIT",
+        "TEMP",
+        "SIZE",
+        "L.S.",
+        "CGLS",
+        "BOND",
+        "ACTA",
+        "CONF",
+        "FMAP",
+        "PLAN",
+        "WGHT",
+        "FVAR",
+        "HKLF",
+        "HTAB",
+        "EQIV",
+        "MORE",
+        "LIST",
+        "FREE",
+        "MPLA",
+        "OMIT",
+        "SHEL",
+        "ANIS",
+        "EXTI",
+        "DISP",
+        "DFIX",
+        "DANG",
+        "SADI",
+        "SAME",
+        "SIMU",
+        "DELU",
+        "RIGU",
+        "ISOR",
+        "FLAT",
+        "EADP",
+        "EXYZ",
+        "SUMP",
+        "TWIN",
+        "BASF",
+        "SWAT",
+        "SPEC",
+        "STIR",
+        "MERG",
+        "RESI",
+        "NEUT",
+        "LAUE",
+        "DEFS",
+        "DELR",
+        "FRAG",
+        "FEND",
+        "HFIX",
+        "CHIV",
+        "CONN",
+        "BIND",
+        "BLOC",
+        "BUMP",
+        "DAMP",
+        "RTAB",
+        "WPDB",
+        "XNPD",
+        "ABIN",
+        "ANSC",
+        "ANSR",
+        "FRES",
+        "GRID",
+        "MOLE",
+        "TIME",
+        "TREF",
+        "TWST",
+        "VLIN",
+        "WIGL",
+        "PRIG",
+        "NCSY",
+        "SLIM",
+    ]
+)
+
+
+def read_res(text: str, name: str, limits: Limits) -> list[RawCrystal]:
+    """Read the structure in a RES file whose atoms are all written out, as AIRSS writes them.
+
+    Raises:
+        StructureFileError: it holds symmetry, partial occupancies or several structures, or cannot be read.
+    """
+    lines = Lines(text, name)
+    file = _Res(lines, limits)
+    while lines.left and not file.ended:
+        line = lines.take("an instruction")
+        words = line.split("!", 1)[0].split()
+        if words and line[0] != " ":  # SHELX: what begins with a space is a comment
+            file.take(words[0].upper()[:4], words)
+    if file.lattice is None:
+        raise StructureFileError(f"{name} has no cell (CELL)")
+    if not file.written_out:
+        raise StructureFileError(
+            f"{name} does not say LATT -1, so that its symmetry adds atoms; only files whose atoms are all written out are "
+            "read; save it as CIF"
+        )
+    if any(line.strip() and not line.upper().startswith("REM") for line in lines.lines[lines.next :]):
+        raise StructureFileError(f"{name} goes on after END; give each structure its own file")
+    return [_crystal(name, file.lattice, file.symbols, file.places)]
+
+
+class _Res:
+    """Instructions and atoms of a RES file, taken one after the other."""
+
+    def __init__(self, lines: Lines, limits: Limits) -> None:
+        self._lines, self._limits = lines, limits
+        self._kinds: list[str] = []
+        self.lattice: Matrix | None = None
+        self.symbols: list[str] = []
+        self.places: list[Vector] = []
+        self.written_out = False  # SHELX: centrosymmetric unless LATT is negative; AIRSS writes LATT -1
+        self.ended = False
+
+    def take(self, key: str, words: Sequence[str]) -> None:
+        """Take an instruction, or an atom."""
+        if key == "CELL":
+            if self.lattice is not None:
+                raise self._lines.refuse("there is a second cell; give each structure its own file")
+            self.lattice = _cell_of(self._lines, words)
+        elif key == "LATT":
+            self.written_out = words[1:] == ["-1"]
+        elif key == "SFAC":
+            self._kinds += [word for word in words[1:] if number_in(word) is None]
+        elif key in {"SYMM", "AFIX", "PART"}:
+            raise self._lines.refuse(
+                f"{key}: only files whose atoms are all written out are read; save it as CIF"
+            )
+        elif key == "END":
+            self.ended = True
+        elif key not in _IGNORED:
+            check_count(len(self.symbols) + 1, self._lines.name, self._limits)
+            self.symbols.append(_res_element(self._lines, words, self._kinds))
+            self.places.append(self._lines.vector_of(words[2:5], f"the position of atom {len(self.symbols)}"))
+
+
+def _cell_of(lines: Lines, words: Sequence[str]) -> Matrix:
+    """The cell of a CELL line: wavelength, lengths, angles."""
+    numbers = lines.numbers_of(words[1:], "wavelength, lengths and angles of the cell")
+    if len(numbers) != 7:
+        raise lines.refuse(
+            f"CELL needs a wavelength, three lengths and three angles, got {len(numbers)} numbers"
+        )
+    return cell_from_lengths(numbers[1:4], numbers[4:7], lines.name)
+
+
+def cell_from_lengths(lengths: Sequence[float], angles: Sequence[float], name: str) -> Matrix:
+    """Return the cell of lengths (Å) and angles (degrees): a along x, b in the xy plane.
+
+    Raises:
+        StructureFileError: no cell has these.
+    """
+    alpha, beta, gamma = np.cos(np.radians(angles))
+    sine = float(np.sin(np.radians(angles[2])))
+    if min(*lengths, *angles) <= 0 or max(angles) >= 180:
+        raise StructureFileError(f"{name}: lengths must be above 0, and angles between 0° and 180°")
+    y = (alpha - beta * gamma) / sine
+    z = 1.0 - beta**2 - y**2
+    if not z > 0:
+        raise StructureFileError(
+            f"{name}: no cell has the angles {', '.join(f'{angle:g}' for angle in angles)}"
+        )
+    a, b, c = lengths
+    return (
+        (a, 0.0, 0.0),
+        (b * float(gamma), b * sine, 0.0),
+        (c * float(beta), c * float(y), c * float(np.sqrt(z))),
+    )
+
+
+def _res_element(lines: Lines, words: Sequence[str], kinds: Sequence[str]) -> str:
+    """The element of an atom's row: label, kind, position, occupancy."""
+    if len(words) < 5:
+        raise lines.refuse(
+            f"neither an instruction that is known here nor an atom: '{shorten(' '.join(words))}'"
+        )
+    number = lines.count_of(words[1], "the number of an element of SFAC")
+    element = element_in(kinds[number - 1].capitalize()) if 0 < number <= len(kinds) else None
+    if element is None:
+        raise lines.refuse(
+            f"'{shorten(' '.join(words))}' names no element: SFAC has {', '.join(kinds) or 'none'}"
+        )
+    # 11 is an occupancy of 1 that is not refined.
+    occupancy = lines.numbers_of(words[5:6], "an occupancy")
+    if occupancy and occupancy[0] not in {1.0, 11.0}:
+        raise lines.refuse(
+            f"the occupancy is {shorten(words[5])}; only whole atoms are read from RES; save it as CIF"
+        )
+    return element
+
+
+# GEN.
+
+
+def read_gen(text: str, name: str, limits: Limits) -> list[RawCrystal]:
+    """Read the structure in a GEN file.
+
+    Raises:
+        StructureFileError: it is a cluster, or cannot be read.
+    """
+    lines = Lines(text, name)
+    words = _words(lines.take("the number of atoms"))
+    count = lines.count_of(words[0] if words else "", "the number of atoms")
+    check_count(count, name, limits)
+    mode = words[1].upper() if len(words) > 1 else ""
+    if mode in {"C", "H"}:
+        raise lines.refuse(f"'{mode}' is {'a cluster' if mode == 'C' else 'a helix'}: it is {SLAB}")
+    if mode not in {"S", "F"}:
+        raise lines.refuse(
+            f"expected S (Å) or F (fractional) after the number of atoms, got '{shorten(mode)}'"
+        )
+    kinds = _words(lines.take("the elements"))
+    symbols, points = [], []
+    for number in range(1, count + 1):
+        words = _words(lines.take(f"atom {number} of {count}"))
+        if len(words) < 5:
+            raise lines.refuse(
+                f"atom {number} of {count} should stand here, got '{shorten(' '.join(words))}'"
+            )
+        if lines.count_of(words[0], "the number of the atom") != number:
+            raise lines.refuse(
+                f"this is atom {shorten(words[0])}, where atom {number} of {count} should follow"
+            )
+        kind = lines.count_of(words[1], "the number of an element")
+        element = element_in(kinds[kind - 1]) if 0 < kind <= len(kinds) else None
+        if element is None:
+            raise lines.refuse(f"atom {number} names no element: line 2 has {shorten(' '.join(kinds))}")
+        symbols.append(element)
+        points.append(lines.vector_of(words[2:], f"the position of atom {number}"))
+    words = _words(lines.take("the origin"))
+    if len(words) != 3:
+        raise lines.refuse("the origin, three numbers, should follow the atoms; their number may be wrong")
+    lines.vector_of(words, "the origin")
+    lattice = lines.matrix("a vector of the cell")
+    if any(line.strip() for line in lines.lines[lines.next :]):
+        lines.next += 1
+        raise lines.refuse("more follows after the cell; the number of atoms may be wrong")
+    places = points if mode == "F" else fractional(lattice, points, name, limits)
+    return [_crystal(name, lattice, symbols, places)]

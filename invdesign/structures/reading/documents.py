@@ -1,0 +1,228 @@
+"""Structures as JSON: the form of the store, and pymatgen's. Names of classes in a file are never looked at."""
+
+from __future__ import annotations
+
+import json
+import math
+import reprlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from invdesign.structures.reading.gate import SLAB, check_count, fractional
+from invdesign.structures.reading.raw import MAX_FRAMES, Limits, RawCrystal, RawSite, StructureFileError
+from invdesign.structures.reading.words import Matrix, Vector, element_in, shorten
+
+Json = object
+AGREE = 0.1  # Å; how far apart the two ways in which a file gives a position may lie: files round to 3 or 4 digits
+
+
+def parse_json(text: str, name: str) -> Json:
+    """Return the value of a JSON text.
+
+    Raises:
+        StructureFileError: it is no JSON, names a key twice, or holds what is no finite number.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise StructureFileError(f"{name} is no structure: it is nested too deeply") from None
+    except ValueError as error:
+        raise StructureFileError(f"{name} cannot be read as JSON: {shorten(str(error))}") from None
+
+
+def _unique(pairs: Sequence[tuple[str, Json]]) -> dict[str, Json]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
+
+
+def _refuse_constant(word: str) -> float:
+    raise ValueError(f"{word} is no finite number")
+
+
+def read_json(text: str, name: str, limits: Limits) -> list[RawCrystal]:
+    """Read the structure, or the list of structures, in a JSON file.
+
+    Args:
+        text: of the file.
+        name: what messages call it.
+        limits: on the numbers of atoms and structures.
+
+    Raises:
+        StructureFileError: it holds something else.
+    """
+    found = parse_json(text, name)
+    if isinstance(found, list):
+        if not found or len(found) > limits.frames:
+            raise StructureFileError(
+                f"{name} is a list of {len(found)}; 1 to {limits.frames} structures are read (environment variable "
+                f"{MAX_FRAMES})"
+            )
+        several = len(found) > 1
+        return [
+            crystal_in(item, f"{name}#{number}" if several else name, limits)
+            for number, item in enumerate(found, 1)
+        ]
+    return [crystal_in(found, name, limits)]
+
+
+def is_structure(value: Json) -> bool:
+    """True for an object in the form of the store, or in pymatgen's."""
+    return isinstance(value, Mapping) and "lattice" in value and ("sites" in value or "species" in value)
+
+
+def crystal_in(value: Json, name: str, limits: Limits) -> RawCrystal:
+    """Return the crystal that a JSON value describes, in the form of the store or in pymatgen's.
+
+    Raises:
+        StructureFileError: it is neither.
+    """
+    if isinstance(value, Mapping) and "sites" in value and "lattice" not in value:
+        raise StructureFileError(f"{name} has sites and no lattice: it is {SLAB}")
+    if not isinstance(value, Mapping) or not is_structure(value):
+        raise StructureFileError(
+            f"{name} is no structure: expected an object with 'lattice' and 'sites' (pymatgen's), or with 'lattice', "
+            "'species' and 'positions'"
+        )
+    return _from_sites(value, name, limits) if "sites" in value else _from_columns(value, name, limits)
+
+
+def _from_columns(value: Mapping[str, Json], name: str, limits: Limits) -> RawCrystal:
+    species, positions = value["species"], value.get("positions")
+    if not isinstance(species, list) or not isinstance(positions, list) or len(species) != len(positions):
+        raise StructureFileError(f"{name}: 'species' and 'positions' must be lists of one length")
+    check_count(len(species), name, limits)
+    sites = []
+    for number, (word, place) in enumerate(zip(species, positions, strict=True), 1):
+        element = element_in(word) if isinstance(word, str) else None
+        if element is None:
+            raise StructureFileError(f"{name}: species {number} is no element: {_shown(word)}")
+        sites.append(RawSite({element: 1.0}, vector_in(place, name, f"position {number}"), element))
+    return RawCrystal(name, matrix_in(value["lattice"], name), tuple(sites))
+
+
+def _from_sites(value: Mapping[str, Json], name: str, limits: Limits) -> RawCrystal:
+    lattice = value["lattice"]
+    sites = value["sites"]
+    if not isinstance(lattice, Mapping) or "matrix" not in lattice:
+        raise StructureFileError(f"{name}: 'lattice' must be an object with a 'matrix'")
+    if not isinstance(sites, list):
+        raise StructureFileError(f"{name}: 'sites' must be a list")
+    check_count(len(sites), name, limits)
+    matrix = matrix_in(lattice["matrix"], name)
+    found = [_site(site, name, number) for number, site in enumerate(sites, 1)]
+    return RawCrystal(
+        name,
+        matrix,
+        tuple(_located(found, matrix, name, limits)),
+        periodic=_periodic(lattice.get("pbc"), name),
+    )
+
+
+def _periodic(value: Json, name: str) -> tuple[bool, bool, bool]:
+    if value is None:
+        return True, True, True
+    if not isinstance(value, list) or len(value) != 3 or not all(isinstance(flag, bool) for flag in value):
+        raise StructureFileError(f"{name}: 'pbc' must be three of true and false, got {_shown(value)}")
+    a, b, c = value
+    return a, b, c
+
+
+def _site(value: Json, name: str, number: int) -> tuple[dict[str, float], str, Vector | None, Vector | None]:
+    """(occupancies, label, fractional, Cartesian) of a site; one of the places may be missing."""
+    if not isinstance(value, Mapping):
+        raise StructureFileError(f"{name}: site {number} is no object")
+    species = value.get("species")
+    if not isinstance(species, list) or not species:
+        raise StructureFileError(f"{name}: site {number} has no list of species")
+    occupancies: dict[str, float] = {}
+    for item in species:
+        word = item.get("element") if isinstance(item, Mapping) else None
+        element = element_in(word) if isinstance(word, str) else None
+        if element is None:
+            raise StructureFileError(f"{name}: site {number} holds no element, but {_shown(word)}")
+        share = item.get("occu", 1.0) if isinstance(item, Mapping) else 1.0
+        occupancies[element] = occupancies.get(element, 0.0) + number_of(
+            share, name, f"occupancy of site {number}"
+        )
+    label = value.get("label")
+    text = (
+        label
+        if isinstance(label, str) and 0 < len(label) <= 40 and label.isprintable()
+        else "/".join(occupancies)
+    )
+    places = [
+        None if value.get(key) is None else vector_in(value[key], name, f"'{key}' of site {number}")
+        for key in ("abc", "xyz")
+    ]
+    return occupancies, text, places[0], places[1]
+
+
+def _located(
+    sites: Sequence[tuple[dict[str, float], str, Vector | None, Vector | None]],
+    matrix: Matrix,
+    name: str,
+    limits: Limits,
+) -> list[RawSite]:
+    """The sites at their fractional coordinates, which must agree with the Cartesian ones."""
+    cartesian = [xyz if xyz is not None else (0.0, 0.0, 0.0) for _, _, _, xyz in sites]
+    by_cartesian = fractional(matrix, cartesian, name, limits)
+    found = []
+    for number, ((occupancies, label, abc, xyz), other) in enumerate(
+        zip(sites, by_cartesian, strict=True), 1
+    ):
+        if abc is None and xyz is None:
+            raise StructureFileError(f"{name}: site {number} has no position: neither 'abc' nor 'xyz'")
+        if abc is not None and xyz is not None:
+            apart = np.subtract(abc, other)
+            distance = float(np.linalg.norm((apart - np.round(apart)) @ np.asarray(matrix)))
+            if not distance <= AGREE:
+                raise StructureFileError(
+                    f"{name}: site {number} lies {distance:.3g} Å apart by 'abc' (fractional) and 'xyz' (Å); remove one of "
+                    "them"
+                )
+        found.append(RawSite(occupancies, abc if abc is not None else other, label))
+    return found
+
+
+def number_of(value: Json, name: str, what: str) -> float:
+    """Return a finite number of JSON.
+
+    Raises:
+        StructureFileError: it is none.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 62:
+        return float(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    raise StructureFileError(f"{name}: {what} is no finite number, but {_shown(value)}")
+
+
+def vector_in(value: Json, name: str, what: str) -> Vector:
+    """Return a list of three numbers.
+
+    Raises:
+        StructureFileError: it is something else.
+    """
+    if not isinstance(value, list) or len(value) != 3:
+        raise StructureFileError(f"{name}: {what} must be three numbers, got {_shown(value)}")
+    x, y, z = (number_of(item, name, what) for item in value)
+    return x, y, z
+
+
+def matrix_in(value: Json, name: str) -> Matrix:
+    """Return three lists of three numbers.
+
+    Raises:
+        StructureFileError: it is something else.
+    """
+    if not isinstance(value, list) or len(value) != 3:
+        raise StructureFileError(f"{name}: a lattice must be three vectors, got {_shown(value)}")
+    a, b, c = (vector_in(row, name, "a vector of the lattice") for row in value)
+    return a, b, c
+
+
+def _shown(value: Json) -> str:
+    return f"'{shorten(value)}'" if isinstance(value, str) else shorten(reprlib.repr(value))

@@ -1,0 +1,284 @@
+"""The one door for structures from outside: text in, checked structures out. Nothing in a file is ever executed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from invdesign.errors import InvdesignError
+from invdesign.structures.reading.cells import read_gen, read_res, read_xsf
+from invdesign.structures.reading.cif import read_cif
+from invdesign.structures.reading.documents import read_json
+from invdesign.structures.reading.extxyz import read_extxyz
+from invdesign.structures.reading.gate import check_count, check_crystal, fractional, to_structure
+from invdesign.structures.reading.overlaps import check_overlaps
+from invdesign.structures.reading.poscar import read_poscar
+from invdesign.structures.reading.raw import (
+    MAX_BYTES,
+    Limits,
+    RawCrystal,
+    RawSite,
+    StructureFileError,
+    current_limits,
+)
+from invdesign.structures.reading.words import number_in, shorten
+from invdesign.textfiles import MEGABYTE, UnreadableFileError, decode, read_bytes
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+Reader = Callable[[str, str, Limits], list[RawCrystal]]
+READERS: Mapping[str, Reader] = {
+    "CIF": read_cif,
+    "POSCAR": read_poscar,
+    "JSON": read_json,
+    "extended XYZ": read_extxyz,
+    "XSF": read_xsf,
+    "RES": read_res,
+    "GEN": read_gen,
+}
+"""By the name of the format in messages."""
+
+SUFFIXES: Mapping[str, str] = {
+    ".cif": "CIF",
+    ".mcif": "CIF",
+    ".vasp": "POSCAR",
+    ".poscar": "POSCAR",
+    ".json": "JSON",
+    ".xyz": "extended XYZ",
+    ".extxyz": "extended XYZ",
+    ".xsf": "XSF",
+    ".res": "RES",
+    ".gen": "GEN",
+}
+POSCAR_NAMES = ("POSCAR", "CONTCAR")
+LISTED = 8  # sites in a message
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A structure as it was read.
+
+    Attributes:
+        name: what messages call it.
+        structure: ordered or disordered, its numbers checked, its species without charges.
+        remarks: sentences on how it was read, where it was not read as it is written.
+        properties: numbers and text that the file states beside the structure.
+    """
+
+    name: str
+    structure: Structure
+    remarks: tuple[str, ...]
+    properties: Mapping[str, int | float | str]
+
+    @property
+    def ordered(self) -> Structure:
+        """The structure, where every site is occupied by one element.
+
+        Raises:
+            StructureFileError: it is disordered; the message names the sites with their occupancies.
+        """
+        check_ordered(self.structure, self.name)
+        return self.structure
+
+
+def is_structure_name(name: str) -> bool:
+    """True if a file of this name is read as a structure."""
+    path = PurePath(name)
+    return path.suffix.lower() in SUFFIXES or path.name.startswith(POSCAR_NAMES)
+
+
+def format_of(name: str, text: str) -> str:
+    """Return the format of a file: by the suffix of its name, else by its text."""
+    known = SUFFIXES.get(PurePath(name).suffix.lower())
+    if known is not None:
+        return known
+    return "POSCAR" if PurePath(name).name.startswith(POSCAR_NAMES) else format_in(text)
+
+
+def format_in(text: str) -> str:
+    """Return the format of a text by what it begins with; empty where it is none that is known by that."""
+    start = text.lstrip()
+    if start[:1] in {"{", "["}:
+        return "JSON"
+    if "_cell_length_a" in text or start[:5].lower() == "data_":
+        return "CIF"
+    lines = start.split("\n", 2)
+    if re.fullmatch(r"[0-9]+\s*", lines[0]) and "lattice" in "".join(lines[1:2]).lower():
+        return "extended XYZ"
+    scale = "".join(text.split("\n", 2)[1:2]).split()
+    return "POSCAR" if scale and all(number_in(word) is not None for word in scale) else ""
+
+
+def read_raw(
+    data: str | bytes, name: str, limits: Limits | None = None, *, fmt: str | None = None
+) -> list[RawCrystal]:
+    """Read the structures in a text as the file states them, their numbers checked.
+
+    Args:
+        data: content of the file; bytes are decoded as people save them.
+        name: what messages call it; its suffix tells the format, where it has one that is known.
+        limits: on sizes and numbers; those of the environment where not given.
+        fmt: one of `READERS`, where it is known otherwise.
+
+    Raises:
+        StructureFileError: it cannot be read, or is no crystal; the message says where and what to do.
+    """
+    limits = limits or current_limits()
+    if len(data) > limits.bytes:
+        raise StructureFileError(
+            f"{name} has {len(data) / MEGABYTE:.7g} MB, at most {limits.bytes / MEGABYTE:.7g} MB are read; set the "
+            f"environment variable {MAX_BYTES}"
+        )
+    try:
+        text = decode(data, name) if isinstance(data, bytes) else data.removeprefix("\ufeff")
+    except UnreadableFileError as error:
+        raise StructureFileError(str(error)) from None
+    if not text.strip():
+        raise StructureFileError(f"{name} is empty")
+    kind = fmt if fmt is not None else format_of(name, text)
+    if not kind:
+        raise StructureFileError(
+            f"{name} cannot be read: it begins '{shorten(text)}', and that is none of {', '.join(READERS)}"
+        )
+    try:
+        found = [check_crystal(raw, limits) for raw in READERS[kind](text, name, limits)]
+    except InvdesignError as error:
+        raise _refusal(error, name, kind) from error
+    except Exception as error:  # an unforeseen fault of a reader is a refusal too, never a trace
+        raise StructureFileError(
+            f"{name} cannot be read as {kind}: {' '.join(str(error).split()) or type(error).__name__}"
+        ) from error
+    return found if len(found) == 1 else [replace(raw, name=f"{name}#{k}") for k, raw in enumerate(found, 1)]
+
+
+def _refusal(error: InvdesignError, name: str, kind: str) -> StructureFileError:
+    """The refusal with the name of the format where the message does not name the file already."""
+    message = str(error)
+    return StructureFileError(
+        message if message.startswith(name) else f"{name} cannot be read as {kind}: {message}"
+    )
+
+
+def make_reading(raw: RawCrystal, *, alternatives: bool = False) -> Reading:
+    """Return a checked crystal as a structure, after a check for overlapping atoms.
+
+    Args:
+        raw: it has passed `check_crystal`.
+        alternatives: see `check_overlaps`.
+
+    Raises:
+        StructureFileError: atoms overlap.
+    """
+    structure = to_structure(raw)
+    remarks = check_overlaps(structure, raw.name, alternatives=alternatives)
+    named = (text if text.startswith(raw.name) else f"{raw.name}: {text}" for text in (*raw.remarks, *remarks))
+    return Reading(raw.name, structure, tuple(named), raw.properties)
+
+
+def read_structures(
+    data: str | bytes,
+    name: str,
+    limits: Limits | None = None,
+    *,
+    alternatives: bool = False,
+    fmt: str | None = None,
+) -> list[Reading]:
+    """Read all structures in a text.
+
+    Args:
+        data: content of the file.
+        name: what messages call it; its suffix tells the format, where it has one that is known.
+        limits: on sizes and numbers; those of the environment where not given.
+        alternatives: sites of one element may be closer than two atoms can be, since not all are to be occupied.
+        fmt: one of `READERS`, where it is known otherwise.
+
+    Raises:
+        StructureFileError: one cannot be read, or is no crystal.
+    """
+    return [make_reading(raw, alternatives=alternatives) for raw in read_raw(data, name, limits, fmt=fmt)]
+
+
+def read_structure(
+    data: str | bytes,
+    name: str,
+    limits: Limits | None = None,
+    *,
+    alternatives: bool = False,
+    fmt: str | None = None,
+) -> Reading:
+    """Read the one structure in a text; see `read_structures`.
+
+    Raises:
+        StructureFileError: it cannot be read, is no crystal, or there are several.
+    """
+    found = read_raw(data, name, limits, fmt=fmt)
+    if len(found) != 1:
+        raise StructureFileError(
+            f"{name} holds {len(found)} structures, and one is needed here: give the one that is meant a file of its own (a "
+            "pool takes all of them as rows)"
+        )
+    return make_reading(found[0], alternatives=alternatives)
+
+
+def make_crystal(lattice: ArrayLike, symbols: Sequence[str], cartesian: ArrayLike, name: str) -> Structure:
+    """Return the structure of arrays that a program's output gave, its numbers checked as a file's are.
+
+    Atoms may be as close as 0.5 Å: a calculation may begin, or end, where no crystal is.
+
+    Args:
+        lattice: shape (3, 3), Å.
+        symbols: n elements.
+        cartesian: shape (n, 3), Å.
+        name: what messages call it.
+
+    Raises:
+        StructureFileError: numbers are not finite or out of range, or atoms overlap.
+    """
+    limits = current_limits()
+    check_count(len(symbols), name, limits)
+    places = fractional(lattice, cartesian, name, limits)
+    sites = (RawSite({symbol: 1.0}, place, symbol) for symbol, place in zip(symbols, places, strict=True))
+    a, b, c = ((float(x), float(y), float(z)) for x, y, z in np.asarray(lattice))
+    structure = to_structure(check_crystal(RawCrystal(name, (a, b, c), tuple(sites)), limits))
+    check_overlaps(structure, name, share=0.0)
+    return structure
+
+
+def read_structure_bytes(path: Path, limits: Limits | None = None) -> bytes:
+    """Return the content of a structure file: a regular file of bounded size.
+
+    Raises:
+        UnreadableFileError: it is missing, too large, or no regular file.
+    """
+    return read_bytes(path, (limits or current_limits()).bytes)
+
+
+def check_ordered(structure: Structure, name: str) -> None:
+    """Refuse partial occupancies.
+
+    Raises:
+        StructureFileError: the message names the sites with their occupancies.
+    """
+    if structure.is_ordered:
+        return
+    sites = list(dict.fromkeys(_partial_sites(structure)))
+    more = f"; and {len(sites) - LISTED} more" if len(sites) > LISTED else ""
+    raise StructureFileError(
+        f"{name} is disordered, it has partially occupied sites: {', '.join(sites[:LISTED])}{more}. Give an ordered "
+        "structure, for example one occupation of it; set occupancies to 1 where the campaign gives amounts"
+    )
+
+
+def _partial_sites(structure: Structure) -> Iterator[str]:
+    for site in structure:
+        if not site.is_ordered:
+            shares = " + ".join(f"{element.symbol} {share:.4g}" for element, share in site.species.items())
+            label = site.label if isinstance(site.label, str) else ""
+            yield shares if "/".join(e.symbol for e in site.species) == label else f"{label} {shares}"

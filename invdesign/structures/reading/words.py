@@ -1,0 +1,143 @@
+"""Numbers, element symbols and lines of structure files, read strictly."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from invdesign.structures.charges import element_symbols
+from invdesign.structures.reading.raw import StructureFileError
+
+Vector = tuple[float, float, float]
+Matrix = tuple[Vector, Vector, Vector]
+
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eEdD][+-]?[0-9]{1,4})?")
+_SPECIES = re.compile(r"([A-Z][a-z]?)(?:[0-9]*\.?[0-9]*[+-]|[+-][0-9]*\.?[0-9]*)?")
+ISOTOPES = {"D": "H", "T": "H"}  # chemistry alone counts
+SHOWN = 40  # characters of a file in a message
+
+
+def number_in(text: str) -> float | None:
+    """Return the finite number a word of a file is; None where it is none. Fortran's `1.0d0` is one."""
+    if not _NUMBER.fullmatch(text):
+        return None
+    value = float(text.replace("d", "e").replace("D", "e"))
+    return value if math.isfinite(value) else None
+
+
+@lru_cache(maxsize=1)
+def _symbols() -> frozenset[str]:
+    return frozenset(element_symbols())
+
+
+def element_in(text: str) -> str | None:
+    """Return the element of a symbol with or without a charge (`Li`, `Li+`, `O2-`); None where there is none.
+
+    Deuterium and tritium are hydrogen.
+    """
+    match = _SPECIES.fullmatch(text)
+    if match is None:
+        return None
+    symbol = ISOTOPES.get(match[1], match[1])
+    return symbol if symbol in _symbols() else None
+
+
+def element_of(number: int) -> str | None:
+    """Return the symbol of an atomic number; None where it is that of no element."""
+    symbols = element_symbols()
+    return symbols[number - 1] if 0 < number <= len(symbols) else None
+
+
+def shorten(text: str) -> str:
+    """Shorten a line of a file for a message."""
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN else f"{line[:SHOWN]}..."
+
+
+class Lines:
+    """Lines of a file, taken one after the other; every complaint names file and line."""
+
+    def __init__(self, text: str, name: str) -> None:
+        self.name = name
+        self.lines = text.split("\n")
+        while self.lines and not self.lines[-1].strip():
+            self.lines.pop()
+        self.next = 0
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @property
+    def left(self) -> int:
+        """Number of lines that were not taken."""
+        return len(self.lines) - self.next
+
+    def peek(self) -> str:
+        """Return the next line without taking it; empty at the end."""
+        return self.lines[self.next] if self.next < len(self.lines) else ""
+
+    def take(self, expected: str) -> str:
+        """Return the next line.
+
+        Args:
+            expected: the meaning of the line, for the message where there is none.
+
+        Raises:
+            StructureFileError: the file ends here.
+        """
+        if self.next >= len(self.lines):
+            raise StructureFileError(
+                f"{self.name} ends after line {len(self.lines)}, where {expected} should follow"
+            )
+        self.next += 1
+        return self.lines[self.next - 1]
+
+    def refuse(self, message: str) -> StructureFileError:
+        """Return the refusal of the line that was taken last."""
+        return StructureFileError(f"{self.name}, line {max(self.next, 1)}: {message}")
+
+    def numbers_of(self, words: Sequence[str], expected: str) -> list[float]:
+        """Return the numbers that words are.
+
+        Raises:
+            StructureFileError: one is no finite number.
+        """
+        found = []
+        for word in words:
+            value = number_in(word)
+            if value is None:
+                raise self.refuse(f"expected {expected}, and '{shorten(word)}' is no finite number")
+            found.append(value)
+        return found
+
+    def vector_of(self, words: Sequence[str], expected: str) -> Vector:
+        """Return the first three words as numbers.
+
+        Raises:
+            StructureFileError: there are fewer, or one is no finite number.
+        """
+        if len(words) < 3:
+            raise self.refuse(f"expected {expected}, three numbers, got '{shorten(' '.join(words))}'")
+        x, y, z = self.numbers_of(words[:3], expected)
+        return x, y, z
+
+    def matrix(self, expected: str) -> Matrix:
+        """Take three lines of three numbers each.
+
+        Raises:
+            StructureFileError: they are not that.
+        """
+        a, b, c = (self.vector_of(self.take(expected).split(), expected) for _ in range(3))
+        return a, b, c
+
+    def count_of(self, word: str, expected: str) -> int:
+        """Return the whole number a word is, at least 0.
+
+        Raises:
+            StructureFileError: it is none.
+        """
+        if not re.fullmatch(r"[0-9]{1,12}", word):
+            raise self.refuse(f"expected {expected}, a whole number, got '{shorten(word)}'")
+        return int(word)
