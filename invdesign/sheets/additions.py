@@ -14,11 +14,13 @@ from invdesign.candidate import Genome, canonical, genome_key
 from invdesign.errors import FileError, InvdesignError, Mistake
 from invdesign.protocols import StructureSpace, TabledSpace
 from invdesign.run.changes import refusal_of
-from invdesign.settings import InputFile
+from invdesign.settings import MAX_INPUT_BYTES, InputFile
 from invdesign.sheets.columns import GENOME, Layout
 from invdesign.sheets.identity import as_written
 from invdesign.sheets.table import Row, Table, read_table
 from invdesign.structures.files import parse_structure
+from invdesign.tables.objects import read_object
+from invdesign.textfiles import UnreadableFileError, read_text
 from invdesign.worker import RAISED
 
 NO_STRUCTURES = "candidates of this run are no structures"
@@ -96,7 +98,10 @@ class _Reader:
 
     def _from_json(self, file: Path) -> list[Genome]:
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = json.loads(read_text(file, MAX_INPUT_BYTES), object_pairs_hook=read_object)
+        except UnreadableFileError as error:
+            self.complain("file", str(error))
+            return []
         except (ValueError, RecursionError) as error:
             self.complain("file", f"this is no JSON: {error}")
             return []

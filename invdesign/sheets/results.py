@@ -13,9 +13,9 @@ from invdesign.run.run import Run
 from invdesign.run.told import Told
 from invdesign.sheets.columns import CANDIDATE, FAILURE, LABEL, NOTE, STAGE, Column, Layout
 from invdesign.sheets.columns import UNCERTAINTY as SIGMA
-from invdesign.sheets.identity import COMMA, Identity, Sorted, shown
+from invdesign.sheets.identity import Identity, Sorted, shown
 from invdesign.sheets.table import Cell, Row, Table, read_table
-from invdesign.structures.tables import number_in
+from invdesign.tables.cells import number_in, remedy
 from invdesign.worker import RAISED
 
 LOOKED_AT = 3  # candidates that show what designs hold, where no row has a number
@@ -223,12 +223,6 @@ class _Reader:
         number = None if isinstance(cell, bool) else number_in(cell)
         if number is not None and math.isfinite(number):
             return number
-        text = str(cell)
-        if COMMA.fullmatch(text):
-            hint = f"Write {text.replace(',', '.')}, with a decimal point."
-        elif number is not None or text.lower().lstrip("+-") in {"nan", "inf"}:
-            hint = f"Leave the cell empty where nothing was measured, or say why in column {FAILURE}."
-        else:
-            hint = f"Units stand in the heading, remarks in column {NOTE}."
+        hint = remedy(cell)
         self._complain(row, column, f"must be a finite number, got {shown(cell)}.", hint)
         return math.nan

@@ -31,7 +31,7 @@ from invdesign.spaces.mixture.model import Asked, Model, smallest_cell
 from invdesign.spaces.mixture.operators import operators
 from invdesign.spaces.mixture.refusals import check, violations
 from invdesign.spaces.mixture.settings import Mixture
-from invdesign.structures.tables import number_in
+from invdesign.tables.cells import number_in
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

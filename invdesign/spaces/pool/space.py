@@ -34,8 +34,8 @@ from invdesign.spaces.described import distinct
 from invdesign.spaces.pool.features import TIE, Points, Scale, rank_from
 from invdesign.spaces.pool.file import PoolError, PoolFile
 from invdesign.spaces.pool.index import Kind, Rows, Survey, Wanted, material
-from invdesign.spaces.pool.sources import LOOKED_AT, STRUCTURE, Source, open_source
-from invdesign.structures.tables import Cell, is_blank, no_number, number_in
+from invdesign.spaces.pool.sources import LOOKED_AT, STRUCTURE, Source, name_columns, open_source
+from invdesign.tables.cells import Cell, is_blank, no_number, number_in, remedy
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -142,6 +142,11 @@ class PoolSpace(Settings, Counted):
     def left_out(self) -> Mapping[str, int]:
         """How many rows were left out, by reason."""
         return self._pool.left_out
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """How the rows were read, where this process has read them: a status reads no pool."""
+        return self._pool.remarks if "_pool" in self.__dict__ else ()
 
     @cached_property
     def _pool(self) -> Pool:
@@ -274,7 +279,11 @@ class Pool:
     def __init__(self, settings: PoolSpace) -> None:
         self._settings = settings
         self.name = Path(settings.source.path).name
-        self.source: Source = open_source(settings.source.opened())
+        chosen = settings.compared_by.columns if settings.compared_by else ()
+        names = [settings.id, settings.composition, settings.structure, *settings.columns, *chosen]
+        self.source, self._headings = name_columns(
+            open_source(settings.source.opened()), filter(None, names), self.name
+        )
         self.wanted = _wanted(settings, self.source, self.name)
 
     @cached_property
@@ -292,12 +301,13 @@ class Pool:
         return self._settings.id or self.source.identifier
 
     @cached_property
-    def _surveyed(self) -> tuple[Rows, IntArray, Points, dict[str, int]]:
-        """All rows, those that stay, where they lie, and how many do not stay."""
+    def _surveyed(self) -> tuple[Rows, IntArray, Points, dict[str, int], tuple[str, ...]]:
+        """All rows, those that stay, where they lie, how many do not stay, and remarks on how they were read."""
         settings = self._settings
         survey = Survey(self.source, self.wanted, self._identifier, self.name)
         kept, raw, left_out = survey.kept(drop=settings.missing == "drop", first=settings.repeated == "first")
-        return survey.rows, kept, Points(raw, self.wanted.features, settings.scale), left_out
+        remarks = (*getattr(self.source, "remarks", ()), *survey.remarks(self._headings))
+        return survey.rows, kept, Points(raw, self.wanted.features, settings.scale), left_out, remarks
 
     @property
     def kept(self) -> IntArray:
@@ -313,6 +323,11 @@ class Pool:
     def left_out(self) -> dict[str, int]:
         """How many rows were left out, by reason."""
         return self._surveyed[3]
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """How the rows were read; nothing where this process has not read them all."""
+        return self._surveyed[4] if "_surveyed" in self.__dict__ else ()
 
     def genome(self, index: int) -> Genome:
         """The genome of row `index` of those that stay."""
@@ -380,7 +395,7 @@ def _parameter(cell: Cell, kind: Kind, column: str, name: str) -> float | str:
         raise Infeasible(f"row {name} has nothing in column '{column}'")
     number = number_in(cell) if kind != "text" else None
     if number is None and kind == "number":
-        raise Infeasible(f"row {name} has no number in column '{column}', but '{cell!s:.40}'")
+        raise Infeasible(f"row {name} has no number in column '{column}', but '{cell!s:.40}'. {remedy(cell)}")
     if number is not None and not np.isfinite(number):
         raise Infeasible(f"row {name} has an infinite number in column '{column}'")
     return number if number is not None else str(cell).strip()
