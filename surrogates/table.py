@@ -32,7 +32,7 @@ from invdesign.tables.cells import (
     remedy,
 )
 from invdesign.tables.text import TextTable, table_of
-from invdesign.tables.units import check_heading_unit, find_column, no_column
+from invdesign.tables.units import check_heading_unit, find_column, no_column, same_unit, split_heading
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
@@ -325,7 +325,7 @@ def _remarks(
         f"{column} ({'text' if levels[name] is None else 'number'})" for name, column in settings.key.items()
     ]
     columns += [
-        f"{name} ({provided.unit or 'no unit'}, headed '{cells.headings[provided.column or name]}')"
+        f"{name} ({provided.unit or 'no unit'}{_headed(cells, name, provided.column or name)})"
         for name, provided in settings.provides_.items()
     ]
     parts = [f"{cells.name}: {count} row{'s' if count != 1 else ''} read", f"columns {', '.join(columns)}"]
@@ -334,6 +334,23 @@ def _remarks(
     formulas = cells.columns[settings.composition] if settings.composition is not None else ()
     doubts = list(dict.fromkeys(filter(None, map(suspect, formulas))))
     return ["; ".join(parts), *doubts[:SUSPECTS]]
+
+
+def _headed(cells: _Cells, name: str, column: str) -> str:
+    heading = cells.headings[column]
+    return f", headed '{heading}'" if heading != name else ""
+
+
+def _unit_hint(settings: Table, column: str, table: TextTable) -> str:
+    """Name the one column of the unit asked for, where the table has none of the name."""
+    provided = settings.provides_.get(column)
+    if provided is None or not provided.unit or provided.column is not None:
+        return ""
+    units = {heading: split_heading(heading)[1] for heading in table.headings}
+    same = [heading for heading, unit in units.items() if unit is not None and same_unit(unit, provided.unit)]
+    if len(same) != 1:
+        return ""
+    return f". If '{same[0]}' is meant, write {column}: {{unit: {provided.unit}, column: \"{same[0]}\"}}"
 
 
 def _cells(settings: Table, table: TextTable) -> _Cells:
@@ -348,9 +365,8 @@ def _cells(settings: Table, table: TextTable) -> _Cells:
     for column in wanted:
         found = find_column(column, table.headings, table.name, "Name one in full, with 'column'")
         if found is None:
-            raise InvdesignError(
-                f"{table.name} has no column '{column}'. {no_column(column, table.headings)}"
-            )
+            hint = f"{no_column(column, table.headings)}{_unit_hint(settings, column, table)}"
+            raise InvdesignError(f"{table.name} has no column '{column}'. {hint}")
         headings[column] = found.heading
     for name, provided in settings.provides_.items():
         column = provided.column or name

@@ -20,9 +20,9 @@ from pymatgen.core import Lattice, Structure
 
 from invdesign.settings import load
 from invdesign.spaces.pool import sources as pool_sources
-from invdesign.tables import records
 from invdesign.spaces.pool.sources import TextSource, open_source
 from invdesign.spaces.pool.space import PoolSpace
+from invdesign.tables import records
 from invdesign.testing import check_space
 
 CELL = st.text(
