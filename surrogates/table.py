@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import math
 import statistics
@@ -18,25 +16,31 @@ from pydantic import BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, W
 from pydantic_core import CoreSchema
 
 from invdesign.candidate import Evaluation, Failure, Input
-from invdesign.errors import InvdesignError, nearest
+from invdesign.errors import InvdesignError
 from invdesign.properties import Unit, check_unit
 from invdesign.protocols import Batch, EvaluatorSettings
 from invdesign.settings import Frozen, InputFile
-from invdesign.structures.tables import (
+from invdesign.structures.formulas import composition_in, elements_in, suspect
+from invdesign.tables.cells import (
     FloatArray,
-    composition_in,
     is_blank,
+    is_miswritten,
+    list_rows,
+    looks_like_number,
     number_in,
     numbers_in,
-    separator_of,
+    remedy,
 )
+from invdesign.tables.text import TextTable, table_of
+from invdesign.tables.units import check_heading_unit, find_column, no_column, same_unit, split_heading
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
 
 MOST_BYTES = 50_000_000
 CLOSE = 1e-9  # relative: two numbers of a key that close are the same
-LISTED = 10  # rows named in a message
+LISTED = 10  # formulas named in a message
+SUSPECTS = 3  # formulas with a doubtful element that a remark names
 STAGE = "table"
 
 Repeated = Literal["error", "mean", "first", "lowest", "highest"]
@@ -96,6 +100,8 @@ class Table(EvaluatorSettings):
     """Table with a header; commas, semicolons or tabs between the columns. Below 50 MB."""
     key: Key = Field(default={})
     """Columns that parameters of the same names are looked up in; a mapping from parameter to column where names differ."""
+    text: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Parameters of the key that are text also where they look like numbers: `007` is not 7 then."""
     composition: str | None = None
     """Column with formulas; compared by what is in them, not by how they are written."""
     provides_: dict[str, Provided] = Field(alias="provides", min_length=1)
@@ -114,6 +120,11 @@ class Table(EvaluatorSettings):
         if not self.key and self.composition is None:
             raise ValueError(
                 "say what rows are found by: 'key', columns that hold parameters, or 'composition', a column with formulas"
+            )
+        strange = [name for name in self.text if name not in self.key]
+        if strange:
+            raise ValueError(
+                f"'text' names '{strange[0]}', which is no parameter of the key: {', '.join(self.key) or 'none'}"
             )
         for name, provided in self.provides_.items():
             _check_property(name, provided.unit)
@@ -148,6 +159,11 @@ class Table(EvaluatorSettings):
     def batch(self) -> Batch:
         """Many: one costs less than its trip to a worker."""
         return Batch(64)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """How the table was read: rows, columns, elements; and formulas that may be slips."""
+        return self._known.remarks
 
     def prepare(self) -> None:
         """Read the table."""
@@ -200,6 +216,7 @@ class Known:
     by_composition: bool
     rows: Mapping[tuple[Hashable, ...], tuple[float | None, ...]]
     properties: tuple[str, ...]
+    remarks: tuple[str, ...]
 
     def look_up(self, parameters: Mapping[str, float | str], composition: Composition | None) -> Evaluation:
         """The values of the row that fits, or why there are none."""
@@ -245,110 +262,196 @@ def composition_key(composition: Composition) -> Hashable:
     return tuple(sorted((symbol, round(amount / total, 9)) for symbol, amount in amounts.items() if amount))
 
 
+@dataclass(frozen=True)
+class _Cells:
+    """The columns of a table that are used, by name.
+
+    Attributes:
+        name: of the file.
+        headings: heading by name.
+        columns: n cells each, by name.
+        lines: line of each row, n.
+    """
+
+    name: str
+    headings: Mapping[str, str]
+    columns: Mapping[str, Sequence[str]]
+    lines: Sequence[int]
+
+    def rows(self, places: Sequence[int]) -> str:
+        """Rows at places, in words."""
+        return list_rows([self.lines[place] for place in places])
+
+
 def _read(settings: Table) -> Known:
     """The table's rows by key.
 
     Raises:
         InvdesignError: columns are missing, cells are not what they should be, or keys repeat.
     """
-    name = settings.file.name
-    cells = _cells(settings)
+    table = table_of(settings.file.name, settings.file.text)
+    cells = _cells(settings, table)
     keys: list[Sequence[Hashable]] = []
     levels: dict[str, Levels | None] = {}
     for parameter, column in settings.key.items():
-        _complete(cells[column], column, name)
-        values, wrong = numbers_in(cells[column])
-        levels[parameter] = None if wrong or np.isnan(values).any() else Levels(values)
-        keys.append([_key_of(cell, levels[parameter]) for cell in cells[column]])
+        _complete(cells, column)
+        levels[parameter] = None if parameter in settings.text else _levels(cells, parameter, column)
+        keys.append([_key_of(cell, levels[parameter]) for cell in cells.columns[column]])
+    compositions: list[Composition] = []
     if settings.composition is not None:
-        _complete(cells[settings.composition], settings.composition, name)
-        keys.append(_composition_keys(cells[settings.composition], name))
+        _complete(cells, settings.composition)
+        compositions = _compositions(cells, settings.composition)
+        keys.append([composition_key(composition) for composition in compositions])
     values_by_row = list(zip(*(_values(settings, p, cells) for p in settings.provides_), strict=True))
     rows: dict[tuple[Hashable, ...], list[int]] = {}
     for row, key in enumerate(zip(*keys, strict=True)):
         rows.setdefault(key, []).append(row)
     if not rows:
-        raise InvdesignError(f"{name} has no rows")
-    merge = _merger(settings, rows)
+        raise InvdesignError(f"{cells.name} has no rows")
+    merge = _merger(settings, rows, cells)
     found = {key: merge([values_by_row[row] for row in group]) for key, group in rows.items()}
-    return Known(name, levels, settings.composition is not None, found, tuple(settings.provides_))
+    remarks = (*table.remarks, *_remarks(settings, cells, levels, compositions))
+    return Known(
+        cells.name, levels, settings.composition is not None, found, tuple(settings.provides_), remarks
+    )
 
 
-def _cells(settings: Table) -> dict[str, list[str]]:
-    """The columns that are used."""
-    name, text = settings.file.name, settings.file.text.removeprefix("\ufeff")
-    separator = separator_of(text.partition("\n")[0])
-    try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
-    except csv.Error as error:
-        raise InvdesignError(f"{name} cannot be read as CSV: {error}") from error
-    header = [cell.strip() for cell in rows[0]] if rows else []
+def _remarks(
+    settings: Table, cells: _Cells, levels: Mapping[str, Levels | None], compositions: Sequence[Composition]
+) -> list[str]:
+    """Sentences on what was read."""
+    count = len(cells.lines)
+    columns = [
+        f"{column} ({'text' if levels[name] is None else 'number'})" for name, column in settings.key.items()
+    ]
+    columns += [
+        f"{name} ({provided.unit or 'no unit'}{_headed(cells, name, provided.column or name)})"
+        for name, provided in settings.provides_.items()
+    ]
+    parts = [f"{cells.name}: {count} row{'s' if count != 1 else ''} read", f"columns {', '.join(columns)}"]
+    elements = sorted({symbol for composition in compositions for symbol in elements_in(composition)})
+    parts += [f"elements {', '.join(elements)}"] if elements else []
+    formulas = cells.columns[settings.composition] if settings.composition is not None else ()
+    doubts = list(dict.fromkeys(filter(None, map(suspect, formulas))))
+    return ["; ".join(parts), *doubts[:SUSPECTS]]
+
+
+def _headed(cells: _Cells, name: str, column: str) -> str:
+    heading = cells.headings[column]
+    return f", headed '{heading}'" if heading != name else ""
+
+
+def _unit_hint(settings: Table, column: str, table: TextTable) -> str:
+    """Name the one column of the unit asked for, where the table has none of the name."""
+    provided = settings.provides_.get(column)
+    if provided is None or not provided.unit or provided.column is not None:
+        return ""
+    units = {heading: split_heading(heading)[1] for heading in table.headings}
+    same = [heading for heading, unit in units.items() if unit is not None and same_unit(unit, provided.unit)]
+    if len(same) != 1:
+        return ""
+    return f". If '{same[0]}' is meant, write {column}: {{unit: {provided.unit}, column: \"{same[0]}\"}}"
+
+
+def _cells(settings: Table, table: TextTable) -> _Cells:
+    """The columns that are used.
+
+    Raises:
+        InvdesignError: there is no such column, several may be meant, or one is in another unit by its heading.
+    """
     wanted = [*settings.key.values(), *([settings.composition] if settings.composition is not None else [])]
     wanted += [provided.column or name for name, provided in settings.provides_.items()]
+    headings = {}
     for column in wanted:
-        if header.count(column) != 1:
-            hint = nearest(column, header)
-            count = "no" if column not in header else "more than one"
-            raise InvdesignError(
-                f"{name} has {count} column '{column}'. {hint + ' ' if hint else ''}It has {', '.join(header) or 'none'}"
-            )
-    for number, row in enumerate(rows[1:], 1):
-        if len(row) != len(header):
-            raise InvdesignError(f"{name}: row {number} has {len(row)} cells, the header {len(header)}")
-    return {column: [row[header.index(column)] for row in rows[1:]] for column in wanted}
+        found = find_column(column, table.headings, table.name, "Name one in full, with 'column'")
+        if found is None:
+            hint = f"{no_column(column, table.headings)}{_unit_hint(settings, column, table)}"
+            raise InvdesignError(f"{table.name} has no column '{column}'. {hint}")
+        headings[column] = found.heading
+    for name, provided in settings.provides_.items():
+        column = provided.column or name
+        found = find_column(column, table.headings, table.name, "")
+        if found is not None:
+            named = provided.column is not None and provided.column == found.heading
+            check_heading_unit(found, provided.unit, name, table.name, named=named)
+    columns, lines = table.columns(list(dict.fromkeys(headings.values())))
+    return _Cells(table.name, headings, {name: columns[heading] for name, heading in headings.items()}, lines)
 
 
-def _complete(cells: Sequence[str], column: str, name: str) -> None:
-    blank = [number for number, cell in enumerate(cells, 1) if is_blank(cell)]
+def _levels(cells: _Cells, parameter: str, column: str) -> Levels | None:
+    """The numbers of a column of the key; None where it holds text.
+
+    Raises:
+        InvdesignError: half or more of what is no number in it is one in a form that is not read.
+    """
+    values, wrong = numbers_in(cells.columns[column])
+    if not wrong and not np.isnan(values).any():
+        return Levels(values)
+    odd = [place for place in wrong if looks_like_number(cells.columns[column][place])]
+    if odd and 2 * len(odd) >= len(wrong):
+        first = cells.columns[column][odd[0]]
+        raise InvdesignError(
+            f"{cells.name}: column '{column}' is part of the key and seems to hold numbers, and they cannot be read in "
+            f"{cells.rows(odd)}, first '{first:.40}'. {remedy(first)} Mend these, or say that all are text: "
+            f"text: [{parameter}]"
+        )
+    return None
+
+
+def _complete(cells: _Cells, column: str) -> None:
+    blank = [place for place, cell in enumerate(cells.columns[column]) if is_blank(cell)]
     if blank:
         raise InvdesignError(
-            f"{name}: column '{column}' is part of the key and empty in {_listed(blank)}; complete or remove them"
+            f"{cells.name}: column '{column}' is part of the key and empty in {cells.rows(blank)}; complete or remove them"
         )
 
 
-def _composition_keys(cells: Sequence[str], name: str) -> list[Hashable]:
-    keys: list[Hashable] = []
+def _compositions(cells: _Cells, column: str) -> list[Composition]:
+    found: list[Composition] = []
     wrong: list[str] = []
-    for number, cell in enumerate(cells, 1):
+    for line, cell in zip(cells.lines, cells.columns[column], strict=True):
         try:
-            keys.append(composition_key(composition_in(cell)))
+            found.append(composition_in(cell))
         except InvdesignError as error:
-            wrong.append(f"row {number}: {error}")
+            wrong.append(f"line {line}: {error}")
     if wrong:
         more = f"; and {len(wrong) - LISTED} more" if len(wrong) > LISTED else ""
-        raise InvdesignError(f"{name}: {'; '.join(wrong[:LISTED])}{more}")
-    return keys
+        raise InvdesignError(f"{cells.name}: {'; '.join(wrong[:LISTED])}{more}")
+    return found
 
 
-def _values(settings: Table, name: str, cells: Mapping[str, Sequence[str]]) -> list[float | None]:
+def _values(settings: Table, name: str, cells: _Cells) -> list[float | None]:
     """The numbers of a property, None where there is none."""
     column = settings.provides_[name].column or name
-    values, wrong = numbers_in(cells[column])
-    if wrong and settings.censored == "error":
-        rows = _listed([row + 1 for row in wrong])
+    values, wrong = numbers_in(cells.columns[column])
+    if settings.censored == "missing":
+        # A decimal comma is no censored value: what is written in another form is never taken for nothing.
+        wrong = [place for place in wrong if is_miswritten(cells.columns[column][place])]
+    if wrong:
+        first = cells.columns[column][wrong[0]]
+        empty = (
+            ""
+            if settings.censored == "missing"
+            else ", or treat such cells as empty with 'censored: missing'"
+        )
         raise InvdesignError(
-            f"{settings.file.name}: column '{column}' holds no plain number in {rows}, first "
-            f"'{cells[column][wrong[0]]:.40}'. Mend it, or treat such cells as empty with 'censored: missing'"
+            f"{cells.name}: column '{column}' holds no plain number in {cells.rows(wrong)}, first '{first:.40}'. "
+            f"{remedy(first)} Mend it{empty}"
         )
     return [None if math.isnan(value) else value for value in values.tolist()]
-
-
-def _listed(rows: Sequence[int]) -> str:
-    more = f" and {len(rows) - LISTED} more" if len(rows) > LISTED else ""
-    return f"{len(rows)} row{'s' if len(rows) > 1 else ''} ({', '.join(map(str, rows[:LISTED]))}{more})"
 
 
 Values = tuple[float | None, ...]
 
 
 def _merger(
-    settings: Table, rows: Mapping[tuple[Hashable, ...], list[int]]
+    settings: Table, rows: Mapping[tuple[Hashable, ...], list[int]], cells: _Cells
 ) -> Callable[[Sequence[Values]], Values]:
     """What becomes of the rows of one key."""
-    repeats = sorted(row + 1 for group in rows.values() for row in group[1:])
+    repeats = sorted(row for group in rows.values() for row in group[1:])
     if repeats and settings.repeated == "error":
         raise InvdesignError(
-            f"{settings.file.name}: {_listed(repeats)} have the key of an earlier row. Add a column that tells them "
+            f"{cells.name}: {cells.rows(repeats)} have the key of an earlier row. Add a column that tells them "
             "apart to the key, or say what is meant: 'repeated: mean', 'first', 'lowest' or 'highest'"
         )
     choices: dict[Repeated, Callable[[Sequence[Values]], Values]] = {

@@ -348,7 +348,10 @@ BAD: dict[str, tuple[str, list[str]]] = {
         "candidate,conductivity,uniformity,\n0,1,1,dry\n",
         ["column 4: holds 'dry' and has no heading."],
     ),
-    "an open quotation": ('candidate,note\n0,"never closed\n', ["this line cannot be read"]),
+    "an open quotation": (
+        'candidate,note\n0,"never closed\n',
+        [":2: row: has a quotation mark that is never closed."],
+    ),
     "unknown stage": (
         "candidate,stage,conductivity,uniformity\n0,experimnt,1,1\n",
         ["Did you mean 'experiment'?"],
@@ -389,8 +392,8 @@ def test_an_edited_recipe_is_no_repeat(run: Run, tmp_path: Path) -> None:
     ("content", "name", "expected"),
     [
         (b"PK\x03\x04....", "results.xlsx", "save it as 'CSV UTF-8'"),
-        (b"candidate\n\xff\xfe\xfa\n", "results.csv", "line 2 is no UTF-8 text"),
-        (b"a\0b", "results.csv", "this is no text"),
+        (b"\xff\xfec", "results.csv", "is no UTF-16 text at line 1; save it as UTF-8"),
+        (b"a\0b", "results.csv", "is not a text file"),
         (b"{", "results.json", "this is no JSON"),
         (b'{"candidate": 0}', "results.json", "expected a list of objects"),
         (

@@ -17,6 +17,7 @@ from invdesign.errors import InvdesignError, nearest
 from invdesign.properties import describe
 from invdesign.report.files import OutputError, replaced_file, replaced_folder
 from invdesign.run.run import Run
+from invdesign.tables.guard import guard
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -80,7 +81,8 @@ def _write_csv(run: Run, output: Path, top: int | None) -> int:
     if top is not None:
         table = table.iloc[_best(run, top)]
     with replaced_file(output) as temporary:
-        table.to_csv(temporary, index=False)
+        # Names come from tables of others: a spreadsheet must not take one for a formula.
+        table.map(guard).rename(columns=guard).to_csv(temporary, index=False)
     return len(table)
 
 
@@ -127,7 +129,7 @@ def _write_cifs(run: Run, output: Path, top: int | None) -> int:
             rows.append((item.rank, item.id, item.formula, name))
         with (folder / INDEX).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerows([INDEX_HEAD, *rows])
+            writer.writerows([INDEX_HEAD, *(tuple(map(guard, row)) for row in rows)])
     return len(rows)
 
 

@@ -20,6 +20,7 @@ from invdesign.sheets.identity import as_written
 from invdesign.sheets.table import Row, Table, read_table
 from invdesign.structures.files import parse_structure
 from invdesign.structures.reading.documents import is_structure
+from invdesign.tables.objects import read_object
 from invdesign.textfiles import UnreadableFileError, read_text
 from invdesign.worker import RAISED
 
@@ -98,7 +99,7 @@ class _Reader:
 
     def _from_json(self, file: Path) -> list[Genome]:
         try:
-            content = json.loads(read_text(file, MAX_INPUT_BYTES))
+            content = json.loads(read_text(file, MAX_INPUT_BYTES), object_pairs_hook=read_object)
         except UnreadableFileError as error:
             self.complain("file", str(error))
             return []

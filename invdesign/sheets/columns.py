@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,13 +10,13 @@ from invdesign.campaign.model import Campaign
 from invdesign.errors import nearest
 from invdesign.properties import describe, is_structure
 from invdesign.protocols import TabledSpace
+from invdesign.tables.units import is_unit, same_unit, split_heading
 
 CANDIDATE, STAGE, FORMULA, STRUCTURE = "candidate", "stage", "formula", "structure"
 FAILURE, LABEL, NOTE, GENOME = "failure", "measurement", "note", "genome"
 RESERVED = (CANDIDATE, STAGE, FORMULA, STRUCTURE, FAILURE, LABEL, NOTE, GENOME)
 UNCERTAINTY = "_uncertainty"
 DESIGN = "design "  # before the name of a design column that another column has already
-_UNIT = re.compile(r"(?P<name>.*?)\s*[\[(](?P<unit>[^\[\]()]*)[\])]")
 
 Kind = Literal["reserved", "value", "uncertainty", "design"]
 
@@ -96,16 +94,21 @@ class Layout:
             return Column("design", by_heading[heading])
         found, unit = self.meant(heading)
         if found is not None:
-            same = unit is None or _same_unit(unit, self.units[found.name])
+            same = unit is None or same_unit(unit, self.units[found.name])
             return found if same else self._other_unit(found, str(unit))
+        bare, unit = split_heading(heading)
+        if (
+            bare in by_heading and unit is not None and is_unit(unit)
+        ):  # parameters have no unit to compare it with
+            return Column("design", by_heading[bare])
         known = [*RESERVED, *by_heading, *self.units, *(name + UNCERTAINTY for name in self.units)]
-        hint = nearest(_UNIT.sub(r"\g<name>", heading), known) or f"Known are: {', '.join(known)}."
+        hint = nearest(split_heading(heading)[0], known) or f"Known are: {', '.join(known)}."
         return f"no column of this run's files is called so. {hint} Remarks go into the column {NOTE}."
 
     def meant(self, heading: str) -> tuple[Column | None, str | None]:
         """The property's column that a heading means, whatever unit it names; and that unit."""
-        split = _UNIT.fullmatch(heading)
-        return self._property(split["name"] if split else heading), split["unit"] if split else None
+        name, unit = split_heading(heading)
+        return self._property(name), unit
 
     def _other_unit(self, found: Column, unit: str) -> str:
         name = found.name + (UNCERTAINTY if found.kind == "uncertainty" else "")
@@ -116,9 +119,3 @@ class Layout:
             f"is in {unit or 'no unit'} by its heading, and in the campaign {found.name} is {has}: convert the "
             f"numbers, and head the column '{right}'"
         )
-
-
-def _same_unit(written: str, unit: str) -> bool:
-    """Whether two units are written alike, however the characters of Å, µ and ² are encoded."""
-    plain = [unicodedata.normalize("NFKC", text).replace(" ", "") for text in (written, unit)]
-    return plain[0] == plain[1] or (not unit and plain[0] in {"-", "1"})

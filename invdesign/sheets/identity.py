@@ -16,9 +16,9 @@ from invdesign.protocols import SearchSpace, StructureSpace, TabledSpace
 from invdesign.run.run import Run
 from invdesign.settings import InputFile
 from invdesign.sheets.columns import CANDIDATE, GENOME, STRUCTURE, Layout
-from invdesign.sheets.table import Cell, Row, Table
+from invdesign.sheets.table import Row, Table
 from invdesign.structures.files import parse_structure
-from invdesign.structures.tables import number_in
+from invdesign.tables.cells import Cell, number_in
 from invdesign.worker import RAISED
 
 CLOSE = 1e-5  # relative: a spreadsheet may save no more digits than it shows

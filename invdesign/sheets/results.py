@@ -13,9 +13,9 @@ from invdesign.run.run import Run
 from invdesign.run.told import Told
 from invdesign.sheets.columns import CANDIDATE, FAILURE, LABEL, NOTE, STAGE, Column, Layout
 from invdesign.sheets.columns import UNCERTAINTY as SIGMA
-from invdesign.sheets.identity import COMMA, Identity, Sorted, shown
-from invdesign.sheets.table import Cell, Row, Table, read_table
-from invdesign.structures.tables import number_in
+from invdesign.sheets.identity import Identity, Sorted, shown
+from invdesign.sheets.table import Row, Table, read_table
+from invdesign.tables.cells import Cell, number_in, remedy
 from invdesign.worker import RAISED
 
 LOOKED_AT = 3  # candidates that show what designs hold, where no row has a number
@@ -84,6 +84,7 @@ class _Reader:
                 column, _ = self.layout.meant(heading)  # of another unit, it is not missing too
                 unknown += [heading] if column is None else []
             if column is not None:
+                self._check_once(heading, column)
                 self.columns[heading] = column
         told = [told for row in self.table.rows for told in self._row(row)]
         for name, stage in self.absent.items():
@@ -91,6 +92,12 @@ class _Reader:
                 message = f"there is no such column, and {stage} gives {self._listed(stage)}: a result has all of it."
                 self.table.complain(None, self.layout.heading(name), message)
         return Results(tuple(told), self.open)
+
+    def _check_once(self, heading: str, column: Column) -> None:
+        """Complain of a second column for the same: `conductivity` beside `conductivity [S/cm]`."""
+        first = next((known for known, other in self.columns.items() if other == column), None)
+        if first not in (None, heading):
+            self.table.complain(None, heading, f"is the same as column {first}. Leave one of them out.")
 
     def _complain(self, row: Row, column: str, message: str, hint: str = "") -> None:
         self.table.complain(row, column, message, hint)
@@ -223,12 +230,6 @@ class _Reader:
         number = None if isinstance(cell, bool) else number_in(cell)
         if number is not None and math.isfinite(number):
             return number
-        text = str(cell)
-        if COMMA.fullmatch(text):
-            hint = f"Write {text.replace(',', '.')}, with a decimal point."
-        elif number is not None or text.lower().lstrip("+-") in {"nan", "inf"}:
-            hint = f"Leave the cell empty where nothing was measured, or say why in column {FAILURE}."
-        else:
-            hint = f"Units stand in the heading, remarks in column {NOTE}."
+        hint = remedy(cell)
         self._complain(row, column, f"must be a finite number, got {shown(cell)}.", hint)
         return math.nan

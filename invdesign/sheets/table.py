@@ -1,19 +1,20 @@
-"""A file of rows as somebody saved it: encodings, separators, lines; what the cells mean is not known here."""
+"""A file of results or candidates as rows, with its mistakes; what the cells mean is not known here."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from invdesign.errors import Mistake, ResultsError
-from invdesign.structures.tables import is_blank, separator_of
+from invdesign.tables.cells import Cell, is_blank
+from invdesign.tables.objects import read_object
+from invdesign.tables.records import WORKBOOKS, TableError, TextData
+from invdesign.tables.text import TextTable, find_mistake
+from invdesign.textfiles import MEGABYTE, UnreadableFileError, decode, read_bytes, read_text
 
-Cell = object  # text; from JSON also numbers, true and false, lists and mappings
-_ZIP, _UTF16 = b"PK\x03\x04", (b"\xff\xfe", b"\xfe\xff")
+LARGEST = 200 * MEGABYTE  # a file of results is read whole
 HEAD = 1  # line of the headings where nothing comes before them
 
 
@@ -62,12 +63,17 @@ def read_table(path: Path) -> Table:
     Raises:
         ResultsError: the file is missing, empty, no text, or no such list.
     """
-    text = _text_of(path)
     table = Table(path.name)
-    if path.suffix.lower() == ".json":
-        _read_json(table, text)
-    else:
-        _read_csv(table, text)
+    try:
+        if path.suffix.lower() == ".json":
+            _read_json(table, read_text(path, LARGEST))
+        else:
+            _read_csv(table, TextTable(TextData(_text_of(path)), path.name))
+    except TableError as error:
+        column = "row" if error.line is not None else "file"
+        raise ResultsError([Mistake(column, error.message, error.line, error.hint)], path.name) from error
+    except UnreadableFileError as error:
+        raise _refused(path, str(error)) from error
     return table
 
 
@@ -76,22 +82,10 @@ def _refused(path: Path, message: str) -> ResultsError:
 
 
 def _text_of(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise _refused(path, f"there is no such file (looked for {path})") from None
-    except IsADirectoryError:
-        raise _refused(path, "this is a folder; name the file with the results") from None
-    if data.startswith(_ZIP):
+    data = read_bytes(path, LARGEST)
+    if data.startswith(WORKBOOKS):
         raise _refused(path, "this is a workbook or an archive. In the spreadsheet, save it as 'CSV UTF-8'.")
-    try:
-        text = data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        message = f"line {line} is no UTF-8 text. In the spreadsheet, save the file as 'CSV UTF-8'."
-        raise _refused(path, message) from None
-    if "\0" in text:
-        raise _refused(path, "this is no text. Results are a CSV file, or a JSON file that ends in .json.")
+    text = decode(data, path.name)
     if not text.strip():
         raise _refused(path, "the file is empty. It needs a line of headings and a line per result.")
     return text
@@ -100,39 +94,17 @@ def _text_of(path: Path) -> str:
 # CSV.
 
 
-def _read_csv(table: Table, text: str) -> None:
-    records = _records(text)
-    try:
-        line, head = next(records)
-        table.head = line
-        table.headings = tuple(cell.strip() for cell in head)
-        _check_headings(table)
-        for line, cells in records:
-            row = Row(line, _filled(dict(zip(table.headings, cells, strict=False))))
-            _check_width(table, row, cells)
-            if row.cells:
-                table.rows.append(row)
-    except csv.Error as error:
-        message = f"this line cannot be read: {error}. A quotation mark that is not closed?"
-        table.complain(Row(line, {}), "row", message)
-
-
-def _records(text: str) -> Iterator[tuple[int, list[str]]]:
-    """(line on which it begins, cells) of every record that is not blank; `sep=;`, of spreadsheets, is none."""
-    lines = text.splitlines(keepends=True)
-    start = next(number for number, line in enumerate(lines) if line.strip())
-    first = lines[start].strip()
-    separator = separator_of(first)
-    if first.lower().startswith("sep=") and len(first) == len("sep=;"):
-        separator, start = first[-1], start + 1
-    elif first.lower() == "sep=":  # a tab, stripped
-        separator, start = "\t", start + 1
-    reader = csv.reader(io.StringIO("".join(lines[start:]), newline=""), delimiter=separator, strict=True)
-    line = start + 1
-    for cells in reader:
-        if any(cell.strip() for cell in cells):
-            yield line, cells
-        line = start + reader.line_num + 1
+def _read_csv(table: Table, text: TextTable) -> None:
+    table.head, table.headings = text.head.line, text.headings
+    for heading in text.twice:
+        table.complain(None, heading, "there is more than one column of this heading.")
+    for line, cells in text.lines():
+        row = Row(line, _filled(dict(zip(table.headings, cells, strict=False))))
+        mistake = find_mistake(table.headings, cells)
+        if mistake is not None:
+            table.complain(row, *mistake)
+        if row.cells:
+            table.rows.append(row)
 
 
 def _filled(cells: Mapping[str, Cell]) -> dict[str, Cell]:
@@ -144,34 +116,13 @@ def _filled(cells: Mapping[str, Cell]) -> dict[str, Cell]:
     }
 
 
-def _check_headings(table: Table) -> None:
-    for heading in sorted(
-        {heading for heading in table.headings if table.headings.count(heading) > 1} - {""}
-    ):
-        table.complain(None, heading, "there is more than one column of this heading.")
-
-
-def _check_width(table: Table, row: Row, cells: list[str]) -> None:
-    width = len(table.headings)
-    if any(cell.strip() for cell in cells[width:]):
-        table.complain(
-            row,
-            "row",
-            f"has {len(cells)} cells, and there are {width} headings.",
-            "A decimal comma, or text with a comma in it? Write 0.5, and text in quotation marks.",
-        )
-    for place, (heading, cell) in enumerate(zip(table.headings, cells, strict=False), 1):
-        if not heading and cell.strip():
-            table.complain(row, f"column {place}", f"holds '{cell.strip():.40}' and has no heading.")
-
-
 # JSON.
 
 
 def _read_json(table: Table, text: str) -> None:
     table.lines = False
     try:
-        entries = json.loads(text)
+        entries = json.loads(text, object_pairs_hook=read_object)
     except (ValueError, RecursionError) as error:
         raise ResultsError([Mistake("file", f"this is no JSON: {error}")], table.source) from None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

@@ -1,1 +1,1 @@
-"""Seeded fuzzers: mutated inputs are read or refused, never anything else."""
+"""Seeded fuzzers of what users and strangers bring."""

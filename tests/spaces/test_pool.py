@@ -275,10 +275,10 @@ def test_infinite_numbers_are_refused(tmp_path: Path) -> None:
     [
         ("", "has no header"),
         ("x\n", "pool.csv has no rows"),
-        ("x,y\n1,2\n3\n", "row 2 has 1 cells, the header names 2 columns: 3"),
+        ("x,y\n1,2\n3\n", "pool.csv: line 3 has 1 cell, and there are 2 headings"),
         ("x,x\n1,2\n", "more than one column 'x'"),
         ('x\n"1\n2\n', "quotation mark that is never closed"),
-        ('x,n\n1,5" pipe\n2,6" pipe\n', "quotation mark within an unquoted cell"),
+        ('x,n\n1,"5" pipe\n2,6\n', "pool.csv: line 2 cannot be read"),
     ],
 )
 def test_malformed_tables_are_refused(tmp_path: Path, text: str, words: str) -> None:

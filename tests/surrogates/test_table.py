@@ -108,7 +108,7 @@ def test_repeated_keys(repeated: str, gap: float, cost: float) -> None:
     """An error, unless the user says which of the rows is meant; a row is taken whole."""
     text = "x,gap,cost\n1,2,6\n1.0,1,4\n1,3,5\n2,8,8\n"
     provides = {"gap": "eV", "cost": "EUR"}
-    with pytest.raises(ValidationError, match=r"2 rows \(2, 3\) have the key of an earlier row"):
+    with pytest.raises(ValidationError, match=r"2 rows \(lines 3, 4\) have the key of an earlier row"):
         table(text, key="x", provides=provides)
     found = asked(table(text, key="x", provides=provides, repeated=repeated), x=1.0)
     assert found.properties == {"gap": gap, "cost": cost}
@@ -128,7 +128,9 @@ def test_the_fingerprint_is_that_of_the_content() -> None:
 def test_censored_values() -> None:
     """A bound is no number: refused with the row, or as if the cell were empty."""
     text = "x,gap\n1,<1e-10\n2,3\n"
-    with pytest.raises(ValidationError, match=r"'gap' holds no plain number in 1 row \(1\), first '<1e-10'"):
+    with pytest.raises(
+        ValidationError, match=r"'gap' holds no plain number in 1 row \(line 2\), first '<1e-10'"
+    ):
         table(text, key="x")
     assert "has no gap" in said_of(asked(table(text, key="x", censored="missing"), x=1.0))
 
@@ -145,11 +147,11 @@ def test_censored_values() -> None:
             "energy_per_atom is in eV/atom everywhere, got 'eV'",
         ),
         (TEXT, {"key": "t", "provides": {"a gap": "eV"}}, "a property is called like band_gap, got 'a gap'"),
-        (TEXT, {"composition": "solvent"}, "row 1: 'EC' is not a formula"),
-        ("x,gap\n,1\n2,2\n", {"key": "x"}, r"part of the key and empty in 1 row \(1\)"),
-        ("x,gap\n1\n", {"key": "x"}, "row 1 has 1 cells, the header 2"),
+        (TEXT, {"composition": "solvent"}, "line 2: 'EC' is not a formula"),
+        ("x,gap\n,1\n2,2\n", {"key": "x"}, r"part of the key and empty in 1 row \(line 2\)"),
+        ("x,gap\n1\n", {"key": "x"}, "line 2 has 1 cell, and there are 2 headings"),
         ("x,gap\n", {"key": "x"}, "known.csv has no rows"),
-        ("", {"key": "x"}, "no column 'x'"),
+        ("", {"key": "x"}, "known.csv is empty"),
         ("x,x,gap\n1,2,3\n", {"key": "x"}, "more than one column 'x'"),
     ],
 )

@@ -10,8 +10,6 @@ Source:
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -25,14 +23,16 @@ from invdesign.candidate import Genome
 from invdesign.errors import InvdesignError, nearest
 from invdesign.optimizers.bayesian.data import FloatArray
 from invdesign.optimizers.bayesian.tabled import GENOME, Reader, RowError, known, reader_of
+from invdesign.properties import describe
 from invdesign.protocols import SearchSpace
 from invdesign.settings import Frozen, InputFile
-from invdesign.structures.tables import numbers_in, separator_of
+from invdesign.tables.cells import is_miswritten, list_rows, numbers_in, remedy
+from invdesign.tables.text import table_of
+from invdesign.tables.units import Found, check_heading_unit, find_column, no_column, split_heading
 
 UNCERTAINTY = "_uncertainty"  # what exported tables add to a property's name
 STATUS = "status"
 COMPLETE = "complete"
-LISTED = 5  # rows that a message names
 
 
 def _schema(schema: dict[str, Any]) -> None:
@@ -74,15 +74,13 @@ class PriorTable(Frozen):
     def _readable(self) -> Self:
         try:
             cells = _cells(self.table.name, self.table.text)
+            for wanted in self.columns.values():
+                if cells.find(wanted) is None:
+                    raise ValueError(
+                        f"{self.table.name} has no column '{wanted}'. {no_column(wanted, cells.header)}"
+                    )
         except InvdesignError as error:
             raise ValueError(str(error)) from error
-        for wanted in self.columns.values():
-            if wanted not in cells.header:
-                hint = nearest(wanted, cells.header)
-                raise ValueError(
-                    f"{self.table.name} has no column '{wanted}'. {hint + ' ' if hint else ''}"
-                    f"It has {', '.join(cells.header)}"
-                )
         return self
 
     @property
@@ -157,15 +155,29 @@ def _repeated(names: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class _Cells:
-    """A table: n rows of text under a header."""
+    """A table: n rows of text under a header, each with its line."""
 
+    name: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    lines: tuple[int, ...]
 
     def column(self, name: str) -> list[str]:
         """The cells (n,) of a column."""
         place = self.header.index(name)
         return [row[place] for row in self.rows]
+
+    def find(self, name: str) -> Found | None:
+        """The column called so, with or without a unit in its heading.
+
+        Raises:
+            InvdesignError: several may be meant.
+        """
+        return find_column(name, self.header, self.name, f"Say which with 'columns: {{{name}: ...}}'")
+
+    def listed(self, places: Sequence[int]) -> str:
+        """Rows at places, in words."""
+        return list_rows([self.lines[place] for place in places])
 
 
 @lru_cache(maxsize=8)
@@ -175,23 +187,10 @@ def _cells(name: str, text: str) -> _Cells:
     Raises:
         InvdesignError: it is no table, or has columns of the same name or rows of another length.
     """
-    text = text.removeprefix("\ufeff")
-    separator = separator_of(text.partition("\n")[0])
-    csv.field_size_limit(2**31 - 1)  # a genome of a large cell is longer than the 128 kB of old
-    try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
-    except csv.Error as error:
-        raise InvdesignError(f"{name} cannot be read as CSV: {error}") from error
-    header = tuple(cell.strip() for cell in rows[0]) if rows else ()
-    if not header:
-        raise InvdesignError(f"{name} is empty; its first line names the columns")
-    twice = _repeated(header)
-    if twice:
-        raise InvdesignError(f"{name} has more than one column '{twice}'")
-    for number, row in enumerate(rows[1:], 1):
-        if len(row) != len(header):
-            raise InvdesignError(f"{name}: row {number} has {len(row)} cells, the header {len(header)}")
-    return _Cells(header, tuple(map(tuple, rows[1:])))
+    table = table_of(name, text)
+    header = tuple(filter(None, table.headings))
+    columns, lines = table.columns(header)
+    return _Cells(name, header, tuple(zip(*columns.values(), strict=True)), tuple(lines))
 
 
 @dataclass(frozen=True)
@@ -211,17 +210,17 @@ def _fitting(prior: PriorTable, space: SearchSpace, properties: Sequence[str]) -
         InvdesignError: it has none of the properties, no candidates of the space, or cells that are no numbers.
     """
     name, cells = prior.table.name, _cells(prior.table.name, prior.table.text)
-    columns = {item: prior.columns.get(item, item) for item in properties}
-    present = {item: column for item, column in columns.items() if column in cells.header}
+    present = _present(cells, prior, properties)
     if not present:
-        hint = nearest(properties[0], cells.header)
         raise InvdesignError(
-            f"{name} has no column of {' or '.join(properties)}. {hint + ' ' if hint else ''}"
-            f"It has {', '.join(cells.header)}; say which is meant with 'columns: {{{properties[0]}: ...}}'"
+            f"{name} has no column of {' or '.join(properties)}. {no_column(properties[0], cells.header)}; say which is "
+            f"meant with 'columns: {{{properties[0]}: ...}}'"
         )
     reader = reader_of(space, cells.header, prior.columns)
     if isinstance(reader, str):
         raise InvdesignError(f"{name} {reader}")
+    for column in reader.numbers:
+        _check_written(cells, column)
     named = (*properties, *(item + UNCERTAINTY for item in properties), *reader.names)
     strange = [key for key in prior.columns if key not in named]
     if strange:
@@ -233,10 +232,12 @@ def _fitting(prior: PriorTable, space: SearchSpace, properties: Sequence[str]) -
     values = {item: _numbers(cells, column, name) for item, column in present.items()}
     deviations = {}
     for item, column in present.items():
-        said = prior.columns.get(item + UNCERTAINTY, column + UNCERTAINTY)
-        if said in cells.header:
-            deviations[item] = _numbers(cells, said, name)
-            _check_positive(deviations[item], said, name)
+        bare = split_heading(column)[0]
+        said = [prior.columns.get(item + UNCERTAINTY), column + UNCERTAINTY, bare + UNCERTAINTY]
+        spread = next(filter(None, (cells.find(heading) for heading in said if heading)), None)
+        if spread is not None:
+            deviations[item] = _numbers(cells, spread.heading, name)
+            _check_positive(deviations[item], spread.heading, cells)
     return _Fitting(cells, reader, values, deviations)
 
 
@@ -245,23 +246,49 @@ def _numbers(cells: _Cells, column: str, name: str) -> FloatArray:
     if wrong:
         shown = cells.column(column)[wrong[0]]
         raise InvdesignError(
-            f"{name}: column '{column}' holds no plain number in {_listed(wrong)}, first '{shown:.40}'. Mend the "
-            "cells, or empty those that have no value"
+            f"{name}: column '{column}' holds no plain number in {cells.listed(wrong)}, first '{shown:.40}'. "
+            f"{remedy(shown)} Mend the cells, or empty those that have no value"
         )
     return values
 
 
-def _check_positive(deviations: FloatArray, column: str, name: str) -> None:
-    wrong = np.flatnonzero(deviations < 0.0).tolist()
+def _check_written(cells: _Cells, column: str) -> None:
+    """Refuse numbers of a candidate in a form that is not read, instead of leaving their rows out."""
+    held = cells.column(column)
+    wrong = [place for place, cell in enumerate(held) if is_miswritten(cell)]
     if wrong:
+        first = held[wrong[0]]
         raise InvdesignError(
-            f"{name}: column '{column}' holds standard deviations, and they are negative in {_listed(wrong)}"
+            f"{cells.name}: column '{column}' holds no plain number in {cells.listed(wrong)}, first '{first:.40}'. "
+            f"{remedy(first)}"
         )
 
 
-def _listed(rows: Sequence[int]) -> str:
-    more = f" and {len(rows) - LISTED} more" if len(rows) > LISTED else ""
-    return f"row{'s' if len(rows) > 1 else ''} {', '.join(str(row + 1) for row in rows[:LISTED])}{more}"
+def _check_positive(deviations: FloatArray, column: str, cells: _Cells) -> None:
+    wrong = np.flatnonzero(deviations < 0.0).tolist()
+    if wrong:
+        raise InvdesignError(
+            f"{cells.name}: column '{column}' holds standard deviations, and they are negative in {cells.listed(wrong)}"
+        )
+
+
+def _present(cells: _Cells, prior: PriorTable, properties: Sequence[str]) -> dict[str, str]:
+    """Heading by property, of those the table has.
+
+    Raises:
+        InvdesignError: several columns may be meant, or one is in another unit than the vocabulary's by its heading.
+    """
+    present = {}
+    for item in properties:
+        column = prior.columns.get(item, item)
+        found = cells.find(column)
+        if found is None:
+            continue
+        unit = describe(item).unit
+        if unit:  # what other properties are in, only the evaluators know
+            check_heading_unit(found, unit, item, cells.name, named=column == found.heading)
+        present[item] = found.heading
+    return present
 
 
 # Rows.
@@ -305,7 +332,7 @@ def _prior(prior: PriorTable, space: SearchSpace, properties: Sequence[str]) -> 
             try:
                 genome = known(space, fitting.reader.make(dict(zip(cells.header, row, strict=True))))
             except RowError as error:
-                count.first = count.first or f"row {number + 1}: {error}"
+                count.first = count.first or f"line {cells.lines[number]}: {error}"
                 count.strange += 1
                 continue
             kept.append(number)

@@ -13,7 +13,8 @@ from invdesign.candidate import Genome, Json, canonical
 from invdesign.errors import InvdesignError, nearest
 from invdesign.optimizers.bayesian.data import FloatArray
 from invdesign.protocols import Dimension, SearchSpace, StructureSpace, VectorSpace
-from invdesign.structures.tables import is_blank, number_in
+from invdesign.tables.cells import is_blank, number_in
+from invdesign.tables.units import find_column
 
 GENOME = "genome"  # column of an exported table
 CLOSE = 1e-6  # of a dimension's range: fractions nearer than that to a mixture of the space are that mixture
@@ -34,10 +35,12 @@ class Reader:
     Attributes:
         names: what `renamed` may name.
         make: a row to its genome; raises `RowError`.
+        numbers: headings of the columns that hold numbers.
     """
 
     names: tuple[str, ...]
     make: Maker
+    numbers: tuple[str, ...] = ()
 
 
 def reader_of(space: SearchSpace, header: Sequence[str], renamed: Mapping[str, str]) -> Reader | str:
@@ -68,14 +71,18 @@ def reader_of(space: SearchSpace, header: Sequence[str], renamed: Mapping[str, s
     return Reader(
         plain.required,
         lambda row: plain.make({name: row[column].strip() for name, column in wanted.items()}),
+        tuple(column for name, column in wanted.items() if name in plain.numbers),
     )
 
 
 def _column(space: SearchSpace, name: str, header: Sequence[str], renamed: Mapping[str, str]) -> str:
     """The column of a parameter; where a pool's rows have an identifier of their own, its name does for `row`."""
     column = renamed.get(name, name)
+    found = find_column(column, header, "the table", f"Say which with 'columns: {{{name}: ...}}'")
+    if found is not None:
+        return found.heading
     own = getattr(space, "id", None)
-    return own if column not in header and name == "row" and isinstance(own, str) else column
+    return own if name == "row" and isinstance(own, str) else column
 
 
 def _parsed(text: str) -> Genome:
@@ -94,10 +101,12 @@ class _Plain:
 
     Attributes:
         required: what must have a column.
+        numbers: what of it are numbers.
     """
 
     required: tuple[str, ...]
     make: Maker
+    numbers: tuple[str, ...] = ()
 
 
 def _plain(space: VectorSpace) -> _Plain:
@@ -108,7 +117,7 @@ def _plain(space: VectorSpace) -> _Plain:
     if set(sample) <= set(names):
         return _parameters(space, dimensions)
     if all(isinstance(value, Mapping) for value in sample.values()):
-        return _Plain(names, lambda row: _mixed(space, dimensions, row))
+        return _Plain(names, lambda row: _mixed(space, dimensions, row), names)
     return _Plain(tuple(sample), dict)
 
 
@@ -129,7 +138,7 @@ def _parameters(space: VectorSpace, dimensions: Sequence[Dimension]) -> _Plain:
             found[name] = _chosen(choices[name], cell, name) if name in choices else _number(cell, item)
         return found
 
-    return _Plain(tuple(kinds), make)
+    return _Plain(tuple(kinds), make, tuple(name for name in kinds if name not in choices))
 
 
 def _number(cell: str, item: Dimension) -> Json:

@@ -32,7 +32,7 @@ from invdesign.spaces.mixture.operators import operators
 from invdesign.spaces.mixture.refusals import check, violations
 from invdesign.spaces.mixture.settings import Mixture
 from invdesign.structures.parents import parent_remarks
-from invdesign.structures.tables import number_in
+from invdesign.tables.cells import number_in
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

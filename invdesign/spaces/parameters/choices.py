@@ -17,7 +17,7 @@ from invdesign.candidate import Json, rounded
 from invdesign.errors import nearest, together
 from invdesign.protocols import Dimension
 from invdesign.spaces.parameters.kinds import Integer, Parameter, Real, Value, polynomial
-from invdesign.structures.tables import number_in
+from invdesign.tables.cells import number_in
 
 FloatArray = NDArray[np.float64]
 

@@ -19,7 +19,7 @@ from invdesign.candidate import SIGNIFICANT_DIGITS, Json, rounded
 from invdesign.protocols import Dimension
 from invdesign.settings import Frozen
 from invdesign.spaces.parameters.conditions import When
-from invdesign.structures.tables import number_in
+from invdesign.tables.cells import number_in
 
 FloatArray = NDArray[np.float64]
 Value = float | str  # of one parameter; an integer parameter's is an int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -23,7 +23,8 @@ from invdesign.structures.descriptors import (
     composition_features,
     structure_features,
 )
-from invdesign.structures.tables import Cell, composition_in, is_blank, no_number, numbers_in
+from invdesign.structures.formulas import composition_in, elements_in, suspect
+from invdesign.tables.cells import Cell, is_blank, looks_like_number, no_number, numbers_in, remedy
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
@@ -36,6 +37,8 @@ Kind = Literal["auto", "number", "text"]
 
 LISTED = 10  # rows named in a message
 REMARKED = 3  # remarks on how structures were read that are shown
+LOOKED_AT = 1_000  # words of a column that show whether numbers are meant
+SUSPECTS = 3  # formulas with a doubtful element that a remark names
 
 
 def hashed(text: bytes) -> int:
@@ -178,6 +181,8 @@ class _Column:
     none: list[int] = field(default_factory=list)  # "NA": nothing, in a column of numbers
     words: list[int] = field(default_factory=list)  # neither a number nor nothing
     word: str = ""  # the first of them
+    alike: list[int] = field(default_factory=list)  # of the first words, those that look like numbers
+    first_alike: str = ""  # the first of these
     numbers: int = 0
 
     def see(self, cells: Sequence[Cell], first: int, *, numeric: bool) -> FloatArray | None:
@@ -188,12 +193,21 @@ class _Column:
         values, wrong = numbers_in(cells)
         if wrong and not self.words:
             self.word = f"{cells[wrong[0]]!s:.40}"
+        for k in wrong[: max(LOOKED_AT - len(self.words), 0)]:
+            if looks_like_number(cells[k]):
+                self.first_alike = self.first_alike or str(cells[k])
+                self.alike.append(first + k)
         self.words += [first + k for k in wrong]
         absent = sorted({*np.flatnonzero(np.isnan(values)).tolist()} - {*wrong})
         for k in absent:
             (self.blank if is_blank(cells[k]) or not no_number(cells[k]) else self.none).append(first + k)
         self.numbers += len(cells) - len(wrong) - len(absent)
         return values
+
+    @property
+    def meant(self) -> bool:
+        """Whether words are numbers in a form that is not read, half of those looked at or more."""
+        return bool(self.alike) and 2 * len(self.alike) >= min(len(self.words), LOOKED_AT)
 
 
 class Survey:
@@ -206,6 +220,8 @@ class Survey:
         self._remarks: dict[int, str] = {}
         self._hashes: list[int] = []
         self._raw: list[FloatArray] = []
+        self._elements: set[str] = set()
+        self._suspects: dict[str, None] = {}
         self.rows = Rows(identifier)
         first = 0
         for block in source.blocks(
@@ -244,6 +260,9 @@ class Survey:
                 continue
             if composition is None:
                 continue
+            self._elements |= elements_in(composition)
+            if self._wanted.composition and (doubt := suspect(str(block.cells[self._wanted.composition][k]))):
+                self._suspects.setdefault(doubt)
             read.append(k)
             compositions.append(composition)
             if reading is None:
@@ -262,6 +281,27 @@ class Survey:
         formula = cells[self._wanted.composition][k] if self._wanted.composition else None
         held = cells[self._wanted.structure][k] if self._wanted.structure else None
         return material(formula, held, name)
+
+    def content_remarks(self, headings: Mapping[str, str]) -> tuple[str, ...]:
+        """Sentences on what was read: rows, columns with their kinds, elements; and formulas that may be slips.
+
+        Args:
+            headings: heading by name of columns that are named without their unit.
+        """
+        rows = f"{self._name}: {_count(len(self.rows))} read"
+        columns = [
+            f"{name} ({self._kind(name)}{f', headed {headings[name]!r}' if name in headings else ''})"
+            for name in dict.fromkeys([*self._wanted.columns, *self._wanted.numbers])
+        ]
+        parts = [rows, f"columns {_listed(columns)}" if columns else "", self._elements_in_words()]
+        doubts = list(self._suspects)
+        return ("; ".join(filter(None, parts)), *doubts[:SUSPECTS])
+
+    def _kind(self, name: str) -> str:
+        return "number" if self._is_number(name) or self._columns[name].numbers else "text"
+
+    def _elements_in_words(self) -> str:
+        return f"elements {', '.join(sorted(self._elements))}" if self._elements else ""
 
     def kept(self, *, drop: bool, first: bool) -> tuple[IntArray, FloatArray, dict[str, int]]:
         """Rows that stay (n,), their features (n, d), and how many were left out for what.
@@ -306,7 +346,7 @@ class Survey:
             {reason: count for reason, count in counts.items() if count},
         )
 
-    def remarks(self, kept: IntArray) -> tuple[str, ...]:
+    def reading_remarks(self, kept: IntArray) -> tuple[str, ...]:
         """Sentences on how rows were read, and on which were left out because they cannot be read.
 
         Args:
@@ -352,13 +392,19 @@ class Survey:
                 remedies = [f"say columns: {{{name}: text}}"] if name in self._wanted.columns else []
                 remedies += ["choose other features"] if name in self._wanted.numbers else []
                 yield (
-                    f"column '{name}' is to hold numbers and holds something else in {where}; mend it, or "
-                    f"{' and '.join(remedies)}"
+                    f"column '{name}' is to hold numbers and holds something else in {where}. {remedy(column.word)} "
+                    f"Mend it, or {' and '.join(remedies)}"
                 )
             elif column.numbers:
                 yield (
-                    f"column '{name}' holds numbers in {_count(column.numbers)}, and something else in {where}; mend "
-                    f"these, or say that all are text: columns: {{{name}: text}}"
+                    f"column '{name}' holds numbers in {_count(column.numbers)}, and something else in {where}. "
+                    f"{remedy(column.word)} Mend these, or say that all are text: columns: {{{name}: text}}"
+                )
+            elif column.meant:
+                yield (
+                    f"column '{name}' seems to hold numbers, and they cannot be read in {self._listed(column.alike)}, "
+                    f"first '{column.first_alike}'. {remedy(column.first_alike)} Mend these, or say that all are text: "
+                    f"columns: {{{name}: text}}"
                 )
 
     def _repeats(self, whole: NDArray[np.bool_]) -> IntArray:

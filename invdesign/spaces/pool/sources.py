@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -22,13 +20,15 @@ from invdesign.structures.reading.frames import Frame, find_frames
 from invdesign.structures.reading.gate import check_crystal
 from invdesign.structures.reading.raw import StructureFileError, current_limits
 from invdesign.structures.reading.read import Reading, check_ordered, format_in, make_reading, read_structure
-from invdesign.structures.tables import Cell, separator_of
+from invdesign.tables.cells import Cell
+from invdesign.tables.objects import read_object
+from invdesign.tables.records import ROWS, Records, open_data
+from invdesign.tables.text import open_table
+from invdesign.tables.units import find_column
 
 IntArray = NDArray[np.int64]
 
 STRUCTURE = "(structure)"  # the column of sources whose rows are structures; no table's header reads so
-ROWS = 20_000  # per block
-BYTES = 16_000_000  # per block of a text file
 LOOKED_AT = 1_000  # lines whose keys are a JSON table's columns
 FILE = "file"  # the column of a folder
 
@@ -84,133 +84,67 @@ def open_source(path: Path) -> Source:
     return DatabaseSource(path) if suffix in DATABASES else TextSource(path)
 
 
-class _Lines:
-    """A text file cut into records; a newline within quotes does not end one, where quotes count."""
-
-    def __init__(self, path: Path, *, quoted: bool) -> None:
-        self.path = path
-        self.quoted = quoted
-
-    @cached_property
-    def starts(self) -> IntArray:
-        """Shape (records + 1,): byte offsets where each record begins, and the end of the last."""
-        ends = [np.zeros(1, dtype=np.int64)]
-        offset, quotes = 0, 0
-        with self.path.open("rb") as stream:
-            while chunk := stream.read(BYTES):
-                data = np.frombuffer(chunk, dtype=np.uint8)
-                newlines = np.flatnonzero(data == ord("\n"))
-                if self.quoted:
-                    marks = np.flatnonzero(data == ord('"'))
-                    outside = (quotes + np.searchsorted(marks, newlines)) % 2 == 0
-                    newlines, quotes = newlines[outside], quotes + len(marks)
-                ends.append(newlines + offset + 1)
-                offset += len(chunk)
-        if quotes % 2:
-            raise PoolError(
-                f"{self.path.name} has a quotation mark that is never closed; write cells that hold one in quotes, with "
-                "their own quotation marks doubled"
-            )
-        starts = np.concatenate(ends)
-        return starts if starts[-1] == offset else np.append(starts, offset)
-
-    def spans(self, first: int) -> Iterator[tuple[int, int]]:
-        """(first, last + 1) of the records of each block, from record `first` on."""
-        last = len(self.starts) - 1
-        while first < last:
-            by_size = int(np.searchsorted(self.starts, self.starts[first] + BYTES))
-            end = min(max(by_size, first + 1), first + ROWS, last)
-            yield first, end
-            first = end
-
-    def text(self, start: int, end: int) -> str:
-        """The bytes from `start` to `end` as text."""
-        with self.path.open("rb") as stream:
-            stream.seek(start)
-            data = stream.read(end - start)
-        try:
-            return data.decode("utf-8-sig" if start == 0 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise PoolError(
-                f"{self.path.name} is not UTF-8 text at byte {start + error.start}; save it as UTF-8"
-            ) from error
-
-    def record(self, start: int) -> str:
-        """The record that begins at `start`."""
-        index = int(np.searchsorted(self.starts, start))
-        return self.text(start, int(self.starts[index + 1]))
-
-
 class TextSource:
-    """CSV with commas, semicolons or tabs; the first line names the columns."""
+    """CSV with commas, semicolons or tabs, as `invdesign.tables` reads it."""
 
     identifier: str | None = None
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lines = _Lines(path, quoted=True)
-        starts = self._lines.starts
-        header = self._lines.text(0, int(starts[1])) if len(starts) > 1 else ""
-        if not header.strip():
-            raise PoolError(f"{path.name} has no header: its first line must name the columns")
-        self._separator = separator_of(header)
-        self.columns = tuple(name.strip() for name in self._parsed(header)[0])
-
-    def _parsed(self, text: str) -> list[list[str]]:
-        return list(csv.reader(io.StringIO(text, newline=""), delimiter=self._separator))
-
-    def _index(self, columns: Sequence[str]) -> list[int]:
-        for name in columns:
-            if self.columns.count(name) > 1:
-                raise PoolError(f"{self.path.name} has more than one column '{name}'; rename all but one")
-        return [self.columns.index(name) for name in columns]
+        self._table = open_table(path)
+        self.columns = tuple(filter(None, self._table.headings))
+        self.remarks = self._table.remarks
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
-        wanted = self._index(columns)
-        starts, number = self._lines.starts, 1
-        for first, end in self._lines.spans(1):
-            rows, widths = self._rows(first, end, max(wanted, default=-1) + 1)
-            places = starts[first:end]
-            if [] in rows or [""] in rows:  # blank lines are no rows
-                filled = [k for k, row in enumerate(rows) if row not in ([], [""])]
-                rows, widths = [rows[k] for k in filled], [widths[k] for k in filled]
-                places = places[filled]
-            for k, width in enumerate(widths):
-                if width != len(self.columns):
-                    self._ragged(self._lines.record(int(places[k])), width, number + k)
-            number += len(rows)
-            turned = list(zip(*rows, strict=True)) if rows else [()] * len(self.columns)
-            yield Block(places, {name: turned[column] for name, column in zip(columns, wanted, strict=True)})
-
-    def _rows(self, first: int, end: int, cells: int) -> tuple[list[list[str]], list[int]]:
-        """The records `first` to `end`, at least the first `cells` of each parsed, and how many each has."""
-        starts = self._lines.starts
-        text = self._lines.text(int(starts[first]), int(starts[end]))
-        if '"' not in text and "\r" not in text:
-            lines = text.removesuffix("\n").split("\n")
-            # One more split than needed, so that all rows are of one length where the number of cells is right.
-            rows = [line.split(self._separator, cells) for line in lines]
-            return rows, [line.count(self._separator) + 1 for line in lines]
-        try:
-            rows = self._parsed(text)
-        except csv.Error as error:
-            raise PoolError(f"{self.path.name} cannot be read as CSV: {error}") from error
-        if len(rows) != end - first:
-            raise PoolError(
-                f"{self.path.name} has a quotation mark within an unquoted cell, between its records {first} and {end}; "
-                "write such a cell in quotes, with its own quotation marks doubled"
-            )
-        return rows, [len(row) for row in rows]
-
-    def _ragged(self, record: str, width: int, number: int) -> None:
-        raise PoolError(
-            f"{self.path.name}: row {number} has {width} cells, the header names {len(self.columns)} columns: "
-            f"{record.strip():.80}"
-        )
+        for rows in self._table.blocks(columns):
+            yield Block(rows.places, dict(rows.cells))
 
     def fetch(self, place: int, columns: Sequence[str]) -> dict[str, Cell]:
-        row = self._parsed(self._lines.record(place))[0]
-        return {name: row[index] for name, index in zip(columns, self._index(columns), strict=True)}
+        return dict(self._table.fetch(place, columns))
+
+
+class NamedSource:
+    """A source of which some columns go by other names than their headings."""
+
+    def __init__(self, source: Source, headings: Mapping[str, str]) -> None:
+        """`headings`: by name, of the columns that are renamed."""
+        self._source, self._headings = source, headings
+        self.identifier = source.identifier
+        self.columns = (*source.columns, *headings)
+        self.remarks = tuple(getattr(source, "remarks", ()))
+
+    def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
+        for block in self._source.blocks(self._asked(columns)):
+            yield Block(block.places, {name: block.cells[self._heading(name)] for name in columns})
+
+    def fetch(self, place: int, columns: Sequence[str]) -> dict[str, Cell]:
+        cells = self._source.fetch(place, self._asked(columns))
+        return {name: cells[self._heading(name)] for name in columns}
+
+    def _heading(self, name: str) -> str:
+        return self._headings.get(name, name)
+
+    def _asked(self, columns: Sequence[str]) -> list[str]:
+        return list(dict.fromkeys(map(self._heading, columns)))
+
+
+def name_columns(source: Source, names: Iterable[str], table: str) -> tuple[Source, dict[str, str]]:
+    """A source whose columns can be asked for without the units in their headings; and heading by such name.
+
+    Args:
+        source: the source.
+        names: of columns, as the user calls them.
+        table: what messages call the source.
+
+    Raises:
+        InvdesignError: several columns may be meant.
+    """
+    headings = {}
+    for name in names:
+        if name not in source.columns:
+            found = find_column(name, source.columns, table, "Name one in full")
+            if found is not None:
+                headings[name] = found.heading
+    return (NamedSource(source, headings) if headings else source), headings
 
 
 class JsonLinesSource:
@@ -220,17 +154,15 @@ class JsonLinesSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lines = _Lines(path, quoted=False)
-        starts = self._lines.starts
-        end = min(LOOKED_AT, len(starts) - 1)
-        lines = self._lines.text(0, int(starts[end])).split("\n") if end else []
+        self._records = Records(open_data(path), path.name)
+        lines = self._records.text(0, min(LOOKED_AT, len(self._records))).split("\n")
         parsed = [self._parsed(line, number) for number, line in enumerate(lines, 1) if line.strip()]
         self.columns = tuple(dict.fromkeys(name for row in parsed for name in row))
 
     def _parsed(self, line: str, number: int) -> dict[str, Any]:
         try:
-            row = json.loads(line)
-        except ValueError as error:
+            row = json.loads(line, object_pairs_hook=read_object)
+        except (ValueError, RecursionError) as error:
             raise PoolError(f"{self.path.name}: line {number} is not JSON: {error}") from error
         if not isinstance(row, dict):
             raise PoolError(f"{self.path.name}: line {number} is not an object in braces: {line:.60}")
@@ -239,10 +171,10 @@ class JsonLinesSource:
         }
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
-        starts = self._lines.starts
-        for first, end in self._lines.spans(0):
+        starts = self._records.starts
+        for first, end in self._records.spans():
             # Not splitlines: strings may hold characters it takes for line ends.
-            lines = self._lines.text(int(starts[first]), int(starts[end])).split("\n")
+            lines = self._records.text(first, end).split("\n")
             rows = [
                 (int(starts[first + k]), self._parsed(line, first + k + 1))
                 for k, line in enumerate(lines)
@@ -252,7 +184,7 @@ class JsonLinesSource:
             yield Block(np.array([place for place, _ in rows], dtype=np.int64), cells)
 
     def fetch(self, place: int, columns: Sequence[str]) -> dict[str, Cell]:
-        row = self._parsed(self._lines.record(place), 0)
+        row = self._parsed(self._records.record(place), 0)
         return {name: row.get(name) for name in columns}
 
 

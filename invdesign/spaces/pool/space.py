@@ -34,8 +34,8 @@ from invdesign.spaces.described import distinct
 from invdesign.spaces.pool.features import TIE, Points, Scale, rank_from
 from invdesign.spaces.pool.file import PoolError, PoolFile
 from invdesign.spaces.pool.index import Kind, Rows, Survey, Wanted, material
-from invdesign.spaces.pool.sources import LOOKED_AT, STRUCTURE, Source, open_source
-from invdesign.structures.tables import Cell, is_blank, no_number, number_in
+from invdesign.spaces.pool.sources import LOOKED_AT, STRUCTURE, Source, name_columns, open_source
+from invdesign.tables.cells import Cell, is_blank, no_number, number_in, remedy
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -289,7 +289,11 @@ class Pool:
     def __init__(self, settings: PoolSpace) -> None:
         self._settings = settings
         self.name = Path(settings.source.path).name
-        self.source: Source = open_source(settings.source.opened())
+        chosen = settings.compared_by.columns if settings.compared_by else ()
+        names = [settings.id, settings.composition, settings.structure, *settings.columns, *chosen]
+        self.source, self._headings = name_columns(
+            open_source(settings.source.opened()), filter(None, names), self.name
+        )
         self.wanted = _wanted(settings, self.source, self.name)
 
     @cached_property
@@ -313,7 +317,12 @@ class Pool:
         survey = Survey(self.source, self.wanted, self._identifier, self.name)
         kept, raw, left_out = survey.kept(drop=settings.missing == "drop", first=settings.repeated == "first")
         points = Points(raw, self.wanted.features, settings.scale)
-        return survey.rows, kept, points, left_out, survey.remarks(kept)
+        remarks = (
+            *getattr(self.source, "remarks", ()),
+            *survey.content_remarks(self._headings),
+            *survey.reading_remarks(kept),
+        )
+        return survey.rows, kept, points, left_out, remarks
 
     @property
     def is_read(self) -> bool:
@@ -407,7 +416,7 @@ def _parameter(cell: Cell, kind: Kind, column: str, name: str) -> float | str:
         raise Infeasible(f"row {name} has nothing in column '{column}'")
     number = number_in(cell) if kind != "text" else None
     if number is None and kind == "number":
-        raise Infeasible(f"row {name} has no number in column '{column}', but '{cell!s:.40}'")
+        raise Infeasible(f"row {name} has no number in column '{column}', but '{cell!s:.40}'. {remedy(cell)}")
     if number is not None and not np.isfinite(number):
         raise Infeasible(f"row {name} has an infinite number in column '{column}'")
     return number if number is not None else str(cell).strip()

@@ -75,7 +75,7 @@ def test_genomes_as_exported(kind: str, fields: dict[str, Any]) -> None:
     assert [dict(genome) for genome in prior.genomes] == genomes
     np.testing.assert_array_equal(prior.values["f"], np.arange(len(genomes)))
     assert f"{len(genomes)} of {len(genomes) + 3} rows are used" in prior.note
-    assert f"3 that the space does not know (first, row {len(genomes) + 1}: " in prior.note
+    assert f"3 that the space does not know (first, line {len(genomes) + 2}: " in prior.note
 
 
 @pytest.mark.parametrize("fields", SPACES["parameters"])
@@ -105,7 +105,7 @@ def test_mixture_that_breaks_a_rule() -> None:
     space = space_of("mixture", {"mixtures": {"m": {"components": ["a", "b"]}}})
     prior = read("a,b,f\n0.5,0.5,1\n0.5,0.2,2\n", space)
     assert len(prior.genomes) == 1
-    assert "row 2: the space has no mixture with 0.5 of 'a' and the other fractions" in prior.note
+    assert "line 3: the space has no mixture with 0.5 of 'a' and the other fractions" in prior.note
     assert "the nearest has 0.65" in prior.note
 
 
@@ -161,7 +161,11 @@ def test_no_row_fits() -> None:
     [
         ("x,n,c,volt\n", {}, "no column of voltage. Did you mean 'volt'"),
         ("x,n,V\n", {"columns": {"voltage": "V"}}, "has no column 'c', which candidates of this space need"),
-        ("x,n,c,voltage\n1,2,EC,<3\n", {}, "column 'voltage' holds no plain number in row 1, first '<3'"),
+        (
+            "x,n,c,voltage\n1,2,EC,<3\n",
+            {},
+            "column 'voltage' holds no plain number in 1 row .line 2., first '<3'",
+        ),
         (
             "x,n,c,voltage,voltage_uncertainty\n1,2,EC,3,-1\n",
             {},
@@ -200,7 +204,7 @@ def test_two_of_a_name() -> None:
     [
         ("", {}, "known.csv is empty"),
         ("a,b,a\n", {}, "more than one column 'a'"),
-        ("a,b\n1\n", {}, "row 1 has 1 cells, the header 2"),
+        ("a,b\n1\n", {}, "line 2 has 1 cell, and there are 2 headings"),
         ("voltage,b\n1,2\n", {"columns": {"V": "voltag"}}, "has no column 'voltag'. Did you mean 'voltage'"),
     ],
 )

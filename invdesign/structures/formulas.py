@@ -1,0 +1,354 @@
+"""Chemical formulas as people write them: read exactly, or refused with what to write."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from invdesign.errors import InvdesignError
+from invdesign.structures.charges import check_element, element_symbols
+
+if TYPE_CHECKING:
+    from pymatgen.core import Composition
+
+LONGEST = 400  # characters
+LARGEST = 1e9  # of one amount
+_SUBSCRIPTS = str.maketrans(
+    "\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089\u208a\u208b\u208d\u208e", "0123456789+-()"
+)
+# A point between subscript digits has no subscript form: publishers set a full stop, a middle dot or a leader.
+_SUBSCRIPT_POINT = re.compile("(?<=[\u2080-\u2089])[.\u00b7\u2024\u22c5](?=[\u2080-\u2089])")
+_DOTS = "\u00b7\u22c5\u2022\u2219\u2027\u30fb*"  # between the parts of an addition compound
+_SUPERSCRIPTS = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207a\u207b]")
+_INVISIBLE = re.compile("[\u200b-\u200d\u2060\ufeff\u00ad]")
+_MARKUP = re.compile(r"</?\w+[^<>]*>|\$|\\\w+|_\{?")
+_TOKEN = re.compile(
+    r"(?P<symbol>[A-Z][a-z]?)|(?P<open>[(\[{])|(?P<close>[)\]}])|(?P<amount>\d+\.\d+|\d+|\.\d+)", re.ASCII
+)
+_BRACKETS = {"(": ")", "[": "]", "{": "}"}
+# Rarely meant in materials for batteries: radioactive beyond bismuth but Th and U, Tc and Pm, and the light noble gases.
+_RARE = frozenset(
+    [
+        "Tc",
+        "Pm",
+        "Po",
+        "At",
+        "Rn",
+        "Fr",
+        "Ra",
+        "Ac",
+        "Pa",
+        "Np",
+        "Pu",
+        "Am",
+        "Cm",
+        "Bk",
+        "Cf",
+        "Es",
+        "Fm",
+        "Md",
+        "No",
+        "Lr",
+        "Rf",
+        "Db",
+        "Sg",
+        "Bh",
+        "Hs",
+        "Mt",
+        "Ds",
+        "Rg",
+        "Cn",
+        "Nh",
+        "Fl",
+        "Mc",
+        "Lv",
+        "Ts",
+        "Og",
+        "He",
+        "Ne",
+    ]
+)
+# Symbols in capitals that are two elements: cobalt as CO, and so on.
+_CAPITALS: Mapping[str, str] = {
+    "CO": "Co", "CI": "Cl", "NI": "Ni", "SN": "Sn", "NB": "Nb", "SI": "Si", "BI": "Bi", "IN": "In", "CU": "Cu", "PB": "Pb",
+    "CS": "Cs", "SC": "Sc", "HF": "Hf",
+}  # fmt: skip
+# Groups of which these are a part: carbonates, carboxylates, carbonyls, thiocyanates, hydrogen difluorides.
+_MEANT = re.compile(r"CO3|CO(?=[(H)])|COO(?!\d)|SCN|NCS|OCN|NCO|HF2|CN")
+_CAPITAL_PAIR = re.compile(r"(" + "|".join(_CAPITALS) + r")(?![a-z])")
+
+
+def composition_in(text: str) -> Composition:
+    """Read a formula: `Li3OCl`, `Li(Ni0.8Co0.1Mn0.1)O2`, `Li₆PS₅Cl`, `CuSO4·5H2O`.
+
+    Raises:
+        InvdesignError: it is no formula, its amounts are not fixed, or it names something that is no element.
+    """
+    from pymatgen.core import Composition
+
+    return Composition(_amounts_of(text))
+
+
+@lru_cache(maxsize=4096)
+def _amounts_of(text: str) -> Mapping[str, float]:
+    """Amount by element in a formula.
+
+    Raises:
+        InvdesignError: as `composition_in`.
+    """
+    shown = " ".join(text.split())
+    if len(text) > LONGEST:
+        raise _refused(shown, f"it is longer than {LONGEST} characters")
+    plain = _plain(text, shown)
+    found: dict[str, float] = {}
+    for factor, part in _parts(plain, shown):
+        for symbol, amount in _read_part(part, shown).items():
+            found[symbol] = found.get(symbol, 0.0) + factor * amount
+    if not found:
+        raise _refused(shown, "it names no element")
+    if not any(found.values()):
+        raise _refused(shown, "all its amounts are 0")
+    return found
+
+
+def _refused(text: str, reason: str) -> InvdesignError:
+    return InvdesignError(f"'{text:.60}' is not a formula: {reason}")
+
+
+def _plain(text: str, shown: str) -> str:
+    """The formula in letters, digits, points, brackets and dots; refused where it says more."""
+    if _SUPERSCRIPTS.search(text):
+        raise _refused(shown, "superscripts say charges, and charges are no part of it; leave them out")
+    text = _SUBSCRIPT_POINT.sub(".", text).translate(_SUBSCRIPTS)
+    _check_spaces(text, shown)
+    text = "".join(_INVISIBLE.sub("", text).split())
+    text = "".join(char if char in _DOTS else unicodedata.normalize("NFKC", char) for char in text)
+    if _MARKUP.search(text):
+        bare = re.sub(r"[{}]", "", _MARKUP.sub("", text))
+        raise _refused(shown, f"it holds markup; write {bare}" if _is_formula(bare) else "it holds markup")
+    _check_amounts(text, shown)
+    strange = next((char for char in text if not char.isascii() and char not in _DOTS), "")
+    if strange:
+        name = unicodedata.name(strange, "no known character").lower()
+        raise _refused(shown, f"it holds '{strange}' ({name}); write it in Latin letters and digits")
+    return text
+
+
+def _check_spaces(text: str, shown: str) -> None:
+    """Refuse spaces that more than part symbols and amounts."""
+    named = re.fullmatch(r"\s*(.*\S)\s+\((.*)\)\s*", text)
+    if named and _is_formula(named[1]) and not _is_formula(named[2]):
+        raise _refused(shown, f"a name in brackets is no part of it; write {named[1]}")
+    if re.search(r"\d\s+[\d.]", text):
+        raise _refused(
+            shown,
+            "a space between digits may part a hydrate; write that with a raised dot, as in CaCl2\u00b76H2O",
+        )
+    strange = re.search(r"\s([a-z])", text)
+    if strange:
+        raise _refused(shown, f"'{strange[1]}' cannot be read after a space")
+
+
+def _check_amounts(text: str, shown: str) -> None:
+    """Refuse what is not a fixed amount: variables, charges, decimal commas, ranges."""
+    if not re.match(r"[A-Z(\[{\d.]", text) and text:
+        raise _strange(text, 0, shown)
+    comma = re.sub(r"(?<=\d),(?=\d)", ".", text)
+    if "," in text:
+        reason = (
+            f"write {comma}, with a decimal point"
+            if "," not in comma
+            else "a list of elements has no amounts"
+        )
+        raise _refused(shown, reason)
+    sign = re.search(r"[+\-\u2010-\u2015\u2212\u00b1]", text)
+    if sign and re.search(r"[+\-\u2212]\d*$|\^", text) and not re.search(r"[a-z\u03b1-\u03c9]$", text):
+        raise _refused(shown, "charges are no part of it; leave them out")
+    if sign and re.match(r"\d", text):
+        raise _refused(shown, "a mixture is written as one formula: multiply out, as in Li1.5P0.5S2")
+    if sign and re.search(r"[A-Za-z)\]}][\-\u2212]\d", text):
+        raise _refused(shown, "amounts cannot be negative")
+    if sign or re.search(r"(?<![A-Z])[xyz](?![a-z])|[\u03b1-\u03c9]", text):
+        raise _refused(
+            shown, "its amounts are not fixed; write the numbers that were made, as in Li6.5La3Zr2O12"
+        )
+
+
+def _parts(text: str, shown: str) -> Iterator[tuple[float, str]]:
+    """(factor, formula) of each part of an addition compound; a formula without dots is one part."""
+    text = re.sub(r"\.(?=\(|[A-Z])", "\u00b7", text)  # a point before an element is no decimal point
+    tail = re.fullmatch(r"(.*[A-Za-z)\]}]\d+)\.(\d+(?:\.\d+)?(?:H2O|D2O))", text)
+    if tail:
+        hydrate = f"{tail[1]}\u00b7{tail[2]}"
+        reason = f"its point may be that of a hydrate or of a decimal number; for the hydrate write {hydrate}"
+        raise _refused(shown, reason)
+    parts = re.split(f"[{re.escape(_DOTS)}]", text)
+    if len(parts) == 1:
+        yield 1.0, text
+        return
+    ambiguous = re.search(rf"\d[{re.escape(_DOTS)}]\d", text) is not None
+    for part in parts:
+        match = re.fullmatch(r"(\d+\.\d+|\d+|\.\d+)?(.+)", part)
+        if match is None:
+            raise _refused(shown, "a part of it is empty")
+        if ambiguous and not _is_compound(match[2]):
+            raise _refused(
+                shown, "a raised dot between digits may be a decimal point; write that as a full stop"
+            )
+        yield float(match[1] or 1), match[2]
+
+
+def _is_compound(part: str) -> bool:
+    """Return whether a part of an addition compound can stand alone: two elements or more, one no metal, none 0."""
+    try:
+        amounts = _read_part(part, part)
+    except InvdesignError:
+        return True  # it is refused for what it is
+    nonmetals = {"H", "D", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Se", "Br", "Te", "I"}
+    return len(amounts) > 1 and all(amounts.values()) and bool(nonmetals & amounts.keys())
+
+
+def _read_part(text: str, shown: str) -> dict[str, float]:
+    """Amount by element in a formula of symbols, amounts and brackets."""
+    stack: list[tuple[str, dict[str, float]]] = [("", {})]
+    last: dict[str, float] | None = (
+        None  # what an amount multiplies: a symbol or a group, held back until it is known
+    )
+    place = 0
+
+    def settle(amount: float) -> None:
+        nonlocal last
+        for symbol, count in (last or {}).items():
+            stack[-1][1][symbol] = stack[-1][1].get(symbol, 0.0) + count * amount
+        last = None
+
+    while place < len(text):
+        token = _TOKEN.match(text, place)
+        if token is None:
+            raise _strange(text, place, shown)
+        place = token.end()
+        if token["amount"]:
+            if last is None:
+                reason = (
+                    "it begins with an amount"
+                    if token.start() == 0
+                    else f"'{token['amount']}' follows no element"
+                )
+                raise _refused(shown, reason)
+            amount = float(token["amount"])
+            if amount > LARGEST:
+                raise _refused(shown, f"an amount is above {LARGEST:g}")
+            settle(amount)
+            continue
+        settle(1.0)
+        if token["symbol"]:
+            last = {_checked(token["symbol"], text, shown): 1.0}
+        elif token["open"]:
+            stack.append((_BRACKETS[token["open"]], {}))
+        elif stack[-1][0] != token["close"] or not stack[-1][1]:
+            raise _refused(shown, f"its brackets do not match at '{token['close']}'")
+        else:
+            last = stack.pop()[1]
+    settle(1.0)
+    if len(stack) > 1:
+        raise _refused(shown, f"a bracket is not closed: '{stack[-1][0]}' is missing")
+    return stack[0][1]
+
+
+def _strange(text: str, place: int, shown: str) -> InvdesignError:
+    meant = _recased(text)
+    return _refused(
+        shown, f"'{text[place]}' cannot be read here.{f' Did you mean {meant}?' if meant else ''}"
+    )
+
+
+def _checked(symbol: str, text: str, shown: str) -> str:
+    if symbol == "D":
+        return "H"  # deuterium; tritium is refused, since T stands in names such as LiTFSI
+    try:
+        return check_element(symbol)
+    except ValueError as error:
+        meant = _recased(text)
+        if meant:
+            raise _refused(shown, f"'{symbol}' is not an element symbol. Did you mean {meant}?") from error
+        raise _refused(shown, str(error)) from error
+
+
+def _recased(text: str) -> str:
+    """The formula with capitals put right; empty where it cannot be, or is right already."""
+    found = []
+    for run in re.findall(r"[A-Za-z]+|[^A-Za-z]+", text):
+        spelt = _spelt(run.lower()) if run[0].isalpha() else run
+        if spelt is None:
+            return ""
+        found.append(spelt)
+    meant = "".join(found)
+    if meant == text or len(meant) > 60 or _RARE & set(re.findall(r"[A-Z][a-z]?", meant)):
+        return ""
+    return meant if _is_formula(meant) else ""
+
+
+def _spelt(letters: str) -> str | None:
+    """Letters as element symbols: the fewest rare ones, then the fewest; None where they are none."""
+    symbols = {symbol.lower(): symbol for symbol in element_symbols()}
+    best: list[tuple[int, int, str] | None] = [(0, 0, "")]
+    for end in range(1, len(letters) + 1):
+        choices = []
+        for width in (1, 2):
+            before = best[end - width] if end >= width else None
+            symbol = symbols.get(letters[end - width : end]) if before is not None else None
+            if before is not None and symbol is not None:
+                choices.append((before[0] + (symbol in _RARE), before[1] + 1, before[2] + symbol))
+        best.append(min(choices) if choices else None)
+    last = best[-1]
+    return last[2] if last is not None else None
+
+
+def _is_formula(text: str) -> bool:
+    try:
+        _read_part(text, text) if not set(text) & set(_DOTS) else _amounts_of(text)
+    except (InvdesignError, RecursionError):
+        return False
+    return bool(text)
+
+
+# What was read.
+
+
+def elements_in(composition: Composition) -> set[str]:
+    """Symbols of the elements of a composition."""
+    return set(composition.get_el_amt_dict())
+
+
+@lru_cache(maxsize=4096)
+def suspect(text: str) -> str:
+    """Say where a formula that was read may be a slip: a rare element, or capitals that are two elements.
+
+    Returns:
+        A sentence; empty where nothing is striking.
+    """
+    from pymatgen.core import Element
+
+    shown = " ".join(text.split())
+    try:
+        amounts = _amounts_of(text)
+    except InvdesignError:
+        return ""
+    for symbol in amounts:
+        if symbol in _RARE:
+            two = symbol.upper() if all(letter in element_symbols() for letter in symbol.upper()) else ""
+            said = f"; {symbol[0]} and {symbol[1].upper()} are written {two}" if len(two) == 2 else ""
+            return f"'{shown:.60}' was read with {symbol} ({Element(symbol).long_name.lower()}){said}"
+    bare = _MEANT.sub(" ", text.translate(_SUBSCRIPTS))
+    pair = _CAPITAL_PAIR.search(bare)
+    if pair is None or len(amounts) < 3:
+        return ""
+    first, second = (Element(letter).long_name.lower() for letter in pair[1])
+    meant = _CAPITALS[pair[1]]
+    return (
+        f"'{shown:.60}' was read with {pair[1][0]} ({first}) and {pair[1][1]} ({second}); "
+        f"{Element(meant).long_name.lower()} is written {meant}"
+    )

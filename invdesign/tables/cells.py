@@ -1,0 +1,211 @@
+"""Numbers in the cells of tables: read exactly, refused with a remedy, never guessed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.tables.units import is_unit
+
+FloatArray = NDArray[np.float64]
+Cell = object  # str, int, float, bool or None; a structure where the source holds structures
+LISTED = 10  # rows named in a message
+LONGEST = 60  # characters; no number is written with more
+
+# Words by which tables say that there is no number, in lower case; a hyphen or dash alone is one of them.
+NO_NUMBER = frozenset(
+    {"", "nan", "na", "n/a", "n.a.", "#n/a", "null", "none", "-", "\u2013", "\u2014", "\u2212"}
+)
+# Errors that spreadsheets leave in the cells of formulas (Excel, LibreOffice). `#N/A` alone means: no value.
+_FORMULA_ERROR = re.compile(
+    r"#(div/0!|value!|ref!|name\?|num!|null!|spill!|calc!|getting_data)|err:\d+", re.IGNORECASE
+)
+_UNDETECTED = frozenset(
+    {"n.d.", "nd", "n. d.", "bdl", "b.d.l.", "lod", "<lod", "< lod", "loq", "<loq", "< loq", "trace"}
+)
+_MINUS = "\u2212"
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_PLAIN = re.compile(_NUMBER, re.ASCII)
+_INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
+_COMMA = re.compile(r"([+-]?\d*),(\d+)((?:[eE][+-]?\d+)?)", re.ASCII)
+_AMBIGUOUS = re.compile(
+    r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII
+)  # 1,234: a thousand and more, or one and a fraction
+_GROUPED = re.compile(
+    r"[+-]?\d{1,3}(?:(?:[ '_\u2019]\d{3})+|(?:,\d{3}){2,}|,\d{3}(?=\.))(?:\.\d+)?", re.ASCII
+)
+_POINTS = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+,\d+", re.ASCII)  # 1.234,5
+_BOUND = re.compile(
+    rf"(?:[<>\u2264\u2265\u2a7d\u2a7e]=?|[<>]\s*=)\s*{_NUMBER}(?P<unit>\s?\S{{0,12}})", re.ASCII
+)
+_TIMES_TEN = re.compile(r"([+-]?[\d.]+)\s*[x*\u00b7\u22c5\u00d7]\s*10\s*\^?\s*\{?([+-]?\d+)\}?", re.ASCII)
+_POWER = str.maketrans(
+    "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b\u207a", "0123456789-+"
+)
+_SPREAD = re.compile(rf"{_NUMBER}\s*(?:\u00b1|\+/-|\+-)\s*{_NUMBER}|{_NUMBER}\(\d+\)", re.ASCII)
+_ABOUT = re.compile(rf"(?:~|\u2248|\u223c|ca\.?|approx\.?)\s*{_NUMBER}", re.ASCII | re.IGNORECASE)
+_WITH_UNIT = re.compile(rf"(?P<number>{_NUMBER})(?P<space>\s*)(?P<unit>\D.{{0,15}})", re.ASCII)
+_FORTRAN = re.compile(rf"({_NUMBER})[dD]([+-]?\d+)", re.ASCII)
+_DASHED = re.compile(r"[\u2010-\u2015]\s?((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)", re.ASCII)
+BOUND_HINT = (
+    "A bound is no number: leave the cell empty, or, in a file of results, say it in the column failure: "
+    "'below detection'."
+)
+
+
+def is_blank(cell: Cell) -> bool:
+    """Return whether a cell holds nothing: empty, spaces alone, or NaN."""
+    if isinstance(cell, float):
+        return math.isnan(cell)
+    return cell is None or (isinstance(cell, str) and not cell.strip())
+
+
+def no_number(cell: Cell) -> bool:
+    """Return whether a cell of a column of numbers says that there is none."""
+    return is_blank(cell) or (isinstance(cell, str) and cell.strip().lower() in NO_NUMBER)
+
+
+def number_in(cell: Cell) -> float | None:
+    """Read the number in a cell; None where it holds something else, or nothing. Infinities are numbers.
+
+    Text must be a plain decimal number, with a point, without separators of thousands and without a unit; the
+    typographic minus counts as one. True and false are no numbers.
+    """
+    if isinstance(cell, str):
+        text = cell.strip().replace(_MINUS, "-")
+        return float(text) if _PLAIN.fullmatch(text) or _INFINITE.fullmatch(text) else None
+    if isinstance(cell, bool) or not isinstance(cell, int | float):
+        return None
+    try:
+        value = float(cell)
+    except OverflowError:
+        return None
+    return None if math.isnan(value) else value
+
+
+def numbers_in(cells: Sequence[Cell]) -> tuple[FloatArray, list[int]]:
+    """Read a column of numbers.
+
+    Returns:
+        Shape (n,), NaN where a cell says that there is none; and the positions of cells that hold something that is
+        no finite number.
+    """
+    values = _quickly(cells)
+    if values is None:
+        found = [number_in(cell) for cell in cells]
+        values = np.array([math.nan if value is None else value for value in found], dtype=np.float64)
+    absent = np.flatnonzero(np.isnan(values)).tolist()
+    wrong = [k for k in absent if not no_number(cells[k])]
+    infinite = np.flatnonzero(np.isinf(values)).tolist()
+    values[infinite] = math.nan
+    return values, sorted([*wrong, *infinite])
+
+
+def _quickly(cells: Sequence[Cell]) -> FloatArray | None:
+    """All cells by Python's own reading, where that agrees with `number_in`; else None."""
+    try:
+        joined = "\n".join(cells)  # type: ignore[arg-type]  # what is no text raises
+        # Python takes underscores and the digits of all scripts.
+        plain = joined.isascii() and "_" not in joined
+    except TypeError:
+        plain = all(type(cell) is float or type(cell) is int for cell in cells)
+    if not plain:
+        return None
+    try:
+        return np.fromiter(map(float, cells), np.float64, len(cells))  # type: ignore[arg-type]  # what is none raises
+    except (ValueError, OverflowError):
+        return None
+
+
+def looks_like_number(cell: Cell) -> bool:
+    """Return whether text is meant as a number, and written in a form that is not read."""
+    if not isinstance(cell, str):
+        return False
+    if len(cell) > LONGEST:
+        return False
+    text = _normal(cell)
+    forms = (_COMMA, _GROUPED, _POINTS, _BOUND, _SPREAD, _ABOUT, _TIMES_TEN)
+    return any(form.fullmatch(text) for form in forms) or _unit_of(text) != ""
+
+
+def is_miswritten(cell: Cell) -> bool:
+    """Return whether a cell holds a number that can be written plainly: `0,05`, `1 000`, `1.2·10-3`."""
+    if not isinstance(cell, str) or len(cell) > LONGEST:
+        return False
+    text = _normal(cell)
+    return bool(_rewritten(text)) and not (_SPREAD.fullmatch(text) or _ABOUT.fullmatch(text))
+
+
+def remedy(cell: Cell) -> str:
+    """Say, in a sentence, how to write what a cell holds as a number, or what to do where it is none."""
+    if not isinstance(cell, str | float):
+        return "Numbers are plain; true, false and lists are none."
+    text = _normal(str(cell)[:LONGEST])
+    if text.lower().lstrip("+-") in NO_NUMBER:
+        return "Leave the cell empty where nothing was measured; in a file of results, the column failure says why."
+    if _BOUND.fullmatch(text):
+        return BOUND_HINT
+    if text.lower() in _UNDETECTED:
+        return f"'{text}' may mean not determined or not detected. {BOUND_HINT}"
+    if _FORMULA_ERROR.fullmatch(text):
+        return "This is an error of a formula in the spreadsheet: mend it there, or empty the cell."
+    if _INFINITE.fullmatch(text) or _PLAIN.fullmatch(text):
+        return (
+            "It is infinite, or larger than any number here: leave the cell empty where nothing was measured."
+        )
+    return _rewritten(text) or _otherwise(text)
+
+
+def _rewritten(text: str) -> str:
+    """The sentence that says how a number is written plainly; empty where it is none of these forms."""
+    if _AMBIGUOUS.fullmatch(text):
+        return f"Write {text.replace(',', '.')} or {text.replace(',', '')}: it may be either."
+    if comma := _COMMA.fullmatch(text):
+        return f"Write {comma[1]}.{comma[2]}{comma[3]}, with a decimal point."
+    if _GROUPED.fullmatch(text):
+        return f"Write {re.sub('[^0-9.+-]', '', text)}, without separators of thousands."
+    if _POINTS.fullmatch(text):
+        return f"Write {text.replace('.', '').replace(',', '.')}, with a decimal point alone."
+    if power := _TIMES_TEN.fullmatch(text):
+        return f"Write {power[1]}e{power[2]}."
+    if dashed := _DASHED.fullmatch(text):
+        return f"Write -{dashed[1]}, with a plain minus."
+    if fortran := _FORTRAN.fullmatch(text):
+        return f"Write {fortran[1]}e{fortran[2]}."
+    if _SPREAD.fullmatch(text):
+        return "The uncertainty has a column of its own, with _uncertainty added to the name."
+    return "Write one plain number." if _ABOUT.fullmatch(text) else ""
+
+
+def _otherwise(text: str) -> str:
+    if not text.isascii() and re.fullmatch(r"[+-]?[\d.]+", text):
+        return "Write it in the digits 0 to 9."
+    return "Units stand in the heading, remarks in a column of their own; leave the cell empty where there is no value."
+
+
+def _normal(cell: str) -> str:
+    """Text with plain minus, plain exponents and plain spaces, as forms of numbers are told apart."""
+    return " ".join(cell.replace(_MINUS, "-").translate(_POWER).split())
+
+
+def _unit_of(text: str) -> str:
+    """The unit behind a number; empty where there is no number, or what follows is no unit."""
+    found = _WITH_UNIT.fullmatch(text)
+    if found is None:
+        return ""
+    unit = found["unit"].strip()
+    # One letter without a space names things (2H, 3R) more often than it is a unit.
+    apart = bool(found["space"]) or len(unit) > 1 or unit in {"%", "\u2030", "\u00b0"}
+    return unit if apart and is_unit(unit) else ""
+
+
+def list_rows(rows: Sequence[object], word: str = "line") -> str:
+    """`2 rows (lines 3, 8)`: how many, and the first ten of them."""
+    more = f" and {len(rows) - LISTED} more" if len(rows) > LISTED else ""
+    named = ", ".join(map(str, rows[:LISTED]))
+    places = f"{word}s" if len(rows) > 1 else word
+    return f"{len(rows)} row{'s' if len(rows) > 1 else ''} ({places} {named}{more})"

@@ -1,0 +1,29 @@
+"""Text in tables that spreadsheets open: what would be taken for a formula is marked, and unmarked on reading.
+
+A cell that begins with `=`, `+`, `-` or `@` is run as a formula by spreadsheets, so that a name in a table of a
+stranger may start a program or send data away. An apostrophe before it makes it text.
+
+Source:
+    OWASP, CSV Injection (https://owasp.org/www-community/attacks/CSV_Injection).
+"""
+
+from __future__ import annotations
+
+import re
+
+from invdesign.tables.cells import number_in
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+_GUARDED = re.compile(r"'+[=+\-@\t\r\n]")
+
+
+def guard(cell: object) -> object:
+    """Mark text that a spreadsheet would take for a formula; numbers and all other cells stay as they are."""
+    if not isinstance(cell, str) or not _FORMULA.match(cell) or number_in(cell) is not None:
+        return cell
+    return f"'{cell}"
+
+
+def unguard(cell: str) -> str:
+    """Undo `guard`."""
+    return cell[1:] if _GUARDED.match(cell) else cell

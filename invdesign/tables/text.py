@@ -1,0 +1,338 @@
+"""Tables of text, as people and spreadsheets save them: headings, then rows of cells."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from invdesign.tables.guard import unguard
+from invdesign.tables.records import (
+    Data,
+    IntArray,
+    Records,
+    TableError,
+    TextData,
+    open_data,
+    parse_rows,
+    to_text,
+)
+
+SEPARATORS = (",", ";", "\t")
+COMMENT = "#"
+_IN_QUOTES = re.compile(r'"[^"]*"')
+_SPACE = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows that follow each other.
+
+    Attributes:
+        places: shape (n,), where each can be found again.
+        cells: the asked columns, n cells each.
+    """
+
+    places: IntArray
+    cells: dict[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The headings of a table, and what stands before them.
+
+    Attributes:
+        place: byte offset of the record with the headings.
+        line: its line, from 1.
+        separator: of the cells.
+        skipped: comment lines before it.
+    """
+
+    place: int
+    line: int
+    separator: str
+    skipped: tuple[str, ...]
+
+
+class TextTable:
+    """Comma, semicolon or tab between the cells; read in blocks, or one row at its place.
+
+    Attributes:
+        name: what messages call it.
+        head: where the headings stand.
+        headings: the columns, spaces put right; an empty one where a column has none.
+        twice: headings that more than one column has.
+    """
+
+    def __init__(self, data: Data, name: str) -> None:
+        """Find separator, headings and the beginning of each row.
+
+        Raises:
+            TableError: there are no headings, or a quotation mark is not closed.
+        """
+        self.name = name
+        self.head = _find_head(data, name)
+        self._records = Records(data, name, head=self.head.place, separator=self.head.separator)
+        self.headings = tuple(" ".join(unguard(cell).split()) for cell in self._row(0))
+        counted = [heading for heading in self.headings if heading and self.headings.count(heading) > 1]
+        self.twice = tuple(dict.fromkeys(counted))
+
+    def check_headings(self) -> None:
+        """Refuse a table of which several columns have one heading.
+
+        Raises:
+            TableError: naming them.
+        """
+        if self.twice:
+            message = f"has more than one column '{self.twice[0]}';"
+            raise TableError(self.name, message, "rename all but one", self.head.line)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on what was left out before the headings."""
+        return tuple(f"line '{line:.60}' before the headings is a comment" for line in self.head.skipped)
+
+    def _row(self, index: int) -> list[str]:
+        """The cells of record `index`, the headings being number 0."""
+        try:
+            rows = list(parse_rows(iter([self._records.text(index, index + 1)]), self.head.separator))
+        except csv.Error as error:
+            raise self._records.error(int(self._records.starts[index]), error) from error
+        return rows[0] if rows else []
+
+    def places_of(self, columns: Sequence[str]) -> list[int]:
+        """Positions of columns by heading."""
+        return [self.headings.index(column) for column in columns]
+
+    def blocks(self, columns: Sequence[str]) -> Iterator[Rows]:
+        """All rows in their order, without blank ones.
+
+        Raises:
+            TableError: a row has too many or too few cells.
+        """
+        wanted = self.places_of(columns)
+        for first, end in self._records.spans(1):
+            rows, places = self._filled(first, end, max(wanted, default=-1) + 1)
+            turned = _transpose(rows, wanted)
+            yield Rows(places, dict(zip(columns, turned, strict=True)))
+
+    def _filled(self, first: int, end: int, cells: int) -> tuple[list[list[str]], IntArray]:
+        """Rows `first` to `end` that hold something, at least the first `cells` of each parsed; and their places."""
+        text = self._records.text(first, end)
+        places = self._records.starts[first:end]
+        separator = self.head.separator
+        if '"' in text:
+            rows = self._parsed(text, first, end)
+            widths = [len(row) for row in rows]
+            blank = [k for k, row in enumerate(rows) if not any(map(str.strip, row))]
+        else:
+            lines = text.removesuffix("\n").split("\n")
+            # One more split than needed, so that all rows are of one length where the number of cells is right.
+            rows = [line.split(separator, cells) for line in lines]
+            widths = [line.count(separator) + 1 for line in lines]
+            blank = [k for k, line in enumerate(lines) if not line.strip(separator + _SPACE)]
+        if blank:
+            out = set(blank)
+            filled = [k for k in range(len(rows)) if k not in out]
+            rows, widths, places = [rows[k] for k in filled], [widths[k] for k in filled], places[filled]
+        odd = self._unlike(widths)
+        for k in odd:
+            self._check(int(places[k]))
+        if "'" in text:
+            rows = [[unguard(cell) for cell in row] for row in rows]
+        return rows, places
+
+    def _parsed(self, text: str, first: int, end: int) -> list[list[str]]:
+        try:
+            rows = list(parse_rows(io.StringIO(text, newline="\n"), self.head.separator))
+        except csv.Error as error:
+            raise self._records.error(int(self._records.starts[first]), error) from error
+        if len(rows) != end - first:
+            line = self._records.line(int(self._records.starts[first]))
+            raise TableError(
+                self.name, "cannot be cut into rows. A quotation mark that is not closed?", "", line
+            )
+        return rows
+
+    def _unlike(self, widths: Sequence[int]) -> list[int]:
+        """Rows whose number of cells is not that of the headings; all rows where a column has no heading."""
+        if "" in self.headings:
+            return list(range(len(widths)))
+        count = len(self.headings)
+        return [k for k, width in enumerate(widths) if width != count] if {*widths} - {count} else []
+
+    def _check(self, place: int) -> None:
+        """Refuse the row at a place if it does not fit the headings."""
+        row = next(parse_rows(iter([self._records.record(place)]), self.head.separator))
+        mistake = find_mistake(self.headings, row)
+        if mistake is not None:
+            column, message, hint = mistake
+            column = "" if column == "row" else f"({column}) "
+            raise TableError(self.name, f"{column}{message}", hint, self._records.line(place))
+
+    def fetch(self, place: int, columns: Sequence[str]) -> dict[str, str]:
+        """The cells of the row at a place."""
+        row = next(parse_rows(iter([self._records.record(place)]), self.head.separator))
+        return {
+            name: unguard(row[index]) for name, index in zip(columns, self.places_of(columns), strict=True)
+        }
+
+    def line(self, place: int) -> int:
+        """Line of the row at a place, from 1."""
+        return self._records.line(place)
+
+    def lines(self) -> Iterator[tuple[int, list[str]]]:
+        """(line, all cells) of every row that is not blank, whether it fits the headings or not."""
+        line = self.head.line + self._records.text(0, 1).count("\n")
+        for index in range(1, len(self._records)):
+            text = self._records.text(index, index + 1)
+            row = self._row(index)
+            if any(map(str.strip, row)):
+                yield line, [unguard(cell) for cell in row]
+            line += text.count("\n")
+
+    def columns(self, columns: Sequence[str]) -> tuple[dict[str, list[str]], list[int]]:
+        """Whole columns, and the line of each row; for tables that are held in memory.
+
+        Raises:
+            TableError: a row has too many or too few cells.
+        """
+        cells: dict[str, list[str]] = {name: [] for name in columns}
+        places: list[IntArray] = [np.zeros(0, dtype=np.int64)]
+        for block in self.blocks(columns):
+            places.append(block.places)
+            for name in columns:
+                cells[name] += block.cells[name]
+        return cells, self._records.lines_of(np.concatenate(places)).tolist()
+
+
+def open_table(path: Path) -> TextTable:
+    """The table in a file, which stays on disk where it is UTF-8.
+
+    Raises:
+        TableError: it is no table.
+        UnreadableFileError: it cannot be read.
+    """
+    table = TextTable(open_data(path), path.name)
+    table.check_headings()
+    return table
+
+
+def table_of(name: str, text: str) -> TextTable:
+    """The table in a text.
+
+    Raises:
+        TableError: it is no table.
+    """
+    table = TextTable(TextData(text), name)
+    table.check_headings()
+    return table
+
+
+def find_mistake(headings: Sequence[str], cells: Sequence[str]) -> tuple[str, str, str] | None:
+    """What is wrong with the cells of a row beside its headings: (column, message, hint); None where they fit.
+
+    Cells may be missing or blank beyond the last column that has a heading.
+    """
+    named = max((place for place, heading in enumerate(headings, 1) if heading), default=0)
+    if any(cell.strip() for cell in cells[len(headings) :]):
+        hint = "A decimal comma, or text with a comma in it? Write 0.5, and text in quotation marks."
+        return "row", f"has {len(cells)} cells, and there are {_count(headings)}.", hint
+    if len(cells) < named:
+        hint = "Give every row a cell for each heading, empty where there is nothing."
+        return (
+            "row",
+            f"has {len(cells)} cell{'s' if len(cells) != 1 else ''}, and there are {_count(headings)}.",
+            hint,
+        )
+    for place, (heading, cell) in enumerate(zip(headings, cells, strict=False), 1):
+        if not heading and cell.strip():
+            return f"column {place}", f"holds '{cell.strip():.40}' and has no heading.", ""
+    return None
+
+
+def _count(headings: Sequence[str]) -> str:
+    return f"{len(headings)} heading{'s' if len(headings) != 1 else ''}"
+
+
+def _transpose(rows: Sequence[Sequence[str]], wanted: Sequence[int]) -> list[Sequence[str]]:
+    """The columns `wanted` of rows, which may be of unequal length beyond these."""
+    if not rows:
+        return [() for _ in wanted]
+    try:
+        turned: list[Sequence[str]] = list(zip(*rows, strict=True))
+    except ValueError:
+        return [[row[place] for row in rows] for place in wanted]
+    return [turned[place] for place in wanted]
+
+
+# The head.
+
+
+def separator_of(header: str, following: str = "") -> str:
+    """The comma, semicolon or tab that separates columns.
+
+    Args:
+        header: the line of headings.
+        following: the line after it: of several that the headings hold, the one it holds as often is taken.
+
+    Returns:
+        The separator; of several that remain, the one the headings have most of.
+    """
+    bare, after = _IN_QUOTES.sub("", header), _IN_QUOTES.sub("", following)
+    same = [mark for mark in SEPARATORS if bare.count(mark) and bare.count(mark) == after.count(mark)]
+    return max(same if len(same) == 1 else SEPARATORS, key=bare.count)
+
+
+def _find_head(data: Data, name: str) -> Head:
+    """Skip blank lines, `sep=;` and comments before the headings.
+
+    A line that begins with # holds the headings where it is the last of these, and has as many cells, two or more, as
+    the line after it.
+    """
+    held: list[tuple[int, int, str]] = []  # place, line number, text of lines that may be comments
+    offset, said = 0, ""
+    found: tuple[int, int, str] | None = None
+    following = ""
+    for number, raw in enumerate(data.lines(0), 1):
+        place, text = offset, to_text(raw)
+        offset += len(raw)
+        plain = text.strip()
+        if found is not None:
+            if plain:
+                following = plain
+                break
+        elif not plain.strip("".join(SEPARATORS)):
+            continue
+        elif not said and not held and _said_separator(text):
+            said = _said_separator(text)
+        elif plain.startswith(COMMENT):
+            held.append((place, number, plain))
+        else:
+            found = (place, number, plain)
+    if found is None and not held:
+        raise TableError(name, "is empty: it has no header, its first line must name the columns")
+    found = found or held.pop()
+    separator = said or separator_of(found[2], following)
+    if held and found[2][:1] != COMMENT:
+        cells = _cell_count(held[-1][2], separator)
+        if cells > 1 and cells == _cell_count(found[2], separator):
+            found = held.pop()
+    return Head(found[0], found[1], separator, tuple(text for _, _, text in held))
+
+
+def _said_separator(line: str) -> str:
+    """The separator that a line `sep=;` of spreadsheets states; empty for any other line."""
+    text = line.rstrip("\r\n").strip(" ").strip('"')
+    if text[:4].lower() != "sep=" or len(text.rstrip()) > 5:
+        return ""
+    return text[4:5] if text[4:5] in SEPARATORS else "\t" if not text[4:] else ""
+
+
+def _cell_count(line: str, separator: str) -> int:
+    return _IN_QUOTES.sub("", line).count(separator) + 1

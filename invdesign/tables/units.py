@@ -1,0 +1,232 @@
+"""Units in the headings of tables: found, compared, never converted."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from invdesign.errors import InvdesignError, nearest
+
+# `name (unit)`, `name [unit]`, and `name / unit` of the SI Brochure (9th ed., section 5.4.1), a space on both sides.
+_HEADING = re.compile(r"(?P<name>.*?)\s*[\[(](?P<unit>[^\[\]()]*)[\])]")
+_SLASHED = re.compile(r"(?P<name>.*?\S)\s+/\s+(?P<slashed>\S.*)")
+_FACTOR = re.compile(r"(?P<symbol>[^\d^+-]+?)(?:\^?\{?(?P<power>[+-]?\d+)\}?)?")
+_POWER = str.maketrans(
+    "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b\u207a", "0123456789-+"
+)
+_PREFIXES = ("", "k", "M", "G", "T", "c", "m", "d", "h", "\u03bc", "u", "n", "p", "f", "da")
+_SYMBOLS = frozenset(
+    [
+        "m",
+        "g",
+        "s",
+        "A",
+        "K",
+        "mol",
+        "V",
+        "eV",
+        "S",
+        "Ω",
+        "Ohm",
+        "ohm",
+        "Pa",
+        "bar",
+        "J",
+        "W",
+        "Wh",
+        "Ah",
+        "C",
+        "F",
+        "N",
+        "Hz",
+        "M",
+        "L",
+        "l",
+        "T",
+        "H",
+        "B",
+        "cal",
+        "atm",
+        "Torr",
+        "psi",
+        "rpm",
+        "Ha",
+        "Ry",
+        "e",
+        "lm",
+    ]
+)
+_ALONE = frozenset(
+    [
+        "%",
+        "‰",
+        "ppm",
+        "ppb",
+        "°",
+        "°C",
+        "degC",
+        "Å",
+        "Å",
+        "Ang",
+        "angstrom",
+        "min",
+        "h",
+        "hr",
+        "hrs",
+        "d",
+        "day",
+        "days",
+        "wt%",
+        "mol%",
+        "at%",
+        "vol%",
+        "wt.%",
+        "at.%",
+        "mol.%",
+        "vol.%",
+        "atom",
+        "f.u.",
+        "fu",
+        "cell",
+        "site",
+        "kcal",
+        "mmHg",
+        "µm",
+        "EUR",
+        "USD",
+        "a.u.",
+        "Ångstrom",
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A column: its heading, and the unit in that; None where it names none."""
+
+    heading: str
+    unit: str | None
+
+
+def split_heading(heading: str) -> tuple[str, str | None]:
+    """Name and unit of a heading; the unit is None where there is none."""
+    found = _HEADING.fullmatch(heading)
+    if found:
+        return found["name"], found["unit"].strip()
+    slashed = _SLASHED.fullmatch(heading)
+    if slashed and is_unit(slashed["slashed"]):
+        return slashed["name"], slashed["slashed"].strip()
+    return heading, None
+
+
+def find_column(name: str, headings: Sequence[str], table: str, remedy: str) -> Found | None:
+    """Find the column called `name`, with or without a unit in its heading; None where there is none.
+
+    Args:
+        name: as the user calls it: the whole heading, or the heading without its unit.
+        headings: of the table.
+        table: what messages call the table.
+        remedy: what to do where several columns may be meant.
+
+    Raises:
+        InvdesignError: several may be meant.
+    """
+    wanted = " ".join(name.split())
+    if wanted in headings:
+        return Found(wanted, split_heading(wanted)[1])
+    meant = [heading for heading in headings if heading and split_heading(heading)[0] == wanted]
+    if len(meant) > 1:
+        raise InvdesignError(
+            f"{table} has several columns that may be '{name}': {', '.join(meant)}. {remedy}"
+        )
+    return Found(meant[0], split_heading(meant[0])[1]) if meant else None
+
+
+def check_heading_unit(found: Found, unit: str, name: str, table: str, *, named: bool) -> None:
+    """Refuse a column whose heading names another unit than the one it should be in.
+
+    Args:
+        found: the column.
+        unit: what the numbers should be in.
+        name: of the property, in messages.
+        table: what messages call the table.
+        named: whether the user named the whole heading, so that what stands in brackets may be a remark.
+
+    Raises:
+        InvdesignError: the heading names another unit.
+    """
+    if found.unit is None or same_unit(found.unit, unit) or (named and not is_unit(found.unit)):
+        return
+    has = f"in {unit}" if unit else "a number without unit"
+    raise InvdesignError(
+        f"{table}: column '{found.heading}' is in {found.unit or 'no unit'} by its heading, and {name} is {has}: convert "
+        f"the numbers and head the column '{name} [{unit}]'"
+        + (
+            ""
+            if is_unit(found.unit)
+            else f", or, if that is no unit, name the column in full: '{found.heading}'"
+        )
+    )
+
+
+def no_column(name: str, headings: Sequence[str]) -> str:
+    """Say that there is no such column, and what there is."""
+    shown = [heading for heading in headings if heading]
+    hint = nearest(name, shown)
+    more = f" and {len(shown) - 40} more" if len(shown) > 40 else ""
+    comment = (
+        ". Its headings begin with #: if that line is a comment, take it out"
+        if "".join(shown[:1])[:1] == "#"
+        else ""
+    )
+    return f"{hint + ' ' if hint else ''}It has {', '.join(shown[:40]) or 'none'}{more}{comment}"
+
+
+def same_unit(written: str, unit: str) -> bool:
+    """Return whether two units are the same, however they are written: `S cm-1`, `S/cm`, `S·cm⁻¹`."""
+    if not unit.strip():
+        return written.strip() in {"", "-", "1", "\u2014", "\u2013"}
+    first, second = _factors(written), _factors(unit)
+    if first is None or second is None:
+        return _plain(written).replace(" ", "") == _plain(unit).replace(" ", "")
+    return first == second
+
+
+def is_unit(text: str) -> bool:
+    """Return whether text is a unit of measurement: `mS/cm`, `g cm-3`, `%`."""
+    factors = _factors(text)
+    return bool(factors) and all(_is_symbol(symbol) for symbol in factors or ())
+
+
+def _is_symbol(symbol: str) -> bool:
+    if symbol in _ALONE_PLAIN or symbol in _SYMBOLS:
+        return True
+    return any(
+        prefix and symbol.startswith(prefix) and symbol[len(prefix) :] in _SYMBOLS for prefix in _PREFIXES
+    )
+
+
+def _plain(text: str) -> str:
+    """Text with one form of each character: powers as digits, one Å, one µ, one minus."""
+    text = text.translate(_POWER).replace("\u2212", "-")
+    return unicodedata.normalize("NFKC", text).strip()
+
+
+_ALONE_PLAIN = frozenset(_plain(symbol) for symbol in _ALONE)
+
+
+def _factors(text: str) -> dict[str, int] | None:
+    """Power by symbol of a unit; None where it is not written as one."""
+    found: dict[str, int] = {}
+    for number, part in enumerate(_plain(text).split("/")):
+        for factor in re.split(r"[\s*\u00b7\u22c5]+", part.strip().strip("()")):
+            match = _FACTOR.fullmatch(factor)
+            if match is None:
+                if number == 0 and factor == "1":
+                    continue
+                return None
+            power = int(match["power"] or 1) * (1 if number == 0 else -1)
+            found[match["symbol"]] = found.get(match["symbol"], 0) + power
+    return {symbol: power for symbol, power in found.items() if power}
