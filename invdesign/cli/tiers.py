@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -210,19 +211,12 @@ def collect(
 
 
 def _take_up(opened: Run) -> None:
-    """What was left to be done first, as that a calculation was withdrawn, where nobody works on the run."""
-    from invdesign.errors import RunError, RunLockedError
-    from invdesign.run import requests
+    """What was left to be done first, as that a calculation was withdrawn, where no process works on the run."""
+    from invdesign.errors import RunLockedError
+    from invdesign.run import steering
 
-    for request in requests.waiting(opened.folder):
-        if request.kind not in {"withdraw", "tell"}:
-            return  # what has to be evaluated first is for a resume
-        try:
-            opened.apply(request)
-        except RunLockedError:
-            return  # whoever holds it takes it up
-        except RunError as error:
-            requests.refuse(opened.folder, request, str(error))
+    with suppress(RunLockedError):  # the process that holds it takes them up
+        steering.take_up_quick_ones(opened)
 
 
 def _tell(opened: Run, found: Sequence[Job], wait: float, *, trust_code: bool) -> tuple[Taken | None, str]:
