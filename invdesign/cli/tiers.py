@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from invdesign.cli.options import AsJson, RunDir, TrustCode, Workers
+from invdesign.cli.options import COUNT, AsJson, RunDir, TrustCode, Wait, Workers, quoted, whole_number
 
 if TYPE_CHECKING:
     from invdesign.candidate import Json
@@ -23,14 +23,11 @@ TOP = 10
 StageName = Annotated[
     str, typer.Option("--stage", metavar="STAGE", help="By default the only one on demand.")
 ]
-Wait = Annotated[
-    float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for the process that works on it.")
-]
 
 
 def promote(
     run_dir: RunDir,
-    top: Annotated[int | None, typer.Option(min=1, help="The n best; 10 where nothing is said.")] = None,
+    top: Annotated[int | None, typer.Option(parser=COUNT, help="The n best; 10 where nothing is said.")] = None,
     candidates: Annotated[
         str, typer.Option(metavar="N,N", help="Numbers of candidates, in place of --top.")
     ] = "",
@@ -77,9 +74,9 @@ def promote(
 
 def _numbers(text: str) -> list[int]:
     try:
-        return list(dict.fromkeys(int(part) for part in text.split(",")))
+        return list(dict.fromkeys(whole_number(part) for part in text.split(",")))
     except ValueError as error:
-        raise typer.BadParameter(f"expected numbers as 3,17, got '{text}'") from error
+        raise typer.BadParameter(f"expected numbers as 3,17, got {quoted(text)}") from error
 
 
 def _send(

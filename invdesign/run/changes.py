@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
+from invdesign import strictjson
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import (
     PROMOTION,
@@ -287,6 +288,7 @@ class _Planner:
         texts = {role: str(text) for role, text in row.get("structures", {}).items()}
         blobs, hashes = {}, {}
         for role, text in texts.items():
+            strictjson.loads(text)  # bounded, before anything walks it
             blob = pack(structure_to_json(structure_from_json(text)))
             hashes[role] = hashlib.blake2b(blob, digest_size=16).hexdigest()
             blobs[hashes[role]] = blob

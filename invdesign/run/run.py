@@ -177,7 +177,7 @@ class Run(Reading):
         try:
             self.campaign.space.prepare()
         except InvdesignError as error:
-            raise CampaignChangedError(f"{str(error).removesuffix('.')}. Or {self._way_on()}") from error
+            raise CampaignChangedError(f"{str(error).removesuffix('.')}. Nothing was changed. You may also {self._way_on()}") from error
 
     def _way_on(self) -> str:
         return (

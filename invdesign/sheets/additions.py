@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 from pydantic import ValidationError
 
+from invdesign import strictjson
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import Genome, canonical, genome_key
 from invdesign.errors import FileError, InvdesignError, Mistake
@@ -96,7 +96,7 @@ class _Reader:
 
     def _from_json(self, file: Path) -> list[Genome]:
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = strictjson.loads(file.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
             self.complain("file", f"this is no JSON: {error}")
             return []
@@ -145,7 +145,7 @@ class _Reader:
         text = row.cells.get(GENOME)
         if text is not None:
             try:
-                return self._checked(json.loads(str(text)), GENOME, row.line)
+                return self._checked(strictjson.loads(str(text)), GENOME, row.line)
             except (ValueError, RecursionError) as error:
                 self.complain(GENOME, f"this is no JSON: {error}", row.line)
                 return []

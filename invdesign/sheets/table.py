@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from invdesign import strictjson
 from invdesign.errors import Mistake, ResultsError
 from invdesign.structures.tables import is_blank, separator_of
 
@@ -171,7 +171,7 @@ def _check_width(table: Table, row: Row, cells: list[str]) -> None:
 def _read_json(table: Table, text: str) -> None:
     table.lines = False
     try:
-        entries = json.loads(text)
+        entries = strictjson.loads(text)
     except (ValueError, RecursionError) as error:
         raise ResultsError([Mistake("file", f"this is no JSON: {error}")], table.source) from None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
