@@ -297,7 +297,8 @@ def export(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write; a folder for cif.")],
     top_: Annotated[
-        int | None, typer.Option("--top", parser=COUNT, help="Only the n best; by default every complete candidate.")
+        int | None,
+        typer.Option("--top", parser=COUNT, help="Only the n best; by default every complete candidate."),
     ] = None,
     trust_code: TrustCode = False,
 ) -> None:

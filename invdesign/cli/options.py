@@ -73,9 +73,7 @@ TrustCode = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(
-        parser=parse_whole(0, MOST_WORKERS), help="Worker processes; 0 evaluates in this process."
-    ),
+    typer.Option(parser=parse_whole(0, MOST_WORKERS), help="Worker processes; 0 evaluates in this process."),
 ]
 Wait = Annotated[
     float,

@@ -53,7 +53,9 @@ def budget(
     evaluations: Annotated[
         int | None, typer.Option(parser=COUNT, help="Candidates that entered the last stage.")
     ] = None,
-    hours: Annotated[float | None, typer.Option(parser=parse_finite(1e-6), help="Hours of work, over all sessions.")] = None,
+    hours: Annotated[
+        float | None, typer.Option(parser=parse_finite(1e-6), help="Hours of work, over all sessions.")
+    ] = None,
     wait: Wait = 30.0,
     trust_code: TrustCode = False,
 ) -> None:
@@ -149,7 +151,11 @@ def withdraw(
     ] = False,
     measurement: Annotated[
         list[int] | None,
-        typer.Option(parser=NUMBER, metavar="NUMBER", help="Take back this measurement only (see: invdesign measurements)."),
+        typer.Option(
+            parser=NUMBER,
+            metavar="NUMBER",
+            help="Take back this measurement only (see: invdesign measurements).",
+        ),
     ] = None,
     wait: Wait = 30.0,
     trust_code: TrustCode = False,

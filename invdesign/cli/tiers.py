@@ -27,7 +27,9 @@ StageName = Annotated[
 
 def promote(
     run_dir: RunDir,
-    top: Annotated[int | None, typer.Option(parser=COUNT, help="The n best; 10 where nothing is said.")] = None,
+    top: Annotated[
+        int | None, typer.Option(parser=COUNT, help="The n best; 10 where nothing is said.")
+    ] = None,
     candidates: Annotated[
         str, typer.Option(metavar="N,N", help="Numbers of candidates, in place of --top.")
     ] = "",

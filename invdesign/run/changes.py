@@ -104,7 +104,9 @@ def planned_change(
     Raises:
         RefusedError: it cannot be done; the message says everything that is wrong with it.
     """
-    planner = _Planner(campaign, history, store, waiting, request, changes_since(request.seen, store, history))
+    planner = _Planner(
+        campaign, history, store, waiting, request, changes_since(request.seen, store, history)
+    )
     try:
         return {"add": planner.add, "tell": planner.tell, "withdraw": planner.withdraw}[request.kind]()
     except (StoreError, RefusedError):

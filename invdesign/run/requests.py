@@ -37,7 +37,9 @@ REFUSED = "refused"  # within it
 LIMIT = 50 * 10**6  # bytes of one request; chosen: 100,000 genomes of 500 bytes
 SENTENCE = 10_000  # characters of one reason, remark or name; chosen
 SHOWN = 2_000  # characters of a reason for a refusal
-ABANDONED = 3600.0  # seconds after which an unfinished file of a writer elsewhere is taken for left behind; chosen
+ABANDONED = (
+    3600.0  # seconds after which an unfinished file of a writer elsewhere is taken for left behind; chosen
+)
 LOGGER = logging.getLogger("invdesign.run")
 Kind = Literal["add", "tell", "withdraw", "budget", "stop"]
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
@@ -260,7 +262,9 @@ def _is_abandoned(path: Path, written: re.Match[str]) -> bool:
     if written["host"] == _host() and int(written["process"]) < 2**31:
         return not psutil.pid_exists(int(written["process"]))
     try:
-        return abs(time.time() - path.lstat().st_mtime) > ABANDONED  # in the future, where a clock was set back
+        return (
+            abs(time.time() - path.lstat().st_mtime) > ABANDONED
+        )  # in the future, where a clock was set back
     except OSError:
         return False
 

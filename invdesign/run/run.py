@@ -138,10 +138,14 @@ class Run(Reading):
                 f"Undo the change, or {self._way_on()}"
             )
         self._prepare_space()
-        budgets.with_limits((campaign or self.campaign).budget, budget or {})  # refused before anything is written
+        budgets.with_limits(
+            (campaign or self.campaign).budget, budget or {}
+        )  # refused before anything is written
         with run_lock(self.folder), _writable(self.folder) as store:
             self._take_up_budgets(store)
-            held = budgets.stored_budget(store) if campaign is None else budgets.write_campaign(store, campaign)
+            held = (
+                budgets.stored_budget(store) if campaign is None else budgets.write_campaign(store, campaign)
+            )
             held = budgets.write_limits(store, budget) if budget else held
         new = budgets.with_budget(campaign or self.campaign, held)
         changed = replace(new, trusted=self.campaign.trusted or new.trusted)
@@ -177,7 +181,9 @@ class Run(Reading):
         try:
             self.campaign.space.prepare()
         except InvdesignError as error:
-            raise CampaignChangedError(f"{str(error).removesuffix('.')}. Nothing was changed. You may also {self._way_on()}") from error
+            raise CampaignChangedError(
+                f"{str(error).removesuffix('.')}. Nothing was changed. You may also {self._way_on()}"
+            ) from error
 
     def _way_on(self) -> str:
         return (

@@ -69,7 +69,9 @@ def leave_or_apply(
         run = open_run(folder) if open_run else Run.open(folder, trust_code=trust_code)
         try:
             answer = _apply(run, outcome.request)
-        except RunLockedError:  # another process began to work on it this very moment: it takes the request up
+        except (
+            RunLockedError
+        ):  # another process began to work on it this very moment: it takes the request up
             outcome = _awaited(folder, outcome.request, wait)
             continue
         except BaseException:
