@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
+
 from invdesign import strictjson
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import (

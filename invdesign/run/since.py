@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -24,7 +25,7 @@ class Since:
         known: whether it is on record what the author knew; else nothing is checked.
         behind: events of the requests it was left behind: its author knew that they come first.
         touched: number of the latest unknown event by candidate that it changed.
-        told: measurements that unknown events recorded, also those that were taken back again.
+        told: measurements that unknown events recorded or took back: to tell them again says nothing new.
     """
 
     known: bool = False
@@ -55,7 +56,7 @@ def changes_since(seen: Seen | None, store: Store, history: RunHistory) -> Since
         return Since(True, behind)
     touched: dict[int, int] = {}
     for row in unknown:
-        detail = _loaded(row.detail)
+        detail = json.loads(row.detail)
         for id in (*(id for id, _ in detail.get("reopened", ())), *detail.get("withdrawn", ())):
             touched[id] = row.id
     numbers = {row.id for row in unknown}
@@ -65,7 +66,7 @@ def changes_since(seen: Seen | None, store: Store, history: RunHistory) -> Since
         id = history.id_of(item.key)
         for trial in history.trials_of(id) if latest is not None and id is not None else ():
             touched[trial] = max(latest or 0, touched.get(trial, 0))
-        if item.event in numbers:
+        if latest is not None:
             told.append(item)
     return Since(True, behind, touched, told)
 
@@ -111,10 +112,3 @@ def _keys(store: Store, ids: Collection[int]) -> set[str]:
 def is_same(request: Request, kind: str, detail: Mapping[str, Json]) -> bool:
     """True if a request wants just this."""
     return request.kind == kind and request.detail == detail
-
-
-def _loaded(text: str) -> dict[str, Any]:
-    import json
-
-    found: dict[str, Any] = json.loads(text)
-    return found

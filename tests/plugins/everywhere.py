@@ -73,6 +73,7 @@ def requests_first(campaign: Path, folder: Path) -> None:
             ("withdraw", {"ids": [99], "reason": "no such candidate"}),
             ("budget", {"candidates": 20}),
             ("withdraw", {"measurements": [1], "reason": "misread", "again": True}),
+            ("stop", {"session": "that ended before it was seen"}),
         ]
         for number, (kind, detail) in enumerate(wanted):
             leave(folder, kind, detail, id=f"{number:020d}-wanted")
