@@ -231,9 +231,7 @@ def leave_hostile(rng: random.Random, inbox: Path, name: str) -> str:
     elif what == 2:
         path.symlink_to(rng.choice(["/dev/zero", "nowhere", path.name, "/etc/hostname", str(inbox)]))
     elif what == 3:
-        odd = rng.choice(
-            ["a b", "ü", "-rf", "x" * 240, "new\nline", os.fsdecode(b"\xff\xfe"), "..", "%s%n", ".x"]
-        )
+        odd = rng.choice(["a b", "ü", "-rf", "x" * 240, "new\nline", os.fsdecode(b"\xff\xfe"), "%s%n"])
         path = inbox / f"{name[-6:] if odd != '-rf' else ''}{odd}.json"
         path = (
             path
@@ -438,14 +436,8 @@ def main() -> None:
     findings = fuzz_files(folder / "files", seed, files)
     different = fuzz_sequences(folder / "sequences", seed, sequences)
     lines = [f"{count} times {kind}" for kind, count in findings.kinds.items()] + different
-    print(
-        "\n".join(
-            [
-                *lines,
-                f"{findings.inputs} files, slowest round {findings.slowest:.2f} s, {sequences} sequences",
-            ]
-        )
-    )  # noqa: T201
+    lines.append(f"{findings.inputs} files, slowest round {findings.slowest:.2f} s, {sequences} sequences")
+    print("\n".join(lines))  # noqa: T201
 
 
 if __name__ == "__main__":

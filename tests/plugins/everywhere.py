@@ -132,19 +132,28 @@ def steered(campaign: Path, folder: Path) -> None:
 # A person in a laboratory.
 
 
-def at_the_bench(campaign: Path, folder: Path) -> None:
-    """Ask, tell, tell anew, withdraw for good and to be measured again, add, and another budget, by commands."""
-    bench = folder.parent / f"{folder.name}.bench"
-    bench.mkdir(parents=True, exist_ok=True)
+class Bench:
+    """A bench beside a run's folder, where batches and results lie."""
 
-    def ask(name: str, n: int) -> Step:
+    def __init__(self, campaign: Path, folder: Path) -> None:
+        self.campaign = campaign
+        self.place = folder.parent / f"{folder.name}.bench"
+        self.place.mkdir(parents=True, exist_ok=True)
+
+    def batch(self, name: str) -> list[int]:
+        """Numbers of a batch's candidates."""
+        return numbers(self.place / f"batch-{name}.csv")
+
+    def ask(self, name: str, n: int) -> Step:
+        """A batch; one that was handed out and has no file is written first."""
+
         def step(folder: Path) -> None:
-            batch = bench / f"batch-{name}.csv"
+            batch = self.place / f"batch-{name}.csv"
             if batch.exists():
                 return
-            known = {id for file in bench.glob("batch-*.csv") for id in numbers(file)}
-            run = laboratory.opened(campaign, folder)
-            out = [id for id in run.handed_out() if id not in known]  # killed before there was a file
+            known = {id for file in self.place.glob("batch-*.csv") for id in numbers(file)}
+            run = laboratory.opened(self.campaign, folder)
+            out = [id for id in run.handed_out() if id not in known]
             if out:
                 write_batch(run, out, batch)
             run.close()
@@ -153,57 +162,73 @@ def at_the_bench(campaign: Path, folder: Path) -> None:
 
         return step
 
-    def tell(batch: str, places: slice, *options: str, **more: Any) -> Step:
+    def tell(self, batch: str, places: slice, *options: str, **more: Any) -> Step:
+        """Results of some of a batch."""
+
         def step(folder: Path) -> None:
             run = Run.open(folder, trust_code=True)
             rows: list[Row] = [
                 {"candidate": id, **laboratory.measured(run.trial(id).genome), **more}
-                for id in numbers(bench / f"batch-{batch}.csv")[places]
+                for id in self.batch(batch)[places]
             ]
             run.close()
-            typed("tell", folder, write_rows(bench / f"results-{batch}.csv", rows), "--trust-code", *options)
+            file = write_rows(self.place / f"results-{batch}.csv", rows)
+            typed("tell", folder, file, "--trust-code", *options)
 
         return step
 
-    def withdraw(batch: str, place: int, *options: str) -> Step:
+    def withdraw(self, batch: str, place: int, *options: str) -> Step:
+        """One of a batch is taken back, unless a look shows that it is already."""
+
         def step(folder: Path) -> None:
-            id = numbers(bench / f"batch-{batch}.csv")[place]
-            run = Run.open(folder, trust_code=True)
-            counts = any(item.withdrawn is None for item in run.measurements(id))
-            run.close()
-            if counts:
+            id = self.batch(batch)[place]
+            if counting(folder, id):
                 typed("withdraw", folder, id, "--reason", "a leak", "--trust-code", *options)
 
         return step
 
-    def withdraw_one(folder: Path) -> None:
-        run = Run.open(folder, trust_code=True)
-        counts = any(item.id == 1 and item.withdrawn is None for item in run.measurements())
-        run.close()
-        if counts:
-            typed("withdraw", folder, "--measurement", 1, "--reason", "misread", "--trust-code")
+    def withdraw_measurement(self, number: int) -> Step:
+        """The same of one measurement."""
 
-    def add(folder: Path) -> None:
-        file = bench / "own.json"
+        def step(folder: Path) -> None:
+            if number in counting(folder):
+                typed("withdraw", folder, "--measurement", number, "--reason", "misread", "--trust-code")
+
+        return step
+
+    def add(self, folder: Path) -> None:
+        """A recipe of the chemist's own."""
+        file = self.place / "own.json"
         file.write_text(json.dumps([{"polymer": 3.5, "ratio": 0.25}]), encoding="utf-8")
         typed("add", folder, file, "--trust-code")
 
+
+def counting(folder: Path, id: int | None = None) -> list[int]:
+    """Numbers of the measurements that count."""
+    run = Run.open(folder, trust_code=True)
+    run.close()
+    return [item.id for item in run.measurements(id) if item.withdrawn is None]
+
+
+def at_the_bench(campaign: Path, folder: Path) -> None:
+    """Ask, tell, tell anew, withdraw for good and to be measured again, add, and another budget, by commands."""
+    bench = Bench(campaign, folder)
     do_all(
         folder,
         [
-            ask("a", 4),
-            tell("a", slice(0, 3)),
-            withdraw("a", 0, "--again"),
-            tell("a", slice(0, 1), conductivity=0.5),
-            add,
-            ask("b", 3),
-            tell("b", slice(0, 2)),
-            tell("b", slice(0, 2), "--replace", conductivity=0.25),
-            withdraw("b", 1),
+            bench.ask("a", 4),
+            bench.tell("a", slice(0, 3)),
+            bench.withdraw("a", 0, "--again"),
+            bench.tell("a", slice(0, 1), conductivity=0.5),
+            bench.add,
+            bench.ask("b", 3),
+            bench.tell("b", slice(0, 2)),
+            bench.tell("b", slice(0, 2), "--replace", conductivity=0.25),
+            bench.withdraw("b", 1),
             lambda folder: typed("budget", folder, "--candidates", 9, "--trust-code"),
-            withdraw_one,
-            ask("c", 4),
-            tell("c", slice(None)),
+            bench.withdraw_measurement(1),
+            bench.ask("c", 4),
+            bench.tell("c", slice(None)),
         ],
     )
 
