@@ -14,6 +14,7 @@ from invdesign.campaign.model import Budget, Campaign
 from invdesign.candidate import Json, to_json
 from invdesign.errors import RefusedError
 from invdesign.run.requests import Request
+from invdesign.run.since import check_same_run
 from invdesign.store.store import Store
 
 CHANGE = "budget_change"  # entry of the store: name of the last change
@@ -48,6 +49,8 @@ def change_by_request(store: Store, request: Request) -> Budget:
         RefusedError: it is no budget, or was changed since the request was made by something its author did not see.
     """
     old, last, seen = stored_budget(store), store.entry(CHANGE), request.seen
+    if seen is not None:
+        check_same_run(seen, store)
     if last == request.id:
         return old  # done, and killed before the request was removed
     new = with_limits(old, request.detail)

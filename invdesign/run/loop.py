@@ -202,6 +202,9 @@ class Loop:
         if not self.settle():
             raise RunError("the run was stopped before it could take this up")
         if self.store.took_up(request.id):
+            LOGGER.info(
+                "Request %s was taken up before, and is not again; a new one needs a new name.", request.id
+            )
             return Taken()
         change = planned_change(request, self.campaign, self.history, self.store, self.waiting())
         if change.nothing:

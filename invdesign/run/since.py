@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from invdesign.candidate import Genome, Json, genome_key
+from invdesign.errors import RefusedError
 from invdesign.history import RunHistory
 from invdesign.measurements import Measurement
 from invdesign.run.requests import Request, Seen
@@ -41,9 +42,14 @@ class Since:
 
 
 def changes_since(seen: Seen | None, store: Store, history: RunHistory) -> Since:
-    """User events after a request was made, but for those of the requests it was left behind."""
+    """User events after a request was made, but for those of the requests it was left behind.
+
+    Raises:
+        RefusedError: it was made for another run, whose place this one took.
+    """
     if seen is None:
         return Since()
+    check_same_run(seen, store)
     rows = [
         row
         for row in store.rows(events, ("id", "kind", "detail", "request"), events.c.id > seen.event)
@@ -69,6 +75,19 @@ def changes_since(seen: Seen | None, store: Store, history: RunHistory) -> Since
         if latest is not None:
             told.append(item)
     return Since(True, behind, touched, told)
+
+
+def check_same_run(seen: Seen, store: Store) -> None:
+    """Refuse a request for a state of the run that there never was.
+
+    Raises:
+        RefusedError: it was made for another run, whose place this one took.
+    """
+    last = store.last_event()
+    if seen.event > (-1 if last is None else last[0]):
+        raise RefusedError(
+            "this request was made for another run in this folder, with more behind it. Nothing was changed."
+        )
 
 
 def made_now(

@@ -19,8 +19,10 @@ from invdesign.sheets.columns import GENOME, Layout
 from invdesign.sheets.identity import as_written
 from invdesign.sheets.table import Row, Table, read_table
 from invdesign.structures.files import parse_structure
+from invdesign.textfiles import UnreadableFileError, read_text
 from invdesign.worker import RAISED
 
+LIMIT = 50 * 10**6  # bytes of a file of genomes, as of a request
 NO_STRUCTURES = "candidates of this run are no structures"
 TABLES = frozenset({".csv", ".tsv", ".txt"})
 
@@ -96,7 +98,10 @@ class _Reader:
 
     def _from_json(self, file: Path) -> list[Genome]:
         try:
-            content = strictjson.loads(file.read_text(encoding="utf-8"))
+            content = strictjson.loads(read_text(file, LIMIT))
+        except UnreadableFileError as error:
+            self.complain("file", str(error))
+            return []
         except (ValueError, RecursionError) as error:
             self.complain("file", f"this is no JSON: {error}")
             return []

@@ -15,13 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from invdesign import strictjson
+from invdesign.campaign.load import load_campaign
 from invdesign.errors import CampaignChangedError, RefusedError, RunError
 from invdesign.run import requests, steering
 from invdesign.run.requests import Seen, leave, refusal, tidy, waiting
 from invdesign.run.run import Run
 from invdesign.run.steering import leave_or_apply
+from invdesign.spaces.pool.space import _opened
 from tests.fuzz.requests import computed, deep, fuzz_files, fuzz_sequences, measured
-from tests.support import campaign, here, written
+from tests.support import campaign, finished, here, written
 
 # What fuzzers find.
 
@@ -316,16 +318,11 @@ def test_a_refused_command_changes_nothing(tmp_path: Path) -> None:
     }  # fmt: skip
     file = written(data, tmp_path / "c.yaml")
     folder = tmp_path / "run"
-    assert here("run", file, "--run-dir", folder).returncode == 0
+    finished(load_campaign(file), folder).close()
     whole = pool.read_text(encoding="utf-8")
     pool.write_text(f"{whole}Na2O,20,20\n", encoding="utf-8")
-    code = "from invdesign.cli import main; main()"  # a pool is read once per process
-    done = subprocess.run(
-        [sys.executable, "-c", code, "resume", str(folder), "--candidates", "7"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    _opened.cache_clear()  # a pool is read once per process
+    done = here("resume", folder, "--candidates", 7)
     assert done.returncode == 2
     assert "has changed" in done.stderr
     assert f"invdesign fork {folder} NEW --campaign FILE" in done.stderr
@@ -369,3 +366,14 @@ def test_seen_travels_with_a_request(tmp_path: Path) -> None:
     """What its author knew is read back as it was left."""
     request = leave(tmp_path, "budget", {"candidates": 3}, seen=Seen(7, "a", ("b", "c")))
     assert waiting(tmp_path) == [request]
+
+
+def test_requests_of_an_earlier_run_are_not_for_a_new_one(folder: Path) -> None:
+    """Where a run was made anew in its folder, what was wanted of the former one is set aside."""
+    old = [steering._left(folder, "withdraw", again(0)), steering._left(folder, "budget", {"candidates": 7})]
+    (folder / "run.sqlite").unlink()
+    data = measured()
+    run = Run.create(campaign(data), folder)
+    run.ask(1)
+    assert all("made for another run in this folder" in refusal(folder, request) for request in old)
+    assert run.campaign.budget.candidates == 40
