@@ -42,11 +42,11 @@ PositiveInt = Annotated[int, Field(gt=0)]
 class Budget(Frozen):
     """When the search ends: whichever limit comes first."""
 
-    candidates: PositiveInt | None = None
+    candidates: Annotated[PositiveInt, Field(lt=2**63)] | None = None
     """Candidates proposed."""
-    evaluations: PositiveInt | None = None
+    evaluations: Annotated[PositiveInt, Field(lt=2**63)] | None = None
     """Candidates that entered the last stage."""
-    hours: Positive | None = None
+    hours: Annotated[Positive, Field(allow_inf_nan=False)] | None = None
     """Hours of work, over all sessions of the run."""
 
     @property

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from invdesign import __version__, registry
 from invdesign.cli import experiments, steering, tiers
-from invdesign.cli.options import AsJson, CampaignFile, RunDir, TrustCode, Workers
+from invdesign.cli.options import COUNT, NUMBER, AsJson, CampaignFile, RunDir, TrustCode, Workers
 from invdesign.errors import InvdesignError, PluginError, RunError
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def resume(
             "--campaign", metavar="FILE", help="The campaign as it reads now: a new budget or engine."
         ),
     ] = None,
-    candidates: Annotated[int | None, typer.Option(min=1, help="New budget of candidates.")] = None,
+    candidates: Annotated[int | None, typer.Option(parser=COUNT, help="New budget of candidates.")] = None,
     workers: Workers = None,
     trust_code: TrustCode = False,
 ) -> None:
@@ -227,7 +227,7 @@ def status(run_dir: RunDir, trust_code: TrustCode = False, json_: AsJson = False
 @app.command()
 def top(
     run_dir: RunDir,
-    n: Annotated[int, typer.Option("-n", "--number", min=1, help="How many.")] = 10,
+    n: Annotated[int, typer.Option("-n", "--number", parser=COUNT, help="How many.")] = 10,
     trust_code: TrustCode = False,
     json_: AsJson = False,
 ) -> None:
@@ -272,7 +272,7 @@ def recommend(
 @app.command()
 def show(
     run_dir: RunDir,
-    candidate: Annotated[int, typer.Argument(help="Number of the candidate.")],
+    candidate: Annotated[int, typer.Argument(parser=NUMBER, help="Number of the candidate.")],
     trust_code: TrustCode = False,
     json_: AsJson = False,
 ) -> None:
@@ -297,7 +297,8 @@ def export(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write; a folder for cif.")],
     top_: Annotated[
-        int | None, typer.Option("--top", min=1, help="Only the n best; by default every complete candidate.")
+        int | None,
+        typer.Option("--top", parser=COUNT, help="Only the n best; by default every complete candidate."),
     ] = None,
     trust_code: TrustCode = False,
 ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from invdesign.cli.options import AsJson, RunDir, TrustCode, Workers
+from invdesign.cli.options import COUNT, NUMBER, AsJson, RunDir, TrustCode, Workers
 from invdesign.errors import RunError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ LISTED = 12  # numbers in a sentence
 
 def ask(
     run_dir: RunDir,
-    n: Annotated[int, typer.Option("-n", "--number", min=1, help="How many candidates.")] = 4,
+    n: Annotated[int, typer.Option("-n", "--number", parser=COUNT, help="How many candidates.")] = 4,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -45,11 +45,9 @@ def ask(
     json_: AsJson = False,
 ) -> None:
     """Hand out candidates to be measured, as a file to fill in."""
-    from invdesign.sheets.batch import batch_rows, check_output, write_batch
+    from invdesign.sheets.batch import batch_rows, write_batch
 
-    opened = _opened(run_dir, campaign_file, workers, trust_code=trust_code)
-    if output is not None:
-        check_output(opened.campaign, output)  # before anything is handed out
+    opened = _opened(run_dir, campaign_file, workers, output, trust_code=trust_code)
     ids = opened.handed_out() if pending else opened.ask(n)
     reason = "" if pending else opened.ask_ended
     if reason == "stopped":
@@ -64,15 +62,23 @@ def ask(
         typer.echo(line)
 
 
-def _opened(run_dir: Path, campaign_file: Path | None, workers: int | None, *, trust_code: bool) -> Run:
-    """The run in a folder; a new one where there is none and a campaign is given."""
+def _opened(
+    run_dir: Path, campaign_file: Path | None, workers: int | None, output: Path | None, *, trust_code: bool
+) -> Run:
+    """The run in a folder; a new one where there is none and a campaign is given.
+
+    A batch that cannot be written to `output` is refused before anything is made, changed or handed out.
+    """
     from invdesign.campaign.load import load_campaign
     from invdesign.run.run import Run
+    from invdesign.sheets.batch import check_output
     from invdesign.store.store import FILE
 
     campaign = load_campaign(campaign_file, trust_code=trust_code) if campaign_file else None
     if (run_dir / FILE).exists():
         opened = Run.open(run_dir, trust_code=trust_code)
+        if output is not None:
+            check_output(opened.campaign, output)
         if campaign is not None:
             opened.change(campaign)
     elif campaign is None:
@@ -83,6 +89,8 @@ def _opened(run_dir: Path, campaign_file: Path | None, workers: int | None, *, t
             f"results come from outside, such as experiment. Run it with: invdesign run {campaign_file}"
         )
     else:
+        if output is not None:
+            check_output(campaign, output)
         opened = Run.create(campaign, run_dir)
     _use(opened, workers)
     return opened
@@ -281,7 +289,7 @@ def _next_lines(opened: Run) -> list[str]:
 def measurements(
     run_dir: RunDir,
     candidate: Annotated[
-        int | None, typer.Argument(metavar="[NUMBER]", help="Of one candidate only.")
+        int | None, typer.Argument(parser=NUMBER, metavar="[NUMBER]", help="Of one candidate only.")
     ] = None,
     trust_code: TrustCode = False,
     json_: AsJson = False,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from invdesign.cli.options import AsJson, RunDir, TrustCode
+from invdesign.cli.options import COUNT, NUMBER, AsJson, RunDir, TrustCode, Wait, parse_finite
 from invdesign.errors import RunError
 
 if TYPE_CHECKING:
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from invdesign.run.fork import Fork
     from invdesign.run.run import Run
 
-Wait = Annotated[
-    float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for the process that works on it.")
-]
 Reason = Annotated[str, typer.Option(help="Why, in a sentence; the run keeps it.")]
 LISTED = 5  # numbers in a sentence
 
@@ -52,16 +49,19 @@ def stop(run_dir: RunDir, wait: Wait = 30.0) -> None:
 
 def budget(
     run_dir: RunDir,
-    candidates: Annotated[int | None, typer.Option(min=1, help="Candidates proposed.")] = None,
+    candidates: Annotated[int | None, typer.Option(parser=COUNT, help="Candidates proposed.")] = None,
     evaluations: Annotated[
-        int | None, typer.Option(min=1, help="Candidates that entered the last stage.")
+        int | None, typer.Option(parser=COUNT, help="Candidates that entered the last stage.")
     ] = None,
-    hours: Annotated[float | None, typer.Option(min=1e-6, help="Hours of work, over all sessions.")] = None,
+    hours: Annotated[
+        float | None, typer.Option(parser=parse_finite(1e-6), help="Hours of work, over all sessions.")
+    ] = None,
     wait: Wait = 30.0,
     trust_code: TrustCode = False,
 ) -> None:
     """Change the budget of a run, also while it is worked on; limits that are not named stay."""
     from invdesign.run import steering
+    from invdesign.run.budgets import shown
     from invdesign.run.run import Run
 
     limits = {"candidates": candidates, "evaluations": evaluations, "hours": hours}
@@ -73,8 +73,7 @@ def budget(
         typer.echo(_later(run_dir, "change the budget", live=True))
         return
     opened = Run.open(run_dir, trust_code=trust_code)
-    known = opened.campaign.budget.model_dump(exclude_none=True)
-    typer.echo("Budget: " + ", ".join(f"{value:g} {name}" for name, value in known.items()))
+    typer.echo(f"Budget: {shown(opened.campaign.budget)}")
     for line in _exceeded(opened):
         typer.echo(line)
     if outcome.state == "applied":
@@ -144,7 +143,7 @@ def add(
 def withdraw(
     run_dir: RunDir,
     candidates: Annotated[
-        list[int] | None, typer.Argument(metavar="[NUMBER]...", help="Numbers of candidates.")
+        list[int] | None, typer.Argument(parser=NUMBER, metavar="[NUMBER]...", help="Numbers of candidates.")
     ] = None,
     reason: Reason = "",
     again: Annotated[
@@ -152,7 +151,11 @@ def withdraw(
     ] = False,
     measurement: Annotated[
         list[int] | None,
-        typer.Option(metavar="NUMBER", help="Take back this measurement only (see: invdesign measurements)."),
+        typer.Option(
+            parser=NUMBER,
+            metavar="NUMBER",
+            help="Take back this measurement only (see: invdesign measurements).",
+        ),
     ] = None,
     wait: Wait = 30.0,
     trust_code: TrustCode = False,
@@ -208,9 +211,9 @@ def fork(
         Take,
         typer.Option(help="Which finished candidates the new run evaluates first; they count in its budget."),
     ] = Take.all,
-    top: Annotated[int | None, typer.Option(min=1, help="Take only the n best.")] = None,
+    top: Annotated[int | None, typer.Option(parser=COUNT, help="Take only the n best.")] = None,
     candidates: Annotated[
-        int | None, typer.Option(min=1, help="Budget of candidates of the new run.")
+        int | None, typer.Option(parser=COUNT, help="Budget of candidates of the new run.")
     ] = None,
     trust_code: TrustCode = False,
     json_: AsJson = False,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from invdesign.cli.options import AsJson, RunDir, TrustCode, Workers
+from invdesign.cli.options import COUNT, AsJson, RunDir, TrustCode, Wait, Workers, quoted, whole_number
 
 if TYPE_CHECKING:
     from invdesign.candidate import Json
@@ -22,14 +23,13 @@ TOP = 10
 StageName = Annotated[
     str, typer.Option("--stage", metavar="STAGE", help="By default the only one on demand.")
 ]
-Wait = Annotated[
-    float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for the process that works on it.")
-]
 
 
 def promote(
     run_dir: RunDir,
-    top: Annotated[int | None, typer.Option(min=1, help="The n best; 10 where nothing is said.")] = None,
+    top: Annotated[
+        int | None, typer.Option(parser=COUNT, help="The n best; 10 where nothing is said.")
+    ] = None,
     candidates: Annotated[
         str, typer.Option(metavar="N,N", help="Numbers of candidates, in place of --top.")
     ] = "",
@@ -76,9 +76,9 @@ def promote(
 
 def _numbers(text: str) -> list[int]:
     try:
-        return list(dict.fromkeys(int(part) for part in text.split(",")))
+        return list(dict.fromkeys(whole_number(part) for part in text.split(",")))
     except ValueError as error:
-        raise typer.BadParameter(f"expected numbers as 3,17, got '{text}'") from error
+        raise typer.BadParameter(f"expected numbers as 3,17, got {quoted(text)}") from error
 
 
 def _send(
@@ -210,19 +210,12 @@ def collect(
 
 
 def _take_up(opened: Run) -> None:
-    """What was left to be done first, as that a calculation was withdrawn, where nobody works on the run."""
-    from invdesign.errors import RunError, RunLockedError
-    from invdesign.run import requests
+    """What was left to be done first, as that a calculation was withdrawn, where no process works on the run."""
+    from invdesign.errors import RunLockedError
+    from invdesign.run import steering
 
-    for request in requests.waiting(opened.folder):
-        if request.kind not in {"withdraw", "tell"}:
-            return  # what has to be evaluated first is for a resume
-        try:
-            opened.apply(request)
-        except RunLockedError:
-            return  # whoever holds it takes it up
-        except RunError as error:
-            requests.refuse(opened.folder, request, str(error))
+    with suppress(RunLockedError):  # the process that holds it takes them up
+        steering.take_up_quick_ones(opened)
 
 
 def _tell(opened: Run, found: Sequence[Job], wait: float, *, trust_code: bool) -> tuple[Taken | None, str]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
-from pydantic import ValidationError
 
-from invdesign.campaign.model import Budget, Campaign
+from invdesign import strictjson
+from invdesign.campaign.model import Campaign
 from invdesign.candidate import (
     PROMOTION,
     Candidate,
@@ -23,17 +23,19 @@ from invdesign.candidate import (
     canonical,
     genome_key,
 )
-from invdesign.errors import InvdesignError, RefusedError, nearest, together
+from invdesign.errors import InvdesignError, RefusedError, StoreError, nearest, together
 from invdesign.evaluation import Stage
 from invdesign.history import RunHistory
 from invdesign.measurements import Measurement
 from invdesign.properties import STRUCTURE, is_structure
 from invdesign.protocols import SearchSpace
 from invdesign.run.requests import Request
+from invdesign.run.since import Since, changes_since
 from invdesign.run.told import Taken, Told
 from invdesign.steps import Finished, UserEvent
 from invdesign.store.store import Store
 from invdesign.structures.files import pack, structure_from_json, structure_to_json
+from invdesign.worker import RAISED
 
 BY_USER = "user"  # operator of candidates nobody else asked for
 LISTED = 10  # complaints in one message
@@ -103,10 +105,14 @@ def planned_change(
     Raises:
         RefusedError: it cannot be done; the message says everything that is wrong with it.
     """
-    planner = _Planner(campaign, history, store, waiting, request)
+    planner = _Planner(
+        campaign, history, store, waiting, request, changes_since(request.seen, store, history)
+    )
     try:
         return {"add": planner.add, "tell": planner.tell, "withdraw": planner.withdraw}[request.kind]()
-    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+    except (StoreError, RefusedError):
+        raise
+    except RAISED as error:
         # A request is a file that anybody may have written: whatever it holds must not end the run.
         raise RefusedError(
             f"the request cannot be read: {type(error).__name__}: {error}. Nothing was changed."
@@ -131,25 +137,6 @@ def _told_json(item: Told) -> Json:
         "structures": {role: structure_to_json(found) for role, found in item.structures.items()},
     }
     return {key: value for key, value in whole.items() if value not in (None, "", {})}
-
-
-def changed_budget(campaign: Campaign, limits: Mapping[str, Json]) -> dict[str, Json]:
-    """The campaign's dump with new limits.
-
-    Raises:
-        RefusedError: there is no such limit, or it is no positive number.
-    """
-    dump = campaign.dump()
-    old = cast("dict[str, Json]", dump["budget"])
-    given = {name: limit for name, limit in limits.items() if limit is not None}
-    try:
-        budget = Budget.model_validate({**old, **given})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        what = f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}, got {first['input']!r:.40}"
-        limits_known = ", ".join(Budget.model_fields)
-        raise RefusedError(f"this is no budget: {what}. Limits are {limits_known}.") from None
-    return {**dump, "budget": budget.model_dump(mode="json")}
 
 
 def handed_out(events: Sequence[tuple[str, Mapping[str, Any]]]) -> set[int]:
@@ -183,6 +170,7 @@ class _Planner:
     store: Store
     waiting: Mapping[int, str]
     request: Request
+    since: Since
 
     def __post_init__(self) -> None:
         self.funnel = self.campaign.funnel
@@ -261,13 +249,16 @@ class _Planner:
         for measurement in before:
             old.setdefault((measurement.key, measurement.stage), []).append(measurement)
         self._check_computed(new, old)
+        self._check_as_seen(new, before)
         self._complain()
         taken_back: list[int] = []
+        since = [_words(item) for item in self.since.told]
         recorded, known = [], 0
         for place in dict.fromkeys((item.key, item.stage) for item in new):
             mine = [item for item in new if (item.key, item.stage) == place]
             theirs = old.get(place, [])
-            said = [_words(item) for item in theirs]
+            # What was told since the request was made is known, also where it was taken back: told once, late or twice.
+            said = [*(_words(item) for item in theirs), *since]
             fresh = [item for item in mine if _words(item) not in said]
             if self.request.detail.get("replace") and (fresh or len(mine) < len(theirs)):
                 kept = [_words(item) for item in mine]
@@ -300,6 +291,7 @@ class _Planner:
         texts = {role: str(text) for role, text in row.get("structures", {}).items()}
         blobs, hashes = {}, {}
         for role, text in texts.items():
+            strictjson.loads(text)  # bounded, before anything walks it
             blob = pack(structure_to_json(structure_from_json(text)))
             hashes[role] = hashlib.blake2b(blob, digest_size=16).hexdigest()
             blobs[hashes[role]] = blob
@@ -339,6 +331,33 @@ class _Planner:
                     f"candidate {id} was evaluated: {item.stage} says {values}. To put what is told in its place, say "
                     "so (--replace; in Python, replace=True)"
                 )
+
+    def _check_as_seen(self, new: Sequence[Measurement], counted: Sequence[Measurement]) -> None:
+        """Nothing is taken back, and no candidate brought back, that changed since the request was made."""
+        words = {_words(item) for item in new}
+        recorded = {_words(item) for item in self.since.told}
+        for key in dict.fromkeys(item.key for item in new if _words(item) not in recorded):
+            id = self.history.id_of(key)
+            event = None if id is None else self.since.touched.get(id)
+            if id is not None and event is not None and self.history.trial(id).status is Status.WITHDRAWN:
+                self._outdated(id, event)
+        if self.request.detail.get("replace"):
+            places = {(item.key, item.stage) for item in new}
+            self._check_takes(i for i in counted if (i.key, i.stage) in places and _words(i) not in words)
+
+    def _check_takes(self, measurements: Iterable[Measurement]) -> None:
+        takes = self.request.detail.get("takes")
+        for number in [] if takes is None else self.since.foreign([*measurements], cast("list[int]", takes)):
+            self.complaints.append(
+                f"this request is out of date: measurement {number} was told since it was made; "
+                "if it still holds, give it again"
+            )
+
+    def _outdated(self, id: int, event: int) -> None:
+        self.complaints.append(
+            f"this request is out of date: candidate {id} was changed since it was made (event {event}); "
+            "if it still holds, give it again"
+        )
 
     def _key(self, row: Mapping[str, Any], where: str) -> str | None:
         """Of the genome a result is about; one nobody asked for becomes a candidate."""
@@ -517,6 +536,9 @@ class _Planner:
     def _withdrawn_whole(self, id: int, gone: dict[int, int], dropped: set[int], *, again: bool) -> None:
         """All that is known of a candidate, or what was told of it where anything was."""
         trial = self.history.trial(id)
+        if id in self.since.touched:
+            self._outdated(id, self.since.touched[id])
+            return
         if trial.status in {Status.INFEASIBLE, Status.WITHDRAWN} and not (
             again and trial.status is Status.WITHDRAWN
         ):
@@ -531,6 +553,7 @@ class _Planner:
             )
             return
         told = self.store.measurements([trial.candidate.key], withdrawn=False)
+        self._check_takes(told)
         gone.update((item.id, id) for item in told)
         if not again:
             self._drop(id, dropped, measured=bool(told))

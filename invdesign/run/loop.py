@@ -7,25 +7,26 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from invdesign.campaign.model import Budget, Campaign
+from invdesign.campaign.model import Campaign
 from invdesign.candidate import Candidate, Json, Proposal, Status, genome_key, to_json
-from invdesign.errors import InvdesignError, RunError, StoreError
+from invdesign.errors import RefusedError, RunError
 from invdesign.evaluation import Wave
 from invdesign.history import RunHistory
 from invdesign.protocols import Context, Engine, notes_of
-from invdesign.run import requests
-from invdesign.run.changes import Change, changed_budget, handed_out, planned_change
+from invdesign.run import budgets, requests
+from invdesign.run.changes import Change, handed_out, planned_change
 from invdesign.run.requests import Request
 from invdesign.run.status import RunStatus, failure_counts, origin_of, snapshot
 from invdesign.run.told import Taken
 from invdesign.run.work import settle
 from invdesign.steps import Step, Unfinished, UserEvent
+from invdesign.store.lock import holding
 from invdesign.store.store import Store
 
 POLL = 0.2  # seconds between looks at signals and the display while evaluations run
@@ -104,6 +105,8 @@ class Loop:
         self._holds = self.campaign.optimizer.overlap > 1 or outside
         self._flights = deque(self._restored(rest) for rest in self.store.unfinished())
         self._aside: list[_Flight] = []  # waves that wait for the user
+        self._session = holding(self.folder)
+        self._later: set[str] = set()  # requests that are taken up between two waves
 
     def work(self) -> str:
         """Go on until the run ends or is stopped; why it did.
@@ -114,7 +117,7 @@ class Loop:
         """
         self.take_up()
         while not self.stop.is_set():
-            self._steer()
+            self.steer()
             if self.stop.is_set():
                 break
             reason = MEASURING if self.campaign.measured_outside else self._fill()
@@ -169,7 +172,7 @@ class Loop:
             Their numbers, and why there are fewer than n, if so.
         """
         self.take_up()
-        self._steer()
+        self.steer()
         given, reason = handed_out(self.store.user_events()), ""
         fresh = [id for id in sorted(self.waiting()) if id not in given]
         while len(fresh) < n and not reason:
@@ -189,14 +192,19 @@ class Loop:
             InvdesignError: it cannot be done; nothing was changed.
         """
         if request.kind == "stop":
-            self.stop.set()
+            if requests.is_meant(request, self._session) or "session" not in request.detail:
+                self.stop.set()
             return Taken()
         if request.kind == "budget":
-            self._change_budget(request)
+            budget = budgets.change_by_request(self.store, request)
+            self.campaign = budgets.with_budget(self.campaign, budget)
             return Taken()
         if not self.settle():
             raise RunError("the run was stopped before it could take this up")
         if self.store.took_up(request.id):
+            LOGGER.info(
+                "Request %s was taken up before, and is not again; a new one needs a new name.", request.id
+            )
             return Taken()
         change = planned_change(request, self.campaign, self.history, self.store, self.waiting())
         if change.nothing:
@@ -246,32 +254,38 @@ class Loop:
                 self.history.forget(id)
                 flight.held.append(Step(results=known))
 
-    def _steer(self) -> None:
-        """Take up what users left in the run's folder."""
-        for request in requests.waiting(self.folder):
+    def steer(self, before: Request | None = None, skip: Collection[str] = ()) -> None:
+        """Take up what users left in the run's folder, in order.
+
+        Args:
+            before: only what was left before this request.
+            skip: ids of requests that go on waiting.
+        """
+        for request in requests.waiting(self.folder, skip):
             if self.stop.is_set():
                 return
-            try:
-                self.carry_out(request)
-            except InvdesignError as error:
-                if isinstance(error, StoreError):
-                    raise
-                if not self.stop.is_set():
-                    requests.refuse(self.folder, request, str(error))
-            else:
-                requests.done(self.folder, request)
+            if before is None or requests.order(request.id) < requests.order(before.id):
+                self._take_up(request)
 
     def _steer_at_once(self) -> None:
         """What need not wait for the end of a wave: to stop, and a new budget."""
-        for request in requests.waiting(self.folder):
+        for request in requests.waiting(self.folder, skip=self._later):
             if request.kind in {"stop", "budget"}:
-                self.carry_out(request)
-                requests.done(self.folder, request)
+                self._take_up(request)
+            else:
+                self._later.add(request.id)
 
-    def _change_budget(self, request: Request) -> None:
-        dump = changed_budget(self.campaign, request.detail)
-        self.store.set_entry("campaign", to_json(dump))
-        self.campaign = replace(self.campaign, budget=Budget.model_validate(dump["budget"]))
+    def _take_up(self, request: Request) -> None:
+        """Do what a request says and remove it; set it aside where that cannot be done."""
+        try:
+            self.carry_out(request)
+        except RefusedError as error:
+            requests.refuse(self.folder, request, str(error))
+        except RunError:
+            if not self.stop.is_set():  # else it waits for the next session
+                raise
+        else:
+            requests.done(self.folder, request)
 
     # Ask.
 

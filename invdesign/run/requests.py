@@ -1,7 +1,8 @@
-"""What users want of a run, also of one that another process works on: requests left in its folder.
+"""Requests to a run, also to one that another process works on: files left in its folder.
 
 Only the process that holds a run writes its store. Others leave a request, a small JSON file, and the holder takes it
-up between two steps. The event that it becomes names the request, so none is taken up twice.
+up between two steps, in the order they were left. The event that it becomes names the request, so none is taken up
+twice; and a request says what its author had seen, so that one which comes late, or a second time, undoes nothing.
 """
 
 from __future__ import annotations
@@ -10,20 +11,55 @@ import json
 import logging
 import math
 import os
+import re
+import socket
+import stat
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
+from hashlib import blake2b
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
+import psutil
+
+from invdesign import strictjson
 from invdesign.candidate import Json
+from invdesign.errors import RefusedError
+from invdesign.store.lock import holding
+from invdesign.textfiles import UnreadableFileError, decode, read_bytes
 
 FOLDER = "requests"
 REFUSED = "refused"  # within it
+LIMIT = 50 * 10**6  # bytes of one request; chosen: 100,000 genomes of 500 bytes
+SENTENCE = 10_000  # characters of one reason, remark or name; chosen
+SHOWN = 2_000  # characters of a reason for a refusal
+ABANDONED = (
+    3600.0  # seconds after which an unfinished file of a writer elsewhere is taken for left behind; chosen
+)
 LOGGER = logging.getLogger("invdesign.run")
 Kind = Literal["add", "tell", "withdraw", "budget", "stop"]
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+_NUMBER = re.compile(r"\d{20,40}(?=-|$)")
+_UNFINISHED = re.compile(r"\..+\.json\.(?:(?P<host>[0-9a-f]{8})-(?P<process>\d{1,10})-)?[0-9a-f]{8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """State of the run that a request was made for.
+
+    Attributes:
+        event: number of the last event; -1 before the first.
+        budget: name of the last change of the budget; empty before the first.
+        waiting: ids of the requests that were to be taken up before it.
+    """
+
+    event: int = -1
+    budget: str = ""
+    waiting: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,111 +67,187 @@ class Request:
     """What a user wants of a run.
 
     Attributes:
-        id: unique, and in the order of time.
-        detail: what `kind` needs; `add`: genomes and until; `tell`: results; `withdraw`: ids, reason, again and
-            measurements; `budget`: limits by name; `stop`: nothing.
+        id: unique; its first 20 digits are in the order of leaving.
+        detail: what `kind` needs; `add`: genomes and until; `tell`: results, replace and takes; `withdraw`: ids,
+            reason, again, measurements and takes; `budget`: limits by name; `stop`: the session that is meant.
+            `takes` are numbers of the measurements that it takes back.
+        seen: what its author knew of the run; None where that is not known, and nothing is checked.
     """
 
     id: str
     kind: Kind
     detail: Mapping[str, Json] = field(default_factory=dict)
+    seen: Seen | None = None
 
 
 def new_request(kind: str, detail: Mapping[str, Json]) -> Request:
     """A request, not left anywhere yet.
 
     Raises:
-        ValueError: it is none: its kind or detail is none.
+        RefusedError: its kind or detail is none.
     """
-    return _parsed(_new_id(), {"kind": kind, "detail": json.loads(json.dumps(dict(detail)))})
+    try:
+        return _parsed(_new_id(), _content(kind, detail, None))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RefusedError(f"{error}. Nothing was changed.") from error
 
 
-def leave(folder: Path, kind: str, detail: Mapping[str, Json], id: str = "") -> Request:
-    """Put a request into the run's folder; whoever reads there sees all of it or nothing.
+def leave(
+    folder: Path, kind: str, detail: Mapping[str, Json], id: str = "", seen: Seen | None = None
+) -> Request:
+    """Put a request into the run's folder; readers see all of it or nothing.
 
     Args:
-        id: where it must be the same whenever it is left again; by default a new one, after all earlier ones.
+        folder: the run's.
+        kind: what is wanted.
+        detail: what `kind` needs.
+        id: where it must be the same whenever it is left again; by default a new one, after all that wait.
+        seen: state of the run it is made for.
 
     Raises:
-        ValueError: it is no request: its kind or detail is none.
+        ValueError: it is no request: its kind or detail is none, or too large.
         OSError: the folder cannot be written.
     """
-    request = _parsed(id or _new_id(), {"kind": kind, "detail": _loaded(json.dumps(dict(detail)))})
     inbox = folder / FOLDER
+    content = _content(kind, detail, seen)
+    request = _parsed(id or _new_id(inbox), content)
     inbox.mkdir(exist_ok=True)
-    _write(inbox / f"{request.id}.json", {"kind": kind, "detail": dict(request.detail)})
+    _write(inbox / f"{request.id}.json", content)
     return request
 
 
-def waiting(folder: Path) -> list[Request]:
-    """Requests nobody took up yet, oldest first.
+def waiting(folder: Path, skip: Collection[str] = ()) -> list[Request]:
+    """Requests that were not taken up yet, oldest first.
 
     A file that is no request is moved to `requests/refused`, with the reason beside it, and logged.
+
+    Args:
+        folder: the run's.
+        skip: ids that are left out, unread.
     """
     found = []
-    for path in sorted((folder / FOLDER).glob("*.json")):
+    for path in _files(folder / FOLDER):
+        if path.stem in skip:
+            continue
         try:
-            found.append(_parsed(path.stem, _loaded(path.read_text(encoding="utf-8"))))
-        except FileNotFoundError:
-            continue  # taken up meanwhile, by whoever holds the run
-        except (ValueError, RecursionError) as error:
-            _set_aside(path, f"this is no request: {error}")
+            request = _read(path)
+        except (ValueError, RecursionError, UnreadableFileError, OSError) as error:
+            if os.path.lexists(path):  # else taken up meanwhile, by the process that holds the run
+                _set_aside(path, f"this is no request: {error}")
+            continue
+        if refusal(folder, request):  # killed between the note of the refusal and this
+            done(folder, request)
+        else:
+            found.append(request)
     return found
 
 
 def done(folder: Path, request: Request) -> None:
     """Remove a request that was committed."""
-    _path(folder, request).unlink(missing_ok=True)
+    try:
+        _path(folder, request).unlink(missing_ok=True)
+    except OSError as error:  # what is not removed is known by its id: it is not taken up again
+        _warn_once(f"{_path(folder, request)} was taken up and cannot be removed: {error.strerror}")
 
 
 def refuse(folder: Path, request: Request, reason: str) -> None:
     """Move a request that cannot be met to `requests/refused`, with the reason."""
+    said = reason if len(reason) <= SHOWN else f"{reason[:SHOWN]}..."
+    content = {"kind": request.kind, "detail": dict(request.detail), "reason": said}
     refused = folder / FOLDER / REFUSED
-    refused.mkdir(parents=True, exist_ok=True)
-    content = {"kind": request.kind, "detail": dict(request.detail), "reason": reason}
-    _write(
-        refused / f"{request.id}.json", content
-    )  # first: whoever waits for it sees the reason, not a success
+    try:
+        refused.mkdir(parents=True, exist_ok=True)
+        _write(refused / f"{request.id}.json", content)  # first: its author sees the reason, not a success
+    except OSError as error:
+        _warn_once(f"{refused} cannot be written: {error.strerror}")
     done(folder, request)
-    LOGGER.warning("A request to %s was refused: %s", request.kind, reason)
+    LOGGER.warning("A request to %s was refused: %s", request.kind, said)
 
 
-def forget_stops(folder: Path, before: int) -> None:
-    """Remove requests to stop that were meant for an earlier session, which ended before it saw them.
-
-    Args:
-        before: when this session began, in nanoseconds (`time.time_ns`).
-    """
+def tidy(folder: Path) -> None:
+    """Remove requests to stop other sessions than the present one, and unfinished files of writers that are gone."""
+    session = holding(folder)
     for request in waiting(folder):
-        if request.kind == "stop" and request.id < f"{before:020d}":
+        if request.kind == "stop" and not is_meant(request, session):
             done(folder, request)
+    for place in (folder / FOLDER, folder / FOLDER / REFUSED):
+        for path in _listed(place):
+            written = _UNFINISHED.fullmatch(path.name)
+            if written and _is_abandoned(path, written):
+                with suppress(OSError):
+                    path.unlink()
+
+
+def is_meant(request: Request, session: str) -> bool:
+    """True if a request to stop is for this session."""
+    return request.detail.get("session") == session
 
 
 def is_waiting(folder: Path, request: Request) -> bool:
-    """Whether nobody took the request up yet."""
-    return _path(folder, request).exists()
+    """True if the request was not taken up yet."""
+    return os.path.lexists(_path(folder, request))
 
 
 def refusal(folder: Path, request: Request) -> str:
     """Why a request was refused; empty where it was not."""
     path = folder / FOLDER / REFUSED / f"{request.id}.json"
-    with suppress(FileNotFoundError):
-        return str(json.loads(path.read_text(encoding="utf-8"))["reason"])
+    if not path.is_file():
+        return ""
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError, UnreadableFileError):
+        return str(json.loads(read_bytes(path, 2 * LIMIT))["reason"])
     return ""
+
+
+def order(request_id: str) -> tuple[float, str]:
+    """Sorting key of ids: by their number, ids without one last."""
+    number = _NUMBER.match(request_id)
+    return (int(number[0]) if number else math.inf, request_id)
 
 
 def _path(folder: Path, request: Request) -> Path:
     return folder / FOLDER / f"{request.id}.json"
 
 
-def _new_id() -> str:
-    return f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _files(inbox: Path) -> list[Path]:
+    """What may be requests, oldest first."""
+    found = [p for p in _listed(inbox) if p.name.endswith(".json") and not p.name.startswith(".")]
+    return sorted(found, key=lambda path: order(path.stem))
+
+
+def _new_id(inbox: Path | None = None) -> str:
+    """An id after all that wait, also where the clock was set back since they were left."""
+    now = time.time_ns()
+    for path in _files(inbox) if inbox is not None else ():
+        number = _NUMBER.match(path.stem)
+        now = max(now, int(number[0]) + 1 if number else 0)
+    return f"{now:020d}-{uuid.uuid4().hex[:8]}"
+
+
+def _content(kind: str, detail: Mapping[str, Json], seen: Seen | None) -> dict[str, Any]:
+    content: dict[str, Any] = {"kind": kind, "detail": dict(detail)}
+    if seen is not None:
+        content["seen"] = {"event": seen.event, "budget": seen.budget, "waiting": list(seen.waiting)}
+    text = json.dumps(content, ensure_ascii=False)
+    if len(text) * 4 > LIMIT and len(text.encode("utf-8", "surrogatepass")) > LIMIT:
+        raise ValueError(f"it is too large: a request has at most {LIMIT // 10**6} MB")
+    return cast("dict[str, Any]", strictjson.loads(text))
+
+
+def _host() -> str:
+    return blake2b(socket.gethostname().encode(), digest_size=4).hexdigest()
 
 
 def _write(path: Path, content: Mapping[str, object]) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    temporary = path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
             json.dump(content, file, ensure_ascii=False)
             file.flush()
             os.fsync(file.fileno())
@@ -145,25 +257,62 @@ def _write(path: Path, content: Mapping[str, object]) -> None:
         raise
 
 
+def _is_abandoned(path: Path, written: re.Match[str]) -> bool:
+    """True if the writer of an unfinished file is gone, or can be taken for gone."""
+    if written["host"] == _host() and int(written["process"]) < 2**31:
+        return not psutil.pid_exists(int(written["process"]))
+    try:
+        return (
+            abs(time.time() - path.lstat().st_mtime) > ABANDONED
+        )  # in the future, where a clock was set back
+    except OSError:
+        return False
+
+
 def _set_aside(path: Path, reason: str) -> None:
     refused = path.parent / REFUSED
-    refused.mkdir(exist_ok=True)
-    (refused / f"{path.name}.reason.txt").write_text(reason + "\n", encoding="utf-8")
-    with suppress(FileNotFoundError):
-        path.replace(refused / path.name)
-    LOGGER.warning("%s was moved to %s: %s", path.name, refused, reason)
+    name = path.name if len(os.fsencode(path.name)) <= 200 else f"{_digest(path.name)}.json"
+    try:
+        refused.mkdir(exist_ok=True)
+        if os.path.lexists(refused / name):
+            name = f"{uuid.uuid4().hex[:8]}-{name}"
+        (refused / f"{name}.reason.txt").write_text(
+            f"{reason[:SHOWN]}\n", encoding="utf-8", errors="backslashreplace"
+        )
+        path.replace(refused / name)
+    except FileNotFoundError:  # taken away meanwhile
+        return
+    except OSError as error:
+        _warn_once(
+            f"{path.name!a} is no request ({reason[:SHOWN]}) and cannot be moved away: {error.strerror}. Remove it."
+        )
+        return
+    LOGGER.warning("%s was moved to %s: %s", ascii(path.name)[1:-1], refused, reason[:SHOWN])
 
 
-def _loaded(text: str) -> object:
-    """JSON as the standard has it: NaN is none, nor is a number without end."""
+def _digest(name: str) -> str:
+    return blake2b(os.fsencode(name), digest_size=16).hexdigest()
 
-    def finite(written: str) -> float:
-        number = float(written)
-        if not math.isfinite(number):
-            raise ValueError(f"{written} is not a finite number")
-        return number
 
-    return json.loads(text, parse_float=finite, parse_constant=finite)
+@cache
+def _warn_once(message: str) -> None:
+    LOGGER.warning("%s", message)
+
+
+def _read(path: Path) -> Request:
+    """The request in a file.
+
+    Raises:
+        ValueError, UnreadableFileError, OSError: there is none.
+    """
+    if not _ID.fullmatch(path.stem):
+        raise ValueError("its name is no id: up to 120 letters, digits, points and dashes, and .json")
+    mode = path.lstat().st_mode
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a link" if stat.S_ISLNK(mode) else "a pipe or a device"
+        raise ValueError(f"it is {kind}, and requests are regular files")
+    text = decode(read_bytes(path, LIMIT), path.name, fallback=None)
+    return _parsed(path.stem, strictjson.loads(text))
 
 
 def _parsed(id: str, content: object) -> Request:
@@ -174,19 +323,46 @@ def _parsed(id: str, content: object) -> Request:
     """
     if not isinstance(content, dict) or not isinstance(content.get("detail"), dict):
         raise ValueError("it must be an object of kind and detail")  # noqa: TRY004 - what a file says, not a type
-    kind, detail = str(content.get("kind")), content["detail"]
-    if kind not in _DETAILS:
-        raise ValueError(f"kind must be one of {', '.join(_DETAILS)}, got {kind!r}")
+    unknown = sorted(set(content) - {"kind", "detail", "seen"})
+    if unknown:
+        raise ValueError(f"it knows no {_names(unknown)}")
+    if not _ID.fullmatch(id):
+        raise ValueError(f"{id[:60]!a} is no id")
+    kind, detail = content.get("kind"), content["detail"]
+    if not isinstance(kind, str) or kind not in _DETAILS:
+        raise ValueError(f"kind must be one of {', '.join(_DETAILS)}, got {_short(kind, quote=chr(39))}")
     for name, (allowed, fits) in _DETAILS[kind].items():
         if not fits(detail.get(name)):
             raise ValueError(f"{kind}: {name} must be {allowed}, got {_short(detail.get(name))}")
     unknown = sorted(set(detail) - set(_DETAILS[kind]))
     if unknown:
-        raise ValueError(f"{kind} knows no {', '.join(unknown)}")
-    return Request(id, cast("Kind", kind), detail)
+        raise ValueError(f"{kind} knows no {_names(unknown)}")
+    return Request(id, cast("Kind", kind), detail, _seen(content.get("seen")))
 
 
-def _short(value: object) -> str:
+def _seen(content: object) -> Seen | None:
+    if content is None:
+        return None
+    if isinstance(content, dict) and set(content) <= {"event", "budget", "waiting"}:
+        event, budget = content.get("event", -1), content.get("budget", "")
+        behind = content.get("waiting", [])
+        if (
+            _is_number(event)
+            and isinstance(budget, str)
+            and isinstance(behind, list)
+            and all(isinstance(item, str) for item in behind)
+        ):
+            return Seen(cast("int", event), budget, tuple(behind))
+    raise ValueError(f"seen must be an object of event, budget and waiting, got {_short(content)}")
+
+
+def _names(names: Collection[str]) -> str:
+    return ", ".join(name[:60] for name in list(names)[:10])
+
+
+def _short(value: object, quote: str = "") -> str:
+    if isinstance(value, str) and quote:
+        return f"{quote}{value[:60]}{quote}"
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -195,11 +371,12 @@ def _objects(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _numbers(value: object) -> bool:
-    return value is None or (
-        isinstance(value, list)
-        and all(isinstance(item, int) and not isinstance(item, bool) for item in value)
-    )
+    return value is None or (isinstance(value, list) and all(_is_number(item) for item in value))
 
 
 def _positive(value: object) -> bool:
@@ -215,26 +392,31 @@ def _flag(value: object) -> bool:
 
 
 def _text(value: object) -> bool:
-    return value is None or isinstance(value, str)
+    return value is None or (isinstance(value, str) and len(value) <= SENTENCE)
 
 
 def _said(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    return isinstance(value, str) and bool(value.strip()) and len(value) <= SENTENCE
 
 
 _DETAILS: Mapping[str, Mapping[str, tuple[str, Callable[[object], bool]]]] = {
     "add": {"genomes": ("a list of genomes", _objects), "until": ("the name of a stage", _text)},
-    "tell": {"results": ("a list of results", _objects), "replace": ("true or false", _flag)},
+    "tell": {
+        "results": ("a list of results", _objects),
+        "replace": ("true or false", _flag),
+        "takes": ("a list of measurements' numbers", _numbers),
+    },
     "withdraw": {
         "ids": ("a list of candidates' numbers", _numbers),
         "reason": ("a sentence", _said),
         "again": ("true or false", _flag),
         "measurements": ("a list of measurements' numbers", _numbers),
+        "takes": ("a list of measurements' numbers", _numbers),
     },
     "budget": {
         "candidates": ("a positive whole number", _positive_whole),
         "evaluations": ("a positive whole number", _positive_whole),
         "hours": ("a positive number", _positive),
     },
-    "stop": {},
+    "stop": {"session": ("the name of a session", _text)},
 }

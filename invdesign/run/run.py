@@ -6,8 +6,7 @@ import json
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +18,18 @@ from invdesign import __version__
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import Genome, Json, canonical, to_json
 from invdesign.environment import environment
-from invdesign.errors import CampaignChangedError, RefusedError, RunError, StoreError, together
+from invdesign.errors import (
+    CampaignChangedError,
+    InvdesignError,
+    RefusedError,
+    RunError,
+    StoreError,
+    together,
+)
 from invdesign.history import RunHistory
 from invdesign.protocols import Engine, PreparedSpace
-from invdesign.run import requests
-from invdesign.run.changes import changed_budget, refusal_of, told_detail
+from invdesign.run import budgets, requests
+from invdesign.run.changes import refusal_of, told_detail
 from invdesign.run.loop import MEASURING, STOPPED, Loop, Observer
 from invdesign.run.notebook import Panel, in_kernel, is_interactive
 from invdesign.run.reading import Reading, state_of
@@ -110,7 +116,10 @@ class Run(Reading):
         return cls(folder, store, campaign.with_functions(functions))
 
     def change(self, campaign: Campaign | None = None, budget: Mapping[str, float] | None = None) -> None:
-        """Go on under a changed budget or engine; any other change is refused.
+        """Go on under a changed budget or engine; any other change is refused, and then nothing is changed.
+
+        A limit that the campaign does not say differently than before stays as it was set since. Requests for
+        another budget that wait are taken up first.
 
         Args:
             campaign: the campaign as it reads now.
@@ -118,24 +127,69 @@ class Run(Reading):
 
         Raises:
             CampaignChangedError: the campaign differs in more than that; the message is the difference.
+            RefusedError: the limits are no budget.
         """
-        new = campaign or self.campaign
-        differences = self.campaign.changes(new)
+        differences = self.campaign.changes(campaign) if campaign is not None else []
         if differences:
             listed = "\n  ".join(differences)
             raise CampaignChangedError(
                 f"the campaign was changed since {self.folder} was started:\n  {listed}\n"
                 "A run goes on under the campaign it began with; only budget and engine may change. "
-                "Undo the change, or take what it evaluated into a new run under the changed one: "
-                f"invdesign fork {self.folder} NEW --campaign FILE"
+                f"Undo the change, or {self._way_on()}"
             )
-        dump = changed_budget(new, budget or {})
+        self._prepare_space()
+        budgets.with_limits(
+            (campaign or self.campaign).budget, budget or {}
+        )  # refused before anything is written
         with run_lock(self.folder), _writable(self.folder) as store:
-            store.set_entry("campaign", to_json(dump))
-            if new.text:
-                store.set_entry("campaign_text", new.text)
-        changed = Campaign.from_dump(dump, trusted=self.campaign.trusted or new.trusted)
-        self.campaign = changed.with_functions([*self.campaign.held_functions, *new.held_functions])
+            self._take_up_budgets(store)
+            held = (
+                budgets.stored_budget(store) if campaign is None else budgets.write_campaign(store, campaign)
+            )
+            held = budgets.write_limits(store, budget) if budget else held
+        new = budgets.with_budget(campaign or self.campaign, held)
+        changed = replace(new, trusted=self.campaign.trusted or new.trusted)
+        known = {function.name for function in new.held_functions}
+        mine = [function for function in self.campaign.held_functions if function.name not in known]
+        self.campaign = changed.with_functions(mine)
+
+    def take_up_budgets(self) -> None:
+        """Do what requests for another budget say that wait; nothing has to be evaluated for it.
+
+        Raises:
+            RunLockedError: another process works on the run, and takes them up.
+        """
+        with run_lock(self.folder), _writable(self.folder) as store:
+            self._take_up_budgets(store)
+
+    def _take_up_budgets(self, store: Store) -> None:
+        for request in requests.waiting(self.folder):
+            if request.kind != "budget":
+                continue
+            try:
+                budgets.change_by_request(store, request)
+            except RefusedError as error:
+                requests.refuse(self.folder, request, str(error))
+            else:
+                requests.done(self.folder, request)
+        self.campaign = budgets.with_budget(self.campaign, budgets.stored_budget(store))
+
+    def _prepare_space(self) -> None:
+        """Let a space that reads a file do so: one that changed fails here, not every candidate in the workers."""
+        if not isinstance(self.campaign.space, PreparedSpace):
+            return
+        try:
+            self.campaign.space.prepare()
+        except InvdesignError as error:
+            raise CampaignChangedError(
+                f"{str(error).removesuffix('.')}. Nothing was changed. You may also {self._way_on()}"
+            ) from error
+
+    def _way_on(self) -> str:
+        return (
+            "take what it evaluated into a new run under the changed one: "
+            f"invdesign fork {self.folder} NEW --campaign FILE"
+        )
 
     def use_workers(self, workers: int) -> None:
         """Work with this many processes in this session; 0 evaluates in this one."""
@@ -175,9 +229,10 @@ class Run(Reading):
     ) -> T:
         """Hold the run while `work` is done on it, and note why it ended."""
         self.campaign.check_usable(f"invdesign resume {self.folder} --trust-code", self.folder)
-        began = time.time_ns()
+        self._prepare_space()
         with run_lock(self.folder), _writable(self.folder) as store, self._signals_handled():
-            requests.forget_stops(self.folder, began)
+            requests.tidy(self.folder)
+            self.campaign = budgets.with_budget(self.campaign, budgets.stored_budget(store))
             store.begin_session({**environment(Path.cwd()), "evaluators": self._identities()})
             try:
                 result = self._session(store, observer, work)
@@ -200,8 +255,6 @@ class Run(Reading):
 
     def _session(self, store: Store, observer: Observer | None, work: Callable[[Loop], T]) -> T:
         self._history = self._up_to_date(store)
-        if isinstance(self.campaign.space, PreparedSpace):
-            self.campaign.space.prepare()  # a pool whose file changed fails here, not every candidate in the workers
         settle(self.folder, self._has_ended())  # before a worker may look
         campaign = self.campaign
         setup = Setup.of(campaign.space, campaign.evaluators, campaign.code, self.folder)
@@ -313,8 +366,12 @@ class Run(Reading):
         detail: dict[str, Json] = {"ids": list(ids), "reason": reason, "again": again}
         self.apply(new_request("withdraw", {**detail, "measurements": list(measurements)}))
 
-    def apply(self, request: Request) -> Taken:
-        """Do what a request says, and all that follows from it without the user.
+    def apply(self, request: Request, skip: Collection[str] = ()) -> Taken:
+        """Do what a request says, after all that were left before it, and what follows from it without the user.
+
+        Args:
+            request: left in the run's folder or not.
+            skip: ids of requests that go on waiting.
 
         Raises:
             RunError: it cannot be done; nothing was changed.
@@ -324,6 +381,7 @@ class Run(Reading):
 
         def work(loop: Loop) -> Taken:
             loop.take_up()
+            loop.steer(before=request, skip=skip)
             try:
                 taken = loop.carry_out(request)
             except RefusedError as error:  # that is no failure of the run

@@ -6,15 +6,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from invdesign.candidate import Genome, Json, genome_key
-from invdesign.errors import RunError, RunLockedError, StoreError
+from invdesign.errors import RefusedError, RunError, RunLockedError, StoreError
 from invdesign.protocols import Context
-from invdesign.run.requests import Request, done, is_waiting, leave, refusal
+from invdesign.run import budgets, requests
+from invdesign.run.requests import Request, done, is_waiting, refusal
 from invdesign.run.run import Run
-from invdesign.store.lock import is_held
-from invdesign.store.store import FILE
+from invdesign.run.since import is_same, made_now
+from invdesign.store.lock import holding, is_held
+from invdesign.store.store import FILE, Store
 
 PATIENCE = 30.0  # seconds: a step ends when an evaluation does
 LOOK_EVERY = 0.1
@@ -48,7 +50,12 @@ def leave_or_apply(
 ) -> Outcome:
     """Leave a request for the process that holds the run, and wait until it was taken up; or apply it.
 
+    Where it is applied here, requests that were left before it are taken up first.
+
     Args:
+        folder: the run's.
+        kind: what is wanted.
+        detail: what `kind` needs.
         wait: seconds.
         trust_code: whether code beside the run's campaign may be imported.
         open_run: opens the run where it is to be applied here; by default `Run.open`.
@@ -62,11 +69,13 @@ def leave_or_apply(
         run = open_run(folder) if open_run else Run.open(folder, trust_code=trust_code)
         try:
             answer = _apply(run, outcome.request)
-        except RunLockedError:  # somebody began to work on it this very moment: theirs to take up
+        except (
+            RunLockedError
+        ):  # another process began to work on it this very moment: it takes the request up
             outcome = _awaited(folder, outcome.request, wait)
             continue
         except BaseException:
-            done(folder, outcome.request)  # whoever asked hears of it: a resume must not try it again
+            done(folder, outcome.request)  # its author hears of it: a resume must not try it again
             raise
         finally:
             run.close()
@@ -76,10 +85,14 @@ def leave_or_apply(
 
 
 def _apply(run: Run, request: Request) -> object:
-    if request.kind == "budget":  # nothing has to be evaluated for it
-        run.change(budget={name: cast("float", limit) for name, limit in request.detail.items()})
-        return None
-    return run.apply(request)
+    if request.kind != "budget":
+        before = [found for found in requests.waiting(run.folder) if found.id != request.id]
+        return run.apply(request, skip=_can_wait(run, before) if request.kind == "withdraw" else ())
+    run.take_up_budgets()  # nothing has to be evaluated for it
+    reason = refusal(run.folder, request)
+    if reason:
+        raise RunError(reason)
+    return None
 
 
 def leave_for_holder(
@@ -87,7 +100,8 @@ def leave_for_holder(
 ) -> Outcome:
     """Leave a request, and wait until the process that holds the run took it up.
 
-    Where none does, it is taken up when the run goes on.
+    Where none does, it is taken up when the run goes on. A request that waits already is not left a second time: whoever
+    was killed after leaving it may say the same again.
 
     Raises:
         RunError: it was refused; the message is the reason.
@@ -95,10 +109,23 @@ def leave_for_holder(
     """
     _must_hold_a_run(folder)
     try:
-        request = leave(folder, kind, detail)
-    except ValueError as error:
+        request = _left(folder, kind, detail)
+    except (ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{error}. Nothing was changed.") from error
     return _awaited(folder, request, wait)
+
+
+def _left(folder: Path, kind: str, detail: Mapping[str, Json]) -> Request:
+    before = requests.waiting(folder)
+    store = Store.open(folder / FILE, writable=False)
+    try:
+        names = [request.id for request in before]
+        whole, seen = made_now(store, kind, detail, names, store.entry(budgets.CHANGE))
+    finally:
+        store.close()
+    if before and is_same(before[-1], kind, whole):
+        return before[-1]
+    return requests.leave(folder, kind, whole, seen=seen)
 
 
 def _awaited(folder: Path, request: Request, wait: float) -> Outcome:
@@ -142,10 +169,65 @@ def numbers_of(run: Run, genomes: Sequence[Genome]) -> list[int]:
 
 
 def withdraws_at_once(run: Run, ids: Sequence[int], measurements: Sequence[int], *, again: bool) -> bool:
-    """Whether nothing has to be evaluated to take these candidates or measurements back.
+    """True if nothing has to be evaluated to take these candidates or measurements back.
 
     Evaluated anew is what an evaluator of the campaign said; what was told of an external stage is waited for again.
     """
+    before = requests.waiting(run.folder)
+    later = _can_wait(run, before)
+    quick = all(request.id in later or _is_quick(run, request) for request in before)
+    return quick and _is_taken_back(run, ids, measurements, again)
+
+
+def take_up_quick_ones(run: Run) -> None:
+    """Take up what waits and needs no evaluation, in order, as far as nothing else comes first.
+
+    Raises:
+        RunLockedError: another process works on the run, and takes them up.
+    """
+    found = requests.waiting(run.folder)
+    later = _can_wait(run, found)
+    for request in found:
+        if request.kind == "stop" or request.id in later:
+            continue
+        if not _is_quick(run, request):
+            return
+        try:
+            run.take_up_budgets() if request.kind == "budget" else run.apply(request, skip=later)
+        except RunLockedError:
+            raise
+        except RefusedError as error:
+            requests.refuse(run.folder, request, str(error))
+
+
+def _can_wait(run: Run, found: Sequence[Request]) -> frozenset[str]:
+    """Ids of requests that may be taken up after others that were left later.
+
+    These are candidates the run does not know, where all else is by the numbers of others: nothing of it can concern them.
+    """
+    told = [row for request in found if request.kind == "tell" for row in _rows(request, "results")]
+    if any(row.get("candidate") is None for row in told):
+        return frozenset()
+    adds = [request for request in found if request.kind == "add"]
+    return frozenset(add.id for add in adds if not numbers_of(run, _rows(add, "genomes")))
+
+
+def _rows(request: Request, name: str) -> list[dict[str, Any]]:
+    return cast("list[dict[str, Any]]", request.detail[name])
+
+
+def _is_quick(run: Run, request: Request) -> bool:
+    """True if nothing has to be evaluated for a request."""
+    if request.kind in {"stop", "budget"}:
+        return True
+    if request.kind == "tell":
+        return all(stage.external for stage in run.campaign.stages)
+    detail = cast("dict[str, Any]", request.detail)
+    numbers = detail.get("ids") or [], detail.get("measurements") or []
+    return request.kind == "withdraw" and _is_taken_back(run, *numbers, again=bool(detail.get("again")))
+
+
+def _is_taken_back(run: Run, ids: Sequence[int], measurements: Sequence[int], again: bool) -> bool:
     waiting = {id for ids_there in run.waiting().values() for id in ids_there}
     if not set(run.history.pending()) <= waiting:  # an interrupted run sees them through first
         return False
@@ -154,7 +236,8 @@ def withdraws_at_once(run: Run, ids: Sequence[int], measurements: Sequence[int],
     external = {stage.name for stage in run.campaign.stages if stage.external}
     told = [item for item in run.measurements() if item.withdrawn is None]
     measured = {item.key for item in told if item.stage in external}
-    keys = {run.history.candidate(id).key for id in set(ids) - waiting}
+    known = {id for id in ids if 0 <= id < len(run.history)}
+    keys = {run.history.candidate(id).key for id in known - waiting}
     keys |= {item.key for item in told if item.id in measurements}
     return keys <= measured
 
@@ -163,7 +246,7 @@ def stop(folder: Path, wait: float = PATIENCE) -> bool | None:
     """Ask the process that works on the run to stop in good order, and wait until it let go of it.
 
     Returns:
-        Whether it did in time; None where nobody works on it.
+        True if it did in time; None where no process works on it.
 
     Raises:
         StoreError: there is no run in `folder`.
@@ -171,7 +254,7 @@ def stop(folder: Path, wait: float = PATIENCE) -> bool | None:
     _must_hold_a_run(folder)
     if not is_held(folder):
         return None
-    request = leave(folder, "stop", {})
+    request = requests.leave(folder, "stop", {"session": holding(folder)})
     deadline = time.monotonic() + wait
     while is_held(folder):
         if time.monotonic() >= deadline:

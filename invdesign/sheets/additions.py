@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 from pydantic import ValidationError
 
+from invdesign import strictjson
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import Genome, canonical, genome_key
 from invdesign.errors import FileError, InvdesignError, Mistake
 from invdesign.protocols import StructureSpace, TabledSpace
 from invdesign.run.changes import refusal_of
-from invdesign.settings import MAX_INPUT_BYTES, InputFile
+from invdesign.settings import InputFile
 from invdesign.sheets.columns import GENOME, Layout
 from invdesign.sheets.identity import as_written
 from invdesign.sheets.table import Row, Table, read_table
 from invdesign.structures.files import parse_structure
 from invdesign.structures.reading.documents import is_structure
-from invdesign.tables.objects import read_object
 from invdesign.textfiles import UnreadableFileError, read_text
 from invdesign.worker import RAISED
 
+LIMIT = 50 * 10**6  # bytes of a file of genomes, as of a request
 NO_STRUCTURES = "candidates of this run are no structures"
 TABLES = frozenset({".csv", ".tsv", ".txt"})
 
@@ -99,7 +99,7 @@ class _Reader:
 
     def _from_json(self, file: Path) -> list[Genome]:
         try:
-            content = json.loads(read_text(file, MAX_INPUT_BYTES), object_pairs_hook=read_object)
+            content = strictjson.loads(read_text(file, LIMIT))
         except UnreadableFileError as error:
             self.complain("file", str(error))
             return []
@@ -151,7 +151,7 @@ class _Reader:
         text = row.cells.get(GENOME)
         if text is not None:
             try:
-                return self._checked(json.loads(str(text)), GENOME, row.line)
+                return self._checked(strictjson.loads(str(text)), GENOME, row.line)
             except (ValueError, RecursionError) as error:
                 self.complain(GENOME, f"this is no JSON: {error}", row.line)
                 return []

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from invdesign import strictjson
 from invdesign.candidate import Genome, canonical, genome_key, to_json
 from invdesign.errors import InvdesignError
 from invdesign.protocols import SearchSpace, StructureSpace, TabledSpace
@@ -89,7 +90,7 @@ class Identity:
 
     def _parsed(self, row: Row, cell: Cell) -> Genome | None:
         try:
-            found = json.loads(cell) if isinstance(cell, str) else cell
+            found = strictjson.loads(cell) if isinstance(cell, str) else cell
             if not isinstance(found, dict):
                 raise ValueError("it is no object")  # noqa: TRY004, TRY301 - what a file says, told below
             return cast("Genome", canonical(found))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from invdesign import strictjson
 from invdesign.errors import Mistake, ResultsError
 from invdesign.tables.cells import Cell, is_blank
-from invdesign.tables.objects import read_object
 from invdesign.tables.records import WORKBOOKS, TableError, TextData
 from invdesign.tables.text import TextTable, find_mistake
 from invdesign.textfiles import MEGABYTE, UnreadableFileError, decode, read_bytes, read_text
@@ -122,7 +121,7 @@ def _filled(cells: Mapping[str, Cell]) -> dict[str, Cell]:
 def _read_json(table: Table, text: str) -> None:
     table.lines = False
     try:
-        entries = json.loads(text, object_pairs_hook=read_object)
+        entries = strictjson.loads(text)
     except (ValueError, RecursionError) as error:
         raise ResultsError([Mistake("file", f"this is no JSON: {error}")], table.source) from None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,13 +36,20 @@ def run_lock(folder: Path) -> Iterator[None]:
         raise StoreError(f"{folder} cannot be locked: {error.strerror or error}") from error
     try:
         with suppress(OSError):  # a full disk; the lock holds all the same
-            holder.write_text(
-                json.dumps({"host": socket.gethostname(), "process": os.getpid()}), encoding="utf-8"
-            )
+            note = {"host": socket.gethostname(), "process": os.getpid(), "session": uuid.uuid4().hex}
+            holder.write_text(json.dumps(note), encoding="utf-8")
         yield
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def holding(folder: Path) -> str:
+    """Name of the session that holds the run; empty where its note cannot be read."""
+    try:
+        return str(json.loads((folder / "run.holder").read_text(encoding="utf-8"))["session"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def is_held(folder: Path) -> bool:

@@ -23,8 +23,16 @@ from invdesign.campaign.load import load_campaign
 from invdesign.run.run import Run
 
 
-def die_after(statements: int, report: int) -> None:
-    """Kill this process before its statement or commit of that number, telling `report` which it would have been."""
+def die_after(
+    statements: int, report: int, also: Callable[[Callable[[str], None]], None] | None = None
+) -> None:
+    """Kill this process before its statement or commit of that number, telling `report` which it would have been.
+
+    Args:
+        statements: the number.
+        report: where to write.
+        also: lets other operations be counted too.
+    """
     left = [statements]
 
     def count(what: str) -> None:
@@ -37,6 +45,8 @@ def die_after(statements: int, report: int) -> None:
         Engine, "before_cursor_execute", lambda c, cursor, statement, *rest: count(statement.split()[0])
     )
     event.listen(Engine, "commit", lambda connection: count("COMMIT"))
+    if also is not None:
+        also(count)
 
 
 Work = Callable[[Path, Path], None]  # on the run of a campaign file, in a folder

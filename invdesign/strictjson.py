@@ -1,0 +1,102 @@
+"""JSON from outside: finite numbers of bounded size, bounded nesting, text without lone surrogates, no key twice."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from typing import Any
+
+DEPTH = 64  # levels; chosen: a genome has a few, and Python code that walks JSON recursively manages some hundreds
+LARGEST = 2**63 - 1  # SQLite's integers have 64 bits (https://www.sqlite.org/datatype3.html)
+DIGITS = 1000  # characters of one number; chosen: the longest exact decimal form of a double has 767 digits
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+
+
+def loads(text: str, *, depth: int = DEPTH) -> Any:
+    """Parse JSON as the standard has it, within bounds that all code behind it can live with.
+
+    Args:
+        text: the document.
+        depth: how many levels of lists and mappings it may have.
+
+    Raises:
+        ValueError: it is no JSON, or beyond a bound; the message says which.
+    """
+    try:
+        found = json.loads(
+            text,
+            parse_int=_whole,
+            parse_float=_finite,
+            parse_constant=_finite,
+            object_pairs_hook=_mapping,
+        )
+    except RecursionError:
+        raise ValueError(f"it is nested more than {depth} levels deep") from None
+    if text.count("[") + text.count("{") > depth:
+        _check_depth(found, depth)
+    if _SURROGATE.search(text):
+        _check_text(found)
+    return found
+
+
+def _whole(written: str) -> int:
+    if len(written) > DIGITS or not -LARGEST <= (number := int(written)) <= LARGEST:
+        raise ValueError(
+            f"{_short(written)} is too large: whole numbers go from {-LARGEST} to {LARGEST}, 9.2e18"
+        )
+    return number
+
+
+def _finite(written: str) -> float:
+    number = float(written) if len(written) <= DIGITS else math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{_short(written)} is not a finite number")
+    return number
+
+
+def _short(written: str) -> str:
+    return written if len(written) <= 40 else f"{written[:20]}... ({len(written)} characters)"
+
+
+def _mapping(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice[:60]!r} stands there twice")
+    return found
+
+
+def _check_depth(value: object, depth: int) -> None:
+    """Level by level, since code that recurses is what deep nesting breaks."""
+    level = [value]
+    for _ in range(depth):
+        level = [
+            item
+            for whole in level
+            if isinstance(whole, list | dict)
+            for item in (whole.values() if isinstance(whole, dict) else whole)
+        ]
+        if not level:
+            return
+    if any(isinstance(item, list | dict) for item in level):
+        raise ValueError(f"it is nested more than {depth} levels deep")
+
+
+def _check_text(value: object) -> None:
+    """Refuse halves of surrogate pairs, which no encoding can write."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _check_text(name)
+            _check_text(item)
+    elif isinstance(value, list):
+        for item in value:
+            _check_text(item)
+    elif isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"text holds half a character (\\u{ord(value[error.start]):04x}), which cannot be stored"
+            ) from None
