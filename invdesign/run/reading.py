@@ -15,7 +15,7 @@ from invdesign.candidate import Design, Input, Status, Trial
 from invdesign.errors import RunError
 from invdesign.history import RunHistory
 from invdesign.measurements import Measurement
-from invdesign.protocols import Context, notes_of
+from invdesign.protocols import Context, design_of, notes_of
 from invdesign.rng import derived_seed
 from invdesign.run.changes import handed_out
 from invdesign.run.loop import MEASURING, STOPPED
@@ -95,7 +95,8 @@ class Reading:
 
     def design(self, id: int) -> Design:
         """What a candidate's genome stands for, built again."""
-        return self.campaign.space.build(self.trial(id).genome)
+        candidate = self.trial(id).candidate
+        return design_of(self.campaign.space, candidate.genome, outside=candidate.outside)
 
     def structure(self, id: int, role: str = "") -> Structure | None:
         """A candidate's structure.

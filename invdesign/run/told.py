@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from invdesign.candidate import Genome
+from invdesign.protocols import SearchSpace, is_near
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -39,6 +40,13 @@ class Told:
     structures: Mapping[str, Structure] = field(default_factory=dict)
 
 
+def outside_words(space: SearchSpace, genome: Genome) -> str:
+    """What becomes of a candidate that was made outside the space."""
+    if not is_near(space, genome):
+        return "it is kept, and lies so far off that no model learns from it."
+    return "models learn from it; it is no proposal, no parent, and not among the best."
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """What became of results that were told.
@@ -48,6 +56,8 @@ class Taken:
         known: how many had been told before, word by word.
         added: numbers of candidates nobody had asked for.
         ended: status by number, of the candidates that came to their end by it.
+        outside: rules of the space, by number, that candidates break which were made outside it: data for the models, and
+            never proposed, a parent or the best.
         stopped: why, by number, of told candidates that never reached the stage: its gates or failures came first.
     """
 
@@ -56,3 +66,4 @@ class Taken:
     added: tuple[int, ...] = ()
     ended: Mapping[int, str] = field(default_factory=dict)
     stopped: Mapping[int, str] = field(default_factory=dict)
+    outside: Mapping[int, str] = field(default_factory=dict)
