@@ -21,6 +21,7 @@ from invdesign.run.changes import handed_out
 from invdesign.run.loop import MEASURING, STOPPED
 from invdesign.run.status import RunStatus, origin_of, snapshot
 from invdesign.run.table import trials_table
+from invdesign.run.told import outside_rules
 from invdesign.store.lock import is_held
 from invdesign.store.store import Store
 from invdesign.structures.files import structure_from_json, unpack
@@ -197,6 +198,7 @@ class Reading:
             "operator": trial.candidate.proposal.operator,
             "parents": list(trial.candidate.proposal.parents),
             "genome": dict(trial.genome),
+            "outside": outside_rules(self.campaign.space, trial.candidate),
             "gate": trial.gate,
             "failure": [trial.failure.kind, trial.failure.stage, trial.failure.message]
             if trial.failure

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from invdesign.candidate import Genome
-from invdesign.protocols import SearchSpace, is_near
+from invdesign.candidate import Candidate, Genome
+from invdesign.protocols import SearchSpace, is_near, place_genome
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -40,11 +40,16 @@ class Told:
     structures: Mapping[str, Structure] = field(default_factory=dict)
 
 
+def outside_rules(space: SearchSpace, candidate: Candidate) -> str:
+    """The rules of the space that a candidate breaks, in words; empty of one within it."""
+    return place_genome(space, candidate.genome).outside if candidate.outside else ""
+
+
 def outside_words(space: SearchSpace, genome: Genome) -> str:
     """What becomes of a candidate that was made outside the space."""
     if not is_near(space, genome):
-        return "it is kept, and lies so far off that no model learns from it."
-    return "models learn from it; it is no proposal, no parent, and not among the best."
+        return "it is kept, but lies so far off that no model learns from it."
+    return "it is data for the models, never a proposal or a parent, and not among the best."
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from invdesign.candidate import Genome, rounded
+from invdesign.candidate import Json, rounded
 from invdesign.errors import Infeasible
-from invdesign.spaces.parameters.conditions import Tree
 from invdesign.spaces.parameters.kinds import Integer, Parameter, Value
 from invdesign.spaces.parameters.rules import Rules
 
@@ -21,50 +20,45 @@ class Made:
     """Values that somebody had, beside those that the space allows.
 
     Attributes:
-        parameters: all of the space, in natural order.
-        tree: which of them exist.
+        parameters: all of the space.
         rules: the constraints; None where there are none.
         settled: values of the space near such that break a constraint.
     """
 
     parameters: Mapping[str, Parameter]
-    tree: Tree
     rules: Rules | None
     settled: Callable[[Values], Values]
 
-    def place(self, genome: Genome, rounding: Mapping[str, float]) -> tuple[dict[str, Value], str]:
-        """The values of a genome with all names right, and in words what they break of the space.
+    def settled_in(
+        self, values: dict[str, Value], rounding: Mapping[str, float]
+    ) -> tuple[dict[str, Value], str]:
+        """Values as the space writes them, and in words what they break of it.
 
         Args:
-            genome: its names are those of the parameters that exist.
+            values: each as it was `taken`.
             rounding: how far each number may be off as it was written.
 
         Raises:
-            Infeasible: a value is nothing that can be made.
+            Infeasible: fractions are given in per cent.
         """
-        broken: list[str] = []
-        values: dict[str, Value] = {}
-        for name in self.tree.order:
-            if name in genome:
-                values[name] = self._taken(name, genome, rounding)
-                refusal = self.parameters[name].refusal(values[name])
-                broken += (
-                    [f"{name} must be {refusal.removesuffix('.')}, got {values[name]:.12g}"]
-                    if refusal
-                    else []
-                )
+        refusals = {name: self.parameters[name].refusal(value) for name, value in values.items()}
+        broken = [
+            f"{name} must be {refusal.removesuffix('.')}, got {values[name]:.12g}"
+            for name, refusal in sorted(refusals.items())
+            if refusal
+        ]
         if self.rules is None:
             return values, "; ".join(broken)
         near = values if broken or not self.rules.broken(values) else self._near(values, rounding)
         return dict(near), "; ".join([*broken, *self._constraints(near)])
 
-    def _taken(self, name: str, genome: Genome, rounding: Mapping[str, float]) -> Value:
-        """A parameter's value: the allowed one where it was meant, else a number that can be measured.
+    def taken(self, name: str, value: Json, rounding: Mapping[str, float]) -> Value:
+        """A parameter's value: the allowed one where that was meant, else a number that can be measured.
 
         Raises:
             Infeasible: it is neither.
         """
-        value, parameter = genome[name], self.parameters[name]
+        parameter = self.parameters[name]
         refusal = parameter.refusal(value)
         if refusal and not parameter.is_measurable(value):
             raise Infeasible(f"parameter '{name}' must be {refusal}, got {value!r}")

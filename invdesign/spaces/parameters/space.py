@@ -243,21 +243,23 @@ class ParameterSpace(Settings):
         Raises:
             Infeasible: a parameter is missing, unknown, or has a value it does not allow; a constraint is broken.
         """
-        values = self._named(genome)
-        for name, value in values.items():
-            refusal = self.parameters[name].refusal(value)
-            if refusal:
-                raise Infeasible(f"parameter '{name}' must be {refusal}, got {value!r}")
+        values = self._named(genome, self._allowed)
         broken = self._rules.broken(values) if self.constraints else ""
         if broken:
             raise Infeasible(f"the constraint is not met: {broken}")
         return self._design(values)
 
-    def _named(self, genome: Genome) -> dict[str, Value]:
-        """The values of the parameters that exist, whatever they are.
+    def _allowed(self, name: str, value: Json) -> Value:
+        refusal = self.parameters[name].refusal(value)
+        if refusal:
+            raise Infeasible(f"parameter '{name}' must be {refusal}, got {value!r}")
+        return cast("Value", value)
+
+    def _named(self, genome: Genome, taken: Callable[[str, Json], Value]) -> dict[str, Value]:
+        """The values of the parameters that exist, each as it is taken.
 
         Raises:
-            Infeasible: one is missing or unknown.
+            Infeasible: one is missing, unknown or not taken.
         """
         values: dict[str, Value] = {}
         tree, conditional = self._tree, self._tree.conditional
@@ -268,7 +270,7 @@ class ParameterSpace(Settings):
                 continue
             if name not in genome:
                 raise Infeasible(f"the genome lacks the parameter '{name}'; it has {_listed(genome)}")
-            values[name] = cast("Value", genome[name])
+            values[name] = taken(name, genome[name])
         unknown = [name for name in genome if name not in self.parameters]
         if unknown:
             hint = nearest(unknown[0], self.parameters)
@@ -346,12 +348,14 @@ class ParameterSpace(Settings):
         Raises:
             Infeasible: a parameter is missing or unknown, a choice is none of the space's, or a number is none.
         """
-        values, broken = self._made.place(self._named(genome), rounding)
+        made = self._made
+        values = self._named(genome, lambda name, value: made.taken(name, value, rounding))
+        values, broken = made.settled_in(values, rounding)
         return Placement(self._sorted(values), broken)
 
     def build_made(self, genome: Genome) -> Design:
         """The parameters by name, whatever their numbers."""
-        return self._design(self._named(genome))
+        return self._design(self._named(genome, lambda name, value: self._made.taken(name, value, {})))
 
     @cached_property
     def _made(self) -> Made:
@@ -359,7 +363,7 @@ class ParameterSpace(Settings):
             return self._settled(values, self._point(values))
 
         rules = self._rules if self.constraints else None
-        return Made(dict(self._ordered), self._tree, rules, settled)
+        return Made(dict(self._ordered), rules, settled)
 
     # VectorSpace.
 
