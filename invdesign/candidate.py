@@ -20,6 +20,7 @@ Genome: TypeAlias = Mapping[str, Json]
 SIGNIFICANT_DIGITS = 12
 PROMOTION = "promotion"  # operator of a proposal that takes a known genome further
 OUTSIDE = "outside"  # operator of a candidate that was made outside the space, and told with its results
+WHOLE = 20.0  # extent of values from which on a number without decimals may be rounded (chosen)
 _WRITTEN = re.compile(r"[+-]?(?P<whole>\d*)(\.(?P<decimals>\d*))?(e(?P<exponent>[+-]?\d+))?", re.IGNORECASE)
 
 
@@ -35,11 +36,11 @@ def rounding_of(text: str, extent: float = math.inf) -> float:
 
     Args:
         text: a number as it is written; 0.33 stands for anything from 0.325 to 0.335.
-        extent: of the values the number may have. Where no decimals are written it limits the answer to a 40th of it:
-            1 and 0 of a fraction mean just that, and 351 of a temperature may be 350.6.
+        extent: of the values the number may have. A number without decimals is a rounded one only where half a unit is
+            no more than a 40th of it: 351 of a temperature may be 350.6, and 1 or 0 of a fraction mean just that.
 
     Returns:
-        0 where `text` is no number.
+        0 where the number is exact, or `text` is none.
     """
     found = _WRITTEN.fullmatch(text.strip())
     if found is None or not (found["whole"] or found["decimals"]):
@@ -47,7 +48,7 @@ def rounding_of(text: str, extent: float = math.inf) -> float:
     decimals = len(found["decimals"] or "") - int(found["exponent"] or 0)
     if decimals > 0:
         return float(0.5 * 10.0 ** -min(decimals, 300))
-    return min(0.5, extent / 40.0)
+    return 0.5 if extent >= WHOLE else 0.0
 
 
 def canonical(value: Json | Genome) -> Json:

@@ -234,7 +234,7 @@ class _Planner:
     def _can_go_on(self, id: int, until: str) -> bool:
         trial = self.history.trial(id)
         if trial.candidate.outside:
-            self.complaints.append(f"candidate {id} was made outside the space: nothing evaluates it further")
+            self.complaints.append(not_promoted(id))
             return False
         if trial.status is not Status.COMPLETE and id not in self.waiting:
             self.complaints.append(f"candidate {id} is {trial.status.name.lower()}: only complete ones go on")
@@ -591,6 +591,11 @@ class _Planner:
             more = len(self.complaints) - LISTED
             shown = self.complaints[:LISTED] + ([f"and {more} more"] if more > 0 else [])
             raise RefusedError(f"{together(shown)}. Nothing was changed.")
+
+
+def not_promoted(id: int) -> str:
+    """Why a candidate that was made outside the space cannot be sent to a further stage."""
+    return f"candidate {id} was made outside the space: nothing evaluates it further"
 
 
 def refusal_of(space: SearchSpace, genome: Genome) -> str:

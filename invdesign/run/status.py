@@ -186,8 +186,9 @@ def snapshot(
 
 def outside_notes(history: RunHistory, problem: Problem, standing: Standing) -> list[str]:
     """A sentence on the candidates made outside the space, and one where some are better than all within it."""
-    ids = history.outside()
-    if not len(ids):
+    status = history.status()
+    ids = [id for id in history.outside() if status[id] not in {Status.PENDING, Status.WITHDRAWN}]
+    if not ids:
         return []
     what = "it is" if len(ids) == 1 else "they are"
     rest = f"{what} data for the models, never a proposal or a parent, and not among the best"

@@ -69,7 +69,10 @@ class Identity:
     # By the design.
 
     def _asked(self, row: Row, cells: Sorted) -> dict[str, Any] | None:
-        """`candidate` of the one whose design the cells show, with all the digits or fewer; None where there is none."""
+        """`genome` of the candidate whose design the cells show, with all the digits or fewer; None where there is none.
+
+        Empty, after a complaint, where there are several.
+        """
         space = self.run.campaign.space
         if GENOME in cells.reserved or not isinstance(space, OpenSpace):
             return None
@@ -80,11 +83,11 @@ class Identity:
         alike = [id for id in self._waiting if self._shows(id, columns, rounding)]
         exact = [id for id in alike if self._shows(id, columns, {})]
         if len(exact) == 1:
-            return {"candidate": exact[0]}
+            return self._genome_of(exact[0])
         measured = [id for id in self._measured if self._shows(id, columns, rounding)]
         known = next((id for id in measured if self._is_told(id, cells)), None)
         if known is not None:
-            return {"candidate": known}
+            return self._genome_of(known)
         alike += [id for id in measured if alike and self._shows(id, columns, {})]
         if len(alike) > 1:
             listed = ", ".join(map(str, alike[:LISTED])) + (" and more" if len(alike) > LISTED else "")
@@ -95,8 +98,11 @@ class Identity:
             return {}
         if alike:
             self._remark(row, f"its design, as far as it is written, is that of candidate {alike[0]}.")
-            return {"candidate": alike[0]}
+            return self._genome_of(alike[0])
         return None
+
+    def _genome_of(self, id: int) -> dict[str, Any]:
+        return {"genome": dict(self.run.history.candidate(id).genome)}
 
     def _columns(self, cells: Sorted) -> dict[str, str]:
         """The cells of a row that the space reads, as text."""
