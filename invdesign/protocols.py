@@ -402,7 +402,8 @@ class Context:
     def admits(self, key: str, until: str | None = None) -> bool:
         """Whether a genome may be proposed to run until that stage: a new one, or a promotion.
 
-        A promotion takes a known genome further: its latest trial is complete and ended before `until`.
+        A promotion takes a known genome further: its latest trial is complete and ended before `until`. What was made
+        outside the space is never proposed.
         """
         if key not in self.history:
             return True
@@ -410,6 +411,8 @@ class Context:
         if latest is None or not self.stages:
             return False
         trial = self.history.trial(latest)
+        if trial.candidate.outside:
+            return False
         return trial.status is Status.COMPLETE and trial.depth < depth_until(self.stages, until)
 
     def rng(self, stream: str) -> Rng:
