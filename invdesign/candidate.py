@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -18,6 +19,9 @@ Json: TypeAlias = Union[bool, int, float, str, "list[Json]", "dict[str, Json]", 
 Genome: TypeAlias = Mapping[str, Json]
 SIGNIFICANT_DIGITS = 12
 PROMOTION = "promotion"  # operator of a proposal that takes a known genome further
+OUTSIDE = "outside"  # operator of a candidate that was made outside the space, and told with its results
+WHOLE = 20.0  # extent of values from which on a number without decimals may be rounded (chosen)
+_WRITTEN = re.compile(r"[+-]?(?P<whole>\d*)(\.(?P<decimals>\d*))?(e(?P<exponent>[+-]?\d+))?", re.IGNORECASE)
 
 
 def rounded(number: float) -> float:
@@ -25,6 +29,26 @@ def rounded(number: float) -> float:
     if not math.isfinite(number):
         raise ValueError(f"a genome holds finite numbers only, got {number}")
     return float(f"{number:.{SIGNIFICANT_DIGITS}g}") + 0.0
+
+
+def rounding_of(text: str, extent: float = math.inf) -> float:
+    """Half a unit of the last digit written: how far the number in `text` may be from the one that was meant.
+
+    Args:
+        text: a number as it is written; 0.33 stands for anything from 0.325 to 0.335.
+        extent: of the values the number may have. A number without decimals is a rounded one only where half a unit is
+            no more than a 40th of it: 351 of a temperature may be 350.6, and 1 or 0 of a fraction mean just that.
+
+    Returns:
+        0 where the number is exact, or `text` is none.
+    """
+    found = _WRITTEN.fullmatch(text.strip())
+    if found is None or not (found["whole"] or found["decimals"]):
+        return 0.0
+    decimals = len(found["decimals"] or "") - int(found["exponent"] or 0)
+    if decimals > 0:
+        return float(0.5 * 10.0 ** -min(decimals, 300))
+    return 0.5 if extent >= WHOLE else 0.0
 
 
 def canonical(value: Json | Genome) -> Json:
@@ -89,6 +113,11 @@ class Candidate:
     def genome(self) -> Genome:
         """The proposal's genome."""
         return self.proposal.genome
+
+    @property
+    def outside(self) -> bool:
+        """Whether it was made outside the space: data for models, of no use as a proposal or a parent."""
+        return self.proposal.operator == OUTSIDE
 
 
 @dataclass(frozen=True, slots=True)

@@ -441,6 +441,8 @@ class Wave:
             "key": state.candidate.key,
             "genome": dict(state.candidate.genome),
         }
+        if state.candidate.outside:
+            member["outside"] = True
         if stage.evaluator is None:
             return member
         requires = stage.evaluator.requires

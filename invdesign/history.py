@@ -71,6 +71,7 @@ class RunHistory:
         ] = {}  # the trial that a promotion took further, by the promotion's number
         self._after: dict[int, int] = {}  # the other way round
         self._superseded: set[int] = set()
+        self._outside: set[int] = set()
         self._pending: set[int] = set()
         self._roles: dict[int, tuple[str, ...]] = {}
         self._failures: dict[int, Failure] = {}
@@ -88,8 +89,8 @@ class RunHistory:
         """Number of the latest candidate with this key."""
         return self._keys.get(bytes.fromhex(key))
 
-    def add(self, id: int, key: str, candidate: Candidate | None = None) -> None:
-        """A candidate was asked."""
+    def add(self, id: int, key: str, candidate: Candidate | None = None, *, outside: bool = False) -> None:
+        """A candidate was asked, or told of one that was made outside the space."""
         self._length = max(self._length, id + 1)
         while self._length > len(self._status):
             self._status = np.concatenate([self._status, np.zeros_like(self._status)])
@@ -100,6 +101,8 @@ class RunHistory:
             self._after[self._keys[code]] = id
         self._keys[code] = id
         self._pending.add(id)
+        if outside or (candidate is not None and candidate.outside):
+            self._outside.add(id)
         if candidate is not None:
             self._remember(candidate)
 
@@ -179,6 +182,9 @@ class RunHistory:
 
     def superseded(self) -> Sequence[int]:
         return sorted(self._superseded)
+
+    def outside(self) -> Sequence[int]:
+        return sorted(self._outside)
 
     def forget(self, id: int) -> None:
         """Make a trial pending again: what is known of it must not be seen yet."""
@@ -274,15 +280,32 @@ class RunHistory:
 
     def scores(self, ids: Sequence[int] | None = None) -> Scores:
         index = np.arange(self._length) if ids is None else np.asarray(ids, dtype=np.int64)
-        # A genome counts once: where it was taken further, the earlier trial has no value.
-        hidden = np.isin(index, list(self._superseded)) if self._superseded else None
+        status, hidden = self._status[index], None
+        if (
+            self._superseded
+        ):  # a genome counts once: where it was taken further, the earlier trial has no value
+            hidden = np.isin(index, list(self._superseded))
+        if self._outside:  # to a search, what is no proposal is not known
+            made = np.isin(index, list(self._outside))
+            hidden = made if hidden is None else hidden | made
+            status = np.where(made, Status.PENDING, status)
+        return self._scored(index, status, hidden)
+
+    def outside_scores(self) -> Scores:
+        """Scores of the candidates made outside the space, as they would be within it."""
+        index = np.array(self.outside(), dtype=np.int64)
+        return self._scored(index, self._status[index])
+
+    def _scored(
+        self, index: NDArray[np.int64], status: NDArray[np.int64], hidden: NDArray[np.bool_] | None = None
+    ) -> Scores:
 
         def column(name: str) -> FloatArray:
             known = self._values.get(name)
             values = np.full(len(index), np.nan) if known is None else known.grow(self._length)[index]
             return values if hidden is None else np.where(hidden, np.nan, values)
 
-        return self._problem.score(index, column, self._status[index], self._depth[index])
+        return self._problem.score(index, column, status, self._depth[index])
 
     def standing(self) -> Standing:
         """The front and the extremes of the feasible trials; its cost is that of what finished since the last call."""

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 FloatArray = NDArray[np.float64]
+REACH = 1.0  # ranges of a variable beyond its limits from which models still learn; farther off, a stationary model
+# says nothing of the space, and the scales it would learn are not the space's (chosen)
 
 
 class Operator(Protocol):
@@ -178,6 +180,90 @@ class TabledSpace(SearchSpace, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Placement:
+    """A candidate that was made, as its space sees it.
+
+    Attributes:
+        genome: as the space writes it; what misses a rule by rounding alone is put right.
+        outside: the rules of the space that it breaks, in words; empty where it keeps all.
+    """
+
+    genome: Genome
+    outside: str = ""
+
+
+@runtime_checkable
+class OpenSpace(TabledSpace, Protocol):
+    """A tabled space that describes candidates made outside it: what was made is not what was designed.
+
+    `features`, and `encode` of a vector space, take such genomes too; their coordinates may lie beyond [0, 1].
+    Operators never see them.
+    """
+
+    def rounding(self, cells: Mapping[str, str]) -> Mapping[str, float]:
+        """By column, how far the number in a cell may be off as it is written (`candidate.rounding_of`)."""
+        ...
+
+    def place(self, genome: Genome, rounding: Mapping[str, float]) -> Placement:
+        """Where a genome lies that somebody wrote down.
+
+        Args:
+            genome: of any form.
+            rounding: of the cells it was written in; nothing for a genome of exact numbers.
+
+        Raises:
+            Infeasible: it is nothing that can be made: a name is unknown, something is missing or no number.
+        """
+        ...
+
+    def build_made(self, genome: Genome) -> Design:
+        """The design of a genome that `place` gave, inside or outside."""
+        ...
+
+
+def place_genome(
+    space: SearchSpace, genome: Genome, rounding: Mapping[str, float] | None = None
+) -> Placement:
+    """Where a candidate that was made lies: the one place where inside and outside are told apart.
+
+    Args:
+        space: of the run; a closed one has no outside.
+        genome: of any form.
+        rounding: by column, how far its number may be off as it was written (`OpenSpace.rounding`).
+
+    Raises:
+        Infeasible: it is no candidate, not even one outside.
+    """
+    if isinstance(space, OpenSpace):
+        return space.place(genome, rounding or {})
+    space.build(genome)
+    written = getattr(space, "canonical", dict)(genome)  # a space may write one candidate in several ways
+    return Placement(written)
+
+
+def design_of(space: SearchSpace, genome: Genome, *, outside: bool = False) -> Design:
+    """What the genome of a candidate stands for.
+
+    Args:
+        space: of the run.
+        genome: the candidate's.
+        outside: whether it was made outside the space (`Candidate.outside`).
+
+    Raises:
+        Infeasible: the genome stands for nothing that can be evaluated.
+    """
+    return space.build_made(genome) if outside and isinstance(space, OpenSpace) else space.build(genome)
+
+
+def is_near(space: SearchSpace, genome: Genome) -> bool:
+    """Whether models of the space may learn from a genome made outside it: it lies no farther off than `REACH`."""
+    if not isinstance(space, VectorSpace):
+        return True
+    point = np.asarray(space.encode([genome]), dtype=np.float64)
+    return bool(((point >= -REACH) & (point <= 1.0 + REACH)).all())
+
+
+@dataclass(frozen=True, slots=True)
 class Descriptor:
     """One column of a space's features, as a person knows it.
 
@@ -253,6 +339,14 @@ class History(Protocol):
         """
         ...
 
+    def outside(self) -> Sequence[int]:
+        """Numbers, ascending, of candidates that were made outside the space and told with their results.
+
+        Models may learn from their columns. To a search they are as pending ones in `scores`: none is a parent, none
+        the best so far; nor is an optimizer told of them.
+        """
+        ...
+
     def candidate(self, id: int) -> Candidate:
         """What was proposed under this number: cheaper than the whole trial."""
         ...
@@ -308,7 +402,8 @@ class Context:
     def admits(self, key: str, until: str | None = None) -> bool:
         """Whether a genome may be proposed to run until that stage: a new one, or a promotion.
 
-        A promotion takes a known genome further: its latest trial is complete and ended before `until`.
+        A promotion takes a known genome further: its latest trial is complete and ended before `until`. What was made
+        outside the space is never proposed.
         """
         if key not in self.history:
             return True
@@ -316,6 +411,8 @@ class Context:
         if latest is None or not self.stages:
             return False
         trial = self.history.trial(latest)
+        if trial.candidate.outside:
+            return False
         return trial.status is Status.COMPLETE and trial.depth < depth_until(self.stages, until)
 
     def rng(self, stream: str) -> Rng:

@@ -23,7 +23,7 @@ from invdesign.candidate import Candidate, Design, Evaluation, Failure, Input, P
 from invdesign.errors import Infeasible, PluginError, RunError
 from invdesign.functions import FitnessFunction
 from invdesign.properties import STRUCTURE, is_structure
-from invdesign.protocols import Evaluator, FolderEvaluator, SearchSpace
+from invdesign.protocols import Evaluator, FolderEvaluator, SearchSpace, design_of
 from invdesign.settings import load
 from invdesign.structures.files import pack, structure_from_json, structure_to_json, unpack
 
@@ -144,7 +144,7 @@ class Worker:
     def _design(self, member: Answer) -> Design:
         key = member["key"]
         if key not in self._designs:
-            self._designs[key] = self.space.build(member["genome"])
+            self._designs[key] = design_of(self.space, member["genome"], outside=member.get("outside", False))
             if len(self._designs) > DESIGNS_KEPT:
                 self._designs.popitem(last=False)
         self._designs.move_to_end(key)

@@ -13,7 +13,7 @@ import pytest
 from invdesign.candidate import Candidate, Design, Evaluation, Failure, Genome, Input, Proposal, Status
 from invdesign.optimizers.random import RandomSearch
 from invdesign.problem import Constraint, Merit, Objective, Problem
-from invdesign.protocols import Batch, Descriptor, EvaluatorSettings, History
+from invdesign.protocols import Batch, Descriptor, EvaluatorSettings, History, Placement
 from invdesign.settings import Settings
 from invdesign.spaces.parameters.space import CountedParameterSpace, ParameterOperator, ParameterSpace
 from invdesign.testing import MemoryHistory, check_evaluator, check_optimizer, check_space
@@ -118,6 +118,22 @@ class Silent(ParameterSpace):
         return super().descriptors()[1:]
 
 
+class Lenient(ParameterSpace):
+    """Calls outside what it builds."""
+
+    def place(self, genome: Genome, rounding: Any) -> Placement:
+        placement = super().place(genome, rounding)
+        return Placement(placement.genome, placement.outside or "a feeling")
+
+
+class Narrow(ParameterSpace):
+    """Describes only what it may propose."""
+
+    def features(self, genomes: Sequence[Genome]) -> Any:
+        found = super().features(genomes)
+        return np.where(found > 1.0, np.nan, found)
+
+
 class Namesakes(ParameterSpace):
     """Calls all its features the same."""
 
@@ -169,6 +185,8 @@ CALLS: list[int] = []
         (Moody, REALS, "build must give equal designs"),
         (Sociable, REALS, "must not depend on its neighbours"),
         (Silent, REALS, "descriptors gives one per feature: 2, got 1"),
+        (Lenient, REALS, "place must find genomes of the space inside it"),
+        (Narrow, REALS, "features must be finite, of .* too"),
         (Namesakes, REALS, "descriptors must have different names, got more than one x"),
         (Repeats, WHOLES, "12 indices gave 6 different genomes"),
         (Incomplete, WHOLES, "genomes that counting through never meets"),
@@ -303,6 +321,27 @@ class Nameless(RandomSearch):
         return [Proposal(proposal.genome) for proposal in proposals], state
 
 
+class Follows(RandomSearch):
+    """Breeds from the last trial, whatever that is."""
+
+    def ask(self, context: Any, state: Any, n: int) -> Any:
+        proposals, state = super().ask(context, state, n)
+        parents = tuple(context.history.outside()[-1:])
+        return [Proposal(proposal.genome, parents, "follow") for proposal in proposals], state
+
+
+class Strays(RandomSearch):
+    """Proposes a step away from what was made outside the space."""
+
+    def ask(self, context: Any, state: Any, n: int) -> Any:
+        proposals, state = super().ask(context, state, n)
+        for id in context.history.outside()[-1:]:
+            genome = dict(context.history.candidate(id).genome)
+            near = Proposal({**genome, "x": genome["x"] + 0.5**context.event}, operator="stray")
+            proposals = [near, *proposals[1:]]
+        return proposals, state
+
+
 class Shy(RandomSearch):
     """Refuses everything."""
 
@@ -335,6 +374,8 @@ class Timeless(RandomSearch):
         (Tuples, "the state must be plain JSON"),
         (Edits, "tell must return a new state and leave the old one alone"),
         (Nameless, "names the operator"),
+        (Follows, "what was made outside the space is no parent"),
+        (Strays, "ask must stay within the space"),
     ],
 )
 def test_broken_optimizers_are_found(kind: type[RandomSearch], rule: str) -> None:

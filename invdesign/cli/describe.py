@@ -204,7 +204,7 @@ def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[s
                 number(row["properties"][n], row["uncertainties"].get(n)) if n in row["properties"] else "-"
                 for n in names
             ),
-            "*" if row["on_front"] else "",
+            "*" if row["on_front"] else "outside the space" if row["outside"] else "",
         ]
         for row in rows
     ]
@@ -237,6 +237,8 @@ def describe_candidate(run: Run, id: int) -> list[str]:
         f"  genome: {row['genome']}",
         f"  made by: {row['operator'] or '-'} from {parents}",
     ]
+    if row["outside"]:
+        lines.append(f"  outside the space: {row['outside']}")
     latest = run.history.id_of(run.history.candidate(id).key)
     if latest is not None and latest != id:
         status = run.history.trial(latest).status.name.lower()

@@ -211,6 +211,8 @@ def tell(
     opened = opener(run_dir)
     found = read_results(opened, results)
     opened.close()
+    for remark in found.remarks:
+        typer.echo(f"{results.name}, {remark}")
     if dry_run or not found.told:
         said = "and nothing was recorded" if dry_run else "so that nothing was recorded"
         typer.echo(f"{results}: {_contents(found)}, {said}.")

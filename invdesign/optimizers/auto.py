@@ -84,7 +84,8 @@ class Auto(OptimizerSettings):
             return state
         facts = Facts(context.space, context.problem, self.candidates or context.budget)
         begun = _begun(context, choice(replace(facts, slow=_seconds(context) >= SLOW)))
-        finished = np.setdiff1d(np.arange(len(context.history)), pending).tolist()
+        left_out = [*pending, *context.history.outside()]
+        finished = np.setdiff1d(np.arange(len(context.history)), left_out).tolist()
         return self.tell(context, begun, finished)
 
     def _design(self, context: Context) -> RandomSearch:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from invdesign.candidate import Genome, Json, Proposal, canonical, genome_key
 from invdesign.problem import Merit
-from invdesign.protocols import Context, FiniteSpace, Operator, SearchSpace
+from invdesign.protocols import Context, FiniteSpace, Operator, SearchSpace, is_near
 from invdesign.rng import Rng, rng_for
 
 State: TypeAlias = dict[str, Any]  # JSON: ids and counters
@@ -122,6 +122,14 @@ def propose_started(draft: Draft, rng: Rng) -> None:
     while draft.missing and failures < TRIES:
         name, operator = one_of(starts, rng)
         failures = 0 if draft.add(operator.apply((), rng), name) else failures + 1
+
+
+def teaches(context: Context, id: int) -> bool:
+    """Whether models learn from a candidate: not from a genome that makes no sense, nor one far outside the space."""
+    candidate = context.history.candidate(id)
+    if candidate.outside:
+        return is_near(context.space, candidate.genome)
+    return not malformed(context, id)
 
 
 def malformed(context: Context, id: int) -> bool:

@@ -107,6 +107,9 @@ class MemberHistory:
     def superseded(self) -> Sequence[int]:
         return self._history.superseded()
 
+    def outside(self) -> Sequence[int]:
+        return self._history.outside()
+
     def candidate(self, id: int) -> Candidate:
         return self._seen(self._history.candidate(id))
 

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from invdesign.candidate import Genome, Status, genome_key
 from invdesign.optimizers.breeding import Offspring
-from invdesign.optimizers.common import UNASKED, countable, malformed
+from invdesign.optimizers.common import UNASKED, countable, teaches
 from invdesign.optimizers.models import Fitted, ModelName, fitted
 from invdesign.optimizers.selection import Region, chosen_rows, ordered_rows
 from invdesign.problem import Merit, Problem, Scores
@@ -132,8 +132,11 @@ class Prescreen(Frozen):
             name: fitted(x[rows[name]], data.columns[name][rows[name]], self.models)
             for name in problem.properties
         }
-        success = fitted(x, data.succeeded, self.models) if np.ptp(data.succeeded) > 0 else None
-        return Surrogate(problem, models, success, float(data.succeeded.mean()), x, data.scores)
+        ended, succeeded = data.ended, data.succeeded[data.ended]
+        varied = len(succeeded) > 0 and np.ptp(succeeded) > 0
+        success = fitted(x[ended], succeeded, self.models) if varied else None
+        base = float(succeeded.mean()) if len(succeeded) else 1.0
+        return Surrogate(problem, models, success, base, x, data.scores)
 
 
 def features_of(context: Context, genomes: Sequence[Genome]) -> FloatArray:
@@ -157,9 +160,14 @@ class _Data:
             order = history.scores(ids.tolist()).order()
             newest = np.sort(order[most // 2 :])[::-1]
             ids = ids[np.sort(np.concatenate([order[: most // 2], newest[: most - most // 2]]))]
-        ids = ids[[not malformed(context, id) for id in ids.tolist()]]
+        ids = ids[[teaches(context, id) for id in ids.tolist()]]
         columns = {name: history.column(name)[ids] for name in context.problem.properties}
         return cls(ids, columns, history.scores(ids.tolist()))
+
+    @property
+    def ended(self) -> IntArray:
+        """Positions of the trials whose end says something: not of those taken back, or made outside the space."""
+        return np.flatnonzero(self.scores.merit != Merit.PENDING)
 
     @property
     def succeeded(self) -> FloatArray:
@@ -349,7 +357,7 @@ class _Brood:
     def _under_way(self) -> tuple[FloatArray, FloatArray]:
         """Values (k, m) and features (k, d) of pending trials, as predicted: their places are taken."""
         history = self.context.history
-        pending = [id for id in history.pending() if not malformed(self.context, id)]
+        pending = [id for id in history.pending() if teaches(self.context, id)]
         if not pending:
             return np.empty((0, self.surrogate.scores.values.shape[1])), np.empty((0, self.x.shape[1]))
         x = features_of(self.context, [history.candidate(id).genome for id in pending])

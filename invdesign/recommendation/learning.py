@@ -14,6 +14,7 @@ from invdesign.optimizers.bayesian.frame import Frame, Known, make_frame
 from invdesign.optimizers.bayesian.gaussian import GaussianSettings, fit_gaussian, gaussian_process
 from invdesign.optimizers.bayesian.limits import chosen_rows
 from invdesign.optimizers.bayesian.priors import Prior, PriorTable, prior_rows
+from invdesign.optimizers.common import teaches
 from invdesign.problem import Merit, Scores
 from invdesign.protocols import Context
 
@@ -78,7 +79,9 @@ def trials_of(context: Context, groups: Groups, tables: Sequence[PriorTable] = (
     columns: list[tuple[str, str | None]] = [(name, None) for name in names]
     columns += [(name, stage.name) for stage in context.stages for name in names if name in stage.provides]
     values = [np.isfinite(history.column(name, stage)) for name, stage in columns]
-    counted = np.any(values, axis=0) & (scores.merit != Merit.PENDING)
+    outside = history.outside()  # of no use as an answer, but made and measured
+    counted = np.any(values, axis=0) & ((scores.merit != Merit.PENDING) | np.isin(scores.ids, outside))
+    counted[[id for id in outside if not teaches(context, id)]] = False
     counted[list(history.superseded())] = False
     order = scores.order()
     ranked = scores.ids[order[counted[order]]]

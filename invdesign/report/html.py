@@ -337,6 +337,7 @@ def _card(facts: Facts, rank: int, id: int, figures: dict[str, Figure]) -> dict[
         "title": formula_html(formula) if formula else f"Candidate {id}",
         "on_front": id in set(facts.front.tolist()),
         "feasible": facts.scores.merit[id] == Merit.FEASIBLE,
+        "outside": id in facts.outside,
         "properties": score + [_property(facts, name, id) for name in facts.known(id) if name in ranked],
         "others": [_property(facts, name, id) for name in facts.known(id) if name not in ranked],
         "operator": facts.operators[id],

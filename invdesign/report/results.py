@@ -133,6 +133,7 @@ class TableRow:
     formula: str
     feasible: bool
     cells: tuple[str, ...]
+    outside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,7 @@ def ranking_table(facts: Facts) -> Table:
             formula=facts.formulas[id],
             feasible=bool(facts.scores.merit[id] == Merit.FEASIBLE),
             cells=_cells(facts, int(id)),
+            outside=int(id) in facts.outside,
         )
         for place, id in enumerate(ids, 1)
     )

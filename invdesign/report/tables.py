@@ -40,6 +40,7 @@ class Facts:
         formulas, operators, parents: of all n candidates.
         ranking: numbers of the complete candidates, best first.
         front: numbers of the front's members, by the first objective.
+        outside: numbers of the candidates made outside the space.
     """
 
     run: Run
@@ -55,6 +56,7 @@ class Facts:
     parents: Sequence[tuple[int, ...]]
     ranking: IntArray
     front: IntArray
+    outside: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self.formulas)
@@ -124,6 +126,7 @@ def read_facts(run: Run) -> Facts:
         parents=[tuple(json.loads(row.parents)) for row in rows],
         ranking=order[history.status()[order] == Status.COMPLETE],
         front=scores.ids[positions[by_first]],
+        outside=frozenset(history.outside()),
     )
 
 

@@ -136,7 +136,8 @@ def _best(run: Reading, most: int) -> str:
     heads += [f"{name}, {units[name]}" if units.get(name) else name for name in names]
     lines = [_row([escape(head) for head in heads], head=True)]
     for row in rows:
-        cells = [str(row["rank"]), str(row["candidate"]), _what(row)]
+        mark = " (outside the space)" if row["outside"] else ""
+        cells = [str(row["rank"]), f"{row['candidate']}{mark}", _what(row)]
         cells += [_number(row.get("desirability"), None)] if judged else []
         cells += [_number(row["properties"].get(name), row["uncertainties"].get(name)) for name in names]
         lines.append(_row(cells))

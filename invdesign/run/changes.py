@@ -13,6 +13,7 @@ import numpy as np
 from invdesign import strictjson
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import (
+    OUTSIDE,
     PROMOTION,
     Candidate,
     Failure,
@@ -28,7 +29,7 @@ from invdesign.evaluation import Stage
 from invdesign.history import RunHistory
 from invdesign.measurements import Measurement
 from invdesign.properties import STRUCTURE, is_structure
-from invdesign.protocols import SearchSpace
+from invdesign.protocols import SearchSpace, place_genome
 from invdesign.run.requests import Request
 from invdesign.run.since import Since, changes_since
 from invdesign.run.told import Taken, Told
@@ -54,6 +55,7 @@ class Change:
         known: how many results had been told before.
         touched: candidates results were told of, by stage.
         stopped: why, of those that never come to that stage.
+        outside: rules of the space that new candidates break.
     """
 
     kind: str
@@ -65,6 +67,7 @@ class Change:
     known: int = 0
     touched: dict[int, str] = field(default_factory=dict)
     stopped: dict[int, str] = field(default_factory=dict)
+    outside: dict[int, str] = field(default_factory=dict)
 
     @property
     def nothing(self) -> bool:
@@ -91,6 +94,7 @@ class Change:
             added=tuple(candidate.id for candidate in self.added),
             ended=ended,
             stopped=stopped,
+            outside=self.outside,
         )
 
 
@@ -178,6 +182,7 @@ class _Planner:
         self.complaints: list[str] = []
         self.reopened: dict[int, int] = {}  # stage from which it goes its way again, by candidate
         self.released: set[int] = set()
+        self.outside: dict[int, str] = {}  # rules of the space that new candidates break
 
     # Candidates.
 
@@ -189,7 +194,11 @@ class _Planner:
             self._stage(until)
         known = []
         for number, given in enumerate(cast("list[Genome]", detail["genomes"]), 1):
-            genome = self._written(given, f"genome {number}")
+            where = f"genome {number}"
+            if detail.get("made"):  # of a fork: what was made outside the space goes along with its results
+                self._made(given, where)
+                continue
+            genome = self._written(given, where)
             if genome is None:
                 continue
             key = genome_key(genome)
@@ -211,6 +220,9 @@ class _Planner:
 
     def _can_go_on(self, id: int, until: str) -> bool:
         trial = self.history.trial(id)
+        if trial.candidate.outside:
+            self.complaints.append(not_promoted(id))
+            return False
         if trial.status is not Status.COMPLETE and id not in self.waiting:
             self.complaints.append(f"candidate {id} is {trial.status.name.lower()}: only complete ones go on")
             return False
@@ -373,12 +385,23 @@ class _Planner:
         if "genome" not in row:
             self.complaints.append(f"{where}: it names neither a candidate nor a genome")
             return None
-        genome = self._written(cast("Genome", row["genome"]), where)
-        if genome is None:
-            return None
+        return self._made(cast("Genome", row["genome"]), where)
+
+    def _made(self, genome: Genome, where: str) -> str | None:
+        """Key of a genome that somebody made; one nobody asked for becomes a candidate, inside the space or not."""
         key = genome_key(genome)
+        if key in self.history:
+            return key
+        try:
+            placement = place_genome(self.campaign.space, genome)
+        except RAISED as error:  # a genome of any form may trip any space
+            self.complaints.append(f"{where}: {_refusal(error)}")
+            return None
+        key = genome_key(placement.genome)
         if key not in self.history and key not in self.added:
-            self._new(genome, None)
+            new = self._new(placement.genome, None, operator=OUTSIDE if placement.outside else BY_USER)
+            if placement.outside:
+                self.outside[new.id] = placement.outside
         return key
 
     def _written(self, genome: Genome, where: str) -> Genome | None:
@@ -582,7 +605,8 @@ class _Planner:
         first = len(self.history)
         detail: dict[str, Json] = {"told": first, "first": first, "count": len(self.added)}
         detail["reopened"] = [[id, number] for id, number in sorted(self.reopened.items())]
-        return Change(kind, detail, event, list(self.added.values()), self.released, known=known)
+        added = list(self.added.values())
+        return Change(kind, detail, event, added, self.released, known=known, outside=self.outside)
 
     def _complain(self) -> None:
         if self.complaints:
@@ -591,15 +615,24 @@ class _Planner:
             raise RefusedError(f"{together(shown)}. Nothing was changed.")
 
 
+def not_promoted(id: int) -> str:
+    """Why a candidate that was made outside the space cannot be sent to a further stage."""
+    return f"candidate {id} was made outside the space: nothing evaluates it further"
+
+
 def refusal_of(space: SearchSpace, genome: Genome) -> str:
     """Why a genome is none of the space's; empty where it is."""
     try:
         space.build(genome)
-    except InvdesignError as error:
-        return str(error)
     except Exception as error:  # noqa: BLE001 - a genome of any form may trip any space
-        return f"it is no genome of this space: {type(error).__name__}: {error}"
+        return _refusal(error)
     return ""
+
+
+def _refusal(error: BaseException) -> str:
+    if isinstance(error, InvdesignError):
+        return str(error)
+    return f"it is no genome of this space: {type(error).__name__}: {error}"
 
 
 def _words(item: Measurement) -> tuple[object, ...]:

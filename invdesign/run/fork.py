@@ -13,7 +13,7 @@ from typing import Literal, cast
 from invdesign.campaign.model import Budget, Campaign
 from invdesign.candidate import Candidate, Design, Genome, Json, Status, canonical, genome_key
 from invdesign.errors import RunError
-from invdesign.protocols import SearchSpace
+from invdesign.protocols import SearchSpace, design_of, place_genome
 from invdesign.run.requests import FOLDER as REQUESTS
 from invdesign.run.requests import leave
 from invdesign.run.run import Run, run_entries
@@ -135,16 +135,17 @@ def _forked(run: Run, source: Path, folder: Path, campaign: Campaign, take: Take
     same_space = run.campaign.dump()["space"] == campaign.dump()["space"]
     entrance = _Entrance(run.campaign, campaign, same, same_space)
     taken: list[int] = []
-    genomes: dict[str | None, list[Genome]] = {}
+    genomes: dict[tuple[str | None, bool], list[Genome]] = {}
     left_out: dict[int, str] = {}
     for id in _chosen(run, take, top):
         try:
-            genome, until = entrance.admit(run.history.candidate(id))
+            candidate = run.history.candidate(id)
+            genome, until = entrance.admit(candidate)
         except _Refused as error:
             left_out[id] = str(error)
             continue
         taken.append(id)
-        genomes.setdefault(until, []).append(genome)
+        genomes.setdefault((until, candidate.outside), []).append(genome)
     _must_leave_room(campaign, run, taken)
     keys, unmeasured = _measured(run, entrance, same)
     internal = {stage.name for stage in run.campaign.stages if not stage.external}
@@ -218,7 +219,7 @@ class _Entrance:
         Raises:
             _Refused: it has no place in the new run.
         """
-        return self.genome(candidate.genome), self._until(candidate.proposal.until)
+        return self.genome(candidate), self._until(candidate.proposal.until)
 
     def _until(self, until: str | None) -> str | None:
         if until is None or until in self.new.evaluators:
@@ -227,30 +228,35 @@ class _Entrance:
             raise _Refused(f"it was to stop at {until}, a stage the new campaign lacks")
         return self.same[until][0]
 
-    def genome(self, genome: Genome) -> Genome:
-        """The genome as the new space writes it.
+    def genome(self, candidate: Candidate) -> Genome:
+        """The genome as the new space writes it; one that was made outside the old space may lie outside this one too.
 
         Raises:
             _Refused: it is none of the new space.
         """
-        return genome if self.same_space else _built(self.new.space, genome)[0]
+        return candidate.genome if self.same_space else _built(self.new.space, candidate)[0]
 
-    def measured_genome(self, genome: Genome) -> Genome:
+    def measured_genome(self, candidate: Candidate) -> Genome:
         """The same, of one that was measured: it must stand for the very thing that was.
 
         Raises:
             _Refused: it does not.
         """
         if self.same_space:
-            return genome
-        written, design = _built(self.new.space, genome)
-        if _described(design) != _described(_built(self.old.space, genome)[1]):
+            return candidate.genome
+        written, design = _built(self.new.space, candidate)
+        if _described(design) != _described(_built(self.old.space, candidate)[1]):
             raise _Refused("it stands for another design in the new space")
         return written
 
 
-def _built(space: SearchSpace, genome: Genome) -> tuple[Genome, Design]:
+def _built(space: SearchSpace, candidate: Candidate) -> tuple[Genome, Design]:
+    genome = candidate.genome
     try:
+        if candidate.outside:
+            placement = place_genome(space, genome)
+            made = cast("Genome", canonical(placement.genome))
+            return made, design_of(space, made, outside=bool(placement.outside))
         # A space may write one candidate in several ways.
         written = cast("Genome", canonical(getattr(space, "canonical", dict)(genome)))
         return written, space.build(written)
@@ -295,19 +301,21 @@ def _measured(
         id = run.history.id_of(key)
         assert id is not None  # only candidates are measured
         try:
-            keys[key] = genome_key(entrance.measured_genome(run.history.candidate(id).genome))
+            keys[key] = genome_key(entrance.measured_genome(run.history.candidate(id)))
         except _Refused as error:
             refused[key] = str(error)
     return keys, refused
 
 
-def _leave_requests(folder: Path, genomes: Mapping[str | None, list[Genome]]) -> None:
+def _leave_requests(folder: Path, genomes: Mapping[tuple[str | None, bool], list[Genome]]) -> None:
     with clear_errors(folder / FILE):
         for left in (folder / REQUESTS).glob(f"{FIRST}*.json"):
             left.unlink()  # of a fork that was killed before there was a run
-        for number, (until, chosen) in enumerate(genomes.items()):
-            plain: list[Json] = [dict(genome) for genome in chosen]
-            leave(folder, "add", {"genomes": plain, "until": until}, id=f"{FIRST}-{number:04d}")
+        for number, ((until, made), chosen) in enumerate(genomes.items()):
+            detail: dict[str, Json] = {"genomes": [dict(genome) for genome in chosen], "until": until}
+            if made:
+                detail["made"] = True
+            leave(folder, "add", detail, id=f"{FIRST}-{number:04d}")
 
 
 def _origin(run: Run, source: Path) -> dict[str, str]:

@@ -66,9 +66,12 @@ def stage_called(run: Run, name: str = "") -> Stage:
 
 
 def best(run: Run, n: int) -> list[int]:
-    """Numbers of the n best complete candidates, best first; of a genome that was taken further, the later trial."""
-    status, earlier = run.history.status(), set(run.history.superseded())
-    complete = (id for id in run.ranking() if status[id] == Status.COMPLETE and id not in earlier)
+    """Numbers of the n best complete candidates, best first; of a genome that was taken further, the later trial.
+
+    What was made outside the space is not among them: nothing evaluates it further.
+    """
+    status, left_out = run.history.status(), {*run.history.superseded(), *run.history.outside()}
+    complete = (id for id in run.ranking() if status[id] == Status.COMPLETE and id not in left_out)
     return [id for id, _ in zip(complete, range(n), strict=False)]
 
 

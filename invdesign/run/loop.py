@@ -226,7 +226,7 @@ class Loop:
             self.history.finish(ending)
         state = self._state
         if change.untold:
-            state = self.campaign.optimizer.tell(self._context(), state, sorted(change.untold))
+            state = self._told(state, sorted(change.untold))
         event = self._event + 1
         settle(self.folder, {id for id, _ in change.event.reopened}.__contains__)
         self._write_event(change.kind, change.detail, state, change.added, user=change.event)
@@ -413,13 +413,19 @@ class Loop:
         flight.held.clear()
         ids = flight.news
         if ids:
-            state = self.campaign.optimizer.tell(self._context(), self._state, ids)
+            state = self._told(self._state, ids)
             flight.parted |= flight.by_user or len(ids) < len(flight.wave.ids)
             whole = not flight.parted
             detail: Json = {"first": ids[0], "count": len(ids)} if whole else {"ids": list(ids)}
             self._write_event("tell", detail, state)
             flight.told.update(ids)
         self._put_aside(flight)
+
+    def _told(self, state: Json, ids: Sequence[int]) -> Json:
+        """The optimizer's state after a tell; of what was made outside the space it is not told."""
+        outside = set(self.history.outside())
+        inside = [id for id in ids if id not in outside]
+        return self.campaign.optimizer.tell(self._context(), state, inside) if inside else state
 
     def _put_aside(self, flight: _Flight) -> None:
         if not flight.wave.done:

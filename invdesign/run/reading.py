@@ -15,12 +15,13 @@ from invdesign.candidate import Design, Input, Status, Trial
 from invdesign.errors import RunError
 from invdesign.history import RunHistory
 from invdesign.measurements import Measurement
-from invdesign.protocols import Context, notes_of
+from invdesign.protocols import Context, design_of, notes_of
 from invdesign.rng import derived_seed
 from invdesign.run.changes import handed_out
 from invdesign.run.loop import MEASURING, STOPPED
 from invdesign.run.status import RunStatus, origin_of, snapshot
 from invdesign.run.table import trials_table
+from invdesign.run.told import outside_rules
 from invdesign.store.lock import is_held
 from invdesign.store.store import Store
 from invdesign.structures.files import structure_from_json, unpack
@@ -95,7 +96,8 @@ class Reading:
 
     def design(self, id: int) -> Design:
         """What a candidate's genome stands for, built again."""
-        return self.campaign.space.build(self.trial(id).genome)
+        candidate = self.trial(id).candidate
+        return design_of(self.campaign.space, candidate.genome, outside=candidate.outside)
 
     def structure(self, id: int, role: str = "") -> Structure | None:
         """A candidate's structure.
@@ -196,6 +198,7 @@ class Reading:
             "operator": trial.candidate.proposal.operator,
             "parents": list(trial.candidate.proposal.parents),
             "genome": dict(trial.genome),
+            "outside": outside_rules(self.campaign.space, trial.candidate),
             "gate": trial.gate,
             "failure": [trial.failure.kind, trial.failure.stage, trial.failure.message]
             if trial.failure

@@ -400,7 +400,14 @@ def _said(value: object) -> bool:
 
 
 _DETAILS: Mapping[str, Mapping[str, tuple[str, Callable[[object], bool]]]] = {
-    "add": {"genomes": ("a list of genomes", _objects), "until": ("the name of a stage", _text)},
+    "add": {
+        "genomes": ("a list of genomes", _objects),
+        "until": ("the name of a stage", _text),
+        "made": (
+            "true or false",
+            _flag,
+        ),  # a fork's: genomes that were made and measured, inside the space or not
+    },
     "tell": {
         "results": ("a list of results", _objects),
         "replace": ("true or false", _flag),

@@ -29,7 +29,7 @@ from invdesign.errors import (
 from invdesign.history import RunHistory
 from invdesign.protocols import Engine, PreparedSpace
 from invdesign.run import budgets, requests
-from invdesign.run.changes import refusal_of, told_detail
+from invdesign.run.changes import not_promoted, refusal_of, told_detail
 from invdesign.run.loop import MEASURING, STOPPED, Loop, Observer
 from invdesign.run.notebook import Panel, in_kernel, is_interactive
 from invdesign.run.reading import Reading, state_of
@@ -344,8 +344,11 @@ class Run(Reading):
         """Send complete candidates on to a further stage; numbers of the trials that do it.
 
         Raises:
-            RunError: there is no such stage, or a candidate is not complete.
+            RunError: there is no such stage, or a candidate is not complete or was made outside the space.
         """
+        for id in ids:
+            if self.trial(id).candidate.outside:
+                raise RunError(f"{not_promoted(id)}. Nothing was added.")
         return self.add([self.trial(id).genome for id in ids], until=stage)
 
     def withdraw(

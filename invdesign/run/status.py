@@ -11,14 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
+from invdesign import pareto
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import Status
 from invdesign.history import RunHistory
-from invdesign.problem import Problem, in_words
+from invdesign.problem import Merit, Problem, in_words
 from invdesign.standing import Standing
 from invdesign.store.store import Store
 
 FILE = "status.json"
+LISTED = 10  # candidates that a note names
 WITHDRAWN = "withdrawn"  # kind of failure of what a user took back
 
 
@@ -177,9 +179,41 @@ def snapshot(
         time_left=_time_left(campaign, finished, pace, elapsed),
         hypervolume=_volume(campaign, standing),
         ranked_by=campaign.problem.n_values,
-        notes=(*campaign.notes, *notes),
+        notes=(*campaign.notes, *notes, *outside_notes(history, campaign.problem, standing)),
         waiting=dict(waiting or {}),
     )
+
+
+def outside_notes(history: RunHistory, problem: Problem, standing: Standing) -> list[str]:
+    """A sentence on the candidates made outside the space, and one where some are better than all within it."""
+    status = history.status()
+    ids = [id for id in history.outside() if status[id] not in {Status.PENDING, Status.WITHDRAWN}]
+    if not ids:
+        return []
+    what = "it is" if len(ids) == 1 else "they are"
+    rest = f"{what} data for the models, never a proposal or a parent, and not among the best"
+    found = [f"{_numbered(ids)} {'was' if len(ids) == 1 else 'were'} made outside the space: {rest}"]
+    scores = history.outside_scores()
+    feasible = scores.at(np.flatnonzero(scores.merit == Merit.FEASIBLE))
+    # On the joint front, and not the equal of a member within the space.
+    joint = np.vstack([standing.values.reshape(-1, problem.n_values), feasible.values])
+    ahead = pareto.front(joint)
+    ahead = ahead[ahead >= len(standing.values)] - len(standing.values)
+    equal = [bool((standing.values == feasible.values[row]).all(axis=1).any()) for row in ahead.tolist()]
+    better = [int(feasible.ids[row]) for row, same in zip(ahead.tolist(), equal, strict=True) if not same]
+    if better:
+        word = "is" if len(better) == 1 else "are"
+        than = "the best within it" if problem.n_values == 1 else "the front within it, or beside it"
+        found.append(
+            f"{_numbered(better)}, outside the space, {word} better than {than}: to search there, widen the space and go "
+            "on with invdesign fork"
+        )
+    return found
+
+
+def _numbered(ids: Sequence[int]) -> str:
+    more = f" and {len(ids) - LISTED} more" if len(ids) > LISTED else ""
+    return f"candidate{'' if len(ids) == 1 else 's'} {', '.join(map(str, ids[:LISTED]))}{more}"
 
 
 def failure_counts(history: RunHistory) -> dict[str, int]:

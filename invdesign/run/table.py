@@ -22,7 +22,7 @@ DESIRABILITY = "desirability"
 def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.float64] | None) -> DataFrame:
     """Number, formula, status, properties, uncertainties, lineage, genome and cause of every trial.
 
-    `passed` is the last stage it has passed; `NAME_at_STAGE` what a stage before the one that decides a property said.
+    `outside` says which were made outside the space, where any were; `passed` is the last stage it has passed; `NAME_at_STAGE` what a stage before the one that decides a property said.
 
     Args:
         desirability: shape (n,), a column of its own where there is one; a property of that name goes first.
@@ -46,6 +46,8 @@ def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.flo
         "genome": [row.genome for row in rows],
         "cause": [_cause(row) for row in rows],
     }
+    if len(history.outside()):
+        columns["outside"] = np.isin(np.arange(len(rows)), history.outside())
     if desirability is not None:
         columns.setdefault(DESIRABILITY, desirability)
     return pd.DataFrame(columns)

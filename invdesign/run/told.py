@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from invdesign.candidate import Genome
+from invdesign.candidate import Candidate, Genome
+from invdesign.protocols import SearchSpace, is_near, place_genome
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -39,6 +40,18 @@ class Told:
     structures: Mapping[str, Structure] = field(default_factory=dict)
 
 
+def outside_rules(space: SearchSpace, candidate: Candidate) -> str:
+    """The rules of the space that a candidate breaks, in words; empty of one within it."""
+    return place_genome(space, candidate.genome).outside if candidate.outside else ""
+
+
+def outside_words(space: SearchSpace, genome: Genome) -> str:
+    """What becomes of a candidate that was made outside the space."""
+    if not is_near(space, genome):
+        return "it is kept, but lies so far off that no model learns from it."
+    return "it is data for the models, never a proposal or a parent, and not among the best."
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """What became of results that were told.
@@ -48,6 +61,8 @@ class Taken:
         known: how many had been told before, word by word.
         added: numbers of candidates nobody had asked for.
         ended: status by number, of the candidates that came to their end by it.
+        outside: rules of the space, by number, that candidates break which were made outside it: data for the models, and
+            never proposed, a parent or the best.
         stopped: why, by number, of told candidates that never reached the stage: its gates or failures came first.
     """
 
@@ -56,3 +71,4 @@ class Taken:
     added: tuple[int, ...] = ()
     ended: Mapping[int, str] = field(default_factory=dict)
     stopped: Mapping[int, str] = field(default_factory=dict)
+    outside: Mapping[int, str] = field(default_factory=dict)

@@ -7,23 +7,26 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 from invdesign import strictjson
-from invdesign.candidate import Genome, canonical, genome_key, to_json
+from invdesign.candidate import Design, Genome, canonical, genome_key, to_json
 from invdesign.errors import InvdesignError
-from invdesign.protocols import SearchSpace, StructureSpace, TabledSpace
+from invdesign.protocols import OpenSpace, SearchSpace, StructureSpace, TabledSpace, place_genome
 from invdesign.run.run import Run
+from invdesign.run.told import outside_words
 from invdesign.settings import InputFile
-from invdesign.sheets.columns import CANDIDATE, GENOME, STRUCTURE, Layout
+from invdesign.sheets.columns import CANDIDATE, FAILURE, GENOME, LABEL, STRUCTURE, Layout
 from invdesign.sheets.table import Row, Table
 from invdesign.structures.files import parse_structure
 from invdesign.tables.cells import Cell, number_in
 from invdesign.worker import RAISED
 
-CLOSE = 1e-5  # relative: a spreadsheet may save no more digits than it shows
+CLOSE = 1e-5  # relative: a cell that is nearer than that to a candidate's number is that number
 COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
+LISTED = 5  # candidates that a message names
 _DIFFERENT = "If something else was made, clear the cells candidate and genome: then the row is a candidate of its own."
 
 
@@ -45,6 +48,7 @@ class Identity:
     table: Table
     layout: Layout
     folder: Path
+    remarks: list[str] = field(default_factory=list)
 
     def of(self, row: Row, cells: Sorted) -> dict[str, Any] | None:
         """`candidate` or `genome` of a `Told`; None where it cannot be told."""
@@ -57,8 +61,92 @@ class Identity:
                 self._check_genome(row, cells.reserved[GENOME], genome, f"candidate {id}")
             self._check_design(row, cells.design, genome, f"candidate {id}")
             return {"candidate": id}
+        asked = self._asked(row, cells)
+        if asked is not None:
+            return asked
         found = self._own_genome(row, cells)
         return None if found is None else {"genome": found}
+
+    # By the design.
+
+    def _asked(self, row: Row, cells: Sorted) -> dict[str, Any] | None:
+        """`genome` of the candidate whose design the cells show, with all the digits or fewer; None where there is none.
+
+        Empty, after a complaint, where there are several.
+        """
+        space = self.run.campaign.space
+        if GENOME in cells.reserved or not isinstance(space, OpenSpace):
+            return None
+        columns = self._columns(cells)
+        if not columns:
+            return None
+        rounding = space.rounding(columns)
+        alike = [id for id in self._waiting if self._shows(id, columns, rounding)]
+        exact = [id for id in alike if self._shows(id, columns, {})]
+        if len(exact) == 1:
+            return self._genome_of(exact[0])
+        measured = [id for id in self._measured if self._shows(id, columns, rounding)]
+        known = next((id for id in measured if self._is_told(id, cells)), None)
+        if known is not None:
+            return self._genome_of(known)
+        alike += [id for id in measured if alike and self._shows(id, columns, {})]
+        if len(alike) > 1:
+            listed = ", ".join(map(str, alike[:LISTED])) + (" and more" if len(alike) > LISTED else "")
+            message = f"with so few digits, this may be any of the candidates {listed}."
+            self.table.complain(
+                row, "design", message, f"Say which in column {CANDIDATE}, or write more digits."
+            )
+            return {}
+        if alike:
+            self._remark(row, f"its design, as far as it is written, is that of candidate {alike[0]}.")
+            return self._genome_of(alike[0])
+        return None
+
+    def _genome_of(self, id: int) -> dict[str, Any]:
+        return {"genome": dict(self.run.history.candidate(id).genome)}
+
+    def _columns(self, cells: Sorted) -> dict[str, str]:
+        """The cells of a row that the space reads, as text."""
+        space = self.run.campaign.space
+        own = set(space.table_columns()) if isinstance(space, TabledSpace) else set()
+        return {name: str(cell) for name, cell in cells.design.items() if name in own}
+
+    @cached_property
+    def _waiting(self) -> list[int]:
+        return sorted(id for ids in self.run.waiting().values() for id in ids)
+
+    def _shows(self, id: int, columns: Mapping[str, str], rounding: Mapping[str, float]) -> bool:
+        """Whether cells show a candidate's design; what has no cell must be absent."""
+        space = self.run.campaign.space
+        assert isinstance(space, OpenSpace)
+        expected = dict(space.to_cells(self.run.history.candidate(id).genome))
+        names = dict.fromkeys([*columns, *(name for name, value in expected.items() if value != 0.0)])
+        return all(
+            name in columns and _agrees(columns[name], expected.get(name), rounding.get(name, 0.0))
+            for name in names
+        )
+
+    def _is_told(self, id: int, cells: Sorted) -> bool:
+        """Whether what a row says was told of a candidate before."""
+        failure = " ".join(str(cells.reserved.get(FAILURE, "")).split())
+        values = {name: number_in(cell) for name, cell in cells.values.items()}
+        return any(
+            item.withdrawn is None
+            and item.label == " ".join(str(cells.reserved.get(LABEL, "")).split())
+            and (item.failure.message if item.failure else "") == failure
+            and {name: item.properties.get(name) for name in values} == values
+            for item in self.run.measurements(id)
+        )
+
+    @cached_property
+    def _measured(self) -> list[int]:
+        """Candidates that results were told of."""
+        keys = {item.key for item in self.run.measurements() if item.withdrawn is None}
+        ids = [self.run.history.id_of(key) for key in sorted(keys)]
+        return sorted(id for id in ids if id is not None)
+
+    def _remark(self, row: Row, sentence: str) -> None:
+        self.remarks.append(f"{self.table.place(row)}: {sentence}")
 
     def _number_of(self, row: Row, cell: Cell) -> int | None:
         number = None if isinstance(cell, bool) else number_in(cell)
@@ -102,9 +190,12 @@ class Identity:
         """Cells that describe a candidate must be its own."""
         if not cells:
             return
-        expected = self._expected(genome)
+        expected, space = self._expected(genome), self.run.campaign.space
+        rounding = (
+            space.rounding(self._columns(Sorted(design=dict(cells)))) if isinstance(space, OpenSpace) else {}
+        )
         for name, cell in cells.items():
-            if not _agrees(cell, expected.get(name)):
+            if not _agrees(cell, expected.get(name), rounding.get(name, 0.0)):
                 has = f"and {who} has {expected[name]}" if name in expected else f"and {who} has none"
                 heading = self.layout.design_heading(name)
                 point = str(cell).replace(",", ".")
@@ -116,8 +207,12 @@ class Identity:
         space = self.run.campaign.space
         written = dict(space.to_cells(genome)) if isinstance(space, TabledSpace) else {}
         if set(self.layout.design) - written.keys():
-            written = {**space.build(genome).parameters, **written}
+            written = {**self._built(genome).parameters, **written}
         return written
+
+    def _built(self, genome: Genome) -> Design:
+        space = self.run.campaign.space
+        return space.build_made(genome) if isinstance(space, OpenSpace) else space.build(genome)
 
     def _own_genome(self, row: Row, cells: Sorted) -> Genome | None:
         """The genome of a candidate that has no number: as JSON, in columns, or as a structure file."""
@@ -149,9 +244,10 @@ class Identity:
 
     def _buildable(self, row: Row, cells: Sorted, genome: Genome) -> Genome | None:
         space = self.run.campaign.space
+        columns = {} if GENOME in cells.reserved else self._columns(cells)
         try:
-            written = as_written(space, genome)
-            space.build(written)
+            rounding = space.rounding(columns) if isinstance(space, OpenSpace) else {}
+            placement = place_genome(space, as_written(space, genome), rounding)
         except RAISED as error:  # a space may raise anything
             comma = any(COMMA.fullmatch(str(cell)) for cell in cells.design.values())
             hint = "Write numbers with a decimal point." if comma else ""
@@ -159,8 +255,12 @@ class Identity:
                 row, "design", f"is none of this run's space: {str(error).removesuffix('.')}.", hint
             )
             return None
-        found = cast("Genome", canonical(written))
-        self._check_design(row, cells.design, found, "the genome")
+        found = cast("Genome", canonical(placement.genome))
+        rest = {name: cell for name, cell in cells.design.items() if name not in columns}
+        self._check_design(row, rest, found, "the genome")
+        if placement.outside and genome_key(found) not in self.run.history:
+            said = f"made outside the space ({placement.outside}): {outside_words(space, found)}"
+            self._remark(row, said)
         return found
 
     def _adopted(self, row: Row, space: StructureSpace, name: str) -> Genome | None:
@@ -184,14 +284,19 @@ def as_written(space: SearchSpace, genome: Genome) -> Genome:
     return written
 
 
-def _agrees(cell: Cell, expected: float | str | None) -> bool:
-    """Whether a cell says what is expected, as far as a spreadsheet keeps its digits."""
+def _agrees(cell: Cell, expected: float | str | None, rounding: float = 0.0) -> bool:
+    """Whether a cell says what is expected, as far as a spreadsheet keeps its digits.
+
+    Args:
+        rounding: how far its number may be off as it is written.
+    """
     if expected is None:
         return number_in(cell) == 0.0
     if isinstance(expected, str):
         return str(cell) == expected.strip()
     number = number_in(cell)
-    return number is not None and math.isclose(number, expected, rel_tol=CLOSE, abs_tol=1e-12)
+    near = rounding * (1.0 + 1e-9) + 1e-12  # half a unit, and what decimals cost in doubles
+    return number is not None and math.isclose(number, expected, rel_tol=CLOSE, abs_tol=near)
 
 
 def shown(cell: Cell) -> str:

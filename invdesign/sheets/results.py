@@ -28,10 +28,12 @@ class Results:
     Attributes:
         told: its results, in the order of the rows.
         open: how many rows have no result yet.
+        remarks: what was made of rows, each with its line: matched to a candidate, or outside the space.
     """
 
     told: tuple[Told, ...]
     open: int = 0
+    remarks: tuple[str, ...] = ()
 
 
 def read_results(run: Run, path: str | Path) -> Results:
@@ -91,7 +93,7 @@ class _Reader:
             if not nearest(name, unknown):  # else that was told: a heading with a slip of the pen
                 message = f"there is no such column, and {stage} gives {self._listed(stage)}: a result has all of it."
                 self.table.complain(None, self.layout.heading(name), message)
-        return Results(tuple(told), self.open)
+        return Results(tuple(told), self.open, tuple(self.identity.remarks))
 
     def _check_once(self, heading: str, column: Column) -> None:
         """Complain of a second column for the same: `conductivity` beside `conductivity [S/cm]`."""
@@ -118,7 +120,7 @@ class _Reader:
         who = self.identity.of(row, cells)
         by_stage = self._by_stage(row, cells)
         label, note = (" ".join(str(cells.reserved.get(name, "")).split()) for name in (LABEL, NOTE))
-        if len(self.table.mistakes) > known or who is None:
+        if len(self.table.mistakes) > known or not who:
             return []
         told = [
             Told(**who, **found, stage=stage, label=label, note=note) for stage, found in by_stage.items()

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, func, insert, select, update
 
-from invdesign.candidate import Candidate, Json, Status, to_json
+from invdesign.candidate import OUTSIDE, Candidate, Json, Status, to_json
 from invdesign.errors import StoreError
 from invdesign.history import RunHistory
 from invdesign.measurements import Measurement, combined
@@ -380,9 +380,9 @@ class Store:
         return history
 
     def _fill(self, history: RunHistory) -> None:
-        names = ("id", "key", "status", "depth", "failure", "gate")
-        for id, key, status, depth, failure, gate in self.rows(candidates, names):
-            history.add(id, key)
+        names = ("id", "key", "operator", "status", "depth", "failure", "gate")
+        for id, key, operator, status, depth, failure, gate in self.rows(candidates, names):
+            history.add(id, key, outside=operator == OUTSIDE)
             if status != Status.PENDING:
                 history.finish(ending_from(id, status, depth, failure, gate))
         said = ("candidate", "stage", "properties", "uncertainties", "structures", "cost")

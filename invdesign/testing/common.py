@@ -12,6 +12,8 @@ import numpy as np
 
 from invdesign import settings
 from invdesign.candidate import Genome, canonical, to_json
+from invdesign.errors import Infeasible
+from invdesign.protocols import OpenSpace, SearchSpace, VectorSpace
 
 
 def expect(condition: object, rule: str) -> None:
@@ -42,6 +44,37 @@ def check_genome(genome: Genome, maker: str) -> None:
     text = to_json(genome)
     wanted = to_json(canonical(genome))
     expect(text == wanted, f"{maker} must give canonical genomes: {wanted}, got {text}")
+
+
+def made_outside(space: SearchSpace, genome: Genome) -> Iterator[Genome]:
+    """Genomes outside an open vector space, made from one of its own: a number beyond its limit, and one between steps.
+
+    Where that breaks a sum, the other numbers make up for it.
+    """
+    if not isinstance(space, OpenSpace) or not isinstance(space, VectorSpace):
+        return
+    cells = dict(space.to_cells(genome))
+    sizes = {
+        item.name: item.high - item.low for item in space.domain().dimensions if item.kind != "categorical"
+    }
+    numbers = [name for name in sizes if isinstance(cells.get(name), float | int)]
+    for name in numbers:
+        for share in (1.2, 0.0137):
+            change = share * sizes[name]
+            for other in (None, *(other for other in numbers if other != name)):
+                changed = {**cells, name: float(cells[name]) + change}
+                if other is not None:
+                    changed[other] = float(cells[other]) - change
+                written = {
+                    key: f"{value:.12g}" if key in numbers else str(value) for key, value in changed.items()
+                }
+                try:
+                    placement = space.place(space.from_cells(written), {})
+                except Infeasible:
+                    continue
+                if placement.outside:
+                    yield placement.genome
+                break
 
 
 @contextmanager

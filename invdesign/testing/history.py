@@ -107,6 +107,9 @@ class MemoryHistory:
     def superseded(self) -> Sequence[int]:
         return sorted(old for new, old in self._before.items() if new not in self._pending)
 
+    def outside(self) -> Sequence[int]:
+        return [trial.id for trial in self._trials if trial.candidate.outside]
+
     def column(self, name: str, stage: str | None = None) -> FloatArray:
         if stage is None:
             return _column(name, self._trials)
@@ -133,12 +136,14 @@ class MemoryHistory:
 
     def scores(self, ids: Sequence[int] | None = None) -> Scores:
         trials = self._trials if ids is None else [self._trials[id] for id in ids]
-        hidden = set(self.superseded()) if self._before else set()
+        outside = set(self.outside())
+        hidden = outside | set(self.superseded() if self._before else ())
         counted = [replace(trial, properties={}) if trial.id in hidden else trial for trial in trials]
+        status = [Status.PENDING if trial.id in outside else trial.status for trial in trials]
         return self.problem.score(
             np.array([trial.id for trial in trials], dtype=np.int64),
             lambda name: _column(name, counted),
-            np.array([trial.status for trial in trials], dtype=np.int64),
+            np.array(status, dtype=np.int64),
             np.array([trial.depth for trial in trials], dtype=np.int64),
         )
 

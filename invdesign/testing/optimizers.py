@@ -9,13 +9,20 @@ from typing import Any
 import numpy as np
 
 from invdesign import settings
-from invdesign.candidate import Genome, Proposal, Status, genome_key, to_json
+from invdesign.candidate import OUTSIDE, Genome, Proposal, Status, genome_key, to_json
 from invdesign.errors import Infeasible
 from invdesign.optimizers.common import countable
 from invdesign.problem import Constraint, Objective, Problem
-from invdesign.protocols import Context, SearchSpace
+from invdesign.protocols import Context, OpenSpace, SearchSpace
 from invdesign.rng import borrowed_globals, rng_for
-from invdesign.testing.common import check_genome, check_settings, expect, reloaded, untouched_globals
+from invdesign.testing.common import (
+    check_genome,
+    check_settings,
+    expect,
+    made_outside,
+    reloaded,
+    untouched_globals,
+)
 from invdesign.testing.history import MemoryHistory
 
 TWO_OBJECTIVES = Problem(
@@ -171,6 +178,11 @@ class Simulation:
         expect(key not in self.history, f"ask must not propose what was asked before: {proposal.genome}")
         strange = [id for id in proposal.parents if not 0 <= id < len(self.history)]
         expect(not strange, f"parents are numbers of trials, got {strange} of {len(self.history)}")
+        made = sorted(set(proposal.parents) & set(self.history.outside()))
+        expect(not made, f"what was made outside the space is no parent, got {made}")
+        if proposal.operator != "seed" and isinstance(self.space, OpenSpace):
+            outside = self.space.place(proposal.genome, {}).outside
+            expect(not outside, f"ask must stay within the space: {proposal.genome}; {outside}")
         expect(proposal.operator, "a proposal names the operator that made it")
         return self.history.add(proposal)
 
@@ -225,6 +237,21 @@ class Simulation:
                 break
         return [self.history.add(Proposal(genome, operator="foreign")) for genome in fresh.values()]
 
+    def outside(self, count: int) -> list[int]:
+        """New finished trials of what was made outside the space; none where a space is closed.
+
+        An optimizer is not told of them; it may learn from them, and must neither propose nor breed from them.
+        """
+        rng = rng_for(self.seed, self.event, "outside")
+        start = next(op for _, op in sorted(self.space.operators().items()) if op.arity == 0)
+        genome = start.apply((), rng)
+        ids: list[int] = []
+        for made in made_outside(self.space, genome) if genome is not None else ():
+            if len(ids) < count and genome_key(made) not in self.history:
+                ids.append(self.history.add(Proposal(made, operator=OUTSIDE)))
+                self.history.finish(ids[-1], self._fitness(made, -1.0))
+        return ids
+
 
 def _row(proposal: Proposal) -> list[Any]:
     return [dict(proposal.genome), list(proposal.parents), proposal.operator, proposal.memo, proposal.until]
@@ -240,6 +267,8 @@ def _simulate(simulation: Simulation, rounds: int) -> list[str]:
     sizes = _sizes(simulation.optimizer.batch)
     late: list[int] = []
     for number in range(rounds):
+        if number % 4 == 0:
+            simulation.outside(2)
         asked = simulation.ask(next(sizes))
         if number % 3 == 1:
             asked += simulation.ask(next(sizes))  # nothing was told in between

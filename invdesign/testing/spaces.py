@@ -16,6 +16,7 @@ from invdesign.protocols import (
     DescribedSpace,
     Domain,
     FiniteSpace,
+    OpenSpace,
     Operator,
     SearchSpace,
     StructureSpace,
@@ -24,9 +25,10 @@ from invdesign.protocols import (
 )
 from invdesign.rng import borrowed_globals, rng_for
 from invdesign.structures.files import structure_to_json
-from invdesign.testing.common import check_genome, check_settings, expect, untouched_globals
+from invdesign.testing.common import check_genome, check_settings, expect, made_outside, untouched_globals
 
 RULE = 1e-9  # what rounding may cost a rule of a domain, per unit of its weights
+OPENED = 5  # genomes from which some outside the space are made
 ENUMERATED = 2_000  # a finite space up to this size is counted through whole, a larger one sampled
 
 
@@ -54,6 +56,8 @@ def check_space(space: Any, *, samples: int = 20, seed: int = 0) -> None:
         _check_adoption(space, genomes)
     if isinstance(space, TabledSpace):
         _check_table(space, genomes)
+    if isinstance(space, OpenSpace):
+        _check_outside(space, genomes)
 
 
 def _name(plugin: object) -> str:
@@ -289,3 +293,38 @@ def _check_table(space: TabledSpace, genomes: Sequence[Genome]) -> None:
             genome_key(found) == genome_key(genome),
             f"from_cells must invert to_cells: {to_json(genome)} became {to_json(found)}",
         )
+
+
+def _check_outside(space: OpenSpace, genomes: Sequence[Genome]) -> None:
+    """Its own genomes lie inside; what was made outside has a design, features and a place of its own."""
+    for genome in genomes[:OPENED]:
+        placement = space.place(genome, {})
+        expect(
+            not placement.outside and genome_key(placement.genome) == genome_key(genome),
+            f"place must find genomes of the space inside it: {to_json(genome)} became {placement}",
+        )
+        for made in made_outside(space, genome):
+            check_genome(made, "place")
+            expect(_refuses(space, made), f"build must refuse what place calls outside: {to_json(made)}")
+            again = space.place(made, {})
+            same = again.outside and genome_key(again.genome) == genome_key(made)
+            expect(same, f"place must find what it gave where it was: {to_json(made)} became {again}")
+            expect(
+                np.isfinite(space.features([made])).all(), f"features must be finite, of {to_json(made)} too"
+            )
+            if isinstance(space, VectorSpace):
+                expect(
+                    np.isfinite(space.encode([made])).all(), f"encode must be finite, of {to_json(made)} too"
+                )
+            parameters = space.build_made(made).parameters
+            cells = space.to_cells(made)
+            shown = {name: parameters[name] for name in cells if name in parameters}
+            expect(shown == dict(cells), f"build_made must show what was made: {dict(cells)}, got {shown}")
+
+
+def _refuses(space: SearchSpace, genome: Genome) -> bool:
+    try:
+        space.build(genome)
+    except Infeasible:
+        return True
+    return False

@@ -10,7 +10,7 @@ import numpy as np
 
 from invdesign.candidate import Genome
 from invdesign.optimizers.bayesian.data import FloatArray, Inputs, IntArray, Kind
-from invdesign.optimizers.common import countable, malformed
+from invdesign.optimizers.common import countable, teaches
 from invdesign.problem import Merit, Scores
 from invdesign.protocols import (
     Context,
@@ -156,7 +156,7 @@ def grouped(
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """The trials of an event that the space understands.
+    """The trials of an event that the space understands; those made outside it have the merit of pending ones.
 
     Attributes:
         ids: shape (n,), of the finished ones, ascending.
@@ -182,8 +182,8 @@ def known_trials(context: Context, frame: Frame) -> Known:
     under_way = set(history.pending())
     # Of a genome that was taken further the latest trial knows all that the earlier ones do.
     left_out = under_way | set(history.superseded())
-    finished = [id for id in range(len(history)) if id not in left_out and not malformed(context, id)]
-    pending = [id for id in sorted(under_way) if not malformed(context, id)]
+    finished = [id for id in range(len(history)) if id not in left_out and teaches(context, id)]
+    pending = [id for id in sorted(under_way) if teaches(context, id)]
     x = _inputs(context, frame, [*finished, *pending])
     ids = np.array(finished, dtype=np.int64)
     return Known(ids, x[: len(finished)], history.scores(finished), x[len(finished) :])

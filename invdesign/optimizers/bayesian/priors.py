@@ -96,7 +96,7 @@ class Prior:
     Attributes:
         name: of the table.
         same: whether its numbers count as the run's own.
-        genomes: n of them, each known to the space.
+        genomes: n of them, each known to the space or made not far outside it.
         values: by property, shape (n,), NaN where unknown.
         noise: by property, shape (n,), variance of each value, NaN where unknown.
         note: how many of its rows are used, and why others are not.
@@ -296,8 +296,9 @@ def _present(cells: _Cells, prior: PriorTable, properties: Sequence[str]) -> dic
 
 @dataclass
 class _Count:
-    """Why rows are not used: how many of each reason, and the first."""
+    """Why rows are not used: how many of each reason, and the first; and how many that are used lie outside."""
 
+    outside: int = 0
     blank: int = 0
     unfinished: int = 0
     strange: int = 0
@@ -330,13 +331,14 @@ def _prior(prior: PriorTable, space: SearchSpace, properties: Sequence[str]) -> 
             count.blank += 1
         else:
             try:
-                genome = known(space, fitting.reader.make(dict(zip(cells.header, row, strict=True))))
+                placement = known(space, fitting.reader.make(dict(zip(cells.header, row, strict=True))))
             except RowError as error:
                 count.first = count.first or f"line {cells.lines[number]}: {error}"
                 count.strange += 1
                 continue
             kept.append(number)
-            genomes.append(genome)
+            genomes.append(placement.genome)
+            count.outside += bool(placement.outside)
     rows = np.array(kept, dtype=np.int64)
     return Prior(
         prior.label,
@@ -351,5 +353,7 @@ def _prior(prior: PriorTable, space: SearchSpace, properties: Sequence[str]) -> 
 def _note(prior: PriorTable, used: int, rows: int, count: _Count) -> str:
     role = "as the run's own" if prior.same else "as a source of its own"
     note = f"prior {prior.label}: {used} of {rows} rows are used, {role}"
+    if count.outside:
+        note += f" ({count.outside} of them {'was' if count.outside == 1 else 'were'} made outside the space)"
     reasons = count.words()
     return f"{note}; not used are {', '.join(reasons)}" if reasons else note

@@ -142,7 +142,8 @@ class _Asking:
             self.staging = Staging(ladder, draft, self.known.scores, self.known.x, self.frame.of)
             self.lists = [Listed(self.frame, self.context) for _ in range(len(ladder))]
         self.region = self._regional(region)
-        since = np.flatnonzero(self.known.ids >= self.region.get("since", 0))
+        own = ~np.isin(self.known.ids, self.context.history.outside())  # searches start within the space
+        since = np.flatnonzero(own & (self.known.ids >= self.region.get("since", 0)))
         order = since[self.known.scores.at(since).order()[:ANCHORS]]
         self.best = [self.context.history.candidate(int(id)).genome for id in self.known.ids[order]]
         self.box = self._box(since)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -12,7 +12,16 @@ import numpy as np
 from invdesign.candidate import Genome, Json, canonical
 from invdesign.errors import InvdesignError, nearest
 from invdesign.optimizers.bayesian.data import FloatArray
-from invdesign.protocols import Dimension, SearchSpace, StructureSpace, VectorSpace
+from invdesign.protocols import (
+    Dimension,
+    OpenSpace,
+    Placement,
+    SearchSpace,
+    StructureSpace,
+    VectorSpace,
+    is_near,
+    place_genome,
+)
 from invdesign.tables.cells import is_blank, number_in
 from invdesign.tables.units import find_column
 
@@ -21,7 +30,17 @@ CLOSE = 1e-6  # of a dimension's range: fractions nearer than that to a mixture 
 # What a space may raise when it is asked about a genome of another space; a plug-in's may be any of these.
 FOREIGN = (InvdesignError, LookupError, TypeError, ValueError, AttributeError, AssertionError)
 Row = Mapping[str, str]
-Maker = Callable[[Row], Genome]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A genome as a row has it, and by column how far its numbers may be off as they are written."""
+
+    genome: Genome
+    rounding: Mapping[str, float] = field(default_factory=dict)
+
+
+Maker = Callable[[Row], Written]
 
 
 class RowError(Exception):
@@ -56,7 +75,7 @@ def reader_of(space: SearchSpace, header: Sequence[str], renamed: Mapping[str, s
     """
     genome = renamed.get(GENOME, GENOME)
     if genome in header:
-        return Reader(tuple(renamed), lambda row: _parsed(row[genome]))
+        return Reader(tuple(renamed), lambda row: Written(_parsed(row[genome])))
     if not isinstance(space, VectorSpace) or isinstance(space, StructureSpace):
         return f"has no column '{GENOME}', without which rows are no candidates of this space. It has {', '.join(header)}"
     plain = _plain(space)
@@ -113,12 +132,31 @@ def _plain(space: VectorSpace) -> _Plain:
     """How cells become a genome; what a genome of the space looks like shows one of them."""
     dimensions = space.domain().dimensions
     names = tuple(item.name for item in dimensions)
+    if isinstance(space, OpenSpace):
+        return _open(space, names)
     sample = space.decode(np.full((1, len(names)), 0.5))[0]
     if set(sample) <= set(names):
         return _parameters(space, dimensions)
     if all(isinstance(value, Mapping) for value in sample.values()):
-        return _Plain(names, lambda row: _mixed(space, dimensions, row), names)
-    return _Plain(tuple(sample), dict)
+        return _Plain(names, lambda row: Written(_mixed(space, dimensions, row)), names)
+    return _Plain(tuple(sample), lambda row: Written(dict(row)))
+
+
+def _open(space: VectorSpace, names: tuple[str, ...]) -> _Plain:
+    """How cells become a genome of a space that also describes what was made outside it."""
+    assert isinstance(space, OpenSpace)
+    sample = dict(space.to_cells(space.decode(np.full((1, len(names)), 0.5))[0]))
+    never_varied = {name: str(value) for name, value in sample.items() if name not in names}
+
+    def make(row: Row) -> Written:
+        cells = {**never_varied, **{name: cell for name, cell in row.items() if not is_blank(cell)}}
+        return Written(space.from_cells(cells), space.rounding(cells))
+
+    return _Plain(
+        names,
+        make,
+        tuple(item.name for item in space.domain().dimensions if item.kind in {"real", "integer"}),
+    )
 
 
 def _parameters(space: VectorSpace, dimensions: Sequence[Dimension]) -> _Plain:
@@ -129,14 +167,14 @@ def _parameters(space: VectorSpace, dimensions: Sequence[Dimension]) -> _Plain:
     }
     kinds = {item.name: item for item in dimensions}
 
-    def make(row: Row) -> Genome:
+    def make(row: Row) -> Written:
         found: dict[str, Json] = {}
         for name, cell in row.items():
             if is_blank(cell):
                 continue  # a parameter that does not exist here
             item = kinds[name]
             found[name] = _chosen(choices[name], cell, name) if name in choices else _number(cell, item)
-        return found
+        return Written(found)
 
     return _Plain(tuple(kinds), make, tuple(name for name in kinds if name not in choices))
 
@@ -208,24 +246,34 @@ def _mixed(space: VectorSpace, dimensions: Sequence[Dimension], row: Row) -> Gen
 # What a space knows.
 
 
-def known(space: SearchSpace, genome: Genome) -> Genome:
-    """`genome` as the space writes it.
+def known(space: SearchSpace, written: Written) -> Placement:
+    """A genome as the space writes it, inside the space or outside.
 
     Crystals are not built: whether the space can describe them decides. Others are checked as candidates are.
 
     Raises:
-        RowError: the space does not know it.
+        RowError: the space does not know it, or it lies too far outside to say anything of the space.
     """
     try:
-        written: Any = getattr(space, "canonical", None)
-        found = cast("Genome", canonical(written(genome) if written is not None else genome))
-        if written is None and not isinstance(space, StructureSpace):
-            space.build(found)
+        placement = _placed(space, written)
+        found = cast("Genome", canonical(placement.genome))
         features: FloatArray = np.asarray(space.features([found]), dtype=np.float64)
+        near = not placement.outside or is_near(space, found)
     except FOREIGN as error:
         raise RowError(
             " ".join(str(error).split()) or f"the space does not know it ({type(error).__name__})"
         ) from error
     if features.shape[0] != 1:
         raise RowError("the space does not describe it")
-    return found
+    if not near:
+        raise RowError(f"it lies far outside the space: {placement.outside}")
+    return Placement(found, placement.outside)
+
+
+def _placed(space: SearchSpace, written: Written) -> Placement:
+    form: Any = getattr(space, "canonical", None)
+    if form is not None:
+        return Placement(form(written.genome))
+    if isinstance(space, StructureSpace):
+        return Placement(written.genome)
+    return place_genome(space, cast("Genome", canonical(written.genome)), written.rounding)

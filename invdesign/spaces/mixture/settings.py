@@ -110,8 +110,12 @@ class Mixture(Frozen):
             )
         for name, component in self.components.items():
             if component.min > self.upper(name):
+                hint = ""
+                if 1.0 < component.min <= 100.0 and self.range[1] == 1.0:
+                    hint = ". Per cent? Divide by 100, or say total: 100"
                 raise ValueError(
-                    f"{name} has min {component.min:g}, which is more than its greatest fraction can be, {self.upper(name):g}"
+                    f"{name} has min {component.min:g}, which is more than its greatest fraction can be, "
+                    f"{self.upper(name):g}{hint}"
                 )
         if self.at_least > min(count, self.at_most or count):
             raise ValueError(

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from invdesign import registry
-from invdesign.candidate import Design, Genome, Json, genome_key
+from invdesign.candidate import Design, Genome, Json, genome_key, rounded, rounding_of
 from invdesign.errors import Infeasible, nearest
-from invdesign.protocols import Descriptor, Dimension, Domain, Operator
+from invdesign.protocols import Descriptor, Dimension, Domain, Operator, Placement
 from invdesign.rng import rng_for
 from invdesign.settings import Settings
 from invdesign.spaces.counted import Counted
@@ -27,6 +27,7 @@ from invdesign.spaces.mixture.cells import Framework, Realised, framework_of
 from invdesign.spaces.mixture.charges import check_mixed_valence, species_of
 from invdesign.spaces.mixture.cube import choices, rules_on
 from invdesign.spaces.mixture.fields import Listed
+from invdesign.spaces.mixture.made import scaled
 from invdesign.spaces.mixture.model import Asked, Model, smallest_cell
 from invdesign.spaces.mixture.operators import operators
 from invdesign.spaces.mixture.refusals import check, violations
@@ -41,6 +42,7 @@ FloatArray = NDArray[np.float64]
 States = Annotated[tuple[int, int], Field(strict=False)]
 
 
+CUBE = 1e-9  # what rounding may cost a coordinate of the unit cube
 WRITTEN = 1e-5  # relative: what a person writes of a fraction in a table may be off by so much
 
 
@@ -194,6 +196,47 @@ class MixtureSpace(Settings):
         rounding = WRITTEN * model.scale
         return written if np.abs(self._values(written) - values).max() <= rounding else found
 
+    # OpenSpace.
+
+    def rounding(self, cells: Mapping[str, str]) -> Mapping[str, float]:
+        """Half a unit of the last digit written."""
+        names, places = self._model.names, self._model.places
+        totals = {
+            name: self._model.total(mixture)[1] for name, (mixture, _) in zip(names, places, strict=True)
+        }
+        return {name: rounding_of(text, totals[name]) for name, text in cells.items()}
+
+    def place(self, genome: Genome, rounding: Mapping[str, float]) -> Placement:
+        """Where fractions lie that somebody weighed out: beyond bounds, between steps, or of too many components.
+
+        A sum that misses its total by what rounding costs is scaled.
+
+        Raises:
+            Infeasible: a name is unknown, a fraction no number or negative, or the sum another than its total.
+        """
+        self._check_names(genome)
+        model = self._model
+        raw = self._values(genome)
+        values = scaled(model, raw, rounding)
+        near = model.field.repaired(values / model.scale)
+        if near is not None:
+            written = self._written(near)
+            off = np.abs(self._values(written) - values)
+            allowed = np.array([rounding.get(name, 0.0) for name in model.names]) + np.abs(values - raw)
+            if (off <= np.maximum(allowed, WRITTEN * model.scale)).all():
+                return Placement(written)
+        wrong = violations(model, values) or ["no allowed supercell holds these fractions"]
+        return Placement(
+            self._named(np.array([rounded(value) for value in values.tolist()])), "; ".join(wrong)
+        )
+
+    def build_made(self, genome: Genome) -> Design:
+        """The fractions as parameters, and the composition where there is chemistry; no crystal."""
+        self._check_names(genome)
+        values = self._values(genome)
+        parameters = dict(zip(self._model.names, values.tolist(), strict=True))
+        return Design(parameters=parameters, composition=self._composition(values))
+
     def domain(self) -> Domain:
         """One real dimension per component whose fraction can vary; steps and supercells are a matter of `decode`.
 
@@ -213,9 +256,12 @@ class MixtureSpace(Settings):
         return Domain(dimensions, rules_on(model.system, low / scale, span / scale, varied), sparse, least)
 
     def encode(self, genomes: Sequence[Genome]) -> FloatArray:
+        """Shape (n, d), beyond [0, 1] of fractions beyond their bounds."""
         low, span, varied = self._frame
         rows = [((self._values(genome) - low) / span)[varied] for genome in genomes]
-        return np.clip(np.array(rows).reshape(len(genomes), int(varied.sum())), 0.0, 1.0)
+        points = np.array(rows).reshape(len(genomes), int(varied.sum()))
+        near = np.clip(points, 0.0, 1.0)
+        return np.where(np.abs(near - points) < CUBE, near, points)
 
     def decode(self, x: FloatArray) -> Sequence[Genome]:
         """The feasible mixtures nearest to points (n, d), with the components of which there is most."""
@@ -293,7 +339,12 @@ class MixtureSpace(Settings):
                 found[mixture][component] = value
         return found
 
-    def _checked(self, genome: Genome) -> FloatArray:
+    def _check_names(self, genome: Genome) -> None:
+        """Refuse what no mixture of these components is.
+
+        Raises:
+            Infeasible: a name is missing or unknown, or a fraction is no number.
+        """
         for name in self.mixtures:
             if not isinstance(genome.get(name), Mapping):
                 raise Infeasible(
@@ -309,6 +360,9 @@ class MixtureSpace(Settings):
                     raise Infeasible(f"'{name}' has no component '{component}'. {hint}".strip())
                 if not isinstance(value, float | int) or isinstance(value, bool) or not np.isfinite(value):
                     raise Infeasible(f"the fraction of {component} must be a number, got {value!r}")
+
+    def _checked(self, genome: Genome) -> FloatArray:
+        self._check_names(genome)
         values = self._values(genome)
         wrong = violations(self._model, values)
         if wrong:

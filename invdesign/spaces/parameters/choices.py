@@ -16,7 +16,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from invdesign.candidate import Json, rounded
 from invdesign.errors import nearest, together
 from invdesign.protocols import Dimension
-from invdesign.spaces.parameters.kinds import Integer, Parameter, Real, Value, polynomial
+from invdesign.spaces.parameters.kinds import Integer, Parameter, Real, Value, is_number, polynomial
 from invdesign.tables.cells import number_in
 
 FloatArray = NDArray[np.float64]
@@ -104,6 +104,39 @@ class Ordinal(_Listed):
             return ""
         hint = "" if self.numeric else nearest(str(value), map(str, self.ordinal))
         return f"one of {', '.join(map(str, self.ordinal))}. {hint}".strip()
+
+    def is_measurable(self, value: Json) -> bool:
+        return self.numeric and is_number(value)
+
+    def near_allowed(self, value: Value, tolerance: float) -> Value:
+        if not self.numeric or isinstance(value, str):
+            return value
+        near = min(self.ordinal, key=lambda level: abs(float(level) - float(value)))
+        return near if abs(float(near) - float(value)) <= tolerance else value
+
+    @property
+    def extent(self) -> float:
+        return abs(float(self.ordinal[-1]) - float(self.ordinal[0])) if self.numeric else 0.0
+
+    def read(self, text: str) -> Value:
+        value = super().read(text)
+        number = number_in(text) if self.numeric and isinstance(value, str) else None
+        return value if number is None or math.isinf(number) else rounded(number)
+
+    def position(self, value: Value) -> float:
+        """Between two levels as far as the number is between theirs; beyond them along the last two."""
+        if value in self._index or not self.numeric:
+            return self.encode(value)
+        pairs = sorted((float(level), self.encode(level)) for level in self.ordinal)
+        numbers, places = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        at = min(max(int(np.searchsorted(numbers, float(value))), 1), len(numbers) - 1)
+        slope = (places[at] - places[at - 1]) / (numbers[at] - numbers[at - 1])
+        return places[at - 1] + slope * (float(value) - numbers[at - 1])
+
+    def features_many(self, values: Sequence[Value]) -> FloatArray:
+        if all(value in self._index for value in values):
+            return super().features_many(values)
+        return np.array([self.features(value) for value in values], dtype=np.float64).reshape(-1, 1)
 
     def features(self, value: Value) -> tuple[float, ...]:
         if not self.numeric:

@@ -27,6 +27,8 @@ Value = float | str  # of one parameter; an integer parameter's is an int
 LARGEST_INTEGER = 2**50  # cell centres of larger ranges would not survive the unit interval in doubles
 LARGEST_LOG_INTEGER = 2**40  # nor would those of larger numbers survive logarithm and exponential
 MOST_DECIMALS = 22  # 10**22 is the largest power of ten that a double holds exactly
+SAME = 1e-6  # of a range, or of a number on a logarithmic scale: what is nearer than that is the same
+CUBE = 1e-9  # what rounding may cost a coordinate of the unit cube
 ETA_MUTATION = 20.0  # distribution indices of Deb et al. (2002), section V
 ETA_CROSSOVER = 20.0
 
@@ -84,6 +86,23 @@ class Parameter(Frozen):
     def refusal(self, value: Json) -> str:
         """What is allowed instead of `value`; empty where it is allowed."""
 
+    def is_measurable(self, value: Json) -> bool:  # noqa: ARG002 - of names, none is
+        """Whether something with `value` can be made and measured, although `value` is not allowed."""
+        return False
+
+    def near_allowed(self, value: Value, tolerance: float) -> Value:  # noqa: ARG002 - names are exact
+        """The allowed value within `tolerance` of a number that is not allowed; else `value` itself."""
+        return value
+
+    @property
+    def extent(self) -> float:
+        """Distance of the largest allowed number to the smallest; 0 of names."""
+        return 0.0
+
+    def slack(self, value: float) -> float:  # noqa: ARG002 - the same everywhere but on a logarithmic scale
+        """How far a number may be from an allowed one and still be that one."""
+        return SAME * self.extent
+
     @abstractmethod
     def read(self, text: str) -> Value:
         """The value a person means by `text`; the text itself where it is none, for `refusal` to name."""
@@ -91,6 +110,10 @@ class Parameter(Frozen):
     @abstractmethod
     def encode(self, value: Value) -> float:
         """Place of an allowed value in [0, 1]."""
+
+    def position(self, value: Value) -> float:
+        """The same; beyond [0, 1], or between two places, of a number that is not allowed."""
+        return self.encode(value)
 
     @abstractmethod
     def decode(self, u: float) -> Value:
@@ -101,8 +124,8 @@ class Parameter(Frozen):
         return self.decode((place + 0.5) / (self.size or 1))
 
     def encode_many(self, values: Sequence[Value]) -> FloatArray:
-        """Shape (n,): `encode` of n values."""
-        return np.array([self.encode(value) for value in values], dtype=np.float64)
+        """Shape (n,): `position` of n values."""
+        return np.array([self.position(value) for value in values], dtype=np.float64)
 
     def decode_many(self, u: FloatArray) -> list[Value]:
         """`decode` of n places (n,), each in [0, 1]."""
@@ -133,6 +156,17 @@ class Parameter(Frozen):
     def crossed(self, a: Value, b: Value, r: float) -> Value:
         """One of both parents' values, by one uniform random number."""
         return a if r < 0.5 else b
+
+
+def is_number(value: Json) -> bool:
+    """Whether a value of a genome is a finite number."""
+    return isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def within_cube(u: float) -> float:
+    """A coordinate without what rounding took it beyond [0, 1]."""
+    near = min(max(u, 0.0), 1.0)
+    return near if abs(near - u) < CUBE else u
 
 
 class Real(Parameter):
@@ -194,9 +228,30 @@ class Real(Parameter):
             return ""
         return f"a number in [{low:g}, {high:g}]"
 
+    def is_measurable(self, value: Json) -> bool:
+        return is_number(value) and (not self.log or float(value) > 0.0)  # type: ignore[arg-type]  # a number
+
+    def near_allowed(self, value: Value, tolerance: float) -> Value:
+        low, high = self.real
+        near = min(max(float(value), low), high)
+        return near if abs(near - float(value)) <= tolerance else value
+
+    @property
+    def extent(self) -> float:
+        return self.real[1] - self.real[0]
+
+    def slack(self, value: float) -> float:
+        return SAME * abs(value) if self.log else super().slack(value)
+
     def read(self, text: str) -> Value:
         number = number_in(text)
         return text if number is None or math.isinf(number) else rounded(number)
+
+    def position(self, value: Value) -> float:
+        low = self.real[0]
+        if self.log:
+            return within_cube((math.log(float(value)) - math.log(low)) / self._span)
+        return within_cube((float(value) - low) / self._span)
 
     def encode(self, value: Value) -> float:
         low = self.real[0]
@@ -231,7 +286,8 @@ class Real(Parameter):
         if self.log:
             return super().encode_many(values)
         u = (np.array(values, dtype=np.float64) - self.real[0]) / self._span
-        return np.clip(u, 0.0, 1.0)
+        near = np.clip(u, 0.0, 1.0)
+        return np.where(np.abs(near - u) < CUBE, near, u)
 
     def decode_many(self, u: FloatArray) -> list[Value]:
         if not self._scale:
@@ -298,15 +354,29 @@ class Integer(Parameter):
             return ""
         return f"a whole number in [{low}, {high}]"
 
+    def is_measurable(self, value: Json) -> bool:
+        return is_number(value) and (not self.log or float(value) > 0.5)  # type: ignore[arg-type]  # a number
+
+    def near_allowed(self, value: Value, tolerance: float) -> Value:
+        low, high = self.integer
+        near = min(max(round(float(value)), low), high)
+        return near if abs(near - float(value)) <= min(tolerance, 0.49) else value
+
+    @property
+    def extent(self) -> float:
+        return float(self.integer[1] - self.integer[0])
+
     def read(self, text: str) -> Value:
         number = number_in(text)
-        return text if number is None or not number.is_integer() else int(number)
+        if number is None or math.isinf(number):
+            return text
+        return int(number) if number.is_integer() else rounded(number)
 
     def encode(self, value: Value) -> float:
         if self.log:
             start, end = self._ends
             return (math.log(float(value)) - start) / (end - start)
-        return (int(value) - self.integer[0] + 0.5) / self.size
+        return (float(value) - self.integer[0] + 0.5) / self.size
 
     def decode(self, u: float) -> int:
         low, high = self.integer
@@ -318,7 +388,7 @@ class Integer(Parameter):
     def encode_many(self, values: Sequence[Value]) -> FloatArray:
         if self.log:
             return super().encode_many(values)
-        places: FloatArray = (np.array(values, dtype=np.int64) - self.integer[0] + 0.5) / self.size
+        places: FloatArray = (np.array(values, dtype=np.float64) - self.integer[0] + 0.5) / self.size
         return places
 
     def decode_many(self, u: FloatArray) -> list[Value]:

@@ -87,7 +87,7 @@ class Rules:
         system = self.system(values)
         if system is not None and not system.met(values):
             numbers = {name: float(values[name]) for name in system.parameters}
-            worst = max(self._applicable(values), key=lambda c: c.violation(numbers))
+            worst = max(self.applicable(values), key=lambda c: c.violation(numbers))
             return f"{worst} (the sum is {worst.value(numbers):.12g})"
         for expression in self.expressions:
             if expression.names <= values.keys() | {"pi"} and expression.violation(values):
@@ -97,7 +97,8 @@ class Rules:
                 return f"{expression.text} (with {held})"
         return ""
 
-    def _applicable(self, values: Mapping[str, Value]) -> Sequence[LinearConstraint]:
+    def applicable(self, values: Mapping[str, Value]) -> Sequence[LinearConstraint]:
+        """Linear constraints whose parameters all exist."""
         if not self.tree.conditional:
             return self.linear
         return [constraint for constraint in self.linear if constraint.sum.keys() <= values.keys()]

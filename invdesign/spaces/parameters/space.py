@@ -24,9 +24,9 @@ from pydantic import (
 )
 
 from invdesign import registry
-from invdesign.candidate import Design, Genome, Json
+from invdesign.candidate import Design, Genome, Json, rounding_of
 from invdesign.errors import Infeasible, nearest
-from invdesign.protocols import Descriptor, Domain, Operator
+from invdesign.protocols import Descriptor, Domain, Operator, Placement
 from invdesign.rng import Rng
 from invdesign.settings import Settings
 from invdesign.spaces.counted import Counted
@@ -37,6 +37,7 @@ from invdesign.spaces.parameters.conditions import AnyForm, Tree, words_of
 from invdesign.spaces.parameters.cube import rules_on
 from invdesign.spaces.parameters.expressions import Expression
 from invdesign.spaces.parameters.kinds import Parameter, Real, Value
+from invdesign.spaces.parameters.made import Made
 from invdesign.spaces.parameters.rules import Rules, sorted_out
 from invdesign.spaces.parameters.search import Search
 
@@ -242,6 +243,24 @@ class ParameterSpace(Settings):
         Raises:
             Infeasible: a parameter is missing, unknown, or has a value it does not allow; a constraint is broken.
         """
+        values = self._named(genome, self._allowed)
+        broken = self._rules.broken(values) if self.constraints else ""
+        if broken:
+            raise Infeasible(f"the constraint is not met: {broken}")
+        return self._design(values)
+
+    def _allowed(self, name: str, value: Json) -> Value:
+        refusal = self.parameters[name].refusal(value)
+        if refusal:
+            raise Infeasible(f"parameter '{name}' must be {refusal}, got {value!r}")
+        return cast("Value", value)
+
+    def _named(self, genome: Genome, taken: Callable[[str, Json], Value]) -> dict[str, Value]:
+        """The values of the parameters that exist, each as it is taken.
+
+        Raises:
+            Infeasible: one is missing, unknown or not taken.
+        """
         values: dict[str, Value] = {}
         tree, conditional = self._tree, self._tree.conditional
         for name in tree.order:
@@ -251,20 +270,16 @@ class ParameterSpace(Settings):
                 continue
             if name not in genome:
                 raise Infeasible(f"the genome lacks the parameter '{name}'; it has {_listed(genome)}")
-            value, parameter = genome[name], self.parameters[name]
-            refusal = parameter.refusal(value)
-            if refusal:
-                raise Infeasible(f"parameter '{name}' must be {refusal}, got {value!r}")
-            allowed = _value(genome, name)
-            values[name] = float(allowed) if parameter.size is None else allowed
+            values[name] = taken(name, genome[name])
         unknown = [name for name in genome if name not in self.parameters]
         if unknown:
             hint = nearest(unknown[0], self.parameters)
             raise Infeasible(f"the space has no parameter '{unknown[0]}'. {hint}".strip())
-        broken = self._rules.broken(values) if self.constraints else ""
-        if broken:
-            raise Infeasible(f"the constraint is not met: {broken}")
-        return Design(parameters=self._sorted(values) if conditional else values)
+        return values
+
+    def _design(self, values: Mapping[str, Value]) -> Design:
+        typed = {n: float(v) if self.parameters[n].size is None else v for n, v in values.items()}
+        return Design(parameters=self._sorted(typed) if self._tree.conditional else typed)
 
     def _needless(self, name: str, values: Mapping[str, Value]) -> str:
         for other, requirement in self.parameters[name].when.items():
@@ -317,6 +332,39 @@ class ParameterSpace(Settings):
         """The values that the cells mean."""
         return {name: self.parameters[name].read(text) for name, text in cells.items()}
 
+    # OpenSpace.
+
+    def rounding(self, cells: Mapping[str, str]) -> Mapping[str, float]:
+        """Half a unit of the last digit written, of numbers."""
+        return {
+            name: rounding_of(text, self.parameters[name].extent)
+            for name, text in cells.items()
+            if self.parameters[name].extent
+        }
+
+    def place(self, genome: Genome, rounding: Mapping[str, float]) -> Placement:
+        """Where values lie that somebody had: numbers may lie beyond bounds, between steps or against a constraint.
+
+        Raises:
+            Infeasible: a parameter is missing or unknown, a choice is none of the space's, or a number is none.
+        """
+        made = self._made
+        values = self._named(genome, lambda name, value: made.taken(name, value, rounding))
+        values, broken = made.settled_in(values, rounding)
+        return Placement(self._sorted(values), broken)
+
+    def build_made(self, genome: Genome) -> Design:
+        """The parameters by name, whatever their numbers."""
+        return self._design(self._named(genome, lambda name, value: self._made.taken(name, value, {})))
+
+    @cached_property
+    def _made(self) -> Made:
+        def settled(values: Mapping[str, Value]) -> Mapping[str, Value]:
+            return self._settled(values, self._point(values))
+
+        rules = self._rules if self.constraints else None
+        return Made(dict(self._ordered), rules, settled)
+
     # VectorSpace.
 
     def domain(self) -> Domain:
@@ -334,7 +382,7 @@ class ParameterSpace(Settings):
         return Domain(dimensions, rules_on(linear, known, columns), conditional=conditional)
 
     def encode(self, genomes: Sequence[Genome]) -> FloatArray:
-        """Shape (n, d); a parameter that does not exist lies in the middle."""
+        """Shape (n, d), beyond [0, 1] of numbers beyond their bounds; a parameter that does not exist lies in the middle."""
         points = np.full((len(genomes), len(self._ordered)), PLACE)
         for column, (name, parameter) in enumerate(self._ordered):
             if name not in self._tree.conditional:

@@ -101,12 +101,14 @@ def test_mixtures_by_component(fields: dict[str, Any]) -> None:
 
 
 def test_mixture_that_breaks_a_rule() -> None:
-    """Fractions that are no mixture of the space are left out, and the note says which fraction is off."""
+    """Fractions that do not add up are left out, and the note says what to do."""
     space = space_of("mixture", {"mixtures": {"m": {"components": ["a", "b"]}}})
     prior = read("a,b,f\n0.5,0.5,1\n0.5,0.2,2\n", space)
     assert len(prior.genomes) == 1
-    assert "line 3: the space has no mixture with 0.5 of 'a' and the other fractions" in prior.note
-    assert "the nearest has 0.65" in prior.note
+    assert (
+        "line 3: the fractions of 'm' add up to 0.7, must be 1: complete them, or divide each by"
+        in prior.note
+    )
 
 
 @pytest.mark.parametrize("fields", SPACES["pool"])

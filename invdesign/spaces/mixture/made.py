@@ -1,0 +1,73 @@
+"""Fractions as people write them: sums that miss their total by rounding, and sums in per cent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.candidate import rounding_of
+from invdesign.errors import Infeasible
+from invdesign.spaces.mixture.model import Model
+
+FloatArray = NDArray[np.float64]
+
+EXACT = 1e-5  # relative: a sum that misses its total by less is that total, however it was written
+MOST = 0.05  # relative: a sum that misses its total by more is no matter of rounding
+PER_CENT = 0.05  # relative: a sum of so nearly 100 times its total is one of per cent
+
+
+def scaled(model: Model, values: FloatArray, rounding: Mapping[str, float]) -> FloatArray:
+    """Fractions whose sums are the totals of their mixtures.
+
+    Args:
+        model: the mixtures.
+        values: shape (n,), as they were written.
+        rounding: by column, how far each may be off; where not given, as Python writes the number.
+
+    Raises:
+        Infeasible: a fraction is negative, or a sum misses its total by more than its digits allow.
+    """
+    if (values < 0.0).any():
+        worst = int(np.argmin(values))
+        raise Infeasible(f"the fraction of {model.names[worst]} cannot be negative, got {values[worst]:g}")
+    found, start = values.copy(), 0
+    for name, width in zip(model.asked.mixtures, model.widths, strict=True):
+        own = slice(start, start + width)
+        start += width
+        low, high = model.total(name)
+        total = float(values[own].sum())
+        if model.asked.mixtures[name].total == "free" and model.asked.framework is None:
+            continue
+        _check_unit(name, total, low, high)
+        if low != high:
+            continue
+        allowed = sum(_rounding(model, column, values, rounding) for column in range(own.start, own.stop))
+        if abs(total - high) > max(min(allowed, MOST * high) * (1.0 + 1e-9), EXACT * high):
+            raise Infeasible(
+                f"the fractions of '{name}' add up to {total:.6g}, must be {high:g}: complete them, or divide each by "
+                "their sum"
+            )
+        found[own] *= high / total
+    return found
+
+
+def _check_unit(name: str, total: float, low: float, high: float) -> None:
+    """Refuse fractions in per cent."""
+    if (
+        not low <= total <= high
+        and (1.0 - PER_CENT) * low <= total / 100.0 <= (1.0 + PER_CENT) * high
+        and total > 0
+    ):
+        wanted = f"{high:g}" if low == high else f"between {low:g} and {high:g}"
+        raise Infeasible(
+            f"the fractions of '{name}' add up to {total:.6g}, must be {wanted}: these look like per cent; divide by 100"
+        )
+
+
+def _rounding(model: Model, column: int, values: FloatArray, rounding: Mapping[str, float]) -> float:
+    value = float(values[column])
+    if not rounding:  # no cell said how it was written
+        return rounding_of(repr(value), 0.0) if value else 0.0
+    return rounding.get(model.names[column], 0.0)
