@@ -141,7 +141,11 @@ def _from_ase_database(file: Path) -> Iterator[Published]:
 
     from invdesign.structures.files import check_distances
 
-    for row in connect(file, type="db").select():
+    with connect(
+        file, type="db"
+    ) as database:  # ASE leaves connections that it opens by itself to the collector
+        rows = list(database.select())
+    for row in rows:
         species = [Element.from_Z(int(number)) for number in row.numbers]
         if not row.pbc.all():
             raise InvdesignError(f"{file}, row {row.id}: not periodic in all directions, so no crystal")

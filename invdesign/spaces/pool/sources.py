@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -324,37 +325,45 @@ class DatabaseSource:
     identifier: str | None = "id"
 
     def __init__(self, path: Path) -> None:
-        from ase.db import connect
-
         self.path = path
-        sqlite = path.suffix.lower() == ".db"
+        self._type = "db" if path.suffix.lower() == ".db" else "json"
         with path.open("rb") as stream:
             start = stream.read(16)
-        if sqlite and start != b"SQLite format 3\0":  # connecting would make it a database
+        if self._type == "db" and start != b"SQLite format 3\0":  # connecting would make it a database
             raise PoolError(f"{path.name} is not an SQLite file, so not an ASE database")
         try:
-            self._database = connect(path, type="db" if sqlite else "json", use_lock_file=False)
-            rows = list(self._database.select(limit=LOOKED_AT))
+            with self._opened() as database:
+                rows = list(database.select(limit=LOOKED_AT))
         except Exception as error:  # SQLite's, JSON's, or ASE's own
             raise PoolError(f"{path.name} cannot be read as an ASE database: {error}") from error
         pairs = dict.fromkeys(key for row in rows for key in row.key_value_pairs)
         self.columns = ("id", "formula", "energy", "natoms", *pairs, STRUCTURE)
 
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        """The database; as a context, since ASE leaves connections that it opens by itself to the garbage collector."""
+        from ase.db import connect
+
+        with connect(self.path, type=self._type, use_lock_file=False) as database:
+            yield database
+
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
         places: list[int] = []
         cells: dict[str, list[Cell]] = {name: [] for name in columns}
-        for row in self._database.select(sort="id"):
-            places.append(row.id)
-            for name in columns:
-                cells[name].append(_database_cell(row, name))
-            if len(places) == ROWS:
-                yield Block(np.array(places, dtype=np.int64), dict(cells))
-                places, cells = [], {name: [] for name in columns}
+        with self._opened() as database:
+            for row in database.select(sort="id"):
+                places.append(row.id)
+                for name in columns:
+                    cells[name].append(_database_cell(row, name))
+                if len(places) == ROWS:
+                    yield Block(np.array(places, dtype=np.int64), dict(cells))
+                    places, cells = [], {name: [] for name in columns}
         if places:
             yield Block(np.array(places, dtype=np.int64), dict(cells))
 
     def fetch(self, place: int, columns: Sequence[str]) -> dict[str, Cell]:
-        row = self._database.get(id=place)
+        with self._opened() as database:
+            row = database.get(id=place)
         return {name: _database_cell(row, name) for name in columns}
 
 
