@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Engine, Table, bindparam, func, insert, select, update
 
 from invdesign.candidate import OUTSIDE, Candidate, Json, Status, to_json
 from invdesign.errors import StoreError
@@ -59,7 +60,7 @@ class Store:
     def __init__(self, path: Path, *, writable: bool = True) -> None:
         self.path = path
         self._writable = writable
-        self._engine = connect(path, writable=writable)
+        self._hold(connect(path, writable=writable))
         self._session: int | None = None
         self._clock = time.monotonic()
         self._next_evaluation = 0
@@ -131,7 +132,8 @@ class Store:
             )
         if found < SCHEMA_VERSION:
             if not self._writable:  # a reader looks at a copy as it would be
-                self._engine, self.is_copy = in_memory(self._engine), True
+                self._hold(in_memory(self._engine))
+                self.is_copy = True
             with self._engine.begin() as connection:
                 # First, since Python's driver opens no transaction for statements that change tables alone.
                 connection.execute(
@@ -197,6 +199,12 @@ class Store:
         with clear_errors(self.path), self._engine.connect() as connection:
             rows = connection.execute(select(sessions).order_by(sessions.c.id)).mappings()
             return [{**row, "environment": json.loads(row["environment"] or "{}")} for row in rows]
+
+    def _hold(self, engine: Engine) -> None:
+        """Work through this engine, and close its connections with the store, also where nobody calls `close`."""
+        self._engine = engine
+        # Python 3.13 warns of a connection that is collected open; SQLAlchemy's pool leaves those to the collector.
+        weakref.finalize(self, engine.dispose)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -74,7 +74,9 @@ def test_ase_db_has_the_same_numbers(crystal_run: Run, tmp_path: Path) -> None:
     from ase.db import connect
 
     assert export_run(crystal_run, "ase-db", tmp_path / "best.db", top=7) == 7
-    rows = list(connect(tmp_path / "best.db").select(sort="rank"))
+    with connect(tmp_path / "best.db") as database:
+        rows = list(database.select(sort="rank"))
+        selected = list(database.select(f"decomposition_energy<={rows[0].decomposition_energy}"))
     for row, wanted in zip(rows, crystal_run.top(7), strict=True):
         assert row.candidate == wanted["candidate"]
         for name, value in wanted["properties"].items():
@@ -83,7 +85,6 @@ def test_ase_db_has_the_same_numbers(crystal_run: Run, tmp_path: Path) -> None:
         structure = crystal_run.structure(wanted["candidate"])
         assert structure is not None
         assert np.allclose(row.toatoms().positions, structure.cart_coords, atol=1e-12)
-    selected = connect(tmp_path / "best.db").select(f"decomposition_energy<={rows[0].decomposition_energy}")
     assert {row.candidate for row in selected} >= {rows[0].candidate}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,10 @@ def tasks_done(folder: Path) -> int:
     import sqlite3
 
     try:
-        with sqlite3.connect(f"file:{folder / 'run.sqlite'}?mode=ro", uri=True) as connection:
+        with (
+            closing(sqlite3.connect(f"file:{folder / 'run.sqlite'}?mode=ro", uri=True)) as connection,
+            connection,
+        ):
             return int(connection.execute("select count(*) from tasks where status = 'done'").fetchone()[0])
     except sqlite3.OperationalError:
         return -1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,7 @@ def test_states(tmp_path: Path) -> None:
     """New, interrupted, finished: what became of a run can be read off its store."""
     run = Run.create(campaign(funnel(12)), tmp_path / "run")
     assert run.status().state == "new"
-    with sqlite3.connect(tmp_path / "run" / "run.sqlite") as connection:
+    with closing(sqlite3.connect(tmp_path / "run" / "run.sqlite")) as connection, connection:
         connection.execute("insert into sessions (started, seconds, environment) values ('now', 1.5, '{}')")
     assert run.status().state == "interrupted"
     run.use_workers(0)
@@ -282,7 +283,7 @@ def test_code_of_a_run_needs_trust(tmp_path: Path) -> None:
     run.close()
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
     data |= {"code": [str(tmp_path)], "optimizer": {"kind": "evil:Search"}}
-    with sqlite3.connect(folder / "run.sqlite") as connection:
+    with closing(sqlite3.connect(folder / "run.sqlite")) as connection, connection:
         connection.execute("update meta set value = ? where key = 'campaign'", [json.dumps(data)])
     for reading in (Run.open, run_status):
         with pytest.raises(RunError, match=r"imports code from .*and importing it runs it.*--trust-code"):
@@ -304,7 +305,7 @@ def test_a_campaign_of_another_version(tmp_path: Path) -> None:
     data = json.loads(run.store.entry("campaign"))
     run.close()
     data["optimizer"]["populaton"] = 3
-    with sqlite3.connect(tmp_path / "run" / "run.sqlite") as connection:
+    with closing(sqlite3.connect(tmp_path / "run" / "run.sqlite")) as connection, connection:
         connection.execute("update meta set value = ? where key = 'campaign'", [json.dumps(data)])
         connection.execute("update meta set value = '9.9' where key = 'created_by'")
     with pytest.raises(

@@ -209,7 +209,8 @@ def test_an_ase_database(tmp_path: Path, suffix: str) -> None:
                 symbols, cell=crystal.lattice.matrix, scaled_positions=crystal.frac_coords, pbc=True
             )
             database.write(atoms, gap=gap, label=f"Li{halide}")
-    connect(path).delete([2])
+    with connect(path) as database:
+        database.delete([2])
     space = pool(path, columns=["gap"])
     assert [space.genome(i) for i in range(len(space))] == [{"row": 1}, {"row": 3}]
     design = space.build({"row": 3})
