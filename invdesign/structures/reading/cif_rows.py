@@ -9,7 +9,12 @@ import numpy as np
 
 from invdesign.structures.reading.cif_numbers import Number, parse_number
 from invdesign.structures.reading.cif_sites import SiteRow
-from invdesign.structures.reading.cif_species import LabelReader, SpeciesError, parse_type_symbol
+from invdesign.structures.reading.cif_species import (
+    LabelReader,
+    SpeciesError,
+    find_stated_element,
+    parse_type_symbol,
+)
 from invdesign.structures.reading.cif_symmetry import Array
 from invdesign.structures.reading.cif_syntax import NULLS, Block
 from invdesign.structures.reading.raw import Limits, StructureFileError
@@ -141,6 +146,7 @@ class RowReader:
         reader = LabelReader(labels, self.formula)
         elements: list[str] = []
         by_label: list[str] = []
+        differing: list[str] = []
         known: dict[tuple[str, str], str] = {}
         dummies = self._find_dummies(len(labels))
         for label, text, dummy in zip(labels, types, dummies, strict=True):
@@ -157,12 +163,18 @@ class RowReader:
                     raise self._fault(
                         label, str(fault), "name its element as _atom_site_type_symbol"
                     ) from None
+            stated = find_stated_element(label)
             if text in NULLS:
                 by_label.append(label)
+            elif not self.formula and stated not in {None, known[key]}:
+                differing.append(f"{label} ({known[key]})")
             elements.append(known[key])
-        stated = self.block.columns.get("_atom_site_type_symbol")
         remarks = []
-        if stated and by_label:
+        if differing:
+            remarks.append(
+                f"labels and type symbols name different elements; type symbols were used: {list_names(differing)}"
+            )
+        if by_label and self.block.columns.get("_atom_site_type_symbol"):
             remarks.append(
                 f"elements of sites without a type symbol follow their labels: {list_names(by_label)}"
             )

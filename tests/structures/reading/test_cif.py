@@ -203,6 +203,25 @@ def test_labels_unclear(label: str) -> None:
         read_one(make_cif(ROCK_SALT, f"{label} 0 0 0\nF1 .5 .5 .5", name="F m -3 m"))
 
 
+def test_label_and_type_differ() -> None:
+    """A type symbol outweighs the label, with a remark where no formula settles it."""
+    rows = "K1 0 0 0 Na\nF1 .5 .5 .5 F"
+    crystal = read_one(make_cif(ROCK_SALT, rows, name="F m -3 m", columns=["type_symbol"]))
+    assert count_atoms(crystal) == {"Na": 4, "F": 4}
+    assert "type symbols were used: K1 (Na)" in crystal.remarks[0]
+    head = FORMULA + "'K F'"
+    with pytest.raises(StructureFileError, match="K has no positions"):
+        read_one(make_cif(ROCK_SALT, rows, name="F m -3 m", columns=["type_symbol"], head=head))
+
+
+def test_angles_left_out() -> None:
+    """A cell without any angle has right ones, the default of CIF, with a remark."""
+    text = make_cif(ROCK_SALT, SALT, name="F m -3 m")
+    crystal = read_one("\n".join(line for line in text.splitlines() if "angle" not in line))
+    assert count_atoms(crystal) == {"Na": 4, "F": 4}
+    assert "taken as 90°" in crystal.remarks[0]
+
+
 def test_labels_in_capitals() -> None:
     """Where other labels can only be symbols in capitals, so are all of them, with a remark."""
     crystal = read_one(make_cif(LAYERED, "LI1 0 0 .5\nCO1 0 0 0\nO1 0 0 .26", name="R -3 m"))
