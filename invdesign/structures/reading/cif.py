@@ -102,7 +102,8 @@ def _add_headers(crystal: Block, blocks: list[Block]) -> Block:
     columns = dict(crystal.columns)
     for block in blocks:
         if not has_sites(block) and block.find_value(*_EDGES) is None:
-            columns = {**block.columns, **columns}
+            for tag, values in block.columns.items():
+                columns.setdefault(tag, values)
     return replace(crystal, columns=columns)
 
 
