@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,6 +54,7 @@ _FORMULAS = ("_chemical_formula_sum", "_chemical_formula_moiety", "_chemical_for
 _DENSITIES = ("_exptl_crystal_density_diffrn", "_exptl_crystal_density_meas")
 _EDGES = ("_cell_length_a", "_cell_length_b", "_cell_length_c")
 _ANGLES = ("_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma")
+_UNIT = re.compile(r"\s+(?:Å|A|Ang\.?|Angstroms?|°|deg\.?|degrees?)$", re.IGNORECASE)
 _LIST_THEM = "list the operations (_space_group_symop_operation_xyz)"
 
 
@@ -192,7 +194,7 @@ class _BlockReader:
                 f"{self.name} has no {tag}; give the cell's three edges and three angles"
             )
         try:
-            value = parse_number(text).value
+            value = parse_number(_UNIT.sub("", text)).value
         except ValueError as error:
             raise StructureFileError(f"{self.name}: {tag} {text[:30]!r} is {error}; correct it") from None
         if not bounds[0] <= value <= bounds[1]:

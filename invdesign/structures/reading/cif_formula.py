@@ -15,6 +15,7 @@ _TOKEN = re.compile(
     re.ASCII,
 )
 _CHARGE = re.compile(r"(?:(?<=[\s,)\]])|^)(?:\d*[+-]|[+-]\d+)(?=$|[\s,;)\]])")
+_SIGN = re.compile(r"(?<=[A-Za-z])[+-]+(?=$|[\s,;)\]])")  # of Na+; the 3 of Fe3+ could be an amount
 _LONGEST = 2_000  # characters
 # Relative; the amount of an element that fills its sites is exact, refined occupancies drift from a formula's digits.
 FILLED, PARTIAL = 1e-6, 0.005
@@ -51,7 +52,7 @@ def parse_formula(text: str) -> Formula | None:
     if len(text) > _LONGEST:
         return None
     reader = _FormulaReader()
-    rest = _CHARGE.sub(" ", " ".join(text.split()))
+    rest = _SIGN.sub("", _CHARGE.sub(" ", " ".join(text.split())))
     position = 0
     while position < len(rest):
         match = _TOKEN.match(rest, position)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,9 @@ FRACTIONAL = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
 CARTESIAN = tuple(f"_atom_site_cartn_{axis}" for axis in "xyz")
 _MATRIX = "_atom_sites_cartn_tran_matrix_"
 _VECTOR = "_atom_sites_cartn_tran_vector_"
+_HYDROUS = re.compile(
+    r"O[HhWw]|O\d*[Ww]\b|O\(?\d+\)?[HhWw]"
+)  # hydroxyl and water as authors label their oxygen
 _EXACT = 1.0 / 8.0  # multiples of it are special positions written in full
 
 
@@ -170,6 +174,9 @@ class RowReader:
                 differing.append(f"{label} ({known[key]})")
             elements.append(known[key])
         remarks = []
+        hydrous = [label for label in labels if _HYDROUS.match(label)]
+        if hydrous and not self.formula and "H" not in elements:
+            remarks.append(f"labels tell of hydrogen, which has no sites: {list_names(hydrous)}")
         if differing:
             remarks.append(
                 f"labels and type symbols name different elements; type symbols were used: {list_names(differing)}"

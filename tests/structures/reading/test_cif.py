@@ -214,6 +214,24 @@ def test_label_and_type_differ() -> None:
         read_one(make_cif(ROCK_SALT, rows, name="F m -3 m", columns=["type_symbol"], head=head))
 
 
+@pytest.mark.parametrize("label", ["OH1", "OW", "Ow2", "O1W", "O(3)H"])
+def test_labels_tell_of_hydrogen(label: str) -> None:
+    """Oxygen of water or hydroxyl without any hydrogen is remarked where no formula tells."""
+    crystal = read_one(make_cif(ROCK_SALT, f"Mg1 0 0 0\n{label} .5 .5 .5", name="F m -3 m"))
+    assert count_atoms(crystal) == {"Mg": 4, "O": 4}
+    assert crystal.remarks == (f"labels tell of hydrogen, which has no sites: {label}",)
+
+
+def test_cell_with_units() -> None:
+    """Units after the numbers of the cell are understood."""
+    text = (
+        make_cif(ROCK_SALT, SALT, name="F m -3 m")
+        .replace("a 5.14", "a 5.14 Å")
+        .replace("gamma 90", "gamma '90 deg'")
+    )
+    assert count_atoms(read_one(text)) == {"Na": 4, "F": 4}
+
+
 def test_angles_left_out() -> None:
     """A cell without any angle has right ones, the default of CIF, with a remark."""
     text = make_cif(ROCK_SALT, SALT, name="F m -3 m")
