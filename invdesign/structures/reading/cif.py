@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from invdesign.structures.reading.cif_evidence import (
 from invdesign.structures.reading.cif_formula import Formula, parse_formula, write_formula
 from invdesign.structures.reading.cif_numbers import parse_number
 from invdesign.structures.reading.cif_rows import RowReader, has_sites, list_names
-from invdesign.structures.reading.cif_settings import find_settings
+from invdesign.structures.reading.cif_settings import find_settings, is_hall
 from invdesign.structures.reading.cif_sites import Contents, SiteError, SiteRow, expand_rows
 from invdesign.structures.reading.cif_symmetry import (
     METRIC,
@@ -53,6 +54,7 @@ _FORMULAS = ("_chemical_formula_sum", "_chemical_formula_moiety", "_chemical_for
 _DENSITIES = ("_exptl_crystal_density_diffrn", "_exptl_crystal_density_meas")
 _EDGES = ("_cell_length_a", "_cell_length_b", "_cell_length_c")
 _ANGLES = ("_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma")
+_UNIT = re.compile(r"\s+(?:Å|A|Ang\.?|Angstroms?|°|deg\.?|degrees?)$", re.IGNORECASE)
 _LIST_THEM = "list the operations (_space_group_symop_operation_xyz)"
 
 
@@ -80,12 +82,21 @@ def read_cif(text: str, name: str, limits: Limits = LIMITS) -> list[RawCrystal]:
     if len(crystals) > limits.frames:
         raise StructureFileError(f"{name} holds {len(crystals)} crystals; up to {limits.frames} are read")
     several = len(crystals) > 1
+    titles = _name_blocks(crystals)
     if not several:
         crystals = [_add_headers(crystals[0], blocks)]
     return [
-        _BlockReader(block, f"{name}, data_{block.name[:60]}" if several else name, limits).read_crystal()
-        for block in crystals
+        _BlockReader(block, f"{name}, {title}" if several else name, limits).read_crystal()
+        for block, title in zip(crystals, titles, strict=True)
     ]
+
+
+def _name_blocks(blocks: list[Block]) -> list[str]:
+    """Names of blocks for messages, numbered where several have the same."""
+    names = [f"data_{block.name[:60]}" for block in blocks]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{name} (crystal {k + 1})" for k, name in enumerate(names)]
 
 
 def _add_headers(crystal: Block, blocks: list[Block]) -> Block:
@@ -93,7 +104,8 @@ def _add_headers(crystal: Block, blocks: list[Block]) -> Block:
     columns = dict(crystal.columns)
     for block in blocks:
         if not has_sites(block) and block.find_value(*_EDGES) is None:
-            columns = {**block.columns, **columns}
+            for tag, values in block.columns.items():
+                columns.setdefault(tag, values)
     return replace(crystal, columns=columns)
 
 
@@ -157,7 +169,13 @@ class _BlockReader:
 
     def _read_cell(self) -> Array:
         lengths = [self._read_cell_number(tag, self.limits.length, "Å") for tag in _EDGES]
-        angles = [self._read_cell_number(tag, self.limits.angle, "°") for tag in _ANGLES]
+        if all(self.block.find_value(tag) is None for tag in _ANGLES):
+            self.remarks.append(
+                "no angles of the cell are stated; they were taken as 90°, the default of CIF"
+            )
+            angles = [90.0] * 3
+        else:
+            angles = [self._read_cell_number(tag, self.limits.angle, "°") for tag in _ANGLES]
         lattice = build_lattice(lengths, angles)
         if lattice is None:
             raise StructureFileError(
@@ -176,7 +194,7 @@ class _BlockReader:
                 f"{self.name} has no {tag}; give the cell's three edges and three angles"
             )
         try:
-            value = parse_number(text).value
+            value = parse_number(_UNIT.sub("", text)).value
         except ValueError as error:
             raise StructureFileError(f"{self.name}: {tag} {text[:30]!r} is {error}; correct it") from None
         if not bounds[0] <= value <= bounds[1]:
@@ -262,11 +280,15 @@ class _BlockReader:
 
     def _list_named(self) -> list[list[Setting]]:
         name = self.block.find_value(*_NAMES)
+        hall = self.block.find_value(*_HALL)
+        if hall is not None and not is_hall(hall) and (name or self.block.find_value(*_NUMBERS)):
+            self.remarks.append(f"the Hall symbol {hall[:40]!r} is not known and was left out")
+            hall = None
         number = self._read_optional(*_NUMBERS)
         return find_settings(
             name,
             round(number) if number is not None and abs(number) < 1e6 else None,
-            self.block.find_value(*_HALL),
+            hall,
             self.block.find_value(*_CODES),
         )
 

@@ -47,7 +47,7 @@ def find_formula_fault(evidence: Evidence, contents: Contents) -> str:
     formula = evidence.formula
     if formula is None:
         return ""
-    comparison = compare_formula(formula, contents.amounts, contents.uncertain, ordered=contents.is_ordered)
+    comparison = compare_formula(formula, contents.amounts, contents.uncertain)
     if comparison.agrees:
         return ""
     found = write_formula(contents.amounts)
@@ -67,9 +67,7 @@ def find_units_fault(evidence: Evidence, contents: Contents) -> str:
     """Contradiction between Z and the contents of the cell, or nothing."""
     if evidence.formula is None or evidence.units is None:
         return ""
-    comparison = compare_formula(
-        evidence.formula, contents.amounts, contents.uncertain, ordered=contents.is_ordered
-    )
+    comparison = compare_formula(evidence.formula, contents.amounts, contents.uncertain)
     # pymatgen writes the sum of the whole cell beside the Z of the reduced formula.
     units = [comparison.units, comparison.units * evidence.formula.divisor]
     if len(contents.amounts) == 1 and contents.amounts.keys() <= _DIATOMIC:

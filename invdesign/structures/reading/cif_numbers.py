@@ -49,7 +49,7 @@ def parse_number(text: str) -> Number:
         return Number(int(fraction[1]) / int(fraction[2]), 17)
     match = _NUMBER.fullmatch(text)
     if match is None:
-        raise ValueError("not a number")
+        raise ValueError("not a number" + ("; decimals have a point" if "," in text else ""))
     power = int(match["power"] or 0)
     value = float(f"{match['mantissa']}e{power}")
     if not math.isfinite(value):

@@ -24,9 +24,11 @@ def find_settings(
     Raises:
         SymmetryError: unknown, or they contradict each other.
     """
-    by_hall = _find_hall(hall) if hall else None
+    by_hall, hall_number = _find_hall(hall) if hall else (None, None)
+    if by_hall is not None and name is None and number in {None, hall_number}:
+        return [[by_hall]]
     if name is None and number is None:
-        return [[by_hall]] if by_hall else []
+        return []
     tiers = _find_names(name, code) if name is not None else _find_number(number, code)
     numbers = {entry.number for tier in tiers for entry in tier}
     if number is not None and number not in numbers:
@@ -45,16 +47,19 @@ def find_settings(
     return [[by_hall]]
 
 
-def _find_hall(hall: str) -> Setting | None:
-    entry = gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(hall)) if _is_hall(hall) else None
-    if entry is not None:
-        return _make_setting(entry)
-    if not _is_hall(hall):
+def _find_hall(hall: str) -> tuple[Setting, int | None]:
+    """Setting of a Hall symbol, and its number where the tables have the setting."""
+    if not is_hall(hall):
         raise SymmetryError(f"the Hall symbol {hall[:40]!r} is not known")
-    return _from_group(f"Hall symbol {hall}", gemmi.symops_from_hall(hall))
+    group = gemmi.symops_from_hall(hall)
+    entry = gemmi.find_spacegroup_by_ops(group)
+    if entry is not None:
+        return _make_setting(entry), int(entry.number)
+    return _from_group(f"Hall symbol {hall}", group), None
 
 
-def _is_hall(hall: str) -> bool:
+def is_hall(hall: str) -> bool:
+    """True if the text is a Hall symbol."""
     if len(hall) > 40:
         return False
     try:
@@ -117,6 +122,7 @@ _WORDS = (
     (re.compile(r"[\[(,;]?\s*rhomb(?:ohedral)?\.?\s*(?:axes|setting)\s*[\])]?", re.IGNORECASE), ":r"),
     (re.compile(r"\(\s*(?:no\.?|#|nr\.?)?\s*\d{2,3}\s*\)", re.IGNORECASE), ""),
     (re.compile(r"\(?\s*(?:no\.|#|nr\.)\s*\d{1,3}\s*\)?", re.IGNORECASE), ""),
+    (re.compile("([1346])\\s*[\u0304\u0305\u0306]|(?:\\\\bar|\\\\overline)\\{?([1346])\\}?"), r"-\1\2"),
     (re.compile(r"(?<=[2346])\(([1-5])\)|(?<=[2346])_\{?([1-5])\}?"), r"\1\2"),
 )
 _SYMBOL = re.compile(r"-[1346](?:/[a-dmne])?|[2346][1-5]?(?:/[a-dmne])?|1|[a-dmne]")
@@ -127,7 +133,7 @@ def _split_suffix(name: str) -> tuple[str, str]:
     text = name.strip()[:100]
     for pattern, replacement in _WORDS:
         text = pattern.sub(replacement, text)
-    text = text.replace("_", " ").replace("−", "-").replace("–", "-").replace("$", "").replace("\\bar", "-")
+    text = text.replace("_", " ").replace("−", "-").replace("–", "-").replace("$", "")
     text = " ".join(_shorten_full_symbol(text.split()))
     base, _, suffix = text.lower().replace(" ", "").partition(":")
     return base, suffix

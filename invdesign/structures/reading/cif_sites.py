@@ -70,13 +70,6 @@ class Contents:
     merged: Mapping[str, float]
     remarks: tuple[str, ...]
 
-    @property
-    def is_ordered(self) -> bool:
-        """True if all sites are fully occupied by one element."""
-        return all(
-            len(site.occupancies) == 1 and sum(site.occupancies.values()) == 1.0 for site in self.sites
-        )
-
 
 def expand_rows(
     rows: Sequence[SiteRow], setting: Setting, lattice: Array, limits: Limits, *, exact: bool = False
@@ -146,7 +139,7 @@ def share_position(rows: Sequence[SiteRow]) -> tuple[dict[str, float], dict[str,
         if row.occupancy.value == 0:
             continue
         occupancies[row.element] = occupancies.get(row.element, 0.0) + row.occupancy.value * scale
-        own = 0.5 * row.occupancy.unit if row.occupancy.decimals else 0.0
+        own = 0.5 * min(row.occupancy.unit, 0.01)
         spread[row.element] = spread.get(row.element, 0.0) + own + 2 * row.occupancy.uncertainty
     if len(occupancies) == 1 and full:
         occupancies = dict.fromkeys(occupancies, 1.0)

@@ -9,7 +9,11 @@ from functools import cache
 import gemmi
 
 _HEAVIEST = 103  # lawrencium; no crystal holds anything heavier
-_SYMBOL = re.compile(r"(?P<mass>\d{1,3})?(?P<letters>[A-Za-z]{1,3})(?P<rest>[\d+\-.^{}()]*[A-Za-z]?)")
+_SYMBOL = re.compile(
+    r"(?P<mass>\d{1,3})?(?P<letters>[A-Za-z]{1,3})"
+    r"(?:\^?\{?(?:\d*\.?\d*[+-]{1,4}|[+-]{1,4}\d*\.?\d*)\}?|\(?\d{0,4}\)?)",
+    re.ASCII,
+)
 # Water's atoms as force fields and databases call them.
 _WATER = {"ow": "O", "hw": "H"}
 # Scattering factors of valence states in the International Tables, vol. C, table 6.1.1.4.
@@ -44,11 +48,12 @@ def parse_type_symbol(text: str, formula: Collection[str] | None) -> str:
     Raises:
         SpeciesError: it names no element.
     """
-    key = text.strip().lower()
+    text = "".join(text.split())
+    key = text.lower()
     known = _WATER.get(key) or _VALENCE.get(key)
     if known is not None:
         return known
-    match = _SYMBOL.fullmatch(text.strip())
+    match = _SYMBOL.fullmatch(text)
     if match is not None and len(match["letters"]) <= 2:
         letters = match["letters"]
         element = find_element(letters)
@@ -119,6 +124,12 @@ class LabelReader:
         if len(readings) == 2:
             raise SpeciesError(f"the label {label[:20]!r} could mean {' or '.join(readings)}")
         raise SpeciesError(f"the label {label[:20]!r} does not clearly name an element")
+
+
+def find_stated_element(label: str) -> str | None:
+    """Element that a label such as Na1 or Fe(2) states in full, or None."""
+    match = re.match(r"([A-Z][a-z]?)(?=[\d(])", label)
+    return find_element(match[1]) if match else None
 
 
 def _take_letters(label: str) -> str:

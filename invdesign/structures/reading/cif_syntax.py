@@ -29,6 +29,9 @@ _WORD = re.compile(
     re.VERBOSE,
 )
 _MOST_TAGS = 10_000  # of one loop; the largest dictionaries define a few hundred in a category
+_MOST_ROWS = 500_000  # of one loop of these categories
+_MOST_BLOCKS = 1_000_000
+_LONGEST_SLOPPY = 5_000_000  # characters; what people write by hand is short
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,13 @@ def parse_blocks(text: str, name: str) -> list[Block]:
         document = cif.read_string(clean, check_level=0)
     except (ValueError, RuntimeError) as error:
         fault = str(error).removeprefix("string:")
+        if len(clean) > _LONGEST_SLOPPY:
+            raise StructureFileError(
+                f"{name} is not well-formed CIF: {_describe_fault(fault)}; correct it"
+            ) from None
         return _LineReader(name, _describe_fault(fault)).read_lines(clean.splitlines())
+    if len(document) > _MOST_BLOCKS:
+        raise StructureFileError(f"{name} has {len(document)} data blocks; up to {_MOST_BLOCKS} are read")
     return [_decode_block(block, name) for block in document]
 
 
@@ -96,6 +105,10 @@ def _decode_block(block: cif.Block, name: str) -> Block:
         if pair is not None:
             _add_column(columns, pair[0], [pair[1]], name, block.name)
         elif item.loop is not None and _concerns_crystal(item.loop.tags):
+            if item.loop.length() > _MOST_ROWS:
+                raise StructureFileError(
+                    f"{name} lists {item.loop.length()} rows of {item.loop.tags[0]}; up to {_MOST_ROWS} are read"
+                )
             tags, values = item.loop.tags, item.loop.values
             for k, tag in enumerate(tags):
                 _add_column(columns, tag, values[k :: len(tags)], name, block.name)
@@ -161,7 +174,7 @@ class _LineReader:
         self._end_block()
         if not self.blocks:
             raise StructureFileError(
-                f"{self.name} is not a CIF: {self.fault}; it needs a cell and a loop of sites"
+                f"{self.name} cannot be read as CIF: {self.fault}; it needs a cell and a loop of sites"
             )
         return self.blocks
 

@@ -203,6 +203,43 @@ def test_labels_unclear(label: str) -> None:
         read_one(make_cif(ROCK_SALT, f"{label} 0 0 0\nF1 .5 .5 .5", name="F m -3 m"))
 
 
+def test_label_and_type_differ() -> None:
+    """A type symbol outweighs the label, with a remark where no formula settles it."""
+    rows = "K1 0 0 0 Na\nF1 .5 .5 .5 F"
+    crystal = read_one(make_cif(ROCK_SALT, rows, name="F m -3 m", columns=["type_symbol"]))
+    assert count_atoms(crystal) == {"Na": 4, "F": 4}
+    assert "type symbols were used: K1 (Na)" in crystal.remarks[0]
+    head = FORMULA + "'K F'"
+    with pytest.raises(StructureFileError, match="K has no positions"):
+        read_one(make_cif(ROCK_SALT, rows, name="F m -3 m", columns=["type_symbol"], head=head))
+
+
+@pytest.mark.parametrize("label", ["OH1", "OW", "Ow2", "O1W", "O(3)H"])
+def test_labels_tell_of_hydrogen(label: str) -> None:
+    """Oxygen of water or hydroxyl without any hydrogen is remarked where no formula tells."""
+    crystal = read_one(make_cif(ROCK_SALT, f"Mg1 0 0 0\n{label} .5 .5 .5", name="F m -3 m"))
+    assert count_atoms(crystal) == {"Mg": 4, "O": 4}
+    assert crystal.remarks == (f"labels tell of hydrogen, which has no sites: {label}",)
+
+
+def test_cell_with_units() -> None:
+    """Units after the numbers of the cell are understood."""
+    text = (
+        make_cif(ROCK_SALT, SALT, name="F m -3 m")
+        .replace("a 5.14", "a 5.14 Å")
+        .replace("gamma 90", "gamma '90 deg'")
+    )
+    assert count_atoms(read_one(text)) == {"Na": 4, "F": 4}
+
+
+def test_angles_left_out() -> None:
+    """A cell without any angle has right ones, the default of CIF, with a remark."""
+    text = make_cif(ROCK_SALT, SALT, name="F m -3 m")
+    crystal = read_one("\n".join(line for line in text.splitlines() if "angle" not in line))
+    assert count_atoms(crystal) == {"Na": 4, "F": 4}
+    assert "taken as 90°" in crystal.remarks[0]
+
+
 def test_labels_in_capitals() -> None:
     """Where other labels can only be symbols in capitals, so are all of them, with a remark."""
     crystal = read_one(make_cif(LAYERED, "LI1 0 0 .5\nCO1 0 0 0\nO1 0 0 .26", name="R -3 m"))

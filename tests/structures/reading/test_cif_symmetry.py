@@ -46,7 +46,9 @@ def _names(name: str) -> list[str]:
         (["P c m n", "Pcmn"], ["P c m n"]),
         (["C c c e :1", "C c c a :1"], ["C c c a, origin choice 1"]),
         (["P 63/m c m", "P6_3/mcm", "P 63/m 2/c 2/m"], ["P 63/m c m"]),
-        (["I a -3", "Ia3", "I 21/a -3"], ["I a -3"]),
+        (["I a -3", "Ia3", "I 21/a -3", "I2_1/a-3", "Ia3\u0305", "I a \\bar{3}"], ["I a -3"]),
+        (["A e m m", "A 2/e 2/m 2/m"], ["A b m m", "A c m m"]),
+        (["C m m e", "C2/m2/m2/e"], ["C m m a"]),
     ],
 )
 def test_names(names: list[str], settings: list[str]) -> None:
@@ -181,13 +183,33 @@ def test_group_without_operations(head: str) -> None:
     [
         ("_symmetry_Int_Tables_number 221", "'F m -3 m' is number 225 .* says 221; correct one of them"),
         ("_space_group_name_Hall '-P 4 2 3'", "Hall symbol '-P 4 2 3' is not of the space group F m -3 m"),
-        ("_space_group_name_Hall '-Q 4'", "Hall symbol '-Q 4' is not known"),
     ],
 )
 def test_group_contradicts(head: str, match: str) -> None:
     """A name, number and Hall symbol must mean the same group."""
     with pytest.raises(StructureFileError, match=match):
         read_one(make_cif(ROCK_SALT, "Na1 0 0 0\nF1 .5 .5 .5", name="F m -3 m", head=head))
+
+
+def test_unknown_hall_symbol() -> None:
+    """A Hall symbol that means nothing is left out beside a name, with a remark, and refused alone."""
+    head = "_space_group_name_Hall '-Q 4'"
+    crystal = read_one(make_cif(ROCK_SALT, "Na1 0 0 0\nF1 .5 .5 .5", name="F m -3 m", head=head))
+    assert crystal.remarks == ("the Hall symbol '-Q 4' is not known and was left out",)
+    with pytest.raises(StructureFileError, match="Hall symbol '-Q 4' is not known, or list the operations"):
+        read_one(make_cif(ROCK_SALT, "Na1 0 0 0\nF1 .5 .5 .5", head=head))
+
+
+def test_hall_symbol_of_other_axes() -> None:
+    """A Hall symbol says which axes the number leaves open."""
+    cell, row = (5, 6, 7, 90, 90, 90), "Na1 .1 .25 .2"
+    counts = {}
+    for hall in ("-P 2ac 2n", "-P 2bc 2a"):
+        head = f"_space_group_IT_number 62\n_space_group_name_Hall '{hall}'"
+        if hall == "-P 2bc 2a":
+            head = f"_space_group_name_Hall '{hall}'"
+        counts[hall] = len(read_one(make_cif(cell, row, head=head)).sites)
+    assert counts == {"-P 2ac 2n": 4, "-P 2bc 2a": 8}
 
 
 @pytest.mark.parametrize(
