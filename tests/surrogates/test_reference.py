@@ -344,7 +344,7 @@ def test_crystals_are_read_from_an_ase_database(tmp_path: Path) -> None:
         slab = bulk("Cu")
         slab.pbc = (True, True, False)
         database.write(slab)
-    with pytest.raises(InvdesignError, match="row 3: not periodic"):
+    with pytest.raises(InvdesignError, match="row 3 is not periodic"):
         read_structures(file)
 
 

@@ -178,7 +178,9 @@ def make_reading(raw: RawCrystal, *, alternatives: bool = False) -> Reading:
     """
     structure = to_structure(raw)
     remarks = check_overlaps(structure, raw.name, alternatives=alternatives)
-    named = (text if text.startswith(raw.name) else f"{raw.name}: {text}" for text in (*raw.remarks, *remarks))
+    named = (
+        text if text.startswith(raw.name) else f"{raw.name}: {text}" for text in (*raw.remarks, *remarks)
+    )
     return Reading(raw.name, structure, tuple(named), raw.properties)
 
 
