@@ -15,7 +15,7 @@ from pymatgen.core import Lattice, Structure
 from invdesign.structures.files import pack, structure_from_json, structure_to_json, unpack
 from invdesign.structures.reading.raw import StructureFileError
 from invdesign.structures.reading.read import read_structure, read_structures
-from tests.structures.reading.texts import crystals, pymatgen_json, refusal, same_crystal
+from tests.structures.reading.samples import crystals, pymatgen_json, refusal, same_crystal
 
 ROCK_SALT = Structure.from_spacegroup(
     "Fm-3m", Lattice.cubic(4.21), ["Mg2+", "O2-"], [[0, 0, 0], [0.5, 0.5, 0.5]]

@@ -13,7 +13,7 @@ from pymatgen.core import Structure
 from invdesign.structures.reading.extxyz import frame_offsets
 from invdesign.structures.reading.raw import StructureFileError
 from invdesign.structures.reading.read import read_structure, read_structures
-from tests.structures.reading.texts import XYZ, crystals, refusal, same_crystal
+from tests.structures.reading.samples import XYZ, crystals, refusal, same_crystal
 
 
 def _written(*frames: Structure) -> str:

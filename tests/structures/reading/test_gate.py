@@ -18,7 +18,7 @@ from invdesign.structures.reading.gate import check_crystal
 from invdesign.structures.reading.overlaps import find_overlaps, smallest_distance
 from invdesign.structures.reading.raw import LIMIT_VARIABLES, LIMITS, RawCrystal, RawSite, StructureFileError
 from invdesign.structures.reading.read import read_structure, read_structures
-from tests.structures.reading.texts import SULFIDE, refusal
+from tests.structures.reading.samples import SULFIDE, refusal
 
 CUBE = ((4.0, 0.0, 0.0), (0.0, 4.0, 0.0), (0.0, 0.0, 4.0))
 IRON = RawCrystal(

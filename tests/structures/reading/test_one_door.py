@@ -13,15 +13,11 @@ ROOT = Path(__file__).parents[3]
 FILES = sorted(path for room in ("invdesign", "surrogates") for path in (ROOT / room).rglob("*.py"))
 
 NAMES = frozenset(
-    "CifParser CifFile CifBlock Poscar Chgcar MontyDecoder MontyEncoder loadfn AseAtomsAdaptor Xdatcar "
-    "eval exec compile __import__ dill joblib shelve marshal".split()
+    ["CifParser", "CifFile", "CifBlock", "Poscar", "Chgcar", "MontyDecoder", "MontyEncoder", "loadfn", "AseAtomsAdaptor", "Xdatcar", "eval", "exec", "compile", "__import__", "dill", "joblib", "shelve", "marshal"]
 )
 """Names that are not to be used at all: parsers that make objects of what a file names, and ways to run text."""
 CALLS = frozenset(
-    "toatoms get_atoms parse_structures from_str from_file from_dict as_structure ase.io.read ase.io.iread "
-    "ase.io.read_cif ase.db.connect pickle.load pickle.loads pickle.Unpickler cloudpickle.load cloudpickle.loads yaml.load "
-    "yaml.unsafe_load yaml.full_load monty.json.MontyDecoder jsonio.decode ase.io.jsonio.decode ase.io.jsonio.read_json "
-    "numpy.load pandas.read_pickle torch.load os.system".split()
+    ["toatoms", "get_atoms", "parse_structures", "from_str", "from_file", "from_dict", "as_structure", "ase.io.read", "ase.io.iread", "ase.io.read_cif", "ase.db.connect", "pickle.load", "pickle.loads", "pickle.Unpickler", "cloudpickle.load", "cloudpickle.loads", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "monty.json.MontyDecoder", "jsonio.decode", "ase.io.jsonio.decode", "ase.io.jsonio.read_json", "numpy.load", "pandas.read_pickle", "torch.load", "os.system"]
 )
 """Attributes that are not to be called, by their last name, or by the whole name where that alone would be too common."""
 HINTS = re.compile(

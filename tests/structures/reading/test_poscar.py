@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from pymatgen.core import Structure
 
 from invdesign.structures.reading.read import read_structure
-from tests.structures.reading.texts import SULFIDE, crystals, refusal, same_crystal
+from tests.structures.reading.samples import SULFIDE, crystals, refusal, same_crystal
 
 PLAIN = read_structure(SULFIDE, "POSCAR").structure
 

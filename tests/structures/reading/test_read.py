@@ -10,7 +10,7 @@ from pymatgen.core import Lattice, Structure
 from invdesign.structures.reading.frames import find_frames
 from invdesign.structures.reading.raw import StructureFileError
 from invdesign.structures.reading.read import format_of, read_structure, read_structures
-from tests.structures.reading.texts import SULFIDE, XYZ, refusal, same_crystal
+from tests.structures.reading.samples import SULFIDE, XYZ, refusal, same_crystal
 
 PLAIN = read_structure(SULFIDE, "POSCAR").structure
 XSF = """# a comment
