@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +18,8 @@ from invdesign.structures.reading.cif_evidence import (
 )
 from invdesign.structures.reading.cif_formula import Formula, parse_formula, write_formula
 from invdesign.structures.reading.cif_numbers import parse_number
-from invdesign.structures.reading.cif_rows import RowReader, has_sites
+from invdesign.structures.reading.cif_rows import RowReader, has_sites, list_names
+from invdesign.structures.reading.cif_settings import find_settings, is_hall
 from invdesign.structures.reading.cif_sites import Contents, SiteError, SiteRow, expand_rows
 from invdesign.structures.reading.cif_symmetry import (
     METRIC,
@@ -27,7 +29,6 @@ from invdesign.structures.reading.cif_symmetry import (
     combine_operations,
     contains_setting,
     describe_settings,
-    find_settings,
     measure_misfit,
     read_operations,
 )
@@ -53,6 +54,7 @@ _FORMULAS = ("_chemical_formula_sum", "_chemical_formula_moiety", "_chemical_for
 _DENSITIES = ("_exptl_crystal_density_diffrn", "_exptl_crystal_density_meas")
 _EDGES = ("_cell_length_a", "_cell_length_b", "_cell_length_c")
 _ANGLES = ("_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma")
+_UNIT = re.compile(r"\s+(?:Å|A|Ang\.?|Angstroms?|°|deg\.?|degrees?)$", re.IGNORECASE)
 _LIST_THEM = "list the operations (_space_group_symop_operation_xyz)"
 
 
@@ -80,10 +82,31 @@ def read_cif(text: str, name: str, limits: Limits = LIMITS) -> list[RawCrystal]:
     if len(crystals) > limits.frames:
         raise StructureFileError(f"{name} holds {len(crystals)} crystals; up to {limits.frames} are read")
     several = len(crystals) > 1
+    titles = _name_blocks(crystals)
+    if not several:
+        crystals = [_add_headers(crystals[0], blocks)]
     return [
-        _BlockReader(block, f"{name}, data_{block.name[:60]}" if several else name, limits).read_crystal()
-        for block in crystals
+        _BlockReader(block, f"{name}, {title}" if several else name, limits).read_crystal()
+        for block, title in zip(crystals, titles, strict=True)
     ]
+
+
+def _name_blocks(blocks: list[Block]) -> list[str]:
+    """Names of blocks for messages, numbered where several have the same."""
+    names = [f"data_{block.name[:60]}" for block in blocks]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{name} (crystal {k + 1})" for k, name in enumerate(names)]
+
+
+def _add_headers(crystal: Block, blocks: list[Block]) -> Block:
+    """The only crystal of a file with what blocks of mere headers say of it, such as its formula."""
+    columns = dict(crystal.columns)
+    for block in blocks:
+        if not has_sites(block) and block.find_value(*_EDGES) is None:
+            for tag, values in block.columns.items():
+                columns.setdefault(tag, values)
+    return replace(crystal, columns=columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +169,13 @@ class _BlockReader:
 
     def _read_cell(self) -> Array:
         lengths = [self._read_cell_number(tag, self.limits.length, "Å") for tag in _EDGES]
-        angles = [self._read_cell_number(tag, self.limits.angle, "°") for tag in _ANGLES]
+        if all(self.block.find_value(tag) is None for tag in _ANGLES):
+            self.remarks.append(
+                "no angles of the cell are stated; they were taken as 90°, the default of CIF"
+            )
+            angles = [90.0] * 3
+        else:
+            angles = [self._read_cell_number(tag, self.limits.angle, "°") for tag in _ANGLES]
         lattice = build_lattice(lengths, angles)
         if lattice is None:
             raise StructureFileError(
@@ -165,7 +194,7 @@ class _BlockReader:
                 f"{self.name} has no {tag}; give the cell's three edges and three angles"
             )
         try:
-            value = parse_number(text).value
+            value = parse_number(_UNIT.sub("", text)).value
         except ValueError as error:
             raise StructureFileError(f"{self.name}: {tag} {text[:30]!r} is {error}; correct it") from None
         if not bounds[0] <= value <= bounds[1]:
@@ -187,17 +216,18 @@ class _BlockReader:
     def _read_evidence(self) -> Evidence:
         units = self._read_optional("_cell_formula_units_z")
         density = self._read_optional(*_DENSITIES)
-        return Evidence(self._read_formula(), units if units and units > 0 else None, density)
+        formula, tag = self._read_formula()
+        return Evidence(formula, tag, units if units and units > 0 else None, density)
 
-    def _read_formula(self) -> Formula | None:
+    def _read_formula(self) -> tuple[Formula | None, str]:
         for tag in _FORMULAS:
             text = self.block.find_value(tag)
             formula = parse_formula(text) if text is not None else None
             if formula is not None:
-                return formula
+                return formula, tag
             if text is not None and tag == _FORMULAS[0]:
                 self.remarks.append(f"the formula sum {text[:60]!r} is not understood and was not compared")
-        return None
+        return None, _FORMULAS[0]
 
     # ---- symmetry
 
@@ -206,7 +236,9 @@ class _BlockReader:
         try:
             listed = self._read_listed()
         except SymmetryError as fault:
-            raise StructureFileError(f"{self.name}: {fault}; correct the list of operations") from None
+            raise StructureFileError(
+                f"{self.name}: {fault}; correct the list, and quote operations that hold blanks"
+            ) from None
         if listed is not None:
             self._check_metric(listed, lattice)
             return [listed, *self._find_larger(listed, lattice)]
@@ -231,7 +263,7 @@ class _BlockReader:
         misfit = measure_misfit(setting, lattice)
         if misfit > METRIC:
             raise StructureFileError(
-                f"{self.name}: {setting.name} do not fit the cell {describe_cell(lattice)}; "
+                f"{self.name}: {setting.name} and the cell {describe_cell(lattice)} do not fit; "
                 "correct the cell or the operations"
             )
 
@@ -248,11 +280,15 @@ class _BlockReader:
 
     def _list_named(self) -> list[list[Setting]]:
         name = self.block.find_value(*_NAMES)
+        hall = self.block.find_value(*_HALL)
+        if hall is not None and not is_hall(hall) and (name or self.block.find_value(*_NUMBERS)):
+            self.remarks.append(f"the Hall symbol {hall[:40]!r} is not known and was left out")
+            hall = None
         number = self._read_optional(*_NUMBERS)
         return find_settings(
             name,
             round(number) if number is not None and abs(number) < 1e6 else None,
-            self.block.find_value(*_HALL),
+            hall,
             self.block.find_value(*_CODES),
         )
 
@@ -264,6 +300,8 @@ class _BlockReader:
         for tier in tiers:
             fitting = [setting for setting in tier if measure_misfit(setting, lattice) <= METRIC]
             if fitting:
+                if len(fitting) < len(tier) and "hexagonal" not in fitting[0].name:
+                    self.remarks.append(f"the cell shows the setting of the space group: {fitting[0].name}")
                 return fitting
         if tiers:
             named = describe_settings([setting for tier in tiers for setting in tier])
@@ -292,11 +330,11 @@ class _BlockReader:
         for other in possible[1:]:
             if other.contents is None or not are_same_crystal(first.contents, other.contents):
                 raise self._describe_ambiguity(possible)
-        if len(possible) > 1 or (first.setting is settings[0] and first.setting.name.startswith("the ")):
+        if len(possible) > 1 or first.setting.listed:
             return first
-        remark = f"of {len(settings)} settings only {first.setting.name} fits the file, and was used"
-        if settings[0].name.startswith("the "):
+        if settings[0].listed:
             raise self._describe_contradiction(readings)
+        remark = f"of {len(settings)} settings only {first.setting.name} fits the file, and was used"
         return replace(first, remarks=(*first.remarks, remark))
 
     def _judge_setting(
@@ -312,21 +350,18 @@ class _BlockReader:
                     contents, fault = literal, ""
         except SiteError as error:
             return _Reading(setting, None, (str(error),))
-        hard, soft, remarks = [fault] if fault else [], [], []
+        hard, remarks = [fault] if fault else [], []
         multiplicity = find_multiplicity_fault(rows, contents)
         if multiplicity and evidence.formula is not None and not fault and not several:
             remarks.append(multiplicity.partition(";")[0])
         elif multiplicity:
             hard.append(multiplicity)
-        volume = abs(float(np.linalg.det(lattice)))
-        soft = [
-            f
-            for f in (
-                find_units_fault(evidence, contents),
-                find_density_fault(evidence, contents, volume),
-            )
-            if f
-        ]
+        units = find_units_fault(evidence, contents)
+        density = find_density_fault(evidence, contents, abs(float(np.linalg.det(lattice))))
+        soft = [statement for statement in (units, density) if statement]
+        if density and (units or evidence.formula is None) and not several:
+            # One wrong number is a slip; two agree on another crystal, and without a formula nothing outweighs one.
+            hard.append(" and ".join(soft) + "; correct the sites, the symmetry or these numbers")
         if several and (geometry := find_geometry_fault(contents, lattice)):
             hard.append(geometry)
         return _Reading(setting, contents, tuple(hard), tuple(soft), tuple(remarks))
@@ -336,6 +371,11 @@ class _BlockReader:
             f"{reading.setting.name}: {(reading.hard or reading.soft or ('fits',))[0].partition(';')[0]}"
             for reading in readings
         )
+        if readings[0].setting.listed:
+            return StructureFileError(
+                f"{self.name}: the listed operations contradict the file ({reasons}); "
+                "list all operations of the space group, or correct the sites"
+            )
         return StructureFileError(
             f"{self.name}: no setting of the space group fits the file ({reasons}); "
             f"correct the space group's setting, the sites or the cell, or {_LIST_THEM}"
@@ -347,9 +387,11 @@ class _BlockReader:
             for reading in readings
             if reading.contents is not None
         )
+        remedy = f"name the setting (such as ':1', ':2', ':H' or ':R' after the space group), or {_LIST_THEM}"
+        if readings[0].setting.listed:
+            remedy = "list all operations of the space group, or correct its name to that of the listed ones"
         return StructureFileError(
-            f"{self.name}: the file can be read in several ways that give different crystals ({ways}); "
-            f"name the setting (such as ':1', ':2', ':H' or ':R' after the space group), or {_LIST_THEM}"
+            f"{self.name}: the file can be read in several ways that give different crystals ({ways}); {remedy}"
         )
 
 
@@ -383,8 +425,7 @@ def describe_cell(lattice: Array) -> str:
 
 
 def _describe_merging(contents: Contents) -> str:
-    labels = list(contents.merged)
-    names = ", ".join(labels[:5]) + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")
+    names = list_names(list(contents.merged))
     apart = max(contents.merged.values())
     return (
         f"coordinates of {names} are rounded; images up to {apart:.3f} Å apart were taken as one atom "

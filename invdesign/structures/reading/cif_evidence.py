@@ -19,6 +19,7 @@ DENSITY = (
 # Of the sum of two covalent radii (Cordero et al., Dalton Trans. 2832 (2008)): C=O has 0.79, U=O 0.67.
 PLAUSIBLE = 0.6
 SMALLEST = 4.0  # Å³ per atom without hydrogen; diamond has 5.7
+_DIATOMIC = {"H", "N", "O", "F", "Cl", "Br", "I"}  # Z may count molecules
 _REACH = 3.0  # Å: no implausible pair is farther apart
 _MOST_COMPARED = 3_000  # atoms whose distances decide between settings
 _GRAMS = 1.66053906660  # g/cm³ of one dalton per Å³
@@ -30,11 +31,13 @@ class Evidence:
 
     Attributes:
         formula: sum, or another formula where there is no sum.
+        tag: of the formula.
         units: formula units in the cell.
         density: g/cm³.
     """
 
     formula: Formula | None
+    tag: str
     units: float | None
     density: float | None
 
@@ -44,31 +47,31 @@ def find_formula_fault(evidence: Evidence, contents: Contents) -> str:
     formula = evidence.formula
     if formula is None:
         return ""
-    comparison = compare_formula(formula, contents.amounts, contents.uncertain, ordered=contents.is_ordered)
+    comparison = compare_formula(formula, contents.amounts, contents.uncertain)
     if comparison.agrees:
         return ""
     found = write_formula(contents.amounts)
     if comparison.missing:
         names = " and ".join("hydrogen (H)" if element == "H" else element for element in comparison.missing)
         return (
-            f"{names} has no positions: the formula sum is {formula.text!r}, the sites give {found!r}; "
-            "add the missing sites, or correct _chemical_formula_sum if it is wrong"
+            f"{names} has no positions: {evidence.tag} is {formula.text!r}, the sites give {found!r}; "
+            f"add the missing sites, or correct or remove {evidence.tag} if it is wrong"
         )
     return (
-        f"the formula sum is {formula.text!r}, the sites give {found!r}; "
-        "correct the sites, their occupancies or the symmetry, or correct or remove _chemical_formula_sum"
+        f"{evidence.tag} is {formula.text!r}, the sites give {found!r}; "
+        f"correct the sites, their occupancies or the symmetry, or correct or remove {evidence.tag}"
     )
 
 
 def find_units_fault(evidence: Evidence, contents: Contents) -> str:
     """Contradiction between Z and the contents of the cell, or nothing."""
-    if evidence.formula is None or evidence.units is None or len(contents.amounts) == 1:
-        return ""  # of an element, Z counts atoms or molecules
-    comparison = compare_formula(
-        evidence.formula, contents.amounts, contents.uncertain, ordered=contents.is_ordered
-    )
+    if evidence.formula is None or evidence.units is None:
+        return ""
+    comparison = compare_formula(evidence.formula, contents.amounts, contents.uncertain)
     # pymatgen writes the sum of the whole cell beside the Z of the reduced formula.
-    units = comparison.units, comparison.units * evidence.formula.divisor
+    units = [comparison.units, comparison.units * evidence.formula.divisor]
+    if len(contents.amounts) == 1 and contents.amounts.keys() <= _DIATOMIC:
+        units.append(units[1] / 2)
     if not comparison.agrees or any(abs(number / evidence.units - 1) < 0.05 for number in units):
         return ""
     return f"the file states Z = {evidence.units:g}, the cell holds {comparison.units:.4g} formula units"

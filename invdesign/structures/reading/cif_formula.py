@@ -11,12 +11,14 @@ from invdesign.structures.reading.cif_species import find_element
 
 _TOKEN = re.compile(
     r"(?P<element>[A-Z][a-z]?)|(?P<number>\d+\.?\d*(?:\(\d+\))?|\.\d+)|(?P<open>[(\[{])|(?P<close>[)\]}])"
-    r"|(?P<blank>\s+)|(?P<part>[,;·*])"
+    r"|(?P<blank>\s+)|(?P<part>[,;·*])",
+    re.ASCII,
 )
 _CHARGE = re.compile(r"(?:(?<=[\s,)\]])|^)(?:\d*[+-]|[+-]\d+)(?=$|[\s,;)\]])")
+_SIGN = re.compile(r"(?<=[A-Za-z])[+-]+(?=$|[\s,;)\]])")  # of Na+; the 3 of Fe3+ could be an amount
 _LONGEST = 2_000  # characters
-# The sum of an ordered crystal is exact but for the digits written; refined occupancies drift from it.
-ORDERED, DISORDERED = 0.002, 0.02
+# Relative; the amount of an element that fills its sites is exact, refined occupancies drift from a formula's digits.
+FILLED, PARTIAL = 1e-6, 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def parse_formula(text: str) -> Formula | None:
     if len(text) > _LONGEST:
         return None
     reader = _FormulaReader()
-    rest = _CHARGE.sub(" ", " ".join(text.split()))
+    rest = _SIGN.sub("", _CHARGE.sub(" ", " ".join(text.split())))
     position = 0
     while position < len(rest):
         match = _TOKEN.match(rest, position)
@@ -136,7 +138,7 @@ def _add_amounts(total: dict[str, float], more: Mapping[str, float]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How a cell's contents relate to a formula.
+    """Relation of a cell's contents to a formula.
 
     Attributes:
         agrees: the ratios are the same within rounding.
@@ -150,7 +152,7 @@ class Comparison:
 
 
 def compare_formula(
-    formula: Formula, contents: Mapping[str, float], uncertain: Mapping[str, float], *, ordered: bool
+    formula: Formula, contents: Mapping[str, float], uncertain: Mapping[str, float]
 ) -> Comparison:
     """Compare ratios of amounts.
 
@@ -160,15 +162,14 @@ def compare_formula(
     Args:
         formula: of the file.
         contents: atoms of the cell by element.
-        uncertain: uncertainty of these by element, from the digits of the occupancies.
-        ordered: all sites are fully occupied by one element.
+        uncertain: uncertainty of these by element, from the digits of the occupancies; 0 where all sites are filled.
     """
     missing = tuple(sorted(set(formula.amounts) - set(contents)))
-    slack = ORDERED if ordered else DISORDERED
     low, high = 0.0, float("inf")
     for element, amount in formula.amounts.items():
         count = contents.get(element, 0.0)
-        spread = uncertain.get(element, 0.0) + slack * count
+        digits = uncertain.get(element, 0.0)
+        spread = digits + (PARTIAL if digits else FILLED) * count
         rounding = formula.rounding.get(element, 0.0)
         low = max(low, (count - spread) / (amount + rounding))
         high = min(high, (count + spread) / (amount - rounding) if amount > rounding else float("inf"))

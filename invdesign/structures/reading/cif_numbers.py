@@ -7,9 +7,10 @@ import re
 from dataclasses import dataclass
 
 _NUMBER = re.compile(
-    r"(?P<mantissa>[+-]?(?:\d+\.?(?P<decimals>\d*)|\.(?P<only>\d+)))(?:[eEdD](?P<power>[+-]?\d{1,4}))?(?:\((?P<su>\d{0,9})\)?)?"
+    r"(?P<mantissa>[+-]?(?:\d+\.?(?P<decimals>\d*)|\.(?P<only>\d+)))(?:[eEdD](?P<power>[+-]?\d{1,4}))?(?:\((?P<su>\d{0,9})\)?)?",
+    re.ASCII,
 )
-_FRACTION = re.compile(r"([+-]?\d{1,6})/(\d{1,6})")
+_FRACTION = re.compile(r"([+-]?\d{1,6})/(\d{1,6})", re.ASCII)
 _LONGEST = 60  # characters; 17 digits say all that a double holds
 
 
@@ -48,7 +49,7 @@ def parse_number(text: str) -> Number:
         return Number(int(fraction[1]) / int(fraction[2]), 17)
     match = _NUMBER.fullmatch(text)
     if match is None:
-        raise ValueError("not a number")
+        raise ValueError("not a number" + ("; decimals have a point" if "," in text else ""))
     power = int(match["power"] or 0)
     value = float(f"{match['mantissa']}e{power}")
     if not math.isfinite(value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,12 @@ import numpy as np
 
 from invdesign.structures.reading.cif_numbers import Number, parse_number
 from invdesign.structures.reading.cif_sites import SiteRow
-from invdesign.structures.reading.cif_species import LabelReader, SpeciesError, parse_type_symbol
+from invdesign.structures.reading.cif_species import (
+    LabelReader,
+    SpeciesError,
+    find_stated_element,
+    parse_type_symbol,
+)
 from invdesign.structures.reading.cif_symmetry import Array
 from invdesign.structures.reading.cif_syntax import NULLS, Block
 from invdesign.structures.reading.raw import Limits, StructureFileError
@@ -18,6 +24,9 @@ FRACTIONAL = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
 CARTESIAN = tuple(f"_atom_site_cartn_{axis}" for axis in "xyz")
 _MATRIX = "_atom_sites_cartn_tran_matrix_"
 _VECTOR = "_atom_sites_cartn_tran_vector_"
+_HYDROUS = re.compile(
+    r"O[HhWw]|O\d*[Ww]\b|O\(?\d+\)?[HhWw]"
+)  # hydroxyl and water as authors label their oxygen
 _EXACT = 1.0 / 8.0  # multiples of it are special positions written in full
 
 
@@ -141,6 +150,7 @@ class RowReader:
         reader = LabelReader(labels, self.formula)
         elements: list[str] = []
         by_label: list[str] = []
+        differing: list[str] = []
         known: dict[tuple[str, str], str] = {}
         dummies = self._find_dummies(len(labels))
         for label, text, dummy in zip(labels, types, dummies, strict=True):
@@ -157,15 +167,27 @@ class RowReader:
                     raise self._fault(
                         label, str(fault), "name its element as _atom_site_type_symbol"
                     ) from None
+            stated = find_stated_element(label)
             if text in NULLS:
                 by_label.append(label)
+            elif not self.formula and stated not in {None, known[key]}:
+                differing.append(f"{label} ({known[key]})")
             elements.append(known[key])
-        stated = self.block.columns.get("_atom_site_type_symbol")
         remarks = []
-        if stated and by_label:
+        hydrous = [label for label in labels if _HYDROUS.match(label)]
+        if hydrous and not self.formula and "H" not in elements:
+            remarks.append(f"labels tell of hydrogen, which has no sites: {list_names(hydrous)}")
+        if differing:
             remarks.append(
-                f"elements of sites without a type symbol follow their labels: {_list_names(by_label)}"
+                f"labels and type symbols name different elements; type symbols were used: {list_names(differing)}"
             )
+        if by_label and self.block.columns.get("_atom_site_type_symbol"):
+            remarks.append(
+                f"elements of sites without a type symbol follow their labels: {list_names(by_label)}"
+            )
+        if reader.capitalized:
+            names = list_names(reader.capitalized)
+            remarks.append(f"labels in capitals were read as symbols of two letters: {names}")
         return elements, remarks
 
     def _find_dummies(self, count: int) -> list[bool]:
@@ -244,10 +266,10 @@ class RowReader:
         remarks = []
         left_out = [label for label, dummy in zip(labels, dummies, strict=True) if dummy]
         if left_out:
-            remarks.append(f"dummy sites were left out: {_list_names(left_out)}")
+            remarks.append(f"dummy sites were left out: {list_names(left_out)}")
         unknown = [label for label, text in zip(labels, occupancies, strict=True) if text == "?"]
         if unknown:
-            remarks.append(f"unknown occupancies ('?') were taken as 1: {_list_names(unknown)}")
+            remarks.append(f"unknown occupancies ('?') were taken as 1: {list_names(unknown)}")
         if invert is not None and self.block.find_value(f"{_MATRIX}11") is None:
             remarks.append("Cartesian coordinates were read with a along x and b in the plane of x and y")
         return remarks
@@ -288,6 +310,7 @@ def standard_axes(lattice: Array) -> Array:
     return np.asarray(np.linalg.cholesky(metric), dtype=np.float64)
 
 
-def _list_names(labels: Sequence[str]) -> str:
+def list_names(labels: Sequence[str]) -> str:
+    """The first five labels, and the number of the others."""
     names = list(dict.fromkeys(labels))
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,13 +70,6 @@ class Contents:
     merged: Mapping[str, float]
     remarks: tuple[str, ...]
 
-    @property
-    def is_ordered(self) -> bool:
-        """True if all sites are fully occupied by one element."""
-        return all(
-            len(site.occupancies) == 1 and sum(site.occupancies.values()) == 1.0 for site in self.sites
-        )
-
 
 def expand_rows(
     rows: Sequence[SiteRow], setting: Setting, lattice: Array, limits: Limits, *, exact: bool = False
@@ -128,7 +122,7 @@ def share_position(rows: Sequence[SiteRow]) -> tuple[dict[str, float], dict[str,
     """
     total = sum(row.occupancy.value for row in rows)
     digits = max(row.occupancy.decimals for row in rows)
-    rounding = 0.5 * len(rows) * 10.0**-digits if digits else 0.0
+    rounding = 0.5 * len(rows) * 10.0 ** -max(digits, 2)  # nobody rounds occupancies to tenths
     uncertainty = float(np.sqrt(sum(row.occupancy.uncertainty**2 for row in rows)))
     names = " and ".join(dict.fromkeys(row.label for row in rows))
     if total - 1 > max(FULL, rounding * 1.0001) + 2 * uncertainty:
@@ -145,7 +139,7 @@ def share_position(rows: Sequence[SiteRow]) -> tuple[dict[str, float], dict[str,
         if row.occupancy.value == 0:
             continue
         occupancies[row.element] = occupancies.get(row.element, 0.0) + row.occupancy.value * scale
-        own = 0.5 * row.occupancy.unit if row.occupancy.decimals else 0.0
+        own = 0.5 * min(row.occupancy.unit, 0.01)
         spread[row.element] = spread.get(row.element, 0.0) + own + 2 * row.occupancy.uncertainty
     if len(occupancies) == 1 and full:
         occupancies = dict.fromkeys(occupancies, 1.0)
@@ -182,6 +176,7 @@ def _make_orbits(
         raise SiteError(
             f"{len(rows)} sites with {size} symmetry operations are too many; cells of up to {limits.atoms} atoms are read"
         )
+    _refuse_pile(rows)
     orbits: list[Array] = []
     stabilizers: list[int] = []
     merged: dict[str, float] = {}
@@ -213,6 +208,14 @@ def _make_orbits(
     positions = np.concatenate(orbits) % 1.0
     positions[positions > 1 - 1e-9] = 0.0
     return positions, owners, stabilizers, merged
+
+
+def _refuse_pile(rows: Sequence[SiteRow]) -> None:
+    """Refuse many rows at one position before anything is computed with them."""
+    position, count = Counter(row.position for row in rows).most_common(1)[0]
+    if count > _MOST_SPECIES:
+        label = next(row.label for row in rows if row.position == position)
+        raise SiteError(f"{count} sites have the position of {label}; list each site once")
 
 
 def _find_near(
@@ -306,8 +309,11 @@ def _group_positions(positions: Array, lattice: Array) -> list[tuple[int, list[i
     _, found = tree.query(wrapped, k=[*range(1, wanted + 1)], distance_upper_bound=radius)
     groups: list[tuple[int, list[int]]] = []
     taken = np.zeros(len(positions), dtype=bool)
-    for first in np.flatnonzero(np.ones(len(positions), dtype=bool)):
+    for first in range(len(positions)):
         if taken[first]:
+            continue
+        if wanted == 1 or found[first, 1] == len(positions):
+            groups.append((first, [first]))
             continue
         members = [int(k) for k in found[first] if k < len(positions) and not taken[k]]
         if len(members) > 1:
@@ -318,10 +324,5 @@ def _group_positions(positions: Array, lattice: Array) -> list[tuple[int, list[i
         if len(members) > _MOST_SPECIES:
             raise SiteError(f"more than {_MOST_SPECIES} sites share one position; list each site once")
         taken[members] = True
-        groups.append((int(first), sorted(members)))
+        groups.append((first, sorted(members)))
     return groups
-
-
-def replace_multiplicities(rows: Sequence[SiteRow]) -> list[SiteRow]:
-    """The same rows without stated multiplicities."""
-    return [replace(row, multiplicity=None) for row in rows]

@@ -9,7 +9,11 @@ from functools import cache
 import gemmi
 
 _HEAVIEST = 103  # lawrencium; no crystal holds anything heavier
-_SYMBOL = re.compile(r"(?P<mass>\d{1,3})?(?P<letters>[A-Za-z]{1,3})(?P<rest>[\d+\-.^{}()]*[A-Za-z]?)")
+_SYMBOL = re.compile(
+    r"(?P<mass>\d{1,3})?(?P<letters>[A-Za-z]{1,3})"
+    r"(?:\^?\{?(?:\d*\.?\d*[+-]{1,4}|[+-]{1,4}\d*\.?\d*)\}?|\(?\d{0,4}\)?)",
+    re.ASCII,
+)
 # Water's atoms as force fields and databases call them.
 _WATER = {"ow": "O", "hw": "H"}
 # Scattering factors of valence states in the International Tables, vol. C, table 6.1.1.4.
@@ -44,11 +48,12 @@ def parse_type_symbol(text: str, formula: Collection[str] | None) -> str:
     Raises:
         SpeciesError: it names no element.
     """
-    key = text.strip().lower()
+    text = "".join(text.split())
+    key = text.lower()
     known = _WATER.get(key) or _VALENCE.get(key)
     if known is not None:
         return known
-    match = _SYMBOL.fullmatch(text.strip())
+    match = _SYMBOL.fullmatch(text)
     if match is not None and len(match["letters"]) <= 2:
         letters = match["letters"]
         element = find_element(letters)
@@ -68,11 +73,12 @@ class LabelReader:
     """Elements from labels alone, such as Li1, LI1, Ca(1) or O1W.
 
     The file's formula decides between two readings; then capitals do: Co1 is cobalt. CO1 is cobalt only where the other
-    labels show that the file writes symbols in capitals.
+    labels show that the file writes all symbols in capitals, and is refused elsewhere.
     """
 
     def __init__(self, labels: Sequence[str], formula: Collection[str] | None) -> None:
         self.formula = formula
+        self.capitalized: list[str] = []  # labels read as two capitals
         starts = [_take_letters(label) for label in labels]
         self.proper = any(len(s) > 1 and s[1].islower() and find_element(s[:2]) for s in starts)
         self.capitals = any(
@@ -95,8 +101,6 @@ class LabelReader:
             fitting = [e for e in (pair, single) if e is not None and e in self.formula]
             if len(set(fitting)) == 1:
                 return fitting[0]
-            if not fitting and (pair or single):
-                raise SpeciesError(f"the label {label[:20]!r} names no element of the formula sum")
         return self._decide_by_case(label, letters, pair, single)
 
     def _decide_by_case(self, label: str, letters: str, pair: str | None, single: str | None) -> str:
@@ -107,16 +111,25 @@ class LabelReader:
             return _WATER[letters.lower()]
         if len(letters) == 1 and single:
             return single
-        if pair and single and letters[:2].isupper() and self.capitals != self.proper:
-            return pair if self.capitals else single
+        if pair and single and letters[:2].isupper() and self.capitals and not self.proper:
+            self.capitalized.append(label)
+            return pair
         if not formal and pair is None and single and letters.isupper():
             return single
         if pair and single is None and len(letters) == 2:
             return pair
         if pair and formal and letters[2:].isupper():
             return pair
-        readings = " or ".join(dict.fromkeys(e for e in (pair, single) if e)) or "no element"
-        raise SpeciesError(f"the label {label[:20]!r} could mean {readings}")
+        readings = list(dict.fromkeys(e for e in (pair, single) if e))
+        if len(readings) == 2:
+            raise SpeciesError(f"the label {label[:20]!r} could mean {' or '.join(readings)}")
+        raise SpeciesError(f"the label {label[:20]!r} does not clearly name an element")
+
+
+def find_stated_element(label: str) -> str | None:
+    """Element that a label such as Na1 or Fe(2) states in full, or None."""
+    match = re.match(r"([A-Z][a-z]?)(?=[\d(])", label)
+    return find_element(match[1]) if match else None
 
 
 def _take_letters(label: str) -> str:

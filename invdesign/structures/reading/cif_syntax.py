@@ -29,6 +29,9 @@ _WORD = re.compile(
     re.VERBOSE,
 )
 _MOST_TAGS = 10_000  # of one loop; the largest dictionaries define a few hundred in a category
+_MOST_ROWS = 500_000  # of one loop of these categories
+_MOST_BLOCKS = 1_000_000
+_LONGEST_SLOPPY = 5_000_000  # characters; what people write by hand is short
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,13 @@ def parse_blocks(text: str, name: str) -> list[Block]:
         document = cif.read_string(clean, check_level=0)
     except (ValueError, RuntimeError) as error:
         fault = str(error).removeprefix("string:")
+        if len(clean) > _LONGEST_SLOPPY:
+            raise StructureFileError(
+                f"{name} is not well-formed CIF: {_describe_fault(fault)}; correct it"
+            ) from None
         return _LineReader(name, _describe_fault(fault)).read_lines(clean.splitlines())
+    if len(document) > _MOST_BLOCKS:
+        raise StructureFileError(f"{name} has {len(document)} data blocks; up to {_MOST_BLOCKS} are read")
     return [_decode_block(block, name) for block in document]
 
 
@@ -96,6 +105,10 @@ def _decode_block(block: cif.Block, name: str) -> Block:
         if pair is not None:
             _add_column(columns, pair[0], [pair[1]], name, block.name)
         elif item.loop is not None and _concerns_crystal(item.loop.tags):
+            if item.loop.length() > _MOST_ROWS:
+                raise StructureFileError(
+                    f"{name} lists {item.loop.length()} rows of {item.loop.tags[0]}; up to {_MOST_ROWS} are read"
+                )
             tags, values = item.loop.tags, item.loop.values
             for k, tag in enumerate(tags):
                 _add_column(columns, tag, values[k :: len(tags)], name, block.name)
@@ -103,12 +116,16 @@ def _decode_block(block: cif.Block, name: str) -> Block:
 
 
 def _concerns_crystal(tags: Sequence[str]) -> bool:
-    return len(tags) <= _MOST_TAGS and any(tag.lower().startswith(CATEGORIES) for tag in tags)
+    return len(tags) <= _MOST_TAGS and any(_is_wanted(normalize_tag(tag)) for tag in tags)
+
+
+def _is_wanted(key: str) -> bool:
+    return key.startswith(CATEGORIES) and not key.startswith("_atom_site_aniso")
 
 
 def _add_column(columns: dict[str, Sequence[str]], tag: str, raw: list[str], name: str, block: str) -> None:
     key = normalize_tag(tag)
-    if not key.startswith(CATEGORIES):
+    if not _is_wanted(key):
         return
     values = [cif.as_string(value) if value[:1] in {"'", '"', ";"} else value.strip() for value in raw]
     merge_column(columns, key, values, name, block)
@@ -187,8 +204,7 @@ class _LineReader:
             lower = word.lower()
             if not quoted and lower.startswith(("data_", "global_")):
                 self._flush_values(number, values)
-                self._end_block()
-                self.title = word.partition("_")[2]
+                self._begin_block(word.partition("_")[2])
             elif not quoted and lower in {"loop_", "stop_"}:
                 self._flush_values(number, values)
                 self._end_group()
@@ -238,8 +254,15 @@ class _LineReader:
     def _store_columns(self, tags: Sequence[str], columns: Sequence[list[str]]) -> None:
         for tag, values in zip(tags, columns, strict=True):
             key = normalize_tag(tag)
-            if key.startswith(CATEGORIES):
+            if _is_wanted(key):
                 merge_column(self.columns, key, values, self.name, self.title or "")
+
+    def _begin_block(self, title: str) -> None:
+        """End the block so far; items before the first header belong to it, unless they are a crystal."""
+        self._end_group()
+        if self.blocks or self.title != "" or any(tag.startswith("_atom_site_") for tag in self.columns):
+            self._end_block()
+        self.title = title
 
     def _end_block(self) -> None:
         self._end_group()

@@ -1,0 +1,1 @@
+"""Seeded fuzzers: mutated inputs are read or refused, never anything else."""
