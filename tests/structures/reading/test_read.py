@@ -172,7 +172,7 @@ def test_frames_are_found_without_reading_them(tmp_path: Path) -> None:
         "POSCAR": ["POSCAR"],
     }
     assert [frame.read().structure.lattice.a for frame in frames["many.xyz"]] == [4.10, 4.02]
-    with pytest.raises(StructureFileError, match="half.xyz, line 5"):
+    with pytest.raises(StructureFileError, match=r"half\.xyz, line 5"):
         frames["half.xyz"][0].read()
 
 
