@@ -29,7 +29,12 @@ IntArray = NDArray[np.int64]
 SHELL = 1.15  # neighbours up to this multiple of the nearest distance count as one shell
 MOST_GUESSES = 2_000_000  # combinations of charges, a few seconds
 LARGEST_GUESS = 60  # atoms of a reduced formula whose charges can be guessed in under a second
-PARENT_ATOMS = 2_000  # the search for symmetry takes 2 s for so many without any, and grows with their square
+PARENT_ATOMS = (
+    1_000  # the search for symmetry takes a second for so many without any, and grows with their square
+)
+PRIMITIVE_ATOMS = (
+    200  # the search for a smaller cell takes a second for so many of one element, and minutes for 1,000
+)
 MAX_PARENT_ATOMS = "INVDESIGN_MAX_PARENT_ATOMS"
 REACH = 8.0  # Å; every site of a solid has a neighbour within it
 
@@ -188,6 +193,11 @@ def parent_remarks(source: str | InputFile) -> tuple[str, ...]:
 
 def _file(file: InputFile, primitive: bool) -> Parent:
     structure = reading_of(file).ordered
+    if primitive and len(structure) > PRIMITIVE_ATOMS:
+        raise StructureFileError(
+            f"{file.name} has {len(structure)} atoms; a primitive cell is looked for among at most {PRIMITIVE_ATOMS}. Give the "
+            "primitive cell itself, and leave out 'primitive'"
+        )
     if primitive:
         structure = structure.get_primitive_structure()
     guessed = _guessed_states(structure)

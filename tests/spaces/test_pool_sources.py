@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -179,11 +180,54 @@ def test_unreadable_structures_are_named(tmp_path: Path) -> None:
         pool(tmp_path)
     said = str(caught.value)
     assert "14 of 15 rows cannot be read" in said
-    assert said.count("cannot be read as CIF") == 10
+    assert len(re.findall(r"bad\d\d\.cif", said)) == 10
     assert "and 4 more" in said
     space = pool(tmp_path, missing="drop")
     assert len(space) == 1
     assert space.left_out == {"lack a value or cannot be read": 14}
+
+
+def test_frames_of_a_file_are_rows(tmp_path: Path) -> None:
+    """Several structures of one file are rows of their own, each read from its place alone."""
+    frames = [
+        Atoms("LiF", cell=[[0, a, a], [a, 0, a], [a, a, 0]], positions=[[0, 0, 0], [a, a, a]], pbc=True)
+        for a in np.linspace(1.9, 2.2, 40)
+    ]
+    write(tmp_path / "scan.xyz", frames, format="extxyz")
+    salt("Cl", 5.14).to(filename=str(tmp_path / "one.cif"), fmt="cif")
+    two = salt("F", 4.03).to(fmt="cif") + salt("Cl", 5.2).to(fmt="cif")
+    (tmp_path / "two.cif").write_text(two)
+    space = pool(tmp_path)
+    names = [space.genome(i)["row"] for i in range(len(space))]
+    assert names == ["one.cif", *(f"scan.xyz#{k}" for k in range(1, 41)), "two.cif#1", "two.cif#2"]
+    design = space.build({"row": "scan.xyz#40"})
+    assert design.structures["initial"].volume == pytest.approx(2 * 2.2**3, abs=1e-3)
+    assert space.build({"row": "two.cif#2"}).composition.reduced_formula == "LiCl"
+    check_space(space)
+
+
+def test_remarks_and_rows_left_out_are_told(tmp_path: Path) -> None:
+    """How rows were read, and which could not be, in a few sentences however many rows there are."""
+    text = salt("F", 4.03).to(fmt="cif")
+    bare = re.sub(r"_symmetry_space_group_name_H-M.*\n|_symmetry_Int_Tables_number.*\n", "", text)
+    bare = re.sub(r"loop_\n _symmetry_equiv_pos_site_id\n.*\n.*\n", "", bare)
+    for number in range(5):
+        (tmp_path / f"p{number}.cif").write_text(bare)
+    assert (
+        pool(tmp_path)
+        .remarks[0]
+        .startswith("5 of 5 structures were read with remarks: p0.cif: no symmetry is stated")
+    )
+    assert pool(tmp_path).remarks[0].endswith("; and 2 more")
+    for number in range(12):
+        (tmp_path / f"q{number:02}.vasp").write_text("x\n")
+    remarks = pool(tmp_path, missing="drop").remarks
+    assert len(remarks) == 2
+    assert remarks[1].startswith("12 rows (q00.vasp, q01.vasp")
+    assert (
+        "and 2 more) were left out because they cannot be read; the first: q00.vasp ends after line 1"
+        in remarks[1]
+    )
 
 
 def test_a_folder_that_gained_a_file_has_changed(tmp_path: Path) -> None:

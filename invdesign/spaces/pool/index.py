@@ -353,9 +353,9 @@ class Survey:
             kept: numbers of the rows that stay, ascending.
         """
         found = []
-        staying = [
-            row for row in self._remarks if kept[min(np.searchsorted(kept, row), len(kept) - 1)] == row
-        ]
+        stay = np.zeros(len(self.rows), dtype=np.bool_)
+        stay[kept] = True
+        staying = [row for row in self._remarks if stay[row]]
         if staying:
             shown = _listed([self._remarks[row].removesuffix(".") for row in staying[:REMARKED]], "; ")
             more = f"; and {len(staying) - REMARKED} more" if len(staying) > REMARKED else ""

@@ -23,6 +23,7 @@ SHARE = 0.6
 # Å. Bonds of hydrogen are short (H2 has 0.74, water 0.96), and X-rays see them shorter still, since they see the electron
 # of the bond: down to 0.6 in published files.
 SHORTEST = 0.5
+MOST_PAIRS = 50_000_000  # two seconds and two gigabytes; crystals have a hundred times less
 ALTERNATIVES = (
     "sites of one element this close are alternatives, of which one at most is occupied; let the space leave one of them "
     "vacant"
@@ -76,6 +77,7 @@ def find_overlaps(structure: Structure, share: float = SHARE) -> list[Overlap]:
     radii = np.array([min(float(_radii()[element.Z]) for element in mix.elements) for mix in species])
     shares = np.array([mix.num_atoms for mix in species])
     reach = max(SHORTEST, 2 * share * float(radii.max()))
+    _check_crowding(structure, reach)
     first, second, _, distance = structure.get_neighbor_list(reach, exclude_self=True)
     limits = np.maximum(SHORTEST, share * (radii[first] + radii[second]))
     together = (shares[first] + shares[second] > 1.0 + 1e-6) & (
@@ -87,6 +89,26 @@ def find_overlaps(structure: Structure, share: float = SHARE) -> list[Overlap]:
         Overlap(i, j, float(distance[k]), float(limits[k]), species[i] == species[j])
         for k, i, j in zip(order, first[order].tolist(), second[order].tolist(), strict=True)
     ]
+
+
+def _check_crowding(structure: Structure, reach: float) -> None:
+    """Refuse so many sites in one place that a list of neighbours would fill the memory.
+
+    Raises:
+        StructureFileError: the message names one of these sites.
+    """
+    cell = structure.lattice.matrix
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    bins = np.maximum(1, heights.astype(np.int64))  # 1 Å high at least
+    places = np.floor((structure.frac_coords % 1.0) * bins).astype(np.int64) % bins
+    keys = (places[:, 0] * bins[1] + places[:, 1]) * bins[2] + places[:, 2]
+    _, where, counts = np.unique(keys, return_index=True, return_counts=True)
+    most = int(counts.max())
+    if len(structure) * most * 4 / 3 * np.pi * reach**3 > MOST_PAIRS:
+        raise StructureFileError(
+            f"{most} of {len(structure)} sites lie within about 1 Å of each other, near "
+            f"{_site_name(structure, int(where[counts.argmax()]))}: check the coordinates and the cell"
+        )
 
 
 def check_overlaps(
@@ -106,7 +128,10 @@ def check_overlaps(
     Raises:
         StructureFileError: the message names both sites, their distance, the limit and the remedy.
     """
-    overlaps = find_overlaps(structure, share)
+    try:
+        overlaps = find_overlaps(structure, share)
+    except StructureFileError as error:
+        raise StructureFileError(f"{name}: {error}") from error
     for found in overlaps:
         if not (alternatives and found.alike and found.distance >= SHORTEST):
             raise StructureFileError(

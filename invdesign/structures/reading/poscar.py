@@ -100,7 +100,7 @@ def _scaled(lines: Lines, rows: Matrix, scales: Sequence[float]) -> tuple[Matrix
             raise lines.refuse("the vectors of the cell span no volume")
         factors = np.full(3, (-scales[0] / volume) ** (1 / 3))
     else:
-        factors = np.asarray(scales if len(scales) == 3 else scales * 3)
+        factors = np.broadcast_to(np.asarray(scales), 3)
     a, b, c = (tuple(row) for row in (cell * factors).tolist())
     return (a, b, c), factors
 
