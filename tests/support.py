@@ -124,7 +124,7 @@ def cli(*arguments: object, cwd: Path = ROOT, timeout: float = 120) -> subproces
     return done
 
 
-def scripted(module: str, *arguments: object) -> dict[str, Any]:
+def scripted(module: str, *arguments: object, timeout: float = 250) -> dict[str, Any]:
     """What a script of `tests.plugins` prints, one JSON object, run as a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],
@@ -132,7 +132,7 @@ def scripted(module: str, *arguments: object) -> dict[str, Any]:
         text=True,
         cwd=ROOT,
         env=environment(),
-        timeout=250,
+        timeout=timeout,
         check=False,
     )
     assert done.returncode == 0, done.stderr

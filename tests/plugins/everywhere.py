@@ -107,15 +107,12 @@ def steered(campaign: Path, folder: Path) -> None:
         typed("tell", folder, table, "--replace", "--trust-code", "--workers", 0)
 
     def resume(folder: Path) -> None:
-        typed("resume", folder, "--trust-code", "--workers", 0)
-
-    def begin(folder: Path) -> None:
-        killing.attempt_here(campaign, folder)
+        killing.attempt_here(campaign, folder)  # by the command a report would be written each time
 
     do_all(
         folder,
         [
-            begin,
+            resume,
             add,
             withdraw(0),
             lambda folder: typed("budget", folder, "--candidates", 20, "--trust-code"),

@@ -128,11 +128,11 @@ def killed(piece: str, folder: Path, kills: int) -> dict[str, Any]:
     """Kill the work of a piece so often."""
     work, data, most = PIECES[piece]
     campaign = written(data(folder) if callable(data) else data, folder / "campaign.yaml")
-    return scripted("tests.plugins.everywhere", work, campaign, folder / "runs", 1, most, kills)
+    return scripted("tests.plugins.everywhere", work, campaign, folder / "runs", 1, most, kills, timeout=1500)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("piece", PIECES)
 def test_killed_everywhere(piece: str, tmp_path: Path) -> None:
     """SIGKILL at statements, file operations and moments: every run ends with the digest of one never interrupted."""
