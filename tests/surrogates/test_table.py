@@ -214,6 +214,14 @@ def test_it_says_what_it_read() -> None:
     )
 
 
+def test_it_says_that_a_key_of_numbers_is_text() -> None:
+    """Where a few cells make a column text, numbers are compared by letter, and that is said."""
+    remarks = table("x,gap\n1,1\n2,1\nbulk,1\n", key="x").remarks
+    assert remarks[1] == (
+        "known.csv: column 'x' is text, although 2 of 3 cells are numbers: 'bulk' in 1 row (line 4) is none"
+    )
+
+
 def test_it_keeps_the_contract_on_compositions() -> None:
     """As `tests/examples.py` shows for parameters; an input without a row is a failure, not an exception."""
     check_evaluator(table("f,gap\nLi3OCl,1\nOBrLi3,2\n", composition="f"))
