@@ -167,7 +167,7 @@ def barriers(data: Path, work: Path) -> Task:
     from pymatgen.core import Composition
 
     from invdesign.errors import InvdesignError
-    from invdesign.structures.tables import composition_in
+    from invdesign.structures.formulas import composition_in
 
     lowest: dict[str, float] = {}
     for row in read(data / "barriers" / "literature.csv"):

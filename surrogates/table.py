@@ -331,9 +331,27 @@ def _remarks(
     parts = [f"{cells.name}: {count} row{'s' if count != 1 else ''} read", f"columns {', '.join(columns)}"]
     elements = sorted({symbol for composition in compositions for symbol in elements_in(composition)})
     parts += [f"elements {', '.join(elements)}"] if elements else []
+    mixed = [
+        _mixed(cells, column)
+        for name, column in settings.key.items()
+        if levels[name] is None and name not in settings.text
+    ]
     formulas = cells.columns[settings.composition] if settings.composition is not None else ()
     doubts = list(dict.fromkeys(filter(None, map(suspect, formulas))))
-    return ["; ".join(parts), *doubts[:SUSPECTS]]
+    return ["; ".join(parts), *filter(None, mixed), *doubts[:SUSPECTS]]
+
+
+def _mixed(cells: _Cells, column: str) -> str:
+    """Say that a column of the key is text for the sake of a few cells; empty where most are no numbers."""
+    values, wrong = numbers_in(cells.columns[column])
+    count = int((~np.isnan(values)).sum())
+    if not wrong or 2 * count <= len(values):
+        return ""
+    first = cells.columns[column][wrong[0]]
+    return (
+        f"{cells.name}: column '{column}' is text, although {count} of {len(values)} cells are numbers: "
+        f"'{first:.40}' in {cells.rows(wrong)} is none"
+    )
 
 
 def _headed(cells: _Cells, name: str, column: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from invdesign.candidate import genome_key
 from invdesign.errors import ResultsError
+from invdesign.report.export import export_run
 from invdesign.report.files import OutputError
 from invdesign.run.run import Run
 from invdesign.run.told import Told
@@ -23,6 +25,7 @@ from invdesign.settings import load
 from invdesign.sheets.batch import check_output, write_batch
 from invdesign.sheets.columns import RESERVED, UNCERTAINTY
 from invdesign.sheets.results import Results, read_results
+from invdesign.tables.text import open_table
 from surrogates import experiment
 from tests.support import STEPS, campaign
 
@@ -196,6 +199,27 @@ def test_other_characters_are_marked_for_spreadsheets(tmp_path: Path) -> None:
     opened.close()
 
 
+def test_names_that_spreadsheets_would_run(tmp_path: Path) -> None:
+    """Text that begins a formula is marked in batches and exports, and told or used as it was."""
+    names = ["=cmd()", "+a", "-b", "@c", "'=d", "'e", "plain"]
+    space = {"kind": "parameters", "parameters": {"name": {"categorical": names}}}
+    opened = Run.create(campaign(films(space=space)), tmp_path / "run")
+    opened.ask(7)
+    write_batch(opened, range(7), tmp_path / "batch.csv")
+    text = (tmp_path / "batch.csv").read_text()
+    assert not re.search(r"(^|,)[=+@]|(^|,)-[a-z]", text, re.MULTILINE)
+    assert len(read(opened, filled(text, conductivity="1", uniformity="1"), tmp_path).told) == 7
+    alone = filled(text, conductivity="1", uniformity="1", candidate="", genome="")
+    told = read(opened, alone, tmp_path).told
+    assert {str((item.genome or {})["name"]) for item in told} == set(names)
+    export_run(opened, "csv", tmp_path / "all.csv")
+    table = open_table(tmp_path / "all.csv")
+    assert [json.loads(cell)["name"] for cell in table.columns(["genome"])[0]["genome"]] == [
+        opened.history.candidate(id).genome["name"] for id in range(7)
+    ]
+    opened.close()
+
+
 # Files made by hand.
 
 
@@ -333,6 +357,10 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "comma in a design": (
         "candidate;polymer;solvent;conductivity;uniformity\n;2,5;none;1;1\n",
         ["got '2,5'", "Write numbers with a decimal point."],
+    ),
+    "two columns of one property": (
+        "candidate,conductivity,conductivity [S/cm],uniformity\n0,1,2,1\n",
+        [":1: conductivity [S/cm]: is the same as column conductivity. Leave one of them out."],
     ),
     "two columns of a name": (
         "candidate,uniformity,uniformity\n0,1,1\n",

@@ -60,6 +60,7 @@ DIALECTS: dict[str, bytes] = {
     "separator said by a tab": b"sep=\t\nname\tx\na\t1.5\nb\t2",
     "blank lines": b"\n \n,\nname,x\n\na,1.5\n  ,\n\nb,2\n\n",
     "empty columns": b"name,x,,\na,1.5,,\nb,2\n",
+    "numbers of rows": b",name,x\n0,a,1.5\n1,b,2\n",
     "a comment": b"# rig 2, May, after service\nname,x\na,1.5\nb,2\n",
     "quotes": b'"name","x"\n"a","1.5"\n"b",2\n',
     "signs": b"name,x\na,+1.5\nb,2.\n",
@@ -264,6 +265,12 @@ def test_a_workbook_is_no_table(tmp_path: Path) -> None:
         TableError, match=r"workbook or an archive\. In the spreadsheet, save it as 'CSV UTF-8'"
     ):
         open_table(tmp_path / "t.csv")
+
+
+def test_a_line_of_data_is_no_line_of_headings() -> None:
+    """No table has as many columns as that, and no message could name them."""
+    with pytest.raises(TableError, match="has 20001 columns; at most 16384 are read"):
+        table_of("t.csv", "x" + ",x" * 20_000)
 
 
 def test_large_files_in_other_encodings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

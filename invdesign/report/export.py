@@ -82,7 +82,8 @@ def _write_csv(run: Run, output: Path, top: int | None) -> int:
         table = table.iloc[_best(run, top)]
     with replaced_file(output) as temporary:
         # Names come from tables of others: a spreadsheet must not take one for a formula.
-        table.map(guard).rename(columns=guard).to_csv(temporary, index=False)
+        text = {name: table[name].map(guard) for name in table.select_dtypes(include=["object", "string"])}
+        table.assign(**text).rename(columns=guard).to_csv(temporary, index=False)
     return len(table)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +21,7 @@ from invdesign.sheets.identity import as_written
 from invdesign.sheets.table import Row, Table, read_table
 from invdesign.structures.files import parse_structure
 from invdesign.structures.reading.documents import is_structure
+from invdesign.tables.cells import is_miswritten, remedy
 from invdesign.textfiles import UnreadableFileError, read_text
 from invdesign.worker import RAISED
 
@@ -160,7 +162,11 @@ class _Reader:
             self.complain("row", "says of no candidate what it is.", row.line)
             return []
         assert isinstance(self.space, TabledSpace)  # else there were no columns
-        return self._checked(self.space.from_cells(cells), "row", row.line)
+        found = self._checked(self.space.from_cells(cells), "row", row.line)
+        odd = next((cell for cell in cells.values() if is_miswritten(cell)), None)
+        if not found and odd is not None:
+            self.mistakes[-1] = replace(self.mistakes[-1], hint=remedy(odd))
+        return found
 
     # All of them.
 

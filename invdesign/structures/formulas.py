@@ -140,7 +140,7 @@ def _plain(text: str, shown: str) -> str:
 def _check_spaces(text: str, shown: str) -> None:
     """Refuse spaces that more than part symbols and amounts."""
     named = re.fullmatch(r"\s*(.*\S)\s+\((.*)\)\s*", text)
-    if named and _is_formula(named[1]) and not _is_formula(named[2]):
+    if named and _is_formula(named[1]) and (_is_name(named[2]) or not _is_formula(named[2])):
         raise _refused(shown, f"a name in brackets is no part of it; write {named[1]}")
     if re.search(r"\d\s+[\d.]", text):
         raise _refused(
@@ -150,6 +150,17 @@ def _check_spaces(text: str, shown: str) -> None:
     strange = re.search(r"\s([a-z])", text)
     if strange:
         raise _refused(shown, f"'{strange[1]}' cannot be read after a space")
+
+    for part in re.split(f"[{re.escape(_DOTS)}]", text):
+        # `Li7 La3 Zr2 O12` and `Li 7 La 3` are one formula each; `LiF LiCl` may be two.
+        symbols = [len(re.findall(r"[A-Z]", re.sub(r"[(\[{].*?[)\]}]", "", chunk))) for chunk in part.split()]
+        if len(list(filter(None, symbols))) > 1 and max(symbols) > 1:
+            raise _refused(shown, "its spaces may part two formulas; leave them out if it is one")
+
+
+def _is_name(text: str) -> bool:
+    """Return whether letters in brackets are an abbreviation (NPS) rather than a group."""
+    return re.fullmatch(r"[A-Z]{3,}", text) is not None and text not in {"SCN", "OCN", "NCS", "NCO"}
 
 
 def _check_amounts(text: str, shown: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +27,7 @@ from invdesign.tables.records import (
 
 SEPARATORS = (",", ";", "\t")
 COMMENT = "#"
+COLUMNS = 16_384  # as many as a sheet of Excel has
 _IN_QUOTES = re.compile(r'"[^"]*"')
 _SPACE = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
 
@@ -79,8 +82,12 @@ class TextTable:
         self.head = _find_head(data, name)
         self._records = Records(data, name, head=self.head.place, separator=self.head.separator)
         self.headings = tuple(" ".join(unguard(cell).split()) for cell in self._row(0))
-        counted = [heading for heading in self.headings if heading and self.headings.count(heading) > 1]
-        self.twice = tuple(dict.fromkeys(counted))
+        if len(self.headings) > COLUMNS:
+            message = f"has {len(self.headings)} columns; at most {COLUMNS} are read"
+            raise TableError(name, message, "Is its first line one of headings?", self.head.line)
+        counted = Counter(filter(None, self.headings))
+        self.twice = tuple(heading for heading, count in counted.items() if count > 1)
+        self._place = {heading: place for place, heading in reversed(list(enumerate(self.headings)))}
 
     def check_headings(self) -> None:
         """Refuse a table of which several columns have one heading.
@@ -107,7 +114,7 @@ class TextTable:
 
     def places_of(self, columns: Sequence[str]) -> list[int]:
         """Positions of columns by heading."""
-        return [self.headings.index(column) for column in columns]
+        return [self._place[column] for column in columns]
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Rows]:
         """All rows in their order, without blank ones.
@@ -126,26 +133,50 @@ class TextTable:
         text = self._records.text(first, end)
         places = self._records.starts[first:end]
         separator = self.head.separator
+        whole: Sequence[Sequence[str]]
         if '"' in text:
-            rows = self._parsed(text, first, end)
+            whole = rows = self._parsed(text, first, end)
             widths = [len(row) for row in rows]
             blank = [k for k, row in enumerate(rows) if not any(map(str.strip, row))]
         else:
             lines = text.removesuffix("\n").split("\n")
             # One more split than needed, so that all rows are of one length where the number of cells is right.
             rows = [line.split(separator, cells) for line in lines]
+            whole = _Split(lines, separator)
             widths = [line.count(separator) + 1 for line in lines]
             blank = [k for k, line in enumerate(lines) if not line.strip(separator + _SPACE)]
+        self._check(whole, widths, set(blank), places)
         if blank:
             out = set(blank)
             filled = [k for k in range(len(rows)) if k not in out]
-            rows, widths, places = [rows[k] for k in filled], [widths[k] for k in filled], places[filled]
-        odd = self._unlike(widths)
-        for k in odd:
-            self._check(int(places[k]))
+            rows, places = [rows[k] for k in filled], places[filled]
         if "'" in text:
             rows = [[unguard(cell) for cell in row] for row in rows]
         return rows, places
+
+    def _check(
+        self, rows: Sequence[Sequence[str]], widths: Sequence[int], blank: set[int], places: IntArray
+    ) -> None:
+        """Refuse rows that do not fit the headings; only those of an odd number of cells are looked at, where that is enough.
+
+        Args:
+            rows: n rows, whole.
+            widths: number of cells of each, n.
+            blank: those that are no rows.
+            places: of each, n.
+        """
+        count = len(self.headings)
+        if "" not in self.headings and not {*widths} - {count}:
+            return
+        nameless = [place for place, heading in enumerate(self.headings) if not heading]
+        for k, width in enumerate(widths):
+            if k in blank or (width == count and not nameless):
+                continue
+            mistake = find_mistake(self.headings, rows[k])
+            if mistake is not None:
+                column, message, hint = mistake
+                column = "" if column == "row" else f"({column}) "
+                raise TableError(self.name, f"{column}{message}", hint, self.line(int(places[k])))
 
     def _parsed(self, text: str, first: int, end: int) -> list[list[str]]:
         try:
@@ -158,22 +189,6 @@ class TextTable:
                 self.name, "cannot be cut into rows. A quotation mark that is not closed?", "", line
             )
         return rows
-
-    def _unlike(self, widths: Sequence[int]) -> list[int]:
-        """Rows whose number of cells is not that of the headings; all rows where a column has no heading."""
-        if "" in self.headings:
-            return list(range(len(widths)))
-        count = len(self.headings)
-        return [k for k, width in enumerate(widths) if width != count] if {*widths} - {count} else []
-
-    def _check(self, place: int) -> None:
-        """Refuse the row at a place if it does not fit the headings."""
-        row = next(parse_rows(iter([self._records.record(place)]), self.head.separator))
-        mistake = find_mistake(self.headings, row)
-        if mistake is not None:
-            column, message, hint = mistake
-            column = "" if column == "row" else f"({column}) "
-            raise TableError(self.name, f"{column}{message}", hint, self._records.line(place))
 
     def fetch(self, place: int, columns: Sequence[str]) -> dict[str, str]:
         """The cells of the row at a place."""
@@ -211,6 +226,19 @@ class TextTable:
         return cells, self._records.lines_of(np.concatenate(places)).tolist()
 
 
+class _Split(Sequence[list[str]]):
+    """Lines as rows of all their cells, split when they are looked at."""
+
+    def __init__(self, lines: Sequence[str], separator: str) -> None:
+        self._lines, self._separator = lines, separator
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._lines[index].split(self._separator)
+
+
 def open_table(path: Path) -> TextTable:
     """The table in a file, which stays on disk where it is UTF-8.
 
@@ -237,7 +265,8 @@ def table_of(name: str, text: str) -> TextTable:
 def find_mistake(headings: Sequence[str], cells: Sequence[str]) -> tuple[str, str, str] | None:
     """What is wrong with the cells of a row beside its headings: (column, message, hint); None where they fit.
 
-    Cells may be missing or blank beyond the last column that has a heading.
+    Cells may be missing or blank beyond the last column that has a heading; whole numbers in a first column without
+    one are the numbers of rows, as pandas writes them.
     """
     named = max((place for place, heading in enumerate(headings, 1) if heading), default=0)
     if any(cell.strip() for cell in cells[len(headings) :]):
@@ -251,7 +280,7 @@ def find_mistake(headings: Sequence[str], cells: Sequence[str]) -> tuple[str, st
             hint,
         )
     for place, (heading, cell) in enumerate(zip(headings, cells, strict=False), 1):
-        if not heading and cell.strip():
+        if not heading and cell.strip() and not (place == 1 and cell.strip().isdecimal()):
             return f"column {place}", f"holds '{cell.strip():.40}' and has no heading.", ""
     return None
 

@@ -264,6 +264,48 @@ def test_a_column_of_numbers_and_words_is_refused(tmp_path: Path) -> None:
     assert pool(tmp_path, "x\n1\n<2\n", columns={"x": "text"}).build({"row": 2}).parameters == {"x": "<2"}
 
 
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (("0,05", "0,1"), "cannot be read in 2 rows (1, 2), first '0,05'. Write 0.05, with a decimal point"),
+        (("12 nm", "15 nm"), "first '12 nm'. Units stand in the heading"),
+        (("<1e-9", "bulk"), "cannot be read in 1 row (1), first '<1e-9'. A bound is no number"),
+    ],
+)
+def test_numbers_in_another_form_do_not_become_text(
+    tmp_path: Path, cells: tuple[str, str], said: str
+) -> None:
+    """A column of them is refused, unless it is said to be text."""
+    text = f"x;y\n{cells[0]};1\n{cells[1]};2\n"
+    found = refusal(tmp_path, text, columns=["x", "y"])
+    assert said in found
+    assert "say that all are text: columns: {x: text}" in found
+    space = pool(tmp_path, text, columns={"x": "text", "y": "number"})
+    assert space.build({"row": 1}).parameters == {"x": cells[0], "y": 1.0}
+
+
+def test_columns_are_found_without_their_units(tmp_path: Path) -> None:
+    """`x` is `x (%)`, as parameter, feature, formula or identifier; two such columns are for the user to settle."""
+    text = "name (id),x (%),f [formula]\na,1,LiF\nb,2,LiCl\n"
+    space = pool(tmp_path, text, id="name", columns=["x"], composition="f")
+    assert space.build({"row": "b"}).parameters == {"x": 2.0}
+    check_space(space)
+    assert "several columns that may be 'x': x [%], x [g]. Name one in full" in refusal(
+        tmp_path, "x [%],x [g]\n1,2\n", columns=["x"]
+    )
+
+
+def test_it_says_what_it_read(tmp_path: Path) -> None:
+    """Rows, kinds of columns and elements, once the rows are read; a status alone reads no pool."""
+    text = "name,x (%),f\na,1,Li3OCI\nb,2,LiCl\n"
+    space = pool(tmp_path, text, id="name", columns=["name", "x"], composition="f")
+    assert space.remarks == (
+        "pool.csv: 2 rows read; columns name (text), x (number, headed 'x (%)'); elements C, Cl, I, Li, O",
+        "'Li3OCI' was read with C (carbon) and I (iodine); chlorine is written Cl",
+    )
+    assert load("spaces", space.model_dump(mode="json")).remarks == ()
+
+
 def test_infinite_numbers_are_refused(tmp_path: Path) -> None:
     """No feature is infinite; NaN counts as missing."""
     assert "first 'inf'" in refusal(tmp_path, "x\n1\ninf\n", columns={"x": "number"})

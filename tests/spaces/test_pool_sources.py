@@ -111,6 +111,9 @@ def test_json_lines(tmp_path: Path) -> None:
     design = space.build({"row": 7})
     assert design.parameters == {"x": 1.5, "n": "a\u2028b"}
     assert len(design.structures["initial"]) == 2
+    (tmp_path / "bad.jsonl").write_text('{"x": 1, "x": 2}\n')
+    with pytest.raises(ValidationError, match="line 1 is not JSON: the key 'x' is there more than once"):
+        pool(tmp_path / "bad.jsonl", columns=["x"])
     (tmp_path / "bad.jsonl").write_text('{"x": 1}\n[2]\n')
     with pytest.raises(ValidationError, match="line 2 is not an object"):
         pool(tmp_path / "bad.jsonl", columns=["x"])

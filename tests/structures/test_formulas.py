@@ -1,26 +1,128 @@
-"""What cells of tables stand for."""
+"""Formulas and structures in the cells of tables."""
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pymatgen.core import Composition
 
 from invdesign.errors import InvdesignError
 from invdesign.spaces.pool.sources import structure_from
-from invdesign.structures.formulas import composition_in
+from invdesign.structures.charges import element_symbols
+from invdesign.structures.formulas import composition_in, suspect
 
 POSCAR = "rock salt\n1.0\n0 2 2\n2 0 2\n2 2 0\nLi F\n1 1\ndirect\n0 0 0\n0.5 0.5 0.5\n"
 
 
-@pytest.mark.parametrize("formula", ["", "Xx2", "steel", "12", "Li+"])
-def test_what_is_no_formula_is_refused(formula: str) -> None:
-    """The message repeats what was found."""
-    with pytest.raises(InvdesignError, match="is not a formula"):
+READ = {
+    " Li(Ni0.8Co0.2)O2 ": {"Li": 1, "Ni": 0.8, "Co": 0.2, "O": 2},
+    "Na 3 Zr 2 Si 2 P O 12": {"Na": 3, "Zr": 2, "Si": 2, "P": 1, "O": 12},
+    "Na\u2083PS\u2084": {"Na": 3, "P": 1, "S": 4},
+    "Na\u2082.\u2089Sb\u2080.\u2089W\u2080.\u2081S\u2084": {"Na": 2.9, "Sb": 0.9, "W": 0.1, "S": 4},
+    "Na\u2082\u00b7\u2089PS\u2084": {"Na": 2.9, "P": 1, "S": 4},
+    "LiCl\u00b7H2O": {"Li": 1, "Cl": 1, "H": 2, "O": 1},
+    "LiCl.H2O": {"Li": 1, "Cl": 1, "H": 2, "O": 1},
+    "MgCl2\u22c56H2O": {"Mg": 1, "Cl": 2, "H": 12, "O": 6},
+    "2MgO\u00b7SiO2": {"Mg": 2, "Si": 1, "O": 4},
+    "NaOD": {"Na": 1, "O": 1, "H": 1},
+    "[Li{Na}]2\u00a0O": {"Li": 2, "Na": 2, "O": 1},
+    "Na.5CoO2": {"Na": 0.5, "Co": 1, "O": 2},
+}
+
+
+@pytest.mark.parametrize("formula", READ)
+def test_formulas_as_they_are_printed(formula: str) -> None:
+    """Brackets, fractions, subscripts, hydrates, spaces, deuterium."""
+    assert composition_in(formula).get_el_amt_dict() == pytest.approx(READ[formula])
+
+
+@pytest.mark.parametrize(
+    ("formula", "remedy"),
+    [
+        ("", "names no element"),
+        ("Xx2", "'Xx' is not an element symbol"),
+        ("steel", "'s' cannot be read here"),
+        ("12", "begins with an amount"),
+        ("Na+", "charges are no part of it"),
+        ("Fe3+", "charges are no part of it"),
+        ("BF\u2084\u207b", "charges are no part of it"),
+        ("Na1-xCoO2", "amounts are not fixed"),
+        ("NaxCoO2", "amounts are not fixed"),
+        ("NaCoO2-\u03b4", "amounts are not fixed"),
+        ("Na0,7CoO2", "write Na0.7CoO2, with a decimal point"),
+        ("(Na,K)Cl", "a list of elements has no amounts"),
+        ("60Na2S-40P2S5", "multiply out"),
+        ("Na-2O", "cannot be negative"),
+        ("MgSO4.7H2O", "write MgSO4\u00b77H2O"),
+        ("MgCl2 6H2O", "write that with a raised dot"),
+        ("Na2\u00b79PS4", "may be a decimal point"),
+        ("NaNi0\u00b75Mn0\u00b75O2", "may be a decimal point"),
+        ("LICL", "Did you mean LiCl?"),
+        ("nafepo4", "Did you mean NaFePO4?"),
+        ("Na<sub>2</sub>S", "it holds markup; write Na2S"),
+        ("Na$_2$S", "it holds markup; write Na2S"),
+        ("Na\u0421l", "cyrillic capital letter es"),
+        ("Na3PS4 (NPS)", "write Na3PS4"),
+        ("NaF NaCl", "its spaces may part two formulas"),
+        ("Na2O x", "'x' cannot be read after a space"),
+        ("Na(OH", "a bracket is not closed"),
+        ("NaOH)", "brackets do not match"),
+        ("Na2O@3", "'@' cannot be read here"),
+        ("Na0", "all its amounts are 0"),
+        ("Na" * 300, "longer than 400 characters"),
+    ],
+)
+def test_what_is_no_formula_is_refused(formula: str, remedy: str) -> None:
+    """The message repeats what was found, and says what to write."""
+    with pytest.raises(
+        InvdesignError, match=f"'{re.escape(formula.strip()[:60])}' is not a formula: .*{re.escape(remedy)}"
+    ):
         composition_in(formula)
 
 
-def test_formulas() -> None:
-    """Brackets and fractional amounts are read."""
-    assert composition_in(" Li(Ni0.8Co0.2)O2 ").get_el_amt_dict() == {"Li": 1, "Ni": 0.8, "Co": 0.2, "O": 2}
+@given(st.lists(st.tuples(st.sampled_from(element_symbols()), st.integers(1, 99)), min_size=1, max_size=6))
+def test_formulas_come_back(parts: list[tuple[str, int]]) -> None:
+    """A formula of any elements and amounts is read as pymatgen's own; in subscripts too."""
+    text = "".join(f"{symbol}{amount}" for symbol, amount in parts)
+    assert composition_in(text) == Composition(text)
+    subscripts = str.maketrans("0123456789", "\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089")
+    assert composition_in(text.translate(subscripts)) == Composition(text)
+
+
+@given(
+    st.text(alphabet="LiNaCOPoSHFex0123456789.,()[]{}+-\u00b7\u2082\u207b <>_$ ", max_size=20)
+    | st.text(max_size=20)
+)
+def test_no_text_is_a_stack_trace(text: str) -> None:
+    """Any text is a composition with positive amounts, or refused in words."""
+    with suppress(InvdesignError):
+        assert sum(composition_in(text).values()) > 0
+    suspect(text)
+
+
+@pytest.mark.parametrize(
+    ("formula", "doubt"),
+    [
+        ("NaFePo4", "read with Po (polonium); P and O are written PO"),
+        ("NaNo3", "read with No (nobelium); N and O are written NO"),
+        ("Na3OCI", "read with C (carbon) and I (iodine); chlorine is written Cl"),
+        ("NaCOO2", "cobalt is written Co"),
+        ("NaSNS2", "tin is written Sn"),
+        ("NaFePO4", ""),
+        ("Na2CO3", ""),
+        ("CH3COONa", ""),
+        ("KSCN", ""),
+        ("Na3OCl", ""),
+    ],
+)
+def test_slips_that_are_formulas(formula: str, doubt: str) -> None:
+    """Rare elements, and capitals that may be one element, are pointed out; carbonates and acetates are none."""
+    assert doubt in suspect(formula)
+    assert bool(doubt) == bool(suspect(formula))
 
 
 def test_structures_are_told_apart_by_what_they_begin_with() -> None:

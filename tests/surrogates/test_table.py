@@ -161,6 +161,67 @@ def test_wrong_tables_are_refused(text: str, fields: dict[str, Any], words: str)
         table(text, **fields)
 
 
+def test_columns_are_found_without_their_units() -> None:
+    """`gap` is `gap [eV]`; another unit, or two such columns, are for the user to settle."""
+    assert asked(table("x,gap [eV]\n1,2\n", key="x"), x=1.0).properties == {"gap": 2.0}
+    assert asked(table("x (nm),gap / eV\n1,2\n", key="x"), x=1.0).properties == {"gap": 2.0}
+    remark = {"gap": {"unit": "eV", "column": "gap (PBE)"}}
+    assert asked(table("x,gap (PBE)\n1,2\n", key="x", provides=remark), x=1.0).properties == {"gap": 2.0}
+    for text, fields, words in (
+        ("x,gap (meV)\n1,2\n", {}, "is in meV by its heading, and gap is in eV: convert the numbers"),
+        ("x,gap (PBE)\n1,2\n", {}, "if that is no unit, name the column in full: 'gap .PBE.'"),
+        ("x,gap [eV],gap [meV]\n1,2,3\n", {}, "several columns that may be 'gap': gap .eV., gap .meV."),
+        ("x,E_g [eV]\n1,2\n", {}, r"If 'E_g \[eV\]' is meant, write gap: {unit: eV, column:"),
+        ("x,g (meV)\n1,2\n", {"provides": {"gap": {"unit": "eV", "column": "g (meV)"}}}, "is in meV by its"),
+    ):
+        with pytest.raises(ValidationError, match=words):
+            table(text, key="x", **fields)
+
+
+def keyed(content: str, key: str, **fields: Any) -> Table:
+    """A table of gaps that is looked up by one column."""
+    file = {"name": "known.csv", "text": content}
+    built: Table = load(
+        "evaluators", {"kind": "table", "file": file, "key": key, "provides": {"gap": "eV"}, **fields}
+    )
+    return built
+
+
+def test_keys_that_look_like_numbers() -> None:
+    """Numbers in another form are refused in a key, unless it is said to be text; then 007 is not 7."""
+    commas = "x;gap\n0,05;1\n"
+    with pytest.raises(ValidationError, match=r"'0,05'\. Write 0\.05.*say that all are text: text: \[x\]"):
+        keyed(commas, "x")
+    assert asked(keyed(commas, "x", text=["x"]), x="0,05").properties == {"gap": 1.0}
+    assert asked(keyed("id,gap\n007,1\n7,2\n", "id", text=["id"]), id="007").properties == {"gap": 1.0}
+    with pytest.raises(ValidationError, match="'text' names 'y', which is no parameter of the key: x"):
+        keyed(commas, "x", text=["y"])
+
+
+def test_numbers_in_another_form_are_no_missing_values() -> None:
+    """`censored: missing` leaves out bounds, and never a decimal comma."""
+    with pytest.raises(ValidationError, match=r"first '0,5'\. Write 0\.5, with a decimal point"):
+        table("x;gap\n1;0,5\n", key="x", censored="missing")
+
+
+def test_it_says_what_it_read() -> None:
+    """Rows, columns with their units, elements, and formulas that may be slips."""
+    found = table("# rig 2\nf,gap [eV]\nLiFePo4,1\nLiF,2\n", composition="f").remarks
+    assert found == (
+        "line '# rig 2' before the headings is a comment",
+        "known.csv: 2 rows read; columns gap (eV, headed 'gap [eV]'); elements F, Fe, Li, Po",
+        "'LiFePo4' was read with Po (polonium); P and O are written PO",
+    )
+
+
+def test_it_says_that_a_key_of_numbers_is_text() -> None:
+    """Where a few cells make a column text, numbers are compared by letter, and that is said."""
+    remarks = table("x,gap\n1,1\n2,1\nbulk,1\n", key="x").remarks
+    assert remarks[1] == (
+        "known.csv: column 'x' is text, although 2 of 3 cells are numbers: 'bulk' in 1 row (line 4) is none"
+    )
+
+
 def test_it_keeps_the_contract_on_compositions() -> None:
     """As `tests/examples.py` shows for parameters; an input without a row is a failure, not an exception."""
     check_evaluator(table("f,gap\nLi3OCl,1\nOBrLi3,2\n", composition="f"))

@@ -10,14 +10,14 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.errors import InvdesignError
 from invdesign.structures.charges import check_element, oxidation_states
+from invdesign.structures.formulas import composition_in
 
 FloatArray = NDArray[np.float64]
 
 VACANCY = "vacancy"
 _ION = re.compile(r"^([A-Z][a-z]?)(\d*)([+-])$")
-_PART = re.compile(r"[A-Z][a-z]?")
-_FORMULA = re.compile(r"^([A-Z][a-z]?\d*\.?\d*|[()]\d*\.?\d*)+$")
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,10 @@ def species_of(name: str) -> Species:
 
 
 def _formula(name: str) -> Species:
-    from pymatgen.core import Composition
-
-    parts = _PART.findall(name) if _FORMULA.match(name) else [name]
-    for part in parts:
-        try:
-            check_element(part)
-        except ValueError as error:
-            raise ValueError(f"'{name}' is no ion such as La3+, element or formula: {error}") from error
-    amounts = {str(element): float(n) for element, n in Composition(name).as_dict().items()}
+    try:
+        amounts = composition_in(name).get_el_amt_dict()
+    except InvdesignError as error:
+        raise ValueError(f"'{name}' is no ion such as La3+, element or formula: {error}") from error
     alone = len(amounts) == 1 and next(iter(amounts.values())) == 1.0
     return Species(name, amounts, None if alone else 0.0)
 

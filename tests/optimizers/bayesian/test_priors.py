@@ -131,6 +131,22 @@ def test_columns_called_otherwise() -> None:
     np.testing.assert_array_equal(prior.noise["f"], [0.25, np.nan])
 
 
+def test_columns_with_units() -> None:
+    """Properties, deviations and parameters are found without the units in their headings."""
+    prior = read("x (mm),n,c,f [eV],f_uncertainty [eV]\n1,2,EC,3,0.5\n")
+    assert prior.genomes == ({"c": "EC", "n": 2, "x": 1.0},)
+    np.testing.assert_array_equal(prior.noise["f"], [0.25])
+    said = refusal("x,n,c,dft_band_gap [meV]\n1,2,EC,3\n", "dft_band_gap")
+    assert "is in meV by its heading, and dft_band_gap is in eV" in said
+
+
+def test_decimal_commas_of_parameters() -> None:
+    """They are refused: their rows would be left out as candidates that the space does not know."""
+    assert "column 'x' holds no plain number in 1 row (line 2), first '1,5'. Write 1.5" in refusal(
+        "x;n;c;f\n1,5;2;EC;3\n"
+    )
+
+
 def test_some_properties_are_enough() -> None:
     """A table that has one of two properties is used for that one; rows without any value are left out."""
     prior = read("x,n,c,g\n1,2,EC,3\n1,3,EC,\n", properties=("f", "g"))
