@@ -339,7 +339,7 @@ def test_sums_that_are_no_rounding_are_refused(cells: str, message: str, tmp_pat
         read(run, f"A,B,C,D,gain\n{cells},1\n", tmp_path)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(parts=st.lists(st.floats(0.05, 1.0), min_size=3, max_size=3), digits=st.integers(2, 6))
 def test_rounded_fractions_are_the_mixture(parts: list[float], digits: int) -> None:
     """Three shares written with their digits are accepted, and lie no farther off than these."""
