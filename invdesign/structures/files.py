@@ -13,6 +13,7 @@ from invdesign.settings import InputFile
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+MOST_UNPACKED = 64_000_000  # bytes of a structure as text; chosen: some 500,000 atoms
 OVERLAP = 0.5  # Å: no two nuclei of any material are this close (H2 has 0.74)
 
 
@@ -89,5 +90,21 @@ def pack(text: str) -> bytes:
 
 
 def unpack(blob: bytes) -> str:
-    """The inverse of `pack`."""
-    return zlib.decompress(blob).decode()
+    """The inverse of `pack`.
+
+    Raises:
+        ValueError: it is no text that was packed, or longer than any structure's.
+    """
+    unpacker = zlib.decompressobj()
+    try:
+        data = unpacker.decompress(blob, MOST_UNPACKED)
+    except zlib.error as error:
+        raise ValueError(f"it is no compressed structure: {error}") from error
+    if not unpacker.eof:
+        what = (
+            f"it is longer than {MOST_UNPACKED:,} bytes"
+            if len(data) == MOST_UNPACKED
+            else "its end is missing"
+        )
+        raise ValueError(f"it is no compressed structure: {what}")
+    return data.decode()
