@@ -43,6 +43,12 @@ class RunLockedError(StoreError):
     exit_code = 4
 
 
+class LostRunError(StoreError):
+    """A run's store was moved, deleted or replaced while a process worked on it."""
+
+    exit_code = 5
+
+
 class RunError(InvdesignError):
     """A run cannot go on as asked: it exists already, is missing, or fails too often."""
 

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from invdesign import __version__, registry
 from invdesign.cli import experiments, steering, tiers
 from invdesign.cli.options import COUNT, NUMBER, AsJson, CampaignFile, RunDir, TrustCode, Workers
-from invdesign.errors import InvdesignError, PluginError, RunError
+from invdesign.errors import InvdesignError, PluginError, RunError, StoreError
 
 if TYPE_CHECKING:
     from invdesign.run.run import Run
@@ -50,7 +50,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Inverse design and global optimization of battery materials: one campaign file, one command.",
     epilog="Exit codes: 0 done; 1 error; 2 mistake in a command or campaign; 3 run or store cannot be used; "
-    "4 run in use by another process; 130 stopped by a signal (resume goes on).",
+    "4 run in use by another process; 5 run moved or deleted while it worked; 130 stopped by a signal (resume goes on).",
 )
 
 
@@ -349,18 +349,23 @@ def schema(
 
 
 @app.command()
-def doctor(json_: AsJson = False) -> None:
-    """Check this installation: versions, plug-ins, cores, memory, threads, disk and locks."""
-    from invdesign.cli.doctor import examine
+def doctor(
+    run_dir: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="Folder of a run, to check its store.")
+    ] = None,
+    json_: AsJson = False,
+) -> None:
+    """Check this installation (versions, plug-ins, cores, memory, disk, locks), or a run's store for damage."""
+    from invdesign.cli.doctor import examine, examine_run
 
-    findings = examine(Path.cwd())
+    findings = examine(Path.cwd()) if run_dir is None else examine_run(run_dir)
     if json_:
         typer.echo(json.dumps([finding.as_dict() for finding in findings], ensure_ascii=False))
     else:
         for finding in findings:
             typer.echo(finding.line())
     if any(finding.verdict == "problem" for finding in findings):
-        raise typer.Exit(1)
+        raise typer.Exit(1 if run_dir is None else StoreError.exit_code)
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (

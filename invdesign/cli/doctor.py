@@ -17,7 +17,9 @@ from invdesign.engines.local import usable_cores
 from invdesign.environment import package_versions
 from invdesign.errors import InvdesignError
 from invdesign.store.database import on_network
+from invdesign.store.examining import examine_store
 from invdesign.store.lock import run_lock
+from invdesign.store.store import FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,61 @@ class Finding:
 def examine(folder: Path) -> list[Finding]:
     """Look at the installation, the machine and the folder runs would go to."""
     return [*_versions(), *_plugins(), *_machine(), *_folder(folder)]
+
+
+def examine_run(folder: Path) -> list[Finding]:
+    """Look at a run's store: every row, every structure, and the file itself.
+
+    Raises:
+        StoreError: there is no run, or its store cannot be opened at all.
+    """
+    path = folder / FILE
+    found = examine_store(path)
+    if not found:
+        rows = f"{path.stat().st_size / 1e6:.1f} MB; every row and structure is as it was written"
+        return [Finding(str(path), "fine", rows)]
+    named = {damage.table for damage in found}
+    verdicts = [
+        Finding(damage.table or "file", "problem", damage.message + _meaning(damage.table))
+        for damage in found
+    ]
+    return [*verdicts, Finding("what to do", "note", _remedy(folder, named))]
+
+
+_MEANINGS = {
+    "meta": "what was searched for, and by whom; without it nothing can be read",
+    "sessions": "who worked on the run and when; nothing that was found depends on it",
+    "events": "what the optimizer decided; a run cannot go on past it",
+    "candidates": "what was proposed, and how it ended",
+    "tasks": "how evaluations were handed to workers; nothing that was found depends on it",
+    "evaluations": "what evaluators said; the same evaluators say the same again",
+    "measurements": "what was told from outside; whoever measured has to tell it again",
+    "inherited": "evaluations of the run this one was forked from; the earlier run has them",
+    "structures": "structures that evaluators made; the same evaluators make the same again",
+}
+
+
+def _meaning(table: str) -> str:
+    meaning = _MEANINGS.get(table)
+    return f" ({meaning})" if meaning else ""
+
+
+def _remedy(folder: Path, tables: set[str]) -> str:
+    """What to do about damage, in the order in which to try it."""
+    steps = [
+        f"Keep a copy of {folder} as it is. Where there is a backup, put it in its place: resume goes on from it"
+    ]
+    if "" in tables:
+        steps.append(f"What SQLite can still read is recovered by: sqlite3 {folder / FILE} .recover")
+    if "meta" not in tables:
+        query = "select value from meta where key = 'campaign_text'"
+        steps.append(
+            "Else start the run again in another folder: on this machine, the same campaign and seed find the same. "
+            f'The campaign is in the store: sqlite3 {folder / FILE} "{query}"'
+        )
+    if "measurements" in tables:
+        steps.append("Results from outside are told again: invdesign tell")
+    return ". ".join(steps)
 
 
 def _versions() -> Iterator[Finding]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from invdesign.errors import InvdesignError
+from invdesign.store.files import beside, replaced
 from invdesign.store.store import FILE
 
 
@@ -27,16 +27,12 @@ def replaced_file(path: Path) -> Iterator[Path]:
         raise OutputError(f"{path} is a folder; name a file in it")
     if path.name == FILE:
         raise OutputError(f"{path} has the name of a run's store; choose another")
-    temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
+        with replaced(path) as temporary:
+            yield temporary
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):  # the reason was told above
-            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -49,7 +45,7 @@ def replaced_folder(path: Path) -> Iterator[Path]:
         OutputError: the disk refuses.
     """
     path = path.absolute()
-    temporary, former = _beside(path), _beside(path, "old")
+    temporary, former = beside(path), beside(path, "old")
     try:
         temporary.mkdir(parents=True)
         yield temporary
@@ -63,7 +59,3 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(former, ignore_errors=True)
-
-
-def _beside(path: Path, word: str = "new") -> Path:
-    return path.with_name(f".{path.name}.{word}-{os.getpid()}")

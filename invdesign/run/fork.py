@@ -16,7 +16,7 @@ from invdesign.errors import RunError
 from invdesign.protocols import SearchSpace, design_of, place_genome
 from invdesign.run.requests import FOLDER as REQUESTS
 from invdesign.run.requests import leave
-from invdesign.run.run import Run, run_entries
+from invdesign.run.run import Run, new_folder, run_entries
 from invdesign.store.database import clear_errors
 from invdesign.store.inheritance import Selection, copy_store, inherit, measured
 from invdesign.store.lock import run_lock
@@ -83,9 +83,7 @@ def fork(
         how = f"invdesign fork {source} {folder} --campaign {campaign.file} --trust-code"
         campaign.check_usable(how if campaign.file else "load it with trust_code=True")
     Store.open(source / FILE, writable=False).close()  # says what is wrong with it, before anything is made
-    with clear_errors(folder / FILE):
-        folder.mkdir(parents=True, exist_ok=True)
-    with run_lock(folder):
+    with new_folder(folder, _again_after(source, folder)), run_lock(folder):
         if (folder / FILE).exists():
             raise RunError(f"{folder} holds a run already; choose another folder for the fork")
         with _snapshot(source, folder) as old:
@@ -102,14 +100,20 @@ def _snapshot(source: Path, folder: Path) -> Iterator[Path]:
     """A copy of the source as it is now, brought to the present schema."""
     place = folder / SNAPSHOT
     try:
-        with clear_errors(folder / FILE):
+        with clear_errors(folder / FILE, _again_after(source, folder)):
             shutil.rmtree(place, ignore_errors=True)  # of a fork that was killed
             place.mkdir()
         copy_store(source / FILE, place / FILE)
-        Store.open(place / FILE).close()
+        with Store.open(place / FILE) as store:
+            store.check()
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _again_after(source: Path, folder: Path) -> str:
+    """What to do where the disk was full."""
+    return f"Nothing is left of the new run; make room, and fork again: invdesign fork {source} {folder}"
 
 
 def _opened(snapshot: Path, source: Path, trust_code: bool) -> Run:
@@ -152,15 +156,16 @@ def _forked(run: Run, source: Path, folder: Path, campaign: Campaign, take: Take
     selection = Selection(evaluations=same.keys() & internal, measurements=same, keys=keys)
     _leave_requests(folder, genomes)
     counts: list[int] = []
+    advice = _again_after(source, folder)
 
     def fill(unfinished: Path) -> None:
-        counts.extend(inherit(unfinished, run.folder / FILE, selection))
+        counts.extend(inherit(unfinished, run.folder / FILE, selection, advice))
         run.close()
         # Before there is a new run: a fork that is killed after that leaves nothing to be done.
         shutil.rmtree(run.folder, ignore_errors=True)
 
     entries = {**run_entries(campaign), "forked_from": json.dumps(_origin(run, source))}
-    Store.create(folder / FILE, entries, fill)
+    Store.create(folder / FILE, entries, fill, advice)
     return Fork(
         run=Run.open(
             folder,

@@ -499,6 +499,7 @@ class Loop:
         if now - self._last_look < POLL:
             return
         self._last_look = now
+        self.store.check_place()
         self._steer_at_once()
         if self.observer is None and now - self._last_write < STATUS_EVERY:
             return

@@ -22,8 +22,10 @@ from invdesign.run.loop import MEASURING, STOPPED
 from invdesign.run.status import RunStatus, origin_of, snapshot
 from invdesign.run.table import trials_table
 from invdesign.run.told import outside_rules
+from invdesign.store.database import damaged
 from invdesign.store.lock import is_held
 from invdesign.store.store import Store
+from invdesign.store.values import clear_values
 from invdesign.structures.files import structure_from_json, unpack
 
 if TYPE_CHECKING:
@@ -110,10 +112,16 @@ class Reading:
         if role in trial.structures:
             blob = self.store.structure(id, role)
             if blob is not None:
-                return structure_from_json(unpack(blob))
+                return self._unpacked(blob, id, role)
+            if self.store.mark() == self._mark:  # else it was taken back since the history was loaded
+                raise damaged(self.store.path, f"structure {role!r:.40} of candidate {id} cannot be found")
         if trial.status is Status.INFEASIBLE:
             return None
         return self.design(id).structures.get(role)
+
+    def _unpacked(self, blob: bytes, id: int, role: str) -> Structure:
+        with clear_values(self.store.path, f"structure {role!r:.40} of candidate {id} (table structures)"):
+            return structure_from_json(unpack(blob))
 
     def ranking(self) -> Sequence[int]:
         """Numbers of all trials, best first: feasible by Pareto rank or score, then by violation, gated, failed."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
@@ -10,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from pydantic import ValidationError
 
@@ -38,9 +37,12 @@ from invdesign.run.status import FILE as STATUS_FILE
 from invdesign.run.status import RunStatus, read_status
 from invdesign.run.told import Taken, Told
 from invdesign.run.work import settle
-from invdesign.store.database import clear_errors, on_network
-from invdesign.store.lock import is_held, run_lock
+from invdesign.store.checksums import row_in_words
+from invdesign.store.database import clear_errors, kept, on_network, unwritable
+from invdesign.store.lock import LOCK, is_held, run_lock
+from invdesign.store.schema import meta
 from invdesign.store.store import FILE, Store
+from invdesign.store.values import clear_values, parse_bounded
 from invdesign.worker import Setup
 
 T = TypeVar("T")
@@ -73,15 +75,18 @@ class Run(Reading):
         campaign.check_usable(
             f"invdesign run {campaign.file} --trust-code" if campaign.file else "load it with trust_code=True"
         )
-        with clear_errors(folder / FILE):
-            folder.mkdir(parents=True, exist_ok=True)
-        with run_lock(folder):  # of two processes that start here at once, one makes the run
+        start = f"invdesign run {campaign.file} --run-dir {folder}" if campaign.file else "the same call"
+        advice = f"Nothing is left of the new run; make room, and start it again: {start}"
+        with (
+            new_folder(folder, advice),
+            run_lock(folder),
+        ):  # of two processes that start here at once, one makes the run
             if (folder / FILE).exists():
                 raise RunError(
                     f"{folder} holds a run already. Go on with it: invdesign resume {folder}; "
                     "or choose another folder with --run-dir"
                 )
-            Store.create(folder / FILE, run_entries(campaign))
+            Store.create(folder / FILE, run_entries(campaign), advice=advice)
         return cls.open(folder, trust_code=True, functions=campaign.held_functions)
 
     @classmethod
@@ -101,19 +106,10 @@ class Run(Reading):
         folder = Path(folder)
         store = Store.open(folder / FILE, writable=False)
         try:
-            data = json.loads(store.entry("campaign"))
-            if data["code"] and not trust_code:
-                raise RunError(
-                    f"{folder} imports code from {', '.join(data['code'])}, and importing it runs it. "
-                    "If you trust it, say so with --trust-code."
-                )
-            campaign = Campaign.from_dump(data, trusted=trust_code)
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"the campaign stored in {folder} cannot be read by invdesign {__version__} "
-                f"(it was made by {store.entry('created_by') or 'another version'}): {_brief(error)}"
-            ) from error
-        return cls(folder, store, campaign.with_functions(functions))
+            return cls(folder, store, _stored_campaign(store, folder, trust_code).with_functions(functions))
+        except BaseException:
+            store.close()
+            raise
 
     def change(self, campaign: Campaign | None = None, budget: Mapping[str, float] | None = None) -> None:
         """Go on under a changed budget or engine; any other change is refused, and then nothing is changed.
@@ -231,6 +227,7 @@ class Run(Reading):
         self.campaign.check_usable(f"invdesign resume {self.folder} --trust-code", self.folder)
         self._prepare_space()
         with run_lock(self.folder), _writable(self.folder) as store, self._signals_handled():
+            store.check()  # what is damaged must not be built upon
             requests.tidy(self.folder)
             self.campaign = budgets.with_budget(self.campaign, budgets.stored_budget(store))
             store.begin_session({**environment(Path.cwd()), "evaluators": self._identities()})
@@ -239,6 +236,9 @@ class Run(Reading):
             except KeyboardInterrupt:
                 _end_session(store, STOPPED)
                 raise
+            except OSError as error:  # a full disk, met by something else than the store
+                _end_session(store, f"failed: {error}")
+                raise unwritable(Path(error.filename or self.folder), error, kept(self.folder)) from error
             except BaseException as error:
                 _end_session(store, f"failed: {error}")
                 raise
@@ -450,6 +450,12 @@ class Run(Reading):
         """Let go of the store."""
         self.store.close()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
 
 def run_entries(campaign: Campaign) -> dict[str, str]:
     """What a new run's store says of it."""
@@ -461,13 +467,66 @@ def run_entries(campaign: Campaign) -> dict[str, str]:
     }
 
 
+def _stored_campaign(store: Store, folder: Path, trust_code: bool) -> Campaign:
+    """The campaign a store holds.
+
+    Raises:
+        StoreError: it is damaged, or made by a version that this one does not understand.
+        RunError: it needs code that is not trusted.
+    """
+    with clear_values(store.path, row_in_words(meta, "campaign")):
+        data = parse_bounded(store.entry("campaign"))
+        if type(data) is not dict:
+            raise ValueError("it is no campaign")
+    try:
+        if data["code"] and not trust_code:
+            raise RunError(
+                f"{folder} imports code from {', '.join(data['code'])}, and importing it runs it. "
+                "If you trust it, say so with --trust-code."
+            )
+        return Campaign.from_dump(data, trusted=trust_code)
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        raise StoreError(
+            f"the campaign stored in {folder} cannot be read by invdesign {__version__} "
+            f"(it was made by {store.entry('created_by')[:40] or 'another version'}): {_brief(error)}"
+        ) from error
+
+
+@contextmanager
+def new_folder(folder: Path, advice: str = "") -> Iterator[None]:
+    """A folder for a new run; where it was made here and the run could not be, it goes again.
+
+    Args:
+        advice: what to do where the disk is full.
+
+    Raises:
+        StoreError: it cannot be made.
+    """
+    existed = folder.exists()
+    with clear_errors(folder / FILE, advice):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if not existed and not (folder / FILE).exists():
+            with suppress(OSError):
+                (folder / LOCK).unlink(missing_ok=True)
+                folder.rmdir()  # only if nothing else is in it
+        raise
+
+
 @contextmanager
 def _writable(folder: Path) -> Iterator[Store]:
-    store = Store.open(folder / FILE)
-    try:
+    with Store.open(folder / FILE) as store:
         yield store
-    finally:
-        store.close()
 
 
 def _brief(error: Exception) -> str:
@@ -496,4 +555,5 @@ def run_status(folder: str | Path, *, trust_code: bool = False) -> RunStatus:
     folder = Path(folder)
     if on_network(folder) and is_held(folder) and (folder / STATUS_FILE).is_file():
         return read_status(folder)  # the store itself is locked there
-    return Run.open(folder, trust_code=trust_code).status()
+    with Run.open(folder, trust_code=trust_code) as run:
+        return run.status()

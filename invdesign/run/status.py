@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,7 +16,9 @@ from invdesign.candidate import Status
 from invdesign.history import RunHistory
 from invdesign.problem import Merit, Problem, in_words
 from invdesign.standing import Standing
+from invdesign.store.files import replaced
 from invdesign.store.store import Store
+from invdesign.store.values import clear_values, parse_bounded
 
 FILE = "status.json"
 LISTED = 10  # candidates that a note names
@@ -117,25 +118,27 @@ class RunStatus:
 
     def write(self, folder: Path) -> None:
         """Replace the status file at once, so that a reader on a network file system never sees half of it."""
-        temporary = folder / f"{FILE}.{os.getpid()}"
-        temporary.write_text(self.to_json() + "\n", encoding="utf-8")
-        temporary.replace(folder / FILE)
+        with replaced(folder / FILE) as temporary:
+            temporary.write_text(self.to_json() + "\n", encoding="utf-8")
 
 
 def read_status(folder: Path) -> RunStatus:
     """The snapshot last written by the process that holds the run."""
-    data = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    data["stages"] = [StageStatus(**row) for row in data["stages"]]
-    data["best"] = [Best(**row) for row in data["best"]]
-    data["hypervolume"] = Volume(**data["hypervolume"]) if data.get("hypervolume") else None
-    data["notes"] = tuple(data.get("notes", ()))
-    return RunStatus(**data)
+    path = folder / FILE
+    with clear_values(path, "the status file"):
+        data = parse_bounded(path.read_text(encoding="utf-8").strip(), finite=False)
+        data["stages"] = [StageStatus(**row) for row in data["stages"]]
+        data["best"] = [Best(**row) for row in data["best"]]
+        data["hypervolume"] = Volume(**data["hypervolume"]) if data.get("hypervolume") else None
+        data["notes"] = tuple(data.get("notes", ()))
+        return RunStatus(**data)
 
 
 def origin_of(store: Store) -> tuple[str, ...]:
     """A sentence of where the run was forked from, if it was."""
     text = store.entry("forked_from")
-    return (json.loads(text)["note"],) if text else ()
+    with clear_values(store.path, "the entry 'forked_from' of table meta"):
+        return (str(parse_bounded(text)["note"]),) if text else ()
 
 
 def snapshot(

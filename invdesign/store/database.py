@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
+import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +19,21 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import StaticPool
 
 from invdesign.errors import StoreError
+from invdesign.store.files import refuse_links
+from invdesign.store.lock import is_held
+
+PATIENCE = 30  # seconds to wait for a lock of SQLite's
+COMPANIONS = ("-wal", "-shm", "-journal")  # endings of the files SQLite keeps beside a database
+ALONE = "ro&immutable=1"  # SQLite's mode for a file that nobody changes
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextmanager
-def clear_errors(path: Path) -> Iterator[None]:
+def clear_errors(path: Path, advice: str = "") -> Iterator[None]:
     """Database errors as errors a user can act on.
+
+    Args:
+        advice: what to do where the disk is full; by default to resume.
 
     Raises:
         StoreError: the disk is full, the file is damaged, locked, or cannot be written.
@@ -26,44 +41,69 @@ def clear_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except DatabaseError as error:
-        text = str(error.orig or error)
-        if "disk is full" in text or "disk I/O error" in text:
-            raise StoreError(
-                f"{path} cannot be written: {text}. Everything up to the last step is kept; "
-                f"make room, then: invdesign resume {path.parent}"
-            ) from error
-        if any(sign in text for sign in _DAMAGE):
-            raise damaged(path, text) from error
-        if "readonly" in text or "unable to open" in text:
-            raise StoreError(
-                f"{path} cannot be opened for writing: {text}. Check its permissions."
-            ) from error
-        if "locked" in text:
-            raise StoreError(f"{path} is locked by another process: {text}.") from error
-        raise StoreError(f"{path}: {text}") from error
+        raise _in_words(path, str(error.orig or error), advice) from error
+    except sqlite3.Error as error:  # of the driver's own cursor
+        raise _in_words(path, str(error), advice) from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise damaged(path, error) from error
     except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise unwritable(path, error, advice) from error
+
+
+def _in_words(path: Path, text: str, advice: str) -> StoreError:
+    if "disk is full" in text or "disk I/O error" in text:
+        return StoreError(f"{path} cannot be written: {text}. {advice or kept(path.parent)}")
+    if any(sign in text for sign in _DAMAGE):
+        return damaged(path, text)
+    if "readonly" in text or "unable to open" in text:
+        return StoreError(f"{path} cannot be opened for writing: {text}. Check its permissions.")
+    if "locked" in text:
+        return StoreError(f"{path} is locked by another process: {text}.")
+    return StoreError(f"{path}: {text}")
 
 
 _DAMAGE = ("malformed", "not a database", "no such table", "no such column", "Could not decode")
 
 
+def kept(folder: Path) -> str:
+    """What to do where a run met a full disk."""
+    return f"Everything up to the last step is kept; make room, then: invdesign resume {folder}"
+
+
+def unwritable(path: Path, error: OSError, advice: str = "") -> StoreError:
+    """The error for a file the system refuses; `advice` (by default to resume) where the disk is full."""
+    what = f"{path} cannot be written: {error.strerror or error}"
+    return StoreError(f"{what}. {advice or kept(path.parent)}" if error.errno in FULL else what)
+
+
+class DamagedError(StoreError):
+    """A run's store holds something else than was written."""
+
+
 def damaged(path: Path, what: object) -> StoreError:
     """The error for a file that is no whole run store."""
-    return StoreError(
-        f"{path} is damaged, or is no run store ({what}). Keep a copy of the folder; what can be read is "
-        f"recovered by: sqlite3 {path} .recover"
+    return DamagedError(
+        f"{path} is damaged, or is no run store ({what}). Keep a copy of the folder; "
+        f"invdesign doctor {path.parent} says what is damaged and what can be done about it. What SQLite can still read "
+        f"is recovered by: sqlite3 {path} .recover"
     )
 
 
-def connect(path: Path, *, writable: bool) -> Engine:
-    """An engine for the SQLite file, journalled as its file system allows."""
-    mode = "rwc" if writable else "ro"
+def connect(path: Path, *, writable: bool, wal: bool = True, alone: bool = False) -> Engine:
+    """An engine for the SQLite file, which exists, journalled as its file system allows.
+
+    Args:
+        wal: False for a file that nobody else reads yet: after every transaction it is whole, and one file.
+        alone: whether to read the file by itself, without a journal beside it.
+
+    Raises:
+        StoreError: it, or what SQLite keeps beside it, is a symbolic link.
+    """
+    refuse_links([path.with_name(path.name + ending) for ending in (*COMPANIONS, *[""] * writable)])
+    place, mode, temporary = (path, "rw", None) if writable else (path, ALONE, None) if alone else _view(path)
     # A folder's name may hold ?, # or %. Quoted twice: SQLAlchemy undoes one, SQLite the other.
-    address = f"sqlite:///file:{quote(quote(str(path)))}?mode={mode}&uri=true"
-    engine = create_engine(address, connect_args={"timeout": 30})
+    address = f"sqlite:///file:{quote(quote(str(place)))}?mode={mode}&uri=true"
+    engine = create_engine(address, connect_args={"timeout": PATIENCE})
     network = on_network(path)
 
     def configure(connection: Any, _record: object) -> None:
@@ -72,21 +112,53 @@ def connect(path: Path, *, writable: bool) -> Engine:
             # WAL needs shared memory, which network file systems lack, unless one process holds the file alone.
             if network:
                 cursor.execute("PRAGMA locking_mode=EXCLUSIVE")
-            cursor.execute("PRAGMA journal_mode=WAL")
-            cursor.execute("PRAGMA synchronous=NORMAL")
+            cursor.execute(f"PRAGMA journal_mode={'WAL' if wal else 'DELETE'}")
+            cursor.execute(f"PRAGMA synchronous={'NORMAL' if wal else 'FULL'}")
         cursor.close()
 
     event.listen(engine, "connect", configure)
+    if temporary is not None:
+        event.listen(engine, "engine_disposed", lambda _: shutil.rmtree(temporary, ignore_errors=True))
     return engine
+
+
+def _view(path: Path) -> tuple[Path, str, Path | None]:
+    """How to read a store: the file, SQLite's mode, and a temporary folder to remove in the end.
+
+    In a folder that cannot be written SQLite cannot share a journal with others. Where no process works on the run, the
+    file is all there is and does not change; where a journal was left, a copy of both is read.
+    """
+    if may_write(path.parent) or is_held(path.parent):
+        return path, "ro", None
+    journal = path.with_name(f"{path.name}-wal")
+    if not journal.is_file() or not journal.stat().st_size:
+        return path, ALONE, None
+    folder = Path(tempfile.mkdtemp(prefix="invdesign-"))
+    try:
+        for file in (path, journal):
+            shutil.copyfile(file, folder / file.name)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder / path.name, "ro", folder
+
+
+def may_write(folder: Path) -> bool:
+    """True if files can be made in the folder."""
+    return os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def in_memory(engine: Engine) -> Engine:
     """A copy of a database that lives in memory, for one process to do with as it likes."""
     copy = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
-    with engine.connect() as source, copy.connect() as target:
-        original, other = source.connection.driver_connection, target.connection.driver_connection
-        assert original is not None
-        original.backup(other)
+    try:
+        with engine.connect() as source, copy.connect() as target:
+            original, other = source.connection.driver_connection, target.connection.driver_connection
+            assert original is not None
+            original.backup(other)
+    except BaseException:
+        copy.dispose()
+        raise
     engine.dispose()
     return copy
 

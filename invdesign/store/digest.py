@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 
-from sqlalchemy import select
-
-from invdesign.store.schema import candidates, evaluations, measurements
-from invdesign.store.schema import events as events_table
+from invdesign.store.checksums import value_names
+from invdesign.store.schema import candidates, evaluations, events, measurements
 from invdesign.store.waves import Readable
 
 
@@ -23,17 +21,15 @@ def digest(store: Readable) -> str:
     def add(*values: object) -> None:
         whole.update(json.dumps(values, sort_keys=True).encode() + b"\n")
 
-    for row in store.rows(candidates, [column.name for column in candidates.c if column.name != "finished"]):
+    for row in store.rows(candidates, [name for name in value_names(candidates) if name != "finished"]):
         add("candidate", *row)
     names = ("candidate", "stage", "properties", "uncertainties", "structures", "failure", "withdrawn")
     # Of one stage and candidate there are several where a user took one back: in the order they came.
     order = (evaluations.c.candidate, evaluations.c.stage, evaluations.c.id)
-    query = select(*(evaluations.c[name] for name in names)).order_by(*order)
-    with store.reading() as connection:
-        for row in connection.execution_options(yield_per=5000).execute(query):
-            add("evaluation", *row)
-    for row in store.rows(events_table, ("id", "kind", "detail", "state")):
+    for row in store.rows(evaluations, names, order=order):
+        add("evaluation", *row)
+    for row in store.rows(events, ("id", "kind", "detail", "state")):
         add("event", *row)
-    for row in store.rows(measurements):
+    for row in store.rows(measurements, value_names(measurements)):
         add("measurement", *row)
     return whole.hexdigest()

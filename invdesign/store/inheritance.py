@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, MetaData, func, insert, select
 
+from invdesign.store.checksums import insert_rows, seal_all, value_names
 from invdesign.store.database import clear_errors, connect
 from invdesign.store.schema import evaluations, inherited, measurements
 
@@ -49,15 +50,18 @@ def copy_store(source: Path, target: Path) -> None:
         engine.dispose()
 
 
-def inherit(target: Path, source: Path, selection: Selection) -> tuple[int, int]:
-    """Copy what was selected from one store into a new one, in one transaction.
+def inherit(target: Path, source: Path, selection: Selection, advice: str = "") -> tuple[int, int]:
+    """Copy what was selected from one store into a new one that nobody reads yet, in one transaction.
+
+    Args:
+        advice: what to do where the disk is full.
 
     Returns:
         How many evaluations and how many measurements.
     """
-    engine = connect(target, writable=True)
+    engine = connect(target, writable=True, wal=False)
     try:
-        with clear_errors(target), engine.connect() as connection:
+        with clear_errors(target, advice), engine.connect() as connection:
             connection.exec_driver_sql(f"ATTACH DATABASE ? AS {SOURCE}", (str(source),))
             connection.commit()  # SQLite attaches outside of transactions, SQLAlchemy counts every statement to one
             with connection.begin():
@@ -84,7 +88,7 @@ def measured(source: Path) -> dict[str, set[str]]:
 
 def _copy_evaluations(connection: Connection, selection: Selection) -> int:
     """One of each cache key: what the source had inherited itself, then the oldest, as its own cache had it."""
-    columns = [column.name for column in inherited.c]
+    columns = value_names(inherited)
     before, own = _source[inherited.name], _source[evaluations.name]
     holds = (
         own.c.stage.in_(list(selection.evaluations))
@@ -96,7 +100,8 @@ def _copy_evaluations(connection: Connection, selection: Selection) -> int:
         select(*[before.c[name] for name in columns]),
         select(*[own.c[name] for name in columns]).where(holds).order_by(own.c.candidate, own.c.id),
     ):
-        connection.execute(insert(inherited).prefix_with("OR IGNORE").from_select(columns, query))
+        connection.execute(insert(inherited).prefix_with("OR IGNORE").from_select(list(columns), query))
+    seal_all(connection, [inherited])
     return connection.scalar(select(func.count()).select_from(inherited)) or 0
 
 
@@ -110,9 +115,7 @@ def _copy_measurements(connection: Connection, selection: Selection) -> int:
         {**row, "id": number, "key": selection.keys[row["key"]], "stage": stage, "event": AT_START}
         for number, (row, stage) in enumerate(told, 1)
     ]
-    if rows:
-        connection.execute(insert(measurements), rows)
-    return len(rows)
+    return insert_rows(connection, measurements, rows)
 
 
 _COPY_STRUCTURES = """

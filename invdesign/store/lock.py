@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -11,7 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from invdesign.errors import RunLockedError, StoreError
+from invdesign.store.files import refuse_links, replaced
 
+LOCK = "run.lock"
+OWN = (LOCK, "run.sqlite", "requests", "requests/refused", "work")  # what a run writes in its folder
 PATIENCE = 0.5  # seconds: `is_held` holds the lock for an instant
 
 
@@ -24,8 +28,9 @@ def run_lock(folder: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
+    refuse_links([folder / name for name in OWN])
     holder = folder / "run.holder"
-    lock = FileLock(folder / "run.lock", timeout=PATIENCE)
+    lock = FileLock(folder / LOCK, timeout=PATIENCE)
     try:
         lock.acquire()
     except Timeout as error:
@@ -33,14 +38,16 @@ def run_lock(folder: Path) -> Iterator[None]:
             f"{folder} is in use by {_who(holder)}. Look at it with: invdesign status {folder}"
         ) from error
     except OSError as error:
-        raise StoreError(f"{folder} cannot be locked: {error.strerror or error}") from error
+        full = "; make room, and do it again" if error.errno in {errno.ENOSPC, errno.EDQUOT} else ""
+        raise StoreError(f"{folder} cannot be locked: {error.strerror or error}{full}") from error
     try:
-        with suppress(OSError):  # a full disk; the lock holds all the same
-            note = {"host": socket.gethostname(), "process": os.getpid(), "session": uuid.uuid4().hex}
-            holder.write_text(json.dumps(note), encoding="utf-8")
+        with suppress(OSError), replaced(holder) as note:  # a full disk; the lock holds all the same
+            session = {"host": socket.gethostname(), "process": os.getpid(), "session": uuid.uuid4().hex}
+            note.write_text(json.dumps(session), encoding="utf-8")
         yield
     finally:
-        holder.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder may be gone, and what happened in it matters more
+            holder.unlink(missing_ok=True)
         lock.release()
 
 
@@ -54,22 +61,33 @@ def holding(folder: Path) -> str:
 
 def is_held(folder: Path) -> bool:
     """Whether a process works on the run in `folder` now."""
-    from filelock import FileLock, Timeout
-
-    if not (folder / "run.lock").exists():
-        return False
     try:
-        with FileLock(folder / "run.lock", timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # a folder we may only read: its note is all there is to go by
+        descriptor = os.open(folder / LOCK, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    except FileNotFoundError:
+        return False
+    except OSError:  # a lock we may not look at: the holder's note is all there is to go by
         return (folder / "run.holder").exists()
+    try:
+        return _is_locked(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    """True if another process has locked the file; nothing is written, so that it works on read-only media."""
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
 
 
 def _who(holder: Path) -> str:
     try:
         data = json.loads(holder.read_text(encoding="utf-8"))
         return f"process {data['process']} on {data['host']}"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "another process"

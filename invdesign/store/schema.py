@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
@@ -11,11 +10,35 @@ from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, M
 from invdesign.candidate import Candidate, Failure, Proposal, Status, canonical, to_json
 from invdesign.measurements import Measurement
 from invdesign.steps import Finished, StageResult
+from invdesign.store.values import (
+    costs,
+    ending_of,
+    key_from,
+    numbers,
+    parse,
+    parse_bounded,
+    words,
+)
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+SEALED_SINCE = 4  # the first schema whose rows carry checksums
+CHECKSUM = "checksum"
 
 metadata = MetaData()
-meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
+
+
+def _checksum() -> Column[bytes]:
+    """The last column of a table: the checksum of all others (`store.checksums`)."""
+    return Column(CHECKSUM, LargeBinary)
+
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    _checksum(),
+)
 sessions = Table(
     "sessions",
     metadata,
@@ -25,6 +48,7 @@ sessions = Table(
     Column("reason", Text),
     Column("seconds", Float, nullable=False, default=0.0),
     Column("environment", Text, nullable=False),
+    _checksum(),
 )
 events = Table(
     "events",
@@ -36,6 +60,7 @@ events = Table(
     Column("time", Float, nullable=False),
     Column("task", Integer),  # number of the first task its candidates may have
     Column("request", Text),  # the request it took up
+    _checksum(),
 )
 candidates = Table(
     "candidates",
@@ -55,6 +80,7 @@ candidates = Table(
     Column("failure", Text),  # [kind, stage, message]
     Column("gate", Text),
     Column("finished", Float),
+    _checksum(),
 )
 tasks = Table(
     "tasks",
@@ -65,6 +91,7 @@ tasks = Table(
     Column("status", Text, nullable=False, index=True),  # planned, done, lost
     Column("attempt", Integer, nullable=False),
     Column("lost", Text),
+    _checksum(),
 )
 evaluations = Table(
     "evaluations",
@@ -80,6 +107,7 @@ evaluations = Table(
     Column("cache_key", Text),
     Column("source", Integer),  # the evaluation it was copied from, for a cache hit
     Column("withdrawn", Integer),  # the event since which it counts no more
+    _checksum(),
 )
 Index("evaluations_cache_key", evaluations.c.cache_key)
 measurements = Table(
@@ -96,6 +124,7 @@ measurements = Table(
     Column("label", Text, nullable=False),
     Column("note", Text, nullable=False),
     Column("withdrawn", Integer),  # the event since which it counts no more
+    _checksum(),
 )
 inherited = Table(  # evaluations of the run this one was forked from
     "inherited",
@@ -106,6 +135,7 @@ inherited = Table(  # evaluations of the run this one was forked from
     Column("uncertainties", Text, nullable=False),
     Column("structures", Text, nullable=False),
     Column("cost", Text, nullable=False),
+    _checksum(),
 )
 structures = Table(
     "structures",
@@ -113,8 +143,10 @@ structures = Table(
     Column("hash", Text, primary_key=True),
     Column("data", LargeBinary, nullable=False),
 )
+SEALED = (meta, sessions, events, candidates, tasks, evaluations, measurements, inherited)
 
 # From schema version n to n + 1: SQL statements, in order. A newer invdesign upgrades an older store when it opens it.
+# Since a checksum is over all of a row, a statement that changes rows is followed by sealing them anew.
 # SQLite drops no constraint of a table: it is made again (https://www.sqlite.org/lang_altertable.html, section 7).
 MIGRATIONS: dict[int, tuple[str, ...]] = {
     1: (
@@ -145,6 +177,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
             uncertainties TEXT NOT NULL, structures TEXT NOT NULL, cost TEXT NOT NULL
         )""",
     ),
+    3: tuple(f"ALTER TABLE {table.name} ADD COLUMN {CHECKSUM} BLOB" for table in SEALED),
 }
 
 
@@ -155,19 +188,27 @@ def failure_json(failure: Failure | None) -> str | None:
 
 def failure_from(text: str | None) -> Failure | None:
     """The inverse of how failures are stored."""
-    return None if text is None else Failure(*json.loads(text))
+    if text is None:
+        return None
+    found = parse(text)
+    if type(found) is not list or [type(item) for item in found] != [str, str, str]:
+        raise ValueError(f"{text[:60]!r} is no failure: kind, stage and message")
+    return Failure(*found)
 
 
 def candidate_from(row: Any) -> Candidate:
     """A candidate from its row."""
+    genome, parents = parse_bounded(row.genome), parse_bounded(row.parents)
+    if type(genome) is not dict or type(parents) is not list or not all(type(id) is int for id in parents):
+        raise ValueError(f"candidate {row.id} has no genome with parents")
     proposal = Proposal(
-        genome=json.loads(row.genome),
-        parents=tuple(json.loads(row.parents)),
+        genome=genome,
+        parents=tuple(parents),
         operator=row.operator,
-        memo=json.loads(row.memo),
+        memo=parse_bounded(row.memo),
         until=row.until,
     )
-    return Candidate(row.id, row.key, proposal)
+    return Candidate(row.id, key_from(row.key), proposal)
 
 
 def result_from(row: Any) -> StageResult:
@@ -175,11 +216,11 @@ def result_from(row: Any) -> StageResult:
     return StageResult(
         candidate=row.candidate,
         stage=row.stage,
-        properties=json.loads(row.properties),
-        uncertainties=json.loads(row.uncertainties),
-        structures=json.loads(row.structures),
+        properties=numbers(row.properties),
+        uncertainties=numbers(row.uncertainties),
+        structures=words(row.structures),
         failure=failure_from(row.failure),
-        cost=json.loads(row.cost),
+        cost=costs(row.cost),
         cache_key=row.cache_key,
         source=row.id,
     )
@@ -205,7 +246,6 @@ def candidate_row(candidate: Candidate, number: int) -> dict[str, Any]:
 def ending_row(ending: Finished) -> dict[str, Any]:
     """What changes in a candidate's row when it ends."""
     return {
-        "at": ending.candidate,
         "status": int(ending.status),
         "depth": ending.depth,
         "failure": failure_json(ending.failure),
@@ -235,9 +275,9 @@ def measurement_from(row: Any) -> Measurement:
     return Measurement(
         key=row.key,
         stage=row.stage,
-        properties=json.loads(row.properties),
-        uncertainties=json.loads(row.uncertainties),
-        structures=json.loads(row.structures),
+        properties=numbers(row.properties),
+        uncertainties=numbers(row.uncertainties),
+        structures=words(row.structures),
         failure=failure_from(row.failure),
         label=row.label,
         note=row.note,
@@ -249,4 +289,4 @@ def measurement_from(row: Any) -> Measurement:
 
 def ending_from(id: int, status: int, depth: int, failure: str | None, gate: str | None) -> Finished:
     """How a candidate ended, from the columns of its row."""
-    return Finished(id, Status(status), depth, failure_from(failure), gate or "")
+    return Finished(id, *ending_of(status, depth), failure_from(failure), gate or "")

@@ -2,49 +2,63 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import weakref
-from collections import defaultdict
+from collections import defaultdict, namedtuple
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, Table, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Engine, Table, func, select
 
 from invdesign.candidate import OUTSIDE, Candidate, Json, Status, to_json
-from invdesign.errors import StoreError
+from invdesign.errors import LostRunError, StoreError, nearest
 from invdesign.history import RunHistory
 from invdesign.measurements import Measurement, combined
 from invdesign.steps import StageResult, Step, Unfinished, UserEvent
+from invdesign.store.checksums import (
+    COUNTED,
+    COUNTS,
+    count_rows,
+    row_in_words,
+    row_type,
+    seal_all,
+    value_names,
+    whole_rows,
+    whole_values,
+)
+from invdesign.store.creation import create_store
 from invdesign.store.database import clear_errors, connect, damaged, in_memory
 from invdesign.store.digest import digest
+from invdesign.store.rescue import Identity, lost
 from invdesign.store.schema import (
     MIGRATIONS,
     SCHEMA_VERSION,
+    SEALED_SINCE,
     candidate_from,
-    candidate_row,
     candidates,
     ending_from,
-    ending_row,
     evaluations,
     events,
-    failure_json,
     inherited,
     measurement_from,
     measurements,
     meta,
-    metadata,
     result_from,
     sessions,
     structures,
     tasks,
 )
-from invdesign.store.user import write_user_event
+from invdesign.store.values import clear_values, costs, key_from, numbers, parse, parse_bounded, words
 from invdesign.store.waves import USER_KINDS, opened, unfinished
+from invdesign.store.writing import Writer, set_entry
 
 FILE = "run.sqlite"
 
@@ -52,17 +66,22 @@ FILE = "run.sqlite"
 class Store:
     """One run's database. Only the coordinating process writes it.
 
+    A context manager; `close` lets go of every connection.
+
     Args:
-        path: the SQLite file.
+        path: the SQLite file, which exists.
         writable: False for looking at a run that another process may hold.
     """
 
     def __init__(self, path: Path, *, writable: bool = True) -> None:
         self.path = path
         self._writable = writable
+        self._identity = Identity.of(path)
+        self._gone: LostRunError | None = None
         self._hold(connect(path, writable=writable))
-        self._session: int | None = None
+        self._session: dict[str, Any] | None = None
         self._clock = time.monotonic()
+        self._counts: dict[str, int] = {}
         self._next_evaluation = 0
         self._measured = False
         self.inherits = False  # whether it was forked from a run that had evaluations
@@ -70,61 +89,65 @@ class Store:
 
     @classmethod
     def create(
-        cls, path: Path, entries: Mapping[str, str], fill: Callable[[Path], object] | None = None
+        cls,
+        path: Path,
+        entries: Mapping[str, str],
+        fill: Callable[[Path], object] | None = None,
+        advice: str = "",
     ) -> None:
-        """Write a new store holding `entries` (the campaign's text, dump, hash, ...).
-
-        It appears under its name only when it is whole.
+        """Write a new store holding `entries` (the campaign's text, dump, hash, ...): a whole one, or none.
 
         Args:
-            fill: writes more into the file before that.
+            fill: writes more into the file before it appears under its name.
+            advice: what to do where the disk is full.
 
         Raises:
             StoreError: it cannot be written.
         """
-        unfinished = path.with_suffix(".new")
-        with clear_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.unlink(missing_ok=True)
-            store = cls(unfinished)
-            with store._engine.begin() as connection:
-                metadata.create_all(connection)
-                created = datetime.now(UTC).isoformat(timespec="seconds")
-                rows = {"schema_version": str(SCHEMA_VERSION), "created": created, **entries}
-                connection.execute(insert(meta), [{"key": k, "value": v} for k, v in rows.items()])
-            store.close()
-            if fill is not None:
-                fill(unfinished)
-            unfinished.replace(path)
+        create_store(path, entries, fill, advice)
 
     @classmethod
-    def open(cls, path: Path, *, writable: bool = True) -> Store:
+    def open(cls, path: Path, *, writable: bool = True, checked: bool = True) -> Store:
         """An existing store, checked first where its last session did not end cleanly.
+
+        Args:
+            checked: False to look at one of which nothing is known to be whole.
 
         Raises:
             StoreError: missing, damaged, or made by another version.
         """
-        if not path.is_file():
-            raise StoreError(f"{path.parent} holds no run ({path.name} is missing)")
-        store = cls(path, writable=writable)
+        with clear_errors(path):
+            if not path.is_file():
+                raise _missing(path)
+            store = cls(path, writable=writable)
         try:
             with clear_errors(path):
                 store._check_version()
-                if writable and not store._ended_cleanly():
-                    store._quick_check()
-                with store._engine.connect() as connection:
-                    store._next_evaluation = 1 + (connection.scalar(select(func.max(evaluations.c.id))) or 0)
-                    store._measured = connection.scalar(select(measurements.c.id).limit(1)) is not None
-                    store.inherits = connection.scalar(select(inherited.c.cache_key).limit(1)) is not None
-        except StoreError:
+                if checked:
+                    store._prepare()
+        except BaseException:
             store.close()
             raise
         return store
 
+    def _prepare(self) -> None:
+        if self._writable and not self._ended_cleanly():
+            self._check_file()
+        self._counts = self.counts()
+        with self._engine.connect() as connection:
+            self._next_evaluation = 1 + (connection.scalar(select(func.max(evaluations.c.id))) or 0)
+            self._measured = connection.scalar(select(measurements.c.id).limit(1)) is not None
+            self.inherits = connection.scalar(select(inherited.c.cache_key).limit(1)) is not None
+
     def _check_version(self) -> None:
-        text = self.entry("schema_version")
-        if not text.isdecimal():
-            raise damaged(self.path, f"its schema version is {text!r}")
+        with self._engine.connect() as connection:
+            query = select(meta.c.value).where(meta.c.key == "schema_version")  # older ones have no checksum
+            text = connection.scalar(query) or ""
+        if (
+            not (isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) < 10)
+            or int(text) < 1
+        ):
+            raise damaged(self.path, f"its schema version is {text!r:.40}")
         found = int(text)
         if found > SCHEMA_VERSION:
             raise StoreError(
@@ -134,14 +157,22 @@ class Store:
             if not self._writable:  # a reader looks at a copy as it would be
                 self._hold(in_memory(self._engine))
                 self.is_copy = True
-            with self._engine.begin() as connection:
-                # First, since Python's driver opens no transaction for statements that change tables alone.
-                connection.execute(
-                    update(meta).where(meta.c.key == "schema_version").values(value=str(SCHEMA_VERSION))
-                )
-                for version in range(found, SCHEMA_VERSION):
-                    for statement in MIGRATIONS[version]:
-                        connection.exec_driver_sql(statement)
+            self._migrate(found)
+
+    def _migrate(self, found: int) -> None:
+        with self._engine.begin() as connection:
+            # First, since Python's driver opens no transaction for statements that change tables alone.
+            connection.exec_driver_sql(
+                "UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(SCHEMA_VERSION),)
+            )
+            for version in range(found, SCHEMA_VERSION):
+                for statement in MIGRATIONS[version]:
+                    connection.exec_driver_sql(statement)
+            if found < SEALED_SINCE:
+                set_entry(connection, COUNTS, to_json(dict(count_rows(connection))))
+                seal_all(connection)
+            else:
+                set_entry(connection, "schema_version", str(SCHEMA_VERSION))
 
     def _ended_cleanly(self) -> bool:
         with self._engine.connect() as connection:
@@ -150,55 +181,12 @@ class Store:
             )
         return not open_sessions
 
-    def _quick_check(self) -> None:
-        with self._engine.connect() as connection:
-            verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+    def _check_file(self) -> None:
+        """Have SQLite check the file: pages, rows, and that every row stands in the indices."""
+        with self.reading() as connection:
+            verdict = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
         if verdict != "ok":
             raise damaged(self.path, verdict)
-
-    # Sessions: who worked on the run, when, with which versions. Outside the digest.
-
-    def begin_session(self, environment: Mapping[str, Any]) -> None:
-        """Note that this process now works on the run; sessions that never ended were killed."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        with clear_errors(self.path), self._engine.begin() as connection:
-            connection.execute(
-                update(sessions)
-                .where(sessions.c.ended.is_(None))
-                .values(ended=now, reason="did not end cleanly")
-            )
-            row = {
-                "started": now,
-                "seconds": 0.0,
-                "environment": json.dumps(dict(environment), sort_keys=True),
-            }
-            result = connection.execute(insert(sessions), row)
-            self._session = int(result.inserted_primary_key[0])  # type: ignore[index]  # one integer key
-        self._clock = time.monotonic()
-
-    def end_session(self, reason: str) -> None:
-        """Note that this process is done, and why."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        with clear_errors(self.path), self._engine.begin() as connection:
-            self._touch(connection)
-            connection.execute(
-                update(sessions).where(sessions.c.id == self._session).values(ended=now, reason=reason)
-            )
-        self._session = None
-        # What others still read keeps the journal from being removed: empty it, so that one file is the run.
-        with clear_errors(self.path), self._engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    def _touch(self, connection: Connection) -> None:
-        if self._session is not None:
-            seconds = time.monotonic() - self._clock
-            connection.execute(update(sessions).where(sessions.c.id == self._session).values(seconds=seconds))
-
-    def session_rows(self) -> list[dict[str, Any]]:
-        """All sessions, in order."""
-        with clear_errors(self.path), self._engine.connect() as connection:
-            rows = connection.execute(select(sessions).order_by(sessions.c.id)).mappings()
-            return [{**row, "environment": json.loads(row["environment"] or "{}")} for row in rows]
 
     def _hold(self, engine: Engine) -> None:
         """Work through this engine, and close its connections with the store, also where nobody calls `close`."""
@@ -207,22 +195,110 @@ class Store:
         weakref.finalize(self, engine.dispose)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file, and of every connection to it."""
         self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Sessions: who worked on the run, when, with which versions. Outside the digest.
+
+    def begin_session(self, environment: Mapping[str, Any]) -> None:
+        """Note that this process now works on the run; sessions that never ended were killed."""
+        row = {
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": 0.0,
+            "environment": json.dumps(dict(environment), sort_keys=True),
+        }
+        with self._writing() as writer:
+            self._session = writer.begin_session(row)
+        self._clock = time.monotonic()
+
+    def end_session(self, reason: str) -> None:
+        """Note that this process is done, and why."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with self._writing() as writer:
+            if self._session is not None:
+                said = reason.encode(errors="replace").decode()  # half a character cannot be stored
+                self._session |= {"ended": now, "reason": said}
+            self._touch(writer)
+        self._session = None
+        # What others still read keeps the journal from being removed: empty it, so that one file is the run.
+        with clear_errors(self.path), self._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _touch(self, writer: Writer) -> None:
+        if self._session is not None:
+            self._session["seconds"] = time.monotonic() - self._clock
+            writer.note_session(self._session)
+
+    def session_rows(self) -> list[dict[str, Any]]:
+        """All sessions, in order."""
+        with clear_values(self.path, "table sessions"):
+            return [
+                {
+                    **dict(zip(value_names(sessions), row, strict=False)),
+                    "environment": dict(parse_bounded(row.environment or "{}")),
+                }
+                for row in self.rows(sessions)
+            ]
 
     # Entries of the run itself.
 
     def entry(self, key: str) -> str:
         """A value of the `meta` table; an empty string where there is none."""
-        with clear_errors(self.path), self._engine.connect() as connection:
-            return connection.scalar(select(meta.c.value).where(meta.c.key == key)) or ""
+        found = self._found(select(meta).where(meta.c.key == key), meta)
+        return str(found[0].value) if found else ""
 
     def set_entry(self, key: str, value: str) -> None:
         """Write a value of the `meta` table (the budget, the engine: what a resume may change)."""
-        with clear_errors(self.path), self._engine.begin() as connection:
-            connection.execute(insert(meta).prefix_with("OR REPLACE"), {"key": key, "value": value})
+        with self._writing() as writer:
+            set_entry(writer.connection, key, value)
+
+    def counts(self) -> dict[str, int]:
+        """How many rows the tables had after the last transaction."""
+        with self.reading() as connection:
+            return self._counted(connection)
+
+    def _counted(self, connection: Connection) -> dict[str, int]:
+        query = select(meta).where(meta.c.key == COUNTS)
+        found = list(whole_rows(connection, query, meta, self.path))
+        with clear_values(self.path, row_in_words(meta, COUNTS)):
+            counts = parse_bounded(found[0].value)
+            return {table.name: int(counts[table.name]) for table in COUNTED}
 
     # Steps.
+
+    @contextmanager
+    def _writing(self) -> Iterator[Writer]:
+        """One transaction."""
+        self.check_place()
+        with clear_errors(self.path), self._engine.begin() as connection:
+            writer = Writer(connection, self.path, dict(self._counts), self._next_evaluation)
+            yield writer
+            writer.note_counts(self._counts)
+        self._counts, self._next_evaluation = writer.counts, writer.next_evaluation
+
+    def check_place(self) -> None:
+        """Make sure that the file we write is still the one at its path.
+
+        Raises:
+            LostRunError: it was moved, deleted or replaced; the message says where what it held is now.
+        """
+        if self._gone is None and Identity.of(self.path) != self._identity:
+            assert self._identity is not None  # it was there when it was opened
+            connection = (
+                self._engine.raw_connection()
+            )  # of the pool, which holds at least one: a new one finds no file
+            try:
+                self._gone = lost(self.path, self._identity, connection.driver_connection)
+            finally:
+                connection.close()
+        if self._gone is not None:
+            raise self._gone
 
     def write_event(
         self,
@@ -242,100 +318,25 @@ class Store:
             task: number of the first task that candidates under way by this event may have.
             user: what a user did by it.
         """
-        with clear_errors(self.path), self._engine.begin() as connection:
-            row = {
-                "id": number,
-                "kind": kind,
-                "detail": to_json(detail),
-                "state": state,
-                "time": time.time(),
-                "task": task,
-                "request": user.request or None if user else None,
-            }
-            connection.execute(insert(events), row)
-            if asked:
-                connection.execute(insert(candidates), [candidate_row(c, number) for c in asked])
-            if user:
-                write_user_event(connection, user, number)
-                self._write_blobs(
-                    connection, {key: blob for item in user.measurements for key, blob in item.blobs.items()}
-                )
-            if step:
-                self._write_step(connection, step)
-            self._touch(connection)
+        row = {
+            "id": number,
+            "kind": kind,
+            "detail": to_json(detail),
+            "state": state,
+            "time": time.time(),
+            "task": task,
+            "request": user.request or None if user else None,
+        }
+        with self._writing() as writer:
+            writer.write_event(row, asked, user, step)
+            self._touch(writer)
         self._measured |= bool(user and user.measurements)
-
-    def _write_blobs(self, connection: Connection, blobs: Mapping[str, bytes]) -> None:
-        if blobs:
-            rows = [{"hash": key, "data": blob} for key, blob in blobs.items()]
-            connection.execute(insert(structures).prefix_with("OR IGNORE"), rows)
 
     def write_step(self, step: Step) -> None:
         """Results, endings and the tasks they led to, in one transaction."""
-        with clear_errors(self.path), self._engine.begin() as connection:
-            self._write_step(connection, step)
-            self._touch(connection)
-
-    def _write_step(self, connection: Connection, step: Step) -> None:
-        if step.built:
-            connection.execute(
-                update(candidates).where(candidates.c.id == bindparam("at")),
-                [
-                    {"at": b.candidate, "formula": b.formula, "design": to_json(dict(b.design))}
-                    for b in step.built
-                ],
-            )
-        self._write_blobs(
-            connection, {key: blob for result in step.results for key, blob in result.blobs.items()}
-        )
-        if step.results:
-            connection.execute(insert(evaluations), [self._evaluation_row(result) for result in step.results])
-        if step.finished:
-            connection.execute(
-                update(candidates).where(candidates.c.id == bindparam("at")),
-                [ending_row(ending) for ending in step.finished],
-            )
-        self._write_tasks(connection, step)
-
-    def _write_tasks(self, connection: Connection, step: Step) -> None:
-        if step.done:
-            connection.execute(
-                update(tasks).where(tasks.c.id == bindparam("at")),
-                [{"at": number, "status": "done"} for number in step.done],
-            )
-        if step.lost:
-            connection.execute(
-                update(tasks).where(tasks.c.id == bindparam("at")),
-                [{"at": n, "status": "lost", "lost": failure_json(failure)} for n, failure in step.lost],
-            )
-        if step.planned:
-            rows = [
-                {
-                    "id": task.id,
-                    "stage": task.stage,
-                    "members": to_json(list(task.members)),
-                    "status": "planned",
-                    "attempt": task.attempt,
-                }
-                for task in step.planned
-            ]
-            connection.execute(insert(tasks), rows)
-
-    def _evaluation_row(self, result: StageResult) -> dict[str, Any]:
-        row = {
-            "id": self._next_evaluation,
-            "candidate": result.candidate,
-            "stage": result.stage,
-            "properties": json.dumps(dict(result.properties), sort_keys=True),
-            "uncertainties": json.dumps(dict(result.uncertainties), sort_keys=True),
-            "structures": json.dumps(dict(result.structures), sort_keys=True),
-            "failure": failure_json(result.failure),
-            "cost": json.dumps(dict(result.cost), sort_keys=True),
-            "cache_key": result.cache_key,
-            "source": result.source,
-        }
-        self._next_evaluation += 1
-        return row
+        with self._writing() as writer:
+            writer.write_step(step)
+            self._touch(writer)
 
     # Reading.
 
@@ -345,63 +346,135 @@ class Store:
         with clear_errors(self.path), self._engine.connect() as connection:
             yield connection
 
-    def rows(self, table: Table, columns: Sequence[str] = (), where: Any = None) -> Iterator[Any]:
-        """Rows of a table in the order of their ids, streamed."""
-        chosen = [table.c[name] for name in columns] if columns else [table]
-        query = select(*chosen).order_by(table.c.id)
+    @contextmanager
+    def _snapshot(self) -> Iterator[Connection]:
+        """A connection that sees the store as it is now, whatever is written meanwhile."""
+        with self.reading() as connection:
+            if not self.is_copy:  # which nobody writes, and whose one connection has no second transaction
+                connection.exec_driver_sql("BEGIN")
+            yield connection
+
+    def _found(self, query: Any, table: Table) -> list[Any]:
+        """Rows of a table, each checked."""
+        with self.reading() as connection:
+            return list(whole_rows(connection, query, table, self.path))
+
+    def rows(
+        self, table: Table, columns: Sequence[str] = (), where: Any = None, order: Sequence[Any] = ()
+    ) -> Iterator[Any]:
+        """Rows of a table in the order of their ids, streamed; each is checked, and that none is missing.
+
+        Args:
+            columns: names of those that are wanted, in this order; all and the checksum where none is named.
+            order: another order.
+
+        Raises:
+            StoreError: a row is not as it was written, or rows are missing.
+        """
+        with self._snapshot() as connection:
+            found = self._scanned(connection, table, where, order)
+            if not columns:
+                yield from map(row_type(table)._make, found)
+                return
+            make = _row_of(table.name, tuple(columns))._make
+            if len(columns) == 1:
+                at = row_type(table)._fields.index(columns[0])
+                yield from (make((values[at],)) for values in found)
+            else:
+                yield from map(make, map(_picker(table, tuple(columns)), found))
+
+    def _scanned(
+        self, connection: Connection, table: Table, where: Any = None, order: Sequence[Any] = ()
+    ) -> Iterator[tuple[Any, ...]]:
+        """Values of rows; where all are read, none may be missing."""
+        query = select(table).order_by(*(order or table.primary_key.columns))
         if where is not None:
-            query = query.where(where)
-        with clear_errors(self.path), self._engine.connect() as connection:
-            yield from connection.execution_options(yield_per=5000).execute(query)
+            yield from whole_values(connection, query.where(where), table, self.path)
+            return
+        expected, number = self._counted(connection)[table.name], 0
+        for number, values in enumerate(whole_values(connection, query, table, self.path), 1):  # noqa: B007 - how many
+            yield values
+        if number != expected:
+            raise damaged(self.path, f"table {table.name} has {number} rows, and had {expected}")
+
+    def check(self, tables: Iterable[Table] = (meta, *COUNTED)) -> None:
+        """Read every row of tables and the indices, so that damage shows before anything is built on it.
+
+        Raises:
+            StoreError: a row is not as it was written, or rows are missing.
+        """
+        self._check_file()
+        with self._snapshot() as connection:
+            for table in tables:
+                found = (
+                    whole_rows(connection, select(meta), meta, self.path)
+                    if table is meta
+                    else self._scanned(connection, table)
+                )
+                for _ in found:
+                    pass
 
     def last_event(self) -> tuple[int, Any] | None:
         """(number, the state it left) of the newest event."""
-        with clear_errors(self.path), self._engine.connect() as connection:
-            row = connection.execute(select(events).order_by(events.c.id.desc()).limit(1)).first()
-        return None if row is None else (row.id, json.loads(row.state))
+        found = self._found(select(events).order_by(events.c.id.desc()).limit(1), events)
+        with clear_values(self.path, "the last event"):
+            return (found[0].id, parse_bounded(found[0].state)) if found else None
 
     def mark(self) -> tuple[int, int, int]:
         """Changes whenever a trial does: tells whether a history that was loaded earlier still holds."""
         counted = (events.c.id, evaluations.c.id, tasks.c.id)
-        with clear_errors(self.path), self._engine.connect() as connection:
+        with self.reading() as connection:
             newest = [connection.scalar(select(func.max(column))) or 0 for column in counted]
             done = select(func.count()).select_from(tasks).where(tasks.c.status == "planned")
             return newest[0], newest[1], newest[2] - (connection.scalar(done) or 0)
 
     def next_task(self) -> int:
         """A number no task has."""
-        with clear_errors(self.path), self._engine.connect() as connection:
+        with self.reading() as connection:
             return 1 + (connection.scalar(select(func.max(tasks.c.id))) or 0)
 
     def seconds(self) -> float:
         """Seconds of work over all sessions."""
-        with clear_errors(self.path), self._engine.connect() as connection:
-            return float(connection.scalar(select(func.sum(sessions.c.seconds))) or 0.0)
+        return float(sum(row.seconds for row in self.rows(sessions)))
 
     def load_history(self, history: RunHistory) -> RunHistory:
-        """Fill an empty history with every trial."""
-        try:
-            with clear_errors(self.path):
-                self._fill(history)
-        except (ValueError, TypeError) as error:
-            raise damaged(self.path, error) from error
+        """Fill an empty history with every trial.
+
+        Raises:
+            StoreError: a row of a candidate or an evaluation is not as it was written, or rows are missing.
+        """
+        with self._snapshot() as connection, clear_values(self.path, "candidates and evaluations"):
+            self._fill_candidates(connection, history)
+            self._fill_evaluations(connection, history)
         return history
 
-    def _fill(self, history: RunHistory) -> None:
-        names = ("id", "key", "operator", "status", "depth", "failure", "gate")
-        for id, key, operator, status, depth, failure, gate in self.rows(candidates, names):
-            history.add(id, key, outside=operator == OUTSIDE)
+    def _fill_candidates(self, connection: Connection, history: RunHistory) -> None:
+        pick = _picker(candidates, ("id", "key", "operator", "status", "depth", "failure", "gate"))
+        for number, values in enumerate(self._scanned(connection, candidates)):
+            id, key, operator, status, *ended = pick(values)
+            if id != number:
+                raise ValueError(f"candidate {number} is missing")
+            history.add(number, key_from(key), outside=operator == OUTSIDE)
             if status != Status.PENDING:
-                history.finish(ending_from(id, status, depth, failure, gate))
-        said = ("candidate", "stage", "properties", "uncertainties", "structures", "cost")
-        counts = evaluations.c.failure.is_(None) & evaluations.c.withdrawn.is_(None)
-        for candidate, stage, *texts in self.rows(evaluations, said, counts):
-            properties, uncertainties, roles, cost = map(json.loads, texts)
-            history.record(StageResult(candidate, stage, properties, uncertainties, roles, cost=cost))
+                history.finish(ending_from(number, status, *ended))
+
+    def _fill_evaluations(self, connection: Connection, history: RunHistory) -> None:
+        size = len(history)
+        names = ("id", "candidate", "stage", "failure", "withdrawn")
+        pick, said = _picker(evaluations, names), _picker(evaluations, _SAID)
+        for values in self._scanned(connection, evaluations):
+            id, candidate, stage, failure, withdrawn = pick(values)
+            if not 0 <= candidate < size:
+                raise ValueError(f"evaluation {id} is of candidate {candidate}, which there is not")
+            if failure is None and withdrawn is None:
+                properties, uncertainties, roles, cost = said(values)
+                found = numbers(properties), numbers(uncertainties), words(roles)
+                history.record(StageResult(candidate, stage, *found, cost=costs(cost)))
 
     def unfinished(self) -> list[Unfinished]:
         """What was set on its way and not told yet, oldest first, with what is known of it."""
-        return [self._restored(rest) for rest in unfinished(self)]
+        with clear_values(self.path, "the waves under way"):
+            return [self._restored(rest) for rest in unfinished(self)]
 
     def opened(self, event: int) -> Unfinished:
         """What the event with this number set on its way.
@@ -418,17 +491,13 @@ class Store:
 
     def user_events(self) -> list[tuple[str, dict[str, Any]]]:
         """(kind, detail) of what users did, in order."""
-        query = (
-            select(events.c.kind, events.c.detail).where(events.c.kind.in_(USER_KINDS)).order_by(events.c.id)
-        )
-        with clear_errors(self.path), self._engine.connect() as connection:
-            return [(kind, json.loads(detail)) for kind, detail in connection.execute(query)]
+        found = self.rows(events, where=events.c.kind.in_(USER_KINDS))
+        with clear_values(self.path, "table events"):
+            return [(row.kind, dict(parse(row.detail))) for row in found]
 
     def took_up(self, request: str) -> bool:
         """Whether an event took this request up."""
-        query = select(func.count()).select_from(events).where(events.c.request == request)
-        with clear_errors(self.path), self._engine.connect() as connection:
-            return bool(connection.scalar(query))
+        return bool(self._found(select(events).where(events.c.request == request), events))
 
     def measurements(self, keys: Iterable[str] | None = None, *, withdrawn: bool = True) -> list[Measurement]:
         """Measurements in the order of their numbers, of all genomes or of those with these keys.
@@ -436,13 +505,14 @@ class Store:
         Args:
             withdrawn: whether those that count no more are among them.
         """
-        query = select(measurements).order_by(measurements.c.id)
+        counts = measurements.c.withdrawn.is_(None)
         if keys is not None:
-            query = query.where(measurements.c.key.in_(list(keys)))
-        if not withdrawn:
-            query = query.where(measurements.c.withdrawn.is_(None))
-        with clear_errors(self.path), self._engine.connect() as connection:
-            return [measurement_from(row) for row in connection.execute(query)]
+            chosen = measurements.c.key.in_(list(keys))
+            found = self.rows(measurements, where=chosen if withdrawn else chosen & counts)
+        else:
+            found = self.rows(measurements, where=None if withdrawn else counts)
+        with clear_values(self.path, "table measurements"):
+            return [measurement_from(row) for row in found]
 
     def measured(self, keys: Sequence[str], stage: str) -> dict[str, Measurement]:
         """What counts of the measurements of genomes at a stage, by key of the genome."""
@@ -461,18 +531,32 @@ class Store:
     def results(self, candidate: int) -> list[StageResult]:
         """What stages say of a candidate, in the order they said it, without the structures' data."""
         where = (evaluations.c.candidate == candidate) & evaluations.c.withdrawn.is_(None)
-        return [result_from(row) for row in self.rows(evaluations, where=where)]
+        found = self.rows(evaluations, where=where)
+        with clear_values(self.path, f"evaluations of candidate {candidate}"):
+            return [result_from(row) for row in found]
+
+    def _candidate_row(self, id: int) -> Any:
+        """A candidate's row.
+
+        Raises:
+            KeyError: there is none.
+        """
+        found = self._found(select(candidates).where(candidates.c.id == id), candidates)
+        if not found:
+            raise KeyError(id)
+        return found[0]
 
     def is_built(self, candidate: int) -> bool:
         """Whether the build stage is done for a candidate."""
-        with clear_errors(self.path), self._engine.connect() as connection:
-            query = select(candidates.c.design).where(candidates.c.id == candidate)
-            return connection.scalar(query) is not None
+        with suppress(KeyError):
+            return self._candidate_row(candidate).design is not None
+        return False
 
     def formula(self, candidate: int) -> str:
         """Reduced formula of a candidate; empty where it has none, or was not built yet."""
-        with clear_errors(self.path), self._engine.connect() as connection:
-            return connection.scalar(select(candidates.c.formula).where(candidates.c.id == candidate)) or ""
+        with suppress(KeyError):
+            return self._candidate_row(candidate).formula or ""
+        return ""
 
     def candidate(self, id: int) -> Candidate:
         """The candidate with this number.
@@ -480,30 +564,33 @@ class Store:
         Raises:
             KeyError: there is none.
         """
-        with clear_errors(self.path), self._engine.connect() as connection:
-            row = connection.execute(select(candidates).where(candidates.c.id == id)).first()
-        if row is None:
-            raise KeyError(id)
-        return candidate_from(row)
+        row = self._candidate_row(id)
+        with clear_values(self.path, f"candidate {id}"):
+            return candidate_from(row)
 
     def structure(self, candidate: int, role: str) -> bytes | None:
         """The compressed structure the last stage made for this candidate under this role."""
-        with clear_errors(self.path), self._engine.connect() as connection:
-            query = select(evaluations.c.structures).where(
-                evaluations.c.candidate == candidate, evaluations.c.withdrawn.is_(None)
-            )
-            found = connection.execute(query.order_by(evaluations.c.id.desc())).scalars()
-            for text in found:
-                key = json.loads(text).get(role)
-                if key is not None:
-                    return connection.scalar(select(structures.c.data).where(structures.c.hash == key))
+        for result in reversed(self.results(candidate)):
+            key = result.structures.get(role)
+            if key is not None:
+                return self.blobs([key])[key]
         return None
 
     def blobs(self, hashes: Iterable[str]) -> dict[str, bytes]:
-        """Compressed structures by hash."""
-        with clear_errors(self.path), self._engine.connect() as connection:
-            query = select(structures).where(structures.c.hash.in_(list(hashes)))
-            return {row.hash: row.data for row in connection.execute(query)}
+        """Compressed structures by hash.
+
+        Raises:
+            StoreError: one is missing, or not as it was written.
+        """
+        wanted = set(hashes)
+        with self.reading() as connection:
+            query = select(structures).where(structures.c.hash.in_(wanted))
+            found: dict[str, bytes] = {row.hash: row.data for row in connection.execute(query)}
+        for key in sorted(wanted):
+            if not is_structure_whole(key, found.get(key)):
+                how = "not as it was written" if key in found else "missing"
+                raise damaged(self.path, f"structure {key[:40]} (table structures) is {how}")
+        return found
 
     def cached(self, keys: Sequence[str], before: int) -> dict[str, StageResult]:
         """Successful evaluations of candidates below number `before`, by cache key; the oldest where several are.
@@ -519,25 +606,25 @@ class Store:
             .where(evaluations.c.failure.is_(None), evaluations.c.withdrawn.is_(None))
             .order_by(evaluations.c.candidate.desc())
         )
-        with clear_errors(self.path), self._engine.connect() as connection:
-            found = self._inherited(connection, keys) if self.inherits else {}
-            found |= {row.cache_key: result_from(row) for row in connection.execute(query)}
+        with clear_values(self.path, "evaluations that are found again"):
+            found = self._inherited(keys) if self.inherits else {}
+            found |= {row.cache_key: result_from(row) for row in self._found(query, evaluations)}
         return {key: self.with_blobs(result) for key, result in found.items()}
 
-    def _inherited(self, connection: Connection, keys: Sequence[str]) -> dict[str, StageResult]:
+    def _inherited(self, keys: Sequence[str]) -> dict[str, StageResult]:
         """What the run this one was forked from had evaluated."""
         query = select(inherited).where(inherited.c.cache_key.in_(list(keys)))
         return {
             row.cache_key: StageResult(
                 candidate=-1,
                 stage=row.stage,
-                properties=json.loads(row.properties),
-                uncertainties=json.loads(row.uncertainties),
-                structures=json.loads(row.structures),
-                cost=json.loads(row.cost),
+                properties=numbers(row.properties),
+                uncertainties=numbers(row.uncertainties),
+                structures=words(row.structures),
+                cost=costs(row.cost),
                 cache_key=row.cache_key,
             )
-            for row in connection.execute(query)
+            for row in self._found(query, inherited)
         }
 
     def with_blobs(self, result: StageResult) -> StageResult:
@@ -547,3 +634,33 @@ class Store:
     def digest(self) -> str:
         """Hash of everything a search found and decided; equal for runs that are equal (`store.digest`)."""
         return digest(self)
+
+
+def is_structure_whole(key: str, data: object) -> bool:
+    """True if these are the data of the structure with this hash."""
+    return isinstance(data, bytes) and hashlib.blake2b(data, digest_size=16).hexdigest() == key
+
+
+_SAID = ("properties", "uncertainties", "structures", "cost")
+
+
+@cache
+def _picker(table: Table, columns: tuple[str, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """Picks these columns, several, from a row's values."""
+    names = row_type(table)._fields
+    return itemgetter(*(names.index(name) for name in columns))
+
+
+@cache
+def _row_of(name: str, columns: tuple[str, ...]) -> Any:
+    return namedtuple(name, columns)  # noqa: PYI024 - names are known at run time
+
+
+def _missing(path: Path) -> StoreError:
+    """The error for a folder without a run, with the run that may be meant."""
+    folder = path.parent
+    if folder.is_dir():
+        return StoreError(f"{folder} holds no run ({path.name} is missing)")
+    beside = [other.parent.name for other in folder.parent.glob(f"*/{path.name}")]
+    hint = nearest(folder.name, [name for name in beside if name != folder.name])
+    return StoreError(f"{folder} holds no run: there is no such folder. {hint}".strip())

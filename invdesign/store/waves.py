@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from invdesign.store.schema import (
     result_from,
     tasks,
 )
+from invdesign.store.values import parse_bounded, words
 
 USER_KINDS = ("add", "measure", "withdraw", "hand_out")
 NO_EVENT = 2**62
@@ -31,7 +31,9 @@ class Readable(Protocol):
     """What is read of a store."""
 
     def reading(self) -> AbstractContextManager[Connection]: ...
-    def rows(self, table: Table, columns: Sequence[str] = (), where: Any = None) -> Iterator[Any]: ...
+    def rows(
+        self, table: Table, columns: Sequence[str] = (), where: Any = None, order: Sequence[Any] = ()
+    ) -> Iterator[Any]: ...
 
 
 @dataclass(slots=True)
@@ -118,7 +120,6 @@ def opened(store: Readable, event: int) -> Unfinished:
 
 
 def _openings(store: Readable, since: int = 0) -> list[Opening]:
-    chosen = (events.c.id, events.c.kind, events.c.detail, events.c.task)
     with store.reading() as connection:
         parted = (events.c.kind == "tell") & events.c.detail.contains(
             '"ids"'
@@ -131,9 +132,11 @@ def _openings(store: Readable, since: int = 0) -> list[Opening]:
             told = connection.scalar(query) or 0
             asks = select(events.c.id).where(events.c.kind == "ask").order_by(events.c.id)
             since = connection.scalar(asks.offset(told).limit(1)) or NO_EVENT
-        rows = connection.execute(select(*chosen).where(events.c.id >= since).order_by(events.c.id)).all()
+    rows = store.rows(events, where=events.c.id >= since)
     kinds = ("ask", "tell", *USER_KINDS) if steered else ("ask",)
-    return openings((row.id, row.kind, json.loads(row.detail), row.task) for row in rows if row.kind in kinds)
+    return openings(
+        (row.id, row.kind, parse_bounded(row.detail), row.task) for row in rows if row.kind in kinds
+    )
 
 
 def _unfinished(store: Readable, opening: Opening, since: Sequence[PlannedRow]) -> Unfinished:
@@ -152,7 +155,7 @@ def _unfinished(store: Readable, opening: Opening, since: Sequence[PlannedRow]) 
     return Unfinished(
         asked=[candidate_from(row) for row in rows],
         told=opening.told,
-        designs={row.id: json.loads(row.design) for row in rows if row.design},
+        designs={row.id: words(row.design) for row in rows if row.design},
         results=results,
         finished=[
             ending_from(row.id, row.status, row.depth, row.failure, row.gate)
@@ -170,6 +173,6 @@ def _unfinished(store: Readable, opening: Opening, since: Sequence[PlannedRow]) 
 def _tasks_since(store: Readable, first: int) -> list[PlannedRow]:
     """Tasks from this number on with their status, in order."""
     return [
-        (PlannedTask(row.id, row.stage, tuple(json.loads(row.members)), row.attempt), row.status)
+        (PlannedTask(row.id, row.stage, tuple(parse_bounded(row.members)), row.attempt), row.status)
         for row in store.rows(tasks, where=tasks.c.id >= first)
     ]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 OVERLAP = 0.5  # Å: no two nuclei of any material are this close (H2 has 0.74)
 STORED = "the stored structure"
-MOST_TEXT = 500_000_000  # characters of a structure unpacked: twenty times the largest that is read
+MOST_TEXT = 64_000_000  # bytes of a structure unpacked; chosen: some 500,000 atoms
 _SPECIES = re.compile(r"([A-Z][a-z]?)((?:[0-9]+(?:\.[0-9]+)?)?[+-])?(?:,spin=[+-]?[0-9]+(?:\.[0-9]+)?)?")
 
 

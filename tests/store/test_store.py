@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 import sqlite3
 from contextlib import closing
@@ -16,9 +18,14 @@ from invdesign.problem import Objective, Problem
 from invdesign.run.run import Run
 from invdesign.steps import Built, Finished, PlannedTask, StageResult, Step
 from invdesign.store import schema
+from invdesign.store.checksums import COUNTS, count_rows, seal_all
+from invdesign.store.database import connect
 from invdesign.store.store import FILE, Store
+from invdesign.store.writing import set_entry
 from tests.support import cli, finished, funnel
 
+BLOB = b"structure"
+HASH = hashlib.blake2b(BLOB, digest_size=16).hexdigest()
 PROBLEM = Problem((Objective("height", "minimize"),))
 
 
@@ -41,6 +48,15 @@ def copied(whole: Path, folder: Path) -> Path:
 def execute(path: Path, statement: str, *values: object) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(statement, values)
+
+
+def seal(path: Path) -> None:
+    """Give every row the checksum of what it says now, as whoever forges a store would."""
+    engine = connect(path, writable=True)
+    with engine.begin() as connection:
+        set_entry(connection, COUNTS, json.dumps(count_rows(connection)))
+        seal_all(connection)
+    engine.dispose()
 
 
 def candidate(id: int) -> Candidate:
@@ -81,7 +97,7 @@ def test_a_file_that_is_no_store(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
     for attempt in (lambda: Run.open(tmp_path), lambda: Store.open(path)):
         with pytest.raises(
-            StoreError, match=r"is damaged, or is no run store \(.*\)\. Keep a copy .* \.recover"
+            StoreError, match=r"is damaged, or is no run store \(.*\)\. Keep a copy .* doctor .* \.recover"
         ):
             attempt()
     if content:
@@ -153,6 +169,7 @@ def test_an_unclean_end_without_damage(whole: Path, tmp_path: Path) -> None:
     """A whole store passes the check, and the session that was killed is noted."""
     path = copied(whole, tmp_path / "run")
     execute(path, "update sessions set ended = null, reason = null")
+    seal(path)
     store = Store.open(path)
     store.begin_session({})
     assert store.session_rows()[0]["reason"] == "did not end cleanly"
@@ -222,8 +239,11 @@ def as_version_1(path: Path) -> None:
             "evaluations drop column withdrawn",
         ):
             connection.execute(f"alter table {column}")
+        for table in ("meta", "sessions", "events", "candidates", "tasks", "evaluations"):
+            connection.execute(f"alter table {table} drop column checksum")
         connection.execute("drop table measurements")
         connection.execute("drop table inherited")
+        connection.execute("delete from meta where key = 'rows'")
         connection.execute("update meta set value = '1' where key = 'schema_version'")
 
 
@@ -307,13 +327,20 @@ def full(store: Store) -> None:
         asked,
         Step(planned=[PlannedTask(1, "build", (0, 1, 2))]),
     )
-    blob = b"structure"
     store.write_step(
         Step(
             built=[Built(id, "LiCl", {"parameters": f"h{id}"}) for id in range(3)],
             results=[
                 StageResult(
-                    0, "s", {"height": 2.5}, {"height": 0.1}, {"relaxed": "k"}, {"k": blob}, None, {}, "key-0"
+                    0,
+                    "s",
+                    {"height": 2.5},
+                    {"height": 0.1},
+                    {"relaxed": HASH},
+                    {HASH: BLOB},
+                    None,
+                    {},
+                    "key-0",
                 ),
                 StageResult(1, "s", failure=Failure("error", "s", "broken"), cache_key="key-1"),
             ],
@@ -343,7 +370,7 @@ def test_history_comes_back(store: Store) -> None:
     assert third.status is Status.PENDING
     assert history.pending() == [2]
     assert [history.candidate(id) for id in range(3)] == [candidate(id) for id in range(3)]
-    assert store.structure(0, "relaxed") == b"structure"
+    assert store.structure(0, "relaxed") == BLOB
     assert store.structure(0, "charged") is None
     assert store.formula(0) == "LiCl"
 
@@ -354,7 +381,7 @@ def test_the_wave_under_way_comes_back(store: Store) -> None:
     (rest,) = store.unfinished()
     assert [c.id for c in rest.asked] == [0, 1, 2]
     assert rest.designs[2] == {"parameters": "h2"}
-    assert [(r.candidate, r.blobs) for r in rest.results] == [(0, {"k": b"structure"}), (1, {})]
+    assert [(r.candidate, r.blobs) for r in rest.results] == [(0, {HASH: BLOB}), (1, {})]
     assert [ending.candidate for ending in rest.finished] == [0, 1]
     assert [task.id for task in rest.tasks] == [1, 2]
     assert rest.planned == {2}
@@ -365,7 +392,7 @@ def test_the_cache_knows_earlier_waves_only(store: Store) -> None:
     """Successful evaluations of earlier candidates are found by key; failures never, and the wave's own neither."""
     full(store)
     assert store.cached(["key-0", "key-1"], before=3).keys() == {"key-0"}
-    assert store.cached(["key-0"], before=3)["key-0"].blobs == {"k": b"structure"}
+    assert store.cached(["key-0"], before=3)["key-0"].blobs == {HASH: BLOB}
     assert store.cached(["key-0"], before=0) == {}
 
 
@@ -418,6 +445,7 @@ def test_the_digest_sees_what_was_found(tmp_path: Path) -> None:
     for name, statement in (outside | inside).items():
         path = made(name)
         execute(path, statement)
+        seal(path)
         assert (digest(path) == reference) == (name in outside), name
 
 

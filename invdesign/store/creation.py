@@ -1,0 +1,97 @@
+"""A new store: written under another name, checked, and named when it is whole."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, select
+
+from invdesign.candidate import to_json
+from invdesign.errors import StoreError
+from invdesign.store.checksums import COUNTS, count_rows, insert_rows, whole_rows
+from invdesign.store.database import COMPANIONS, clear_errors, connect
+from invdesign.store.files import fresh_file, sync, usual_mode
+from invdesign.store.schema import SCHEMA_VERSION, meta, metadata
+from invdesign.store.writing import set_entry
+
+
+def create_store(
+    path: Path, entries: Mapping[str, str], fill: Callable[[Path], object] | None, advice: str
+) -> None:
+    """Write a new store, or leave nothing behind (`Store.create`)."""
+    advice = advice or "Nothing is left of the new run; make room, and start it again."
+    with clear_errors(path, advice):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_unfinished(path)
+        temporary = fresh_file(path)
+        try:
+            _write(temporary, entries)
+            if fill is not None:
+                fill(temporary)
+            _complete(temporary)
+            temporary.chmod(usual_mode())
+            sync(temporary)
+            temporary.replace(path)
+        except BaseException:
+            _remove_unfinished(path)
+            raise
+        with suppress(OSError):
+            sync(path.parent)
+
+
+def _write(path: Path, entries: Mapping[str, str]) -> None:
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    rows = {"schema_version": str(SCHEMA_VERSION), "created": created, **entries}
+    engine = connect(path, writable=True, wal=False)
+    try:
+        with engine.begin() as connection:
+            metadata.create_all(connection)
+            insert_rows(connection, meta, [{"key": key, "value": value} for key, value in rows.items()])
+    finally:
+        engine.dispose()
+
+
+def _complete(path: Path) -> None:
+    """Count its rows, switch it to its journal, and make sure that the one file is all of it.
+
+    A checkpoint that a full disk prevents raises nothing where the last connection closes: it is asked for, and its
+    answer is read.
+    """
+    engine = connect(path, writable=True)
+    try:
+        with engine.connect() as connection:
+            with connection.begin():
+                set_entry(connection, COUNTS, to_json(dict(count_rows(connection))))
+            answer = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+    finally:
+        engine.dispose()
+    if tuple(answer) != (0, 0, 0):
+        raise OSError(errno.ENOSPC, "its journal was not emptied, as on a full disk")
+    for ending in COMPANIONS:
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+    engine = connect(path, writable=False, alone=True)
+    try:
+        with engine.connect() as connection:
+            _check(connection, path)
+    finally:
+        engine.dispose()
+
+
+def _check(connection: Connection, path: Path) -> None:
+    verdict = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+    if verdict != "ok":
+        raise StoreError(f"{path} was not written as it should be: {verdict}")
+    for _ in whole_rows(connection, select(meta), meta, path):
+        pass
+
+
+def _remove_unfinished(path: Path) -> None:
+    """Remove what a creation that failed or was killed left behind; links, not where they lead to."""
+    earlier = [path.with_suffix(f".new{ending}") for ending in ("", *COMPANIONS)]  # as they were named once
+    for left in [*path.parent.glob(f".{path.name}.new-*"), *earlier]:
+        with suppress(OSError):
+            left.unlink()

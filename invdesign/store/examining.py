@@ -1,0 +1,152 @@
+"""Everything that is wrong with a store, as far as it can be read: `invdesign doctor RUN`."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Table, select
+from sqlalchemy.exc import DatabaseError
+
+from invdesign.store.checksums import COUNTED, COUNTS, is_whole, key_of, row_type
+from invdesign.store.schema import candidates as candidates_table
+from invdesign.store.schema import evaluations, events, inherited, measurements, meta, structures
+from invdesign.store.store import Store, is_structure_whole
+
+MOST_UNREAD = 1_000_000  # rows that are looked for one by one where a table cannot be read through; chosen
+STATEMENTS = 5  # of SQLite on its file that are shown
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Rows of a table that are not as they were written.
+
+    Attributes:
+        table: its name; empty for the file itself.
+        keys: of rows whose values changed.
+        lost: how many rows cannot be found or read.
+        message: all of it in words.
+    """
+
+    table: str
+    keys: tuple[Any, ...]
+    lost: int
+    message: str
+
+
+def examine_store(path: Path) -> list[Damage]:
+    """Read every row and structure of a store, and have SQLite check its file.
+
+    Raises:
+        StoreError: it cannot be opened at all.
+    """
+    with Store.open(path, writable=False, checked=False) as store, store.reading() as connection:
+        found = list(_file(connection))
+        expected = _expected(connection)
+        for table in (meta, *COUNTED):
+            found += _table(connection, table, expected.get(table.name))
+        found += _structures(connection)
+    return found
+
+
+def _file(connection: Connection) -> Iterator[Damage]:
+    try:
+        said = [row[0] for row in connection.exec_driver_sql(f"PRAGMA integrity_check({STATEMENTS})")]
+    except DatabaseError as error:
+        said = [str(error.orig)]
+    if said != ["ok"]:
+        shown = " ".join("; ".join(map(str, said)).split())
+        yield Damage("", (), 0, f"the file itself is damaged, SQLite says: {shown:.300}")
+
+
+def _expected(connection: Connection) -> dict[str, int]:
+    try:
+        text = connection.scalar(select(meta.c.value).where(meta.c.key == COUNTS))
+        return {str(name): int(count) for name, count in json.loads(text or "{}").items()}
+    except (DatabaseError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _table(connection: Connection, table: Table, expected: int | None) -> Iterator[Damage]:
+    bad, seen, broken = _scan(connection, table)
+    if broken and expected is not None and table not in (meta, inherited):
+        bad, seen = _one_by_one(connection, table, expected)
+    lost = 0 if expected is None else expected - seen
+    said = []
+    if bad:
+        said.append(f"{listed(bad)} {'is' if len(bad) == 1 else 'are'} not as written")
+    if lost > 0:
+        said.append(f"{lost} of {expected} cannot be found")
+    if lost < 0:
+        said.append(f"there are {seen}, and there were {expected}")
+    if broken and not said:
+        said.append("it cannot be read to its end")
+    if said:
+        yield Damage(table.name, tuple(bad), max(lost, 0), "; ".join(said))
+
+
+def listed(keys: Sequence[Any]) -> str:
+    """Numbers or names, the first ten of many."""
+    shown = ", ".join(str(key)[:40] for key in keys[:10])
+    return f"{shown} and {len(keys) - 10} more" if len(keys) > 10 else shown
+
+
+def _scan(connection: Connection, table: Table) -> tuple[list[Any], int, bool]:
+    """(Keys of changed rows, how many rows there are, whether reading broke off)."""
+    bad, seen = [], 0
+    at = row_type(table)._fields.index(key_of(table).name)
+    try:
+        cursor: Any = connection.execute(select(table).order_by(key_of(table))).cursor
+        for values in iter(cursor.fetchone, None):
+            seen += 1
+            if not is_whole(values):
+                bad.append(values[at])
+    except (DatabaseError, sqlite3.Error):
+        return bad, seen, True
+    return bad, seen, False
+
+
+def _one_by_one(connection: Connection, table: Table, expected: int) -> tuple[list[Any], int]:
+    first = 0 if table in (candidates_table, events) else 1
+    bad, seen = [], 0
+    for number in range(first, first + min(expected, MOST_UNREAD)):
+        try:
+            cursor: Any = connection.execute(select(table).where(key_of(table) == number)).cursor
+            values = cursor.fetchone()
+        except (DatabaseError, sqlite3.Error):
+            continue
+        if values is not None:
+            seen += 1
+            if not is_whole(values):
+                bad.append(number)
+    return bad, seen
+
+
+def _structures(connection: Connection) -> Iterator[Damage]:
+    """Structures that are damaged or missing, with the candidates they are of."""
+    whole, bad = set(), set()
+    try:
+        cursor: Any = connection.execute(select(structures.c.hash, structures.c.data)).cursor
+        for key, data in iter(cursor.fetchone, None):
+            (whole if is_structure_whole(key, data) else bad).add(key)
+    except (DatabaseError, sqlite3.Error):
+        pass  # those that were not reached count as missing
+    missing, owners = set(), set()
+    for table, owner in ((evaluations, "candidate"), (measurements, "key"), (inherited, "cache_key")):
+        try:
+            for row in connection.execute(select(table.c[owner], table.c.structures)):
+                lacking = set(json.loads(row.structures).values()) - whole
+                if lacking:
+                    missing |= lacking
+                    owners.add(f"candidate {row[0]}" if table is evaluations else f"{table.name} {row[0]}")
+        except (DatabaseError, sqlite3.Error, ValueError, AttributeError, TypeError):
+            continue  # the table's own finding says so
+    lost = len(missing - bad)
+    if bad or lost:
+        of = f", of {listed(sorted(owners))}" if owners else ""
+        message = f"{len(bad)} changed, {lost} missing{of}"
+        yield Damage(structures.name, tuple(sorted(map(str, bad))), lost, message)

@@ -1,0 +1,187 @@
+"""Values out of a store, within bounds: a store may come from anybody, and disks change bits."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from invdesign.candidate import Status
+from invdesign.store.database import damaged
+from invdesign.structures.reading.raw import StructureFileError
+
+DEPTH = 100  # levels of nested JSON; chosen: far beyond any campaign, and within what recursion can follow
+LARGEST = 2**63 - 1  # whole numbers that SQLite and arrays can hold
+STAGES = 1000  # of a funnel; chosen: far beyond any
+_KEY = re.compile(r"[0-9a-f]{32}")
+_LONG_NUMBER = re.compile(r"(?<![.\d])\d{19,}")
+_WRONG = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    StructureFileError,
+)
+
+
+@contextmanager
+def clear_values(path: Path, what: str) -> Iterator[None]:
+    """Values that cannot be what was written as errors a user can act on.
+
+    Args:
+        what: the part of the store that is read, for the message.
+
+    Raises:
+        StoreError: a value has another form than that part of the store can have.
+    """
+    try:
+        yield
+    except _WRONG as error:
+        said = (
+            f"{type(error).__name__}: {error}" if isinstance(error, KeyError | AttributeError) else str(error)
+        )
+        raise damaged(path, f"{what}: {' '.join(said.split())[:200]}") from error
+
+
+def _no_number(written: str) -> float:
+    raise ValueError(f"{written} is not a finite number")
+
+
+_DECODER, _STRICT = json.JSONDecoder(), json.JSONDecoder(parse_constant=_no_number)
+
+
+def parse(text: str, *, finite: bool = True) -> Any:
+    """The JSON value of a column.
+
+    Args:
+        finite: whether NaN and Infinity are refused; costs alone may have them.
+
+    Raises:
+        ValueError: it is no JSON, nested too deeply, or holds half a character.
+    """
+    if text == "{}":  # what most columns of most rows hold
+        return {}
+    try:
+        value, end = (_STRICT if finite else _DECODER).raw_decode(text)
+    except RecursionError:
+        raise ValueError(f"it is nested more than {DEPTH} levels deep") from None
+    if end != len(text):
+        raise ValueError(f"text follows the value at character {end}")
+    if len(text) > DEPTH and text.count("[") + text.count("{") > DEPTH:
+        _check_depth(value)
+    if "\\u" in text:
+        json.dumps(
+            value, ensure_ascii=False
+        ).encode()  # UnicodeEncodeError, a ValueError, for half a character
+    return value
+
+
+def parse_bounded(text: str, *, finite: bool = True) -> Any:
+    """The same, with whole numbers of at most 64 bits."""
+    value = parse(text, finite=finite)
+    if _LONG_NUMBER.search(text):
+        _check_numbers(value)
+    return value
+
+
+def _check_depth(value: object) -> None:
+    """Level by level, since what recurses is what deep nesting breaks."""
+    level = [value]
+    for _ in range(DEPTH):
+        level = [item for whole in level for item in _items(whole) if isinstance(item, list | dict)]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {DEPTH} levels deep")
+
+
+def _items(value: object) -> list[object]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
+def _check_numbers(value: object) -> None:
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise ValueError(f"a whole number of {len(str(value))} digits is too large")
+    for item in _items(value):
+        _check_numbers(item)
+
+
+def numbers(text: str) -> dict[str, float]:
+    """Finite numbers by name.
+
+    Raises:
+        ValueError: the text is something else.
+    """
+    found = parse(text)
+    if type(found) is not dict:
+        raise ValueError(f"expected numbers by name, got {_short(found)}")
+    for name, value in found.items():
+        if type(value) is float and math.isfinite(value):
+            continue
+        if type(value) is not int or abs(value) > LARGEST:
+            raise ValueError(f"{name[:60]} is {_short(value)}, not a finite number")
+    return found
+
+
+def costs(text: str) -> dict[str, float]:
+    """Numbers by name, which may be infinite or not a number.
+
+    Raises:
+        ValueError: the text is something else.
+    """
+    found = parse(text, finite=False)
+    if type(found) is not dict or not all(
+        type(value) is float or (type(value) is int and abs(value) <= LARGEST) for value in found.values()
+    ):
+        raise ValueError(f"expected numbers by name, got {_short(found)}")
+    return found
+
+
+def words(text: str) -> dict[str, str]:
+    """Texts by name.
+
+    Raises:
+        ValueError: the text is something else.
+    """
+    found = parse(text)
+    if type(found) is not dict or not all(type(value) is str for value in found.values()):
+        raise ValueError(f"expected texts by name, got {_short(found)}")
+    return found
+
+
+def key_from(text: str) -> str:
+    """A genome's key.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if _KEY.fullmatch(text) is None:
+        raise ValueError(f"{_short(text)} is no key of a genome")
+    return text
+
+
+def ending_of(status: int, depth: int) -> tuple[Status, int]:
+    """Status and depth of a candidate.
+
+    Raises:
+        ValueError: there is no such status, or no funnel is that deep.
+    """
+    if not 0 <= depth <= STAGES:
+        raise ValueError(f"a candidate cannot have passed {_short(depth)} stages")
+    return Status(status), depth
+
+
+def _short(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:57]}..."

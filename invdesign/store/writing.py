@@ -1,0 +1,174 @@
+"""Rows of one transaction: an event, a step, what a user did, who works on the run."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Table, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from invdesign.candidate import Candidate, Status, to_json
+from invdesign.steps import StageResult, Step, UserEvent
+from invdesign.store.checksums import COUNTS, change_rows, insert_rows, sealed, whole_rows
+from invdesign.store.schema import (
+    CHECKSUM,
+    candidate_row,
+    candidates,
+    ending_row,
+    evaluations,
+    events,
+    failure_json,
+    measurement_row,
+    measurements,
+    meta,
+    sessions,
+    structures,
+    tasks,
+)
+
+OPEN_AGAIN = {"status": int(Status.PENDING), "depth": 0, "failure": None, "gate": None, "finished": None}
+
+
+@dataclass(slots=True)
+class Writer:
+    """What writes within one transaction; every row gets its checksum.
+
+    Attributes:
+        counts: rows by table, as they will be.
+        next_evaluation: a number no evaluation has.
+    """
+
+    connection: Connection
+    path: Path
+    counts: dict[str, int]
+    next_evaluation: int
+
+    def insert(self, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add rows."""
+        self.counts[table.name] += insert_rows(self.connection, table, rows)
+
+    def change(self, table: Table, changes: Mapping[Any, Mapping[str, Any]]) -> None:
+        """Change values of rows, by key."""
+        change_rows(self.connection, table, changes, self.path)
+
+    def note_counts(self, before: Mapping[str, int]) -> None:
+        """Write down how many rows there are, where that changed."""
+        if self.counts != before:
+            set_entry(self.connection, COUNTS, to_json(dict(self.counts)))
+
+    def write_event(
+        self, row: Mapping[str, Any], asked: Sequence[Candidate], user: UserEvent | None, step: Step | None
+    ) -> None:
+        """An event, the candidates it asked for, what a user did by it, and the step it led to."""
+        self.insert(events, [row])
+        number = int(row["id"])
+        self.insert(candidates, [candidate_row(candidate, number) for candidate in asked])
+        if user:
+            self._write_user_event(user, number)
+        if step:
+            self.write_step(step)
+
+    def write_step(self, step: Step) -> None:
+        """Results, endings, and the tasks they led to."""
+        changed: defaultdict[int, dict[str, Any]] = defaultdict(dict)
+        for built in step.built:
+            changed[built.candidate] |= {"formula": built.formula, "design": to_json(dict(built.design))}
+        for ending in step.finished:
+            changed[ending.candidate] |= ending_row(ending)
+        self.change(candidates, changed)
+        self._write_blobs({key: blob for result in step.results for key, blob in result.blobs.items()})
+        self.insert(evaluations, [self._evaluation_row(result) for result in step.results])
+        self._write_tasks(step)
+
+    def _write_blobs(self, blobs: Mapping[str, bytes]) -> None:
+        if blobs:
+            rows = [{"hash": key, "data": blob} for key, blob in blobs.items()]
+            self.connection.execute(insert(structures).prefix_with("OR IGNORE"), rows)
+
+    def _evaluation_row(self, result: StageResult) -> dict[str, Any]:
+        self.next_evaluation += 1
+        return {
+            "id": self.next_evaluation - 1,
+            "candidate": result.candidate,
+            "stage": result.stage,
+            "properties": json.dumps(dict(result.properties), sort_keys=True),
+            "uncertainties": json.dumps(dict(result.uncertainties), sort_keys=True),
+            "structures": json.dumps(dict(result.structures), sort_keys=True),
+            "failure": failure_json(result.failure),
+            "cost": json.dumps(dict(result.cost), sort_keys=True),
+            "cache_key": result.cache_key,
+            "source": result.source,
+        }
+
+    def _write_tasks(self, step: Step) -> None:
+        lost = {number: {"status": "lost", "lost": failure_json(failure)} for number, failure in step.lost}
+        self.change(tasks, {**{number: {"status": "done"} for number in step.done}, **lost})
+        self.insert(
+            tasks,
+            [
+                {
+                    "id": task.id,
+                    "stage": task.stage,
+                    "members": to_json(list(task.members)),
+                    "status": "planned",
+                    "attempt": task.attempt,
+                }
+                for task in step.planned
+            ],
+        )
+
+    # What users do.
+
+    def _write_user_event(self, user: UserEvent, event: int) -> None:
+        """Measurements, and what counts no more since this event."""
+        first = 1 + (self.connection.scalar(select(func.max(measurements.c.id))) or 0)
+        numbered = enumerate(user.measurements, first)
+        self.insert(measurements, [measurement_row(item, number, event) for number, item in numbered])
+        self.change(measurements, {id: {"withdrawn": event} for id in user.taken_back})
+        for id, stages in [
+            *user.reopened,
+            *[(ending.candidate, stages) for ending, stages in user.withdrawn],
+        ]:
+            self._take_back_evaluations(id, stages, event)
+        self.change(candidates, {id: OPEN_AGAIN for id, _ in user.reopened})
+        self.change(candidates, {ending.candidate: ending_row(ending) for ending, _ in user.withdrawn})
+        self._write_blobs({key: blob for item in user.measurements for key, blob in item.blobs.items()})
+
+    def _take_back_evaluations(self, candidate: int, stages: Sequence[str], event: int) -> None:
+        counted = (evaluations.c.candidate == candidate) & evaluations.c.withdrawn.is_(None)
+        query = select(evaluations).where(counted, evaluations.c.stage.in_(list(stages)))
+        found = list(whole_rows(self.connection, query, evaluations, self.path))
+        self.change(evaluations, {row.id: {"withdrawn": event} for row in found})
+
+    # Who works on the run.
+
+    def begin_session(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Note that a session began, and that those which never ended were killed; the new session's row."""
+        query = select(sessions).order_by(sessions.c.id)
+        known = list(whole_rows(self.connection, query, sessions, self.path))
+        killed = {"ended": row["started"], "reason": "did not end cleanly"}
+        self.change(sessions, {other.id: killed for other in known if other.ended is None})
+        whole = {**row, "id": 1 + max((other.id for other in known), default=0)}
+        self.insert(sessions, [whole])
+        return whole
+
+    def note_session(self, row: Mapping[str, Any]) -> None:
+        """Write the row of the session under way as it is now."""
+        values = sealed(sessions, row)
+        self.connection.execute(
+            update(sessions)
+            .where(sessions.c.id == values["id"])
+            .values({name: values[name] for name in ("ended", "reason", "seconds", CHECKSUM)})
+        )
+
+
+def set_entry(connection: Connection, key: str, value: str) -> None:
+    """Write a value of the `meta` table."""
+    row = sealed(meta, {"key": key, "value": value})
+    changed = {name: row[name] for name in ("value", CHECKSUM)}
+    connection.execute(upsert(meta).values(row).on_conflict_do_update(index_elements=["key"], set_=changed))
