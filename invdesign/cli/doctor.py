@@ -57,6 +57,8 @@ def _versions() -> Iterator[Finding]:
 def _plugins() -> Iterator[Finding]:
     for group in registry.GROUPS:
         for name in registry.names(group):
+            if refused := registry.rejected(group, name):
+                yield Finding(f"{group}/{name}", "problem", refused)
             try:
                 registry.load(group, name)
             except InvdesignError as error:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invdesign.cli.describe import describe_status
+from invdesign.cli.output import terminal
+from invdesign.errors import visible
 from invdesign.run.notebook import lines
 
 if TYPE_CHECKING:
@@ -34,11 +36,12 @@ def _live(folder: Path) -> Iterator[Observer]:
     from rich.panel import Panel
     from rich.text import Text
 
-    console = Console(stderr=True)
+    console = Console(file=terminal(sys.stderr), stderr=True)
     with Live(console=console, refresh_per_second=5, transient=False) as live:
 
         def show(status: RunStatus) -> None:
-            body = Text("\n".join(describe_status(status)[1:]))
-            live.update(Panel(body, title=status.name, subtitle=f"{folder} - Ctrl-C stops, resume goes on"))
+            body = Text("\n".join(map(visible, describe_status(status)[1:])))
+            below = Text(visible(f"{folder} - Ctrl-C stops, resume goes on"))
+            live.update(Panel(body, title=Text(visible(status.name)), subtitle=below))
 
         yield show

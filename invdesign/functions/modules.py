@@ -8,14 +8,13 @@ import importlib
 import sys
 import sysconfig
 from collections.abc import Callable, Mapping
-from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from invdesign.beside import OURS, import_named, is_taken, trust_folders
 from invdesign.errors import PluginError, nearest
 
-OURS = frozenset({"invdesign", "surrogates"})
 _read: dict[str, Mapping[str, str]] = {}  # what a module's files were when it was imported here, by its file
 
 
@@ -70,12 +69,6 @@ def is_installed(name: str) -> bool:
     if top in OURS or top in sys.stdlib_module_names:
         return True
     return _in_packages(getattr(sys.modules[name], "__file__", None))
-
-
-def is_taken(top: str) -> bool:
-    """Whether Python itself or an installed package has a module of this name."""
-    homes = [folder for folder in sys.path if {"site-packages", "dist-packages"} & set(Path(folder).parts)]
-    return top in sys.stdlib_module_names or PathFinder.find_spec(top, homes) is not None
 
 
 def _in_packages(file: str | None) -> bool:
@@ -167,14 +160,18 @@ def import_function(path: str, folder: Path | None) -> Callable[..., Any]:
 
 def _imported(name: str, file: Path | None, folder: Path | None) -> ModuleType:
     if file is not None:
-        _find_first(str(folder))
+        if is_taken(name.partition(".")[0], folder):
+            raise PluginError(
+                f"{file} has the name of an installed module, which Python takes instead: rename it"
+            )
+        trust_folders([str(folder)])
         _forget_stale(name, file)
     quiet, sys.dont_write_bytecode = (
         sys.dont_write_bytecode,
         True,
     )  # a compiled file is trusted for a second too long
     try:
-        module = importlib.import_module(name)
+        module = import_named(name)
     except (Exception, SystemExit) as error:  # the user's code may raise anything while it is imported
         raise PluginError(f"{file or name} cannot be imported: {type(error).__name__}: {error}") from error
     finally:
@@ -182,11 +179,6 @@ def _imported(name: str, file: Path | None, folder: Path | None) -> ModuleType:
     if file is not None:
         _read[str(file)] = module_parts(file)
     return module
-
-
-def _find_first(folder: str) -> None:
-    if folder not in sys.path[:1]:
-        sys.path.insert(0, folder)
 
 
 def _forget_stale(name: str, file: Path) -> None:

@@ -12,7 +12,7 @@ from pydantic import Field, GetJsonSchemaHandler, ValidationInfo, model_validato
 from pydantic_core import CoreSchema
 
 from invdesign.errors import InvdesignError
-from invdesign.settings import Frozen, context_of
+from invdesign.settings import Frozen, context_of, named_path
 
 TABLES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")
 DATABASES = (".db", ".json")
@@ -43,7 +43,7 @@ class PoolFile(Frozen):
         if not isinstance(value, str):
             return value
         folder, _ = context_of(info)
-        path = (folder / Path(value).expanduser()).resolve()
+        path = named_path(value, folder)
         _check_kind(path, value)
         size, digest = _content(path)
         return {"path": str(path), "bytes": size, "hash": digest}
