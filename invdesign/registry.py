@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from invdesign.beside import OURS, object_named
@@ -24,27 +24,13 @@ RAISED = (Exception, SystemExit)  # what foreign code may raise while it is impo
 def _entries(group: str) -> dict[str, tuple[EntryPoint, ...]]:
     """The entry points of a group by name; several of one name where packages disagree about it."""
     found: dict[str, list[EntryPoint]] = {}
-    for entry in sorted(_entry_points(PREFIX + group), key=lambda entry: (entry.name, entry.value)):
+    for entry in sorted(entry_points(group=PREFIX + group), key=lambda entry: (entry.name, entry.value)):
         same = found.setdefault(entry.name, [])
         if entry.value not in [other.value for other in same]:
             same.append(entry)
     for same in found.values():
         same.sort(key=lambda entry: not _is_ours(entry))
     return {name: tuple(same) for name, same in found.items()}
-
-
-def _entry_points(group: str) -> list[EntryPoint]:
-    try:
-        return list(entry_points(group=group))
-    except Exception:  # noqa: BLE001 - one package with damaged metadata must not hide all others
-        return [entry for found in distributions() for entry in _read(found) if entry.group == group]
-
-
-def _read(distribution: Distribution) -> list[EntryPoint]:
-    try:
-        return list(distribution.entry_points)
-    except Exception:  # noqa: BLE001 - see above
-        return []
 
 
 def _is_ours(entry: EntryPoint) -> bool:

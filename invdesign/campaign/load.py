@@ -35,6 +35,7 @@ from invdesign.protocols import AnyOptimizer, Evaluator, SearchSpace, StructureS
 from invdesign.rng import rng_for
 from invdesign.settings import InputFile, holds_code, load
 
+LOOKED_AT = ("requires", "provides", "gates", "batch", "external", "potential_id", "remarks")
 M = TypeVar("M", bound=BaseModel)
 DESIGN = frozenset({"composition", "parameters", f"{STRUCTURE}initial"})  # what a design itself may give
 
@@ -174,7 +175,9 @@ class _Reader:
             self.complain(at, f"'{kind}' is none of the {group}: it has no {registry.CONTRACT[group]}().")
             return None
         try:
-            return load(group, {**settings, "kind": kind}, folder=self.folder, trust_code=self.trust_code)
+            return self._looked_at(
+                load(group, {**settings, "kind": kind}, folder=self.folder, trust_code=self.trust_code)
+            )
         except ValidationError as error:
             self._invalid(error, plugin, place)
         except InvdesignError as error:
@@ -184,6 +187,12 @@ class _Reader:
                 raise
             self.complain(place, f"'{kind}' fails on its settings: {type(error).__name__}: {error}")
         return None
+
+    def _looked_at(self, plugin: Any) -> Any:
+        """The plug-in, whose properties can be read."""
+        for name in LOOKED_AT:
+            getattr(plugin, name, None)
+        return plugin
 
     def _invalid(self, error: ValidationError, model: type, place: Place) -> None:
         found: dict[Place, list[Any]] = {}
@@ -374,7 +383,13 @@ class _Reader:
 
     def _pairing(self, optimizer: AnyOptimizer, space: SearchSpace, problem: Problem) -> None:
         """The optimizer must be able to search this space for these objectives; else the ones that can are named."""
-        refusal = optimizer.refusal(space, problem)
+        name = registry.name_of(type(optimizer))
+        try:
+            refusal = optimizer.refusal(space, problem)
+        except Exception as error:
+            if name in registry.names("optimizers") and registry.is_built_in("optimizers", name):
+                raise
+            refusal = f"fails on it: {type(error).__name__}: {error}"
         if not refusal:
             return
         able = []
@@ -382,7 +397,6 @@ class _Reader:
             with suppress(Exception):  # one that needs settings, or a fault of a plug-in's
                 if not other().refusal(space, problem):
                     able.append(kind)
-        name = registry.name_of(type(optimizer))
         hint = f"Optimizers that can: {', '.join(able)}." if able else "No optimizer can."
         self.complain(("optimizer",), f"'{name}' cannot search this: it {refusal}.", hint)
 

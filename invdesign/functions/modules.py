@@ -14,7 +14,9 @@ from typing import Any
 
 from invdesign.beside import OURS, import_named, is_taken, trust_folders
 from invdesign.errors import PluginError, nearest
+from invdesign.textfiles import UnreadableFileError, read_bytes
 
+LARGEST = 10_000_000  # bytes of a module; chosen
 _read: dict[str, Mapping[str, str]] = {}  # what a module's files were when it was imported here, by its file
 
 
@@ -109,9 +111,11 @@ def parsed(file: Path) -> ast.Module:
         PluginError: it cannot be read, or is not Python.
     """
     try:
-        return ast.parse(file.read_bytes(), filename=str(file))
-    except OSError as error:
-        raise PluginError(f"{file} cannot be read: {error.strerror}") from error
+        return ast.parse(read_bytes(file, LARGEST), filename=str(file))
+    except UnreadableFileError as error:
+        raise PluginError(f"{file}: {error}") from error
+    except (RecursionError, MemoryError) as error:
+        raise PluginError(f"{file} is nested too deeply to be read") from error
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         place = f"{file}, line {line}" if line else str(file)
