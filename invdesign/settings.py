@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -129,6 +130,24 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except OSError:  # a name too long, a folder that may not be looked into
         return False
+
+
+def listed_names(value: Sequence[object]) -> list[str]:
+    """The names of a list that stands for a mapping from names to defaults.
+
+    Raises:
+        ValueError: an entry is no text, or is there twice.
+    """
+    names = [name for name in value if isinstance(name, str)]
+    if len(names) < len(value):
+        wrong = next(item for item in value if not isinstance(item, str))
+        raise ValueError(
+            f"expected a list of names, got {json.dumps(wrong, default=str, ensure_ascii=False):.60}"
+        )
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise ValueError(f"{', '.join(twice)} is named more than once")
+    return names
 
 
 def _potential(value: object, info: ValidationInfo) -> object:

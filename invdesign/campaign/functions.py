@@ -89,6 +89,8 @@ def missing_module(path: str, folder: Path) -> str:
     from importlib.util import find_spec
 
     module = path.partition(":")[0]
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise PluginError(f"'{path}' names no function: write module:function, as in my_scores:price.")
     if module_file(folder, module) is not None:
         return ""
     try:

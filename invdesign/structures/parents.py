@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -27,6 +28,7 @@ IntArray = NDArray[np.int64]
 FILES = (".cif", ".mcif", ".vasp", ".poscar", ".json")  # of structures
 SHELL = 1.15  # neighbours up to this multiple of the nearest distance count as one shell
 LARGEST_GUESS = 60  # atoms of a reduced formula whose charges can be guessed in under a second
+LARGEST_PARENT = 1_000  # atoms of a supercell; chosen: its symmetry and charges are found in seconds
 REACH = 8.0  # Å; every site of a solid has a neighbour within it
 
 
@@ -126,6 +128,11 @@ def parent_of(source: str | InputFile, cell: tuple[int, int, int], *, primitive:
         InvdesignError: no such prototype, or the file cannot be used.
     """
     unit = _prototype(source, primitive) if isinstance(source, str) else _file(source, primitive)
+    if math.prod(cell) * len(unit) > LARGEST_PARENT:
+        raise InvdesignError(
+            f"{math.prod(cell)!s:.20} cells of {len(unit)} atoms are too large (limit {LARGEST_PARENT} atoms); repeat "
+            "the cell less often"
+        )
     steps = np.stack(np.meshgrid(*(np.arange(n) for n in cell), indexing="ij"), axis=-1).reshape(-1, 3)
     count = len(steps)
     positions = (unit.positions[:, None, :] + steps[None, :, :]) / np.asarray(cell)

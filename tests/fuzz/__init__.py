@@ -1,0 +1,1 @@
+"""Seeded fuzzers of what users and strangers bring."""
