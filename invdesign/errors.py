@@ -135,6 +135,11 @@ class ResultsError(FileError):
     closing = "Nothing was recorded."
 
 
+def count_text(number: int) -> str:
+    """A count in digits, or as a power of ten where these would fill a line."""
+    return str(number) if abs(number) < 10**15 else f"about 10^{len(str(abs(number))) - 1}"
+
+
 def together(complaints: Sequence[str]) -> str:
     """Several complaints in one sentence."""
     return "; also, ".join([*(complaint.removesuffix(".") for complaint in complaints[:-1]), complaints[-1]])

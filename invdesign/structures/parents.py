@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
-from invdesign.errors import InvdesignError, nearest
+from invdesign.errors import InvdesignError, count_text, nearest
 from invdesign.settings import InputFile
 from invdesign.structures.files import parse_structure
 from invdesign.structures.prototypes import prototype, prototype_names
@@ -130,7 +130,7 @@ def parent_of(source: str | InputFile, cell: tuple[int, int, int], *, primitive:
     unit = _prototype(source, primitive) if isinstance(source, str) else _file(source, primitive)
     if math.prod(cell) * len(unit) > LARGEST_PARENT:
         raise InvdesignError(
-            f"{math.prod(cell)!s:.20} cells of {len(unit)} atoms are too large (limit {LARGEST_PARENT} atoms); repeat "
+            f"{count_text(math.prod(cell))} cells of {len(unit)} atoms are too large (limit {LARGEST_PARENT} atoms); repeat "
             "the cell less often"
         )
     steps = np.stack(np.meshgrid(*(np.arange(n) for n in cell), indexing="ij"), axis=-1).reshape(-1, 3)

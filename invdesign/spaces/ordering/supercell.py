@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
-from invdesign.errors import InvdesignError
+from invdesign.errors import InvdesignError, count_text
 from invdesign.structures.parents import Parent
 
 FloatArray = NDArray[np.float64]
@@ -34,7 +34,7 @@ def _cell(value: object) -> object:
         )
     largest = max(abs(int(item)) for item in (rows if repeats else [item for row in rows for item in row]))
     if largest > LARGEST_CELL:
-        raise ValueError(f"a cell's entries are {LARGEST_CELL} at most, got {largest!s:.20}")
+        raise ValueError(f"a cell's entries are {LARGEST_CELL} at most, got {count_text(largest)}")
     if repeats and min(rows) < 1:
         raise ValueError(f"a cell is repeated once or more along each axis, got {list(rows)}")
     if matrix and round(float(np.linalg.det(np.array(rows)))) == 0:
