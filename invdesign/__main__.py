@@ -1,4 +1,4 @@
-"""`python -m invdesign`."""
+"""`python -m invdesign`; the package itself has taken the working folder out of the path."""
 
 from invdesign.cli import main
 

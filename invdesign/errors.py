@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+
+# Control characters of C0 (but for tab and newline) and C1, marks that turn the direction of text, halves of characters.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    r"""The text with its control characters as visible escapes: `\x1b`, `\u202e`.
+
+    A name from a foreign file could otherwise move the cursor, rename the window, or make a line read as another one.
+    """
+    return _UNSEEN.sub(lambda found: _escape(ord(found[0])), text)
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x20 else f"\\u{code:04x}"
 
 
 class InvdesignError(Exception):
     """A mistake or condition the user can act on; the command line prints it without a stack trace."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows of it: where it was raised says nothing that the message does not."""
@@ -100,7 +119,8 @@ class FileError(InvdesignError):
         for mistake in self.mistakes:
             place = f"{self.source}:{mistake.line}" if mistake.line is not None else self.source
             hint = f" {mistake.hint}" if mistake.hint else ""
-            lines.append(f"  {place}: {mistake.path or '(top level)'}: {mistake.message}{hint}")
+            where = mistake.path.replace("\n", "\\n") or "(top level)"
+            lines.append(f"  {place}: {where}: {mistake.message}{hint}")
         if self.closing:
             lines.append(self.closing)
         return "\n".join(lines)
@@ -119,6 +139,11 @@ class ResultsError(FileError):
     """Everything wrong with a file of results, all at once."""
 
     closing = "Nothing was recorded."
+
+
+def count_text(number: int) -> str:
+    """A count in digits, or as a power of ten where these would fill a line."""
+    return str(number) if abs(number) < 10**15 else f"about 10^{len(str(abs(number))) - 1}"
 
 
 def together(complaints: Sequence[str]) -> str:

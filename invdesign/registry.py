@@ -3,19 +3,70 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from invdesign.beside import OURS, object_named
 from invdesign.errors import PluginError, nearest
 
 PREFIX = "invdesign."
 GROUPS = ("evaluators", "potentials", "spaces", "optimizers", "generators", "engines", "commands")
 
 
+CONTRACT = {"spaces": "build", "evaluators": "evaluate", "optimizers": "ask", "engines": "open"}
+"""A method that every plug-in of a group has."""
+RAISED = (Exception, SystemExit)  # what foreign code may raise while it is imported
+
+
 @cache
-def _entries(group: str) -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in sorted(entry_points(group=PREFIX + group), key=lambda e: e.name)}
+def _entries(group: str) -> dict[str, tuple[EntryPoint, ...]]:
+    """The entry points of a group by name; several of one name where packages disagree about it."""
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in sorted(entry_points(group=PREFIX + group), key=lambda entry: (entry.name, entry.value)):
+        same = found.setdefault(entry.name, [])
+        if entry.value not in [other.value for other in same]:
+            same.append(entry)
+    for same in found.values():
+        same.sort(key=lambda entry: not _is_ours(entry))
+    return {name: tuple(same) for name, same in found.items()}
+
+
+def _is_ours(entry: EntryPoint) -> bool:
+    return entry.value.partition(".")[0] in OURS
+
+
+def _source(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else "an unknown package"
+
+
+def is_built_in(group: str, name: str) -> bool:
+    """True if the plug-in comes with this package."""
+    return _is_ours(_entries(group)[name][0])
+
+
+def provider(group: str, name: str) -> str:
+    """The distribution that a plug-in comes from; all of them, where several give the name."""
+    return ", ".join(_source(entry) for entry in _entries(group)[name])
+
+
+def rejected(group: str, name: str) -> str:
+    """A sentence on entry points that a name of a built-in plug-in keeps from being used; else empty."""
+    entries = _entries(group)[name]
+    if len(entries) < 2 or not _is_ours(entries[0]):
+        return ""
+    others = ", ".join(f"{entry.value} of {_source(entry)}" for entry in entries[1:])
+    return f"'{name}' is a built-in plug-in; not used: {others}"
+
+
+def working(group: str) -> Iterator[tuple[str, type]]:
+    """(name, class) of the installed plug-ins of a group that can be loaded; `doctor` names the others."""
+    for name in names(group):
+        try:
+            yield name, load(group, name)
+        except PluginError:
+            continue
 
 
 def names(group: str) -> tuple[str, ...]:
@@ -48,26 +99,43 @@ def load(group: str, name: str, *, trust_code: bool = False) -> type:
         raise PluginError(
             f"there is no {singular} '{name}'. {nearest(name, entries)} Known: {known}.".replace("  ", " ")
         )
-    return _loaded(entries[name])
-
-
-def _loaded(entry: EntryPoint) -> type:
-    try:
-        found = entry.load()
-        plugin: type = _class_of(found)
-    except Exception as error:  # foreign code may raise anything while it is imported
-        source = entry.dist.name if entry.dist else "its package"
+    first, *others = entries[name]
+    if others and not _is_ours(first):
         raise PluginError(
-            f"the plug-in '{entry.name}' of {source} cannot be loaded: {_cause(error)}."
+            f"several installed packages have a plug-in '{name}': {provider(group, name)}. Uninstall all but one."
+        )
+    return _loaded(group, first)
+
+
+def _loaded(group: str, entry: EntryPoint) -> type:
+    try:
+        found = _class_of(entry.load())
+    except RAISED as error:
+        raise PluginError(
+            f"the plug-in '{entry.name}' of {_source(entry)} cannot be loaded: {_cause(error)}."
         ) from error
+    method = CONTRACT.get(group)
+    settings = group in CONTRACT or group == "potentials"
+    if settings and not (isinstance(found, type) and hasattr(found, "model_validate_json")):
+        raise PluginError(
+            f"the plug-in '{entry.name}' of {_source(entry)} is no class of settings: {entry.value} is {found!r:.60}."
+        )
+    if method and not hasattr(found, method):
+        raise PluginError(
+            f"the plug-in '{entry.name}' of {_source(entry)} is none of the {group}: it has no {method}()."
+        )
+    if group == "commands" and not hasattr(found, "registered_commands"):
+        raise PluginError(
+            f"the plug-in '{entry.name}' of {_source(entry)} is no typer app: it is {found!r:.60}."
+        )
+    plugin: type = found
     return plugin
 
 
 def _from_path(path: str) -> type:
-    module, _, attribute = path.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # the user's code may raise anything while it is imported
+        found = object_named(path)
+    except RAISED as error:
         raise PluginError(f"'{path}' cannot be loaded: {_cause(error)}.") from error
     found = _class_of(found)
     if not hasattr(found, "model_validate_json"):
@@ -83,7 +151,7 @@ def _class_of(found: Any) -> Any:
     return found.as_plugin() if hasattr(found, "as_plugin") and not isinstance(found, type) else found
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: BaseException) -> str:
     return (
         str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
     )
@@ -93,8 +161,8 @@ def name_of(plugin: type) -> str:
     """The name `load` finds this class by: its entry point's, or `module:Class`."""
     path = f"{plugin.__module__}:{plugin.__qualname__}"
     for group in GROUPS:
-        for name, entry in _entries(group).items():
-            if entry.value == path:
+        for name, entries in _entries(group).items():
+            if entries[0].value == path:
                 return name
     return path
 

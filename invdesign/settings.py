@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -24,6 +25,8 @@ from invdesign.errors import PluginError
 from invdesign.textfiles import UnreadableFileError, read_text
 
 MAX_INPUT_BYTES = 200_000_000
+STORED = Path("(stored)")
+"""The folder of settings that come from a store: they hold the texts of their files, and may name no file."""
 
 
 class Frozen(BaseModel):
@@ -51,6 +54,11 @@ class Settings(Frozen):
     def remarks(self) -> tuple[str, ...]:
         """Sentences on how the files it names were read, shown with the campaign's notes and in the report."""
         return ()
+
+    @property
+    def names_code(self) -> bool:
+        """True if these settings name code that reading them imported, beside plug-ins as `module:Class`."""
+        return False
 
     @property
     def fingerprint(self) -> str:
@@ -82,10 +90,64 @@ def load(group: str, value: object, *, folder: Path | None = None, trust_code: b
     return plugin.model_validate_json(json.dumps(settings), context=context)  # type: ignore[attr-defined]  # Settings, or a third party's twin
 
 
+def holds_code(value: object) -> bool:
+    """True if a plug-in, or one within it, names code of its own; see `Settings.names_code`."""
+    if isinstance(value, Settings) and value.names_code:
+        return True
+    if isinstance(value, BaseModel):
+        return any(holds_code(getattr(value, name)) for name in type(value).model_fields)
+    if isinstance(value, Mapping):
+        return any(holds_code(item) for item in value.values())
+    return isinstance(value, list | tuple) and any(holds_code(item) for item in value)
+
+
 def context_of(info: ValidationInfo) -> tuple[Path, bool]:
     """(folder for relative paths, whether code is trusted) of the validation under way."""
     context = info.context or {}
     return context.get("folder", Path.cwd()), context.get("trust_code", False)
+
+
+def named_path(name: str, folder: Path) -> Path:
+    """The absolute path of a file that settings name.
+
+    Args:
+        name: as it was written; `~` is the user's home.
+        folder: where relative names start, from `context_of`.
+
+    Raises:
+        ValueError: there can be no such path, or the settings come from a store.
+    """
+    if folder == STORED:
+        raise ValueError(f"what a run stores names no file, got '{name:.60}'")
+    try:
+        return (folder / Path(name).expanduser()).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, an unknown user, a zero byte
+        raise ValueError(f"'{name:.60}' is no path: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long, a folder that may not be looked into
+        return False
+
+
+def listed_names(value: Sequence[object]) -> list[str]:
+    """The names of a list that stands for a mapping from names to defaults.
+
+    Raises:
+        ValueError: an entry is no text, or is there twice.
+    """
+    names = [name for name in value if isinstance(name, str)]
+    if len(names) < len(value):
+        wrong = next(item for item in value if not isinstance(item, str))
+        raise ValueError(
+            f"expected a list of names, got {json.dumps(wrong, default=str, ensure_ascii=False):.60}"
+        )
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise ValueError(f"{', '.join(twice)} is named more than once")
+    return names
 
 
 def _potential(value: object, info: ValidationInfo) -> object:
@@ -116,8 +178,8 @@ class InputFile(Frozen):
         if not isinstance(value, str):
             return value
         folder, _ = context_of(info)
-        path = (folder / Path(value).expanduser()).resolve()
-        if not path.exists():
+        path = named_path(value, folder)
+        if not _exists(path):
             raise ValueError(f"there is no file '{value}' (looked for {path})")
         try:
             return {"name": path.name, "text": read_text(path, MAX_INPUT_BYTES)}

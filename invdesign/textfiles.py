@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from invdesign.errors import InvdesignError
 
@@ -24,11 +27,12 @@ class UnreadableFileError(InvdesignError):
     exit_code = 2
 
 
-def read_bytes(path: Path, limit: int) -> bytes:
-    """Content of a regular file of at most `limit` bytes; pipes and devices are never read.
+@contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """A regular file open for reading; pipes and devices are never read, and nothing is waited for.
 
     Raises:
-        UnreadableFileError: missing, a folder, a pipe or device, too large, or not allowed to be read.
+        UnreadableFileError: missing, a folder, a pipe or device, or not allowed to be read.
     """
     try:
         # Without waiting: opening a pipe that has no writer would never end.
@@ -38,19 +42,29 @@ def read_bytes(path: Path, limit: int) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise UnreadableFileError(f"{path.name} cannot be read: {_reason(error)}") from error
     try:
-        found = os.fstat(descriptor)
-        if stat.S_ISDIR(found.st_mode):
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
             raise UnreadableFileError(f"{path.name} is a folder; name a file in it")
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(mode):
             raise UnreadableFileError(f"{path.name} is a pipe or a device; only regular files are read")
         with os.fdopen(descriptor, "rb", closefd=False) as stream:
-            data = stream.read(limit + 1)  # not by its stated size, which may be false or grow
+            yield stream
     except OSError as error:
         raise UnreadableFileError(f"{path.name} cannot be read: {_reason(error)}") from error
     finally:
         os.close(descriptor)
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Content of a regular file of at most `limit` bytes; pipes and devices are never read.
+
+    Raises:
+        UnreadableFileError: missing, a folder, a pipe or device, too large, or not allowed to be read.
+    """
+    with open_regular(path) as stream:
+        data = stream.read(limit + 1)  # not by its stated size, which may be false or grow
+        size = max(os.fstat(stream.fileno()).st_size, len(data))
     if len(data) > limit:
-        size = max(found.st_size, len(data))
         raise UnreadableFileError(
             f"{path.name} is too large: {size / MEGABYTE:.7g} MB, at most {limit / MEGABYTE:.7g} MB are read"
         )

@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import threading
 import time
 from collections import OrderedDict
@@ -19,12 +18,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from invdesign.beside import ANY, naming, trust_folders
 from invdesign.candidate import Candidate, Design, Evaluation, Failure, Input, Proposal
 from invdesign.errors import Infeasible, PluginError, RunError
 from invdesign.functions import FitnessFunction
 from invdesign.properties import STRUCTURE, is_structure
 from invdesign.protocols import Evaluator, FolderEvaluator, SearchSpace, design_of
-from invdesign.settings import load
+from invdesign.settings import STORED, load
 from invdesign.structures.files import pack, structure_from_json, structure_to_json, unpack
 
 if TYPE_CHECKING:
@@ -34,6 +34,10 @@ DESIGNS_KEPT = 256  # a candidate's stages often follow each other on one worker
 BUILD = "build"
 RAISED = (Exception, SystemExit)  # what foreign code may raise: some libraries give up with sys.exit
 WORK = "work"  # in the run's folder: where evaluators keep files, by stage
+SAFE_PATH = (
+    "PYTHONSAFEPATH"  # python.org/3.11: any value keeps the working folder out of a new process's path
+)
+OUR_MARK = "invdesign"  # the value where it was set for a worker, and not by the user
 Answer = dict[str, Any]
 
 
@@ -94,13 +98,10 @@ class Setup:
 
 
 def _received(plan: str, packed: Mapping[str, bytes], folder: Path | None, code: tuple[str, ...]) -> Setup:
-    _find(code)
-    functions = {name: pickle.loads(data) for name, data in packed.items()}  # noqa: S301 - from who started us
+    trust_folders(code)
+    with naming(ANY):  # what they refer to may be of a module beside the campaign
+        functions = {name: pickle.loads(data) for name, data in packed.items()}  # noqa: S301 - from who started us
     return Setup(plan, functions, folder, code)
-
-
-def _find(code: Sequence[str]) -> None:
-    sys.path[:0] = [folder for folder in code if folder not in sys.path]
 
 
 @dataclass
@@ -116,10 +117,11 @@ class Worker:
     @classmethod
     def from_setup(cls, setup: Setup) -> Worker:
         """A worker that is described by its setup, and not prepared yet."""
-        _find(setup.code)
+        trust_folders(setup.code)
         plan, trust = json.loads(setup.plan), bool(setup.code)
         evaluators = {
-            name: load("evaluators", settings, trust_code=trust) for name, settings in plan["stages"].items()
+            name: load("evaluators", settings, folder=STORED, trust_code=trust)
+            for name, settings in plan["stages"].items()
         }
         for name, function in setup.functions.items():
             evaluators[name] = evaluators[name].handed(function)
@@ -127,7 +129,7 @@ class Worker:
             for name, evaluator in evaluators.items():
                 if isinstance(evaluator, FolderEvaluator):
                     evaluator.use_folder(setup.folder / WORK / name)
-        return cls(load("spaces", plan["space"], trust_code=trust), evaluators)
+        return cls(load("spaces", plan["space"], folder=STORED, trust_code=trust), evaluators)
 
     def prepare(self) -> None:
         """Load what the evaluators need, before any deadline counts."""
@@ -293,6 +295,8 @@ def initialize(setup: bytes, memory_bytes: int | None) -> None:
     global _worker, _broken  # noqa: PLW0603 - one worker per process, by construction
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if os.environ.get(SAFE_PATH) == OUR_MARK:
+        del os.environ[SAFE_PATH]
     _one_thread()
     _follow_parent()
     if memory_bytes is not None:

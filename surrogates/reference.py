@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import Field, ValidationError, ValidationInfo, WithJsonSchema, model_validator
 
 from invdesign.errors import InvdesignError, MissingReferenceError, nearest
-from invdesign.settings import Frozen, InputFile, context_of
+from invdesign.settings import MAX_INPUT_BYTES, Frozen, InputFile, context_of
+from invdesign.textfiles import read_text
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -297,7 +298,7 @@ def load_reference(name_or_path: str | Path) -> ReferenceSet:
     path = Path(text).expanduser()
     if not path.is_file():
         raise InvdesignError(f"there is no file '{text}'")
-    return parse_reference(path.read_text(encoding="utf-8"), path.name)
+    return parse_reference(read_text(path, MAX_INPUT_BYTES), path.name)
 
 
 def _is_path(text: str) -> bool:

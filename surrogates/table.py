@@ -19,7 +19,7 @@ from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.errors import InvdesignError
 from invdesign.properties import Unit, check_unit
 from invdesign.protocols import Batch, EvaluatorSettings
-from invdesign.settings import Frozen, InputFile
+from invdesign.settings import Frozen, InputFile, listed_names
 from invdesign.structures.formulas import composition_in, elements_in, suspect
 from invdesign.tables.cells import (
     FloatArray,
@@ -70,7 +70,7 @@ def _as_mapping(value: object) -> object:
     """A column, or a list of them, stands for parameters of the same names."""
     if isinstance(value, str):
         return {value: value}
-    return {name: name for name in value} if isinstance(value, list | tuple) else value
+    return {name: name for name in listed_names(value)} if isinstance(value, list | tuple) else value
 
 
 Key = Annotated[

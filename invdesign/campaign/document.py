@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from invdesign.candidate import Json
 from invdesign.errors import CampaignError, Mistake
+from invdesign.textfiles import UnreadableFileError, decode, read_bytes
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
@@ -70,25 +73,23 @@ def read_document(path: Path) -> Document:
         CampaignError: missing, not UTF-8, too large, or not acceptable YAML.
     """
     source = str(path)
+    if not os.path.lexists(path):
+        raise CampaignError([Mistake("", "there is no such file.", None, _others(path))], source)
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise CampaignError(
-                [Mistake("", f"the file has {size} bytes, at most {MAX_BYTES} are read")], source
-            )
-        return parse(path.read_text(encoding="utf-8"), source)
-    except FileNotFoundError:
-        others = sorted(p.name for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
-        hint = (
-            f"In {path.parent}: {', '.join(others)}."
-            if others
-            else "Make one with: invdesign init my-campaign.yaml"
-        )
-        raise CampaignError([Mistake("", "there is no such file.", None, hint)], source) from None
-    except UnicodeDecodeError as error:
-        raise CampaignError([Mistake("", f"not a UTF-8 text file: {error.reason}")], source) from error
-    except OSError as error:
-        raise CampaignError([Mistake("", f"cannot be read: {error.strerror}")], source) from error
+        text = decode(read_bytes(path, MAX_BYTES), path.name, fallback=None)
+    except UnreadableFileError as error:
+        raise CampaignError([Mistake("", str(error))], source) from error
+    return parse(text, source)
+
+
+def _others(path: Path) -> str:
+    """Campaigns beside a file that is not there."""
+    others: list[str] = []
+    with suppress(OSError):
+        others = sorted(p.name for p in path.parent.glob("*.y*ml"))
+    if not others:
+        return "Make one with: invdesign init my-campaign.yaml"
+    return f"In {path.parent}: {', '.join(others)}."
 
 
 def parse(text: str, source: str = "campaign") -> Document:

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from invdesign.beside import is_taken
 from invdesign.errors import CampaignChangedError, PluginError, RunError, nearest
 from invdesign.functions import FitnessFunction
-from invdesign.functions.modules import is_taken, module_file, module_parts, modules_in
+from invdesign.functions.modules import module_file, module_parts, modules_in
 from invdesign.functions.reading import read_function
 from invdesign.properties import Unit
 from invdesign.settings import Frozen
@@ -57,7 +58,7 @@ def function_settings(path: str, folder: Path, entry: FunctionEntry) -> dict[str
     file = module_file(folder, module)
     assert file is not None  # `is_function` found it
     top = module.partition(".")[0]
-    if is_taken(top):
+    if is_taken(top, folder):
         raise PluginError(
             f"'{top}' is also the name of an installed module, which Python may take instead: rename it."
         )
@@ -88,6 +89,8 @@ def missing_module(path: str, folder: Path) -> str:
     from importlib.util import find_spec
 
     module = path.partition(":")[0]
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise PluginError(f"'{path}' names no function: write module:function, as in my_scores:price.")
     if module_file(folder, module) is not None:
         return ""
     try:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel, ValidationError
 
 from invdesign import registry
+from invdesign.beside import trust_folders
 from invdesign.campaign.document import Document, Place, read_document
 from invdesign.campaign.functions import (
     LONG_FORM,
@@ -20,7 +21,7 @@ from invdesign.campaign.functions import (
     is_function,
     missing_module,
 )
-from invdesign.campaign.model import Budget, Campaign, Common, Header, trust
+from invdesign.campaign.model import Budget, Campaign, Common, Header
 from invdesign.campaign.objectives import Limits, named, read_objectives
 from invdesign.campaign.priors import with_priors
 from invdesign.campaign.wording import COMMON, holds, shown, told
@@ -32,9 +33,9 @@ from invdesign.problem import Constraint, Problem, Scalarize
 from invdesign.properties import STRUCTURE, is_structure
 from invdesign.protocols import AnyOptimizer, Evaluator, SearchSpace, StructureSpace
 from invdesign.rng import rng_for
-from invdesign.settings import InputFile, load
+from invdesign.settings import InputFile, holds_code, load
 
-CONTRACT = {"spaces": "build", "evaluators": "evaluate", "optimizers": "ask", "engines": "open"}
+LOOKED_AT = ("requires", "provides", "gates", "batch", "external", "potential_id", "remarks")
 M = TypeVar("M", bound=BaseModel)
 DESIGN = frozenset({"composition", "parameters", f"{STRUCTURE}initial"})  # what a design itself may give
 
@@ -96,7 +97,7 @@ class _Reader:
             self.complain((), f"expected keys such as name, space and evaluate, got {data!r:.60}")
             return None
         if self.trust_code:
-            trust([str(self.folder)])
+            trust_folders([str(self.folder)])
         header = self._model(Header, data, ())
         space = self._plugin("spaces", data.get("space"), ("space",)) if "space" in data else None
         optimizer = self._plugin("optimizers", self._optimizer(data.get("optimizer", "auto")), ("optimizer",))
@@ -128,7 +129,12 @@ class _Reader:
             trusted=self.trust_code,
             file=self.document.source if self.document.text else "",
         )
-        return replace(campaign, code=(str(self.folder),)) if _imports(campaign.dump()) else campaign
+        imported = [campaign.space, campaign.optimizer, campaign.engine, *campaign.evaluators.values()]
+        return (
+            replace(campaign, code=(str(self.folder),))
+            if holds_code(imported) or _imports(campaign.dump())
+            else campaign
+        )
 
     # Models and plug-ins.
 
@@ -165,16 +171,28 @@ class _Reader:
         except PluginError as error:
             self.complain(at, str(error))
             return None
-        if not hasattr(plugin, CONTRACT[group]):
-            self.complain(at, f"'{kind}' is none of the {group}: it has no {CONTRACT[group]}().")
+        if not hasattr(plugin, registry.CONTRACT[group]):
+            self.complain(at, f"'{kind}' is none of the {group}: it has no {registry.CONTRACT[group]}().")
             return None
         try:
-            return load(group, {**settings, "kind": kind}, folder=self.folder, trust_code=self.trust_code)
+            return self._looked_at(
+                load(group, {**settings, "kind": kind}, folder=self.folder, trust_code=self.trust_code)
+            )
         except ValidationError as error:
             self._invalid(error, plugin, place)
         except InvdesignError as error:
             self.complain(place, str(error))
+        except Exception as error:
+            if kind in registry.names(group) and registry.is_built_in(group, kind):
+                raise
+            self.complain(place, f"'{kind}' fails on its settings: {type(error).__name__}: {error}")
         return None
+
+    def _looked_at(self, plugin: Any) -> Any:
+        """The plug-in, whose properties can be read."""
+        for name in LOOKED_AT:
+            getattr(plugin, name, None)
+        return plugin
 
     def _invalid(self, error: ValidationError, model: type, place: Place) -> None:
         found: dict[Place, list[Any]] = {}
@@ -365,17 +383,20 @@ class _Reader:
 
     def _pairing(self, optimizer: AnyOptimizer, space: SearchSpace, problem: Problem) -> None:
         """The optimizer must be able to search this space for these objectives; else the ones that can are named."""
-        refusal = optimizer.refusal(space, problem)
+        name = registry.name_of(type(optimizer))
+        try:
+            refusal = optimizer.refusal(space, problem)
+        except Exception as error:
+            if name in registry.names("optimizers") and registry.is_built_in("optimizers", name):
+                raise
+            refusal = f"fails on it: {type(error).__name__}: {error}"
         if not refusal:
             return
         able = []
-        for kind in registry.names("optimizers"):
-            try:
-                if not registry.load("optimizers", kind)().refusal(space, problem):
+        for kind, other in registry.working("optimizers"):
+            with suppress(Exception):  # one that needs settings, or a fault of a plug-in's
+                if not other().refusal(space, problem):
                     able.append(kind)
-            except (PluginError, ValidationError):  # one that needs settings, or is not installed whole
-                continue
-        name = registry.name_of(type(optimizer))
         hint = f"Optimizers that can: {', '.join(able)}." if able else "No optimizer can."
         self.complain(("optimizer",), f"'{name}' cannot search this: it {refusal}.", hint)
 
@@ -489,13 +510,10 @@ def _offer(name: str, later: list[Stage]) -> str:
         if stage.evaluator is not None and name in stage.evaluator.provides:
             return f"'{stage.name}' provides only later: put {stage.name} before it"
     makers = []
-    for kind in registry.names("evaluators"):
-        try:
-            provides = registry.load("evaluators", kind)().provides
-        except (PluginError, ValidationError, InvdesignError):
-            continue
-        if name in provides:
-            makers.append(kind)
+    for kind, evaluator in registry.working("evaluators"):
+        with suppress(Exception):  # one that needs settings, or a fault of a plug-in's
+            if name in evaluator().provides:
+                makers.append(kind)
     return (
         f"no earlier stage provides; '{makers[0]}' does"
         if makers

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from invdesign.beside import trust_folders
 from invdesign.campaign.functions import (
     check_usable,
     functions_of,
@@ -33,10 +34,13 @@ from invdesign.evaluation import BUILD_STAGE, Stage
 from invdesign.functions import FitnessFunction
 from invdesign.problem import Constraint, Problem, Scalarize
 from invdesign.protocols import AnyOptimizer, Evaluator, SearchSpace, StageView
-from invdesign.settings import Frozen, Settings, load
+from invdesign.settings import STORED, Frozen, Settings, load
 
 Positive = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(gt=0)]
+StageName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Budget(Frozen):
@@ -65,7 +69,7 @@ class Budget(Frozen):
 class Common(Frozen):
     """What every stage may say beside its evaluator's own settings."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")] | None = None
+    name: StageName | None = None
     """Name of the stage, where one evaluator is used twice."""
     gate: dict[str, Bounds] = Field(default_factory=dict)
     """What a candidate must satisfy to go on, by property."""
@@ -84,7 +88,7 @@ class Header(Frozen):
     """What the campaign is called in reports."""
     description: str = ""
     """A sentence or two for whoever reads the report."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Seed = 0
     """The same seed gives the same run."""
     space: Any
     """The search space: everything that may be proposed."""
@@ -106,6 +110,31 @@ class Header(Frozen):
     """Where evaluations run."""
     max_failure_rate: Annotated[float, Field(gt=0, le=1)] = 0.9
     """The run stops when a larger share of at least 20 evaluated candidates failed."""
+
+
+class StoredStage(Frozen):
+    """A stage as a store has it."""
+
+    name: StageName
+    evaluator: dict[str, Any]
+    gates: list[tuple[str, Finite | None, Finite | None]]
+    timeout: Positive
+    on_demand: bool = False
+
+
+class StoredHeader(BaseModel):
+    """What a stored campaign says beside its plug-ins and its problem; a store may come from anybody."""
+
+    model_config = ConfigDict(strict=True)
+
+    name: str
+    seed: Seed
+    stages: Annotated[list[StoredStage], Field(min_length=1)]
+    budget: Budget
+    seeds: list[dict[str, Any]]
+    max_failure_rate: Annotated[float, Field(gt=0, le=1)]
+    description: str
+    code: list[str]
 
 
 @dataclass(frozen=True)
@@ -246,17 +275,18 @@ class Campaign:
         Args:
             trusted: whether functions beside the campaign may be imported.
         """
-        imported = bool(data["code"])
-        trust(data["code"])
+        stored = StoredHeader.model_validate_json(json.dumps(data))
+        imported = bool(stored.code)
+        trust_folders(stored.code)
         stages = tuple(
             Stage(
-                row["name"],
-                load("evaluators", row["evaluator"], trust_code=imported),
-                tuple(Constraint(*gate) for gate in row["gates"]),
-                row["timeout"],
-                row.get("on_demand", False),
+                row.name,
+                load("evaluators", row.evaluator, folder=STORED, trust_code=imported),
+                tuple(Constraint(*gate) for gate in row.gates),
+                row.timeout,
+                row.on_demand,
             )
-            for row in data["stages"]
+            for row in stored.stages
         )
         problem = Problem(
             tuple(objective_from(row) for row in data["objectives"]),
@@ -264,18 +294,18 @@ class Campaign:
             data.get("scalarize"),
         )
         return cls(
-            name=data["name"],
-            seed=data["seed"],
-            space=load("spaces", data["space"], trust_code=imported),
+            name=stored.name,
+            seed=stored.seed,
+            space=load("spaces", data["space"], folder=STORED, trust_code=imported),
             stages=stages,
             problem=problem,
-            optimizer=load("optimizers", data["optimizer"], trust_code=imported),
-            budget=Budget.model_validate(data["budget"]),
-            engine=load("engines", data["engine"], trust_code=imported),
-            seeds=tuple(data["seeds"]),
-            max_failure_rate=data["max_failure_rate"],
-            description=data["description"],
-            code=tuple(data["code"]),
+            optimizer=load("optimizers", data["optimizer"], folder=STORED, trust_code=imported),
+            budget=stored.budget,
+            engine=load("engines", data["engine"], folder=STORED, trust_code=imported),
+            seeds=tuple(stored.seeds),
+            max_failure_rate=stored.max_failure_rate,
+            description=stored.description,
+            code=tuple(stored.code),
             trusted=trusted or imported,
         )
 
@@ -302,13 +332,6 @@ class Campaign:
             for path in sorted(mine.keys() | theirs.keys())
             if mine.get(path) != theirs.get(path)
         ]
-
-
-def trust(folders: list[str]) -> None:
-    """Let modules in these folders be imported: the user said so."""
-    import sys
-
-    sys.path[:0] = [folder for folder in folders if folder not in sys.path]
 
 
 def _dumped(plugin: Any) -> dict[str, Json]:

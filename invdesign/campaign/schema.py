@@ -7,7 +7,6 @@ from typing import Any
 
 from invdesign import __version__, registry
 from invdesign.campaign.model import Common, Header
-from invdesign.errors import PluginError
 
 Schema = dict[str, Any]
 CODE = "^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$"
@@ -36,20 +35,10 @@ def _described(field: Schema, content: Schema) -> Schema:
     return {"description": field.get("description", ""), **content}
 
 
-def _plugins(group: str) -> list[tuple[str, type]]:
-    found = []
-    for name in registry.names(group):
-        try:
-            found.append((name, registry.load(group, name)))
-        except PluginError:
-            continue  # `invdesign doctor` says why; the schema covers what works here
-    return found
-
-
 def _by_kind(group: str, definitions: Schema) -> Schema:
     """A plug-in by its name alone, or as a mapping with `kind` and settings."""
     names, options = [], []
-    for name, plugin in _plugins(group):
+    for name, plugin in registry.working(group):  # `invdesign doctor` says why others do not
         settings = _model_schema(plugin, f"{group}.{name}", definitions)
         settings["properties"] = {"kind": {"const": name}, **settings.get("properties", {})}
         settings["required"] = ["kind", *settings.get("required", [])]
@@ -63,7 +52,7 @@ def _by_kind(group: str, definitions: Schema) -> Schema:
 def _stage_schema(common: Schema, definitions: Schema) -> Schema:
     """An evaluator by its name alone, or one key with its settings; `module:name` for code beside the campaign."""
     names, settings = [], {}
-    for name, plugin in _plugins("evaluators"):
+    for name, plugin in registry.working("evaluators"):
         own = _model_schema(plugin, f"evaluators.{name}", definitions)
         own["properties"] = {**own.get("properties", {}), **common["properties"]}
         if not own.get("required"):

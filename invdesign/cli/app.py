@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +14,8 @@ from typer.core import TyperGroup
 from invdesign import __version__, registry
 from invdesign.cli import experiments, steering, tiers
 from invdesign.cli.options import COUNT, NUMBER, AsJson, CampaignFile, RunDir, TrustCode, Workers
-from invdesign.errors import InvdesignError, PluginError, RunError, StoreError
+from invdesign.cli.output import visible_output
+from invdesign.errors import InvdesignError, RunError, StoreError
 
 if TYPE_CHECKING:
     from invdesign.run.run import Run
@@ -25,7 +25,12 @@ INTERRUPTED = 130
 
 
 class _Group(TyperGroup):
-    """Shows mistakes and conditions as messages, never as stack traces."""
+    """Shows mistakes and conditions as messages, never as stack traces, and names without effect on the terminal."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs.setdefault("color", True)  # else escapes in names would be taken out before they can be shown
+        with visible_output():
+            return super().main(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -380,8 +385,25 @@ for _command in _COMMANDS:
 def _mount_plugins() -> None:
     """Commands of plug-ins stand beside ours: `invdesign reference`. `doctor` names those that cannot be loaded."""
     for name in registry.names("commands"):
-        with suppress(PluginError):
+        if registry.is_built_in("commands", name):
             app.add_typer(registry.load("commands", name), name=name)  # type: ignore[arg-type]  # a typer app, by contract
+        else:
+            _mount_foreign(name)
+
+
+def _mount_foreign(name: str) -> None:
+    """Commands of another package, which is imported when they are used: help must not depend on it."""
+
+    def command(context: typer.Context) -> None:
+        plugin = registry.load("commands", name)
+        group = typer.main.get_group(plugin)  # type: ignore[arg-type]  # a typer app, by contract
+        code = group.main(context.args, f"{context.info_name}", standalone_mode=False, color=context.color)
+        if isinstance(code, int) and code:
+            raise typer.Exit(code)
+
+    command.__doc__ = f"Commands of {registry.provider('commands', name)}."
+    passed_on = {"ignore_unknown_options": True, "allow_extra_args": True}
+    app.command(name, context_settings=passed_on, add_help_option=False)(command)
 
 
 _mount_plugins()

@@ -55,7 +55,12 @@ def describe_campaign(campaign: Campaign) -> list[str]:
     if campaign.seeds:
         lines.append(f"  seeds: {len(campaign.seeds)}")
     notes = [size_warning(campaign), *_code(campaign), *campaign.notes]
-    return [*lines, *(f"  note: {note}" for note in notes if note)]
+    return _single([*lines, *(f"  note: {note}" for note in notes if note)])
+
+
+def _single(lines: Sequence[str]) -> list[str]:
+    """The same number of lines on the terminal, whatever names hold."""
+    return [line.replace("\n", "\\n") for line in lines]
 
 
 def _code(campaign: Campaign) -> list[str]:
@@ -146,7 +151,7 @@ def describe_status(status: RunStatus) -> list[str]:
         f", about {duration(status.time_left)} left" if status.time_left and status.state == "running" else ""
     )
     lines.append(f"time        {duration(status.elapsed)}, {pace}{left}")
-    return lines + [f"note        {sentence}" for sentence in status.notes]
+    return _single([*lines, *(f"note        {sentence}" for sentence in status.notes)])
 
 
 def _withdrawn(counts: Mapping[str, int]) -> str:
@@ -215,7 +220,7 @@ def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[s
     ]
     if not rows:
         lines.append("(no candidate is complete yet)")
-    return lines + [f"note: {text}" for text in caveats(names)]
+    return _single([*lines, *(f"note: {text}" for text in caveats(names))])
 
 
 def _or_dash(value: float | None) -> str:
@@ -264,4 +269,4 @@ def describe_candidate(run: Run, id: int) -> list[str]:
     if structure is not None:
         lattice = ", ".join(f"{value:.4f}" for value in (*structure.lattice.abc, *structure.lattice.angles))
         lines.append(f"  structure: {len(structure)} atoms, a b c α β γ = {lattice}")
-    return lines + [f"  note: {text}" for text in caveats(list(row["properties"]))]
+    return _single([*lines, *(f"  note: {text}" for text in caveats(list(row["properties"])))])

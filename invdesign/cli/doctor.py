@@ -7,6 +7,7 @@ import platform
 import sqlite3
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from invdesign.store.database import on_network
 from invdesign.store.examining import examine_store
 from invdesign.store.lock import run_lock
 from invdesign.store.store import FILE
+
+PATIENCE = 15.0  # seconds for the import of a foreign plug-in; torch takes a few
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +117,36 @@ def _versions() -> Iterator[Finding]:
 def _plugins() -> Iterator[Finding]:
     for group in registry.GROUPS:
         for name in registry.names(group):
-            try:
-                registry.load(group, name)
-            except InvdesignError as error:
-                yield Finding(f"{group}/{name}", "problem", str(error))
+            if refused := registry.rejected(group, name):
+                yield Finding(f"{group}/{name}", "problem", refused)
+            if fault := _fault_of(group, name):
+                yield Finding(f"{group}/{name}", "problem", fault)
         names = registry.names(group)
         if names:
             yield Finding(group, "fine", ", ".join(names))
+
+
+def _fault_of(group: str, name: str) -> str:
+    """Why a plug-in cannot be loaded; empty where it can."""
+    if registry.is_built_in(group, name):
+        return _load_fault(group, name)
+    faults: list[str] = []
+    # What a foreign package does while it is imported may never end; this process does.
+    loading = threading.Thread(target=lambda: faults.append(_load_fault(group, name)), daemon=True)
+    loading.start()
+    loading.join(PATIENCE)
+    unfinished = (
+        f"the plug-in '{name}' of {registry.provider(group, name)} was not loaded within {PATIENCE:g} s"
+    )
+    return faults[0] if faults else unfinished
+
+
+def _load_fault(group: str, name: str) -> str:
+    try:
+        registry.load(group, name)
+    except InvdesignError as error:
+        return str(error)
+    return ""
 
 
 def _machine() -> Iterator[Finding]:

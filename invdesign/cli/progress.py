@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invdesign.cli.describe import describe_status
+from invdesign.cli.output import terminal
+from invdesign.errors import visible
 from invdesign.run.notebook import lines
 
 if TYPE_CHECKING:
+    from rich.panel import Panel
+
     from invdesign.run.status import RunStatus
 
 Observer = Callable[["RunStatus"], None]
@@ -27,18 +31,21 @@ def display(folder: Path) -> Iterator[Observer]:
         yield lines()
 
 
+def picture(status: RunStatus, folder: Path) -> Panel:
+    """The status in a frame; names in it are text, whatever they look like."""
+    from rich.panel import Panel
+    from rich.text import Text
+
+    body = Text("\n".join(map(visible, describe_status(status)[1:])))
+    below = Text(visible(f"{folder} - Ctrl-C stops, resume goes on"))
+    return Panel(body, title=Text(visible(status.name)), subtitle=below)
+
+
 @contextmanager
 def _live(folder: Path) -> Iterator[Observer]:
     from rich.console import Console
     from rich.live import Live
-    from rich.panel import Panel
-    from rich.text import Text
 
-    console = Console(stderr=True)
+    console = Console(file=terminal(sys.stderr), stderr=True)
     with Live(console=console, refresh_per_second=5, transient=False) as live:
-
-        def show(status: RunStatus) -> None:
-            body = Text("\n".join(describe_status(status)[1:]))
-            live.update(Panel(body, title=status.name, subtitle=f"{folder} - Ctrl-C stops, resume goes on"))
-
-        yield show
+        yield lambda status: live.update(picture(status, folder))

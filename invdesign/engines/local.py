@@ -24,7 +24,7 @@ from invdesign.candidate import Failure
 from invdesign.errors import PluginError, RunError
 from invdesign.protocols import Engine, Task, TaskResult
 from invdesign.settings import Settings
-from invdesign.worker import RAISED, Setup, Worker, execute, initialize
+from invdesign.worker import OUR_MARK, RAISED, SAFE_PATH, Setup, Worker, execute, initialize
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
@@ -76,13 +76,32 @@ def _fair_share(workers: int) -> int:
 
 
 @contextmanager
+def safe_path() -> Iterator[None]:
+    """Python processes started here import nothing from the working folder before they have their path.
+
+    Python puts that folder first for `python -c`, by which multiprocessing starts processes: a `socket.py` there would
+    be imported in the place of Python's own. Workers take the variable out again (`worker.initialize`): a program they
+    start is none of ours.
+    """
+    if os.environ.get(SAFE_PATH):
+        yield
+        return
+    os.environ[SAFE_PATH] = OUR_MARK
+    try:
+        yield
+    finally:
+        os.environ.pop(SAFE_PATH, None)
+
+
+@contextmanager
 def _interrupts_blocked() -> Iterator[None]:
     """Threads and processes started here never see Ctrl-C, which the terminal sends to the whole group."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     # Started later, it would unblock them again: multiprocessing does so after starting it.
-    resource_tracker.ensure_running()
+    with safe_path():
+        resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -98,7 +117,7 @@ class _WorkerProcess(SpawnProcess):
     """
 
     def start(self) -> None:
-        with _start_lock:
+        with _start_lock, safe_path():
             main = sys.modules["__main__"]
             sys.modules["__main__"] = ModuleType("__main__")
             try:

@@ -8,14 +8,15 @@ import importlib
 import sys
 import sysconfig
 from collections.abc import Callable, Mapping
-from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from invdesign.beside import OURS, import_named, is_taken, trust_folders
 from invdesign.errors import PluginError, nearest
+from invdesign.textfiles import UnreadableFileError, read_bytes
 
-OURS = frozenset({"invdesign", "surrogates"})
+LARGEST = 10_000_000  # bytes of a module; chosen
 _read: dict[str, Mapping[str, str]] = {}  # what a module's files were when it was imported here, by its file
 
 
@@ -72,12 +73,6 @@ def is_installed(name: str) -> bool:
     return _in_packages(getattr(sys.modules[name], "__file__", None))
 
 
-def is_taken(top: str) -> bool:
-    """Whether Python itself or an installed package has a module of this name."""
-    homes = [folder for folder in sys.path if {"site-packages", "dist-packages"} & set(Path(folder).parts)]
-    return top in sys.stdlib_module_names or PathFinder.find_spec(top, homes) is not None
-
-
 def _in_packages(file: str | None) -> bool:
     if file is None:
         return True  # built into the interpreter
@@ -116,9 +111,11 @@ def parsed(file: Path) -> ast.Module:
         PluginError: it cannot be read, or is not Python.
     """
     try:
-        return ast.parse(file.read_bytes(), filename=str(file))
-    except OSError as error:
-        raise PluginError(f"{file} cannot be read: {error.strerror}") from error
+        return ast.parse(read_bytes(file, LARGEST), filename=str(file))
+    except UnreadableFileError as error:
+        raise PluginError(f"{file}: {error}") from error
+    except (RecursionError, MemoryError) as error:
+        raise PluginError(f"{file} is nested too deeply to be read") from error
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         place = f"{file}, line {line}" if line else str(file)
@@ -167,14 +164,18 @@ def import_function(path: str, folder: Path | None) -> Callable[..., Any]:
 
 def _imported(name: str, file: Path | None, folder: Path | None) -> ModuleType:
     if file is not None:
-        _find_first(str(folder))
+        if is_taken(name.partition(".")[0], folder):
+            raise PluginError(
+                f"{file} has the name of an installed module, which Python takes instead: rename it"
+            )
+        trust_folders([str(folder)])
         _forget_stale(name, file)
     quiet, sys.dont_write_bytecode = (
         sys.dont_write_bytecode,
         True,
     )  # a compiled file is trusted for a second too long
     try:
-        module = importlib.import_module(name)
+        module = import_named(name)
     except (Exception, SystemExit) as error:  # the user's code may raise anything while it is imported
         raise PluginError(f"{file or name} cannot be imported: {type(error).__name__}: {error}") from error
     finally:
@@ -182,11 +183,6 @@ def _imported(name: str, file: Path | None, folder: Path | None) -> ModuleType:
     if file is not None:
         _read[str(file)] = module_parts(file)
     return module
-
-
-def _find_first(folder: str) -> None:
-    if folder not in sys.path[:1]:
-        sys.path.insert(0, folder)
 
 
 def _forget_stale(name: str, file: Path) -> None:

@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from invdesign import registry
 from invdesign.campaign.load import DESIGN
-from invdesign.errors import InvdesignError
 from invdesign.protocols import Evaluator
 from invdesign.settings import load
 
@@ -80,7 +77,7 @@ def looked_at(settings: Mapping[str, Any]) -> Evaluator | None:
     """The evaluator, to ask what it requires and provides; None where its settings are wrong."""
     try:
         evaluator: Evaluator = load("evaluators", settings, folder=Path.cwd())
-    except (ValidationError, InvdesignError):  # the campaign's own check tells of it
+    except Exception:  # noqa: BLE001 - a mistake or a plug-in's fault: the campaign's own check tells of it
         return None
     return evaluator
 

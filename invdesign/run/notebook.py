@@ -9,6 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from invdesign.errors import visible
+
 if TYPE_CHECKING:
     from invdesign.run.status import RunStatus
 
@@ -84,7 +86,7 @@ def lines() -> Observer:
 
 
 def _write(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{visible(line)}\n")
     sys.stderr.flush()
 
 
@@ -107,7 +109,7 @@ def one_line(status: RunStatus) -> str:
     parts.append(f"gated {counts['gated']}, failed {counts['failed']}")
     if status.time_left is not None and status.state == "running":
         parts.append(f"about {duration(status.time_left)} left")
-    return f"{status.name}: {'; '.join(parts)}"
+    return f"{status.name}: {'; '.join(parts)}".replace("\n", "\\n")
 
 
 def duration(seconds: float) -> str:

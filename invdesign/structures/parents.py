@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
-from invdesign.errors import InvdesignError, nearest
+from invdesign.errors import InvdesignError, count_text, nearest
 from invdesign.settings import InputFile
 from invdesign.structures.prototypes import prototype, prototype_names
 from invdesign.structures.reading.raw import StructureFileError, positive_setting
@@ -135,6 +135,12 @@ def parent_of(source: str | InputFile, cell: tuple[int, int, int], *, primitive:
         InvdesignError: no such prototype, or the file cannot be used.
     """
     unit = _prototype(source, primitive) if isinstance(source, str) else _file(source, primitive)
+    most = most_parent_atoms()
+    if math.prod(cell) * len(unit) > most:
+        raise InvdesignError(
+            f"{count_text(math.prod(cell))} cells of {len(unit)} atoms are too large (limit {most} atoms); repeat "
+            f"the cell less often, or set the environment variable {MAX_PARENT_ATOMS}"
+        )
     steps = np.stack(np.meshgrid(*(np.arange(n) for n in cell), indexing="ij"), axis=-1).reshape(-1, 3)
     count = len(steps)
     positions = (unit.positions[:, None, :] + steps[None, :, :]) / np.asarray(cell)
@@ -177,13 +183,18 @@ def reading_of(file: InputFile) -> Reading:
         StructureFileError: it cannot be used; the message says why.
     """
     reading = read_structure(file.text, file.name, alternatives=True)
-    most = int(positive_setting(MAX_PARENT_ATOMS, PARENT_ATOMS))
+    most = most_parent_atoms()
     if len(reading.ordered) > most:
         raise StructureFileError(
             f"{file.name} has {len(reading.structure)} atoms; the symmetry of at most {most} is searched. Give the primitive "
             f"cell, or set the environment variable {MAX_PARENT_ATOMS}"
         )
     return reading
+
+
+def most_parent_atoms() -> int:
+    """Largest number of atoms of a parent, as a file or as a supercell."""
+    return int(positive_setting(MAX_PARENT_ATOMS, PARENT_ATOMS))
 
 
 def parent_remarks(source: str | InputFile) -> tuple[str, ...]:

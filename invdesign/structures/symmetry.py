@@ -76,10 +76,24 @@ def site_permutations(
         for colour in dict.fromkeys(colours[site] for site in sites)
     ]
     own = positions[list(sites)]
-    rows = np.empty((len(dataset.rotations), len(sites)), dtype=np.int64)
-    for row, rotation, shift in zip(rows, dataset.rotations, dataset.translations, strict=True):
+
+    def row_of(operation: int) -> IntArray:
+        row = np.empty(len(sites), dtype=np.int64)
         for member in members:
-            row[member] = member[_image(lattice, own[member], rotation, shift)]
+            moved = _image(
+                lattice, own[member], dataset.rotations[operation], dataset.translations[operation]
+            )
+            row[member] = member[moved]
+        return row
+
+    # An operation is one of the same rotation and a translation after it: of a supercell with n translations that are
+    # 48 + n images to find instead of 48 n.
+    kinds: dict[bytes, list[int]] = {}
+    for operation, rotation in enumerate(dataset.rotations):
+        kinds.setdefault(np.ascontiguousarray(rotation, dtype=np.int64).tobytes(), []).append(operation)
+    unmoved = np.eye(3, dtype=np.int64).tobytes()
+    translations = np.array([row_of(operation) for operation in kinds[unmoved]])
+    rows = np.concatenate([translations[:, row_of(operations[0])] for operations in kinds.values()])
     return np.unique(rows, axis=0)
 
 

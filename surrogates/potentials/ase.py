@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from collections.abc import Sequence
 from functools import cache, cached_property
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from invdesign.beside import naming, object_named
 from invdesign.errors import PluginError, nearest
 from invdesign.protocols import Forces
 from invdesign.settings import Settings, context_of
@@ -76,6 +76,10 @@ class ASECalculator(Settings):
         return self
 
     @property
+    def names_code(self) -> bool:
+        return ":" in self.calculator
+
+    @property
     def label(self) -> str:
         """Name for people: `emt (ASE)`."""
         return f"{self.calculator} (ASE)"
@@ -124,11 +128,13 @@ class ASECalculator(Settings):
 
 
 def _imported(path: str) -> Any:
-    module, _, attribute = path.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise PluginError(f"the calculator '{path}' cannot be loaded: {error}.") from error
+        return object_named(path)
+    except Exception as error:  # foreign code may raise anything while it is imported
+        cause = (
+            error if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
+        )
+        raise PluginError(f"the calculator '{path}' cannot be loaded: {cause}.") from error
 
 
 @cache
@@ -138,7 +144,8 @@ def _version(calculator: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        spec = find_spec(package)
+        with naming(package):
+            spec = find_spec(package)
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         return "unversioned"
     return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:12]

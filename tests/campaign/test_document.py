@@ -160,9 +160,9 @@ def test_unreadable_files(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes("name: Überladung\n".encode("latin-1"))
     (tmp_path / "folder.yaml").mkdir()
     for name, message in {
-        "large.yaml": f"the file has {MAX_BYTES + 1} bytes, at most {MAX_BYTES} are read",
-        "latin.yaml": "not a UTF-8 text file",
-        "folder.yaml": "cannot be read: Is a directory",
+        "large.yaml": "large.yaml is too large: 1.000001 MB, at most 1 MB are read",
+        "latin.yaml": "latin.yaml is no UTF-8 text at line 1; save it as UTF-8",
+        "folder.yaml": "folder.yaml is a folder; name a file in it",
         "lrage.yaml": r"there is no such file\. In .*: folder.yaml, large.yaml, latin.yaml\.",
         "nowhere/x.yaml": "there is no such file. Make one with: invdesign init",
     }.items():

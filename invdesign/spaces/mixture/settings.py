@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic_core import CoreSchema
 
-from invdesign.settings import Frozen
+from invdesign.settings import Frozen, listed_names
 from invdesign.spaces.mixture.charges import is_ion, species_of
 
 Pair = Annotated[tuple[float, float], Field(strict=False)]
@@ -79,11 +79,7 @@ class Mixture(Frozen):
         fields = {"components": value} if isinstance(value, list | tuple) else value
         if not isinstance(fields, Mapping) or not isinstance(fields.get("components"), list | tuple):
             return fields
-        names = fields["components"]
-        twice = sorted({str(name) for name in names if list(names).count(name) > 1})
-        if twice:
-            raise ValueError(f"{', '.join(twice)} is named more than once")
-        return {**fields, "components": {name: {} for name in names}}
+        return {**fields, "components": {name: {} for name in listed_names(fields["components"])}}
 
     @field_validator("total")
     @classmethod

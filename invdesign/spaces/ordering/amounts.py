@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic_core import CoreSchema
 
-from invdesign.settings import Frozen
+from invdesign.settings import Frozen, listed_names
 from invdesign.structures.charges import check_element
 
 VACANCY = "vacancy"
@@ -101,16 +101,13 @@ class SiteChoice(Frozen):
     @classmethod
     def _short(cls, value: object) -> object:
         if isinstance(value, list | tuple):
-            twice = sorted({str(item) for item in value if list(value).count(item) > 1})
-            if twice:
-                raise ValueError(f"{', '.join(twice)} is named more than once")
-            return {"species": {str(item): REST for item in value}}
+            return {"species": dict.fromkeys(listed_names(value), REST)}
         if isinstance(value, str):
             raise ValueError(f"expected species, got '{value}'; write [{value}, {VACANCY}]")  # noqa: TRY004 - pydantic's
         if isinstance(value, Mapping) and "species" in value:
             species = value["species"]
             listed = isinstance(species, list | tuple)
-            return {**value, "species": {str(s): REST for s in species} if listed else species}
+            return {**value, "species": dict.fromkeys(listed_names(species), REST) if listed else species}
         return {"species": value} if isinstance(value, Mapping) else value
 
     @field_validator("species")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, TypeAlias
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
-from invdesign.errors import InvdesignError
+from invdesign.errors import InvdesignError, count_text
 from invdesign.structures.parents import Parent
 
 FloatArray = NDArray[np.float64]
@@ -17,6 +18,7 @@ IntArray = NDArray[np.int64]
 Matrix: TypeAlias = tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
 
 LARGEST_CELL = 2_000  # atoms
+LARGEST_BOX = 3_000_000  # lattice points around a skewed cell that are looked through; chosen, some 100 MB
 
 
 def _cell(value: object) -> object:
@@ -30,6 +32,9 @@ def _cell(value: object) -> object:
         raise ValueError(
             f"expected three repeats, as [2, 2, 1], or three rows of three integers, got {value}"
         )
+    largest = max(abs(int(item)) for item in (rows if repeats else [item for row in rows for item in row]))
+    if largest > LARGEST_CELL:
+        raise ValueError(f"a cell's entries are {LARGEST_CELL} at most, got {count_text(largest)}")
     if repeats and min(rows) < 1:
         raise ValueError(f"a cell is repeated once or more along each axis, got {list(rows)}")
     if matrix and round(float(np.linalg.det(np.array(rows)))) == 0:
@@ -90,6 +95,10 @@ def _lattice_points(matrix: IntArray, volume: int) -> IntArray:
     """Shape (volume, 3): the integer points within a cell, in whole numbers throughout."""
     corners = np.stack(np.meshgrid(*([0, 1],) * 3, indexing="ij"), axis=-1).reshape(-1, 3) @ matrix
     low, high = corners.min(axis=0), corners.max(axis=0)
+    if math.prod(int(b - a + 1) for a, b in zip(low, high, strict=True)) > LARGEST_BOX:
+        raise InvdesignError(
+            f"the cell {matrix.tolist()} is too skewed; choose shorter vectors of the same lattice"
+        )
     axes = [np.arange(a, b + 1) for a, b in zip(low, high, strict=True)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     adjugate = np.round(np.linalg.inv(matrix) * volume).astype(np.int64)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
@@ -12,12 +13,15 @@ from pydantic import Field, GetJsonSchemaHandler, ValidationInfo, model_validato
 from pydantic_core import CoreSchema
 
 from invdesign.errors import InvdesignError
-from invdesign.settings import Frozen, context_of
+from invdesign.settings import Frozen, context_of, named_path
 from invdesign.structures.reading.read import SUFFIXES, is_structure_name
+from invdesign.textfiles import open_regular
 
 TABLES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")
 DATABASES = (".db", ".json")
 CHUNK = 1 << 20
+MAX_BYTES = 50_000_000_000  # chosen: what a disk hands over in minutes; a sparse file may claim any size
+SHOWN = 3
 
 
 class PoolError(InvdesignError):
@@ -42,9 +46,12 @@ class PoolFile(Frozen):
         if not isinstance(value, str):
             return value
         folder, _ = context_of(info)
-        path = (folder / Path(value).expanduser()).resolve()
+        path = named_path(value, folder)
         _check_kind(path, value)
-        size, digest = _content(path)
+        try:
+            size, digest = _content(path)
+        except (InvdesignError, OSError) as error:
+            raise ValueError(getattr(error, "strerror", None) or str(error)) from error
         return {"path": str(path), "bytes": size, "hash": digest}
 
     @classmethod
@@ -59,7 +66,7 @@ class PoolFile(Frozen):
             PoolError: it was moved, removed or changed.
         """
         path = Path(self.path)
-        if not path.exists():
+        if not _is_a(Path.exists, path):
             raise PoolError(
                 f"the pool {path} is not there any more. Put it back where it was, or start a new run with a "
                 "campaign that names its new place"
@@ -86,12 +93,12 @@ class PoolFile(Frozen):
 
 def _check_kind(path: Path, name: str) -> None:
     """Refuse what is not there or is of no kind that can be read."""
-    if path.is_dir():
-        if not structure_files(path):
-            kinds = ", ".join(SUFFIXES)
-            raise ValueError(f"the folder '{name}' holds no structure file ({kinds}, POSCAR, CONTCAR)")
+    if _is_a(Path.is_dir, path):
+        _check_folder(path, name)
         return
-    if not path.is_file():
+    if not _is_a(Path.is_file, path):
+        if _is_a(Path.exists, path):
+            raise ValueError(f"'{name}' is a pipe or a device; only regular files and folders are read")
         raise ValueError(f"there is no file or folder '{name}' (looked for {path})")
     suffix = path.suffix.lower()
     if suffix in {".gz", ".zip", ".bz2", ".xz", ".zst"}:
@@ -104,9 +111,36 @@ def _check_kind(path: Path, name: str) -> None:
         )
 
 
+def _is_a(kind: Callable[[Path], bool], path: Path) -> bool:
+    try:
+        return kind(path)
+    except OSError:  # a name too long, a folder that may not be looked into
+        return False
+
+
+def _check_folder(path: Path, name: str) -> None:
+    """Refuse a folder without structure files, or with names of such that are no regular files."""
+    try:
+        named = sorted(entry for entry in path.iterdir() if is_structure_file(entry))
+    except OSError as error:
+        raise ValueError(f"the folder '{name}' cannot be read: {error.strerror}") from error
+    strange = [
+        entry.name for entry in named if not _is_a(Path.is_file, entry) and not _is_a(Path.is_dir, entry)
+    ]
+    if strange:
+        listed = ", ".join(strange[:SHOWN]) + (f" and {len(strange) - SHOWN} more" if strange[SHOWN:] else "")
+        raise ValueError(
+            f"the folder '{name}' holds what is no file, such as a link that leads nowhere or a pipe: {listed}. "
+            "Take it out"
+        )
+    if not structure_files(path):
+        kinds = ", ".join(SUFFIXES)
+        raise ValueError(f"the folder '{name}' holds no structure file ({kinds}, POSCAR, CONTCAR)")
+
+
 def structure_files(folder: Path) -> list[Path]:
     """The structure files of a folder, not of folders within it, in the order of their names."""
-    return sorted(path for path in folder.iterdir() if path.is_file() and is_structure_file(path))
+    return sorted(path for path in folder.iterdir() if is_structure_file(path) and _is_a(Path.is_file, path))
 
 
 def is_structure_file(path: Path) -> bool:
@@ -115,10 +149,21 @@ def is_structure_file(path: Path) -> bool:
 
 
 def _content(path: Path) -> tuple[int, str]:
-    """(size, hash) of a file, or of the structure files of a folder."""
+    """(size, hash) of a file, or of the structure files of a folder.
+
+    Raises:
+        UnreadableFileError: one is no regular file, or cannot be read.
+        PoolError: they are larger than `MAX_BYTES` together.
+    """
     files = structure_files(path) if path.is_dir() else [path]
     stamps = tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    _check_size(path, sum(size for _, size, _ in stamps))
     return _hashed(stamps)
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > MAX_BYTES:
+        raise PoolError(f"{path.name} has {size / 1e9:.4g} GB; a pool has {MAX_BYTES / 1e9:.4g} GB at most")
 
 
 @lru_cache(maxsize=8)
@@ -128,11 +173,12 @@ def _hashed(stamps: tuple[tuple[str, int, int], ...]) -> tuple[int, str]:
     size = 0
     for name, _, _ in stamps:
         if len(stamps) > 1:
-            digest.update(Path(name).name.encode() + b"\0")
+            digest.update(os.fsencode(Path(name).name) + b"\0")
         length = 0
         for chunk in _chunks(Path(name)):
             digest.update(chunk)
             length += len(chunk)
+            _check_size(Path(name), size + length)
         if len(stamps) > 1:
             digest.update(length.to_bytes(8, "little"))
         size += length
@@ -140,6 +186,6 @@ def _hashed(stamps: tuple[tuple[str, int, int], ...]) -> tuple[int, str]:
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         while chunk := stream.read(CHUNK):
             yield chunk

@@ -28,7 +28,7 @@ from invdesign.candidate import Design, Genome, Json
 from invdesign.errors import Infeasible, InvdesignError, nearest
 from invdesign.protocols import Descriptor, Dimension, Domain, Operator
 from invdesign.rng import Rng
-from invdesign.settings import Frozen, Settings
+from invdesign.settings import Frozen, Settings, listed_names
 from invdesign.spaces.counted import Counted
 from invdesign.spaces.described import distinct
 from invdesign.spaces.pool.features import TIE, Points, Scale, rank_from
@@ -59,10 +59,7 @@ class Features(Frozen):
 def _kinds(value: object) -> object:
     """A list of columns as a mapping: their kinds are found out."""
     if isinstance(value, list | tuple):
-        twice = sorted({str(name) for name in value if value.count(name) > 1})
-        if twice:
-            raise ValueError(f"{', '.join(twice)} is named more than once")
-        return dict.fromkeys(value, "auto")
+        return dict.fromkeys(listed_names(value), "auto")
     return value
 
 

@@ -1,0 +1,108 @@
+"""Modules beside campaigns: found by where they lie, never in the place of Python's own or installed ones."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import Any
+
+OURS = frozenset({"invdesign", "surrogates"})
+ANY = "*"
+_PACKAGES = frozenset({"site-packages", "dist-packages"})
+_MACHINERY = str(Path(importlib.__file__).parent)
+
+
+class BesideFinder(MetaPathFinder):
+    """Finds modules in trusted folders, for those who may ask.
+
+    A folder answers for modules that a campaign names, and for what code of that folder imports. Any other import,
+    such as a library's look for an optional module, finds nothing there.
+    """
+
+    def __init__(self) -> None:
+        self.folders: list[str] = []
+        self.named: list[str] = []  # top-level modules under way
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The module's place in a trusted folder; a submodule is found by its package."""
+        if path is not None or not self.folders:
+            return None
+        folders = self.folders if {fullname, ANY} & set(self.named) else self._around(_importing_file())
+        if not folders or is_taken(fullname):
+            return None
+        return PathFinder.find_spec(fullname, folders, target)
+
+    def _around(self, file: str) -> list[str]:
+        return [folder for folder in self.folders if file.startswith(folder.rstrip(os.sep) + os.sep)]
+
+
+_finder = BesideFinder()
+
+
+def _importing_file() -> str:
+    """File of the code whose import is under way."""
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - frames alone say who imports
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith(("<frozen importlib", _MACHINERY)):
+            return file
+        frame = frame.f_back
+    return ""
+
+
+def is_taken(top: str, beside: Path | None = None) -> bool:
+    """True if Python itself, this project or an installed package has a module of this name.
+
+    Args:
+        top: a module's name up to its first dot.
+        beside: a folder that does not count as one of installed packages, though `PYTHONPATH` may name it.
+    """
+    if top in sys.stdlib_module_names or top in OURS:
+        return True
+    own = {*_finder.folders, str(Path.cwd()), str(beside)}
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    homes = [folder for folder in sys.path if _PACKAGES & set(Path(folder).parts)]
+    homes += [folder for folder in named if folder and str(Path(folder).resolve()) not in own]
+    found = PathFinder.find_spec(top, homes)
+    return found is not None and found.loader is not None  # a folder without a module in it is no package
+
+
+def trust_folders(folders: Sequence[str]) -> None:
+    """Let campaigns import modules of these folders; the last trusted are looked at first."""
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
+    for folder in reversed(folders):
+        if folder in _finder.folders:
+            _finder.folders.remove(folder)
+        _finder.folders.insert(0, folder)
+
+
+@contextmanager
+def naming(module: str) -> Iterator[None]:
+    """Within the block the trusted folders answer for this module, or for `ANY`."""
+    _finder.named.append(module.partition(".")[0])
+    try:
+        yield
+    finally:
+        _finder.named.pop()
+
+
+def import_named(module: str) -> ModuleType:
+    """The module a campaign names: Python's own or an installed one, else one of a trusted folder."""
+    with naming(module):
+        return importlib.import_module(module)
+
+
+def object_named(path: str) -> Any:
+    """The object that `module:name` stands for; see `import_named`."""
+    module, _, attribute = path.partition(":")
+    return getattr(import_named(module), attribute)

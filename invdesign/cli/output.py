@@ -1,0 +1,65 @@
+"""Output of the command line: text of campaigns, files and stores is shown on the terminal and never obeyed by it."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO, cast
+
+from invdesign.errors import visible
+
+
+class VisibleStream(io.TextIOBase):
+    """A stream that writes control characters as visible escapes."""
+
+    def __init__(self, plain: TextIO) -> None:
+        super().__init__()
+        self.plain = plain
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # the base class has an attribute
+        return self.plain.encoding
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override]  # the base class has an attribute
+        return self.plain.errors
+
+    def write(self, text: str) -> int:
+        shown = visible(text)
+        try:
+            self.plain.write(shown)
+        except UnicodeEncodeError:  # a terminal that cannot show Å
+            encoding = self.encoding or "ascii"
+            self.plain.write(shown.encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        self.plain.flush()
+
+    def isatty(self) -> bool:
+        return self.plain.isatty()
+
+    def fileno(self) -> int:
+        return self.plain.fileno()
+
+    def writable(self) -> bool:
+        return True
+
+
+@contextmanager
+def visible_output() -> Iterator[None]:
+    """Within the block whatever is printed passes through `visible`."""
+    before = sys.stdout, sys.stderr
+    sys.stdout = cast("TextIO", VisibleStream(sys.stdout))
+    sys.stderr = cast("TextIO", VisibleStream(sys.stderr))
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def terminal(stream: TextIO) -> TextIO:
+    """The stream itself, for a display that draws with control characters of its own."""
+    return stream.plain if isinstance(stream, VisibleStream) else stream

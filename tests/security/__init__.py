@@ -1,0 +1,1 @@
+"""What must hold of campaigns, runs, folders and packages that come from somebody else."""
