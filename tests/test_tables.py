@@ -160,7 +160,7 @@ def test_candidates_to_add_are_read_alike(tmp_path: Path) -> None:
     path = write(tmp_path, "name;t [mm];note\r\n\u00e9;1.5;\r\n;;\r\n'=e;2;dry\r\n".encode("utf-16"))
     assert read_candidates([path], campaign) == [{"name": "\u00e9", "t": 1.5}, {"name": "=e", "t": 2.0}]
     with pytest.raises(
-        CandidatesError, match=r"cells.csv:2: row: .*got '1,5'\\. Write 1\.5, with a decimal point"
+        CandidatesError, match=r"cells.csv:2: row: .*got '1,5'\. Write 1\.5, with a decimal point"
     ):
         read_candidates([write(tmp_path, "name;t\na;1,5\n")], campaign)
 
