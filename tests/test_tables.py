@@ -13,14 +13,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from invdesign.campaign.load import campaign_from
 from invdesign.errors import InvdesignError
+from invdesign.sheets.additions import CandidatesError, read_candidates
 from invdesign.tables import records
 from invdesign.tables.cells import is_blank, looks_like_number, no_number, number_in, numbers_in, remedy
 from invdesign.tables.guard import guard, unguard
 from invdesign.tables.records import TableError
 from invdesign.tables.text import open_table, separator_of, table_of
 from invdesign.tables.units import is_unit, same_unit, split_heading
-from tests.fuzz.tables import Reader, all_readers, run_fuzzer
+from tests.fuzz.tables import NAMES, Reader, all_readers, run_fuzzer
+from tests.fuzz.tables import campaign as told_campaign
 
 KINDS = ("pool", "table", "prior", "tell")
 every_reader = pytest.mark.parametrize("kind", KINDS)
@@ -145,6 +148,21 @@ def test_words_for_no_value(readers: dict[str, Reader], word: str, tmp_path: Pat
 def test_text_that_was_marked(readers: dict[str, Reader], kind: str, tmp_path: Path) -> None:
     """The mark that keeps a spreadsheet from running a name is no part of the name."""
     assert readers[kind](write(tmp_path, "name,x\n'=e,1\n'f,2\n")) == [("=e", 1.0), ("'f", 2.0)]
+
+
+def test_candidates_to_add_are_read_alike(tmp_path: Path) -> None:
+    """In the encodings of spreadsheets, with units of parameters in headings; a decimal comma is told what to write."""
+    space = {
+        "kind": "parameters",
+        "parameters": {"t": {"real": [0, 9]}, "name": {"categorical": list(NAMES)}},
+    }
+    campaign = campaign_from({**told_campaign(), "space": space})
+    path = write(tmp_path, "name;t [mm];note\r\n\u00e9;1.5;\r\n;;\r\n'=e;2;dry\r\n".encode("utf-16"))
+    assert read_candidates([path], campaign) == [{"name": "\u00e9", "t": 1.5}, {"name": "=e", "t": 2.0}]
+    with pytest.raises(
+        CandidatesError, match=r"cells.csv:2: row: .*got '1,5'\. Write 1\.5, with a decimal point"
+    ):
+        read_candidates([write(tmp_path, "name;t\na;1,5\n")], campaign)
 
 
 @pytest.mark.parametrize("kind", ["table", "tell"])

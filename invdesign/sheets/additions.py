@@ -165,7 +165,8 @@ class _Reader:
         found = self._checked(self.space.from_cells(cells), "row", row.line)
         odd = next((cell for cell in cells.values() if is_miswritten(cell)), None)
         if not found and odd is not None:
-            self.mistakes[-1] = replace(self.mistakes[-1], hint=remedy(odd))
+            last = self.mistakes[-1]
+            self.mistakes[-1] = replace(last, message=f"{last.message.removesuffix('.')}.", hint=remedy(odd))
         return found
 
     # All of them.
