@@ -322,7 +322,11 @@ class Run(Reading):
                 raise RefusedError(f"results are invdesign.Told(...), got {item!r:.60}. Nothing was changed.")
         if not results:
             return Taken()
-        return self.apply(new_request("tell", told_detail(results, replace=replace)))
+        try:
+            detail = told_detail(results, replace=replace)
+        except (TypeError, ValueError) as error:  # a genome with what JSON does not hold: NaN, an array
+            raise RefusedError(f"a result cannot be taken: {error}. Nothing was changed.") from error
+        return self.apply(new_request("tell", detail))
 
     def add(self, genomes: Sequence[Genome], until: str | None = None) -> list[int]:
         """Evaluate these genomes next; numbers of the new candidates.

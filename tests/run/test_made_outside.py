@@ -141,6 +141,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a missing parameter": ({"heat": 350.0, "salt": 1.0, "binder": 4}, "lacks the parameter 'solvent'"),
     "text": (recipe(heat="hot"), "parameter 'heat' must be a number"),
     "true": (recipe(salt=True), "parameter 'salt' must be a number"),
+    "no number": (recipe(salt=float("nan")), "a genome holds finite numbers only, got nan"),
+    "without end": (recipe(heat=float("inf")), "a genome holds finite numbers only, got inf"),
     "another name": (recipe(humidity=0.4), "no parameter 'humidity'"),
 }
 
