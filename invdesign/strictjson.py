@@ -30,12 +30,12 @@ def loads(text: str, *, depth: int = DEPTH) -> Any:
             parse_int=_whole,
             parse_float=_finite,
             parse_constant=_finite,
-            object_pairs_hook=_mapping,
+            object_pairs_hook=unique_keys,
         )
     except RecursionError:
         raise ValueError(f"it is nested more than {depth} levels deep") from None
     if text.count("[") + text.count("{") > depth:
-        _check_depth(found, depth)
+        check_depth(found, depth)
     if _SURROGATE.search(text):
         _check_text(found)
     return found
@@ -60,7 +60,12 @@ def _short(written: str) -> str:
     return written if len(written) <= 40 else f"{written[:20]}... ({len(written)} characters)"
 
 
-def _mapping(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a mapping of an object's pairs, as `object_pairs_hook` of `json`.
+
+    Raises:
+        ValueError: a key stands there twice.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
@@ -68,8 +73,13 @@ def _mapping(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _check_depth(value: object, depth: int) -> None:
-    """Level by level, since code that recurses is what deep nesting breaks."""
+def check_depth(value: object, depth: int) -> None:
+    """Refuse what is nested more than `depth` levels deep.
+
+    Raises:
+        ValueError: it is.
+    """
+    # Level by level, since code that recurses is what deep nesting breaks.
     level = [value]
     for _ in range(depth):
         level = [

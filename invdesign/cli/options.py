@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-LARGEST = 2**63 - 1  # SQLite's integers have 64 bits (https://www.sqlite.org/datatype3.html)
+from invdesign.strictjson import LARGEST
+
 MOST_WORKERS = 1024  # as in the settings of the local engine
 DIGITS = 30  # of a number that messages quote
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from invdesign.candidate import Status
 from invdesign.store.database import damaged
+from invdesign.strictjson import LARGEST, check_depth
 from invdesign.structures.reading.raw import StructureFileError
 
 DEPTH = 100  # levels of nested JSON; chosen: far beyond any campaign, and within what recursion can follow
-LARGEST = 2**63 - 1  # whole numbers that SQLite and arrays can hold
 STAGES = 1000  # of a funnel; chosen: far beyond any
 _KEY = re.compile(r"[0-9a-f]{32}")
 _LONG_NUMBER = re.compile(r"(?<![.\d])\d{19,}")
@@ -75,7 +75,7 @@ def parse(text: str, *, finite: bool = True) -> Any:
     if end != len(text):
         raise ValueError(f"text follows the value at character {end}")
     if len(text) > DEPTH and text.count("[") + text.count("{") > DEPTH:
-        _check_depth(value)
+        check_depth(value, DEPTH)
     if "\\u" in text:
         json.dumps(
             value, ensure_ascii=False
@@ -89,16 +89,6 @@ def parse_bounded(text: str, *, finite: bool = True) -> Any:
     if _LONG_NUMBER.search(text):
         _check_numbers(value)
     return value
-
-
-def _check_depth(value: object) -> None:
-    """Level by level, since what recurses is what deep nesting breaks."""
-    level = [value]
-    for _ in range(DEPTH):
-        level = [item for whole in level for item in _items(whole) if isinstance(item, list | dict)]
-        if not level:
-            return
-    raise ValueError(f"it is nested more than {DEPTH} levels deep")
 
 
 def _items(value: object) -> list[object]:

@@ -112,7 +112,7 @@ def test_json_lines(tmp_path: Path) -> None:
     assert design.parameters == {"x": 1.5, "n": "a\u2028b"}
     assert len(design.structures["initial"]) == 2
     (tmp_path / "bad.jsonl").write_text('{"x": 1, "x": 2}\n')
-    with pytest.raises(ValidationError, match="line 1 is not JSON: the key 'x' is there more than once"):
+    with pytest.raises(ValidationError, match="line 1 is not JSON: the key 'x' stands there twice"):
         pool(tmp_path / "bad.jsonl", columns=["x"])
     (tmp_path / "bad.jsonl").write_text('{"x": 1}\n[2]\n')
     with pytest.raises(ValidationError, match="line 2 is not an object"):
@@ -216,20 +216,18 @@ def test_remarks_and_rows_left_out_are_told(tmp_path: Path) -> None:
     bare = re.sub(r"loop_\n _symmetry_equiv_pos_site_id\n.*\n.*\n", "", bare)
     for number in range(5):
         (tmp_path / f"p{number}.cif").write_text(bare)
-    assert (
-        pool(tmp_path)
-        .remarks[0]
-        .startswith("5 of 5 structures were read with remarks: p0.cif: no symmetry is stated")
-    )
-    assert pool(tmp_path).remarks[0].endswith("; and 2 more")
+    content, reading = pool(tmp_path).remarks
+    assert "5 rows read; elements F, Li" in content
+    assert reading.startswith("5 of 5 structures were read with remarks: p0.cif: no symmetry is stated")
+    assert reading.endswith("; and 2 more")
     for number in range(12):
         (tmp_path / f"q{number:02}.vasp").write_text("x\n")
     remarks = pool(tmp_path, missing="drop").remarks
-    assert len(remarks) == 2
-    assert remarks[1].startswith("12 rows (q00.vasp, q01.vasp")
+    assert len(remarks) == 3
+    assert remarks[2].startswith("12 rows (q00.vasp, q01.vasp")
     assert (
         "and 2 more) were left out because they cannot be read; the first: q00.vasp ends after line 1"
-        in remarks[1]
+        in remarks[2]
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
 
+from invdesign import strictjson
 from invdesign.candidate import Genome, Json, canonical
 from invdesign.errors import InvdesignError, nearest
 from invdesign.optimizers.bayesian.data import FloatArray
@@ -106,7 +106,7 @@ def _column(space: SearchSpace, name: str, header: Sequence[str], renamed: Mappi
 
 def _parsed(text: str) -> Genome:
     try:
-        genome = json.loads(text)
+        genome = strictjson.loads(text)
     except ValueError as error:
         raise RowError(f"its genome is no JSON: {error}") from error
     if not isinstance(genome, dict):

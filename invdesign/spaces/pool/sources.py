@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.spaces.pool.file import DATABASES, PoolError, structure_files
+from invdesign.strictjson import unique_keys
 from invdesign.structures.reading.databases import DatabaseRow, open_database
 from invdesign.structures.reading.frames import Frame, find_frames
 from invdesign.structures.reading.gate import check_crystal
 from invdesign.structures.reading.raw import StructureFileError, current_limits
 from invdesign.structures.reading.read import Reading, check_ordered, format_in, make_reading, read_structure
 from invdesign.tables.cells import Cell
-from invdesign.tables.objects import read_object
 from invdesign.tables.records import ROWS, Records, open_data
 from invdesign.tables.text import open_table
 from invdesign.tables.units import find_column
@@ -161,7 +161,7 @@ class JsonLinesSource:
 
     def _parsed(self, line: str, number: int) -> dict[str, Any]:
         try:
-            row = json.loads(line, object_pairs_hook=read_object)
+            row = json.loads(line, object_pairs_hook=unique_keys)
         except (ValueError, RecursionError) as error:
             raise PoolError(f"{self.path.name}: line {number} is not JSON: {error}") from error
         if not isinstance(row, dict):

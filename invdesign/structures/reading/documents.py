@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import reprlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from invdesign import strictjson
 from invdesign.structures.reading.gate import SLAB, check_count, fractional
 from invdesign.structures.reading.raw import MAX_FRAMES, Limits, RawCrystal, RawSite, StructureFileError
 from invdesign.structures.reading.words import Matrix, Vector, element_in, shorten
@@ -24,22 +24,9 @@ def parse_json(text: str, name: str) -> Json:
         StructureFileError: it is no JSON, names a key twice, or holds what is no finite number.
     """
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise StructureFileError(f"{name} is no structure: it is nested too deeply") from None
+        return strictjson.loads(text)
     except ValueError as error:
-        raise StructureFileError(f"{name} cannot be read as JSON: {shorten(str(error))}") from None
-
-
-def _unique(pairs: Sequence[tuple[str, Json]]) -> dict[str, Json]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return found
-
-
-def _refuse_constant(word: str) -> float:
-    raise ValueError(f"{word} is no finite number")
+        raise StructureFileError(f"{name} cannot be read as JSON: {error}") from None
 
 
 def read_json(text: str, name: str, limits: Limits) -> list[RawCrystal]:
