@@ -371,6 +371,11 @@ def _objects(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
 
 
+def _results(value: object) -> bool:
+    texts = ("stage", "failure", "label", "note")
+    return _objects(value) and all(_text(row.get(name)) for row in cast("list[Any]", value) for name in texts)
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -402,7 +407,7 @@ def _said(value: object) -> bool:
 _DETAILS: Mapping[str, Mapping[str, tuple[str, Callable[[object], bool]]]] = {
     "add": {"genomes": ("a list of genomes", _objects), "until": ("the name of a stage", _text)},
     "tell": {
-        "results": ("a list of results", _objects),
+        "results": (f"a list of results, with texts of at most {SENTENCE} characters", _results),
         "replace": ("true or false", _flag),
         "takes": ("a list of measurements' numbers", _numbers),
     },
