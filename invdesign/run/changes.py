@@ -379,7 +379,8 @@ class _Planner:
                 self.complaints.append(f"{where}: a candidate is a whole number, got {id!r:.40}")
                 return None
             if not 0 <= id < len(self.history):
-                self.complaints.append(f"{where}: the run has candidates 0 to {len(self.history) - 1}")
+                has = f"candidates 0 to {len(self.history) - 1}" if len(self.history) else "no candidates yet"
+                self.complaints.append(f"{where}: the run has {has}")
                 return None
             return self.history.candidate(id).key
         if "genome" not in row:
@@ -612,7 +613,7 @@ class _Planner:
         if self.complaints:
             more = len(self.complaints) - LISTED
             shown = self.complaints[:LISTED] + ([f"and {more} more"] if more > 0 else [])
-            raise RefusedError(f"{together(shown)}. Nothing was changed.")
+            raise RefusedError(f"{together(shown).removesuffix('.')}. Nothing was changed.")
 
 
 def not_promoted(id: int) -> str:

@@ -26,7 +26,7 @@ from invdesign.run.status import RunStatus, failure_counts, origin_of, snapshot
 from invdesign.run.told import Taken
 from invdesign.run.work import settle
 from invdesign.steps import Step, Unfinished, UserEvent
-from invdesign.store.lock import holding
+from invdesign.store.lock import holding_session
 from invdesign.store.store import Store
 
 POLL = 0.2  # seconds between looks at signals and the display while evaluations run
@@ -105,7 +105,7 @@ class Loop:
         self._holds = self.campaign.optimizer.overlap > 1 or outside
         self._flights = deque(self._restored(rest) for rest in self.store.unfinished())
         self._aside: list[_Flight] = []  # waves that wait for the user
-        self._session = holding(self.folder)
+        self._session = holding_session(self.folder)
         self._later: set[str] = set()  # requests that are taken up between two waves
 
     def work(self) -> str:
@@ -264,7 +264,7 @@ class Loop:
         for request in requests.waiting(self.folder, skip):
             if self.stop.is_set():
                 return
-            if before is None or requests.order(request.id) < requests.order(before.id):
+            if before is None or requests.sort_key(request.id) < requests.sort_key(before.id):
                 self._take_up(request)
 
     def _steer_at_once(self) -> None:

@@ -29,7 +29,7 @@ import psutil
 from invdesign import strictjson
 from invdesign.candidate import Json
 from invdesign.errors import RefusedError
-from invdesign.store.lock import holding
+from invdesign.store.lock import holding_session
 from invdesign.textfiles import UnreadableFileError, decode, read_bytes
 
 FOLDER = "requests"
@@ -164,9 +164,9 @@ def refuse(folder: Path, request: Request, reason: str) -> None:
     LOGGER.warning("A request to %s was refused: %s", request.kind, said)
 
 
-def tidy(folder: Path) -> None:
+def remove_leftovers(folder: Path) -> None:
     """Remove requests to stop other sessions than the present one, and unfinished files of writers that are gone."""
-    session = holding(folder)
+    session = holding_session(folder)
     for request in waiting(folder):
         if request.kind == "stop" and not is_meant(request, session):
             done(folder, request)
@@ -198,7 +198,7 @@ def refusal(folder: Path, request: Request) -> str:
     return ""
 
 
-def order(request_id: str) -> tuple[float, str]:
+def sort_key(request_id: str) -> tuple[float, str]:
     """Sorting key of ids: by their number, ids without one last."""
     number = _NUMBER.match(request_id)
     return (int(number[0]) if number else math.inf, request_id)
@@ -218,7 +218,7 @@ def _listed(folder: Path) -> list[Path]:
 def _files(inbox: Path) -> list[Path]:
     """What may be requests, oldest first."""
     found = [p for p in _listed(inbox) if p.name.endswith(".json") and not p.name.startswith(".")]
-    return sorted(found, key=lambda path: order(path.stem))
+    return sorted(found, key=lambda path: sort_key(path.stem))
 
 
 def _new_id(inbox: Path | None = None) -> str:
@@ -371,6 +371,11 @@ def _objects(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
 
 
+def _results(value: object) -> bool:
+    texts = ("stage", "failure", "label", "note")
+    return _objects(value) and all(_text(row.get(name)) for row in cast("list[Any]", value) for name in texts)
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -409,7 +414,7 @@ _DETAILS: Mapping[str, Mapping[str, tuple[str, Callable[[object], bool]]]] = {
         ),  # a fork's: genomes that were made and measured, inside the space or not
     },
     "tell": {
-        "results": ("a list of results", _objects),
+        "results": (f"a list of results, with texts of at most {SENTENCE} characters", _results),
         "replace": ("true or false", _flag),
         "takes": ("a list of measurements' numbers", _numbers),
     },

@@ -228,7 +228,7 @@ class Run(Reading):
         self._prepare_space()
         with run_lock(self.folder), _writable(self.folder) as store, self._signals_handled():
             store.check()  # what is damaged must not be built upon
-            requests.tidy(self.folder)
+            requests.remove_leftovers(self.folder)
             self.campaign = budgets.with_budget(self.campaign, budgets.stored_budget(store))
             store.begin_session({**environment(Path.cwd()), "evaluators": self._identities()})
             try:

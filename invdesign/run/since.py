@@ -90,7 +90,7 @@ def check_same_run(seen: Seen, store: Store) -> None:
         )
 
 
-def made_now(
+def resolve_request(
     store: Store, kind: str, detail: Mapping[str, Json], waiting: Sequence[str], budget: str
 ) -> tuple[dict[str, Json], Seen]:
     """A request's detail with the measurements that it takes back, and the state of the run it is made for.

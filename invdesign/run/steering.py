@@ -14,8 +14,8 @@ from invdesign.protocols import Context
 from invdesign.run import budgets, requests
 from invdesign.run.requests import Request, done, is_waiting, refusal
 from invdesign.run.run import Run
-from invdesign.run.since import is_same, made_now
-from invdesign.store.lock import holding, is_held
+from invdesign.run.since import is_same, resolve_request
+from invdesign.store.lock import holding_session, is_held
 from invdesign.store.store import FILE, Store
 
 PATIENCE = 30.0  # seconds: a step ends when an evaluation does
@@ -87,7 +87,7 @@ def leave_or_apply(
 def _apply(run: Run, request: Request) -> object:
     if request.kind != "budget":
         before = [found for found in requests.waiting(run.folder) if found.id != request.id]
-        return run.apply(request, skip=_can_wait(run, before) if request.kind == "withdraw" else ())
+        return run.apply(request, skip=_can_wait(run, [*before, request]))
     run.take_up_budgets()  # nothing has to be evaluated for it
     reason = refusal(run.folder, request)
     if reason:
@@ -109,18 +109,24 @@ def leave_for_holder(
     """
     _must_hold_a_run(folder)
     try:
-        request = _left(folder, kind, detail)
+        request = leave_once(folder, kind, detail)
     except (ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{error}. Nothing was changed.") from error
     return _awaited(folder, request, wait)
 
 
-def _left(folder: Path, kind: str, detail: Mapping[str, Json]) -> Request:
+def leave_once(folder: Path, kind: str, detail: Mapping[str, Json]) -> Request:
+    """Leave a request as it is meant now; the one that waits where the last one wants just this.
+
+    Raises:
+        ValueError: it is no request.
+        StoreError: the run cannot be read.
+    """
     before = requests.waiting(folder)
     store = Store.open(folder / FILE, writable=False)
     try:
         names = [request.id for request in before]
-        whole, seen = made_now(store, kind, detail, names, store.entry(budgets.CHANGE))
+        whole, seen = resolve_request(store, kind, detail, names, store.entry(budgets.CHANGE))
     finally:
         store.close()
     if before and is_same(before[-1], kind, whole):
@@ -254,7 +260,7 @@ def stop(folder: Path, wait: float = PATIENCE) -> bool | None:
     _must_hold_a_run(folder)
     if not is_held(folder):
         return None
-    request = requests.leave(folder, "stop", {"session": holding(folder)})
+    request = requests.leave(folder, "stop", {"session": holding_session(folder)})
     deadline = time.monotonic() + wait
     while is_held(folder):
         if time.monotonic() >= deadline:

@@ -51,7 +51,7 @@ def run_lock(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def holding(folder: Path) -> str:
+def holding_session(folder: Path) -> str:
     """Name of the session that holds the run; empty where its note cannot be read."""
     try:
         return str(json.loads((folder / "run.holder").read_text(encoding="utf-8"))["session"])

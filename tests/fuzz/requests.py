@@ -367,7 +367,7 @@ def try_sequence(rng: random.Random, state: Path, folder: Path) -> str:
         said.append(f"{kind} {detail}{', killed' if killed else ''}")
         before = {path.name for path in (folder / requests.FOLDER).glob("*.json")}
         if kind == "add" or killed:
-            steering._left(folder, kind, detail)
+            steering.leave_once(folder, kind, detail)
             old += _new_files(folder, before)
         else:
             with suppress(RunError):  # as that there is nothing to take back

@@ -18,7 +18,7 @@ from invdesign import strictjson
 from invdesign.campaign.load import load_campaign
 from invdesign.errors import CampaignChangedError, RefusedError, RunError
 from invdesign.run import requests, steering
-from invdesign.run.requests import Seen, leave, refusal, tidy, waiting
+from invdesign.run.requests import Seen, leave, refusal, remove_leftovers, waiting
 from invdesign.run.run import Run
 from invdesign.run.steering import leave_or_apply
 from invdesign.spaces.pool.space import _opened
@@ -86,7 +86,7 @@ def again(id: int) -> dict[str, Any]:
 def test_an_old_withdrawal_takes_no_later_result(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Left and killed, typed again and applied, another result told: the old file is void, and says why."""
     leave_or_apply(folder, "tell", {"results": [told(0, 1.0)], "replace": False}, trust_code=True)
-    old = steering._left(folder, "withdraw", again(0))
+    old = steering.leave_once(folder, "withdraw", again(0))
     kept = (folder / "requests" / f"{old.id}.json").read_bytes()
     assert (
         leave_or_apply(folder, "withdraw", again(0), trust_code=True).request == old
@@ -103,7 +103,7 @@ def test_an_old_withdrawal_takes_no_later_result(folder: Path, caplog: pytest.Lo
 
 def test_what_waits_comes_before_a_command(folder: Path) -> None:
     """A result that was left is recorded before it is replaced, and not brought back after that."""
-    steering._left(folder, "tell", {"results": [told(0, 1.0)], "replace": False})
+    steering.leave_once(folder, "tell", {"results": [told(0, 1.0)], "replace": False})
     leave_or_apply(folder, "tell", {"results": [told(0, 2.0)], "replace": True}, trust_code=True)
     assert counting(folder) == [2.0]
 
@@ -111,7 +111,7 @@ def test_what_waits_comes_before_a_command(folder: Path) -> None:
 def test_a_replacement_takes_back_what_its_author_saw(folder: Path) -> None:
     """Not a result that was told since, which is said."""
     leave_or_apply(folder, "tell", {"results": [told(0, 1.0)], "replace": False}, trust_code=True)
-    old = steering._left(folder, "tell", {"results": [told(0, 2.0)], "replace": True})
+    old = steering.leave_once(folder, "tell", {"results": [told(0, 2.0)], "replace": True})
     requests.done(folder, old)
     leave_or_apply(folder, "tell", {"results": [told(0, 3.0)], "replace": False}, trust_code=True)
     late = leave(folder, "tell", old.detail, seen=old.seen)
@@ -122,9 +122,9 @@ def test_a_replacement_takes_back_what_its_author_saw(folder: Path) -> None:
 
 def test_a_result_does_not_bring_back_what_was_withdrawn_since(folder: Path) -> None:
     """Neither the same result, nor a late one of a candidate that was taken back meanwhile."""
-    same = steering._left(folder, "tell", {"results": [told(0, 1.0)], "replace": False})
+    same = steering.leave_once(folder, "tell", {"results": [told(0, 1.0)], "replace": False})
     requests.done(folder, same)
-    other = steering._left(folder, "tell", {"results": [told(0, 7.0)], "replace": False})
+    other = steering.leave_once(folder, "tell", {"results": [told(0, 7.0)], "replace": False})
     requests.done(folder, other)
     leave_or_apply(folder, "tell", {"results": [told(0, 1.0)], "replace": False}, trust_code=True)
     leave_or_apply(folder, "withdraw", {"ids": [0], "reason": "a leak"}, trust_code=True)
@@ -137,11 +137,11 @@ def test_a_result_does_not_bring_back_what_was_withdrawn_since(folder: Path) -> 
 
 def test_a_clock_that_is_set_back_reorders_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests are taken up in the order they were left."""
-    steering._left(folder, "tell", {"results": [told(0, 1.0)], "replace": False})
+    steering.leave_once(folder, "tell", {"results": [told(0, 1.0)], "replace": False})
     monkeypatch.setattr(time, "time_ns", lambda: 5)
-    steering._left(folder, "tell", {"results": [told(0, 2.0)], "replace": True})
-    steering._left(folder, "budget", {"candidates": 17})
-    steering._left(folder, "budget", {"candidates": 19})
+    steering.leave_once(folder, "tell", {"results": [told(0, 2.0)], "replace": True})
+    steering.leave_once(folder, "budget", {"candidates": 17})
+    steering.leave_once(folder, "budget", {"candidates": 19})
     Run.open(folder, trust_code=True).ask(1)
     assert counting(folder) == [2.0]
     assert Run.open(folder, trust_code=True).campaign.budget.candidates == 19
@@ -149,7 +149,7 @@ def test_a_clock_that_is_set_back_reorders_nothing(folder: Path, monkeypatch: py
 
 def test_an_old_budget_does_not_come_back(folder: Path) -> None:
     """Not even where the run has the budget again that it had when that was asked for."""
-    old = steering._left(folder, "budget", {"candidates": 25})
+    old = steering.leave_once(folder, "budget", {"candidates": 25})
     kept = (folder / "requests" / f"{old.id}.json").read_bytes()
     for count in (25, 30, 40):
         leave_or_apply(folder, "budget", {"candidates": count}, trust_code=True)
@@ -168,6 +168,7 @@ def test_an_old_budget_does_not_come_back(folder: Path) -> None:
         ('{"kind": "withdraw", "detail": {"ids": [' + "9" * 400 + '], "reason": "a"}}', r"400 characters\) is too large"),
         ('{"kind": "budget", "detail": {"candidates": 9223372036854775808}}', "is too large"),
         ('{"kind": "withdraw", "detail": {"ids": [1], "reason": "' + "a" * 10**6 + '"}}', "reason must be a sentence"),
+        ('{"kind": "tell", "detail": {"results": [{"candidate": 0, "failure": {"a": 1}}]}}', "results must be a list of results"),
         ('{"kind": "stop", "kind": "add", "detail": {}}', "'kind' stands there twice"),
         ('{"kind": "stop", "detail": {}, "mine": 1}', "it knows no mine"),
         ('{"kind": "stop", "detail": {}, "seen": {"event": true}}', "seen must be an object"),
@@ -239,7 +240,7 @@ def test_leftovers_of_killed_writers_are_removed(folder: Path) -> None:
     assert {path.name for path in inbox.iterdir()} == {
         names[name] for name in ("at work", "new", "another's")
     }
-    tidy(folder)
+    remove_leftovers(folder)
 
 
 def test_a_mistake_of_a_caller_is_refused(folder: Path) -> None:
@@ -370,7 +371,10 @@ def test_seen_travels_with_a_request(tmp_path: Path) -> None:
 
 def test_requests_of_an_earlier_run_are_not_for_a_new_one(folder: Path) -> None:
     """Where a run was made anew in its folder, what was wanted of the former one is set aside."""
-    old = [steering._left(folder, "withdraw", again(0)), steering._left(folder, "budget", {"candidates": 7})]
+    old = [
+        steering.leave_once(folder, "withdraw", again(0)),
+        steering.leave_once(folder, "budget", {"candidates": 7}),
+    ]
     (folder / "run.sqlite").unlink()
     data = measured()
     run = Run.create(campaign(data), folder)

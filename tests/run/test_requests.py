@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from invdesign.run.requests import done, is_waiting, leave, refusal, refuse, tidy, waiting
-from invdesign.store.lock import holding, run_lock
+from invdesign.run.requests import done, is_waiting, leave, refusal, refuse, remove_leftovers, waiting
+from invdesign.store.lock import holding_session, run_lock
 
 GENOME = {"x": 0.5}
 
@@ -116,12 +116,12 @@ def test_what_is_no_request_is_set_aside(
 def test_a_stop_is_for_the_session_it_was_left_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that was not seen does not stop the next session, whatever the clock says; one left for that does."""
     with run_lock(tmp_path):
-        leave(tmp_path, "stop", {"session": holding(tmp_path)})
+        leave(tmp_path, "stop", {"session": holding_session(tmp_path)})
     kept = leave(tmp_path, "budget", {"candidates": 3})
     monkeypatch.setattr(time, "time_ns", lambda: 10**18)  # the clock is set back by decades
     with run_lock(tmp_path):
-        new = leave(tmp_path, "stop", {"session": holding(tmp_path)})
-        tidy(tmp_path)
+        new = leave(tmp_path, "stop", {"session": holding_session(tmp_path)})
+        remove_leftovers(tmp_path)
         assert waiting(tmp_path) == [kept, new]
 
 
