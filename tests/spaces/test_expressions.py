@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from invdesign.spaces.linear import linear_fields
 from invdesign.spaces.parameters.expressions import Expression
 
 NUMBERS = {"x": None, "y": None, "n": None, "solvent": ("EC", "DMC")}
@@ -155,3 +156,13 @@ def test_no_text_does_anything_else(text: str) -> None:
     except ValueError:
         return
     assert math.isfinite(expression.violation(dict.fromkeys(names, 1.0)))
+
+
+@pytest.mark.parametrize(
+    "text", ["a + " * 450 + "a < 1", "2*" * 900 + "a < 1", "-" * 1900 + "a < 1", "not " * 450 + "a < 1"]
+)
+def test_depth_is_bounded(text: str) -> None:
+    """What nests deeper than Python's own recursion allows is a mistake, and long sums are no stack trace."""
+    with pytest.raises(ValueError, match="nested too deeply"):
+        Expression(text).check({"a": None})
+    assert linear_fields(text) is None

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from invdesign.errors import nearest
-from invdesign.spaces.linear import with_double_equals
+from invdesign.spaces.linear import DEEPEST, depth_of, with_double_equals
 
 Value = float | str
 
@@ -88,6 +88,7 @@ class Expression:
             raise ValueError(f"an expression has at most {LONGEST} characters, got {len(self.text)}")
         try:
             tree = ast.parse(with_double_equals(self.text).strip(), mode="eval").body
+            _check_depth(tree)
             _check_condition(tree)
         except SyntaxError as error:
             place = f" near character {error.offset}" if error.offset else ""
@@ -198,6 +199,12 @@ class _Floats(ast.NodeTransformer):
         if isinstance(node.value, int | float):
             return ast.copy_location(ast.Constant(float(node.value)), node)
         return node
+
+
+def _check_depth(node: ast.expr) -> None:
+    """Refuse what nests half as deep as recursion goes: its evaluation is called from somewhere too."""
+    if depth_of(node) > DEEPEST:
+        raise RecursionError
 
 
 def _check_condition(node: ast.expr) -> None:
