@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from invdesign.settings import load
 from invdesign.structures.reading.frames import find_frames
 from invdesign.structures.reading.raw import StructureFileError
 from invdesign.structures.reading.read import format_of, read_structure, read_structures
@@ -187,3 +188,31 @@ def test_several_structures_in_a_cif_and_a_list(tmp_path: Path) -> None:
         assert [frame.name for frame in frames] == [f"{name}#1", f"{name}#2"]
         assert [frame.read().name for frame in frames] == [f"{name}#1", f"{name}#2"]
         assert len(read_structures((tmp_path / name).read_bytes(), name)) == 2
+
+
+def test_how_a_parent_was_read_is_a_note(tmp_path: Path) -> None:
+    """A file that was not read as it is written says so in the notes of the campaign, for every space with a parent."""
+    bare = (
+        PLAIN.to(fmt="cif").split("loop_\n _symmetry")[0]
+        + "loop_\n _atom"
+        + PLAIN.to(fmt="cif").split("loop_\n _atom")[1]
+    )
+    (tmp_path / "bare.cif").write_text(
+        "\n".join(line for line in bare.splitlines() if "_symmetry" not in line)
+    )
+    spaces = [
+        {"kind": "substitution", "parent": "bare.cif", "sites": {"S": ["S", "Se"]}},
+        {
+            "kind": "ordering",
+            "parent": "bare.cif",
+            "sites": {"Li": {"Li": "rest", "vacancy": 1}},
+            "cell": [2, 1, 1],
+        },
+    ]
+    for space in spaces:
+        found = load("spaces", space, folder=tmp_path)
+        assert [remark.split(": ")[0] for remark in found.remarks] == ["bare.cif"]
+        assert "no symmetry is stated" in found.remarks[0]
+        assert load("spaces", found.model_dump(mode="json")).remarks == found.remarks
+    anions = {"kind": "substitution", "parent": "antiperovskite", "sites": {"X": ["Cl", "Br"]}}
+    assert load("spaces", anions).remarks == ()
