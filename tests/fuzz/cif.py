@@ -235,7 +235,7 @@ def _check_formula(crystal: RawCrystal, text: str) -> None:
     """The elements of the only formula sum of the only block are those of the crystal."""
     if text.count("data_") > 1 or ";" in text:
         return
-    sums = re.findall(r"^_chemical_formula_sum[ \t]+'([^'\n]*)'", text, re.MULTILINE)
+    sums = re.findall(r"^_chemical_formula_sum[ \t]+'([^'\n]*)'[ \t]*$", text, re.MULTILINE)
     formula = parse_formula(sums[0]) if len(sums) == 1 and text.count("_chemical_formula_sum") == 1 else None
     if formula is None:
         return

@@ -36,7 +36,7 @@ from invdesign.structures.reading.cif_syntax import Block, parse_blocks
 from invdesign.structures.reading.raw import LIMITS, Limits, RawCrystal, StructureFileError
 
 _OPERATIONS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
-_MAGNETIC = ("_space_group_symop_magn_operation_xyz", "_space_group_symop_magn_operation_mxmymz")
+_MAGNETIC = "_space_group_symop_magn_operation_xyz"
 _CENTRINGS = "_space_group_symop_magn_centering_xyz"
 _NAMES = (
     "_space_group_name_h-m_alt",
@@ -253,7 +253,7 @@ class _BlockReader:
             texts = self.block.find_column(tag)
             if texts is not None:
                 return read_operations(texts, self.limits.operations)
-        magnetic = self.block.find_column(*_MAGNETIC)
+        magnetic = self.block.find_column(_MAGNETIC)
         if magnetic is not None:
             centrings = self.block.find_column(_CENTRINGS) or ["x,y,z"]
             return combine_operations(magnetic, centrings, self.limits.operations)

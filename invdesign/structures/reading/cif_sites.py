@@ -187,7 +187,8 @@ def _make_orbits(
         x = np.array([row.position for row in chunk])
         near, distances, images = _find_near(x, chunk, setting, lattice, 0.0 if exact else 1.0)
         for k, row in enumerate(chunk):
-            if near[k].sum() == 1 and row.multiplicity in {None, size}:
+            fits = row.multiplicity is None or row.multiplicity == size or size % row.multiplicity
+            if near[k].sum() == 1 and fits:
                 orbit, stabilizer = images[k], 1
             else:
                 orbit, stabilizer, apart = _make_special(

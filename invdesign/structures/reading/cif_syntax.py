@@ -174,7 +174,7 @@ class _LineReader:
         self._end_block()
         if not self.blocks:
             raise StructureFileError(
-                f"{self.name} is not a CIF: {self.fault}; it needs a cell and a loop of sites"
+                f"{self.name} cannot be read as CIF: {self.fault}; it needs a cell and a loop of sites"
             )
         return self.blocks
 

@@ -63,8 +63,8 @@ def test_well_formed_text(text: str) -> None:
         (SALT.replace("F1 .5 .5 .5", "F1 .5 .5"), r"line \d+ has 3 values, its loop has 4 columns"),
         (SALT + "_cell_length_a 6\n", "_cell_length_a is given twice in data_made, as '5.14' and as '6'"),
         (SALT + "_publ_text\n;never closed\n", r"begins with ';' on line \d+ has no end"),
-        ("just a letter\nto a friend\n", "is not a CIF: line 1"),
-        ("<html><body>404</body></html>", "is not a CIF"),
+        ("just a letter\nto a friend\n", "cannot be read as CIF: line 1"),
+        ("<html><body>404</body></html>", "cannot be read as CIF"),
     ],
 )
 def test_unreadable_text(text: str, match: str) -> None:
