@@ -192,21 +192,20 @@ def test_several_structures_in_a_cif_and_a_list(tmp_path: Path) -> None:
 
 def test_how_a_parent_was_read_is_a_note(tmp_path: Path) -> None:
     """A file that was not read as it is written says so in the notes of the campaign, for every space with a parent."""
-    bare = (
-        PLAIN.to(fmt="cif").split("loop_\n _symmetry")[0]
-        + "loop_\n _atom"
-        + PLAIN.to(fmt="cif").split("loop_\n _atom")[1]
+    head = "data_s\n" + "".join(f"_cell_length_{axis} 4.0305\n" for axis in "abc")
+    head += "".join(f"_cell_angle_{angle} 60\n" for angle in ("alpha", "beta", "gamma"))
+    loop = "loop_\n_atom_site_label\n_atom_site_type_symbol\n" + "".join(
+        f"_atom_site_fract_{x}\n" for x in "xyz"
     )
-    (tmp_path / "bare.cif").write_text(
-        "\n".join(line for line in bare.splitlines() if "_symmetry" not in line)
-    )
+    rows = "S1 S 0 0 0\nLi1 Li 0.25 0.25 0.25\nLi2 Li 0.75 0.75 0.75\n"
+    (tmp_path / "bare.cif").write_text(head + loop + rows)
     spaces = [
         {"kind": "substitution", "parent": "bare.cif", "sites": {"S": ["S", "Se"]}},
         {
             "kind": "ordering",
             "parent": "bare.cif",
-            "sites": {"Li": {"Li": "rest", "vacancy": 1}},
-            "cell": [2, 1, 1],
+            "sites": {"Li": {"Li": "rest", "vacancy": 2}},
+            "cell": [2, 2, 1],
         },
     ]
     for space in spaces:
