@@ -62,10 +62,18 @@ class Cell(Frozen):
         )
 
     def structure(self) -> Structure:
-        """As a pymatgen structure."""
-        from pymatgen.core import Structure
+        """As a pymatgen structure; the file of a set may be anybody's, so its numbers are checked.
 
-        return Structure(self.lattice, self.species, self.positions)
+        Raises:
+            StructureFileError: they are those of no crystal.
+        """
+        from invdesign.structures.reading.gate import check_crystal, to_structure
+        from invdesign.structures.reading.raw import RawCrystal, RawSite, current_limits
+
+        sites = (RawSite({s: 1.0}, place) for s, place in zip(self.species, self.positions, strict=True))
+        return to_structure(
+            check_crystal(RawCrystal("a reference phase", self.lattice, tuple(sites)), current_limits())
+        )
 
 
 class Phase(Frozen):

@@ -37,6 +37,7 @@ from invdesign.steps import Finished, UserEvent
 from invdesign.store.store import Store
 from invdesign.structures.files import pack, structure_from_json, structure_to_json
 from invdesign.worker import RAISED
+from invdesign.structures.reading.raw import StructureFileError
 
 BY_USER = "user"  # operator of candidates nobody else asked for
 LISTED = 10  # complaints in one message
@@ -303,8 +304,11 @@ class _Planner:
         texts = {role: str(text) for role, text in row.get("structures", {}).items()}
         blobs, hashes = {}, {}
         for role, text in texts.items():
-            strictjson.loads(text)  # bounded, before anything walks it
-            blob = pack(structure_to_json(structure_from_json(text)))
+            try:
+                blob = pack(structure_to_json(structure_from_json(text)))
+            except StructureFileError as error:
+                self.complaints.append(f"{where}: structure '{role:.40}': {error}")
+                return None
             hashes[role] = hashlib.blake2b(blob, digest_size=16).hexdigest()
             blobs[hashes[role]] = blob
         noise: Mapping[str, float] = getattr(stage.evaluator, "noise", {}) or {}

@@ -110,8 +110,9 @@ def _by_pymatgen(text: str) -> list[Structure]:
 
 def _by_ase(text: str) -> list[Structure]:
     frames = read(io.StringIO(text), index=":", format="extxyz")
-    if any(0 in frame.numbers for frame in frames):
-        raise ValueError("ASE found no column of elements")
+    # Names in capitals are no columns to ASE, which then takes atoms of no element, or all at the origin.
+    if any(0 in frame.numbers or (len(frame) > 1 and not frame.positions.any()) for frame in frames):
+        raise ValueError("ASE found no column of elements or positions")
     return [
         Structure(frame.cell.array, frame.get_chemical_symbols(), frame.positions, coords_are_cartesian=True)
         for frame in frames

@@ -41,7 +41,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 ROW = "row"  # the genome's only key
-READ_FOR_REMARKS = 2_000_000  # bytes of a pool that is read, in a second or two, to show how it was read
+READ_FOR_REMARKS = 200_000  # bytes of a pool that is read, in a second or two, to show how it was read
 NEIGHBOURS = 32  # how far, in ranks, a mutation may go
 
 

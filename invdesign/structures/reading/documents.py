@@ -14,6 +14,7 @@ from invdesign.structures.reading.raw import MAX_FRAMES, Limits, RawCrystal, Raw
 from invdesign.structures.reading.words import Matrix, Vector, element_in, shorten
 
 Json = object
+MOST_TEXT = 50_000_000  # characters; brackets alone take twenty times their length in memory
 AGREE = 0.1  # Å; how far apart the two ways in which a file gives a position may lie: files round to 3 or 4 digits
 
 
@@ -40,6 +41,11 @@ def read_json(text: str, name: str, limits: Limits) -> list[RawCrystal]:
     Raises:
         StructureFileError: it holds something else.
     """
+    if len(text) > MOST_TEXT:
+        raise StructureFileError(
+            f"{name} has {len(text) / 1e6:.7g} million characters, at most {MOST_TEXT / 1e6:.7g} million of JSON are read; give "
+            "each structure its own file, or all of them as extended XYZ"
+        )
     found = parse_json(text, name)
     if isinstance(found, list):
         if not found or len(found) > limits.frames:

@@ -45,6 +45,12 @@ def test_charges_properties_and_labels() -> None:
     assert [site.label for site in found][:2] == ["Mg_a", "Mg2+"]
 
 
+def test_too_much_json_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text that would take many times its size in memory is not parsed."""
+    monkeypatch.setattr("invdesign.structures.reading.documents.MOST_TEXT", 100)
+    assert "at most 0.0001 million of JSON are read" in refusal("[" * 200, "a.json")
+
+
 def test_lists_hold_several() -> None:
     """Where one structure is needed, a list of two is refused with the remedy."""
     text = json.dumps([pymatgen_json(ROCK_SALT)] * 2)

@@ -17,7 +17,7 @@ from invdesign.structures.prototypes import prototype, prototype_names
 from invdesign.structures.reading.gate import check_crystal
 from invdesign.structures.reading.overlaps import find_overlaps, smallest_distance
 from invdesign.structures.reading.raw import LIMIT_VARIABLES, LIMITS, RawCrystal, RawSite, StructureFileError
-from invdesign.structures.reading.read import read_structure, read_structures
+from invdesign.structures.reading.read import make_crystal, read_structure, read_structures
 from tests.structures.reading.samples import SULFIDE, refusal
 
 CUBE = ((4.0, 0.0, 0.0), (0.0, 4.0, 0.0), (0.0, 0.0, 4.0))
@@ -255,3 +255,31 @@ def test_alternatives_may_be_close() -> None:
     assert any("are alternatives, of which one at most is occupied" in remark for remark in found.remarks)
     with pytest.raises(StructureFileError, match=r"0\.41 Å apart"):
         read_structures(full, "a.cif", alternatives=True)
+
+
+def test_charges_of_many_elements_are_not_guessed() -> None:
+    """Trying all combinations for a dozen metals would take hours; their charges are unknown instead."""
+    metals = "Mn Fe Co Ni Cr V Ti Nb Mo W Ru Re".split()  # noqa: SIM905 - as a file writes it
+    rows = "".join(f"{k % 4 / 4} {k // 4 / 6} {z}\n" for z in (0, 0.5) for k in range(24))
+    text = f"alloy\n1\n12 0 0\n0 18 0\n0 0 6\n{' '.join(metals)} O\n{'1 ' * 12}36\nDirect\n{rows}"
+    parent = parent_of(InputFile(name="POSCAR", text=text), (1, 1, 1), primitive=False)
+    assert set(parent.states) == {None}
+    assert parent_of(InputFile(name="POSCAR", text=SULFIDE), (1, 1, 1), primitive=False).states == (
+        -2.0,
+        1.0,
+        1.0,
+    )
+
+
+def test_outputs_of_programs_pass_the_gate() -> None:
+    """Atoms may be closer than in a file, since a calculation may begin anywhere, but not in one place or without an end."""
+    cell = np.eye(3) * 4.0
+    assert len(make_crystal(cell, ["Li", "O"], [[0, 0, 0], [0.9, 0, 0]], "the output")) == 2
+    for symbols, points, message in (
+        (["Li", "O"], [[0, 0, 0], [0.2, 0, 0]], r"0\.20 Å apart \(limit 0\.50 Å\)"),
+        (["Li", "O"], [[0, 0, 0], [np.nan, 0, 0]], "not finite"),
+        (["Li", "X"], [[0, 0, 0], [2, 2, 2]], "'X', which is no element"),
+        ([], [], "has no atoms"),
+    ):
+        with pytest.raises(StructureFileError, match=f"the output.*{message}"):
+            make_crystal(cell, symbols, points, "the output")

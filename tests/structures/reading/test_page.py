@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from invdesign.structures.parents import MAX_PARENT_ATOMS, PARENT_ATOMS, PRIMITIVE_ATOMS
-from invdesign.structures.reading.documents import AGREE
+from invdesign.structures.reading.documents import AGREE, MOST_TEXT
 from invdesign.structures.reading.overlaps import SHARE, SHORTEST, smallest_distance
 from invdesign.structures.reading.raw import LIMIT_VARIABLES, LIMITS
 from invdesign.structures.reading.read import POSCAR_NAMES, SUFFIXES
@@ -32,6 +32,7 @@ def test_formats() -> None:
 def test_limits() -> None:
     """Each limit with its value and its variable."""
     assert row("size of a file")[1:] == [f"{LIMITS.bytes // 10**6} MB", f"`{LIMIT_VARIABLES[0]}`"]
+    assert row("size of a JSON file")[1] == f"{MOST_TEXT // 10**6} MB"
     assert row("atoms of a cell")[1:] == [f"{LIMITS.atoms:,}", f"`{LIMIT_VARIABLES[1]}`"]
     assert row("atoms of a parent, whose")[1:] == [f"{PARENT_ATOMS:,}", f"`{MAX_PARENT_ATOMS}`"]
     assert row("atoms of a parent with")[1] == f"{PRIMITIVE_ATOMS}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from invdesign.settings import load
 from invdesign.structures.reading.frames import find_frames
 from invdesign.structures.reading.raw import StructureFileError
 from invdesign.structures.reading.read import format_of, read_structure, read_structures
@@ -187,3 +188,30 @@ def test_several_structures_in_a_cif_and_a_list(tmp_path: Path) -> None:
         assert [frame.name for frame in frames] == [f"{name}#1", f"{name}#2"]
         assert [frame.read().name for frame in frames] == [f"{name}#1", f"{name}#2"]
         assert len(read_structures((tmp_path / name).read_bytes(), name)) == 2
+
+
+def test_how_a_parent_was_read_is_a_note(tmp_path: Path) -> None:
+    """A file that was not read as it is written says so in the notes of the campaign, for every space with a parent."""
+    head = "data_s\n" + "".join(f"_cell_length_{axis} 4.0305\n" for axis in "abc")
+    head += "".join(f"_cell_angle_{angle} 60\n" for angle in ("alpha", "beta", "gamma"))
+    loop = "loop_\n_atom_site_label\n_atom_site_type_symbol\n" + "".join(
+        f"_atom_site_fract_{x}\n" for x in "xyz"
+    )
+    rows = "S1 S 0 0 0\nLi1 Li 0.25 0.25 0.25\nLi2 Li 0.75 0.75 0.75\n"
+    (tmp_path / "bare.cif").write_text(head + loop + rows)
+    spaces = [
+        {"kind": "substitution", "parent": "bare.cif", "sites": {"S": ["S", "Se"]}},
+        {
+            "kind": "ordering",
+            "parent": "bare.cif",
+            "sites": {"Li": {"Li": "rest", "vacancy": 2}},
+            "cell": [2, 2, 1],
+        },
+    ]
+    for space in spaces:
+        found = load("spaces", space, folder=tmp_path)
+        assert [remark.split(": ")[0] for remark in found.remarks] == ["bare.cif"]
+        assert "no symmetry is stated" in found.remarks[0]
+        assert load("spaces", found.model_dump(mode="json")).remarks == found.remarks
+    anions = {"kind": "substitution", "parent": "antiperovskite", "sites": {"X": ["Cl", "Br"]}}
+    assert load("spaces", anions).remarks == ()
