@@ -22,6 +22,7 @@ from invdesign.run.run import Run
 ROOT = Path(__file__).parents[1]
 STEPS = "tests.plugins.steps"
 FAULTS = "tests.plugins.faults"
+PATIENCE = 280.0  # seconds until what must happen at last is taken not to: for machines that are slow or busy
 Data = dict[str, Any]
 
 TOY = """\
@@ -109,7 +110,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def cli(*arguments: object, cwd: Path = ROOT, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def cli(*arguments: object, cwd: Path = ROOT, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own; no message of it may ever be a stack trace."""
     done = subprocess.run(
         command(*arguments),
@@ -132,7 +133,7 @@ def scripted(module: str, *arguments: object) -> dict[str, Any]:
         text=True,
         cwd=ROOT,
         env=environment(),
-        timeout=250,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -169,7 +170,7 @@ def started(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     )
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> bool:
+def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> bool:
     """Whether the condition came true in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

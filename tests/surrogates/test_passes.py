@@ -24,7 +24,7 @@ def waves(
     return -(depths * np.cos(phase)).sum(axis=1), depths * turns * np.sin(phase), second
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     st.tuples(*[st.floats(0.0, 1.0)] * 3),
     st.tuples(*[st.floats(0.1, 1.0)] * 3),
