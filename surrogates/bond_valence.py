@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,8 @@ SCREENING = 0.74  # share of the covalent radii over which repulsion is screened
 REACH = 8.0  # Å: beyond it the energies of all pairs change the barriers by less than a meV
 CLOSEST = 0.5  # Å: nearer than this to an ion everything is as high as here, so that nothing overflows
 MOST_POINTS = 400_000  # half a gigabyte of joints between them
+ABOVE = 0.3  # eV above the highest level of the grid up to which passes are looked at; grids err by less
+EXPANDED = 64  # points whose derivatives are computed together
 BLOCK = 8  # points a side that are computed together
 
 
@@ -43,7 +46,7 @@ def migration_barriers(
     """Barriers to travel without end in one, two and three directions, in the bond-valence site energy of an ion.
 
     All ions of the kind that moves are taken out, the others stand still. A barrier is the height of the pass above
-    the deepest place of the whole cell.
+    the deepest place of the whole cell; both are found on a grid and then located exactly.
 
     Args:
         structure: ordered.
@@ -63,11 +66,13 @@ def migration_barriers(
         S. Adams and R. P. Rao, Phys. Status Solidi A 208, 1746 (2011); H. Chen, L. L. Wong and S. Adams, Acta
         Crystallogr. B 75, 18 (2019).
     """
+    from surrogates.passes import barrier_levels
     from surrogates.pathways import percolation_levels
 
-    energies = site_energies(structure, ion, spacing, states)
-    one, two, three = percolation_levels(energies)
-    lowest = float(energies.min())
+    cell, images, energies = _landscape(structure, ion, spacing, states)
+    of_grid = percolation_levels(energies)
+    lowest, levels = barrier_levels(energies, cell, partial(images.expanded, cell), of_grid[2] + ABOVE)
+    one, two, three = levels or of_grid
     return one - lowest, two - lowest, three - lowest
 
 
@@ -86,6 +91,13 @@ def site_energies(structure: Structure, ion: str, spacing: float = 0.2, states: 
     Raises:
         As `migration_barriers`.
     """
+    return _landscape(structure, ion, spacing, states)[2]
+
+
+def _landscape(
+    structure: Structure, ion: str, spacing: float, states: Allowed
+) -> tuple[FloatArray, _Framework, FloatArray]:
+    """(reduced cell (3, 3), all ions within reach of it, site energies on a grid over it)."""
     from ase.geometry.minkowski_reduction import minkowski_reduce
 
     framework = _Framework.of(structure, ion, states)
@@ -102,7 +114,7 @@ def site_energies(structure: Structure, ion: str, spacing: float = 0.2, states: 
     for block in _blocks(place, shape):
         points = place[block] / shape @ cell
         energies[block] = images.near(points).energies(points)
-    return energies.reshape(shape)
+    return cell, images, energies.reshape(shape)
 
 
 def _blocks(place: IntArray, shape: IntArray) -> Iterator[IntArray]:
@@ -192,6 +204,45 @@ class _Framework:
         total: FloatArray = morse.sum(axis=1) + coulomb.sum(axis=1)
         return total
 
+    def expanded(self, cell: FloatArray, points: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Energies (p,), gradients (p, 3) and second derivatives (p, 3, 3) at `points` (p, 3), anywhere."""
+        inside = (points @ np.linalg.inv(cell)) % 1.0 @ cell
+        parts = [self._expanded(inside[k : k + EXPANDED]) for k in range(0, len(points), EXPANDED)]
+        if not parts:
+            return np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3, 3))
+        energies, gradients, seconds = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return energies, gradients, seconds
+
+    def _expanded(self, points: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        from scipy.special import erfc
+
+        away = points[:, None] - self.positions
+        distance = np.maximum(np.linalg.norm(away, axis=2), CLOSEST)
+        near = distance <= REACH
+        bond = np.exp(np.where(self.attracts, (self.distance - distance) / self.softness, 0.0))
+        outside = erfc(distance / self.distance)
+        slope = 2.0 / (np.sqrt(np.pi) * self.distance) * np.exp(-((distance / self.distance) ** 2))
+        value = np.where(
+            self.attracts, self.depth / 2 * (bond * (bond - 2.0)), self.depth * outside / distance
+        )
+        first = np.where(
+            self.attracts,
+            -self.depth / self.softness * bond * (bond - 1.0),
+            -self.depth * (outside / distance + slope) / distance,
+        )
+        second = np.where(
+            self.attracts,
+            self.depth / self.softness**2 * bond * (2.0 * bond - 1.0),
+            2.0 * self.depth * ((outside / distance + slope) / distance**2 + slope / self.distance**2),
+        )
+        unit = away / distance[..., None]
+        round_about = np.where(near, first / distance, 0.0)
+        turning = np.where(near, second, 0.0) - round_about
+        curvature = np.einsum("pn,pni,pnj->pij", turning, unit, unit, optimize=True)
+        curvature += round_about.sum(axis=1)[:, None, None] * np.eye(3)
+        gradient = np.einsum("pn,pni->pi", np.where(near, first, 0.0), unit)
+        return np.where(near, value, 0.0).sum(axis=1), gradient, curvature
+
 
 def pair_of(ion: str, other: str, state: int) -> tuple[float, float, float, float]:
     """Parameters of a 1+ `ion` and an element in an oxidation state: see `_Framework`.
@@ -230,6 +281,8 @@ def _written(element: str, state: int) -> str:
 
 class MigrationBarrier(EvaluatorSettings):
     """Barriers for an alkali ion by its bond-valence site energy: a quick first answer, no more."""
+
+    version: ClassVar[str] = "2"  # minima and passes are located in the landscape, not on its grid
 
     ion: Ion | Ions
     """The ion that moves; of several, `[Li, Na]`, the first that a structure holds."""

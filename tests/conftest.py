@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Nothing is compiled, in tests or what they start: BoTorch then falls back with a warning, which is an error here. An
 # extension somebody's earlier work left in the usual folder is not found either.
@@ -16,8 +16,9 @@ os.environ["TORCH_EXTENSIONS_DIR"] = str(Path(tempfile.gettempdir()) / f"no-exte
 
 # Property-based tests look at the same examples every time, on a machine of any speed. `make slow` draws new and more
 # ones (`--hypothesis-profile random`); what it finds prints the `@reproduce_failure` that brings it back.
-settings.register_profile("fixed", derandomize=True, database=None, deadline=None, print_blob=True)
-settings.register_profile("random", deadline=None, print_blob=True)
+PATIENT = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fixed", PATIENT, derandomize=True, database=None)
+settings.register_profile("random", PATIENT)
 settings.load_profile("fixed")
 
 MORE = 5  # times as many examples in the random profile, of every test

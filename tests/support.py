@@ -22,6 +22,7 @@ from invdesign.run.run import Run
 ROOT = Path(__file__).parents[1]
 STEPS = "tests.plugins.steps"
 FAULTS = "tests.plugins.faults"
+PATIENCE = 280.0  # seconds until what must happen at last is taken not to: for machines that are slow or busy
 Data = dict[str, Any]
 
 TOY = """\
@@ -109,7 +110,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def cli(*arguments: object, cwd: Path = ROOT, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def cli(*arguments: object, cwd: Path = ROOT, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own; no message of it may ever be a stack trace."""
     done = subprocess.run(
         command(*arguments),
@@ -124,7 +125,7 @@ def cli(*arguments: object, cwd: Path = ROOT, timeout: float = 120) -> subproces
     return done
 
 
-def scripted(module: str, *arguments: object, timeout: float = 250) -> dict[str, Any]:
+def scripted(module: str, *arguments: object, timeout: float = PATIENCE) -> dict[str, Any]:
     """What a script of `tests.plugins` prints, one JSON object, run as a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],
@@ -169,7 +170,7 @@ def started(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     )
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> bool:
+def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> bool:
     """Whether the condition came true in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -440,7 +440,11 @@ def test_a_missing_file(run: Run, tmp_path: Path) -> None:
         read_results(run, tmp_path / "nothing.csv")
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None,
+    max_examples=100,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     st.lists(
         st.lists(st.sampled_from(["0", "1", "", "x", '"', ";", "NaN", "{}", "0,5"]), max_size=8), max_size=5

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.run.test_kill import tasks_done
-from tests.support import ROOT, here, started, wait_until
+from tests.support import PATIENCE, ROOT, here, started, wait_until
 
 PAGE = ROOT / "docs" / "steering.md"
 NUMBERS = re.compile(r"\d+(?:, \d+)*(?: and \d+ more)?")
@@ -55,7 +55,7 @@ def test_the_commands_of_the_page(tmp_path: Path) -> None:
     finally:
         if live is not None:
             live.kill()
-            live.communicate(timeout=60)
+            live.communicate(timeout=PATIENCE)
     assert seen == 7
 
 

@@ -125,10 +125,10 @@ def test_worker_processes(tmp_path: Path) -> None:
         return scale * table[word]
 
     words = ("healthy", "hangs", "dies", "raises")
-    run = made(decorated(score), tmp_path / "run", words=words, budget=4, timeout=1.0)
+    run = made(decorated(score), tmp_path / "run", words=words, budget=4, timeout=3.0)
     assert worked(run, workers=1) == {
         "healthy": "",
-        "hangs": "timeout: not done after 1 s",
+        "hangs": "timeout: not done after 3 s",
         "dies": "crash: the worker exited with code 3",
         "raises": "error: KeyError: 'raises' (line 7 of score)",
     }

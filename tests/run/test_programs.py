@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from invdesign.run.run import Run
-from tests.support import alive, campaign, children, finished, started, wait_until, written
+from tests.support import PATIENCE, alive, campaign, children, finished, started, wait_until, written
 
 WAITS = """\
 import json, os, subprocess, sys, time
@@ -70,8 +70,8 @@ def working(process: subprocess.Popen[str]) -> list[psutil.Process]:
 def killed(process: subprocess.Popen[str], below: list[psutil.Process]) -> None:
     """SIGKILL, of the coordinator alone: what it had started ends with it."""
     process.kill()
-    process.communicate(timeout=60)
-    assert wait_until(lambda: not alive(below), 10.0)
+    process.communicate(timeout=PATIENCE)
+    assert wait_until(lambda: not alive(below))
 
 
 def states(folder: Path) -> list[str]:
@@ -105,7 +105,7 @@ def test_killed_with_programs_running(tmp_path: Path) -> None:
 
 def test_a_deadline_ends_the_program(tmp_path: Path) -> None:
     """With all that it started; the candidate has failed, and its files are kept."""
-    data = programs(tmp_path, timeout=2.0)
+    data = programs(tmp_path, timeout=6.0)
     data["budget"] = {"candidates": 1}
     run = Run.create(campaign(data), tmp_path / "run")
     run.use_workers(1)
@@ -115,6 +115,6 @@ def test_a_deadline_ends_the_program(tmp_path: Path) -> None:
     assert failure.kind == "timeout"
     ours = str(tmp_path)
     assert wait_until(
-        lambda: not [p for p in psutil.process_iter(["cwd"]) if (p.info["cwd"] or "").startswith(ours)], 10.0
+        lambda: not [p for p in psutil.process_iter(["cwd"]) if (p.info["cwd"] or "").startswith(ours)]
     )
     assert len(list(tmp_path.glob("run/work/command/000000-*/job.py"))) == 1

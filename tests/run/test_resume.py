@@ -17,7 +17,7 @@ from invdesign.run.run import Run, run_status
 from invdesign.run.status import RunStatus
 from invdesign.store.lock import run_lock
 from invdesign.store.schema import events
-from tests.support import FAULTS, STEPS, campaign, finished, funnel
+from tests.support import FAULTS, PATIENCE, STEPS, campaign, finished, funnel
 
 
 def open_run(folder: Path) -> Run:
@@ -197,7 +197,7 @@ def test_in_a_thread(tmp_path: Path) -> None:
     run.use_workers(0)
     thread = threading.Thread(target=run.execute)
     thread.start()
-    thread.join(60)
+    thread.join(PATIENCE)
     assert run.status().state == "finished"
 
 

@@ -18,6 +18,7 @@ from invdesign.run.run import Run
 from tests.run.test_kill import tasks_done
 from tests.support import (
     FAULTS,
+    PATIENCE,
     ROOT,
     STEPS,
     alive,
@@ -68,12 +69,12 @@ def running(campaign: Path, folder: Path, workers: int = 2, tasks: int = 3) -> s
     return process
 
 
-def ended(process: subprocess.Popen[str], seconds: float = 20.0) -> str:
+def ended(process: subprocess.Popen[str], seconds: float = PATIENCE) -> str:
     """What the process said; it must end in time, without a stack trace, and leave no process behind."""
     workers = children(process.pid)
     output, errors = process.communicate(timeout=seconds)
     assert "Traceback" not in output + errors, errors
-    assert wait_until(lambda: not alive(workers), 3.0)
+    assert wait_until(lambda: not alive(workers))
     return output + errors
 
 
@@ -103,12 +104,12 @@ def test_a_second_interrupt_leaves_at_once(tmp_path: Path) -> None:
     """While the first one waits for an evaluation in this process, the second does not; the run goes on later."""
     begun = tmp_path / "begun"
     data = funnel(12, population=4)
-    data["evaluate"][0] = {f"{STEPS}:Height": {"delay": 60.0, "mark": str(begun)}}
+    data["evaluate"][0] = {f"{STEPS}:Height": {"delay": 2 * PATIENCE, "mark": str(begun)}}
     path = written(data, tmp_path / "campaign.yaml")
     process = started("run", path, "--run-dir", tmp_path / "run", "--trust-code", "--workers", 0)
     assert wait_until(begun.exists)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    time.sleep(1.0)
     assert process.poll() is None  # it lets the evaluation end
     process.send_signal(signal.SIGINT)
     ended(process)

@@ -19,6 +19,7 @@ from invdesign.run.told import Told
 from invdesign.sheets.additions import CandidatesError, read_candidates
 from tests.run.test_kill import tasks_done
 from tests.support import (
+    PATIENCE,
     ROOT,
     campaign,
     cli,
@@ -52,7 +53,7 @@ def live(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     finally:
         if process.poll() is None:
             process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE)
 
 
 def test_a_live_run_is_steered(live: subprocess.Popen[str], tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_a_live_run_is_steered(live: subprocess.Popen[str], tmp_path: Path) -> N
     assert live.poll() is None
     stopped = here("stop", folder, "--wait", 120)
     assert "Stopped; everything finished is kept." in stopped.stdout
-    assert live.wait(60) == 130
+    assert live.wait(PATIENCE) == 130
     assert not waiting(folder)
     assert "Nobody works on" in here("stop", folder).stdout
 

@@ -96,7 +96,11 @@ def test_extreme_pools_keep_the_contract(tmp_path: Path, text: str) -> None:
     check_space(pool(tmp_path, text, columns=text.splitlines()[0].split(",")))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     rows=st.lists(
         st.tuples(st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 2)),

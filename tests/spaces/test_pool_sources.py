@@ -44,7 +44,11 @@ def pool(source: Path, **fields: Any) -> PoolSpace:
     return built
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(rows=st.lists(st.tuples(CELL, CELL), min_size=1, max_size=8), rows_per_block=st.integers(1, 3))
 def test_csv_as_others_write_it(tmp_path: Path, rows: list[tuple[str, str]], rows_per_block: int) -> None:
     """Separators, quotation marks and line ends within cells come back, in blocks and row by row."""

@@ -22,7 +22,7 @@ from invdesign.errors import InvdesignError
 from invdesign.settings import load
 from surrogates.external.command import Command
 from surrogates.external.jobs import found_program
-from tests.support import alive, here, wait_until, written
+from tests.support import PATIENCE, alive, here, wait_until, written
 
 Settings = dict[str, Any]
 ENERGY: Settings = {"results": [{"file": "out.json", "json": {"energy": "e"}}], "provides": {"energy": "eV"}}
@@ -513,8 +513,8 @@ def test_what_a_program_leaves_running_ends_with_it(tmp_path: Path) -> None:
     done = threading.Thread(target=evaluated, args=(evaluator, tmp_path, candidate(x=1.5)))
     done.start()
     left = processes(tmp_path)
-    done.join(60)
-    assert wait_until(lambda: not alive(left), 5.0)
+    done.join(PATIENCE)
+    assert wait_until(lambda: not alive(left))
     state = json.loads(next(tmp_path.glob("work/command/*/job.json")).read_text())
     assert state["state"] == "done"
 
@@ -584,9 +584,9 @@ def test_a_killed_supervisor_takes_its_program_along(tmp_path: Path) -> None:
     work.start()
     program = processes(tmp_path)[0]
     program.parent().kill()
-    work.join(60)
+    work.join(PATIENCE)
     assert "watches over the program was killed by SIGKILL" in failed(said[0], "crash")
-    assert wait_until(lambda: not alive([program]), 5.0)
+    assert wait_until(lambda: not alive([program]))
 
 
 def test_a_batch_systems_signal_loses_a_job(tmp_path: Path) -> None:
@@ -598,9 +598,9 @@ def test_a_batch_systems_signal_loses_a_job(tmp_path: Path) -> None:
     program, child = processes(tmp_path)
     for process in (program, program.parent()):
         process.send_signal(signal.SIGTERM)
-    work.join(60)
+    work.join(PATIENCE)
     assert "watches over the program ended with code 1" in failed(said[0], "crash")
-    assert wait_until(lambda: not alive([program, child]), 5.0)
+    assert wait_until(lambda: not alive([program, child]))
 
 
 def test_two_never_work_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -614,7 +614,7 @@ def test_two_never_work_in_one_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "another process works in work/command/000000-" in said
     assert f"process {program.pid}" in said
     program.kill()
-    work.join(60)
+    work.join(PATIENCE)
 
 
 # In a run.
