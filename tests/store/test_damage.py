@@ -16,13 +16,10 @@ import pytest
 from invdesign.errors import InvdesignError, StoreError
 from invdesign.run.fork import fork
 from invdesign.run.run import Run
-from invdesign.store.checksums import COUNTS, count_rows, seal_all
-from invdesign.store.database import connect
 from invdesign.store.store import FILE
-from invdesign.store.writing import set_entry
 from invdesign.structures.files import MOST_UNPACKED, pack, unpack
 from tests.fuzz.stores import Fuzzer, resumed, seen
-from tests.support import here
+from tests.support import here, seal
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +37,6 @@ def copy(fuzzer: Fuzzer) -> Path:
 def execute(folder: Path, statement: str, *values: object) -> None:
     with closing(sqlite3.connect(folder / FILE)) as connection, connection:
         connection.execute(statement, values)
-
-
-def seal(folder: Path) -> None:
-    """Give every row the checksum of what it says now, as whoever forges a store would."""
-    engine = connect(folder / FILE, writable=True)
-    with engine.begin() as connection:
-        set_entry(connection, COUNTS, json.dumps(count_rows(connection)))
-        seal_all(connection)
-    engine.dispose()
 
 
 def look(folder: Path) -> None:
@@ -197,7 +185,7 @@ def test_forged_values(name: str, copy: Path) -> None:
     """Values of another form, whose checksums are right, are a message at most, and cost no more than whole ones."""
     table, column, value = FORGED[name]
     execute(copy, f"update {table} set {column} = ? where rowid = (select max(rowid) from {table})", value)
-    seal(copy)
+    seal(copy / FILE)
     look(copy)
 
 
@@ -206,7 +194,7 @@ def test_a_forged_campaign(seed: str, copy: Path) -> None:
     """The same of the campaign's seed."""
     execute(copy, "update meta set value = json_set(value, '$.seed', 'SEED') where key = 'campaign'")
     execute(copy, "update meta set value = replace(value, '\"SEED\"', ?) where key = 'campaign'", seed)
-    seal(copy)
+    seal(copy / FILE)
     look(copy)
     with pytest.raises(InvdesignError):
         Run.open(copy, trust_code=True).execute()
@@ -230,7 +218,7 @@ def test_a_forged_structure_that_never_ends(copy: Path) -> None:
         "update evaluations set structures = ? where structures != '{}'",
         json.dumps({"relaxed": key, "crystal": key}),
     )
-    seal(copy)
+    seal(copy / FILE)
     with Run.open(copy, trust_code=True) as run:
         id = next(id for id in range(18) if run.trial(id).structures)
         with pytest.raises(StoreError, match=r"longer than 64,000,000 bytes"):
