@@ -192,9 +192,16 @@ def _execute(opened: Run, workers: int | None) -> None:
             f"  invdesign tell {opened.folder} batch.csv"
         )
         return
+    from invdesign.report.files import OutputError
     from invdesign.report.html import write_report
 
-    report_file = write_report(opened, opened.folder / "report.html")
+    try:
+        report_file = write_report(opened, opened.folder / "report.html")
+    except OutputError as error:
+        raise OutputError(
+            f"Finished: {status.reason}. The run is whole; its report is not written: {error}. "
+            f"Write it with: invdesign report {opened.folder}"
+        ) from error
     typer.echo(f"Finished: {status.reason}. Report: {report_file}")
     _say_failures(opened, status)
     typer.echo(f"Best candidates: invdesign top {opened.folder}")

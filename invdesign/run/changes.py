@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import numpy as np
 
-from invdesign import strictjson
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import (
     OUTSIDE,
@@ -36,8 +35,8 @@ from invdesign.run.told import Taken, Told
 from invdesign.steps import Finished, UserEvent
 from invdesign.store.store import Store
 from invdesign.structures.files import pack, structure_from_json, structure_to_json
-from invdesign.worker import RAISED
 from invdesign.structures.reading.raw import StructureFileError
+from invdesign.worker import RAISED
 
 BY_USER = "user"  # operator of candidates nobody else asked for
 LISTED = 10  # complaints in one message

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast
@@ -165,7 +165,11 @@ def _forked(run: Run, source: Path, folder: Path, campaign: Campaign, take: Take
         shutil.rmtree(run.folder, ignore_errors=True)
 
     entries = {**run_entries(campaign), "forked_from": json.dumps(_origin(run, source))}
-    Store.create(folder / FILE, entries, fill, advice)
+    try:
+        Store.create(folder / FILE, entries, fill, advice)
+    except BaseException:
+        _take_back_requests(folder)
+        raise
     return Fork(
         run=Run.open(
             folder,
@@ -314,13 +318,19 @@ def _measured(
 
 def _leave_requests(folder: Path, genomes: Mapping[tuple[str | None, bool], list[Genome]]) -> None:
     with clear_errors(folder / FILE):
-        for left in (folder / REQUESTS).glob(f"{FIRST}*.json"):
-            left.unlink()  # of a fork that was killed before there was a run
+        _take_back_requests(folder)  # of a fork that was killed before there was a run
         for number, ((until, made), chosen) in enumerate(genomes.items()):
             detail: dict[str, Json] = {"genomes": [dict(genome) for genome in chosen], "until": until}
             if made:
                 detail["made"] = True
             leave(folder, "add", detail, id=f"{FIRST}-{number:04d}")
+
+
+def _take_back_requests(folder: Path) -> None:
+    for left in (folder / REQUESTS).glob(f"{FIRST}*.json"):
+        left.unlink()
+    with suppress(OSError):  # there is none, or it holds others
+        (folder / REQUESTS).rmdir()
 
 
 def _origin(run: Run, source: Path) -> dict[str, str]:

@@ -480,8 +480,8 @@ def _stored_campaign(store: Store, folder: Path, trust_code: bool) -> Campaign:
     """
     with clear_values(store.path, row_in_words(meta, "campaign")):
         data = parse_bounded(store.entry("campaign"))
-        if type(data) is not dict:
-            raise ValueError("it is no campaign")
+        if type(data) is not dict or type(data.get("seed")) is not int:
+            raise ValueError("it is no campaign with a seed")
     try:
         if data["code"] and not trust_code:
             raise RunError(

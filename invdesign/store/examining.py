@@ -128,7 +128,8 @@ def _one_by_one(connection: Connection, table: Table, expected: int) -> tuple[li
 
 def _structures(connection: Connection) -> Iterator[Damage]:
     """Structures that are damaged or missing, with the candidates they are of."""
-    whole, bad = set(), set()
+    whole: set[object] = set()
+    bad: set[object] = set()
     try:
         cursor: Any = connection.execute(select(structures.c.hash, structures.c.data)).cursor
         for key, data in iter(cursor.fetchone, None):

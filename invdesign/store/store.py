@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 import weakref
-from collections import defaultdict, namedtuple
+from collections import defaultdict, deque, namedtuple
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -243,7 +243,7 @@ class Store:
                     **dict(zip(value_names(sessions), row, strict=False)),
                     "environment": dict(parse_bounded(row.environment or "{}")),
                 }
-                for row in self.rows(sessions)
+                for row in self._found(select(sessions).order_by(sessions.c.id), sessions)
             ]
 
     # Entries of the run itself.
@@ -372,7 +372,11 @@ class Store:
             StoreError: a row is not as it was written, or rows are missing.
         """
         with self._snapshot() as connection:
-            found = self._scanned(connection, table, where, order)
+            query = select(table).order_by(*(order or table.primary_key.columns))
+            if where is None:
+                found = self._scanned(connection, table, query, self._counted(connection))
+            else:
+                found = whole_values(connection, query.where(where), table, self.path)
             if not columns:
                 yield from map(row_type(table)._make, found)
                 return
@@ -384,35 +388,27 @@ class Store:
                 yield from map(make, map(_picker(table, tuple(columns)), found))
 
     def _scanned(
-        self, connection: Connection, table: Table, where: Any = None, order: Sequence[Any] = ()
+        self, connection: Connection, table: Table, query: Any, counts: Mapping[str, int]
     ) -> Iterator[tuple[Any, ...]]:
-        """Values of rows; where all are read, none may be missing."""
-        query = select(table).order_by(*(order or table.primary_key.columns))
-        if where is not None:
-            yield from whole_values(connection, query.where(where), table, self.path)
-            return
-        expected, number = self._counted(connection)[table.name], 0
+        """Values of all rows of a table, of which none may be missing."""
+        expected, number = counts[table.name], 0
         for number, values in enumerate(whole_values(connection, query, table, self.path), 1):  # noqa: B007 - how many
             yield values
         if number != expected:
             raise damaged(self.path, f"table {table.name} has {number} rows, and had {expected}")
 
-    def check(self, tables: Iterable[Table] = (meta, *COUNTED)) -> None:
-        """Read every row of tables and the indices, so that damage shows before anything is built on it.
+    def check(self) -> None:
+        """Read all that loading the history does not, so that damage shows before anything is built on it.
 
         Raises:
-            StoreError: a row is not as it was written, or rows are missing.
+            StoreError: a row is not as it was written, rows are missing, or SQLite finds its file or indices damaged.
         """
         self._check_file()
         with self._snapshot() as connection:
-            for table in tables:
-                found = (
-                    whole_rows(connection, select(meta), meta, self.path)
-                    if table is meta
-                    else self._scanned(connection, table)
-                )
-                for _ in found:
-                    pass
+            deque(whole_values(connection, select(meta), meta, self.path), maxlen=0)
+            counts = self._counted(connection)
+            for table in (sessions, events, tasks, measurements, inherited):
+                deque(self._scanned(connection, table, select(table), counts), maxlen=0)
 
     def last_event(self) -> tuple[int, Any] | None:
         """(number, the state it left) of the newest event."""
@@ -435,7 +431,8 @@ class Store:
 
     def seconds(self) -> float:
         """Seconds of work over all sessions."""
-        return float(sum(row.seconds for row in self.rows(sessions)))
+        with clear_values(self.path, "table sessions"):
+            return float(sum(row.seconds for row in self._found(select(sessions), sessions)))
 
     def load_history(self, history: RunHistory) -> RunHistory:
         """Fill an empty history with every trial.
@@ -444,13 +441,16 @@ class Store:
             StoreError: a row of a candidate or an evaluation is not as it was written, or rows are missing.
         """
         with self._snapshot() as connection, clear_values(self.path, "candidates and evaluations"):
-            self._fill_candidates(connection, history)
-            self._fill_evaluations(connection, history)
+            counts = self._counted(connection)
+            asked = select(candidates).order_by(candidates.c.id)
+            self._fill_candidates(self._scanned(connection, candidates, asked, counts), history)
+            said = select(evaluations).order_by(evaluations.c.id)
+            self._fill_evaluations(self._scanned(connection, evaluations, said, counts), history)
         return history
 
-    def _fill_candidates(self, connection: Connection, history: RunHistory) -> None:
+    def _fill_candidates(self, rows: Iterable[tuple[Any, ...]], history: RunHistory) -> None:
         pick = _picker(candidates, ("id", "key", "operator", "status", "depth", "failure", "gate"))
-        for number, values in enumerate(self._scanned(connection, candidates)):
+        for number, values in enumerate(rows):
             id, key, operator, status, *ended = pick(values)
             if id != number:
                 raise ValueError(f"candidate {number} is missing")
@@ -458,11 +458,11 @@ class Store:
             if status != Status.PENDING:
                 history.finish(ending_from(number, status, *ended))
 
-    def _fill_evaluations(self, connection: Connection, history: RunHistory) -> None:
+    def _fill_evaluations(self, rows: Iterable[tuple[Any, ...]], history: RunHistory) -> None:
         size = len(history)
         names = ("id", "candidate", "stage", "failure", "withdrawn")
         pick, said = _picker(evaluations, names), _picker(evaluations, _SAID)
-        for values in self._scanned(connection, evaluations):
+        for values in rows:
             id, candidate, stage, failure, withdrawn = pick(values)
             if not 0 <= candidate < size:
                 raise ValueError(f"evaluation {id} is of candidate {candidate}, which there is not")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import insert
 
 from invdesign import pareto
 from invdesign.report import figures, fronts, growth
@@ -53,12 +52,10 @@ def filled(folder: Path, n: int) -> Run:
         }
         for id, (a, b) in enumerate(values.tolist())
     ]
-    with store._engine.begin() as connection:
-        event = {"id": 0, "kind": "ask", "detail": "{}", "state": "null", "time": 0.0}
-        connection.execute(insert(schema.events), event)
-        connection.execute(insert(schema.candidates), candidates)
-        connection.execute(insert(schema.evaluations), evaluations)
-    store.close()
+    with store, store._writing() as writer:
+        writer.insert(schema.events, [{"id": 0, "kind": "ask", "detail": "{}", "state": "null", "time": 0.0}])
+        writer.insert(schema.candidates, candidates)
+        writer.insert(schema.evaluations, evaluations)
     return Run.open(folder, trust_code=True)
 
 

@@ -262,7 +262,8 @@ def _run_in(state: str, folder: Path) -> tuple[Run, str]:
     run.use_workers(0)
     run.execute(lambda status: run.stop() if status.counts["complete"] else None)
     if state == "killed":
-        Store.open(folder / FILE).begin_session({"python": "3.11.0"})
+        with Store.open(folder / FILE) as store:
+            store.begin_session({"python": "3.11.0"})
         return Run.open(folder, trust_code=True), "interrupted"
     return Run.open(folder, trust_code=True), "stopped"
 

@@ -143,7 +143,7 @@ NEVER = 10**9
 def test_killed_at_any_statement(tmp_path: Path) -> None:
     """Dying before every kind of statement and commit, dozens of times, changes nothing either."""
     data = funnel(30)
-    report = killed_at_statements(data, tmp_path / "killed", most=55)
+    report = killed_at_statements(data, tmp_path / "killed", most=85)
     assert report["deaths"] > 20
     assert report["at"].keys() >= {"SELECT", "INSERT", "UPDATE", "COMMIT"}
     assert report["digest"] == finished(data, tmp_path / "reference").digest()
@@ -152,7 +152,7 @@ def test_killed_at_any_statement(tmp_path: Path) -> None:
 def test_killed_with_several_asks_under_way(tmp_path: Path) -> None:
     """Overlapping asks, each decided by all that was told before it, are taken up where they were."""
     data = funnel(30, optimizer={"kind": f"{STEPS}:OverlappingSearch", "batch": 3})
-    report = killed_at_statements(data, tmp_path / "killed", most=70)
+    report = killed_at_statements(data, tmp_path / "killed", most=105)
     assert report["deaths"] > 15
     assert report["digest"] == finished(data, tmp_path / "reference").digest()
 
@@ -179,7 +179,7 @@ SEARCHES: dict[str, dict[str, Any]] = {
 def test_every_optimizer_survives_kills(search: str, tmp_path: Path) -> None:
     """Memos, leaders, distributions, models and rates are taken up to the last digit."""
     data = funnel(26, **SEARCHES[search])
-    report = killed_at_statements(data, tmp_path / "killed", most=120)
+    report = killed_at_statements(data, tmp_path / "killed", most=175)
     assert report["deaths"] > 5
     assert report["digest"] == finished(data, tmp_path / "reference").digest()
 
@@ -193,7 +193,7 @@ BAYESIAN: dict[str, Any] = {"space": REALS, "optimizer": STAGED, "objectives": [
 def test_promotions_survive_kills(changes: dict[str, Any], tmp_path: Path) -> None:
     """A genome that is taken further is so again, its earlier stages taken from the cache."""
     data = {**promoting(18 if changes else 36), **changes}
-    report = killed_at_statements(data, tmp_path / "killed", most=120)
+    report = killed_at_statements(data, tmp_path / "killed", most=175)
     reference = finished(data, tmp_path / "reference")
     assert report["deaths"] > 5
     assert len(reference.history.superseded()) > (0 if changes else 5)
@@ -205,7 +205,7 @@ def test_promotions_survive_kills(changes: dict[str, Any], tmp_path: Path) -> No
 def test_killed_at_any_statement_for_long(seed: int, tmp_path: Path) -> None:
     """The same over many seeds, hundreds of times each."""
     data = funnel(72, seed=seed)
-    report = killed_at_statements(data, tmp_path / "killed", most=48, seed=seed)
+    report = killed_at_statements(data, tmp_path / "killed", most=75, seed=seed)
     assert report["digest"] == finished(data, tmp_path / "reference").digest()
 
 
@@ -214,7 +214,7 @@ def test_a_leak_in_an_evaluator_is_seen(tmp_path: Path) -> None:
     data = funnel(24)
     data["evaluate"][0][f"{STEPS}:Height"]["leak"] = "global random"
     whole = killed_at_statements(data, tmp_path / "whole", most=NEVER)
-    killed = killed_at_statements(data, tmp_path / "killed", most=100)
+    killed = killed_at_statements(data, tmp_path / "killed", most=145)
     assert (whole["deaths"], killed["deaths"] > 0) == (0, True)
     assert killed["digest"] != whole["digest"]
 
@@ -223,7 +223,7 @@ def test_a_leak_in_an_optimizer_is_seen(tmp_path: Path) -> None:
     """So does an optimizer that keeps a generator of its own, whose state no store holds."""
     data = funnel(24, optimizer={"kind": f"{STEPS}:ForgetfulSearch", "batch": 8})
     whole = killed_at_statements(data, tmp_path / "whole", most=NEVER)
-    killed = killed_at_statements(data, tmp_path / "killed", most=100)
+    killed = killed_at_statements(data, tmp_path / "killed", most=145)
     assert (whole["deaths"], killed["deaths"] > 0) == (0, True)
     assert killed["digest"] != whole["digest"]
 

@@ -17,7 +17,7 @@ from invdesign.run.run import Run, run_status
 from invdesign.run.status import RunStatus
 from invdesign.store.lock import run_lock
 from invdesign.store.schema import events
-from tests.support import FAULTS, PATIENCE, STEPS, campaign, finished, funnel
+from tests.support import FAULTS, PATIENCE, STEPS, campaign, finished, funnel, seal
 
 
 def open_run(folder: Path) -> Run:
@@ -207,6 +207,7 @@ def test_states(tmp_path: Path) -> None:
     assert run.status().state == "new"
     with closing(sqlite3.connect(tmp_path / "run" / "run.sqlite")) as connection, connection:
         connection.execute("insert into sessions (started, seconds, environment) values ('now', 1.5, '{}')")
+    seal(tmp_path / "run" / "run.sqlite")
     assert run.status().state == "interrupted"
     run.use_workers(0)
     run.execute()
@@ -285,6 +286,7 @@ def test_code_of_a_run_needs_trust(tmp_path: Path) -> None:
     data |= {"code": [str(tmp_path)], "optimizer": {"kind": "evil:Search"}}
     with closing(sqlite3.connect(folder / "run.sqlite")) as connection, connection:
         connection.execute("update meta set value = ? where key = 'campaign'", [json.dumps(data)])
+    seal(folder / "run.sqlite")
     for reading in (Run.open, run_status):
         with pytest.raises(RunError, match=r"imports code from .*and importing it runs it.*--trust-code"):
             reading(folder)
@@ -308,6 +310,7 @@ def test_a_campaign_of_another_version(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "run" / "run.sqlite")) as connection, connection:
         connection.execute("update meta set value = ? where key = 'campaign'", [json.dumps(data)])
         connection.execute("update meta set value = '9.9' where key = 'created_by'")
+    seal(tmp_path / "run" / "run.sqlite")
     with pytest.raises(
         StoreError, match=r"cannot be read by invdesign .* \(it was made by 9\.9\)(.|\n)*populaton"
     ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 import sqlite3
 from contextlib import closing
@@ -18,11 +17,8 @@ from invdesign.problem import Objective, Problem
 from invdesign.run.run import Run
 from invdesign.steps import Built, Finished, PlannedTask, StageResult, Step
 from invdesign.store import schema
-from invdesign.store.checksums import COUNTS, count_rows, seal_all
-from invdesign.store.database import connect
 from invdesign.store.store import FILE, Store
-from invdesign.store.writing import set_entry
-from tests.support import cli, finished, funnel
+from tests.support import cli, finished, funnel, seal
 
 BLOB = b"structure"
 HASH = hashlib.blake2b(BLOB, digest_size=16).hexdigest()
@@ -48,15 +44,6 @@ def copied(whole: Path, folder: Path) -> Path:
 def execute(path: Path, statement: str, *values: object) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(statement, values)
-
-
-def seal(path: Path) -> None:
-    """Give every row the checksum of what it says now, as whoever forges a store would."""
-    engine = connect(path, writable=True)
-    with engine.begin() as connection:
-        set_entry(connection, COUNTS, json.dumps(count_rows(connection)))
-        seal_all(connection)
-    engine.dispose()
 
 
 def candidate(id: int) -> Candidate:
