@@ -372,7 +372,7 @@ SEEDS = toy().replace("budget:", "seeds: SEEDS\nbudget:")
         ("{x: 0.5}", "the genome lacks the parameter 'y'; it has x"),
         ("{x: 0.5, y: 0.5, z: 0.5}", "the space has no parameter 'z'"),
         ("absent.cif", "there is no file 'absent.cif' (looked for "),
-        ("wrong.cif", "wrong.cif is not a CIF"),
+        ("wrong.cif", "wrong.cif cannot be read as CIF"),
         ("lithium.cif", "the structure in lithium.cif is not one of this search space"),
         ("5", "expected a structure file, or a genome as 'key: value', got 5"),
     ],

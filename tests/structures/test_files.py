@@ -36,7 +36,7 @@ def test_common_formats_are_read(name: str, fmt: str) -> None:
 
 def test_a_file_that_is_no_structure_is_refused_in_one_line() -> None:
     """Whatever the parser says, the user sees the file's name and one line."""
-    with pytest.raises(InvdesignError, match=r"^notes\.cif is not a CIF: [^\n]*$"):
+    with pytest.raises(InvdesignError, match=r"^notes.cif cannot be read as CIF: [^\n]*$"):
         parse_structure(file("notes.cif", "nothing here"))
     with pytest.raises(InvdesignError, match="POSCAR, line 2: expected a scaling factor"):
         parse_structure(file("POSCAR", "one\ntwo"))

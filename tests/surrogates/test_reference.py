@@ -361,7 +361,7 @@ def test_crystals_are_read_from_crystallography() -> None:
     [
         ("absent", None, "there is no file or folder"),
         ("empty", {}, "holds no structures"),
-        ("broken", {"a.cif": "nonsense"}, "a.cif is not a CIF"),
+        ("broken", {"a.cif": "nonsense"}, "a.cif cannot be read as CIF"),
         ("poscar.vasp", "x", "neither a folder of CIF files"),
         ("wrong.yaml", "- {name: x}", "is no list of crystals"),
         ("wrong.yaml", "{", "is no list of crystals"),
