@@ -213,6 +213,39 @@ def test_frames_of_a_file_are_rows(tmp_path: Path) -> None:
     check_space(space)
 
 
+@pytest.mark.parametrize("name", ["scan.extxyz", "scan.json", "scan.axsf"])
+def test_a_file_of_structures_is_a_pool(tmp_path: Path, name: str) -> None:
+    """A file that holds a set of structures needs no folder of its own."""
+    crystals = [salt("F", a) for a in (3.9, 4.0, 4.1)]
+    path = tmp_path / name
+    if path.suffix == ".json":
+        path.write_text(json.dumps([{"structure": crystal.as_dict()} for crystal in crystals]))
+    else:
+        frames = [crystal.to_ase_atoms() for crystal in crystals]
+        write(path, frames, format="extxyz" if path.suffix == ".extxyz" else "xsf")
+    (tmp_path / "other.cif").write_text("not looked at")
+    space = pool(path)
+    assert [space.genome(i)["row"] for i in range(len(space))] == [f"{name}#{k}" for k in (1, 2, 3)]
+    assert space.build({"row": f"{name}#3"}).structures["initial"].volume == pytest.approx(4.1**3 / 4)
+    assert space.remarks == (f"{name}: 3 rows read; elements F, Li",)
+
+
+def test_what_a_folder_holds_besides_is_told(tmp_path: Path) -> None:
+    """Files of other kinds and folders within are named, also where nothing else is there."""
+    (tmp_path / "relaxed").mkdir()
+    (tmp_path / "XDATCAR").write_text("steps")
+    with pytest.raises(
+        ValidationError, match=r"1 file is passed over.*: XDATCAR; 1 folder within it not .*: relaxed"
+    ):
+        pool(tmp_path)
+    salt("F", 4.0).to(filename=str(tmp_path / "mp-1138_POSCAR"), fmt="poscar")
+    remarks = pool(tmp_path).remarks
+    assert "1 row read" in remarks[1]
+    assert remarks[0].endswith(
+        "named as structure files are: XDATCAR; 1 folder within it not looked into: relaxed"
+    )
+
+
 def test_remarks_and_rows_left_out_are_told(tmp_path: Path) -> None:
     """How rows were read, and which could not be, in a few sentences however many rows there are."""
     text = salt("F", 4.03).to(fmt="cif")

@@ -87,7 +87,7 @@ class PoolFile(Frozen):
     ) -> dict[str, Any]:
         return {
             "type": "string",
-            "description": "Path of a table, a folder of structures or an ASE database.",
+            "description": "Path of a table, a file or folder of structures, or an ASE database.",
         }
 
 
@@ -103,11 +103,11 @@ def _check_kind(path: Path, name: str) -> None:
     suffix = path.suffix.lower()
     if suffix in {".gz", ".zip", ".bz2", ".xz", ".zst"}:
         raise ValueError(f"'{name}' is compressed, and rows could not be read one by one; unpack it first")
-    if suffix not in {*TABLES, *DATABASES}:
+    if suffix not in {*TABLES, *DATABASES} and not is_structure_name(path.name):
         kinds = ", ".join([*TABLES, *DATABASES])
         raise ValueError(
-            f"'{name}' is of no kind that can be read: give a table or ASE database ({kinds}), or a folder "
-            "of structure files"
+            f"'{name}' is of no kind that can be read: give a table or ASE database ({kinds}), a file of structures "
+            f"({', '.join(SUFFIXES)}), or a folder of such files"
         )
 
 
@@ -128,19 +128,49 @@ def _check_folder(path: Path, name: str) -> None:
         entry.name for entry in named if not _is_a(Path.is_file, entry) and not _is_a(Path.is_dir, entry)
     ]
     if strange:
-        listed = ", ".join(strange[:SHOWN]) + (f" and {len(strange) - SHOWN} more" if strange[SHOWN:] else "")
         raise ValueError(
-            f"the folder '{name}' holds what is no file, such as a link that leads nowhere or a pipe: {listed}. "
+            f"the folder '{name}' holds what is no file, such as a link that leads nowhere or a pipe: {_shown(strange)}. "
             "Take it out"
         )
     if not structure_files(path):
         kinds = ", ".join(SUFFIXES)
-        raise ValueError(f"the folder '{name}' holds no structure file ({kinds}, POSCAR, CONTCAR)")
+        others = passed_over(path)
+        raise ValueError(
+            f"the folder '{name}' holds no structure file ({kinds}, POSCAR, CONTCAR)"
+            + (f". {others}" if others else "")
+        )
 
 
-def structure_files(folder: Path) -> list[Path]:
-    """The structure files of a folder, not of folders within it, in the order of their names."""
-    return sorted(path for path in folder.iterdir() if is_structure_file(path) and _is_a(Path.is_file, path))
+def structure_files(path: Path) -> list[Path]:
+    """The structure files of a folder, not of folders within it, in the order of their names; of a file, itself."""
+    if not path.is_dir():
+        return [path]
+    return sorted(
+        entry for entry in path.iterdir() if is_structure_file(entry) and _is_a(Path.is_file, entry)
+    )
+
+
+def passed_over(path: Path) -> str:
+    """A sentence on what else is in a folder of structures; empty where there is nothing, or for a file."""
+    if not path.is_dir():
+        return ""
+    visible = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    folders = [entry.name for entry in visible if _is_a(Path.is_dir, entry)]
+    files = [
+        entry.name for entry in visible if not is_structure_file(entry) and entry.name not in set(folders)
+    ]
+    said = []
+    if files:
+        named = "1 file is" if len(files) == 1 else f"{len(files)} files are"
+        said.append(f"{named} passed over, not named as structure files are: {_shown(files)}")
+    if folders:
+        named = "1 folder" if len(folders) == 1 else f"{len(folders)} folders"
+        said.append(f"{named} within it not looked into: {_shown(folders)}")
+    return "; ".join(said)
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if names[SHOWN:] else "")
 
 
 def is_structure_file(path: Path) -> bool:
@@ -155,7 +185,7 @@ def _content(path: Path) -> tuple[int, str]:
         UnreadableFileError: one is no regular file, or cannot be read.
         PoolError: they are larger than `MAX_BYTES` together.
     """
-    files = structure_files(path) if path.is_dir() else [path]
+    files = structure_files(path)
     stamps = tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
     _check_size(path, sum(size for _, size, _ in stamps))
     return _hashed(stamps)

@@ -326,9 +326,8 @@ class Survey:
             )
         if self._unreadable and not drop:
             problems.append(
-                f"{len(self._unreadable)} of {len(self.rows)} rows cannot be read: "
-                f"{_listed(list(self._unreadable.values()), '; ').removesuffix('.')}; mend them, or leave them out with "
-                "'missing: drop'"
+                f"{len(self._unreadable)} of {len(self.rows)} rows cannot be read (mend them, or leave them out with "
+                f"'missing: drop'): {_listed([why.removesuffix('.') for why in self._unreadable.values()], '; ')}"
             )
         if len(repeated) and not first:
             problems.append(self._repetition(repeated))
@@ -339,7 +338,9 @@ class Survey:
         out[repeated] = True
         left = np.flatnonzero(~out)
         if not len(left):
-            raise PoolError(f"{self._name} has no rows" + (" that can be used" if len(out) else ""))
+            usable = " that can be used" if len(out) else ""
+            why = next(iter(self._unreadable.values()), "")
+            raise PoolError(f"{self._name} has no rows{usable}{f'; the first: {why}' if why else ''}")
         return (
             left,
             np.concatenate(self._raw)[left],

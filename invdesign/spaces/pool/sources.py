@@ -14,17 +14,25 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from invdesign.spaces.pool.file import DATABASES, PoolError, structure_files
+from invdesign.spaces.pool.file import CHUNK, DATABASES, PoolError, passed_over, structure_files
 from invdesign.strictjson import unique_keys
 from invdesign.structures.reading.databases import DatabaseRow, open_database
 from invdesign.structures.reading.frames import Frame, find_frames
 from invdesign.structures.reading.gate import check_crystal
 from invdesign.structures.reading.raw import StructureFileError, current_limits
-from invdesign.structures.reading.read import Reading, check_ordered, format_in, make_reading, read_structure
+from invdesign.structures.reading.read import (
+    Reading,
+    check_ordered,
+    format_in,
+    is_structure_name,
+    make_reading,
+    read_structure,
+)
 from invdesign.tables.cells import Cell
 from invdesign.tables.records import ROWS, Records, open_data
 from invdesign.tables.text import open_table
 from invdesign.tables.units import find_column
+from invdesign.textfiles import open_regular
 
 IntArray = NDArray[np.int64]
 
@@ -74,9 +82,11 @@ def open_source(path: Path) -> Source:
     Raises:
         PoolError: it cannot be read as what its name says.
     """
-    if path.is_dir():
-        return FolderSource(path)
     suffix = path.suffix.lower()
+    if path.is_dir() or (is_structure_name(path.name) and suffix not in DATABASES):
+        return StructureSource(path)
+    if suffix == ".json" and _is_list(path):  # a database is an object
+        return StructureSource(path)
     if suffix in {".jsonl", ".ndjson"}:
         return JsonLinesSource(path)
     if suffix == ".parquet":
@@ -225,14 +235,22 @@ class ParquetSource:
         return {name: self._kept[2].column(name)[row].as_py() for name in columns}
 
 
-class FolderSource:
-    """The structure files of a folder; a row is called as its file, a structure of several in a file `FILE#1` and so on."""
+def _is_list(path: Path) -> bool:
+    """True where a JSON file holds a list."""
+    with open_regular(path) as stream:
+        return stream.read(CHUNK).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+
+
+class StructureSource:
+    """A structure file, or those of a folder; a row is called as its file, one of several structures `FILE#1` and so on."""
 
     identifier: str | None = FILE
     columns = (FILE, STRUCTURE)
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        others = passed_over(path)
+        self.remarks = (f"{path.name}: {others}",) if others else ()
 
     @cached_property
     def _frames(self) -> list[Frame]:

@@ -314,6 +314,13 @@ def _res_element(lines: Lines, words: Sequence[str], kinds: Sequence[str]) -> st
 # GEN.
 
 
+def _take_data(lines: Lines, expected: str) -> str:
+    """Return the next line that is no comment."""
+    while lines.peek().lstrip().startswith("#"):
+        lines.take("a comment")
+    return lines.take(expected)
+
+
 def read_gen(text: str, name: str, limits: Limits) -> list[RawCrystal]:
     """Read the structure in a GEN file.
 
@@ -321,7 +328,7 @@ def read_gen(text: str, name: str, limits: Limits) -> list[RawCrystal]:
         StructureFileError: it is a cluster, or cannot be read.
     """
     lines = Lines(text, name)
-    words = _words(lines.take("the number of atoms"))
+    words = _words(_take_data(lines, "the number of atoms"))
     count = lines.count_of(words[0] if words else "", "the number of atoms")
     check_count(count, name, limits)
     mode = words[1].upper() if len(words) > 1 else ""
@@ -331,10 +338,10 @@ def read_gen(text: str, name: str, limits: Limits) -> list[RawCrystal]:
         raise lines.refuse(
             f"expected S (Å) or F (fractional) after the number of atoms, got '{shorten(mode)}'"
         )
-    kinds = _words(lines.take("the elements"))
+    kinds = _words(_take_data(lines, "the elements"))
     symbols, points = [], []
     for number in range(1, count + 1):
-        words = _words(lines.take(f"atom {number} of {count}"))
+        words = _words(_take_data(lines, f"atom {number} of {count}"))
         if len(words) < 5:
             raise lines.refuse(
                 f"atom {number} of {count} should stand here, got '{shorten(' '.join(words))}'"
@@ -349,7 +356,7 @@ def read_gen(text: str, name: str, limits: Limits) -> list[RawCrystal]:
             raise lines.refuse(f"atom {number} names no element: line 2 has {shorten(' '.join(kinds))}")
         symbols.append(element)
         points.append(lines.vector_of(words[2:], f"the position of atom {number}"))
-    words = _words(lines.take("the origin"))
+    words = _words(_take_data(lines, "the origin"))
     if len(words) != 3:
         raise lines.refuse("the origin, three numbers, should follow the atoms; their number may be wrong")
     lines.vector_of(words, "the origin")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from invdesign.structures.reading.cif_numbers import Number, parse_number
-from invdesign.structures.reading.cif_sites import SiteRow
+from invdesign.structures.reading.cif_sites import FULL, SiteRow
 from invdesign.structures.reading.cif_species import (
     LabelReader,
     SpeciesError,
@@ -71,6 +71,7 @@ class RowReader:
         occupancies = self._take_column("_atom_site_occupancy", count)
         multiplicities = self._list_multiplicities(count)
         self._check_hydrogens(labels)
+        self._check_alternatives(labels, dummies, occupancies)
         invert = self._invert_axes() if cartesian else None
         rows = []
         for k in range(count):
@@ -214,6 +215,31 @@ class RowReader:
                     label,
                     f"{text[:10]} attached hydrogen atoms have no positions",
                     "list every hydrogen as a site of its own and set _atom_site_attached_hydrogens to 0",
+                )
+
+    def _check_alternatives(
+        self, labels: Sequence[str], dummies: Sequence[bool], occupancies: Sequence[str]
+    ) -> None:
+        """Refuse alternatives of a disorder that are all fully occupied: their occupancies were left out."""
+        count = len(labels)
+        full: dict[str, dict[str, str]] = {}
+        columns = (
+            labels,
+            dummies,
+            occupancies,
+            self._take_column("_atom_site_disorder_assembly", count),
+            self._take_column("_atom_site_disorder_group", count),
+        )
+        for label, dummy, text, assembly, group in zip(*columns, strict=True):
+            if dummy or group in {*NULLS, "0"} or self._read_occupancy(text, label).value < 1 - FULL:
+                continue
+            full.setdefault(assembly, {}).setdefault(group.lstrip("-"), label)
+        for groups in full.values():
+            if len(groups) > 1:
+                raise StructureFileError(
+                    f"{self.name}: sites {list_names(list(groups.values()))} are alternatives of a disorder "
+                    f"(_atom_site_disorder_group {list_names(list(groups))}), and each is fully occupied; give their "
+                    "occupancies, or leave one alternative"
                 )
 
     def _read_coordinate(self, text: str, label: str, axis: str) -> Number:

@@ -25,6 +25,7 @@ _WORD = re.compile(
     r"""\s*(?:(?P<comment>\#.*)
     |'(?P<single>(?:[^']|'(?=\S))*)'(?=\s|$)
     |"(?P<double>(?:[^"]|"(?=\S))*)"(?=\s|$)
+    |(?P<list>\[(?:[^][]|\[[^][]*\])*\]|\{[^{}]*\})(?=\s|$)
     |(?P<bare>\S+))""",
     re.VERBOSE,
 )
@@ -286,6 +287,8 @@ def _tokenize_line(line: str) -> list[tuple[str, bool]]:
         quoted = match["single"] if match["single"] is not None else match["double"]
         if quoted is not None:
             words.append((quoted, True))
+        elif match["list"] is not None:  # of CIF 2.0
+            words.append((match["list"], True))
         elif match["bare"][0] in "'\"" and len(match["bare"]) > 1:
             words.append((line[match.start("bare") + 1 :].strip(), True))
             break

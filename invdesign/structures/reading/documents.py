@@ -67,17 +67,21 @@ def is_structure(value: Json) -> bool:
 
 
 def crystal_in(value: Json, name: str, limits: Limits) -> RawCrystal:
-    """Return the crystal that a JSON value describes, in the form of the store or in pymatgen's.
+    """Return the crystal that a JSON value describes or holds as `structure`, in the form of the store or pymatgen's.
 
     Raises:
         StructureFileError: it is neither.
     """
+    if isinstance(value, Mapping) and not is_structure(value) and is_structure(value.get("structure")):
+        value = value["structure"]  # an entry of pymatgen, a document of the Materials Project
     if isinstance(value, Mapping) and "sites" in value and "lattice" not in value:
         raise StructureFileError(f"{name} has sites and no lattice: it is {SLAB}")
     if not isinstance(value, Mapping) or not is_structure(value):
         raise StructureFileError(
-            f"{name} is no structure: expected an object with 'lattice' and 'sites' (pymatgen's), or with 'lattice', "
-            "'species' and 'positions'"
+            f"{name} is an ASE database: name the file itself as the source of a pool, or save its row as CIF"
+            if isinstance(value, Mapping) and "ids" in value
+            else f"{name} is no structure: expected an object with 'lattice' and 'sites' (pymatgen's), with 'lattice', "
+            "'species' and 'positions', or with one of these as 'structure'"
         )
     return _from_sites(value, name, limits) if "sites" in value else _from_columns(value, name, limits)
 

@@ -54,6 +54,7 @@ SUFFIXES: Mapping[str, str] = {
     ".xyz": "extended XYZ",
     ".extxyz": "extended XYZ",
     ".xsf": "XSF",
+    ".axsf": "XSF",
     ".res": "RES",
     ".gen": "GEN",
 }
@@ -91,7 +92,12 @@ class Reading:
 def is_structure_name(name: str) -> bool:
     """True if a file of this name is read as a structure."""
     path = PurePath(name)
-    return path.suffix.lower() in SUFFIXES or path.name.startswith(POSCAR_NAMES)
+    return path.suffix.lower() in SUFFIXES or _is_poscar_name(path.name)
+
+
+def _is_poscar_name(name: str) -> bool:
+    """True for `POSCAR`, `CONTCAR.relax` and `mp-22862_POSCAR`."""
+    return name.startswith(POSCAR_NAMES) or name.endswith(POSCAR_NAMES)
 
 
 def format_of(name: str, text: str) -> str:
@@ -99,7 +105,7 @@ def format_of(name: str, text: str) -> str:
     known = SUFFIXES.get(PurePath(name).suffix.lower())
     if known is not None:
         return known
-    return "POSCAR" if PurePath(name).name.startswith(POSCAR_NAMES) else format_in(text)
+    return "POSCAR" if _is_poscar_name(PurePath(name).name) else format_in(text)
 
 
 def format_in(text: str) -> str:
@@ -109,6 +115,8 @@ def format_in(text: str) -> str:
         return "JSON"
     if "_cell_length_a" in text or start[:5].lower() == "data_":
         return "CIF"
+    if re.match(r"(#[^\n]*\s*)*(ANIMSTEPS|CRYSTAL|SLAB|POLYMER|MOLECULE)\b", start):
+        return "XSF"
     lines = start.split("\n", 2)
     if re.fullmatch(r"[0-9]+\s*", lines[0]) and "lattice" in "".join(lines[1:2]).lower():
         return "extended XYZ"
@@ -145,7 +153,8 @@ def read_raw(
     kind = fmt if fmt is not None else format_of(name, text)
     if not kind:
         raise StructureFileError(
-            f"{name} cannot be read: it begins '{shorten(text)}', and that is none of {', '.join(READERS)}"
+            f"{name} cannot be read: it begins '{shorten(text)}', and that is none of {', '.join(READERS)}; save it "
+            "as one of these, as CIF say (ase convert FILE OUT.cif reads the outputs of most programs)"
         )
     try:
         found = [check_crystal(raw, limits) for raw in READERS[kind](text, name, limits)]

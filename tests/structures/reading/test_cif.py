@@ -262,6 +262,27 @@ def test_dummies_left_out() -> None:
     assert crystal.remarks == ("dummy sites were left out: Cnt1",)
 
 
+@pytest.mark.parametrize(
+    ("rows", "refused"),
+    [
+        ("Na1 0 0 0 . .\nF1 .5 .5 .5 A 1\nF1B .5 .5 .42 A 2", True),
+        ("Na1 0 0 0 . .\nF1 .5 .5 .5 . 1\nF1B .5 .5 .42 . 2", True),
+        ("Na1 0 0 0 A 1\nF1 .5 .5 .5 A 1", False),
+        ("Na1 0 0 0 A 1\nF1 .5 .5 .5 B 2", False),
+    ],
+)
+def test_alternatives_without_occupancies(rows: str, refused: bool) -> None:
+    """Groups of a disorder that exclude each other cannot all be fully occupied."""
+    text = make_cif(ROCK_SALT, rows, name="P 1", columns=["disorder_assembly", "disorder_group"])
+    if refused:
+        with pytest.raises(StructureFileError, match=r"sites F1, F1B are alternatives of a disorder"):
+            read_one(text)
+        text = text.replace("_disorder_group\n", "_disorder_group\n_atom_site_occupancy\n")
+        read_one(text.replace(". .\n", ". . 1\n").replace(" 1\nF1B", " 1 .6\nF1B").replace(" 2\n", " 2 .4\n"))
+    else:
+        assert count_atoms(read_one(text)) == {"Na": 1, "F": 1}
+
+
 def test_cartesian_coordinates() -> None:
     """Cartesian coordinates, also in the spelling of mmCIF, are the same crystal."""
     text = make_cif(LAYERED, "Li1 0 0 7.025\nCo1 0 0 0\nO1 0 0 3.653", name="R -3 m")

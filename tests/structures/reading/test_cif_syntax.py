@@ -14,6 +14,15 @@ from tests.structures.reading.texts import ROCK_SALT, make_cif, read_one
 SALT = make_cif(ROCK_SALT, "Na1 0 0 0\nF1 .5 .5 .5", name="F m -3 m", head="_chemical_formula_sum 'Na F'")
 
 
+def test_lists_of_cif_2_are_one_value() -> None:
+    """Lists and tables in brackets are passed over, also in the loop of the sites."""
+    text = make_cif(
+        ROCK_SALT, "Na1 0 0 0 [1 [2 3]]\nF1 .5 .5 .5 [4 5]", name="F m -3 m", columns=["my_tensor"]
+    )
+    text = "#\\#CIF_2.0\n" + text.replace("_cell_length_a", "_my_table {'a':1 'b':2}\n_cell_length_a", 1)
+    assert count_atoms(read_one(text)) == {"Na": 4, "F": 4}
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -59,6 +59,19 @@ def test_lists_hold_several() -> None:
         read_structure(text, "set.json")
 
 
+def test_entries_hold_structures() -> None:
+    """Entries and documents that hold a structure beside other keys are read; a database says what it is."""
+    entries = [
+        {"@class": "ComputedStructureEntry", "energy": -50.0, "structure": pymatgen_json(ROCK_SALT)},
+        {"material_id": "mp-1265", "structure": pymatgen_json(ROCK_SALT), "band_gap": 4.4},
+    ]
+    found = read_structures(json.dumps(entries), "docs.json")
+    assert [reading.structure.composition.reduced_formula for reading in found] == ["MgO", "MgO"]
+    assert "'structure'" in refusal(json.dumps({"structure": {"a": 1}}), "docs.json")
+    database = json.dumps({"1": {"numbers": [3]}, "ids": [1], "nextid": 2})
+    assert "name the file itself as the source of a pool" in refusal(database, "rows.json")
+
+
 def _forged(marker: Path) -> list[dict[str, Any]]:
     """Objects that a decoder which imports classes would make a file of."""
     return [

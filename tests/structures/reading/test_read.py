@@ -52,7 +52,15 @@ S Li
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("a.xsf", XSF), ("a.gen", GEN), ("a.GEN", GEN.replace("3 F", "3 f"))]
+    ("name", "text"),
+    [
+        ("a.xsf", XSF),
+        ("a.axsf", XSF),
+        ("forces", XSF),
+        ("a.gen", GEN),
+        ("a.GEN", GEN.replace("3 F", "3 f")),
+        ("b.gen", "# by a program\n" + GEN.replace("3 F\n", "3 F\n# the elements\n")),
+    ],
 )
 def test_cells_of_other_programs(name: str, text: str) -> None:
     """XSF and GEN give the same crystal as the POSCAR."""
