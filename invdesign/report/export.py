@@ -17,6 +17,7 @@ from invdesign.errors import InvdesignError, nearest
 from invdesign.properties import describe
 from invdesign.report.files import OutputError, replaced_file, replaced_folder
 from invdesign.run.run import Run
+from invdesign.structures.files import structure_to_cif
 from invdesign.tables.guard import guard
 
 if TYPE_CHECKING:
@@ -165,8 +166,6 @@ def _file_part(formula: str) -> str:
 
 def cif_text(item: Ranked, units: Mapping[str, str]) -> str:
     """A CIF without symmetry (positions as computed), its properties in comments above."""
-    from pymatgen.io.cif import CifWriter
-
     lines = [f"candidate {item.id}, rank {item.rank}, {item.formula}"]
     for name, value in item.properties.items():
         sigma = item.uncertainties.get(name)
@@ -174,7 +173,7 @@ def cif_text(item: Ranked, units: Mapping[str, str]) -> str:
         lines.append(f"{name} = {value!r}{spread} {units.get(name) or describe(name).unit}".rstrip())
     lines += [f"note: {text}" for text in _caveats(item.properties)]
     head = "".join(f"# {' '.join(line.split())}\n" for line in lines)
-    return head + str(CifWriter(item.structure, significant_figures=10))
+    return head + structure_to_cif(item.structure)
 
 
 def _caveats(names: Iterable[str]) -> list[str]:

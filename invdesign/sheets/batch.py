@@ -29,6 +29,7 @@ from invdesign.sheets.columns import (
     Layout,
 )
 from invdesign.sheets.table import Table, read_table
+from invdesign.structures.files import structure_to_cif
 from invdesign.tables.guard import guard
 
 if TYPE_CHECKING:
@@ -165,8 +166,6 @@ def _csv(rows: Sequence[BatchRow]) -> str:
 
 def _write_structures(run: Run, ids: Sequence[int], path: Path) -> dict[int, Path]:
     """CIF file by candidate, of those that have a structure."""
-    from pymatgen.io.cif import CifWriter
-
     stages = _stages(run)
     files = {}
     for id in ids:
@@ -175,7 +174,7 @@ def _write_structures(run: Run, ids: Sequence[int], path: Path) -> dict[int, Pat
             continue
         file = path.parent / f"{path.stem}_structures" / f"{id:06d}.cif"
         with replaced_file(file) as temporary:
-            temporary.write_text(str(CifWriter(structure, significant_figures=10)), encoding="utf-8")
+            temporary.write_text(structure_to_cif(structure), encoding="utf-8")
         files[id] = file
     return files
 

@@ -51,6 +51,16 @@ def check_distances(structure: Structure, name: str, limit: float = OVERLAP) -> 
         )
 
 
+def structure_to_cif(structure: Structure) -> str:
+    """Return a CIF without symmetry, its sites labelled by element and number; CIF wants every label once."""
+    from pymatgen.io.cif import CifWriter
+
+    numbered = structure.copy()
+    for number, site in enumerate(numbered, 1):
+        site.label = f"{site.species.elements[0].symbol}{number}"
+    return str(CifWriter(numbered, significant_figures=10))
+
+
 def structure_to_json(structure: Structure) -> str:
     """Lattice, species and positions as JSON text; floats in their shortest exact form."""
     return json.dumps(

@@ -28,6 +28,8 @@ _MARKUP = re.compile(r"</?\w+[^<>]*>|\$|\\\w+|_\{?")
 _TOKEN = re.compile(
     r"(?P<symbol>[A-Z][a-z]?)|(?P<open>[(\[{])|(?P<close>[)\]}])|(?P<amount>\d+\.\d+|\d+|\.\d+)", re.ASCII
 )
+_FRACTION = re.compile(r"\(?(\d{1,4})/(\d{1,4})\)?", re.ASCII)
+_MOLE_PER_CENT = re.compile(r"\(?(mol|at)\.?%\)?$", re.IGNORECASE)
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 # Rarely meant in materials for batteries: radioactive beyond bismuth but Th and U, Tc and Pm, and the light noble gases.
 _RARE = frozenset(
@@ -129,6 +131,7 @@ def _plain(text: str, shown: str) -> str:
     if _MARKUP.search(text):
         bare = re.sub(r"[{}]", "", _MARKUP.sub("", text))
         raise _refused(shown, f"it holds markup; write {bare}" if _is_formula(bare) else "it holds markup")
+    _check_fractions(text, shown)
     _check_amounts(text, shown)
     strange = next((char for char in text if not char.isascii() and char not in _DOTS), "")
     if strange:
@@ -149,13 +152,14 @@ def _check_spaces(text: str, shown: str) -> None:
         )
     strange = re.search(r"\s([a-z])", text)
     if strange:
-        raise _refused(shown, f"'{strange[1]}' cannot be read after a space")
+        raise _refused(shown, f"'{strange[1]}' cannot be read after a space{_say_alone(shown)}")
 
     for part in re.split(f"[{re.escape(_DOTS)}]", text):
         # `Li7 La3 Zr2 O12` and `Li 7 La 3` are one formula each; `LiF LiCl` may be two.
         symbols = [len(re.findall(r"[A-Z]", re.sub(r"[(\[{].*?[)\]}]", "", chunk))) for chunk in part.split()]
         if len(list(filter(None, symbols))) > 1 and max(symbols) > 1:
-            raise _refused(shown, "its spaces may part two formulas; leave them out if it is one")
+            advice = _say_alone(shown) or "; leave them out if it is one"
+            raise _refused(shown, f"its spaces may part two formulas{advice}")
 
 
 def _is_name(text: str) -> bool:
@@ -179,13 +183,36 @@ def _check_amounts(text: str, shown: str) -> None:
     if sign and re.search(r"[+\-\u2212]\d*$|\^", text) and not re.search(r"[a-z\u03b1-\u03c9]$", text):
         raise _refused(shown, "charges are no part of it; leave them out")
     if sign and re.match(r"\d", text):
-        raise _refused(shown, "a mixture is written as one formula: multiply out, as in Li1.5P0.5S2")
+        dotted = re.sub(r"[+\-\u2010-\u2015\u2212]", "\u00b7", _MOLE_PER_CENT.sub("", text))
+        advice = f": write {dotted}, where its amounts are moles" if _is_formula(dotted) else "; multiply out"
+        raise _refused(shown, f"the parts of a mixture are joined by raised dots{advice}")
     if sign and re.search(r"[A-Za-z)\]}][\-\u2212]\d", text):
         raise _refused(shown, "amounts cannot be negative")
     if sign or re.search(r"(?<![A-Z])[xyz](?![a-z])|[\u03b1-\u03c9]", text):
         raise _refused(
             shown, "its amounts are not fixed; write the numbers that were made, as in Li6.5La3Zr2O12"
         )
+
+
+def _check_fractions(text: str, shown: str) -> None:
+    """Refuse vulgar fractions and hydrates with a colon, with what to write."""
+    if re.search(r"\d/\d", text):
+        decimal = _FRACTION.sub(
+            lambda found: f"{int(found[1]) / max(int(found[2]), 1):.4f}".rstrip("0"), text
+        )
+        advice = f"; write {decimal}" if _is_formula(decimal) else ""
+        raise _refused(shown, f"its amounts are no decimal numbers{advice}")
+    if re.search(r":\d", text):
+        dotted = text.replace(":", "\u00b7")
+        advice = f"; write {dotted}" if _is_formula(dotted) else ""
+        raise _refused(shown, f"the parts of an addition compound are joined by raised dots{advice}")
+
+
+def _say_alone(shown: str) -> str:
+    """Advise to write the one formula among words and prefixes, as in `\u03b2-Li3PS4`; empty where there is none."""
+    words = re.split(r"[\s:;,+\-\u2010-\u2015\u2212]+", shown)
+    found = [word for word in words if len(re.findall("[A-Z]", word)) > 1 and _is_formula(word)]
+    return f"; write {found[0]} alone, if that is meant" if len(words) > 1 and len(found) == 1 else ""
 
 
 def _parts(text: str, shown: str) -> Iterator[tuple[float, str]]:
@@ -271,9 +298,8 @@ def _read_part(text: str, shown: str) -> dict[str, float]:
 
 def _strange(text: str, place: int, shown: str) -> InvdesignError:
     meant = _recased(text)
-    return _refused(
-        shown, f"'{text[place]}' cannot be read here.{f' Did you mean {meant}?' if meant else ''}"
-    )
+    advice = f". Did you mean {meant}?" if meant else _say_alone(shown)
+    return _refused(shown, f"'{text[place]}' cannot be read here{advice}")
 
 
 def _checked(symbol: str, text: str, shown: str) -> str:

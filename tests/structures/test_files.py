@@ -15,6 +15,7 @@ from invdesign.structures.files import (
     pack,
     parse_structure,
     structure_from_json,
+    structure_to_cif,
     structure_to_json,
     unpack,
 )
@@ -86,3 +87,17 @@ def test_a_missing_file_is_named_with_where_it_was_looked_for(tmp_path: Path) ->
     """A relative path starts in the working directory unless a campaign says otherwise."""
     with pytest.raises(ValueError, match=r"there is no file '.*nowhere\.cif'"):
         InputFile.read(tmp_path / "nowhere.cif")
+
+
+def test_a_cif_has_every_label_once(recwarn: pytest.WarningsRecorder) -> None:
+    """Sites that symmetry made of one row share its label; what is written numbers them, without a warning."""
+    cell = Structure(
+        Lattice.cubic(4.0),
+        ["Na", "Na", "Cl"],
+        [[0, 0, 0], [0.5, 0.5, 0], [0, 0, 0.5]],
+        labels=["M", "M", "X1"],
+    )
+    text = structure_to_cif(cell)
+    assert [str(warning.message) for warning in recwarn if "label" in str(warning.message)] == []
+    assert [site.label for site in Structure.from_str(text, fmt="cif")] == ["Na1", "Na2", "Cl3"]
+    assert [site.label for site in cell] == ["M", "M", "X1"]
