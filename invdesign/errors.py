@@ -153,5 +153,7 @@ def together(complaints: Sequence[str]) -> str:
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """'Did you mean ...?' for the closest allowed name, or an empty string."""
-    close = get_close_matches(str(name), list(allowed), n=1, cutoff=0.6)
+    known = list(allowed)
+    same = [word for word in known if str(word).casefold() == str(name).casefold()]
+    close = same or get_close_matches(str(name), known, n=1, cutoff=0.6)
     return f"Did you mean '{close[0]}'?" if close else ""

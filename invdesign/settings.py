@@ -24,6 +24,7 @@ from invdesign import registry
 from invdesign.errors import PluginError
 from invdesign.textfiles import UnreadableFileError, read_text
 
+TABLES = (".csv", ".tsv", ".txt")  # files whose letters name things
 MAX_INPUT_BYTES = 200_000_000
 STORED = Path("(stored)")
 """The folder of settings that come from a store: they hold the texts of their files, and may name no file."""
@@ -182,7 +183,10 @@ class InputFile(Frozen):
         if not _exists(path):
             raise ValueError(f"there is no file '{value}' (looked for {path})")
         try:
-            return {"name": path.name, "text": read_text(path, MAX_INPUT_BYTES)}
+            return {
+                "name": path.name,
+                "text": read_text(path, MAX_INPUT_BYTES, letters=path.suffix.lower() in TABLES),
+            }
         except UnreadableFileError as error:
             raise ValueError(str(error)) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from typing import BinaryIO
 from invdesign.errors import InvdesignError
 
 MEGABYTE = 10**6
+# Four letters with accents in a row are in no Western language, and control characters in no table.
+_FOREIGN = re.compile("[\u00a1-\u00ff]{4,}|[\u0080-\u009f]")
 _MARKS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
     (b"\xff\xfe\x00\x00", "utf-32"),
@@ -71,13 +74,15 @@ def read_bytes(path: Path, limit: int) -> bytes:
     return data
 
 
-def decode(data: bytes, name: str, *, fallback: str | None = "latin-1") -> str:
+def decode(data: bytes, name: str, *, fallback: str | None = "latin-1", letters: bool = False) -> str:
     """Text of a file by its byte order mark, else UTF-8, else the fallback; line ends become single newlines.
 
     Args:
         data: the file's bytes.
         name: what messages call it.
-        fallback: encoding of what is no UTF-8, or None to refuse it.
+        fallback: encoding of what is no UTF-8, or None to refuse it; "latin-1" with the dashes and quotation marks that
+            Windows adds to it.
+        letters: refuse what is no UTF-8 and no Western European text either, since its words are looked at.
 
     Raises:
         UnreadableFileError: it is no text in these encodings.
@@ -91,19 +96,34 @@ def decode(data: bytes, name: str, *, fallback: str | None = "latin-1") -> str:
             raise UnreadableFileError(
                 f"{name} is no {encoding.removesuffix('-sig').upper()} text at line {line}; save it as UTF-8"
             ) from None
-        text = data.decode(fallback)
+        text = _decode_western(data) if fallback == "latin-1" else data.decode(fallback)
+        strange = _FOREIGN.search(text) if letters else None
+        if strange is not None:
+            line = text.count("\n", 0, strange.start()) + 1
+            raise UnreadableFileError(
+                f"{name} is no UTF-8 text, and in line {line} no Western European either: it would be read as "
+                f"{strange[0]!r:.40}; save it as UTF-8 (in a spreadsheet as 'CSV UTF-8')"
+            ) from None
     if "\0" in text:
         raise UnreadableFileError(f"{name} is not a text file: it holds zero bytes")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_text(path: Path, limit: int, *, fallback: str | None = "latin-1") -> str:
+def _decode_western(data: bytes) -> str:
+    """Text in Windows-1252, or in Latin-1 where it holds bytes that have no meaning there."""
+    try:
+        return data.decode("cp1252")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def read_text(path: Path, limit: int, *, fallback: str | None = "latin-1", letters: bool = False) -> str:
     """`read_bytes` and `decode` in one.
 
     Raises:
         UnreadableFileError: the file cannot be read, or is no text.
     """
-    return decode(read_bytes(path, limit), path.name, fallback=fallback)
+    return decode(read_bytes(path, limit), path.name, fallback=fallback, letters=letters)
 
 
 def _reason(error: Exception) -> str:

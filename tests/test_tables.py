@@ -88,6 +88,17 @@ def test_names_with_accents(readers: dict[str, Reader], kind: str, tmp_path: Pat
 
 
 REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
+    "a title above": ("Series 4 of May\n\nname,x\na,1\n", ("'Series 4 of May', which looks like a title",)),
+    "a title with commas": ("Series 4,\nname,x\na,1\n", ("looks like a title above the headings",)),
+    "units below": ("name,x\n,S/cm\na,1\n", ("units (S/cm) stand in a row of their own", "NAME [S/cm]")),
+    "spaces between columns": (
+        "name x  y\na  1.5  2\n",
+        ("separated by spaces", "Separate them with commas"),
+    ),
+    "a range": ("name,x\na,0.2-0.4\nb,1\n", ("A range is no number", "_uncertainty")),
+    "a range with a dash": ("name,x\na,1e-4\u20131e-3\nb,1\n", ("A range is no number",)),
+    "a fraction": ("name,x\na,2/3\nb,1\n", ("Write 0.666667.",)),
+    "headings of two lines": ("name,,x\nof,it,x\na,1,2\n", ("has no heading", "write them in one")),
     "a decimal comma": ("name;x\na;0,75\nb;1\n", ("'0,75'", "Write 0.75, with a decimal point")),
     "decimal commas alone": ("name;x\na;0,75\nb;1,5e-3\n", ("'0,75'", "Write 0.75, with a decimal point")),
     "a comma of either kind": ("name;x\na;1,250\nb;1\n", ("Write 1.250 or 1250",)),

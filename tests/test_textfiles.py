@@ -56,3 +56,23 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """The message says where it was looked for."""
     with pytest.raises(UnreadableFileError, match="there is no such file"):
         read_text(tmp_path / "none.csv", 10)
+
+
+def test_windows_adds_to_latin1() -> None:
+    """Dashes, quotation marks and the euro sign of Windows are read as such."""
+    assert decode("“fine” – 3 €".encode("cp1252"), "a.csv", letters=True) == "“fine” – 3 €"
+
+
+@pytest.mark.parametrize(
+    ("word", "encoding"),
+    [("正极材料", "gbk"), ("катод", "cp1251"), ("正極", "shift_jis"), ("κάθοδος", "cp1253")],
+)
+def test_letters_of_other_encodings_are_refused(word: str, encoding: str) -> None:
+    """Where words are looked at, they are not read as letters of another alphabet; in comments they may be."""
+    data = f"name\n{word}".encode(encoding)
+    with pytest.raises(
+        UnreadableFileError, match=r"a\.csv is no UTF-8 text, and in line 2 .* save it as UTF-8"
+    ):
+        decode(data, "a.csv", letters=True)
+    assert decode(data, "a.cif").startswith("name\n")
+    assert decode(f"name\n{word}".encode(), "a.csv", letters=True) == f"name\n{word}"

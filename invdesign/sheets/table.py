@@ -84,7 +84,7 @@ def _text_of(path: Path) -> str:
     data = read_bytes(path, LARGEST)
     if data.startswith(WORKBOOKS):
         raise _refused(path, "this is a workbook or an archive. In the spreadsheet, save it as 'CSV UTF-8'.")
-    text = decode(data, path.name)
+    text = decode(data, path.name, letters=True)
     if not text.strip():
         raise _refused(path, "the file is empty. It needs a line of headings and a line per result.")
     return text

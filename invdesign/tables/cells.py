@@ -49,6 +49,8 @@ _POWER = str.maketrans(
 _SPREAD = re.compile(rf"{_NUMBER}\s*(?:\u00b1|\+/-|\+-)\s*{_NUMBER}|{_NUMBER}\(\d+\)", re.ASCII)
 _ABOUT = re.compile(rf"(?:~|\u2248|\u223c|ca\.?|approx\.?)\s*{_NUMBER}", re.ASCII | re.IGNORECASE)
 _WITH_UNIT = re.compile(rf"(?P<number>{_NUMBER})(?P<space>\s*)(?P<unit>\D.{{0,15}})", re.ASCII)
+_RANGE = re.compile(rf"{_NUMBER}\s*(?:[-\u2010-\u2015~]|to|\.\.+|\u2026)\s*{_NUMBER}", re.ASCII)
+_FRACTION = re.compile(r"([+-]?\d{1,9})/([1-9]\d{0,8})", re.ASCII)
 _FORTRAN = re.compile(rf"({_NUMBER})[dD]([+-]?\d+)", re.ASCII)
 _DASHED = re.compile(r"[\u2010-\u2015]\s?((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)", re.ASCII)
 BOUND_HINT = (
@@ -182,6 +184,10 @@ def _rewritten(text: str) -> str:
 
 
 def _otherwise(text: str) -> str:
+    if fraction := _FRACTION.fullmatch(text):
+        return f"Write {int(fraction[1]) / int(fraction[2]):.6g}."
+    if _RANGE.fullmatch(text):
+        return "A range is no number: write one, and how far it may be off in a column of its own, NAME_uncertainty."
     if not text.isascii() and re.fullmatch(r"[+-]?[\d.]+", text):
         return "Write it in the digits 0 to 9."
     return "Units stand in the heading, remarks in a column of their own; leave the cell empty where there is no value."

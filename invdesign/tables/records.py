@@ -140,7 +140,7 @@ def open_data(path: Path) -> Data:
         else:
             return data
     try:
-        return TextData(decode(read_bytes(path, RECODED), path.name))
+        return TextData(decode(read_bytes(path, RECODED), path.name, letters=True))
     except UnreadableFileError as error:
         if "too large" in str(error):
             raise TableError(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from invdesign.tables.cells import number_in
 from invdesign.tables.guard import unguard
 from invdesign.tables.records import (
     Data,
@@ -24,10 +25,12 @@ from invdesign.tables.records import (
     parse_rows,
     to_text,
 )
+from invdesign.tables.units import is_unit
 
 SEPARATORS = (",", ";", "\t")
 COMMENT = "#"
 COLUMNS = 16_384  # as many as a sheet of Excel has
+_COMPOSED = re.compile(r"[/\u00b7\u207b%\u00b0]|-\d")  # in units that are no symbols of elements too
 _IN_QUOTES = re.compile(r'"[^"]*"')
 _SPACE = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
 
@@ -281,7 +284,8 @@ def find_mistake(headings: Sequence[str], cells: Sequence[str]) -> tuple[str, st
         )
     for place, (heading, cell) in enumerate(zip(headings, cells, strict=False), 1):
         if not heading and cell.strip() and not (place == 1 and cell.strip().isdecimal()):
-            return f"column {place}", f"holds '{cell.strip():.40}' and has no heading.", ""
+            hint = "Give it one; where the headings take two lines, write them in one."
+            return f"column {place}", f"holds '{cell.strip():.40}' and has no heading.", hint
     return None
 
 
@@ -333,7 +337,7 @@ def _find_head(data: Data, name: str) -> Head:
         offset += len(raw)
         plain = text.strip()
         if found is not None:
-            if plain:
+            if plain.strip("".join(SEPARATORS)):
                 following = plain
                 break
         elif not plain.strip("".join(SEPARATORS)):
@@ -348,11 +352,50 @@ def _find_head(data: Data, name: str) -> Head:
         raise TableError(name, "is empty: it has no header, its first line must name the columns")
     found = found or held.pop()
     separator = said or separator_of(found[2], following)
+    _check_first_lines(found, following, separator, name)
     if held and found[2][:1] != COMMENT:
         cells = _cell_count(held[-1][2], separator)
         if cells > 1 and cells == _cell_count(found[2], separator):
             found = held.pop()
     return Head(found[0], found[1], separator, tuple(text for _, _, text in held))
+
+
+def _check_first_lines(found: tuple[int, int, str], following: str, separator: str, name: str) -> None:
+    """Refuse a title above the headings, and units below them.
+
+    Args:
+        found: place, line and text of the headings.
+        following: the next line that is not blank.
+        separator: of the headings.
+        name: what messages call the table.
+    """
+    words = _filled_cells(following, separator_of(following))
+    if len(_filled_cells(found[2], separator)) == 1 and len(words) > 1 and all(map(_is_heading, words)):
+        message = (
+            f"begins with '{found[2].strip(separator):.60}', which looks like a title above the headings."
+        )
+        raise TableError(
+            name, message, "Remove what stands above the headings, or begin it with #.", found[1]
+        )
+    columns, values = found[2].split(), following.split()
+    spaced = not any(mark in found[2] + following for mark in SEPARATORS) and len(columns) == len(values) > 2
+    if spaced and any("." in word and number_in(word) is not None for word in values):
+        message = "has columns that are separated by spaces."
+        raise TableError(name, message, "Separate them with commas, semicolons or tabs.", found[1])
+    units = _filled_cells(following, separator)
+    if units and all(map(is_unit, units)) and any(map(_COMPOSED.search, units)):
+        message = f"holds headings whose units ({', '.join(units):.60}) stand in a row of their own."
+        hint = f"Write them into the headings, as in 'NAME [{next(filter(_COMPOSED.search, units))}]', and remove that row."
+        raise TableError(name, message, hint, found[1])
+
+
+def _filled_cells(line: str, separator: str) -> list[str]:
+    cells = next(csv.reader([line], delimiter=separator), [])
+    return [cell.strip() for cell in cells if cell.strip()]
+
+
+def _is_heading(cell: str) -> bool:
+    return cell[0].isalpha() and number_in(cell) is None
 
 
 def _said_separator(line: str) -> str:
