@@ -235,7 +235,7 @@ class Store:
                     **dict(zip(value_names(sessions), row, strict=False)),
                     "environment": dict(parse_bounded(row.environment or "{}")),
                 }
-                for row in self._found(select(sessions).order_by(sessions.c.id), sessions)
+                for row in self.rows(sessions)
             ]
 
     # Entries of the run itself.
