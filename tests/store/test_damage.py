@@ -230,7 +230,7 @@ def test_a_forged_structure_that_never_ends(copy: Path) -> None:
 def test_what_was_not_packed(blob: bytes) -> None:
     """Anything else than a packed text is an error, never less text."""
     assert unpack(pack("text")) == "text"
-    with pytest.raises(StructureFileError, match="the stored structure is (cut off|damaged)"):
+    with pytest.raises(StructureFileError, match=r"the stored structure is (cut off|damaged)"):
         unpack(blob)
 
 
