@@ -115,8 +115,9 @@ def unpack(blob: bytes) -> str:
     inflating = zlib.decompressobj()
     try:
         data = inflating.decompress(blob, MOST_TEXT)
-        if inflating.unconsumed_tail or not inflating.eof:
-            raise StructureFileError(f"{STORED} is cut off, or too large")
+        if not inflating.eof:
+            cause = f"longer than {MOST_TEXT:,} bytes" if len(data) == MOST_TEXT else "cut off"
+            raise StructureFileError(f"{STORED} is {cause}")
         return data.decode()
     except (zlib.error, UnicodeDecodeError) as error:
         raise StructureFileError(f"{STORED} is damaged: {error}") from error

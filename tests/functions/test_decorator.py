@@ -179,7 +179,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         registry,
         "_entries",
-        lambda group: {**entries, "my_height": Entry()} if group == "evaluators" else real(group),
+        lambda group: {**entries, "my_height": (Entry(),)} if group == "evaluators" else real(group),
     )
     monkeypatch.setattr(module.height, "_plugin", None)
 

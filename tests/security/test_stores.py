@@ -15,7 +15,7 @@ from invdesign.campaign.load import campaign_from
 from invdesign.campaign.model import Campaign
 from invdesign.run.run import Run
 from invdesign.store.store import FILE
-from tests.support import campaign, funnel, here, toy
+from tests.support import campaign, funnel, here, seal, toy
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -75,6 +75,7 @@ def forge(folder: Path, change: Change) -> None:
         text = json.dumps(dump).replace("FOLDER", str(folder))
         connection.execute("update meta set value = ? where key = 'campaign'", (text,))
     connection.close()
+    seal(folder / "r" / FILE)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def forge(folder: Path, change: Change) -> None:
         (_calculator, "importing it runs it"),
         (_reads_file, "what a run stores names no file"),
         (_leaves_folder, "name"),
-        (_endless_seed, "seed"),
+        (_endless_seed, "Infinity is not a finite number"),
         (_deep, "stages"),
     ],
 )

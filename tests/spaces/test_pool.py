@@ -299,14 +299,16 @@ def test_columns_are_found_without_their_units(tmp_path: Path) -> None:
     )
 
 
-def test_it_says_what_it_read(tmp_path: Path) -> None:
-    """Rows, kinds of columns and elements, once the rows are read; a status alone reads no pool."""
+def test_it_says_what_it_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows, kinds of columns and elements; a large pool is not read for it alone."""
     text = "name,x (%),f\na,1,Li3OCI\nb,2,LiCl\n"
     space = pool(tmp_path, text, id="name", columns=["name", "x"], composition="f")
     assert space.remarks == (
         "pool.csv: 2 rows read; columns name (text), x (number, headed 'x (%)'); elements C, Cl, I, Li, O",
         "'Li3OCI' was read with C (carbon) and I (iodine); chlorine is written Cl",
     )
+    assert load("spaces", space.model_dump(mode="json")).remarks == space.remarks
+    monkeypatch.setattr("invdesign.spaces.pool.space.READ_FOR_REMARKS", 10)
     assert load("spaces", space.model_dump(mode="json")).remarks == ()
 
 
@@ -433,7 +435,8 @@ def test_a_run_refuses_a_pool_that_changed(tmp_path: Path) -> None:
     (tmp_path / "pool.csv").write_text("x,y\n1,2\n")
     _opened.cache_clear()
     run = Run.open(tmp_path / "run")
-    run.change(budget={"candidates": 12})
+    with pytest.raises(InvdesignError, match="has changed since"):
+        run.change(budget={"candidates": 12})
     with pytest.raises(InvdesignError, match="has changed since"):
         run.execute()
     assert len(Run.open(tmp_path / "run").history) == 8

@@ -359,11 +359,12 @@ class ParameterSpace(Settings):
 
     @cached_property
     def _made(self) -> Made:
-        def settled(values: Mapping[str, Value]) -> Mapping[str, Value]:
-            return self._settled(values, self._point(values))
-
         rules = self._rules if self.constraints else None
-        return Made(dict(self._ordered), rules, settled)
+        return Made(dict(self._ordered), rules, self._settle_near)
+
+    def _settle_near(self, values: Mapping[str, Value]) -> Mapping[str, Value]:
+        """Settle values to the nearest genome of the space."""
+        return self._settled(values, self._point(values))
 
     # VectorSpace.
 

@@ -72,7 +72,7 @@ def test_rows_outside_teach_the_models() -> None:
     assert [genome["x0"] for genome in prior.genomes] == [1.1, 1.2, 0.5]
     assert prior.genomes[2]["x1"] == 1.0
     assert "3 of 4 rows are used, as the run's own (2 of them were made outside the space)" in prior.note
-    assert "row 3: it lies far outside the space: x0 must be a number in [0, 1], got 40" in prior.note
+    assert "line 4: it lies far outside the space: x0 must be a number in [0, 1], got 40" in prior.note
     assert predicted(slope(), NEAR, table) > without() + 0.02
 
 

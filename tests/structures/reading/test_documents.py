@@ -196,5 +196,5 @@ def test_a_damaged_blob_is_refused(blob: bytes) -> None:
 def test_a_blob_that_would_fill_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unpacking stops at a size that no structure has."""
     monkeypatch.setattr("invdesign.structures.files.MOST_TEXT", 10_000)
-    with pytest.raises(StructureFileError, match="too large"):
+    with pytest.raises(StructureFileError, match="longer than 10,000 bytes"):
         unpack(pack(" " * 20_000))
