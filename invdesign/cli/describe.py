@@ -80,10 +80,20 @@ def _named(stage: Stage) -> str:
 
 
 def _short(value: object) -> str:
-    """A setting; of optimizers within an optimizer their kinds."""
+    """A setting; of optimizers within an optimizer their kinds, of files that travel with the campaign their names."""
+    value = _named_files(value)
     members = value if isinstance(value, list) else []
     kinds = [str(item["kind"]) for item in members if isinstance(item, dict) and "kind" in item]
     return " + ".join(kinds) if kinds and len(kinds) == len(members) else str(value)
+
+
+def _named_files(value: Any) -> Any:
+    """A setting with each file in it replaced by its name; its text may be long."""
+    if isinstance(value, dict):
+        if value.keys() == {"name", "text"}:
+            return value["name"]
+        return {key: _named_files(item) for key, item in value.items()}
+    return [_named_files(item) for item in value] if isinstance(value, list) else value
 
 
 def _foreseen(campaign: Campaign) -> list[str]:

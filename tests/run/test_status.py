@@ -202,3 +202,13 @@ def test_status_on_the_command_line(plain: Run) -> None:
         "reference": {"f1": 1.0, "height": 0.25},
         "given": True,
     }
+
+
+def test_files_of_a_campaign_are_named(tmp_path: Path) -> None:
+    """What a campaign would do says which table it learns from, not all that is in it."""
+    (tmp_path / "known.csv").write_text("x,y,height\n0.25,0,7.0\n0.5,0,8.0\n")
+    document = numbers({"maximize": "height"})
+    document["optimizer"] = {"kind": "bayesian", "prior": [{"table": str(tmp_path / "known.csv")}]}
+    (line,) = [line for line in describe_campaign(campaign(document)) if line.startswith("  optimizer: ")]
+    assert "'known.csv'" in line
+    assert "0.25" not in line

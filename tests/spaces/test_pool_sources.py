@@ -230,6 +230,14 @@ def test_a_file_of_structures_is_a_pool(tmp_path: Path, name: str) -> None:
     assert space.remarks == (f"{name}: 3 rows read; elements F, Li",)
 
 
+def test_a_single_structure_is_no_database(tmp_path: Path) -> None:
+    """A file in JSON is a database where it holds rows, and a structure where it holds sites."""
+    (tmp_path / "one.json").write_text(json.dumps(salt("F", 4.0).as_dict()))
+    write(tmp_path / "rows.json", salt("Cl", 5.1).to_ase_atoms(), format="json")
+    assert pool(tmp_path / "one.json").genome(0) == {"row": "one.json"}
+    assert pool(tmp_path / "rows.json").genome(0) == {"row": 1}
+
+
 def test_what_a_folder_holds_besides_is_told(tmp_path: Path) -> None:
     """Files of other kinds and folders within are named, also where nothing else is there."""
     (tmp_path / "relaxed").mkdir()

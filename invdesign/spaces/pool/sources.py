@@ -85,12 +85,12 @@ def open_source(path: Path) -> Source:
     suffix = path.suffix.lower()
     if path.is_dir() or (is_structure_name(path.name) and suffix not in DATABASES):
         return StructureSource(path)
-    if suffix == ".json" and _is_list(path):  # a database is an object
-        return StructureSource(path)
     if suffix in {".jsonl", ".ndjson"}:
         return JsonLinesSource(path)
     if suffix == ".parquet":
         return ParquetSource(path)
+    if suffix == ".json" and _holds_structures(path):
+        return StructureSource(path)
     return DatabaseSource(path) if suffix in DATABASES else TextSource(path)
 
 
@@ -235,10 +235,11 @@ class ParquetSource:
         return {name: self._kept[2].column(name)[row].as_py() for name in columns}
 
 
-def _is_list(path: Path) -> bool:
-    """True where a JSON file holds a list."""
+def _holds_structures(path: Path) -> bool:
+    """True where a JSON file holds a list, or one structure; a database is an object of rows."""
     with open_regular(path) as stream:
-        return stream.read(CHUNK).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+        start = stream.read(CHUNK).lstrip(b"\xef\xbb\xbf \t\r\n")
+    return start.startswith(b"[") or (b'"ids"' not in start and b'"sites"' in start and b'"lattice"' in start)
 
 
 class StructureSource:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -177,7 +178,23 @@ def _check_end(lines: Lines, total: int) -> None:
         raise lines.refuse(
             f"the counts name {total} atoms, and more rows of coordinates follow; the counts and the rows disagree"
         )
-    if any(line.strip().lower().startswith("direct configuration") for line in lines.lines[lines.next - 1 :]):
+    rest = lines.lines[lines.next - 1 :]
+    if any(line.strip().lower().startswith("direct configuration") for line in rest):
         raise StructureFileError(
             f"{lines.name} holds several configurations (an XDATCAR); give each its own file, or one extended XYZ file"
         )
+    for number, (line, following) in enumerate(pairwise(rest[3:]), 3):
+        # Velocities, which may follow here too, have neither.
+        named = _names_elements(line) and _COUNTS.fullmatch(COMMENTS.sub("", following))
+        unnamed = _COUNTS.fullmatch(COMMENTS.sub("", line)) and following.strip()[:1] in set("CcKkDdSs")
+        if named or unnamed:
+            raise StructureFileError(
+                f"{lines.name} holds several structures, another one up to line {lines.next + number}; give each its own "
+                "file, or all of them as one extended XYZ file"
+            )
+
+
+def _names_elements(line: str) -> bool:
+    words = _words(line) if line.lstrip()[:1].isalpha() else []
+    matches = [_POTENTIAL.fullmatch(word) for word in words]
+    return bool(words) and all(match is not None and element_in(match[1]) is not None for match in matches)

@@ -111,6 +111,22 @@ def test_what_does_not_agree_is_refused(old: str, new: str, message: str) -> Non
     assert message in refusal(SULFIDE.replace(old, new, 1), "POSCAR")
 
 
+@pytest.mark.parametrize("elements", ["S Li\n", ""])
+def test_a_second_structure_is_never_left_out(elements: str) -> None:
+    """Structures that follow each other in one file are refused; velocities and further blocks of VASP are not."""
+    second = SULFIDE.replace("S Li\n", elements)
+    assert "holds several structures" in refusal(SULFIDE + second, "POSCARS")
+    block = (
+        "Lattice velocities and vectors\n  1\n"
+        + "0.0 0.0 0.0\n" * 3
+        + "0 2.85 2.85\n2.85 0 2.85\n2.85 2.85 0\n"
+    )
+    velocities = "Cartesian\n" + "-0.1E-02 0.2E-02 0.0\n" * 3
+    corrector = "\n  1\n  0.1E+01\n 0.1E+01 0.0 0.0 0.0\n" + "0.1 0.2 0.3\n" * 9
+    for tail in (velocities, "\n" + velocities.split("\n", 1)[1], block + velocities + corrector, corrector):
+        assert same_crystal(read_structure(SULFIDE + tail, "CONTCAR").structure, PLAIN)
+
+
 def test_rows_that_name_other_elements_are_refused() -> None:
     """The elements at the ends of all rows must be those of the counts."""
     text = SULFIDE.replace(
