@@ -37,8 +37,10 @@ def read_xsf(text: str, name: str, limits: Limits) -> list[RawCrystal]:
     while lines.left:
         words = _words(lines.take("a keyword"))
         key = words[0].upper() if words else ""
-        if key.startswith("BEGIN_BLOCK"):
-            break  # grids of data follow the structure
+        if key.startswith("BEGIN_BLOCK"):  # a grid of data
+            while lines.left and not lines.take("a value").strip().upper().startswith("END_BLOCK"):
+                pass
+            continue
         if key == "ANIMSTEPS":
             steps = lines.count_of(" ".join(words[1:]), "the number of steps")
             check_frames(steps, name, limits)

@@ -189,7 +189,7 @@ def _check_end(lines: Lines, total: int) -> None:
         unnamed = _COUNTS.fullmatch(COMMENTS.sub("", line)) and following.strip()[:1] in set("CcKkDdSs")
         if named or unnamed:
             raise StructureFileError(
-                f"{lines.name} holds several structures, another one up to line {lines.next + number}; give each its own "
+                f"{lines.name} holds several structures, a second one before line {lines.next + number + 1}; give each its own "
                 "file, or all of them as one extended XYZ file"
             )
 

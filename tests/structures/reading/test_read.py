@@ -68,6 +68,16 @@ def test_cells_of_other_programs(name: str, text: str) -> None:
     assert same_crystal(read_structure(text, name).structure, PLAIN)
 
 
+def test_grids_are_passed_over() -> None:
+    """Grids of data hide nothing that follows them."""
+    grid = (
+        XSF
+        + "BEGIN_BLOCK_DATAGRID_3D\nrho\nBEGIN_DATAGRID_3D\n 2 2 2\nEND_DATAGRID_3D\nEND_BLOCK_DATAGRID_3D\n"
+    )
+    assert same_crystal(read_structure(grid, "rho.xsf").structure, PLAIN)
+    assert "announces 1 structures (PRIMCOORD) and holds 2" in refusal(grid + XSF, "rho.xsf")
+
+
 def test_an_animation_holds_several() -> None:
     """Each step of an XSF animation is a structure of its own; a missing one is told."""
     atoms = "PRIMCOORD" + XSF.split("PRIMCOORD")[1]
