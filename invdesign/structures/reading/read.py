@@ -117,6 +117,8 @@ def format_in(text: str) -> str:
         return "CIF"
     if re.match(r"(#[^\n]*\s*)*(ANIMSTEPS|CRYSTAL|SLAB|POLYMER|MOLECULE)\b", start):
         return "XSF"
+    if re.match(r"TITL\b[^\n]*\n(REM\b[^\n]*\n)*\s*CELL\b", start):
+        return "RES"
     lines = start.split("\n", 2)
     if re.fullmatch(r"[0-9]+\s*", lines[0]) and "lattice" in "".join(lines[1:2]).lower():
         return "extended XYZ"
@@ -151,6 +153,11 @@ def read_raw(
     if not text.strip():
         raise StructureFileError(f"{name} is empty")
     kind = fmt if fmt is not None else format_of(name, text)
+    if not kind and "\n" not in text.strip() and is_structure_name(text.strip()):
+        raise StructureFileError(
+            f"{name} holds the name of a file, '{shorten(text)}', not a structure; name the folder of such files as the "
+            "source of a pool, or put the text of each into its cell"
+        )
     if not kind:
         raise StructureFileError(
             f"{name} cannot be read: it begins '{shorten(text)}', and that is none of {', '.join(READERS)}; save it "

@@ -141,6 +141,9 @@ def test_what_would_be_another_crystal_is_refused(name: str, text: str, message:
         ("row 3", XYZ, "extended XYZ"),
         ("row 3", "\n data_x\n_cell_length_a 3", "CIF"),
         ("row 3", ' {"lattice": 1}', "JSON"),
+        ("row 3", "TITL a\nREM by a search\nREM\nCELL 1.54 3 3 3 90 90 90\n", "RES"),
+        ("row 3", "# steps\nANIMSTEPS 2\nCRYSTAL\n", "XSF"),
+        ("row 3", "TITLE of a paper", ""),
         ("row 3", "nothing of the kind", ""),
     ],
 )
@@ -153,6 +156,13 @@ def test_formats_by_name_and_by_content(name: str, text: str, fmt: str) -> None:
 def test_what_is_no_text_of_a_structure(data: str | bytes) -> None:
     """Empty files, binary files, prose."""
     assert refusal(data, "row 1").startswith("row 1")
+
+
+def test_names_of_files_are_no_structures() -> None:
+    """A cell that holds the name of a file says so, and what to do."""
+    assert "holds the name of a file, 'cifs/a.cif', not a structure; name the folder" in refusal(
+        "cifs/a.cif", "row 3"
+    )
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
