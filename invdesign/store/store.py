@@ -243,7 +243,7 @@ class Store:
                     **dict(zip(value_names(sessions), row, strict=False)),
                     "environment": dict(parse_bounded(row.environment or "{}")),
                 }
-                for row in self._found(select(sessions).order_by(sessions.c.id), sessions)
+                for row in self.rows(sessions)
             ]
 
     # Entries of the run itself.
@@ -659,8 +659,9 @@ def _row_of(name: str, columns: tuple[str, ...]) -> Any:
 def _missing(path: Path) -> StoreError:
     """The error for a folder without a run, with the run that may be meant."""
     folder = path.parent
+    what = f"{folder} holds no run ({path.name} is missing)"
     if folder.is_dir():
-        return StoreError(f"{folder} holds no run ({path.name} is missing)")
+        return StoreError(what)
     beside = [other.parent.name for other in folder.parent.glob(f"*/{path.name}")]
     hint = nearest(folder.name, [name for name in beside if name != folder.name])
-    return StoreError(f"{folder} holds no run: there is no such folder. {hint}".strip())
+    return StoreError(f"{what}: there is no such folder. {hint}".strip())

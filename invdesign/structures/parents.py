@@ -18,7 +18,7 @@ from invdesign.settings import InputFile
 from invdesign.structures.prototypes import prototype, prototype_names
 from invdesign.structures.reading.raw import StructureFileError, positive_setting
 from invdesign.structures.reading.read import Reading, is_structure_name, read_structure
-from invdesign.structures.symmetry import symmetry_dataset
+from invdesign.structures.symmetry import SYMPREC, symmetry_dataset
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -36,6 +36,9 @@ PRIMITIVE_ATOMS = (
     200  # the search for a smaller cell takes a second for so many of one element, and minutes for 1,000
 )
 MAX_PARENT_ATOMS = "INVDESIGN_MAX_PARENT_ATOMS"
+NEAR_SYMMETRY = (
+    0.1  # Å; noise of relaxations and of rounded coordinates is below, distortions of crystals mostly above
+)
 REACH = 8.0  # Å; every site of a solid has a neighbour within it
 
 
@@ -198,8 +201,32 @@ def most_parent_atoms() -> int:
 
 
 def parent_remarks(source: str | InputFile) -> tuple[str, ...]:
-    """Sentences on how the file of a parent was read; none for a prototype."""
-    return () if isinstance(source, str) else reading_of(source).remarks
+    """Sentences on how the file of a parent was read, and on symmetry it nearly has; none for a prototype."""
+    return () if isinstance(source, str) else (*reading_of(source).remarks, *_near_symmetry(source))
+
+
+@lru_cache(maxsize=16)
+def _near_symmetry(file: InputFile) -> tuple[str, ...]:
+    """A sentence where atoms are slightly off the positions of a higher symmetry, which then counts for nothing."""
+    structure = reading_of(file).structure
+    try:
+        exact, loose = (
+            symmetry_dataset(
+                structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers, tolerance
+            )
+            for tolerance in (SYMPREC, NEAR_SYMMETRY)
+        )
+    except InvdesignError:  # at the looser tolerance sites may fall together
+        return ()
+    if len(loose.rotations) <= len(exact.rotations):
+        return ()
+    return (
+        (
+            f"{file.name}: the space group is {exact.international} within {SYMPREC:g} Å, and {loose.international} within "
+            f"{NEAR_SYMMETRY:g} Å; candidates that are images of each other by the latter count as different. Give the "
+            "symmetrised crystal if that is meant"
+        ),
+    )
 
 
 def _file(file: InputFile, primitive: bool) -> Parent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -213,5 +214,9 @@ def test_how_a_parent_was_read_is_a_note(tmp_path: Path) -> None:
         assert [remark.split(": ")[0] for remark in found.remarks] == ["bare.cif"]
         assert "no symmetry is stated" in found.remarks[0]
         assert load("spaces", found.model_dump(mode="json")).remarks == found.remarks
+    shifted = rows.replace("0.25 0.25 0.25", "0.253 0.25 0.247")
+    (tmp_path / "noisy.cif").write_text(head + loop + shifted)
+    noisy = load("spaces", {**spaces[0], "parent": "noisy.cif"}, folder=tmp_path).remarks[-1]
+    assert re.search(r"noisy\.cif: the space group is \S+ within 0\.01 Å, and Fm-3m within 0\.1 Å", noisy)
     anions = {"kind": "substitution", "parent": "antiperovskite", "sites": {"X": ["Cl", "Br"]}}
     assert load("spaces", anions).remarks == ()
