@@ -17,7 +17,7 @@ from invdesign.errors import InvdesignError, StoreError
 from invdesign.run.fork import fork
 from invdesign.run.run import Run
 from invdesign.store.store import FILE
-from invdesign.structures.files import MOST_UNPACKED, pack, unpack
+from invdesign.structures.files import MOST_TEXT, pack, unpack
 from tests.fuzz.stores import Fuzzer, resumed, seen
 from tests.support import here, seal
 
@@ -51,6 +51,24 @@ def look(folder: Path) -> None:
         done = here(*arguments)
         assert done.returncode in {0, 2, 3}, done.stderr
         done.stdout.encode()
+
+
+@pytest.mark.parametrize(
+    ("lost", "instead"), [("events", "inherited"), ("ix_evaluations_candidate", "ix_measurements_key")]
+)
+@pytest.mark.parametrize("command", [("ask", "--pending"), ("show", 1), ("status",)])
+def test_pages_that_changed_places(copy: Path, lost: str, instead: str, command: tuple[object, ...]) -> None:
+    """A table or index that seems to be empty is damage, also where only some of its rows are looked for."""
+    with closing(sqlite3.connect(copy / FILE)) as connection, connection:
+        connection.execute("pragma writable_schema = on")
+        connection.execute(
+            "update sqlite_master set rootpage = (select rootpage from sqlite_master where name = ?) where name = ?",
+            (instead, lost),
+        )
+    name, *rest = command
+    done = here(name, copy, *rest, "--trust-code")
+    assert done.returncode == 3
+    assert "rows, and had" in done.stderr
 
 
 # What happens by chance.
@@ -210,7 +228,7 @@ def test_a_forged_version(version: str, copy: Path) -> None:
 
 def test_a_forged_structure_that_never_ends(copy: Path) -> None:
     """What decompresses to more than any structure has is refused before it fills the memory."""
-    bomb = zlib.compress(b" " * (MOST_UNPACKED + 1))
+    bomb = zlib.compress(b" " * (MOST_TEXT + 1))
     key = blake2b(bomb, digest_size=16).hexdigest()
     execute(copy, "insert into structures values (?, ?)", key, bomb)
     execute(
