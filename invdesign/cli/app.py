@@ -40,6 +40,14 @@ class _Group(TyperGroup):
             raise typer.Exit(error.exit_code) from error
         except BrokenPipeError:
             raise typer.Exit(0) from None  # the reader of our pipe had enough; `main` clears up
+        except (
+            UnicodeEncodeError
+        ) as error:  # a path whose bytes are no text, in a place where only text can stand
+            typer.echo(
+                f"{error.object[:200]} is no text in UTF-8: choose another name for the file or folder",
+                err=True,
+            )
+            raise typer.Exit(1) from error
         except OSError as error:
             # A file that cannot be written or read; what foreign code raises inside a run is caught where it runs.
             typer.echo(

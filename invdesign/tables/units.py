@@ -115,7 +115,7 @@ def heading_refusal(name: str) -> str:
     if not name:
         return "a name must not be empty"
     if not name.isprintable():
-        return f"a name must not hold control characters, tabs or line ends, got {ascii(name)}"
+        return f"a name must not hold control characters, tabs or line ends, got {name!a}"
     if name != " ".join(name.split()):
         return f"a name must not begin or end with a blank, or hold two in a row, got '{name}'"
     return ""

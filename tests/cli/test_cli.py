@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -346,6 +349,24 @@ def test_no_output(folder: Path, arguments: tuple[str, ...]) -> None:
         assert "Traceback" not in done.stderr
         assert "Exception ignored" not in done.stderr
         assert done.returncode == code, (ending, done.stderr)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have only names that are text")
+@pytest.mark.parametrize("name", [b"old\xff", b"file:a?mode=memory&%41#"])
+def test_names_of_folders(folder: Path, tmp_path: Path, name: bytes) -> None:
+    """A folder is worked on whatever its name, also where that is no text, or could be an address of SQLite's."""
+    run = Path(os.fsdecode(name))
+    shutil.copytree(folder / "one", tmp_path / run)
+    for arguments in (
+        ("status", run, "--json"),
+        ("report", run, "--no-model", "-o", tmp_path / "report.html"),
+        ("fork", run, f"{run}.fork", "--candidates", 24),
+        ("resume", f"{run}.fork", "--workers", 0),
+        ("doctor", f"{run}.fork"),
+    ):
+        done = here(*arguments, cwd=tmp_path)
+        assert done.returncode == 0, (arguments, done.stderr)
+    assert {path.name for path in tmp_path.iterdir()} == {run.name, f"{run.name}.fork", "report.html"}
 
 
 def test_a_working_folder_that_is_gone(folder: Path, tmp_path: Path) -> None:
