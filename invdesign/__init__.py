@@ -17,8 +17,13 @@ import sys
 # `python -m invdesign` puts the working folder first in the path, where a `socket.py` would be imported in the place of
 # Python's own; see docs/security.md. While Python looks for the package of `-m`, that stands in the place of the script.
 _started_here = sys.argv[:1] == ["-m"] and "invdesign" in sys.orig_argv and not sys.flags.safe_path
-if _started_here and sys.path[0] in {"", os.getcwd()}:  # noqa: PTH109 - pathlib is not imported yet
-    del sys.path[0]
+if _started_here:
+    try:
+        _here = {"", os.getcwd()}  # noqa: PTH109 - pathlib is not imported yet
+    except OSError:  # it was deleted, and holds no modules
+        _here = {""}
+    if sys.path[0] in _here:
+        del sys.path[0]
 
 from importlib import import_module  # noqa: E402 - see above
 from typing import TYPE_CHECKING  # noqa: E402 - see above

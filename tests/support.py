@@ -8,12 +8,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from invdesign.campaign.load import campaign_from
 from invdesign.campaign.model import Campaign
@@ -101,6 +103,35 @@ def finished(data: Mapping[str, Any] | Campaign, folder: Path, workers: int = 0)
     run.use_workers(workers)
     run.execute()
     return run
+
+
+@contextlib.contextmanager
+def mounted_disk(kilobytes: int) -> Iterator[Callable[[int], Path]]:
+    """A file system of its own; called with another size in KiB it gets that size, and says where it is.
+
+    It lies outside pytest's folders, which pytest removes and where a mount that a killed test left would stop it; it
+    is let go of at the end whatever happened, also while something still has files of it open.
+    """
+    place = Path(tempfile.mkdtemp(prefix="invdesign-disk-"))
+
+    def resized(size: int) -> Path:
+        options = f"{'remount,' if os.path.ismount(place) else ''}size={size}k"
+        try:
+            subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], check=True, capture_output=True
+            )
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("a file system cannot be mounted here")
+        return place
+
+    try:
+        resized(kilobytes)
+        yield resized
+    finally:
+        if os.path.ismount(place):
+            subprocess.run(["umount", "--lazy", place], check=False)
+        with contextlib.suppress(OSError):
+            place.rmdir()
 
 
 def seal(path: Path) -> None:

@@ -4,18 +4,39 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 
 def main() -> None:
     """Entry point of the `invdesign` command."""
+    _open_missing_streams()
     try:
         from invdesign.cli.app import app
 
         app(prog_name="invdesign")
     except KeyboardInterrupt:  # Ctrl-C while modules are still being imported
         sys.exit(130)
+    except OSError as error:  # of the help text; what commands meet is told by the group of commands
+        _say_unwritten(error)
+        sys.exit(1)
     finally:
         _flush()
+
+
+def _open_missing_streams() -> None:
+    """Open the standard streams that this process was started without (`>&-`), so that nothing else gets their places."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - as long as the process
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - as long as the process
+
+
+def _say_unwritten(error: OSError) -> None:
+    with suppress(OSError):
+        sys.stderr.write(f"what was to be printed cannot be written: {error.strerror or error}\n")
 
 
 def _flush() -> None:
@@ -23,4 +44,13 @@ def _flush() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard()
+    except OSError as error:  # a full disk
+        _say_unwritten(error)
+        _discard()
+        sys.exit(1)
+
+
+def _discard() -> None:
+    """Let nothing more of the output be written, so that Python does not stumble over it when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -40,11 +40,29 @@ class _Group(TyperGroup):
             raise typer.Exit(error.exit_code) from error
         except BrokenPipeError:
             raise typer.Exit(0) from None  # the reader of our pipe had enough; `main` clears up
+        except (
+            UnicodeEncodeError
+        ) as error:  # a path whose bytes are no text, in a place where only text can stand
+            typer.echo(
+                f"{error.object[:200]} is no text in UTF-8: choose another name for the file or folder",
+                err=True,
+            )
+            raise typer.Exit(1) from error
         except OSError as error:
             # A file that cannot be written or read; what foreign code raises inside a run is caught where it runs.
-            where = f"{error.filename}: " if error.filename else ""
-            typer.echo(f"{where}{error.strerror or error}", err=True)
+            typer.echo(
+                _unnamed(error) if error.filename is None else f"{error.filename}: {error.strerror}", err=True
+            )
             raise typer.Exit(1) from error
+
+
+def _unnamed(error: OSError) -> str:
+    """An error of the system that names no file, in words."""
+    try:
+        Path.cwd()
+    except OSError:
+        return "the working folder was deleted, or may not be looked at: change to another one with cd, and try again"
+    return f"the system refused to read or write: {error.strerror or error}"
 
 
 app = typer.Typer(

@@ -73,7 +73,7 @@ def write_report(run: Run, path: Path, *, model: bool = True) -> Path:
     path = Path(path)
     page = render(run, model=model)
     with replaced_file(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")  # a path need not be text
     return path
 
 

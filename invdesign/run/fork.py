@@ -12,7 +12,7 @@ from typing import Literal, cast
 
 from invdesign.campaign.model import Budget, Campaign
 from invdesign.candidate import Candidate, Design, Genome, Json, Status, canonical, genome_key
-from invdesign.errors import RunError
+from invdesign.errors import RunError, visible
 from invdesign.protocols import SearchSpace, design_of, place_genome
 from invdesign.run.requests import FOLDER as REQUESTS
 from invdesign.run.requests import leave
@@ -335,9 +335,10 @@ def _take_back_requests(folder: Path) -> None:
 
 def _origin(run: Run, source: Path) -> dict[str, str]:
     digest = run.digest()
+    note = f"forked from {source}, which had {len(run.history)} candidates then (digest {digest[:12]})"
     return {
-        "folder": str(source.resolve()),
+        "folder": visible(str(source.resolve())),  # a path need not be text
         "fingerprint": run.campaign.fingerprint,
         "digest": digest,
-        "note": f"forked from {source}, which had {len(run.history)} candidates then (digest {digest[:12]})",
+        "note": visible(note),
     }

@@ -29,6 +29,7 @@ import psutil
 from invdesign import strictjson
 from invdesign.candidate import Json
 from invdesign.errors import RefusedError
+from invdesign.store.database import unwritable
 from invdesign.store.lock import holding_session
 from invdesign.textfiles import UnreadableFileError, decode, read_bytes
 
@@ -106,13 +107,16 @@ def leave(
 
     Raises:
         ValueError: it is no request: its kind or detail is none, or too large.
-        OSError: the folder cannot be written.
+        StoreError: the folder cannot be written.
     """
     inbox = folder / FOLDER
     content = _content(kind, detail, seen)
-    request = _parsed(id or _new_id(inbox), content)
-    inbox.mkdir(exist_ok=True)
-    _write(inbox / f"{request.id}.json", content)
+    try:
+        request = _parsed(id or _new_id(inbox), content)
+        inbox.mkdir(exist_ok=True)
+        _write(inbox / f"{request.id}.json", content)
+    except OSError as error:
+        raise unwritable(inbox, error, "Nothing was changed; make room, and type it again.") from error
     return request
 
 

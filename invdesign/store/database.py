@@ -101,8 +101,8 @@ def connect(path: Path, *, writable: bool, wal: bool = True, alone: bool = False
     """
     refuse_links([path.with_name(path.name + ending) for ending in (*COMPANIONS, *[""] * writable)])
     place, mode, temporary = (path, "rw", None) if writable else (path, ALONE, None) if alone else _view(path)
-    # A folder's name may hold ?, # or %. Quoted twice: SQLAlchemy undoes one, SQLite the other.
-    address = f"sqlite:///file:{quote(quote(str(place)))}?mode={mode}&uri=true"
+    # Quoted once more, which SQLAlchemy undoes.
+    address = f"sqlite:///{quote(uri_of(place), safe=':/')}?mode={mode}&uri=true"
     engine = create_engine(address, connect_args={"timeout": PATIENCE})
     network = on_network(path)
 
@@ -120,6 +120,11 @@ def connect(path: Path, *, writable: bool, wal: bool = True, alone: bool = False
     if temporary is not None:
         event.listen(engine, "engine_disposed", lambda _: shutil.rmtree(temporary, ignore_errors=True))
     return engine
+
+
+def uri_of(path: Path) -> str:
+    """SQLite's address of a file, whose path may hold `?`, `#` or `%`, or be no text at all."""
+    return f"file:{quote(os.fsencode(path.absolute()))}"
 
 
 def _view(path: Path) -> tuple[Path, str, Path | None]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection, MetaData, func, insert, select
 
 from invdesign.store.checksums import insert_rows, seal_all, value_names
-from invdesign.store.database import clear_errors, connect
+from invdesign.store.database import clear_errors, connect, uri_of
 from invdesign.store.schema import evaluations, inherited, measurements
 
 AT_START = 0  # the event that everything inherited belongs to
@@ -45,7 +45,7 @@ def copy_store(source: Path, target: Path) -> None:
     engine = connect(source, writable=False)
     try:
         with clear_errors(source), engine.connect() as connection:
-            connection.exec_driver_sql("VACUUM INTO ?", (str(target),))
+            connection.exec_driver_sql("VACUUM INTO ?", (uri_of(target),))
     finally:
         engine.dispose()
 
@@ -62,7 +62,7 @@ def inherit(target: Path, source: Path, selection: Selection, advice: str = "") 
     engine = connect(target, writable=True, wal=False)
     try:
         with clear_errors(target, advice), engine.connect() as connection:
-            connection.exec_driver_sql(f"ATTACH DATABASE ? AS {SOURCE}", (str(source),))
+            connection.exec_driver_sql(f"ATTACH DATABASE ? AS {SOURCE}", (uri_of(source),))
             connection.commit()  # SQLite attaches outside of transactions, SQLAlchemy counts every statement to one
             with connection.begin():
                 counts = _copy_evaluations(connection, selection), _copy_measurements(connection, selection)

@@ -133,8 +133,9 @@ class Store:
     def _prepare(self) -> None:
         if self._writable and not self._ended_cleanly():
             self._check_file()
-        self._counts = self.counts()
-        with self._engine.connect() as connection:
+        with self._snapshot() as connection:
+            self._counts = self._counted(connection)
+            self._check_counts(connection)
             self._next_evaluation = 1 + (connection.scalar(select(func.max(evaluations.c.id))) or 0)
             self._measured = connection.scalar(select(measurements.c.id).limit(1)) is not None
             self.inherits = connection.scalar(select(inherited.c.cache_key).limit(1)) is not None
@@ -269,6 +270,19 @@ class Store:
         with clear_values(self.path, row_in_words(meta, COUNTS)):
             counts = parse_bounded(found[0].value)
             return {table.name: int(counts[table.name]) for table in COUNTED}
+
+    def _check_counts(self, connection: Connection) -> None:
+        """Count the rows of every table and the entries of its indices: a search finds no row that is lost to either.
+
+        Raises:
+            StoreError: some are missing; searches would leave them out in silence.
+        """
+        for table in COUNTED:
+            for way in ("NOT INDEXED", *(f"INDEXED BY {index.name}" for index in table.indexes)):
+                query = f"SELECT count(*) FROM {table.name} {way}"  # noqa: S608 - names of our own schema
+                number, expected = connection.exec_driver_sql(query).scalar(), self._counts[table.name]
+                if number != expected:
+                    raise damaged(self.path, f"table {table.name} has {number} rows, and had {expected}")
 
     # Steps.
 

@@ -110,6 +110,17 @@ class Found:
     unit: str | None
 
 
+def heading_refusal(name: str) -> str:
+    """What is wrong with a name that shall head a column; empty where every table gives it back as it is."""
+    if not name:
+        return "a name must not be empty"
+    if not name.isprintable():
+        return f"a name must not hold control characters, tabs or line ends, got {name!a}"
+    if name != " ".join(name.split()):
+        return f"a name must not begin or end with a blank, or hold two in a row, got '{name}'"
+    return ""
+
+
 def split_heading(heading: str) -> tuple[str, str | None]:
     """Name and unit of a heading; the unit is None where there is none."""
     found = _HEADING.fullmatch(heading)

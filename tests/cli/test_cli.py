@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -324,6 +328,64 @@ def test_the_installed_command() -> None:
         [script, "--version"], capture_output=True, text=True, env=environment(), check=True
     )
     assert done.stdout == cli("--version").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [("top", "one"), ("--help",), ("doctor", "one"), ("validate", "toy.yaml")]
+)
+def test_no_output(folder: Path, arguments: tuple[str, ...]) -> None:
+    """Without a standard output a command does its work; where the output cannot be written, it says so."""
+    words = shlex.join(command(*arguments))
+    for ending, code in ((">&-", 0), (">&- 2>&-", 0), ("> /dev/full", 1)):
+        done = subprocess.run(
+            f"{words} {ending}",
+            shell=True,
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env=environment(),
+            check=False,
+        )
+        assert "Traceback" not in done.stderr
+        assert "Exception ignored" not in done.stderr
+        assert done.returncode == code, (ending, done.stderr)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have only names that are text")
+@pytest.mark.parametrize("name", [b"old\xff", b"file:a?mode=memory&%41#"])
+def test_names_of_folders(folder: Path, tmp_path: Path, name: bytes) -> None:
+    """A folder is worked on whatever its name, also where that is no text, or could be an address of SQLite's."""
+    run = Path(os.fsdecode(name))
+    shutil.copytree(folder / "one", tmp_path / run)
+    for arguments in (
+        ("status", run, "--json"),
+        ("report", run, "--no-model", "-o", tmp_path / "report.html"),
+        ("fork", run, f"{run}.fork", "--candidates", 24),
+        ("resume", f"{run}.fork", "--workers", 0),
+        ("doctor", f"{run}.fork"),
+    ):
+        done = here(*arguments, cwd=tmp_path)
+        assert done.returncode == 0, (arguments, done.stderr)
+    assert {path.name for path in tmp_path.iterdir()} == {run.name, f"{run.name}.fork", "report.html"}
+
+
+def test_a_working_folder_that_is_gone(folder: Path, tmp_path: Path) -> None:
+    """A run is looked at from anywhere; what needs the working folder says what is wrong with it."""
+    gone = tmp_path / "gone"
+    for words, code in ((command("top", folder / "one"), 0), (command("doctor"), 1)):
+        gone.mkdir()
+        done = subprocess.run(
+            f"rmdir {shlex.quote(str(gone))}; {shlex.join(words)}",
+            shell=True,
+            capture_output=True,
+            text=True,
+            cwd=gone,
+            env=environment(),
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+    assert "the working folder was deleted" in done.stderr
 
 
 def test_a_closed_pipe(folder: Path) -> None:

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from invdesign.errors import LostRunError, StoreError
 from invdesign.run.run import Run
 from invdesign.run.status import RunStatus
 from invdesign.store.store import FILE
-from tests.support import ROOT, campaign, environment, finished, funnel, here, toy
+from tests.support import ROOT, campaign, environment, finished, funnel, here, mounted_disk, toy
 
 DATA = funnel(18, population=6)
 
@@ -168,22 +167,9 @@ def test_files_that_cannot_grow_by_steps(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk() -> Iterator[Callable[[int], Path]]:
-    """A file system of its own, of as many KiB as it is called with; not where other tests would stumble over it."""
-    place = Path(tempfile.mkdtemp(prefix="invdesign-disk-"))
-
-    def resized(size: int) -> Path:
-        options = f"{'remount,' if os.path.ismount(place) else ''}size={size}k"
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], check=False, capture_output=True
-        )
-        if done.returncode:
-            pytest.skip("a file system cannot be mounted here")
-        return place
-
-    yield resized
-    if os.path.ismount(place):
-        subprocess.run(["umount", place], check=True)
-    place.rmdir()
+    """A file system of its own, of as many KiB as it is called with."""
+    with mounted_disk(100) as disk:
+        yield disk
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -28,6 +27,7 @@ from tests.support import (
     environment,
     finished,
     funnel,
+    mounted_disk,
     started,
     wait_until,
     written,
@@ -219,20 +219,10 @@ def test_no_room_to_begin(limit: int, campaign: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk() -> Iterator[Path]:
     """A file system of two megabytes, where this user may make one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = shutil.which("mount")
-    if (
-        mount is None
-        or subprocess.run(
-            [mount, "-t", "tmpfs", "-o", "size=2m", "none", folder], capture_output=True, check=False
-        ).returncode
-    ):
-        pytest.skip("this user may not mount a small file system")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with mounted_disk(2048) as disk:
+        yield disk(2048)
 
 
 def test_a_full_disk(small_disk: Path, reference: str, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from invdesign.candidate import to_json
 from invdesign.errors import Infeasible
 from invdesign.protocols import FiniteSpace
 from invdesign.rng import rng_for
-from invdesign.settings import load
+from invdesign.settings import STORED, load
 from invdesign.spaces.parameters.kinds import polynomial, simulated_binary
 from invdesign.spaces.parameters.space import (
     COUNTABLE,
@@ -408,3 +408,12 @@ def test_two_choices_with_the_same_descriptors_are_refused() -> None:
     same = {"a": {"x": 1.0, "y": 2.0}, "b": {"x": 1.0, "y": 2.0}, "c": {"x": 0.0, "y": 1.0}}
     with pytest.raises(ValidationError, match="'a' and 'b' have the same descriptors"):
         space(s={"categorical": ["a", "b", "c"], "descriptors": same})
+
+
+@pytest.mark.parametrize("name", ["", " x", "x ", "a  b", "a\tb", "a\nb", "a\0b", "\u202ex", "a\u00a0b"])
+def test_names_that_no_table_gives_back(name: str) -> None:
+    """A name that would come back from a spreadsheet as another one is refused; a run that has it goes on."""
+    settings = {"kind": "parameters", "parameters": {name: {"real": [0, 1]}}}
+    with pytest.raises(ValidationError, match="a name must not"):
+        load("spaces", settings)
+    assert load("spaces", settings, folder=STORED).parameters.keys() == {name}

@@ -54,6 +54,24 @@ def look(folder: Path) -> None:
         done.stdout.encode()
 
 
+@pytest.mark.parametrize(
+    ("lost", "instead"), [("events", "inherited"), ("ix_evaluations_candidate", "ix_measurements_key")]
+)
+@pytest.mark.parametrize("command", [("ask", "--pending"), ("show", 1), ("status",)])
+def test_pages_that_changed_places(copy: Path, lost: str, instead: str, command: tuple[object, ...]) -> None:
+    """A table or index that seems to be empty is damage, also where only some of its rows are looked for."""
+    with closing(sqlite3.connect(copy / FILE)) as connection, connection:
+        connection.execute("pragma writable_schema = on")
+        connection.execute(
+            "update sqlite_master set rootpage = (select rootpage from sqlite_master where name = ?) where name = ?",
+            (instead, lost),
+        )
+    name, *rest = command
+    done = here(name, copy, *rest, "--trust-code")
+    assert done.returncode == 3
+    assert "rows, and had" in done.stderr
+
+
 # What happens by chance.
 
 

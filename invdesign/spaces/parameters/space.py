@@ -28,7 +28,7 @@ from invdesign.candidate import Design, Genome, Json, rounding_of
 from invdesign.errors import Infeasible, nearest
 from invdesign.protocols import Descriptor, Domain, Operator, Placement
 from invdesign.rng import Rng
-from invdesign.settings import Settings
+from invdesign.settings import STORED, Settings, context_of
 from invdesign.spaces.counted import Counted
 from invdesign.spaces.described import distinct
 from invdesign.spaces.linear import LinearConstraint
@@ -40,6 +40,7 @@ from invdesign.spaces.parameters.kinds import Parameter, Real, Value
 from invdesign.spaces.parameters.made import Made
 from invdesign.spaces.parameters.rules import Rules, sorted_out
 from invdesign.spaces.parameters.search import Search
+from invdesign.tables.units import heading_refusal
 
 FloatArray = NDArray[np.float64]
 
@@ -105,7 +106,11 @@ class ParameterSpace(Settings):
 
     @field_validator("parameters")
     @classmethod
-    def _conditions(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+    def _conditions(cls, parameters: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        # Names are headings of batches and exports; a run that was made before this was asked goes on.
+        refused = [text for text in map(heading_refusal, parameters) if text]
+        if refused and context_of(info)[0] != STORED:
+            raise ValueError(refused[0])
         if any(parameter.when for parameter in parameters.values()):
             Tree(parameters).check()
         return parameters

@@ -58,7 +58,10 @@ class DatabaseRow:
         """
         found = _array(self.fields["numbers"], "<i4", name, "atomic numbers")
         check_count(len(found), name, limits)
-        return [int(number) for number in found.tolist()]
+        whole = [int(number) for number in found.tolist()]
+        if whole != found.tolist():
+            raise StructureFileError(f"{name} has atomic numbers that are no whole numbers")
+        return whole
 
     def symbols(self, name: str, limits: Limits) -> list[str]:
         """Return the elements of the atoms (n,).
@@ -106,7 +109,9 @@ def _array(value: object, kind: str, name: str, what: str) -> Any:
     rows = value if isinstance(value, list) else None
     if rows is not None:
         flat = [item for row in rows for item in (row if isinstance(row, list) else [row])]
-        if all(
+        # Rows of unlike lengths would shift the coordinates of all atoms behind them.
+        even = len({len(row) if isinstance(row, list) else 0 for row in rows}) <= 1
+        if even and all(
             isinstance(item, int | float) and not isinstance(item, bool) and abs(item) < 1 << 31
             for item in flat
         ):

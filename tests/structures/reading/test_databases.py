@@ -115,3 +115,21 @@ def test_what_is_no_database(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(StructureFileError, match=r"^a\."):
         open_database(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "said"),
+    [
+        ("numbers", [3.7, 9], "has atomic numbers that are no whole numbers"),
+        ("positions", [[0, 0], [0, 2, 2, 2]], "has no positions that can be read"),
+        ("cell", [[0, 2, 2, 2], [0, 2], [2, 2, 0]], "has no cell|has no a cell"),
+    ],
+)
+def test_numbers_that_would_shift(tmp_path: Path, entry: str, value: object, said: str) -> None:
+    """Rows of unlike lengths and broken atomic numbers are refused, not read as another crystal."""
+    file = database(tmp_path / "a.json")
+    held = json.loads(file.read_text())
+    held["1"][entry] = value
+    file.write_text(json.dumps(held))
+    with pytest.raises(StructureFileError, match=said):
+        open_database(file).row(1).crystal("row 1", LIMITS)
