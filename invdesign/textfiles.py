@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -72,6 +73,19 @@ def read_bytes(path: Path, limit: int) -> bytes:
             f"{path.name} is too large: {size / MEGABYTE:.7g} MB, at most {limit / MEGABYTE:.7g} MB are read"
         )
     return data
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse to put a new file in the place of a pipe or device, as of `--output /dev/null`.
+
+    Raises:
+        OSError: there is one; a privileged user would remove it for all processes.
+    """
+    places = {path.absolute(), *path.absolute().parents, *path.resolve().parents}
+    if {Path("/dev"), Path("/proc"), Path("/sys")} & places and Path("/dev/shm") not in places:  # noqa: S108 - files in memory
+        raise OSError(errno.EINVAL, "it belongs to the system; name a file elsewhere")
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is a pipe, a device or a folder; name a file")
 
 
 def decode(data: bytes, name: str, *, fallback: str | None = "latin-1", letters: bool = False) -> str:

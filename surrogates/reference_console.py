@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from invdesign.errors import InvdesignError, MissingReferenceError
 from invdesign.settings import Settings
+from invdesign.textfiles import check_replaceable
 from surrogates.reference import (
     SUFFIX,
     Phase,
@@ -159,6 +160,7 @@ def _say(progress: Progress) -> None:
 
 def _replace(path: Path, text: str) -> None:
     """Write beside, then rename: a reader sees the old file or the new one, never half of one."""
+    check_replaceable(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text(text, encoding="utf-8")
     beside.replace(path)

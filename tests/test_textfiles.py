@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from invdesign.store.files import replaced
 from invdesign.textfiles import UnreadableFileError, decode, read_bytes, read_text
 
 TEXT = "Li₂O, 25 °C\nzweite Zeile\n"
@@ -76,3 +77,14 @@ def test_letters_of_other_encodings_are_refused(word: str, encoding: str) -> Non
         decode(data, "a.csv", letters=True)
     assert decode(data, "a.cif").startswith("name\n")
     assert decode(f"name\n{word}".encode(), "a.csv", letters=True) == f"name\n{word}"
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "/dev/stdout", "/proc/self/fd/1", "pipe"])
+def test_devices_and_pipes_are_never_replaced(tmp_path: Path, place: str) -> None:
+    """An output named so is refused; for a privileged user the device would be gone for all processes."""
+    os.mkfifo(tmp_path / "pipe")
+    path = tmp_path / place  # an absolute place stands for itself
+    before = path.lstat()
+    with pytest.raises(OSError, match=r"belongs to the system|it is a pipe"), replaced(path):
+        pytest.fail("a file was opened")
+    assert path.lstat().st_mode == before.st_mode

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from invdesign.errors import StoreError
+from invdesign.textfiles import check_replaceable
 
 
 @contextmanager
@@ -24,6 +25,7 @@ def replaced(path: Path, *, durable: bool = False) -> Iterator[Path]:
     Raises:
         OSError: the disk refuses.
     """
+    check_replaceable(path)
     temporary = fresh_file(path)
     try:
         yield temporary
