@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_rows_are_read(tmp_path: Path, name: str) -> None:
 def test_forged_rows_are_refused(tmp_path: Path, change: str, message: str) -> None:
     """Damaged columns are told for their row."""
     path = database(tmp_path / "a.db")
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(change)
     row = open_database(path).row(1)
     if message == "a value":  # einsteinium is an element
@@ -98,7 +99,7 @@ def test_objects_in_a_json_database_are_never_made(tmp_path: Path) -> None:
 def test_a_view_instead_of_a_table_is_refused(tmp_path: Path) -> None:
     """A view could compute forever when it is read."""
     path = tmp_path / "a.db"
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(
             "CREATE VIEW systems AS WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n) "
             "SELECT id, id numbers, id positions, id cell, id pbc, id energy, id key_value_pairs FROM n"
