@@ -21,10 +21,12 @@ def replaced_file(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder; it replaces `path` at the end, or vanishes where writing failed.
 
     Raises:
-        OutputError: `path` is a folder or a run's store, or the disk refuses.
+        OutputError: `path` is a folder, pipe, device or a run's store, or the disk refuses.
     """
     if path.is_dir():
         raise OutputError(f"{path} is a folder; name a file in it")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path} is no regular file but a pipe or device, which a file must not replace")
     if path.name == FILE:
         raise OutputError(f"{path} has the name of a run's store; choose another")
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -23,10 +22,8 @@ def replaced(path: Path, *, durable: bool = False) -> Iterator[Path]:
         durable: whether the content is on disk before it takes the name.
 
     Raises:
-        OSError: the disk refuses, or `path` is a device or pipe, which a file must not replace.
+        OSError: the disk refuses.
     """
-    if path.exists() and not path.is_symlink() and not path.is_file():
-        raise OSError(errno.EINVAL, "it is no regular file, and would be replaced by one", str(path))
     temporary = fresh_file(path)
     try:
         yield temporary
