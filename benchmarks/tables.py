@@ -21,6 +21,8 @@ SHOWN = ("regret_at_20", "regret_at_50", "regret_at_100", "regret_at_150")  # of
 ABOUT = {
     "loop": "`python benchmarks/loop.py`: the loop's own cost with a free evaluator, everything but the evaluator "
     "counted (wall time); memory of the coordinating process; opening the finished run again.",
+    "store_open": "`python benchmarks/store_open.py`: CPU seconds to open a run of 10,000 candidates and load its history, "
+    "with and without the checksum of every row and the count of all rows, in turns.",
     "front_recall": "`python benchmarks/truth_table.py`: 64 proposals in the quickstart's space of 700 decorations, "
     "replayed from a table of all of them; how many points of the true Pareto front were proposed, and the share of "
     "its hypervolume. `invdesign_screened` is genetic with its pre-screen.",

@@ -21,7 +21,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder; it replaces `path` at the end, or vanishes where writing failed.
 
     Raises:
-        OutputError: `path` is a folder or a run's store, or the disk refuses.
+        OutputError: `path` is a folder, pipe, device or a run's store, or the disk refuses.
     """
     if path.is_dir():
         raise OutputError(f"{path} is a folder; name a file in it")

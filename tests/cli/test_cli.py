@@ -369,6 +369,19 @@ def test_names_of_folders(folder: Path, tmp_path: Path, name: bytes) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {run.name, f"{run.name}.fork", "report.html"}
 
 
+@pytest.mark.parametrize("arguments", [("export", "--format", "csv"), ("report", "--no-model")])
+def test_output_to_what_is_no_file(folder: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """A pipe or device named as output (`-o /dev/null`) stays what it is."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    name, *rest = arguments
+    done = here(name, folder / "one", *rest, "-o", pipe)
+    assert done.returncode == 1
+    assert "it is a pipe, a device or a folder" in done.stderr
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
 def test_a_working_folder_that_is_gone(folder: Path, tmp_path: Path) -> None:
     """A run is looked at from anywhere; what needs the working folder says what is wrong with it."""
     gone = tmp_path / "gone"
