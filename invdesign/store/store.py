@@ -277,12 +277,16 @@ class Store:
         Raises:
             StoreError: some are missing; searches would leave them out in silence.
         """
-        for table in COUNTED:
-            for way in ("NOT INDEXED", *(f"INDEXED BY {index.name}" for index in table.indexes)):
-                query = f"SELECT count(*) FROM {table.name} {way}"  # noqa: S608 - names of our own schema
-                number, expected = connection.exec_driver_sql(query).scalar(), self._counts[table.name]
-                if number != expected:
-                    raise damaged(self.path, f"table {table.name} has {number} rows, and had {expected}")
+        ways = [
+            (table.name, way)
+            for table in COUNTED
+            for way in ("NOT INDEXED", *(f"INDEXED BY {index.name}" for index in table.indexes))
+        ]
+        counts = ", ".join(f"(SELECT count(*) FROM {name} {way})" for name, way in ways)  # noqa: S608 - our own schema
+        found = connection.exec_driver_sql(f"SELECT {counts}").one()
+        for (name, _), number in zip(ways, found, strict=True):
+            if number != self._counts[name]:
+                raise damaged(self.path, f"table {name} has {number} rows, and had {self._counts[name]}")
 
     # Steps.
 
