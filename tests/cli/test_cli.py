@@ -360,7 +360,7 @@ def test_names_of_folders(folder: Path, tmp_path: Path, name: bytes) -> None:
     for arguments in (
         ("status", run, "--json"),
         ("report", run, "--no-model", "-o", tmp_path / "report.html"),
-        ("fork", run, f"{run}.fork", "--candidates", 24),
+        ("fork", run, f"{run}.fork", "--candidates", 64),
         ("resume", f"{run}.fork", "--workers", 0),
         ("doctor", f"{run}.fork"),
     ):

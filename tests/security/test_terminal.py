@@ -43,9 +43,7 @@ def test_messages_are_visible() -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of a campaign whose names hold escapes and markup."""
     folder = tmp_path_factory.mktemp("terminal")
-    text = (
-        toy(10).replace("name: toy", f"name: {json.dumps(NAME)}").replace("    x:", '    "x\\e]0;pwned\\a":')
-    )
+    text = toy(10).replace("name: toy", f"name: {json.dumps(NAME)}").replace("    x:", '    "x[bold red]":')
     (folder / "own.yaml").write_text(text)
     done = here("run", "own.yaml", "--run-dir", "r", "--workers", 0, cwd=folder)
     assert done.returncode == 0
