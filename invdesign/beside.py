@@ -33,7 +33,13 @@ class BesideFinder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The module's place in a trusted folder; a submodule is found by its package."""
+        """The module's place in a trusted folder; a submodule is found by its package.
+
+        Args:
+            fullname: dotted name of the module.
+            path: folders of the package it is in; None for a top-level module.
+            target: the module that is reloaded, if one is.
+        """
         if path is not None or not self.folders:
             return None
         folders = self.folders if {fullname, ANY} & set(self.named) else self._around(_importing_file())
@@ -103,6 +109,10 @@ def import_named(module: str) -> ModuleType:
 
 
 def object_named(path: str) -> Any:
-    """The object that `module:name` stands for; see `import_named`."""
+    """Import the object that a campaign names; see `import_named`.
+
+    Args:
+        path: `module:name`.
+    """
     module, _, attribute = path.partition(":")
     return getattr(import_named(module), attribute)

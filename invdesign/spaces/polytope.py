@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.rng import Rng
-from invdesign.spaces.halfspaces import EXACT, RANK, Halfspaces
+from invdesign.spaces.halfspaces import EXACT, RANK, Halfspaces, Interior
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -229,20 +229,8 @@ class Polytope:
 
 
 @dataclass(frozen=True, eq=False)
-class _Inside:
-    """The relative interior, in scaled variables.
-
-    Attributes:
-        centre: shape (n,).
-        basis: shape (n, f), the directions in which one can move.
-        normals: shape (r, f), rows that limit the moves.
-        room: shape (r,), how far the centre is from each.
-    """
-
-    centre: FloatArray
-    basis: FloatArray
-    normals: FloatArray
-    room: FloatArray
+class _Inside(Interior):
+    """The relative interior in scaled variables, and walks in it."""
 
     @cached_property
     def _reservoir(self) -> tuple[FloatArray, FloatArray]:

@@ -330,6 +330,13 @@ def test_the_installed_command() -> None:
     assert done.stdout == cli("--version").stdout
 
 
+def in_shell(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """A line of a shell, run in a folder."""
+    return subprocess.run(
+        line, shell=True, capture_output=True, text=True, cwd=cwd, env=environment(), check=False
+    )
+
+
 @pytest.mark.parametrize(
     "arguments", [("top", "one"), ("--help",), ("doctor", "one"), ("validate", "toy.yaml")]
 )
@@ -337,15 +344,7 @@ def test_no_output(folder: Path, arguments: tuple[str, ...]) -> None:
     """Without a standard output a command does its work; where the output cannot be written, it says so."""
     words = shlex.join(command(*arguments))
     for ending, code in ((">&-", 0), (">&- 2>&-", 0), ("> /dev/full", 1)):
-        done = subprocess.run(
-            f"{words} {ending}",
-            shell=True,
-            capture_output=True,
-            text=True,
-            cwd=folder,
-            env=environment(),
-            check=False,
-        )
+        done = in_shell(f"{words} {ending}", folder)
         assert "Traceback" not in done.stderr
         assert "Exception ignored" not in done.stderr
         assert done.returncode == code, (ending, done.stderr)
@@ -387,15 +386,7 @@ def test_a_working_folder_that_is_gone(folder: Path, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     for words, code in ((command("top", folder / "one"), 0), (command("doctor"), 1)):
         gone.mkdir()
-        done = subprocess.run(
-            f"rmdir {shlex.quote(str(gone))}; {shlex.join(words)}",
-            shell=True,
-            capture_output=True,
-            text=True,
-            cwd=gone,
-            env=environment(),
-            check=False,
-        )
+        done = in_shell(f"rmdir {shlex.quote(str(gone))}; {shlex.join(words)}", gone)
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
     assert "the working folder was deleted" in done.stderr
