@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from invdesign.errors import InvdesignError
 from invdesign.settings import load
 
 HALIDE = {"parent": "antiperovskite", "cell": {"max_atoms": 10}}
