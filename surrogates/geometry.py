@@ -17,6 +17,7 @@ from invdesign.properties import STRUCTURE, Unit
 from invdesign.protocols import Batch, EvaluatorSettings
 from invdesign.structures.charges import check_element, oxidation_states
 from invdesign.structures.radii import ionic_radius
+from surrogates.frameworks import MissingIonError, check_ionic, mean_counts, split_framework
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -27,10 +28,6 @@ Role = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 BATCH = 32
 ENOUGH = 1.2  # times the largest sum of radii: how far pairs are looked for at first
 MOST_VOXELS = 2_000_000  # about 1 GB
-
-
-class MissingIonError(ValueError):
-    """The structure has no such ion, or nothing else."""
 
 
 def minimum_distance_ratio(structure: Structure) -> float:
@@ -103,7 +100,7 @@ def bottleneck_radius(structure: Structure, ion: str, spacing: float = 0.25) -> 
     travelling and for the error of the grid.
 
     Args:
-        structure: ordered.
+        structure: ordered, but for sites of `ion`, which may be occupied in part.
         ion: symbol of the element that moves.
         spacing: longest edge of a voxel, Å.
 
@@ -112,6 +109,8 @@ def bottleneck_radius(structure: Structure, ion: str, spacing: float = 0.25) -> 
 
     Raises:
         MissingIonError: there is no such ion, or nothing but it.
+        DisorderError: another site is occupied in part.
+        NotIonicError: the structure is a metal, or its atoms share their electrons.
         ValueError: the cell has more than two million voxels.
 
     Source:
@@ -120,30 +119,31 @@ def bottleneck_radius(structure: Structure, ion: str, spacing: float = 0.25) -> 
     """
     from surrogates.percolation import widest_path
 
-    symbols = [site.specie.symbol for site in structure]
-    formula = structure.composition.reduced_formula
-    if ion not in symbols:
-        raise MissingIonError(f"{formula} has no {ion}, so there is no way for it to measure")
-    framework = [k for k, symbol in enumerate(symbols) if symbol != ion]
-    if not framework:
-        raise MissingIonError(f"{formula} is nothing but {ion}: without it no framework is left")
+    symbols, positions = split_framework(structure, ion)
+    radii = framework_radii(structure)
     if structure.volume / spacing**3 > MOST_VOXELS:
         raise ValueError(
-            f"the cell of {formula} needs more than {MOST_VOXELS} voxels; raise 'spacing' ({spacing:g} Å)"
+            f"the cell of {structure.composition.reduced_formula} needs more than {MOST_VOXELS} voxels; raise 'spacing' "
+            f"({spacing:g} Å)"
         )
-    radii = framework_radii(structure)
     return widest_path(
         np.asarray(structure.lattice.matrix, dtype=np.float64),
-        np.asarray(structure.cart_coords[framework], dtype=np.float64),
-        np.array([radii[symbols[k]] for k in framework]),
+        positions,
+        np.array([radii[symbol] for symbol in symbols]),
         spacing,
     )
 
 
 def framework_radii(structure: Structure) -> Mapping[str, float]:
-    """Ionic radius (Å) of each element of `structure`, in the oxidation state that suits its composition."""
-    counts = sorted((str(name), float(n)) for name, n in structure.composition.get_el_amt_dict().items())
-    return {name: ionic_radius(name, state) for name, state in likely_states(tuple(counts)).items()}
+    """Ionic radius (Å) of each element of `structure`, in the oxidation state that suits its composition.
+
+    Raises:
+        NotIonicError: the structure is a metal, or its atoms share their electrons.
+    """
+    counts = mean_counts(structure)
+    states = likely_states(counts)
+    check_ionic(counts, states)
+    return {name: ionic_radius(name, state) for name, state in states.items()}
 
 
 Allowed = tuple[tuple[str, tuple[int, ...]], ...]
@@ -190,7 +190,7 @@ def _group_valences(element: str) -> tuple[int, ...]:
 class BottleneckRadius(EvaluatorSettings):
     """How wide the widest way for an ion is, with everything else standing still: a cheap hint at mobility."""
 
-    version: ClassVar[str] = "2"  # nonmetals keep to the valences of their groups
+    version: ClassVar[str] = "3"  # no numbers where there are no ions
 
     ion: ElementSymbol
     """The ion that moves: `Li`."""
