@@ -40,7 +40,9 @@ POLYMORPH = re.compile(r"^(a1|a|b|g|d|e|O3|O)-(?=[A-Z])")
 REMARK = re.compile(r"\((MV|DV|mono|hex|in-plane|out-of_plane|Pmn21)\)", re.IGNORECASE)
 GUEST = re.compile(r"[(_](Li|Na|K|Mg|Ca|Zn|Al|Sr)\)?$", re.IGNORECASE)
 SPELLINGS = {"I42d": "I-42d", "Pbnm": "Pnma", "P21m": "P21/m", "P2/b": "P2/c", "CmCm": "Cmcm"}
-OTHER_TYPES = {"MARICITE"}  # families whose compounds share formula and space group with a prototype of another type
+OTHER_TYPES = {
+    "MARICITE"
+}  # families whose compounds share formula and space group with a prototype of another type
 SUM = re.compile(r"_chemical_formula_sum\s+'?([^'\n]+)'?")
 
 
@@ -207,9 +209,7 @@ def _replacements(parent: Crystal, wanted: Mapping[str, float]) -> Mapping[str, 
 
     def unlike(pair: tuple[str, str]) -> float:
         old, new = pair
-        nearest = min(
-            abs(a - b) for a in _states(parent, old) for b in oxidation_states(new)
-        )
+        nearest = min(abs(a - b) for a in _states(parent, old) for b in oxidation_states(new))
         return nearest + abs(float(Element(old).X) - float(Element(new).X))
 
     options = [
@@ -219,10 +219,7 @@ def _replacements(parent: Crystal, wanted: Mapping[str, float]) -> Mapping[str, 
     ]
     if not options:
         return None
-    best = min(options, key=lambda option: sum(map(unlike, option.items())))
-    # An alkali ion stands for one: a perovskite's barium is no site of potassium's way.
-    mobile = [old for old, new in best.items() if new in IONS]
-    return best if all(1 in _states(parent, old) or old in {"Sr"} for old in mobile) else None
+    return min(options, key=lambda option: sum(map(unlike, option.items())))
 
 
 def _states(parent: Crystal, element: str) -> set[int]:

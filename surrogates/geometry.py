@@ -27,6 +27,7 @@ Role = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 BATCH = 32
 ENOUGH = 1.2  # times the largest sum of radii: how far pairs are looked for at first
+FULL = 1.0 - 1e-6  # atoms on a site, above which it is not occupied in part
 MOST_VOXELS = 2_000_000  # about 1 GB
 
 
@@ -34,7 +35,8 @@ def minimum_distance_ratio(structure: Structure) -> float:
     """The smallest distance of two atoms over the sum of their covalent radii; images count as atoms.
 
     Args:
-        structure: ordered, with at least one atom.
+        structure: with at least one atom. Two sites that are both occupied in part are alternatives and may be at any
+            distance; a shared site counts as its smallest element.
 
     Returns:
         About 1 for bonded atoms; 0 for atoms on top of each other.
@@ -44,12 +46,15 @@ def minimum_distance_ratio(structure: Structure) -> float:
     """
     from ase.data import covalent_radii
 
-    radii = covalent_radii[[site.specie.Z for site in structure]]
+    radii = np.array([min(covalent_radii[element.Z] for element in site.species) for site in structure])
+    whole = np.array([site.species.num_atoms > FULL for site in structure])
     reach = ENOUGH * 2 * float(radii.max())
     while True:
         first, second, _, distance = structure.get_neighbor_list(reach, exclude_self=True)
+        ratios = distance / (radii[first] + radii[second])
+        kept = ratios[whole[first] | whole[second]] if whole.any() else ratios
         # Pairs beyond reach have a larger ratio than this, whatever they are.
-        best = float((distance / (radii[first] + radii[second])).min(initial=np.inf))
+        best = float(kept.min(initial=np.inf))
         if best <= reach / (2 * float(radii.max())):
             return best
         reach *= 2

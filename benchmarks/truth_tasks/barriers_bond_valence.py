@@ -60,7 +60,11 @@ def relax_matches(matches: Sequence[Match], seconds: float) -> None:
 def relaxed_line(match: Match, potential: Any) -> dict[str, Any]:
     """What is kept of a relaxation; without a structure where it failed."""
     started = time.process_time()
-    line: dict[str, Any] = {"compound": match.compound.key, "atoms": len(match.structure), "source": match.source}
+    line: dict[str, Any] = {
+        "compound": match.compound.key,
+        "atoms": len(match.structure),
+        "source": match.source,
+    }
     try:
         found = relax_structure(match.structure, potential, fmax=FMAX, smax=SMAX, steps=STEPS)
     except InvdesignError as error:
@@ -155,7 +159,9 @@ def measure() -> list[Row]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=500.0, help="relax until then")
     wanted = [match for match in match_compounds() if len(match.structure) <= MOST_ATOMS]
     relax_matches(wanted, parser.parse_args().seconds)

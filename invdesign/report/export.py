@@ -184,9 +184,17 @@ def _caveats(names: Iterable[str]) -> list[str]:
 
 
 def to_atoms(item: Ranked) -> Atoms:
-    """The structure as ASE holds it, atoms in the same order."""
+    """The structure as ASE holds it, atoms in the same order.
+
+    Raises:
+        OutputError: sites are occupied in part.
+    """
     from ase import Atoms
 
+    if not item.structure.is_ordered:
+        raise OutputError(
+            f"candidate {item.id} ({item.formula}) has partly occupied sites, which this format does not hold; export cif"
+        )
     return Atoms(
         symbols=[site.specie.symbol for site in item.structure],
         scaled_positions=item.structure.frac_coords,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -120,7 +121,7 @@ def test_occupancies_of_the_mobile_ion_change_nothing(shares: list[float], away:
     split = with_occupancies(ordered, lambda number: shares[number])
     mobile = [site for site in split if not site.is_ordered]
     for share, site in zip(shares, mobile, strict=True):
-        split.append({"Li": 1.0 - share}, site.frac_coords + [0, 0, away])
+        split.append({"Li": 1.0 - share}, np.add(site.frac_coords, (0, 0, away)))
     assert split.composition.reduced_formula == "Li3ClO"
     assert bottleneck_radius(split, "Li", 0.4) == pytest.approx(bottleneck_radius(ordered, "Li", 0.4))
     assert migration_barriers(split, "Li", 0.4) == pytest.approx(migration_barriers(ordered, "Li", 0.4))
