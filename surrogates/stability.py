@@ -22,8 +22,8 @@ from surrogates.reference import ReferenceField, ReferenceSet, phase_diagram, re
 if TYPE_CHECKING:
     from pymatgen.core import Composition
 
-UNCERTAINTY = 0.05
-"""eV/atom, one standard deviation given for hull distances by machine-learned potentials: two checkpoints of
+SYSTEMATIC = 0.05
+"""eV/atom, one standard deviation of the method, common to a chemistry, given for hull distances by machine-learned potentials: two checkpoints of
 CHGNet differ by 21 meV/atom on average over 31 anti-perovskites, and CHGNet 0.3.0 and density functional
 theory by 40 to 50 meV/atom for Li3OCl."""
 
@@ -235,8 +235,8 @@ class DecompositionEnergy(_AgainstReference):
     """Signed energy against the most stable competing phases; negative is stable.
 
     The hull is that of a frozen, hashed reference set without the candidate, so that stable candidates are
-    ranked too and no candidate's value depends on another's. The uncertainty of 0.05 eV/atom is that of
-    machine-learned potentials here (see `UNCERTAINTY`).
+    ranked too and no candidate's value depends on another's. The systematic error of 0.05 eV/atom is that of
+    machine-learned potentials here (see `SYSTEMATIC`).
     """
 
     @property
@@ -246,7 +246,7 @@ class DecompositionEnergy(_AgainstReference):
     def _judge(self, composition: Composition, energy_per_atom: float) -> Evaluation:
         value = decomposition_energy(self.reference.load(), composition, energy_per_atom)
         return Evaluation(
-            properties={"decomposition_energy": value}, uncertainties={"decomposition_energy": UNCERTAINTY}
+            properties={"decomposition_energy": value}, systematic={"decomposition_energy": SYSTEMATIC}
         )
 
 
@@ -263,7 +263,7 @@ class EnergyAboveHull(_AgainstReference):
     def _judge(self, composition: Composition, energy_per_atom: float) -> Evaluation:
         value = max(0.0, decomposition_energy(self.reference.load(), composition, energy_per_atom))
         return Evaluation(
-            properties={"energy_above_hull": value}, uncertainties={"energy_above_hull": UNCERTAINTY}
+            properties={"energy_above_hull": value}, systematic={"energy_above_hull": SYSTEMATIC}
         )
 
 
