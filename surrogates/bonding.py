@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 
 IntArray = NDArray[np.int64]
 Neighbour = tuple[int, int, int, int]  # number of a site, and its cell's translation along the three axes
-Bond = tuple[int, int, int, int, int]  # two sites, the smaller number first, and the translation of the second
+Bond = tuple[
+    int, int, int, int, int
+]  # two sites, the smaller number first, and the translation of the second
 
-NEAR = 0.5  # weight of a neighbour that counts as one; Hoppe's of the nearest is about 1 (EconNN of pymatgen: 0.2)
-LOST = 0.1  # weight below which a neighbour is none any more: 1.22 times the mean bond (chosen, between NEAR and 0)
+NEAR = 0.2  # weight from which an ion is a neighbour: up to 1.17 times the mean bond, as in pymatgen's EconNN
+LOST = 0.03  # weight below which a neighbour is lost: 1.28 times the mean bond. The long bond of PbTiO3, 2.39 Å, has 0.06, and
+# its octahedron counts as distorted; that of PbVO3, 3.00 Å, has none, and its vanadium counts as five-coordinate
+GAINED = 0.5  # weight from which another ion is a neighbour too: up to 1.09 times the mean bond (chosen, above NEAR)
 REACH = 2.2  # times the nearest distance: farther neighbours have weights below 1e-40
-TOLERANCE = 0.4  # Å beyond the sum of covalent radii up to which atoms are bonded: F. H. Allen et al., J. Chem. Inf.
+TOLERANCE = (
+    0.4  # Å beyond the sum of covalent radii up to which atoms are bonded: F. H. Allen et al., J. Chem. Inf.
+)
 # Comput. Sci. 31, 187 (1991), of the Cambridge Structural Database
 SAME_BOND = 1.17  # times its length before: up to 1.80 Å for P-O (1.54), 2.40 Å for P-S (2.05)
 FRAMEWORK = 6  # most neighbours of a polyhedron that tilts leave whole; larger cages lose some in every tilted perovskite
@@ -59,7 +65,7 @@ class Ions:
 
 
 def effective_weights(distances: FloatArray) -> FloatArray:
-    """Weights (k,) of the neighbours of an ion: about 1 at the mean bond, 0.5 at 1.09 and 0.1 at 1.22 times it.
+    """Weights (k,) of the neighbours of an ion: 1 at the mean bond, 0.5 at 1.09 and 0.2 at 1.17 times it.
 
     Args:
         distances: shape (k,), Å; k at least 1.
@@ -101,7 +107,7 @@ def neighbour_weights(ions: Ions, centres: Collection[int]) -> dict[int, dict[Ne
     for centre, row in rows.items():
         row = row[distance[row] <= REACH * distance[row].min(initial=np.inf)]  # noqa: PLW2901 - those within reach
         weights = effective_weights(distance[row]) if len(row) else np.zeros(0)
-        names = [(int(second[k]), *map(int, image[k])) for k in row]
+        names: list[Neighbour] = [(int(second[k]), *image[k].tolist()) for k in row]
         found[centre] = dict(zip(names, weights.tolist(), strict=True))
     return found
 
@@ -122,7 +128,7 @@ def keeps_neighbours(before: frozenset[Neighbour], after: Mapping[Neighbour, flo
         after: weight of each neighbour after.
     """
     kept = all(after.get(name, 0.0) >= LOST for name in before)
-    return kept and near_neighbours(after) <= before
+    return kept and all(name in before for name, weight in after.items() if weight >= GAINED)
 
 
 def framework_centres(ions: Ions, neighbours: Mapping[int, frozenset[Neighbour]]) -> tuple[int, ...]:

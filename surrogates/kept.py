@@ -15,7 +15,14 @@ from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.errors import InvdesignError
 from invdesign.properties import Unit
 from invdesign.protocols import Batch
-from invdesign.roles import INITIAL, StructureEvaluator, StructureRole, StructureType, find_structure, required_structure
+from invdesign.roles import (
+    INITIAL,
+    StructureEvaluator,
+    StructureRole,
+    StructureType,
+    find_structure,
+    required_structure,
+)
 from surrogates.bonding import (
     Bond,
     Ions,
@@ -35,8 +42,12 @@ from surrogates.matching import DifferentCrystalsError, match_structures
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-DISPLACEMENT = 1.5  # Å: the limit of topotactic insertion in voltage calculations, as used for host structures
-SYMPREC = 0.1  # Å: above the noise of relaxations and of rattled starts, below most distortions (as for parents)
+DISPLACEMENT = (
+    1.5  # Å: the limit of topotactic insertion in voltage calculations, as used for host structures
+)
+SYMPREC = (
+    0.1  # Å: above the noise of relaxations and of rattled starts, below most distortions (as for parents)
+)
 POLYHEDRA = {3: "triangle", 4: "tetrahedron", 6: "octahedron", 8: "cube", 12: "cuboctahedron"}
 PLURALS = {"triangle": "triangles", "tetrahedron": "tetrahedra", "octahedron": "octahedra", "cube": "cubes"}
 PLURALS |= {"cuboctahedron": "cuboctahedra"}
@@ -149,7 +160,9 @@ def _named_sites(structure: Structure, names: Sequence[str]) -> tuple[int, ...]:
         found += own
     if names and not found:
         held = ", ".join(dict.fromkeys(site.specie.symbol for site in structure))
-        raise ValueError(f"{structure.composition.reduced_formula} has no site {' or '.join(names)}; it holds {held}")
+        raise ValueError(
+            f"{structure.composition.reduced_formula} has no site {' or '.join(names)}; it holds {held}"
+        )
     return tuple(sorted(set(found)))
 
 
@@ -165,7 +178,9 @@ def _polyhedra(old: Ions, new: Ions, named: Sequence[int]) -> tuple[Polyhedron, 
     )
 
 
-def _units(ions: Ions, lengths: Mapping[Bond, float], bonds: Mapping[Bond, float]) -> tuple[tuple[str, bool], ...]:
+def _units(
+    ions: Ions, lengths: Mapping[Bond, float], bonds: Mapping[Bond, float]
+) -> tuple[tuple[str, bool], ...]:
     """(formula, whether its bonds are the same after) of each covalent unit before."""
     return tuple(
         (_formula([ions.symbols[k] for k in sorted(unit)]), touching(unit, lengths) == touching(unit, bonds))
@@ -286,7 +301,9 @@ class StructureKept(StructureEvaluator):
                 shortest[name] = min(length, shortest.get(name, np.inf))
             losses += [f"new {name} pair of {length:.2f} Å" for name, length in sorted(shortest.items())]
         if self.displacement is not None and found.displacement > self.displacement:
-            losses.append(f"{found.farthest} moved {found.displacement:.2f} Å (limit {self.displacement:g} Å)")
+            losses.append(
+                f"{found.farthest} moved {found.displacement:.2f} Å (limit {self.displacement:g} Å)"
+            )
         if self.volume_change is not None and abs(found.volume_change) > self.volume_change:
             losses.append(f"volume changed {found.volume_change:+.0f} % (limit {self.volume_change:g} %)")
         return losses

@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 IntArray = NDArray[np.int64]
 
 CLEAR = 0.5  # Å: sites that moved less are surely the same; half of the shortest distances of unlike ions in solids (chosen)
-STRETCH = 0.3  # largest strain along a principal axis at which cells are still seen as the same setting (chosen)
+STRETCH = (
+    0.3  # largest strain along a principal axis at which cells are still seen as the same setting (chosen)
+)
 ANGLE = 20.0  # degrees between settings that are compared (chosen)
 MOST_SETTINGS = 48  # operations of the cubic lattice: no lattice has more
 MOST_ANCHORS = 12  # sites of the rarest element that are tried as the image of the first (chosen: cost)
-LARGEST = 150  # sites up to which other settings and orders are searched; beyond, they are taken as given
+LARGEST = (
+    300  # sites up to which other settings and orders are searched (0.2 s); beyond, they are taken as given
+)
 
 
 class DifferentCrystalsError(ValueError):
@@ -151,7 +155,11 @@ def _strain(before: FloatArray, after: FloatArray) -> float:
 
 
 def _assigned(
-    before: Structure, symbols: NDArray[np.str_], lattice: FloatArray, positions: FloatArray, others: NDArray[np.str_]
+    before: Structure,
+    symbols: NDArray[np.str_],
+    lattice: FloatArray,
+    positions: FloatArray,
+    others: NDArray[np.str_],
 ) -> Match:
     """Match in one setting: the order of equal atoms and the origin with the smallest displacements."""
     start = np.asarray(before.frac_coords, dtype=np.float64)
@@ -173,7 +181,11 @@ def _assigned(
 
 
 def _order(
-    expected: FloatArray, symbols: NDArray[np.str_], lattice: FloatArray, positions: FloatArray, others: NDArray[np.str_]
+    expected: FloatArray,
+    symbols: NDArray[np.str_],
+    lattice: FloatArray,
+    positions: FloatArray,
+    others: NDArray[np.str_],
 ) -> IntArray:
     """Shape (n,): which site after belongs to each site before, by the smallest sum of squared distances."""
     from scipy.optimize import linear_sum_assignment
