@@ -244,8 +244,8 @@ class _Framework:
         return np.where(near, value, 0.0).sum(axis=1), gradient, curvature
 
 
-def pair_of(ion: str, other: str, state: int) -> tuple[float, float, float, float]:
-    """Parameters of a 1+ `ion` and an element in an oxidation state: see `_Framework`.
+def pair_of(ion: str, other: str, state: float) -> tuple[float, float, float, float]:
+    """Parameters of a 1+ `ion` and an element in a mean oxidation state: see `_Framework`.
 
     Returns:
         (1 where they attract each other and 0 where not, depth or strength, distance, softness).
@@ -257,7 +257,8 @@ def pair_of(ion: str, other: str, state: int) -> tuple[float, float, float, floa
 
     rows = (Element(ion).row * Element(other).row) ** 0.5
     if state < 0:
-        known = PAIRS[ion].get((other, state))
+        whole = round(state)
+        known = PAIRS[ion].get((other, whole)) if whole == state else None
         if known is None:
             names = ", ".join(_written(*anion) for anion in PAIRS[ion])
             raise UnknownPairError(
@@ -273,16 +274,16 @@ def pair_of(ion: str, other: str, state: int) -> tuple[float, float, float, floa
     return 0.0, COULOMB * state / rows, screening, 1.0
 
 
-def _written(element: str, state: int) -> str:
-    """An ion as chemists write it: `S2-`, `Li+`, `He` without a charge."""
-    size = str(abs(state)) if abs(state) > 1 else ""
+def _written(element: str, state: float) -> str:
+    """An ion as chemists write it: `S2-`, `Li+`, `He` without a charge, `O0.5-` for a mean."""
+    size = f"{abs(state):.3g}" if abs(state) not in {0, 1} else ""
     return f"{element}{size}{'+' if state > 0 else '-' if state < 0 else ''}"
 
 
 class MigrationBarrier(EvaluatorSettings):
     """Barriers for an alkali ion by its bond-valence site energy: a quick first answer, no more."""
 
-    version: ClassVar[str] = "2"  # minima and passes are located in the landscape, not on its grid
+    version: ClassVar[str] = "3"  # mean states of mixed-valent ions; polyatomic ions
 
     ion: Ion | Ions
     """The ion that moves; of several, `[Li, Na]`, the first that a structure holds."""
