@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from invdesign import pareto
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import Design, Input, Status, Trial
-from invdesign.errors import RunError
+from invdesign.errors import RunError, candidates_text
 from invdesign.history import RunHistory
 from invdesign.measurements import Measurement
 from invdesign.protocols import Context, design_of, notes_of
@@ -91,9 +91,7 @@ class Reading:
             RunError: there is no such candidate.
         """
         if not 0 <= id < len(self._history):
-            raise RunError(
-                f"there is no candidate {id}; this run has {len(self._history)} (0 to {len(self._history) - 1})"
-            )
+            raise RunError(f"there is no candidate {id}; {candidates_text(len(self._history))}")
         return self._history.trial(id)
 
     def design(self, id: int) -> Design:
@@ -200,7 +198,9 @@ class Reading:
             "formula": self.store.formula(id),
             "status": trial.status.name.lower(),
             "properties": dict(trial.properties),
-            "uncertainties": dict(trial.uncertainties),
+            "noise": dict(trial.noise),
+            "systematic": dict(trial.systematic),
+            "details": dict(trial.details),
             "passed": self._history.reached_by(id),
             "earlier": [list(found) for found in self._history.earlier(id)],
             "operator": trial.candidate.proposal.operator,
@@ -214,7 +214,7 @@ class Reading:
         }
 
     def table(self) -> DataFrame:
-        """Every trial as a row: number, formula, status, properties, uncertainties, lineage, genome, cause."""
+        """Every trial as a row: number, formula, status, properties and their errors, lineage, genome, cause."""
         return trials_table(self.store, self._history, self.desirability())
 
     def recommend(self, properties: Sequence[str] = ()) -> Recommendation:

@@ -13,6 +13,9 @@ from invdesign.structures.ions import electrode_states, has_open_shell, is_alkal
 from invdesign.structures.neutrality import balance_charges
 
 FINEST = 1000  # largest denominator of a fractional amount
+CLUSTER_CHARGE = (
+    -3
+)  # metals with less charge (Sn- in NaSn) share electrons with their like; Bi3- and Sn4- do not
 INTERSTITIAL = frozenset({"H", "C", "N", "P"})
 
 
@@ -81,7 +84,8 @@ def is_metallic(amounts: Mapping[str, float]) -> bool:
     """True for metals and alloys: compositions without ions.
 
     Such a composition has a metal and, besides metals, metalloids at most (B, Si, Ge, As, Sb, Te, Po), and its
-    charges cannot balance: lithium, LiAl and Li15Si4 are metallic, Li2Te, Mg2Si and Li3Sb are not.
+    charges cannot balance, or do so with clusters and nets of a metal alone: lithium, LiAl, Li15Si4 and NaSn are
+    metallic, Li2Te, Mg2Si and Li3Sb are not.
 
     Args:
         amounts: by element symbol, fractions included; zero amounts are ignored.
@@ -92,7 +96,9 @@ def is_metallic(amounts: Mapping[str, float]) -> bool:
     counts, _ = whole_counts({check_element(name): n for name, n in amounts.items()})
     if not any(map(is_metal, counts)) or not all(is_metal(name) or is_metalloid(name) for name in counts):
         return False
-    return len(counts) == 1 or balance_charges(counts).imbalance > 0
+    balance = balance_charges(counts)
+    nets = any(is_metal(name) and CLUSTER_CHARGE < state < 0 for name, state in balance.states.items())
+    return len(counts) == 1 or balance.imbalance > 0 or nets
 
 
 def is_alloy(elements: Iterable[str]) -> bool:
