@@ -1,4 +1,4 @@
-"""Limits of windows from measured enthalpies of formation, to set computed ones against.
+"""Limits of windows from measured enthalpies of formation, and computed ones set against them.
 
 Energies here are those of crystals at 0 K, and the potential's scale was fitted to enthalpies of formation at 298 K. A
 limit is therefore compared with the voltage of its reaction from enthalpies; the entropy of a gas (0.2 to 0.3 V for
@@ -6,17 +6,24 @@ half a molecule per ion) is in neither. Where Gibbs energies are known, `measure
 
 The enthalpies come from the package `chemicals` (MIT licence; `pip install 'chemicals>=1.3'`), which holds the tables of the CRC
 Handbook of Chemistry and Physics (95th ed., 2014) and of the NIST Chemistry WebBook (doi:10.18434/T4M88Q).
+
+A task of windows has a function `compare_limits` beside `measure`, so that `window_uncertainty` finds its limits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mean
 from typing import Literal
 
+from common import Row, spread_of
 from pymatgen.core import Composition
 
-from surrogates.windows import CHARGES, Ion, Reaction
+from surrogates.reference import ReferenceSet
+from surrogates.stability import energy_deviation
+from surrogates.windows import CHARGES, Ion, Reaction, electrochemical_window
 
 KJ_PER_EV = 96.48533212
 """kJ/mol in 1 eV per formula unit (Faraday's constant, CODATA 2018)."""
@@ -31,7 +38,12 @@ NUMBERS = {
 }  # fmt: skip
 """CAS number by formula, of solids of which `chemicals` knows an enthalpy of formation."""
 
-PAPERS: dict[str, tuple[float, str]] = {}
+PAPERS: dict[str, tuple[float, str]] = {
+    "Li2Se": (
+        -401.66,
+        "SGTE, Thermodynamic Properties of Inorganic Materials, Landolt-Boernstein IV/19 (Springer, Berlin, 1999)",
+    ),
+}
 """Enthalpy of formation in kJ/mol and its source by formula, of solids that `chemicals` does not know."""
 
 
@@ -115,6 +127,97 @@ def measured_limit(reaction: Mapping[str, float], ion: Ion = "Li", kind: Kind = 
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A computed limit and the measured voltage of the reaction that sets it.
+
+    Attributes:
+        formula: of the phase or the mixture.
+        reaction: that sets the limit.
+        value: V, computed.
+        sigma: V, one standard deviation given for it.
+        measured: V, from enthalpies at 298 K.
+        gibbs: V, from Gibbs energies at 298 K; None where one is not known.
+        sources: of the measured values.
+    """
+
+    formula: str
+    reaction: str
+    value: float
+    sigma: float
+    measured: float
+    gibbs: float | None
+    sources: tuple[str, ...]
+
+    @property
+    def error(self) -> float:
+        """V."""
+        return self.value - self.measured
+
+    @property
+    def covered(self) -> bool:
+        """True if the measured limit lies within one standard deviation."""
+        return abs(self.error) <= self.sigma
+
+
+def compare_limit(
+    reference: ReferenceSet,
+    formula: str,
+    side: Literal["oxidation", "reduction"] = "oxidation",
+    ion: Ion = "Li",
+) -> Comparison:
+    """Set a limit of a phase of the set, or of a composition that decomposes, against experiment.
+
+    Args:
+        reference: the competing phases.
+        formula: where the set has a phase of this composition, its own window is taken, with the energy of the lowest;
+            elsewhere that of the decomposition products.
+        side: which limit.
+        ion: the working ion.
+
+    Raises:
+        NoDatumError: a phase of the reaction has no measured value.
+        ValueError: no reaction sets this limit.
+    """
+    composition = Composition(formula)
+    energies = [
+        phase.energy_per_atom
+        for phase in reference.phases
+        if Composition(phase.composition).reduced_formula == composition.reduced_formula
+    ]
+    energy = min(energies, default=float("inf"))
+    window = electrochemical_window(reference, composition, energy, ion)
+    reaction = window.oxidation_reaction if side == "oxidation" else window.reduction_reaction
+    if reaction is None:
+        raise ValueError(f"no reaction sets the {side} limit of {formula}")
+    amounts = as_amounts(reaction)
+    measured = measured_limit(amounts, ion)
+    try:
+        gibbs = measured_limit(amounts, ion, "gibbs").value
+    except NoDatumError:
+        gibbs = None
+    value = window.oxidation if side == "oxidation" else window.reduction
+    sigma = reaction.deviation(energy_deviation(reference))
+    return Comparison(formula, str(reaction), value, sigma, measured.value, gibbs, measured.sources)
+
+
+def print_comparisons(found: Sequence[Comparison]) -> None:
+    """The limits as a table in Markdown."""
+    print("| phase | reaction | V here | ± | V from enthalpies | error | V from Gibbs energies | source |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for item in found:
+        gibbs = "" if item.gibbs is None else f"{item.gibbs:.2f}"
+        print(
+            f"| {item.formula} | {item.reaction} | {item.value:.2f} | {item.sigma:.2f} | {item.measured:.2f} | "
+            f"{item.error:+.2f} | {gibbs} | {'; '.join(item.sources)} |"
+        )
+
+
+def mean_row(task: str, method: str, metric: str, values: Sequence[float], unit: str) -> Row:
+    """The mean of some values, with the distance between their quartiles."""
+    return Row("truth", task, method, metric, mean(values), unit, len(values), spread_of(values)[1])
+
+
 def as_amounts(reaction: Reaction) -> dict[str, float]:
     """The reaction of a limit as `measured_limit` takes it: by formula, reactants negative, with the metal."""
     amounts: dict[str, float] = {}
@@ -136,7 +239,7 @@ def _looked_up(number: str, formula: str, kind: Kind) -> tuple[float, str]:
     if kind == "gibbs":
         table = heat_capacity.CRC_standard_data
         value = table.at[number, "Gfs"] if number in table.index else float("nan")
-        if not value == value:  # noqa: PLR0124 - not a number
+        if math.isnan(value):
             raise NoDatumError(f"the CRC Handbook has no Gibbs energy of formation of {formula}")
         return float(value) / 1e3, "CRC Handbook 2014"
     names = {"CRC": "CRC Handbook 2014", "WEBBOOK": "NIST WebBook"}
