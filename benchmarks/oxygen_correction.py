@@ -13,12 +13,11 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from common import Row, merge_results, print_table
+from common import Row, merge_results
 from pymatgen.core import Element, Structure
 
 from surrogates.correction import SUFFIX, write_correction
@@ -32,11 +31,10 @@ from surrogates.oxygen_fit import (
     leave_one_out,
     load_compounds,
     make_correction,
-    make_samples,
     shipped_samples,
 )
 from surrogates.potentials.chgnet import CHGNet
-from surrogates.reference import ReferenceSet, make_reference, shipped
+from surrogates.reference import make_reference, shipped
 from surrogates.reference_build import Progress, Published, build_reference, read_structures
 
 FOLDER = Path(__file__).parents[1] / "surrogates" / "corrections"
@@ -219,7 +217,7 @@ def look_up_enthalpy(number: str) -> tuple[float, str]:
             "enthalpies of formation need the package chemicals: pip install 'invdesign[dev]', or 'chemicals>=1.3'"
         ) from error
     line = heat_capacity.CRC_standard_data.loc[number]
-    if line["Hfs"] == line["Hfs"]:  # noqa: PLR0124 - a number, not NaN
+    if line["Hfs"] == line["Hfs"]:
         return line["Hfs"] / 1e3, "CRC Handbook 2014"
     fusion = Hfus(number, method="CRC")
     return (line["Hfl"] - fusion) / 1e3, "CRC Handbook 2014, liquid less fusion"

@@ -163,14 +163,9 @@ class Coefficients:
 
     def predict(self, sample: Sample) -> float:
         """Energy to add, eV per oxygen of the compound."""
-        return float(
-            np.mean(
-                [
-                    self.quadratic * sum(valence.values()) ** 2
-                    + sum(share * self.linear[element] for element, share in valence.items())
-                    for valence in sample.valences
-                ]
-            )
+        squares, *shares = _moments(sample, list(self.linear))
+        return self.quadratic * squares + sum(
+            share * value for share, value in zip(shares, self.linear.values(), strict=True)
         )
 
 
@@ -200,11 +195,9 @@ def fit_coefficients(samples: Sequence[Sample]) -> Coefficients:
 
 def _moments(sample: Sample, elements: Sequence[str]) -> list[float]:
     """Mean over the oxygens of the squared valence, and of the valence from each element."""
-    squares = np.mean([sum(valence.values()) ** 2 for valence in sample.valences])
-    return [
-        float(squares),
-        *(float(np.mean([v.get(element, 0.0) for v in sample.valences])) for element in elements),
-    ]
+    n = len(sample.valences)
+    squares = sum(sum(valence.values()) ** 2 for valence in sample.valences) / n
+    return [squares, *(sum(v.get(element, 0.0) for v in sample.valences) / n for element in elements)]
 
 
 Fit = Callable[[Sequence[Sample]], Callable[[Sample], float]]

@@ -72,20 +72,20 @@ def compare_limits(reactions: Mapping[str, Mapping[str, float]]) -> Table:
     samples = {sample.formula: sample for sample in shipped_samples()}
     table: Table = {}
     for salt, reaction in reactions.items():
-        found = fit_coefficients([s for s in samples.values() if s.formula not in reaction])
-        lines = []
-        for energy in (
-            lambda f: samples[f].measured if f in samples else formation_of(f).value,
-            _computed,
-            lambda f, fit=found: _computed(f) + _added(samples.get(f), fit),
-        ):
-            lines.append(sum(n * energy(f) for f, n in reaction.items()) / reaction["Li"])
-        table[salt] = (write_reaction(reaction), *lines)
+        fit = fit_coefficients([sample for sample in samples.values() if sample.formula not in reaction])
+        measured = {f: samples[f].measured if f in samples else formation_of(f).value for f in reaction}
+        computed = {f: _computed(f) for f in reaction}
+        corrected = {f: energy + _added(samples.get(f), fit) for f, energy in computed.items()}
+        measured_limit, without, with_correction = (
+            sum(n * energies[f] for f, n in reaction.items()) / reaction["Li"]
+            for energies in (measured, computed, corrected)
+        )
+        table[salt] = (write_reaction(reaction), measured_limit, without, with_correction)
     return table
 
 
 def _computed(formula: str) -> float:
-    """eV per formula unit from the elements, uncorrected."""
+    """Energy of formation as computed, eV per formula unit."""
     if Composition(formula).is_element:
         return 0.0
     compounds = load_compounds()
