@@ -40,13 +40,13 @@ class Ions:
 
     Attributes:
         symbols: of n sites.
-        states: n oxidation states; 0 where unknown.
+        states: n oxidation states, means of mixed valence; 0 where unknown.
         lattice: shape (3, 3), rows in Å.
         positions: shape (n, 3), fractional.
     """
 
     symbols: tuple[str, ...]
-    states: tuple[int, ...]
+    states: tuple[float, ...]
     lattice: FloatArray
     positions: FloatArray
 
@@ -220,7 +220,7 @@ def touching(unit: frozenset[int], bonds: Collection[Bond]) -> frozenset[Bond]:
     return frozenset(bond for bond in bonds if bond[0] in unit or bond[1] in unit)
 
 
-def ions_of(structure: Structure, states: Mapping[str, int]) -> Ions:
+def ions_of(structure: Structure, states: Mapping[str, float]) -> Ions:
     """Return the ions of a structure.
 
     Args:
@@ -230,7 +230,7 @@ def ions_of(structure: Structure, states: Mapping[str, int]) -> Ions:
     symbols = tuple(site.specie.symbol for site in structure)
     return Ions(
         symbols,
-        tuple(states.get(symbol, 0) for symbol in symbols),
+        tuple(states.get(symbol, 0.0) for symbol in symbols),
         np.asarray(structure.lattice.matrix, dtype=np.float64),
         np.asarray(structure.frac_coords, dtype=np.float64),
     )

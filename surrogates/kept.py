@@ -128,8 +128,7 @@ def compare_structures(
         Neighbours: R. Hoppe, Z. Kristallogr. 150, 23 (1979). Bonds: see `bonding.covalent_bonds`.
     """
     match = match_structures(before, after)
-    counts = sorted((str(name), float(n)) for name, n in before.composition.get_el_amt_dict().items())
-    old = ions_of(before, likely_states(tuple(counts)))
+    old = ions_of(before, _states(before))
     new = replace(old, lattice=match.after, positions=match.end)
     lengths = covalent_bonds(old)
     bonds = covalent_bonds(new, lengths)
@@ -145,6 +144,15 @@ def compare_structures(
         groups=(groups[0][0], groups[1][0]),
         numbers=(groups[0][1], groups[1][1]),
     )
+
+
+def _states(structure: Structure) -> Mapping[str, float]:
+    """Oxidation state by element; none in a metal, where every atom is a neighbour of any other."""
+    counts = sorted((str(name), float(n)) for name, n in structure.composition.get_el_amt_dict().items())
+    try:
+        return likely_states(tuple(counts))
+    except ValueError:  # no state of an element is known
+        return {}
 
 
 def _named_sites(structure: Structure, names: Sequence[str]) -> tuple[int, ...]:
