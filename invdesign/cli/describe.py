@@ -145,7 +145,11 @@ def describe_status(status: RunStatus) -> list[str]:
     ]
     combined = status.ranked_by < len(status.best)
     for number, best in enumerate(status.best):
-        found = "none yet" if best.value is None else f"{best.value:.4g} {best.unit}".rstrip()
+        found = (
+            "none yet"
+            if best.value is None
+            else " ".join(filter(None, (f"{best.value:.4g}", best.unit, best.words)))
+        )
         whose = "" if best.value is None or (combined and number) else f" (candidate {best.candidate})"
         lines.append(f"{'its' if combined and number else 'best':<12}{best}: {found}{whose}")
     if status.ranked_by > 1:

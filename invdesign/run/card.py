@@ -57,7 +57,11 @@ def live_html(status: RunStatus, folder: str) -> str:
     """What is shown while the run is worked on, and stays when it has ended."""
     rows = []
     for best in status.best:
-        found = "none yet" if best.value is None else escape(with_unit(best.value, None, best.unit))
+        found = (
+            "none yet"
+            if best.value is None
+            else escape(f"{with_unit(best.value, None, best.unit)} {best.words}".rstrip())
+        )
         whose = "" if best.candidate is None else f' <span style="{SOFT}">candidate {best.candidate}</span>'
         rows.append(
             f'<td style="{CELL}">{escape(str(best))}</td><td style="{NUMBER}"><b>{found}</b>{whose}</td>'
