@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from invdesign.candidate import Evaluation, Failure, Input
-from invdesign.properties import STRUCTURE, Unit
-from invdesign.protocols import Batch, EvaluatorSettings, FloatArray
+from invdesign.properties import Unit
+from invdesign.protocols import Batch, FloatArray
+from invdesign.roles import StructureEvaluator
 from surrogates.bond_valence_parameters import COVALENT_RADII, PAIRS
 from surrogates.composition import States
-from surrogates.geometry import Allowed, ElementSymbol, MissingIonError, Role, likely_states
+from surrogates.geometry import Allowed, ElementSymbol, MissingIonError, likely_states
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -279,7 +280,7 @@ def _written(element: str, state: int) -> str:
     return f"{element}{size}{'+' if state > 0 else '-' if state < 0 else ''}"
 
 
-class MigrationBarrier(EvaluatorSettings):
+class MigrationBarrier(StructureEvaluator):
     """Barriers for an alkali ion by its bond-valence site energy: a quick first answer, no more."""
 
     version: ClassVar[str] = "2"  # minima and passes are located in the landscape, not on its grid
@@ -288,15 +289,8 @@ class MigrationBarrier(EvaluatorSettings):
     """The ion that moves; of several, `[Li, Na]`, the first that a structure holds."""
     oxidation_states: dict[ElementSymbol, States] = Field(default_factory=dict)
     """States allowed for an element, in place of its common ones: `{S: [4]}` in sulfites."""
-    structure: Role = "initial"
-    """Which structure: `initial`, or what an earlier stage made (`relaxed`)."""
     spacing: Annotated[float, Field(ge=0.05, le=0.5)] = 0.2
     """Longest distance of two points of the grid along an axis, Å."""
-
-    @property
-    def requires(self) -> frozenset[str]:
-        """The structure to look at."""
-        return frozenset({STRUCTURE + self.structure})
 
     @property
     def provides(self) -> Mapping[str, Unit]:
@@ -310,7 +304,7 @@ class MigrationBarrier(EvaluatorSettings):
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """Three numbers each; ions without parameters are a failure that names them."""
-        return [self._evaluate(item.structures[self.structure]) for item in inputs]
+        return [self._evaluate(self.structure_of(item)) for item in inputs]
 
     def _evaluate(self, structure: Structure) -> Evaluation:
         began = time.perf_counter()

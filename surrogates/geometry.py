@@ -13,8 +13,9 @@ from pydantic import AfterValidator, Field
 
 from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.problem import Constraint
-from invdesign.properties import STRUCTURE, Unit
-from invdesign.protocols import Batch, EvaluatorSettings
+from invdesign.properties import Unit
+from invdesign.protocols import Batch
+from invdesign.roles import StructureEvaluator
 from invdesign.structures.charges import check_element, oxidation_states
 from invdesign.structures.radii import ionic_radius
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 ElementSymbol = Annotated[str, AfterValidator(check_element)]
-Role = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 BATCH = 32
 ENOUGH = 1.2  # times the largest sum of radii: how far pairs are looked for at first
@@ -58,18 +58,11 @@ def minimum_distance_ratio(structure: Structure) -> float:
         reach *= 2
 
 
-class MinimumDistance(EvaluatorSettings):
+class MinimumDistance(StructureEvaluator):
     """Refuses candidates whose atoms overlap, before anything costly is asked of them."""
 
     scale: Annotated[float, Field(gt=0, le=2)] = 0.6
     """Smallest distance allowed, as a fraction of the sum of the two covalent radii."""
-    structure: Role = "initial"
-    """Which structure: `initial`, or what an earlier stage made (`relaxed`)."""
-
-    @property
-    def requires(self) -> frozenset[str]:
-        """The structure to look at."""
-        return frozenset({STRUCTURE + self.structure})
 
     @property
     def provides(self) -> Mapping[str, Unit]:
@@ -88,7 +81,7 @@ class MinimumDistance(EvaluatorSettings):
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """One number each."""
-        return [self._evaluate(item.structures[self.structure]) for item in inputs]
+        return [self._evaluate(self.structure_of(item)) for item in inputs]
 
     def _evaluate(self, structure: Structure) -> Evaluation:
         began = time.perf_counter()
@@ -187,22 +180,15 @@ def _group_valences(element: str) -> tuple[int, ...]:
     return found.group - 10, found.group - 18
 
 
-class BottleneckRadius(EvaluatorSettings):
+class BottleneckRadius(StructureEvaluator):
     """How wide the widest way for an ion is, with everything else standing still: a cheap hint at mobility."""
 
     version: ClassVar[str] = "2"  # nonmetals keep to the valences of their groups
 
     ion: ElementSymbol
     """The ion that moves: `Li`."""
-    structure: Role = "initial"
-    """Which structure: `initial`, or what an earlier stage made (`relaxed`)."""
     spacing: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Longest edge of a grid voxel, Å; the error is about 0.01 Å at 0.25 and falls with its square."""
-
-    @property
-    def requires(self) -> frozenset[str]:
-        """The structure to look at."""
-        return frozenset({STRUCTURE + self.structure})
 
     @property
     def provides(self) -> Mapping[str, Unit]:
@@ -216,7 +202,7 @@ class BottleneckRadius(EvaluatorSettings):
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """One number each; a candidate without the ion is a failure that says so."""
-        return [self._evaluate(item.structures[self.structure]) for item in inputs]
+        return [self._evaluate(self.structure_of(item)) for item in inputs]
 
     def _evaluate(self, structure: Structure) -> Evaluation:
         began = time.perf_counter()

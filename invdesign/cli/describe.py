@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from invdesign.campaign.roles import measured_on
 from invdesign.properties import describe
+from invdesign.roles import INITIAL
 from invdesign.run.notebook import duration
 
 if TYPE_CHECKING:
@@ -203,14 +205,14 @@ def number(value: float, uncertainty: float | None = None) -> str:
 def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[str]:
     """The best candidates as a table; caveats of the ranked properties below."""
     names = list(campaign.problem.properties)
-    units = campaign.units()
+    units, measured = campaign.units(), campaign.measured_on
     judged = campaign.problem.judged
     head = [
         "rank",
         "candidate",
         "formula",
         *(["desirability"] if judged else []),
-        *(f"{n} [{units[n]}]" if units.get(n) else n for n in names),
+        *(_headed(n, units.get(n, ""), measured.get(n, "")) for n in names),
         "front",
     ]
     cells = [
@@ -237,6 +239,12 @@ def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[s
     return _single([*lines, *(f"note: {text}" for text in caveats(names))])
 
 
+def _headed(name: str, unit: str, role: str) -> str:
+    """A property with its unit and the structure it was measured on: `bottleneck_radius [Å, relaxed]`."""
+    beside = ", ".join(filter(None, [unit, role]))
+    return f"{name} [{beside}]" if beside else name
+
+
 def _or_dash(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
@@ -246,10 +254,15 @@ def caveats(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(text for text in (describe(name).caveat for name in names) if text))
 
 
+def _on(role: str | None) -> str:
+    return f" ({role})" if role else ""
+
+
 def describe_candidate(run: Run, id: int) -> list[str]:
     """All that is known of one candidate."""
     row = run.row(id)
-    units = run.campaign.units()
+    units, measured = run.campaign.units(), measured_on(run.campaign.stages)
+    roles = run.campaign.measured_on
     parents = ", ".join(map(str, row["parents"])) or "none"
     lines = [
         f"candidate {id}: {row['formula'] or '(no formula)'}, {row['status']}",
@@ -267,9 +280,11 @@ def describe_candidate(run: Run, id: int) -> list[str]:
     for name, value in row["properties"].items():
         lines.append(
             f"  {name}: {number(value, row['uncertainties'].get(name))} {units.get(name, '')}".rstrip()
+            + _on(roles.get(name))
         )
     for name, stage, value in row["earlier"]:
-        lines.append(f"  {name} at {stage}: {number(value)} {units.get(name, '')}".rstrip())
+        text = f"  {name} at {stage}: {number(value)} {units.get(name, '')}".rstrip()
+        lines.append(text + _on(measured.get(stage, {}).get(name)))
     searched = [stage.name for stage in run.campaign.funnel if not stage.on_demand]
     if row["status"] == "complete" and row["passed"] in searched[:-1]:
         lines.append(f"  stopped after: {row['passed']}")
@@ -282,5 +297,7 @@ def describe_candidate(run: Run, id: int) -> list[str]:
     structure = run.structure(id)
     if structure is not None:
         lattice = ", ".join(f"{value:.4f}" for value in (*structure.lattice.abc, *structure.lattice.angles))
-        lines.append(f"  structure: {len(structure)} atoms, a b c α β γ = {lattice}")
+        made = run.trial(id).structures
+        role = made[-1] if made else INITIAL
+        lines.append(f"  structure ({role}): {len(structure)} atoms, a b c α β γ = {lattice}")
     return _single([*lines, *(f"  note: {text}" for text in caveats(list(row["properties"])))])

@@ -84,7 +84,10 @@ def advice(facts: Facts, found: Recommendation, figures: dict[str, Figure]) -> A
         words=found.words,
         notes=found.notes,
         several=found.best is None,
-        heads=tuple(axis_label(item.property, item.unit) for item in estimates),
+        heads=tuple(
+            axis_label(item.property, item.unit, facts.structures.get(item.property, ""))
+            for item in estimates
+        ),
         judged=bool(found.front) and found.front[0].desirability is not None,
         rows=tuple(_row(member) for member in found.front),
         front_size=found.front_size,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from invdesign.problem import Merit, Objective
 from invdesign.report.growth import records
 from invdesign.report.tables import Facts
-from invdesign.report.text import axis_label, formula_html, number
+from invdesign.report.text import formula_html, number
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -114,7 +114,7 @@ def error_bars(key: str, sigma: FloatArray) -> dict[str, Any]:
 
 def objective_axis(facts: Facts, item: Objective) -> dict[str, Any]:
     """An axis of the objective's property, whatever is wanted of it."""
-    return axis(axis_label(item.property, facts.units[item.property]))
+    return axis(facts.heading(item.property))
 
 
 def goal_ends(item: Objective) -> FloatArray:

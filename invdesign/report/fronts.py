@@ -36,7 +36,7 @@ from invdesign.report.figures import (
 )
 from invdesign.report.results import label
 from invdesign.report.tables import Facts
-from invdesign.report.text import axis_label, distance_text, goal_text
+from invdesign.report.text import distance_text, goal_text
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -184,7 +184,7 @@ def parallel_figure(facts: Facts, shown: Shown) -> Figure:
 
 
 def _axis_words(item: Objective, facts: Facts) -> str:
-    words, goal = axis_label(item.property, facts.units[item.property]), goal_text(item)
+    words, goal = facts.heading(item.property), goal_text(item)
     return f"{words}, {goal}" if goal else words
 
 

@@ -255,6 +255,7 @@ def _asked(facts: Facts) -> dict[str, Any]:
     return {
         "objectives": results.wanted(facts),
         "constraints": [tables.bounds_text(item, facts.units) for item in campaign.problem.constraints],
+        "structures": tables.structure_rows(campaign),
         "space": _plugin(campaign.space),
         "optimizer": _plugin(campaign.optimizer),
         "stages": [
@@ -350,13 +351,20 @@ def _card(facts: Facts, rank: int, id: int, figures: dict[str, Figure]) -> dict[
 
 
 def _desirability(value: float) -> dict[str, str]:
-    return {"name": "desirability", "label": "Desirability", "value": number(value), "unit": ""}
+    return {
+        "name": "desirability",
+        "label": "Desirability",
+        "structure": "",
+        "value": number(value),
+        "unit": "",
+    }
 
 
 def _property(facts: Facts, name: str, id: int) -> dict[str, str]:
     return {
         "name": name,
         "label": results.label(name, facts.units),
+        "structure": facts.structures.get(name, ""),
         "value": facts.value(name, id),
         "unit": pretty_unit(facts.units[name]),
     }

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from invdesign import registry
+from invdesign.campaign.model import Campaign
 from invdesign.candidate import Json, Status
 from invdesign.problem import Constraint, Merit, Objective, Scores
-from invdesign.properties import describe
-from invdesign.report.text import brief, measured, pretty_unit, with_unit
+from invdesign.properties import STRUCTURE, describe, is_structure
+from invdesign.report.text import axis_label, brief, measured, pretty_unit, with_unit
 from invdesign.run.run import Run
 from invdesign.run.status import RunStatus
 from invdesign.store import schema
@@ -41,6 +42,7 @@ class Facts:
         ranking: numbers of the complete candidates, best first.
         front: numbers of the front's members, by the first objective.
         outside: numbers of the candidates made outside the space.
+        structures: role of the structure a property speaks of, where it speaks of one.
     """
 
     run: Run
@@ -57,6 +59,7 @@ class Facts:
     ranking: IntArray
     front: IntArray
     outside: frozenset[int] = frozenset()
+    structures: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.formulas)
@@ -83,6 +86,10 @@ class Facts:
     def text(self, name: str, id: int) -> str:
         """The same with its unit."""
         return with_unit(self.value(name, id), pretty_unit(self.units[name]))
+
+    def heading(self, name: str) -> str:
+        """A property's label with its unit and the structure it was measured on."""
+        return axis_label(name, self.units[name], self.structures.get(name, ""))
 
     def known(self, id: int) -> list[str]:
         """Names of the properties known of one candidate, those of the problem first."""
@@ -127,6 +134,7 @@ def read_facts(run: Run) -> Facts:
         ranking=order[history.status()[order] == Status.COMPLETE],
         front=scores.ids[positions[by_first]],
         outside=frozenset(history.outside()),
+        structures=run.campaign.measured_on,
     )
 
 
@@ -310,6 +318,18 @@ def operator_rows(facts: Facts) -> list[OperatorRow]:
 
 
 # Settings.
+
+
+def structure_rows(campaign: Campaign) -> list[tuple[str, str]]:
+    """Each role of a structure that properties speak of, and what makes that structure."""
+    roles = list(dict.fromkeys(campaign.measured_on.values()))
+    makers = {
+        name.removeprefix(STRUCTURE): f"stage {stage.name} leaves it"
+        for stage in campaign.stages
+        for name in (stage.evaluator.provides if stage.evaluator is not None else ())
+        if is_structure(name)
+    }
+    return [(role, makers.get(role, "the search space builds it")) for role in roles]
 
 
 def kind_of(plugin: Any) -> str:

@@ -59,10 +59,17 @@ def pretty_unit(unit: str) -> str:
     return _POWER.sub(lambda match: match[1].translate(_SUPERSCRIPT), unit)
 
 
-def axis_label(name: str, unit: str) -> str:
-    """A property's label with its unit."""
+def axis_label(name: str, unit: str, role: str = "") -> str:
+    """A property's label with its unit and structure: `Bottleneck radius (Å, relaxed)`.
+
+    Args:
+        name: of the property.
+        unit: as its evaluator gives it; may be empty.
+        role: of the structure it was measured on; empty where there is none.
+    """
     label = describe(name, unit).label
-    return f"{label} ({pretty_unit(unit)})" if unit else label
+    beside = ", ".join(filter(None, [pretty_unit(unit), role]))
+    return f"{label} ({beside})" if beside else label
 
 
 def goal_text(item: Objective, unit: str = "") -> str:

@@ -137,7 +137,8 @@ def _best(run: Reading, most: int) -> str:
     names = run.campaign.problem.properties[:MOST_COLUMNS]
     judged = any("desirability" in row for row in rows)
     heads = ["", "candidate", "", *(["desirability"] if judged else [])]
-    heads += [f"{name}, {units[name]}" if units.get(name) else name for name in names]
+    measured = run.campaign.measured_on
+    heads += [", ".join(filter(None, [name, units.get(name), measured.get(name)])) for name in names]
     lines = [_row([escape(head) for head in heads], head=True)]
     for row in rows:
         mark = " (outside the space)" if row["outside"] else ""
