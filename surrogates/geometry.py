@@ -18,6 +18,7 @@ from invdesign.protocols import Batch
 from invdesign.roles import StructureEvaluator
 from invdesign.structures.charges import check_element, oxidation_states
 from invdesign.structures.radii import ionic_radius
+from surrogates.frameworks import MissingIonError, check_ionic, mean_counts, split_framework
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -26,18 +27,16 @@ ElementSymbol = Annotated[str, AfterValidator(check_element)]
 
 BATCH = 32
 ENOUGH = 1.2  # times the largest sum of radii: how far pairs are looked for at first
+FULL = 1.0 - 1e-6  # atoms on a site, above which it is not occupied in part
 MOST_VOXELS = 2_000_000  # about 1 GB
-
-
-class MissingIonError(ValueError):
-    """The structure has no such ion, or nothing else."""
 
 
 def minimum_distance_ratio(structure: Structure) -> float:
     """The smallest distance of two atoms over the sum of their covalent radii; images count as atoms.
 
     Args:
-        structure: ordered, with at least one atom.
+        structure: with at least one atom. Two sites that are both occupied in part are alternatives and may be at any
+            distance; a shared site counts as its smallest element.
 
     Returns:
         About 1 for bonded atoms; 0 for atoms on top of each other.
@@ -47,12 +46,15 @@ def minimum_distance_ratio(structure: Structure) -> float:
     """
     from ase.data import covalent_radii
 
-    radii = covalent_radii[[site.specie.Z for site in structure]]
+    radii = np.array([min(covalent_radii[element.Z] for element in site.species) for site in structure])
+    whole = np.array([site.species.num_atoms > FULL for site in structure])
     reach = ENOUGH * 2 * float(radii.max())
     while True:
         first, second, _, distance = structure.get_neighbor_list(reach, exclude_self=True)
+        ratios = distance / (radii[first] + radii[second])
+        kept = ratios[whole[first] | whole[second]] if whole.any() else ratios
         # Pairs beyond reach have a larger ratio than this, whatever they are.
-        best = float((distance / (radii[first] + radii[second])).min(initial=np.inf))
+        best = float(kept.min(initial=np.inf))
         if best <= reach / (2 * float(radii.max())):
             return best
         reach *= 2
@@ -96,7 +98,7 @@ def bottleneck_radius(structure: Structure, ion: str, spacing: float = 0.25) -> 
     travelling and for the error of the grid.
 
     Args:
-        structure: ordered.
+        structure: ordered, but for sites of `ion`, which may be occupied in part.
         ion: symbol of the element that moves.
         spacing: longest edge of a voxel, Å.
 
@@ -105,6 +107,8 @@ def bottleneck_radius(structure: Structure, ion: str, spacing: float = 0.25) -> 
 
     Raises:
         MissingIonError: there is no such ion, or nothing but it.
+        DisorderError: another site is occupied in part.
+        NotIonicError: the structure is a metal, or its atoms share their electrons.
         ValueError: the cell has more than two million voxels.
 
     Source:
@@ -113,30 +117,31 @@ def bottleneck_radius(structure: Structure, ion: str, spacing: float = 0.25) -> 
     """
     from surrogates.percolation import widest_path
 
-    symbols = [site.specie.symbol for site in structure]
-    formula = structure.composition.reduced_formula
-    if ion not in symbols:
-        raise MissingIonError(f"{formula} has no {ion}, so there is no way for it to measure")
-    framework = [k for k, symbol in enumerate(symbols) if symbol != ion]
-    if not framework:
-        raise MissingIonError(f"{formula} is nothing but {ion}: without it no framework is left")
+    symbols, positions = split_framework(structure, ion)
+    radii = framework_radii(structure)
     if structure.volume / spacing**3 > MOST_VOXELS:
         raise ValueError(
-            f"the cell of {formula} needs more than {MOST_VOXELS} voxels; raise 'spacing' ({spacing:g} Å)"
+            f"the cell of {structure.composition.reduced_formula} needs more than {MOST_VOXELS} voxels; raise 'spacing' "
+            f"({spacing:g} Å)"
         )
-    radii = framework_radii(structure)
     return widest_path(
         np.asarray(structure.lattice.matrix, dtype=np.float64),
-        np.asarray(structure.cart_coords[framework], dtype=np.float64),
-        np.array([radii[symbols[k]] for k in framework]),
+        positions,
+        np.array([radii[symbol] for symbol in symbols]),
         spacing,
     )
 
 
 def framework_radii(structure: Structure) -> Mapping[str, float]:
-    """Ionic radius (Å) of each element of `structure`, in the oxidation state that suits its composition."""
-    counts = sorted((str(name), float(n)) for name, n in structure.composition.get_el_amt_dict().items())
-    return {name: ionic_radius(name, state) for name, state in likely_states(tuple(counts)).items()}
+    """Ionic radius (Å) of each element of `structure`, in the oxidation state that suits its composition.
+
+    Raises:
+        NotIonicError: the structure is a metal, or its atoms share their electrons.
+    """
+    counts = mean_counts(structure)
+    states = likely_states(counts)
+    check_ionic(counts, states)
+    return {name: ionic_radius(name, state) for name, state in states.items()}
 
 
 Allowed = tuple[tuple[str, tuple[int, ...]], ...]
@@ -183,7 +188,7 @@ def _group_valences(element: str) -> tuple[int, ...]:
 class BottleneckRadius(StructureEvaluator):
     """How wide the widest way for an ion is, with everything else standing still: a cheap hint at mobility."""
 
-    version: ClassVar[str] = "2"  # nonmetals keep to the valences of their groups
+    version: ClassVar[str] = "3"  # no numbers where there are no ions
 
     ion: ElementSymbol
     """The ion that moves: `Li`."""

@@ -82,12 +82,17 @@ def relax_structure(
         optimizer: `bfgs` (`descent.quasi_newton`), or `fire` where that is misled.
 
     Raises:
-        RelaxationError: the volume changed threefold, two atoms came closer than 0.5 Å, or the potential's
+        RelaxationError: the structure is disordered, the volume changed threefold, two atoms came closer than 0.5 Å, or the potential's
             numbers are not finite.
         PotentialError: the potential has no answer for an arrangement on the way.
     """
     from surrogates import descent
 
+    if not structure.is_ordered:
+        raise RelaxationError(
+            f"{structure.composition.reduced_formula} has partly occupied sites, and a potential needs whole atoms: give an "
+            "ordered occupation of them, or leave this stage out"
+        )
     atoms = to_atoms(structure)
     start = atoms.get_volume()
     counted = _Counted(potential)

@@ -120,7 +120,7 @@ class DecompositionEnergy(_AgainstReference):
     """Signed energy against the most stable competing phases; negative is stable.
 
     The hull is that of a frozen, hashed reference set without the candidate, so that stable candidates are
-    ranked too and no candidate's value depends on another's. The uncertainty of 0.05 eV/atom is that of
+    ranked too and no candidate's value depends on another's. The systematic error of 0.05 eV/atom is that of
     machine-learned potentials here (see `UNCERTAINTY`).
     """
 
@@ -132,7 +132,7 @@ class DecompositionEnergy(_AgainstReference):
         value = decomposition_energy(self.reference.load(), composition, energy_per_atom)
         return Evaluation(
             properties={"decomposition_energy": value},
-            uncertainties={"decomposition_energy": energy_deviation(self.reference.load())},
+            systematic={"decomposition_energy": energy_deviation(self.reference.load())},
         )
 
 
@@ -150,7 +150,7 @@ class EnergyAboveHull(_AgainstReference):
         value = max(0.0, decomposition_energy(self.reference.load(), composition, energy_per_atom))
         return Evaluation(
             properties={"energy_above_hull": value},
-            uncertainties={"energy_above_hull": energy_deviation(self.reference.load())},
+            systematic={"energy_above_hull": energy_deviation(self.reference.load())},
         )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.roles import measured_on
+from invdesign.errorbars import EXPLAINED, METHOD, method_text
 from invdesign.properties import describe
 from invdesign.roles import INITIAL
 from invdesign.run.notebook import duration
@@ -197,9 +198,17 @@ def _stages(status: RunStatus) -> str:
     return " | ".join(parts)
 
 
-def number(value: float, uncertainty: float | None = None) -> str:
-    """A value with its uncertainty where one is known."""
-    return f"{value:.4g}" if uncertainty is None else f"{value:.4g} ± {uncertainty:.2g}"
+def number(value: float, noise: float | None = None, systematic: float | None = None) -> str:
+    """A value with its errors where they are known."""
+    own = f"{value:.4g}" if noise is None else f"{value:.4g} ± {noise:.2g}"
+    return own + method_text(systematic)
+
+
+def value_of(row: Mapping[str, Any], name: str) -> str:
+    """A property of a candidate's row with its errors; a dash where it has none."""
+    if name not in row["properties"]:
+        return "-"
+    return number(row["properties"][name], row["noise"].get(name), row["systematic"].get(name))
 
 
 def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[str]:
@@ -221,10 +230,7 @@ def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[s
             str(row["candidate"]),
             row["formula"] or "-",
             *([_or_dash(row["desirability"])] if judged else []),
-            *(
-                number(row["properties"][n], row["uncertainties"].get(n)) if n in row["properties"] else "-"
-                for n in names
-            ),
+            *(value_of(row, n) for n in names),
             "*" if row["on_front"] else "outside the space" if row["outside"] else "",
         ]
         for row in rows
@@ -236,7 +242,13 @@ def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[s
     ]
     if not rows:
         lines.append("(no candidate is complete yet)")
-    return _single([*lines, *(f"note: {text}" for text in caveats(names))])
+    said = errors_explained(cell for line in cells for cell in line)
+    return _single([*lines, *said, *(f"note: {text}" for text in caveats(names))])
+
+
+def errors_explained(cells: Iterable[str]) -> list[str]:
+    """The sentence on errors, where any of these cells shows one of a method."""
+    return [f"note: {EXPLAINED}"] if any(METHOD in cell for cell in cells) else []
 
 
 def _headed(name: str, unit: str, role: str) -> str:
@@ -277,11 +289,11 @@ def describe_candidate(run: Run, id: int) -> list[str]:
         lines.append(
             f"  taken further by: candidate {latest}, {'waiting' if status == 'pending' else status}"
         )
-    for name, value in row["properties"].items():
-        lines.append(
-            f"  {name}: {number(value, row['uncertainties'].get(name))} {units.get(name, '')}".rstrip()
-            + _on(roles.get(name))
-        )
+    for name in row["properties"]:
+        text = f"  {name}: {value_of(row, name)} {units.get(name, '')}".rstrip()
+        lines.append(text + _on(roles.get(name)))
+        if name in row["details"]:
+            lines.append(f"    {row['details'][name]}")
     for name, stage, value in row["earlier"]:
         text = f"  {name} at {stage}: {number(value)} {units.get(name, '')}".rstrip()
         lines.append(text + _on(measured.get(stage, {}).get(name)))
@@ -300,4 +312,5 @@ def describe_candidate(run: Run, id: int) -> list[str]:
         made = run.trial(id).structures
         role = made[-1] if made else INITIAL
         lines.append(f"  structure ({role}): {len(structure)} atoms, a b c α β γ = {lattice}")
-    return _single([*lines, *(f"  note: {text}" for text in caveats(list(row["properties"])))])
+    said = [f"  {text}" for text in errors_explained(lines)]
+    return _single([*lines, *said, *(f"  note: {text}" for text in caveats(list(row["properties"])))])

@@ -225,8 +225,8 @@ def _head(facts: Facts) -> dict[str, Any]:
         "caveats": caveats(facts),
         "front_size": len(facts.front),
         "front_word": "on the front" if several else "best",
-        "has_uncertainty": any(
-            not np.isnan(facts.uncertainties[o.property][facts.front]).all()
+        "has_noise": any(
+            not np.isnan(facts.noise[o.property][facts.front]).all()
             for o in facts.run.campaign.problem.objectives
         )
         and len(facts.front) > 0,
@@ -357,6 +357,7 @@ def _desirability(value: float) -> dict[str, str]:
         "structure": "",
         "value": number(value),
         "unit": "",
+        "detail": "",
     }
 
 
@@ -367,6 +368,7 @@ def _property(facts: Facts, name: str, id: int) -> dict[str, str]:
         "structure": facts.structures.get(name, ""),
         "value": facts.value(name, id),
         "unit": pretty_unit(facts.units[name]),
+        "detail": facts.detail(name, id),
     }
 
 

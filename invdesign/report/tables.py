@@ -35,7 +35,8 @@ class Facts:
     """All a report reads of a run's candidates: one snapshot, also while another process works on the run.
 
     Attributes:
-        columns, uncertainties: shape (n,) by property; NaN where unknown.
+        columns, noise, systematic: shape (n,) by property; NaN where unknown.
+        details: sentences by property, by candidate.
         minimised: shape (n, m), every objective as a number of which smaller is better.
         desirability: shape (n,), NaN where unknown; None where the objectives have no scale to judge by.
         formulas, operators, parents: of all n candidates.
@@ -49,7 +50,9 @@ class Facts:
     status: RunStatus
     scores: Scores
     columns: Mapping[str, FloatArray]
-    uncertainties: Mapping[str, FloatArray]
+    noise: Mapping[str, FloatArray]
+    systematic: Mapping[str, FloatArray]
+    details: Mapping[int, Mapping[str, str]]
     minimised: FloatArray
     desirability: FloatArray | None
     units: Mapping[str, str]
@@ -80,8 +83,13 @@ class Facts:
         return self.run.campaign.problem.scalarize is not None
 
     def value(self, name: str, id: int) -> str:
-        """A property of one candidate with its uncertainty; empty where unknown."""
-        return measured(float(self.columns[name][id]), float(self.uncertainties[name][id]))
+        """A property of one candidate with its errors; empty where unknown."""
+        errors = float(self.noise[name][id]), float(self.systematic[name][id])
+        return measured(float(self.columns[name][id]), *errors)
+
+    def detail(self, name: str, id: int) -> str:
+        """What was said beside a property of one candidate; empty where nothing was."""
+        return self.details.get(id, {}).get(name, "")
 
     def text(self, name: str, id: int) -> str:
         """The same with its unit."""
@@ -124,7 +132,9 @@ def read_facts(run: Run) -> Facts:
         status=run.status(),
         scores=scores,
         columns=known,
-        uncertainties={name: history.uncertainty(name) for name in names},
+        noise={name: history.noise(name) for name in names},
+        systematic={name: history.systematic(name) for name in names},
+        details=history.details(),
         minimised=minimised,
         desirability=problem.desirability(minimised) if problem.judged else None,
         units={name: units.get(name) or describe(name).unit for name in names},

@@ -72,8 +72,8 @@ def test_evaluators_agree(offset: float) -> None:
     clamped = evaluate("energy_above_hull", "Li3OBr", energy)
     assert signed.properties["decomposition_energy"] == pytest.approx(offset, abs=1e-9)
     assert clamped.properties["energy_above_hull"] == pytest.approx(max(offset, 0.0), abs=1e-9)
-    assert signed.uncertainties == {"decomposition_energy": UNCERTAINTY}
-    assert clamped.uncertainties == {"energy_above_hull": UNCERTAINTY}
+    assert signed.systematic == {"decomposition_energy": UNCERTAINTY}
+    assert clamped.systematic == {"energy_above_hull": UNCERTAINTY}
 
 
 def test_without_lithium_oxide_oxides_look_stable() -> None:
