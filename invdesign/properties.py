@@ -86,6 +86,11 @@ def words_beside(name: str, value_of: Callable[[str], float | None]) -> str:
     return mark.words if mark is not None and (value_of(mark.flag) or 0.0) > 0 else ""
 
 
+def sentence_beside(name: str, value_of: Callable[[str], float | None], detail: str) -> str:
+    """The words beside a value and its detail as one text, for where it stands apart from the value."""
+    return "; ".join(filter(None, (words_beside(name, value_of), detail)))
+
+
 def check_unit(name: str, unit: Unit, advice: str = "name it otherwise") -> None:
     """A name of the vocabulary comes in the vocabulary's unit, whoever provides it.
 

@@ -201,15 +201,15 @@ def window_deviations(window: Window, per_atom: float) -> dict[str, float]:
 
 
 def window_details(window: Window, ion: Ion) -> dict[str, str]:
-    """A sentence for each number of a window: whose it is, and the reaction that sets a limit."""
-    parts = ", ".join(window.decomposition)
-    whose = f"of its decomposition products ({parts}): " if window.of_products else ""
+    """A sentence for each number of a window: the reaction that sets a limit, and what the phase decomposes into."""
+    fate = f"it decomposes into {', '.join(window.decomposition)}"
+    end = f"; {fate}" if window.of_products else ""
     lower, upper = window.reduction_reaction, window.oxidation_reaction
     reduction = f"{lower} at {window.reduction:.2f} V" if lower else f"stable against {ion} metal"
     oxidation = f"{upper} at {window.oxidation:.2f} V" if upper else f"{ion} metal is there from the start"
     details = {
-        "reduction_limit": whose + reduction,
-        "oxidation_limit": whose + oxidation,
-        "window_width": f"{whose}{window.reduction:.2f} to {window.oxidation:.2f} V",
+        "reduction_limit": reduction + end,
+        "oxidation_limit": oxidation + end,
+        "window_width": f"{window.reduction:.2f} to {window.oxidation:.2f} V{end}",
     }
-    return {**details, "window_of_products": f"it decomposes into {parts}"} if window.of_products else details
+    return {**details, "window_of_products": fate} if window.of_products else details

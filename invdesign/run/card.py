@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from invdesign.errorbars import known_error, method_text
 from invdesign.problem import Merit
+from invdesign.properties import words_beside
 from invdesign.run.notebook import duration
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ def _best(run: Reading, most: int) -> str:
         cells += [_number(row.get("desirability"))] if judged else []
         cells += [
             _number(row["properties"].get(name), row["noise"].get(name), row["systematic"].get(name))
+            + escape(f" {words_beside(name, row['properties'].get)}".rstrip())
             for name in names
         ]
         lines.append(_row(cells))
