@@ -76,8 +76,9 @@ class _AgainstReference(EvaluatorSettings, ABC):
     """What the evaluators here share: a reference set, and energies of its potential alone."""
 
     reference: ReferenceField = Field(default="lithium-chalcohalides", validate_default=True)
-    """A shipped reference set (`lithium-chalcohalides`), or a file that `invdesign reference build` wrote. Its
-    potential must be the one that relaxes the candidates."""
+    """A shipped reference set (`lithium-chalcohalides`), or a file that `invdesign reference build` wrote; either with
+    a correction (`lithium-chalcohalides+covalent-oxygen`). Its potential must be the one that relaxes the
+    candidates."""
 
     @property
     def requires(self) -> frozenset[str]:
