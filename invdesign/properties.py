@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 Unit = str
+HULL_DISTANCES = ("decomposition_energy", "energy_above_hull")  # also the evaluators that provide them
 STRUCTURE = "structure:"  # prefix of structures among the names an evaluator requires or provides
 
 
