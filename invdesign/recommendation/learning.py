@@ -176,7 +176,7 @@ def _noise(trials: Trials, name: str, model: GaussianProcess, settings: Gaussian
     noise = model.rows.noise
     deciding = [view for view in trials.context.stages if name in view.provides][-1:]
     if any(view.external for view in deciding) or settings.noise != "auto":
-        return model.repeated()
+        return model.repetition_variance()
     return np.where(np.isfinite(noise), noise, 0.0)
 
 

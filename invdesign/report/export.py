@@ -219,6 +219,9 @@ def _write_extxyz(run: Run, output: Path, top: int | None) -> int:
         for item in ranked(run, top):
             atoms = to_atoms(item)
             atoms.info.update(_numbers(item, keys))
+            atoms.info.update(
+                {f"{keys[name]}_detail": text for name, text in item.details.items() if name in keys}
+            )
             write_extxyz(file, [atoms])
             count += 1
     return count
@@ -235,6 +238,7 @@ def _write_ase_db(run: Run, output: Path, top: int | None) -> int:
             with database:  # one transaction: row by row it writes some 40 a second
                 for item in ranked(run, top):
                     data = {"formula": item.formula, "genome": dict(run.trial(item.id).genome)}
+                    data |= {"details": dict(item.details)} if item.details else {}
                     database.write(to_atoms(item), key_value_pairs=_numbers(item, keys), data=data)
                     count += 1
     except sqlite3.Error as error:

@@ -30,7 +30,7 @@ _BEFORE = {  # columns a checksum was over before the split, in order
 }
 
 
-def migrate(connection: Connection, found: int) -> None:
+def migrate_store(connection: Connection, found: int) -> None:
     """Bring a store from schema `found` to today's, in the transaction under way.
 
     Rows that were damaged before stay so: they get no checksum of their own.

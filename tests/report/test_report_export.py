@@ -62,7 +62,9 @@ def test_extxyz_read_by_ase_has_the_same_numbers(crystal_run: Run, tmp_path: Pat
         assert frame.info["rank"] == row["rank"]
         for name, value in row["properties"].items():
             assert frame.info[name] == value
+        assert frame.info["decomposition_energy_noise"] == 0.01
         assert frame.info["decomposition_energy_systematic"] == 0.05
+        assert frame.info["density_detail"] == row["details"]["density"]
         structure = crystal_run.structure(row["candidate"])
         assert structure is not None
         assert np.array_equal(frame.cell.array, structure.lattice.matrix)
@@ -84,6 +86,8 @@ def test_ase_db_has_the_same_numbers(crystal_run: Run, tmp_path: Path) -> None:
         for name, value in wanted["properties"].items():
             assert row[name] == value
         assert row.data["genome"] == wanted["genome"]
+        assert row.data["details"] == wanted["details"]
+        assert row.decomposition_energy_systematic == 0.05
         structure = crystal_run.structure(wanted["candidate"])
         assert structure is not None
         assert np.allclose(row.toatoms().positions, structure.cart_coords, atol=1e-12)

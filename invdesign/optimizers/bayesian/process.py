@@ -155,7 +155,7 @@ class GaussianProcess:
         parameters = self.kernel.parameters
         return self.known.variances(parameters["noise"], parameters["extra"])
 
-    def repeated(self) -> FloatArray:
+    def repetition_variance(self) -> FloatArray:
         """Variance of repeating each row's evaluation (n,): as it was said, else as the model learned or was given it."""
         learned = self.outcomes.noise_restored(self.rows, self.noise.numpy())
         return np.where(np.isfinite(self.rows.noise), self.rows.noise, learned)
