@@ -24,6 +24,7 @@ class Estimate:
         systematic: standard deviation of its method, common to a chemistry: no part of the model's interval.
         mean, deviation: of the value itself, without the noise of one evaluation; None without a model. Of a measured
             candidate never further from the measurement than its noise; a value without noise is met exactly.
+        words: that belong beside the measured value; see `words_beside`.
     """
 
     property: str
@@ -33,6 +34,7 @@ class Estimate:
     systematic: float | None
     mean: float | None
     deviation: float | None
+    words: str = ""
 
     def is_exact(self) -> bool:
         """True of a value without noise, which no model has anything to add to."""
