@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 Counts = tuple[tuple[str, float], ...]
 
-ROUNDING = 0.05  # share of the charges that rounded occupancies may leave over; chosen
 LEAST_CHARGE = 0.5
 """Electrons per anion below which atoms share electrons and are no ions: graphite holds 1/6 in LiC6, azide 1/3. Chosen:
 superoxide and S4^2-, ions of two and four atoms, have 1/2."""
@@ -98,12 +97,12 @@ def check_ionic(counts: Counts, states: Mapping[str, float]) -> None:
         raise NotIonicError(
             f"{formula} is metallic: no oxidation states of its elements balance, so it has no ions. {remedy}"
         )
-    positive = sum(n * states[name] for name, n in counts if states[name] > 0)
-    negative = -sum(n * states[name] for name, n in counts if states[name] < 0)
-    if negative - positive <= ROUNDING * negative:
-        return
     anions = [(name, n) for name, n in counts if states[name] < 0]
-    charge = positive / sum(n for _, n in anions)
+    if not anions:
+        raise NotIonicError(f"{formula} has no anions. {remedy}")
+    positive = sum(n * states[name] for name, n in counts if states[name] > 0)
+    negative = -sum(n * states[name] for name, n in anions)
+    charge = min(positive, negative) / sum(n for _, n in anions)
     if charge < LEAST_CHARGE:
         names = ", ".join(name for name, _ in anions)
         raise NotIonicError(
