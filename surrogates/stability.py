@@ -15,6 +15,7 @@ from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.errors import MissingReferenceError
 from invdesign.properties import Unit
 from invdesign.protocols import EvaluatorSettings
+from surrogates.correction import find_correction
 from surrogates.reference import ReferenceField, ReferenceSet, phase_diagram
 from surrogates.windows import CHARGES, ON_HULL, Ion, Reaction, Window, electrochemical_window, products
 
@@ -33,9 +34,12 @@ theory by 40 to 50 meV/atom for Li3OCl."""
 
 
 def energy_deviation(reference: ReferenceSet) -> float:
-    """Standard deviation of the energies of a set against one another, eV/atom: that of its potential."""
-    del reference  # potentials differ in it; all that are shipped have one value
-    return UNCERTAINTY
+    """Standard deviation of the energies of a set against one another, eV/atom: that of its potential.
+
+    A corrected potential has the error that its correction leaves in compounds it was not fitted to.
+    """
+    correction = find_correction(reference.potential.fingerprint)
+    return UNCERTAINTY if correction is None else correction.error_per_atom
 
 
 def decomposition_energy(reference: ReferenceSet, composition: Composition, energy_per_atom: float) -> float:
