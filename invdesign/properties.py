@@ -6,6 +6,7 @@ serves as the label.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 Unit = str
@@ -13,13 +14,27 @@ STRUCTURE = "structure:"  # prefix of structures among the names an evaluator re
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """Words that belong to some values of a property, and the property that says to which.
+
+    Attributes:
+        flag: name of a property that is not 0 where the words apply.
+        words: stand beside the value, `2.82 V of its decomposition products`.
+    """
+
+    flag: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Property:
-    """A named quantity: its unit, a label for plots, and a caveat shown wherever it is ranked."""
+    """A named quantity: its unit, a label for plots, a caveat shown wherever it is ranked, and a mark of its values."""
 
     name: str
     unit: Unit
     label: str
     caveat: str = ""
+    mark: Mark | None = None
 
 
 _HULL_CAVEAT = (
@@ -27,6 +42,7 @@ _HULL_CAVEAT = (
     "21 meV/atom on average over 31 anti-perovskites."
 )
 _GAP_CAVEAT = "Semilocal functionals (PBE, r2SCAN) underestimate band gaps."
+_OF_PRODUCTS = Mark("window_of_products", "of its decomposition products")
 _VOCABULARY = {
     item.name: item
     for item in (
@@ -40,9 +56,9 @@ _VOCABULARY = {
         Property("relaxation_steps", "", "Relaxation steps"),
         Property("decomposition_energy", "eV/atom", "Decomposition energy", _HULL_CAVEAT),
         Property("energy_above_hull", "eV/atom", "Energy above hull", _HULL_CAVEAT),
-        Property("reduction_limit", "V", "Reduction limit"),
-        Property("oxidation_limit", "V", "Oxidation limit"),
-        Property("window_width", "V", "Width of the stability window"),
+        Property("reduction_limit", "V", "Reduction limit", mark=_OF_PRODUCTS),
+        Property("oxidation_limit", "V", "Oxidation limit", mark=_OF_PRODUCTS),
+        Property("window_width", "V", "Width of the stability window", mark=_OF_PRODUCTS),
         Property("window_of_products", "", "1 where the window is that of the decomposition products"),
         Property("dft_energy_per_atom", "eV/atom", "Energy by DFT"),
         Property("dft_corrected_energy_per_atom", "eV/atom", "Energy by DFT, corrected (MP 2020)"),
@@ -57,6 +73,22 @@ _VOCABULARY = {
 def describe(name: str, unit: Unit = "") -> Property:
     """The vocabulary's entry for `name`, or one made from the name and the provider's unit."""
     return _VOCABULARY.get(name) or Property(name, unit, name[:1].upper() + name[1:].replace("_", " "))
+
+
+def words_beside(name: str, value_of: Callable[[str], float | None]) -> str:
+    """Words that must stand beside a value wherever it stands; mostly none.
+
+    Args:
+        name: of the property.
+        value_of: a property of the same candidate by its name; None or NaN where unknown.
+    """
+    mark = describe(name).mark
+    return mark.words if mark is not None and (value_of(mark.flag) or 0.0) > 0 else ""
+
+
+def sentence_beside(name: str, value_of: Callable[[str], float | None], detail: str) -> str:
+    """The words beside a value and its detail as one text, for where it stands apart from the value."""
+    return "; ".join(filter(None, (words_beside(name, value_of), detail)))
 
 
 def check_unit(name: str, unit: Unit, advice: str = "name it otherwise") -> None:

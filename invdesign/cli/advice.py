@@ -69,7 +69,9 @@ def _members(members: Sequence[Member]) -> list[str]:
 
 
 def _cells(item: Estimate) -> tuple[str, str]:
-    measured = "-" if item.measured is None else number(item.measured, item.noise or None, item.systematic)
+    measured = "-"
+    if item.measured is not None:
+        measured = f"{number(item.measured, item.noise or None, item.systematic)} {item.words}".rstrip()
     interval = item.interval()
     if interval is None:
         return measured, "-"

@@ -16,6 +16,7 @@ from invdesign.optimizers.bayesian.priors import PriorTable
 from invdesign.optimizers.bayesian.settings import Modelling
 from invdesign.optimizers.bayesian.threads import one_thread
 from invdesign.problem import Merit, Problem, Scores
+from invdesign.properties import words_beside
 from invdesign.protocols import Context
 from invdesign.recommendation.calibration import calibration_of
 from invdesign.recommendation.importance import contributions_of, shares
@@ -302,6 +303,7 @@ class _Members:
             systematic=_number(float(self.trials.systematic(name)[place])),
             mean=None if item is None else float(item.model.mean[place]),
             deviation=None if item is None else float(item.model.deviation[place]),
+            words=words_beside(name, lambda flag: float(self.trials.column(flag)[place])),
         )
 
 

@@ -23,6 +23,7 @@ class Estimate:
         noise: standard deviation of repeating the evaluation, as an evaluator or experiment said it.
         systematic: standard deviation of its method, common to a chemistry: no part of the model's interval.
         mean, deviation: of the value itself, without the noise of one evaluation; None without a model.
+        words: that belong beside the measured value; see `words_beside`.
     """
 
     property: str
@@ -32,6 +33,7 @@ class Estimate:
     systematic: float | None
     mean: float | None
     deviation: float | None
+    words: str = ""
 
     def interval(self) -> tuple[float, float] | None:
         """The central 95 % of what the model believes; None without a model."""

@@ -125,10 +125,11 @@ def _row(member: Member) -> AdvisedRow:
 def _cells(item: Estimate) -> tuple[str, str, str]:
     value = np.nan if item.measured is None else item.measured
     errors = [np.nan if error is None else error for error in (item.noise, item.systematic)]
+    text = f"{measured(value, *errors)} {item.words}".rstrip()
     interval = item.interval()
     if interval is None or item.mean is None:
-        return measured(value, *errors), "", ""
-    return measured(value, *errors), *interval_text(item.mean, *interval)
+        return text, "", ""
+    return text, *interval_text(item.mean, *interval)
 
 
 def _model(

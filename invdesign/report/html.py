@@ -357,6 +357,7 @@ def _desirability(value: float) -> dict[str, str]:
         "structure": "",
         "value": number(value),
         "unit": "",
+        "words": "",
         "detail": "",
     }
 
@@ -368,6 +369,7 @@ def _property(facts: Facts, name: str, id: int) -> dict[str, str]:
         "structure": facts.structures.get(name, ""),
         "value": facts.value(name, id),
         "unit": pretty_unit(facts.units[name]),
+        "words": facts.words(name, id),
         "detail": facts.detail(name, id),
     }
 

@@ -189,7 +189,7 @@ def _others(facts: Facts) -> Sequence[str]:
 def _cells(facts: Facts, id: int) -> tuple[str, ...]:
     cells = [] if facts.desirability is None else [number(float(facts.desirability[id]))]
     for item, value in zip(facts.objectives, facts.minimised[id], strict=True):
-        cells.append(facts.value(item.property, id))
+        cells.append(facts.cell(item.property, id))
         if item.direction in {"target", "window"}:
             cells.append("" if np.isnan(value) else distance_text(item, float(value)).removesuffix(" off"))
-    return (*cells, *(facts.value(name, id) for name in _others(facts)))
+    return (*cells, *(facts.cell(name, id) for name in _others(facts)))
