@@ -6,7 +6,8 @@ serves as the label.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 Unit = str
@@ -37,6 +38,27 @@ class Property:
     mark: Mark | None = None
 
 
+KEPT = "structure_kept"  # 1 where a relaxed crystal still has the structure it was built with
+
+
+def structure_fate(properties: Mapping[str, float], details: Mapping[str, str]) -> tuple[bool, str]:
+    """Return whether a candidate is known to have lost its structure, and a few words on it.
+
+    Args:
+        properties: of one candidate, by name.
+        details: sentences beside them, by name: `no longer an anti-perovskite: 2 of 2 Br octahedra lost`.
+
+    Returns:
+        The words are `no longer an anti-perovskite`, or `still an anti-perovskite`; empty where nothing is known.
+    """
+    value = properties.get(KEPT)
+    if value is None or math.isnan(value):
+        return False, ""
+    words = details.get(KEPT, "").partition(";")[0].partition(":")[0]
+    lost = value < 1.0
+    return lost, words or ("no longer the structure it started from" if lost else "")
+
+
 _HULL_CAVEAT = (
     "Machine-learned potentials are uncertain by about 50 meV/atom here: two checkpoints of CHGNet differ by "
     "21 meV/atom on average over 31 anti-perovskites."
@@ -49,6 +71,14 @@ _VOCABULARY = {
         Property("charge_imbalance", "e", "Charge imbalance"),
         Property("minimum_distance_ratio", "", "Shortest distance / sum of covalent radii"),
         Property("bottleneck_radius", "Å", "Bottleneck radius"),
+        Property(KEPT, "", "Structure kept (1) or lost (0)"),
+        Property("coordination_kept", "", "Share of polyhedra kept"),
+        Property("polyanions_kept", "", "Share of covalent units kept"),
+        Property("new_anion_dimers", "", "New bonds between anions"),
+        Property("largest_displacement", "Å", "Largest displacement"),
+        Property("volume_change", "%", "Volume change"),
+        Property("space_group_before", "", "Space group before, number"),
+        Property("space_group_after", "", "Space group after, number"),
         Property("energy_per_atom", "eV/atom", "Energy"),
         Property("volume_per_atom", "Å^3/atom", "Volume"),
         Property("max_force", "eV/Å", "Largest force left"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.roles import measured_on
 from invdesign.errorbars import EXPLAINED, METHOD, method_text
-from invdesign.properties import describe, words_beside
+from invdesign.properties import describe, structure_fate, words_beside
 from invdesign.roles import INITIAL
 from invdesign.run.notebook import duration
 
@@ -232,7 +232,7 @@ def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[s
             row["formula"] or "-",
             *([_or_dash(row["desirability"])] if judged else []),
             *(value_of(row, n) for n in names),
-            "*" if row["on_front"] else "outside the space" if row["outside"] else "",
+            _marks(row),
         ]
         for row in rows
     ]
@@ -245,6 +245,13 @@ def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[s
         lines.append("(no candidate is complete yet)")
     said = errors_explained(cell for line in cells for cell in line)
     return _single([*lines, *said, *(f"note: {text}" for text in caveats(names))])
+
+
+def _marks(row: Mapping[str, Any]) -> str:
+    """A star on the front; why a candidate is not what it seems."""
+    lost, words = structure_fate(row["properties"], row["details"])
+    marks = ["*"] if row["on_front"] else ["outside the space"] if row["outside"] else []
+    return " ".join([*marks, *([words] if lost else [])])
 
 
 def errors_explained(cells: Iterable[str]) -> list[str]:

@@ -197,6 +197,9 @@ def _head(facts: Facts) -> dict[str, Any]:
         ("complete", counts["complete"], ""),
     ]
     row.append(("feasible", len(facts.feasible()), "meet every constraint"))
+    lost = [words for gone, words in map(facts.fate, range(len(facts))) if gone]
+    if lost:
+        row.append(("in another structure", len(lost), max(set(lost), key=lost.count)))
     row.append(("gated", counts["gated"], "stopped early on purpose"))
     if counts["infeasible"]:
         row.append(("infeasible", counts["infeasible"], "could not be built"))
@@ -339,6 +342,7 @@ def _card(facts: Facts, rank: int, id: int, figures: dict[str, Figure]) -> dict[
         "on_front": id in set(facts.front.tolist()),
         "feasible": facts.scores.merit[id] == Merit.FEASIBLE,
         "outside": id in facts.outside,
+        "lost": facts.fate(id)[1] if facts.fate(id)[0] else "",
         "properties": score + [_property(facts, name, id) for name in facts.known(id) if name in ranked],
         "others": [_property(facts, name, id) for name in facts.known(id) if name not in ranked],
         "operator": facts.operators[id],
@@ -383,7 +387,7 @@ def _picture(facts: Facts, id: int, figures: dict[str, Figure]) -> dict[str, Any
         return {"note": f"It cannot be built here: {error}", "parameters": _genome(facts.run, id)}
     if crystal is None:
         return {"parameters": parameters}
-    note = f"{len(crystal)} atoms, {role}"
+    note = ", ".join(filter(None, [f"{len(crystal)} atoms", role, facts.fate(id)[1]]))
     drawn = structure.scene(crystal)
     if drawn is None:
         return {"note": f"{note}, too many to draw"}

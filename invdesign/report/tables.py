@@ -15,7 +15,7 @@ from invdesign import registry
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import Json, Status
 from invdesign.problem import Constraint, Merit, Objective, Scores
-from invdesign.properties import STRUCTURE, describe, is_structure, words_beside
+from invdesign.properties import KEPT, STRUCTURE, describe, is_structure, structure_fate, words_beside
 from invdesign.report.text import axis_label, brief, measured, pretty_unit, with_unit
 from invdesign.run.run import Run
 from invdesign.run.status import RunStatus
@@ -108,6 +108,11 @@ class Facts:
     def heading(self, name: str) -> str:
         """A property's label with its unit and the structure it was measured on."""
         return axis_label(name, self.units[name], self.structures.get(name, ""))
+
+    def fate(self, id: int) -> tuple[bool, str]:
+        """True if a candidate lost its structure, and a few words on it: `no longer an anti-perovskite`."""
+        known = {KEPT: float(self.columns[KEPT][id])} if KEPT in self.columns else {}
+        return structure_fate(known, self.details.get(id, {}))
 
     def known(self, id: int) -> list[str]:
         """Names of the properties known of one candidate, those of the problem first."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from invdesign.errorbars import known_error, method_text
 from invdesign.problem import Merit
-from invdesign.properties import words_beside
+from invdesign.properties import structure_fate, words_beside
 from invdesign.run.notebook import duration
 
 if TYPE_CHECKING:
@@ -143,7 +143,9 @@ def _best(run: Reading, most: int) -> str:
     heads += [", ".join(filter(None, [name, units.get(name), measured.get(name)])) for name in names]
     lines = [_row([escape(head) for head in heads], head=True)]
     for row in rows:
-        mark = " (outside the space)" if row["outside"] else ""
+        lost, words = structure_fate(row["properties"], row["details"])
+        marks = ["outside the space"] * bool(row["outside"]) + [escape(words)] * lost
+        mark = f" ({', '.join(marks)})" if marks else ""
         cells = [str(row["rank"]), f"{row['candidate']}{mark}", _what(row)]
         cells += [_number(row.get("desirability"))] if judged else []
         cells += [

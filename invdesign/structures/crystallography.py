@@ -38,6 +38,8 @@ class Crystal(Frozen):
     name: str
     formula: str
     """Reduced formula, checked against what the positions generate."""
+    called: str = ""
+    """The kind of structure with its article, for sentences: `a spinel`."""
     title: str = ""
     spacegroup: int
     """International Tables number."""
