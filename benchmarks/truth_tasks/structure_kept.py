@@ -34,7 +34,7 @@ OCTAHEDRON = 6
 
 def finished_run(method: str, seed: int) -> Run:
     """The run of a campaign under a seed; about half a minute of two cores where it is not there yet."""
-    folder = RUNS / f"{method.split()[0]}-{seed}"
+    folder = RUNS / f"{method.split(maxsplit=1)[0]}-{seed}"
     if (folder / "run.sqlite").exists():
         run = Run.open(folder)
     else:
