@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 Unit = str
+HULL_DISTANCES = ("decomposition_energy", "energy_above_hull")  # also the evaluators that provide them
 STRUCTURE = "structure:"  # prefix of structures among the names an evaluator requires or provides
 
 

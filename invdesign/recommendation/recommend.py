@@ -60,8 +60,8 @@ class Judged:
 
     @property
     def believed(self) -> bool:
-        """Whether its means overrule measured values: they do not where these are exact, or the model knows nothing."""
-        return not self.model.exact and self.calibration.verdict != "no better than the mean"
+        """Whether its means may overrule measured values: not where these are exact, or the model knows nothing."""
+        return self.model.noisy and self.calibration.verdict != "no better than the mean"
 
 
 def recommend(
@@ -155,15 +155,14 @@ def _judged(
         if isinstance(model, str):
             words.append(f"{name} is not modelled: {model}.")
             continue
-        mean, deviation = model.model.left_out()
         own = model.positions
         calibration = calibration_of(
             name,
             names.units.get(name, ""),
             trials.ids[own].tolist(),
             trials.column(name)[own],
-            mean[: len(own)],
-            deviation[: len(own)],
+            model.left_mean,
+            model.left_deviation,
         )
         found[name] = Judged(model, calibration)
     return found
@@ -221,9 +220,8 @@ def _chosen(trials: Trials, judged: Mapping[str, Judged], names: Names, words: l
 
 def _overruling(measured: int, best: int) -> str:
     return (
-        f"Candidate {measured} has the best measured value. The models take part of that for luck, since its "
-        f"neighbours do not bear it out, and expect more of candidate {best}. Where the same evaluation always "
-        f"gives the same number, keep to candidate {measured}."
+        f"Candidate {measured} has the best measured value. Within the noise of its measurement the models take part of "
+        f"that for luck, since its neighbours do not bear it out, and expect more of candidate {best}."
     )
 
 

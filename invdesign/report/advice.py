@@ -22,7 +22,15 @@ from invdesign.recommendation.values import (
 from invdesign.report.figures import BLUE, GREEN, GREY, INK, ORANGE, Figure, axis, layout, rounded
 from invdesign.report.results import label
 from invdesign.report.tables import Facts
-from invdesign.report.text import axis_label, interval_text, measured, number, pretty_unit, with_unit
+from invdesign.report.text import (
+    AS_MEASURED,
+    axis_label,
+    interval_text,
+    measured,
+    number,
+    pretty_unit,
+    with_unit,
+)
 
 BARS = 12  # variables in a figure
 LEAST = 0.005  # effect from which a variable is drawn
@@ -129,6 +137,8 @@ def _cells(item: Estimate) -> tuple[str, str, str]:
     interval = item.interval()
     if interval is None or item.mean is None:
         return text, "", ""
+    if item.is_exact():
+        return text, AS_MEASURED, ""
     return text, *interval_text(item.mean, *interval)
 
 

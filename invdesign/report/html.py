@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from invdesign import __version__
 from invdesign.candidate import Json
+from invdesign.errorbars import EXPLAINED
 from invdesign.errors import InvdesignError
 from invdesign.problem import Merit
 from invdesign.properties import describe
@@ -233,6 +234,7 @@ def _head(facts: Facts) -> dict[str, Any]:
             for o in facts.run.campaign.problem.objectives
         )
         and len(facts.front) > 0,
+        "errors": EXPLAINED if _has_method_errors(facts) else "",
     }
 
 
@@ -352,6 +354,11 @@ def _card(facts: Facts, rank: int, id: int, figures: dict[str, Figure]) -> dict[
         "parameters": [],
     }
     return card | _picture(facts, id, figures)
+
+
+def _has_method_errors(facts: Facts) -> bool:
+    """True if an error of a method is known of any complete candidate."""
+    return any(np.isfinite(facts.systematic[name][facts.ranking]).any() for name in facts.columns)
 
 
 def _desirability(value: float) -> dict[str, str]:

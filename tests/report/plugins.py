@@ -105,6 +105,7 @@ class Squeeze(EvaluatorSettings):
             properties={"decomposition_energy": 0.1 * (density - 3.0) ** 2 - 0.1, "density": density},
             noise={"decomposition_energy": 0.01},
             systematic={"decomposition_energy": 0.05},
+            details={"density": f"{density / 0.97:.2f} after the squeeze, <b>bold</b>"},
             structures={"relaxed": structure},
         )
 
