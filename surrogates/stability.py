@@ -17,7 +17,8 @@ from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.errors import InvdesignError, MissingReferenceError
 from invdesign.properties import Unit
 from invdesign.protocols import EvaluatorSettings, FloatArray
-from surrogates.reference import ReferenceField, ReferenceSet, phase_diagram, require_coverage
+from surrogates.coverage import coverage_notes, require_coverage
+from surrogates.reference import ReferenceField, ReferenceSet, phase_diagram
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
@@ -206,6 +207,14 @@ class _AgainstReference(EvaluatorSettings, ABC):
             [registry.name_of(type(self)), fields, self.reference.hash, self.version], sort_keys=True
         )
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on known compounds that the set does not hold."""
+        try:
+            return coverage_notes(self.reference.load())
+        except InvdesignError:  # another set than the pinned one; evaluating says so
+            return ()
 
     def prepare(self) -> None:
         """Read the set, and import what makes hulls of it."""
