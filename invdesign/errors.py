@@ -146,6 +146,11 @@ def count_text(number: int) -> str:
     return str(number) if abs(number) < 10**15 else f"about 10^{len(str(abs(number))) - 1}"
 
 
+def candidates_text(count: int) -> str:
+    """Number and range of a run's candidates, for a message about one that is none of them."""
+    return f"this run has {count} (0 to {count - 1})" if count else "this run has none yet"
+
+
 def together(complaints: Sequence[str]) -> str:
     """Several complaints in one sentence."""
     return "; also, ".join([*(complaint.removesuffix(".") for complaint in complaints[:-1]), complaints[-1]])

@@ -23,7 +23,7 @@ from invdesign.candidate import (
     canonical,
     genome_key,
 )
-from invdesign.errors import InvdesignError, RefusedError, StoreError, nearest, together
+from invdesign.errors import InvdesignError, RefusedError, StoreError, candidates_text, nearest, together
 from invdesign.evaluation import Stage
 from invdesign.history import RunHistory
 from invdesign.measurements import Measurement
@@ -508,9 +508,7 @@ class _Planner:
         gone: dict[int, int] = {}  # measurements taken back -> candidate
         for id in ids:
             if not 0 <= id < len(self.history):
-                self.complaints.append(
-                    f"there is no candidate {id}; this run has {len(self.history)} (0 to {len(self.history) - 1})"
-                )
+                self.complaints.append(f"there is no candidate {id}; {candidates_text(len(self.history))}")
         if not ids and not numbers:
             self.complaints.append("nothing to withdraw: give candidates or measurements")
         self._complain()

@@ -264,7 +264,9 @@ class Loop:
         for request in requests.waiting(self.folder, skip):
             if self.stop.is_set():
                 return
-            if before is None or requests.sort_key(request.id) < requests.sort_key(before.id):
+            if before is not None and requests.sort_key(request.id) >= requests.sort_key(before.id):
+                continue
+            if requests.is_waiting(self.folder, request):  # else taken up at once, on the way of one before
                 self._take_up(request)
 
     def _steer_at_once(self) -> None:

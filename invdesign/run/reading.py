@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from invdesign import pareto
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import Design, Input, Status, Trial
-from invdesign.errors import RunError
+from invdesign.errors import RunError, candidates_text
 from invdesign.history import RunHistory
 from invdesign.measurements import Measurement
 from invdesign.protocols import Context, design_of, notes_of
@@ -91,9 +91,7 @@ class Reading:
             RunError: there is no such candidate.
         """
         if not 0 <= id < len(self._history):
-            raise RunError(
-                f"there is no candidate {id}; this run has {len(self._history)} (0 to {len(self._history) - 1})"
-            )
+            raise RunError(f"there is no candidate {id}; {candidates_text(len(self._history))}")
         return self._history.trial(id)
 
     def design(self, id: int) -> Design:

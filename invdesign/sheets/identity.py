@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from invdesign import strictjson
 from invdesign.candidate import Design, Genome, canonical, genome_key, to_json
-from invdesign.errors import InvdesignError
+from invdesign.errors import InvdesignError, candidates_text
 from invdesign.protocols import OpenSpace, SearchSpace, StructureSpace, TabledSpace, place_genome
 from invdesign.run.run import Run
 from invdesign.run.told import outside_words
@@ -155,9 +155,10 @@ class Identity:
             self.table.complain(row, CANDIDATE, f"must be the number of a candidate, got {shown(cell)}.")
             return None
         if not 0 <= number < count:
-            has = f"this run has {count} (0 to {count - 1})" if count else "this run has none yet"
             hint = "A candidate that nobody asked for has no number: leave the cell empty and fill in what it is."
-            self.table.complain(row, CANDIDATE, f"there is no candidate {number:g}; {has}.", hint)
+            self.table.complain(
+                row, CANDIDATE, f"there is no candidate {number:g}; {candidates_text(count)}.", hint
+            )
             return None
         return int(number)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from fractions import Fraction
 from functools import cache, lru_cache
 from itertools import pairwise
+from math import lcm
 
 # States that battery electrodes pass through on charge and discharge and that pymatgen's list of common states
 # lacks: Ti3+ in Li2Ti2O4, V3+ and V4+ in LiVPO4F, Mn3+ in LiMnO2, Co4+ in CoO2, Ni3+ and Ni4+ in LiNiO2 and NiO2,
@@ -72,6 +74,32 @@ def oxidation_states(element: str, sign: int = 0) -> tuple[int, ...]:
     if sign == 0:
         return tuple(states) or (0,)
     return tuple(state for state in states if state * sign > 0)
+
+
+@cache
+def _is_kind(element: str, kind: str) -> bool:
+    """True if pymatgen counts the element among `kind`: `metal` or `metalloid`."""
+    from pymatgen.core import Element
+
+    return bool(getattr(Element(check_element(element)), f"is_{kind}"))
+
+
+def is_metallic(counts: Mapping[str, float]) -> bool:
+    """True for metals and alloys: compositions without ions.
+
+    Such a composition has a metal and, besides metals, metalloids at most (B, Si, Ge, As, Sb, Te, Po), and its
+    charges cannot balance: lithium, LiAl and Li15Si4 are metallic, Li2Te, Mg2Si and Li3Sb are not.
+
+    Args:
+        counts: amounts by element symbol, fractions included; zero counts are ignored.
+    """
+    present = {name: Fraction(float(n)).limit_denominator(1000) for name, n in counts.items() if n > 0}
+    metals = [name for name in present if _is_kind(name, "metal")]
+    if not metals or not all(name in metals or _is_kind(name, "metalloid") for name in present):
+        return False
+    scale = lcm(*(n.denominator for n in present.values()))
+    whole = {name: int(n * scale) for name, n in present.items()}
+    return charge_imbalance(whole, {name: oxidation_states(name) for name in whole}) > 0
 
 
 def charge_imbalance(counts: Mapping[str, int], states: Mapping[str, Sequence[int]]) -> int:

@@ -138,12 +138,7 @@ def parent_of(source: str | InputFile, cell: tuple[int, int, int], *, primitive:
         InvdesignError: no such prototype, or the file cannot be used.
     """
     unit = _prototype(source, primitive) if isinstance(source, str) else _file(source, primitive)
-    most = most_parent_atoms()
-    if math.prod(cell) * len(unit) > most:
-        raise InvdesignError(
-            f"{count_text(math.prod(cell))} cells of {len(unit)} atoms are too large (limit {most} atoms); repeat "
-            f"the cell less often, or set the environment variable {MAX_PARENT_ATOMS}"
-        )
+    check_supercell_size(math.prod(cell), len(unit))
     steps = np.stack(np.meshgrid(*(np.arange(n) for n in cell), indexing="ij"), axis=-1).reshape(-1, 3)
     count = len(steps)
     positions = (unit.positions[:, None, :] + steps[None, :, :]) / np.asarray(cell)
@@ -193,6 +188,24 @@ def reading_of(file: InputFile) -> Reading:
             f"cell, or set the environment variable {MAX_PARENT_ATOMS}"
         )
     return reading
+
+
+def check_supercell_size(cells: int, atoms: int) -> None:
+    """Refuse a supercell of more atoms than a parent may have.
+
+    Args:
+        cells: unit cells in it.
+        atoms: of a unit cell.
+
+    Raises:
+        InvdesignError: it is too large; the message names the limit.
+    """
+    most = most_parent_atoms()
+    if cells * atoms > most:
+        raise InvdesignError(
+            f"{count_text(cells)} cells of {atoms} atoms are too large (limit {most} atoms); repeat "
+            f"the cell less often, or set the environment variable {MAX_PARENT_ATOMS}"
+        )
 
 
 def most_parent_atoms() -> int:

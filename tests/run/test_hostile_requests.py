@@ -147,6 +147,22 @@ def test_a_clock_that_is_set_back_reorders_nothing(folder: Path, monkeypatch: py
     assert Run.open(folder, trust_code=True).campaign.budget.candidates == 19
 
 
+def test_a_refused_budget_stays_refused(tmp_path: Path) -> None:
+    """A budget that is refused while a wave runs is not taken up after it, when there are as many events as it saw."""
+    data = measured()
+    Run.create(campaign(data), tmp_path / "run").close()
+    folder = tmp_path / "run"
+    for x in (0.2, 0.4, 0.6):
+        leave(folder, "add", {"genomes": [{"x": x, "y": 0.5}], "until": None})
+    late = leave(folder, "budget", {"candidates": 13}, seen=Seen(2, "", ()))
+    run = Run.open(folder, trust_code=True)
+    run.ask(1)
+    run.close()
+    assert "made for another run" in refusal(folder, late)
+    assert run.campaign.budget.candidates == 40
+    assert Run.open(folder, trust_code=True).campaign.budget.candidates == 40
+
+
 def test_an_old_budget_does_not_come_back(folder: Path) -> None:
     """Not even where the run has the budget again that it had when that was asked for."""
     old = steering.leave_once(folder, "budget", {"candidates": 25})

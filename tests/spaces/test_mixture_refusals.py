@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from invdesign.errors import InvdesignError
 from invdesign.settings import load
 
 HALIDE = {"parent": "antiperovskite", "cell": {"max_atoms": 10}}
@@ -82,6 +83,17 @@ HALIDE = {"parent": "antiperovskite", "cell": {"max_atoms": 10}}
             "the unit cell of antiperovskite has 5 atoms already",
         ),
         (
+            {"mixtures": {"X": ["Cl", "Br"]}, "structure": {**HALIDE, "cell": {"max_atoms": 2**63}}},
+            r"about 10\^18 cells of 5 atoms are too large \(limit 1000 atoms\)",
+        ),
+        (
+            {
+                "mixtures": {"X": ["Cl", "Br"]},
+                "structure": {**HALIDE, "cell": {"multiples": [[1, 1, 2], [2**40, 2**40, 1]]}},
+            },
+            r"cells of 5 atoms are too large",
+        ),
+        (
             {"mixtures": {"Y": ["Cl", "Br"]}, "structure": HALIDE},
             "antiperovskite has no site 'Y'. Labels: A, B, X",
         ),
@@ -100,5 +112,5 @@ HALIDE = {"parent": "antiperovskite", "cell": {"max_atoms": 10}}
 )
 def test_mistakes_are_named(fields: dict[str, Any], words: str) -> None:
     """What was found, what is allowed, and what to do, on loading."""
-    with pytest.raises(ValidationError, match=words):
+    with pytest.raises((ValidationError, InvdesignError), match=words):
         load("spaces", {"kind": "mixture", **fields})

@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Composition
 
-from invdesign.structures.charges import charge_imbalance, check_element, element_symbols, oxidation_states
+from invdesign.structures.charges import (
+    charge_imbalance,
+    check_element,
+    element_symbols,
+    is_metallic,
+    oxidation_states,
+)
 
 
 def imbalance(formula: str) -> int:
@@ -128,3 +134,20 @@ def _all_totals(atoms: list[tuple[int, list[int]]]) -> list[int]:
         if allowed and mixed <= 1:
             totals.append(sum(map(sum, chosen)))
     return totals
+
+
+@pytest.mark.parametrize(
+    "formula", ["Li", "Al", "LiAl", "Li15Si4", "Li22Sn5", "Na15Sn4", "LiB", "Cu3Au", "Li0.3Al0.7"]
+)
+def test_metals_and_alloys_are_metallic(formula: str) -> None:
+    """Metals, alone or with metalloids, whose charges cannot balance."""
+    assert is_metallic(Composition(formula).get_el_amt_dict())
+
+
+@pytest.mark.parametrize(
+    "formula",
+    ["Si", "C", "Li2Te", "Mg2Si", "Li3Sb", "GaAs", "Li3P", "LiC6", "LiFePO4", "LiMn2O4", "Fe3C", "LiH"],
+)
+def test_salts_and_elements_without_metal_are_not_metallic(formula: str) -> None:
+    """Valence compounds of metalloids, nonmetals, and every compound with a nonmetal."""
+    assert not is_metallic(Composition(formula).get_el_amt_dict())

@@ -80,6 +80,7 @@ def test_known_compounds_are_of_their_system_and_have_sources() -> None:
                 assert sorted(Composition(compound.formula).get_el_amt_dict()) == list(system), compound
 
 
+@settings(max_examples=25, deadline=None)
 @given(
     formulas=st.lists(
         st.sampled_from(["Li2S", "P2S5", "Li3P", "Li3PS4", "LiCl", "PCl3", "SCl2"]), unique=True

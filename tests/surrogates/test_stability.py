@@ -6,17 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from pymatgen.analysis.phase_diagram import PDEntry
 from pymatgen.core import Composition
 
 from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal, genome_key
 from invdesign.errors import MissingReferenceError
 from invdesign.settings import load
-from surrogates.reference import ReferenceSet, phase_diagram, shipped
+from surrogates.reference import phase_diagram, shipped
 from surrogates.stability import (
-    CHARGES,
     UNCERTAINTY,
     decomposition_energy,
     electrochemical_window,
@@ -86,91 +84,6 @@ def test_without_lithium_oxide_oxides_look_stable() -> None:
 
 
 # --- windows ---
-
-
-def test_the_window_of_a_salt_is_its_formation_energy() -> None:
-    """LiI is stable against the metal, and gives off lithium where iodine forms."""
-    window = electrochemical_window(shipped(NAME), Composition("LiI"), phase_energy("LiI"), "Li")
-    expected = phase_energy("Li") + phase_energy("I2") - 2 * phase_energy("LiI")
-    assert window.reduction == pytest.approx(0.0, abs=1e-7)
-    assert window.oxidation == pytest.approx(expected, abs=1e-6)
-    assert not window.of_products
-
-
-def test_a_sulfate_is_reduced_by_lithium() -> None:
-    """Its window does not reach down to the metal."""
-    window = electrochemical_window(shipped(NAME), Composition("Li2SO4"), phase_energy("Li2SO4"), "Li")
-    assert 1.0 < window.reduction < window.oxidation
-    assert window.width == pytest.approx(window.oxidation - window.reduction)
-
-
-@pytest.mark.parametrize(("ion", "oxide"), [("Li", "Li2O"), ("Mg", "MgO"), ("Al", "Al2O3")])
-def test_voltage_counts_the_ions_charge(ion: Any, oxide: str) -> None:
-    """Magnesium carries two electrons, aluminium three."""
-    composition = Composition(oxide)
-    reference = made({ion: -2.0, "O": -5.0, oxide: -6.0})
-    window = electrochemical_window(reference, composition, -6.0, ion)
-    bare = sum(
-        amount * {ion: -2.0, "O": -5.0}[symbol] for symbol, amount in composition.get_el_amt_dict().items()
-    )
-    formation = composition.num_atoms * -6.0 - bare
-    assert window.oxidation == pytest.approx(-formation / (composition[ion] * CHARGES[ion]), abs=1e-6)
-
-
-@st.composite
-def systems(draw: st.DrawFn) -> tuple[ReferenceSet, Composition, float]:
-    """Random hulls of Li-O-Cl, a composition in it, and the candidate's distance to the hull."""
-    formulas = ("Li2O", "LiCl", "Li2O2", "LiClO4", "Cl2O", "LiClO2", "Li5OCl3", "Cl2O7")
-    depths = draw(st.lists(st.floats(0.05, 2.0), min_size=len(formulas), max_size=len(formulas)))
-    elements = {"Li": -2.0, "O": -5.0, "Cl": -1.8}
-    energies = dict(elements)
-    for formula, depth in zip(formulas, depths, strict=True):
-        fractions = Composition(formula).fractional_composition.get_el_amt_dict()
-        energies[formula] = round(sum(x * elements[symbol] for symbol, x in fractions.items()) - depth, 6)
-    composition = draw(st.sampled_from(("Li3OCl", "Li4O2Cl", "Li7O2Cl3", "LiClO3", "LiOCl")))
-    return made(energies), Composition(composition), draw(st.sampled_from((-0.3, -0.02, 0.0, 0.1)))
-
-
-@settings(max_examples=60, deadline=None)
-@given(system=systems())
-def test_limits_are_the_slopes_of_the_hull(system: tuple[ReferenceSet, Composition, float]) -> None:
-    """Toward less lithium and toward more, of the hull with the candidate where it lies below."""
-    reference, composition, offset = system
-    diagram = phase_diagram(reference, ["Li", "O", "Cl"])
-    n, step = composition.num_atoms, 1e-5
-    energy = diagram.get_hull_energy_per_atom(composition) + offset
-    if offset < 0:
-        diagram = phase_diagram(reference, ["Li", "O", "Cl"], [PDEntry(composition, n * energy)])
-
-    def total(lithium: float) -> float:
-        amounts = {**composition.get_el_amt_dict(), "Li": lithium}
-        return float(diagram.get_hull_energy(Composition(amounts)))
-
-    here = composition["Li"]
-    window = electrochemical_window(reference, composition, energy, "Li")
-    assert window.oxidation == pytest.approx(-2.0 - (total(here) - total(here - step)) / step, abs=2e-3)
-    assert window.reduction == pytest.approx(-2.0 - (total(here + step) - total(here)) / step, abs=2e-3)
-    assert 0 <= window.reduction <= window.oxidation + 1e-6
-    assert window.of_products == (offset > 0)
-
-
-def test_a_window_closes_where_the_phase_meets_its_products() -> None:
-    """From below, the own window narrows to that of the products."""
-    reference, formula = shipped(NAME), Composition("Li3OCl")
-    widths = [
-        electrochemical_window(reference, formula, hull("Li3OCl") - x, "Li").width for x in (0.1, 0.01, 0.0)
-    ]
-    assert widths == sorted(widths, reverse=True)
-    above = electrochemical_window(reference, formula, hull("Li3OCl") + 0.2, "Li")
-    assert above.width == pytest.approx(widths[-1], abs=1e-6)
-
-
-def test_what_forms_beyond_a_limit_is_told() -> None:
-    """Iodide with oxide gives iodate; that is what sets the oxidation limit of Li3OI."""
-    reference = shipped(NAME)
-    beyond = products(reference, Composition("Li3OI"), ion="Li", change="oxidised")
-    assert set(beyond) == {"Li2O", "LiI", "LiIO3"}
-    assert set(products(reference, Composition("Li3OI"), ion="Li", change="reduced")) == {"Li2O", "LiI", "Li"}
 
 
 def test_the_evaluator_names_whose_window_it_is() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -16,7 +17,7 @@ from invdesign.settings import Frozen
 from invdesign.spaces.mixture.charges import VACANCY, Species, atom_of
 from invdesign.spaces.mixture.settings import Cells, Mixture
 from invdesign.structures.electrostatics import Electrostatics, Filling
-from invdesign.structures.parents import Parent, ParentSource, parent_of
+from invdesign.structures.parents import Parent, ParentSource, check_supercell_size, parent_of
 from invdesign.structures.quasirandom import Sublattice
 from invdesign.structures.radii import ionic_radius
 
@@ -146,6 +147,9 @@ def framework_of(
         ValueError: a mixture has no site, two share one, a total exceeds the sites, or a state is not clear.
     """
     unit = parent_of(options.parent, (1, 1, 1), primitive=options.primitive)
+    check_supercell_size((options.cell.max_atoms or 0) // len(unit), len(unit))
+    for multiple in options.cell.multiples:
+        check_supercell_size(math.prod(multiple), len(unit))
     unknown = sorted(set(options.sites.values()) - set(mixtures))
     if unknown:
         raise ValueError(

@@ -1,0 +1,45 @@
+"""Oxidation limits of nine lithium salts against the enthalpies of the reactions that set them."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from common import Row
+from truth_windows import Comparison, compare_limit, mean_row, print_comparisons
+
+from invdesign.settings import load
+from surrogates.reference import ReferenceSet, shipped
+from surrogates.reference_build import build_reference
+from surrogates.reference_sources import read_structures
+
+SHIPPED = "lithium-chalcohalides"
+SALTS = ("LiF", "LiCl", "LiBr", "LiI", "Li2O", "Li2S", "Li2Se", "LiH")
+NITRIDES = Path(__file__).parents[1] / "window_nitrides.yaml"
+"""Phases of Li-N, which the shipped set does not have."""
+
+
+@cache
+def compare_limits() -> tuple[Comparison, ...]:
+    """The oxidation limit of every salt."""
+    reference = shipped(SHIPPED)
+    return (*(compare_limit(reference, salt) for salt in SALTS), compare_limit(relax_nitrides(), "Li3N"))
+
+
+def relax_nitrides() -> ReferenceSet:
+    """Li, N2 and Li3N, relaxed by the potential of the shipped set; seconds."""
+    potential = load("potentials", shipped(SHIPPED).potential.settings)
+    return build_reference(read_structures(NITRIDES), potential, name="nitrides")
+
+
+def measure() -> list[Row]:
+    """Mean and largest error, and the mean one against Gibbs energies, where they are known."""
+    found = compare_limits()
+    print_comparisons(found)
+    errors = {
+        "mae_v": [abs(item.error) for item in found],
+        "largest_error_v": [max(abs(item.error) for item in found)],
+        "mae_gibbs_v": [abs(item.value - item.gibbs) for item in found if item.gibbs is not None],
+    }
+    method = shipped(SHIPPED).potential.label
+    return [mean_row("window_binaries", method, metric, values, "V") for metric, values in errors.items()]
