@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from surrogates.reference import ReferenceSet
 
 TABLE: Final = "known_compounds.tsv"
-LISTED: Final = 4  # chemical systems in a note; `invdesign reference show` lists all
+LISTED: Final = 6  # chemical systems in a note; `invdesign reference show` lists all
 
 FORMER_SETS: Final = frozenset({"527b3f6d39fc01857be30513a67455e6"})
 """Hashes of shipped sets from before the table. `asks_formerly` judges them, so that a resumed run says what it would have
@@ -92,7 +92,12 @@ def missing_elements(reference: ReferenceSet, elements: Iterable[str]) -> list[s
 
 
 def missing_binaries(reference: ReferenceSet, elements: Iterable[str]) -> list[Gap]:
-    """Pairs of `elements` of which a binary compound is known and none is in the set."""
+    """Pairs of elements of which a binary compound is known and none is in the set.
+
+    Args:
+        reference: the set; one of `FORMER_SETS` is judged by the rule of its time.
+        elements: symbols of the chemical system.
+    """
     pairs = (
         pair for pair in combinations(sorted(set(elements)), 2) if frozenset(pair) not in reference.binaries
     )
@@ -103,7 +108,12 @@ def missing_binaries(reference: ReferenceSet, elements: Iterable[str]) -> list[G
 
 
 def missing_ternaries(reference: ReferenceSet, elements: Iterable[str]) -> list[Gap]:
-    """Triples of `elements` of which a ternary compound is known and none is in the set."""
+    """Triples of elements of which a ternary compound is known and none is in the set.
+
+    Args:
+        reference: the set.
+        elements: symbols of the chemical system.
+    """
     allowed = set(elements)
     held = {tuple(sorted(phase.composition)) for phase in reference.phases}
     return [
@@ -118,6 +128,10 @@ def require_coverage(reference: ReferenceSet, elements: Iterable[str]) -> None:
 
     A binary edge is asked for where a compound of the two elements is known, stable or not: without one, everything on
     that edge would look stable against the bare elements. Ternary compounds are not asked for (`missing_ternaries`).
+
+    Args:
+        reference: the set.
+        elements: symbols of the chemical system.
 
     Raises:
         MissingReferenceError: names what is missing, a known compound with its source, and what to do.
@@ -157,16 +171,22 @@ def coverage_notes(reference: ReferenceSet) -> tuple[str, ...]:
     binaries, ternaries = (_by_weight(reference, gaps) for gaps in (binaries, ternaries))
     notes = []
     if binaries:
+        pairs = _listed([f"{' and '.join(gap.system)}{_example(gap)}" for gap in binaries])
         notes.append(
-            f"the reference set '{reference.name}' has no {_listed(binaries)}: candidates with both "
-            "elements fail"
+            f"the reference set '{reference.name}' has no compound of {pairs}: candidates with both elements fail"
         )
     if ternaries:
+        named = _listed([gap.known[0].formula for gap in ternaries])
         notes.append(
-            f"the reference set '{reference.name}' has no {_listed(ternaries)}: candidates of these "
-            "elements may look more stable than they are; add such a phase where you search there"
+            f"the reference set '{reference.name}' does not hold these known compounds, nor others of their three elements: "
+            f"{named}. Candidates of these elements may look more stable than they are; `invdesign reference show` lists "
+            "sources"
         )
     return tuple(notes)
+
+
+def _example(gap: Gap) -> str:
+    return f" ({gap.known[0].formula} is known)" if gap.known else ""
 
 
 def _by_weight(reference: ReferenceSet, gaps: Sequence[Gap]) -> list[Gap]:
@@ -175,7 +195,6 @@ def _by_weight(reference: ReferenceSet, gaps: Sequence[Gap]) -> list[Gap]:
     return sorted(gaps, key=lambda gap: -sum(counts[element] for element in gap.system))
 
 
-def _listed(gaps: Sequence[Gap]) -> str:
-    more = len(gaps) - LISTED
-    end = f", and {more} more (`invdesign reference show` lists them)" if more > 0 else ""
-    return ", no ".join(str(gap).removeprefix("a ") for gap in gaps[:LISTED]) + end
+def _listed(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - LISTED} more" if len(texts) > LISTED else ""
+    return ", ".join(texts[:LISTED]) + more

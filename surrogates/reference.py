@@ -253,7 +253,12 @@ def _folder() -> Traversable:
 
 
 def earlier_set(name: str, hash: str) -> ReferenceSet | None:
-    """The set that an earlier version of the package shipped under this name and hash, where it is still here."""
+    """The set that an earlier version of the package shipped, where it is still here.
+
+    Args:
+        name: of the set.
+        hash: of its content.
+    """
     wanted = f"{name}-{hash}{SUFFIX}"  # compared and never opened: a stored campaign may be anybody's
     for file in _folder().joinpath("earlier").iterdir():
         if file.name == wanted:
@@ -305,8 +310,9 @@ def parse_reference(text: str, source: str) -> ReferenceSet:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
+        what = first["msg"].removeprefix("Value error, ").rstrip(".")
         raise InvdesignError(
-            f"{source} is no reference set of the format {FORMAT}: {f'{place}: ' if place else ''}{first['msg']}. "
+            f"{source} is no reference set of the format {FORMAT}: {f'{place}: ' if place else ''}{what}. "
             "`invdesign reference build` makes one."
         ) from error
 

@@ -154,7 +154,12 @@ def _relaxed(crystal: Published, potential: Potential, relaxation: RelaxationRec
 
 
 def make_starts(crystal: Published, number: int) -> Iterator[Structure]:
-    """The crystal as it was published, then strained and rattled, always the same for the same crystal."""
+    """The crystal as it was published, then strained and rattled, always the same for the same crystal.
+
+    Args:
+        crystal: as published.
+        number: of starts, the published one included.
+    """
     yield crystal.structure
     for start in range(1, number):
         rng = rng_for(0, start, f"reference.{crystal.key}")
