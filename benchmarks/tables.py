@@ -17,6 +17,7 @@ the median where n is at least 5; the spread is the distance between the quartil
 was set to in brackets where it is not the default; peers stand under their own names. `pip install -e ".[peers]"` installs
 them.
 """
+ELSEWHERE = frozenset({"truth"})  # has a page of its own, docs/truth.md
 SHOWN = ("regret_at_20", "regret_at_50", "regret_at_100", "regret_at_150")  # of a pool's regret curve
 ABOUT = {
     "loop": "`python benchmarks/loop.py`: the loop's own cost with a free evaluator, everything but the evaluator "
@@ -54,6 +55,8 @@ ABOUT = {
     "composition is found, as a share of what random search needs.",
     "optimizer_overhead": "`python benchmarks/optimizer_overhead.py`: ask, tell and commit per candidate, everything "
     "but the evaluator counted (wall time), ten variables, two objectives.",
+    "oxygen_correction": "`python benchmarks/oxygen_correction.py fit`: forms of the correction for covalently bonded "
+    "oxygen, the mean absolute error of 59 compounds, each left out of the fit, or all compounds of its elements.",
     "generation": "`python benchmarks/generation.py`: one generation of NSGA-II, two objectives.",
 }
 
@@ -83,6 +86,8 @@ def main() -> None:
     text = HEAD
     for file in sorted(RESULTS.glob("*.json")):
         rows = json.loads(file.read_text(encoding="utf-8"))
+        if file.stem in ELSEWHERE:
+            continue
         if isinstance(rows, list) and rows and "benchmark" in rows[0]:  # tables of truths lie beside them
             text += section(file.stem, rows) + "\n"
     PAGE.write_text(text, encoding="utf-8")

@@ -20,6 +20,7 @@ Genome: TypeAlias = Mapping[str, Json]
 SIGNIFICANT_DIGITS = 12
 PROMOTION = "promotion"  # operator of a proposal that takes a known genome further
 OUTSIDE = "outside"  # operator of a candidate that was made outside the space, and told with its results
+DETAIL_LENGTH = 500  # characters of a detail; chosen: a few sentences
 WHOLE = 20.0  # extent of values from which on a number without decimals may be rounded (chosen)
 _WRITTEN = re.compile(r"[+-]?(?P<whole>\d*)(\.(?P<decimals>\d*))?(e(?P<exponent>[+-]?\d+))?", re.IGNORECASE)
 
@@ -75,6 +76,12 @@ def canonical(value: Json | Genome) -> Json:
 def to_json(value: Json | Genome) -> str:
     """Compact JSON with sorted keys; floats as they are (their shortest exact form), NaN refused."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def clean_detail(text: str) -> str:
+    """A detail as it is kept and shown: one line of printable characters, at most `DETAIL_LENGTH` of them."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return line if len(line) <= DETAIL_LENGTH else f"{line[: DETAIL_LENGTH - 3].rstrip()}..."
 
 
 def genome_key(genome: Genome) -> str:
@@ -206,16 +213,21 @@ class Evaluation:
 
     Attributes:
         properties: finite numbers by property name, in the units the evaluator declares.
-        uncertainties: one standard deviation, same names and units, where known.
+        noise: one standard deviation of repeating the evaluation, same names and units, where known. Models learn from it.
+        systematic: one standard deviation of the method itself, same names and units, where known: an error that all
+            candidates of a chemistry share. It is shown beside the value, and no model learns from it.
         structures: structures it made, by role.
         cost: `seconds`, `potential_calls`; not part of the result.
+        details: a short sentence by property name, for what a number alone does not say.
         failure: set instead of results; never both.
     """
 
     properties: Mapping[str, float] = field(default_factory=dict)
-    uncertainties: Mapping[str, float] = field(default_factory=dict)
+    noise: Mapping[str, float] = field(default_factory=dict)
+    systematic: Mapping[str, float] = field(default_factory=dict)
     structures: Mapping[str, Structure] = field(default_factory=dict)
     cost: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
     failure: Failure | None = None
 
 
@@ -237,6 +249,7 @@ class Trial:
     Attributes:
         depth: how many stages it has passed.
         properties: the value of the last stage that provided each property.
+        noise, systematic, details: as that stage said them (see `Evaluation`).
         structures: roles of the structures kept for it (fetched with `History.structure`).
         gate: for a gated trial, what stopped it, in words.
     """
@@ -245,7 +258,9 @@ class Trial:
     status: Status
     depth: int
     properties: Mapping[str, float]
-    uncertainties: Mapping[str, float]
+    noise: Mapping[str, float] = field(default_factory=dict)
+    systematic: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
     structures: tuple[str, ...] = ()
     failure: Failure | None = None
     gate: str = ""

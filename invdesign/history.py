@@ -61,9 +61,11 @@ class RunHistory:
         self._status = np.zeros(1024, dtype=np.int64)
         self._depth = np.zeros(1024, dtype=np.int64)
         self._values: defaultdict[str, _Column] = defaultdict(_Column)
-        self._uncertainties: defaultdict[str, _Column] = defaultdict(_Column)
+        self._noise: defaultdict[str, _Column] = defaultdict(_Column)
+        self._systematic: defaultdict[str, _Column] = defaultdict(_Column)
         self._by_stage: defaultdict[tuple[str, str], _Column] = defaultdict(_Column)
-        self._uncertain: defaultdict[tuple[str, str], _Column] = defaultdict(_Column)
+        self._noise_by_stage: defaultdict[tuple[str, str], _Column] = defaultdict(_Column)
+        self._systematic_by_stage: defaultdict[tuple[str, str], _Column] = defaultdict(_Column)
         self._seconds: defaultdict[str, _Column] = defaultdict(_Column)
         self._keys: dict[bytes, int] = {}
         self._before: dict[
@@ -73,6 +75,7 @@ class RunHistory:
         self._superseded: set[int] = set()
         self._outside: set[int] = set()
         self._pending: set[int] = set()
+        self._details: dict[int, dict[str, str]] = {}
         self._roles: dict[int, tuple[str, ...]] = {}
         self._failures: dict[int, Failure] = {}
         self._gates: dict[int, str] = {}
@@ -121,17 +124,31 @@ class RunHistory:
             if self._last.get(name, stage) != stage:
                 continue
             self._values[name].grow(self._length)[id] = value
-            if name in self._uncertainties:  # an earlier stage's says nothing of this value
-                self._uncertainties[name].grow(self._length)[id] = np.nan
-        for name, value in result.uncertainties.items():
-            self._uncertain[name, stage].grow(self._length)[id] = value
+            self._forget_remarks(name, id)  # an earlier stage's say nothing of this value
+        for told, columns, by_stage in (
+            (result.noise, self._noise, self._noise_by_stage),
+            (result.systematic, self._systematic, self._systematic_by_stage),
+        ):
+            for name, value in told.items():
+                by_stage[name, stage].grow(self._length)[id] = value
+                if self._last.get(name, stage) == stage:
+                    columns[name].grow(self._length)[id] = value
+        for name, text in result.details.items():
             if self._last.get(name, stage) == stage:
-                self._uncertainties[name].grow(self._length)[id] = value
+                self._details.setdefault(id, {})[name] = text
         if result.failure is None and "seconds" in result.cost:
             self._seconds[stage].grow(self._length)[id] = result.cost["seconds"]
         if result.structures:
             roles = (*self._roles.get(id, ()), *result.structures)
             self._roles[id] = tuple(map(sys.intern, dict.fromkeys(roles)))
+
+    def _forget_remarks(self, name: str, id: int) -> None:
+        """Drop what was said beside a property's value."""
+        for columns in (self._noise, self._systematic):
+            if name in columns:
+                columns[name].grow(self._length)[id] = np.nan
+        if id in self._details:
+            self._details[id].pop(name, None)
 
     def finish(self, ending: Finished) -> None:
         """A trial came to its end."""
@@ -188,13 +205,13 @@ class RunHistory:
 
     def forget(self, id: int) -> None:
         """Make a trial pending again: what is known of it must not be seen yet."""
-        known_columns = (self._values, self._uncertainties, self._by_stage, self._uncertain, self._seconds)
-        for columns in known_columns:
+        by_stage = (self._by_stage, self._noise_by_stage, self._systematic_by_stage)
+        for columns in (self._values, self._noise, self._systematic, *by_stage, self._seconds):
             for column in columns.values():
                 column.grow(self._length)[id] = np.nan
         self._status[id] = Status.PENDING
         self._depth[id] = 0
-        for known in (self._roles, self._failures, self._gates):
+        for known in (self._roles, self._failures, self._gates, self._details):
             known.pop(id, None)
         self._pending.add(id)
         self._stand(id)
@@ -266,9 +283,18 @@ class RunHistory:
         depth = int(self._depth[id])
         return names[depth] if depth < len(names) else ""
 
-    def uncertainty(self, name: str, stage: str | None = None) -> FloatArray:
-        known = self._uncertainties.get(name) if stage is None else self._uncertain.get((name, stage))
+    def noise(self, name: str, stage: str | None = None) -> FloatArray:
+        return self._whole(
+            self._noise.get(name) if stage is None else self._noise_by_stage.get((name, stage))
+        )
+
+    def systematic(self, name: str, stage: str | None = None) -> FloatArray:
+        known = self._systematic.get(name) if stage is None else self._systematic_by_stage.get((name, stage))
         return self._whole(known)
+
+    def details(self) -> Mapping[int, Mapping[str, str]]:
+        """Sentences by property, by number of the trial, of those that have any."""
+        return self._details
 
     def seconds(self, stage: str) -> FloatArray:
         return self._whole(self._seconds.get(stage))
@@ -335,7 +361,9 @@ class RunHistory:
             status=Status(int(self._status[id])),
             depth=int(self._depth[id]),
             properties=properties,
-            uncertainties=self._row(self._uncertainties, id),
+            noise=self._row(self._noise, id),
+            systematic=self._row(self._systematic, id),
+            details=dict(sorted(self._details.get(id, {}).items())),
             structures=self._roles.get(id, ()),
             failure=self._failures.get(id),
             gate=self._gates.get(id, ""),

@@ -17,7 +17,9 @@ class Measurement:
         key: of the genome (`genome_key`): what is told of a genome holds for every trial of it.
         stage: name of the stage whose properties these are.
         properties: all that the stage provides; none where it failed.
-        uncertainties: one standard deviation, same names, where known.
+        noise: one standard deviation of repeating the measurement, same names, where known.
+        systematic: one standard deviation of the method itself, same names, where known.
+        details: a short sentence by property name.
         structures: role -> hash of the structures that came with it.
         blobs: hash -> compressed structure.
         failure: set instead of results.
@@ -31,7 +33,9 @@ class Measurement:
     key: str
     stage: str
     properties: Mapping[str, float] = field(default_factory=dict)
-    uncertainties: Mapping[str, float] = field(default_factory=dict)
+    noise: Mapping[str, float] = field(default_factory=dict)
+    systematic: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
     structures: Mapping[str, str] = field(default_factory=dict)
     blobs: Mapping[str, bytes] = field(default_factory=dict)
     failure: Failure | None = None
@@ -45,10 +49,11 @@ class Measurement:
 def combined(told: Sequence[Measurement]) -> Measurement:
     """Several measurements of one genome at one stage as one.
 
-    Values are averaged. Where all of a property's measurements have an uncertainty, they are weighted by the inverse
-    square of it, and where they scatter more than they say, the result's uncertainty grows by the root of the reduced
-    chi-square; where not all have one, the uncertainty is the standard error of the mean, unknown of a single
-    measurement and of several that say the same. A failure counts only where all failed; structures are those that came last.
+    Values are averaged. Where all of a property's measurements say their noise, they are weighted by the inverse
+    square of it, and where they scatter more than they say, the result's noise grows by the root of the reduced
+    chi-square; where not all say it, the noise is the standard error of the mean, unknown of a single
+    measurement and of several that say the same. An error of the method does not average out: the largest stays. A failure
+    counts only where all failed; structures and details are those that came last.
 
     Args:
         told: those that count (not withdrawn), at least one.
@@ -62,20 +67,30 @@ def combined(told: Sequence[Measurement]) -> Measurement:
     good = [item for item in ordered if item.failure is None]
     if len(good) < 2:
         return (good or ordered)[-1]
-    values, uncertainties = {}, {}
+    values: dict[str, float] = {}
+    noise: dict[str, float] = {}
+    systematic: dict[str, float] = {}
+    details: dict[str, str] = {}
     for name in sorted(set().union(*(item.properties for item in good))):
         having = [item for item in good if name in item.properties]
-        sigmas = [item.uncertainties.get(name) for item in having]
+        sigmas = [item.noise.get(name) for item in having]
         value, sigma = _averaged([item.properties[name] for item in having], sigmas)
         values[name] = value
         if sigma is not None:
-            uncertainties[name] = sigma
+            noise[name] = sigma
+        errors = [item.systematic[name] for item in having if name in item.systematic]
+        if errors:
+            systematic[name] = max(errors)
+        if remarks := [item.details[name] for item in having if name in item.details]:
+            details[name] = remarks[-1]
     last = next((item for item in reversed(good) if item.structures), good[-1])
     return Measurement(
         key=last.key,
         stage=last.stage,
         properties=values,
-        uncertainties=uncertainties,
+        noise=noise,
+        systematic=systematic,
+        details=details,
         structures=last.structures,
         blobs=last.blobs,
     )
@@ -86,14 +101,16 @@ def _order(item: Measurement) -> tuple[object, ...]:
     failure = item.failure.message if item.failure is not None else ""
     said = (
         sorted(item.properties.items()),
-        sorted(item.uncertainties.items()),
+        sorted(item.noise.items()),
+        sorted(item.systematic.items()),
+        sorted(item.details.items()),
         sorted(item.structures.items()),
     )
     return (item.id, *said, failure, item.label, item.note)
 
 
 def _averaged(values: Sequence[float], sigmas: Sequence[float | None]) -> tuple[float, float | None]:
-    """Mean and its uncertainty, None where it is unknown. Sums are exact, so that their order does not matter."""
+    """Mean and its noise, None where it is unknown. Sums are exact, so that their order does not matter."""
     known = [sigma for sigma in sigmas if sigma is not None]
     if len(known) == len(values) and 0.0 in known:  # beside what is exact, nothing else has weight
         values, known = [x for x, sigma in zip(values, known, strict=True) if sigma == 0.0], []

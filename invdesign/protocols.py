@@ -363,8 +363,15 @@ class History(Protocol):
         """
         ...
 
-    def uncertainty(self, name: str, stage: str | None = None) -> FloatArray:
-        """Shape (n,), one standard deviation of what `column` gives, NaN where unknown."""
+    def noise(self, name: str, stage: str | None = None) -> FloatArray:
+        """Shape (n,), one standard deviation of repeating what `column` gives, NaN where unknown."""
+        ...
+
+    def systematic(self, name: str, stage: str | None = None) -> FloatArray:
+        """Shape (n,), one standard deviation of the method that gave `column`, NaN where unknown.
+
+        An error that the candidates of a chemistry share: to be shown, never to be learned from.
+        """
         ...
 
     def seconds(self, stage: str) -> FloatArray:

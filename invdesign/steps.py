@@ -14,6 +14,7 @@ class StageResult:
     """What one stage said of one candidate, as it is stored.
 
     Attributes:
+        noise, systematic, details: as in `Evaluation`.
         structures: role -> hash; the data of new ones is in `blobs`.
         blobs: hash -> compressed structure.
     """
@@ -21,7 +22,9 @@ class StageResult:
     candidate: int
     stage: str
     properties: Mapping[str, float] = field(default_factory=dict)
-    uncertainties: Mapping[str, float] = field(default_factory=dict)
+    noise: Mapping[str, float] = field(default_factory=dict)
+    systematic: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
     structures: Mapping[str, str] = field(default_factory=dict)
     blobs: Mapping[str, bytes] = field(default_factory=dict)
     failure: Failure | None = None

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.beside import ANY, naming, trust_folders
-from invdesign.candidate import Candidate, Design, Evaluation, Failure, Input, Proposal
+from invdesign.candidate import Candidate, Design, Evaluation, Failure, Input, Proposal, clean_detail
 from invdesign.errors import Infeasible, PluginError, RunError
 from invdesign.functions import FitnessFunction
 from invdesign.properties import STRUCTURE, is_structure
@@ -236,7 +236,9 @@ def _answer(evaluation: Evaluation, evaluator: Evaluator, stage: str, seconds: f
         return {**_failed(replace(failure, stage=stage, message=message)), "cost": cost}
     return {
         "properties": {name: float(value) for name, value in evaluation.properties.items()},
-        "uncertainties": {name: float(value) for name, value in evaluation.uncertainties.items()},
+        "noise": {name: float(value) for name, value in evaluation.noise.items()},
+        "systematic": {name: float(value) for name, value in evaluation.systematic.items()},
+        "details": {name: line for name, text in evaluation.details.items() if (line := clean_detail(text))},
         "structures": {role: _packed(structure) for role, structure in evaluation.structures.items()},
         "cost": cost,
     }
@@ -248,13 +250,22 @@ def _broken_promise(evaluation: Evaluation, evaluator: Evaluator) -> Failure | N
     missing = sorted(promised - evaluation.properties.keys()) + sorted(roles - evaluation.structures.keys())
     if missing:
         return Failure("error", "", f"did not return {', '.join(missing)}")
-    named = evaluation.properties.keys() | evaluation.uncertainties.keys()
+    spreads = {"noise": evaluation.noise, "systematic error": evaluation.systematic}
+    named = evaluation.properties.keys() | evaluation.details.keys()
+    named = named.union(*spreads.values())
     extra = sorted(named - promised) + sorted(evaluation.structures.keys() - roles)
     if extra:
         return Failure("error", "", f"returned {', '.join(extra)}, which it does not declare")
-    for name, value in [*evaluation.properties.items(), *evaluation.uncertainties.items()]:
+    for name, value in [item for told in (evaluation.properties, *spreads.values()) for item in told.items()]:
         if value is None or isinstance(value, str) or not math.isfinite(float(value)):
             return Failure("not_finite", "", f"{name} is {value!r}, not a finite number")
+    for what, told in spreads.items():
+        for name, value in told.items():
+            if value < 0:
+                return Failure("error", "", f"the {what} of {name} is {value:g}, must not be negative")
+    for name, text in evaluation.details.items():
+        if not isinstance(text, str):
+            return Failure("error", "", f"the detail of {name} is {str(text)[:60]!r}, must be a text")
     return None
 
 

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from invdesign.candidate import Evaluation, Failure, Input
-from invdesign.properties import STRUCTURE, Unit
-from invdesign.protocols import Batch, EvaluatorSettings, FloatArray
+from invdesign.properties import Unit
+from invdesign.protocols import Batch, FloatArray
+from invdesign.roles import StructureEvaluator
 from surrogates.bond_valence_parameters import COVALENT_RADII, PAIRS
 from surrogates.composition import States
-from surrogates.geometry import Allowed, ElementSymbol, MissingIonError, Role, likely_states
+from surrogates.frameworks import MissingIonError, check_ionic, mean_counts, split_framework
+from surrogates.geometry import Allowed, ElementSymbol, likely_states
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -49,7 +51,8 @@ def migration_barriers(
     the deepest place of the whole cell; both are found on a grid and then located exactly.
 
     Args:
-        structure: ordered.
+        structure: ordered, but for sites of `ion`, which may be occupied in part; charges are those of the mean
+            composition.
         ion: `Li`, `Na` or `K`, as a 1+ ion.
         spacing: longest distance of two points of the grid along an axis, Å.
         states: oxidation states of some elements, in place of their common ones.
@@ -59,6 +62,8 @@ def migration_barriers(
 
     Raises:
         MissingIonError: there is no such ion, or nothing but it.
+        DisorderError: another site is occupied in part.
+        NotIonicError: the structure is a metal, or its atoms share their electrons.
         UnknownPairError: there are no parameters for an ion of the framework.
         ValueError: the cell has more than 400,000 points.
 
@@ -146,18 +151,12 @@ class _Framework:
 
     @classmethod
     def of(cls, structure: Structure, ion: str, allowed: Allowed) -> _Framework:
-        symbols = [site.specie.symbol for site in structure]
-        formula = structure.composition.reduced_formula
-        if ion not in symbols:
-            raise MissingIonError(f"{formula} has no {ion}, so there is no way for it to measure")
-        kept = [k for k, symbol in enumerate(symbols) if symbol != ion]
-        if not kept:
-            raise MissingIonError(f"{formula} is nothing but {ion}: without it no framework is left")
-        counts = sorted((str(name), float(n)) for name, n in structure.composition.get_el_amt_dict().items())
-        states = likely_states(tuple(counts), allowed)
+        symbols, positions = split_framework(structure, ion)
+        counts = mean_counts(structure)
+        states = likely_states(counts, allowed)
+        check_ionic(counts, states)
         pairs = {name: pair_of(ion, name, state) for name, state in states.items() if name != ion}
-        columns = np.array([pairs[symbols[k]] for k in kept])
-        positions = np.asarray(structure.cart_coords[kept], dtype=np.float64)
+        columns = np.array([pairs[symbol] for symbol in symbols])
         return cls(positions, columns[:, 0] > 0, columns[:, 1], columns[:, 2], columns[:, 3])
 
     def images(self, cell: FloatArray) -> _Framework:
@@ -244,8 +243,8 @@ class _Framework:
         return np.where(near, value, 0.0).sum(axis=1), gradient, curvature
 
 
-def pair_of(ion: str, other: str, state: int) -> tuple[float, float, float, float]:
-    """Parameters of a 1+ `ion` and an element in an oxidation state: see `_Framework`.
+def pair_of(ion: str, other: str, state: float) -> tuple[float, float, float, float]:
+    """Parameters of a 1+ `ion` and an element in an oxidation state, which may be a mean: see `_Framework`.
 
     Returns:
         (1 where they attract each other and 0 where not, depth or strength, distance, softness).
@@ -257,7 +256,8 @@ def pair_of(ion: str, other: str, state: int) -> tuple[float, float, float, floa
 
     rows = (Element(ion).row * Element(other).row) ** 0.5
     if state < 0:
-        known = PAIRS[ion].get((other, state))
+        whole = round(state)
+        known = PAIRS[ion].get((other, whole)) if state == whole else None
         if known is None:
             names = ", ".join(_written(*anion) for anion in PAIRS[ion])
             raise UnknownPairError(
@@ -273,30 +273,23 @@ def pair_of(ion: str, other: str, state: int) -> tuple[float, float, float, floa
     return 0.0, COULOMB * state / rows, screening, 1.0
 
 
-def _written(element: str, state: int) -> str:
-    """An ion as chemists write it: `S2-`, `Li+`, `He` without a charge."""
-    size = str(abs(state)) if abs(state) > 1 else ""
+def _written(element: str, state: float) -> str:
+    """An ion as chemists write it: `S2-`, `Li+`, `He` without a charge, `O0.5-` for a mean."""
+    size = f"{abs(state):.3g}" if abs(state) not in {0, 1} else ""
     return f"{element}{size}{'+' if state > 0 else '-' if state < 0 else ''}"
 
 
-class MigrationBarrier(EvaluatorSettings):
+class MigrationBarrier(StructureEvaluator):
     """Barriers for an alkali ion by its bond-valence site energy: a quick first answer, no more."""
 
-    version: ClassVar[str] = "2"  # minima and passes are located in the landscape, not on its grid
+    version: ClassVar[str] = "3"  # mean states; no numbers where there are no ions
 
     ion: Ion | Ions
     """The ion that moves; of several, `[Li, Na]`, the first that a structure holds."""
     oxidation_states: dict[ElementSymbol, States] = Field(default_factory=dict)
     """States allowed for an element, in place of its common ones: `{S: [4]}` in sulfites."""
-    structure: Role = "initial"
-    """Which structure: `initial`, or what an earlier stage made (`relaxed`)."""
     spacing: Annotated[float, Field(ge=0.05, le=0.5)] = 0.2
     """Longest distance of two points of the grid along an axis, Å."""
-
-    @property
-    def requires(self) -> frozenset[str]:
-        """The structure to look at."""
-        return frozenset({STRUCTURE + self.structure})
 
     @property
     def provides(self) -> Mapping[str, Unit]:
@@ -310,7 +303,7 @@ class MigrationBarrier(EvaluatorSettings):
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """Three numbers each; ions without parameters are a failure that names them."""
-        return [self._evaluate(item.structures[self.structure]) for item in inputs]
+        return [self._evaluate(self.structure_of(item)) for item in inputs]
 
     def _evaluate(self, structure: Structure) -> Evaluation:
         began = time.perf_counter()
@@ -327,5 +320,5 @@ class MigrationBarrier(EvaluatorSettings):
     def _ion_of(self, structure: Structure) -> str:
         """The first ion named that `structure` holds; the first where it holds none."""
         named = (self.ion,) if isinstance(self.ion, str) else self.ion
-        held = {site.specie.symbol for site in structure}
+        held = {element.symbol for element in structure.composition.elements}
         return next((ion for ion in named if ion in held), named[0])

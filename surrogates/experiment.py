@@ -15,7 +15,7 @@ from invdesign.protocols import EvaluatorSettings
 TAKEN = frozenset(
     {"candidate", "stage", "formula", "structure", "failure", "measurement", "note", "genome"}
 )  # columns of the files in which batches and results go to and fro
-UNCERTAINTY = "_uncertainty"
+NOISE = ("_noise", "_uncertainty")  # endings of columns for the noise of a property, today's and an older one
 
 
 class Experiment(EvaluatorSettings):
@@ -41,7 +41,8 @@ class Experiment(EvaluatorSettings):
     def _named(cls, provides: dict[str, Unit]) -> dict[str, Unit]:
         for name, unit in provides.items():
             _check_name(name)
-            if name in TAKEN or name.removesuffix(UNCERTAINTY) in provides.keys() - {name}:
+            others = provides.keys() - {name}
+            if name in TAKEN or any(name.removesuffix(ending) in others for ending in NOISE):
                 raise ValueError(f"'{name}' is the name of another column of batch files; choose another")
             check_unit(name, unit)
         return provides

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import product
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
@@ -13,31 +12,31 @@ from pydantic import AfterValidator, Field
 
 from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.problem import Constraint
-from invdesign.properties import STRUCTURE, Unit
-from invdesign.protocols import Batch, EvaluatorSettings
-from invdesign.structures.charges import check_element, oxidation_states
+from invdesign.properties import Unit
+from invdesign.protocols import Batch
+from invdesign.roles import StructureEvaluator
+from invdesign.structures.charges import check_element, whole_counts
+from invdesign.structures.neutrality import balance_charges
 from invdesign.structures.radii import ionic_radius
+from surrogates.frameworks import MissingIonError, check_ionic, mean_counts, split_framework
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 ElementSymbol = Annotated[str, AfterValidator(check_element)]
-Role = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 BATCH = 32
 ENOUGH = 1.2  # times the largest sum of radii: how far pairs are looked for at first
+FULL = 1.0 - 1e-6  # atoms on a site, above which it is not occupied in part
 MOST_VOXELS = 2_000_000  # about 1 GB
-
-
-class MissingIonError(ValueError):
-    """The structure has no such ion, or nothing else."""
 
 
 def minimum_distance_ratio(structure: Structure) -> float:
     """The smallest distance of two atoms over the sum of their covalent radii; images count as atoms.
 
     Args:
-        structure: ordered, with at least one atom.
+        structure: with at least one atom. Two sites that are both occupied in part are alternatives and may be at any
+            distance; a shared site counts as its smallest element.
 
     Returns:
         About 1 for bonded atoms; 0 for atoms on top of each other.
@@ -47,29 +46,25 @@ def minimum_distance_ratio(structure: Structure) -> float:
     """
     from ase.data import covalent_radii
 
-    radii = covalent_radii[[site.specie.Z for site in structure]]
+    radii = np.array([min(covalent_radii[element.Z] for element in site.species) for site in structure])
+    whole = np.array([site.species.num_atoms > FULL for site in structure])
     reach = ENOUGH * 2 * float(radii.max())
     while True:
         first, second, _, distance = structure.get_neighbor_list(reach, exclude_self=True)
+        ratios = distance / (radii[first] + radii[second])
+        kept = ratios[whole[first] | whole[second]] if whole.any() else ratios
         # Pairs beyond reach have a larger ratio than this, whatever they are.
-        best = float((distance / (radii[first] + radii[second])).min(initial=np.inf))
+        best = float(kept.min(initial=np.inf))
         if best <= reach / (2 * float(radii.max())):
             return best
         reach *= 2
 
 
-class MinimumDistance(EvaluatorSettings):
+class MinimumDistance(StructureEvaluator):
     """Refuses candidates whose atoms overlap, before anything costly is asked of them."""
 
     scale: Annotated[float, Field(gt=0, le=2)] = 0.6
     """Smallest distance allowed, as a fraction of the sum of the two covalent radii."""
-    structure: Role = "initial"
-    """Which structure: `initial`, or what an earlier stage made (`relaxed`)."""
-
-    @property
-    def requires(self) -> frozenset[str]:
-        """The structure to look at."""
-        return frozenset({STRUCTURE + self.structure})
 
     @property
     def provides(self) -> Mapping[str, Unit]:
@@ -88,7 +83,7 @@ class MinimumDistance(EvaluatorSettings):
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """One number each."""
-        return [self._evaluate(item.structures[self.structure]) for item in inputs]
+        return [self._evaluate(self.structure_of(item)) for item in inputs]
 
     def _evaluate(self, structure: Structure) -> Evaluation:
         began = time.perf_counter()
@@ -103,7 +98,7 @@ def bottleneck_radius(structure: Structure, ion: str, spacing: float = 0.25) -> 
     travelling and for the error of the grid.
 
     Args:
-        structure: ordered.
+        structure: ordered, but for sites of `ion`, which may be occupied in part.
         ion: symbol of the element that moves.
         spacing: longest edge of a voxel, Å.
 
@@ -112,6 +107,8 @@ def bottleneck_radius(structure: Structure, ion: str, spacing: float = 0.25) -> 
 
     Raises:
         MissingIonError: there is no such ion, or nothing but it.
+        DisorderError: another site is occupied in part.
+        NotIonicError: the structure is a metal, or its atoms share their electrons.
         ValueError: the cell has more than two million voxels.
 
     Source:
@@ -120,89 +117,64 @@ def bottleneck_radius(structure: Structure, ion: str, spacing: float = 0.25) -> 
     """
     from surrogates.percolation import widest_path
 
-    symbols = [site.specie.symbol for site in structure]
-    formula = structure.composition.reduced_formula
-    if ion not in symbols:
-        raise MissingIonError(f"{formula} has no {ion}, so there is no way for it to measure")
-    framework = [k for k, symbol in enumerate(symbols) if symbol != ion]
-    if not framework:
-        raise MissingIonError(f"{formula} is nothing but {ion}: without it no framework is left")
+    symbols, positions = split_framework(structure, ion)
+    radii = framework_radii(structure)
     if structure.volume / spacing**3 > MOST_VOXELS:
         raise ValueError(
-            f"the cell of {formula} needs more than {MOST_VOXELS} voxels; raise 'spacing' ({spacing:g} Å)"
+            f"the cell of {structure.composition.reduced_formula} needs more than {MOST_VOXELS} voxels; raise 'spacing' "
+            f"({spacing:g} Å)"
         )
-    radii = framework_radii(structure)
     return widest_path(
         np.asarray(structure.lattice.matrix, dtype=np.float64),
-        np.asarray(structure.cart_coords[framework], dtype=np.float64),
-        np.array([radii[symbols[k]] for k in framework]),
+        positions,
+        np.array([radii[symbol] for symbol in symbols]),
         spacing,
     )
 
 
 def framework_radii(structure: Structure) -> Mapping[str, float]:
-    """Ionic radius (Å) of each element of `structure`, in the oxidation state that suits its composition."""
-    counts = sorted((str(name), float(n)) for name, n in structure.composition.get_el_amt_dict().items())
-    return {name: ionic_radius(name, state) for name, state in likely_states(tuple(counts)).items()}
+    """Ionic radius (Å) of each element of `structure`, in the mean state that suits its composition.
+
+    Raises:
+        NotIonicError: the structure is a metal, or its atoms share their electrons.
+    """
+    counts = mean_counts(structure)
+    states = likely_states(counts)
+    check_ionic(counts, states)
+    return {name: ionic_radius(name, state) for name, state in states.items()}
 
 
 Allowed = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 @lru_cache(maxsize=10_000)
-def likely_states(counts: tuple[tuple[str, float], ...], allowed: Allowed = ()) -> Mapping[str, int]:
-    """One oxidation state per element: charges balance best, and of equals the electronegative are negative.
+def likely_states(counts: tuple[tuple[str, float], ...], allowed: Allowed = ()) -> Mapping[str, float]:
+    """Mean oxidation state of each element, by the rule of `charge_neutrality`: 3.5 for Mn in LiMn2O4.
 
-    Of balanced ones those are preferred in which nonmetals have a valence of their group: V3+ and P5+ in LiVPO4F, not
-    V5+ and P3+.
+    Of states that balance equally well those are taken that are frequent in the ICSD, then those in which the
+    electronegative elements are negative: V3+ and P5+ in LiVPO4F, not V5+ and P3+.
 
     Args:
         counts: atoms by element.
-        allowed: states of some elements, in place of their common ones.
+        allowed: states of some elements, in place of those of the rule.
+
+    Raises:
+        ValueError: no oxidation state of an element is known.
     """
-    from pymatgen.core import Element
-
-    pull = {name: float(Element(name).data.get("X") or 0.0) for name, _ in counts}
-    usual = {name: _group_valences(name) for name, _ in counts}
-    given = dict(allowed)
-
-    def demerit(states: tuple[int, ...]) -> tuple[float, float, float]:
-        pairs = [(name, n, state) for (name, n), state in zip(counts, states, strict=True)]
-        charge = sum(n * state for _, n, state in pairs)
-        odd = sum(n for name, n, state in pairs if usual[name] and state not in usual[name])
-        return round(abs(charge), 6), odd, sum(n * state * pull[name] for name, n, state in pairs)
-
-    options = [given.get(name) or oxidation_states(name) for name, _ in counts]
-    best = min(product(*options), key=demerit)
-    return {name: state for (name, _), state in zip(counts, best, strict=True)}
+    whole, _ = whole_counts(dict(counts))
+    states = balance_charges(whole, dict(allowed)).states
+    return {name: float(states[name]) for name, _ in counts}
 
 
-def _group_valences(element: str) -> tuple[int, ...]:
-    """6 and -2 for sulfur: what nonmetals and metalloids of the p block mostly have; empty for all others."""
-    from pymatgen.core import Element
-
-    found = Element(element)
-    if found.block != "p" or found.is_post_transition_metal or found.is_noble_gas:
-        return ()
-    return found.group - 10, found.group - 18
-
-
-class BottleneckRadius(EvaluatorSettings):
+class BottleneckRadius(StructureEvaluator):
     """How wide the widest way for an ion is, with everything else standing still: a cheap hint at mobility."""
 
-    version: ClassVar[str] = "2"  # nonmetals keep to the valences of their groups
+    version: ClassVar[str] = "3"  # mean states; no numbers where there are no ions
 
     ion: ElementSymbol
     """The ion that moves: `Li`."""
-    structure: Role = "initial"
-    """Which structure: `initial`, or what an earlier stage made (`relaxed`)."""
     spacing: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Longest edge of a grid voxel, Å; the error is about 0.01 Å at 0.25 and falls with its square."""
-
-    @property
-    def requires(self) -> frozenset[str]:
-        """The structure to look at."""
-        return frozenset({STRUCTURE + self.structure})
 
     @property
     def provides(self) -> Mapping[str, Unit]:
@@ -216,7 +188,7 @@ class BottleneckRadius(EvaluatorSettings):
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """One number each; a candidate without the ion is a failure that says so."""
-        return [self._evaluate(item.structures[self.structure]) for item in inputs]
+        return [self._evaluate(self.structure_of(item)) for item in inputs]
 
     def _evaluate(self, structure: Structure) -> Evaluation:
         began = time.perf_counter()

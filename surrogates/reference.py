@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, ValidationInfo, WithJsonSchema, mod
 from invdesign.errors import InvdesignError, MissingReferenceError, nearest
 from invdesign.settings import MAX_INPUT_BYTES, Frozen, InputFile, context_of
 from invdesign.textfiles import read_text
+from surrogates.correction import JOINT, correction_names, load_correction
 from surrogates.coverage import require_coverage
 
 if TYPE_CHECKING:
@@ -259,10 +260,14 @@ def earlier_set(name: str, hash: str) -> ReferenceSet | None:
         name: of the set.
         hash: of its content.
     """
-    wanted = f"{name}-{hash}{SUFFIX}"  # compared and never opened: a stored campaign may be anybody's
+    base, _, correction = name.partition(JOINT)
+    # The name is compared and never opened: a stored campaign may be anybody's.
     for file in _folder().joinpath("earlier").iterdir():
-        if file.name == wanted:
-            return parse_reference(file.read_text(encoding="utf-8"), name)
+        if file.name.startswith(f"{base}-"):
+            found = parse_reference(file.read_text(encoding="utf-8"), base)
+            found = correct_reference(found, correction) if correction else found
+            if found.hash == hash:
+                return found
     return None
 
 
@@ -272,21 +277,36 @@ def shipped_names() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)))
 
 
+def corrected_names() -> tuple[str, ...]:
+    """Names of the shipped sets with each correction that was fitted to their potential, sorted."""
+    names = shipped_names()
+    corrections = [load_correction(name) for name in correction_names()]
+    return tuple(
+        f"{name}{JOINT}{correction.name}"
+        for name in names
+        for correction in corrections
+        if shipped(name).potential.fingerprint == correction.potential
+    )
+
+
 def shipped(name: str) -> ReferenceSet:
-    """The reference set `name` of the package.
+    """The reference set `name` of the package; `NAME+CORRECTION` is the set with its energies corrected.
 
     Raises:
-        InvdesignError: there is none of that name.
+        InvdesignError: there is none of that name, or the correction was fitted to another potential.
     """
     known = shipped_names()
+    base, _, correction = name.partition(JOINT)
+    if base in known and correction:
+        return correct_reference(shipped(base), correction)
     if name not in known:
         raise InvdesignError(
             " ".join(
                 part
                 for part in (
                     f"there is no reference set '{name}'.",
-                    nearest(name, known),
-                    f"Known: {', '.join(known) or 'none'}; or name a file that ends with {SUFFIX}.",
+                    nearest(name, (*known, *corrected_names())),
+                    f"Known: {', '.join((*known, *corrected_names())) or 'none'}; or name a file that ends with {SUFFIX}.",
                 )
                 if part
             )
@@ -317,23 +337,68 @@ def parse_reference(text: str, source: str) -> ReferenceSet:
         ) from error
 
 
-def load_reference(name_or_path: str | Path) -> ReferenceSet:
-    """A shipped set by its name, or a set of yours by the path of its file.
+@lru_cache(maxsize=16)
+def correct_reference(reference: ReferenceSet, correction: str) -> ReferenceSet:
+    """A set with the correction of every phase added to its energy, under the name `SET+CORRECTION`.
+
+    Nothing is relaxed again: the correction leaves forces and stress as they are, so every phase is at a minimum
+    of the corrected potential too.
+
+    Args:
+        reference: by the potential that the correction was fitted to.
+        correction: name of a correction of the package.
 
     Raises:
-        InvdesignError: neither exists, or the file is no reference set.
+        InvdesignError: there is no such correction, or it was fitted to another potential.
     """
-    text = str(name_or_path)
+    from surrogates.relaxation import to_atoms
+
+    found = load_correction(correction)
+    found.require_base(reference.potential.fingerprint, reference.potential.label)
+    phases = [
+        phase.model_copy(
+            update={
+                "energy": round(phase.energy + found.energy(to_atoms(phase.cell.structure())), ENERGY_DIGITS)
+            }
+        )
+        for phase in reference.phases
+    ]
+    settings = {"kind": "corrected", "correction": correction, "potential": reference.potential.settings}
+    return make_reference(
+        name=f"{reference.name}{JOINT}{correction}",
+        title=f"{reference.title}, corrected" if reference.title else "",
+        potential=PotentialRecord(label=found.label, fingerprint=found.fingerprint, settings=settings),
+        relaxation=reference.relaxation,
+        phases=phases,
+        versions=reference.versions,
+        skipped=reference.skipped,
+    )
+
+
+def load_reference(name_or_path: str | Path) -> ReferenceSet:
+    """A shipped set by its name, or a set of yours by the path of its file; either with `+CORRECTION`.
+
+    Raises:
+        InvdesignError: neither exists, the file is no reference set, or the correction is not for its potential.
+    """
+    text, correction = _split_correction(str(name_or_path))
     if not _is_path(text):
-        return shipped(text)
+        return shipped(str(name_or_path))
     path = Path(text).expanduser()
     if not path.is_file():
         raise InvdesignError(f"there is no file '{text}'")
-    return parse_reference(read_text(path, MAX_INPUT_BYTES), path.name)
+    found = parse_reference(read_text(path, MAX_INPUT_BYTES), path.name)
+    return correct_reference(found, correction) if correction else found
 
 
 def _is_path(text: str) -> bool:
     return text.endswith(SUFFIX) or "/" in text or "\\" in text
+
+
+def _split_correction(text: str) -> tuple[str, str]:
+    """(`sets/mine.json`, `covalent-oxygen`) of `sets/mine.json+covalent-oxygen`; no correction without that."""
+    base, joint, correction = text.rpartition(SUFFIX + JOINT)
+    return (base + SUFFIX, correction) if joint else (text, "")
 
 
 class Reference(Frozen):
@@ -355,12 +420,15 @@ class Reference(Frozen):
         if not isinstance(value, str):
             return value
         file = None
-        if not _is_path(value):
+        text, correction = _split_correction(value)
+        if not _is_path(text):
             found = _as_value_error(shipped, value)
         else:
             folder, _ = context_of(info)
-            file = InputFile.model_validate(value, context={"folder": folder})
+            file = InputFile.model_validate(text, context={"folder": folder})
             found = _as_value_error(parse_reference, file.text, file.name)
+            if correction:
+                found = _as_value_error(correct_reference, found, correction)
         return {
             "name": found.name,
             "hash": found.hash,
@@ -375,9 +443,14 @@ class Reference(Frozen):
             MissingReferenceError: it is not the one that was pinned. Checked here and not when a campaign is
                 read, so that a run made with an earlier set can still be looked at.
         """
-        found = shipped(self.name) if self.file is None else parse_reference(self.file.text, self.file.name)
-        if found.hash != self.hash and self.file is None:
-            found = earlier_set(self.name, self.hash) or found
+        if self.file is None:
+            found = shipped(self.name)
+            found = found if found.hash == self.hash else earlier_set(self.name, self.hash) or found
+        else:
+            found = parse_reference(self.file.text, self.file.name)
+            correction = self.name.removeprefix(found.name)
+            if correction.startswith(JOINT):
+                found = correct_reference(found, correction.removeprefix(JOINT))
         if found.hash != self.hash:
             raise MissingReferenceError(
                 f"the reference set '{self.name}' of the installed version has the hash {found.hash}, and this "

@@ -122,9 +122,18 @@ def build_reference(
 
 def potential_record(potential: Settings) -> PotentialRecord:
     """What a reference set remembers of its potential; the device it ran on is not part of it."""
-    settings = {key: value for key, value in potential.model_dump(mode="json").items() if key != "device"}
+    settings = _without_device(potential.model_dump(mode="json"))
     label = str(getattr(potential, "label", settings["kind"]))
     return PotentialRecord(label=label, fingerprint=potential.fingerprint, settings=settings)
+
+
+def _without_device(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a potential, and of the one it corrects, without the device it runs on."""
+    return {
+        key: _without_device(value) if key == "potential" else value
+        for key, value in settings.items()
+        if key != "device"
+    }
 
 
 def _relaxed(crystal: Published, potential: Potential, relaxation: RelaxationRecord) -> Phase | Skipped:

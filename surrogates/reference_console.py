@@ -14,12 +14,14 @@ from pydantic import ValidationError
 from invdesign.errors import InvdesignError, MissingReferenceError
 from invdesign.settings import Settings
 from invdesign.textfiles import check_replaceable
+from surrogates.correction import find_correction
 from surrogates.coverage import missing_binaries, missing_elements, missing_ternaries
 from surrogates.reference import (
     SUFFIX,
     Phase,
     ReferenceSet,
     Skipped,
+    corrected_names,
     formation_energy,
     hull_distance,
     load_reference,
@@ -93,6 +95,11 @@ def show_set(name: str, *, as_json: bool) -> None:
     typer.echo(
         f"{len(rows)} phases by {found.potential.label} ({found.potential.fingerprint}), hash {found.hash}"
     )
+    if (correction := find_correction(found.potential.fingerprint)) is not None:
+        typer.echo(
+            f"corrected: {correction.name}, {correction.title}; fitted to {correction.n} compounds, left-out error "
+            f"{correction.error_per_oxygen:.3f} eV per oxygen"
+        )
     typer.echo(_table(rows))
     for line in _warnings(found):
         typer.echo(line)
@@ -100,7 +107,7 @@ def show_set(name: str, *, as_json: bool) -> None:
 
 def list_sets(*, as_json: bool) -> None:
     """The sets that come with the package."""
-    sets = [shipped(name) for name in shipped_names()]
+    sets = [shipped(name) for name in (*shipped_names(), *corrected_names())]
     rows = [
         {
             "name": item.name,

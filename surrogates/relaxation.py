@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationInfo, model_serializer, model_validator
 
+from invdesign import registry
 from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.errors import InvdesignError
 from invdesign.properties import Unit
-from invdesign.protocols import EvaluatorSettings, Forces, Potential
-from invdesign.settings import PotentialField
+from invdesign.protocols import Forces, Potential
+from invdesign.roles import INITIAL, StructureEvaluator
+from invdesign.settings import STORED, PotentialField, context_of
 from invdesign.structures.files import OVERLAP
 
 if TYPE_CHECKING:
@@ -80,12 +82,17 @@ def relax_structure(
         optimizer: `bfgs` (`descent.quasi_newton`), or `fire` where that is misled.
 
     Raises:
-        RelaxationError: the volume changed threefold, two atoms came closer than 0.5 Å, or the potential's
+        RelaxationError: the structure is disordered, the volume changed threefold, two atoms came closer than 0.5 Å, or the potential's
             numbers are not finite.
         PotentialError: the potential has no answer for an arrangement on the way.
     """
     from surrogates import descent
 
+    if not structure.is_ordered:
+        raise RelaxationError(
+            f"{structure.composition.reduced_formula} has partly occupied sites, and a potential needs whole atoms: give an "
+            "ordered occupation of them, or leave this stage out"
+        )
     atoms = to_atoms(structure)
     start = atoms.get_volume()
     counted = _Counted(potential)
@@ -181,7 +188,7 @@ def _shortest(atoms: Atoms) -> float:
 Positive = Annotated[float, Field(gt=0)]
 
 
-class Relax(EvaluatorSettings):
+class Relax(StructureEvaluator):
     """Relaxes a candidate's atoms and cell, and says how far it got."""
 
     potential: PotentialField = Field(default="chgnet", validate_default=True)
@@ -199,10 +206,19 @@ class Relax(EvaluatorSettings):
     unconverged: Literal["fail", "keep"] = "fail"
     """What to do with a candidate that is not relaxed after `steps`."""
 
-    @property
-    def requires(self) -> frozenset[str]:
-        """The structure the space built."""
-        return frozenset({"structure:initial"})
+    @model_validator(mode="before")
+    @classmethod
+    def _as_stored(cls, fields: object, info: ValidationInfo) -> object:
+        """Settings that a store holds without a structure are of the initial one: earlier versions knew no other."""
+        if isinstance(fields, dict) and context_of(info)[0] == STORED:
+            return {"structure": INITIAL, **fields}
+        return fields
+
+    @model_serializer(mode="wrap")
+    def _without_initial(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the structure out where it is the initial one: relaxations keep the fingerprint they had before."""
+        fields: dict[str, Any] = {"kind": registry.name_of(type(self)), **handler(self)}
+        return {name: value for name, value in fields.items() if (name, value) != ("structure", INITIAL)}
 
     @property
     def provides(self) -> Mapping[str, Unit]:
@@ -241,7 +257,7 @@ class Relax(EvaluatorSettings):
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """One relaxation after the other; a runaway or unconverged one is a failure with its reason."""
-        return [self._evaluate(item.structures["initial"]) for item in inputs]
+        return [self._evaluate(self.structure_of(item)) for item in inputs]
 
     def _evaluate(self, structure: Structure) -> Evaluation:
         began = time.perf_counter()

@@ -15,6 +15,7 @@ from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.errors import InvdesignError, MissingReferenceError
 from invdesign.properties import Unit
 from invdesign.protocols import EvaluatorSettings
+from surrogates.correction import find_correction
 from surrogates.coverage import coverage_notes
 from surrogates.reference import ReferenceField, ReferenceSet, phase_diagram
 from surrogates.windows import CHARGES, ON_HULL, Ion, Reaction, Window, electrochemical_window, products
@@ -34,9 +35,12 @@ theory by 40 to 50 meV/atom for Li3OCl."""
 
 
 def energy_deviation(reference: ReferenceSet) -> float:
-    """Standard deviation of the energies of a set against one another, eV/atom: that of its potential."""
-    del reference  # potentials differ in it; all that are shipped have one value
-    return UNCERTAINTY
+    """Standard deviation of the energies of a set against one another, eV/atom: that of its potential.
+
+    A corrected potential has the error that its correction leaves in compounds it was not fitted to.
+    """
+    correction = find_correction(reference.potential.fingerprint)
+    return UNCERTAINTY if correction is None else correction.error_per_atom
 
 
 def decomposition_energy(reference: ReferenceSet, composition: Composition, energy_per_atom: float) -> float:
@@ -73,8 +77,9 @@ class _AgainstReference(EvaluatorSettings, ABC):
     """What the evaluators here share: a reference set, and energies of its potential alone."""
 
     reference: ReferenceField = Field(default="lithium-chalcohalides", validate_default=True)
-    """A shipped reference set (`lithium-chalcohalides`), or a file that `invdesign reference build` wrote. Its
-    potential must be the one that relaxes the candidates."""
+    """A shipped reference set (`lithium-chalcohalides`), or a file that `invdesign reference build` wrote; either with
+    a correction (`lithium-chalcohalides+covalent-oxygen`). Its potential must be the one that relaxes the
+    candidates."""
 
     @property
     def requires(self) -> frozenset[str]:
@@ -129,7 +134,7 @@ class DecompositionEnergy(_AgainstReference):
     """Signed energy against the most stable competing phases; negative is stable.
 
     The hull is that of a frozen, hashed reference set without the candidate, so that stable candidates are
-    ranked too and no candidate's value depends on another's. The uncertainty of 0.05 eV/atom is that of
+    ranked too and no candidate's value depends on another's. The systematic error of 0.05 eV/atom is that of
     machine-learned potentials here (see `UNCERTAINTY`).
     """
 
@@ -141,7 +146,7 @@ class DecompositionEnergy(_AgainstReference):
         value = decomposition_energy(self.reference.load(), composition, energy_per_atom)
         return Evaluation(
             properties={"decomposition_energy": value},
-            uncertainties={"decomposition_energy": energy_deviation(self.reference.load())},
+            systematic={"decomposition_energy": energy_deviation(self.reference.load())},
         )
 
 
@@ -159,7 +164,7 @@ class EnergyAboveHull(_AgainstReference):
         value = max(0.0, decomposition_energy(self.reference.load(), composition, energy_per_atom))
         return Evaluation(
             properties={"energy_above_hull": value},
-            uncertainties={"energy_above_hull": energy_deviation(self.reference.load())},
+            systematic={"energy_above_hull": energy_deviation(self.reference.load())},
         )
 
 

@@ -27,7 +27,7 @@ def filled(count: int) -> RunHistory:
         history.add(id, candidate(id).key)
         if id % 3 == 0:
             result = StageResult(
-                id, "a", {"height": float(id), "width": id / 10}, {"height": 0.5}, {"relaxed": "k"}
+                id, "a", {"height": float(id), "width": id / 10}, {"height": 0.5}, structures={"relaxed": "k"}
             )
             history.apply(Step(results=[result], finished=[Finished(id, Status.COMPLETE, 2)]))
         elif id % 3 == 1:
@@ -60,14 +60,26 @@ def test_columns_are_copies() -> None:
 def test_the_last_stage_is_the_value() -> None:
     """Where two stages provide a property, the later one's word counts; each stage's own can be had."""
     history = filled(4)
+    history.record(
+        StageResult(3, "a", {"height": 4.0}, {"height": 0.5}, {"height": 0.7}, {"height": "a guess"})
+    )
+    trial = history.trial(3)
+    assert (trial.noise, trial.systematic, trial.details) == (
+        {"height": 0.5},
+        {"height": 0.7},
+        {"height": "a guess"},
+    )
     history.record(StageResult(0, "b", {"height": 9.0}, {"height": 0.1}))
     assert history.value("height", 0) == 9.0
     assert history.column("height", "a")[0] == 0.0
     assert history.column("height", "b")[0] == 9.0
     assert np.isnan(history.column("height", "b")[3])
-    assert history.trial(0).uncertainties == {"height": 0.1}
+    assert history.trial(0).noise == {"height": 0.1}
     history.record(StageResult(3, "b", {"height": 9.0}))
-    assert history.trial(3).uncertainties == {}  # the earlier stage's says nothing of the later value
+    trial = history.trial(3)  # what the earlier stage said beside its value says nothing of the later value
+    assert (trial.noise, trial.systematic, trial.details) == ({}, {}, {})
+    assert history.systematic("height", "a")[3] == 0.7
+    assert np.isnan(history.systematic("height")[3])
 
 
 STAGES = (StageView("a", frozenset({"height", "width"})), StageView("b", frozenset({"height"})))
@@ -94,8 +106,8 @@ def test_an_early_stage_decides_nothing() -> None:
     np.testing.assert_array_equal(history.column("height"), [np.nan, np.nan, 9.0])
     np.testing.assert_array_equal(history.column("height", "a"), [1.0, 2.0, 1.0])
     np.testing.assert_array_equal(history.column("width"), [0.5, 0.5, 0.5])
-    np.testing.assert_array_equal(history.uncertainty("height"), [np.nan] * 3)
-    np.testing.assert_array_equal(history.uncertainty("height", "a"), [0.5, 0.5, 0.5])
+    np.testing.assert_array_equal(history.noise("height"), [np.nan] * 3)
+    np.testing.assert_array_equal(history.noise("height", "a"), [0.5, 0.5, 0.5])
     np.testing.assert_array_equal(history.seconds("b"), [np.nan, np.nan, 7.0])
     assert np.isnan(history.seconds("a")).all()
     assert history.earlier(1) == [("height", "a", 2.0)]

@@ -28,7 +28,7 @@ def failed(message: str, id: int = -1) -> Measurement:
 def numbers(pairs: list[tuple[float, float]]) -> tuple[float, float]:
     """Mean and uncertainty of measurements (value, standard deviation)."""
     found = combined([told(value, sigma, id=number) for number, (value, sigma) in enumerate(pairs)])
-    return found.properties["x"], found.uncertainties["x"]
+    return found.properties["x"], found.noise["x"]
 
 
 @given(VALUES, SIGMAS)
@@ -60,7 +60,7 @@ def test_equal_weights_are_the_mean(values: list[float], sigma: float) -> None:
     assert weighted == pytest.approx(mean, rel=1e-12, abs=1e-9)
     assert uncertainty == pytest.approx(max(sigma, scatter) / math.sqrt(n), rel=1e-6)
     assert plain.properties["x"] == mean
-    assert plain.uncertainties.get("x", 0.0) == pytest.approx(scatter / math.sqrt(n), rel=1e-6, abs=1e-9)
+    assert plain.noise.get("x", 0.0) == pytest.approx(scatter / math.sqrt(n), rel=1e-6, abs=1e-9)
 
 
 @given(PAIRS, st.floats(min_value=1e-3, max_value=1e3))
@@ -98,13 +98,13 @@ def test_the_sharper_measurement_weighs_more() -> None:
 def test_one_without_uncertainty_makes_all_equal() -> None:
     """Then they are averaged plainly, and their scatter tells the uncertainty."""
     found = combined([told(1.0, 0.001), told(2.0)])
-    assert (found.properties["x"], found.uncertainties["x"]) == (1.5, pytest.approx(0.5))
+    assert (found.properties["x"], found.noise["x"]) == (1.5, pytest.approx(0.5))
 
 
 def test_the_same_number_twice_is_not_exact() -> None:
     """An instrument may show no more digits: nothing is known of the uncertainty."""
     found = combined([told(0.9, id=1), told(0.9, id=2)])
-    assert (dict(found.properties), dict(found.uncertainties)) == ({"x": 0.9}, {})
+    assert (dict(found.properties), dict(found.noise)) == ({"x": 0.9}, {})
 
 
 def test_failures_count_only_where_all_failed() -> None:

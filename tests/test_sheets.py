@@ -23,13 +23,13 @@ from invdesign.run.run import Run
 from invdesign.run.told import Told
 from invdesign.settings import load
 from invdesign.sheets.batch import check_output, write_batch
-from invdesign.sheets.columns import RESERVED, UNCERTAINTY
+from invdesign.sheets.columns import NOISE, OLDER_NOISE, RESERVED
 from invdesign.sheets.results import Results, read_results
 from invdesign.tables.text import open_table
 from surrogates import experiment
 from tests.support import STEPS, campaign
 
-HEAD = "candidate,polymer,solvent,conductivity [S/cm],conductivity_uncertainty [S/cm],uniformity"
+HEAD = "candidate,polymer,solvent,conductivity [S/cm],conductivity_noise [S/cm],uniformity"
 
 
 def films(**changes: Any) -> dict[str, Any]:
@@ -232,7 +232,7 @@ def test_columns_in_any_order_and_without_units(run: Run, tmp_path: Path) -> Non
     assert found.told[0] == Told(
         2, None, first, {"conductivity": 2e-4}, stage="experiment", label="b", note="cracked"
     )
-    assert (found.told[1].candidate, found.told[1].uncertainties, found.open) == (0, {}, 1)
+    assert (found.told[1].candidate, found.told[1].noise, found.open) == (0, {}, 1)
 
 
 @pytest.mark.parametrize("separator", [";", "\t"])
@@ -322,12 +322,12 @@ BAD: dict[str, tuple[str, list[str]]] = {
         [":2: uniformity: is empty", "column failure why"],
     ),
     "nobody": ("conductivity,uniformity\n1,1\n", [":2: candidate: is empty", "passes, polymer, solvent"]),
-    "uncertainty": (
-        "candidate,conductivity,conductivity_uncertainty,uniformity\n0,1,-1,1\n1,1,0,1\n2,,3,\n",
+    "noise": (
+        "candidate,conductivity,conductivity_noise,uniformity\n0,1,-1,1\n1,1,0,1\n2,,3,\n",
         [
-            ":2: conductivity_uncertainty: must be a standard deviation above 0, got '-1'.",
+            ":2: conductivity_noise: must be a standard deviation above 0, got '-1'.",
             ":3: ",
-            ":4: conductivity_uncertainty: is given, and conductivity itself is not.",
+            ":4: conductivity_noise: is given, and conductivity itself is not.",
         ],
     ),
     "the same twice": (
@@ -524,7 +524,7 @@ def test_a_row_may_hold_the_results_of_several_stages(tmp_path: Path) -> None:
 def test_columns_of_files_are_no_properties() -> None:
     """The experiment refuses names that its files use."""
     assert frozenset(RESERVED) == experiment.TAKEN
-    assert experiment.UNCERTAINTY == UNCERTAINTY
+    assert experiment.NOISE == (NOISE, OLDER_NOISE)
 
 
 @pytest.mark.parametrize(

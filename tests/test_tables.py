@@ -95,7 +95,7 @@ REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
         "name x  y\na  1.5  2\n",
         ("separated by spaces", "Separate them with commas"),
     ),
-    "a range": ("name,x\na,0.2-0.4\nb,1\n", ("A range is no number", "_uncertainty")),
+    "a range": ("name,x\na,0.2-0.4\nb,1\n", ("A range is no number", "_noise")),
     "a range with a dash": ("name,x\na,1e-4\u20131e-3\nb,1\n", ("A range is no number",)),
     "a fraction": ("name,x\na,2/3\nb,1\n", ("Write 0.666667.",)),
     "headings of two lines": ("name,,x\nof,it,x\na,1,2\n", ("has no heading", "write them in one")),

@@ -466,6 +466,27 @@ class NumpyNumber(_Changed):
         return Evaluation(properties={"height": np.float32(1.0)})  # type: ignore[dict-item]
 
 
+class Negative(_Changed):
+    """Says a negative standard deviation."""
+
+    def _change(self, item: Input, evaluation: Evaluation, count: int) -> Evaluation:
+        return Evaluation(evaluation.properties, systematic={"height": -1.0})
+
+
+class Strange(_Changed):
+    """Says the noise of a property of others."""
+
+    def _change(self, item: Input, evaluation: Evaluation, count: int) -> Evaluation:
+        return Evaluation(evaluation.properties, noise={"depth": 1.0})
+
+
+class Wordy(_Changed):
+    """Says a detail over two lines."""
+
+    def _change(self, item: Input, evaluation: Evaluation, count: int) -> Evaluation:
+        return Evaluation(evaluation.properties, details={"height": "first\nsecond"})
+
+
 class BothAtOnce(_Changed):
     """Fails, with results."""
 
@@ -542,6 +563,9 @@ class Aloof(Landscape):
         (Chatty, "exactly what is promised"),
         (NotANumber, "'height' must be a finite Python number"),
         (NumpyNumber, "'height' must be a finite Python number"),
+        (Negative, "systematic is 0 or more"),
+        (Strange, "noise belongs to a property of the same evaluation"),
+        (Wordy, "the detail of 'height' is one line"),
         (BothAtOnce, "a failure comes without results"),
         (Mumbles, "kind is one of .* got 'bad luck'"),
         (Hopeless, "no input could be evaluated"),
@@ -637,19 +661,18 @@ def test_a_history_in_memory_may_have_stages() -> None:
     history = MemoryHistory(Problem((Objective("a", "minimize"),)))
     for n in (0, 1, 2):
         history.add(Proposal({"n": n}))
-    history.finish(0, {"a": 1.0}, uncertainties={"a": 0.1})
+    history.finish(0, {"a": 1.0}, noise={"a": 0.1}, systematic={"a": 0.3})
     said = {"cheap": {"a": 3.0}, "dear": {"a": 2.0}}
-    history.finish(
-        1, {"a": 2.0}, by_stage=said, uncertainties_by_stage={"cheap": {"a": 0.5}}, seconds={"cheap": 1.0}
-    )
+    history.finish(1, {"a": 2.0}, by_stage=said, noise_by_stage={"cheap": {"a": 0.5}}, seconds={"cheap": 1.0})
     history.finish(2, by_stage={"cheap": {"a": 4.0}}, seconds={"cheap": 2.0})
     nan = np.nan
     for found, expected in (
         (history.column("a"), [1.0, 2.0, nan]),
         (history.column("a", "cheap"), [1.0, 3.0, 4.0]),
         (history.column("a", "dear"), [1.0, 2.0, nan]),
-        (history.uncertainty("a"), [0.1, nan, nan]),
-        (history.uncertainty("a", "cheap"), [0.1, 0.5, nan]),
+        (history.noise("a"), [0.1, nan, nan]),
+        (history.noise("a", "cheap"), [0.1, 0.5, nan]),
+        (history.systematic("a"), [0.3, nan, nan]),
         (history.seconds("cheap"), [nan, 1.0, 2.0]),
     ):
         np.testing.assert_array_equal(found, expected)

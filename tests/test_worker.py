@@ -14,7 +14,16 @@ from typing import Any
 import pytest
 
 from invdesign import worker as workers
-from invdesign.candidate import Candidate, Evaluation, Failure, Genome, Input, Proposal, genome_key
+from invdesign.candidate import (
+    DETAIL_LENGTH,
+    Candidate,
+    Evaluation,
+    Failure,
+    Genome,
+    Input,
+    Proposal,
+    genome_key,
+)
 from invdesign.errors import PluginError
 from invdesign.properties import Unit
 from invdesign.protocols import Batch, EvaluatorSettings
@@ -94,12 +103,20 @@ def test_an_answer() -> None:
 
     def say(item: Input) -> Evaluation:
         return Evaluation(
-            {"height": 0.1 + 0.2}, {"height": 1e-300}, {"relaxed": structure()}, {"potential_calls": 3}
+            {"height": 0.1 + 0.2},
+            {"height": 1e-300},
+            {"height": 0.5},
+            {"relaxed": structure()},
+            {"potential_calls": 3},
+            {"height": "of the\n upper\x1b[31m edge " + "x" * 999},
         )
 
     (answer,) = answers(say)
     assert answer["properties"] == {"height": 0.1 + 0.2}
-    assert answer["uncertainties"] == {"height": 1e-300}
+    assert (answer["noise"], answer["systematic"]) == ({"height": 1e-300}, {"height": 0.5})
+    assert answer["details"]["height"].startswith("of the upper [31m edge xxx")  # one printable line
+    assert answer["details"]["height"].endswith("xx...")
+    assert len(answer["details"]["height"]) == DETAIL_LENGTH
     assert answer["cost"]["potential_calls"] == 3
     assert answer["cost"]["seconds"] >= 0
     assert structure_from_json(unpack(base64.b64decode(answer["structures"]["relaxed"]))) == structure()
@@ -140,9 +157,13 @@ def raising(error: BaseException) -> Callable[[Input], Any]:
         (lambda item: Evaluation({"height": 1.0}), ["error", "s", "did not return relaxed"]),
         (lambda item: Evaluation(structures={"relaxed": structure()}), ["error", "s", "did not return height"]),
         (lambda item: Evaluation({"height": 1.0}, structures={"relaxed": structure(), "x": structure()}), ["error", "s", "returned x, which it does not declare"]),
-        (lambda item: Evaluation({"height": float("nan")}, {"height": 0.1}, {"relaxed": structure()}), ["not_finite", "s", "height is nan, not a finite number"]),
-        (lambda item: Evaluation({"height": 1.0}, {"height": float("inf")}, {"relaxed": structure()}), ["not_finite", "s", "height is inf, not a finite number"]),
-        (lambda item: Evaluation({"height": 1.0}, {"width": 0.1}, {"relaxed": structure()}), ["error", "s", "returned width, which it does not declare"]),
+        (lambda item: Evaluation({"height": float("nan")}, {"height": 0.1}, structures={"relaxed": structure()}), ["not_finite", "s", "height is nan, not a finite number"]),
+        (lambda item: Evaluation({"height": 1.0}, {"height": float("inf")}, structures={"relaxed": structure()}), ["not_finite", "s", "height is inf, not a finite number"]),
+        (lambda item: Evaluation({"height": 1.0}, {"width": 0.1}, structures={"relaxed": structure()}), ["error", "s", "returned width, which it does not declare"]),
+        (lambda item: Evaluation({"height": 1.0}, {"height": -0.1}, structures={"relaxed": structure()}), ["error", "s", "the noise of height is -0.1, must not be negative"]),
+        (lambda item: Evaluation({"height": 1.0}, {}, {"height": -0.1}, {"relaxed": structure()}), ["error", "s", "the systematic error of height is -0.1, must not be negative"]),
+        (lambda item: Evaluation({"height": 1.0}, structures={"relaxed": structure()}, details={"width": "wide"}), ["error", "s", "returned width, which it does not declare"]),
+        (lambda item: Evaluation({"height": 1.0}, structures={"relaxed": structure()}, details={"height": 3}), ["error", "s", "the detail of height is '3', must be a text"]),  # type: ignore[dict-item]
         (lambda item: Evaluation({"height": 1.0}, structures={"relaxed": "LiF"}), ["error", "s", "AttributeError: 'str' object has no attribute 'lattice'"]),  # type: ignore[dict-item]
         (lambda item: None, ["error", "s", "AttributeError: 'NoneType' object has no attribute 'cost'"]),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from invdesign.campaign.functions import (
 from invdesign.campaign.model import Budget, Campaign, Common, Header
 from invdesign.campaign.objectives import Limits, named, read_objectives
 from invdesign.campaign.priors import with_priors
+from invdesign.campaign.roles import OpenRoles, check_roles, makers_of, resolve_latest, roles_in
 from invdesign.campaign.wording import COMMON, holds, shown, told
 from invdesign.candidate import Genome, canonical, genome_key
 from invdesign.errors import CampaignError, InvdesignError, PluginError, nearest
@@ -33,6 +34,7 @@ from invdesign.problem import Constraint, Problem, Scalarize
 from invdesign.properties import STRUCTURE, is_structure
 from invdesign.protocols import AnyOptimizer, Evaluator, SearchSpace, StructureSpace
 from invdesign.rng import rng_for
+from invdesign.roles import INITIAL, all_roles
 from invdesign.settings import InputFile, holds_code, load
 
 LOOKED_AT = ("requires", "provides", "gates", "batch", "external", "potential_id", "remarks")
@@ -104,8 +106,11 @@ class _Reader:
         engine = self._plugin("engines", data.get("engine", "local"), ("engine",))
         stages = self._stages(data.get("evaluate"))
         problem = self._problem(data, stages)
+        opened: OpenRoles = {}
         if space is not None and self.all_stages_read:
-            stages = self._resolved(stages, space)
+            of_design = _roles_built(space, stages)
+            stages, opened = resolve_latest(self._resolved(stages, space), of_design)
+            check_roles(stages, of_design, self._complain_of_stage)
             self._connections(stages)
             self._designs(stages, space)
         if space is not None and optimizer is not None and problem.objectives:
@@ -125,6 +130,7 @@ class _Reader:
             seeds=seeds,
             max_failure_rate=header.max_failure_rate,
             description=header.description,
+            opened=opened,
             text=self.document.text,
             trusted=self.trust_code,
             file=self.document.source if self.document.text else "",
@@ -238,6 +244,12 @@ class _Reader:
             stages.append(stage)
         return stages
 
+    def _complain_of_stage(self, number: int, path: Place, message: str, hint: str) -> None:
+        """Complain about a field of the evaluator of a stage."""
+        item = self._at(("evaluate", number))
+        kind = tuple(item)[:1] if isinstance(item, dict) else ()
+        self.complain(("evaluate", number, *kind, *path), message, hint)
+
     def _in_order(self, stage: Stage, before: list[Stage], place: Place) -> None:
         """What is on demand comes last, and something is left for the search."""
         on_demand = [other.name for other in before if other.on_demand]
@@ -335,7 +347,8 @@ class _Reader:
             assert evaluator is not None
             place: Place = ("evaluate", number)
             for name in sorted(evaluator.requires - DESIGN - known.keys()):
-                self.complain(place, f"{stage.name} needs {name}, which {_offer(name, stages[number:])}.")
+                if not is_structure(name):  # `check_roles` tells of those
+                    self.complain(place, f"{stage.name} needs {name}, which {_offer(name, stages[number:])}.")
             for gate in stage.gates:
                 if gate.property not in {**evaluator.provides, **dict.fromkeys(known)}:
                     hint = nearest(gate.property, evaluator.provides)
@@ -477,7 +490,7 @@ def _provided(evaluators: Iterable[Evaluator | None]) -> set[str]:
 _WANTED = {"composition": "a composition", "parameters": "parameters", f"{STRUCTURE}initial": "a structure"}
 
 
-def _given(space: SearchSpace) -> set[str] | None:
+def _given(space: SearchSpace) -> list[str] | None:
     """What a design of the space has, by the names stages require it under; None where none could be built."""
     rng = rng_for(0, 0, "design")
     for operator in [found for found in space.operators().values() if found.arity == 0] * 3:
@@ -486,10 +499,24 @@ def _given(space: SearchSpace) -> set[str] | None:
             genome = operator.apply((), rng)
             design = None if genome is None else space.build(genome)
         if design is not None:
-            given = {STRUCTURE + role for role in design.structures}
-            given |= {"parameters"} if design.parameters else set()
-            return given | ({"composition"} if design.composition is not None else set())
+            given = [STRUCTURE + role for role in design.structures]
+            given += ["parameters"] if design.parameters else []
+            return given + (["composition"] if design.composition is not None else [])
     return None
+
+
+def _roles_built(space: SearchSpace, stages: Sequence[Stage]) -> list[str]:
+    """Roles of the structures of a space's designs; one is built where that is in doubt and somebody asks."""
+    if isinstance(space, StructureSpace):
+        return [INITIAL]
+    if not any(_asks_for_structure(stage.evaluator) for stage in stages):
+        return []
+    given = _given(space)
+    return [INITIAL] if given is None else roles_in(given)
+
+
+def _asks_for_structure(evaluator: Any) -> bool:
+    return bool(roles_in(evaluator.requires) or (isinstance(evaluator, BaseModel) and all_roles(evaluator)))
 
 
 def _imports(dump: Any) -> bool:
@@ -500,7 +527,7 @@ def _imports(dump: Any) -> bool:
     return isinstance(dump, list) and any(_imports(item) for item in dump)
 
 
-def _listed(given: set[str]) -> str:
+def _listed(given: Sequence[str]) -> str:
     names = [words for name, words in _WANTED.items() if name in given]
     return f"only {' and '.join(names)}" if names else "none of what evaluators read"
 
@@ -509,11 +536,7 @@ def _offer(name: str, later: list[Stage]) -> str:
     for stage in later[1:]:
         if stage.evaluator is not None and name in stage.evaluator.provides:
             return f"'{stage.name}' provides only later: put {stage.name} before it"
-    makers = []
-    for kind, evaluator in registry.working("evaluators"):
-        with suppress(Exception):  # one that needs settings, or a fault of a plug-in's
-            if name in evaluator().provides:
-                makers.append(kind)
+    makers = makers_of(name)
     return (
         f"no earlier stage provides; '{makers[0]}' does"
         if makers

@@ -29,6 +29,7 @@ from invdesign.campaign.objectives import (
     dump_objective,
     objective_from,
 )
+from invdesign.campaign.roles import OpenRoles, adopt_roles, measured_on, mixed_geometry
 from invdesign.candidate import Genome, Json, canonical
 from invdesign.evaluation import BUILD_STAGE, Stage
 from invdesign.functions import FitnessFunction
@@ -145,6 +146,7 @@ class Campaign:
         stages: the funnel after the build stage.
         seeds: genomes to evaluate first.
         code: folders of code that was imported to read the campaign, since the user trusts it; empty for most.
+        opened: by stage, the settings that left their structure to the funnel (`latest`); never stored.
         text: the file as the user wrote it, for the report; empty for a campaign made in Python.
         trusted: whether functions beside the campaign may be imported; never stored.
         file: where the text is from; never stored.
@@ -162,6 +164,7 @@ class Campaign:
     max_failure_rate: float = 0.9
     description: str = ""
     code: tuple[str, ...] = ()
+    opened: OpenRoles = field(default_factory=dict, compare=False, repr=False)
     text: str = field(default="", compare=False, repr=False)
     trusted: bool = field(default=False, compare=False)
     file: str = field(default="", compare=False)
@@ -200,7 +203,15 @@ class Campaign:
             for place, plugin in named.items()
             for remark in getattr(plugin, "remarks", ())
         )
-        return (*notes_on(self.evaluators), *remarks)
+        mixed = mixed_geometry(
+            {o.property: role for o in self.problem.objectives if (role := self.measured_on.get(o.property))}
+        )
+        return (*notes_on(self.evaluators), *remarks, *([mixed] if mixed else []))
+
+    @property
+    def measured_on(self) -> dict[str, str]:
+        """Role of the structure that a property speaks of, by property; of compositions and parameters there is none."""
+        return {name: role for stage in measured_on(self.stages).values() for name, role in stage.items()}
 
     @property
     def held_functions(self) -> tuple[FitnessFunction, ...]:
@@ -217,6 +228,10 @@ class Campaign:
         held = handed_in(self.evaluators, functions)
         stages = tuple(replace(s, evaluator=held.get(s.name, s.evaluator)) for s in self.stages)
         return replace(self, stages=stages)
+
+    def with_roles_of(self, stored: Campaign) -> Campaign:
+        """Copy with the structures that `stored` works on where this campaign's file names none."""
+        return replace(self, stages=adopt_roles(self.stages, self.opened, stored.stages))
 
     @property
     def wants_trust(self) -> bool:

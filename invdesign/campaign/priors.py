@@ -76,7 +76,7 @@ def _embedded(item: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def run_table(folder: str | Path) -> InputFile:
-    """The complete candidates of a run as a table: genomes, properties and their uncertainties.
+    """The complete candidates of a run as a table: genomes, properties and their noise.
 
     Args:
         folder: of the run, which may still be under way: then what it has found so far.
@@ -98,9 +98,9 @@ def run_table(folder: str | Path) -> InputFile:
             raise RunError(f"the run in {folder} has no complete candidate to learn from")
         columns = {name: history.column(name) for name in history.names()}
         for name in history.names():
-            deviations = history.uncertainty(name)
+            deviations = history.noise(name)
             if not np.isnan(deviations).all():
-                columns[f"{name}_uncertainty"] = deviations
+                columns[f"{name}_noise"] = deviations
         genomes = [to_json(history.candidate(id).genome) for id in ids]
     finally:
         store.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from invdesign.cli.describe import caveats
+from invdesign.cli.describe import caveats, number
 from invdesign.report.text import interval_text
 
 if TYPE_CHECKING:
@@ -69,9 +69,7 @@ def _members(members: Sequence[Member]) -> list[str]:
 
 
 def _cells(item: Estimate) -> tuple[str, str]:
-    measured = "-" if item.measured is None else f"{item.measured:.4g}"
-    if item.measured is not None and item.uncertainty:
-        measured += f" ± {item.uncertainty:.2g}"
+    measured = "-" if item.measured is None else number(item.measured, item.noise or None, item.systematic)
     interval = item.interval()
     if interval is None:
         return measured, "-"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from invdesign.campaign.roles import measured_on
+from invdesign.errorbars import EXPLAINED, METHOD, method_text
 from invdesign.properties import describe
+from invdesign.roles import INITIAL
 from invdesign.run.notebook import duration
 
 if TYPE_CHECKING:
@@ -191,22 +194,30 @@ def _stages(status: RunStatus) -> str:
     return " | ".join(parts)
 
 
-def number(value: float, uncertainty: float | None = None) -> str:
-    """A value with its uncertainty where one is known."""
-    return f"{value:.4g}" if uncertainty is None else f"{value:.4g} ± {uncertainty:.2g}"
+def number(value: float, noise: float | None = None, systematic: float | None = None) -> str:
+    """A value with its errors where they are known."""
+    own = f"{value:.4g}" if noise is None else f"{value:.4g} ± {noise:.2g}"
+    return own + method_text(systematic)
+
+
+def value_of(row: Mapping[str, Any], name: str) -> str:
+    """A property of a candidate's row with its errors; a dash where it has none."""
+    if name not in row["properties"]:
+        return "-"
+    return number(row["properties"][name], row["noise"].get(name), row["systematic"].get(name))
 
 
 def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[str]:
     """The best candidates as a table; caveats of the ranked properties below."""
     names = list(campaign.problem.properties)
-    units = campaign.units()
+    units, measured = campaign.units(), campaign.measured_on
     judged = campaign.problem.judged
     head = [
         "rank",
         "candidate",
         "formula",
         *(["desirability"] if judged else []),
-        *(f"{n} [{units[n]}]" if units.get(n) else n for n in names),
+        *(_headed(n, units.get(n, ""), measured.get(n, "")) for n in names),
         "front",
     ]
     cells = [
@@ -215,10 +226,7 @@ def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[s
             str(row["candidate"]),
             row["formula"] or "-",
             *([_or_dash(row["desirability"])] if judged else []),
-            *(
-                number(row["properties"][n], row["uncertainties"].get(n)) if n in row["properties"] else "-"
-                for n in names
-            ),
+            *(value_of(row, n) for n in names),
             "*" if row["on_front"] else "outside the space" if row["outside"] else "",
         ]
         for row in rows
@@ -230,7 +238,19 @@ def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[s
     ]
     if not rows:
         lines.append("(no candidate is complete yet)")
-    return _single([*lines, *(f"note: {text}" for text in caveats(names))])
+    said = errors_explained(cell for line in cells for cell in line)
+    return _single([*lines, *said, *(f"note: {text}" for text in caveats(names))])
+
+
+def errors_explained(cells: Iterable[str]) -> list[str]:
+    """The sentence on errors, where any of these cells shows one of a method."""
+    return [f"note: {EXPLAINED}"] if any(METHOD in cell for cell in cells) else []
+
+
+def _headed(name: str, unit: str, role: str) -> str:
+    """A property with its unit and the structure it was measured on: `bottleneck_radius [Å, relaxed]`."""
+    beside = ", ".join(filter(None, [unit, role]))
+    return f"{name} [{beside}]" if beside else name
 
 
 def _or_dash(value: float | None) -> str:
@@ -242,10 +262,15 @@ def caveats(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(text for text in (describe(name).caveat for name in names) if text))
 
 
+def _on(role: str | None) -> str:
+    return f" ({role})" if role else ""
+
+
 def describe_candidate(run: Run, id: int) -> list[str]:
     """All that is known of one candidate."""
     row = run.row(id)
-    units = run.campaign.units()
+    units, measured = run.campaign.units(), measured_on(run.campaign.stages)
+    roles = run.campaign.measured_on
     parents = ", ".join(map(str, row["parents"])) or "none"
     lines = [
         f"candidate {id}: {row['formula'] or '(no formula)'}, {row['status']}",
@@ -260,12 +285,14 @@ def describe_candidate(run: Run, id: int) -> list[str]:
         lines.append(
             f"  taken further by: candidate {latest}, {'waiting' if status == 'pending' else status}"
         )
-    for name, value in row["properties"].items():
-        lines.append(
-            f"  {name}: {number(value, row['uncertainties'].get(name))} {units.get(name, '')}".rstrip()
-        )
+    for name in row["properties"]:
+        text = f"  {name}: {value_of(row, name)} {units.get(name, '')}".rstrip()
+        lines.append(text + _on(roles.get(name)))
+        if name in row["details"]:
+            lines.append(f"    {row['details'][name]}")
     for name, stage, value in row["earlier"]:
-        lines.append(f"  {name} at {stage}: {number(value)} {units.get(name, '')}".rstrip())
+        text = f"  {name} at {stage}: {number(value)} {units.get(name, '')}".rstrip()
+        lines.append(text + _on(measured.get(stage, {}).get(name)))
     searched = [stage.name for stage in run.campaign.funnel if not stage.on_demand]
     if row["status"] == "complete" and row["passed"] in searched[:-1]:
         lines.append(f"  stopped after: {row['passed']}")
@@ -278,5 +305,8 @@ def describe_candidate(run: Run, id: int) -> list[str]:
     structure = run.structure(id)
     if structure is not None:
         lattice = ", ".join(f"{value:.4f}" for value in (*structure.lattice.abc, *structure.lattice.angles))
-        lines.append(f"  structure: {len(structure)} atoms, a b c α β γ = {lattice}")
-    return _single([*lines, *(f"  note: {text}" for text in caveats(list(row["properties"])))])
+        made = run.trial(id).structures
+        role = made[-1] if made else INITIAL
+        lines.append(f"  structure ({role}): {len(structure)} atoms, a b c α β γ = {lattice}")
+    said = [f"  {text}" for text in errors_explained(lines)]
+    return _single([*lines, *said, *(f"  note: {text}" for text in caveats(list(row["properties"])))])

@@ -347,7 +347,9 @@ def _measurement_row(opened: Run, item: Measurement, events: Mapping[int, Any]) 
         # A run that was just forked has measurements and no event yet.
         "told": _time(events[item.event].time) if item.event in events else "",
         "properties": dict(item.properties),
-        "uncertainties": dict(item.uncertainties),
+        "noise": dict(item.noise),
+        "systematic": dict(item.systematic),
+        "details": dict(item.details),
         "failure": item.failure.message if item.failure else "",
         "measurement": item.label,
         "note": item.note,
@@ -361,11 +363,9 @@ def _time(seconds: float) -> str:
 
 
 def _value(row: dict[str, Any], name: str) -> str:
-    from invdesign.cli.describe import number
+    from invdesign.cli.describe import value_of
 
-    if name not in row["properties"]:
-        return "-"
-    return number(row["properties"][name], row["uncertainties"].get(name))
+    return value_of(row, name)
 
 
 def _shown(cell: object) -> str:

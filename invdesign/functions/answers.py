@@ -60,7 +60,7 @@ def _evaluation(answer: Any, names: Sequence[str], provides: Mapping[str, Unit])
         raise BadAnswerError(f"returned {shown(answer)}, expected a mapping with {', '.join(names)}")
     return Evaluation(
         properties={name: value for name, (value, _) in found.items()},
-        uncertainties={name: error for name, (_, error) in found.items() if error is not None},
+        noise={name: error for name, (_, error) in found.items() if error is not None},
     )
 
 

@@ -123,8 +123,11 @@ class MemberHistory:
     def column(self, name: str, stage: str | None = None) -> FloatArray:
         return self._history.column(name, stage)
 
-    def uncertainty(self, name: str, stage: str | None = None) -> FloatArray:
-        return self._history.uncertainty(name, stage)
+    def noise(self, name: str, stage: str | None = None) -> FloatArray:
+        return self._history.noise(name, stage)
+
+    def systematic(self, name: str, stage: str | None = None) -> FloatArray:
+        return self._history.systematic(name, stage)
 
     def seconds(self, stage: str) -> FloatArray:
         return self._history.seconds(stage)

@@ -57,9 +57,13 @@ class Trials:
         """Measured values, shape (n,), NaN where unknown."""
         return self.context.history.column(name)[self.ids]
 
-    def uncertainty(self, name: str) -> FloatArray:
-        """Their standard deviations, shape (n,), NaN where nobody said them."""
-        return self.context.history.uncertainty(name)[self.ids]
+    def noise(self, name: str) -> FloatArray:
+        """One standard deviation of repeating them, shape (n,), NaN where unknown."""
+        return self.context.history.noise(name)[self.ids]
+
+    def systematic(self, name: str) -> FloatArray:
+        """One standard deviation of their method, shape (n,), NaN where unknown."""
+        return self.context.history.systematic(name)[self.ids]
 
 
 def trials_of(context: Context, groups: Groups, tables: Sequence[PriorTable] = ()) -> Trials:

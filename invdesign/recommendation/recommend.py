@@ -298,7 +298,8 @@ class _Members:
             property=name,
             unit=self.names.units.get(name, ""),
             measured=measured,
-            uncertainty=_number(float(self.trials.uncertainty(name)[place])),
+            noise=_number(float(self.trials.noise(name)[place])),
+            systematic=_number(float(self.trials.systematic(name)[place])),
             mean=None if item is None else float(item.model.mean[place]),
             deviation=None if item is None else float(item.model.deviation[place]),
         )

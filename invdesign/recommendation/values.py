@@ -20,14 +20,16 @@ class Estimate:
 
     Attributes:
         measured: the value the evaluators gave, None where they gave none.
-        uncertainty: its standard deviation as an evaluator or experiment said it.
+        noise: standard deviation of repeating the evaluation, as an evaluator or experiment said it.
+        systematic: standard deviation of its method, common to a chemistry: no part of the model's interval.
         mean, deviation: of the value itself, without the noise of one evaluation; None without a model.
     """
 
     property: str
     unit: str
     measured: float | None
-    uncertainty: float | None
+    noise: float | None
+    systematic: float | None
     mean: float | None
     deviation: float | None
 

@@ -84,7 +84,10 @@ def advice(facts: Facts, found: Recommendation, figures: dict[str, Figure]) -> A
         words=found.words,
         notes=found.notes,
         several=found.best is None,
-        heads=tuple(axis_label(item.property, item.unit) for item in estimates),
+        heads=tuple(
+            axis_label(item.property, item.unit, facts.structures.get(item.property, ""))
+            for item in estimates
+        ),
         judged=bool(found.front) and found.front[0].desirability is not None,
         rows=tuple(_row(member) for member in found.front),
         front_size=found.front_size,
@@ -121,11 +124,11 @@ def _row(member: Member) -> AdvisedRow:
 
 def _cells(item: Estimate) -> tuple[str, str, str]:
     value = np.nan if item.measured is None else item.measured
-    sigma = np.nan if item.uncertainty is None else item.uncertainty
+    errors = [np.nan if error is None else error for error in (item.noise, item.systematic)]
     interval = item.interval()
     if interval is None or item.mean is None:
-        return measured(value, sigma), "", ""
-    return measured(value, sigma), *interval_text(item.mean, *interval)
+        return measured(value, *errors), "", ""
+    return measured(value, *errors), *interval_text(item.mean, *interval)
 
 
 def _model(

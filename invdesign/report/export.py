@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 INDEX = "index.csv"  # lists the files of a CIF export; a folder with it is ours, and may be replaced
 INDEX_HEAD = ("rank", "candidate", "formula", "file")
-OWN_KEYS = frozenset({"candidate", "rank", "uncertainty"})
+OWN_KEYS = frozenset({"candidate", "rank", "noise", "systematic"})
 EXTXYZ_KEYS = frozenset({"lattice", "properties", "virial", "polarization", "dielectric_tensor"})
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -46,7 +46,9 @@ class Ranked:
     formula: str
     structure: Structure
     properties: Mapping[str, float]
-    uncertainties: Mapping[str, float]
+    noise: Mapping[str, float]
+    systematic: Mapping[str, float]
+    details: Mapping[str, str]
 
 
 def export_run(run: Run, format: str, output: Path, top: int | None = None) -> int:
@@ -110,7 +112,8 @@ def ranked(run: Run, top: int | None = None) -> Iterator[Ranked]:
             continue
         found = True
         trial = run.trial(id)
-        yield Ranked(rank, id, run.store.formula(id), structure, trial.properties, trial.uncertainties)
+        said = trial.properties, trial.noise, trial.systematic, trial.details
+        yield Ranked(rank, id, run.store.formula(id), structure, *said)
     if not found:
         raise ExportError(
             "the candidates of this run have no structures, only parameters. Export them as a table: --format csv"
@@ -168,9 +171,13 @@ def cif_text(item: Ranked, units: Mapping[str, str]) -> str:
     """A CIF without symmetry (positions as computed), its properties in comments above."""
     lines = [f"candidate {item.id}, rank {item.rank}, {item.formula}"]
     for name, value in item.properties.items():
-        sigma = item.uncertainties.get(name)
-        spread = f" +- {sigma:.6g}" if sigma is not None else ""
-        lines.append(f"{name} = {value!r}{spread} {units.get(name) or describe(name).unit}".rstrip())
+        unit = units.get(name) or describe(name).unit
+        lines.append(f"{name} = {value!r} {unit}".rstrip())
+        for what, said in (("noise", item.noise), ("systematic", item.systematic)):
+            if name in said:
+                lines.append(f"{name}_{what} = {said[name]:.6g} {unit}".rstrip())
+        if name in item.details:
+            lines.append(f"{name}_detail = {item.details[name]}")
     lines += [f"note: {text}" for text in _caveats(item.properties)]
     head = "".join(f"# {' '.join(line.split())}\n" for line in lines)
     return head + structure_to_cif(item.structure)
@@ -184,9 +191,17 @@ def _caveats(names: Iterable[str]) -> list[str]:
 
 
 def to_atoms(item: Ranked) -> Atoms:
-    """The structure as ASE holds it, atoms in the same order."""
+    """The structure as ASE holds it, atoms in the same order.
+
+    Raises:
+        OutputError: sites are occupied in part.
+    """
     from ase import Atoms
 
+    if not item.structure.is_ordered:
+        raise OutputError(
+            f"candidate {item.id} ({item.formula}) has partly occupied sites, which this format does not hold; export cif"
+        )
     return Atoms(
         symbols=[site.specie.symbol for site in item.structure],
         scaled_positions=item.structure.frac_coords,
@@ -231,7 +246,10 @@ def _numbers(item: Ranked, keys: Mapping[str, str]) -> dict[str, float | int]:
     values: dict[str, float | int] = {"candidate": item.id, "rank": item.rank}
     values |= {keys[name]: value for name, value in item.properties.items()}
     sigmas = {
-        f"{keys[name]}_uncertainty": value for name, value in item.uncertainties.items() if name in keys
+        f"{keys[name]}_{what}": value
+        for what, said in (("noise", item.noise), ("systematic", item.systematic))
+        for name, value in said.items()
+        if name in keys
     }
     return values | {key: float(value) for key, value in sigmas.items() if np.isfinite(value)}
 

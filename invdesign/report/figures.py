@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from invdesign.problem import Merit, Objective
 from invdesign.report.growth import records
 from invdesign.report.tables import Facts
-from invdesign.report.text import axis_label, formula_html, number
+from invdesign.report.text import brief, formula_html, number
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -29,6 +29,7 @@ FRONT_SHOWN = 400
 RANKED = 60
 CROWD = 800  # points beyond which they are drawn smaller
 HOVER_LINES = 14
+HOVER_LETTERS = 90  # of a detail
 
 INK, FAINT, GRID = "#1f2937", "#6b7280", "#e5e7eb"
 BLUE, ORANGE, GREY, GREEN = "#0b5fa5", "#c2410c", "#9ca3af", "#0f766e"
@@ -114,7 +115,7 @@ def error_bars(key: str, sigma: FloatArray) -> dict[str, Any]:
 
 def objective_axis(facts: Facts, item: Objective) -> dict[str, Any]:
     """An axis of the objective's property, whatever is wanted of it."""
-    return axis(axis_label(item.property, facts.units[item.property]))
+    return axis(facts.heading(item.property))
 
 
 def goal_ends(item: Objective) -> FloatArray:
@@ -165,7 +166,10 @@ def _hover(facts: Facts, id: int) -> str:
     known = facts.known(id)
     if facts.desirability is not None and not np.isnan(facts.desirability[id]):
         lines.append(f"desirability: {number(float(facts.desirability[id]))}")
-    lines += [f"{escape(name)}: {escape(facts.text(name, id))}" for name in known[:HOVER_LINES]]
+    for name in known[:HOVER_LINES]:
+        lines.append(f"{escape(name)}: {escape(facts.text(name, id))}")
+        if said := facts.detail(name, id):
+            lines.append(f"<i>{escape(brief(said, HOVER_LETTERS))}</i>")
     if len(known) > HOVER_LINES:
         lines.append(f"and {len(known) - HOVER_LINES} more")
     lines.append(f"by {escape(facts.operators[id])}")

@@ -36,7 +36,7 @@ from invdesign.report.figures import (
 )
 from invdesign.report.results import label
 from invdesign.report.tables import Facts
-from invdesign.report.text import axis_label, distance_text, goal_text
+from invdesign.report.text import distance_text, goal_text
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -74,7 +74,7 @@ def front_figures(facts: Facts, shown: Shown) -> list[Titled]:
 
 
 def pair_figure(facts: Facts, shown: Shown, first: Objective, second: Objective) -> Figure:
-    """Two objectives against each other, the best on top with their uncertainties; goals as lines or bands."""
+    """Two objectives against each other, the best on top with their noise; goals as lines or bands."""
     x, y = facts.columns[first.property], facts.columns[second.property]
     traces = []
     for merit, name, colour, symbol in KINDS[:2][::-1]:
@@ -91,7 +91,7 @@ def pair_figure(facts: Facts, shown: Shown, first: Objective, second: Objective)
         traces.append(_best_points(facts, shown, first, second))
     axes = []
     for item, values in ((first, x), (second, y)):
-        sigma = np.nan_to_num(facts.uncertainties[item.property][front])
+        sigma = np.nan_to_num(facts.noise[item.property][front])
         ends = np.concatenate([values[front] - sigma, values[front] + sigma, goal_ends(item)])
         axes.append(objective_axis(facts, item) | robust_range(values[complete(facts, shown)], ends))
     shapes = [*goal_shapes(first, "x"), *goal_shapes(second, "y")]
@@ -106,8 +106,8 @@ def _best_points(facts: Facts, shown: Shown, first: Objective, second: Objective
         look["line"] = {"color": "#ffffff", "width": 1.2}
     x, y = facts.columns[first.property][front], facts.columns[second.property][front]
     trace = points(front, x, y, _best_name(facts), look)
-    trace |= error_bars("error_x", facts.uncertainties[first.property][front])
-    trace |= error_bars("error_y", facts.uncertainties[second.property][front])
+    trace |= error_bars("error_x", facts.noise[first.property][front])
+    trace |= error_bars("error_y", facts.noise[second.property][front])
     return trace
 
 
@@ -131,9 +131,9 @@ def _staircase(x: FloatArray, y: FloatArray, first: Objective) -> Figure:
 
 
 def ranked_figure(facts: Facts) -> Figure:
-    """The best candidates in order, by desirability where there is a score, else by the objective with its uncertainty."""
+    """The best candidates in order, by desirability where there is a score, else by the objective with its noise."""
     item = facts.objectives[0]
-    column, sigma = facts.columns[item.property], facts.uncertainties[item.property]
+    column, sigma = facts.columns[item.property], facts.noise[item.property]
     drawn = layout(count_axis("Rank"), objective_axis(facts, item)) | {"shapes": goal_shapes(item, "y")}
     if facts.scalarized and facts.desirability is not None:
         column, sigma = facts.desirability, np.full(len(facts), np.nan)
@@ -184,7 +184,7 @@ def parallel_figure(facts: Facts, shown: Shown) -> Figure:
 
 
 def _axis_words(item: Objective, facts: Facts) -> str:
-    words, goal = axis_label(item.property, facts.units[item.property]), goal_text(item)
+    words, goal = facts.heading(item.property), goal_text(item)
     return f"{words}, {goal}" if goal else words
 
 

@@ -225,8 +225,8 @@ def _head(facts: Facts) -> dict[str, Any]:
         "caveats": caveats(facts),
         "front_size": len(facts.front),
         "front_word": "on the front" if several else "best",
-        "has_uncertainty": any(
-            not np.isnan(facts.uncertainties[o.property][facts.front]).all()
+        "has_noise": any(
+            not np.isnan(facts.noise[o.property][facts.front]).all()
             for o in facts.run.campaign.problem.objectives
         )
         and len(facts.front) > 0,
@@ -255,6 +255,7 @@ def _asked(facts: Facts) -> dict[str, Any]:
     return {
         "objectives": results.wanted(facts),
         "constraints": [tables.bounds_text(item, facts.units) for item in campaign.problem.constraints],
+        "structures": tables.structure_rows(campaign),
         "space": _plugin(campaign.space),
         "optimizer": _plugin(campaign.optimizer),
         "stages": [
@@ -350,15 +351,24 @@ def _card(facts: Facts, rank: int, id: int, figures: dict[str, Figure]) -> dict[
 
 
 def _desirability(value: float) -> dict[str, str]:
-    return {"name": "desirability", "label": "Desirability", "value": number(value), "unit": ""}
+    return {
+        "name": "desirability",
+        "label": "Desirability",
+        "structure": "",
+        "value": number(value),
+        "unit": "",
+        "detail": "",
+    }
 
 
 def _property(facts: Facts, name: str, id: int) -> dict[str, str]:
     return {
         "name": name,
         "label": results.label(name, facts.units),
+        "structure": facts.structures.get(name, ""),
         "value": facts.value(name, id),
         "unit": pretty_unit(facts.units[name]),
+        "detail": facts.detail(name, id),
     }
 
 

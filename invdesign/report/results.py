@@ -32,17 +32,19 @@ class Wanted:
     goal: str
     name: str
     scale: str = ""
+    structure: str = ""
 
     def __str__(self) -> str:
-        return " ".join(filter(None, [self.verb, self.label, self.goal]))
+        measured = f"({self.structure})" if self.structure else ""
+        return " ".join(filter(None, [self.verb, self.label, measured, self.goal]))
 
 
 def wanted(facts: Facts) -> list[Wanted]:
     """Every objective."""
-    return [_wanted(item, facts.units) for item in facts.objectives]
+    return [_wanted(item, facts.units, facts.structures.get(item.property, "")) for item in facts.objectives]
 
 
-def _wanted(item: Objective, units: Mapping[str, str]) -> Wanted:
+def _wanted(item: Objective, units: Mapping[str, str], structure: str) -> Wanted:
     unit = units.get(item.property, "")
     scale = [
         with_unit(f"{word} {number(value)}", pretty_unit(unit))
@@ -52,7 +54,9 @@ def _wanted(item: Objective, units: Mapping[str, str]) -> Wanted:
     if item.weight != 1:
         scale.append(f"weight {number(item.weight)}")
     verb = VERBS.get(item.direction, item.direction)
-    return Wanted(verb, label(item.property, units), goal_text(item, unit), item.property, ", ".join(scale))
+    return Wanted(
+        verb, label(item.property, units), goal_text(item, unit), item.property, ", ".join(scale), structure
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,15 +175,10 @@ def ranking_table(facts: Facts) -> Table:
 def _heads(facts: Facts) -> tuple[str, ...]:
     heads = ["Desirability"] if facts.desirability is not None else []
     for item in facts.objectives:
-        heads.append(_head(item.property, facts))
+        heads.append(facts.heading(item.property))
         if item.direction in {"target", "window"}:
             heads.append(f"Off {item.direction}")
-    return (*heads, *(_head(name, facts) for name in _others(facts)))
-
-
-def _head(name: str, facts: Facts) -> str:
-    unit = pretty_unit(facts.units[name])
-    return f"{label(name, facts.units)} ({unit})" if unit else label(name, facts.units)
+    return (*heads, *(facts.heading(name) for name in _others(facts)))
 
 
 def _others(facts: Facts) -> Sequence[str]:

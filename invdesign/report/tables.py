@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from invdesign import registry
+from invdesign.campaign.model import Campaign
 from invdesign.candidate import Json, Status
 from invdesign.problem import Constraint, Merit, Objective, Scores
-from invdesign.properties import describe
-from invdesign.report.text import brief, measured, pretty_unit, with_unit
+from invdesign.properties import STRUCTURE, describe, is_structure
+from invdesign.report.text import axis_label, brief, measured, pretty_unit, with_unit
 from invdesign.run.run import Run
 from invdesign.run.status import RunStatus
 from invdesign.store import schema
@@ -34,20 +35,24 @@ class Facts:
     """All a report reads of a run's candidates: one snapshot, also while another process works on the run.
 
     Attributes:
-        columns, uncertainties: shape (n,) by property; NaN where unknown.
+        columns, noise, systematic: shape (n,) by property; NaN where unknown.
+        details: sentences by property, by candidate.
         minimised: shape (n, m), every objective as a number of which smaller is better.
         desirability: shape (n,), NaN where unknown; None where the objectives have no scale to judge by.
         formulas, operators, parents: of all n candidates.
         ranking: numbers of the complete candidates, best first.
         front: numbers of the front's members, by the first objective.
         outside: numbers of the candidates made outside the space.
+        structures: role of the structure a property speaks of, where it speaks of one.
     """
 
     run: Run
     status: RunStatus
     scores: Scores
     columns: Mapping[str, FloatArray]
-    uncertainties: Mapping[str, FloatArray]
+    noise: Mapping[str, FloatArray]
+    systematic: Mapping[str, FloatArray]
+    details: Mapping[int, Mapping[str, str]]
     minimised: FloatArray
     desirability: FloatArray | None
     units: Mapping[str, str]
@@ -57,6 +62,7 @@ class Facts:
     ranking: IntArray
     front: IntArray
     outside: frozenset[int] = frozenset()
+    structures: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.formulas)
@@ -77,12 +83,21 @@ class Facts:
         return self.run.campaign.problem.scalarize is not None
 
     def value(self, name: str, id: int) -> str:
-        """A property of one candidate with its uncertainty; empty where unknown."""
-        return measured(float(self.columns[name][id]), float(self.uncertainties[name][id]))
+        """A property of one candidate with its errors; empty where unknown."""
+        errors = float(self.noise[name][id]), float(self.systematic[name][id])
+        return measured(float(self.columns[name][id]), *errors)
+
+    def detail(self, name: str, id: int) -> str:
+        """What was said beside a property of one candidate; empty where nothing was."""
+        return self.details.get(id, {}).get(name, "")
 
     def text(self, name: str, id: int) -> str:
         """The same with its unit."""
         return with_unit(self.value(name, id), pretty_unit(self.units[name]))
+
+    def heading(self, name: str) -> str:
+        """A property's label with its unit and the structure it was measured on."""
+        return axis_label(name, self.units[name], self.structures.get(name, ""))
 
     def known(self, id: int) -> list[str]:
         """Names of the properties known of one candidate, those of the problem first."""
@@ -117,7 +132,9 @@ def read_facts(run: Run) -> Facts:
         status=run.status(),
         scores=scores,
         columns=known,
-        uncertainties={name: history.uncertainty(name) for name in names},
+        noise={name: history.noise(name) for name in names},
+        systematic={name: history.systematic(name) for name in names},
+        details=history.details(),
         minimised=minimised,
         desirability=problem.desirability(minimised) if problem.judged else None,
         units={name: units.get(name) or describe(name).unit for name in names},
@@ -127,6 +144,7 @@ def read_facts(run: Run) -> Facts:
         ranking=order[history.status()[order] == Status.COMPLETE],
         front=scores.ids[positions[by_first]],
         outside=frozenset(history.outside()),
+        structures=run.campaign.measured_on,
     )
 
 
@@ -310,6 +328,18 @@ def operator_rows(facts: Facts) -> list[OperatorRow]:
 
 
 # Settings.
+
+
+def structure_rows(campaign: Campaign) -> list[tuple[str, str]]:
+    """Each role of a structure that properties speak of, and what makes that structure."""
+    roles = list(dict.fromkeys(campaign.measured_on.values()))
+    makers = {
+        name.removeprefix(STRUCTURE): f"stage {stage.name} leaves it"
+        for stage in campaign.stages
+        for name in (stage.evaluator.provides if stage.evaluator is not None else ())
+        if is_structure(name)
+    }
+    return [(role, makers.get(role, "the search space builds it")) for role in roles]
 
 
 def kind_of(plugin: Any) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from markupsafe import Markup, escape
 
 from invdesign.candidate import Json
+from invdesign.errorbars import known_error, method_text
 from invdesign.problem import Objective
 from invdesign.properties import describe
 
@@ -27,14 +28,20 @@ def number(value: float) -> str:
     return f"{text} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}" if exponent else text
 
 
-def measured(value: float, uncertainty: float = math.nan) -> str:
-    """A value with its uncertainty at two significant digits, both to the same decimal."""
-    if math.isnan(value) or not (math.isfinite(uncertainty) and uncertainty > 0):
+def measured(value: float, noise: float = math.nan, systematic: float = math.nan) -> str:
+    """A value with its noise at two significant digits, both to the same decimal, and the error of its method."""
+    if math.isnan(value):
         return number(value)
-    decimals = 1 - math.floor(math.log10(uncertainty))
+    return (_with_noise(value, known_error(noise)) + method_text(systematic)).replace("-", "−")
+
+
+def _with_noise(value: float, noise: float) -> str:
+    if math.isnan(noise):
+        return number(value)
+    decimals = 1 - math.floor(math.log10(noise))
     if not 0 <= decimals <= 6 or abs(value) >= 1e6:
-        return f"{number(value)} ± {number(float(f'{uncertainty:.2g}'))}"
-    return f"{value:.{decimals}f} ± {uncertainty:.{decimals}f}".replace("-", "−")
+        return f"{number(value)} ± {number(float(f'{noise:.2g}'))}"
+    return f"{value:.{decimals}f} ± {noise:.{decimals}f}"
 
 
 def interval_text(mean: float, low: float, high: float) -> tuple[str, str]:
@@ -59,10 +66,17 @@ def pretty_unit(unit: str) -> str:
     return _POWER.sub(lambda match: match[1].translate(_SUPERSCRIPT), unit)
 
 
-def axis_label(name: str, unit: str) -> str:
-    """A property's label with its unit."""
+def axis_label(name: str, unit: str, role: str = "") -> str:
+    """A property's label with its unit and structure: `Bottleneck radius (Å, relaxed)`.
+
+    Args:
+        name: of the property.
+        unit: as its evaluator gives it; may be empty.
+        role: of the structure it was measured on; empty where there is none.
+    """
     label = describe(name, unit).label
-    return f"{label} ({pretty_unit(unit)})" if unit else label
+    beside = ", ".join(filter(None, [pretty_unit(unit), role]))
+    return f"{label} ({beside})" if beside else label
 
 
 def goal_text(item: Objective, unit: str = "") -> str:

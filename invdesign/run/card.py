@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.errorbars import known_error, method_text
 from invdesign.problem import Merit
 from invdesign.run.notebook import duration
 
@@ -57,7 +58,7 @@ def live_html(status: RunStatus, folder: str) -> str:
     """What is shown while the run is worked on, and stays when it has ended."""
     rows = []
     for best in status.best:
-        found = "none yet" if best.value is None else escape(with_unit(best.value, None, best.unit))
+        found = "none yet" if best.value is None else escape(with_unit(best.value, best.unit))
         whose = "" if best.candidate is None else f' <span style="{SOFT}">candidate {best.candidate}</span>'
         rows.append(
             f'<td style="{CELL}">{escape(str(best))}</td><td style="{NUMBER}"><b>{found}</b>{whose}</td>'
@@ -133,13 +134,17 @@ def _best(run: Reading, most: int) -> str:
     names = run.campaign.problem.properties[:MOST_COLUMNS]
     judged = any("desirability" in row for row in rows)
     heads = ["", "candidate", "", *(["desirability"] if judged else [])]
-    heads += [f"{name}, {units[name]}" if units.get(name) else name for name in names]
+    measured = run.campaign.measured_on
+    heads += [", ".join(filter(None, [name, units.get(name), measured.get(name)])) for name in names]
     lines = [_row([escape(head) for head in heads], head=True)]
     for row in rows:
         mark = " (outside the space)" if row["outside"] else ""
         cells = [str(row["rank"]), f"{row['candidate']}{mark}", _what(row)]
-        cells += [_number(row.get("desirability"), None)] if judged else []
-        cells += [_number(row["properties"].get(name), row["uncertainties"].get(name)) for name in names]
+        cells += [_number(row.get("desirability"))] if judged else []
+        cells += [
+            _number(row["properties"].get(name), row["noise"].get(name), row["systematic"].get(name))
+            for name in names
+        ]
         lines.append(_row(cells))
     return f'<table style="border:0;border-collapse:collapse;font-size:inherit;margin:.5em 0">{"".join(lines)}</table>'
 
@@ -162,18 +167,21 @@ def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _number(value: float | None, uncertainty: float | None) -> str:
-    return "–" if value is None else escape(with_unit(value, uncertainty, ""))
+def _number(value: float | None, noise: float | None = None, systematic: float | None = None) -> str:
+    return "–" if value is None else escape(with_unit(value, "", noise, systematic))
 
 
-def with_unit(value: float, uncertainty: float | None, unit: str) -> str:
-    """A value with its uncertainty (one standard deviation) and unit: `1.230 ± 0.045 GPa`."""
-    if uncertainty is None or not math.isfinite(uncertainty) or uncertainty <= 0:
-        return f"{value:.4g} {unit}".rstrip()
-    decimals = max(0, 1 - math.floor(math.log10(uncertainty)))
-    if decimals > 8 or abs(value) >= 1e8:
-        return f"{value:.4g} ± {uncertainty:.2g} {unit}".rstrip()
-    return f"{value:.{decimals}f} ± {uncertainty:.{decimals}f} {unit}".rstrip()
+def with_unit(value: float, unit: str, noise: float | None = None, systematic: float | None = None) -> str:
+    """A value with its errors (one standard deviation each) and unit: `1.230 ± 0.045 ± 0.2 (method) GPa`."""
+    error = known_error(noise)
+    decimals = 0 if math.isnan(error) else max(0, 1 - math.floor(math.log10(error)))
+    if math.isnan(error):
+        own = f"{value:.4g}"
+    elif decimals > 8 or abs(value) >= 1e8:
+        own = f"{value:.4g} ± {error:.2g}"
+    else:
+        own = f"{value:.{decimals}f} ± {error:.{decimals}f}"
+    return f"{own}{method_text(systematic)} {unit}".rstrip()
 
 
 # The picture.

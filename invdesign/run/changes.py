@@ -21,6 +21,7 @@ from invdesign.candidate import (
     Proposal,
     Status,
     canonical,
+    clean_detail,
     genome_key,
 )
 from invdesign.errors import InvdesignError, RefusedError, StoreError, candidates_text, nearest, together
@@ -133,7 +134,9 @@ def _told_json(item: Told) -> Json:
         "candidate": item.candidate,
         "genome": None if item.genome is None else canonical(item.genome),
         "properties": dict(item.properties),
-        "uncertainties": dict(item.uncertainties),
+        "noise": dict(item.noise),
+        "systematic": dict(item.systematic),
+        "details": dict(item.details),
         "failure": item.failure,
         "stage": item.stage,
         "label": item.label,
@@ -310,15 +313,19 @@ class _Planner:
                 return None
             hashes[role] = hashlib.blake2b(blob, digest_size=16).hexdigest()
             blobs[hashes[role]] = blob
-        noise: Mapping[str, float] = getattr(stage.evaluator, "noise", {}) or {}
+        usual: Mapping[str, float] = getattr(stage.evaluator, "noise", {}) or {}
         properties = {name: float(value) for name, value in row.get("properties", {}).items()}
-        uncertain = {name: float(value) for name, value in row.get("uncertainties", {}).items()}
+        own = {name: float(value) for name, value in _noise_told(row).items()}
         failure = str(row.get("failure", ""))
         return Measurement(
             key=key,
             stage=stage.name,
             properties=properties,
-            uncertainties={**{name: noise[name] for name in properties if name in noise}, **uncertain},
+            noise={**{name: usual[name] for name in properties if name in usual}, **own},
+            systematic={name: float(value) for name, value in row.get("systematic", {}).items()},
+            details={
+                name: line for name, text in row.get("details", {}).items() if (line := clean_detail(text))
+            },
             structures=hashes,
             blobs=blobs,
             failure=Failure("told", stage.name, failure) if failure else None,
@@ -449,17 +456,22 @@ class _Planner:
                 f"{where}: {stage.name} has {', '.join(sorted(wanted))}, or a failure and no values; "
                 f"got {', '.join(sorted(given)) or 'none'}{' and a failure' if failed else ''}"
             )
-        extra = set(row.get("uncertainties", ())) - given
-        if extra:
-            self.complaints.append(f"{where}: an uncertainty of {', '.join(sorted(extra))}, but no value")
+        spreads = {"noise": _noise_told(row), "systematic error": row.get("systematic", {})}
+        for what, told in {**spreads, "detail": row.get("details", {})}.items():
+            extra = set(told) - given
+            if extra:
+                self.complaints.append(f"{where}: a {what} of {', '.join(sorted(extra))}, but no value")
         for name, value in {**row.get("properties", {})}.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 self.complaints.append(f"{where}: {name} is {value!r}, not a finite number")
-        for name, value in {**row.get("uncertainties", {})}.items():
+        for what, name, value in [(what, *item) for what, told in spreads.items() for item in told.items()]:
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
                 self.complaints.append(
-                    f"{where}: the uncertainty of {name} is {value!r}, must be finite and not negative"
+                    f"{where}: the {what} of {name} is {value!r}, must be finite and not negative"
                 )
+        for name, text in {**row.get("details", {})}.items():
+            if not isinstance(text, str):
+                self.complaints.append(f"{where}: the detail of {name} is {text!r:.60}, must be a text")
         roles = set(row.get("structures", ()))
         if not failed and roles != _roles_of(stage):
             self.complaints.append(
@@ -637,11 +649,25 @@ def _refusal(error: BaseException) -> str:
     return f"it is no genome of this space: {type(error).__name__}: {error}"
 
 
+def _noise_told(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The noise a request tells; requests of earlier versions called it uncertainties."""
+    found: Mapping[str, Any] = row.get("noise", row.get("uncertainties", {}))
+    return found
+
+
 def _words(item: Measurement) -> tuple[object, ...]:
     """What makes two measurements the same."""
     failure = item.failure.message if item.failure else ""
-    numbers = _sorted(item.properties), _sorted(item.uncertainties), _sorted(item.structures)
-    return (item.key, item.stage, item.label, *numbers, failure)
+    numbers = _sorted(item.properties), _sorted(item.noise), _sorted(item.structures)
+    return (
+        item.key,
+        item.stage,
+        item.label,
+        *numbers,
+        _sorted(item.systematic),
+        _sorted(item.details),
+        failure,
+    )
 
 
 def _sorted(values: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

@@ -146,7 +146,9 @@ def _read(run: Run, evaluator: JobEvaluator, stage: str, id: int) -> Job:
     told = Told(
         candidate=id,
         properties=found.properties,
-        uncertainties=found.uncertainties,
+        noise=found.noise,
+        systematic=found.systematic,
+        details=found.details,
         structures=found.structures,
         stage=stage,
         note=note,

@@ -118,6 +118,7 @@ def optimize(
 def _continued(folder: Path, campaign: Campaign) -> tuple[Run, bool]:
     """The run that is there, under this call's budget and number of workers; and whether nothing is left to do."""
     run = Run.open(folder, trust_code=bool(campaign.code))
+    campaign = campaign.with_roles_of(run.campaign)
     mine = {function.name for function in functions_of(run.campaign.evaluators).values()}
     try:
         run.campaign = run.campaign.with_functions([f for f in campaign.held_functions if f.name in mine])

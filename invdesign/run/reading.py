@@ -198,7 +198,9 @@ class Reading:
             "formula": self.store.formula(id),
             "status": trial.status.name.lower(),
             "properties": dict(trial.properties),
-            "uncertainties": dict(trial.uncertainties),
+            "noise": dict(trial.noise),
+            "systematic": dict(trial.systematic),
+            "details": dict(trial.details),
             "passed": self._history.reached_by(id),
             "earlier": [list(found) for found in self._history.earlier(id)],
             "operator": trial.candidate.proposal.operator,
@@ -212,7 +214,7 @@ class Reading:
         }
 
     def table(self) -> DataFrame:
-        """Every trial as a row: number, formula, status, properties, uncertainties, lineage, genome, cause."""
+        """Every trial as a row: number, formula, status, properties and their errors, lineage, genome, cause."""
         return trials_table(self.store, self._history, self.desirability())
 
     def recommend(self, properties: Sequence[str] = ()) -> Recommendation:

@@ -125,6 +125,7 @@ class Run(Reading):
             CampaignChangedError: the campaign differs in more than that; the message is the difference.
             RefusedError: the limits are no budget.
         """
+        campaign = campaign and campaign.with_roles_of(self.campaign)
         differences = self.campaign.changes(campaign) if campaign is not None else []
         if differences:
             listed = "\n  ".join(differences)

@@ -20,7 +20,7 @@ DESIRABILITY = "desirability"
 
 
 def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.float64] | None) -> DataFrame:
-    """Number, formula, status, properties, uncertainties, lineage, genome and cause of every trial.
+    """Number, formula, status, properties with their errors and details, lineage, genome and cause of every trial.
 
     `outside` says which were made outside the space, where any were; `passed` is the last stage it has passed; `NAME_at_STAGE` what a stage before the one that decides a property said.
 
@@ -31,7 +31,8 @@ def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.flo
 
     names = ("id", "formula", "operator", "parents", "genome", "gate", "failure")
     rows = [row for row in store.rows(candidates, names) if row.id < len(history)]
-    sigmas = {f"{name}_uncertainty": history.uncertainty(name) for name in history.names()}
+    sigmas = {f"{name}_noise": history.noise(name) for name in history.names()}
+    sigmas |= {f"{name}_systematic": history.systematic(name) for name in history.names()}
     earlier = history.preliminary()
     columns: dict[str, Any] = {
         "candidate": [row.id for row in rows],
@@ -40,6 +41,7 @@ def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.flo
         "passed": history.reached(),
         **{name: history.column(name) for name in history.names()},
         **{name: column for name, column in sigmas.items() if not np.isnan(column).all()},
+        **_details(history),
         **{f"{name}_at_{stage}": column for (name, stage), column in earlier.items()},
         "operator": [row.operator for row in rows],
         "parents": [row.parents for row in rows],
@@ -51,6 +53,17 @@ def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.flo
     if desirability is not None:
         columns.setdefault(DESIRABILITY, desirability)
     return pd.DataFrame(columns)
+
+
+def _details(history: RunHistory) -> dict[str, list[str]]:
+    """A column of texts for every property of which anything was said in words, empty where nothing was."""
+    found = history.details()
+    named = {name for told in found.values() for name in told}
+    return {
+        f"{name}_detail": [found.get(id, {}).get(name, "") for id in range(len(history))]
+        for name in history.names()
+        if name in named
+    }
 
 
 def _cause(row: Any) -> str:

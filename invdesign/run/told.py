@@ -21,7 +21,9 @@ class Told:
         candidate: its number; None where `genome` says which it is.
         genome: canonical, of a candidate the run may not know yet.
         properties: all that the stage provides; none where it failed.
-        uncertainties: one standard deviation, same names and units, where known.
+        noise: one standard deviation of repeating the measurement, same names and units, where known.
+        systematic: one standard deviation of the method itself, same names and units, where known.
+        details: a short sentence by property name.
         failure: why there is no result, in the user's words; empty where there is one.
         stage: whose properties these are; empty where they tell it themselves.
         label: the user's own name of the measurement: two with the same numbers are told apart by it.
@@ -32,7 +34,9 @@ class Told:
     candidate: int | None = None
     genome: Genome | None = None
     properties: Mapping[str, float] = field(default_factory=dict)
-    uncertainties: Mapping[str, float] = field(default_factory=dict)
+    noise: Mapping[str, float] = field(default_factory=dict)
+    systematic: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
     failure: str = ""
     stage: str = ""
     label: str = ""

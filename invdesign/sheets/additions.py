@@ -139,7 +139,7 @@ class _Reader:
             column = self.layout.column(heading)
             if isinstance(column, str):
                 self.complain(heading, column, table.head)
-            elif column.kind in {"value", "uncertainty"}:
+            elif column.kind in {"value", "noise"}:
                 message = "this is a result; candidates with their results are taken by invdesign tell."
                 self.complain(heading, message, table.head)
             elif column.kind == "design":

@@ -22,10 +22,10 @@ from invdesign.sheets.columns import (
     FORMULA,
     GENOME,
     LABEL,
+    NOISE,
     NOTE,
     STAGE,
     STRUCTURE,
-    UNCERTAINTY,
     Layout,
 )
 from invdesign.sheets.table import Table, read_table
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 DIGITS = 6
 BatchRow = dict[str, Any]  # cell by heading, None where somebody is to fill it in
-_FILLED = frozenset({"value", "uncertainty", FAILURE, LABEL, NOTE})  # kinds and names of columns left empty
+_FILLED = frozenset({"value", "noise", FAILURE, LABEL, NOTE})  # kinds and names of columns left empty
 
 
 def batch_rows(
@@ -99,7 +99,7 @@ def _empty(layout: Layout, *, units: bool) -> BatchRow:
         for name in layout.stages[stage]:
             headings += [
                 layout.heading(name, None if units else ""),
-                layout.heading(name + UNCERTAINTY, layout.units[name] if units else ""),
+                layout.heading(name + NOISE, layout.units[name] if units else ""),
             ]
     return dict.fromkeys([*headings, FAILURE, LABEL, NOTE])
 

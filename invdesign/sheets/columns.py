@@ -15,10 +15,11 @@ from invdesign.tables.units import is_unit, same_unit, split_heading
 CANDIDATE, STAGE, FORMULA, STRUCTURE = "candidate", "stage", "formula", "structure"
 FAILURE, LABEL, NOTE, GENOME = "failure", "measurement", "note", "genome"
 RESERVED = (CANDIDATE, STAGE, FORMULA, STRUCTURE, FAILURE, LABEL, NOTE, GENOME)
-UNCERTAINTY = "_uncertainty"
+NOISE = "_noise"  # added to a property's name: one standard deviation of repeating the measurement
+OLDER_NOISE = "_uncertainty"  # the same in files of earlier versions
 DESIGN = "design "  # before the name of a design column that another column has already
 
-Kind = Literal["reserved", "value", "uncertainty", "design"]
+Kind = Literal["reserved", "value", "noise", "design"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,8 @@ class Layout:
     def _property(self, name: str) -> Column | None:
         if name in self.units:
             return Column("value", name)
-        of = name.removesuffix(UNCERTAINTY)
-        return Column("uncertainty", of) if of != name and of in self.units else None
+        of = name.removesuffix(NOISE).removesuffix(OLDER_NOISE)
+        return Column("noise", of) if of != name and of in self.units else None
 
     def column(self, heading: str) -> Column | str:
         """What a column with this heading holds; what is wrong with the heading, in words, where that is not known."""
@@ -101,7 +102,7 @@ class Layout:
             bare in by_heading and unit is not None and is_unit(unit)
         ):  # parameters have no unit to compare it with
             return Column("design", by_heading[bare])
-        known = [*RESERVED, *by_heading, *self.units, *(name + UNCERTAINTY for name in self.units)]
+        known = [*RESERVED, *by_heading, *self.units, *(name + NOISE for name in self.units)]
         hint = nearest(split_heading(heading)[0], known) or f"Known are: {', '.join(known)}."
         return f"no column of this run's files is called so. {hint} Remarks go into the column {NOTE}."
 
@@ -111,7 +112,7 @@ class Layout:
         return self._property(name), unit
 
     def _other_unit(self, found: Column, unit: str) -> str:
-        name = found.name + (UNCERTAINTY if found.kind == "uncertainty" else "")
+        name = found.name + (NOISE if found.kind == "noise" else "")
         wanted = self.units[found.name]
         right = self.heading(name, wanted)
         has = f"in {wanted}" if wanted else "a number without unit"

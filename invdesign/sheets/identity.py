@@ -36,7 +36,7 @@ class Sorted:
 
     reserved: dict[str, Cell] = field(default_factory=dict)
     values: dict[str, Cell] = field(default_factory=dict)
-    uncertainties: dict[str, Cell] = field(default_factory=dict)
+    noise: dict[str, Cell] = field(default_factory=dict)
     design: dict[str, Cell] = field(default_factory=dict)
 
 

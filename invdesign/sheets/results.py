@@ -11,8 +11,7 @@ from invdesign.candidate import genome_key
 from invdesign.errors import ResultsError, nearest
 from invdesign.run.run import Run
 from invdesign.run.told import Told
-from invdesign.sheets.columns import CANDIDATE, FAILURE, LABEL, NOTE, STAGE, Column, Layout
-from invdesign.sheets.columns import UNCERTAINTY as SIGMA
+from invdesign.sheets.columns import CANDIDATE, FAILURE, LABEL, NOISE, NOTE, STAGE, Column, Layout
 from invdesign.sheets.identity import Identity, Sorted, shown
 from invdesign.sheets.table import Row, Table, read_table
 from invdesign.tables.cells import Cell, number_in, remedy
@@ -112,9 +111,9 @@ class _Reader:
     def _row(self, row: Row) -> list[Told]:
         cells = self._sorted(row)
         if not cells.values and FAILURE not in cells.reserved:
-            for name in cells.uncertainties:
-                self._complain(row, name + SIGMA, f"is given, and {name} itself is not.")
-            self.open += not cells.uncertainties
+            for name in cells.noise:
+                self._complain(row, name + NOISE, f"is given, and {name} itself is not.")
+            self.open += not cells.noise
             return []
         known = len(self.table.mistakes)
         who = self.identity.of(row, cells)
@@ -132,7 +131,7 @@ class _Reader:
         places = {
             "reserved": found.reserved,
             "value": found.values,
-            "uncertainty": found.uncertainties,
+            "noise": found.noise,
             "design": found.design,
         }
         for heading, cell in row.cells.items():
@@ -144,7 +143,7 @@ class _Reader:
     def _is_repeated(self, row: Row, told: Told) -> bool:
         """Whether an earlier row says the same, which is a mistake."""
         who = told.candidate if told.genome is None else genome_key(told.genome)
-        text = repr((who, told.stage, told.label, told.failure, told.properties, told.uncertainties))
+        text = repr((who, told.stage, told.label, told.failure, told.properties, told.noise))
         first = self.seen.setdefault(text, row)
         if first is row:
             return False
@@ -168,14 +167,14 @@ class _Reader:
         if FAILURE in cells.reserved:
             return self._failed(row, cells, None if named is None else str(named))
         grouped: dict[str, list[str]] = {}
-        for name in dict.fromkeys([*cells.values, *cells.uncertainties]):
+        for name in dict.fromkeys([*cells.values, *cells.noise]):
             stage = self._stage_of(row, name, None if named is None else str(named))
             if stage is not None:
                 grouped.setdefault(stage, []).append(name)
         return {stage: self._measured(row, cells, stage) for stage in grouped}
 
     def _failed(self, row: Row, cells: Sorted, named: str | None) -> dict[str, dict[str, Any]]:
-        given = [*cells.values, *cells.uncertainties]
+        given = [*cells.values, *cells.noise]
         if given:
             message = f"is filled, and so is {given[0]}: a result is a failure or has values, not both."
             self._complain(row, FAILURE, message, f"A remark goes into the column {NOTE}.")
@@ -216,9 +215,9 @@ class _Reader:
             else:
                 hint = f"Measure it too, or say in column {FAILURE} why there is no result."
                 self._complain(row, name, f"is empty, and {stage} gives {self._listed(stage)}.", hint)
-            if name in cells.uncertainties:
-                sigmas[name] = self._sigma(row, name + SIGMA, cells.uncertainties[name])
-        return {"properties": values, "uncertainties": sigmas}
+            if name in cells.noise:
+                sigmas[name] = self._sigma(row, name + NOISE, cells.noise[name])
+        return {"properties": values, "noise": sigmas}
 
     def _sigma(self, row: Row, column: str, cell: Cell) -> float:
         sigma = self._number(row, column, cell)

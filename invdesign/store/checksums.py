@@ -7,10 +7,11 @@ Python writes alike. It finds damage; it is no protection against somebody who w
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Select, Table, bindparam, func, insert, select, update
@@ -153,13 +154,21 @@ def change_rows(connection: Connection, table: Table, changes: Mapping[Any, Chan
     )
 
 
-def seal_all(connection: Connection, tables: Iterable[Table] = SEALED) -> None:
-    """Give every row of these tables its checksum, and note how many there are."""
+def seal_all(
+    connection: Connection,
+    tables: Iterable[Table] = SEALED,
+    except_for: Mapping[str, Container[Any]] = MappingProxyType({}),
+) -> None:
+    """Give every row of these tables its checksum.
+
+    Args:
+        except_for: keys, by table, of rows that keep the checksum they have: those whose damage must stay known.
+    """
     for table in tables:
         key, names = key_of(table), value_names(table)
         query = select(*(table.c[name] for name in names))
-        rows = [tuple(row) for row in connection.execute(query)]
-        at = names.index(key.name)
+        at, damaged_keys = names.index(key.name), except_for.get(table.name, ())
+        rows = [row for row in map(tuple, connection.execute(query)) if row[at] not in damaged_keys]
         if rows:
             connection.execute(
                 update(table).where(key == bindparam("at")).values({CHECKSUM: bindparam("sum")}),

@@ -23,7 +23,8 @@ def digest(store: Readable) -> str:
 
     for row in store.rows(candidates, [name for name in value_names(candidates) if name != "finished"]):
         add("candidate", *row)
-    names = ("candidate", "stage", "properties", "uncertainties", "structures", "failure", "withdrawn")
+    said = ("properties", "noise", "systematic", "details", "structures")
+    names = ("candidate", "stage", *said, "failure", "withdrawn")
     # Of one stage and candidate there are several where a user took one back: in the order they came.
     order = (evaluations.c.candidate, evaluations.c.stage, evaluations.c.id)
     for row in store.rows(evaluations, names, order=order):

@@ -12,6 +12,7 @@ from invdesign.measurements import Measurement
 from invdesign.steps import Finished, StageResult
 from invdesign.store.values import (
     costs,
+    details,
     ending_of,
     key_from,
     numbers,
@@ -20,7 +21,7 @@ from invdesign.store.values import (
     words,
 )
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 SEALED_SINCE = 4  # the first schema whose rows carry checksums
 CHECKSUM = "checksum"
 
@@ -100,7 +101,9 @@ evaluations = Table(
     Column("candidate", Integer, ForeignKey("candidates.id"), nullable=False, index=True),
     Column("stage", Text, nullable=False),
     Column("properties", Text, nullable=False),
-    Column("uncertainties", Text, nullable=False),
+    Column("noise", Text, nullable=False),
+    Column("systematic", Text, nullable=False),
+    Column("details", Text, nullable=False),
     Column("structures", Text, nullable=False),  # role -> hash
     Column("failure", Text),
     Column("cost", Text, nullable=False),
@@ -118,7 +121,9 @@ measurements = Table(
     Column("stage", Text, nullable=False),
     Column("event", Integer, ForeignKey("events.id"), nullable=False),
     Column("properties", Text, nullable=False),
-    Column("uncertainties", Text, nullable=False),
+    Column("noise", Text, nullable=False),
+    Column("systematic", Text, nullable=False),
+    Column("details", Text, nullable=False),
     Column("structures", Text, nullable=False),
     Column("failure", Text),
     Column("label", Text, nullable=False),
@@ -132,7 +137,9 @@ inherited = Table(  # evaluations of the run this one was forked from
     Column("cache_key", Text, primary_key=True),
     Column("stage", Text, nullable=False),
     Column("properties", Text, nullable=False),
-    Column("uncertainties", Text, nullable=False),
+    Column("noise", Text, nullable=False),
+    Column("systematic", Text, nullable=False),
+    Column("details", Text, nullable=False),
     Column("structures", Text, nullable=False),
     Column("cost", Text, nullable=False),
     _checksum(),
@@ -178,6 +185,16 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         )""",
     ),
     3: tuple(f"ALTER TABLE {table.name} ADD COLUMN {CHECKSUM} BLOB" for table in SEALED),
+    # The split of uncertainties into noise and errors of the method depends on the campaign: `store.migration` makes it.
+    4: tuple(
+        statement
+        for table in ("evaluations", "measurements", "inherited")
+        for statement in (
+            f"ALTER TABLE {table} RENAME COLUMN uncertainties TO noise",
+            f"ALTER TABLE {table} ADD COLUMN systematic TEXT NOT NULL DEFAULT '{{}}'",
+            f"ALTER TABLE {table} ADD COLUMN details TEXT NOT NULL DEFAULT '{{}}'",
+        )
+    ),
 }
 
 
@@ -217,7 +234,9 @@ def result_from(row: Any) -> StageResult:
         candidate=row.candidate,
         stage=row.stage,
         properties=numbers(row.properties),
-        uncertainties=numbers(row.uncertainties),
+        noise=numbers(row.noise),
+        systematic=numbers(row.systematic),
+        details=details(row.details),
         structures=words(row.structures),
         failure=failure_from(row.failure),
         cost=costs(row.cost),
@@ -262,7 +281,9 @@ def measurement_row(measurement: Measurement, number: int, event: int) -> dict[s
         "stage": measurement.stage,
         "event": event,
         "properties": to_json(dict(measurement.properties)),
-        "uncertainties": to_json(dict(measurement.uncertainties)),
+        "noise": to_json(dict(measurement.noise)),
+        "systematic": to_json(dict(measurement.systematic)),
+        "details": to_json(dict(measurement.details)),
         "structures": to_json(dict(measurement.structures)),
         "failure": failure_json(measurement.failure),
         "label": measurement.label,
@@ -276,7 +297,9 @@ def measurement_from(row: Any) -> Measurement:
         key=row.key,
         stage=row.stage,
         properties=numbers(row.properties),
-        uncertainties=numbers(row.uncertainties),
+        noise=numbers(row.noise),
+        systematic=numbers(row.systematic),
+        details=details(row.details),
         structures=words(row.structures),
         failure=failure_from(row.failure),
         label=row.label,

@@ -26,10 +26,8 @@ from invdesign.steps import StageResult, Step, Unfinished, UserEvent
 from invdesign.store.checksums import (
     COUNTED,
     COUNTS,
-    count_rows,
     row_in_words,
     row_type,
-    seal_all,
     value_names,
     whole_rows,
     whole_values,
@@ -37,11 +35,10 @@ from invdesign.store.checksums import (
 from invdesign.store.creation import create_store
 from invdesign.store.database import clear_errors, connect, damaged, in_memory
 from invdesign.store.digest import digest
+from invdesign.store.migration import migrate
 from invdesign.store.rescue import Identity, lost
 from invdesign.store.schema import (
-    MIGRATIONS,
     SCHEMA_VERSION,
-    SEALED_SINCE,
     candidate_from,
     candidates,
     ending_from,
@@ -56,7 +53,16 @@ from invdesign.store.schema import (
     structures,
     tasks,
 )
-from invdesign.store.values import clear_values, costs, key_from, numbers, parse, parse_bounded, words
+from invdesign.store.values import (
+    clear_values,
+    costs,
+    details,
+    key_from,
+    numbers,
+    parse,
+    parse_bounded,
+    words,
+)
 from invdesign.store.waves import USER_KINDS, opened, unfinished
 from invdesign.store.writing import Writer, set_entry
 
@@ -162,18 +168,7 @@ class Store:
 
     def _migrate(self, found: int) -> None:
         with self._engine.begin() as connection:
-            # First, since Python's driver opens no transaction for statements that change tables alone.
-            connection.exec_driver_sql(
-                "UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(SCHEMA_VERSION),)
-            )
-            for version in range(found, SCHEMA_VERSION):
-                for statement in MIGRATIONS[version]:
-                    connection.exec_driver_sql(statement)
-            if found < SEALED_SINCE:
-                set_entry(connection, COUNTS, to_json(dict(count_rows(connection))))
-                seal_all(connection)
-            else:
-                set_entry(connection, "schema_version", str(SCHEMA_VERSION))
+            migrate(connection, found)
 
     def _ended_cleanly(self) -> bool:
         with self._engine.connect() as connection:
@@ -485,8 +480,14 @@ class Store:
             if not 0 <= candidate < size:
                 raise ValueError(f"evaluation {id} is of candidate {candidate}, which there is not")
             if failure is None and withdrawn is None:
-                properties, uncertainties, roles, cost = said(values)
-                found = numbers(properties), numbers(uncertainties), words(roles)
+                properties, noise, systematic, remarks, roles, cost = said(values)
+                found = (
+                    numbers(properties),
+                    numbers(noise),
+                    numbers(systematic),
+                    details(remarks),
+                    words(roles),
+                )
                 history.record(StageResult(candidate, stage, *found, cost=costs(cost)))
 
     def unfinished(self) -> list[Unfinished]:
@@ -637,7 +638,9 @@ class Store:
                 candidate=-1,
                 stage=row.stage,
                 properties=numbers(row.properties),
-                uncertainties=numbers(row.uncertainties),
+                noise=numbers(row.noise),
+                systematic=numbers(row.systematic),
+                details=details(row.details),
                 structures=words(row.structures),
                 cost=costs(row.cost),
                 cache_key=row.cache_key,
@@ -659,7 +662,7 @@ def is_structure_whole(key: str, data: object) -> bool:
     return isinstance(data, bytes) and hashlib.blake2b(data, digest_size=16).hexdigest() == key
 
 
-_SAID = ("properties", "uncertainties", "structures", "cost")
+_SAID = ("properties", "noise", "systematic", "details", "structures", "cost")
 
 
 @cache

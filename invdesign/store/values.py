@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from invdesign.candidate import Status
+from invdesign.candidate import Status, clean_detail
 from invdesign.store.database import damaged
 from invdesign.strictjson import LARGEST, check_depth
 from invdesign.structures.reading.raw import StructureFileError
@@ -144,6 +144,19 @@ def words(text: str) -> dict[str, str]:
     found = parse(text)
     if type(found) is not dict or not all(type(value) is str for value in found.values()):
         raise ValueError(f"expected texts by name, got {_short(found)}")
+    return found
+
+
+def details(text: str) -> dict[str, str]:
+    """Details by property, as `clean_detail` makes them.
+
+    Raises:
+        ValueError: the text is something else.
+    """
+    found = words(text)
+    for name, line in found.items():
+        if line != clean_detail(line):
+            raise ValueError(f"the detail of {name[:60]} is {_short(line)}, not one printable line")
     return found
 
 

@@ -139,6 +139,9 @@ def _valence(electrons: str) -> list[float]:
     return list(counts.values())
 
 
+FULL = 1.0 - 1e-6  # atoms on a site, above which it is not occupied in part
+
+
 def structure_features(structure: Structure) -> FloatArray:
     """Shape (d,), as `STRUCTURE_FEATURES` names them: g/cm^3, Å^3, a fraction, Å; of the crystal, not of the cell.
 
@@ -146,18 +149,22 @@ def structure_features(structure: Structure) -> FloatArray:
     """
     from ase.data import covalent_radii
 
-    radii = covalent_radii[[site.specie.Z for site in structure]]
-    spheres = float(4.0 / 3.0 * np.pi * np.sum(radii**3))
+    held = [(element.Z, share) for site in structure for element, share in site.species.items()]
+    radii, shares = covalent_radii[[number for number, _ in held]], np.array([share for _, share in held])
+    spheres = float(4.0 / 3.0 * np.pi * np.sum(shares * radii**3))
+    full = np.array([site.species.num_atoms > FULL for site in structure])
     reach = 3.0
     while True:
-        *_, distance = structure.get_neighbor_list(reach, exclude_self=True)
-        if len(distance):
+        first, second, _, distance = structure.get_neighbor_list(reach, exclude_self=True)
+        # Sites occupied in part may be as close as they like: they are alternatives.
+        kept = distance[full[first] & full[second]] if full.any() else distance
+        if len(kept):
             break
         reach *= 2.0
-    shortest = float(distance.min())
+    shortest = float(kept.min())
     numbers = [
         float(structure.density),
-        structure.volume / len(structure),
+        structure.volume / float(shares.sum()),
         spheres / structure.volume,
         shortest,
     ]

@@ -62,11 +62,19 @@ def structure_to_cif(structure: Structure) -> str:
 
 
 def structure_to_json(structure: Structure) -> str:
-    """Lattice, species and positions as JSON text; floats in their shortest exact form."""
+    """Lattice, species and positions as JSON text; floats in their shortest exact form.
+
+    A site that is occupied in part, or by several elements, has its occupancies in place of its species.
+    """
     return json.dumps(
         {
             "lattice": structure.lattice.matrix.tolist(),
-            "species": [site.species_string for site in structure],
+            "species": [
+                site.species_string
+                if site.is_ordered
+                else {str(name): float(share) for name, share in site.species.items()}
+                for site in structure
+            ],
             "positions": structure.frac_coords.tolist(),
         },
         separators=(",", ":"),
@@ -93,12 +101,32 @@ def structure_from_json(text: str) -> Structure:
     if not abs(np.linalg.det(lattice)) > 0:
         raise StructureFileError(f"{STORED} has a cell without a volume")
     symbols = {"D", "T", *element_symbols()}
-    for word in set(map(str, species)):
+    occupied = [_occupancies(item) for item in species]
+    for word in {word for site in occupied for word in site}:
         match = _SPECIES.fullmatch(word)
         if match is None or match[1] not in symbols:
             raise StructureFileError(f"{STORED} holds '{word:.40}', which is no element")
     places = [vector_in(place, STORED, "a position") for place in positions]
-    return Structure(lattice, [str(word) for word in species], places)
+    held = [
+        next(iter(site)) if isinstance(item, str) else site
+        for item, site in zip(species, occupied, strict=True)
+    ]
+    return Structure(lattice, held, places)
+
+
+def _occupancies(item: object) -> dict[str, float]:
+    """Occupancies of a site by species, of what stands for it in a stored structure.
+
+    Raises:
+        StructureFileError: they are no shares of a site.
+    """
+    if not isinstance(item, dict):
+        return {str(item): 1.0}
+    shares = list(item.values())
+    numbers = all(isinstance(share, int | float) and not isinstance(share, bool) for share in shares)
+    if not shares or not numbers or not all(share > 0 for share in shares) or not sum(shares) <= 1.0 + 1e-8:
+        raise StructureFileError(f"{STORED} holds occupancies that are no shares of a site: {item!s:.80}")
+    return {str(word): float(share) for word, share in item.items()}
 
 
 def pack(text: str) -> bytes:

@@ -15,6 +15,8 @@ from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
 from invdesign.errors import InvdesignError, count_text, nearest
 from invdesign.settings import InputFile
+from invdesign.structures.charges import whole_counts
+from invdesign.structures.neutrality import balance_charges
 from invdesign.structures.prototypes import prototype, prototype_names
 from invdesign.structures.reading.raw import StructureFileError, positive_setting
 from invdesign.structures.reading.read import Reading, is_structure_name, read_structure
@@ -265,7 +267,11 @@ def _file(file: InputFile, primitive: bool) -> Parent:
 
 
 def _guessed_states(structure: Structure) -> dict[str, float]:
-    """Likeliest charges by element that balance the composition; empty where none do."""
+    """Likeliest mean charges by element that balance the composition; empty where none do."""
+    counts, _ = whole_counts(structure.composition.get_el_amt_dict())
+    balance = balance_charges(counts) if len(counts) > 1 else None
+    if balance is not None and not balance.imbalance:
+        return {element: float(state) for element, state in balance.states.items()}
     if not _is_guessable(structure):
         return {}
     try:

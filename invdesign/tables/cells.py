@@ -179,7 +179,7 @@ def _rewritten(text: str) -> str:
     if fortran := _FORTRAN.fullmatch(text):
         return f"Write {fortran[1]}e{fortran[2]}."
     if _SPREAD.fullmatch(text):
-        return "The uncertainty has a column of its own, with _uncertainty added to the name."
+        return "The standard deviation has a column of its own, with _noise added to the name."
     return "Write one plain number." if _ABOUT.fullmatch(text) else ""
 
 
@@ -187,7 +187,9 @@ def _otherwise(text: str) -> str:
     if fraction := _FRACTION.fullmatch(text):
         return f"Write {int(fraction[1]) / int(fraction[2]):.6g}."
     if _RANGE.fullmatch(text):
-        return "A range is no number: write one, and how far it may be off in a column of its own, NAME_uncertainty."
+        return (
+            "A range is no number: write one, and how far it may be off in a column of its own, NAME_noise."
+        )
     if not text.isascii() and re.fullmatch(r"[+-]?[\d.]+", text):
         return "Write it in the digits 0 to 9."
     return "Units stand in the heading, remarks in a column of their own; leave the cell empty where there is no value."

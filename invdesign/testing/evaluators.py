@@ -11,7 +11,18 @@ import numpy as np
 from pydantic import ValidationError
 
 from invdesign import settings
-from invdesign.candidate import Candidate, Design, Evaluation, Failure, Input, Proposal, genome_key, to_json
+from invdesign.candidate import (
+    DETAIL_LENGTH,
+    Candidate,
+    Design,
+    Evaluation,
+    Failure,
+    Input,
+    Proposal,
+    clean_detail,
+    genome_key,
+    to_json,
+)
 from invdesign.properties import STRUCTURE, describe, is_structure
 from invdesign.protocols import Evaluator
 from invdesign.structures.files import structure_to_json
@@ -170,11 +181,25 @@ def _check_evaluation(evaluator: Evaluator, evaluation: Evaluation) -> None:
     roles = {name.removeprefix(STRUCTURE) for name in evaluator.provides if is_structure(name)}
     made = set(evaluation.structures)
     expect(made == roles, f"exactly the structures promised: {sorted(roles)}, got {sorted(made)}")
-    _check_numbers("uncertainty", evaluation.uncertainties)
+    for what, told in (("noise", evaluation.noise), ("systematic", evaluation.systematic)):
+        _check_numbers(what, told)
+        expect(set(told) <= found, f"{what} belongs to a property of the same evaluation, got {sorted(told)}")
+        expect(all(value >= 0 for value in told.values()), f"{what} is 0 or more, got {dict(told)}")
+    _check_details(evaluation)
+
+
+def _check_details(evaluation: Evaluation) -> None:
+    named = sorted(evaluation.details)
     expect(
-        set(evaluation.uncertainties) <= found, "an uncertainty belongs to a property of the same evaluation"
+        set(named) <= set(evaluation.properties),
+        f"a detail belongs to a property of the same evaluation, got {named}",
     )
-    expect(all(value >= 0 for value in evaluation.uncertainties.values()), "an uncertainty is 0 or more")
+    for name, text in evaluation.details.items():
+        expect(isinstance(text, str), f"the detail of '{name}' is a text, got {type(text).__name__}")
+        expect(
+            text == clean_detail(text),
+            f"the detail of '{name}' is one line of at most {DETAIL_LENGTH} printable characters, got {text[:80]!r}",
+        )
 
 
 def _check_numbers(what: str, numbers: Mapping[str, float]) -> None:

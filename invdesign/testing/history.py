@@ -21,7 +21,8 @@ class _Said:
     """What single stages said of a trial, by stage."""
 
     values: Mapping[str, Values] = field(default_factory=dict)
-    uncertainties: Mapping[str, Values] = field(default_factory=dict)
+    noise: Mapping[str, Values] = field(default_factory=dict)
+    systematic: Mapping[str, Values] = field(default_factory=dict)
     seconds: Values = field(default_factory=dict)
 
 
@@ -55,7 +56,7 @@ class MemoryHistory:
             self._before[candidate.id] = self._keys[candidate.key]
         self._keys[candidate.key] = candidate.id
         self._pending.add(candidate.id)
-        self._trials.append(Trial(candidate, Status.PENDING, 0, {}, {}))
+        self._trials.append(Trial(candidate, Status.PENDING, 0, {}))
         return candidate.id
 
     def finish(
@@ -65,9 +66,11 @@ class MemoryHistory:
         *,
         status: Status = Status.COMPLETE,
         depth: int = 1,
-        uncertainties: Values = _NOTHING,
+        noise: Values = _NOTHING,
+        systematic: Values = _NOTHING,
         by_stage: Mapping[str, Values] | None = None,
-        uncertainties_by_stage: Mapping[str, Values] | None = None,
+        noise_by_stage: Mapping[str, Values] | None = None,
+        systematic_by_stage: Mapping[str, Values] | None = None,
         seconds: Values = _NOTHING,
     ) -> None:
         """Note how trial `id` ended, or amend it.
@@ -75,9 +78,10 @@ class MemoryHistory:
         Args:
             properties: values by property, of the last stage that provides each.
             depth: how many stages it passed, the build stage included where `Context.stages` are given.
-            uncertainties: one standard deviation of `properties`, where known.
+            noise: one standard deviation of repeating `properties`, where known.
+            systematic: one standard deviation of the method that gave them, where known.
             by_stage: what every stage that ran said, in a funnel where several provide the same property.
-            uncertainties_by_stage: their standard deviations.
+            noise_by_stage, systematic_by_stage: their standard deviations.
             seconds: what every stage that ran took.
         """
         failed = status in {Status.INFEASIBLE, Status.FAILED}
@@ -88,12 +92,13 @@ class MemoryHistory:
             status=status,
             depth=depth,
             properties=dict(properties),
-            uncertainties=dict(uncertainties),
+            noise=dict(noise),
+            systematic=dict(systematic),
             failure=failure,
         )
         self._said.pop(id, None)
         if by_stage or seconds:
-            self._said[id] = _Said(by_stage or {}, uncertainties_by_stage or {}, seconds)
+            self._said[id] = _Said(by_stage or {}, noise_by_stage or {}, systematic_by_stage or {}, seconds)
 
     def candidate(self, id: int) -> Candidate:
         return self._trials[id].candidate
@@ -117,14 +122,19 @@ class MemoryHistory:
             lambda trial, said: (said.values.get(stage, {}) if said else trial.properties).get(name)
         )
 
-    def uncertainty(self, name: str, stage: str | None = None) -> FloatArray:
-        def known(trial: Trial, said: _Said | None) -> float | None:
-            by_stage = (
-                said.uncertainties.get(stage, {}) if said and stage is not None else trial.uncertainties
-            )
-            return by_stage.get(name)
+    def noise(self, name: str, stage: str | None = None) -> FloatArray:
+        return self._numbers(
+            lambda trial, said: (
+                said.noise.get(stage, {}) if said and stage is not None else trial.noise
+            ).get(name)
+        )
 
-        return self._numbers(known)
+    def systematic(self, name: str, stage: str | None = None) -> FloatArray:
+        return self._numbers(
+            lambda trial, said: (
+                said.systematic.get(stage, {}) if said and stage is not None else trial.systematic
+            ).get(name)
+        )
 
     def seconds(self, stage: str) -> FloatArray:
         return self._numbers(lambda _, said: said.seconds.get(stage) if said else None)

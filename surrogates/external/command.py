@@ -13,6 +13,7 @@ from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.errors import InvdesignError, nearest
 from invdesign.properties import STRUCTURE, Unit, check_unit
 from invdesign.protocols import Batch, EvaluatorSettings
+from invdesign.roles import LATEST, StructureRole, find_structure, required_structure
 from invdesign.settings import Frozen, InputFile
 from surrogates.external.folders import ATTEMPT, OWN, STDERR, STDOUT, JobError, JobFolder
 from surrogates.external.jobs import Keep, Plan, carry_out, found_program
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+-][A-Za-z0-9_.+ -]*$")]
-Role = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 SHELL = frozenset({"|", "||", "&&", ";", "&", ">", ">>", "<", "<<", "2>", "2>&1", "&>"})
 RESERVED = frozenset({*OWN, STDOUT, STDERR})
 
@@ -43,8 +43,8 @@ class Written(Frozen):
     """Name of the file in the candidate's folder."""
     format: Annotated[str, Field(min_length=1)]
     """`cif`, `vasp` (or `poscar`), `lammps-data`, `extxyz`, or any other that ASE writes."""
-    role: Role = "initial"
-    """Which structure: `initial`, or what an earlier stage made (`relaxed`)."""
+    role: StructureRole = LATEST
+    """Which structure: `initial`, one an earlier stage made (`relaxed`), or `latest`, the last one made before this stage."""
     options: dict[str, JsonValue] = Field(default={})
     """Arguments of ASE's writer: `{atom_style: charge, specorder: [Li, Cl]}`."""
 
@@ -238,7 +238,7 @@ class Command(EvaluatorSettings):
         if "candidate.formula" in self._placeholders:
             found.add("composition")
         if self.structure is not None:
-            found.add(STRUCTURE + self.structure.role)
+            found.add(required_structure(self.structure.role))
         return frozenset(found)
 
     @property
@@ -273,7 +273,7 @@ class Command(EvaluatorSettings):
         return [self._evaluate(item) for item in inputs]
 
     def _evaluate(self, item: Input) -> Evaluation:
-        structure = item.structures[self.structure.role] if self.structure is not None else None
+        structure = find_structure(item, self.structure.role) if self.structure is not None else None
         elements = (
             self.structure.elements(structure) if self.structure is not None and structure is not None else []
         )

@@ -18,7 +18,7 @@ from pydantic import Field, PrivateAttr, field_validator
 from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.errors import InvdesignError, PluginError
 from invdesign.properties import STRUCTURE, Unit
-from invdesign.protocols import EvaluatorSettings
+from invdesign.roles import StructureEvaluator
 from surrogates.external.folders import JobError, JobFolder
 from surrogates.external.jobs import Plan, carry_out, found_program
 
@@ -43,13 +43,11 @@ HALF = 0.5  # occupation from which a state counts as filled
 NOTE = "HOW_TO_RUN.txt"
 
 
-class DensityFunctional(EvaluatorSettings):
+class DensityFunctional(StructureEvaluator):
     """Base of evaluators that write a density-functional code's inputs, run it or let it be run, and read its outputs."""
 
     command: Annotated[str, Field(min_length=1)] | None = None
     """How the code is started on this machine; without it, inputs are written and outputs collected."""
-    structure: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")] = "initial"
-    """Which structure: `initial`, or what an earlier stage made (`relaxed`)."""
 
     _base: Path | None = PrivateAttr(default=None)
 
@@ -66,10 +64,6 @@ class DensityFunctional(EvaluatorSettings):
         told = {key: value for key, value in self.model_dump(mode="json").items() if key != "command"}
         text = json.dumps([told, self.version], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-    @property
-    def requires(self) -> frozenset[str]:
-        return frozenset({STRUCTURE + self.structure})
 
     @property
     def external(self) -> bool:

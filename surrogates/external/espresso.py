@@ -129,7 +129,7 @@ class Espresso(DensityFunctional):
 
         from surrogates.relaxation import to_atoms
 
-        structure = item.structures[self.structure]
+        structure = self.structure_of(item)
         lacking = sorted({site.specie.symbol for site in structure} - self.pseudopotentials.keys())
         if lacking:
             raise InvdesignError(
@@ -196,7 +196,7 @@ class Espresso(DensityFunctional):
         if "JOB DONE" not in text:
             return None
         try:
-            outcome = self._outcome(item.structures[self.structure], text)
+            outcome = self._outcome(self.structure_of(item), text)
         except OutputError as error:
             return failed(str(error))
         except Exception as error:  # noqa: BLE001 - ASE raises anything over a file that is not one

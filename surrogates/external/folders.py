@@ -193,7 +193,9 @@ class JobFolder:
         failure = evaluation.failure
         data = {
             "properties": dict(evaluation.properties),
-            "uncertainties": dict(evaluation.uncertainties),
+            "noise": dict(evaluation.noise),
+            "systematic": dict(evaluation.systematic),
+            "details": dict(evaluation.details),
             "structures": {role: structure_to_json(s) for role, s in evaluation.structures.items()},
             "cost": dict(evaluation.cost),
             "failure": [failure.kind, failure.message] if failure is not None else None,
@@ -216,7 +218,9 @@ class JobFolder:
         failure = data["failure"]
         return Evaluation(
             properties=data["properties"],
-            uncertainties=data["uncertainties"],
+            noise=data.get("noise", data.get("uncertainties", {})),  # as earlier versions called it
+            systematic=data.get("systematic", {}),
+            details=data.get("details", {}),
             structures={role: structure_from_json(text) for role, text in data["structures"].items()},
             cost=data["cost"],
             failure=Failure(failure[0], "", failure[1]) if failure else None,

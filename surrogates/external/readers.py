@@ -131,7 +131,7 @@ def _check_pattern(name: str, pattern: str) -> None:
 def read_results(
     results: Sequence[Result], folder: Path, elements: frozenset[str] | None = None
 ) -> Evaluation:
-    """Properties, uncertainties and structures from the files in `folder`.
+    """Properties, their noise and structures from the files in `folder`.
 
     Args:
         elements: symbols that a structure may hold; any where not given.
@@ -140,7 +140,7 @@ def read_results(
         JobError: a file is missing or broken, or a value is not there, no number or not finite.
     """
     properties: dict[str, float] = {}
-    uncertainties: dict[str, float] = {}
+    noise: dict[str, float] = {}
     structures: dict[str, Structure] = {}
     for result in results:
         file = _present(folder, result)
@@ -148,10 +148,10 @@ def read_results(
         for name, value in result.values.items():
             properties[name] = _number(look_up(value.at), value, name, result.file)
             if value.uncertainty is not None:
-                uncertainties[name] = abs(_number(look_up(value.uncertainty), value, name, result.file))
+                noise[name] = abs(_number(look_up(value.uncertainty), value, name, result.file))
         if structure is not None and result.structure is not None:
             structures[result.structure] = structure
-    return Evaluation(properties, uncertainties, structures)
+    return Evaluation(properties, noise, structures=structures)
 
 
 def _present(folder: Path, result: Result) -> Path:

@@ -162,7 +162,7 @@ class Vasp(DensityFunctional):
         """INCAR, KPOINTS where there is one, POSCAR, POTCAR or POTCAR.spec, and what to do next."""
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            inputs = self._set(item.structures[self.structure])
+            inputs = self._set(self.structure_of(item))
             lacking = _potcar_lacking(inputs)
             inputs.write_input(str(folder), potcar_spec=bool(lacking))
         text = _note(item, self.input_set, inputs, lacking)
@@ -183,7 +183,7 @@ class Vasp(DensityFunctional):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what matters of them is checked below
                 run = _parsed(file)
-                outcome = self._outcome(item.structures[self.structure], run)
+                outcome = self._outcome(self.structure_of(item), run)
         except HALF_WRITTEN:
             return None  # VASP writes it as it goes
         except OutputError as error:

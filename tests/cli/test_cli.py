@@ -136,7 +136,7 @@ def test_top(folder: Path) -> None:
         "candidate",
         "formula",
         "properties",
-        "uncertainties",
+        "noise",
         "genome",
         "parents",
         "operator",

@@ -54,7 +54,7 @@ def test_what_may_be_returned(answer: Any, value: float, error: float | None) ->
     assert found.failure is None
     assert dict(found.properties) == {"hardness": value}
     assert type(found.properties["hardness"]) is float
-    assert dict(found.uncertainties) == ({} if error is None else {"hardness": error})
+    assert dict(found.noise) == ({} if error is None else {"hardness": error})
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_a_module_holds_it() -> None:
     assert (plain.held, plain.fingerprint) == (None, evaluator.fingerprint)
     plain.prepare()
     (found,) = plain.evaluate([candidate(x=1.0, y=0.0)])
-    assert (found.properties, found.uncertainties) == ({"height": 1.0}, {"height": 0.1})
+    assert (found.properties, found.noise) == ({"height": 1.0}, {"height": 0.1})
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ SICKNESSES: Mapping[str, Any] = {
     "raises": _raise,
     "nan": _named(health=math.nan),
     "infinite": _named(health=-math.inf),
-    "half_known": lambda: Evaluation(properties={"health": math.nan}, uncertainties={"health": 0.1}),
+    "half_known": lambda: Evaluation(properties={"health": math.nan}, noise={"health": 0.1}),
     "text": _named(health="1.0"),
     "none": _named(health=None),
     "nothing": lambda: None,

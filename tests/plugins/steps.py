@@ -128,9 +128,7 @@ class Crystal(_Step):
         edge = 3.0 + item.properties["height"]
         shift = np.random.default_rng(item.seed).uniform(-0.01, 0.01, 3)
         structure = Structure(Lattice.cubic(edge), ["Li", "Cl"], [shift, [0.5, 0.5, 0.5]])
-        return Evaluation(
-            properties={"edge": edge}, structures={"relaxed": structure}, uncertainties={"edge": 0.01}
-        )
+        return Evaluation(properties={"edge": edge}, structures={"relaxed": structure}, noise={"edge": 0.01})
 
 
 class Density(_Step):
@@ -174,7 +172,7 @@ class Sketch(_Step):
 
     def one(self, item: Input, together: Sequence[Input]) -> Evaluation:
         x = _numbers(item)
-        return Evaluation(properties={"density": 2.0 - float(x @ x)}, uncertainties={"density": 0.25})
+        return Evaluation(properties={"density": 2.0 - float(x @ x)}, noise={"density": 0.25})
 
 
 class Energy(EvaluatorSettings):
@@ -271,7 +269,7 @@ class PromotingSearch(RandomSearch):
         operator, rng = context.space.operators()["start"], context.rng("start")
         while draft.missing:
             draft.add(operator.apply((), rng), "start", until=early)
-        sigmas = history.uncertainty("density", early)
+        sigmas = history.noise("density", early)
         known = sigmas[np.isfinite(sigmas)]
         notes = {"sketches": f"{early} says the density to {known.max():g}."} if len(known) else {}
         return draft.proposals, {"notes": notes, "seen": len(known)}

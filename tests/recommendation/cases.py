@@ -59,7 +59,7 @@ def context(
     problem: Problem = MINIMIZE,
     *,
     where: SearchSpace | None = None,
-    uncertainty: float | None = None,
+    noise: float | None = None,
     seed: int = 0,
 ) -> Context:
     """A run of n random candidates; a dict of values that is empty stands for a failure."""
@@ -74,8 +74,8 @@ def context(
         if not found:
             history.finish(id, status=Status.FAILED)
             continue
-        said = {} if uncertainty is None else dict.fromkeys(found, uncertainty)
-        history.finish(id, found, uncertainties=said)
+        said = {} if noise is None else dict.fromkeys(found, noise)
+        history.finish(id, found, noise=said)
     return Context(where, problem, history, seed)
 
 

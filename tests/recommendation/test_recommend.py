@@ -66,10 +66,10 @@ def test_a_lucky_value_is_not_taken_for_the_best() -> None:
 
 def test_stated_uncertainties_are_noise() -> None:
     """Where evaluators say how uncertain they are, intervals are no narrower than many such values allow."""
-    found = advised(context(40, noisy(0.1), uncertainty=0.1))
+    found = advised(context(40, noisy(0.1), noise=0.1))
     assert found.best is not None
     (estimate,) = found.best.estimates
-    assert estimate.uncertainty == 0.1
+    assert estimate.noise == 0.1
     assert estimate.deviation is not None
     assert 0.005 < estimate.deviation < 0.2
 

@@ -103,7 +103,8 @@ class Squeeze(EvaluatorSettings):
         structure.scale_lattice(structure.volume * 0.97)
         return Evaluation(
             properties={"decomposition_energy": 0.1 * (density - 3.0) ** 2 - 0.1, "density": density},
-            uncertainties={"decomposition_energy": 0.05},
+            noise={"decomposition_energy": 0.01},
+            systematic={"decomposition_energy": 0.05},
             structures={"relaxed": structure},
         )
 
@@ -146,4 +147,4 @@ class Moody(EvaluatorSettings):
         x = float(item.design.parameters["x"])
         if x > 0.8:
             return Evaluation(failure=Failure("error", "moody", self.message))
-        return Evaluation(properties={"cost": (x - 0.3) ** 2, "<b>gain</b>": x}, uncertainties={"cost": 0.02})
+        return Evaluation(properties={"cost": (x - 0.3) ** 2, "<b>gain</b>": x}, noise={"cost": 0.02})

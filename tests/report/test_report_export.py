@@ -60,7 +60,7 @@ def test_extxyz_read_by_ase_has_the_same_numbers(crystal_run: Run, tmp_path: Pat
         assert frame.info["rank"] == row["rank"]
         for name, value in row["properties"].items():
             assert frame.info[name] == value
-        assert frame.info["decomposition_energy_uncertainty"] == 0.05
+        assert frame.info["decomposition_energy_systematic"] == 0.05
         structure = crystal_run.structure(row["candidate"])
         assert structure is not None
         assert np.array_equal(frame.cell.array, structure.lattice.matrix)
@@ -99,9 +99,9 @@ def test_cifs_read_by_pymatgen_are_the_structures(crystal_run: Run, tmp_path: Pa
     for name, row in zip(index["file"], rows, strict=True):
         assert name == f"{row['candidate']:04d}_{row['formula']}.cif"
         text = (tmp_path / "cifs" / name).read_text(encoding="utf-8")
-        assert (
-            f"# decomposition_energy = {row['properties']['decomposition_energy']!r} +- 0.05 eV/atom" in text
-        )
+        assert f"# decomposition_energy = {row['properties']['decomposition_energy']!r} eV/atom" in text
+        assert "# decomposition_energy_noise = 0.01 eV/atom" in text
+        assert "# decomposition_energy_systematic = 0.05 eV/atom" in text
         assert "about 50 meV/atom" in text
         wanted, found = crystal_run.structure(row["candidate"]), Structure.from_str(text, fmt="cif")
         assert wanted is not None

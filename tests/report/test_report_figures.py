@@ -46,7 +46,9 @@ def filled(folder: Path, n: int) -> Run:
             "candidate": id,
             "stage": "landscape",
             "properties": json.dumps({"f1": a, "f2": b}),
-            "uncertainties": "{}",
+            "noise": "{}",
+            "systematic": "{}",
+            "details": "{}",
             "structures": "{}",
             "cost": '{"seconds": 0.1}',
         }
@@ -128,12 +130,12 @@ def test_the_staircase_bounds_what_the_front_dominates(directions: tuple[str, st
                 assert all(s * c >= s * m - 1e-12 for s, c, m in zip(signs, corner, member, strict=True))
 
 
-def test_error_bars_are_the_uncertainties_of_the_front(crystal_run: Run) -> None:
+def test_error_bars_are_the_noise_of_the_front(crystal_run: Run) -> None:
     """One standard deviation on the axis whose evaluator gives it, none on the other."""
     facts = read_facts(crystal_run)
     figure = fronts.pair_figure(facts, figures.choose_shown(facts), *crystal_run.campaign.problem.objectives)
     (front,) = [trace for trace in figure["data"] if trace.get("name") == figures.FRONT_NAME]
-    assert front["error_x"]["array"] == [0.05] * len(facts.front)
+    assert front["error_x"]["array"] == [0.01] * len(facts.front)
     assert "error_y" not in front
     assert front["customdata"] == facts.front.tolist()
 

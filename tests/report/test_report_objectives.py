@@ -130,9 +130,9 @@ def test_the_table_of_the_front(aimed_run: Run) -> None:
     facts = read_facts(aimed_run)
     table = results.ranking_table(facts)
     assert table.heads == (
-        "Lattice constant (Å)",
+        "Lattice constant (Å, relaxed)",
         "Off target",
-        "Decomposition energy (eV/atom)",
+        "Decomposition energy (eV/atom, relaxed)",
         "Off window",
     )
     assert [row.id for row in table.rows] == facts.front.tolist()

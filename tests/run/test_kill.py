@@ -40,7 +40,7 @@ def contents(run: Run) -> dict[str, list[Any]]:
         "events": (schema.events, ["id", "kind", "detail", "state"]),
     }
     found = {name: [tuple(row) for row in run.store.rows(*query)] for name, query in tables.items()}
-    columns = ["candidate", "stage", "properties", "uncertainties", "structures", "failure"]
+    columns = ["candidate", "stage", "properties", "noise", "structures", "failure"]
     found["evaluations"] = sorted(map(repr, run.store.rows(schema.evaluations, columns)))
     return found
 

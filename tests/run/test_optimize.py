@@ -70,7 +70,7 @@ def test_a_closure_on_one_process_and_on_two(tmp_path: Path) -> None:
     assert there.digest() == here.digest()
     best = here.trial(here.ranking()[0])
     assert best.properties["depth"] == pytest.approx((best.genome["x"] - 0.3) ** 2 + best.genome["y"])
-    assert best.uncertainties == {"depth": 0.01}
+    assert best.noise == {"depth": 0.01}
     assert here.campaign.units() == {"depth": "mm"}
 
 

@@ -113,11 +113,11 @@ def test_what_is_told_counts(tmp_path: Path) -> None:
     run.tell([Told(ids[0], properties={"strength": 1.0}, label="second")])
     mean = (strength(run.trial(ids[0]).genome) + 1.0) / 2
     assert run.trial(ids[0]).properties["strength"] == pytest.approx(mean)
-    assert run.trial(ids[0]).uncertainties["strength"] > 0.2  # the two disagree by more than their noise
+    assert run.trial(ids[0]).noise["strength"] > 0.2  # the two disagree by more than their noise
     taken = run.tell([Told(None, {"x": 0.5, "y": 0.5}, {"strength": 9.0}, {"strength": 0.5})])
     (new,) = taken.added
     assert run.trial(new).candidate.proposal.operator == "user"
-    assert dict(run.trial(new).uncertainties)["strength"] == 0.5
+    assert dict(run.trial(new).noise)["strength"] == 0.5
     assert run.tell([Told(None, {"x": 0.5, "y": 0.5}, {"strength": 9.0}, {"strength": 0.5})]).known == 1
     run.withdraw([new], "misread")
     assert run.trial(new).status.name == "WITHDRAWN"
@@ -147,7 +147,7 @@ def test_told_before_the_gate(tmp_path: Path) -> None:
         ),
         (Told(0), "a failure and no values"),
         (Told(0, properties={"strength": 1.0}, failure="broke"), "and a failure"),
-        (Told(0, properties={"strength": 1.0}, uncertainties={"strength": -1.0}), "not negative"),
+        (Told(0, properties={"strength": 1.0}, noise={"strength": -1.0}), "not negative"),
         (Told(0, properties={"strength": 1.0}, stage="Outsider"), "Did you mean 'Outside'"),
         (Told(None, {"z": 1.0}, {"strength": 1.0}), "result 2: "),
         (Told(properties={"strength": 1.0}), "neither a candidate nor a genome"),

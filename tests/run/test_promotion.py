@@ -78,8 +78,8 @@ def test_a_cheap_value_is_not_the_objective(run: Run) -> None:
     assert len(short) > 10
     assert np.isnan(history.column("density")[short]).all()
     assert np.isfinite(history.column("density", "Sketch")[short]).all()
-    assert np.isfinite(history.uncertainty("density", "Sketch")[short]).all()
-    assert np.isnan(history.uncertainty("density")).all()  # the stage that decides says none
+    assert np.isfinite(history.noise("density", "Sketch")[short]).all()
+    assert np.isnan(history.noise("density")).all()  # the stage that decides says none
     scores = history.scores()
     assert (scores.merit[short] == Merit.VIOLATING).all()
     ranked = [id for id in run.ranking() if history.status()[id] == Status.COMPLETE]
@@ -107,7 +107,7 @@ def test_an_opened_run_knows_the_same(run: Run) -> None:
     again = Run.open(run.folder, trust_code=True)
     for one, other in (
         (run.history.column("density"), again.history.column("density")),
-        (run.history.uncertainty("density", "Sketch"), again.history.uncertainty("density", "Sketch")),
+        (run.history.noise("density", "Sketch"), again.history.noise("density", "Sketch")),
         (run.history.seconds("Density"), again.history.seconds("Density")),
     ):
         np.testing.assert_array_equal(one, other)

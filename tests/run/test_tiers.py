@@ -139,7 +139,7 @@ def test_the_search_has_the_last_word_on_its_own_properties() -> None:
     history = RunHistory(Problem((Objective("e", "minimize"),)), lambda _: candidate, views)
     history.add(0, candidate.key, candidate)
     for stage, value in (("cheap", 1.0), ("dear", 2.0)):
-        history.record(StageResult(0, stage, {"e": value}, {}, {}, {}, None, {}, ""))
+        history.record(StageResult(0, stage, {"e": value}, cache_key=""))
     history.finish(Finished(0, Status.COMPLETE, 3))
     assert history.column("e").tolist() == [1.0]
     assert history.column("e", "dear").tolist() == [2.0]

@@ -20,6 +20,7 @@ from typing import Any
 from invdesign.run.fork import fork
 from invdesign.run.run import Run
 from invdesign.run.told import Told
+from invdesign.store.checksums import checksum_of
 from invdesign.store.schema import SCHEMA_VERSION
 from invdesign.store.store import FILE
 from tests.plugins.killing import die_after
@@ -117,7 +118,7 @@ def make_measured(folder: Path) -> Run:
             Told(
                 first[0],
                 properties={"conductivity": 0.25},
-                uncertainties={"conductivity": 0.1},
+                noise={"conductivity": 0.1},
                 label="second",
             )
         ]
@@ -130,7 +131,51 @@ def make_measured(folder: Path) -> Run:
     return run
 
 
-KINDS = {"finished": make_finished, "interrupted": make_interrupted, "measured": make_measured}
+HULLS: Data = {
+    "version": 1,
+    "name": "hulls",
+    "seed": 2,
+    "space": {
+        "kind": "substitution",
+        "parent": "antiperovskite",
+        "sites": {"A": ["Li"], "B": ["O", "S", "Se"], "X": ["F", "Cl", "Br", "I"]},
+    },
+    "evaluate": [
+        {
+            "experiment": {
+                "provides": {"energy_per_atom": "eV/atom"},
+                "noise": {"energy_per_atom": 0.002},
+            }
+        },
+        {"decomposition_energy": {"reference": "lithium-chalcohalides"}},
+    ],
+    "objectives": [{"minimize": "decomposition_energy"}],
+    "optimizer": "random",
+    "budget": {"candidates": 6},
+    "engine": ENGINE,
+}
+
+
+def make_hulls(folder: Path) -> Run:
+    """Told energies against a hull, in a fork that inherits some of them: errors of two kinds."""
+    with closing(Run.create(campaign(HULLS), folder / "source")) as source:
+        source.tell([Told(id, properties={"energy_per_atom": -4.0 - 0.01 * id}) for id in source.ask(2)])
+    run = fork(folder / "source", folder / "run", candidates=6).run
+    ids = run.waiting().get("experiment") or run.ask(2)
+    run.tell([Told(id, properties={"energy_per_atom": -4.1}) for id in ids])
+    id = run.ask(1)[0]
+    run.tell([Told(id, properties={"energy_per_atom": -4.2}, noise={"energy_per_atom": 0.01})])
+    told = {"decomposition_energy": 0.25}
+    run.tell([Told(id, properties=told, noise={"decomposition_energy": 0.03})], replace=True)
+    return run
+
+
+KINDS = {
+    "hulls": make_hulls,
+    "finished": make_finished,
+    "interrupted": make_interrupted,
+    "measured": make_measured,
+}
 
 
 def described(run: Run) -> dict[str, Any]:
@@ -161,6 +206,8 @@ def packed(path: Path) -> bytes:
         for id, text in connection.execute("select id, environment from sessions").fetchall():
             kept = json.dumps({**json.loads(text), "host": "somewhere", "platform": "Linux", "git": None})
             connection.execute("update sessions set environment = ? where id = ?", (kept, id))
+            values = connection.execute("select * from sessions where id = ?", (id,)).fetchone()[:-1]
+            connection.execute("update sessions set checksum = ? where id = ?", (checksum_of(values), id))
         connection.commit()
         connection.execute("vacuum")
     return gzip.compress(path.read_bytes(), mtime=0)

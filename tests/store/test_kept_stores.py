@@ -5,15 +5,20 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from invdesign.candidate import Status
 from invdesign.run.run import Run
 from invdesign.run.told import Told
+from invdesign.store import schema
+from invdesign.store.database import DamagedError
+from invdesign.store.examining import examine_store
 from invdesign.store.schema import SCHEMA_VERSION
 from invdesign.store.store import FILE, Store
 from tests.store.make_stores import STORES, described, write_stores
@@ -45,8 +50,10 @@ def comparable(known: dict[str, Any]) -> Any:
 
 def measure_all(run: Run) -> None:
     """Ask for candidates and measure them, those that wait first, until the budget ends."""
+    (stage,) = (stage for stage in run.campaign.stages if stage.external)
+    (name,) = run.campaign.evaluators[stage.name].provides
     while ids := [id for found in run.waiting().values() for id in found] or run.ask(3):
-        run.tell([Told(id, properties={"conductivity": 0.01 * id}) for id in ids])
+        run.tell([Told(id, properties={name: 0.01 * id}) for id in ids])
 
 
 def test_every_kind_is_kept() -> None:
@@ -56,7 +63,33 @@ def test_every_kind_is_kept() -> None:
         for folder in STORES.glob("schema*")
     }
     assert kinds
-    assert all(found == {"finished", "interrupted", "measured"} for found in kinds.values())
+    assert all(found >= {"finished", "interrupted", "measured"} for found in kinds.values())
+
+
+def test_uncertainties_of_before_are_told_apart(tmp_path: Path) -> None:
+    """Those of hull distances were of the method; those of measurements, of hull distances too, are noise."""
+    (tmp_path / FILE).write_bytes(gzip.decompress((STORES / "schema4" / "hulls.sqlite.gz").read_bytes()))
+    with closing(Run.open(tmp_path)) as run:
+        energy, hull = "energy_per_atom", "decomposition_energy"
+        computed, told = run.trial(0), run.trial(4)
+        assert (computed.noise, computed.systematic) == ({energy: 0.002}, {hull: 0.05})
+        assert (told.noise, told.systematic) == ({energy: 0.01, hull: 0.03}, {})
+        assert run.history.systematic(hull).tolist()[:4] == [0.05] * 4
+        assert np.isnan(run.history.noise(hull)[:4]).all()
+    with closing(Store.open(tmp_path / FILE)) as store:
+        inherited = list(store.rows(schema.inherited))
+        assert {(row.noise, row.systematic) for row in inherited} == {("{}", f'{{"{hull}": 0.05}}')}
+
+
+def test_damage_of_before_stays_known(tmp_path: Path) -> None:
+    """A row that was damaged gets no checksum of its own by the migration; the others do."""
+    path = tmp_path / FILE
+    path.write_bytes(gzip.decompress((STORES / "schema4" / "hulls.sqlite.gz").read_bytes()))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("update evaluations set properties = replace(properties, '0.', '1.') where id = 4")
+    with pytest.raises(DamagedError, match=r"evaluation 4 \(table evaluations\) is not as it was written"):
+        Run.open(tmp_path)
+    assert [(item.table, item.keys) for item in examine_store(path)] == [("evaluations", (4,))]
 
 
 def test_a_kept_store_reads_as_when_it_was_made(kept: tuple[Path, dict[str, Any]]) -> None:
@@ -118,4 +151,4 @@ def test_a_kept_run_goes_on(kept: tuple[Path, dict[str, Any]]) -> None:
 def test_stores_can_be_made(tmp_path: Path) -> None:
     """The script that makes the stores of a new schema works, and what it describes can be read back."""
     write_stores(tmp_path / "schema")
-    assert len(list((tmp_path / "schema").glob("*.sqlite.gz"))) == 3
+    assert len(list((tmp_path / "schema").glob("*.sqlite.gz"))) == 4

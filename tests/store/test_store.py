@@ -192,8 +192,9 @@ def test_an_older_store_is_migrated(whole: Path, tmp_path: Path, monkeypatch: py
         found: ("alter table meta add column note text", "update meta set note = 'one'"),
         found + 1: ("update meta set note = note || ', two'",),
     }
-    monkeypatch.setattr("invdesign.store.store.SCHEMA_VERSION", found + 2)
-    monkeypatch.setattr("invdesign.store.store.MIGRATIONS", steps)
+    for module in ("store", "migration"):
+        monkeypatch.setattr(f"invdesign.store.{module}.SCHEMA_VERSION", found + 2)
+    monkeypatch.setattr("invdesign.store.migration.MIGRATIONS", steps)
     Store.open(path, writable=False).close()
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("select value from meta where key = 'schema_version'").fetchone() == (
@@ -224,6 +225,9 @@ def as_version_1(path: Path) -> None:
             "events drop column task",
             "events drop column request",
             "evaluations drop column withdrawn",
+            "evaluations rename column noise to uncertainties",
+            "evaluations drop column systematic",
+            "evaluations drop column details",
         ):
             connection.execute(f"alter table {column}")
         for table in ("meta", "sessions", "events", "candidates", "tasks", "evaluations"):
@@ -271,8 +275,9 @@ def test_a_migration_that_fails_changes_nothing(
     path = copied(whole, tmp_path / "run")
     found = schema.SCHEMA_VERSION
     steps = {found: ("update meta set value = 'x' where key = 'created'", "update nowhere set a = 1")}
-    monkeypatch.setattr("invdesign.store.store.SCHEMA_VERSION", found + 1)
-    monkeypatch.setattr("invdesign.store.store.MIGRATIONS", steps)
+    for module in ("store", "migration"):
+        monkeypatch.setattr(f"invdesign.store.{module}.SCHEMA_VERSION", found + 1)
+    monkeypatch.setattr("invdesign.store.migration.MIGRATIONS", steps)
     with pytest.raises(StoreError):
         Store.open(path)
     monkeypatch.undo()
@@ -323,6 +328,8 @@ def full(store: Store) -> None:
                     "s",
                     {"height": 2.5},
                     {"height": 0.1},
+                    {"height": 0.3},
+                    {"height": "at its edge"},
                     {"relaxed": HASH},
                     {HASH: BLOB},
                     None,
@@ -352,7 +359,9 @@ def test_history_comes_back(store: Store) -> None:
         {"height": 2.5},
         ("relaxed",),
     )
-    assert dict(first.uncertainties) == {"height": 0.1}
+    assert dict(first.noise) == {"height": 0.1}
+    assert dict(first.systematic) == {"height": 0.3}
+    assert dict(first.details) == {"height": "at its edge"}
     assert (second.status, second.failure) == (Status.FAILED, Failure("error", "s", "broken"))
     assert third.status is Status.PENDING
     assert history.pending() == [2]
@@ -418,7 +427,9 @@ def test_the_digest_sees_what_was_found(tmp_path: Path) -> None:
     }
     inside = {
         "value": "update evaluations set properties = '{\"height\": 2.5000000000000004}' where candidate = 0",
-        "uncertainty": "update evaluations set uncertainties = '{}'",
+        "noise": "update evaluations set noise = '{}'",
+        "systematic": "update evaluations set systematic = '{\"height\": 1.0}'",
+        "detail": 'update evaluations set details = \'{"height": "else"}\'',
         "structure": 'update evaluations set structures = \'{"relaxed": "l"}\' where candidate = 0',
         "failure": "update candidates set failure = null where id = 1",
         "status": "update candidates set status = 2 where id = 0",

@@ -282,7 +282,7 @@ def test_the_last_match_counts(tmp_path: Path) -> None:
         ],
     )
     found = evaluated(evaluator, tmp_path)
-    assert (found.properties, found.uncertainties) == ({"energy": 12.5}, {"energy": 0.4})
+    assert (found.properties, found.noise) == ({"energy": 12.5}, {"energy": 0.4})
 
 
 def test_paths_in_json(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from surrogates.reference import (
     ReferenceSet,
     RelaxationRecord,
     Skipped,
+    corrected_names,
     earlier_set,
     entry,
     formation_energy,
@@ -47,6 +48,9 @@ from surrogates.reference_sources import Published, Source, read_structures
 from tests.surrogates.references import made
 
 NAME = "lithium-chalcohalides"
+NOT_MOLECULAR = {
+    "Li", "LiF", "LiCl", "LiBr", "LiH", "Li2O", "Li2S", "Li2Se", "Li2Te", "Li2O2", "LiI-wurtzite",
+}  # fmt: skip
 METALS = {"Cu": "fcc", "Au": "fcc", "Ag": "fcc"}
 
 
@@ -184,7 +188,7 @@ def test_the_shipped_set_has_all_binary_edges_of_its_elements() -> None:
 
 
 def test_shipped_phases_are_near_their_published_volumes() -> None:
-    """Molecular crystals expand, as the potential knows no dispersion; ionic ones stay within 6 %."""
+    """Molecular crystals expand, as the potential knows no dispersion; the metal and ionic crystals stay within 10 %."""
     path = Path(str(files("surrogates").joinpath("references").joinpath(NAME + ".yaml")))
     volumes = {
         item.name: item.structure.volume / len(item.structure)
@@ -207,7 +211,7 @@ def test_shipped_phases_are_near_their_published_volumes() -> None:
             "Li2O2",
             "LiI-wurtzite",
         }:
-            assert ratio == pytest.approx(1.0, abs=0.06), phase.name
+            assert ratio == pytest.approx(1.0, abs=0.1), phase.name
 
 
 @pytest.mark.parametrize(
@@ -548,7 +552,7 @@ def test_the_shipped_sets_are_listed_and_shown() -> None:
     """For people and for programs."""
     assert f"{NAME}  {len(shipped(NAME).phases)} phases by CHGNet 0.3.0" in invoke("list").output
     rows = json.loads(invoke("list", "--json").output)
-    assert [row["name"] for row in rows] == list(shipped_names())
+    assert [row["name"] for row in rows] == [*shipped_names(), *corrected_names()]
     table = invoke("show", NAME).output
     assert "Materials Project mp-22955 (CC BY 4.0)" in table
 

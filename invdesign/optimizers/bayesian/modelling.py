@@ -55,10 +55,10 @@ def rows_of(event: Event, name: str) -> tuple[Rows, int]:
     then earlier data.
     """
     context, known = event.context, event.known
-    parts = [_column(known, context.history.column(name), context.history.uncertainty(name), 0)]
+    parts = [_column(known, context.history.column(name), context.history.noise(name), 0)]
     earlier = sources_of(context.stages, name)[1:]
     for number, stage in enumerate(earlier, start=1):
-        y, deviation = context.history.column(name, stage), context.history.uncertainty(name, stage)
+        y, deviation = context.history.column(name, stage), context.history.noise(name, stage)
         parts.append(_column(known, y, deviation, number))
     count = 1 + len(earlier)
     for prior in event.priors:

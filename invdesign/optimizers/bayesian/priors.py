@@ -30,7 +30,10 @@ from invdesign.tables.cells import is_miswritten, list_rows, numbers_in, remedy
 from invdesign.tables.text import table_of
 from invdesign.tables.units import Found, check_heading_unit, find_column, no_column, split_heading
 
-UNCERTAINTY = "_uncertainty"  # what exported tables add to a property's name
+NOISE = (
+    "_noise",
+    "_uncertainty",
+)  # what exported tables add to a property's name, today and in earlier versions
 STATUS = "status"
 COMPLETE = "complete"
 
@@ -221,7 +224,7 @@ def _fitting(prior: PriorTable, space: SearchSpace, properties: Sequence[str]) -
         raise InvdesignError(f"{name} {reader}")
     for column in reader.numbers:
         _check_written(cells, column)
-    named = (*properties, *(item + UNCERTAINTY for item in properties), *reader.names)
+    named = (*properties, *(item + suffix for suffix in NOISE for item in properties), *reader.names)
     strange = [key for key in prior.columns if key not in named]
     if strange:
         hint = nearest(strange[0], named)
@@ -233,7 +236,8 @@ def _fitting(prior: PriorTable, space: SearchSpace, properties: Sequence[str]) -
     deviations = {}
     for item, column in present.items():
         bare = split_heading(column)[0]
-        said = [prior.columns.get(item + UNCERTAINTY), column + UNCERTAINTY, bare + UNCERTAINTY]
+        said = [prior.columns.get(item + suffix) for suffix in NOISE]
+        said += [name + suffix for suffix in NOISE for name in (column, bare)]
         spread = next(filter(None, (cells.find(heading) for heading in said if heading)), None)
         if spread is not None:
             deviations[item] = _numbers(cells, spread.heading, name)

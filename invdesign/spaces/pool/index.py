@@ -139,6 +139,7 @@ class Wanted:
         numbers: further columns of numbers that are features.
         features_of: what features are computed of: "composition", "structure".
         identified: whether the user's word tells rows apart.
+        mobile: element whose own sites may be occupied in part.
     """
 
     columns: dict[str, Kind]
@@ -147,6 +148,7 @@ class Wanted:
     numbers: tuple[str, ...]
     features_of: frozenset[str]
     identified: bool
+    mobile: str | None = None
 
     @property
     def used(self) -> list[str]:
@@ -280,7 +282,7 @@ class Survey:
         cells = block.cells
         formula = cells[self._wanted.composition][k] if self._wanted.composition else None
         held = cells[self._wanted.structure][k] if self._wanted.structure else None
-        return material(formula, held, name)
+        return material(formula, held, name, self._wanted.mobile)
 
     def content_remarks(self, headings: Mapping[str, str]) -> tuple[str, ...]:
         """Sentences on what was read: rows, columns with their kinds, elements; and formulas that may be slips.
@@ -448,13 +450,21 @@ def _listed(items: Sequence[str], between: str = ", ") -> str:
     return between.join(items[:LISTED]) + more
 
 
-def material(formula: Cell, held: Cell, name: str) -> tuple[Composition | None, Reading | None]:
+def material(
+    formula: Cell, held: Cell, name: str, mobile: str | None = None
+) -> tuple[Composition | None, Reading | None]:
     """Composition and structure, as it was read, of a row from its two cells; None for what is blank.
+
+    Args:
+        formula: cell with the formula.
+        held: cell with the structure.
+        name: what messages call the row.
+        mobile: element whose own sites may be occupied in part.
 
     Raises:
         InvdesignError: one cannot be read, or the two are of different compositions.
     """
-    reading = None if is_blank(held) else structure_from(held, name)
+    reading = None if is_blank(held) else structure_from(held, name, mobile)
     composition = reading.structure.composition if reading is not None else None
     if not is_blank(formula):
         try:

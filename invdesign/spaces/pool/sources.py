@@ -321,12 +321,13 @@ def _formula(symbols: Sequence[str]) -> str:
     return str(Formula.from_list(list(symbols)).format("metal"))
 
 
-def structure_from(cell: Cell, name: str) -> Reading:
+def structure_from(cell: Cell, name: str, mobile: str | None = None) -> Reading:
     """Read the ordered structure a cell holds, names or spells.
 
     Args:
         cell: text of a structure file; a place in a file; a row of a database.
         name: what messages call it.
+        mobile: element whose own sites may be occupied in part.
 
     Raises:
         StructureFileError: it cannot be read, is no crystal, is disordered, or atoms overlap.
@@ -342,5 +343,5 @@ def structure_from(cell: Cell, name: str) -> Reading:
         reading = make_reading(check_crystal(cell.crystal(name, limits), limits))
     else:
         raise PoolError(f"{name} holds no structure, but {cell!r:.40}")
-    check_ordered(reading.structure, reading.name)
+    check_ordered(reading.structure, reading.name, mobile)
     return reading

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -35,6 +36,7 @@ from invdesign.spaces.pool.features import TIE, Points, Scale, rank_from
 from invdesign.spaces.pool.file import PoolError, PoolFile
 from invdesign.spaces.pool.index import Kind, Rows, Survey, Wanted, material
 from invdesign.spaces.pool.sources import LOOKED_AT, STRUCTURE, Source, name_columns, open_source
+from invdesign.structures.charges import check_element
 from invdesign.tables.cells import Cell, is_blank, no_number, number_in, remedy
 
 FloatArray = NDArray[np.float64]
@@ -54,6 +56,9 @@ class Features(Frozen):
     """Statistics of elemental properties over the composition."""
     structure: bool = False
     """Density, volume per atom, packing fraction and shortest distance."""
+
+
+ElementSymbol = Annotated[str, AfterValidator(check_element)]
 
 
 def _kinds(value: object) -> object:
@@ -107,6 +112,8 @@ class PoolSpace(Settings, Counted):
     """Column with formulas."""
     structure: str | None = None
     """Column with structures as CIF, POSCAR or pymatgen JSON; folders and databases need none."""
+    mobile: ElementSymbol | None = None
+    """Ion whose own sites may be occupied in part, as in `Li7La3Zr2O12`; for evaluators that take it out."""
     compared_by: Features | None = Field(default=None, alias="features")  # `features` is a method of spaces
     """What the rows are compared by; all of `columns` that are numbers, composition and structure where not given."""
     scale: Scale = "range"
@@ -395,7 +402,7 @@ def _design(cells: Mapping[str, Cell], wanted: Wanted, name: str) -> Design:
     }
     formula = cells[wanted.composition] if wanted.composition else None
     held = cells[wanted.structure] if wanted.structure else None
-    composition, reading = material(formula, held, name)
+    composition, reading = material(formula, held, name, wanted.mobile)
     structure = None if reading is None else reading.structure
     for column, found in ((wanted.composition, composition), (wanted.structure, structure)):
         if column is not None and found is None:
@@ -466,7 +473,15 @@ def _wanted(settings: PoolSpace, source: Source, name: str) -> Wanted:
                     f"features of the {kind} are asked for, and {name} is said to have none; name the column"
                 )
     identified = settings.id is not None or source.identifier is not None
-    return Wanted(settings.columns, settings.composition, structure, numbers, features_of, identified)
+    return Wanted(
+        settings.columns,
+        settings.composition,
+        structure,
+        numbers,
+        features_of,
+        identified,
+        settings.mobile,
+    )
 
 
 def _unknown(name: str, missing: Sequence[tuple[str, str]], available: Sequence[str]) -> str:

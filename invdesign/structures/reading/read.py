@@ -278,25 +278,35 @@ def read_structure_bytes(path: Path, limits: Limits | None = None) -> bytes:
     return read_bytes(path, (limits or current_limits()).bytes)
 
 
-def check_ordered(structure: Structure, name: str) -> None:
+def check_ordered(structure: Structure, name: str, mobile: str | None = None) -> None:
     """Refuse partial occupancies.
+
+    Args:
+        structure: what was read.
+        name: what messages call it.
+        mobile: element whose own sites may be occupied in part.
 
     Raises:
         StructureFileError: the message names the sites with their occupancies.
     """
-    if structure.is_ordered:
+    sites = list(dict.fromkeys(_partial_sites(structure, mobile)))
+    if not sites:
         return
-    sites = list(dict.fromkeys(_partial_sites(structure)))
     more = f"; and {len(sites) - LISTED} more" if len(sites) > LISTED else ""
+    shown = f"{', '.join(sites[:LISTED])}{more}"
+    if mobile is not None:
+        raise StructureFileError(
+            f"{name} is disordered beyond the sites of {mobile}: {shown}. Give an ordered occupation of these sites"
+        )
     raise StructureFileError(
-        f"{name} is disordered, it has partially occupied sites: {', '.join(sites[:LISTED])}{more}. Give an ordered "
+        f"{name} is disordered, it has partially occupied sites: {shown}. Give an ordered "
         "structure, for example one occupation of it; set occupancies to 1 where the campaign gives amounts"
     )
 
 
-def _partial_sites(structure: Structure) -> Iterator[str]:
+def _partial_sites(structure: Structure, mobile: str | None) -> Iterator[str]:
     for site in structure:
-        if not site.is_ordered:
+        if not site.is_ordered and any(element.symbol != mobile for element in site.species):
             shares = " + ".join(f"{element.symbol} {share:.4g}" for element, share in site.species.items())
             label = site.label if isinstance(site.label, str) else ""
             yield shares if "/".join(e.symbol for e in site.species) == label else f"{label} {shares}"

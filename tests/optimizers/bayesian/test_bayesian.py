@@ -110,7 +110,7 @@ def test_known_noise_is_averaged_out() -> None:
         proposals, state = optimizer.ask(Context(space, ONE, history, seed, event), state, 3)
         for proposal in proposals:
             id = history.add(proposal)
-            history.finish(id, {"f": bowl(proposal.genome)["f"]}, uncertainties={"f": 0.2})
+            history.finish(id, {"f": bowl(proposal.genome)["f"]}, noise={"f": 0.2})
     assert history.candidate(8).proposal.operator == "noisy_ei"
 
 

@@ -1,0 +1,201 @@
+"""On which of a candidate's structures each stage works, and so each property is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from pydantic import BaseModel
+
+from invdesign import registry
+from invdesign.errors import nearest
+from invdesign.evaluation import Stage
+from invdesign.properties import STRUCTURE, is_structure
+from invdesign.roles import INITIAL, LATEST, Path, all_roles, open_roles, with_roles
+
+OpenRoles = Mapping[str, tuple[Path, ...]]
+Complain = Callable[[int, Path, str, str], None]
+
+
+def roles_in(names: Iterable[str]) -> list[str]:
+    """Roles of structures, in order.
+
+    Args:
+        names: of properties and structures (`structure:relaxed`), as an evaluator requires or provides them.
+    """
+    return [name.removeprefix(STRUCTURE) for name in names if is_structure(name)]
+
+
+def resolve_latest(stages: Sequence[Stage], of_design: Sequence[str]) -> tuple[list[Stage], OpenRoles]:
+    """Put the role of the structure made last before a stage in the place of `latest`.
+
+    A structure that the stage makes itself does not count: a second relaxation starts from what the first one did.
+
+    Args:
+        stages: the funnel after the build stage.
+        of_design: roles of the structures the space builds.
+
+    Returns:
+        The stages, and by stage the fields that said `latest`.
+    """
+    made = list(of_design) or [INITIAL]
+    resolved: list[Stage] = []
+    opened: dict[str, tuple[Path, ...]] = {}
+    for stage in stages:
+        own = roles_in(stage.evaluator.provides) if stage.evaluator is not None else []
+        paths = open_roles(stage.evaluator) if isinstance(stage.evaluator, BaseModel) else ()
+        if paths:
+            latest = next((role for role in reversed(made) if role not in own), INITIAL)
+            resolved.append(_with_roles(stage, dict.fromkeys(paths, latest)))
+            opened[stage.name] = paths
+        else:
+            resolved.append(stage)
+        made += own
+    return resolved, opened
+
+
+def adopt_roles(stages: Sequence[Stage], opened: OpenRoles, stored: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Give fields that were left to the funnel the roles that an earlier reading of the campaign stored.
+
+    Earlier versions read `initial` where a file says nothing; a run that began so goes on so.
+
+    Args:
+        stages: of the campaign as it reads now.
+        opened: by stage, the fields that said `latest`.
+        stored: the stages of the run.
+    """
+    before = {stage.name: stage.evaluator for stage in stored}
+    return tuple(_adopted(stage, opened.get(stage.name, ()), before.get(stage.name)) for stage in stages)
+
+
+def _adopted(stage: Stage, paths: Sequence[Path], before: object) -> Stage:
+    if type(before) is not type(stage.evaluator) or not isinstance(before, BaseModel):
+        return stage
+    known = all_roles(before)
+    return _with_roles(stage, {path: known[path] for path in paths if path in known})
+
+
+def _with_roles(stage: Stage, roles: Mapping[Path, str]) -> Stage:
+    evaluator: Any = stage.evaluator
+    return replace(stage, evaluator=with_roles(evaluator, roles)) if roles else stage
+
+
+# Mistakes.
+
+
+def check_roles(stages: Sequence[Stage], of_design: Sequence[str], complain: Complain) -> None:
+    """Complain about structures that stages read and that nothing before them makes.
+
+    Args:
+        stages: the funnel after the build stage, `latest` resolved.
+        of_design: roles of the structures the space builds.
+        complain: takes the number of a stage, the path of the field, what is wrong and what to do.
+    """
+    made = list(dict.fromkeys(of_design))
+    for number, stage in enumerate(stages):
+        if stage.evaluator is None:
+            continue
+        own = roles_in(stage.evaluator.provides)
+        tell = partial(complain, number)
+        for role in roles_in(sorted(stage.evaluator.requires)):
+            if role in own:
+                tell(
+                    (),
+                    f"{stage.name} makes the structure '{role}' itself and cannot start from it.",
+                    _listed(made),
+                )
+            elif role not in (*made, INITIAL):
+                later = [other.name for other in stages[number + 1 :] if _makes(other, role)]
+                tell(_place_of(stage, role), *_missing(stage.name, role, made, later))
+        if LATEST in own:
+            tell(
+                (), f"no structure can be called '{LATEST}': this is how a stage names the one made last.", ""
+            )
+        made += [role for role in own if role not in made]
+
+
+def _missing(stage: str, role: str, made: Sequence[str], later: Sequence[str]) -> tuple[str, str]:
+    if later:
+        return (
+            f"{stage} needs the structure '{role}', which '{later[0]}' provides only later: put {later[0]} before it.",
+            "",
+        )
+    makers = makers_of(STRUCTURE + role)
+    hint = f"'{makers[0]}' makes it." if makers else nearest(role, made)
+    return (
+        f"{stage} needs the structure '{role}', which nothing before it makes.",
+        f"{hint} {_listed(made)}".strip(),
+    )
+
+
+def makers_of(name: str) -> list[str]:
+    """Kinds of evaluators that provide a property or structure by their default settings."""
+    found = []
+    for kind, evaluator in registry.working("evaluators"):
+        with suppress(Exception):  # one that needs settings, or a fault of a plug-in's
+            if name in evaluator().provides:
+                found.append(kind)
+    return found
+
+
+def _listed(made: Sequence[str]) -> str:
+    return f"Structures before it: {', '.join(made) or 'none'}."
+
+
+def _makes(stage: Stage, role: str) -> bool:
+    return stage.evaluator is not None and role in roles_in(stage.evaluator.provides)
+
+
+def _place_of(stage: Stage, role: str) -> Path:
+    """Where the settings of a stage name a role; nothing where its requirements do."""
+    evaluator = stage.evaluator
+    found: Mapping[Path, str] = all_roles(evaluator) if isinstance(evaluator, BaseModel) else {}
+    return next((path for path, own in found.items() if own == role), ())
+
+
+# On what properties were measured.
+
+
+def measured_on(stages: Sequence[Stage]) -> dict[str, dict[str, str]]:
+    """Role of the structure that each property speaks of, by stage and property.
+
+    It is the structure that the stage makes; else the latest of those it reads; else that of the properties it goes
+    by. Properties of compositions and of parameters alone are left out.
+    """
+    order: list[str] = [INITIAL]
+    known: dict[str, str] = {}
+    found: dict[str, dict[str, str]] = {}
+    for stage in stages:
+        evaluator = stage.evaluator
+        if evaluator is None:
+            continue
+        made, read = roles_in(evaluator.provides), roles_in(sorted(evaluator.requires))
+        order += [role for role in (*read, *made) if role not in order]
+        by = made[-1:] or read or [known[name] for name in sorted(evaluator.requires) if name in known]
+        names = [name for name in evaluator.provides if not is_structure(name)]
+        if by:
+            found[stage.name] = dict.fromkeys(names, max(by, key=order.index))
+        known = {name: role for name, role in known.items() if name not in names} | found.get(stage.name, {})
+    return found
+
+
+def mixed_geometry(roles: Mapping[str, str]) -> str:
+    """Sentence on properties of objectives that speak of different structures; empty where they speak of one.
+
+    Args:
+        roles: role of the structure by property.
+    """
+    by_role: dict[str, list[str]] = {}
+    for name, role in roles.items():
+        by_role.setdefault(role, []).append(name)
+    if len(by_role) < 2:
+        return ""
+    parts = [f"{' and '.join(names)} on '{role}'" for role, names in by_role.items()]
+    listed = f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return (
+        f"the objectives are measured on different structures: {listed}. Put the stages after the one that makes the "
+        "structure you mean, or name it: {structure: ROLE}"
+    )

@@ -1,0 +1,104 @@
+"""Roles of structures in settings: a field that says on which of a candidate's structures an evaluator works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+from pydantic import BaseModel, Field
+
+from invdesign.candidate import Input
+from invdesign.properties import STRUCTURE
+from invdesign.protocols import EvaluatorSettings
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+INITIAL = "initial"  # the structure a search space builds
+LATEST = "latest"  # the structure made last before a stage; a campaign that is read puts that one's role in its place
+M = TypeVar("M", bound=BaseModel)
+Path = tuple[str, ...]  # names of fields, from the settings inwards
+
+
+class _Resolved:
+    """Marks fields in which a campaign replaces `latest`."""
+
+
+RESOLVED = _Resolved()
+StructureRole = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$"), RESOLVED]
+"""A field that names a structure: `initial`, one that an earlier stage made (`relaxed`, `dft`), or `latest`."""
+
+
+class StructureEvaluator(EvaluatorSettings):
+    """Base of evaluators that look at one structure of a candidate."""
+
+    structure: StructureRole = LATEST
+    """Which structure: `initial`, one an earlier stage made (`relaxed`), or `latest`, the last one made before this stage."""
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """The structure to look at."""
+        return frozenset({required_structure(self.structure)})
+
+    def structure_of(self, item: Input) -> Structure:
+        """Return the structure of a candidate that `structure` names."""
+        return find_structure(item, self.structure)
+
+
+def required_structure(role: str) -> str:
+    """Return the name under which an evaluator requires a structure: `structure:relaxed`.
+
+    Args:
+        role: outside a funnel the latest is the initial one.
+    """
+    return STRUCTURE + (INITIAL if role == LATEST else role)
+
+
+def find_structure(item: Input, role: str) -> Structure:
+    """Return the structure of one role.
+
+    Args:
+        item: the candidate as an evaluator sees it.
+        role: `latest` is the one made last.
+
+    Raises:
+        LookupError: the candidate has none of this role.
+    """
+    return item.structure if role == LATEST else item.structures[role]
+
+
+def open_roles(settings: BaseModel) -> tuple[Path, ...]:
+    """Paths of the fields that say `latest`."""
+    return tuple(path for path, role in all_roles(settings).items() if role == LATEST)
+
+
+def all_roles(settings: BaseModel) -> dict[Path, str]:
+    """Roles by the path of the field that names them, those of settings within settings included."""
+    return dict(_roles(settings))
+
+
+def with_roles(settings: M, roles: Mapping[Path, str]) -> M:
+    """Copy settings with other roles.
+
+    Args:
+        settings: unchanged; what it holds beside its fields (a function at hand) is kept.
+        roles: by the path of their field.
+    """
+    changes: dict[str, object] = {}
+    for name in dict.fromkeys(path[0] for path in roles):
+        inner = {path[1:]: role for path, role in roles.items() if path[0] == name}
+        own = inner.pop((), None)
+        changes[name] = own if own is not None else with_roles(getattr(settings, name), inner)
+    copy = settings.model_copy(update=changes)
+    for name in copy.__dict__.keys() - type(copy).model_fields.keys():
+        del copy.__dict__[name]  # a cached property was computed for the roles before
+    return copy
+
+
+def _roles(settings: BaseModel) -> Iterator[tuple[Path, str]]:
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if isinstance(value, str) and RESOLVED in field.metadata:
+            yield (name,), value
+        elif isinstance(value, BaseModel):
+            yield from (((name, *path), role) for path, role in _roles(value))
