@@ -46,6 +46,9 @@ ABOUT = {
     "process (`first`, with the fit) and after 4 more results (`next`). `pool_million`: the next 4 of 1,000,000 rows "
     "of 20 features after 1,000. `simplex_batch`: 8 mixtures of fifteen components, at most four present, under two "
     "linear constraints. `botorch` is qLogEI by hand.",
+    "tavorite": "`python benchmarks/tavorite.py`: evaluations until the decoration with the lowest barrier is found, of all 320 "
+    "of the tavorite campaign, replayed from a table. The crystals of the table are not relaxed, so this is a benchmark of "
+    "optimizers and no statement on tavorites.",
     "auto": "`python benchmarks/auto.py`: mean rank of the final regret over all tasks.",
     "multi_fidelity": "`python benchmarks/multi_fidelity.py`: cost to reach 95 % of the optimum, as a share of what "
     "the same optimizer needs without the cheap fidelity.",

@@ -171,8 +171,9 @@ class EnergyAboveHull(_AgainstReference):
 class StabilityWindow(_AgainstReference):
     """Voltages against the ion's metal between which the ion is neither taken up nor given off.
 
-    A candidate below the hull of the reference set has its own window; one above it gets the window of its
-    decomposition products, and `window_of_products` is 1.
+    A candidate on the hull of the reference set (within 1 meV/atom) or below it has its own window; one above it gets the
+    window of its decomposition products, and `window_of_products` is 1. The reaction that sets a limit is its detail;
+    through it the energies' deviation becomes the limit's, which is systematic.
     """
 
     ion: Ion
@@ -183,12 +184,46 @@ class StabilityWindow(_AgainstReference):
         return {"reduction_limit": "V", "oxidation_limit": "V", "window_width": "V", "window_of_products": ""}
 
     def _judge(self, composition: Composition, energy_per_atom: float) -> Evaluation:
-        window = electrochemical_window(self.reference.load(), composition, energy_per_atom, self.ion)
+        reference = self.reference.load()
+        window = electrochemical_window(reference, composition, energy_per_atom, self.ion)
         return Evaluation(
             properties={
                 "reduction_limit": window.reduction,
                 "oxidation_limit": window.oxidation,
                 "window_width": window.width,
                 "window_of_products": float(window.of_products),
-            }
+            },
+            systematic=window_deviations(window, energy_deviation(reference)),
+            details=window_details(window, self.ion),
         )
+
+
+def window_deviations(window: Window, per_atom: float) -> dict[str, float]:
+    """Standard deviation of each limit that a reaction sets, and of the width, V.
+
+    Both limits come from the energy of the same phase, with opposite signs: an error of it moves them apart or
+    together, so that the width's deviation is the sum of theirs. A limit without a reaction (0 V, stable against the
+    metal) adds nothing.
+
+    Args:
+        window: the limits with their reactions.
+        per_atom: standard deviation of the energies of the phases against one another, eV/atom.
+    """
+    reactions = {"reduction_limit": window.reduction_reaction, "oxidation_limit": window.oxidation_reaction}
+    found = {name: item.deviation(per_atom) for name, item in reactions.items() if item is not None}
+    return {**found, "window_width": sum(found.values())} if found else {}
+
+
+def window_details(window: Window, ion: Ion) -> dict[str, str]:
+    """A sentence for each number of a window: the reaction that sets a limit, and what the phase decomposes into."""
+    fate = f"it decomposes into {', '.join(window.decomposition)}"
+    end = f"; {fate}" if window.of_products else ""
+    lower, upper = window.reduction_reaction, window.oxidation_reaction
+    reduction = f"{lower} at {window.reduction:.2f} V" if lower else f"stable against {ion} metal"
+    oxidation = f"{upper} at {window.oxidation:.2f} V" if upper else f"{ion} metal is there from the start"
+    details = {
+        "reduction_limit": reduction + end,
+        "oxidation_limit": oxidation + end,
+        "window_width": f"{window.reduction:.2f} to {window.oxidation:.2f} V{end}",
+    }
+    return {**details, "window_of_products": fate} if window.of_products else details

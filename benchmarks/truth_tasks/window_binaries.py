@@ -20,15 +20,17 @@ NITRIDES = Path(__file__).parents[1] / "window_nitrides.yaml"
 
 
 @cache
-def compare_limits() -> tuple[Comparison, ...]:
-    """The oxidation limit of every salt."""
-    reference = shipped(SHIPPED)
-    return (*(compare_limit(reference, salt) for salt in SALTS), compare_limit(relax_nitrides(), "Li3N"))
+def compare_limits(name: str = SHIPPED) -> tuple[Comparison, ...]:
+    """The oxidation limit of every salt by a shipped set."""
+    reference = shipped(name)
+    nitrides = relax_nitrides(name)
+    return (*(compare_limit(reference, salt) for salt in SALTS), compare_limit(nitrides, "Li3N"))
 
 
-def relax_nitrides() -> ReferenceSet:
-    """Li, N2 and Li3N, relaxed by the potential of the shipped set; seconds."""
-    potential = load("potentials", shipped(SHIPPED).potential.settings)
+@cache
+def relax_nitrides(name: str) -> ReferenceSet:
+    """Li, N2 and Li3N, relaxed by the potential of a shipped set; seconds."""
+    potential = load("potentials", shipped(name).potential.settings)
     return build_reference(read_structures(NITRIDES), potential, name="nitrides")
 
 

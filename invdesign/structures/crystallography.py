@@ -50,6 +50,8 @@ class Crystal(Frozen):
     name: str
     formula: str
     """Reduced formula, checked against what the positions generate."""
+    called: str = ""
+    """The kind of structure with its article, for sentences: `a spinel`."""
     title: str = ""
     spacegroup: Annotated[int, Field(ge=1, le=230)]
     """International Tables number."""

@@ -98,6 +98,23 @@ def test_the_evaluator_names_whose_window_it_is() -> None:
     assert own["window_width"] == pytest.approx(own["oxidation_limit"] - own["reduction_limit"])
 
 
+def test_a_limit_carries_its_reaction_and_deviation() -> None:
+    """0.05 eV/atom through the reaction; the width's error is the sum, since both limits are the same phase's."""
+    own = evaluate("stability_window", "LiCl", phase_energy("LiCl"))
+    assert own.details["oxidation_limit"] == "LiCl -> 1/2 Cl2 + Li at 4.18 V"
+    assert own.details["reduction_limit"] == "stable against Li metal"
+    assert own.systematic == pytest.approx({"oxidation_limit": 0.1, "window_width": 0.1})
+    sulfate = evaluate("stability_window", "Li2SO4", phase_energy("Li2SO4"))
+    assert sulfate.systematic["reduction_limit"] == pytest.approx(UNCERTAINTY * 7 / 8)
+    assert sulfate.systematic["window_width"] == pytest.approx(
+        sulfate.systematic["reduction_limit"] + sulfate.systematic["oxidation_limit"]
+    )
+    theirs = evaluate("stability_window", "Li3OI", hull("Li3OI") + 0.05)
+    assert "LiI + 3 Li2O -> LiIO3 + 6 Li at 2.36 V; it decomposes into" in theirs.details["oxidation_limit"]
+    assert theirs.systematic["oxidation_limit"] == pytest.approx(UNCERTAINTY * 11 / 6)
+    assert theirs.noise == {}
+
+
 # --- what has no answer ---
 
 
