@@ -216,7 +216,10 @@ def window_deviations(window: Window, per_atom: float) -> dict[str, float]:
 
 def window_details(window: Window, ion: Ion) -> dict[str, str]:
     """A sentence for each number of a window: the reaction that sets a limit, and what the phase decomposes into."""
-    fate = f"it decomposes into {', '.join(window.decomposition)}"
+    first, *others = window.decomposition
+    fate = (
+        f"it decomposes into {', '.join((first, *others))}" if others else f"a form of {first} is more stable"
+    )
     end = f"; {fate}" if window.of_products else ""
     lower, upper = window.reduction_reaction, window.oxidation_reaction
     reduction = f"{lower} at {window.reduction:.2f} V" if lower else f"stable against {ion} metal"

@@ -113,6 +113,8 @@ def test_a_limit_carries_its_reaction_and_deviation() -> None:
     assert "LiI + 3 Li2O -> LiIO3 + 6 Li at 2.37 V; it decomposes into" in theirs.details["oxidation_limit"]
     assert theirs.systematic["oxidation_limit"] == pytest.approx(UNCERTAINTY * 11 / 6)
     assert theirs.noise == {}
+    form = evaluate("stability_window", "Li2O", phase_energy("Li2O") + 0.05)
+    assert form.details["window_of_products"] == "a form of Li2O is more stable"
 
 
 # --- what has no answer ---
@@ -124,6 +126,7 @@ def test_a_limit_carries_its_reaction_and_deviation() -> None:
         ("stability_window", "HCl", "error", "HCl has no Li"),
         ("stability_window", "Li", "error", "needs an element beside"),
         ("stability_window", "Li3NCl2", "missing", "the element N"),
+        ("stability_window", "NaCl", "error", "NaCl has no Li"),
         ("decomposition_energy", "Na3OCl", "missing", "the element Na"),
         ("energy_above_hull", "NaCl", "missing", "the element Na"),
         ("decomposition_energy", None, "missing", "no composition"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pymatgen.analysis.phase_diagram import PDEntry
 from pymatgen.core import Composition
 
+from invdesign.errors import MissingReferenceError
 from surrogates.reference import ReferenceSet, phase_diagram, shipped
 from surrogates.windows import CHARGES, ON_HULL, Reaction, electrochemical_window, products
 from tests.surrogates.references import made
@@ -261,6 +262,16 @@ def test_the_hull_is_a_millielectronvolt_thick(offset: float, of_products: bool)
     below = electrochemical_window(reference, formula, level - 1e-7, "Li")
     assert window.of_products == of_products
     assert (window.reduction, window.oxidation) == pytest.approx((below.reduction, below.oxidation), abs=1e-5)
+
+
+def test_what_a_window_needs_is_named() -> None:
+    """The metal in the set, and the ion where a change is asked for."""
+    with pytest.raises(MissingReferenceError, match="lacks the element Li"):
+        electrochemical_window(made({"O": -5.0, "Li2O": -6.0}), Composition("Li2O"), -6.0, "Li")
+    with pytest.raises(ValueError, match="name the working ion: Li2O is oxidised by its exchange"):
+        products(shipped(NAME), Composition("Li2O"), change="oxidised")
+    with pytest.raises(ValueError, match="H2O has no Li"):
+        products(shipped(NAME), Composition("H2O"), ion="Li", change="oxidised")
 
 
 # --- uncertainty ---
