@@ -6,7 +6,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -166,6 +166,8 @@ class StabilityWindow(_AgainstReference):
     window of its decomposition products, and `window_of_products` is 1. The reaction that sets a limit is its detail;
     through it the energies' deviation becomes the limit's, which is systematic.
     """
+
+    version: ClassVar[str] = "2"  # 2: phases within 1 meV/atom of the hull are on it
 
     ion: Ion
     """The working ion; a candidate without it fails."""
