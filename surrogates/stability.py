@@ -6,7 +6,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -176,6 +176,8 @@ class StabilityWindow(_AgainstReference):
     through it the energies' deviation becomes the limit's, which is systematic.
     """
 
+    version: ClassVar[str] = "2"  # 2: phases within 1 meV/atom of the hull are on it
+
     ion: Ion
     """The working ion; a candidate without it fails."""
 
@@ -216,10 +218,9 @@ def window_deviations(window: Window, per_atom: float) -> dict[str, float]:
 
 def window_details(window: Window, ion: Ion) -> dict[str, str]:
     """A sentence for each number of a window: the reaction that sets a limit, and what the phase decomposes into."""
-    first, *others = window.decomposition
-    fate = (
-        f"it decomposes into {', '.join((first, *others))}" if others else f"a form of {first} is more stable"
-    )
+    parts = ", ".join(window.decomposition)
+    alone = len(window.decomposition) == 1  # the same compound in another form
+    fate = f"a form of {parts} is more stable" if alone else f"it decomposes into {parts}"
     end = f"; {fate}" if window.of_products else ""
     lower, upper = window.reduction_reaction, window.oxidation_reaction
     reduction = f"{lower} at {window.reduction:.2f} V" if lower else f"stable against {ion} metal"
