@@ -35,7 +35,8 @@ from surrogates.oxygen_fit import (
 )
 from surrogates.potentials.chgnet import CHGNet
 from surrogates.reference import make_reference, shipped
-from surrogates.reference_build import Progress, Published, build_reference, read_structures
+from surrogates.reference_build import Progress, build_reference
+from surrogates.reference_sources import Published, read_structures
 
 FOLDER = Path(__file__).parents[1] / "surrogates" / "corrections"
 PUBLISHED = Path(__file__).with_name("oxygen_compounds.yaml")
@@ -63,8 +64,9 @@ MATERIALS_PROJECT = {
     "Zn2SiO4": "mp-1020594", "GeO2": "mp-1072104", "NaOH": "mp-23940", "KOH": "mp-626785", "Sr(OH)2": "mp-625184",
     "Be(OH)2": "mp-697136", "Zn(OH)2": "mp-625830",
 }  # fmt: skip
-"""Of `crystals/`. Where the measured form has more than 42 atoms or is not there, it is the nearest one within
-0.02 eV/atom of it (KClO4 and RbClO4 the cubic form of high temperature, KClO3 that of KBrO3, Zn2SiO4 that of olivine)."""
+"""Of `crystals/`. Where the form that was measured is not there, the nearest one stands in for it: the cubic form of KClO4
+and RbClO4, that of KBrO3 for KClO3, of calcite for SrCO3 and BaCO3 (distorted), of olivine for Zn2SiO4, of quartz for
+CaSO4, a monoclinic one of KH2PO4."""
 
 PHASES = {
     "P2O5": "P2O5_Pnma", "B2O3": "B2O3_P3121", "SiO2": "SiO2_P3121", "Na2SiO3": "Na2SiO3_Cmc21",
@@ -136,7 +138,7 @@ def gather_crystals(data: Path | None) -> list[Published]:
         found = [
             *_from_tables(data / "crystals"),
             *_from_phases(data / "phases"),
-            *read_structures(PUBLISHED),
+            *(item for item in read_structures(PUBLISHED) if isinstance(item, Published)),
         ]
     return sorted(found, key=lambda crystal: len(crystal.structure))
 

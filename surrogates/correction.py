@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 
 from invdesign.errors import InvdesignError, nearest
 from invdesign.settings import Frozen
-from surrogates.oxygen import STATES, Valence, oxygen_valences
+from surrogates.oxygen import COVALENT_RADII, SOFTNESS, STATES, STRETCH, Valence, oxygen_valences
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -53,13 +53,14 @@ class Correction(Frozen):
 
     @cached_property
     def digest(self) -> str:
-        """12 hexadecimal digits that change whenever an energy may."""
-        text = json.dumps([FORMAT, self.potential, self.quadratic, self.linear], sort_keys=True)
+        """12 hexadecimal digits that change whenever an energy may: of base, coefficients and rule."""
+        rule = [STRETCH, SOFTNESS, COVALENT_RADII, STATES]
+        text = json.dumps([FORMAT, self.potential, self.quadratic, self.linear, rule], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
     @property
     def fingerprint(self) -> str:
-        """Of the corrected potential: that of its base, and the correction's name and digest."""
+        """Fingerprint of the corrected potential: its base's, and the correction's name and digest."""
         return f"{self.potential}{JOINT}{self.name}-{self.digest}"
 
     @property
@@ -68,7 +69,11 @@ class Correction(Frozen):
         return f"{self.potential_label} with {self.name}"
 
     def energy(self, atoms: Atoms) -> float:
-        """Energy to add for an arrangement, eV per cell; constant while no bond to oxygen forms or breaks."""
+        """Energy to add for an arrangement, eV per cell.
+
+        Args:
+            atoms: periodic where their cell is; the energy is constant while no bond to oxygen forms or breaks.
+        """
         return sum(self.energy_of_oxygen(valence) for valence in oxygen_valences(atoms))
 
     def energy_of_oxygen(self, valence: Valence) -> float:

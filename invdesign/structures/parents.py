@@ -215,6 +215,13 @@ def most_parent_atoms() -> int:
     return int(positive_setting(MAX_PARENT_ATOMS, PARENT_ATOMS))
 
 
+def structure_type(source: str | InputFile) -> str:
+    """Return what kind of structure a parent is: `an anti-perovskite`, or `its parent's structure` for one of a file."""
+    if not isinstance(source, str):
+        return "its parent's structure"
+    return prototype(source).called or f"the structure {source}"
+
+
 def parent_remarks(source: str | InputFile) -> tuple[str, ...]:
     """Sentences on how the file of a parent was read, and on symmetry it nearly has; on a prototype's former name."""
     if isinstance(source, str):
