@@ -75,10 +75,17 @@ def is_alkali(element: str) -> bool:
 
 
 @cache
-def has_open_shell(element: str) -> bool:
-    """True for transition metals, lanthanides and actinides."""
+def is_salt_former(element: str) -> bool:
+    """True for metals of groups 1 and 2."""
     found = _get_element(element)
-    return bool(found.is_transition_metal or found.is_lanthanoid or found.is_actinoid)
+    return bool(found.is_alkali or found.is_alkaline)
+
+
+@cache
+def has_open_shell(element: str) -> bool:
+    """True for metals of groups 3 to 11, lanthanides and actinides."""
+    found = _get_element(element)
+    return bool((found.is_transition_metal and found.group < 12) or found.is_lanthanoid or found.is_actinoid)
 
 
 @cache
@@ -211,7 +218,7 @@ def anion_forms(element: str, others: frozenset[str]) -> tuple[Form, ...]:
 
 @cache
 def cation_forms(element: str, others: frozenset[str]) -> tuple[Form, ...]:
-    """Positive states of a nonmetal or metalloid beside `others`; Ge2+ in binary compounds and halides alone."""
+    """Positive states of a nonmetal or metalloid beside `others`: Ge2+ in binaries and halides, S2+ without metals."""
     found = _get_element(element)
     if found.is_noble_gas and not found.common_oxidation_states:
         return (Form(Fraction(0)),)
@@ -221,6 +228,8 @@ def cation_forms(element: str, others: frozenset[str]) -> tuple[Form, ...]:
         return (Form(Fraction(4)),)
     tabulated = {int(s) for s in (found.data.get("Shannon radii") or {}) if s}
     states = {s for s in {*map(int, found.common_oxidation_states), *tabulated} if s > 0}
+    if element in CHALCOGENS and any(map(is_metal, others)):
+        states.discard(2)
     if element == "Ge" and not (len(others) == 1 or (others & HALOGENS and "O" not in others)):
         states.discard(2)
     top = group_valences(element)[:1]

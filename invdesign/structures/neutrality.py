@@ -92,9 +92,10 @@ def _find_balance(counts: Counts, given: Given) -> Balance:
 
 
 def _balance_molecule(counts: Counts) -> Balance | None:
-    """Two nonmetals share electrons in many ratios (CO, P4S3, N2H4): the more electronegative has its usual state.
+    """Two nonmetals share electrons in many ratios (CO, P4S3): the more electronegative has its usual state.
 
-    Or the other one has it, where that asks for a state beyond its known ones.
+    Beside halogens the state is one of a molecule with closed shells (PCl5, PCl3, P2Cl4, S2Cl2). Beside hydrogen of 1+
+    any state goes (N2H4, C2H6).
     """
     names = [name for name, _ in counts]
     if len(names) != 2 or any(is_metal(name) or is_metalloid(name) for name in names):
@@ -103,10 +104,11 @@ def _balance_molecule(counts: Counts) -> Balance | None:
     first, second = sorted(names, key=electronegativity)
     low, high = oxidation_range(second)[0], oxidation_range(first)[1]
     state = Fraction(-low * atoms[second], atoms[first])
-    if low < 0 < high and 0 < state <= high:
+    closed = second not in HALOGENS or state <= 2 or (state - oxidation_range(first)[1]) % 2 == 0
+    if low < 0 < high and 0 < state <= high and closed:
         return Balance(Fraction(0), {first: state, second: Fraction(low)})
     state = Fraction(-high * atoms[first], atoms[second])
-    if low < 0 < high and low <= state < 0:
+    if first == "H" and low <= state < 0:
         return Balance(Fraction(0), {first: Fraction(high), second: state})
     return None
 
@@ -227,15 +229,18 @@ class _Problem:
         return "O" not in picked or all(map(is_electropositive, metals)) or not metals
 
     def _has_partners(self, name: str, form: Form, picked: Mapping[str, Form]) -> bool:
-        """True if the other atoms of a unit are there, in the states that they have in it."""
+        """True if the other atoms of a unit are there, in the states that they have in it; water or ammonia may be besides."""
         count = self.counts[name]
-        for partner, ratio, state in form.partners:
-            here, needed = self.counts.get(partner, 0), ratio * count
-            if here < needed or (partner in picked and picked[partner].state != state):
+        needed = {partner: ratio * count for partner, ratio, _ in form.partners}
+        hydrogen = max(self.counts.get("H", 0) - needed.get("H", Fraction(0)), Fraction(0))
+        beside = {"O": hydrogen / 2, "N": hydrogen / 3, "H": hydrogen}  # water, ammonia
+        for partner, _, state in form.partners:
+            excess = self.counts.get(partner, 0) - needed[partner]
+            if excess < 0 or (partner in picked and picked[partner].state != state):
                 return False
-            if form.exact and here > needed and (partner != "O" or "H" not in self.counts):
+            if form.exact and excess > beside.get(partner, 0):
                 return False
-        return True
+        return "O" not in needed or "H" not in picked or picked["H"].state > 0
 
     def _is_covered(self, name: str, picked: Mapping[str, Form]) -> bool:
         """True if more electronegative anions carry the charges of a positive nonmetal and of those beyond it.
@@ -283,6 +288,8 @@ class _Problem:
             or not (metals and all(map(forms_salts, metals)))
         ):
             return True
+        if state < 4 and name in CHALCOGENS:
+            return False
         most = (state + 1) / 2 if name in HALOGENS else LONE_PAIR_OXYGEN
         return oxygen <= most * self.counts[name]
 

@@ -114,6 +114,13 @@ def test_mean_states(formula: str, states: Mapping[str, float]) -> None:
         "Li4ScCl6",
         "Na2YCl6",
         "Li3SnO3",
+        "PCl4",
+        "Zn2N",
+        "ZnP",
+        "Ca2CN2",
+        "Li2HCO3",
+        "Li2HCO2",
+        "Li2SO2",
         "Ba2PIO3",  # iodate beside phosphide
         "Na2NaTaN3",
     ],
