@@ -65,6 +65,10 @@ _HULL_CAVEAT = (
     "21 meV/atom on average over 31 anti-perovskites."
 )
 _GAP_CAVEAT = "Semilocal functionals (PBE, r2SCAN) underestimate band gaps."
+_BARRIER_CAVEAT = (
+    "Bond-valence barriers compare compounds of one framework: against 67 computed barriers of the literature their rank "
+    "correlation is 0.6 to 0.9 within most classes and 0.3 over all, and heights err by 0.1 to 1.1 eV by class."
+)
 _OF_PRODUCTS = Mark("window_of_products", "of its decomposition products")
 _VOCABULARY = {
     item.name: item
@@ -72,6 +76,9 @@ _VOCABULARY = {
         Property("charge_imbalance", "e", "Charge imbalance"),
         Property("minimum_distance_ratio", "", "Shortest distance / sum of covalent radii"),
         Property("bottleneck_radius", "Å", "Bottleneck radius"),
+        Property("migration_barrier_1d", "eV", "Migration barrier in one direction", _BARRIER_CAVEAT),
+        Property("migration_barrier_2d", "eV", "Migration barrier in two directions", _BARRIER_CAVEAT),
+        Property("migration_barrier_3d", "eV", "Migration barrier in three directions", _BARRIER_CAVEAT),
         Property(KEPT, "", "Structure kept (1) or lost (0)"),
         Property("coordination_kept", "", "Share of polyhedra kept"),
         Property("polyanions_kept", "", "Share of covalent units kept"),
