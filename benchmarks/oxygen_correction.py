@@ -35,7 +35,8 @@ from surrogates.oxygen_fit import (
 )
 from surrogates.potentials.chgnet import CHGNet
 from surrogates.reference import make_reference, shipped
-from surrogates.reference_build import Progress, Published, build_reference, read_structures
+from surrogates.reference_build import Progress, build_reference
+from surrogates.reference_sources import Published, read_structures
 
 FOLDER = Path(__file__).parents[1] / "surrogates" / "corrections"
 PUBLISHED = Path(__file__).with_name("oxygen_compounds.yaml")
@@ -137,7 +138,7 @@ def gather_crystals(data: Path | None) -> list[Published]:
         found = [
             *_from_tables(data / "crystals"),
             *_from_phases(data / "phases"),
-            *read_structures(PUBLISHED),
+            *(item for item in read_structures(PUBLISHED) if isinstance(item, Published)),
         ]
     return sorted(found, key=lambda crystal: len(crystal.structure))
 

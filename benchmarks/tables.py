@@ -24,7 +24,7 @@ ABOUT = {
     "counted (wall time); memory of the coordinating process; opening the finished run again.",
     "store_open": "`python benchmarks/store_open.py`: CPU seconds to open a run of 10,000 candidates and load its history, "
     "with and without the checksum of every row and the count of all rows, in turns.",
-    "front_recall": "`python benchmarks/truth_table.py`: 64 proposals in the quickstart's space of 700 decorations, "
+    "front_recall": "`python benchmarks/truth_table.py`: 64 proposals in a space of 700 anti-perovskites, "
     "replayed from a table of all of them; how many points of the true Pareto front were proposed, and the share of "
     "its hypervolume. `invdesign_screened` is genetic with its pre-screen.",
     "continuous": "`python benchmarks/continuous.py`: shifted and rotated test functions of ten variables, 5,000 "

@@ -75,9 +75,10 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
 
 
 def campaign() -> dict[str, Any]:
-    """The campaign as plain data, without its relaxation."""
+    """The campaign as plain data, without its relaxation and what follows from it."""
     data = dict(read_document(CAMPAIGN).value)  # type: ignore[arg-type]  # a mapping, by its own validation
-    return data | {"evaluate": [stage for stage in data["evaluate"] if "relax" not in stage]}
+    stages = [stage for stage in data["evaluate"] if stage != "structure_kept" and "relax" not in stage]
+    return data | {"evaluate": stages, "constraints": []}
 
 
 # The table.

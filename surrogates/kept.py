@@ -317,9 +317,10 @@ class StructureKept(StructureEvaluator):
         return losses
 
     def sentence(self, found: Comparison, losses: Sequence[str]) -> str:
-        """`no longer an anti-perovskite: 2 of 2 Br octahedra lost; P4/mmm -> P1`."""
+        """`no longer an anti-perovskite: 2 of 2 Br octahedra lost; space group P1, before P4/mmm`."""
         called = self.called or DEFAULT_TYPE
-        group = found.groups[0] if found.groups[0] == found.groups[1] else " -> ".join(found.groups)
+        before, after = found.groups
+        group = f"space group {after}" if after == before else f"space group {after}, before {before}"
         what = f"no longer {called}: {'; '.join(losses)}" if losses else f"still {called}"
         return f"{what}; {group}"
 

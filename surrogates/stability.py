@@ -6,16 +6,17 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from invdesign import registry
 from invdesign.candidate import Evaluation, Failure, Input
-from invdesign.errors import MissingReferenceError
+from invdesign.errors import InvdesignError, MissingReferenceError
 from invdesign.properties import Unit
 from invdesign.protocols import EvaluatorSettings
 from surrogates.correction import find_correction
+from surrogates.coverage import coverage_notes
 from surrogates.reference import ReferenceField, ReferenceSet, phase_diagram
 from surrogates.windows import CHARGES, ON_HULL, Ion, Reaction, Window, electrochemical_window, products
 
@@ -97,6 +98,14 @@ class _AgainstReference(EvaluatorSettings, ABC):
         )
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on known compounds that the set does not hold."""
+        try:
+            return coverage_notes(self.reference.load())
+        except InvdesignError:  # another set than the pinned one; evaluating says so
+            return ()
+
     def prepare(self) -> None:
         """Read the set, and import what makes hulls of it."""
         reference = self.reference.load()
@@ -167,6 +176,8 @@ class StabilityWindow(_AgainstReference):
     through it the energies' deviation becomes the limit's, which is systematic.
     """
 
+    version: ClassVar[str] = "2"  # 2: phases within 1 meV/atom of the hull are on it
+
     ion: Ion
     """The working ion; a candidate without it fails."""
 
@@ -207,7 +218,9 @@ def window_deviations(window: Window, per_atom: float) -> dict[str, float]:
 
 def window_details(window: Window, ion: Ion) -> dict[str, str]:
     """A sentence for each number of a window: the reaction that sets a limit, and what the phase decomposes into."""
-    fate = f"it decomposes into {', '.join(window.decomposition)}"
+    parts = ", ".join(window.decomposition)
+    alone = len(window.decomposition) == 1  # the same compound in another form
+    fate = f"a form of {parts} is more stable" if alone else f"it decomposes into {parts}"
     end = f"; {fate}" if window.of_products else ""
     lower, upper = window.reduction_reaction, window.oxidation_reaction
     reduction = f"{lower} at {window.reduction:.2f} V" if lower else f"stable against {ion} metal"

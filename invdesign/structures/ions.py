@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 CHALCOGENS = frozenset({"O", "S", "Se", "Te"})
 HALOGENS = frozenset({"F", "Cl", "Br", "I"})
 # States of the other elements of a polyatomic ion, where `ions.yaml` does not say otherwise.
-PARTNER_STATES: Mapping[str, int] = {"H": 1, "N": -3, "O": -2, "S": -2, "Se": -2}
+PARTNER_STATES: Mapping[str, int] = {"F": -1, "H": 1, "N": -3, "O": -2, "S": -2, "Se": -2}
 # Lanthanides whose 2+ ion is found beyond binary compounds, and whose monoxide or difluoride is known: Greenwood and Earnshaw, table 30.2.
 DIVALENT_LANTHANIDES = frozenset({"Sm", "Eu", "Tm", "Yb"})
 RARE = 1.0  # decades: demerit of a nonmetal's state that is not its group's; chosen
@@ -43,8 +43,11 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
+    """What `ions.yaml` says of a unit: its form, what else the compound may hold, whether it needs no metal."""
+
     form: Form
     allowed: frozenset[str] | None
+    free: bool
 
 
 @cache
@@ -111,10 +114,10 @@ def electronegativity(element: str) -> float:
 def metal_states(element: str, others: frozenset[str]) -> tuple[tuple[int, float], ...]:
     """Cationic states of a metal beside `others`, ascending, each with its demerit.
 
-    The usual ones are pymatgen's common states and those of electrodes. Higher ones that Shannon tabulates belong to
-    oxides and fluorides, from which his radii are. Lower ones that the ICSD holds (pymatgen: one entry in a hundred of
-    the element) belong to compounds without oxygen and fluorine: of metals of groups 5 to 11 and of some lanthanides
-    in all of them, of others in binary compounds. Demerits are decades by which a state is rarer than the most
+    The usual ones are pymatgen's common states and those of electrodes. Higher ones that Shannon tabulates or
+    the ICSD holds belong to oxides and fluorides, in binary ones all that are known (IrF6). Lower ones that the ICSD
+    holds (pymatgen: one entry in a hundred of the element) belong to compounds without oxygen and fluorine: of metals of
+    groups 5 to 11 and of some lanthanides in all of them (nitrides: 7 to 11), of others in binary compounds. Demerits are decades by which a state is rarer than the most
     frequent one.
 
     Source:
@@ -128,17 +131,27 @@ def metal_states(element: str, others: frozenset[str]) -> tuple[tuple[int, float
     if not usual:
         return ()
     tabulated = {int(s) for s in (found.data.get("Shannon radii") or {}) if s}
-    recorded = (
-        set() if found.group == 3 or found.is_lanthanoid else set(map(int, found.icsd_oxidation_states))
-    )
+    recorded = _recorded_states(found, alone=len(others) == 1)
     further: set[int] = set(_table()["further_states"].get(element, ()))
+    further |= tetrahedral_states(element) if "N" in others else set()
+    if "H" in others and all(name == "H" or forms_salts(name) for name in others):
+        further |= set(_table()["hydride_states"].get(element, ()))
     if _is_reducible(found, others):
         further |= {s for s in recorded | tabulated if s > 0}
     elif hard:
-        further |= {s for s in tabulated if s > min(usual)}
+        further |= {s for s in recorded | tabulated if s > min(usual)}
+        if len(others) == 1:
+            further |= {int(s) for s in found.oxidation_states if s > max(usual)}
     else:
         further |= {s for s in recorded if s > min(usual)}
     return tuple((state, _rarity(element, state)) for state in sorted(usual | further))
+
+
+def _recorded_states(found: Element, *, alone: bool) -> set[int]:
+    """States that the ICSD holds, without those of metals of clusters and pairs (La2+, Sn3+) in larger compounds."""
+    if found.group == 3 or found.is_lanthanoid or (found.block == "p" and not alone):
+        return set()
+    return {int(state) for state in found.icsd_oxidation_states}
 
 
 @cache
@@ -173,15 +186,18 @@ def _occurrences() -> Mapping[str, Mapping[int, int]]:
 
 @cache
 def tetrahedral_states(element: str) -> frozenset[int]:
-    """States known in MO4 groups alone."""
+    """States known in MO4 and MN4 groups alone."""
     return frozenset(_table()["tetrahedral_states"].get(element, ()))
 
 
 @cache
 def anion_forms(element: str, others: frozenset[str]) -> tuple[Form, ...]:
     """Forms of an element that `ions.yaml` lists, and its monatomic anion, beside `others`."""
+    salt = any(map(is_metal, others))
     forms = [
-        unit.form for unit in _units().get(element, ()) if unit.allowed is None or others <= unit.allowed
+        unit.form
+        for unit in _units().get(element, ())
+        if (unit.allowed is None or others <= unit.allowed) and (salt or unit.form.state > 0 or unit.free)
     ]
     forms = [form for form in forms if all(partner in others for partner, *_ in form.partners)]
     if element == "H":
@@ -220,7 +236,7 @@ def _is_reducible(found: Element, others: frozenset[str]) -> bool:
     if found.symbol in DIVALENT_LANTHANIDES:
         return True
     if found.is_transition_metal and 5 <= found.group <= 11:
-        return alone or "N" not in others
+        return alone or "N" not in others or found.group >= 7
     return alone
 
 
@@ -265,7 +281,8 @@ def _unit(entry: Mapping[str, Any]) -> tuple[str, _Unit]:
         partners=tuple((name, Fraction(n, atoms), states[name]) for name, n in amounts.items()),
         exact=bool(entry.get("exact", False)),
     )
-    return centre, _Unit(form, _members(entry["with"]) if "with" in entry else None)
+    allowed = _members(entry["with"]) if "with" in entry else None
+    return centre, _Unit(form, allowed, allowed is None or not any(map(is_metal, allowed)) or "H" in allowed)
 
 
 def _members(names: list[str]) -> frozenset[str]:

@@ -18,6 +18,7 @@ from math import gcd, prod
 from invdesign.structures.ions import (
     CHALCOGENS,
     HALOGENS,
+    UNIT,
     Form,
     anion_forms,
     cation_forms,
@@ -37,7 +38,8 @@ Given = tuple[tuple[str, tuple[int, ...]], ...]
 States = dict[str, Fraction]
 
 LONE_PAIR_OXYGEN = 3  # at most, per atom, in the oxoanions XO3 of nonmetals two below their group's valence
-TETRAHEDRAL_OXYGEN = 4
+TETRAHEDRAL = 4  # atoms of oxygen or nitrogen around a metal in a state that is known in such groups alone
+BOROHYDRIDE = 4  # hydride atoms per boron beside nitrogen, whose hydrogen is positive
 MOST_ASSIGNMENTS = 3_000  # combinations of forms of nonmetals that are tried, 0.1 s; chosen
 
 
@@ -108,6 +110,15 @@ def _molecule(counts: Counts) -> Balance | None:
     return None
 
 
+def _split_hydrogen(name: str, atoms: Mapping[str, int]) -> tuple[Form, ...]:
+    """Hydride in BH4- and positive hydrogen in NH3, NH2- or NH4+ side by side: Li4BN3H10, NH4BH4."""
+    hydride = BOROHYDRIDE * atoms.get("B", 0)
+    if name != "H" or "N" not in atoms or not 0 < hydride < atoms["H"]:
+        return ()
+    state = Fraction(atoms["H"] - 2 * hydride, atoms["H"])
+    return (Form(state, UNIT, (("B", Fraction(0), 3), ("N", Fraction(0), -3))),)
+
+
 def _fewer(forms: Mapping[str, tuple[Form, ...]]) -> Mapping[str, tuple[Form, ...]]:
     """Forms without the rarest ones where there are too many combinations to try."""
     kept = {name: list(own) for name, own in forms.items()}
@@ -163,7 +174,7 @@ class _Problem:
             negative = anion_forms(name, others)
             known = metal_states(name, others) if is_metal(name) else ()
             tetrahedral = tetrahedral_states(name)
-            if atoms.get("O", 0) < TETRAHEDRAL_OXYGEN * hosts:
+            if atoms.get("O", 0) + atoms.get("N", 0) < TETRAHEDRAL * hosts:
                 known = tuple((state, demerit) for state, demerit in known if state not in tetrahedral)
             if known and not negative:
                 mixable = tuple(pair for pair in known if pair[0] not in tetrahedral)
@@ -171,7 +182,7 @@ class _Problem:
                 continue
             own = tuple(Form(Fraction(state), demerit) for state, demerit in known)
             positive = () if is_metal(name) else cation_forms(name, others)
-            forms[name] = (*negative, *own, *positive)
+            forms[name] = (*negative, *own, *positive, *_split_hydrogen(name, atoms))
             if not forms[name]:
                 raise ValueError(
                     f"no oxidation state of {name} is known; give some as oxidation_states: {{{name}: [...]}}"
@@ -222,7 +233,10 @@ class _Problem:
         return True
 
     def _is_covered(self, name: str, picked: Mapping[str, Form]) -> bool:
-        """True if more electronegative anions carry the charges of a positive nonmetal and of those beyond it."""
+        """True if more electronegative anions carry the charges of a positive nonmetal and of those beyond it.
+
+        No anion is less electronegative than a positive nonmetal: there is no phosphide beside iodate.
+        """
         in_units = {name for form in picked.values() for name, *_ in form.partners}
         in_units |= {other for other, form in picked.items() if form.partners}
         if is_metal(name) or name in in_units:
@@ -230,8 +244,12 @@ class _Problem:
         if not self._holds_its_oxygen(name, picked[name].state):
             return False
         own = _rank(name)
+        if name != "H" and not is_metalloid(name):
+            reducing = (other for other, form in picked.items() if form.state < 0 and not form.partners)
+            if any(_rank(other) < own for other in reducing):
+                return False
         anions = [other for other, form in picked.items() if form.state < 0 and _rank(other) > own]
-        if name in HALOGENS or name in CHALCOGENS or name == "N":
+        if name in HALOGENS or name in {"S", "Se", "N"}:
             anions = [other for other in anions if other in HALOGENS or other == "O"]
         carried = -sum(picked[other].state * self.counts[other] for other in anions)
         asked, salt = Fraction(0), any(map(is_metal, self.counts))

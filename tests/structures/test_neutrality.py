@@ -78,6 +78,16 @@ def counts_of(formula: str) -> dict[str, int]:
         ("BaBiO3", {"Bi": 4}),
         ("CO", {"C": 2}),
         ("P4S3", {"P": 1.5}),
+        ("Pb3O4", {"Pb": 8 / 3}),
+        ("Rb4O6", {"O": -2 / 3}),
+        ("LiNC2S2O4F6", {"C": 2, "S": 6}),
+        ("NaCB11H12", {"H": -1, "C": -4}),
+        ("Li4BN3H10", {"H": 0.2, "N": -3}),
+        ("Li7MnN4", {"Mn": 5}),
+        ("KMnO4", {"Mn": 7}),
+        ("Mg2NiH4", {"Ni": 0, "H": -1}),
+        ("Cs2TeS3", {"Te": 4}),
+        ("La2BiO2", {"Bi": -2}),
     ],
 )
 def test_mean_states(formula: str, states: Mapping[str, float]) -> None:
@@ -103,6 +113,9 @@ def test_mean_states(formula: str, states: Mapping[str, float]) -> None:
         "Li3ZrCl6",
         "Li4ScCl6",
         "Na2YCl6",
+        "Li3SnO3",
+        "Ba2PIO3",  # iodate beside phosphide
+        "Na2NaTaN3",
     ],
 )
 def test_what_is_no_compound_keeps_a_charge(formula: str) -> None:
