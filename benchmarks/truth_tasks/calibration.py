@@ -50,8 +50,9 @@ def measure() -> list[Row]:
         ("within_95_percent_interval", inside(hull, WITHIN), "%", len(hull)),
         ("rmse", rmse, "eV/atom", len(hull)),
         *(
-            (f"{name}_within_68_percent_interval", inside(rows[name], 1.0), "%", len(rows[name]))
+            (f"{name}_within_{percent}_percent_interval", inside(rows[name], widths), "%", len(rows[name]))
             for name in OTHERS
+            for percent, widths in ((68, 1.0), (95, WITHIN))
         ),
     ]
     return [Row("truth", TASK, METHOD, metric, value, unit, n, 0.0) for metric, value, unit, n in found]
