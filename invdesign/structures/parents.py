@@ -17,7 +17,7 @@ from invdesign.errors import InvdesignError, count_text, nearest
 from invdesign.settings import InputFile
 from invdesign.structures.charges import whole_counts
 from invdesign.structures.neutrality import balance_charges
-from invdesign.structures.prototypes import prototype, prototype_names
+from invdesign.structures.prototypes import FORMER_NAMES, prototype, prototype_names
 from invdesign.structures.reading.raw import StructureFileError, positive_setting
 from invdesign.structures.reading.read import Reading, is_structure_name, read_structure
 from invdesign.structures.symmetry import SYMPREC, symmetry_dataset
@@ -223,8 +223,11 @@ def structure_type(source: str | InputFile) -> str:
 
 
 def parent_remarks(source: str | InputFile) -> tuple[str, ...]:
-    """Sentences on how the file of a parent was read, and on symmetry it nearly has; none for a prototype."""
-    return () if isinstance(source, str) else (*reading_of(source).remarks, *_near_symmetry(source))
+    """Sentences on how the file of a parent was read, and on symmetry it nearly has; on a prototype's former name."""
+    if isinstance(source, str):
+        name = FORMER_NAMES.get(source)
+        return (f"the prototype '{source}' is called '{name}' now; write so in new files",) if name else ()
+    return (*reading_of(source).remarks, *_near_symmetry(source))
 
 
 @lru_cache(maxsize=16)
