@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pymatgen.core import Composition, Element, Structure
 
-SEED = 20261202
+SEED = 20261203
 EACH = 10
 MORE = 500
 NEAR = 0.025  # eV/atom

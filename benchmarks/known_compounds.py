@@ -43,7 +43,7 @@ KEPT = {2: 3, 3: 2}  # compounds per chemical system, by its number of elements
 GREENWOOD = "N. N. Greenwood and A. Earnshaw, Chemistry of the Elements, 2nd ed. (1997), chapter"
 ZINTL = "E. Zintl and G. Brauer, Z. phys. Chem. B 20, 245 (1933)"
 TEXTBOOK = {
-    "Li2Se": f"{GREENWOOD} 16", "Li2Te": f"{GREENWOOD} 16", "SiSe2": f"{GREENWOOD} 16", "B2Se3": f"{GREENWOOD} 7",
+    "Li2Se": f"{GREENWOOD} 16", "Li2Te": f"{GREENWOOD} 16", "SiSe2": f"{GREENWOOD} 9", "B2Se3": f"{GREENWOOD} 6",
     "SbH3": f"{GREENWOOD} 13", "ZnH2": f"{GREENWOOD} 3", "GdH2": f"{GREENWOOD} 3", "NI3": f"{GREENWOOD} 11",
     "KC8": f"{GREENWOOD} 8", "RbC8": f"{GREENWOOD} 8", "CsC8": f"{GREENWOOD} 8", "Cu2C2": f"{GREENWOOD} 8",
     "Ag2C2": f"{GREENWOOD} 8", "KSi": f"{GREENWOOD} 9", "CsSi": f"{GREENWOOD} 9", "NaGe": f"{GREENWOOD} 10",

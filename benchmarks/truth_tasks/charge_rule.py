@@ -24,7 +24,7 @@ from invdesign.structures.charges import charge_imbalance, oxidation_states, who
 from surrogates.composition import ChargeNeutrality
 
 COMPOUNDS = Path(__file__).parents[1] / "charge_rule_compounds.csv"
-SEED = 20261202
+SEED = 20261203
 N_WRONG = 50
 TASK = "charge_rule"
 # Elements with one valence in nearly all their compounds; the ions that are added and taken are those among them.

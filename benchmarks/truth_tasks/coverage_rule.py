@@ -31,7 +31,7 @@ BINARIES: Mapping[tuple[str, str], str] = {
     ("Li Si", "Li15Si4"): "M. N. Obrovac and L. Christensen, Electrochem. Solid-State Lett. 7, A93 (2004)",
     ("Li Al", "LiAl"): "E. Zintl and G. Brauer, Z. phys. Chem. B 20, 245 (1933)",
     ("Li Sn", "Li17Sn4"): "C. Lupu et al., Inorg. Chem. 42, 3765 (2003)",
-    ("Li Ge", "Li15Ge4"): "E. Hopf, W. Müller and H. Schäfer, Z. Naturforsch. B 27, 1157 (1972)",
+    ("Li Ge", "Li15Ge4"): "Q. Johnson, G. S. Smith and D. Wood, Acta Cryst. 18, 131 (1965)",
     ("Li In", "LiIn"): "E. Zintl and G. Brauer, Z. phys. Chem. B 20, 245 (1933)",
     ("Li Zn", "LiZn"): "E. Zintl and G. Brauer, Z. phys. Chem. B 20, 245 (1933)",
     ("Li C", "LiC6"): f"{GREENWOOD} 8",
@@ -53,14 +53,14 @@ BINARIES: Mapping[tuple[str, str], str] = {
     ("Li Sb S", "Sb2S3"): f"{GREENWOOD} 13",
     ("Li B H", "B2H6"): f"{GREENWOOD} 6",
     ("Li N H", "NH3"): f"{GREENWOOD} 11",
-    ("Na Sn", "Na15Sn4"): "W. Müller and K. Volk, Z. Naturforsch. B 30, 494 (1975)",
+    ("Na Sn", "Na15Sn4"): "V. L. Chevrier and G. Ceder, J. Electrochem. Soc. 158, A1011 (2011)",
     ("Na Sn P", "Sn4P3"): f"{GREENWOOD} 12",
     ("Li Ni Mn O", "NiO"): f"{GREENWOOD} 27",
 }
 """Source by chemical system and the compound left out."""
 
 TERNARIES: Mapping[tuple[str, str], str] = {
-    ("Li P S", "Li3PS4"): "R. Mercier et al., J. Solid State Chem. 43, 151 (1982)",
+    ("Li P S", "Li3PS4"): "R. Mercier et al., Acta Cryst. B 38, 1887 (1982)",
     ("Li Ge P S", "Li4GeS4"): "M. Murayama et al., Solid State Ionics 154-155, 789 (2002)",
     ("Li P O", "Li3PO4"): f"{GREENWOOD} 12",
     ("Li C O", "Li2CO3"): f"{GREENWOOD} 4",
@@ -73,7 +73,7 @@ TERNARIES: Mapping[tuple[str, str], str] = {
     ("Li Al Cl", "LiAlCl4"): f"{GREENWOOD} 7",
     ("Li In Cl", "Li3InCl6"): "X. Li et al., Energy Environ. Sci. 12, 2665 (2019)",
     ("Li Y Cl", "Li3YCl6"): "T. Asano et al., Adv. Mater. 30, 1803075 (2018)",
-    ("Li P N", "LiPN2"): "R. Marchand et al., C. R. Acad. Sci. 299, 607 (1984)",
+    ("Li P N", "LiPN2"): "R. Marchand, P. L'Haridon and Y. Laurent, J. Solid State Chem. 43, 126 (1982)",
     ("Na P S", "Na3PS4"): "M. Jansen and U. Henseler, J. Solid State Chem. 99, 110 (1992)",
 }
 

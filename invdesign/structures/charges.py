@@ -9,7 +9,14 @@ from functools import cache, lru_cache
 from itertools import pairwise
 from math import lcm
 
-from invdesign.structures.ions import electrode_states, has_open_shell, is_alkali, is_metal, is_metalloid
+from invdesign.structures.ions import (
+    electrode_states,
+    has_open_shell,
+    is_alkali,
+    is_metal,
+    is_metalloid,
+    is_salt_former,
+)
 from invdesign.structures.neutrality import balance_charges
 
 FINEST = 1000  # largest denominator of a fractional amount
@@ -104,13 +111,15 @@ def is_metallic(amounts: Mapping[str, float]) -> bool:
 def is_alloy(elements: Iterable[str]) -> bool:
     """True if nothing but metals and metalloids is there, or what transition metals take into their gaps.
 
-    Besides metals and metalloids, hydrogen, carbon, nitrogen and phosphorus are let in beside a transition metal,
+    Tellurium beside metals of groups 1 and 2 makes salts. Besides metals and metalloids, hydrogen, carbon, nitrogen and phosphorus are let in beside a transition metal,
     lanthanide or actinide where there is no alkali metal (Fe3C, Ni2P, LaNi5H6).
 
     Source:
         Interstitial compounds: G. Haegg, Z. Phys. Chem. B 12, 33 (1931).
     """
     found = set(elements)
+    if "Te" in found and any(map(is_salt_former, found)):
+        return False
     rest = {name for name in found if not is_metal(name) and not is_metalloid(name)}
     if not rest:
         return True

@@ -53,52 +53,59 @@ class _Unit:
 @cache
 def electrode_states(element: str) -> tuple[int, ...]:
     """States that electrodes pass through and that pymatgen's common states lack."""
-    return tuple(_table()["electrode_states"].get(element, ()))
+    return tuple(_read_table()["electrode_states"].get(element, ()))
 
 
 @cache
 def is_metal(element: str) -> bool:
     """True for metals as pymatgen counts them; metalloids are none."""
-    return bool(_element(element).is_metal)
+    return bool(_get_element(element).is_metal)
 
 
 @cache
 def is_metalloid(element: str) -> bool:
     """True for B, Si, Ge, As, Sb, Te and Po."""
-    return bool(_element(element).is_metalloid)
+    return bool(_get_element(element).is_metalloid)
 
 
 @cache
 def is_alkali(element: str) -> bool:
     """True for Li to Fr."""
-    return bool(_element(element).is_alkali)
+    return bool(_get_element(element).is_alkali)
+
+
+@cache
+def is_salt_former(element: str) -> bool:
+    """True for metals of groups 1 and 2."""
+    found = _get_element(element)
+    return bool(found.is_alkali or found.is_alkaline)
 
 
 @cache
 def has_open_shell(element: str) -> bool:
-    """True for transition metals, lanthanides and actinides."""
-    found = _element(element)
-    return bool(found.is_transition_metal or found.is_lanthanoid or found.is_actinoid)
+    """True for metals of groups 3 to 11, lanthanides and actinides."""
+    found = _get_element(element)
+    return bool((found.is_transition_metal and found.group < 12) or found.is_lanthanoid or found.is_actinoid)
 
 
 @cache
 def forms_salts(element: str) -> bool:
     """True for metals of groups 1 to 3 and 12 and for lanthanides, which leave oxygen to the oxoanions of others."""
-    found = _element(element)
+    found = _get_element(element)
     return is_metal(element) and (found.group in {1, 2, 3, 12} or found.is_lanthanoid)
 
 
 @cache
 def is_electropositive(element: str) -> bool:
     """True for metals whose oxide hydrides are known: groups 1 to 5 and lanthanides."""
-    found = _element(element)
+    found = _get_element(element)
     return is_metal(element) and (found.group <= 5 or found.is_lanthanoid)
 
 
 @cache
 def group_valences(element: str) -> tuple[int, ...]:
     """6 and -2 for sulfur: what nonmetals and metalloids of the p block mostly have; empty for all others."""
-    found = _element(element)
+    found = _get_element(element)
     if found.block != "p" or found.is_post_transition_metal or found.is_noble_gas:
         return ()
     return found.group - 10, found.group - 18
@@ -107,7 +114,7 @@ def group_valences(element: str) -> tuple[int, ...]:
 @cache
 def electronegativity(element: str) -> float:
     """Pauling's value; 0 where there is none."""
-    return float(_element(element).data.get("X") or 0.0)
+    return float(_get_element(element).data.get("X") or 0.0)
 
 
 @cache
@@ -123,7 +130,7 @@ def metal_states(element: str, others: frozenset[str]) -> tuple[tuple[int, float
     Source:
         R. D. Shannon, Acta Crystallogr. A 32, 751 (1976); pymatgen's element data; `ions.yaml`.
     """
-    found = _element(element)
+    found = _get_element(element)
     common = {int(s) for s in found.common_oxidation_states if s > 0}
     hard = bool(others & {"O", "F"})
     usual = common | {s for s in electrode_states(element) if hard or s < max(common, default=0)}
@@ -132,10 +139,10 @@ def metal_states(element: str, others: frozenset[str]) -> tuple[tuple[int, float
         return ()
     tabulated = {int(s) for s in (found.data.get("Shannon radii") or {}) if s}
     recorded = _recorded_states(found, alone=len(others) == 1)
-    further: set[int] = set(_table()["further_states"].get(element, ()))
+    further: set[int] = set(_read_table()["further_states"].get(element, ()))
     further |= tetrahedral_states(element) if "N" in others else set()
     if "H" in others and all(name == "H" or forms_salts(name) for name in others):
-        further |= set(_table()["hydride_states"].get(element, ()))
+        further |= set(_read_table()["hydride_states"].get(element, ()))
     if _is_reducible(found, others):
         further |= {s for s in recorded | tabulated if s > 0}
     elif hard:
@@ -144,7 +151,7 @@ def metal_states(element: str, others: frozenset[str]) -> tuple[tuple[int, float
             further |= {int(s) for s in found.oxidation_states if s > max(usual)}
     else:
         further |= {s for s in recorded if s > min(usual)}
-    return tuple((state, _rarity(element, state)) for state in sorted(usual | further))
+    return tuple((state, _state_rarity(element, state)) for state in sorted(usual | further))
 
 
 def _recorded_states(found: Element, *, alone: bool) -> set[int]:
@@ -155,7 +162,7 @@ def _recorded_states(found: Element, *, alone: bool) -> set[int]:
 
 
 @cache
-def _rarity(element: str, state: int) -> float:
+def _state_rarity(element: str, state: int) -> float:
     """Decades between the frequency of a state in the ICSD and that of the element's most frequent one.
 
     The 4+ states of iron, cobalt and nickel and Cu3+ count one decade more: they are the last to be reached on charge,
@@ -165,14 +172,14 @@ def _rarity(element: str, state: int) -> float:
         ICSD: O'Keeffe and Brese, through pymatgen's `icsd_bv.yaml`. J. B. Goodenough and Y. Kim, Chem. Mater. 22, 587
         (2010).
     """
-    counts = _occurrences().get(element, {})
+    counts = _count_states().get(element, {})
     most = max(counts.values(), default=1)
     rare = math.log10(most / counts[state]) if state in counts else 2.0 * RARE
     return rare + (RARE if state >= PINNED.get(element, 99) else 0.0)
 
 
 @cache
-def _occurrences() -> Mapping[str, Mapping[int, int]]:
+def _count_states() -> Mapping[str, Mapping[int, int]]:
     """Ions counted in the ICSD, by element and charge, neutral atoms left out."""
     from pymatgen.core import Composition, Species
 
@@ -187,7 +194,7 @@ def _occurrences() -> Mapping[str, Mapping[int, int]]:
 @cache
 def tetrahedral_states(element: str) -> frozenset[int]:
     """States known in MO4 and MN4 groups alone."""
-    return frozenset(_table()["tetrahedral_states"].get(element, ()))
+    return frozenset(_read_table()["tetrahedral_states"].get(element, ()))
 
 
 @cache
@@ -196,7 +203,7 @@ def anion_forms(element: str, others: frozenset[str]) -> tuple[Form, ...]:
     salt = any(map(is_metal, others))
     forms = [
         unit.form
-        for unit in _units().get(element, ())
+        for unit in _read_units().get(element, ())
         if (unit.allowed is None or others <= unit.allowed) and (salt or unit.form.state > 0 or unit.free)
     ]
     forms = [form for form in forms if all(partner in others for partner, *_ in form.partners)]
@@ -204,15 +211,15 @@ def anion_forms(element: str, others: frozenset[str]) -> tuple[Form, ...]:
         return (Form(Fraction(-1)), *forms)
     valences = group_valences(element)
     clustered = element in {"B", "Si", "Ge"}  # their anions are in `ions.yaml`
-    if valences and not clustered and valences[1] in _element(element).oxidation_states:
+    if valences and not clustered and valences[1] in _get_element(element).oxidation_states:
         return (Form(Fraction(valences[1])), *forms)
     return tuple(forms)
 
 
 @cache
 def cation_forms(element: str, others: frozenset[str]) -> tuple[Form, ...]:
-    """Positive states of a nonmetal or metalloid beside `others`; Ge2+ in binary compounds and halides alone."""
-    found = _element(element)
+    """Positive states of a nonmetal or metalloid beside `others`: Ge2+ in binaries and halides, S2+ without metals."""
+    found = _get_element(element)
     if found.is_noble_gas and not found.common_oxidation_states:
         return (Form(Fraction(0)),)
     if element in {"O", "F"}:
@@ -221,6 +228,8 @@ def cation_forms(element: str, others: frozenset[str]) -> tuple[Form, ...]:
         return (Form(Fraction(4)),)
     tabulated = {int(s) for s in (found.data.get("Shannon radii") or {}) if s}
     states = {s for s in {*map(int, found.common_oxidation_states), *tabulated} if s > 0}
+    if element in CHALCOGENS and any(map(is_metal, others)):
+        states.discard(2)
     if element == "Ge" and not (len(others) == 1 or (others & HALOGENS and "O" not in others)):
         states.discard(2)
     top = group_valences(element)[:1]
@@ -240,14 +249,14 @@ def _is_reducible(found: Element, others: frozenset[str]) -> bool:
     return alone
 
 
-def _element(symbol: str) -> Element:
+def _get_element(symbol: str) -> Element:
     from pymatgen.core import Element
 
     return Element(symbol)
 
 
 @cache
-def _table() -> Mapping[str, Any]:
+def _read_table() -> Mapping[str, Any]:
     from ruamel.yaml import YAML
 
     text = (files("invdesign.structures") / "ions.yaml").read_text(encoding="utf-8")
@@ -256,16 +265,16 @@ def _table() -> Mapping[str, Any]:
 
 
 @cache
-def _units() -> Mapping[str, tuple[_Unit, ...]]:
+def _read_units() -> Mapping[str, tuple[_Unit, ...]]:
     """Units by the element whose atoms they hold."""
     units: dict[str, tuple[_Unit, ...]] = {}
-    for entry in _table()["units"]:
-        element, unit = _unit(entry)
+    for entry in _read_table()["units"]:
+        element, unit = _read_unit(entry)
         units[element] = (*units.get(element, ()), unit)
     return units
 
 
-def _unit(entry: Mapping[str, Any]) -> tuple[str, _Unit]:
+def _read_unit(entry: Mapping[str, Any]) -> tuple[str, _Unit]:
     """The element of a unit and its form: `{ion: S2O3, charge: -2}` is sulfur at +2 with 3/2 oxygen atoms each."""
     from pymatgen.core import Composition
 
@@ -281,17 +290,17 @@ def _unit(entry: Mapping[str, Any]) -> tuple[str, _Unit]:
         partners=tuple((name, Fraction(n, atoms), states[name]) for name, n in amounts.items()),
         exact=bool(entry.get("exact", False)),
     )
-    allowed = _members(entry["with"]) if "with" in entry else None
+    allowed = _expand_groups(entry["with"]) if "with" in entry else None
     return centre, _Unit(form, allowed, allowed is None or not any(map(is_metal, allowed)) or "H" in allowed)
 
 
-def _members(names: list[str]) -> frozenset[str]:
+def _expand_groups(names: list[str]) -> frozenset[str]:
     """Element symbols, those of groups such as `alkali` written out."""
-    return frozenset(symbol for name in names for symbol in _groups().get(name, {name}))
+    return frozenset(symbol for name in names for symbol in _element_groups().get(name, {name}))
 
 
 @cache
-def _groups() -> Mapping[str, frozenset[str]]:
+def _element_groups() -> Mapping[str, frozenset[str]]:
     from pymatgen.core import Element
 
     every = [e for e in Element if e.value not in {"D", "T"}]
@@ -308,5 +317,5 @@ def _groups() -> Mapping[str, frozenset[str]]:
 @cache
 def oxidation_range(element: str) -> tuple[int, int]:
     """Lowest and highest known oxidation state."""
-    states = [int(state) for state in _element(element).oxidation_states] or [0]
+    states = [int(state) for state in _get_element(element).oxidation_states] or [0]
     return min(states), max(states)

@@ -40,6 +40,7 @@ States = dict[str, Fraction]
 LONE_PAIR_OXYGEN = 3  # at most, per atom, in the oxoanions XO3 of nonmetals two below their group's valence
 TETRAHEDRAL = 4  # atoms of oxygen or nitrogen around a metal in a state that is known in such groups alone
 BOROHYDRIDE = 4  # hydride atoms per boron beside nitrogen, whose hydrogen is positive
+ANY_WIDTH = 99  # between states that the campaign gives
 MOST_ASSIGNMENTS = 3_000  # combinations of forms of nonmetals that are tried, 0.1 s; chosen
 
 
@@ -75,25 +76,26 @@ def balance_charges(counts: Mapping[str, int], given: Mapping[str, Sequence[int]
     allowed = tuple(
         sorted((name, tuple(sorted(set(s)))) for name, s in (given or {}).items() if name in present)
     )
-    found = _balance(key, allowed)
+    found = _find_balance(key, allowed)
     return Balance(found.imbalance * common, found.states)
 
 
 @lru_cache(maxsize=50_000)
-def _balance(counts: Counts, given: Given) -> Balance:
+def _find_balance(counts: Counts, given: Given) -> Balance:
     if len(counts) < 2:
         return Balance(Fraction(0), {name: Fraction(0) for name, _ in counts})
-    if not given and (molecule := _molecule(counts)):
+    if not given and (molecule := _balance_molecule(counts)):
         return molecule
     problem = _Problem.of(counts, given)
     assignments = list(problem.assignments(strict=True)) or list(problem.assignments(strict=False))
     return problem.best(assignments)
 
 
-def _molecule(counts: Counts) -> Balance | None:
-    """Two nonmetals share electrons in many ratios (CO, P4S3, N2H4): the more electronegative has its usual state.
+def _balance_molecule(counts: Counts) -> Balance | None:
+    """Two nonmetals share electrons in many ratios (CO, P4S3): the more electronegative has its usual state.
 
-    Or the other one has it, where that asks for a state beyond its known ones.
+    Beside halogens the state is one of a molecule with closed shells (PCl5, PCl3, P2Cl4, S2Cl2). Beside hydrogen of 1+
+    any state goes (N2H4, C2H6).
     """
     names = [name for name, _ in counts]
     if len(names) != 2 or any(is_metal(name) or is_metalloid(name) for name in names):
@@ -102,12 +104,21 @@ def _molecule(counts: Counts) -> Balance | None:
     first, second = sorted(names, key=electronegativity)
     low, high = oxidation_range(second)[0], oxidation_range(first)[1]
     state = Fraction(-low * atoms[second], atoms[first])
-    if low < 0 < high and 0 < state <= high:
+    closed = second not in HALOGENS or state <= 2 or (state - oxidation_range(first)[1]) % 2 == 0
+    if low < 0 < high and 0 < state <= high and closed:
         return Balance(Fraction(0), {first: state, second: Fraction(low)})
     state = Fraction(-high * atoms[first], atoms[second])
-    if low < 0 < high and low <= state < 0:
+    if first == "H" and low <= state < 0:
         return Balance(Fraction(0), {first: Fraction(high), second: state})
     return None
+
+
+def _states_beside(name: str, atoms: Mapping[str, int]) -> tuple[tuple[int, float], ...]:
+    """States of a metal, those of MO4 and MN4 groups only where there are atoms enough for such groups."""
+    hosts = sum(n for other, n in atoms.items() if is_metal(other) and not forms_salts(other))
+    enough = atoms.get("O", 0) + atoms.get("N", 0) >= TETRAHEDRAL * hosts
+    known = metal_states(name, frozenset(atoms) - {name})
+    return tuple(pair for pair in known if enough or pair[0] not in tetrahedral_states(name))
 
 
 def _split_hydrogen(name: str, atoms: Mapping[str, int]) -> tuple[Form, ...]:
@@ -119,7 +130,7 @@ def _split_hydrogen(name: str, atoms: Mapping[str, int]) -> tuple[Form, ...]:
     return (Form(state, UNIT, (("B", Fraction(0), 3), ("N", Fraction(0), -3))),)
 
 
-def _fewer(forms: Mapping[str, tuple[Form, ...]]) -> Mapping[str, tuple[Form, ...]]:
+def _drop_rare_forms(forms: Mapping[str, tuple[Form, ...]]) -> Mapping[str, tuple[Form, ...]]:
     """Forms without the rarest ones where there are too many combinations to try."""
     kept = {name: list(own) for name, own in forms.items()}
     while prod(map(len, kept.values())) > MOST_ASSIGNMENTS:
@@ -161,33 +172,29 @@ class _Problem:
     @classmethod
     def of(cls, counts: Counts, given: Given) -> _Problem:
         atoms, stated = dict(counts), dict(given)
+        alone = sum(is_metal(name) or is_metalloid(name) for name in atoms) == 1
         metals: list[_Metal] = []
         forms: dict[str, tuple[Form, ...]] = {}
-        alone = sum(is_metal(name) or is_metalloid(name) for name in atoms) == 1
-        hosts = sum(count for name, count in counts if is_metal(name) and not forms_salts(name))
         for name, count in counts:
             others = frozenset(atoms) - {name}
             if name in stated:
-                known: tuple[tuple[int, float], ...] = tuple((state, 0.0) for state in stated[name])
-                metals.append(_Metal(name, count, known, _ranges(known, 99)))
+                own: tuple[tuple[int, float], ...] = tuple((state, 0.0) for state in stated[name])
+                metals.append(_Metal(name, count, own, _find_ranges(own, ANY_WIDTH)))
                 continue
-            negative = anion_forms(name, others)
-            known = metal_states(name, others) if is_metal(name) else ()
-            tetrahedral = tetrahedral_states(name)
-            if atoms.get("O", 0) + atoms.get("N", 0) < TETRAHEDRAL * hosts:
-                known = tuple((state, demerit) for state, demerit in known if state not in tetrahedral)
-            if known and not negative:
-                mixable = tuple(pair for pair in known if pair[0] not in tetrahedral)
-                metals.append(_Metal(name, count, known, _ranges(mixable, 2 if alone else 1)))
+            negative = (*anion_forms(name, others), *_split_hydrogen(name, atoms))
+            own = _states_beside(name, atoms) if is_metal(name) else ()
+            if own and not negative:
+                mixable = tuple(pair for pair in own if pair[0] not in tetrahedral_states(name))
+                metals.append(_Metal(name, count, own, _find_ranges(mixable, 2 if alone else 1)))
                 continue
-            own = tuple(Form(Fraction(state), demerit) for state, demerit in known)
             positive = () if is_metal(name) else cation_forms(name, others)
-            forms[name] = (*negative, *own, *positive, *_split_hydrogen(name, atoms))
+            stated_forms = tuple(Form(Fraction(state), demerit) for state, demerit in own)
+            forms[name] = (*negative, *stated_forms, *positive)
             if not forms[name]:
                 raise ValueError(
                     f"no oxidation state of {name} is known; give some as oxidation_states: {{{name}: [...]}}"
                 )
-        return cls(atoms, tuple(metals), _fewer(forms))
+        return cls(atoms, tuple(metals), _drop_rare_forms(forms))
 
     def assignments(self, *, strict: bool) -> Iterator[_Assignment]:
         """Every choice of forms; with `strict`, those alone whose partners are there."""
@@ -222,15 +229,18 @@ class _Problem:
         return "O" not in picked or all(map(is_electropositive, metals)) or not metals
 
     def _has_partners(self, name: str, form: Form, picked: Mapping[str, Form]) -> bool:
-        """True if the other atoms of a unit are there, in the states that they have in it."""
+        """True if the other atoms of a unit are there, in the states that they have in it; water or ammonia may be besides."""
         count = self.counts[name]
-        for partner, ratio, state in form.partners:
-            here, needed = self.counts.get(partner, 0), ratio * count
-            if here < needed or (partner in picked and picked[partner].state != state):
+        needed = {partner: ratio * count for partner, ratio, _ in form.partners}
+        hydrogen = max(self.counts.get("H", 0) - needed.get("H", Fraction(0)), Fraction(0))
+        beside = {"O": hydrogen / 2, "N": hydrogen / 3, "H": hydrogen}  # water, ammonia
+        for partner, _, state in form.partners:
+            excess = self.counts.get(partner, 0) - needed[partner]
+            if excess < 0 or (partner in picked and picked[partner].state != state):
                 return False
-            if form.exact and here > needed and (partner != "O" or "H" not in self.counts):
+            if form.exact and excess > beside.get(partner, 0):
                 return False
-        return True
+        return "O" not in needed or "H" not in picked or picked["H"].state > 0
 
     def _is_covered(self, name: str, picked: Mapping[str, Form]) -> bool:
         """True if more electronegative anions carry the charges of a positive nonmetal and of those beyond it.
@@ -243,18 +253,18 @@ class _Problem:
             return True
         if not self._holds_its_oxygen(name, picked[name].state):
             return False
-        own = _rank(name)
+        own = _anion_rank(name)
         if name != "H" and not is_metalloid(name):
             reducing = (other for other, form in picked.items() if form.state < 0 and not form.partners)
-            if any(_rank(other) < own for other in reducing):
+            if any(_anion_rank(other) < own for other in reducing):
                 return False
-        anions = [other for other, form in picked.items() if form.state < 0 and _rank(other) > own]
+        anions = [other for other, form in picked.items() if form.state < 0 and _anion_rank(other) > own]
         if name in HALOGENS or name in {"S", "Se", "N"}:
             anions = [other for other in anions if other in HALOGENS or other == "O"]
         carried = -sum(picked[other].state * self.counts[other] for other in anions)
         asked, salt = Fraction(0), any(map(is_metal, self.counts))
         for other, form in picked.items():
-            if form.state > 0 and not is_metal(other) and other not in in_units and _rank(other) >= own:
+            if form.state > 0 and not is_metal(other) and other not in in_units and _anion_rank(other) >= own:
                 spare = 1 if salt and (other == "N" or other in HALOGENS) else 0
                 asked += (form.state + spare) * self.counts[other]
         return carried >= asked
@@ -278,21 +288,25 @@ class _Problem:
             or not (metals and all(map(forms_salts, metals)))
         ):
             return True
+        if state < 4 and name in CHALCOGENS:
+            return False
         most = (state + 1) / 2 if name in HALOGENS else LONE_PAIR_OXYGEN
         return oxygen <= most * self.counts[name]
 
     def best(self, assignments: Sequence[_Assignment]) -> Balance:
         """The assignment, with states of the metals, whose total charge is least."""
-        whole = _sums(self.metals)
+        whole = _sum_charges(self.metals)
         partial = [
-            (metal, _sums([other for other in self.metals if other is not metal])) if metal.ranges else None
+            (metal, _sum_charges([other for other in self.metals if other is not metal]))
+            if metal.ranges
+            else None
             for metal in self.metals
         ]
         found: tuple[tuple[Fraction, float, float], States] | None = None
         for assignment in assignments:
-            options = _plain(assignment, whole)
+            options = _rank_plain(assignment, whole)
             for part in filter(None, partial):
-                options = [*options, *_mixed(assignment, *part)]
+                options = [*options, *_rank_mixed(assignment, *part)]
             for rank, states in options:
                 if found is None or rank < found[0]:
                     found = rank, {**assignment.states, **states}
@@ -305,13 +319,13 @@ Sums = Mapping[int, tuple[tuple[float, float], tuple[tuple[str, int], ...]]]
 Ranked = tuple[tuple[Fraction, float, float], States]
 
 
-def _rank(name: str) -> float:
+def _anion_rank(name: str) -> float:
     """Electronegativity; metalloids count as less electronegative than every nonmetal and tellurium."""
     value = electronegativity(name)
     return value if not is_metalloid(name) or name == "Te" else min(value, 2.0)
 
 
-def _ranges(
+def _find_ranges(
     states: Sequence[tuple[int, float]], widest: int
 ) -> tuple[tuple[tuple[int, float], tuple[int, float]], ...]:
     """Neighbouring states of one sign that are at most so far apart."""
@@ -320,7 +334,7 @@ def _ranges(
     )
 
 
-def _sums(metals: Sequence[_Metal]) -> Sums:
+def _sum_charges(metals: Sequence[_Metal]) -> Sums:
     """Total charges of metals of one state each, with the least demerit and the states that give it."""
     sums: dict[int, tuple[tuple[float, float], tuple[tuple[str, int], ...]]] = {0: ((0.0, 0.0), ())}
     for metal in metals:
@@ -336,15 +350,15 @@ def _sums(metals: Sequence[_Metal]) -> Sums:
     return sums
 
 
-def _plain(assignment: _Assignment, sums: Sums) -> list[Ranked]:
+def _rank_plain(assignment: _Assignment, sums: Sums) -> list[Ranked]:
     found = []
     for total, (cost, states) in sums.items():
-        rank = _ranked(abs(assignment.charge + total), assignment.cost, cost)
+        rank = _add_costs(abs(assignment.charge + total), assignment.cost, cost)
         found.append((rank, {name: Fraction(state) for name, state in states}))
     return found
 
 
-def _mixed(assignment: _Assignment, metal: _Metal, sums: Sums) -> list[Ranked]:
+def _rank_mixed(assignment: _Assignment, metal: _Metal, sums: Sums) -> list[Ranked]:
     """The same with one metal at a mean state."""
     found = []
     for total, (cost, states) in sums.items():
@@ -354,12 +368,12 @@ def _mixed(assignment: _Assignment, metal: _Metal, sums: Sums) -> list[Ranked]:
             share = float((mean - low) / (high - low))
             pull = float(mean) * metal.count * electronegativity(metal.name)
             own = cost[0] + ((1 - share) * first + share * second) * metal.count, cost[1] + pull
-            rank = _ranked(abs(mean - wanted) * metal.count, assignment.cost, own)
+            rank = _add_costs(abs(mean - wanted) * metal.count, assignment.cost, own)
             found.append((rank, {**{name: Fraction(state) for name, state in states}, metal.name: mean}))
     return found
 
 
-def _ranked(
+def _add_costs(
     left: Fraction, first: tuple[float, float], second: tuple[float, float]
 ) -> tuple[Fraction, float, float]:
     return left, round(first[0] + second[0], 9), round(first[1] + second[1], 9)

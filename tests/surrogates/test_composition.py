@@ -90,7 +90,7 @@ def test_alloys_pass_where_they_are_allowed(formula: str) -> None:
     assert allowed.properties == {"charge_imbalance": 0}
 
 
-@pytest.mark.parametrize("formula", ["Li3OCl2", "LiF2", "Li2H", "Li4PS4", "Li3N2"])
+@pytest.mark.parametrize("formula", ["Li3OCl2", "LiF2", "Li2H", "Li4PS4", "Li3N2", "Li3Te", "Zn2N"])
 def test_salts_are_judged_where_alloys_are_allowed(formula: str) -> None:
     """An ionic compound with a charge left over is refused either way."""
     assert evaluated(Composition(formula), metallic="allow").properties["charge_imbalance"] > 0
