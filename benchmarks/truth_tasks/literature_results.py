@@ -240,7 +240,7 @@ def measure_ordering() -> list[Row]:
         place = list(kept.candidate).index(id)
         above = 1000 * ATOMS_PER_UNIT * (kept.energy_per_atom.iloc[place] - kept.energy_per_atom.iloc[0])
         print(
-            f"{name} ordering: candidate {id}, place {place + 1} of {len(kept)}, {above:.1f} meV above the lowest"
+            f"{name} rows: candidate {id}, place {place + 1} of {len(kept)}, {above:.1f} meV above the lowest"
         )
         rows += [
             _row("energy_per_atom", f"place_of_{name}_rows", [place + 1], f"of {len(kept)}", len(kept)),
