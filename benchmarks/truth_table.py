@@ -1,6 +1,6 @@
-"""How much of the true Pareto front do 64 proposals find? The quickstart's whole space, computed once and replayed.
+"""How much of the true Pareto front do 64 proposals find? A whole space of crystals, computed once and replayed.
 
-`python benchmarks/truth_table.py build` evaluates every decoration of `campaigns/antiperovskite_electrolyte.yaml`
+`python benchmarks/truth_table.py build` evaluates every decoration of `benchmarks/antiperovskites.yaml`
 (about 40 CPU minutes; stop it and start it again as you like) and writes `results/antiperovskite_truth_table.json`.
 `python benchmarks/truth_table.py` replays searches from that table: genetic, plain and with its pre-screen, beside
 random, 20 seeds, and writes `results/front_recall.json`.
@@ -28,7 +28,7 @@ from invdesign.protocols import EvaluatorSettings
 from invdesign.run.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
-QUICKSTART = ROOT / "campaigns" / "antiperovskite_electrolyte.yaml"
+CAMPAIGN = ROOT / "benchmarks" / "antiperovskites.yaml"
 TABLE = RESULTS / "antiperovskite_truth_table.json"
 PROPERTIES = ("decomposition_energy", "oxidation_limit", "bottleneck_radius")
 SIGNS = np.array([1.0, -1.0, -1.0])  # minimised values from the properties
@@ -37,9 +37,9 @@ BUDGET = 64
 TASK = "antiperovskite_64"
 
 
-def quickstart() -> dict[str, Any]:
-    """The quickstart campaign as plain data."""
-    return dict(read_document(QUICKSTART).value)  # type: ignore[arg-type]  # a mapping, by its own validation
+def antiperovskites() -> dict[str, Any]:
+    """The campaign as plain data."""
+    return dict(read_document(CAMPAIGN).value)  # type: ignore[arg-type]  # a mapping, by its own validation
 
 
 # The table.
@@ -47,7 +47,7 @@ def quickstart() -> dict[str, Any]:
 
 def build(folder: Path, workers: int | None) -> None:
     """Evaluate every decoration, in a run like any other, and write the table."""
-    campaign = quickstart() | {
+    campaign = antiperovskites() | {
         "name": "antiperovskite truth table",
         "optimizer": {"kind": "random", "batch": 32},
     }
@@ -125,7 +125,7 @@ def true_front(limit: float) -> tuple[set[str], float, np.ndarray]:
 
 def search(optimizer: Mapping[str, Any], seed: int, folder: Path) -> list[str]:
     """Keys of the feasible candidates one replayed search found."""
-    data = quickstart()
+    data = antiperovskites()
     digest = hashlib.sha256(TABLE.read_bytes()).hexdigest()[:16]
     data |= {
         "seed": seed,
@@ -145,7 +145,7 @@ def search(optimizer: Mapping[str, Any], seed: int, folder: Path) -> list[str]:
 
 def replay() -> list[Row]:
     """Genetic, and genetic with its pre-screen, beside random."""
-    (limit,) = [item["decomposition_energy"]["max"] for item in quickstart()["constraints"]]
+    (limit,) = [item["decomposition_energy"]["max"] for item in antiperovskites()["constraints"]]
     keys, volume, reference = true_front(limit)
     rows = []
     for method, optimizer in methods().items():
@@ -163,7 +163,7 @@ def replay() -> list[Row]:
 
 def methods() -> dict[str, Mapping[str, Any]]:
     """Settings of the optimizers by method."""
-    ours = quickstart()["optimizer"]
+    ours = antiperovskites()["optimizer"]
     screened = {"kind": "genetic", "population": 16, "offspring": 4, "prescreen": {}}
     return {"invdesign": ours, "invdesign_screened": screened, "random": {"kind": "random"}}
 

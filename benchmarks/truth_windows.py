@@ -6,8 +6,6 @@ half a molecule per ion) is in neither. Where Gibbs energies are known, `measure
 
 The enthalpies come from the package `chemicals` (MIT licence; `pip install 'chemicals>=1.3'`), which holds the tables of the CRC
 Handbook of Chemistry and Physics (95th ed., 2014) and of the NIST Chemistry WebBook (doi:10.18434/T4M88Q).
-
-A task of windows has a function `compare_limits` beside `measure`, so that `window_uncertainty` finds its limits.
 """
 
 from __future__ import annotations

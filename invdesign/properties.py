@@ -6,20 +6,58 @@ serves as the label.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 Unit = str
+HULL_DISTANCES = ("decomposition_energy", "energy_above_hull")  # also the evaluators that provide them
 STRUCTURE = "structure:"  # prefix of structures among the names an evaluator requires or provides
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """Words that belong to some values of a property, and the property that says to which.
+
+    Attributes:
+        flag: name of a property that is not 0 where the words apply.
+        words: stand beside the value, `2.82 V of its decomposition products`.
+    """
+
+    flag: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Property:
-    """A named quantity: its unit, a label for plots, and a caveat shown wherever it is ranked."""
+    """A named quantity: its unit, a label for plots, a caveat shown wherever it is ranked, and a mark of its values."""
 
     name: str
     unit: Unit
     label: str
     caveat: str = ""
+    mark: Mark | None = None
+
+
+KEPT = "structure_kept"  # 1 where a relaxed crystal still has the structure it was built with
+
+
+def structure_fate(properties: Mapping[str, float], details: Mapping[str, str]) -> tuple[bool, str]:
+    """Return whether a candidate is known to have lost its structure, and a few words on it.
+
+    Args:
+        properties: of one candidate, by name.
+        details: sentences beside them, by name: `no longer an anti-perovskite: 2 of 2 Br octahedra lost`.
+
+    Returns:
+        The words are `no longer an anti-perovskite`, or `still an anti-perovskite`; empty where nothing is known.
+    """
+    value = properties.get(KEPT)
+    if value is None or math.isnan(value):
+        return False, ""
+    words = details.get(KEPT, "").partition(";")[0].partition(":")[0]
+    lost = value < 1.0
+    return lost, words or ("no longer the structure it started from" if lost else "")
 
 
 _HULL_CAVEAT = (
@@ -27,12 +65,28 @@ _HULL_CAVEAT = (
     "21 meV/atom on average over 31 anti-perovskites."
 )
 _GAP_CAVEAT = "Semilocal functionals (PBE, r2SCAN) underestimate band gaps."
+_BARRIER_CAVEAT = (
+    "Bond-valence barriers compare compounds of one framework: against 67 computed barriers of the literature their rank "
+    "correlation is 0.6 to 0.9 within most classes and 0.3 over all, and heights err by 0.1 to 1.1 eV by class."
+)
+_OF_PRODUCTS = Mark("window_of_products", "of its decomposition products")
 _VOCABULARY = {
     item.name: item
     for item in (
         Property("charge_imbalance", "e", "Charge imbalance"),
         Property("minimum_distance_ratio", "", "Shortest distance / sum of covalent radii"),
         Property("bottleneck_radius", "Å", "Bottleneck radius"),
+        Property(KEPT, "", "Structure kept"),
+        Property("migration_barrier_1d", "eV", "Migration barrier in one direction", _BARRIER_CAVEAT),
+        Property("migration_barrier_2d", "eV", "Migration barrier in two directions", _BARRIER_CAVEAT),
+        Property("migration_barrier_3d", "eV", "Migration barrier in three directions", _BARRIER_CAVEAT),
+        Property("coordination_kept", "", "Share of polyhedra kept"),
+        Property("polyanions_kept", "", "Share of covalent units kept"),
+        Property("new_anion_dimers", "", "New bonds between anions"),
+        Property("largest_displacement", "Å", "Largest displacement"),
+        Property("volume_change", "%", "Volume change"),
+        Property("space_group_before", "", "Space group before (number)"),
+        Property("space_group_after", "", "Space group after (number)"),
         Property("energy_per_atom", "eV/atom", "Energy"),
         Property("volume_per_atom", "Å^3/atom", "Volume"),
         Property("max_force", "eV/Å", "Largest force left"),
@@ -40,9 +94,9 @@ _VOCABULARY = {
         Property("relaxation_steps", "", "Relaxation steps"),
         Property("decomposition_energy", "eV/atom", "Decomposition energy", _HULL_CAVEAT),
         Property("energy_above_hull", "eV/atom", "Energy above hull", _HULL_CAVEAT),
-        Property("reduction_limit", "V", "Reduction limit"),
-        Property("oxidation_limit", "V", "Oxidation limit"),
-        Property("window_width", "V", "Width of the stability window"),
+        Property("reduction_limit", "V", "Reduction limit", mark=_OF_PRODUCTS),
+        Property("oxidation_limit", "V", "Oxidation limit", mark=_OF_PRODUCTS),
+        Property("window_width", "V", "Width of the stability window", mark=_OF_PRODUCTS),
         Property("window_of_products", "", "1 where the window is that of the decomposition products"),
         Property("dft_energy_per_atom", "eV/atom", "Energy by DFT"),
         Property("dft_corrected_energy_per_atom", "eV/atom", "Energy by DFT, corrected (MP 2020)"),
@@ -57,6 +111,22 @@ _VOCABULARY = {
 def describe(name: str, unit: Unit = "") -> Property:
     """The vocabulary's entry for `name`, or one made from the name and the provider's unit."""
     return _VOCABULARY.get(name) or Property(name, unit, name[:1].upper() + name[1:].replace("_", " "))
+
+
+def words_beside(name: str, value_of: Callable[[str], float | None]) -> str:
+    """Words that must stand beside a value wherever it stands; mostly none.
+
+    Args:
+        name: of the property.
+        value_of: a property of the same candidate by its name; None or NaN where unknown.
+    """
+    mark = describe(name).mark
+    return mark.words if mark is not None and (value_of(mark.flag) or 0.0) > 0 else ""
+
+
+def sentence_beside(name: str, value_of: Callable[[str], float | None], detail: str) -> str:
+    """The words beside a value and its detail as one text, for where it stands apart from the value."""
+    return "; ".join(filter(None, (words_beside(name, value_of), detail)))
 
 
 def check_unit(name: str, unit: Unit, advice: str = "name it otherwise") -> None:

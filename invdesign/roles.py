@@ -29,6 +29,11 @@ StructureRole = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$"), RESOLV
 """A field that names a structure: `initial`, one that an earlier stage made (`relaxed`, `dft`), or `latest`."""
 
 
+OF_SPACE = object()
+StructureType = Annotated[str | None, Field(min_length=1), OF_SPACE]
+"""A field for a noun with its article, `an anti-perovskite`: that of the search space where a campaign says nothing."""
+
+
 class StructureEvaluator(EvaluatorSettings):
     """Base of evaluators that look at one structure of a candidate."""
 
@@ -52,6 +57,15 @@ def required_structure(role: str) -> str:
         role: outside a funnel the latest is the initial one.
     """
     return STRUCTURE + (INITIAL if role == LATEST else role)
+
+
+def open_types(settings: BaseModel) -> tuple[Path, ...]:
+    """Paths of the fields that say nothing of what kind of structure the search space builds."""
+    return tuple(
+        (name,)
+        for name, field in type(settings).model_fields.items()
+        if OF_SPACE in field.metadata and getattr(settings, name) is None
+    )
 
 
 def find_structure(item: Input, role: str) -> Structure:

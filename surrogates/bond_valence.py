@@ -274,15 +274,15 @@ def pair_of(ion: str, other: str, state: float) -> tuple[float, float, float, fl
 
 
 def _written(element: str, state: float) -> str:
-    """An ion as chemists write it: `S2-`, `Li+`, `He` without a charge."""
-    size = "" if abs(state) in {0, 1} else f"{abs(state):.3g}"
+    """An ion as chemists write it: `S2-`, `Li+`, `He` without a charge, `O0.5-` for a mean."""
+    size = f"{abs(state):.3g}" if abs(state) not in {0, 1} else ""
     return f"{element}{size}{'+' if state > 0 else '-' if state < 0 else ''}"
 
 
 class MigrationBarrier(StructureEvaluator):
     """Barriers for an alkali ion by its bond-valence site energy: a quick first answer, no more."""
 
-    version: ClassVar[str] = "3"  # no numbers where there are no ions
+    version: ClassVar[str] = "3"  # mean states; no numbers where there are no ions
 
     ion: Ion | Ions
     """The ion that moves; of several, `[Li, Na]`, the first that a structure holds."""

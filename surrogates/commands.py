@@ -34,15 +34,24 @@ def build(
     title: Annotated[str, typer.Option(help="A line for people.")] = "",
     fmax: Annotated[float | None, typer.Option(min=1e-6, help="Largest force left, eV/Å.")] = None,
     smax: Annotated[float | None, typer.Option(min=1e-6, help="Largest stress left, GPa.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Most moves per crystal.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Most moves per relaxation.")] = None,
+    starts: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=10,
+            help="Relaxations per crystal, all but the first strained and rattled; the lowest counts.",
+        ),
+    ] = None,
 ) -> None:
     """Relax crystals with one potential and write them as a reference set.
 
-    Ctrl-C keeps what is relaxed so far; the same command goes on from there.
+    What cannot be read or relaxed is left out and named. Ctrl-C keeps what is relaxed so far; the same command goes on from
+    there.
     """
     from surrogates.reference_console import build_set
 
-    limits = {"fmax": fmax, "smax": smax, "steps": steps}
+    limits = {"fmax": fmax, "smax": smax, "steps": steps, "starts": starts}
     build_set(output, structures, materials_project, potential, name, title, limits)
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
-from math import lcm
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -14,13 +12,13 @@ from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.problem import Constraint
 from invdesign.properties import Unit
 from invdesign.protocols import Batch, EvaluatorSettings
-from invdesign.structures.charges import charge_imbalance, check_element, oxidation_states
+from invdesign.structures.charges import check_element, is_alloy, whole_counts
+from invdesign.structures.neutrality import balance_charges
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
 
 BATCH = 64
-FINEST = 1000  # largest denominator of a fractional amount
 
 ElementSymbol = Annotated[str, AfterValidator(check_element)]
 States = Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
@@ -29,8 +27,15 @@ States = Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
 class ChargeNeutrality(EvaluatorSettings):
     """Refuses compositions whose oxidation states cannot add up to nothing."""
 
+    version: ClassVar[str] = (
+        "2"  # polyatomic ions, mean states, nonmetals positive only beside their partners
+    )
+
     oxidation_states: dict[ElementSymbol, States] = Field(default_factory=dict)
-    """States allowed for an element, in place of its common ones: `{Fe: [2, 3]}`."""
+    """States allowed for an element, in place of those of the rule: `{Fe: [2, 3]}`, `{Cl: [1]}`."""
+    metallic: Literal["allow", "refuse"] = "refuse"
+    """What becomes of alloys, whose charges mean nothing: metals and metalloids alone (LiAl, Li15Si4), and carbides,
+    nitrides, hydrides and phosphides of transition metals without an alkali metal (Fe3C, Ni2P)."""
 
     @property
     def requires(self) -> frozenset[str]:
@@ -60,17 +65,19 @@ class ChargeNeutrality(EvaluatorSettings):
         began = time.perf_counter()
         if composition is None:
             return Evaluation(failure=Failure("missing", "", "the candidate has no composition"))
-        counts, scale = whole_counts(composition)
-        states = {name: self.oxidation_states.get(name) or oxidation_states(name) for name in counts}
-        left = charge_imbalance(counts, states) / scale
+        try:
+            left = self.imbalance(composition.get_el_amt_dict())
+        except ValueError as error:
+            return Evaluation(failure=Failure("error", "", str(error)))
         return Evaluation({"charge_imbalance": left}, cost={"seconds": time.perf_counter() - began})
 
+    def imbalance(self, amounts: Mapping[str, float]) -> float:
+        """The charge left over at best, in elementary charges per formula as it is given.
 
-def whole_counts(composition: Composition) -> tuple[dict[str, int], int]:
-    """Whole numbers of atoms, and by what the amounts were multiplied: Li0.5CoO2 is LiCo2O4 and 2."""
-    amounts = {
-        str(name): Fraction(float(amount)).limit_denominator(FINEST)
-        for name, amount in composition.get_el_amt_dict().items()
-    }
-    scale = lcm(*(amount.denominator for amount in amounts.values()))
-    return {name: int(amount * scale) for name, amount in amounts.items()}, scale
+        Raises:
+            ValueError: no oxidation state of an element is known.
+        """
+        counts, scale = whole_counts(amounts)
+        if self.metallic == "allow" and is_alloy(counts):
+            return 0.0
+        return float(balance_charges(counts, self.oxidation_states).imbalance / scale)

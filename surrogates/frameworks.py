@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 Counts = tuple[tuple[str, float], ...]
 
-ROUNDING = 0.05  # share of the charges that rounded occupancies may leave over; chosen
 LEAST_CHARGE = 0.5
 """Electrons per anion below which atoms share electrons and are no ions: graphite holds 1/6 in LiC6, azide 1/3. Chosen:
 superoxide and S4^2-, ions of two and four atoms, have 1/2."""
@@ -90,20 +89,15 @@ def check_ionic(counts: Counts, states: Mapping[str, float]) -> None:
     from pymatgen.core import Composition
 
     formula = Composition(dict(counts)).reduced_formula
-    remedy = (
-        "Neither ionic radii nor bond valences hold in it. Put the stage 'charge_neutrality' before this one, which stops "
-        "such candidates, or judge mobility by dynamics with a potential"
-    )
+    remedy = "Neither ionic radii nor bond valences hold in it: judge mobility by dynamics with a potential"
     if is_metallic(dict(counts)):
         raise NotIonicError(
-            f"{formula} is metallic: no oxidation states of its elements balance, so it has no ions. {remedy}"
+            f"{formula} is metallic, so it has no ions. {remedy}, or put the stage 'charge_neutrality' before this one, "
+            "which stops alloys whose charges do not balance unless it says 'metallic: allow'"
         )
     positive = sum(n * states[name] for name, n in counts if states[name] > 0)
-    negative = -sum(n * states[name] for name, n in counts if states[name] < 0)
-    if negative - positive <= ROUNDING * negative:
-        return
     anions = [(name, n) for name, n in counts if states[name] < 0]
-    charge = positive / sum(n for _, n in anions)
+    charge = positive / sum(n for _, n in anions) if anions else LEAST_CHARGE
     if charge < LEAST_CHARGE:
         names = ", ".join(name for name, _ in anions)
         raise NotIonicError(

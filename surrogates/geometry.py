@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import product
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
@@ -16,7 +15,8 @@ from invdesign.problem import Constraint
 from invdesign.properties import Unit
 from invdesign.protocols import Batch
 from invdesign.roles import StructureEvaluator
-from invdesign.structures.charges import check_element, oxidation_states
+from invdesign.structures.charges import check_element, whole_counts
+from invdesign.structures.neutrality import balance_charges
 from invdesign.structures.radii import ionic_radius
 from surrogates.frameworks import MissingIonError, check_ionic, mean_counts, split_framework
 
@@ -133,7 +133,7 @@ def bottleneck_radius(structure: Structure, ion: str, spacing: float = 0.25) -> 
 
 
 def framework_radii(structure: Structure) -> Mapping[str, float]:
-    """Ionic radius (Å) of each element of `structure`, in the oxidation state that suits its composition.
+    """Ionic radius (Å) of each element of `structure`, in the mean state that suits its composition.
 
     Raises:
         NotIonicError: the structure is a metal, or its atoms share their electrons.
@@ -148,47 +148,28 @@ Allowed = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 @lru_cache(maxsize=10_000)
-def likely_states(counts: tuple[tuple[str, float], ...], allowed: Allowed = ()) -> Mapping[str, int]:
-    """One oxidation state per element: charges balance best, and of equals the electronegative are negative.
+def likely_states(counts: tuple[tuple[str, float], ...], allowed: Allowed = ()) -> Mapping[str, float]:
+    """Mean oxidation state of each element, by the rule of `charge_neutrality`: 3.5 for Mn in LiMn2O4.
 
-    Of balanced ones those are preferred in which nonmetals have a valence of their group: V3+ and P5+ in LiVPO4F, not
-    V5+ and P3+.
+    Of states that balance equally well those are taken that are frequent in the ICSD, then those in which the
+    electronegative elements are negative: V3+ and P5+ in LiVPO4F, not V5+ and P3+.
 
     Args:
         counts: atoms by element.
-        allowed: states of some elements, in place of their common ones.
+        allowed: states of some elements, in place of those of the rule.
+
+    Raises:
+        ValueError: no oxidation state of an element is known.
     """
-    from pymatgen.core import Element
-
-    pull = {name: float(Element(name).data.get("X") or 0.0) for name, _ in counts}
-    usual = {name: _group_valences(name) for name, _ in counts}
-    given = dict(allowed)
-
-    def demerit(states: tuple[int, ...]) -> tuple[float, float, float]:
-        pairs = [(name, n, state) for (name, n), state in zip(counts, states, strict=True)]
-        charge = sum(n * state for _, n, state in pairs)
-        odd = sum(n for name, n, state in pairs if usual[name] and state not in usual[name])
-        return round(abs(charge), 6), odd, sum(n * state * pull[name] for name, n, state in pairs)
-
-    options = [given.get(name) or oxidation_states(name) for name, _ in counts]
-    best = min(product(*options), key=demerit)
-    return {name: state for (name, _), state in zip(counts, best, strict=True)}
-
-
-def _group_valences(element: str) -> tuple[int, ...]:
-    """6 and -2 for sulfur: what nonmetals and metalloids of the p block mostly have; empty for all others."""
-    from pymatgen.core import Element
-
-    found = Element(element)
-    if found.block != "p" or found.is_post_transition_metal or found.is_noble_gas:
-        return ()
-    return found.group - 10, found.group - 18
+    whole, _ = whole_counts(dict(counts))
+    states = balance_charges(whole, dict(allowed)).states
+    return {name: float(states[name]) for name, _ in counts}
 
 
 class BottleneckRadius(StructureEvaluator):
     """How wide the widest way for an ion is, with everything else standing still: a cheap hint at mobility."""
 
-    version: ClassVar[str] = "3"  # no numbers where there are no ions
+    version: ClassVar[str] = "3"  # mean states; no numbers where there are no ions
 
     ion: ElementSymbol
     """The ion that moves: `Li`."""

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from importlib.resources import files
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -17,6 +16,8 @@ from pydantic import Field, ValidationError, ValidationInfo, WithJsonSchema, mod
 from invdesign.errors import InvdesignError, MissingReferenceError, nearest
 from invdesign.settings import MAX_INPUT_BYTES, Frozen, InputFile, context_of
 from invdesign.textfiles import read_text
+from surrogates.correction import JOINT, correction_names, load_correction
+from surrogates.coverage import require_coverage
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
     from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
     from pymatgen.core import Structure
 
-FORMAT: Final = "invdesign-reference-1"
+FORMAT: Final = "invdesign-reference-2"
+"""Of sets written today. The first format had neither `starts` nor `starts_apart`; its files are read as before."""
+
+HASH_RULE: Final = "invdesign-reference-1"  # first word of what is hashed; another rule gets another word
 SUFFIX = ".json"
 ENERGY_DIGITS = 6  # eV per cell; potentials compute in single precision
 LENGTH_DIGITS = 6  # Å, and fractional coordinates
-IONIC = 1.0  # Pauling: from this difference on, two elements form a binary compound
-BINARY_FORMERS = frozenset({"O", "S", "Se", "Te", "F", "Cl", "Br", "I"})
 
 Vector = tuple[float, float, float]
 
@@ -85,7 +87,9 @@ class Phase(Frozen):
     """As people write it."""
     title: str = ""
     energy: float = Field(allow_inf_nan=False)
-    """eV, whole cell, relaxed by the set's potential."""
+    """eV, whole cell, relaxed by the set's potential; the lowest, where it was relaxed from several starts."""
+    starts_apart: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """eV/atom from the lowest to the highest energy that the starts led to; None where only one was relaxed."""
     source: str
     """Where the structure was published."""
     cell: Cell
@@ -123,6 +127,8 @@ class RelaxationRecord(Frozen):
     """GPa, largest stress left."""
     steps: int
     """At most."""
+    starts: Annotated[int, Field(ge=1)] = 1
+    """Starts per phase: the crystal as it is published, then strained and rattled ones; the lowest is kept."""
 
 
 class Skipped(Frozen):
@@ -135,11 +141,12 @@ class Skipped(Frozen):
 class ReferenceSet(Frozen):
     """Competing phases relaxed by one potential, with a hash over everything that makes their energies."""
 
-    format: Literal["invdesign-reference-1"] = FORMAT
+    format: Literal["invdesign-reference-1", "invdesign-reference-2"] = FORMAT
     name: str
     title: str = ""
     hash: str
-    """Of potential, relaxation and phases (names, energies, structures); not of titles and sources."""
+    """Of potential, relaxation and phases (names, energies, structures); not of titles, sources and
+    `starts_apart`. The same phases have the same hash in every format."""
     potential: PotentialRecord
     relaxation: RelaxationRecord
     versions: dict[str, str]
@@ -205,9 +212,11 @@ class ReferenceSet(Frozen):
 def content_hash(potential: PotentialRecord, relaxation: RelaxationRecord, phases: Iterable[Phase]) -> str:
     """32 hexadecimal digits that change whenever an energy of the set may."""
     content = [
-        FORMAT,
+        HASH_RULE,
         potential.fingerprint,
-        relaxation.model_dump(mode="json"),
+        relaxation.model_dump(
+            mode="json", exclude_defaults=True
+        ),  # one start is as before there were several
         [[phase.name, phase.energy, phase.cell.model_dump(mode="json")] for phase in phases],
     ]
     text = json.dumps(content, separators=(",", ":"), sort_keys=True, allow_nan=False)
@@ -244,27 +253,60 @@ def _folder() -> Traversable:
     return files("surrogates").joinpath("references")
 
 
+def earlier_set(name: str, hash: str) -> ReferenceSet | None:
+    """The set that an earlier version of the package shipped, where it is still here.
+
+    Args:
+        name: of the set.
+        hash: of its content.
+    """
+    base, _, correction = name.partition(JOINT)
+    # The name is compared and never opened: a stored campaign may be anybody's.
+    for file in _folder().joinpath("earlier").iterdir():
+        if file.name.startswith(f"{base}-"):
+            found = parse_reference(file.read_text(encoding="utf-8"), base)
+            found = correct_reference(found, correction) if correction else found
+            if found.hash == hash:
+                return found
+    return None
+
+
 def shipped_names() -> tuple[str, ...]:
     """Names of the reference sets that come with the package, sorted."""
     names = (item.name for item in _folder().iterdir())
     return tuple(sorted(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)))
 
 
+def corrected_names() -> tuple[str, ...]:
+    """Names of the shipped sets with each correction that was fitted to their potential, sorted."""
+    names = shipped_names()
+    corrections = [load_correction(name) for name in correction_names()]
+    return tuple(
+        f"{name}{JOINT}{correction.name}"
+        for name in names
+        for correction in corrections
+        if shipped(name).potential.fingerprint == correction.potential
+    )
+
+
 def shipped(name: str) -> ReferenceSet:
-    """The reference set `name` of the package.
+    """The reference set `name` of the package; `NAME+CORRECTION` is the set with its energies corrected.
 
     Raises:
-        InvdesignError: there is none of that name.
+        InvdesignError: there is none of that name, or the correction was fitted to another potential.
     """
     known = shipped_names()
+    base, _, correction = name.partition(JOINT)
+    if base in known and correction:
+        return correct_reference(shipped(base), correction)
     if name not in known:
         raise InvdesignError(
             " ".join(
                 part
                 for part in (
                     f"there is no reference set '{name}'.",
-                    nearest(name, known),
-                    f"Known: {', '.join(known) or 'none'}; or name a file that ends with {SUFFIX}.",
+                    nearest(name, (*known, *corrected_names())),
+                    f"Known: {', '.join((*known, *corrected_names())) or 'none'}; or name a file that ends with {SUFFIX}.",
                 )
                 if part
             )
@@ -288,35 +330,82 @@ def parse_reference(text: str, source: str) -> ReferenceSet:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
+        what = first["msg"].removeprefix("Value error, ").rstrip(".")
         raise InvdesignError(
-            f"{source} is no reference set of the format {FORMAT}: {f'{place}: ' if place else ''}{first['msg']}. "
+            f"{source} is no reference set of the format {FORMAT}: {f'{place}: ' if place else ''}{what}. "
             "`invdesign reference build` makes one."
         ) from error
 
 
-def load_reference(name_or_path: str | Path) -> ReferenceSet:
-    """A shipped set by its name, or a set of yours by the path of its file.
+@lru_cache(maxsize=16)
+def correct_reference(reference: ReferenceSet, correction: str) -> ReferenceSet:
+    """A set with the correction of every phase added to its energy, under the name `SET+CORRECTION`.
+
+    Nothing is relaxed again: the correction leaves forces and stress as they are, so every phase is at a minimum
+    of the corrected potential too.
+
+    Args:
+        reference: by the potential that the correction was fitted to.
+        correction: name of a correction of the package.
 
     Raises:
-        InvdesignError: neither exists, or the file is no reference set.
+        InvdesignError: there is no such correction, or it was fitted to another potential.
     """
-    text = str(name_or_path)
+    from surrogates.relaxation import to_atoms
+
+    found = load_correction(correction)
+    found.require_base(reference.potential.fingerprint, reference.potential.label)
+    phases = [
+        phase.model_copy(
+            update={
+                "energy": round(phase.energy + found.energy(to_atoms(phase.cell.structure())), ENERGY_DIGITS)
+            }
+        )
+        for phase in reference.phases
+    ]
+    settings = {"kind": "corrected", "correction": correction, "potential": reference.potential.settings}
+    return make_reference(
+        name=f"{reference.name}{JOINT}{correction}",
+        title=f"{reference.title}, corrected" if reference.title else "",
+        potential=PotentialRecord(label=found.label, fingerprint=found.fingerprint, settings=settings),
+        relaxation=reference.relaxation,
+        phases=phases,
+        versions=reference.versions,
+        skipped=reference.skipped,
+    )
+
+
+def load_reference(name_or_path: str | Path) -> ReferenceSet:
+    """A shipped set by its name, or a set of yours by the path of its file; either with `+CORRECTION`.
+
+    Raises:
+        InvdesignError: neither exists, the file is no reference set, or the correction is not for its potential.
+    """
+    text, correction = _split_correction(str(name_or_path))
     if not _is_path(text):
-        return shipped(text)
+        return shipped(str(name_or_path))
     path = Path(text).expanduser()
     if not path.is_file():
         raise InvdesignError(f"there is no file '{text}'")
-    return parse_reference(read_text(path, MAX_INPUT_BYTES), path.name)
+    found = parse_reference(read_text(path, MAX_INPUT_BYTES), path.name)
+    return correct_reference(found, correction) if correction else found
 
 
 def _is_path(text: str) -> bool:
     return text.endswith(SUFFIX) or "/" in text or "\\" in text
 
 
+def _split_correction(text: str) -> tuple[str, str]:
+    """(`sets/mine.json`, `covalent-oxygen`) of `sets/mine.json+covalent-oxygen`; no correction without that."""
+    base, joint, correction = text.rpartition(SUFFIX + JOINT)
+    return (base + SUFFIX, correction) if joint else (text, "")
+
+
 class Reference(Frozen):
     """A reference set as a campaign holds it: pinned by its hash, so that a resumed run never meets another.
 
-    A shipped set is pinned by name and hash; a file of the user's travels with the campaign.
+    A shipped set is pinned by name and hash, and a set of an earlier version is found by them; a file of the
+    user's travels with the campaign.
     """
 
     name: str
@@ -331,12 +420,15 @@ class Reference(Frozen):
         if not isinstance(value, str):
             return value
         file = None
-        if not _is_path(value):
+        text, correction = _split_correction(value)
+        if not _is_path(text):
             found = _as_value_error(shipped, value)
         else:
             folder, _ = context_of(info)
-            file = InputFile.model_validate(value, context={"folder": folder})
+            file = InputFile.model_validate(text, context={"folder": folder})
             found = _as_value_error(parse_reference, file.text, file.name)
+            if correction:
+                found = _as_value_error(correct_reference, found, correction)
         return {
             "name": found.name,
             "hash": found.hash,
@@ -351,7 +443,14 @@ class Reference(Frozen):
             MissingReferenceError: it is not the one that was pinned. Checked here and not when a campaign is
                 read, so that a run made with an earlier set can still be looked at.
         """
-        found = shipped(self.name) if self.file is None else parse_reference(self.file.text, self.file.name)
+        if self.file is None:
+            found = shipped(self.name)
+            found = found if found.hash == self.hash else earlier_set(self.name, self.hash) or found
+        else:
+            found = parse_reference(self.file.text, self.file.name)
+            correction = self.name.removeprefix(found.name)
+            if correction.startswith(JOINT):
+                found = correct_reference(found, correction.removeprefix(JOINT))
         if found.hash != self.hash:
             raise MissingReferenceError(
                 f"the reference set '{self.name}' of the installed version has the hash {found.hash}, and this "
@@ -380,41 +479,6 @@ def _as_value_error(function: Any, *arguments: Any) -> ReferenceSet:
 
 
 # --- using a set -------------------------------------------------------------------------------------------
-
-
-def require_coverage(reference: ReferenceSet, elements: Iterable[str]) -> None:
-    """Refuse a chemical system whose hull would be short of an element or of a binary edge.
-
-    An edge is asked for where chemistry knows a binary compound: between a metal and a chalcogen or halogen,
-    and between any two elements whose Pauling electronegativities differ by 1 or more (Li and H, S and F).
-    Without one, everything on that edge would look stable against the bare elements.
-
-    Raises:
-        MissingReferenceError: names what is missing and what to do.
-    """
-    wanted = sorted(set(elements))
-    missing = [f"the element {element}" for element in wanted if element not in reference.elements]
-    missing += [
-        f"a binary compound of {first} and {second}"
-        for first, second in combinations(wanted, 2)
-        if frozenset((first, second)) not in reference.binaries and _has_binary(first, second)
-    ]
-    if missing:
-        raise MissingReferenceError(
-            f"the reference set '{reference.name}' lacks {', '.join(missing)}: a distance to its hull would mean "
-            "nothing here. Leave the element out of the search space, or build a set that has it "
-            "(`invdesign reference build`)"
-        )
-
-
-@lru_cache(maxsize=4096)
-def _has_binary(first: str, second: str) -> bool:
-    from pymatgen.core import Element
-
-    a, b = Element(first), Element(second)
-    if (a.is_metal and second in BINARY_FORMERS) or (b.is_metal and first in BINARY_FORMERS):
-        return True
-    return bool(abs(a.X - b.X) >= IONIC)
 
 
 def entry(phase: Phase) -> PDEntry:

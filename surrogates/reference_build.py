@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +10,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import ValidationError
+import numpy as np
 
 from invdesign.errors import InvdesignError
 from invdesign.protocols import Potential
-from invdesign.registry import require_extra
+from invdesign.rng import rng_for
 from invdesign.settings import Settings
 from surrogates.reference import (
     ENERGY_DIGITS,
@@ -28,6 +26,7 @@ from surrogates.reference import (
     Skipped,
     make_reference,
 )
+from surrogates.reference_sources import Published, Source
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -36,33 +35,16 @@ if TYPE_CHECKING:
 
 PARTIAL_FORMAT = "invdesign-reference-partial-1"
 PACKAGES = ("invdesign", "ase", "chgnet", "numpy", "pymatgen", "torch")
-KEY = "MP_API_KEY"
-NEAR_HULL = (
-    0.1  # eV/atom: farther up in the Materials Project no phase competes, even after another relaxation
-)
 
 OPTIMIZERS: tuple[OptimizerName, ...] = ("bfgs", "fire")
 """Tried in this order: molecular crystals are so soft that BFGS may overshoot, and FIRE does not."""
 
-RELAXATION = RelaxationRecord(fmax=0.01, smax=0.05, steps=500)
-"""Tighter than a candidate's, since every candidate is measured against it."""
+RELAXATION = RelaxationRecord(fmax=0.01, smax=0.05, steps=500, starts=2)
+"""Tighter than a candidate's, since every candidate is measured against it, and from two starts: a symmetric start may stop
+on a saddle."""
 
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A crystal before its relaxation."""
-
-    name: str
-    formula: str
-    structure: Structure
-    source: str
-    title: str = ""
-
-    @property
-    def key(self) -> str:
-        """Tells whether an interrupted build has done exactly this crystal."""
-        text = json.dumps([self.name, Cell.of(self.structure).model_dump(mode="json")])
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+STRAIN = 0.02  # largest component of the strain of a further start; chosen: what two functionals differ by
+RATTLE = 0.05  # Å, standard deviation of its displacements; chosen: breaks symmetry, breaks no molecule
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,160 +63,8 @@ class Progress:
     seconds: float
 
 
-# --- where crystals come from ------------------------------------------------------------------------------
-
-
-def read_structures(path: Path) -> list[Published]:
-    """The crystals in a folder of CIF files, a crystallography YAML or an ASE database.
-
-    Args:
-        path: a folder, a file that ends with .yaml or .yml, or one that ends with .db.
-
-    Raises:
-        InvdesignError: nothing there, or a crystal that cannot be read; the message names it.
-    """
-    if path.is_dir():
-        found = list(_from_folder(path))
-    elif not path.is_file():
-        raise InvdesignError(f"there is no file or folder '{path}'")
-    elif path.suffix in {".yaml", ".yml"}:
-        found = list(_from_crystallography(path))
-    elif path.suffix == ".db":
-        found = list(_from_ase_database(path))
-    else:
-        raise InvdesignError(
-            f"'{path}' is neither a folder of CIF files, nor crystallography (.yaml), nor an ASE database (.db)"
-        )
-    if not found:
-        raise InvdesignError(f"'{path}' holds no structures")
-    return _with_unique_names(found)
-
-
-def _from_folder(folder: Path) -> Iterator[Published]:
-    from invdesign.structures.reading.read import read_structure, read_structure_bytes
-
-    for file in sorted(folder.glob("*.cif")):
-        structure = read_structure(read_structure_bytes(file), file.name).ordered
-        yield Published(file.stem, structure.composition.reduced_formula, structure, source=file.name)
-
-
-def _from_crystallography(file: Path) -> Iterator[Published]:
-    from ruamel.yaml.error import YAMLError
-
-    from invdesign.structures.crystallography import read_crystals
-    from invdesign.structures.reading.overlaps import check_overlaps
-
-    try:
-        crystals = read_crystals(file)
-    except (ValidationError, YAMLError, TypeError) as error:
-        raise InvdesignError(f"{file} is no list of crystals: {error}") from error
-    for crystal in crystals.values():
-        structure = crystal.structure(primitive=True)
-        check_overlaps(structure, crystal.name)
-        yield Published(crystal.name, crystal.formula, structure, crystal.source, crystal.title)
-
-
-def _from_ase_database(file: Path) -> Iterator[Published]:
-    """Numbers, cell and positions of every row; calculators, constraints and other objects stay unread."""
-    from invdesign.structures.reading.databases import open_database
-    from invdesign.structures.reading.gate import check_crystal
-    from invdesign.structures.reading.raw import current_limits
-    from invdesign.structures.reading.read import make_reading
-
-    limits = current_limits()
-    for row in open_database(file, limits).rows():
-        raw = row.crystal(f"{file.name}, row {row.id}", limits)
-        structure = make_reading(check_crystal(raw, limits)).structure
-        name = str(row.pairs.get("name") or f"{structure.composition.reduced_formula}-{row.id}")
-        yield Published(name, structure.composition.reduced_formula, structure, f"{file.name}, row {row.id}")
-
-
-def _with_unique_names(found: Sequence[Published]) -> list[Published]:
-    seen: set[str] = set()
-    for item in found:
-        if item.name in seen:
-            raise InvdesignError(f"two structures are named '{item.name}'; give each its own name")
-        seen.add(item.name)
-    return list(found)
-
-
-def from_materials_project(system: str) -> list[Published]:
-    """Everything within 0.1 eV/atom of the Materials Project's hull in a chemical system and its subsystems.
-
-    Args:
-        system: elements joined by hyphens: `Li-O-Cl`.
-
-    Raises:
-        PluginError: the `mp-api` extra is not installed.
-        InvdesignError: no key, no network, or nothing found.
-    """
-    require_extra("mp_api.client", "mp-api", "Structures from the Materials Project")
-    if not os.environ.get(KEY):
-        raise InvdesignError(
-            f"structures from the Materials Project need a key: set the environment variable {KEY} "
-            "(https://next-gen.materialsproject.org/api gives one), or use --structures with files of your own"
-        )
-    from invdesign.structures.reading.documents import crystal_in
-    from invdesign.structures.reading.gate import check_crystal
-    from invdesign.structures.reading.raw import current_limits
-    from invdesign.structures.reading.read import make_reading
-
-    limits = current_limits()
-    found = []
-    for document in _ask_materials_project(_subsystems(system)):
-        name, structure = str(document["material_id"]), document["structure"]
-        if isinstance(structure, dict):
-            structure = make_reading(check_crystal(crystal_in(structure, name, limits), limits)).ordered
-        found.append(
-            Published(
-                f"{structure.composition.reduced_formula} {name}",
-                structure.composition.reduced_formula,
-                structure,
-                source=f"Materials Project {name} (CC BY 4.0)",
-            )
-        )
-    if not found:
-        raise InvdesignError(f"the Materials Project has nothing in the system '{system}'")
-    return found
-
-
-def _subsystems(system: str) -> list[str]:
-    from itertools import combinations
-
-    from pymatgen.core import Element
-
-    elements = sorted(set(system.split("-")))
-    unknown = [element for element in elements if not Element.is_valid_symbol(element)]
-    if unknown:
-        raise InvdesignError(
-            f"'{system}' is no chemical system: {', '.join(unknown)} is no element (write Li-O-Cl)"
-        )
-    return ["-".join(part) for n in range(1, len(elements) + 1) for part in combinations(elements, n)]
-
-
-def _ask_materials_project(systems: list[str]) -> list[dict[str, Any]]:
-    from mp_api.client import MPRester
-    from mp_api.client.core import MPRestError
-    from requests import RequestException
-
-    try:
-        with MPRester(os.environ[KEY], mute_progress_bars=True, use_document_model=False) as client:
-            documents = client.materials.summary.search(
-                chemsys=systems,
-                energy_above_hull=(0.0, NEAR_HULL),
-                all_fields=False,
-                fields=["material_id", "structure"],
-            )
-    except (MPRestError, RequestException, OSError) as error:
-        raise InvdesignError(f"the Materials Project could not be asked: {error}") from error
-    return cast("list[dict[str, Any]]", documents)
-
-
-# --- relaxing them -----------------------------------------------------------------------------------------
-
-
 def build_reference(
-    crystals: Sequence[Published],
+    crystals: Sequence[Source],
     potential: Settings,
     *,
     name: str,
@@ -245,15 +75,15 @@ def build_reference(
 ) -> ReferenceSet:
     """Relax every crystal, atoms and cell, and put the phases into a reference set.
 
-    A crystal that cannot be relaxed (an isolated atom, an element the potential does not know, no convergence)
+    A crystal that cannot be read or relaxed (an isolated atom, an element the potential does not know, no convergence)
     is left out, reported, and listed in the set with its reason.
 
     Args:
-        crystals: starts; several polymorphs of a compound are welcome, the hull takes the lowest.
+        crystals: as published; several polymorphs of a compound are welcome, the hull takes the lowest.
         potential: of the `potentials` group.
         name: of the set.
         title: a line for people.
-        relaxation: limits on what forces and stress may be left.
+        relaxation: from how many starts, and limits on what forces and stress may be left.
         partial: a file to which every finished phase is added at once, and from which an interrupted build
             goes on.
         report: told of every crystal.
@@ -266,12 +96,16 @@ def build_reference(
     results: list[Phase | Skipped] = []
     for number, crystal in enumerate(crystals, start=1):
         began = time.perf_counter()
-        known = journal.done.get(crystal.key)
-        result = known or _relaxed(crystal, cast("Potential", potential), relaxation)
-        if known is None:
+        if isinstance(crystal, Skipped):
+            result: Phase | Skipped = crystal
+        elif crystal.key in journal.done:
+            result = journal.done[crystal.key]
+        else:
+            result = _relaxed(crystal, cast("Potential", potential), relaxation)
             journal.add(crystal.key, result)
+        fresh = isinstance(crystal, Published) and crystal.key not in journal.done
         results.append(result)
-        report(Progress(number, len(crystals), result, 0.0 if known else time.perf_counter() - began))
+        report(Progress(number, len(crystals), result, time.perf_counter() - began if fresh else 0.0))
     phases = [result for result in results if isinstance(result, Phase)]
     if not phases:
         raise InvdesignError("no structure could be relaxed; the lines above say why")
@@ -288,26 +122,71 @@ def build_reference(
 
 def potential_record(potential: Settings) -> PotentialRecord:
     """What a reference set remembers of its potential; the device it ran on is not part of it."""
-    settings = {key: value for key, value in potential.model_dump(mode="json").items() if key != "device"}
+    settings = _without_device(potential.model_dump(mode="json"))
     label = str(getattr(potential, "label", settings["kind"]))
     return PotentialRecord(label=label, fingerprint=potential.fingerprint, settings=settings)
 
 
+def _without_device(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a potential, and of the one it corrects, without the device it runs on."""
+    return {
+        key: _without_device(value) if key == "potential" else value
+        for key, value in settings.items()
+        if key != "device"
+    }
+
+
 def _relaxed(crystal: Published, potential: Potential, relaxation: RelaxationRecord) -> Phase | Skipped:
+    """The lowest of the relaxations from all starts; skipped where none of them got to an end."""
+    found: list[Relaxation] = []
     reason = ""
+    for structure in make_starts(crystal, relaxation.starts):
+        result = _from_start(structure, potential, relaxation)
+        if isinstance(result, str):
+            reason = reason or result
+        else:
+            found.append(result)
+    if not found:
+        return Skipped(name=crystal.name, reason=reason)
+    energies = [item.energy for item in found]
+    lowest = found[energies.index(min(energies))]
+    apart = (max(energies) - min(energies)) / len(lowest.structure)
+    return Phase(
+        name=crystal.name,
+        formula=crystal.formula,
+        title=crystal.title,
+        energy=round(lowest.energy, ENERGY_DIGITS),
+        starts_apart=round(apart, ENERGY_DIGITS) if len(found) > 1 else None,
+        source=crystal.source,
+        cell=Cell.of(lowest.structure),
+    )
+
+
+def make_starts(crystal: Published, number: int) -> Iterator[Structure]:
+    """The crystal as it was published, then strained and rattled, always the same for the same crystal.
+
+    Args:
+        crystal: as published.
+        number: of starts, the published one included.
+    """
+    yield crystal.structure
+    for start in range(1, number):
+        rng = rng_for(0, start, f"reference.{crystal.key}")
+        strain = rng.uniform(-STRAIN, STRAIN, (3, 3))
+        structure = crystal.structure.copy()
+        lattice = structure.lattice.matrix @ (np.eye(3) + (strain + strain.T) / 2)
+        moved = structure.frac_coords @ lattice + rng.normal(0.0, RATTLE, (len(structure), 3))
+        yield type(structure)(lattice, structure.species, moved, coords_are_cartesian=True)
+
+
+def _from_start(structure: Structure, potential: Potential, relaxation: RelaxationRecord) -> Relaxation | str:
+    """The crystal relaxed by the first optimizer that ends, or why there is none."""
+    found: Relaxation | str = ""
     for optimizer in OPTIMIZERS:
-        found = _attempt(crystal.structure, potential, relaxation, optimizer)
+        found = _attempt(structure, potential, relaxation, optimizer)
         if not isinstance(found, str):
-            return Phase(
-                name=crystal.name,
-                formula=crystal.formula,
-                title=crystal.title,
-                energy=round(found.energy, ENERGY_DIGITS),
-                source=crystal.source,
-                cell=Cell.of(found.structure),
-            )
-        reason = found
-    return Skipped(name=crystal.name, reason=reason)
+            break
+    return found
 
 
 def _attempt(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,27 +14,25 @@ from pydantic import ValidationError
 from invdesign.errors import InvdesignError, MissingReferenceError
 from invdesign.settings import Settings
 from invdesign.textfiles import check_replaceable
+from surrogates.correction import find_correction
+from surrogates.coverage import missing_binaries, missing_elements, missing_ternaries
 from surrogates.reference import (
     SUFFIX,
     Phase,
     ReferenceSet,
     Skipped,
+    corrected_names,
     formation_energy,
     hull_distance,
     load_reference,
     shipped,
     shipped_names,
 )
-from surrogates.reference_build import (
-    RELAXATION,
-    Progress,
-    Published,
-    build_reference,
-    from_materials_project,
-    read_structures,
-)
+from surrogates.reference_build import RELAXATION, Progress, build_reference
+from surrogates.reference_sources import Source, from_materials_project, read_structures
 
 SYMPREC = 0.05  # Å: relaxed structures are noisier than published ones
+LISTED = 40  # gaps of three elements on the screen
 INTERRUPTED = 130  # the shell's number for a program that Ctrl-C stopped
 
 
@@ -50,7 +48,7 @@ def build_set(
     """Relax crystals with one potential and write them as a reference set; Ctrl-C keeps what is done so far.
 
     Args:
-        limits: `fmax` (eV/Å), `smax` (GPa) and `steps` of the relaxations, None for the default.
+        limits: `fmax` (eV/Å), `smax` (GPa), `steps` and `starts` of the relaxations, None for the default.
     """
     if output.suffix != SUFFIX:
         raise InvdesignError(f"--output must end with {SUFFIX}, got '{output}'")
@@ -87,20 +85,29 @@ def show_set(name: str, *, as_json: bool) -> None:
     rows = [_row(found, phase) for phase in found.phases]
     if as_json:
         fields = found.model_dump(mode="json", exclude={"phases"})
+        fields["missing"] = [
+            {"elements": gap.system, "known": [{"formula": k.formula, "source": k.source} for k in gap.known]}
+            for gap in (*missing_binaries(found, found.elements), *missing_ternaries(found, found.elements))
+        ]
         typer.echo(json.dumps({**fields, "phases": rows}, indent=1, ensure_ascii=False))
         return
     typer.echo(f"{found.name}: {found.title}" if found.title else found.name)
     typer.echo(
         f"{len(rows)} phases by {found.potential.label} ({found.potential.fingerprint}), hash {found.hash}"
     )
+    if (correction := find_correction(found.potential.fingerprint)) is not None:
+        typer.echo(
+            f"corrected: {correction.name}, {correction.title}; fitted to {correction.n} compounds, left-out error "
+            f"{correction.error_per_oxygen:.3f} eV per oxygen"
+        )
     typer.echo(_table(rows))
-    for skipped in found.skipped:
-        typer.echo(f"left out: {skipped.name}: {skipped.reason}")
+    for line in _warnings(found):
+        typer.echo(line)
 
 
 def list_sets(*, as_json: bool) -> None:
     """The sets that come with the package."""
-    sets = [shipped(name) for name in shipped_names()]
+    sets = [shipped(name) for name in (*shipped_names(), *corrected_names())]
     rows = [
         {
             "name": item.name,
@@ -139,7 +146,7 @@ def _potential(text: str) -> Settings:
         raise InvdesignError(f"--potential {text}: {wrong}") from error
 
 
-def _crystals(structures: Path | None, materials_project: str | None) -> list[Published]:
+def _crystals(structures: Path | None, materials_project: str | None) -> list[Source]:
     if structures is not None and materials_project is None:
         return read_structures(structures)
     if materials_project is not None and structures is None:
@@ -168,15 +175,25 @@ def _replace(path: Path, text: str) -> None:
 
 def _summarise(built: ReferenceSet, output: Path) -> None:
     typer.echo(f"{len(built.phases)} phases in {output}, hash {built.hash}")
-    for skipped in built.skipped:
-        typer.echo(f"left out: {skipped.name}: {skipped.reason}", err=True)
-    everything = {element for phase in built.phases for element in phase.composition}
-    bare = sorted(everything - built.elements)
+    for line in _warnings(built):
+        typer.echo(line, err=True)
+
+
+def _warnings(found: ReferenceSet) -> Iterator[str]:
+    """Lines on what was left out of a set, and on the gaps that it has."""
+    for skipped in found.skipped:
+        yield f"left out: {skipped.name}: {skipped.reason}"
+    everything = {element for phase in found.phases for element in phase.composition}
+    bare = missing_elements(found, everything)
     if bare:
-        typer.echo(
-            f"without an elemental phase: {', '.join(bare)}; candidates with these elements will fail",
-            err=True,
-        )
+        yield f"without an elemental phase: {', '.join(bare)}; candidates with these elements will fail"
+    for gap in missing_binaries(found, everything):
+        yield f"without {gap}; candidates with both elements will fail"
+    ternaries = missing_ternaries(found, everything)
+    for gap in ternaries[:LISTED]:
+        yield f"without {gap}; candidates of these elements may look more stable than they are"
+    if len(ternaries) > LISTED:
+        yield f"and without {len(ternaries) - LISTED} more compounds of three elements (`reference show --json` lists all)"
 
 
 def _row(found: ReferenceSet, phase: Phase) -> dict[str, Any]:
@@ -189,6 +206,7 @@ def _row(found: ReferenceSet, phase: Phase) -> dict[str, Any]:
         "energy_per_atom": phase.energy_per_atom,
         "formation_energy_per_atom": None,
         "energy_above_hull": None,
+        "starts_apart": phase.starts_apart,
         "source": phase.source,
     }
     try:
@@ -221,7 +239,15 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
     def number(value: float | None, scale: float, digits: int) -> str:
         return "-" if value is None else f"{value * scale:.{digits}f}"
 
-    head = ("phase", "formula", "group", "formation eV/atom", "hull meV/atom", "source")
+    head = (
+        "phase",
+        "formula",
+        "group",
+        "formation eV/atom",
+        "hull meV/atom",
+        "starts apart meV/atom",
+        "source",
+    )
     lines = [head] + [
         (
             row["name"],
@@ -229,6 +255,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
             row["spacegroup"],
             number(row["formation_energy_per_atom"], 1, 3),
             number(row["energy_above_hull"], 1000, 0),
+            number(row["starts_apart"], 1000, 1),
             row["source"],
         )
         for row in rows

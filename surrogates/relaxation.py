@@ -45,6 +45,7 @@ class Relaxation:
         steps: moves of the optimiser.
         calls: evaluations of the potential.
         converged: whether force (and stress, with a free cell) came below their limits.
+        highest_force: eV/Å, the largest force on an atom at any step.
     """
 
     structure: Structure
@@ -54,6 +55,7 @@ class Relaxation:
     steps: int
     calls: int
     converged: bool
+    highest_force: float
 
 
 def relax_structure(
@@ -97,9 +99,11 @@ def relax_structure(
     start = atoms.get_volume()
     counted = _Counted(potential)
     moves = {"bfgs": descent.quasi_newton, "fire": descent.fire}[optimizer](atoms, counted, cell=cell)
+    highest = 0.0
     for done, found in enumerate(moves):
         _check(atoms, found, start)
         force, stress = _residuals(found)
+        highest = max(highest, force)
         converged = force <= fmax and (stress <= smax or not cell)
         if converged or done == steps:
             break
@@ -111,6 +115,7 @@ def relax_structure(
         steps=done,
         calls=counted.calls,
         converged=converged,
+        highest_force=highest,
     )
 
 
@@ -287,7 +292,18 @@ class Relax(StructureEvaluator):
             "relaxation_steps": float(found.steps),
         }
         kept = {name: value for name, value in values.items() if name in self.provides}
-        return Evaluation(kept, structures={"relaxed": found.structure}, cost=cost)
+        return Evaluation(
+            kept, structures={"relaxed": found.structure}, cost=cost, details=self._details(found, n)
+        )
+
+    def _details(self, found: Relaxation, n: int) -> dict[str, str]:
+        """A word on the energy where no force ever drove the atoms, so that a minimum is not shown."""
+        if n == 1 or not found.converged or found.highest_force > self.fmax:
+            return {}
+        return {
+            "energy_per_atom": f"no force was above {self.fmax:g} eV/Å at any step: a minimum, or a symmetric or flat "
+            "place above one; rattle the start to tell"
+        }
 
     def _left(self, found: Relaxation) -> str:
         stress = f", {found.max_stress:.2g} GPa (limit {self.smax:g})" if self.cell else ""

@@ -6,15 +6,17 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from invdesign import registry
 from invdesign.candidate import Evaluation, Failure, Input
-from invdesign.errors import MissingReferenceError
+from invdesign.errors import InvdesignError, MissingReferenceError
 from invdesign.properties import Unit
 from invdesign.protocols import EvaluatorSettings
+from surrogates.correction import find_correction
+from surrogates.coverage import coverage_notes
 from surrogates.reference import ReferenceField, ReferenceSet, phase_diagram
 from surrogates.windows import CHARGES, ON_HULL, Ion, Reaction, Window, electrochemical_window, products
 
@@ -33,9 +35,12 @@ theory by 40 to 50 meV/atom for Li3OCl."""
 
 
 def energy_deviation(reference: ReferenceSet) -> float:
-    """Standard deviation of the energies of a set against one another, eV/atom: that of its potential."""
-    del reference  # potentials differ in it; all that are shipped have one value
-    return UNCERTAINTY
+    """Standard deviation of the energies of a set against one another, eV/atom: that of its potential.
+
+    A corrected potential has the error that its correction leaves in compounds it was not fitted to.
+    """
+    correction = find_correction(reference.potential.fingerprint)
+    return UNCERTAINTY if correction is None else correction.error_per_atom
 
 
 def decomposition_energy(reference: ReferenceSet, composition: Composition, energy_per_atom: float) -> float:
@@ -72,8 +77,9 @@ class _AgainstReference(EvaluatorSettings, ABC):
     """What the evaluators here share: a reference set, and energies of its potential alone."""
 
     reference: ReferenceField = Field(default="lithium-chalcohalides", validate_default=True)
-    """A shipped reference set (`lithium-chalcohalides`), or a file that `invdesign reference build` wrote. Its
-    potential must be the one that relaxes the candidates."""
+    """A shipped reference set (`lithium-chalcohalides`), or a file that `invdesign reference build` wrote; either with
+    a correction (`lithium-chalcohalides+covalent-oxygen`). Its potential must be the one that relaxes the
+    candidates."""
 
     @property
     def requires(self) -> frozenset[str]:
@@ -91,6 +97,14 @@ class _AgainstReference(EvaluatorSettings, ABC):
             [registry.name_of(type(self)), fields, self.reference.hash, self.version], sort_keys=True
         )
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on known compounds that the set does not hold."""
+        try:
+            return coverage_notes(self.reference.load())
+        except InvdesignError:  # another set than the pinned one; evaluating says so
+            return ()
 
     def prepare(self) -> None:
         """Read the set, and import what makes hulls of it."""
@@ -157,9 +171,12 @@ class EnergyAboveHull(_AgainstReference):
 class StabilityWindow(_AgainstReference):
     """Voltages against the ion's metal between which the ion is neither taken up nor given off.
 
-    A candidate below the hull of the reference set has its own window; one above it gets the window of its
-    decomposition products, and `window_of_products` is 1.
+    A candidate on the hull of the reference set (within 1 meV/atom) or below it has its own window; one above it gets the
+    window of its decomposition products, and `window_of_products` is 1. The reaction that sets a limit is its detail;
+    through it the energies' deviation becomes the limit's, which is systematic.
     """
+
+    version: ClassVar[str] = "2"  # 2: phases within 1 meV/atom of the hull are on it
 
     ion: Ion
     """The working ion; a candidate without it fails."""
@@ -169,12 +186,48 @@ class StabilityWindow(_AgainstReference):
         return {"reduction_limit": "V", "oxidation_limit": "V", "window_width": "V", "window_of_products": ""}
 
     def _judge(self, composition: Composition, energy_per_atom: float) -> Evaluation:
-        window = electrochemical_window(self.reference.load(), composition, energy_per_atom, self.ion)
+        reference = self.reference.load()
+        window = electrochemical_window(reference, composition, energy_per_atom, self.ion)
         return Evaluation(
             properties={
                 "reduction_limit": window.reduction,
                 "oxidation_limit": window.oxidation,
                 "window_width": window.width,
                 "window_of_products": float(window.of_products),
-            }
+            },
+            systematic=window_deviations(window, energy_deviation(reference)),
+            details=window_details(window, self.ion),
         )
+
+
+def window_deviations(window: Window, per_atom: float) -> dict[str, float]:
+    """Standard deviation of each limit that a reaction sets, and of the width, V.
+
+    Both limits come from the energy of the same phase, with opposite signs: an error of it moves them apart or
+    together, so that the width's deviation is the sum of theirs. A limit without a reaction (0 V, stable against the
+    metal) adds nothing.
+
+    Args:
+        window: the limits with their reactions.
+        per_atom: standard deviation of the energies of the phases against one another, eV/atom.
+    """
+    reactions = {"reduction_limit": window.reduction_reaction, "oxidation_limit": window.oxidation_reaction}
+    found = {name: item.deviation(per_atom) for name, item in reactions.items() if item is not None}
+    return {**found, "window_width": sum(found.values())} if found else {}
+
+
+def window_details(window: Window, ion: Ion) -> dict[str, str]:
+    """A sentence for each number of a window: the reaction that sets a limit, and what the phase decomposes into."""
+    parts = ", ".join(window.decomposition)
+    alone = len(window.decomposition) == 1  # the same compound in another form
+    fate = f"a form of {parts} is more stable" if alone else f"it decomposes into {parts}"
+    end = f"; {fate}" if window.of_products else ""
+    lower, upper = window.reduction_reaction, window.oxidation_reaction
+    reduction = f"{lower} at {window.reduction:.2f} V" if lower else f"stable against {ion} metal"
+    oxidation = f"{upper} at {window.oxidation:.2f} V" if upper else f"{ion} metal is there from the start"
+    details = {
+        "reduction_limit": reduction + end,
+        "oxidation_limit": oxidation + end,
+        "window_width": f"{window.reduction:.2f} to {window.oxidation:.2f} V{end}",
+    }
+    return {**details, "window_of_products": fate} if window.of_products else details

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from invdesign.errors import InvdesignError
 from invdesign.protocols import FloatArray
-from surrogates.reference import Phase, ReferenceSet, phase_diagram, require_coverage
+from surrogates.coverage import require_coverage
+from surrogates.reference import Phase, ReferenceSet, phase_diagram
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition

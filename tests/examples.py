@@ -271,6 +271,7 @@ EVALUATORS: dict[str, list[Example]] = {
     ],
     "minimum_distance": [{"scale": 0.6}],
     "bottleneck_radius": [{"ion": "Li"}],
+    "structure_kept": [{}],
     "migration_barrier": [{"ion": ["Li", "Na"]}],
     "relax": [{"potential": "chgnet", "fmax": 0.02}],
     "decomposition_energy": [{"reference": REFERENCE}],

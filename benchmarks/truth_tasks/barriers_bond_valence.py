@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 KEPT = Path(__file__).resolve().parents[2] / "runs" / "literature_barriers.jsonl"
 MOST_ATOMS = 44
-FEWEST = 4  # compounds of a class that has figures of its own
+FEWEST = 5  # compounds of a class that has figures of its own
 FMAX, SMAX, STEPS = 0.05, 0.05, 300
 
 
@@ -102,7 +102,8 @@ def barriers_of(matches: Sequence[Match]) -> list[dict[str, Any]]:
         rows.append(
             {
                 "compound": compound.key,
-                "family": compound.family,
+                "family": compound.family.lower().removesuffix("s"),
+                "ion": compound.ion,
                 "built": match.built,
                 "literature": compound.barrier,
                 "unrelaxed": unrelaxed,
@@ -135,27 +136,36 @@ def figures(task: str, rows: Sequence[dict[str, Any]]) -> list[Row]:
 
 
 def measure() -> list[Row]:
-    """Figures over all compounds, over those built from prototypes and those found as crystals, and by class."""
+    """Figures over all compounds that can be compared, and over parts of them."""
     everything = match_compounds()
     small = [match for match in everything if len(match.structure) <= MOST_ATOMS]
     relax_matches(small, float("inf"))
     rows = barriers_of(small)
     compounds = read_compounds()
     print(
-        f"{count_rows()} barriers in the list; {sum(c.rows for c in compounds)} of {len(compounds)} compounds of Li, Na and K; "
-        f"{len(everything)} have a crystal, {len(small)} of at most {MOST_ATOMS} atoms, {len(rows)} are compared"
+        f"{count_rows()} barriers in the list, {sum(c.rows for c in compounds)} of them of {len(compounds)} compounds of Li, Na "
+        f"and K; {len(everything)} compounds have a crystal, {len(small)} one of at most {MOST_ATOMS} atoms, {len(rows)} are "
+        "compared"
     )
     for row in rows:
         print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()})
-    name = "barriers"
-    found = figures(name, rows)
-    for label, built in (("substituted prototypes", True), ("published crystals", False)):
-        found += figures(f"{name}: {label}", [row for row in rows if row["built"] == built])
+    return all_figures(rows)
+
+
+def all_figures(rows: Sequence[dict[str, Any]]) -> list[Row]:
+    """Figures over all, by origin of the crystal, by ion, and by class where it has enough compounds."""
+    parts = {
+        "barriers": rows,
+        "barriers: built from prototypes": [row for row in rows if row["built"]],
+        "barriers: published crystals": [row for row in rows if not row["built"]],
+        "barriers: Li": [row for row in rows if row["ion"] == "Li"],
+        "barriers: Na, K": [row for row in rows if row["ion"] != "Li"],
+    }
     for family in sorted({row["family"] for row in rows}):
         of_it = [row for row in rows if row["family"] == family]
         if len(of_it) >= FEWEST:
-            found += figures(f"{name}: {family.lower()}", of_it)
-    return found
+            parts[f"barriers: {family}"] = of_it
+    return [row for name, part in parts.items() for row in figures(name, part)]
 
 
 if __name__ == "__main__":

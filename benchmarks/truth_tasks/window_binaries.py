@@ -10,7 +10,8 @@ from truth_windows import Comparison, compare_limit, mean_row, print_comparisons
 
 from invdesign.settings import load
 from surrogates.reference import ReferenceSet, shipped
-from surrogates.reference_build import build_reference, read_structures
+from surrogates.reference_build import build_reference
+from surrogates.reference_sources import read_structures
 
 SHIPPED = "lithium-chalcohalides"
 SALTS = ("LiF", "LiCl", "LiBr", "LiI", "Li2O", "Li2S", "Li2Se", "LiH")
@@ -19,15 +20,17 @@ NITRIDES = Path(__file__).parents[1] / "window_nitrides.yaml"
 
 
 @cache
-def compare_limits() -> tuple[Comparison, ...]:
-    """The oxidation limit of every salt."""
-    reference = shipped(SHIPPED)
-    return (*(compare_limit(reference, salt) for salt in SALTS), compare_limit(relax_nitrides(), "Li3N"))
+def compare_limits(name: str = SHIPPED) -> tuple[Comparison, ...]:
+    """The oxidation limit of every salt by a shipped set."""
+    reference = shipped(name)
+    nitrides = relax_nitrides(name)
+    return (*(compare_limit(reference, salt) for salt in SALTS), compare_limit(nitrides, "Li3N"))
 
 
-def relax_nitrides() -> ReferenceSet:
-    """Li, N2 and Li3N, relaxed by the potential of the shipped set; seconds."""
-    potential = load("potentials", shipped(SHIPPED).potential.settings)
+@cache
+def relax_nitrides(name: str) -> ReferenceSet:
+    """Li, N2 and Li3N, relaxed by the potential of a shipped set; seconds."""
+    potential = load("potentials", shipped(name).potential.settings)
     return build_reference(read_structures(NITRIDES), potential, name="nitrides")
 
 

@@ -1,37 +1,61 @@
-"""Share of measured limits within one standard deviation of the computed ones, over every task with limits."""
+"""Share of measured limits within one standard deviation of the computed ones, over salts and oxoanion salts."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+from collections.abc import Mapping
 
 from common import Row
+from pymatgen.core import Composition
 from truth_windows import Comparison, mean_row
 
-import truth_tasks
+from surrogates.correction import JOINT
+from surrogates.reference import shipped
+from surrogates.stability import energy_deviation
+from surrogates.windows import CHARGES
+from truth_tasks import window_binaries, window_oxoanion
 
-METHOD = "invdesign"
-
-
-def compare_limits() -> tuple[Comparison, ...]:
-    """The limits of every other task of windows: those with a function `compare_limits`."""
-    found: list[Comparison] = []
-    for module in pkgutil.iter_modules(truth_tasks.__path__):
-        if module.name.startswith("window_") and module.name != "window_uncertainty":
-            found += importlib.import_module(f"truth_tasks.{module.name}").compare_limits()
-    return tuple(found)
+CORRECTION = "covalent-oxygen"
+SETS = {
+    "uncorrected": window_binaries.SHIPPED,
+    "invdesign": f"{window_binaries.SHIPPED}{JOINT}{CORRECTION}",
+}
+"""Sets by method: the potential as it is, and with the correction for oxygen, fitted without the phases of a limit."""
 
 
 def measure() -> list[Row]:
-    """Coverage in percent, with the median of error over deviation beside it."""
-    found = compare_limits()
-    covered = [100.0 * item.covered for item in found]
-    ratios = [abs(item.error) / item.sigma for item in found]
-    for item in found:
-        print(
-            f"{item.formula:8} {item.value:.2f} ± {item.sigma:.2f} V, measured {item.measured:.2f}  {item.reaction}"
-        )
-    return [
-        mean_row("window_uncertainty", METHOD, "coverage_68_percent", covered, "%"),
-        mean_row("window_uncertainty", METHOD, "error_over_deviation", ratios, ""),
-    ]
+    """Coverage in percent, with the mean of error over deviation beside it, of each set."""
+    rows: list[Row] = []
+    for method, name in SETS.items():
+        found = [
+            *window_binaries.compare_limits(name),
+            *compare_oxoanions(name, corrected=method == "invdesign"),
+        ]
+        for item in found:
+            text = f"{item.value:.2f} ± {item.sigma:.2f} V, measured {item.measured:.2f}"
+            print(f"{method:11} {item.formula:8} {text}  {item.reaction}")
+        covered = [100.0 * item.covered for item in found]
+        ratios = [abs(item.error) / item.sigma for item in found]
+        rows += [
+            mean_row("window_uncertainty", method, "coverage_68_percent", covered, "%"),
+            mean_row("window_uncertainty", method, "error_over_deviation", ratios, ""),
+        ]
+    return rows
+
+
+def compare_oxoanions(name: str, *, corrected: bool) -> list[Comparison]:
+    """The limits at which oxoanion salts form and decompose, with the deviation of a set's energies."""
+    per_atom = energy_deviation(shipped(name))
+    found = []
+    for reactions in (window_oxoanion.FORMED, window_oxoanion.DECOMPOSED):
+        for salt, line in window_oxoanion.compare_limits(reactions).items():
+            text, measured, without, with_correction = line
+            value = with_correction if corrected else without
+            sigma = per_atom * atoms_per_charge(reactions[salt])
+            found.append(Comparison(salt, text, value, sigma, measured, None, ()))
+    return found
+
+
+def atoms_per_charge(reaction: Mapping[str, float]) -> float:
+    """Atoms of the reactants per unit of charge exchanged, as `Reaction.deviation` counts them."""
+    atoms = sum(-n * Composition(formula).num_atoms for formula, n in reaction.items() if n < 0)
+    return float(atoms) / (CHARGES["Li"] * reaction["Li"])

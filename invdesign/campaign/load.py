@@ -24,7 +24,14 @@ from invdesign.campaign.functions import (
 from invdesign.campaign.model import Budget, Campaign, Common, Header
 from invdesign.campaign.objectives import Limits, named, read_objectives
 from invdesign.campaign.priors import with_priors
-from invdesign.campaign.roles import OpenRoles, check_roles, makers_of, resolve_latest, roles_in
+from invdesign.campaign.roles import (
+    OpenRoles,
+    check_roles,
+    makers_of,
+    name_structures,
+    resolve_latest,
+    roles_in,
+)
 from invdesign.campaign.wording import COMMON, holds, shown, told
 from invdesign.candidate import Genome, canonical, genome_key
 from invdesign.errors import CampaignError, InvdesignError, PluginError, nearest
@@ -109,7 +116,8 @@ class _Reader:
         opened: OpenRoles = {}
         if space is not None and self.all_stages_read:
             of_design = _roles_built(space, stages)
-            stages, opened = resolve_latest(self._resolved(stages, space), of_design)
+            stages = name_structures(self._resolved(stages, space), space)
+            stages, opened = resolve_latest(stages, of_design)
             check_roles(stages, of_design, self._complain_of_stage)
             self._connections(stages)
             self._designs(stages, space)

@@ -14,7 +14,8 @@ from invdesign import registry
 from invdesign.errors import nearest
 from invdesign.evaluation import Stage
 from invdesign.properties import STRUCTURE, is_structure
-from invdesign.roles import INITIAL, LATEST, Path, all_roles, open_roles, with_roles
+from invdesign.protocols import SearchSpace
+from invdesign.roles import INITIAL, LATEST, Path, all_roles, open_roles, open_types, with_roles
 
 OpenRoles = Mapping[str, tuple[Path, ...]]
 Complain = Callable[[int, Path, str, str], None]
@@ -55,6 +56,16 @@ def resolve_latest(stages: Sequence[Stage], of_design: Sequence[str]) -> tuple[l
             resolved.append(stage)
         made += own
     return resolved, opened
+
+
+def name_structures(stages: Sequence[Stage], space: SearchSpace) -> list[Stage]:
+    """Tell stages that speak of it what kind of structure the space builds (its `structure_type`), where it says."""
+    noun = getattr(space, "structure_type", "")
+    evaluators = [stage.evaluator for stage in stages]
+    paths = [open_types(item) if isinstance(item, BaseModel) and noun else () for item in evaluators]
+    return [
+        _with_roles(stage, dict.fromkeys(found, noun)) for stage, found in zip(stages, paths, strict=True)
+    ]
 
 
 def adopt_roles(stages: Sequence[Stage], opened: OpenRoles, stored: Sequence[Stage]) -> tuple[Stage, ...]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from invdesign.cli.describe import caveats, number
-from invdesign.report.text import interval_text
+from invdesign.cli.describe import caveats, errors_explained, number
+from invdesign.report.text import AS_MEASURED, interval_text
 
 if TYPE_CHECKING:
     from invdesign.recommendation.values import (
@@ -37,6 +37,7 @@ def recommendation_lines(found: Recommendation) -> list[str]:
         lines += ["", *_importance(item)]
     lines += [f"note: {text}" for text in found.notes]
     if found.front:
+        lines += errors_explained(lines)
         lines += [f"note: {text}" for text in caveats([item.property for item in found.front[0].estimates])]
     return lines[1:] if lines and not lines[0] else lines
 
@@ -69,10 +70,14 @@ def _members(members: Sequence[Member]) -> list[str]:
 
 
 def _cells(item: Estimate) -> tuple[str, str]:
-    measured = "-" if item.measured is None else number(item.measured, item.noise or None, item.systematic)
+    measured = "-"
+    if item.measured is not None:
+        measured = f"{number(item.measured, item.noise or None, item.systematic)} {item.words}".rstrip()
     interval = item.interval()
     if interval is None:
         return measured, "-"
+    if item.is_exact():
+        return measured, AS_MEASURED
     mean, ends = interval_text(item.mean or 0.0, *interval)
     return measured, f"{mean} ({ends})"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.roles import measured_on
 from invdesign.errorbars import EXPLAINED, METHOD, method_text
-from invdesign.properties import describe
+from invdesign.properties import describe, structure_fate, words_beside
 from invdesign.roles import INITIAL
 from invdesign.run.notebook import duration
 
@@ -148,7 +148,11 @@ def describe_status(status: RunStatus) -> list[str]:
     ]
     combined = status.ranked_by < len(status.best)
     for number, best in enumerate(status.best):
-        found = "none yet" if best.value is None else f"{best.value:.4g} {best.unit}".rstrip()
+        found = (
+            "none yet"
+            if best.value is None
+            else " ".join(filter(None, (f"{best.value:.4g}", best.unit, best.words)))
+        )
         whose = "" if best.value is None or (combined and number) else f" (candidate {best.candidate})"
         lines.append(f"{'its' if combined and number else 'best':<12}{best}: {found}{whose}")
     if status.ranked_by > 1:
@@ -200,11 +204,12 @@ def number(value: float, noise: float | None = None, systematic: float | None = 
     return own + method_text(systematic)
 
 
-def value_of(row: Mapping[str, Any], name: str) -> str:
-    """A property of a candidate's row with its errors; a dash where it has none."""
+def value_of(row: Mapping[str, Any], name: str, unit: str = "") -> str:
+    """A property of a candidate's row with its errors, unit, and the words that belong beside it; a dash where it has none."""
     if name not in row["properties"]:
         return "-"
-    return number(row["properties"][name], row["noise"].get(name), row["systematic"].get(name))
+    own = number(row["properties"][name], row["noise"].get(name), row["systematic"].get(name))
+    return " ".join(filter(None, (own, unit, words_beside(name, row["properties"].get))))
 
 
 def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[str]:
@@ -227,7 +232,7 @@ def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[s
             row["formula"] or "-",
             *([_or_dash(row["desirability"])] if judged else []),
             *(value_of(row, n) for n in names),
-            "*" if row["on_front"] else "outside the space" if row["outside"] else "",
+            _marks(row),
         ]
         for row in rows
     ]
@@ -240,6 +245,13 @@ def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[s
         lines.append("(no candidate is complete yet)")
     said = errors_explained(cell for line in cells for cell in line)
     return _single([*lines, *said, *(f"note: {text}" for text in caveats(names))])
+
+
+def _marks(row: Mapping[str, Any]) -> str:
+    """A star on the front; why a candidate is not what it seems."""
+    lost, words = structure_fate(row["properties"], row["details"])
+    marks = ["*"] if row["on_front"] else ["outside the space"] if row["outside"] else []
+    return " ".join([*marks, *([words] if lost else [])])
 
 
 def errors_explained(cells: Iterable[str]) -> list[str]:
@@ -286,13 +298,13 @@ def describe_candidate(run: Run, id: int) -> list[str]:
             f"  taken further by: candidate {latest}, {'waiting' if status == 'pending' else status}"
         )
     for name in row["properties"]:
-        text = f"  {name}: {value_of(row, name)} {units.get(name, '')}".rstrip()
-        lines.append(text + _on(roles.get(name)))
+        lines.append(f"  {name}: {value_of(row, name, units.get(name, ''))}{_on(roles.get(name))}")
         if name in row["details"]:
             lines.append(f"    {row['details'][name]}")
     for name, stage, value in row["earlier"]:
-        text = f"  {name} at {stage}: {number(value)} {units.get(name, '')}".rstrip()
-        lines.append(text + _on(measured.get(stage, {}).get(name)))
+        same = {flag: other for flag, at, other in row["earlier"] if at == stage}
+        text = " ".join(filter(None, (number(value), units.get(name, ""), words_beside(name, same.get))))
+        lines.append(f"  {name} at {stage}: {text}" + _on(measured.get(stage, {}).get(name)))
     searched = [stage.name for stage in run.campaign.funnel if not stage.on_demand]
     if row["status"] == "complete" and row["passed"] in searched[:-1]:
         lines.append(f"  stopped after: {row['passed']}")

@@ -84,7 +84,7 @@ space:
   sites:                              # which elements may sit on which sites
 {sites}
 evaluate:                             # from cheap to costly: each stage may stop a candidate
-  - charge_neutrality
+  - charge_neutrality: {{metallic: allow}}   # alloys have no charges to balance
   - minimum_distance: {{scale: 0.6}}
   - bottleneck_radius: {{ion: {ion}}}
   - relax: {{potential: chgnet, fmax: 0.05}}

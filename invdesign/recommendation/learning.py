@@ -13,6 +13,7 @@ from invdesign.optimizers.bayesian.data import Rows
 from invdesign.optimizers.bayesian.frame import Frame, Known, make_frame
 from invdesign.optimizers.bayesian.gaussian import GaussianSettings, fit_gaussian, gaussian_process
 from invdesign.optimizers.bayesian.limits import chosen_rows
+from invdesign.optimizers.bayesian.measured import measured_values
 from invdesign.optimizers.bayesian.priors import Prior, PriorTable, prior_rows
 from invdesign.optimizers.common import teaches
 from invdesign.problem import Merit, Scores
@@ -29,7 +30,6 @@ ROWS = 300  # candidates that models learn from, at most: a fit of so many takes
 MOST = 600  # rows of a model with those of earlier stages and earlier results
 BEST = 150  # of them the best; the rest evenly by number
 FEWEST = 6  # values without which a property is not modelled
-EXACT = 0.01  # of the spread of the values: a model that misses them by less takes them for exact
 
 
 @dataclass(frozen=True)
@@ -130,15 +130,19 @@ class Learned:
 
     Attributes:
         positions: shape (k,), of the trials that have the property, which are the first k of the model's rows.
-        mean, deviation: shape (n,), of the value itself at every trial.
-        exact: whether the measured values are taken for exact.
+        left_mean, left_deviation: shape (k,), predicted without the row, noise included.
+        mean, deviation: shape (n,), of the value itself at every trial: at measured ones never further from the
+            measurement than its noise.
+        noisy: whether repeating an evaluation may give another value.
     """
 
     model: GaussianProcess
     positions: IntArray
+    left_mean: FloatArray
+    left_deviation: FloatArray
     mean: FloatArray
     deviation: FloatArray
-    exact: bool
+    noisy: bool
 
 
 def learned(trials: Trials, name: str, settings: GaussianSettings) -> Learned | str:
@@ -157,9 +161,23 @@ def learned(trials: Trials, name: str, settings: GaussianSettings) -> Learned | 
     model = gaussian_process(rows, inputs, settings, hyperparameters, sources)
     mean, deviation = model.predict(trials.x)
     positions = np.flatnonzero(np.isfinite(trials.column(name)))
-    missed = float(np.sqrt(((mean[positions] - y) ** 2).mean()))
-    exact = missed < EXACT * float(y.std()) and not np.isfinite(rows.noise[:own]).any()
-    return Learned(model, positions, mean, deviation, exact)
+    left = [part[:own] for part in model.left_out()]
+    noise = _noise(trials, name, model, settings)[:own]
+    mean[positions], deviation[positions] = measured_values(y, noise, *left)
+    return Learned(model, positions, left[0], left[1], mean, deviation, noisy=bool((noise > 0.0).any()))
+
+
+def _noise(trials: Trials, name: str, model: GaussianProcess, settings: GaussianSettings) -> FloatArray:
+    """Variance of repeating each row's evaluation, shape (n,): as it was said.
+
+    Where it was not, an evaluation gives the same number again; but for measurements from outside, whose noise the model
+    learns, and where the user set it.
+    """
+    noise = model.rows.noise
+    deciding = [view for view in trials.context.stages if name in view.provides][-1:]
+    if any(view.external for view in deciding) or settings.noise != "auto":
+        return model.repetition_variance()
+    return np.where(np.isfinite(noise), noise, 0.0)
 
 
 def _varies(x: FloatArray) -> bool:

@@ -16,6 +16,7 @@ from invdesign.optimizers.bayesian.priors import PriorTable
 from invdesign.optimizers.bayesian.settings import Modelling
 from invdesign.optimizers.bayesian.threads import one_thread
 from invdesign.problem import Merit, Problem, Scores
+from invdesign.properties import words_beside
 from invdesign.protocols import Context
 from invdesign.recommendation.calibration import calibration_of
 from invdesign.recommendation.importance import contributions_of, shares
@@ -59,8 +60,8 @@ class Judged:
 
     @property
     def believed(self) -> bool:
-        """Whether its means overrule measured values: they do not where these are exact, or the model knows nothing."""
-        return not self.model.exact and self.calibration.verdict != "no better than the mean"
+        """Whether its means may overrule measured values: not where these are exact, or the model knows nothing."""
+        return self.model.noisy and self.calibration.verdict != "no better than the mean"
 
 
 def recommend(
@@ -154,15 +155,14 @@ def _judged(
         if isinstance(model, str):
             words.append(f"{name} is not modelled: {model}.")
             continue
-        mean, deviation = model.model.left_out()
         own = model.positions
         calibration = calibration_of(
             name,
             names.units.get(name, ""),
             trials.ids[own].tolist(),
             trials.column(name)[own],
-            mean[: len(own)],
-            deviation[: len(own)],
+            model.left_mean,
+            model.left_deviation,
         )
         found[name] = Judged(model, calibration)
     return found
@@ -220,9 +220,8 @@ def _chosen(trials: Trials, judged: Mapping[str, Judged], names: Names, words: l
 
 def _overruling(measured: int, best: int) -> str:
     return (
-        f"Candidate {measured} has the best measured value. The models take part of that for luck, since its "
-        f"neighbours do not bear it out, and expect more of candidate {best}. Where the same evaluation always "
-        f"gives the same number, keep to candidate {measured}."
+        f"Candidate {measured} has the best measured value. Within the noise of its measurement the models take part of "
+        f"that for luck, since its neighbours do not bear it out, and expect more of candidate {best}."
     )
 
 
@@ -302,6 +301,7 @@ class _Members:
             systematic=_number(float(self.trials.systematic(name)[place])),
             mean=None if item is None else float(item.model.mean[place]),
             deviation=None if item is None else float(item.model.deviation[place]),
+            words=words_beside(name, lambda flag: float(self.trials.column(flag)[place])),
         )
 
 

@@ -22,7 +22,9 @@ class Estimate:
         measured: the value the evaluators gave, None where they gave none.
         noise: standard deviation of repeating the evaluation, as an evaluator or experiment said it.
         systematic: standard deviation of its method, common to a chemistry: no part of the model's interval.
-        mean, deviation: of the value itself, without the noise of one evaluation; None without a model.
+        mean, deviation: of the value itself, without the noise of one evaluation; None without a model. Of a measured
+            candidate never further from the measurement than its noise; a value without noise is met exactly.
+        words: that belong beside the measured value; see `words_beside`.
     """
 
     property: str
@@ -32,6 +34,11 @@ class Estimate:
     systematic: float | None
     mean: float | None
     deviation: float | None
+    words: str = ""
+
+    def is_exact(self) -> bool:
+        """True of a value without noise, which no model has anything to add to."""
+        return self.deviation == 0.0 and self.measured is not None
 
     def interval(self) -> tuple[float, float] | None:
         """The central 95 % of what the model believes; None without a model."""

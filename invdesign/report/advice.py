@@ -22,7 +22,15 @@ from invdesign.recommendation.values import (
 from invdesign.report.figures import BLUE, GREEN, GREY, INK, ORANGE, Figure, axis, layout, rounded
 from invdesign.report.results import label
 from invdesign.report.tables import Facts
-from invdesign.report.text import axis_label, interval_text, measured, number, pretty_unit, with_unit
+from invdesign.report.text import (
+    AS_MEASURED,
+    axis_label,
+    interval_text,
+    measured,
+    number,
+    pretty_unit,
+    with_unit,
+)
 
 BARS = 12  # variables in a figure
 LEAST = 0.005  # effect from which a variable is drawn
@@ -125,10 +133,13 @@ def _row(member: Member) -> AdvisedRow:
 def _cells(item: Estimate) -> tuple[str, str, str]:
     value = np.nan if item.measured is None else item.measured
     errors = [np.nan if error is None else error for error in (item.noise, item.systematic)]
+    text = f"{measured(value, *errors)} {item.words}".rstrip()
     interval = item.interval()
     if interval is None or item.mean is None:
-        return measured(value, *errors), "", ""
-    return measured(value, *errors), *interval_text(item.mean, *interval)
+        return text, "", ""
+    if item.is_exact():
+        return text, AS_MEASURED, ""
+    return text, *interval_text(item.mean, *interval)
 
 
 def _model(

@@ -14,7 +14,7 @@ import numpy as np
 
 from invdesign.candidate import Status
 from invdesign.errors import InvdesignError, nearest
-from invdesign.properties import describe
+from invdesign.properties import describe, sentence_beside, words_beside
 from invdesign.report.files import OutputError, replaced_file, replaced_folder
 from invdesign.run.run import Run
 from invdesign.structures.files import structure_to_cif
@@ -172,7 +172,8 @@ def cif_text(item: Ranked, units: Mapping[str, str]) -> str:
     lines = [f"candidate {item.id}, rank {item.rank}, {item.formula}"]
     for name, value in item.properties.items():
         unit = units.get(name) or describe(name).unit
-        lines.append(f"{name} = {value!r} {unit}".rstrip())
+        words = words_beside(name, item.properties.get)
+        lines.append(" ".join(filter(None, (f"{name} = {value!r}", unit, words))))
         for what, said in (("noise", item.noise), ("systematic", item.systematic)):
             if name in said:
                 lines.append(f"{name}_{what} = {said[name]:.6g} {unit}".rstrip())
@@ -218,7 +219,7 @@ def _write_extxyz(run: Run, output: Path, top: int | None) -> int:
     with replaced_file(output) as temporary, temporary.open("w", encoding="utf-8") as file:
         for item in ranked(run, top):
             atoms = to_atoms(item)
-            atoms.info.update(_numbers(item, keys))
+            atoms.info.update({**_numbers(item, keys), **_texts(item, keys)})
             write_extxyz(file, [atoms])
             count += 1
     return count
@@ -234,7 +235,11 @@ def _write_ase_db(run: Run, output: Path, top: int | None) -> int:
             database = connect(temporary, type="db", append=False, use_lock_file=False)
             with database:  # one transaction: row by row it writes some 40 a second
                 for item in ranked(run, top):
-                    data = {"formula": item.formula, "genome": dict(run.trial(item.id).genome)}
+                    data = {
+                        "formula": item.formula,
+                        "genome": dict(run.trial(item.id).genome),
+                        **_texts(item, keys),
+                    }
                     database.write(to_atoms(item), key_value_pairs=_numbers(item, keys), data=data)
                     count += 1
     except sqlite3.Error as error:
@@ -252,6 +257,15 @@ def _numbers(item: Ranked, keys: Mapping[str, str]) -> dict[str, float | int]:
         if name in keys
     }
     return values | {key: float(value) for key, value in sigmas.items() if np.isfinite(value)}
+
+
+def _texts(item: Ranked, keys: Mapping[str, str]) -> dict[str, str]:
+    """What was said of a candidate's properties in words."""
+    said = {
+        f"{keys[name]}_detail": sentence_beside(name, item.properties.get, item.details.get(name, ""))
+        for name in item.properties
+    }
+    return {key: text for key, text in said.items() if text}
 
 
 def ase_keys(names: Sequence[str]) -> dict[str, str]:

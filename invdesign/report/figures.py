@@ -172,6 +172,7 @@ def _hover(facts: Facts, id: int) -> str:
             lines.append(f"<i>{escape(brief(said, HOVER_LETTERS))}</i>")
     if len(known) > HOVER_LINES:
         lines.append(f"and {len(known) - HOVER_LINES} more")
+    lines += [escape(words) for words in facts.fate(id)[1:] if words]
     lines.append(f"by {escape(facts.operators[id])}")
     return "<br>".join(lines)
 

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from invdesign import __version__
 from invdesign.candidate import Json
+from invdesign.errorbars import EXPLAINED
 from invdesign.errors import InvdesignError
 from invdesign.problem import Merit
 from invdesign.properties import describe
@@ -197,6 +198,9 @@ def _head(facts: Facts) -> dict[str, Any]:
         ("complete", counts["complete"], ""),
     ]
     row.append(("feasible", len(facts.feasible()), "meet every constraint"))
+    lost = [words for gone, words in map(facts.fate, range(len(facts))) if gone]
+    if lost:
+        row.append(("in another structure", len(lost), max(set(lost), key=lost.count)))
     row.append(("gated", counts["gated"], "stopped early on purpose"))
     if counts["infeasible"]:
         row.append(("infeasible", counts["infeasible"], "could not be built"))
@@ -230,6 +234,7 @@ def _head(facts: Facts) -> dict[str, Any]:
             for o in facts.run.campaign.problem.objectives
         )
         and len(facts.front) > 0,
+        "errors": EXPLAINED if _has_method_errors(facts) else "",
     }
 
 
@@ -339,6 +344,7 @@ def _card(facts: Facts, rank: int, id: int, figures: dict[str, Figure]) -> dict[
         "on_front": id in set(facts.front.tolist()),
         "feasible": facts.scores.merit[id] == Merit.FEASIBLE,
         "outside": id in facts.outside,
+        "lost": facts.fate(id)[1] if facts.fate(id)[0] else "",
         "properties": score + [_property(facts, name, id) for name in facts.known(id) if name in ranked],
         "others": [_property(facts, name, id) for name in facts.known(id) if name not in ranked],
         "operator": facts.operators[id],
@@ -350,6 +356,11 @@ def _card(facts: Facts, rank: int, id: int, figures: dict[str, Figure]) -> dict[
     return card | _picture(facts, id, figures)
 
 
+def _has_method_errors(facts: Facts) -> bool:
+    """True if an error of a method is known of any complete candidate."""
+    return any(np.isfinite(facts.systematic[name][facts.ranking]).any() for name in facts.columns)
+
+
 def _desirability(value: float) -> dict[str, str]:
     return {
         "name": "desirability",
@@ -357,6 +368,7 @@ def _desirability(value: float) -> dict[str, str]:
         "structure": "",
         "value": number(value),
         "unit": "",
+        "words": "",
         "detail": "",
     }
 
@@ -368,6 +380,7 @@ def _property(facts: Facts, name: str, id: int) -> dict[str, str]:
         "structure": facts.structures.get(name, ""),
         "value": facts.value(name, id),
         "unit": pretty_unit(facts.units[name]),
+        "words": facts.words(name, id),
         "detail": facts.detail(name, id),
     }
 
@@ -381,7 +394,7 @@ def _picture(facts: Facts, id: int, figures: dict[str, Figure]) -> dict[str, Any
         return {"note": f"It cannot be built here: {error}", "parameters": _genome(facts.run, id)}
     if crystal is None:
         return {"parameters": parameters}
-    note = f"{len(crystal)} atoms, {role}"
+    note = ", ".join(filter(None, [f"{len(crystal)} atoms", role, facts.fate(id)[1]]))
     drawn = structure.scene(crystal)
     if drawn is None:
         return {"note": f"{note}, too many to draw"}

@@ -130,6 +130,7 @@ class TableRow:
     Attributes:
         cells: desirability where there is one, then objectives (of targets and windows also how far off), then
             constraints that are no objectives.
+        lost: `no longer an anti-perovskite` of a candidate that fell into another structure.
     """
 
     rank: int
@@ -138,6 +139,7 @@ class TableRow:
     feasible: bool
     cells: tuple[str, ...]
     outside: bool = False
+    lost: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +168,10 @@ def ranking_table(facts: Facts) -> Table:
             feasible=bool(facts.scores.merit[id] == Merit.FEASIBLE),
             cells=_cells(facts, int(id)),
             outside=int(id) in facts.outside,
+            lost=words if gone else "",
         )
         for place, id in enumerate(ids, 1)
+        for gone, words in [facts.fate(int(id))]
     )
     return Table(_heads(facts), rows, total)
 
@@ -189,7 +193,7 @@ def _others(facts: Facts) -> Sequence[str]:
 def _cells(facts: Facts, id: int) -> tuple[str, ...]:
     cells = [] if facts.desirability is None else [number(float(facts.desirability[id]))]
     for item, value in zip(facts.objectives, facts.minimised[id], strict=True):
-        cells.append(facts.value(item.property, id))
+        cells.append(facts.cell(item.property, id))
         if item.direction in {"target", "window"}:
             cells.append("" if np.isnan(value) else distance_text(item, float(value)).removesuffix(" off"))
-    return (*cells, *(facts.value(name, id) for name in _others(facts)))
+    return (*cells, *(facts.cell(name, id) for name in _others(facts)))

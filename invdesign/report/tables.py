@@ -15,7 +15,7 @@ from invdesign import registry
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import Json, Status
 from invdesign.problem import Constraint, Merit, Objective, Scores
-from invdesign.properties import STRUCTURE, describe, is_structure
+from invdesign.properties import KEPT, STRUCTURE, describe, is_structure, structure_fate, words_beside
 from invdesign.report.text import axis_label, brief, measured, pretty_unit, with_unit
 from invdesign.run.run import Run
 from invdesign.run.status import RunStatus
@@ -87,17 +87,32 @@ class Facts:
         errors = float(self.noise[name][id]), float(self.systematic[name][id])
         return measured(float(self.columns[name][id]), *errors)
 
+    def words(self, name: str, id: int) -> str:
+        """Words that belong beside a property of one candidate; mostly none."""
+        return words_beside(
+            name, lambda flag: float(self.columns[flag][id]) if flag in self.columns else None
+        )
+
+    def cell(self, name: str, id: int) -> str:
+        """A property of one candidate as a cell of a table, under a head with its unit."""
+        return f"{self.value(name, id)} {self.words(name, id)}".rstrip()
+
     def detail(self, name: str, id: int) -> str:
         """What was said beside a property of one candidate; empty where nothing was."""
         return self.details.get(id, {}).get(name, "")
 
     def text(self, name: str, id: int) -> str:
-        """The same with its unit."""
-        return with_unit(self.value(name, id), pretty_unit(self.units[name]))
+        """A property of one candidate with its errors, unit, and the words beside it."""
+        return f"{with_unit(self.value(name, id), pretty_unit(self.units[name]))} {self.words(name, id)}".rstrip()
 
     def heading(self, name: str) -> str:
         """A property's label with its unit and the structure it was measured on."""
         return axis_label(name, self.units[name], self.structures.get(name, ""))
+
+    def fate(self, id: int) -> tuple[bool, str]:
+        """True if a candidate lost its structure, and a few words on it: `no longer an anti-perovskite`."""
+        known = {KEPT: float(self.columns[KEPT][id])} if KEPT in self.columns else {}
+        return structure_fate(known, self.details.get(id, {}))
 
     def known(self, id: int) -> list[str]:
         """Names of the properties known of one candidate, those of the problem first."""

@@ -28,6 +28,9 @@ def number(value: float) -> str:
     return f"{text} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}" if exponent else text
 
 
+AS_MEASURED = "as measured"  # of a model's value, where measured values have no noise
+
+
 def measured(value: float, noise: float = math.nan, systematic: float = math.nan) -> str:
     """A value with its noise at two significant digits, both to the same decimal, and the error of its method."""
     if math.isnan(value):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from invdesign.errorbars import known_error, method_text
 from invdesign.problem import Merit
+from invdesign.properties import structure_fate, words_beside
 from invdesign.run.notebook import duration
 
 if TYPE_CHECKING:
@@ -58,7 +59,11 @@ def live_html(status: RunStatus, folder: str) -> str:
     """What is shown while the run is worked on, and stays when it has ended."""
     rows = []
     for best in status.best:
-        found = "none yet" if best.value is None else escape(with_unit(best.value, best.unit))
+        found = (
+            "none yet"
+            if best.value is None
+            else escape(f"{with_unit(best.value, best.unit)} {best.words}".rstrip())
+        )
         whose = "" if best.candidate is None else f' <span style="{SOFT}">candidate {best.candidate}</span>'
         rows.append(
             f'<td style="{CELL}">{escape(str(best))}</td><td style="{NUMBER}"><b>{found}</b>{whose}</td>'
@@ -138,11 +143,14 @@ def _best(run: Reading, most: int) -> str:
     heads += [", ".join(filter(None, [name, units.get(name), measured.get(name)])) for name in names]
     lines = [_row([escape(head) for head in heads], head=True)]
     for row in rows:
-        mark = " (outside the space)" if row["outside"] else ""
+        lost, words = structure_fate(row["properties"], row["details"])
+        marks = ["outside the space"] * bool(row["outside"]) + [escape(words)] * lost
+        mark = f" ({', '.join(marks)})" if marks else ""
         cells = [str(row["rank"]), f"{row['candidate']}{mark}", _what(row)]
         cells += [_number(row.get("desirability"))] if judged else []
         cells += [
             _number(row["properties"].get(name), row["noise"].get(name), row["systematic"].get(name))
+            + escape(f" {words_beside(name, row['properties'].get)}".rstrip())
             for name in names
         ]
         lines.append(_row(cells))

@@ -97,7 +97,7 @@ def one_line(status: RunStatus) -> str:
     total = status.budget.get("candidates")
     parts = [f"{done}/{int(total) if total else counts['asked']} candidates"]
     parts += [
-        f"{best.property} {best.value:.4g} {best.unit}".rstrip()
+        " ".join(filter(None, (best.property, f"{best.value:.4g}", best.unit, best.words)))
         for best in status.best
         if best.value is not None
     ]

@@ -15,6 +15,7 @@ from invdesign.candidate import Design, Input, Status, Trial
 from invdesign.errors import RunError, candidates_text
 from invdesign.history import RunHistory
 from invdesign.measurements import Measurement
+from invdesign.properties import words_beside
 from invdesign.protocols import Context, design_of, notes_of
 from invdesign.rng import derived_seed
 from invdesign.run.changes import handed_out
@@ -201,6 +202,11 @@ class Reading:
             "noise": dict(trial.noise),
             "systematic": dict(trial.systematic),
             "details": dict(trial.details),
+            "words": {
+                name: words
+                for name in trial.properties
+                if (words := words_beside(name, trial.properties.get))
+            },
             "passed": self._history.reached_by(id),
             "earlier": [list(found) for found in self._history.earlier(id)],
             "operator": trial.candidate.proposal.operator,

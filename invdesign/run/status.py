@@ -15,6 +15,7 @@ from invdesign.campaign.model import Campaign
 from invdesign.candidate import Status
 from invdesign.history import RunHistory
 from invdesign.problem import Merit, Problem, in_words
+from invdesign.properties import words_beside
 from invdesign.standing import Standing
 from invdesign.store.files import replaced
 from invdesign.store.store import Store
@@ -45,6 +46,7 @@ class Best:
     Attributes:
         goal: what is wanted of a target or window, in numbers; empty for the others.
         value: of the property itself, whatever the direction.
+        words: that must stand beside the value; see `words_beside`.
     """
 
     property: str
@@ -53,6 +55,7 @@ class Best:
     value: float | None
     candidate: int | None
     goal: str = ""
+    words: str = ""
 
     def __str__(self) -> str:
         return in_words(self.direction, self.property, self.goal)
@@ -267,8 +270,15 @@ def _best(campaign: Campaign, history: RunHistory, standing: Standing) -> list[B
     for objective, candidate in zip(problem.objectives, found, strict=True):
         name = objective.property
         value = None if candidate is None else history.value(name, candidate)
-        rows.append(Best(name, objective.direction, units.get(name, ""), value, candidate, objective.goal()))
+        words = "" if candidate is None else _words(history, name, candidate)
+        unit = units.get(name, "")
+        rows.append(Best(name, objective.direction, unit, value, candidate, objective.goal(), words))
     return rows
+
+
+def _words(history: RunHistory, name: str, id: int) -> str:
+    """Words beside a property of a trial."""
+    return words_beside(name, lambda flag: history.value(flag, id))
 
 
 def _volume(campaign: Campaign, standing: Standing) -> Volume | None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from invdesign.candidate import Status
 from invdesign.history import RunHistory
+from invdesign.properties import describe, sentence_beside
 from invdesign.run.status import WITHDRAWN
 from invdesign.store.schema import candidates, failure_from
 from invdesign.store.store import Store
@@ -57,11 +58,19 @@ def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.flo
 
 def _details(history: RunHistory) -> dict[str, list[str]]:
     """A column of texts for every property of which anything was said in words, empty where nothing was."""
-    found = history.details()
+    found, columns = history.details(), {name: history.column(name) for name in history.names()}
+
+    def sentence(name: str, id: int) -> str:
+        def value_of(other: str) -> float | None:
+            return float(columns[other][id]) if other in columns else None
+
+        return sentence_beside(name, value_of, found.get(id, {}).get(name, ""))
+
     named = {name for told in found.values() for name in told}
+    named |= {name for name in columns if (mark := describe(name).mark) and mark.flag in columns}
     return {
-        f"{name}_detail": [found.get(id, {}).get(name, "") for id in range(len(history))]
-        for name in history.names()
+        f"{name}_detail": [sentence(name, id) for id in range(len(history))]
+        for name in columns
         if name in named
     }
 

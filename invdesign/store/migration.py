@@ -7,6 +7,7 @@ import json
 from sqlalchemy import Connection, Table, or_, select, update
 
 from invdesign.candidate import to_json
+from invdesign.properties import HULL_DISTANCES
 from invdesign.store.checksums import COUNTS, checksum_of, count_rows, seal_all
 from invdesign.store.schema import (
     CHECKSUM,
@@ -27,13 +28,9 @@ _BEFORE = {  # columns a checksum was over before the split, in order
     measurements.name: "id key stage event properties uncertainties structures failure label note withdrawn",
     inherited.name: "cache_key stage properties uncertainties structures cost",
 }
-METHODS = (
-    "decomposition_energy",
-    "energy_above_hull",
-)  # evaluators whose uncertainty was that of a potential
 
 
-def migrate(connection: Connection, found: int) -> None:
+def migrate_store(connection: Connection, found: int) -> None:
     """Bring a store from schema `found` to today's, in the transaction under way.
 
     Rows that were damaged before stay so: they get no checksum of their own.
@@ -73,11 +70,11 @@ def split_uncertainties(connection: Connection) -> None:
     noise. An inherited evaluation may be of a stage that this campaign does not have: then the property's name decides.
     """
     kinds = _kinds_of_stages(connection)
-    methods = [stage for stage, kind in kinds.items() if kind in METHODS]
+    methods = [stage for stage, kind in kinds.items() if kind in HULL_DISTANCES]
     for table in (evaluations, inherited):
-        named = or_(*(table.c.noise.like(f'{{"{name}": %') for name in METHODS)) & table.c.noise.not_like(
-            "%,%"
-        )
+        named = or_(
+            *(table.c.noise.like(f'{{"{name}": %') for name in HULL_DISTANCES)
+        ) & table.c.noise.not_like("%,%")
         chosen = table.c.stage.in_(methods) | (table.c.stage.not_in(list(kinds)) & named)
         chosen &= table.c.cache_key.is_not(None)  # what was told from outside has none
         connection.execute(update(table).where(chosen).values(systematic=table.c.noise, noise="{}"))

@@ -35,7 +35,7 @@ from invdesign.store.checksums import (
 from invdesign.store.creation import create_store
 from invdesign.store.database import clear_errors, connect, damaged, in_memory
 from invdesign.store.digest import digest
-from invdesign.store.migration import migrate
+from invdesign.store.migration import migrate_store
 from invdesign.store.rescue import Identity, lost
 from invdesign.store.schema import (
     SCHEMA_VERSION,
@@ -168,7 +168,7 @@ class Store:
 
     def _migrate(self, found: int) -> None:
         with self._engine.begin() as connection:
-            migrate(connection, found)
+            migrate_store(connection, found)
 
     def _ended_cleanly(self) -> bool:
         with self._engine.connect() as connection:

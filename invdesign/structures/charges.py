@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from fractions import Fraction
 from functools import cache, lru_cache
 from itertools import pairwise
 from math import lcm
 
-# States that battery electrodes pass through on charge and discharge and that pymatgen's list of common states
-# lacks: Ti3+ in Li2Ti2O4, V3+ and V4+ in LiVPO4F, Mn3+ in LiMnO2, Co4+ in CoO2, Ni3+ and Ni4+ in LiNiO2 and NiO2,
-# Cu+ in Li2CuO2's products, Nb4+ and Mo5+ in reduced niobates and molybdates, Ru5+ in Li2RuO3.
-ELECTRODE_STATES: Mapping[str, tuple[int, ...]] = {
-    "Ti": (3,),
-    "V": (2, 3, 4),
-    "Cr": (2, 4, 5),
-    "Mn": (3,),
-    "Co": (4,),
-    "Ni": (3, 4),
-    "Cu": (1,),
-    "Nb": (3, 4),
-    "Mo": (3, 5),
-    "Ru": (5,),
-    "W": (5,),
-}
+from invdesign.structures.ions import (
+    electrode_states,
+    has_open_shell,
+    is_alkali,
+    is_metal,
+    is_metalloid,
+    is_salt_former,
+)
+from invdesign.structures.neutrality import balance_charges
+
+FINEST = 1000  # largest denominator of a fractional amount
+CLUSTER_CHARGE = (
+    -3
+)  # metals with less charge (Sn- in NaSn) share electrons with their like; Bi3- and Sn4- do not
+INTERSTITIAL = frozenset({"H", "C", "N", "P"})
 
 
 @cache
@@ -58,7 +57,7 @@ def oxidation_states(element: str, sign: int = 0) -> tuple[int, ...]:
         sign: +1 for cationic states only, -1 for anionic ones, 0 for both.
 
     Returns:
-        Common states by pymatgen, with those of `ELECTRODE_STATES`; where the element has no common state, all
+        Common states by pymatgen, with those that electrodes pass through (`ions.yaml`); where the element has no common state, all
         known ones; (0,) for an element without any (helium), or () where none has the sign asked for.
 
     Raises:
@@ -69,37 +68,62 @@ def oxidation_states(element: str, sign: int = 0) -> tuple[int, ...]:
     if sign not in {-1, 0, 1}:
         raise ValueError(f"sign must be -1, 0 or 1, got {sign}")
     found = Element(check_element(element))
-    common = {*found.common_oxidation_states, *ELECTRODE_STATES.get(element, ())} - {0}
+    common = {*found.common_oxidation_states, *electrode_states(element)} - {0}
     states = sorted(int(state) for state in common or set(found.oxidation_states) - {0})
     if sign == 0:
         return tuple(states) or (0,)
     return tuple(state for state in states if state * sign > 0)
 
 
-@cache
-def _is_kind(element: str, kind: str) -> bool:
-    """True if pymatgen counts the element among `kind`: `metal` or `metalloid`."""
-    from pymatgen.core import Element
+def whole_counts(amounts: Mapping[str, float]) -> tuple[dict[str, int], int]:
+    """Whole numbers of atoms, and by what the amounts were multiplied: Li0.5CoO2 is LiCo2O4 and 2.
 
-    return bool(getattr(Element(check_element(element)), f"is_{kind}"))
+    Args:
+        amounts: by element symbol, with denominators up to 1000; zero amounts are left out.
+    """
+    exact = {name: Fraction(float(n)).limit_denominator(FINEST) for name, n in amounts.items() if n > 0}
+    exact = {name: n for name, n in exact.items() if n}
+    scale = lcm(*(n.denominator for n in exact.values()))
+    return {name: int(n * scale) for name, n in exact.items()}, scale
 
 
-def is_metallic(counts: Mapping[str, float]) -> bool:
+def is_metallic(amounts: Mapping[str, float]) -> bool:
     """True for metals and alloys: compositions without ions.
 
     Such a composition has a metal and, besides metals, metalloids at most (B, Si, Ge, As, Sb, Te, Po), and its
-    charges cannot balance: lithium, LiAl and Li15Si4 are metallic, Li2Te, Mg2Si and Li3Sb are not.
+    charges cannot balance, or do so with clusters and nets of a metal alone: lithium, LiAl, Li15Si4 and NaSn are
+    metallic, Li2Te, Mg2Si and Li3Sb are not.
 
     Args:
-        counts: amounts by element symbol, fractions included; zero counts are ignored.
+        amounts: by element symbol, fractions included; zero amounts are ignored.
+
+    Raises:
+        ValueError: a symbol is no element's.
     """
-    present = {name: Fraction(float(n)).limit_denominator(1000) for name, n in counts.items() if n > 0}
-    metals = [name for name in present if _is_kind(name, "metal")]
-    if not metals or not all(name in metals or _is_kind(name, "metalloid") for name in present):
+    counts, _ = whole_counts({check_element(name): n for name, n in amounts.items()})
+    if not any(map(is_metal, counts)) or not all(is_metal(name) or is_metalloid(name) for name in counts):
         return False
-    scale = lcm(*(n.denominator for n in present.values()))
-    whole = {name: int(n * scale) for name, n in present.items()}
-    return charge_imbalance(whole, {name: oxidation_states(name) for name in whole}) > 0
+    balance = balance_charges(counts)
+    nets = any(is_metal(name) and CLUSTER_CHARGE < state < 0 for name, state in balance.states.items())
+    return len(counts) == 1 or balance.imbalance > 0 or nets
+
+
+def is_alloy(elements: Iterable[str]) -> bool:
+    """True if nothing but metals and metalloids is there, or what transition metals take into their gaps.
+
+    Tellurium beside metals of groups 1 and 2 makes salts. Besides metals and metalloids, hydrogen, carbon, nitrogen and phosphorus are let in beside a transition metal,
+    lanthanide or actinide where there is no alkali metal (Fe3C, Ni2P, LaNi5H6).
+
+    Source:
+        Interstitial compounds: G. Haegg, Z. Phys. Chem. B 12, 33 (1931).
+    """
+    found = set(elements)
+    if "Te" in found and any(map(is_salt_former, found)):
+        return False
+    rest = {name for name in found if not is_metal(name) and not is_metalloid(name)}
+    if not rest:
+        return True
+    return rest <= INTERSTITIAL and any(map(has_open_shell, found)) and not any(map(is_alkali, found))
 
 
 def charge_imbalance(counts: Mapping[str, int], states: Mapping[str, Sequence[int]]) -> int:

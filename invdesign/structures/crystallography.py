@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from importlib.resources.abc import Traversable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+from pydantic import Field, ValidationError, field_validator
 
 from invdesign.errors import InvdesignError
 from invdesign.settings import Frozen
+from invdesign.structures.charges import check_element
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 SAME_POSITION = 1e-3  # fractional; positions are published to four digits
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Angle = Annotated[float, Field(gt=0, lt=180)]
 
 
 class Site(Frozen):
@@ -24,12 +31,17 @@ class Site(Frozen):
     """Name used in campaign files, unique within the crystal: `A`, `B`, `X`, `M1`."""
     element: str
     """Element symbol."""
-    wyckoff: str
+    wyckoff: Annotated[str, Field(pattern=r"^[1-9][0-9]*[a-zA]$")]
     """Multiplicity and letter in the conventional cell of the setting used: `8c`."""
-    position: tuple[float, float, float]
+    position: tuple[Finite, Finite, Finite]
     """Fractional coordinates of one member."""
     oxidation_state: int | None = None
     """Formal charge, where the field assigns one."""
+
+    @field_validator("element")
+    @classmethod
+    def _is_element(cls, value: str) -> str:
+        return check_element(value)
 
 
 class Crystal(Frozen):
@@ -38,12 +50,14 @@ class Crystal(Frozen):
     name: str
     formula: str
     """Reduced formula, checked against what the positions generate."""
+    called: str = ""
+    """The kind of structure with its article, for sentences: `a spinel`."""
     title: str = ""
-    spacegroup: int
+    spacegroup: Annotated[int, Field(ge=1, le=230)]
     """International Tables number."""
     setting: Literal[1, 2] = 1
     """Origin choice (or hexagonal axes) as in ASE: 2 is the second origin choice."""
-    cell: tuple[float, float, float, float, float, float]
+    cell: tuple[Length, Length, Length, Angle, Angle, Angle]
     """a, b, c in Å, alpha, beta, gamma in degrees, conventional axes."""
     sites: tuple[Site, ...]
     source: str
@@ -56,9 +70,13 @@ class Crystal(Frozen):
             primitive: reduce a centred cell to its primitive one (labels are kept).
 
         Raises:
-            InvdesignError: positions generate another multiplicity or formula than published.
+            InvdesignError: positions generate another multiplicity or formula than published, or the angles no cell.
         """
         from pymatgen.core import Lattice, Structure
+
+        lattice = Lattice.from_parameters(*self.cell)
+        if not np.isfinite(lattice.matrix).all() or not lattice.volume > 0:
+            raise InvdesignError(f"{self.name}: no cell has the angles {', '.join(map(str, self.cell[3:]))}")
 
         species: list[str] = []
         positions: list[np.ndarray] = []
@@ -71,7 +89,7 @@ class Crystal(Frozen):
             labels += [site.label] * len(orbit)
             charges += [site.oxidation_state] * len(orbit)
         structure = Structure(
-            Lattice.from_parameters(*self.cell),
+            lattice,
             species,
             positions,
             site_properties={"label": labels, "oxidation_state": charges},
@@ -113,12 +131,34 @@ def read_crystals(resource: Traversable) -> dict[str, Crystal]:
     return dict(_parsed(resource.read_text(encoding="utf-8"), resource.name))
 
 
-@cache
-def _parsed(text: str, file: str) -> dict[str, Crystal]:
+def read_entries(text: str) -> Iterator[tuple[str, Crystal | Exception]]:
+    """Name and crystal of every entry of a YAML list; in place of a crystal, why an entry is none.
+
+    Raises:
+        YAMLError: the text is no YAML.
+        TypeError: it is no list.
+    """
     from ruamel.yaml import YAML
 
     entries = YAML(typ="safe", pure=True).load(text)
-    crystals = [Crystal.model_validate(_tuples(entry)) for entry in entries]
+    if not isinstance(entries, list):
+        raise TypeError("a list of crystals is needed, an entry for each")
+    for number, entry in enumerate(entries, start=1):
+        name = entry.get("name") if isinstance(entry, dict) else None
+        place = name if isinstance(name, str) and name else f"entry {number}"
+        try:
+            yield place, Crystal.model_validate(_tuples(entry))
+        except ValidationError as error:
+            yield place, error
+
+
+@cache
+def _parsed(text: str, file: str) -> dict[str, Crystal]:
+    crystals: list[Crystal] = []
+    for _, found in read_entries(text):
+        if isinstance(found, Exception):
+            raise found
+        crystals.append(found)
     named = {crystal.name: crystal for crystal in crystals}
     if len(named) < len(crystals):
         twice = sorted({c.name for c in crystals if sum(d.name == c.name for d in crystals) > 1})

@@ -15,7 +15,9 @@ from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
 from invdesign.errors import InvdesignError, count_text, nearest
 from invdesign.settings import InputFile
-from invdesign.structures.prototypes import prototype, prototype_names
+from invdesign.structures.charges import whole_counts
+from invdesign.structures.neutrality import balance_charges
+from invdesign.structures.prototypes import FORMER_NAMES, prototype, prototype_names
 from invdesign.structures.reading.raw import StructureFileError, positive_setting
 from invdesign.structures.reading.read import Reading, is_structure_name, read_structure
 from invdesign.structures.symmetry import SYMPREC, symmetry_dataset
@@ -213,9 +215,19 @@ def most_parent_atoms() -> int:
     return int(positive_setting(MAX_PARENT_ATOMS, PARENT_ATOMS))
 
 
+def structure_type(source: str | InputFile) -> str:
+    """Return what kind of structure a parent is: `an anti-perovskite`, or `its parent's structure` for one of a file."""
+    if not isinstance(source, str):
+        return "its parent's structure"
+    return prototype(source).called or f"the structure {source}"
+
+
 def parent_remarks(source: str | InputFile) -> tuple[str, ...]:
-    """Sentences on how the file of a parent was read, and on symmetry it nearly has; none for a prototype."""
-    return () if isinstance(source, str) else (*reading_of(source).remarks, *_near_symmetry(source))
+    """Sentences on how the file of a parent was read, and on symmetry it nearly has; on a prototype's former name."""
+    if isinstance(source, str):
+        name = FORMER_NAMES.get(source)
+        return (f"the prototype '{source}' is called '{name}' now; write so in new files",) if name else ()
+    return (*reading_of(source).remarks, *_near_symmetry(source))
 
 
 @lru_cache(maxsize=16)
@@ -265,7 +277,11 @@ def _file(file: InputFile, primitive: bool) -> Parent:
 
 
 def _guessed_states(structure: Structure) -> dict[str, float]:
-    """Likeliest charges by element that balance the composition; empty where none do."""
+    """Likeliest mean charges by element that balance the composition; empty where none do."""
+    counts, _ = whole_counts(structure.composition.get_el_amt_dict())
+    balance = balance_charges(counts) if len(counts) > 1 else None
+    if balance is not None and not balance.imbalance:
+        return {element: float(state) for element, state in balance.states.items()}
     if not _is_guessable(structure):
         return {}
     try:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import files
 
 from invdesign.errors import PluginError, nearest
 from invdesign.structures.crystallography import Crystal, read_crystals
 
+FORMER_NAMES: Mapping[str, str] = {"halide": "Na3YCl6"}
+"""Names that campaign files and stored runs may still use."""
+
 
 def prototypes() -> dict[str, Crystal]:
     """All prototypes by name, sorted."""
     found = read_crystals(files("invdesign.structures") / "prototypes.yaml")
-    return dict(sorted(found.items()))
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
 def prototype_names() -> tuple[str, ...]:
@@ -20,12 +24,13 @@ def prototype_names() -> tuple[str, ...]:
 
 
 def prototype(name: str) -> Crystal:
-    """The prototype called `name`.
+    """The prototype called `name`, or formerly called so.
 
     Raises:
         PluginError: there is none; the message lists all and the nearest.
     """
     known = prototypes()
+    name = FORMER_NAMES.get(name, name)
     if name not in known:
         hint = nearest(name, known)
         raise PluginError(

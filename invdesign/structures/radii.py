@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
+import numpy as np
+
 from invdesign.structures.charges import check_element
 
 # Anions that Shannon does not tabulate: L. Pauling, The Nature of the Chemical Bond, 3rd ed., Cornell (1960).
@@ -42,13 +44,13 @@ COORDINATIONS = (
 
 
 @cache
-def ionic_radius(element: str, state: int) -> float:
+def ionic_radius(element: str, state: float) -> float:
     """Ionic radius in Å, for six-fold coordination where that is tabulated and high spin where it matters.
 
     Args:
         element: symbol.
-        state: oxidation state; where it is not tabulated, the nearest one of its sign is taken, and for an
-            element without any the atomic radius.
+        state: oxidation state, a mean one too; between two that are tabulated the radius is in proportion, beyond
+            them that of the nearest one of its sign, and for an element without any the atomic radius.
 
     Raises:
         ValueError: `element` is no element.
@@ -65,9 +67,9 @@ def ionic_radius(element: str, state: int) -> float:
     # pymatgen's table has one radius of europium under an empty state.
     tabulated = {known: sites for known, sites in (found.data.get("Shannon radii") or {}).items() if known}
     radii |= {int(known): _preferred(sites) for known, sites in tabulated.items()}
-    same_sign = [known for known in radii if known * state > 0]
+    same_sign = sorted(known for known in radii if known * state > 0)
     if same_sign:
-        return radii[min(same_sign, key=lambda known: (abs(known - state), known))]
+        return float(np.interp(state, same_sign, [radii[known] for known in same_sign]))
     atomic = found.data.get("Atomic radius") or found.data.get("Van der waals radius")
     return float(atomic) if isinstance(atomic, int | float) else UNKNOWN
 

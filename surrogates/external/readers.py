@@ -42,13 +42,19 @@ class Value(Frozen):
     """A regular expression, a path in JSON, or a quantity ASE knows."""
     scale: float = 1.0
     """The number is multiplied by it, to come into the property's unit."""
-    uncertainty: str | None = None
-    """Where one standard deviation of it stands, in the same way; the scale holds for it too."""
+    noise: str | None = None
+    """Where one standard deviation of repeating the job stands, in the same way; the scale holds for it too."""
+    systematic: str | None = None
+    """Where one standard deviation of the method stands, in the same way; the scale holds for it too."""
 
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: object) -> object:
-        return {"at": value} if isinstance(value, str) else value
+        if isinstance(value, str):
+            return {"at": value}
+        if isinstance(value, Mapping) and "uncertainty" in value and "noise" not in value:
+            return {("noise" if key == "uncertainty" else key): held for key, held in value.items()}
+        return value  # `uncertainty` is what earlier versions called the noise
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -58,8 +64,8 @@ class Value(Frozen):
 
     @property
     def places(self) -> Sequence[str]:
-        """Of the number and, where there is one, of its uncertainty."""
-        return [self.at] if self.uncertainty is None else [self.at, self.uncertainty]
+        """Of the number and, where there are any, of its errors."""
+        return [place for place in (self.at, self.noise, self.systematic) if place is not None]
 
 
 Values = dict[str, Value]
@@ -131,7 +137,7 @@ def _check_pattern(name: str, pattern: str) -> None:
 def read_results(
     results: Sequence[Result], folder: Path, elements: frozenset[str] | None = None
 ) -> Evaluation:
-    """Properties, their noise and structures from the files in `folder`.
+    """Properties with their errors, and structures from the files in `folder`.
 
     Args:
         elements: symbols that a structure may hold; any where not given.
@@ -140,18 +146,19 @@ def read_results(
         JobError: a file is missing or broken, or a value is not there, no number or not finite.
     """
     properties: dict[str, float] = {}
-    noise: dict[str, float] = {}
+    errors: dict[str, dict[str, float]] = {"noise": {}, "systematic": {}}
     structures: dict[str, Structure] = {}
     for result in results:
         file = _present(folder, result)
         look_up, structure = _opened(file, result, elements)
         for name, value in result.values.items():
             properties[name] = _number(look_up(value.at), value, name, result.file)
-            if value.uncertainty is not None:
-                noise[name] = abs(_number(look_up(value.uncertainty), value, name, result.file))
+            for kind, place in (("noise", value.noise), ("systematic", value.systematic)):
+                if place is not None:
+                    errors[kind][name] = abs(_number(look_up(place), value, name, result.file))
         if structure is not None and result.structure is not None:
             structures[result.structure] = structure
-    return Evaluation(properties, noise, structures=structures)
+    return Evaluation(properties, errors["noise"], errors["systematic"], structures)
 
 
 def _present(folder: Path, result: Result) -> Path:

@@ -248,6 +248,7 @@ def test_trust(tmp_path: Path) -> None:
 def test_init(tmp_path: Path) -> None:
     """The file it writes is valid, names its schema, and is not overwritten unasked."""
     done = here("init", "mine.yaml", "--parent", "rocksalt", cwd=tmp_path)
+    assert "charge_neutrality: {metallic: allow}" in (tmp_path / "mine.yaml").read_text(encoding="utf-8")
     assert done.returncode == 0
     assert done.stdout == "Wrote mine.yaml. Check it with: invdesign validate mine.yaml\n"
     assert here("validate", "mine.yaml", cwd=tmp_path).returncode == 0

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from invdesign import pareto
 from invdesign.candidate import Proposal
@@ -50,7 +53,7 @@ def test_a_lucky_value_is_not_taken_for_the_best() -> None:
     case = next(
         case
         for seed in range(50)
-        if (case := context(50, values, seed=seed))
+        if (case := context(50, values, noise=0.3, seed=seed))
         and (best := case.history.candidate(int(np.argmin(column(case, "height")))).genome)
         and float(str(best["x"])) > 0.9
     )
@@ -64,7 +67,55 @@ def test_a_lucky_value_is_not_taken_for_the_best() -> None:
     assert [member.candidate for member in found.front if member.measured_best] == [lucky]
 
 
-def test_stated_uncertainties_are_noise() -> None:
+@settings(max_examples=6, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    spread=st.sampled_from([0.0, 0.1, 1.0]),
+    noise=st.sampled_from([None, 0.01, 0.3]),
+    kernel=st.sampled_from(["matern", "additive"]),
+)
+def test_no_measured_value_is_contradicted(
+    seed: int, spread: float, noise: float | None, kernel: Literal["matern", "additive"]
+) -> None:
+    """A mean lies within the stated noise of its measurement; where none is stated it is the measurement."""
+    case = context(int(12 + seed % 20), noisy(spread), TWO, noise=noise, seed=seed)
+    optimizer = Modelling(gaussian=GaussianSettings(kernel=kernel, iterations=10))
+    found = advised(case, optimizer=optimizer)
+    assert found.front
+    for estimate in (item for member in found.front for item in member.estimates):
+        assert estimate.mean is not None
+        assert estimate.measured is not None
+        assert estimate.deviation is not None
+        assert abs(estimate.mean - estimate.measured) <= (noise or 0.0) * (1 + 1e-9)
+        assert estimate.deviation <= (noise or 0.0) * (1 + 1e-9)
+        assert estimate.is_exact() == (noise is None)
+
+
+def test_the_noise_of_measurements_from_outside_is_learned() -> None:
+    """Where people measure and do not say how well, the model says how much of a value is luck."""
+    case = context(40, noisy(0.1))
+    stages = (StageView("laboratory", frozenset({"height"}), external=True),)
+    (estimate,) = advised(replace(case, stages=stages)).front[0].estimates
+    assert estimate.deviation is not None
+    assert 0.005 < estimate.deviation < 0.2
+    assert not estimate.is_exact()
+
+
+def test_systematic_errors_are_shown_and_not_learned_from() -> None:
+    """They stand beside a measured value, and the models are those of a run without them."""
+    plain = context(30)
+    told = context(30)
+    for trial in map(told.history.trial, range(30)):
+        history = cast("MemoryHistory", told.history)
+        history.finish(trial.id, trial.properties, systematic={"height": 0.5})
+    found, expected = advised(told), advised(plain)
+    assert found.calibration == expected.calibration
+    (estimate,) = found.front[0].estimates
+    assert estimate.systematic == 0.5
+    assert replace(estimate, systematic=None) == expected.front[0].estimates[0]
+
+
+def test_stated_noise_is_known() -> None:
     """Where evaluators say how uncertain they are, intervals are no narrower than many such values allow."""
     found = advised(context(40, noisy(0.1), noise=0.1))
     assert found.best is not None
@@ -150,7 +201,7 @@ def test_it_is_the_same_each_time() -> None:
 def test_it_becomes_json() -> None:
     """A program reads every estimate with its interval, and no number that JSON does not know."""
     found = json.loads(
-        json.dumps(advised(context(40, noisy(0.05)), notes=["a word"]).to_dict(), allow_nan=False)
+        json.dumps(advised(context(40, noisy(0.05), noise=0.05), notes=["a word"]).to_dict(), allow_nan=False)
     )
     low, high = found["best"]["estimates"][0]["interval"]
     assert low < found["best"]["estimates"][0]["mean"] < high

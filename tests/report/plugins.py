@@ -105,6 +105,7 @@ class Squeeze(EvaluatorSettings):
             properties={"decomposition_energy": 0.1 * (density - 3.0) ** 2 - 0.1, "density": density},
             noise={"decomposition_energy": 0.01},
             systematic={"decomposition_energy": 0.05},
+            details={"density": f"{density / 0.97:.2f} after the squeeze, <b>bold</b>"},
             structures={"relaxed": structure},
         )
 
@@ -148,3 +149,25 @@ class Moody(EvaluatorSettings):
         if x > 0.8:
             return Evaluation(failure=Failure("error", "moody", self.message))
         return Evaluation(properties={"cost": (x - 0.3) ** 2, "<b>gain</b>": x}, noise={"cost": 0.02})
+
+
+class Limits(EvaluatorSettings):
+    """An oxidation limit, half of them of decomposition products."""
+
+    @property
+    def requires(self) -> frozenset[str]:
+        return frozenset({"parameters"})
+
+    @property
+    def provides(self) -> Mapping[str, Unit]:
+        return {"oxidation_limit": "V", "window_of_products": ""}
+
+    def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
+        return [self._one(float(str(item.design.parameters["x"]))) for item in inputs]
+
+    def _one(self, x: float) -> Evaluation:
+        return Evaluation(
+            properties={"oxidation_limit": 2.0 + x, "window_of_products": float(x > 0.5)},
+            systematic={"oxidation_limit": 0.1},
+            details={"oxidation_limit": "Li2O -> 1/2 Li2O2 + Li"},
+        )

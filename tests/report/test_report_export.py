@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from invdesign.cli.describe import describe_candidate, table_lines
+from invdesign.errorbars import EXPLAINED
 from invdesign.report.export import ExportError, ase_keys, export_run
 from invdesign.report.files import OutputError
 from invdesign.run.run import Run
@@ -60,7 +62,9 @@ def test_extxyz_read_by_ase_has_the_same_numbers(crystal_run: Run, tmp_path: Pat
         assert frame.info["rank"] == row["rank"]
         for name, value in row["properties"].items():
             assert frame.info[name] == value
+        assert frame.info["decomposition_energy_noise"] == 0.01
         assert frame.info["decomposition_energy_systematic"] == 0.05
+        assert frame.info["density_detail"] == row["details"]["density"]
         structure = crystal_run.structure(row["candidate"])
         assert structure is not None
         assert np.array_equal(frame.cell.array, structure.lattice.matrix)
@@ -82,6 +86,8 @@ def test_ase_db_has_the_same_numbers(crystal_run: Run, tmp_path: Path) -> None:
         for name, value in wanted["properties"].items():
             assert row[name] == value
         assert row.data["genome"] == wanted["genome"]
+        assert row.data["density_detail"] == wanted["details"]["density"]
+        assert row.decomposition_energy_systematic == 0.05
         structure = crystal_run.structure(wanted["candidate"])
         assert structure is not None
         assert np.allclose(row.toatoms().positions, structure.cart_coords, atol=1e-12)
@@ -200,3 +206,25 @@ def test_names_ase_would_misread_get_a_prefix() -> None:
     from ase.db.core import check
 
     check(dict.fromkeys(keys.values(), math.pi))
+
+
+def test_both_errors_and_details_are_told_apart(crystal_run: Run, tmp_path: Path) -> None:
+    """In tables for programs, and in words on the terminal, where the error of a method is explained once."""
+    export_run(crystal_run, "csv", tmp_path / "all.csv")
+    table = pd.read_csv(tmp_path / "all.csv", keep_default_na=False)
+    best = crystal_run.top(1)[0]
+    row = table.iloc[best["candidate"]]
+    assert float(row["decomposition_energy_noise"]) == 0.01
+    assert float(row["decomposition_energy_systematic"]) == 0.05
+    assert row["density_detail"] == best["details"]["density"]
+    assert not any("uncertainty" in name for name in table.columns)
+    value = f"{best['properties']['decomposition_energy']:.4g} ± 0.01 ± 0.05 (method)"
+    ranked, shown = (
+        table_lines([best], crystal_run.campaign),
+        describe_candidate(crystal_run, best["candidate"]),
+    )
+    for lines in (ranked, shown):
+        assert any(value in line for line in lines)
+        assert sum(EXPLAINED in line for line in lines) == 1
+    place = next(number for number, line in enumerate(shown) if line.startswith("  density:"))
+    assert shown[place + 1] == f"    {best['details']['density']}"

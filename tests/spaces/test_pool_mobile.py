@@ -76,7 +76,9 @@ def test_rows_may_spread_the_mobile_ion(folder: Path) -> None:
 
 def test_the_ion_must_be_named(folder: Path) -> None:
     """Without it the rows are refused as before."""
-    with pytest.raises(ValidationError, match="is disordered, it has partially occupied sites"):
+    with pytest.raises(
+        ValidationError, match=r"it has partially occupied sites: .*'Li', as 'mobile' of the pool"
+    ):
         pool(folder)
     with pytest.raises(ValidationError, match=r"disordered beyond the sites of Na: .*Li 0\.6"):
         pool(folder, mobile="Na")

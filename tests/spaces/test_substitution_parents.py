@@ -144,6 +144,20 @@ def test_charges_of_a_file_are_guessed_and_can_be_given(tmp_path: Path) -> None:
     assert 1 < frozen.size() < one.size()
 
 
+def test_sites_of_polyatomic_ions_pass_their_charge_on(tmp_path: Path) -> None:
+    """Sulfur is 1- in FeS2, and so is selenium in its place; oxygen is 1- in Li2O2."""
+    pyrite = Structure.from_spacegroup(
+        "Pa-3", Lattice.cubic(5.42), ["Fe", "S"], [[0, 0, 0], [0.385, 0.385, 0.385]]
+    )
+    write(tmp_path, pyrite, "FeS2.cif")
+    assert space("FeS2.cif", folder=tmp_path, sites={"S": ["S", "Se"]}).size() == 22
+    assert space("FeS2.cif", folder=tmp_path, sites={"Fe": ["Fe", "Co"]}).size() > 2
+    places = [[0, 0, 0], [1 / 3, 2 / 3, 0.25], [1 / 3, 2 / 3, 0.649]]
+    peroxide = Structure.from_spacegroup("P6_3/mmc", Lattice.hexagonal(3.16, 7.69), ["Li", "Li", "O"], places)
+    write(tmp_path, peroxide, "Li2O2.cif")
+    assert space("Li2O2.cif", folder=tmp_path, sites={"Li": ["Li", "Na"]}).size() > 2
+
+
 def test_the_primitive_cell_is_smaller_and_says_the_same(tmp_path: Path) -> None:
     """`primitive: true` reduces a centred cell, of prototypes and of files."""
     whole = space("layered", sites={"M": ["Co", "Ni"]})

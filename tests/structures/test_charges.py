@@ -15,6 +15,7 @@ from invdesign.structures.charges import (
     element_symbols,
     is_metallic,
     oxidation_states,
+    whole_counts,
 )
 
 
@@ -137,7 +138,7 @@ def _all_totals(atoms: list[tuple[int, list[int]]]) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "formula", ["Li", "Al", "LiAl", "Li15Si4", "Li22Sn5", "Na15Sn4", "LiB", "Cu3Au", "Li0.3Al0.7"]
+    "formula", ["Li", "Al", "LiAl", "Li15Si4", "Li22Sn5", "Na15Sn4", "LiB2", "Cu3Au", "Li0.3Al0.7"]
 )
 def test_metals_and_alloys_are_metallic(formula: str) -> None:
     """Metals, alone or with metalloids, whose charges cannot balance."""
@@ -151,3 +152,9 @@ def test_metals_and_alloys_are_metallic(formula: str) -> None:
 def test_salts_and_elements_without_metal_are_not_metallic(formula: str) -> None:
     """Valence compounds of metalloids, nonmetals, and every compound with a nonmetal."""
     assert not is_metallic(Composition(formula).get_el_amt_dict())
+
+
+def test_fractions_become_whole_atoms() -> None:
+    """The amounts and what they were multiplied by."""
+    assert whole_counts({"Li": 0.5, "Co": 1, "O": 2}) == ({"Li": 1, "Co": 2, "O": 4}, 2)
+    assert whole_counts({"Li": 1 / 3, "C": 6, "F": 0}) == ({"Li": 1, "C": 18}, 3)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from invdesign.errors import InvdesignError
+from invdesign.settings import load
 from invdesign.structures.charges import charge_imbalance, oxidation_states
 from invdesign.structures.prototypes import prototype, prototype_names
 from invdesign.structures.symmetry import symmetry_dataset
@@ -29,7 +30,7 @@ BONDS = [
     ("argyrodite", "A", 3, "S", 2.28),
     ("antiperovskite", "B", 6, "Li", 1.955),
     ("antiperovskite", "X", 12, "Li", 2.765),
-    ("halide", "M", 6, "Cl", 2.66),
+    ("Na3YCl6", "M", 6, "Cl", 2.66),
     ("silicate", "T", 4, "O", 1.66),
     ("lithium_phosphate", "T", 4, "O", 1.56),
 ]
@@ -122,3 +123,16 @@ def test_a_wrong_name_is_answered_with_the_nearest() -> None:
         prototype("olivin")
     with pytest.raises(InvdesignError, match=r"no prototype 'zzz'. Known"):
         prototype("zzz")
+
+
+def test_a_former_name_is_still_understood() -> None:
+    """Stored campaigns say `halide`; new files are told what it is called now."""
+    assert prototype("halide") == prototype("Na3YCl6")
+    assert "halide" not in prototype_names()
+    space = load("spaces", {"kind": "substitution", "parent": "halide", "sites": {"M": ["Y", "Er"]}})
+    assert (
+        space.size()
+        == load("spaces", {"kind": "substitution", "parent": "Na3YCl6", "sites": {"M": ["Y", "Er"]}}).size()
+    )
+    (remark,) = space.remarks
+    assert remark == "the prototype 'halide' is called 'Na3YCl6' now; write so in new files"

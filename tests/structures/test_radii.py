@@ -28,6 +28,13 @@ def test_radii_are_the_published_ones(element: str, state: int, radius: float) -
     assert ionic_radius(element, state) == pytest.approx(radius)
 
 
+def test_a_mean_state_has_a_radius_in_proportion() -> None:
+    """Between tabulated states; beyond them, the nearest one's."""
+    assert ionic_radius("Mn", 3.5) == pytest.approx((0.645 + 0.53) / 2)
+    assert ionic_radius("Fe", 8 / 3) == pytest.approx(0.78 / 3 + 0.645 * 2 / 3)
+    assert ionic_radius("O", -0.5) == ionic_radius("O", -2)
+
+
 def test_every_ion_has_a_radius() -> None:
     """No state that a space may use is without a radius; only protons are as small as nothing."""
     for element in element_symbols():

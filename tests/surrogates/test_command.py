@@ -271,18 +271,18 @@ TEXT = "step 1 E = 1.0 +- 0.5\nstep 2 E = -1.25D+02 +- 4\n"
 
 
 def test_the_last_match_counts(tmp_path: Path) -> None:
-    """Also as Fortran writes exponents; uncertainties are scaled with their values."""
-    evaluator = command(
-        f"print({TEXT!r}, {{{{x}}}})\n",
-        results=[
-            {
-                "file": "stdout.txt",
-                "regex": {"energy": {"at": r"E = (\S+)", "scale": -0.1, "uncertainty": r"\+- (\S+)"}},
-            }
-        ],
-    )
-    found = evaluated(evaluator, tmp_path)
-    assert (found.properties, found.noise) == ({"energy": 12.5}, {"energy": 0.4})
+    """Also as Fortran writes exponents; errors of both kinds are scaled with their values."""
+    for number, errors in enumerate((("noise",), ("systematic",), ("noise", "systematic"), ("uncertainty",))):
+        places = dict.fromkeys(
+            errors, r"\+- (\S+)"
+        )  # `uncertainty` is what earlier versions called the noise
+        energy = {"at": r"E = (\S+)", "scale": -0.1, **places}
+        results = [{"file": "stdout.txt", "regex": {"energy": energy}}]
+        evaluator = command(f"print({TEXT!r}, {{{{x}}}})\n", results=results)
+        found = evaluated(evaluator, tmp_path / str(number))
+        assert found.properties == {"energy": 12.5}
+        assert found.noise == ({} if errors == ("systematic",) else {"energy": 0.4})
+        assert found.systematic == ({"energy": 0.4} if "systematic" in errors else {})
 
 
 def test_paths_in_json(tmp_path: Path) -> None:

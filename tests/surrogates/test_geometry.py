@@ -191,9 +191,12 @@ def test_a_grid_that_would_fill_the_memory_is_refused() -> None:
         ({"Li": 2, "S": 1, "O": 4}, {"Li": 1, "S": 6, "O": -2}),
         ({"Li": 3, "H": 1, "S": 1}, {"Li": 1, "H": -1, "S": -2}),
         ({"He": 1, "Li": 1}, {"He": 0, "Li": 1}),
+        ({"Li": 1, "Mn": 2, "O": 4}, {"Li": 1, "Mn": 3.5, "O": -2}),
+        ({"Li": 0.5, "Co": 1, "O": 2}, {"Li": 1, "Co": 3.5, "O": -2}),
+        ({"Fe": 1, "S": 2}, {"Fe": 2, "S": -1}),
     ],
 )
-def test_radii_belong_to_likely_charges(counts: dict[str, float], states: dict[str, int]) -> None:
+def test_radii_belong_to_likely_charges(counts: dict[str, float], states: dict[str, float]) -> None:
     """Charges that balance, the electronegative elements negative: sulfur in a sulfate is no sulfide."""
     assert likely_states(tuple(counts.items())) == states
 

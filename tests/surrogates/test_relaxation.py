@@ -181,6 +181,17 @@ def test_the_evaluator_reports_what_it_found() -> None:
     assert EMT.fingerprint in evaluator.fingerprint
 
 
+def test_atoms_that_no_force_drove_are_told_of() -> None:
+    """A symmetric start stays symmetric, and the energy comes with a word on that; a rattled one needs none."""
+    evaluator = load("evaluators", {"kind": "relax", "potential": {"kind": "ase", "calculator": "emt"}})
+    symmetric, rattled = evaluated(evaluator, copper(3.7)), evaluated(evaluator, copper(3.7, 0.05))
+    assert "a symmetric or flat place" in symmetric.details["energy_per_atom"]
+    assert not rattled.details
+    assert rattled.properties["energy_per_atom"] == pytest.approx(
+        symmetric.properties["energy_per_atom"], abs=1e-3
+    )
+
+
 def test_the_fingerprint_follows_the_weights() -> None:
     """The same settings with other weights are another evaluator."""
     assert Relax(potential=CHGNet()).fingerprint.endswith(CHGNet().fingerprint)

@@ -35,9 +35,11 @@ def evaluate(kind: str, formula: str | None, energy: float, **fields: Any) -> Ev
     return found
 
 
-def phase_energy(name: str) -> float:
-    """eV/atom, of a phase of the shipped set."""
-    return next(phase.energy_per_atom for phase in shipped(NAME).phases if phase.name == name)
+def phase_energy(formula: str) -> float:
+    """eV/atom, of the lowest phase of this formula in the shipped set."""
+    return min(
+        phase.energy_per_atom for phase in shipped(NAME).phases if formula in {phase.name, phase.formula}
+    )
 
 
 def hull(formula: str) -> float:
@@ -61,7 +63,9 @@ def test_it_is_measured_against_the_binaries() -> None:
     """At Li3OCl the competitors are Li2O and LiCl, three atoms and two."""
     mixed = (3 * phase_energy("Li2O") + 2 * phase_energy("LiCl")) / 5
     assert hull("Li3OCl") == pytest.approx(mixed, abs=1e-9)
-    assert products(shipped(NAME), Composition("Li3OCl")) == pytest.approx({"Li2O": 0.6, "LiCl": 0.4})
+    assert products(shipped(NAME), Composition("Li3OCl")) == pytest.approx(
+        {"Li2O": 0.6, "LiCl-wurtzite": 0.4}
+    )
 
 
 @pytest.mark.parametrize("offset", [-0.02, 0.0, 0.3])
@@ -94,6 +98,25 @@ def test_the_evaluator_names_whose_window_it_is() -> None:
     assert own["window_width"] == pytest.approx(own["oxidation_limit"] - own["reduction_limit"])
 
 
+def test_a_limit_carries_its_reaction_and_deviation() -> None:
+    """0.05 eV/atom through the reaction; the width's error is the sum, since both limits are the same phase's."""
+    own = evaluate("stability_window", "LiCl", phase_energy("LiCl"))
+    assert own.details["oxidation_limit"] == "LiCl -> 1/2 Cl2 + Li at 4.18 V"
+    assert own.details["reduction_limit"] == "stable against Li metal"
+    assert own.systematic == pytest.approx({"oxidation_limit": 0.1, "window_width": 0.1})
+    sulfate = evaluate("stability_window", "Li2SO4", phase_energy("Li2SO4"))
+    assert sulfate.systematic["reduction_limit"] == pytest.approx(UNCERTAINTY * 7 / 8)
+    assert sulfate.systematic["window_width"] == pytest.approx(
+        sulfate.systematic["reduction_limit"] + sulfate.systematic["oxidation_limit"]
+    )
+    theirs = evaluate("stability_window", "Li3OI", hull("Li3OI") + 0.05)
+    assert "LiI + 3 Li2O -> LiIO3 + 6 Li at 2.37 V; it decomposes into" in theirs.details["oxidation_limit"]
+    assert theirs.systematic["oxidation_limit"] == pytest.approx(UNCERTAINTY * 11 / 6)
+    assert theirs.noise == {}
+    form = evaluate("stability_window", "Li2O", phase_energy("Li2O") + 0.05)
+    assert form.details["window_of_products"] == "a form of Li2O is more stable"
+
+
 # --- what has no answer ---
 
 
@@ -103,6 +126,7 @@ def test_the_evaluator_names_whose_window_it_is() -> None:
         ("stability_window", "HCl", "error", "HCl has no Li"),
         ("stability_window", "Li", "error", "needs an element beside"),
         ("stability_window", "Li3NCl2", "missing", "the element N"),
+        ("stability_window", "NaCl", "error", "NaCl has no Li"),
         ("decomposition_energy", "Na3OCl", "missing", "the element Na"),
         ("energy_above_hull", "NaCl", "missing", "the element Na"),
         ("decomposition_energy", None, "missing", "no composition"),

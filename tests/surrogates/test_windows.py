@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pymatgen.analysis.phase_diagram import PDEntry
 from pymatgen.core import Composition
 
+from invdesign.errors import MissingReferenceError
 from surrogates.reference import ReferenceSet, phase_diagram, shipped
 from surrogates.windows import CHARGES, ON_HULL, Reaction, electrochemical_window, products
 from tests.surrogates.references import made
@@ -18,9 +19,11 @@ NAME = "lithium-chalcohalides"
 ELEMENTS = {"Li": -2.0, "O": -5.0, "Cl": -1.8}
 
 
-def phase_energy(name: str) -> float:
-    """eV/atom, of a phase of the shipped set."""
-    return next(phase.energy_per_atom for phase in shipped(NAME).phases if phase.name == name)
+def phase_energy(formula: str) -> float:
+    """eV/atom, of the lowest phase of this formula in the shipped set."""
+    return min(
+        phase.energy_per_atom for phase in shipped(NAME).phases if formula in {phase.name, phase.formula}
+    )
 
 
 def hull(reference: ReferenceSet, composition: Composition) -> float:
@@ -133,8 +136,12 @@ def test_what_forms_beyond_a_limit_is_told() -> None:
     """Iodide with oxide gives iodate; that is what sets the oxidation limit of Li3OI."""
     reference = shipped(NAME)
     beyond = products(reference, Composition("Li3OI"), ion="Li", change="oxidised")
-    assert set(beyond) == {"Li2O", "LiI", "LiIO3"}
-    assert set(products(reference, Composition("Li3OI"), ion="Li", change="reduced")) == {"Li2O", "LiI", "Li"}
+    assert set(beyond) == {"Li2O", "LiI-wurtzite", "LiIO3"}
+    assert set(products(reference, Composition("Li3OI"), ion="Li", change="reduced")) == {
+        "Li2O",
+        "LiI-wurtzite",
+        "Li",
+    }
 
 
 # --- laws ---
@@ -255,6 +262,16 @@ def test_the_hull_is_a_millielectronvolt_thick(offset: float, of_products: bool)
     below = electrochemical_window(reference, formula, level - 1e-7, "Li")
     assert window.of_products == of_products
     assert (window.reduction, window.oxidation) == pytest.approx((below.reduction, below.oxidation), abs=1e-5)
+
+
+def test_what_a_window_needs_is_named() -> None:
+    """The metal in the set, and the ion where a change is asked for."""
+    with pytest.raises(MissingReferenceError, match="lacks the element Li"):
+        electrochemical_window(made({"O": -5.0, "Li2O": -6.0}), Composition("Li2O"), -6.0, "Li")
+    with pytest.raises(ValueError, match="name the working ion: Li2O is oxidised by its exchange"):
+        products(shipped(NAME), Composition("Li2O"), change="oxidised")
+    with pytest.raises(ValueError, match="H2O has no Li"):
+        products(shipped(NAME), Composition("H2O"), ion="Li", change="oxidised")
 
 
 # --- uncertainty ---

@@ -23,7 +23,7 @@ from invdesign.candidate import Genome
 from invdesign.errors import InvdesignError, nearest
 from invdesign.optimizers.bayesian.data import FloatArray
 from invdesign.optimizers.bayesian.tabled import GENOME, Reader, RowError, known, reader_of
-from invdesign.properties import describe
+from invdesign.properties import HULL_DISTANCES, describe
 from invdesign.protocols import SearchSpace
 from invdesign.settings import Frozen, InputFile
 from invdesign.tables.cells import is_miswritten, list_rows, numbers_in, remedy
@@ -237,12 +237,17 @@ def _fitting(prior: PriorTable, space: SearchSpace, properties: Sequence[str]) -
     for item, column in present.items():
         bare = split_heading(column)[0]
         said = [prior.columns.get(item + suffix) for suffix in NOISE]
-        said += [name + suffix for suffix in NOISE for name in (column, bare)]
+        said += [name + suffix for suffix in _endings(item) for name in (column, bare)]
         spread = next(filter(None, (cells.find(heading) for heading in said if heading)), None)
         if spread is not None:
             deviations[item] = _numbers(cells, spread.heading, name)
             _check_positive(deviations[item], spread.heading, cells)
     return _Fitting(cells, reader, values, deviations)
+
+
+def _endings(item: str) -> Sequence[str]:
+    """What columns of a property's noise end on. Earlier versions wrote the error of the method beside hull distances."""
+    return NOISE[:1] if item in HULL_DISTANCES else NOISE
 
 
 def _numbers(cells: _Cells, column: str, name: str) -> FloatArray:

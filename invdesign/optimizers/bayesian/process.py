@@ -155,6 +155,11 @@ class GaussianProcess:
         parameters = self.kernel.parameters
         return self.known.variances(parameters["noise"], parameters["extra"])
 
+    def repetition_variance(self) -> FloatArray:
+        """Variance of repeating each row's evaluation (n,): as it was said, else as the model learned or was given it."""
+        learned = self.outcomes.noise_restored(self.rows, self.noise.numpy())
+        return np.where(np.isfinite(self.rows.noise), self.rows.noise, learned)
+
     @cached_property
     def inverse_factor(self) -> Tensor:
         """Inverse of the lower Cholesky factor of the rows' covariance, shape (n, n)."""

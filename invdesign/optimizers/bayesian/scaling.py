@@ -131,6 +131,14 @@ class Outcomes:
             values[chosen] = variance[chosen] * _slope(scale, rows.y[chosen]) ** 2
         return values
 
+    def noise_restored(self, rows: Rows, variance: FloatArray) -> FloatArray:
+        """The inverse of `noise`: variances (n,) of the rows' values in the property's own unit."""
+        values = np.empty(len(rows))
+        for source, scale in enumerate(self.scales):
+            chosen = rows.source == source
+            values[chosen] = variance[chosen] / _slope(scale, rows.y[chosen]) ** 2
+        return values
+
     def restored(self, mean: Tensor, deviation: Tensor, source: int) -> tuple[Tensor, Tensor]:
         """Means and deviations in the property's own unit.
 

@@ -32,7 +32,7 @@ from invdesign.spaces.mixture.model import Asked, Model, smallest_cell
 from invdesign.spaces.mixture.operators import operators
 from invdesign.spaces.mixture.refusals import check, violations
 from invdesign.spaces.mixture.settings import Mixture
-from invdesign.structures.parents import parent_remarks
+from invdesign.structures.parents import parent_remarks, structure_type
 from invdesign.tables.cells import number_in
 
 if TYPE_CHECKING:
@@ -111,6 +111,11 @@ class MixtureSpace(Settings):
     def remarks(self) -> tuple[str, ...]:
         """Sentences on how the file of the parent was read."""
         return () if self.structure is None else parent_remarks(self.structure.parent)
+
+    @property
+    def structure_type(self) -> str:
+        """What kind of structure candidates are built as, where they have one: `an anti-perovskite`."""
+        return "" if self.structure is None else structure_type(self.structure.parent)
 
     @cached_property
     def _framework(self) -> Framework | None:

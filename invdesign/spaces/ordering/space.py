@@ -43,7 +43,7 @@ from invdesign.spaces.ordering.supercell import Cell, cell_text, matrix_of
 from invdesign.spaces.ordering.vectors import Axes
 from invdesign.structures.charges import check_element
 from invdesign.structures.files import check_distances
-from invdesign.structures.parents import Parent, ParentSource, parent_of, parent_remarks
+from invdesign.structures.parents import Parent, ParentSource, parent_of, parent_remarks, structure_type
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -307,6 +307,11 @@ class OrderingSpace(Settings):
     def remarks(self) -> tuple[str, ...]:
         """Sentences on how the parent's file was read."""
         return parent_remarks(self.parent)
+
+    @property
+    def structure_type(self) -> str:
+        """What kind of structure candidates are built as: `an anti-perovskite`."""
+        return structure_type(self.parent)
 
     # SearchSpace.
 

@@ -26,6 +26,7 @@ from invdesign.structures.reading.read import (
     format_in,
     is_structure_name,
     make_reading,
+    partial_elements,
     read_structure,
 )
 from invdesign.tables.cells import Cell
@@ -343,5 +344,13 @@ def structure_from(cell: Cell, name: str, mobile: str | None = None) -> Reading:
         reading = make_reading(check_crystal(cell.crystal(name, limits), limits))
     else:
         raise PoolError(f"{name} holds no structure, but {cell!r:.40}")
-    check_ordered(reading.structure, reading.name, mobile)
+    try:
+        check_ordered(reading.structure, reading.name, mobile)
+    except StructureFileError as error:
+        held = partial_elements(reading.structure)
+        if mobile is not None or len(held) > 1:
+            raise
+        raise StructureFileError(
+            f"{error}; or name the ion that moves, '{held.pop()}', as 'mobile' of the pool, for stages that take it out"
+        ) from None
     return reading

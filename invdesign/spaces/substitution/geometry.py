@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -94,13 +93,8 @@ class Geometry:
         return float(weights @ np.asarray(before)), fixed, self._radii * loads.reshape(-1, 1)
 
     def _site_radius(self, site: int, element: str) -> float:
-        """Radius at the parent's charge, in proportion between two charges where that is an average."""
-        formal = self.parent.states[site] or 0.0
-        low = math.floor(formal)
-        share = formal - low
-        if not share:
-            return ionic_radius(element, low)
-        return (1.0 - share) * ionic_radius(element, low) + share * ionic_radius(element, low + 1)
+        """Radius at the parent's charge, which may be an average."""
+        return ionic_radius(element, self.parent.states[site] or 0.0)
 
     def scale(self, codes: IntArray) -> float:
         """Length of a decoration's nearest bonds, by ionic radii, over that of the parent's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -93,7 +94,7 @@ class _Charges:
             return Ion(element, tuple(sorted(self.given[element])))
         if state is not None and state == round(state) and not _is_redox_active(element):
             return Ion(element, (round(state),))
-        formal = {round(state)} if state is not None and state == round(state) else set()
+        formal = {math.floor(state), math.ceil(state)} if state is not None else set()
         return Ion(element, tuple(sorted(formal.union(oxidation_states(element, self.sign([site]))) - {0})))
 
     def sign(self, sites: Sequence[int]) -> int:
@@ -115,13 +116,29 @@ class _Charges:
             return Ion(element, tuple(sorted(group.states[element])))
         if {self.parent.elements[site] for site in group.sites} == {element}:
             return self.own(group.sites[0])
-        states = oxidation_states(element, sign)
+        states = self._unit_state(element, group) or oxidation_states(element, sign)
         if self.needed and not states:
             raise ValueError(
                 f"{element} has no {KINDS[sign]} oxidation state, which site {group.name} of {self.parent.name} "
                 f"needs; give one as oxidation_states: {{{element}: [...]}} in that site's long form"
             )
         return Ion(element, states)
+
+    def _unit_state(self, element: str, group: Group) -> tuple[int, ...]:
+        """The parent's state on sites of polyatomic ions (S2^2- in FeS2), for elements of the same column."""
+        owners = {(self.parent.elements[site], self.parent.states[site]) for site in group.sites}
+        if len(owners) > 1:
+            return ()
+        own, state = owners.pop()
+        if not state or state > 0 or state != round(state) or state in oxidation_states(own):
+            return ()
+        return (round(state),) if _column(own) == _column(element) else ()
+
+
+def _column(element: str) -> int:
+    from pymatgen.core import Element
+
+    return int(Element(element).group)
 
 
 def _is_redox_active(element: str) -> bool:

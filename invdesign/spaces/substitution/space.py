@@ -39,7 +39,7 @@ from invdesign.spaces.substitution.groups import Group, decorations_of
 from invdesign.spaces.substitution.operators import variations
 from invdesign.structures.charges import check_element
 from invdesign.structures.files import check_distances
-from invdesign.structures.parents import Parent, ParentSource, parent_of, parent_remarks
+from invdesign.structures.parents import Parent, ParentSource, parent_of, parent_remarks, structure_type
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -311,6 +311,11 @@ class SubstitutionSpace(Settings):
     def remarks(self) -> tuple[str, ...]:
         """Sentences on how the parent's file was read."""
         return parent_remarks(self.parent)
+
+    @property
+    def structure_type(self) -> str:
+        """What kind of structure candidates are built as: `an anti-perovskite`."""
+        return structure_type(self.parent)
 
     # SearchSpace.
 

@@ -304,6 +304,11 @@ def check_ordered(structure: Structure, name: str, mobile: str | None = None) ->
     )
 
 
+def partial_elements(structure: Structure) -> set[str]:
+    """Symbols of the elements on partially occupied sites."""
+    return {element.symbol for site in structure if not site.is_ordered for element in site.species}
+
+
 def _partial_sites(structure: Structure, mobile: str | None) -> Iterator[str]:
     for site in structure:
         if not site.is_ordered and any(element.symbol != mobile for element in site.species):

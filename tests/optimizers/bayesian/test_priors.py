@@ -123,7 +123,7 @@ def test_rows_of_a_pool(fields: dict[str, Any]) -> None:
 
 
 def test_columns_called_otherwise() -> None:
-    """`columns` says which column a property, its uncertainty or a parameter is."""
+    """`columns` says which column a property, its noise or a parameter is."""
     columns = {"f": "V vs Li", "f_uncertainty": "error", "x": "length"}
     prior = read("length;n;c;V vs Li;error\n1;2;EC;3.5;0.5\n2;2;EC;4;\n", columns=columns)
     assert prior.genomes == ({"c": "EC", "n": 2, "x": 1.0}, {"c": "EC", "n": 2, "x": 2.0})
@@ -138,6 +138,14 @@ def test_columns_with_units() -> None:
     np.testing.assert_array_equal(prior.noise["f"], [0.25])
     said = refusal("x,n,c,dft_band_gap [meV]\n1,2,EC,3\n", "dft_band_gap")
     assert "is in meV by its heading, and dft_band_gap is in eV" in said
+
+
+def test_older_columns_of_errors() -> None:
+    """`NAME_uncertainty` was noise, but for hull distances, whose error of the method is none."""
+    for name, known in (("f", [0.25]), ("decomposition_energy", None)):
+        for ending, expected in (("_noise", [0.25]), ("_uncertainty", known)):
+            prior = read(f"x,n,c,{name},{name}{ending}\n1,2,EC,3,0.5\n", properties=(name,))
+            assert (prior.noise.get(name) if expected is None else prior.noise[name].tolist()) == expected
 
 
 def test_decimal_commas_of_parameters() -> None:

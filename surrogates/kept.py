@@ -1,0 +1,344 @@
+"""Whether a relaxed crystal still has the structure it was built with: displacements, polyhedra, covalent units."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from pydantic import Field
+
+from invdesign.candidate import Evaluation, Failure, Input
+from invdesign.errors import InvdesignError
+from invdesign.properties import Unit
+from invdesign.protocols import Batch
+from invdesign.roles import (
+    INITIAL,
+    StructureEvaluator,
+    StructureRole,
+    StructureType,
+    find_structure,
+    required_structure,
+)
+from surrogates.bonding import (
+    Bond,
+    Ions,
+    Neighbour,
+    covalent_bonds,
+    covalent_units,
+    framework_centres,
+    ions_of,
+    keeps_neighbours,
+    near_neighbours,
+    neighbour_weights,
+    touching,
+)
+from surrogates.geometry import likely_states
+from surrogates.matching import DifferentCrystalsError, match_structures
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+DISPLACEMENT = (
+    1.5  # Å: the limit of topotactic insertion in voltage calculations, as used for host structures
+)
+SYMPREC = (
+    0.1  # Å: above the noise of relaxations and of rattled starts, below most distortions (as for parents)
+)
+POLYHEDRA = {3: "triangle", 4: "tetrahedron", 6: "octahedron", 8: "cube", 12: "cuboctahedron"}
+PLURALS = {"triangle": "triangles", "tetrahedron": "tetrahedra", "octahedron": "octahedra", "cube": "cubes"}
+PLURALS |= {"cuboctahedron": "cuboctahedra"}
+DEFAULT_TYPE = "the structure it started from"
+
+
+@dataclass(frozen=True, slots=True)
+class Polyhedron:
+    """An ion with its neighbours before.
+
+    Attributes:
+        element: of the ion.
+        size: how many neighbours it had.
+        kept: whether it has the same ones after, and no others.
+    """
+
+    element: str
+    size: int
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A crystal before and after a relaxation.
+
+    Attributes:
+        displacement: Å, the largest of a site, without drift and strain.
+        farthest: element of that site.
+        volume_change: %.
+        polyhedra: those that define the structure.
+        units: formula of each covalent unit before, and whether it is there after with the same members.
+        pairs: new bonds between anions, as `S-S`, with their length in Å.
+        groups: international symbols of the space groups before and after; `?` where none was found.
+        numbers: of these space groups; 0 where none was found.
+    """
+
+    displacement: float
+    farthest: str
+    volume_change: float
+    polyhedra: tuple[Polyhedron, ...]
+    units: tuple[tuple[str, bool], ...]
+    pairs: tuple[tuple[str, float], ...]
+    groups: tuple[str, str]
+    numbers: tuple[int, int]
+
+    @property
+    def coordination_kept(self) -> float:
+        """Share of the polyhedra that are kept; 1 where there are none."""
+        return _share([item.kept for item in self.polyhedra])
+
+    @property
+    def units_kept(self) -> float:
+        """Share of the covalent units that are kept; 1 where there are none."""
+        return _share([kept for _, kept in self.units])
+
+
+def _share(kept: Sequence[bool]) -> float:
+    return sum(kept) / len(kept) if kept else 1.0
+
+
+def compare_structures(
+    before: Structure, after: Structure, sites: Sequence[str] = (), symprec: float = SYMPREC
+) -> Comparison:
+    """Compare a crystal with what a relaxation made of it.
+
+    Args:
+        before: ordered.
+        after: the same atoms; their order, origin and setting of the cell may differ.
+        sites: elements, or labels of sites where the structure before carries them, whose polyhedra are compared; the
+            framework's (`bonding.framework_centres`) where none are named.
+        symprec: Å, for the space groups.
+
+    Raises:
+        DifferentCrystalsError: they hold different atoms.
+        ValueError: a site that is named is not there.
+
+    Source:
+        Neighbours: R. Hoppe, Z. Kristallogr. 150, 23 (1979). Bonds: see `bonding.covalent_bonds`.
+    """
+    match = match_structures(before, after)
+    old = ions_of(before, _states(before))
+    new = replace(old, lattice=match.after, positions=match.end)
+    lengths = covalent_bonds(old)
+    bonds = covalent_bonds(new, lengths)
+    groups = [_space_group(item, symprec) for item in (before, after)]
+    farthest = int(match.displacements.argmax())
+    return Comparison(
+        displacement=float(match.displacements.max()),
+        farthest=old.symbols[farthest],
+        volume_change=100.0 * (float(after.volume / before.volume) - 1.0),
+        polyhedra=_polyhedra(old, new, _named_sites(before, sites)),
+        units=_units(old, lengths, bonds),
+        pairs=_new_pairs(old, lengths, bonds),
+        groups=(groups[0][0], groups[1][0]),
+        numbers=(groups[0][1], groups[1][1]),
+    )
+
+
+def _states(structure: Structure) -> Mapping[str, float]:
+    """Oxidation state by element; none in a metal, where every atom is a neighbour of any other."""
+    counts = sorted((str(name), float(n)) for name, n in structure.composition.get_el_amt_dict().items())
+    try:
+        return likely_states(tuple(counts))
+    except ValueError:  # no state of an element is known
+        return {}
+
+
+def _named_sites(structure: Structure, names: Sequence[str]) -> tuple[int, ...]:
+    """Numbers of the sites with these labels or elements.
+
+    Raises:
+        ValueError: there are none for a name.
+    """
+    labels = structure.site_properties.get("label") or [site.label for site in structure]
+    found: list[int] = []
+    for name in names:
+        own = [k for k, site in enumerate(structure) if name in {labels[k], site.specie.symbol}]
+        found += own
+    if names and not found:
+        held = ", ".join(dict.fromkeys(site.specie.symbol for site in structure))
+        raise ValueError(
+            f"{structure.composition.reduced_formula} has no site {' or '.join(names)}; it holds {held}"
+        )
+    return tuple(sorted(set(found)))
+
+
+def _polyhedra(old: Ions, new: Ions, named: Sequence[int]) -> tuple[Polyhedron, ...]:
+    centres = named or range(len(old.symbols))
+    near: dict[int, frozenset[Neighbour]] = {
+        centre: near_neighbours(weights) for centre, weights in neighbour_weights(old, centres).items()
+    }
+    chosen = [k for k in named if near[k]] if named else framework_centres(old, near)
+    weights = neighbour_weights(new, chosen)
+    return tuple(
+        Polyhedron(old.symbols[k], len(near[k]), keeps_neighbours(near[k], weights[k])) for k in chosen
+    )
+
+
+def _units(
+    ions: Ions, lengths: Mapping[Bond, float], bonds: Mapping[Bond, float]
+) -> tuple[tuple[str, bool], ...]:
+    """(formula, whether its bonds are the same after) of each covalent unit before."""
+    return tuple(
+        (_formula([ions.symbols[k] for k in sorted(unit)]), touching(unit, lengths) == touching(unit, bonds))
+        for unit in covalent_units(lengths)
+    )
+
+
+def _formula(symbols: Sequence[str]) -> str:
+    """`PO4`, `OH`: the centre, which is the least electronegative, first."""
+    from pymatgen.core import Element
+
+    counts = Counter(symbols)
+    ordered = sorted(counts, key=lambda name: (name == "H", float(Element(name).data.get("X") or 0.0), name))
+    return "".join(f"{name}{counts[name] if counts[name] > 1 else ''}" for name in ordered)
+
+
+def _new_pairs(
+    ions: Ions, lengths: Mapping[Bond, float], bonds: Mapping[Bond, float]
+) -> tuple[tuple[str, float], ...]:
+    """(pair of elements, length in Å) of bonds between anions that were not there before."""
+    return tuple(
+        ("-".join(sorted((ions.symbols[bond[0]], ions.symbols[bond[1]]))), length)
+        for bond, length in bonds.items()
+        if bond not in lengths and ions.states[bond[0]] < 0 and ions.states[bond[1]] < 0
+    )
+
+
+def _space_group(structure: Structure, symprec: float) -> tuple[str, int]:
+    from invdesign.structures.symmetry import symmetry_dataset
+
+    try:
+        found = symmetry_dataset(
+            structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers, symprec
+        )
+    except InvdesignError:
+        return "?", 0
+    return str(found.international), int(found.number)
+
+
+class StructureKept(StructureEvaluator):
+    """Says whether a relaxed candidate still has the structure it was built with, and what it lost."""
+
+    before: StructureRole = INITIAL
+    """The structure to compare with."""
+    called: StructureType = None
+    """What the structure before is, with its article: `a spinel`. By default from the search space: `an anti-perovskite`."""
+    sites: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=(), strict=False)
+    """Elements whose neighbours must stay: `[V, P]`. By default all ions of the rarer sign of charge with at most six."""
+    coordination: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of these ions that must keep their neighbours."""
+    displacement: Annotated[float, Field(gt=0)] | None = DISPLACEMENT
+    """Most that an atom may move, without drift and strain, Å; `null` for no limit."""
+    volume_change: Annotated[float, Field(gt=0)] | None = None
+    """Most that the volume may change either way, %."""
+    symprec: Annotated[float, Field(gt=0, le=1)] = SYMPREC
+    """Tolerance of the space groups, Å."""
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """The structures before and after."""
+        return frozenset({required_structure(self.structure), required_structure(self.before)})
+
+    @property
+    def provides(self) -> Mapping[str, Unit]:
+        """How far the structure changed, and 1 or 0 for whether it is still the same."""
+        return {
+            "structure_kept": "",
+            "coordination_kept": "",
+            "polyanions_kept": "",
+            "new_anion_dimers": "",
+            "largest_displacement": "Å",
+            "volume_change": "%",
+            "space_group_before": "",
+            "space_group_after": "",
+        }
+
+    @property
+    def batch(self) -> Batch:
+        """Some: one takes a few hundredths of a second."""
+        return Batch(8)
+
+    def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
+        """Eight numbers each, and a sentence on what was lost."""
+        return [self._evaluate(find_structure(item, self.before), self.structure_of(item)) for item in inputs]
+
+    def _evaluate(self, before: Structure, after: Structure) -> Evaluation:
+        began = time.perf_counter()
+        try:
+            found = compare_structures(before, after, self.sites, self.symprec)
+        except (DifferentCrystalsError, ValueError) as error:
+            return Evaluation(failure=Failure("error", "", str(error)))
+        losses = self.losses(found)
+        properties = {
+            "structure_kept": 0.0 if losses else 1.0,
+            "coordination_kept": found.coordination_kept,
+            "polyanions_kept": found.units_kept,
+            "new_anion_dimers": float(len(found.pairs)),
+            "largest_displacement": found.displacement,
+            "volume_change": found.volume_change,
+            "space_group_before": float(found.numbers[0]),
+            "space_group_after": float(found.numbers[1]),
+        }
+        return Evaluation(
+            properties,
+            details={"structure_kept": self.sentence(found, losses)},
+            cost={"seconds": time.perf_counter() - began},
+        )
+
+    def losses(self, found: Comparison) -> list[str]:
+        """Each way in which the structure is no longer what it was, in words."""
+        losses = []
+        if found.coordination_kept < self.coordination:
+            losses += _lost_polyhedra(found.polyhedra)
+        losses += _lost_units(found.units)
+        if found.pairs:
+            shortest: dict[str, float] = {}
+            for name, length in found.pairs:
+                shortest[name] = min(length, shortest.get(name, np.inf))
+            losses += [f"new {name} pair of {length:.2f} Å" for name, length in sorted(shortest.items())]
+        if self.displacement is not None and found.displacement > self.displacement:
+            losses.append(
+                f"{found.farthest} moved {found.displacement:.2f} Å (limit {self.displacement:g} Å)"
+            )
+        if self.volume_change is not None and abs(found.volume_change) > self.volume_change:
+            losses.append(f"volume changed {found.volume_change:+.0f} % (limit {self.volume_change:g} %)")
+        return losses
+
+    def sentence(self, found: Comparison, losses: Sequence[str]) -> str:
+        """`no longer an anti-perovskite: 2 of 2 Br octahedra lost; space group P1, before P4/mmm`."""
+        called = self.called or DEFAULT_TYPE
+        before, after = found.groups
+        group = f"space group {after}" if after == before else f"space group {after}, before {before}"
+        what = f"no longer {called}: {'; '.join(losses)}" if losses else f"still {called}"
+        return f"{what}; {group}"
+
+
+def _lost_polyhedra(polyhedra: Sequence[Polyhedron]) -> list[str]:
+    """`2 of 2 Br octahedra lost`, by element and number of neighbours."""
+    kinds = Counter((item.element, item.size) for item in polyhedra)
+    lost = Counter((item.element, item.size) for item in polyhedra if not item.kept)
+    found = []
+    for (element, size), count in sorted(lost.items()):
+        name = POLYHEDRA.get(size, f"{size}-fold site")
+        total = kinds[element, size]
+        word = name if total == 1 else PLURALS.get(name, f"{name}s")
+        found.append(f"{count} of {total} {element} {word} lost")
+    return found
+
+
+def _lost_units(units: Sequence[tuple[str, bool]]) -> list[str]:
+    kinds = Counter(name for name, _ in units)
+    lost = Counter(name for name, kept in units if not kept)
+    return [f"{count} of {kinds[name]} {name} units broken" for name, count in sorted(lost.items())]

@@ -1,0 +1,81 @@
+"""A potential whose energies are corrected by what each oxygen is bonded to; a potential of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self, cast
+
+from pydantic import Field, model_validator
+
+from invdesign.errors import InvdesignError
+from invdesign.protocols import Forces, Potential
+from invdesign.settings import PotentialField, Settings
+from surrogates.correction import Correction, load_correction
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+class Corrected(Settings):
+    """A potential with a correction that was fitted to it: `covalent-oxygen` for CHGNet 0.3.0."""
+
+    correction: str = "covalent-oxygen"
+    """Name of a correction of the package."""
+    potential: PotentialField = Field(default="chgnet", validate_default=True)
+    """The potential it was fitted to; any other one is refused."""
+
+    @model_validator(mode="after")
+    def _fitted_to_it(self) -> Self:
+        try:
+            self._correction.require_base(self._base.fingerprint, label_of(self.potential))
+        except InvdesignError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    @property
+    def _correction(self) -> Correction:
+        return load_correction(self.correction)
+
+    @property
+    def _base(self) -> Potential:
+        return cast("Potential", self.potential)  # PotentialField loads from the potentials alone
+
+    @property
+    def label(self) -> str:
+        """Name for people: `CHGNet 0.3.0 with covalent-oxygen`."""
+        return self._correction.label
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the base, and the correction's name and digest."""
+        return self._correction.fingerprint
+
+    def prepare(self) -> None:
+        """Load the base, where it says how."""
+        prepare = getattr(self.potential, "prepare", None)
+        if prepare is not None:
+            prepare()
+
+    def compute(self, atoms: Sequence[Atoms], want: frozenset[str]) -> Sequence[Forces]:
+        """Answers of the base, each energy with the correction of its arrangement added.
+
+        The correction is constant while no bond to oxygen forms or breaks, so forces and stress are the base's.
+
+        Args:
+            atoms: n arrangements.
+            want: of `energy`, `forces`, `stress`.
+
+        Raises:
+            PotentialError: the base has no answer.
+        """
+        correction = self._correction
+        return [
+            replace(found, energy=found.energy + correction.energy(item))
+            for item, found in zip(atoms, self._base.compute(atoms, want), strict=True)
+        ]
+
+
+def label_of(potential: Settings) -> str:
+    """Name of a potential for people, or its kind where it has none."""
+    return str(getattr(potential, "label", potential.model_dump().get("kind", "this potential")))

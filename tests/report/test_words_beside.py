@@ -1,0 +1,76 @@
+"""Words that belong to some values of a property stand beside them wherever they stand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from invdesign.cli.advice import recommendation_lines
+from invdesign.cli.describe import describe_candidate, describe_status, table_lines
+from invdesign.properties import sentence_beside, words_beside
+from invdesign.report.export import export_run
+from invdesign.report.html import render
+from invdesign.run.notebook import one_line
+from invdesign.run.run import Run
+from tests.report.conftest import PLUGINS, parameters
+from tests.support import finished
+
+WORDS = "of its decomposition products"
+
+
+@pytest.fixture(scope="module")
+def limits_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run whose best oxidation limits are of decomposition products."""
+    data = parameters(
+        candidates=12,
+        evaluate=[{f"{PLUGINS}:Limits": {"name": "limits"}}],
+        objectives=[{"maximize": "oxidation_limit"}],
+    )
+    return finished(data, tmp_path_factory.mktemp("limits") / "run")
+
+
+def test_words_follow_their_flag() -> None:
+    """Only where the flag is set, and only beside properties that have a mark."""
+    assert words_beside("oxidation_limit", {"window_of_products": 1.0}.get) == WORDS
+    assert not words_beside("oxidation_limit", {"window_of_products": 0.0}.get)
+    assert not words_beside("oxidation_limit", {"window_of_products": float("nan")}.get)
+    assert not words_beside("oxidation_limit", {}.get)
+    assert not words_beside("energy_per_atom", {"window_of_products": 1.0}.get)
+    assert sentence_beside("oxidation_limit", {"window_of_products": 1.0}.get, "why") == f"{WORDS}; why"
+
+
+def test_words_stand_in_every_text(limits_run: Run) -> None:
+    """Ranking, candidate, status, progress, recommendation and notebook."""
+    rows = limits_run.top(12)
+    best = rows[0]["candidate"]
+    assert rows[0]["words"] == {"oxidation_limit": WORDS}
+    assert rows[-1]["words"] == {}
+    lines = table_lines(rows, limits_run.campaign)
+    assert re.search(rf"± 0.1 \(method\) {WORDS}", lines[1])
+    assert WORDS not in lines[len(rows)]
+    shown = next(line for line in describe_candidate(limits_run, best) if "oxidation_limit:" in line)
+    assert shown.endswith(f"V {WORDS}")
+    assert f"V {WORDS} (candidate {best})" in "\n".join(describe_status(limits_run.status()))
+    assert f"V {WORDS}" in one_line(limits_run.status())
+    assert WORDS in limits_run._repr_html_()
+    assert WORDS in "\n".join(recommendation_lines(limits_run.recommend()))
+
+
+def test_words_stand_in_the_report(limits_run: Run) -> None:
+    """Beside the best value, in the ranking, on the cards and in what is said of points."""
+    page = render(limits_run, model=False)
+    cards = page[page.index('class="candidates"') :]
+    assert f"<b>{WORDS}</b>" in cards
+    assert page.count(WORDS) > cards.count(WORDS)
+
+
+def test_words_stand_in_the_table(limits_run: Run, tmp_path: Path) -> None:
+    """In the column of details, before what the evaluator said."""
+    export_run(limits_run, "csv", tmp_path / "all.csv")
+    table = pd.read_csv(tmp_path / "all.csv")
+    theirs = table["window_of_products"] == 1.0
+    assert table["oxidation_limit_detail"].str.startswith(f"{WORDS}; Li2O").tolist() == theirs.tolist()
+    assert 0 < theirs.sum() < len(table)
