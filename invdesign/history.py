@@ -248,6 +248,11 @@ class RunHistory:
         column = self._values.get(name)
         return float("nan") if column is None else float(column.grow(self._length)[id])
 
+    def errors_of(self, name: str, id: int) -> tuple[float | None, float | None]:
+        """Noise and systematic error of a property of one trial, None where unknown."""
+        found = [self._row(columns, id).get(name) for columns in (self._noise, self._systematic)]
+        return found[0], found[1]
+
     def column(self, name: str, stage: str | None = None) -> FloatArray:
         column = self._values.get(name) if stage is None else self._by_stage.get((name, stage))
         return self._whole(column)

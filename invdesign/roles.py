@@ -88,7 +88,7 @@ def open_roles(settings: BaseModel) -> tuple[Path, ...]:
 
 def all_roles(settings: BaseModel) -> dict[Path, str]:
     """Roles by the path of the field that names them, those of settings within settings included."""
-    return dict(_roles(settings))
+    return dict(_walk_roles(settings))
 
 
 def with_roles(settings: M, roles: Mapping[Path, str]) -> M:
@@ -109,10 +109,10 @@ def with_roles(settings: M, roles: Mapping[Path, str]) -> M:
     return copy
 
 
-def _roles(settings: BaseModel) -> Iterator[tuple[Path, str]]:
+def _walk_roles(settings: BaseModel) -> Iterator[tuple[Path, str]]:
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
         if isinstance(value, str) and RESOLVED in field.metadata:
             yield (name,), value
         elif isinstance(value, BaseModel):
-            yield from (((name, *path), role) for path, role in _roles(value))
+            yield from (((name, *path), role) for path, role in _walk_roles(value))

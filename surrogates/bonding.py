@@ -50,7 +50,7 @@ class Ions:
     lattice: FloatArray
     positions: FloatArray
 
-    def pairs(self, reach: float) -> tuple[IntArray, IntArray, IntArray, FloatArray]:
+    def find_pairs(self, reach: float) -> tuple[IntArray, IntArray, IntArray, FloatArray]:
         """(first, second, translation of the second, distance in Å) of all pairs within reach, both ways round."""
         from pymatgen.optimization.neighbors import find_points_in_spheres
 
@@ -84,7 +84,7 @@ def effective_weights(distances: FloatArray) -> FloatArray:
     return found
 
 
-def neighbour_weights(ions: Ions, centres: Collection[int]) -> dict[int, dict[Neighbour, float]]:
+def weigh_neighbours(ions: Ions, centres: Collection[int]) -> dict[int, dict[Neighbour, float]]:
     """Weight of each neighbour of opposite charge by centre; of any charge where no ion has the opposite one.
 
     Args:
@@ -93,7 +93,7 @@ def neighbour_weights(ions: Ions, centres: Collection[int]) -> dict[int, dict[Ne
     """
     reach = REACH * 1.5
     while True:
-        first, second, image, distance = ions.pairs(reach)
+        first, second, image, distance = ions.find_pairs(reach)
         signs = np.sign(ions.states)
         unlike = signs[first] * signs[second] < 0
         if not unlike.any() and (signs == signs[0]).all():
@@ -112,7 +112,7 @@ def neighbour_weights(ions: Ions, centres: Collection[int]) -> dict[int, dict[Ne
     return found
 
 
-def near_neighbours(weights: Mapping[Neighbour, float]) -> frozenset[Neighbour]:
+def select_neighbours(weights: Mapping[Neighbour, float]) -> frozenset[Neighbour]:
     """Neighbours whose weight counts."""
     return frozenset(name for name, weight in weights.items() if weight >= NEAR)
 
@@ -131,7 +131,7 @@ def keeps_neighbours(before: frozenset[Neighbour], after: Mapping[Neighbour, flo
     return kept and all(name in before for name, weight in after.items() if weight >= GAINED)
 
 
-def framework_centres(ions: Ions, neighbours: Mapping[int, frozenset[Neighbour]]) -> tuple[int, ...]:
+def choose_centres(ions: Ions, neighbours: Mapping[int, frozenset[Neighbour]]) -> tuple[int, ...]:
     """Sites whose polyhedra define a structure, where nobody names them.
 
     These are the ions of the rarer sign of charge (anions in anti-structures, else cations) with at most six
@@ -152,7 +152,7 @@ def framework_centres(ions: Ions, neighbours: Mapping[int, frozenset[Neighbour]]
 # Covalent bonds.
 
 
-def covalent_bonds(ions: Ions, before: Mapping[Bond, float] | None = None) -> dict[Bond, float]:
+def find_covalent_bonds(ions: Ions, before: Mapping[Bond, float] | None = None) -> dict[Bond, float]:
     """Length in Å of each bond between nonmetals.
 
     Args:
@@ -170,11 +170,11 @@ def covalent_bonds(ions: Ions, before: Mapping[Bond, float] | None = None) -> di
     radii = np.array([covalent_radii[atomic_numbers[symbol]] for symbol in ions.symbols])
     if not able.any():
         return {}
-    first, second, image, distance = ions.pairs(2 * float(radii[able].max()) + TOLERANCE)
+    first, second, image, distance = ions.find_pairs(2 * float(radii[able].max()) + TOLERANCE)
     sums = radii[first] + radii[second]
     found: dict[Bond, float] = {}
     for k in np.flatnonzero(able[first] & able[second] & (distance < sums + TOLERANCE)):
-        bond = named_bond(int(first[k]), int(second[k]), image[k].tolist())
+        bond = name_bond(int(first[k]), int(second[k]), image[k].tolist())
         length = float(distance[k])
         limit = max(SAME_BOND * before[bond], float(sums[k])) if before and bond in before else np.inf
         if length <= limit:
@@ -189,7 +189,7 @@ def _is_nonmetal(symbol: str) -> bool:
     return not (element.is_metal or element.is_noble_gas)
 
 
-def named_bond(first: int, second: int, image: Sequence[int]) -> Bond:
+def name_bond(first: int, second: int, image: Sequence[int]) -> Bond:
     """One name for a bond seen from either end."""
     a, b, c = (int(step) for step in image)
     if (first, second) > (second, first) or (first == second and (a, b, c) < (0, 0, 0)):
@@ -197,30 +197,30 @@ def named_bond(first: int, second: int, image: Sequence[int]) -> Bond:
     return first, second, a, b, c
 
 
-def covalent_units(bonds: Collection[Bond]) -> list[frozenset[int]]:
+def join_units(bonds: Collection[Bond]) -> list[frozenset[int]]:
     """Sites that covalent bonds join, by unit; endless chains and networks are one unit each."""
     parent: dict[int, int] = {}
 
-    def root(k: int) -> int:
+    def find_root(k: int) -> int:
         parent.setdefault(k, k)
         while parent[k] != k:
             k = parent[k]
         return k
 
     for first, second, *_ in bonds:
-        parent[root(second)] = root(first)
+        parent[find_root(second)] = find_root(first)
     units: dict[int, set[int]] = {}
     for k in list(parent):
-        units.setdefault(root(k), set()).add(k)
+        units.setdefault(find_root(k), set()).add(k)
     return [frozenset(unit) for unit in units.values()]
 
 
-def touching(unit: frozenset[int], bonds: Collection[Bond]) -> frozenset[Bond]:
+def select_bonds(unit: frozenset[int], bonds: Collection[Bond]) -> frozenset[Bond]:
     """Bonds at one of the sites of a unit."""
     return frozenset(bond for bond in bonds if bond[0] in unit or bond[1] in unit)
 
 
-def ions_of(structure: Structure, states: Mapping[str, float]) -> Ions:
+def make_ions(structure: Structure, states: Mapping[str, float]) -> Ions:
     """Return the ions of a structure.
 
     Args:

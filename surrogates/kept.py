@@ -27,14 +27,14 @@ from surrogates.bonding import (
     Bond,
     Ions,
     Neighbour,
-    covalent_bonds,
-    covalent_units,
-    framework_centres,
-    ions_of,
+    choose_centres,
+    find_covalent_bonds,
+    join_units,
     keeps_neighbours,
-    near_neighbours,
-    neighbour_weights,
-    touching,
+    make_ions,
+    select_bonds,
+    select_neighbours,
+    weigh_neighbours,
 )
 from surrogates.geometry import likely_states
 from surrogates.matching import DifferentCrystalsError, match_structures
@@ -96,15 +96,15 @@ class Comparison:
     @property
     def coordination_kept(self) -> float:
         """Share of the polyhedra that are kept; 1 where there are none."""
-        return _share([item.kept for item in self.polyhedra])
+        return _share_kept([item.kept for item in self.polyhedra])
 
     @property
     def units_kept(self) -> float:
         """Share of the covalent units that are kept; 1 where there are none."""
-        return _share([kept for _, kept in self.units])
+        return _share_kept([kept for _, kept in self.units])
 
 
-def _share(kept: Sequence[bool]) -> float:
+def _share_kept(kept: Sequence[bool]) -> float:
     return sum(kept) / len(kept) if kept else 1.0
 
 
@@ -117,7 +117,7 @@ def compare_structures(
         before: ordered.
         after: the same atoms; their order, origin and setting of the cell may differ.
         sites: elements, or labels of sites where the structure before carries them, whose polyhedra are compared; the
-            framework's (`bonding.framework_centres`) where none are named.
+            framework's (`bonding.choose_centres`) where none are named.
         symprec: Å, for the space groups.
 
     Raises:
@@ -125,28 +125,28 @@ def compare_structures(
         ValueError: a site that is named is not there.
 
     Source:
-        Neighbours: R. Hoppe, Z. Kristallogr. 150, 23 (1979). Bonds: see `bonding.covalent_bonds`.
+        Neighbours: R. Hoppe, Z. Kristallogr. 150, 23 (1979). Bonds: see `bonding.find_covalent_bonds`.
     """
     match = match_structures(before, after)
-    old = ions_of(before, _states(before))
+    old = make_ions(before, _oxidation_states(before))
     new = replace(old, lattice=match.after, positions=match.end)
-    lengths = covalent_bonds(old)
-    bonds = covalent_bonds(new, lengths)
-    groups = [_space_group(item, symprec) for item in (before, after)]
+    lengths = find_covalent_bonds(old)
+    bonds = find_covalent_bonds(new, lengths)
+    groups = [_find_space_group(ions, symprec) for ions in (old, new)]
     farthest = int(match.displacements.argmax())
     return Comparison(
         displacement=float(match.displacements.max()),
         farthest=old.symbols[farthest],
         volume_change=100.0 * (float(after.volume / before.volume) - 1.0),
-        polyhedra=_polyhedra(old, new, _named_sites(before, sites)),
-        units=_units(old, lengths, bonds),
-        pairs=_new_pairs(old, lengths, bonds),
+        polyhedra=_compare_polyhedra(old, new, _find_sites(before, sites)),
+        units=_compare_units(old, lengths, bonds),
+        pairs=_find_new_pairs(old, lengths, bonds),
         groups=(groups[0][0], groups[1][0]),
         numbers=(groups[0][1], groups[1][1]),
     )
 
 
-def _states(structure: Structure) -> Mapping[str, float]:
+def _oxidation_states(structure: Structure) -> Mapping[str, float]:
     """Oxidation state by element; none in a metal, where every atom is a neighbour of any other."""
     counts = sorted((str(name), float(n)) for name, n in structure.composition.get_el_amt_dict().items())
     try:
@@ -155,7 +155,7 @@ def _states(structure: Structure) -> Mapping[str, float]:
         return {}
 
 
-def _named_sites(structure: Structure, names: Sequence[str]) -> tuple[int, ...]:
+def _find_sites(structure: Structure, names: Sequence[str]) -> tuple[int, ...]:
     """Numbers of the sites with these labels or elements.
 
     Raises:
@@ -174,29 +174,32 @@ def _named_sites(structure: Structure, names: Sequence[str]) -> tuple[int, ...]:
     return tuple(sorted(set(found)))
 
 
-def _polyhedra(old: Ions, new: Ions, named: Sequence[int]) -> tuple[Polyhedron, ...]:
+def _compare_polyhedra(old: Ions, new: Ions, named: Sequence[int]) -> tuple[Polyhedron, ...]:
     centres = named or range(len(old.symbols))
     near: dict[int, frozenset[Neighbour]] = {
-        centre: near_neighbours(weights) for centre, weights in neighbour_weights(old, centres).items()
+        centre: select_neighbours(weights) for centre, weights in weigh_neighbours(old, centres).items()
     }
-    chosen = [k for k in named if near[k]] if named else framework_centres(old, near)
-    weights = neighbour_weights(new, chosen)
+    chosen = [k for k in named if near[k]] if named else choose_centres(old, near)
+    weights = weigh_neighbours(new, chosen)
     return tuple(
         Polyhedron(old.symbols[k], len(near[k]), keeps_neighbours(near[k], weights[k])) for k in chosen
     )
 
 
-def _units(
+def _compare_units(
     ions: Ions, lengths: Mapping[Bond, float], bonds: Mapping[Bond, float]
 ) -> tuple[tuple[str, bool], ...]:
     """(formula, whether its bonds are the same after) of each covalent unit before."""
     return tuple(
-        (_formula([ions.symbols[k] for k in sorted(unit)]), touching(unit, lengths) == touching(unit, bonds))
-        for unit in covalent_units(lengths)
+        (
+            _write_formula([ions.symbols[k] for k in sorted(unit)]),
+            select_bonds(unit, lengths) == select_bonds(unit, bonds),
+        )
+        for unit in join_units(lengths)
     )
 
 
-def _formula(symbols: Sequence[str]) -> str:
+def _write_formula(symbols: Sequence[str]) -> str:
     """`PO4`, `OH`: the centre, which is the least electronegative, first."""
     from pymatgen.core import Element
 
@@ -205,7 +208,7 @@ def _formula(symbols: Sequence[str]) -> str:
     return "".join(f"{name}{counts[name] if counts[name] > 1 else ''}" for name in ordered)
 
 
-def _new_pairs(
+def _find_new_pairs(
     ions: Ions, lengths: Mapping[Bond, float], bonds: Mapping[Bond, float]
 ) -> tuple[tuple[str, float], ...]:
     """(pair of elements, length in Å) of bonds between anions that were not there before."""
@@ -216,13 +219,15 @@ def _new_pairs(
     )
 
 
-def _space_group(structure: Structure, symprec: float) -> tuple[str, int]:
+def _find_space_group(ions: Ions, symprec: float) -> tuple[str, int]:
+    """(international symbol, number), `?` and 0 where none is found; both structures stand in one setting."""
+    from ase.data import atomic_numbers
+
     from invdesign.structures.symmetry import symmetry_dataset
 
+    numbers = [atomic_numbers[symbol] for symbol in ions.symbols]
     try:
-        found = symmetry_dataset(
-            structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers, symprec
-        )
+        found = symmetry_dataset(ions.lattice, ions.positions, numbers, symprec)
     except InvdesignError:
         return "?", 0
     return str(found.international), int(found.number)
@@ -245,6 +250,13 @@ class StructureKept(StructureEvaluator):
     """Most that the volume may change either way, %."""
     symprec: Annotated[float, Field(gt=0, le=1)] = SYMPREC
     """Tolerance of the space groups, Å."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """A word where there is nothing to compare, since no stage before this one makes a structure."""
+        if self.structure != self.before:
+            return ()
+        return (f"it compares the structure '{self.before}' with itself: put it after a relaxation",)
 
     @property
     def requires(self) -> frozenset[str]:
@@ -280,7 +292,7 @@ class StructureKept(StructureEvaluator):
             found = compare_structures(before, after, self.sites, self.symprec)
         except (DifferentCrystalsError, ValueError) as error:
             return Evaluation(failure=Failure("error", "", str(error)))
-        losses = self.losses(found)
+        losses = self.list_losses(found)
         properties = {
             "structure_kept": 0.0 if losses else 1.0,
             "coordination_kept": found.coordination_kept,
@@ -293,16 +305,16 @@ class StructureKept(StructureEvaluator):
         }
         return Evaluation(
             properties,
-            details={"structure_kept": self.sentence(found, losses)},
+            details={"structure_kept": self.write_sentence(found, losses)},
             cost={"seconds": time.perf_counter() - began},
         )
 
-    def losses(self, found: Comparison) -> list[str]:
+    def list_losses(self, found: Comparison) -> list[str]:
         """Each way in which the structure is no longer what it was, in words."""
         losses = []
         if found.coordination_kept < self.coordination:
-            losses += _lost_polyhedra(found.polyhedra)
-        losses += _lost_units(found.units)
+            losses += _word_polyhedra(found.polyhedra)
+        losses += _word_units(found.units)
         if found.pairs:
             shortest: dict[str, float] = {}
             for name, length in found.pairs:
@@ -316,7 +328,7 @@ class StructureKept(StructureEvaluator):
             losses.append(f"volume changed {found.volume_change:+.0f} % (limit {self.volume_change:g} %)")
         return losses
 
-    def sentence(self, found: Comparison, losses: Sequence[str]) -> str:
+    def write_sentence(self, found: Comparison, losses: Sequence[str]) -> str:
         """`no longer an anti-perovskite: 2 of 2 Br octahedra lost; space group P1, before P4/mmm`."""
         called = self.called or DEFAULT_TYPE
         before, after = found.groups
@@ -325,7 +337,7 @@ class StructureKept(StructureEvaluator):
         return f"{what}; {group}"
 
 
-def _lost_polyhedra(polyhedra: Sequence[Polyhedron]) -> list[str]:
+def _word_polyhedra(polyhedra: Sequence[Polyhedron]) -> list[str]:
     """`2 of 2 Br octahedra lost`, by element and number of neighbours."""
     kinds = Counter((item.element, item.size) for item in polyhedra)
     lost = Counter((item.element, item.size) for item in polyhedra if not item.kept)
@@ -338,7 +350,7 @@ def _lost_polyhedra(polyhedra: Sequence[Polyhedron]) -> list[str]:
     return found
 
 
-def _lost_units(units: Sequence[tuple[str, bool]]) -> list[str]:
+def _word_units(units: Sequence[tuple[str, bool]]) -> list[str]:
     kinds = Counter(name for name, _ in units)
     lost = Counter(name for name, kept in units if not kept)
     return [f"{count} of {kinds[name]} {name} units broken" for name, count in sorted(lost.items())]

@@ -80,18 +80,18 @@ def match_structures(before: Structure, after: Structure) -> Match:
     Raises:
         DifferentCrystalsError: they do not hold the same atoms.
     """
-    symbols, others = _symbols(before), _symbols(after)
+    symbols, others = _list_symbols(before), _list_symbols(after)
     if sorted(symbols) != sorted(others):
         raise DifferentCrystalsError(
             f"the structures hold different atoms: {before.formula} before, {after.formula} after"
         )
     best: Match | None = None
     if (symbols == others).all():
-        best = _in_order(before, np.asarray(after.lattice.matrix), np.asarray(after.frac_coords))
+        best = _match_in_order(before, np.asarray(after.lattice.matrix), np.asarray(after.frac_coords))
     if best is not None and (len(symbols) > LARGEST or best.displacements.max() < CLEAR):
         return best
-    for lattice, positions in _settings(before, after):
-        found = _assigned(before, symbols, lattice, positions, others)
+    for lattice, positions in _list_settings(before, after):
+        found = _match_in_setting(before, symbols, lattice, positions, others)
         if best is None or found.spread < best.spread - 1e-9:
             best = found
         if best.displacements.max() < CLEAR:
@@ -100,38 +100,38 @@ def match_structures(before: Structure, after: Structure) -> Match:
     return best
 
 
-def _symbols(structure: Structure) -> NDArray[np.str_]:
+def _list_symbols(structure: Structure) -> NDArray[np.str_]:
     return np.array([site.specie.symbol for site in structure])
 
 
-def _wrapped(fractions: FloatArray) -> FloatArray:
+def _wrap_fractions(fractions: FloatArray) -> FloatArray:
     found: FloatArray = fractions - np.round(fractions)
     return found
 
 
-def _without_drift(apart: FloatArray) -> FloatArray:
+def _remove_drift(apart: FloatArray) -> FloatArray:
     """Shape (n, 3): differences of positions, less the common translation, each the nearest periodic image.
 
     The first guess of the translation is a mean on the circle, which no boundary of the cell splits.
     """
     drift = np.angle(np.exp(2j * np.pi * apart).mean(axis=0)) / (2 * np.pi)
-    moved = _wrapped(apart - drift)
+    moved = _wrap_fractions(apart - drift)
     for _ in range(5):
-        moved = _wrapped(moved - moved.mean(axis=0))
+        moved = _wrap_fractions(moved - moved.mean(axis=0))
     found: FloatArray = moved - moved.mean(axis=0)
     return found
 
 
-def _in_order(before: Structure, lattice: FloatArray, positions: FloatArray) -> Match:
+def _match_in_order(before: Structure, lattice: FloatArray, positions: FloatArray) -> Match:
     start = np.asarray(before.frac_coords, dtype=np.float64)
-    moved = _without_drift(positions - start)
+    moved = _remove_drift(positions - start)
     return Match(np.asarray(before.lattice.matrix), lattice, start, moved, np.arange(len(start)))
 
 
-def _settings(before: Structure, after: Structure) -> Iterator[tuple[FloatArray, FloatArray]]:
+def _list_settings(before: Structure, after: Structure) -> Iterator[tuple[FloatArray, FloatArray]]:
     """(lattice, fractional positions) of the structure after in every setting near the one before, as given first."""
     lattice, positions = np.asarray(after.lattice.matrix), np.asarray(after.frac_coords)
-    if _strain(np.asarray(before.lattice.matrix), lattice) <= STRETCH or len(positions) > LARGEST:
+    if _largest_strain(np.asarray(before.lattice.matrix), lattice) <= STRETCH or len(positions) > LARGEST:
         yield lattice, positions
     if len(positions) > LARGEST:
         return
@@ -147,14 +147,14 @@ def _settings(before: Structure, after: Structure) -> Iterator[tuple[FloatArray,
         yield lattice, positions
 
 
-def _strain(before: FloatArray, after: FloatArray) -> float:
+def _largest_strain(before: FloatArray, after: FloatArray) -> float:
     """Largest relative change of length along a principal axis, rotations left out."""
     ratio = np.linalg.solve(before @ before.T, after @ after.T)
     stretch = np.sqrt(np.abs(np.linalg.eigvals(ratio)))
     return float(np.abs(stretch - 1.0).max())
 
 
-def _assigned(
+def _match_in_setting(
     before: Structure,
     symbols: NDArray[np.str_],
     lattice: FloatArray,
@@ -170,9 +170,9 @@ def _assigned(
     for image in np.flatnonzero(others == rarest)[:MOST_ANCHORS]:
         drift = positions[image] - anchor
         for _ in range(2):  # the second time without the drift that the first order shows
-            order = _order(start + drift, symbols, lattice, positions, others)
-            moved = _without_drift(positions[order] - start)
-            drift = drift + _wrapped(positions[order] - start - drift - moved)[0]
+            order = _assign_sites(start + drift, symbols, lattice, positions, others)
+            moved = _remove_drift(positions[order] - start)
+            drift = drift + _wrap_fractions(positions[order] - start - drift - moved)[0]
         found = Match(np.asarray(before.lattice.matrix), lattice, start, moved, order)
         if best is None or found.spread < best.spread - 1e-9:
             best = found
@@ -180,7 +180,7 @@ def _assigned(
     return best
 
 
-def _order(
+def _assign_sites(
     expected: FloatArray,
     symbols: NDArray[np.str_],
     lattice: FloatArray,
@@ -193,7 +193,7 @@ def _order(
     order = np.empty(len(symbols), dtype=np.int64)
     for name in np.unique(symbols):
         mine, theirs = np.flatnonzero(symbols == name), np.flatnonzero(others == name)
-        apart = _wrapped(positions[theirs][None, :] - expected[mine][:, None]) @ lattice
+        apart = _wrap_fractions(positions[theirs][None, :] - expected[mine][:, None]) @ lattice
         rows, columns = linear_sum_assignment((apart**2).sum(axis=2))
         order[mine[rows]] = theirs[columns]
     return order

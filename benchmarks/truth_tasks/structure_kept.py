@@ -54,7 +54,9 @@ def count_kept(method: str, seed: int) -> Mapping[str, float]:
     kept = {
         id
         for id, (before, after) in pairs.items()
-        if before is not None and after is not None and not rule.losses(compare_structures(before, after))
+        if before is not None
+        and after is not None
+        and not rule.list_losses(compare_structures(before, after))
     }
     front = [int(id) for id in run.front()]
     octahedral = [id for id in front if has_octahedra(pairs[id][1])]

@@ -79,10 +79,10 @@ def adopt_roles(stages: Sequence[Stage], opened: OpenRoles, stored: Sequence[Sta
         stored: the stages of the run.
     """
     before = {stage.name: stage.evaluator for stage in stored}
-    return tuple(_adopted(stage, opened.get(stage.name, ()), before.get(stage.name)) for stage in stages)
+    return tuple(_adopt_stage(stage, opened.get(stage.name, ()), before.get(stage.name)) for stage in stages)
 
 
-def _adopted(stage: Stage, paths: Sequence[Path], before: object) -> Stage:
+def _adopt_stage(stage: Stage, paths: Sequence[Path], before: object) -> Stage:
     if type(before) is not type(stage.evaluator) or not isinstance(before, BaseModel):
         return stage
     known = all_roles(before)
@@ -116,11 +116,11 @@ def check_roles(stages: Sequence[Stage], of_design: Sequence[str], complain: Com
                 tell(
                     (),
                     f"{stage.name} makes the structure '{role}' itself and cannot start from it.",
-                    _listed(made),
+                    _list_roles(made),
                 )
             elif role not in (*made, INITIAL):
-                later = [other.name for other in stages[number + 1 :] if _makes(other, role)]
-                tell(_place_of(stage, role), *_missing(stage.name, role, made, later))
+                later = [other.name for other in stages[number + 1 :] if _makes_role(other, role)]
+                tell(_find_field(stage, role), *_tell_missing(stage.name, role, made, later))
         if LATEST in own:
             tell(
                 (), f"no structure can be called '{LATEST}': this is how a stage names the one made last.", ""
@@ -128,7 +128,7 @@ def check_roles(stages: Sequence[Stage], of_design: Sequence[str], complain: Com
         made += [role for role in own if role not in made]
 
 
-def _missing(stage: str, role: str, made: Sequence[str], later: Sequence[str]) -> tuple[str, str]:
+def _tell_missing(stage: str, role: str, made: Sequence[str], later: Sequence[str]) -> tuple[str, str]:
     if later:
         return (
             f"{stage} needs the structure '{role}', which '{later[0]}' provides only later: put {later[0]} before it.",
@@ -138,12 +138,16 @@ def _missing(stage: str, role: str, made: Sequence[str], later: Sequence[str]) -
     hint = f"'{makers[0]}' makes it." if makers else nearest(role, made)
     return (
         f"{stage} needs the structure '{role}', which nothing before it makes.",
-        f"{hint} {_listed(made)}".strip(),
+        f"{hint} {_list_roles(made)}".strip(),
     )
 
 
 def makers_of(name: str) -> list[str]:
-    """Kinds of evaluators that provide a property or structure by their default settings."""
+    """Kinds of evaluators that provide a property or structure by their default settings.
+
+    Args:
+        name: as evaluators provide it: `density`, `structure:relaxed`.
+    """
     found = []
     for kind, evaluator in registry.working("evaluators"):
         with suppress(Exception):  # one that needs settings, or a fault of a plug-in's
@@ -152,16 +156,16 @@ def makers_of(name: str) -> list[str]:
     return found
 
 
-def _listed(made: Sequence[str]) -> str:
+def _list_roles(made: Sequence[str]) -> str:
     return f"Structures before it: {', '.join(made) or 'none'}."
 
 
-def _makes(stage: Stage, role: str) -> bool:
+def _makes_role(stage: Stage, role: str) -> bool:
     return stage.evaluator is not None and role in roles_in(stage.evaluator.provides)
 
 
-def _place_of(stage: Stage, role: str) -> Path:
-    """Where the settings of a stage name a role; nothing where its requirements do."""
+def _find_field(stage: Stage, role: str) -> Path:
+    """Path of the field that names a role; empty where only the requirements do."""
     evaluator = stage.evaluator
     found: Mapping[Path, str] = all_roles(evaluator) if isinstance(evaluator, BaseModel) else {}
     return next((path for path, own in found.items() if own == role), ())
@@ -175,6 +179,9 @@ def measured_on(stages: Sequence[Stage]) -> dict[str, dict[str, str]]:
 
     It is the structure that the stage makes; else the latest of those it reads; else that of the properties it goes
     by. Properties of compositions and of parameters alone are left out.
+
+    Args:
+        stages: the funnel after the build stage, `latest` resolved.
     """
     order: list[str] = [INITIAL]
     known: dict[str, str] = {}

@@ -147,14 +147,16 @@ def describe_status(status: RunStatus) -> list[str]:
         *(f"waiting     {count} for results of {stage}" for stage, count in status.waiting.items()),
     ]
     combined = status.ranked_by < len(status.best)
-    for number, best in enumerate(status.best):
+    for place, best in enumerate(status.best):
         found = (
             "none yet"
             if best.value is None
-            else " ".join(filter(None, (f"{best.value:.4g}", best.unit, best.words)))
+            else " ".join(
+                filter(None, (number(best.value, best.noise, best.systematic), best.unit, best.words))
+            )
         )
-        whose = "" if best.value is None or (combined and number) else f" (candidate {best.candidate})"
-        lines.append(f"{'its' if combined and number else 'best':<12}{best}: {found}{whose}")
+        whose = "" if best.value is None or (combined and place) else f" (candidate {best.candidate})"
+        lines.append(f"{'its' if combined and place else 'best':<12}{best}: {found}{whose}")
     if status.ranked_by > 1:
         lines.append(f"front       {status.front_size} candidates")
     if status.hypervolume is not None:

@@ -23,6 +23,7 @@ def starter(parent: str, name: str) -> str:
     Raises:
         PluginError: there is no such prototype; the message lists them.
     """
+    from invdesign.structures.parents import structure_type
     from invdesign.structures.prototypes import prototype
 
     crystal = prototype(parent)
@@ -36,6 +37,7 @@ def starter(parent: str, name: str) -> str:
         parent=parent,
         formula=crystal.formula,
         title=crystal.title or parent,
+        called=structure_type(parent),
         sites=sites,
         ion=mobile,
     )
@@ -86,8 +88,11 @@ space:
 evaluate:                             # from cheap to costly: each stage may stop a candidate
   - charge_neutrality: {{metallic: allow}}   # alloys have no charges to balance
   - minimum_distance: {{scale: 0.6}}
-  - bottleneck_radius: {{ion: {ion}}}
   - relax: {{potential: chgnet, fmax: 0.05}}
+  - structure_kept                    # is the relaxed crystal still {called}?
+  - bottleneck_radius: {{ion: {ion}}}   # of the relaxed crystal
+constraints:
+  - structure_kept: {{min: 1}}
 objectives:
   - maximize: bottleneck_radius       # Å
   - minimize: energy_per_atom         # eV/atom; rank stability with decomposition_energy and a reference set

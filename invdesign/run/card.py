@@ -62,7 +62,9 @@ def live_html(status: RunStatus, folder: str) -> str:
         found = (
             "none yet"
             if best.value is None
-            else escape(f"{with_unit(best.value, best.unit)} {best.words}".rstrip())
+            else escape(
+                f"{with_unit(best.value, best.unit, best.noise, best.systematic)} {best.words}".rstrip()
+            )
         )
         whose = "" if best.candidate is None else f' <span style="{SOFT}">candidate {best.candidate}</span>'
         rows.append(

@@ -47,6 +47,7 @@ class Best:
         goal: what is wanted of a target or window, in numbers; empty for the others.
         value: of the property itself, whatever the direction.
         words: that must stand beside the value; see `words_beside`.
+        noise, systematic: one standard deviation each, as in `Evaluation`; None where unknown.
     """
 
     property: str
@@ -56,6 +57,8 @@ class Best:
     candidate: int | None
     goal: str = ""
     words: str = ""
+    noise: float | None = None
+    systematic: float | None = None
 
     def __str__(self) -> str:
         return in_words(self.direction, self.property, self.goal)
@@ -271,8 +274,9 @@ def _best(campaign: Campaign, history: RunHistory, standing: Standing) -> list[B
         name = objective.property
         value = None if candidate is None else history.value(name, candidate)
         words = "" if candidate is None else _words(history, name, candidate)
+        errors = (None, None) if candidate is None else history.errors_of(name, candidate)
         unit = units.get(name, "")
-        rows.append(Best(name, objective.direction, unit, value, candidate, objective.goal(), words))
+        rows.append(Best(name, objective.direction, unit, value, candidate, objective.goal(), words, *errors))
     return rows
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from invdesign.cli.describe import describe_candidate, table_lines
+from invdesign.cli.describe import describe_candidate, describe_status, table_lines
 from invdesign.errorbars import EXPLAINED
 from invdesign.report.export import ExportError, ase_keys, export_run
 from invdesign.report.files import OutputError
@@ -228,3 +228,7 @@ def test_both_errors_and_details_are_told_apart(crystal_run: Run, tmp_path: Path
         assert sum(EXPLAINED in line for line in lines) == 1
     place = next(number for number, line in enumerate(shown) if line.startswith("  density:"))
     assert shown[place + 1] == f"    {best['details']['density']}"
+    first = crystal_run.status().best[0]
+    assert (first.noise, first.systematic) == (0.01, 0.05)
+    said = " ".join(describe_status(crystal_run.status()))
+    assert f"{first.value:.4g} ± 0.01 ± 0.05 (method) eV/atom" in said

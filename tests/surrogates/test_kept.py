@@ -68,7 +68,6 @@ def summary(found: Comparison) -> tuple[Any, ...]:
         found.coordination_kept,
         found.units_kept,
         {name for name, _ in found.pairs},
-        found.numbers,
     )
 
 
@@ -85,6 +84,7 @@ def test_drift_and_strain_are_no_displacement(name: str, seed: int) -> None:
     assert found.coordination_kept == found.units_kept == 1
     assert not found.pairs
     assert found.volume_change == pytest.approx(100 * (after.volume / before.volume - 1))
+    assert compare_structures(before, before).numbers == (prototype(name).spacegroup,) * 2
 
 
 @settings(max_examples=20, deadline=None)
@@ -203,7 +203,7 @@ def test_a_lost_octahedron_is_named() -> None:
     kept = StructureKept(called="an anti-perovskite")
     found = compare_structures(before, after)
     assert found.coordination_kept == 0
-    sentence = kept.sentence(found, kept.losses(found))
+    sentence = kept.write_sentence(found, kept.list_losses(found))
     assert sentence.startswith("no longer an anti-perovskite: 2 of 2 Br octahedra lost; Li moved 1.6")
     assert re.search(r"; space group Amm2, before Pm-3m$", sentence)
 
@@ -221,7 +221,7 @@ def test_a_broken_polyanion_is_named() -> None:
     after.translate_sites([o], bond * (1.9 / np.linalg.norm(bond) - 1), frac_coords=False)
     found = compare_structures(before, after)
     assert found.units_kept == 0.75
-    assert "1 of 4 PO4 units broken" in StructureKept().losses(found)
+    assert "1 of 4 PO4 units broken" in StructureKept().list_losses(found)
 
 
 def test_a_new_pair_of_anions_is_named() -> None:
@@ -234,7 +234,7 @@ def test_a_new_pair_of_anions_is_named() -> None:
     after.translate_sites(sulfurs[:1], [0, 0, -sign * (gap - 2.1)], frac_coords=False)
     found = compare_structures(before, after)
     assert [name for name, _ in found.pairs] == ["S-S"]
-    assert any(loss.startswith("new S-S pair of 2.10 Å") for loss in StructureKept().losses(found))
+    assert any(loss.startswith("new S-S pair of 2.10 Å") for loss in StructureKept().list_losses(found))
 
 
 def test_limits_are_settings() -> None:
@@ -243,9 +243,9 @@ def test_limits_are_settings() -> None:
     after = displaced(before, np.random.default_rng(0), 0.1)
     after.scale_lattice(before.volume * 1.3)
     found = compare_structures(before, after)
-    assert StructureKept().losses(found) == []
-    assert StructureKept(volume_change=20).losses(found) == ["volume changed +30 % (limit 20 %)"]
-    (moved,) = StructureKept(displacement=0.05).losses(found)
+    assert StructureKept().list_losses(found) == []
+    assert StructureKept(volume_change=20).list_losses(found) == ["volume changed +30 % (limit 20 %)"]
+    (moved,) = StructureKept(displacement=0.05).list_losses(found)
     assert moved.endswith("Å (limit 0.05 Å)")
     assert {item.element for item in compare_structures(before, after, ["Cl"]).polyhedra} == {"Cl"}
     assert compare_structures(before, after, ["Cl"]).polyhedra[0].size == 12
@@ -306,6 +306,15 @@ def test_the_word_comes_from_the_space(space: dict[str, Any], words: str) -> Non
     made = campaign_from({**data, "evaluate": [relax, "structure_kept"]})
     (kept,) = [item for item in made.evaluators.values() if isinstance(item, StructureKept)]
     assert (kept.before, kept.structure, kept.called) == ("initial", "relaxed", words)
+    assert not made.notes or "itself" not in made.notes[0]
+    (note,) = [
+        text
+        for text in campaign_from({**data, "evaluate": ["structure_kept", relax]}).notes
+        if "itself" in text
+    ]
+    assert (
+        note == "structure_kept: it compares the structure 'initial' with itself: put it after a relaxation"
+    )
     named = campaign_from({**data, "evaluate": [relax, {"structure_kept": {"called": "a sponge"}}]})
     assert [item.called for item in named.evaluators.values() if isinstance(item, StructureKept)] == [
         "a sponge"
