@@ -484,7 +484,11 @@ def test_relative_files_start_from_the_campaign(tmp_path: Path, monkeypatch: pyt
         load_campaign(tmp_path / "c.yaml")
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "campaigns").glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    sorted([*(ROOT / "campaigns").glob("*.yaml"), *(ROOT / "benchmarks" / "literature").glob("*.yaml")]),
+    ids=lambda path: path.name,
+)
 def test_shipped_campaigns_are_valid(path: Path) -> None:
     """Every campaign that ships is read without a mistake."""
     assert load_campaign(path).stages

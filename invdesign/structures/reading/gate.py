@@ -153,7 +153,10 @@ def check_crystal(raw: RawCrystal, limits: Limits) -> RawCrystal:
     remarks = raw.remarks
     if empty:
         listed = ", ".join(dict.fromkeys(empty[:5]))
-        remarks = (*remarks, f"{raw.name}: {len(empty)} sites with occupancy 0 were left out ({listed})")
+        remarks = (
+            *remarks,
+            f"{raw.name}: {len(empty)} {'site' if len(empty) == 1 else 'sites'} with occupancy 0 left out ({listed})",
+        )
     return replace(raw, sites=tuple(sites), remarks=remarks)
 
 

@@ -169,7 +169,11 @@ def test_what_is_no_structure_is_refused(text: str) -> None:
     ("change", "message"),
     [
         ({"species": ["Li", "Xx"]}, "holds 'Xx', which is no element"),
-        ({"species": [{"@module": "os", "@class": "system"}, "Li"]}, "which is no element"),
+        ({"species": [{"@module": "os", "@class": "system"}, "Li"]}, "no shares of a site"),
+        ({"species": [{"Xx": 0.5}, "Li"]}, "holds .Xx., which is no element"),
+        ({"species": [{"Li": 1.5}, "Li"]}, "no shares of a site"),
+        ({"species": [{"Li": float("nan")}, "Li"]}, "finite|no shares"),
+        ({"species": [["Li"], "Li"]}, "which is no element"),
         ({"species": ["Li"]}, "no position for each"),
         ({"species": "LiLi"}, "no position for each"),
         ({"positions": [[0, 0, 0], [0.5, 0.5]]}, "three numbers"),

@@ -97,7 +97,7 @@ def test_rounded_and_empty_sites() -> None:
     sites = (*IRON.sites, RawSite({"O": 0.0}, (0.5, 0.0, 0.0), "O9"), RawSite({"O": 0.9995}, (0.5, 0.5, 0.0)))
     found = check_crystal(replace(IRON, sites=sites), LIMITS)
     assert [dict(site.occupancies) for site in found.sites] == [{"Fe": 1.0}, {"Fe": 1.0}, {"O": 1.0}]
-    assert found.remarks == ("iron: 1 sites with occupancy 0 were left out (O9)",)
+    assert found.remarks == ("iron: 1 site with occupancy 0 left out (O9)",)
     assert "periodic along ab of its axes only" in refused(replace(IRON, periodic=(True, True, False)))
 
 
