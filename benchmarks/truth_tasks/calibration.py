@@ -14,7 +14,7 @@ from truth_tasks.structure_kept import finished_run
 PROPERTY = "decomposition_energy"
 OTHERS = ("oxidation_limit", "bottleneck_radius")
 SEEDS = range(7, 12)
-TASK, METHOD = "calibration", "leave-one-out"
+TASK, METHOD = "calibration", "invdesign"
 Rows = list[tuple[float, float, float]]
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = ROOT / "runs" / "truth-literature"
-METHOD = "CHGNet 0.3.0"
+METHOD = "invdesign"
 
 LATTICE_CONSTANTS = {
     "LiF": 4.03, "LiCl": 5.14, "LiBr": 5.50, "LiI": 6.00, "NaF": 4.63, "NaCl": 5.64, "NaBr": 5.98, "NaI": 6.47,

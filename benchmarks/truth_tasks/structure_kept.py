@@ -97,7 +97,7 @@ def measure() -> list[Row]:
                 row_of(
                     "truth",
                     "structure_kept",
-                    method,
+                    "invdesign" if method == "quickstart" else "no constraint",
                     f"{'quickstart' if method == 'quickstart' else 'control'}_{name}",
                     values,
                     unit,
