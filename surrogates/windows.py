@@ -92,6 +92,7 @@ class Window:
         decomposition: formula of each decomposition product; the phase's own alone where it is on the hull.
         reduction_reaction: sets the reduction limit; None where no phase reacts with the metal.
         oxidation_reaction: sets the oxidation limit; None where the decomposition products hold the metal.
+        above_hull: eV/atom, distance of the phase to the hull; negative below it.
     """
 
     reduction: float
@@ -100,6 +101,12 @@ class Window:
     decomposition: tuple[str, ...] = ()
     reduction_reaction: Reaction | None = None
     oxidation_reaction: Reaction | None = None
+    above_hull: float = 0.0
+
+    @property
+    def counted_as_on_hull(self) -> bool:
+        """True if the phase lies above the hull, and no further than `ON_HULL`."""
+        return not self.of_products and self.above_hull > ROUNDING
 
     @property
     def width(self) -> float:
@@ -262,6 +269,7 @@ class _System:
             decomposition=(self.formula,) if own else tuple(dict.fromkeys(formulas)),
             reduction_reaction=at_reduction,
             oxidation_reaction=at_oxidation,
+            above_hull=energy - hull,
         )
 
     def name_shares(self, amounts: FloatArray) -> dict[str, float]:
