@@ -90,7 +90,7 @@ def advice(facts: Facts, found: Recommendation, figures: dict[str, Figure]) -> A
     importance = {item.property: item for item in found.importance}
     return Advice(
         words=found.words,
-        notes=found.notes,
+        notes=optimizer_notes(facts),
         several=found.best is None,
         heads=tuple(
             axis_label(item.property, item.unit, facts.structures.get(item.property, ""))
@@ -105,6 +105,12 @@ def advice(facts: Facts, found: Recommendation, figures: dict[str, Figure]) -> A
             for place, item in enumerate(found.calibration)
         ),
     )
+
+
+def optimizer_notes(facts: Facts) -> tuple[str, ...]:
+    """What the optimizer says, without the notes of the campaign, which stand elsewhere."""
+    own = set(facts.run.campaign.notes)
+    return tuple(note for note in facts.status.notes if note not in own)
 
 
 def notes_alone(notes: Sequence[str]) -> Advice | None:
