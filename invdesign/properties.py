@@ -22,10 +22,12 @@ class Mark:
     Attributes:
         flag: name of a property that is not 0 where the words apply.
         words: stand beside the value, `2.82 V of its decomposition products`.
+        others: says of several such values whose they are, `those of their decomposition products`.
     """
 
     flag: str
     words: str
+    others: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,9 @@ _BARRIER_CAVEAT = (
     "Bond-valence barriers compare compounds of one framework: against 67 computed barriers of the literature their rank "
     "correlation is 0.6 to 0.9 within most classes and 0.3 over all, and heights err by 0.1 to 1.1 eV by class."
 )
-_OF_PRODUCTS = Mark("window_of_products", "of its decomposition products")
+_OF_PRODUCTS = Mark(
+    "window_of_products", "of its decomposition products", "those of their decomposition products"
+)
 _VOCABULARY = {
     item.name: item
     for item in (
