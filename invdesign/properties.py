@@ -64,7 +64,8 @@ def structure_fate(properties: Mapping[str, float], details: Mapping[str, str]) 
 
 _HULL_CAVEAT = (
     "Machine-learned potentials are uncertain by about 50 meV/atom here: two checkpoints of CHGNet differ by "
-    "21 meV/atom on average over 31 anti-perovskites."
+    "21 meV/atom on average over 31 anti-perovskites. CHGNet puts some phases too low: Li3OCl is 20 meV/atom below the "
+    "hull here, and 20 to 30 above it by density functional theory. So within the error the sign is open."
 )
 _GAP_CAVEAT = "Semilocal functionals (PBE, r2SCAN) underestimate band gaps."
 _BARRIER_CAVEAT = (

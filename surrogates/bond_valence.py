@@ -16,6 +16,7 @@ from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.properties import Unit
 from invdesign.protocols import Batch, FloatArray
 from invdesign.roles import StructureEvaluator
+from invdesign.structures.formulas import write_formula
 from surrogates.bond_valence_parameters import COVALENT_RADII, PAIRS
 from surrogates.composition import States
 from surrogates.frameworks import MissingIonError, check_ionic, mean_counts, split_framework
@@ -113,7 +114,7 @@ def _landscape(
     shape = np.maximum(np.ceil(np.linalg.norm(cell, axis=1) / spacing), 3).astype(np.int64)
     if np.prod(shape) > MOST_POINTS:
         raise ValueError(
-            f"the cell of {structure.composition.reduced_formula} needs more than {MOST_POINTS} points; raise "
+            f"the cell of {write_formula(structure.composition)} needs more than {MOST_POINTS} points; raise "
             f"'spacing' ({spacing:g} Å)"
         )
     images = framework.images(cell)

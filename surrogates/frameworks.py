@@ -9,6 +9,7 @@ import numpy as np
 
 from invdesign.protocols import FloatArray
 from invdesign.structures.charges import is_metallic
+from invdesign.structures.formulas import write_formula
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -42,7 +43,7 @@ def split_framework(structure: Structure, ion: str) -> tuple[list[str], FloatArr
         MissingIonError: there is no such ion, or nothing but it.
         DisorderError: another site is occupied in part, or by several elements.
     """
-    formula = structure.composition.reduced_formula
+    formula = write_formula(structure.composition)
     others = [
         number
         for number, site in enumerate(structure)
@@ -88,7 +89,7 @@ def check_ionic(counts: Counts, states: Mapping[str, float]) -> None:
     """
     from pymatgen.core import Composition
 
-    formula = Composition(dict(counts)).reduced_formula
+    formula = write_formula(Composition(dict(counts)))
     remedy = "Neither ionic radii nor bond valences hold in it: judge mobility by dynamics with a potential"
     if is_metallic(dict(counts)):
         raise NotIonicError(

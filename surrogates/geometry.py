@@ -16,6 +16,7 @@ from invdesign.properties import Unit
 from invdesign.protocols import Batch
 from invdesign.roles import StructureEvaluator
 from invdesign.structures.charges import check_element, whole_counts
+from invdesign.structures.formulas import write_formula
 from invdesign.structures.neutrality import balance_charges
 from invdesign.structures.radii import ionic_radius
 from surrogates.frameworks import MissingIonError, check_ionic, mean_counts, split_framework
@@ -121,7 +122,7 @@ def bottleneck_radius(structure: Structure, ion: str, spacing: float = 0.25) -> 
     radii = framework_radii(structure)
     if structure.volume / spacing**3 > MOST_VOXELS:
         raise ValueError(
-            f"the cell of {structure.composition.reduced_formula} needs more than {MOST_VOXELS} voxels; raise 'spacing' "
+            f"the cell of {write_formula(structure.composition)} needs more than {MOST_VOXELS} voxels; raise 'spacing' "
             f"({spacing:g} Å)"
         )
     return widest_path(

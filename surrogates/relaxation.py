@@ -18,6 +18,7 @@ from invdesign.protocols import Forces, Potential
 from invdesign.roles import INITIAL, StructureEvaluator
 from invdesign.settings import STORED, PotentialField, context_of
 from invdesign.structures.files import OVERLAP
+from invdesign.structures.formulas import write_formula
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -92,7 +93,7 @@ def relax_structure(
 
     if not structure.is_ordered:
         raise RelaxationError(
-            f"{structure.composition.reduced_formula} has partly occupied sites, and a potential needs whole atoms: give an "
+            f"{write_formula(structure.composition)} has partly occupied sites, and a potential needs whole atoms: give an "
             "ordered occupation of them, or leave this stage out"
         )
     atoms = to_atoms(structure)

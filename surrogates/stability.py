@@ -17,6 +17,7 @@ from invdesign.properties import Unit
 from invdesign.protocols import EvaluatorSettings
 from surrogates.correction import find_correction
 from surrogates.coverage import coverage_notes
+from surrogates.oxygen_limits import write_oxygen_remarks
 from surrogates.reference import ReferenceField, ReferenceSet, phase_diagram
 from surrogates.windows import CHARGES, ON_HULL, Ion, Reaction, Window, electrochemical_window, products
 
@@ -176,7 +177,9 @@ class StabilityWindow(_AgainstReference):
     through it the energies' deviation becomes the limit's, which is systematic.
     """
 
-    version: ClassVar[str] = "2"  # 2: phases within 1 meV/atom of the hull are on it
+    version: ClassVar[str] = (
+        "3"  # 2: phases within 1 meV/atom of the hull are on it; 3: details on oxygen and the hull
+    )
 
     ion: Ion
     """The working ion; a candidate without it fails."""
@@ -196,7 +199,11 @@ class StabilityWindow(_AgainstReference):
                 "window_of_products": float(window.of_products),
             },
             systematic=window_deviations(window, energy_deviation(reference)),
-            details=window_details(window, self.ion),
+            details=window_details(
+                window,
+                self.ion,
+                write_oxygen_remarks(reference, composition, energy_per_atom, window, self.ion),
+            ),
         )
 
 
@@ -216,18 +223,37 @@ def window_deviations(window: Window, per_atom: float) -> dict[str, float]:
     return {**found, "window_width": sum(found.values())} if found else {}
 
 
-def window_details(window: Window, ion: Ion) -> dict[str, str]:
-    """A sentence for each number of a window: the reaction that sets a limit, and what the phase decomposes into."""
-    parts = ", ".join(window.decomposition)
-    alone = len(window.decomposition) == 1  # the same compound in another form
-    fate = f"a form of {parts} is more stable" if alone else f"it decomposes into {parts}"
-    end = f"; {fate}" if window.of_products else ""
+def window_details(window: Window, ion: Ion, remarks: Mapping[str, str] | None = None) -> dict[str, str]:
+    """A sentence for each number of a window: the reaction that sets a limit, and what the phase decomposes into.
+
+    Args:
+        window: the limits with their reactions.
+        ion: the working ion.
+        remarks: on limits, from `write_oxygen_remarks`.
+    """
+    fate, remarks = describe_fate(window), remarks or {}
+    end = f"; {fate}" if fate else ""
     lower, upper = window.reduction_reaction, window.oxidation_reaction
     reduction = f"{lower} at {window.reduction:.2f} V" if lower else f"stable against {ion} metal"
     oxidation = f"{upper} at {window.oxidation:.2f} V" if upper else f"{ion} metal is there from the start"
     details = {
-        "reduction_limit": reduction + end,
-        "oxidation_limit": oxidation + end,
-        "window_width": f"{window.reduction:.2f} to {window.oxidation:.2f} V{end}",
+        "reduction_limit": reduction,
+        "oxidation_limit": oxidation,
+        "window_width": f"{window.reduction:.2f} to {window.oxidation:.2f} V",
     }
-    return {**details, "window_of_products": fate} if window.of_products else details
+    said = {
+        name: f"{text} ({remarks[name]}){end}" if name in remarks else text + end
+        for name, text in details.items()
+    }
+    return {**said, "window_of_products": fate} if fate else said
+
+
+def describe_fate(window: Window) -> str:
+    """What a phase above the hull becomes, or that it counts as on the hull; empty on the hull and below it."""
+    if window.counted_as_on_hull:
+        return f"counted as on the hull ({1000 * window.above_hull:.1g} meV/atom above)"
+    if not window.of_products:
+        return ""
+    parts = ", ".join(window.decomposition)
+    alone = len(window.decomposition) == 1  # the same compound in another form
+    return f"a form of {parts} is more stable" if alone else f"it decomposes into {parts}"

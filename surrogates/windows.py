@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from invdesign.errors import InvdesignError
 from invdesign.protocols import FloatArray
+from invdesign.structures.formulas import composition_in, write_formula
 from surrogates.coverage import require_coverage
 from surrogates.reference import Phase, ReferenceSet, phase_diagram
 
@@ -91,6 +92,7 @@ class Window:
         decomposition: formula of each decomposition product; the phase's own alone where it is on the hull.
         reduction_reaction: sets the reduction limit; None where no phase reacts with the metal.
         oxidation_reaction: sets the oxidation limit; None where the decomposition products hold the metal.
+        above_hull: eV/atom, distance of the phase to the hull; negative below it.
     """
 
     reduction: float
@@ -99,6 +101,12 @@ class Window:
     decomposition: tuple[str, ...] = ()
     reduction_reaction: Reaction | None = None
     oxidation_reaction: Reaction | None = None
+    above_hull: float = 0.0
+
+    @property
+    def counted_as_on_hull(self) -> bool:
+        """True if the phase lies above the hull, and no further than `ON_HULL`."""
+        return not self.of_products and self.above_hull > ROUNDING
 
     @property
     def width(self) -> float:
@@ -166,7 +174,7 @@ def products(
         shares = diagram.get_decomposition(composition)
         return {item.name: float(share) for item, share in shares.items() if share > TRACE}
     if ion is None:
-        raise ValueError(f"name the working ion: {composition.reduced_formula} is {change} by its exchange")
+        raise ValueError(f"name the working ion: {write_formula(composition)} is {change} by its exchange")
     system = _System.gather_phases(reference, composition, ion)
     amounts = system.decompose()
     window = system.find_window(amounts, np.inf if energy_per_atom is None else energy_per_atom)
@@ -206,14 +214,14 @@ class _System:
         symbols = tuple(sorted(element.symbol for element in composition))
         if ion not in symbols:
             raise ValueError(
-                f"{composition.reduced_formula} has no {ion}: it has no window against {ion} metal"
+                f"{write_formula(composition)} has no {ion}: it has no window against {ion} metal"
             )
         if len(symbols) == 1:
             raise ValueError(f"a window needs an element beside the working ion {ion}")
         require_coverage(reference, symbols)
         phases = reference.within(symbols)
         formulas, units = zip(*(read_formula_unit(phase) for phase in phases), strict=True)
-        formula, factor = composition.get_reduced_formula_and_factor()
+        _, factor = composition.get_reduced_formula_and_factor()
         return cls(
             here=np.array([composition.get_atomic_fraction(symbol) for symbol in symbols]),
             fractions=np.array([[p.composition.get(s, 0) / p.n_atoms for s in symbols] for p in phases]),
@@ -221,7 +229,7 @@ class _System:
             names=tuple(phase.name for phase in phases),
             formulas=formulas,
             units=np.array(units, dtype=float),
-            formula=formula,
+            formula=write_formula(composition),
             unit=composition.num_atoms / factor,
             place=symbols.index(ion),
             ion=ion,
@@ -261,6 +269,7 @@ class _System:
             decomposition=(self.formula,) if own else tuple(dict.fromkeys(formulas)),
             reduction_reaction=at_reduction,
             oxidation_reaction=at_oxidation,
+            above_hull=energy - hull,
         )
 
     def name_shares(self, amounts: FloatArray) -> dict[str, float]:
@@ -423,8 +432,6 @@ def read_formula_unit(phase: Phase) -> tuple[str, float]:
     The formula is the one of the set where it can be read and is that of the cell, and reduced from the cell otherwise.
     """
     from pymatgen.core import Composition
-
-    from invdesign.structures.formulas import composition_in
 
     cell = Composition(phase.composition)
     try:

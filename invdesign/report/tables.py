@@ -20,6 +20,7 @@ from invdesign.report.text import axis_label, brief, measured, pretty_unit, with
 from invdesign.run.run import Run
 from invdesign.run.status import RunStatus
 from invdesign.store import schema
+from invdesign.structures.formulas import order_formula
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -153,7 +154,7 @@ def read_facts(run: Run) -> Facts:
         minimised=minimised,
         desirability=problem.desirability(minimised) if problem.judged else None,
         units={name: units.get(name) or describe(name).unit for name in names},
-        formulas=[row.formula or "" for row in rows],
+        formulas=[order_formula(row.formula or "") for row in rows],
         operators=[row.operator or "unnamed" for row in rows],
         parents=[tuple(json.loads(row.parents)) for row in rows],
         ranking=order[history.status()[order] == Status.COMPLETE],

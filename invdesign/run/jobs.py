@@ -89,7 +89,7 @@ def sent_on(run: Run, id: int, stage: str) -> int | None:
 
 def folder_of(run: Run, stage: str, id: int) -> Path:
     """A candidate's folder at an external stage: its number, and its formula for people."""
-    formula = re.sub(r"[^A-Za-z0-9.]", "", run.store.formula(id)) or run.history.candidate(id).key[:12]
+    formula = re.sub(r"[^A-Za-z0-9.]", "", run.store.stored_formula(id)) or run.history.candidate(id).key[:12]
     return run.folder / WORK / stage / f"{id:06d}-{formula}"
 
 

@@ -13,6 +13,7 @@ from invdesign.properties import describe, sentence_beside
 from invdesign.run.status import WITHDRAWN
 from invdesign.store.schema import candidates, failure_from
 from invdesign.store.store import Store
+from invdesign.structures.formulas import order_formula
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -37,7 +38,7 @@ def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.flo
     earlier = history.preliminary()
     columns: dict[str, Any] = {
         "candidate": [row.id for row in rows],
-        "formula": [row.formula or "" for row in rows],
+        "formula": [order_formula(row.formula or "") for row in rows],
         "status": [Status(code).name.lower() for code in history.status().tolist()],
         "passed": history.reached(),
         **{name: history.column(name) for name in history.names()},

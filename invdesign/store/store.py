@@ -65,6 +65,7 @@ from invdesign.store.values import (
 )
 from invdesign.store.waves import USER_KINDS, opened, unfinished
 from invdesign.store.writing import Writer, set_entry
+from invdesign.structures.formulas import order_formula
 
 FILE = "run.sqlite"
 
@@ -572,7 +573,11 @@ class Store:
         return False
 
     def formula(self, candidate: int) -> str:
-        """Reduced formula of a candidate; empty where it has none, or was not built yet."""
+        """Reduced formula of a candidate for people; empty where it has none, or was not built yet."""
+        return order_formula(self.stored_formula(candidate))
+
+    def stored_formula(self, candidate: int) -> str:
+        """Formula of a candidate as it is stored, by which folders of outside programs are named."""
         with suppress(KeyError):
             return self._candidate_row(candidate).formula or ""
         return ""

@@ -352,6 +352,36 @@ def _is_formula(text: str) -> bool:
     return bool(text)
 
 
+# What is shown.
+
+
+def write_formula(composition: Composition) -> str:
+    """Write a composition for people: `Li3OCl`, `LiAlPO4Cl`; see `order_formula`."""
+    return order_formula(str(composition.reduced_formula))
+
+
+@lru_cache(maxsize=65536)
+def order_formula(text: str) -> str:
+    """Put the elements of a formula in IUPAC's order, without brackets: `LiAlPClO4` is `LiAlPO4Cl`.
+
+    Amounts stay; what cannot be read stays as it is.
+
+    Source:
+        Nomenclature of Inorganic Chemistry, IUPAC Recommendations 2005, table VI, as pymatgen has it.
+    """
+    if not text:
+        return text
+    from pymatgen.core import Element
+    from pymatgen.util.string import formula_double_format
+
+    try:
+        amounts = _amounts_of(text)
+    except InvdesignError:
+        return text
+    ordered = sorted(amounts, key=lambda symbol: float(Element(symbol).iupac_ordering))
+    return "".join(f"{symbol}{formula_double_format(amounts[symbol])}" for symbol in ordered)
+
+
 # What was read.
 
 

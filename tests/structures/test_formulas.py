@@ -13,7 +13,7 @@ from pymatgen.core import Composition
 from invdesign.errors import InvdesignError
 from invdesign.spaces.pool.sources import structure_from
 from invdesign.structures.charges import element_symbols
-from invdesign.structures.formulas import composition_in, suspect
+from invdesign.structures.formulas import composition_in, order_formula, suspect, write_formula
 
 POSCAR = "rock salt\n1.0\n0 2 2\n2 0 2\n2 2 0\nLi F\n1 1\ndirect\n0 0 0\n0.5 0.5 0.5\n"
 
@@ -144,3 +144,36 @@ def test_structures_are_told_apart_by_what_they_begin_with() -> None:
         assert structure_from(text, "row 1").structure.composition == first.composition
     with pytest.raises(InvdesignError, match=r"^row 1 cannot be read"):
         structure_from("nonsense", "row 1")
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        ("Li3ClO", "Li3OCl"),
+        ("LiAlPClO4", "LiAlPO4Cl"),
+        ("Li12SBr(ClO)3", "Li12SO3BrCl3"),
+        ("Li0.45Co1O2", "Li0.45CoO2"),
+        ("H4NCl", "NH4Cl"),
+        ("O2", "O2"),
+        ("no. 3", "no. 3"),
+        ("", ""),
+    ],
+)
+def test_formulas_are_shown_in_the_order_of_iupac(stored: str, shown: str) -> None:
+    """Oxygen before the halogens, no brackets over what is no group; what is no formula stays."""
+    assert order_formula(stored) == shown
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["H", "Li", "N", "O", "F", "Al", "P", "S", "Cl", "Br", "Zr"]),
+        st.integers(1, 99),
+        min_size=1,
+    )
+)
+def test_a_formula_that_is_shown_is_the_composition(amounts: dict[str, int]) -> None:
+    """Ordering elements changes no amount, and ordering twice nothing."""
+    composition = Composition(amounts)
+    shown = write_formula(composition)
+    assert composition_in(shown).almost_equals(Composition(composition.reduced_formula))
+    assert order_formula(shown) == shown

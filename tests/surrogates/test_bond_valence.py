@@ -191,7 +191,7 @@ def test_the_ion_is_the_first_named_that_is_there() -> None:
 @pytest.mark.parametrize(
     ("structure", "ion", "error", "message"),
     [
-        (antiperovskite(), "Na", MissingIonError, "Li3ClO has no Na"),
+        (antiperovskite(), "Na", MissingIonError, "Li3OCl has no Na"),
         (Structure(Lattice.cubic(3.5), ["Li"], [(0, 0, 0)]), "Li", MissingIonError, "Li is nothing but Li"),
         (
             antiperovskite("S", "H"),

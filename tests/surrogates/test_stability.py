@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pymatgen.core import Composition
 from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal, genome_key
 from invdesign.errors import MissingReferenceError
 from invdesign.settings import load
+from surrogates.oxygen_limits import write_oxygen_remarks
 from surrogates.reference import phase_diagram, shipped
 from surrogates.stability import (
     UNCERTAINTY,
@@ -110,11 +112,67 @@ def test_a_limit_carries_its_reaction_and_deviation() -> None:
         sulfate.systematic["reduction_limit"] + sulfate.systematic["oxidation_limit"]
     )
     theirs = evaluate("stability_window", "Li3OI", hull("Li3OI") + 0.05)
-    assert "LiI + 3 Li2O -> LiIO3 + 6 Li at 2.37 V; it decomposes into" in theirs.details["oxidation_limit"]
+    assert theirs.details["oxidation_limit"].startswith("LiI + 3 Li2O -> LiIO3 + 6 Li at 2.37 V")
+    assert theirs.details["oxidation_limit"].endswith("; it decomposes into LiI, Li2O")
     assert theirs.systematic["oxidation_limit"] == pytest.approx(UNCERTAINTY * 11 / 6)
     assert theirs.noise == {}
     form = evaluate("stability_window", "Li2O", phase_energy("Li2O") + 0.05)
     assert form.details["window_of_products"] == "a form of Li2O is more stable"
+
+
+@pytest.mark.parametrize(
+    ("formula", "above", "limit", "remark"),
+    [
+        ("Li3OI", 0.05, "oxidation_limit", r"at 2\.37 V \(2\.63 V with .*; too stable without it: LiIO3\)"),
+        ("Li3OI", 0.05, "reduction_limit", ""),
+        ("Li3OCl", 0.05, "oxidation_limit", r"\(2\.84 V with .*, by Li2O -> 1/2 Li2O2 \+ Li; .*: LiClO4\)"),
+        ("Li2SO4", 0.0, "reduction_limit", r"at 1\.58 V \(1\.73 V with .*: Li2SO4\)"),
+        ("Li2SO4", 0.0, "oxidation_limit", r": Li2SO4 and Li2S2O7\)"),
+        ("LiCl", 0.0, "oxidation_limit", ""),
+        ("Li2O", 0.0, "oxidation_limit", ""),
+    ],
+)
+def test_covalent_oxygen_that_sets_a_limit_is_told(
+    formula: str, above: float, limit: str, remark: str
+) -> None:
+    """With the limit by the corrected set, and the phases that are too stable; nothing where they take no part."""
+    detail = evaluate("stability_window", formula, hull(formula) + above).details[limit]
+    assert re.search(remark, detail) if remark else "oxygen" not in detail
+
+
+@pytest.mark.parametrize("formula", ["Li3OI", "Li4SO", "Li2SO4", "LiIO3"])
+@pytest.mark.parametrize("above", [-0.01, 0.02])
+def test_the_corrected_limit_is_that_of_the_corrected_set(formula: str, above: float) -> None:
+    """The same candidate evaluated with the correction on both sides; that set says nothing more of oxygen."""
+    corrected = shipped(f"{NAME}+covalent-oxygen")
+    composition = Composition(formula)
+    level = phase_diagram(corrected, composition.get_el_amt_dict()).get_hull_energy_per_atom(composition)
+    bare = evaluate("stability_window", formula, hull(formula) + above).details["oxidation_limit"]
+    other = evaluate("stability_window", formula, level + above, reference=corrected.name)
+    assert f"({other.properties['oxidation_limit']:.2f} V with the correction for oxygen" in bare
+    assert "oxygen" not in other.details["oxidation_limit"]
+
+
+def test_a_potential_without_a_correction_has_the_warning_alone() -> None:
+    """The phases are named, and no corrected limit."""
+    energies = {"Li": -2.0, "O": -5.0, "I": -1.5, "Li2O": -6.0, "LiI": -4.2, "LiIO3": -5.5, "I2O5": -3.0}
+    reference, composition = made(energies), Composition("Li3OI")
+    window = electrochemical_window(reference, composition, 0.0, "Li")
+    found = write_oxygen_remarks(reference, composition, 0.0, window, "Li")
+    assert re.fullmatch(r"LiIO3 may be too stable here: no correction .*", found["oxidation_limit"])
+    assert "reduction_limit" not in found
+
+
+@pytest.mark.parametrize(
+    ("above", "words"), [(9.4e-4, "counted as on the hull (0.9 meV/atom above)"), (0.0, ""), (-0.01, "")]
+)
+def test_a_phase_that_counts_as_on_the_hull_says_so(above: float, words: str) -> None:
+    """Its decomposition energy is positive and its window its own: the sentence says why."""
+    found = evaluate("stability_window", "Li3OCl", hull("Li3OCl") + above)
+    assert found.properties["window_of_products"] == 0.0
+    assert (
+        found.details["oxidation_limit"].endswith(f"; {words}") if words else "hull" not in str(found.details)
+    )
 
 
 # --- what has no answer ---

@@ -11,6 +11,7 @@ from pymatgen.analysis.phase_diagram import PDEntry
 from pymatgen.core import Composition
 
 from invdesign.errors import MissingReferenceError
+from invdesign.structures.formulas import write_formula
 from surrogates.reference import ReferenceSet, phase_diagram, shipped
 from surrogates.windows import CHARGES, ON_HULL, Reaction, electrochemical_window, products
 from tests.surrogates.references import made
@@ -218,7 +219,7 @@ def test_a_limit_is_the_voltage_of_its_reaction(system: tuple[ReferenceSet, Comp
         )
         assert (change + reaction.ions * -2.0) / reaction.ions == pytest.approx(limit, abs=1e-5)
         assert reaction.voltage == pytest.approx(limit, abs=1e-6)
-        own = list(reaction.reactants) == [composition.reduced_formula]
+        own = list(reaction.reactants) == [write_formula(composition)]
         assert own or window.of_products
 
 
@@ -235,9 +236,9 @@ def test_the_reaction_of_a_salt_is_written_as_chemists_do() -> None:
         electrochemical_window(reference, Composition("Li3OI"), level + offset, "Li")
         for offset in (-0.01, 0.05)
     )
-    assert str(own.oxidation_reaction) == "Li3IO -> 2/3 LiI + 1/3 LiIO3 + 2 Li"
+    assert str(own.oxidation_reaction) == "Li3OI -> 2/3 LiI + 1/3 LiIO3 + 2 Li"
     assert str(theirs.oxidation_reaction) == "LiI + 3 Li2O -> LiIO3 + 6 Li"
-    assert (own.decomposition, set(theirs.decomposition)) == (("Li3IO",), {"Li2O", "LiI"})
+    assert (own.decomposition, set(theirs.decomposition)) == (("Li3OI",), {"Li2O", "LiI"})
 
 
 # --- the tolerance ---
