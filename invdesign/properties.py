@@ -22,10 +22,12 @@ class Mark:
     Attributes:
         flag: name of a property that is not 0 where the words apply.
         words: stand beside the value, `2.82 V of its decomposition products`.
+        others: says of several such values whose they are, `those of their decomposition products`.
     """
 
     flag: str
     words: str
+    others: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,9 @@ _ENERGY_CAVEAT = (
     "Energies per atom compare candidates of one composition only, relaxed by one potential in the same way. Differences "
     "between orderings below about 30 meV per transition metal are not claimed: CHGNet knows no spin."
 )
-_OF_PRODUCTS = Mark("window_of_products", "of its decomposition products")
+_OF_PRODUCTS = Mark(
+    "window_of_products", "of its decomposition products", "those of their decomposition products"
+)
 _VOCABULARY = {
     item.name: item
     for item in (
