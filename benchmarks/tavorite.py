@@ -75,10 +75,11 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
 
 
 def campaign() -> dict[str, Any]:
-    """The campaign as plain data, without its relaxation and what follows from it."""
+    """The campaign as plain data, without its relaxation, the displacements that serve it, and what follows from it."""
     data = dict(read_document(CAMPAIGN).value)  # type: ignore[arg-type]  # a mapping, by its own validation
     stages = [stage for stage in data["evaluate"] if stage != "structure_kept" and "relax" not in stage]
-    return data | {"evaluate": stages, "constraints": []}
+    space = {name: value for name, value in data["space"].items() if name != "rattle"}
+    return data | {"space": space, "evaluate": stages, "constraints": []}
 
 
 # The table.

@@ -22,10 +22,12 @@ class Mark:
     Attributes:
         flag: name of a property that is not 0 where the words apply.
         words: stand beside the value, `2.82 V of its decomposition products`.
+        others: says of several such values whose they are, `those of their decomposition products`.
     """
 
     flag: str
     words: str
+    others: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,15 @@ def structure_fate(properties: Mapping[str, float], details: Mapping[str, str]) 
         details: sentences beside them, by name: `no longer an anti-perovskite: 2 of 2 Br octahedra lost`.
 
     Returns:
-        The words are `no longer an anti-perovskite`, or `still an anti-perovskite`; empty where nothing is known.
+        The words are `no longer an anti-perovskite`, or `O octahedra kept: still an anti-perovskite`; empty where nothing
+        is known.
     """
     value = properties.get(KEPT)
     if value is None or math.isnan(value):
         return False, ""
-    words = details.get(KEPT, "").partition(";")[0].partition(":")[0]
     lost = value < 1.0
+    words = details.get(KEPT, "").partition(";")[0]
+    words = words.partition(":")[0] if lost else words
     return lost, words or ("no longer the structure it started from" if lost else "")
 
 
@@ -67,10 +71,19 @@ _HULL_CAVEAT = (
 )
 _GAP_CAVEAT = "Semilocal functionals (PBE, r2SCAN) underestimate band gaps."
 _BARRIER_CAVEAT = (
-    "Bond-valence barriers compare compounds of one framework: against 67 computed barriers of the literature their rank "
-    "correlation is 0.6 to 0.9 within most classes and 0.3 over all, and heights err by 0.1 to 1.1 eV by class."
+    "Bond-valence barriers rank compounds within some frameworks, never across them: against 67 computed barriers "
+    "of the literature their rank correlation is 0.6 to 0.9 within six classes (layered, Li2MnO3-type oxides, "
+    "anti-perovskites, NASICON and thiophosphates, spinels, chalcogenide spinels), -0.5 for Na3OX with Na3PS4 and Na3PSe4 "
+    "(n 5), and 0.3 over all. Tavorites, and all other frameworks, were not compared. Heights err by 0.1 to 1.1 eV by class. "
+    "The barrier is that of the one minimum that the relaxation keeps; another minimum nearby may have another one."
 )
-_OF_PRODUCTS = Mark("window_of_products", "of its decomposition products")
+_ENERGY_CAVEAT = (
+    "Energies per atom compare candidates of one composition only, relaxed by one potential in the same way. Differences "
+    "between orderings below about 30 meV per transition metal are not claimed: CHGNet knows no spin."
+)
+_OF_PRODUCTS = Mark(
+    "window_of_products", "of its decomposition products", "those of their decomposition products"
+)
 _VOCABULARY = {
     item.name: item
     for item in (
@@ -88,7 +101,7 @@ _VOCABULARY = {
         Property("volume_change", "%", "Volume change"),
         Property("space_group_before", "", "Space group before (number)"),
         Property("space_group_after", "", "Space group after (number)"),
-        Property("energy_per_atom", "eV/atom", "Energy"),
+        Property("energy_per_atom", "eV/atom", "Energy", _ENERGY_CAVEAT),
         Property("volume_per_atom", "Å^3/atom", "Volume"),
         Property("max_force", "eV/Å", "Largest force left"),
         Property("max_stress", "GPa", "Largest stress left"),

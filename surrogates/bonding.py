@@ -131,6 +131,17 @@ def keeps_neighbours(before: frozenset[Neighbour], after: Mapping[Neighbour, flo
     return kept and all(name in before for name, weight in after.items() if weight >= GAINED)
 
 
+def count_neighbours(before: frozenset[Neighbour], after: Mapping[Neighbour, float]) -> tuple[int, int]:
+    """Count neighbours that stayed and those that were gained, by the limits of `keeps_neighbours`.
+
+    Args:
+        before: neighbours before.
+        after: weight of each neighbour after.
+    """
+    stayed = sum(after.get(name, 0.0) >= LOST for name in before)
+    return stayed, sum(name not in before and weight >= GAINED for name, weight in after.items())
+
+
 def choose_centres(ions: Ions, neighbours: Mapping[int, frozenset[Neighbour]]) -> tuple[int, ...]:
     """Sites whose polyhedra define a structure, where nobody names them.
 

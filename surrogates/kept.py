@@ -28,6 +28,7 @@ from surrogates.bonding import (
     Ions,
     Neighbour,
     choose_centres,
+    count_neighbours,
     find_covalent_bonds,
     join_units,
     keeps_neighbours,
@@ -48,6 +49,10 @@ DISPLACEMENT = (
 SYMPREC = (
     0.1  # Å: above the noise of relaxations and of rattled starts, below most distortions (as for parents)
 )
+LOOSE = (
+    0.5  # Å: starts rattled by 0.05 Å are within it of what they were displaced from; only said, never judged
+)
+MONOCLINIC = 15  # last space group of the two systems in which rattled starts are found within SYMPREC
 POLYHEDRA = {3: "triangle", 4: "tetrahedron", 6: "octahedron", 8: "cube", 12: "cuboctahedron"}
 PLURALS = {"triangle": "triangles", "tetrahedron": "tetrahedra", "octahedron": "octahedra", "cube": "cubes"}
 PLURALS |= {"cuboctahedron": "cuboctahedra"}
@@ -70,6 +75,30 @@ class Polyhedron:
 
 
 @dataclass(frozen=True, slots=True)
+class Surroundings:
+    """An ion outside the judged ones, with its neighbours before and after: told, never judged.
+
+    Attributes:
+        element: of the ion.
+        around: elements of its neighbours before.
+        size: how many neighbours it had.
+        stayed: how many of these it still has.
+        gained: how many it has that it did not have.
+    """
+
+    element: str
+    around: frozenset[str]
+    size: int
+    stayed: int
+    gained: int
+
+    @property
+    def changed(self) -> bool:
+        """True where a neighbour was lost or gained."""
+        return self.stayed < self.size or self.gained > 0
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """A crystal before and after a relaxation.
 
@@ -78,20 +107,24 @@ class Comparison:
         farthest: element of that site.
         volume_change: %.
         polyhedra: those that define the structure.
+        others: the other ions of the same sign of charge, so that every bond is seen from one of its ends.
         units: formula of each covalent unit before, and whether it is there after with the same members.
         pairs: new bonds between anions, as `S-S`, with their length in Å.
         groups: international symbols of the space groups before and after; `?` where none was found.
         numbers: of these space groups; 0 where none was found.
+        intended: symbol of the space group within LOOSE of a triclinic or monoclinic start: without its small random displacements.
     """
 
     displacement: float
     farthest: str
     volume_change: float
     polyhedra: tuple[Polyhedron, ...]
+    others: tuple[Surroundings, ...]
     units: tuple[tuple[str, bool], ...]
     pairs: tuple[tuple[str, float], ...]
     groups: tuple[str, str]
     numbers: tuple[int, int]
+    intended: str
 
     @property
     def coordination_kept(self) -> float:
@@ -134,15 +167,18 @@ def compare_structures(
     bonds = find_covalent_bonds(new, lengths)
     groups = [_find_space_group(ions, symprec) for ions in (old, new)]
     farthest = int(match.displacements.argmax())
+    polyhedra, others = _compare_polyhedra(old, new, _find_sites(before, sites))
     return Comparison(
         displacement=float(match.displacements.max()),
         farthest=old.symbols[farthest],
         volume_change=100.0 * (float(after.volume / before.volume) - 1.0),
-        polyhedra=_compare_polyhedra(old, new, _find_sites(before, sites)),
+        polyhedra=polyhedra,
+        others=others,
         units=_compare_units(old, lengths, bonds),
         pairs=_find_new_pairs(old, lengths, bonds),
         groups=(groups[0][0], groups[1][0]),
         numbers=(groups[0][1], groups[1][1]),
+        intended=_find_space_group(old, LOOSE)[0] if 0 < groups[0][1] <= MONOCLINIC else groups[0][0],
     )
 
 
@@ -174,16 +210,29 @@ def _find_sites(structure: Structure, names: Sequence[str]) -> tuple[int, ...]:
     return tuple(sorted(set(found)))
 
 
-def _compare_polyhedra(old: Ions, new: Ions, named: Sequence[int]) -> tuple[Polyhedron, ...]:
-    centres = named or range(len(old.symbols))
+def _compare_polyhedra(
+    old: Ions, new: Ions, named: Sequence[int]
+) -> tuple[tuple[Polyhedron, ...], tuple[Surroundings, ...]]:
+    """Compare the neighbours of the ions that are judged, and of the others of their sign of charge."""
     near: dict[int, frozenset[Neighbour]] = {
-        centre: select_neighbours(weights) for centre, weights in weigh_neighbours(old, centres).items()
+        centre: select_neighbours(weights)
+        for centre, weights in weigh_neighbours(old, range(len(old.symbols))).items()
     }
     chosen = [k for k in named if near[k]] if named else choose_centres(old, near)
-    weights = weigh_neighbours(new, chosen)
-    return tuple(
-        Polyhedron(old.symbols[k], len(near[k]), keeps_neighbours(near[k], weights[k])) for k in chosen
+    signs = {np.sign(old.states[k]) for k in chosen}
+    others = [k for k in near if near[k] and k not in chosen and np.sign(old.states[k]) in signs]
+    weights = weigh_neighbours(new, [*chosen, *others])
+    judged = (Polyhedron(old.symbols[k], len(near[k]), keeps_neighbours(near[k], weights[k])) for k in chosen)
+    told = (
+        Surroundings(
+            old.symbols[k],
+            frozenset(old.symbols[name[0]] for name in near[k]),
+            len(near[k]),
+            *count_neighbours(near[k], weights[k]),
+        )
+        for k in others
     )
+    return tuple(judged), tuple(told)
 
 
 def _compare_units(
@@ -329,12 +378,70 @@ class StructureKept(StructureEvaluator):
         return losses
 
     def write_sentence(self, found: Comparison, losses: Sequence[str]) -> str:
-        """`no longer an anti-perovskite: 2 of 2 Br octahedra lost; space group P1, before P4/mmm`."""
+        """Say what was lost, or what was checked and found, and the space groups.
+
+        Returns:
+            `no longer an anti-perovskite: 2 of 2 Br octahedra lost; space group P1, before P4/mmm`, or `O octahedra
+            kept: still an anti-perovskite, but Cl has 6 of 12 Li neighbours; space group P1`.
+        """
         called = self.called or DEFAULT_TYPE
-        before, after = found.groups
-        group = f"space group {after}" if after == before else f"space group {after}, before {before}"
-        what = f"no longer {called}: {'; '.join(losses)}" if losses else f"still {called}"
-        return f"{what}; {group}"
+        if losses:
+            what = f"no longer {called}: {'; '.join(losses)}"
+        else:
+            others = _join_words(_word_others(found.others))
+            what = f"{_word_kept(found)} kept: still {called}{f', but {others}' if others else ''}"
+        return f"{what}; {_word_groups(found)}"
+
+
+def _word_kept(found: Comparison) -> str:
+    """`O and S octahedra`, `P tetrahedra and V octahedra`: the polyhedra that were judged, else units, else places."""
+    kinds: dict[int, set[str]] = {}
+    for item in found.polyhedra:
+        kinds.setdefault(item.size, set()).add(item.element)
+    names = [
+        f"{_join_words(sorted(elements))} {_name_polyhedra(size, 2)}"
+        for size, elements in sorted(kinds.items())
+    ]
+    if found.coordination_kept < 1:
+        names = [f"{found.coordination_kept:.0%} of {_join_words(names)}"]
+    units = sorted({name for name, _ in found.units})
+    return _join_words(names or [f"{_join_words(units)} units"] * bool(units) or ["places"])
+
+
+def _word_others(others: Sequence[Surroundings]) -> list[str]:
+    """`Cl has 6 of 12 Li neighbours`, by element and number of neighbours, where any changed."""
+    kinds: dict[tuple[str, int], list[Surroundings]] = {}
+    for item in others:
+        kinds.setdefault((item.element, item.size), []).append(item)
+    found = []
+    for (element, size), items in sorted(kinds.items()):
+        if not any(item.changed for item in items):
+            continue
+        low, high = min(item.stayed for item in items), max(item.stayed for item in items)
+        around = frozenset().union(*(item.around for item in items))
+        name = f"{next(iter(around))} neighbours" if len(around) == 1 else "neighbours"
+        gained = max(item.gained for item in items)
+        new = f" and {'up to ' * (len(items) > 1)}{gained} new" if gained else ""
+        found.append(f"{element} has {low if low == high else f'{low} to {high}'} of {size} {name}{new}")
+    return found
+
+
+def _word_groups(found: Comparison) -> str:
+    """`space group Pnma`, `space group Cm, before P1 (within 0.5 Å P4/mmm)`."""
+    before, after = found.groups
+    if found.intended != before:
+        return f"space group {after}, before {before} (within {LOOSE:g} Å {found.intended})"
+    return f"space group {after}" if after == before else f"space group {after}, before {before}"
+
+
+def _join_words(words: Sequence[str]) -> str:
+    """`O`, `O and S`, `O, S and Se`."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def _name_polyhedra(size: int, count: int) -> str:
+    name = POLYHEDRA.get(size, f"{size}-fold site")
+    return name if count == 1 else PLURALS.get(name, f"{name}s")
 
 
 def _word_polyhedra(polyhedra: Sequence[Polyhedron]) -> list[str]:
@@ -343,10 +450,8 @@ def _word_polyhedra(polyhedra: Sequence[Polyhedron]) -> list[str]:
     lost = Counter((item.element, item.size) for item in polyhedra if not item.kept)
     found = []
     for (element, size), count in sorted(lost.items()):
-        name = POLYHEDRA.get(size, f"{size}-fold site")
         total = kinds[element, size]
-        word = name if total == 1 else PLURALS.get(name, f"{name}s")
-        found.append(f"{count} of {total} {element} {word} lost")
+        found.append(f"{count} of {total} {element} {_name_polyhedra(size, total)} lost")
     return found
 
 

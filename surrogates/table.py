@@ -469,7 +469,7 @@ def _merger(
     repeats = sorted(row for group in rows.values() for row in group[1:])
     if repeats and settings.repeated == "error":
         raise InvdesignError(
-            f"{cells.name}: {cells.rows(repeats)} have the key of an earlier row. Add a column that tells them "
+            f"{cells.name}: {cells.rows(repeats)} {'has' if len(repeats) == 1 else 'have'} the key of an earlier row. Add a column that tells them "
             "apart to the key, or say what is meant: 'repeated: mean', 'first', 'lowest' or 'highest'"
         )
     choices: dict[Repeated, Callable[[Sequence[Values]], Values]] = {

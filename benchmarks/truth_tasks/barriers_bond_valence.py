@@ -119,7 +119,7 @@ def lowest_barrier(structure: Structure, ion: str) -> float:
 
 
 def figures(task: str, rows: Sequence[dict[str, Any]]) -> list[Row]:
-    """Rank correlation and mean absolute error of both methods over some compounds."""
+    """Rank correlation, mean absolute and root mean square error of both methods over some compounds."""
     from scipy.stats import spearmanr
 
     published = np.array([row["literature"] for row in rows])
@@ -131,6 +131,7 @@ def figures(task: str, rows: Sequence[dict[str, Any]]) -> list[Row]:
         found += [
             Row("truth", task, method, "spearman", float(spearmanr(here, published)[0]), "", len(rows), 0.0),
             Row("truth", task, method, "mae_ev", float(error.mean()), "eV", len(rows), float(high - low)),
+            Row("truth", task, method, "rmse_ev", float(np.sqrt((error**2).mean())), "eV", len(rows), 0.0),
         ]
     return found
 

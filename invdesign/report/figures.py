@@ -141,7 +141,10 @@ def goal_shapes(item: Objective, side: str) -> list[dict[str, Any]]:
 
 
 def legend(figures: Sequence[Figure]) -> list[tuple[str, str, str]]:
-    """(name, colour, symbol, `line` or `dash`) of what these figures draw, once for all of them."""
+    """(name, colour, symbol, `line` or `dash`) of what these figures draw, once for all of them.
+
+    The marked values (`marks.split_marked`) come last, as `hollow: of its decomposition products`.
+    """
     found = {}
     for trace in (trace for figure in figures for trace in figure["data"] if "name" in trace):
         marker = trace.get("marker", {})
@@ -151,7 +154,17 @@ def legend(figures: Sequence[Figure]) -> list[tuple[str, str, str]]:
         )
     if any(figure["layout"].get("shapes") for figure in figures):
         found[GOAL_NAME] = (GREEN, "dash")
-    return [(name, *found[name]) for name in LEGEND_ORDER if name in found]
+    return [(name, *found[name]) for name in LEGEND_ORDER if name in found] + _marked_legend(figures)
+
+
+def _marked_legend(figures: Sequence[Figure]) -> list[tuple[str, str, str]]:
+    symbols: dict[str, set[str]] = {}
+    for trace in (trace for figure in figures for trace in figure["data"] if "meta" in trace):
+        symbols.setdefault(trace["meta"], set()).add(trace["marker"]["symbol"])
+    looks = {
+        words: "hollow" if used == {"circle-open"} else "hollow or crossed" for words, used in symbols.items()
+    }
+    return [(f"{look}: {words}", FAINT, "ring") for words, look in looks.items()]
 
 
 def hover_texts(facts: Facts, shown: Shown) -> dict[str, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from itertools import combinations
 from typing import Any
@@ -34,6 +36,7 @@ from invdesign.report.figures import (
     robust_range,
     rounded,
 )
+from invdesign.report.marks import split_marked
 from invdesign.report.results import label
 from invdesign.report.tables import Facts
 from invdesign.report.text import distance_text, goal_text
@@ -75,20 +78,23 @@ def front_figures(facts: Facts, shown: Shown) -> list[Titled]:
 
 def pair_figure(facts: Facts, shown: Shown, first: Objective, second: Objective) -> Figure:
     """Two objectives against each other, the best on top with their noise; goals as lines or bands."""
-    x, y = facts.columns[first.property], facts.columns[second.property]
-    traces = []
+    pair = (first.property, second.property)
+    x, y = (facts.columns[name] for name in pair)
+    traces: list[Figure] = []
     for merit, name, colour, symbol in KINDS[:2][::-1]:
         ids = np.setdiff1d(shown.ids[facts.scores.merit[shown.ids] == merit], shown.front)
         ids = ids[~(np.isnan(x[ids]) | np.isnan(y[ids]))]
-        if len(ids):
-            traces.append(points(ids, x[ids], y[ids], name, marker(colour, symbol, 7, 0.45, len(shown.ids))))
+        look = marker(colour, symbol, 7, 0.45, len(shown.ids))
+        draw = partial(_points_of_pair, x, y, name, look)
+        traces += split_marked(facts, pair, ids, draw) if len(ids) else []
     front = shown.front
     # With a target or a window what is dominated has no simple border in the properties themselves.
     bordered = {first.direction, second.direction} <= {"minimize", "maximize"}
     if facts.ranked_by == 2 and bordered and len(front) > 1:
         traces.append(_staircase(x[front], y[front], first))
     if len(front):
-        traces.append(_best_points(facts, shown, first, second))
+        draw = partial(_best_points, facts, len(shown.ids), len(front) <= SEPARATE, pair)
+        traces += split_marked(facts, pair, front, draw)
     axes = []
     for item, values in ((first, x), (second, y)):
         sigma = np.nan_to_num(facts.noise[item.property][front])
@@ -98,16 +104,26 @@ def pair_figure(facts: Facts, shown: Shown, first: Objective, second: Objective)
     return {"data": traces, "layout": layout(axes[0], axes[1]) | {"shapes": shapes}}
 
 
-def _best_points(facts: Facts, shown: Shown, first: Objective, second: Objective) -> Figure:
-    """The front, or the best candidate of a combined score, with error bars."""
-    front = shown.front
-    look = marker(GREEN, "circle", 10, 1.0, len(shown.ids)) | {"opacity": 1.0}
-    if len(front) <= SEPARATE:
+def _points_of_pair(x: FloatArray, y: FloatArray, name: str, look: dict[str, Any], ids: IntArray) -> Figure:
+    return points(ids, x[ids], y[ids], name, look)
+
+
+def _best_points(facts: Facts, crowd: int, rimmed: bool, pair: tuple[str, str], ids: IntArray) -> Figure:
+    """Members of the front, or the best candidate of a combined score, with error bars.
+
+    Args:
+        facts: of the run.
+        crowd: points in the figure.
+        rimmed: draw a white rim around each.
+        pair: properties on the two axes.
+        ids: numbers of the members.
+    """
+    look = marker(GREEN, "circle", 10, 1.0, crowd) | {"opacity": 1.0}
+    if rimmed:
         look["line"] = {"color": "#ffffff", "width": 1.2}
-    x, y = facts.columns[first.property][front], facts.columns[second.property][front]
-    trace = points(front, x, y, _best_name(facts), look)
-    trace |= error_bars("error_x", facts.noise[first.property][front])
-    trace |= error_bars("error_y", facts.noise[second.property][front])
+    trace = points(ids, facts.columns[pair[0]][ids], facts.columns[pair[1]][ids], _best_name(facts), look)
+    trace |= error_bars("error_x", facts.noise[pair[0]][ids])
+    trace |= error_bars("error_y", facts.noise[pair[1]][ids])
     return trace
 
 
@@ -141,14 +157,25 @@ def ranked_figure(facts: Facts) -> Figure:
     ids = facts.ranking[:RANKED]
     ids = ids[~np.isnan(column[ids])]
     rank = {int(id): place for place, id in enumerate(ids, 1)}
-    traces = []
+    names = [] if facts.scalarized else [item.property]
+    traces: list[Figure] = []
     for merit, kind, colour, symbol in KINDS[:2]:
         chosen = ids[facts.scores.merit[ids] == merit]
-        if len(chosen):
-            places = np.array([rank[int(id)] for id in chosen])
-            trace = points(chosen, places, column[chosen], kind, marker(colour, symbol, 9, 0.95))
-            traces.append(trace | error_bars("error_y", sigma[chosen]))
+        draw = partial(_ranked_points, rank, column, sigma, kind, marker(colour, symbol, 9, 0.95))
+        traces += split_marked(facts, names, chosen, draw) if len(chosen) else []
     return {"data": traces, "layout": drawn}
+
+
+def _ranked_points(
+    rank: Mapping[int, int],
+    column: FloatArray,
+    sigma: FloatArray,
+    name: str,
+    look: dict[str, Any],
+    ids: IntArray,
+) -> Figure:
+    places = np.array([rank[int(id)] for id in ids])
+    return points(ids, places, column[ids], name, look) | error_bars("error_y", sigma[ids])
 
 
 def parallel_figure(facts: Facts, shown: Shown) -> Figure:

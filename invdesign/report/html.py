@@ -28,6 +28,7 @@ from invdesign.report import fronts, plots, results, structure, tables
 from invdesign.report.figures import Figure, Shown
 from invdesign.report.files import replaced_file
 from invdesign.report.growth import hypervolume_growth
+from invdesign.report.marks import count_own
 from invdesign.report.tables import Facts, read_facts
 from invdesign.report.text import (
     brief,
@@ -235,6 +236,7 @@ def _head(facts: Facts) -> dict[str, Any]:
         "several": several,
         "caveats": caveats(facts),
         "trust_notes": tables.trust_notes(facts),
+        "own": count_own(facts),
         "front_size": len(facts.front),
         "front_word": "on the front" if several else "best",
         "has_noise": any(

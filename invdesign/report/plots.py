@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from html import escape
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,7 @@ from invdesign.report.figures import (
     rounded,
 )
 from invdesign.report.growth import Hypervolume, records
+from invdesign.report.marks import split_marked
 from invdesign.report.tables import Facts, StageRow
 from invdesign.report.text import number, with_unit
 
@@ -75,25 +78,28 @@ def convergence_figure(facts: Facts, shown: Shown, objective: int | None) -> Fig
     """
     if objective is None:
         assert facts.desirability is not None
-        values, ends, shapes = facts.desirability, np.array([0.0, 1.0]), []
+        values, ends, shapes, shown_names = facts.desirability, np.array([0.0, 1.0]), [], []
         yaxis = axis("Desirability")
     else:
         item = facts.objectives[objective]
         values, ends, shapes = facts.columns[item.property], goal_ends(item), goal_shapes(item, "y")
-        yaxis = objective_axis(facts, item)
-    traces = []
+        yaxis, shown_names = objective_axis(facts, item), [item.property]
+    traces: list[Figure] = []
     for merit, name, colour, symbol in KINDS:
         ids = shown.ids[(facts.scores.merit[shown.ids] == merit) & ~np.isnan(values[shown.ids])]
-        if len(ids):
-            traces.append(
-                points(ids, ids, values[ids], name, marker(colour, symbol, 6, 0.55, len(shown.ids)))
-            )
+        look = marker(colour, symbol, 6, 0.55, len(shown.ids))
+        draw = partial(_points_by_number, values, name, look)
+        traces += split_marked(facts, shown_names, ids, draw) if len(ids) else []
     ids, best = records(facts, objective)
     if len(ids):
         traces.append(_best_so_far(ids, best, len(facts)))
     inside = np.concatenate([values[facts.feasible()], ends])
     yaxis |= robust_range(values[complete(facts, shown)], inside)
     return {"data": traces, "layout": layout(count_axis("Candidate number"), yaxis) | {"shapes": shapes}}
+
+
+def _points_by_number(values: FloatArray, name: str, look: dict[str, Any], ids: IntArray) -> Figure:
+    return points(ids, ids, values[ids], name, look)
 
 
 def _best_so_far(ids: IntArray, best: FloatArray, count: int) -> Figure:

@@ -1,6 +1,6 @@
 """Pictures of crystals: an SVG that prints, and a figure that turns.
 
-Colours are Jmol's, sizes follow covalent radii (both from ASE). Atoms on faces, edges and corners of the cell are
+Colours are Jmol's (what is white there is grey, to be seen on white), sizes follow covalent radii (both from ASE). Atoms on faces, edges and corners of the cell are
 drawn on all of them, as crystallographers do.
 """
 
@@ -30,6 +30,9 @@ ON_BORDER = (
 )
 BOND = 1.15  # bonded up to this multiple of the sum of covalent radii
 DIFFERENCE = 0.4  # Pauling electronegativities of bonded neighbours; less only between two nonmetals
+LEAST = 0.53
+"""Å, the least radius drawn and bonded: so hydrogen is seen, and joined to lithium at 2.04 Å (LiH) but not over a hydrogen bond."""
+PALE, GREY = 0.8, 0.78  # colours whose every channel is beyond the first are mixed down by the second
 BALL = 0.48  # of the covalent radius
 WIDTH, HEIGHT, MARGIN = 340.0, 240.0, 14.0
 YAW, PITCH = np.radians(24.0), np.radians(15.0)
@@ -124,16 +127,17 @@ def _number(symbol: str) -> int:
 
 
 def _radius(symbol: str) -> float:
-    """Covalent radius in Å; ASE gives 0.2 to what it does not know."""
+    """Covalent radius in Å, never less than hydrogen needs to be seen."""
     from ase.data import covalent_radii
 
-    return max(0.3, float(covalent_radii[_number(symbol)]))
+    return max(LEAST, float(covalent_radii[_number(symbol)]))
 
 
 def _colour(symbol: str) -> FloatArray:
     from ase.data.colors import jmol_colors
 
-    return np.asarray(jmol_colors[_number(symbol)], dtype=np.float64)
+    colour = np.asarray(jmol_colors[_number(symbol)], dtype=np.float64)
+    return colour * GREY if colour.min() > PALE else colour
 
 
 def hex_colour(symbol: str, mix: float = 0.0) -> str:

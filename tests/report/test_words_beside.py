@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from plotly.graph_objects import Figure
 
 from invdesign.cli.advice import recommendation_lines
 from invdesign.cli.describe import describe_candidate, describe_status, table_lines
 from invdesign.properties import sentence_beside, words_beside
+from invdesign.report import figures, fronts, plots
+from invdesign.report.advice import advice
 from invdesign.report.export import export_run
 from invdesign.report.html import render
+from invdesign.report.marks import MARKED, count_own
+from invdesign.report.tables import read_facts
 from invdesign.run.notebook import one_line
 from invdesign.run.run import Run
 from tests.report.conftest import PLUGINS, parameters
@@ -30,6 +37,18 @@ def limits_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         objectives=[{"maximize": "oxidation_limit"}],
     )
     return finished(data, tmp_path_factory.mktemp("limits") / "run")
+
+
+@pytest.fixture(scope="module")
+def pair_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of two objectives with a front of both kinds of limits."""
+    data = parameters(
+        candidates=40,
+        evaluate=[{f"{PLUGINS}:Limits": {"name": "limits"}}, {"landscape": {"function": "zdt1"}}],
+        objectives=[{"maximize": "oxidation_limit"}, {"minimize": "f1"}],
+        constraints=[{"f2": {"max": 4}}],
+    )
+    return finished(data, tmp_path_factory.mktemp("pair") / "run")
 
 
 def test_words_follow_their_flag() -> None:
@@ -65,6 +84,54 @@ def test_words_stand_in_the_report(limits_run: Run) -> None:
     cards = page[page.index('class="candidates"') :]
     assert f"<b>{WORDS}</b>" in cards
     assert page.count(WORDS) > cards.count(WORDS)
+
+
+def test_marked_points_are_hollow(pair_run: Run) -> None:
+    """In every scatter the flag alone decides the symbol, and no candidate is drawn twice or lost."""
+    facts = read_facts(pair_run)
+    shown = figures.choose_shown(facts)
+    drawn = [
+        fronts.pair_figure(facts, shown, *facts.objectives),
+        fronts.ranked_figure(facts),
+        plots.convergence_figure(facts, shown, 0),
+    ]
+    for figure in drawn:
+        traces = [trace for trace in figure["data"] if "customdata" in trace]
+        ids = [id for trace in traces for id in trace["customdata"]]
+        assert len(ids) == len(set(ids)) == len(facts)
+        for trace in traces:
+            marked = facts.columns["window_of_products"][trace["customdata"]] > 0
+            assert marked.all() if "meta" in trace else not marked.any()
+            assert (trace["marker"]["symbol"] in set(MARKED.values())) == ("meta" in trace)
+        assert [symbol for words, _, symbol in figures.legend([figure]) if WORDS in words] == ["ring"]
+    assert not any("meta" in trace for trace in plots.convergence_figure(facts, shown, 1)["data"])
+
+
+def test_marked_predictions_are_hollow(limits_run: Run) -> None:
+    """The parity plot of the recommendation draws them hollow too, with an entry in its own legend."""
+    facts, drawn = read_facts(limits_run), {}
+    advice(facts, limits_run.recommend(), drawn)
+    traces = drawn["parity0"]["data"]
+    assert f"hollow: {WORDS}" in [trace.get("name") for trace in traces]
+    for trace in (trace for trace in traces if "customdata" in trace):
+        marked = facts.columns["window_of_products"][trace["customdata"]] > 0
+        assert trace["marker"]["symbol"] == np.where(marked, "circle-open", "circle").tolist()
+    Figure(drawn["parity0"])
+
+
+def test_the_candidates_own_values_are_counted(pair_run: Run, number_run: Run) -> None:
+    """Of all complete candidates and of the front, with the marks' own words; nothing where there is no mark."""
+    facts = read_facts(pair_run)
+    flags = facts.columns["window_of_products"]
+    own, front = int((flags == 0).sum()), int((flags[facts.front] == 0).sum())
+    (sentence,) = count_own(facts)
+    assert sentence == (
+        f"Oxidation limit: {own} of {len(facts)} values are the candidates' own ({front} of {len(facts.front)} "
+        "on the front); the others are those of their decomposition products."
+    )
+    page = render(pair_run, model=False)
+    assert html.escape(sentence, quote=False) in page[: page.index('id="asked"')].replace("&#39;", "'")
+    assert count_own(read_facts(number_run)) == []
 
 
 def test_words_stand_in_the_table(limits_run: Run, tmp_path: Path) -> None:

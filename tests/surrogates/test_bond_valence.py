@@ -16,6 +16,7 @@ from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal
 from invdesign.settings import load
 from invdesign.structures.prototypes import prototype
 from surrogates.bond_valence import (
+    BARRIER_DEVIATION,
     UnknownPairError,
     _landscape,
     migration_barriers,
@@ -47,6 +48,13 @@ def evaluated(fields: dict[str, Any], structures: Sequence[Structure]) -> Sequen
     ]
     found: Sequence[Evaluation] = load("evaluators", {"kind": "migration_barrier", **fields}).evaluate(items)
     return found
+
+
+def test_barriers_carry_the_error_of_the_method() -> None:
+    """Beside each barrier stands what the method errs by; it is no noise, which models would learn from."""
+    (found,) = evaluated({"ion": "Li"}, [antiperovskite()])
+    assert found.systematic == dict.fromkeys(found.properties, BARRIER_DEVIATION)
+    assert not found.noise
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pymatgen.core import Lattice, Structure
 
 from invdesign.campaign.load import campaign_from
 from invdesign.candidate import Candidate, Design, Input, Proposal
+from invdesign.properties import structure_fate
 from invdesign.structures.prototypes import prototype, prototype_names
 from surrogates.bonding import effective_weights
 from surrogates.kept import Comparison, StructureKept, compare_structures
@@ -206,6 +207,39 @@ def test_a_lost_octahedron_is_named() -> None:
     sentence = kept.write_sentence(found, kept.list_losses(found))
     assert sentence.startswith("no longer an anti-perovskite: 2 of 2 Br octahedra lost; Li moved 1.6")
     assert re.search(r"; space group Amm2, before Pm-3m$", sentence)
+
+
+def test_what_was_judged_is_said_and_other_ions_are_told() -> None:
+    """Chlorine that leaves its cage for the middle of a face keeps half of its lithium: told, while the octahedra are kept."""
+    before = antiperovskite()
+    after = before.copy()
+    chlorine = next(k for k, s in enumerate(before) if s.specie.symbol == "Cl")
+    after.translate_sites([chlorine], [0.9, 0.0, 0.0], frac_coords=False)
+    kept = StructureKept(called="an anti-perovskite")
+    found = compare_structures(before, after)
+    losses = kept.list_losses(found)
+    assert losses == []
+    words = kept.write_sentence(found, losses)
+    pattern = r"O octahedra kept: still an anti-perovskite, but Cl has \d to 12 of 12 Li neighbours; space group \S+, before \S+"
+    assert re.fullmatch(pattern, words)
+    assert structure_fate({"structure_kept": 1.0}, {"structure_kept": words}) == (
+        False,
+        words.partition(";")[0],
+    )
+    same = compare_structures(before, before)
+    assert kept.write_sentence(same, []).startswith(
+        "O octahedra kept: still an anti-perovskite; space group "
+    )
+    named = StructureKept(sites=("O", "Cl")).list_losses(compare_structures(before, after, ["O", "Cl"]))
+    assert named == ["1 of 2 Cl cuboctahedra lost"]
+
+
+def test_the_group_of_a_rattled_start_is_told() -> None:
+    """A displaced start that lies near a crystal of more symmetry is said to lie there."""
+    before = displaced(crystal("antiperovskite"), np.random.default_rng(1), 0.15)
+    found = compare_structures(before, crystal("antiperovskite"))
+    words = StructureKept().write_sentence(found, [])
+    assert re.search(r"; space group Pm-3m, before (P1|Cm) \(within 0.5 Å Pm-3m\)$", words)
 
 
 def test_a_broken_polyanion_is_named() -> None:

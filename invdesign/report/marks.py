@@ -1,0 +1,116 @@
+"""Values that are not the candidate's own, told apart in figures and counted in sentences.
+
+Which they are follows from the mark of a property (`invdesign.properties.Mark`): the words that stand beside a value.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.properties import Mark, describe
+from invdesign.report.figures import FAINT
+from invdesign.report.tables import Facts
+
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+MARKED = {"circle": "circle-open", "diamond-open": "diamond-cross-open", "x-thin-open": "x-open"}
+"""Symbol of a marked value by that of the others: hollow, or crossed where it is hollow already."""
+
+
+def split_marked(
+    facts: Facts, names: Sequence[str], ids: IntArray, trace: Callable[[IntArray], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Traces of the same candidates: those with values of their own, then those of which any value is marked.
+
+    Args:
+        facts: of the run.
+        names: of the properties that the figure shows.
+        ids: numbers of the candidates, shape (n,).
+        trace: makes the trace of some of them, with a marker of one of the symbols in `MARKED`.
+    """
+    marked = np.zeros(len(ids), dtype=bool)
+    words = []
+    for name in names:
+        found = find_marked(facts, name, ids)
+        if found.any():
+            marked |= found
+            words.append(_mark_of(name).words)
+    traces = [trace(ids[~marked])] if not marked.all() else []
+    if marked.any():
+        hollow = trace(ids[marked])
+        hollow["marker"] = hollow["marker"] | {"symbol": MARKED[hollow["marker"]["symbol"]]}
+        traces.append(hollow | {"meta": " or ".join(dict.fromkeys(words))})
+    return traces
+
+
+def mark_points(facts: Facts, name: str, figure: dict[str, Any]) -> dict[str, Any]:
+    """A figure of circles with the marked values of one property hollow, and an entry for them in its own legend."""
+    symbols = {
+        place: np.where(find_marked(facts, name, np.array(trace["customdata"])), "circle-open", "circle")
+        for place, trace in enumerate(figure["data"])
+        if "customdata" in trace
+    }
+    if not any((found == "circle-open").any() for found in symbols.values()):
+        return figure
+    traces = [
+        trace | {"marker": trace["marker"] | {"symbol": symbols[place].tolist()}}
+        if place in symbols
+        else trace
+        for place, trace in enumerate(figure["data"])
+    ]
+    entry = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": f"hollow: {_mark_of(name).words}",
+        "x": [None],
+        "y": [None],
+        "hoverinfo": "skip",
+        "marker": {"color": FAINT, "size": 6, "symbol": "circle-open"},
+    }
+    return figure | {"data": [*traces, entry]}
+
+
+def find_marked(facts: Facts, name: str, ids: IntArray) -> BoolArray:
+    """True where words stand beside a property's value, shape of `ids`; see `properties.words_beside`."""
+    mark = describe(name).mark
+    if mark is None or mark.flag not in facts.columns:
+        return np.zeros(len(ids), dtype=bool)
+    known = range(len(facts))  # a run that goes on meanwhile may have more by now
+    return np.array([int(id) in known and bool(facts.words(name, int(id))) for id in ids], dtype=bool)
+
+
+def _mark_of(name: str) -> Mark:
+    mark = describe(name).mark
+    assert mark is not None  # some of its values are marked
+    return mark
+
+
+def count_own(facts: Facts) -> list[str]:
+    """A sentence for each mark: how many values of the ranked properties are the candidates' own.
+
+    Of the complete candidates and, where there are several objectives, of the front. Nothing is said where all are
+    their own.
+    """
+    counts: dict[tuple[Mark, tuple[int, ...]], list[str]] = defaultdict(list)
+    groups = [facts.ranking, facts.front] if facts.ranked_by > 1 else [facts.ranking]
+    for name in facts.run.campaign.problem.properties:
+        known = [ids[~np.isnan(facts.columns[name][ids])] for ids in groups]
+        own = [int((~find_marked(facts, name, ids)).sum()) for ids in known]
+        if own[0] < len(known[0]):
+            key = tuple(number for pair in zip(own, map(len, known), strict=True) for number in pair)
+            counts[_mark_of(name), key].append(describe(name).label)
+    return [_count_sentence(mark, labels, *key) for (mark, key), labels in counts.items()]
+
+
+def _count_sentence(
+    mark: Mark, labels: Sequence[str], own: int, total: int, own_of_front: int = 0, front: int = 0
+) -> str:
+    best = f" ({own_of_front} of {front} on the front)" if front else ""
+    verb = "is the candidate's own" if own == 1 else "are the candidates' own"
+    return f"{', '.join(labels)}: {own:,} of {total:,} values {verb}{best}; the others are {mark.others}."
