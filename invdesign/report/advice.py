@@ -20,6 +20,7 @@ from invdesign.recommendation.values import (
     Share,
 )
 from invdesign.report.figures import BLUE, GREEN, GREY, INK, ORANGE, Figure, axis, layout, rounded
+from invdesign.report.marks import mark_points
 from invdesign.report.results import label
 from invdesign.report.tables import Facts
 from invdesign.report.text import (
@@ -147,7 +148,7 @@ def _model(
 ) -> JudgedModel:
     named = label(item.property, facts.units)
     drawn = [(f"parity{place}", f"{named}: every candidate predicted from all others")]
-    figures[f"parity{place}"] = parity_figure(item)
+    figures[f"parity{place}"] = mark_points(facts, item.property, parity_figure(item))
     if importance is not None:
         bars = [("variables", importance.variables, "Share of the variance lost with each variable")]
         if 1 < len(importance.groups) < len(importance.variables):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.properties import Mark, describe
+from invdesign.report.figures import FAINT
 from invdesign.report.tables import Facts
 
 IntArray = NDArray[np.int64]
@@ -48,12 +49,40 @@ def split_marked(
     return traces
 
 
+def mark_points(facts: Facts, name: str, figure: dict[str, Any]) -> dict[str, Any]:
+    """A figure of circles with the marked values of one property hollow, and an entry for them in its own legend."""
+    symbols = {
+        place: np.where(find_marked(facts, name, np.array(trace["customdata"])), "circle-open", "circle")
+        for place, trace in enumerate(figure["data"])
+        if "customdata" in trace
+    }
+    if not any((found == "circle-open").any() for found in symbols.values()):
+        return figure
+    traces = [
+        trace | {"marker": trace["marker"] | {"symbol": symbols[place].tolist()}}
+        if place in symbols
+        else trace
+        for place, trace in enumerate(figure["data"])
+    ]
+    entry = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": f"hollow: {_mark_of(name).words}",
+        "x": [None],
+        "y": [None],
+        "hoverinfo": "skip",
+        "marker": {"color": FAINT, "size": 6, "symbol": "circle-open"},
+    }
+    return figure | {"data": [*traces, entry]}
+
+
 def find_marked(facts: Facts, name: str, ids: IntArray) -> BoolArray:
     """True where words stand beside a property's value, shape of `ids`; see `properties.words_beside`."""
     mark = describe(name).mark
     if mark is None or mark.flag not in facts.columns:
         return np.zeros(len(ids), dtype=bool)
-    return np.array([bool(facts.words(name, int(id))) for id in ids], dtype=bool)
+    known = range(len(facts))  # a run that goes on meanwhile may have more by now
+    return np.array([int(id) in known and bool(facts.words(name, int(id))) for id in ids], dtype=bool)
 
 
 def _mark_of(name: str) -> Mark:

@@ -6,13 +6,16 @@ import html
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from plotly.graph_objects import Figure
 
 from invdesign.cli.advice import recommendation_lines
 from invdesign.cli.describe import describe_candidate, describe_status, table_lines
 from invdesign.properties import sentence_beside, words_beside
 from invdesign.report import figures, fronts, plots
+from invdesign.report.advice import advice
 from invdesign.report.export import export_run
 from invdesign.report.html import render
 from invdesign.report.marks import MARKED, count_own
@@ -102,6 +105,18 @@ def test_marked_points_are_hollow(pair_run: Run) -> None:
             assert (trace["marker"]["symbol"] in set(MARKED.values())) == ("meta" in trace)
         assert [symbol for words, _, symbol in figures.legend([figure]) if WORDS in words] == ["ring"]
     assert not any("meta" in trace for trace in plots.convergence_figure(facts, shown, 1)["data"])
+
+
+def test_marked_predictions_are_hollow(limits_run: Run) -> None:
+    """The parity plot of the recommendation draws them hollow too, with an entry in its own legend."""
+    facts, drawn = read_facts(limits_run), {}
+    advice(facts, limits_run.recommend(), drawn)
+    traces = drawn["parity0"]["data"]
+    assert f"hollow: {WORDS}" in [trace.get("name") for trace in traces]
+    for trace in (trace for trace in traces if "customdata" in trace):
+        marked = facts.columns["window_of_products"][trace["customdata"]] > 0
+        assert trace["marker"]["symbol"] == np.where(marked, "circle-open", "circle").tolist()
+    Figure(drawn["parity0"])
 
 
 def test_the_candidates_own_values_are_counted(pair_run: Run, number_run: Run) -> None:
