@@ -389,23 +389,23 @@ class StructureKept(StructureEvaluator):
             what = f"no longer {called}: {'; '.join(losses)}"
         else:
             others = _join_words(_word_others(found.others))
-            what = f"{_word_kept(found)} kept: still {called}{f', but {others}' if others else ''}"
+            what = f"{self.list_kept(found)} kept: still {called}{f', but {others}' if others else ''}"
         return f"{what}; {_word_groups(found)}"
 
-
-def _word_kept(found: Comparison) -> str:
-    """`O and S octahedra`, `P tetrahedra and V octahedra`: the polyhedra that were judged, else units, else places."""
-    kinds: dict[int, set[str]] = {}
-    for item in found.polyhedra:
-        kinds.setdefault(item.size, set()).add(item.element)
-    names = [
-        f"{_join_words(sorted(elements))} {_name_polyhedra(size, 2)}"
-        for size, elements in sorted(kinds.items())
-    ]
-    if found.coordination_kept < 1:
-        names = [f"{found.coordination_kept:.0%} of {_join_words(names)}"]
-    units = sorted({name for name, _ in found.units})
-    return _join_words(names or [f"{_join_words(units)} units"] * bool(units) or ["places"])
+    def list_kept(self, found: Comparison) -> str:
+        """`O and S octahedra`, `P tetrahedra and V octahedra`: what was judged, else units, else places."""
+        kinds: dict[int, set[str]] = {}
+        for item in found.polyhedra if self.coordination else ():
+            kinds.setdefault(item.size, set()).add(item.element)
+        names = [
+            f"{_join_words(sorted(elements))} {_name_polyhedra(size, 2)}"
+            for size, elements in sorted(kinds.items())
+        ]
+        if names and found.coordination_kept < 1:
+            names = [f"{found.coordination_kept:.0%} of {_join_words(names)}"]
+        units = sorted({name for name, _ in found.units})
+        rest = "places" if self.displacement is not None else "all that was asked"
+        return _join_words(names or [f"{_join_words(units)} units"] * bool(units) or [rest])
 
 
 def _word_others(others: Sequence[Surroundings]) -> list[str]:

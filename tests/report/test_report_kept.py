@@ -63,7 +63,7 @@ def test_the_report_tells_what_became_of_candidates(run: tuple[Run, bool]) -> No
         assert "(0 of them feasible)" in "\n".join(describe_status(made.status()))
     else:
         assert "(3 of them feasible)" in "\n".join(describe_status(made.status()))
-        assert "5 atoms, relaxed, still an anti-perovskite" in text
+        assert "5 atoms, relaxed, places kept: still an anti-perovskite" in text
         assert "no longer" not in text
 
 

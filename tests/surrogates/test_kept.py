@@ -230,6 +230,11 @@ def test_what_was_judged_is_said_and_other_ions_are_told() -> None:
     assert kept.write_sentence(same, []).startswith(
         "O octahedra kept: still an anti-perovskite; space group "
     )
+    assert (
+        StructureKept(coordination=0)
+        .write_sentence(same, [])
+        .startswith("places kept: still the structure it")
+    )
     named = StructureKept(sites=("O", "Cl")).list_losses(compare_structures(before, after, ["O", "Cl"]))
     assert named == ["1 of 2 Cl cuboctahedra lost"]
 
