@@ -96,7 +96,7 @@ def render(run: Run, *, model: bool = True) -> str:
         ],
         "advice": advising.advice(facts, run.recommend(), figures)
         if model
-        else advising.notes_alone(advising.optimizer_notes(facts)),
+        else advising.notes_alone(advising.optimizer_notes(facts, facts.status.notes)),
         **_counts(facts, figures),
         **_reproducibility(facts),
     }
