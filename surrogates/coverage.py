@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from surrogates.reference import ReferenceSet
 
 TABLE: Final = "known_compounds.tsv"
-LISTED: Final = 6  # chemical systems in a note; `invdesign reference show` lists all
+LISTED: Final = 10  # chemical systems in a note; `invdesign reference show` lists all
 
 FORMER_SETS: Final = frozenset({"527b3f6d39fc01857be30513a67455e6"})
 """Hashes of shipped sets from before the table. `asks_formerly` judges them, so that a resumed run says what it would have
@@ -178,9 +178,9 @@ def coverage_notes(reference: ReferenceSet) -> tuple[str, ...]:
     if ternaries:
         named = _listed([gap.known[0].formula for gap in ternaries])
         notes.append(
-            f"the reference set '{reference.name}' does not hold these known compounds, nor others of their three elements: "
-            f"{named}. Candidates of these elements may look more stable than they are; `invdesign reference show` lists "
-            "sources"
+            f"these known compounds are not in the set: {named}. The reference set '{reference.name}' holds nothing of their "
+            "three elements, so candidates of these may look more stable than they are; `invdesign reference show` "
+            "lists sources"
         )
     return tuple(notes)
 

@@ -194,6 +194,11 @@ class Campaign:
         """Evaluator by stage name."""
         return {stage.name: stage.evaluator for stage in self.stages if stage.evaluator is not None}
 
+    def count_space(self) -> int | None:
+        """Distinct candidates of a countable space; None where it has no end or cannot be counted."""
+        size = getattr(self.space, "size", None)
+        return size() if callable(size) else None
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What whoever finds the run has to know of it, in sentences."""

@@ -124,14 +124,14 @@ def init(
 def validate(file: CampaignFile, trust_code: TrustCode = False, json_: AsJson = False) -> None:
     """Check a campaign file and say what it would do."""
     from invdesign.campaign.load import load_campaign
-    from invdesign.cli.describe import describe_campaign, space_size
+    from invdesign.cli.describe import describe_campaign
 
     campaign = load_campaign(file, trust_code=trust_code)
     if json_:
         facts = {
             "valid": True,
             "name": campaign.name,
-            "size": space_size(campaign),
+            "size": campaign.count_space(),
             "campaign": campaign.dump(),
         }
         typer.echo(json.dumps(facts))
@@ -257,7 +257,7 @@ def status(run_dir: RunDir, trust_code: TrustCode = False, json_: AsJson = False
 @app.command()
 def top(
     run_dir: RunDir,
-    n: Annotated[int, typer.Option("-n", "--number", parser=COUNT, help="How many.")] = 10,
+    n: Annotated[int, typer.Option("-n", "--number", "--top", parser=COUNT, help="How many.")] = 10,
     trust_code: TrustCode = False,
     json_: AsJson = False,
 ) -> None:

@@ -19,15 +19,9 @@ if TYPE_CHECKING:
     from invdesign.run.status import RunStatus, Volume
 
 
-def space_size(campaign: Campaign) -> int | None:
-    """Distinct candidates of a countable space; None where it has no end or cannot be counted."""
-    size = getattr(campaign.space, "size", None)
-    return size() if callable(size) else None
-
-
 def size_warning(campaign: Campaign) -> str:
     """A word where the budget is larger than the space."""
-    size, budget = space_size(campaign), campaign.budget.candidates
+    size, budget = campaign.count_space(), campaign.budget.candidates
     if size is None or budget is None or budget <= size:
         return ""
     return f"The budget of {budget} candidates is larger than the space of {size}: the run ends when all are proposed."
@@ -35,7 +29,7 @@ def size_warning(campaign: Campaign) -> str:
 
 def describe_campaign(campaign: Campaign) -> list[str]:
     """What a campaign would do."""
-    size = space_size(campaign)
+    size = campaign.count_space()
     kind = campaign.space.model_dump(mode="json")["kind"]  # type: ignore[attr-defined]  # spaces are settings
     counted = f"{size} distinct candidates" if size is not None else "not counted: continuous, or too large"
     lines = [f"{campaign.name}", f"  space: {kind}, {counted}"]
@@ -141,8 +135,9 @@ def describe_status(status: RunStatus) -> list[str]:
         f"{status.name}",
         f"state       {status.state}" + (f" ({status.reason})" if status.reason else ""),
         (
-            f"candidates  {counts['asked']} asked, {counts['complete']} complete, {counts['gated']} gated, "
-            f"{counts['infeasible']} infeasible, {counts['failed']} failed{_withdrawn(counts)}; budget {budget}"
+            f"candidates  {counts['asked']} asked, {counts['complete']} complete{_feasible(status)}, "
+            f"{counts['gated']} gated, {counts['infeasible']} not built, {counts['failed']} failed"
+            f"{_withdrawn(counts)}; budget {budget}"
         ),
         *(f"waiting     {count} for results of {stage}" for stage, count in status.waiting.items()),
     ]
@@ -171,6 +166,11 @@ def describe_status(status: RunStatus) -> list[str]:
     )
     lines.append(f"time        {duration(status.elapsed)}, {pace}{left}")
     return _single([*lines, *(f"note        {sentence}" for sentence in status.notes)])
+
+
+def _feasible(status: RunStatus) -> str:
+    """How many meet the constraints, where there are any."""
+    return "" if status.feasible is None else f" ({status.feasible} of them feasible)"
 
 
 def _withdrawn(counts: Mapping[str, int]) -> str:

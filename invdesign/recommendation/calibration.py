@@ -15,12 +15,21 @@ FloatArray = NDArray[np.float64]
 
 SKILL = 0.1  # R² below which a model predicts no better than the mean
 UNLIKELY = 0.01  # chance below which a count inside an interval is no accident
-LITTLE = 1.3  # times as wide: intervals that need no more than that are nearly right
+ROUGHLY = 0.4  # R² from which a model predicts roughly
 INSIDE_68 = 0.6826894921370859  # of a normal distribution, within one standard deviation
+ENOUGH = 30  # values from which shares say something: that of 68 % is then known to 8.5 %
+NEAR_68, NEAR_95 = 0.1, 0.04  # how far well calibrated shares may be from 68 %, and below 95 %
+QUARTER = 16  # values from which their best quarter has a span
 
 
 def calibration_of(
-    name: str, unit: str, ids: Sequence[int], y: FloatArray, mean: FloatArray, deviation: FloatArray
+    name: str,
+    unit: str,
+    ids: Sequence[int],
+    y: FloatArray,
+    mean: FloatArray,
+    deviation: FloatArray,
+    minimised: FloatArray | None = None,
 ) -> Calibration:
     """Judge leave-one-out predictions.
 
@@ -28,6 +37,8 @@ def calibration_of(
         name, unit: of the property.
         ids: n candidates, 3 or more.
         y, mean, deviation: shape (n,), measured and predicted without the row, noise included.
+        minimised: shape (n,), measured values as numbers of which smaller is better; None where the property is no
+            objective.
 
     Source:
         Coverage and predictive density as in Gneiting & Raftery, J. Am. Stat. Assoc. 102, 359 (2007).
@@ -56,8 +67,15 @@ def calibration_of(
         widen=float(np.quantile(off, 0.95)) / WITHIN,
         verdict=verdict,
         words="",
+        best_span=None if minimised is None or len(y) < QUARTER else _measure_best(y, minimised),
     )
     return _worded(found)
+
+
+def _measure_best(y: FloatArray, minimised: FloatArray) -> float:
+    """What the best quarter of values (n,) spans."""
+    best = y[np.argsort(minimised, kind="stable")[: len(y) // 4]]
+    return float(np.ptp(best))
 
 
 def _without(y: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -90,44 +108,55 @@ def rank_correlation(a: FloatArray, b: FloatArray) -> float | None:
 
 
 def _verdict(r2: float, inside_68: int, inside_95: int, n: int) -> Verdict:
-    """The counts are judged by how unlikely they are of honest intervals; a few rows prove nothing."""
+    """Shares must be near 68 % and 95 %; of a few values only those that honest intervals would hardly give tell."""
     from scipy.stats import binom
 
     if r2 < SKILL:
         return "no better than the mean"
     if min(binom.cdf(inside_95, n, 0.95), binom.cdf(inside_68, n, INSIDE_68)) < UNLIKELY:
-        return "overconfident"
-    return "cautious" if binom.sf(inside_68 - 1, n, INSIDE_68) < UNLIKELY else "trusted"
+        return "intervals too narrow"
+    if n < ENOUGH:
+        return "too few to tell"
+    share = inside_68 / n - INSIDE_68
+    if inside_95 / n < 0.95 - NEAR_95 or share < -NEAR_68:
+        return "intervals too narrow"
+    return "intervals too wide" if share > NEAR_68 else "well calibrated"
 
 
 def _worded(found: Calibration) -> Calibration:
     """The same with its verdict in a sentence or two."""
-    error = f"R² {found.r2:.2f}, usually off by {found.rmse:.2g} {found.unit}".rstrip()
-    held = f"the 95 % intervals hold {100 * found.inside_95:.0f} % of the values"
+    unit = f" {found.unit}" if found.unit else ""
+    error = f"R² {found.r2:.2f}, usually off by {found.rmse:.2g}{unit}"
+    if found.best_span:
+        error += f", where the best quarter spans {found.best_span:.2g}{unit}"
+    n, in_68, in_95 = len(found.rows), 100 * found.inside_68, 100 * found.inside_95
+    held = f"intervals of 68 and 95 % hold {in_68:.0f} and {in_95:.0f} % of {n} values"
+    predicts = f"It predicts unseen candidates {_skill(found)} ({error})"
     if found.verdict == "no better than the mean":
         words = (
             f"It predicts unseen candidates no better than the mean of all values does ({error}): intervals and "
             "importance say little, and candidates are judged by their measured values. More evaluations, or "
             "features that tell more of this property, may help."
         )
-    elif found.verdict == "overconfident":
-        little = "a little " if found.widen < LITTLE else ""
-        words = (
-            f"It predicts unseen candidates {_skill(found.r2)} ({error}), but is {little}overconfident: {held}. "
-            f"Read its intervals as {max(found.widen, 1.0):.1f} times as wide."
-        )
-    elif found.verdict == "cautious":
-        words = (
-            f"It predicts unseen candidates {_skill(found.r2)} ({error}). It is cautious: {held}, and "
-            f"{100 * found.inside_68:.0f} % lie within one standard deviation, where 68 % should."
-        )
+    elif found.verdict == "intervals too narrow":
+        words = f"{predicts}. Its intervals are too narrow: {held}."
+        if found.widen > 1.0:
+            words += f" Read them as {found.widen:.1f} times as wide."
+    elif found.verdict == "intervals too wide":
+        words = f"{predicts}. Its intervals are wider than they need be: {held}."
+    elif found.verdict == "too few to tell":
+        words = f"{predicts}. Whether its intervals are right, {n} values are too few to tell: {held}."
     else:
-        words = f"It predicts unseen candidates {_skill(found.r2)} ({error}) and is well calibrated: {held}."
+        words = f"{predicts} and is well calibrated: {held}."
     return replace(found, words=words)
 
 
-def _skill(r2: float) -> str:
-    for least, word in ((0.9, "very well"), (0.7, "well"), (0.4, "roughly")):
-        if r2 >= least:
+def _skill(found: Calibration) -> str:
+    """How well, by the share of the variance; no more than roughly where the error covers the best quarter."""
+    if found.best_span is not None and found.rmse >= found.best_span:
+        word = "roughly" if found.r2 >= ROUGHLY else "poorly"
+        return f"{word}, and does not tell the best quarter apart"
+    for least, word in ((0.9, "very well"), (0.7, "well"), (ROUGHLY, "roughly")):
+        if found.r2 >= least:
             return word
     return "poorly"

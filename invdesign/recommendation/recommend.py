@@ -156,13 +156,16 @@ def _judged(
             words.append(f"{name} is not modelled: {model}.")
             continue
         own = model.positions
+        values = trials.column(name)[own]
+        wanted_as = next((item for item in trials.context.problem.objectives if item.property == name), None)
         calibration = calibration_of(
             name,
             names.units.get(name, ""),
             trials.ids[own].tolist(),
-            trials.column(name)[own],
+            values,
             model.left_mean,
             model.left_deviation,
+            None if wanted_as is None else wanted_as.minimised(values),
         )
         found[name] = Judged(model, calibration)
     return found

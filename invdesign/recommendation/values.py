@@ -11,7 +11,13 @@ from invdesign.candidate import Json
 
 WITHIN = 1.959963984540054  # standard deviations on either side that hold 95 % of a normal distribution
 
-Verdict = Literal["trusted", "cautious", "overconfident", "no better than the mean"]
+Verdict = Literal[
+    "well calibrated",
+    "intervals too wide",
+    "intervals too narrow",
+    "too few to tell",
+    "no better than the mean",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,9 @@ class Calibration:
         log_density: mean negative logarithm of the predicted density at the values; smaller is better.
         mean_log_density: the same of a normal distribution with the mean and spread of the other rows.
         widen: by how much intervals must be widened so that those of 95 % hold 95 %.
-        verdict: in one word; `words` in a sentence or two.
+        verdict: in a few words; `words` in a sentence or two.
+        best_span: what the best quarter of the values spans, in the property's unit; None of a property that is no
+            objective, and of few values.
     """
 
     property: str
@@ -102,6 +110,7 @@ class Calibration:
     widen: float
     verdict: Verdict
     words: str
+    best_span: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ def advice(facts: Facts, found: Recommendation, figures: dict[str, Figure]) -> A
     importance = {item.property: item for item in found.importance}
     return Advice(
         words=found.words,
-        notes=found.notes,
+        notes=optimizer_notes(facts, found.notes),
         several=found.best is None,
         heads=tuple(
             axis_label(item.property, item.unit, facts.structures.get(item.property, ""))
@@ -106,6 +106,12 @@ def advice(facts: Facts, found: Recommendation, figures: dict[str, Figure]) -> A
             for place, item in enumerate(found.calibration)
         ),
     )
+
+
+def optimizer_notes(facts: Facts, notes: Sequence[str]) -> tuple[str, ...]:
+    """What the optimizer says, without the notes of the campaign, which stand elsewhere."""
+    own = set(facts.run.campaign.notes)
+    return tuple(note for note in notes if note not in own)
 
 
 def notes_alone(notes: Sequence[str]) -> Advice | None:

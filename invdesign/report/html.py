@@ -17,7 +17,7 @@ import numpy as np
 from markupsafe import Markup
 
 from invdesign import __version__
-from invdesign.candidate import Json
+from invdesign.candidate import Json, Status
 from invdesign.errorbars import EXPLAINED
 from invdesign.errors import InvdesignError
 from invdesign.problem import Merit
@@ -96,7 +96,7 @@ def render(run: Run, *, model: bool = True) -> str:
         ],
         "advice": advising.advice(facts, run.recommend(), figures)
         if model
-        else advising.notes_alone(facts.status.notes),
+        else advising.notes_alone(advising.optimizer_notes(facts, facts.status.notes)),
         **_counts(facts, figures),
         **_reproducibility(facts),
     }
@@ -106,7 +106,7 @@ def render(run: Run, *, model: bool = True) -> str:
         .get_template("report.html")
         .render(
             **parts,
-            sections=[(anchor, word) for anchor, word in SECTIONS if _present(anchor, parts)],
+            sections=_sections(facts, parts),
             policy=content_policy((plotly, script)),
             css=Markup(_resource("report.css")),  # noqa: S704 - our own file
             plotly=Markup(plotly),  # noqa: S704 - Plotly's own file
@@ -120,6 +120,12 @@ def render(run: Run, *, model: bool = True) -> str:
         )
     )
     return str(page)
+
+
+def _sections(facts: Facts, parts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(anchor, name) of the sections that are there."""
+    words = dict(SECTIONS) | {"front": "Pareto front" if facts.ranked_by > 1 else "Ranking"}
+    return [(anchor, word) for anchor, word in words.items() if _present(anchor, parts)]
 
 
 def _present(anchor: str, parts: Mapping[str, Any]) -> bool:
@@ -199,12 +205,13 @@ def _head(facts: Facts) -> dict[str, Any]:
         ("complete", counts["complete"], ""),
     ]
     row.append(("feasible", len(facts.feasible()), "meet every constraint"))
-    lost = [words for gone, words in map(facts.fate, range(len(facts))) if gone]
+    failed = set(np.flatnonzero(facts.run.history.status() == Status.FAILED).tolist())
+    lost = [words for gone, words in map(facts.fate, sorted(set(range(len(facts))) - failed)) if gone]
     if lost:
         row.append(("in another structure", len(lost), max(set(lost), key=lost.count)))
     row.append(("gated", counts["gated"], "stopped early on purpose"))
     if counts["infeasible"]:
-        row.append(("infeasible", counts["infeasible"], "could not be built"))
+        row.append(("not built", counts["infeasible"], "the space refused them"))
     row.append(("failed", counts["failed"], ""))
     if counts.get("withdrawn"):
         row.append(("withdrawn", counts["withdrawn"], "taken back by a user"))
@@ -228,6 +235,7 @@ def _head(facts: Facts) -> dict[str, Any]:
         "scalarized": facts.scalarized,
         "several": several,
         "caveats": caveats(facts),
+        "trust_notes": tables.trust_notes(facts),
         "own": count_own(facts),
         "front_size": len(facts.front),
         "front_word": "on the front" if several else "best",
@@ -264,6 +272,8 @@ def _asked(facts: Facts) -> dict[str, Any]:
         "constraints": [tables.bounds_text(item, facts.units) for item in campaign.problem.constraints],
         "structures": tables.structure_rows(campaign),
         "space": _plugin(campaign.space),
+        "searched": tables.searched_text(facts),
+        "campaign_notes": tables.notes_elsewhere(facts),
         "optimizer": _plugin(campaign.optimizer),
         "stages": [
             {"name": stage.name, "settings": tables.settings_of(stage.evaluator)} for stage in campaign.stages

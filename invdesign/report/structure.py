@@ -1,6 +1,6 @@
 """Pictures of crystals: an SVG that prints, and a figure that turns.
 
-Colours are Jmol's, sizes follow covalent radii (both from ASE). Atoms on faces, edges and corners of the cell are
+Colours are Jmol's (what is white there is grey, to be seen on white), sizes follow covalent radii (both from ASE). Atoms on faces, edges and corners of the cell are
 drawn on all of them, as crystallographers do.
 """
 
@@ -30,7 +30,11 @@ ON_BORDER = (
 )
 BOND = 1.15  # bonded up to this multiple of the sum of covalent radii
 DIFFERENCE = 0.4  # Pauling electronegativities of bonded neighbours; less only between two nonmetals
+LEAST = 0.53
+"""Å, the least radius drawn and bonded: so hydrogen is seen, and joined to lithium at 2.04 Å (LiH) but not over a hydrogen bond."""
+PALE, GREY = 0.8, 0.78  # colours whose every channel is beyond the first are mixed down by the second
 BALL = 0.48  # of the covalent radius
+LEAST_BALL = 0.3  # Å
 WIDTH, HEIGHT, MARGIN = 340.0, 240.0, 14.0
 YAW, PITCH = np.radians(24.0), np.radians(15.0)
 ZOOM = 2.7  # of the picture that turns
@@ -124,16 +128,28 @@ def _number(symbol: str) -> int:
 
 
 def _radius(symbol: str) -> float:
-    """Covalent radius in Å; ASE gives 0.2 to what it does not know."""
+    """Covalent radius in Å, never less than hydrogen needs to be seen."""
     from ase.data import covalent_radii
 
-    return max(0.3, float(covalent_radii[_number(symbol)]))
+    return max(LEAST, float(covalent_radii[_number(symbol)]))
+
+
+def _ball(symbol: str) -> float:
+    """Radius of the ball that is drawn, Å."""
+    return max(LEAST_BALL, BALL * _radius(symbol))
 
 
 def _colour(symbol: str) -> FloatArray:
     from ase.data.colors import jmol_colors
 
-    return np.asarray(jmol_colors[_number(symbol)], dtype=np.float64)
+    colour = np.asarray(jmol_colors[_number(symbol)], dtype=np.float64)
+    return colour * GREY if _is_pale(symbol) else colour
+
+
+def _is_pale(symbol: str) -> bool:
+    from ase.data.colors import jmol_colors
+
+    return float(np.min(jmol_colors[_number(symbol)])) > PALE
 
 
 def hex_colour(symbol: str, mix: float = 0.0) -> str:
@@ -171,7 +187,7 @@ def svg(drawn: Scene, name: str, title: str) -> Markup:
     """
     view = _view(drawn.lattice)
     atoms, edges = drawn.positions @ view.T, drawn.edges @ view.T
-    radii = np.array([BALL * _radius(symbol) for symbol in drawn.symbols])
+    radii = np.array([_ball(symbol) for symbol in drawn.symbols])
     points = np.concatenate(
         [atoms[:, :2] - radii[:, None], atoms[:, :2] + radii[:, None], edges.reshape(-1, 3)[:, :2]]
     )
@@ -188,12 +204,19 @@ def svg(drawn: Scene, name: str, title: str) -> Markup:
         ball = (
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{scale * radius:.1f}" fill="url(#{name}-{_id(symbol)})" '
         )
-        shapes.append((atom[2], f'{ball}stroke="{hex_colour(symbol, -0.45)}" stroke-width="0.8"/>'))
+        shapes.append(
+            (atom[2], f'{ball}stroke="{hex_colour(symbol, _outline(symbol))}" stroke-width="0.8"/>')
+        )
     shapes.sort(key=lambda shape: shape[0])
     body = "".join(text for _, text in shapes)
     gradients = "".join(_gradient(name, symbol) for symbol in dict.fromkeys(drawn.symbols))
     head = f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" class="crystal">'
     return Markup(f"{head}<title>{escape(title)}</title><defs>{gradients}</defs>{body}</svg>")  # noqa: S704 - numbers, our own words, and an escaped title
+
+
+def _outline(symbol: str) -> float:
+    """How much darker than its colour an atom's outline is; of a pale one more."""
+    return -0.75 if _is_pale(symbol) else -0.45
 
 
 def _id(symbol: str) -> str:
@@ -274,7 +297,7 @@ def figure(drawn: Scene) -> Figure:
                 "z": rounded(chosen[:, 2]),
                 "hoverinfo": "name",
                 "marker": {"size": 14, "color": hex_colour(symbol), "opacity": 1},
-                "meta": {"radius": round(BALL * _radius(symbol), 3)},
+                "meta": {"radius": round(_ball(symbol), 3)},
             }
         )
     view = _view(drawn.lattice)

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from invdesign import registry
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import Json, Status
+from invdesign.errors import InvdesignError
 from invdesign.problem import Constraint, Merit, Objective, Scores
 from invdesign.properties import KEPT, STRUCTURE, describe, is_structure, structure_fate, words_beside
-from invdesign.report.text import axis_label, brief, measured, pretty_unit, with_unit
+from invdesign.report.text import SETTING_UNITS, axis_label, brief, measured, pretty_unit, with_unit
 from invdesign.run.run import Run
 from invdesign.run.status import RunStatus
 from invdesign.store import schema
@@ -28,6 +29,7 @@ IntArray = NDArray[np.int64]
 TREE_DEPTH = 5
 TREE_NODES = 40
 EXAMPLES = 12  # candidate numbers listed beside a cause of failure
+SETTING = 800  # characters of a setting that are shown in "What was asked"
 LONG = 2000  # characters of a setting beyond which a dump says its length instead
 
 
@@ -358,6 +360,34 @@ def structure_rows(campaign: Campaign) -> list[tuple[str, str]]:
     return [(role, makers.get(role, "the search space builds it")) for role in roles]
 
 
+def searched_text(facts: Facts) -> str:
+    """How much of a countable space was asked: `64 of 108 candidates were asked`; empty of another space."""
+    try:
+        size = facts.run.campaign.count_space()
+    except InvdesignError:  # files of the space are gone
+        return ""
+    if size is None:
+        return ""
+    distinct = len(facts) - len({*facts.outside, *facts.run.history.superseded()})
+    return f"{distinct:,} of {size:,} candidates were asked"
+
+
+def trust_notes(facts: Facts) -> list[str]:
+    """Notes of evaluators, such as gaps of their reference sets; one for stages that say the same."""
+    stages: dict[str, list[str]] = {}
+    for note in facts.run.campaign.notes:
+        stage, _, text = note.partition(": ")
+        if text and stage in facts.run.campaign.evaluators:
+            stages.setdefault(text, []).append(stage)
+    return [f"{', '.join(names)}: {text}" for text, names in stages.items()]
+
+
+def notes_elsewhere(facts: Facts) -> list[str]:
+    """Notes of the campaign that no evaluator makes: files, functions, structures."""
+    made = facts.run.campaign.evaluators
+    return [note for note in facts.run.campaign.notes if note.partition(": ")[0] not in made]
+
+
 def kind_of(plugin: Any) -> str:
     """The name a campaign file calls this plug-in by."""
     return str(plugin.model_dump(mode="json", include=set()).get("kind") or registry.name_of(type(plugin)))
@@ -366,7 +396,15 @@ def kind_of(plugin: Any) -> str:
 def settings_of(plugin: Any) -> list[tuple[str, str]]:
     """Settings that differ from their defaults, each in one line."""
     dump: dict[str, Json] = plugin.model_dump(mode="json", exclude_defaults=True)
-    return [(key, brief(value)) for key, value in dump.items() if key != "kind"]
+    return [
+        (key, with_unit(brief(value, SETTING), SETTING_UNITS.get(key, "") if _is_number(value) else ""))
+        for key, value in dump.items()
+        if key != "kind"
+    ]
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def shortened(value: Json) -> Json:

@@ -118,24 +118,47 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
 
 
+SETTING_UNITS = {"rattle": "Å", "fmax": "eV/Å", "smax": "GPa"}
+"""Units of settings that are known by name in every plug-in of ours that has them."""
+
+
 def brief(value: Json, limit: int = 120) -> str:
-    """A setting in one line, cut at `limit` characters.
+    """A setting in one line, cut before a word at `limit` characters.
 
     Strings are bare and lists go by commas; a plug-in is its kind and settings, and what has a name (a reference
-    set, an input file) is its name alone.
+    set, an input file) is its name alone. Species without settings of their own are a list.
     """
+    text = " ".join(_write_setting(value).split())
+    if len(text) <= limit:
+        return text
+    cut = text[: limit - 1]
+    whole = cut if text[limit - 1] == " " else cut.rpartition(" ")[0]
+    return f"{(whole or cut).rstrip(' ,;:')}…"
+
+
+def _write_setting(value: Json) -> str:
     if isinstance(value, str):
-        text = value
-    elif isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
-        text = ", ".join(brief(item) for item in value)
-    elif isinstance(value, Mapping) and isinstance(value.get("name"), str):
-        text = brief(value["name"])
-    elif isinstance(value, Mapping) and isinstance(value.get("kind"), str):
-        rest = brief({key: item for key, item in value.items() if key != "kind"})
-        text = f"{value['kind']} ({rest})" if rest else str(value["kind"])
-    elif isinstance(value, Mapping):
-        text = "; ".join(f"{key}: {brief(item)}" for key, item in value.items())
-    else:
-        text = json.dumps(value, ensure_ascii=False)
-    text = " ".join(text.split())
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+        return value
+    if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
+        return ", ".join(map(_write_setting, value))
+    if not isinstance(value, Mapping):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value.get("name"), str):
+        return str(value["name"])
+    if isinstance(value.get("kind"), str):
+        rest = _write_setting({key: item for key, item in value.items() if key != "kind"})
+        return f"{value['kind']} ({rest})" if rest else str(value["kind"])
+    if value and all(item in ({}, "", None) for item in value.values()):
+        return ", ".join(value)
+    return "; ".join(_write_pair(key, item) for key, item in value.items())
+
+
+def _write_pair(key: str, value: Json) -> str:
+    """`A: Li, Na`, `rattle: 0.05 Å`; of several settings `V (species: Mg, Ca; mixed: false)`."""
+    if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in {"species", "components"}:
+        value = next(iter(value.values()))
+    text = _write_setting(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        text = with_unit(text, SETTING_UNITS.get(key, ""))
+    nested = isinstance(value, Mapping) and ": " in text
+    return f"{key} ({text})" if nested else f"{key}: {text}"

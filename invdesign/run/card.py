@@ -106,7 +106,10 @@ def _counts(status: RunStatus) -> str:
     counts = status.counts
     total = status.budget.get("candidates")
     parts = [f"{counts['asked']} of {total:g} candidates" if total else f"{counts['asked']} candidates"]
-    parts += [f"{count} {word}" for word, count in counts.items() if count and word != "asked"]
+    words = {"infeasible": "not built"}
+    parts += [
+        f"{count} {words.get(word, word)}" for word, count in counts.items() if count and word != "asked"
+    ]
     if status.ranked_by > 1:
         parts.append(f"front of {status.front_size}")
     if status.hypervolume is not None and status.hypervolume.value is not None and status.hypervolume.given:

@@ -99,6 +99,7 @@ class RunStatus:
         time_left: seconds, from the pace of this session; None where the budget does not tell.
         notes: what the optimizer has to say of its own doing: a fallback, what it chose and why.
         waiting: how many candidates wait for results from outside, by stage.
+        feasible: complete candidates that meet every constraint; None where there is no constraint.
     """
 
     name: str
@@ -117,6 +118,7 @@ class RunStatus:
     ranked_by: int = 1
     notes: tuple[str, ...] = ()
     waiting: Mapping[str, int] = field(default_factory=dict)
+    feasible: int | None = None
 
     def to_json(self) -> str:
         """One JSON object."""
@@ -190,6 +192,7 @@ def snapshot(
         ranked_by=campaign.problem.n_values,
         notes=(*campaign.notes, *notes, *outside_notes(history, campaign.problem, standing)),
         waiting=dict(waiting or {}),
+        feasible=standing.feasible if campaign.problem.constraints else None,
     )
 
 

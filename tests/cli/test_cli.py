@@ -97,7 +97,7 @@ def test_status(folder: Path) -> None:
     done = here("status", "one", cwd=folder)
     assert done.returncode == 0
     assert "finished (budget reached)" in done.stdout
-    assert "20 asked, 20 complete, 0 gated, 0 infeasible, 0 failed; budget 20 candidates" in done.stdout
+    assert "20 asked, 20 complete, 0 gated, 0 not built, 0 failed; budget 20 candidates" in done.stdout
     status = json.loads(here("status", "one", "--json", cwd=folder).stdout)
     assert status["state"] == "finished"
     assert status["counts"] == {
@@ -129,6 +129,7 @@ def test_top(folder: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[0].split()[:3] == ["rank", "candidate", "formula"]
     assert [line.split()[0] for line in lines[1:4]] == ["1", "2", "3"]
+    assert here("top", "one", "--top", 3, cwd=folder).stdout == done.stdout
     rows = json.loads(here("top", "one", "--json", cwd=folder).stdout)
     assert len(rows) == 10
     assert rows[0].keys() >= {

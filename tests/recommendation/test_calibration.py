@@ -24,7 +24,7 @@ def judged(noise: float = 0.1, deviation: float = 0.1, skill: float = 1.0, n: in
 def test_honest_predictions_are_trusted() -> None:
     """Where errors are as large as claimed, intervals hold as many values as they should."""
     found = judged()
-    assert found.verdict == "trusted"
+    assert found.verdict == "well calibrated"
     assert found.r2 == pytest.approx(0.99, abs=0.005)
     assert found.rmse == pytest.approx(0.1, rel=0.15)
     assert found.inside_95 == pytest.approx(0.95, abs=0.04)
@@ -36,14 +36,14 @@ def test_honest_predictions_are_trusted() -> None:
 def test_narrow_intervals_are_overconfident_and_say_by_how_much() -> None:
     """Claims of a third of the error are found out, and the factor is told."""
     found = judged(noise=0.3, deviation=0.1)
-    assert found.verdict == "overconfident"
+    assert found.verdict == "intervals too narrow"
     assert found.widen == pytest.approx(3.0, rel=0.2)
     assert f"{found.widen:.1f} times as wide" in found.words
 
 
 def test_wide_intervals_are_cautious() -> None:
     """Claims of three times the error are told too, but do no harm."""
-    assert judged(noise=0.1, deviation=0.3).verdict == "cautious"
+    assert judged(noise=0.1, deviation=0.3).verdict == "intervals too wide"
 
 
 def test_predictions_without_skill_are_no_better_than_the_mean() -> None:
@@ -58,7 +58,37 @@ def test_few_rows_prove_nothing() -> None:
     """One value of six outside its interval may be an accident."""
     y = np.arange(6.0)
     mean = y + np.array([0.05, -0.05, 0.02, 0.3, -0.02, 0.05])
-    assert calibration_of("x", "", range(6), y, mean, np.full(6, 0.1)).verdict == "trusted"
+    assert calibration_of("x", "", range(6), y, mean, np.full(6, 0.1)).verdict == "too few to tell"
+
+
+@pytest.mark.parametrize(
+    ("inside_68", "inside_95", "verdict"),
+    [
+        (0.68, 0.95, "well calibrated"),
+        (0.68, 0.89, "intervals too narrow"),
+        (0.55, 0.95, "intervals too narrow"),
+        (0.85, 1.0, "intervals too wide"),
+    ],
+)
+def test_calibrated_are_those_near_both_shares(inside_68: float, inside_95: float, verdict: str) -> None:
+    """Of 100 values about 68 lie within one standard deviation and about 95 within two."""
+    n = 100
+    y = np.arange(float(n))
+    off = np.full(n, 3.0)
+    off[: round(inside_95 * n)], off[: round(inside_68 * n)] = 1.5, 0.5
+    found = calibration_of("x", "V", range(n), y, y + off, np.ones(n), -y)
+    assert found.verdict == verdict
+    assert found.best_span == 24.0
+    assert "where the best quarter spans 24 V" in found.words
+
+
+def test_a_model_whose_error_covers_the_best_does_not_predict_them_well() -> None:
+    """R² of a wide range says nothing of the few that matter: the best quarter spans less than the error."""
+    y = np.concatenate([np.linspace(0.0, 0.1, 30), np.linspace(1.0, 3.0, 70)])
+    off = np.where(np.arange(100) % 2 == 0, 0.2, -0.2)
+    found = calibration_of("barrier", "eV", range(100), y, y + off, np.full(100, 0.2), y)
+    assert found.r2 > 0.9
+    assert "roughly, and does not tell the best quarter apart" in found.words
 
 
 def test_the_mean_of_the_others_has_no_skill() -> None:

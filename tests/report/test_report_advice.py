@@ -40,7 +40,7 @@ def calibration(**changes: Any) -> Calibration:
         "log_density": 2.0,
         "mean_log_density": 1.0,
         "widen": 5.0,
-        "verdict": "overconfident",
+        "verdict": "intervals too narrow",
         "words": "Do not trust it.",
     }
     return Calibration(**{**fields, **changes})

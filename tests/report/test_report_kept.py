@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from invdesign.campaign.load import campaign_from
-from invdesign.cli.describe import describe_candidate, table_lines
+from invdesign.cli.describe import describe_candidate, describe_status, table_lines
 from invdesign.report.html import render
 from invdesign.run.run import Run
 
@@ -59,7 +59,10 @@ def test_the_report_tells_what_became_of_candidates(run: tuple[Run, bool]) -> No
         assert "5 atoms, relaxed, no longer an anti-perovskite" in text
         assert "3 in another structure no longer an anti-perovskite" in text
         assert re.search(r"no longer an anti-perovskite: \w+ moved [\d.]+ Å \(limit 0.01 Å\)", text)
+        assert "3 of 4 candidates were asked" in text
+        assert "(0 of them feasible)" in "\n".join(describe_status(made.status()))
     else:
+        assert "(3 of them feasible)" in "\n".join(describe_status(made.status()))
         assert "5 atoms, relaxed, places kept: still an anti-perovskite" in text
         assert "no longer" not in text
 

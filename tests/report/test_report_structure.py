@@ -90,6 +90,26 @@ def test_colours_are_jmols() -> None:
     assert pictures.legend(drawn) == expected
 
 
+def test_hydrogen_is_seen() -> None:
+    """Hydride and hydroxide have sticks, a ball of some size, and a colour that is not that of the page."""
+    cubic = Structure(
+        Lattice.cubic(3.9),
+        ["Li", "Li", "Li", "H", "Cl"],
+        [[0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5], [0, 0, 0], [0.5] * 3],
+    )
+    drawn = pictures.scene(cubic)
+    assert drawn is not None
+    assert {"Li", "H"} in [{drawn.symbols[a], drawn.symbols[b]} for a, b in drawn.bonds]
+    red, green, blue = (int(dict(pictures.legend(drawn))["H"][at : at + 2], 16) for at in (1, 3, 5))
+    assert max(red, green, blue) < 215
+    water = Structure(
+        Lattice.cubic(8), ["O", "H", "O"], [[4, 4, 4], [4.97, 4, 4], [6.8, 4, 4]], coords_are_cartesian=True
+    )
+    hydrogen_bond = pictures.scene(water)
+    assert hydrogen_bond is not None
+    assert len(hydrogen_bond.bonds) == 1
+
+
 def test_too_many_atoms_are_not_drawn() -> None:
     """The caller says so instead."""
     assert pictures.scene(rocksalt().make_supercell(6, in_place=False)) is None

@@ -83,5 +83,11 @@ def test_settings_fit_a_line() -> None:
     assert brief({"kind": "chgnet", "model": "r2scan"}) == "chgnet (model: r2scan)"
     assert brief([{"kind": "chgnet"}]) == '[{"kind": "chgnet"}]'
     assert brief({"name": "lithium-chalcohalides", "hash": "00ff"}) == "lithium-chalcohalides"
+    assert brief({"X": {"components": {"Cl": {}, "Br": {}}}, "B": {"species": ["O"]}}) == "X: Cl, Br; B: O"
+    assert (
+        brief({"V": {"species": ["Mg"], "mixed": False}, "rattle": 0.05})
+        == "V (species: Mg; mixed: false); rattle: 0.05 Å"
+    )
+    assert brief("oxidation states, given by hand", 12) == "oxidation…"
     assert brief("x" * 500).endswith("…")
     assert len(brief("x" * 500)) == 120
