@@ -18,6 +18,7 @@ UNLIKELY = 0.01  # chance below which a count inside an interval is no accident
 ROUGHLY = 0.4  # R² from which a model predicts roughly
 INSIDE_68 = 0.6826894921370859  # of a normal distribution, within one standard deviation
 ENOUGH = 30  # values from which shares say something: that of 68 % is then known to 8.5 %
+DIFFERENT = 10  # values beside the most frequent one: of a yes or no with fewer cases shares say little
 NEAR_68, NEAR_95 = 0.1, 0.04  # how far well calibrated shares may be from 68 %, and below 95 %
 QUARTER = 16  # values from which their best quarter has a span
 
@@ -49,7 +50,7 @@ def calibration_of(
     others, spread = _without(y)
     r2 = 1.0 - float((error**2).sum() / max(float(((others - y) ** 2).sum()), 1e-300))
     counts = int((off <= 1.0).sum()), int((off <= WITHIN).sum())
-    verdict = _verdict(r2, *counts, len(y))
+    verdict = _verdict(r2, *counts, y)
     found = Calibration(
         property=name,
         unit=unit,
@@ -107,15 +108,16 @@ def rank_correlation(a: FloatArray, b: FloatArray) -> float | None:
     return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
 
 
-def _verdict(r2: float, inside_68: int, inside_95: int, n: int) -> Verdict:
+def _verdict(r2: float, inside_68: int, inside_95: int, y: FloatArray) -> Verdict:
     """Shares must be near 68 % and 95 %; of a few values only those that honest intervals would hardly give tell."""
     from scipy.stats import binom
 
+    n = len(y)
     if r2 < SKILL:
         return "no better than the mean"
     if min(binom.cdf(inside_95, n, 0.95), binom.cdf(inside_68, n, INSIDE_68)) < UNLIKELY:
         return "intervals too narrow"
-    if n < ENOUGH:
+    if n < ENOUGH or n - int(np.unique(y, return_counts=True)[1].max()) < DIFFERENT:
         return "too few to tell"
     share = inside_68 / n - INSIDE_68
     if inside_95 / n < 0.95 - NEAR_95 or share < -NEAR_68:
@@ -145,7 +147,7 @@ def _worded(found: Calibration) -> Calibration:
     elif found.verdict == "intervals too wide":
         words = f"{predicts}. Its intervals are wider than they need be: {held}."
     elif found.verdict == "too few to tell":
-        words = f"{predicts}. Whether its intervals are right, {n} values are too few to tell: {held}."
+        words = f"{predicts}. Whether its intervals are right, too few values tell: {held}."
     else:
         words = f"{predicts} and is well calibrated: {held}."
     return replace(found, words=words)

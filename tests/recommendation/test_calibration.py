@@ -82,6 +82,13 @@ def test_calibrated_are_those_near_both_shares(inside_68: float, inside_95: floa
     assert "where the best quarter spans 24 V" in found.words
 
 
+def test_a_yes_or_no_with_few_cases_is_too_little_to_tell() -> None:
+    """Ninety-eight of a hundred alike are inside any interval."""
+    y = np.array([0.0, 0.0, *[1.0] * 98])
+    off = np.full(100, 0.01)
+    assert calibration_of("kept", "", range(100), y, y - off, np.full(100, 0.02)).verdict == "too few to tell"
+
+
 def test_a_model_whose_error_covers_the_best_does_not_predict_them_well() -> None:
     """R² of a wide range says nothing of the few that matter: the best quarter spans less than the error."""
     y = np.concatenate([np.linspace(0.0, 0.1, 30), np.linspace(1.0, 3.0, 70)])
