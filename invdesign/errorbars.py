@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 METHOD = "(method)"
+MOST_DECIMALS, LARGE = 6, 1e6
 EXPLAINED = (
     "± is one standard deviation of repeating the evaluation; ± with (method) is that of its method, an error that candidates "
     "of one chemistry share."
@@ -14,6 +15,37 @@ EXPLAINED = (
 def known_error(error: float | None) -> float:
     """An error as a positive number; NaN where it is unknown, zero or not finite."""
     return error if error is not None and math.isfinite(error) and error > 0 else math.nan
+
+
+def count_decimals(
+    value: float, noise: float | None = None, systematic: float | None = None, unit: str = ""
+) -> int | None:
+    """Decimals a value is written with; None where four significant digits do.
+
+    Two digits of the noise decide. Of a method's error, which neighbours in a ranking share, one more is kept to tell
+    these apart; so are tenths of a meV of energies per atom.
+    """
+    own, shared = known_error(noise), known_error(systematic)
+    if not math.isnan(own):
+        decimals = 1 - math.floor(math.log10(own))
+    elif not math.isnan(shared):
+        decimals = 2 - math.floor(math.log10(shared))
+    elif unit == "eV/atom" and abs(value) >= 1:
+        decimals = 4
+    else:
+        return None
+    return decimals if 0 <= decimals <= MOST_DECIMALS and abs(value) < LARGE else None
+
+
+def value_text(
+    value: float, noise: float | None = None, systematic: float | None = None, unit: str = ""
+) -> str:
+    """A value with its errors for a terminal: `1.230 ± 0.045 ± 0.2 (method)`; its unit decides digits alone."""
+    error, decimals = known_error(noise), count_decimals(value, noise, systematic, unit)
+    own = f"{value:.4g}" if decimals is None else f"{value:.{decimals}f}"
+    if not math.isnan(error):
+        own += f" ± {float(f'{error:.2g}'):.4g}" if decimals is None else f" ± {error:.{decimals}f}"
+    return own + method_text(systematic)
 
 
 def method_text(systematic: float | None) -> str:

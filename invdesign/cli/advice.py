@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from invdesign.cli.describe import caveats, errors_explained, number
+from invdesign.cli.describe import caveats, errors_explained
+from invdesign.errorbars import value_text
 from invdesign.report.text import AS_MEASURED, interval_text
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ def _members(members: Sequence[Member]) -> list[str]:
 def _cells(item: Estimate) -> tuple[str, str]:
     measured = "-"
     if item.measured is not None:
-        measured = f"{number(item.measured, item.noise or None, item.systematic)} {item.words}".rstrip()
+        measured = (
+            f"{value_text(item.measured, item.noise, item.systematic, item.unit)} {item.words}".rstrip()
+        )
     interval = item.interval()
     if interval is None:
         return measured, "-"

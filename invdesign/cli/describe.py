@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.roles import measured_on
-from invdesign.errorbars import EXPLAINED, METHOD, method_text
+from invdesign.errorbars import EXPLAINED, METHOD, value_text
 from invdesign.properties import describe, structure_fate, words_beside
 from invdesign.roles import INITIAL
 from invdesign.run.notebook import duration
@@ -147,7 +147,10 @@ def describe_status(status: RunStatus) -> list[str]:
             "none yet"
             if best.value is None
             else " ".join(
-                filter(None, (number(best.value, best.noise, best.systematic), best.unit, best.words))
+                filter(
+                    None,
+                    (value_text(best.value, best.noise, best.systematic, best.unit), best.unit, best.words),
+                )
             )
         )
         whose = "" if best.value is None or (combined and place) else f" (candidate {best.candidate})"
@@ -200,17 +203,12 @@ def _stages(status: RunStatus) -> str:
     return " | ".join(parts)
 
 
-def number(value: float, noise: float | None = None, systematic: float | None = None) -> str:
-    """A value with its errors where they are known."""
-    own = f"{value:.4g}" if noise is None else f"{value:.4g} ± {noise:.2g}"
-    return own + method_text(systematic)
-
-
 def value_of(row: Mapping[str, Any], name: str, unit: str = "") -> str:
     """A property of a candidate's row with its errors, unit, and the words that belong beside it; a dash where it has none."""
     if name not in row["properties"]:
         return "-"
-    own = number(row["properties"][name], row["noise"].get(name), row["systematic"].get(name))
+    errors = row["noise"].get(name), row["systematic"].get(name)
+    own = value_text(row["properties"][name], *errors, unit or describe(name).unit)
     return " ".join(filter(None, (own, unit, words_beside(name, row["properties"].get))))
 
 
@@ -305,7 +303,16 @@ def describe_candidate(run: Run, id: int) -> list[str]:
             lines.append(f"    {row['details'][name]}")
     for name, stage, value in row["earlier"]:
         same = {flag: other for flag, at, other in row["earlier"] if at == stage}
-        text = " ".join(filter(None, (number(value), units.get(name, ""), words_beside(name, same.get))))
+        text = " ".join(
+            filter(
+                None,
+                (
+                    value_text(value, unit=units.get(name, "")),
+                    units.get(name, ""),
+                    words_beside(name, same.get),
+                ),
+            )
+        )
         lines.append(f"  {name} at {stage}: {text}" + _on(measured.get(stage, {}).get(name)))
     searched = [stage.name for stage in run.campaign.funnel if not stage.on_demand]
     if row["status"] == "complete" and row["passed"] in searched[:-1]:

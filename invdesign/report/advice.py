@@ -139,8 +139,8 @@ def _row(member: Member) -> AdvisedRow:
 
 def _cells(item: Estimate) -> tuple[str, str, str]:
     value = np.nan if item.measured is None else item.measured
-    errors = [np.nan if error is None else error for error in (item.noise, item.systematic)]
-    text = f"{measured(value, *errors)} {item.words}".rstrip()
+    noise, systematic = (np.nan if error is None else error for error in (item.noise, item.systematic))
+    text = f"{measured(value, noise, systematic, item.unit)} {item.words}".rstrip()
     interval = item.interval()
     if interval is None or item.mean is None:
         return text, "", ""

@@ -88,7 +88,7 @@ class Facts:
     def value(self, name: str, id: int) -> str:
         """A property of one candidate with its errors; empty where unknown."""
         errors = float(self.noise[name][id]), float(self.systematic[name][id])
-        return measured(float(self.columns[name][id]), *errors)
+        return measured(float(self.columns[name][id]), *errors, unit=self.units[name])
 
     def words(self, name: str, id: int) -> str:
         """Words that belong beside a property of one candidate; mostly none."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from markupsafe import Markup, escape
 
 from invdesign.candidate import Json
-from invdesign.errorbars import known_error, method_text
+from invdesign.errorbars import count_decimals, known_error, method_text
 from invdesign.problem import Objective
 from invdesign.properties import describe
 
@@ -31,20 +31,15 @@ def number(value: float) -> str:
 AS_MEASURED = "as measured"  # of a model's value, where measured values have no noise
 
 
-def measured(value: float, noise: float = math.nan, systematic: float = math.nan) -> str:
-    """A value with its noise at two significant digits, both to the same decimal, and the error of its method."""
+def measured(value: float, noise: float = math.nan, systematic: float = math.nan, unit: str = "") -> str:
+    """A value with its errors and the digits these leave it (`errorbars.count_decimals`); without its unit."""
     if math.isnan(value):
         return number(value)
-    return (_with_noise(value, known_error(noise)) + method_text(systematic)).replace("-", "−")
-
-
-def _with_noise(value: float, noise: float) -> str:
-    if math.isnan(noise):
-        return number(value)
-    decimals = 1 - math.floor(math.log10(noise))
-    if not 0 <= decimals <= 6 or abs(value) >= 1e6:
-        return f"{number(value)} ± {number(float(f'{noise:.2g}'))}"
-    return f"{value:.{decimals}f} ± {noise:.{decimals}f}"
+    error, decimals = known_error(noise), count_decimals(value, noise, systematic, unit)
+    own = number(value) if decimals is None else f"{value:.{decimals}f}"
+    if not math.isnan(error):
+        own += f" ± {number(float(f'{error:.2g}')) if decimals is None else f'{error:.{decimals}f}'}"
+    return (own + method_text(systematic)).replace("-", "−")
 
 
 def interval_text(mean: float, low: float, high: float) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from invdesign.errorbars import known_error, method_text
+from invdesign.errorbars import value_text
 from invdesign.problem import Merit
 from invdesign.properties import structure_fate, words_beside
 from invdesign.run.notebook import duration
@@ -186,15 +186,7 @@ def _number(value: float | None, noise: float | None = None, systematic: float |
 
 def with_unit(value: float, unit: str, noise: float | None = None, systematic: float | None = None) -> str:
     """A value with its errors (one standard deviation each) and unit: `1.230 ± 0.045 ± 0.2 (method) GPa`."""
-    error = known_error(noise)
-    decimals = 0 if math.isnan(error) else max(0, 1 - math.floor(math.log10(error)))
-    if math.isnan(error):
-        own = f"{value:.4g}"
-    elif decimals > 8 or abs(value) >= 1e8:
-        own = f"{value:.4g} ± {error:.2g}"
-    else:
-        own = f"{value:.{decimals}f} ± {error:.{decimals}f}"
-    return f"{own}{method_text(systematic)} {unit}".rstrip()
+    return f"{value_text(value, noise, systematic, unit)} {unit}".rstrip()
 
 
 # The picture.

@@ -218,7 +218,7 @@ def test_both_errors_and_details_are_told_apart(crystal_run: Run, tmp_path: Path
     assert float(row["decomposition_energy_systematic"]) == 0.05
     assert row["density_detail"] == best["details"]["density"]
     assert not any("uncertainty" in name for name in table.columns)
-    value = f"{best['properties']['decomposition_energy']:.4g} ± 0.01 ± 0.05 (method)"
+    value = f"{best['properties']['decomposition_energy']:.3f} ± 0.010 ± 0.05 (method)"
     ranked, shown = (
         table_lines([best], crystal_run.campaign),
         describe_candidate(crystal_run, best["candidate"]),
@@ -231,4 +231,4 @@ def test_both_errors_and_details_are_told_apart(crystal_run: Run, tmp_path: Path
     first = crystal_run.status().best[0]
     assert (first.noise, first.systematic) == (0.01, 0.05)
     said = " ".join(describe_status(crystal_run.status()))
-    assert f"{first.value:.4g} ± 0.01 ± 0.05 (method) eV/atom" in said
+    assert f"{first.value:.3f} ± 0.010 ± 0.05 (method) eV/atom" in said

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import escape
 
+from invdesign.errorbars import value_text
 from invdesign.report.text import axis_label, brief, duration, formula_html, measured, number, pretty_unit
 
 
@@ -36,6 +37,18 @@ def test_a_number_says_its_value(value: float) -> None:
     mantissa, _, power = text.partition(" × 10")
     exponent = power.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
     assert float(f"{mantissa}e{exponent or 0}") == pytest.approx(value, rel=1e-3, abs=1e-300)
+
+
+def test_digits_follow_the_errors_and_tell_neighbours_apart() -> None:
+    """A method's error leaves one digit more than noise does; energies per atom show tenths of a meV."""
+    shown = [measured(value, systematic=0.05) for value in (0.0006698, 0.0009392, -0.02034)]
+    assert shown == ["0.0007 ± 0.05 (method)", "0.0009 ± 0.05 (method)", "−0.0203 ± 0.05 (method)"]
+    assert measured(0.7754, systematic=0.25) == "0.775 ± 0.25 (method)"
+    assert [measured(value, unit="eV/atom") for value in (-6.53712, -6.53691)] == ["−6.5371", "−6.5369"]
+    assert measured(-0.0189, 0.05, 0.1) == "−0.019 ± 0.050 ± 0.1 (method)"
+    assert value_text(-6.53712, unit="eV/atom") == "-6.5371"
+    assert value_text(0.00026, 2e-5) == "0.000260 ± 0.000020"
+    assert value_text(1200.0, 150.0) == "1200 ± 150"
 
 
 @pytest.mark.parametrize(
