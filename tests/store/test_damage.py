@@ -72,6 +72,27 @@ def test_pages_that_changed_places(copy: Path, lost: str, instead: str, command:
     assert "rows, and had" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("index", "on"),
+    [
+        ("ix_evaluations_candidate", "evaluations (id)"),
+        ("ix_candidates_event", "candidates (depth)"),
+    ],
+)
+def test_an_index_of_other_rows(copy: Path, index: str, on: str) -> None:
+    """An index with as many entries as its table has rows, which lead elsewhere, is damage."""
+    with closing(sqlite3.connect(copy / FILE)) as connection, connection:
+        connection.execute(f"create index other on {on}")
+        connection.execute("pragma writable_schema = on")
+        connection.execute(
+            "update sqlite_master set rootpage = (select rootpage from sqlite_master where name = 'other') where name = ?",
+            (index,),
+        )
+        connection.execute("delete from sqlite_master where name = 'other'")
+    with pytest.raises(StoreError, match=f"the index {index} names other rows than its table has.*doctor"):
+        seen(copy)
+
+
 # What happens by chance.
 
 
