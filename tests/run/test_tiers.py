@@ -217,7 +217,7 @@ def test_the_page_is_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for job in jobs(folder):
         (job / "vasprun.xml").write_text(vasprun(job, energy=-4.25))
     assert "Read 3, failed 0, not there yet 0." in said(folder, "collect")
-    assert "dft_energy_per_atom: -4.25 eV/atom" in said(folder, "show", 9)
+    assert "dft_energy_per_atom: -4.2500 eV/atom" in said(folder, "show", 9)
     run = Run.open(folder)
     assert [row["candidate"] for row in run.top(3)] == [9, 10, 11]
     structure = run.structure(9)
