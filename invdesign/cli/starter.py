@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 _MOBILE = ("Li", "Na", "K")
 _HALOGENS = ("F", "Cl", "Br", "I")
 _CHALCOGENS = ("O", "S", "Se")
+SHIPPED_SET = "lithium-chalcohalides"  # the reference set that comes with the package
+SHIPPED_ELEMENTS = frozenset({"Li", "H", "O", "S", "Se", "Te", "F", "Cl", "Br", "I"})  # of its phases
 _METALS = ("Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni")  # those electrodes are made of
 
 
@@ -31,6 +33,8 @@ def starter(parent: str, name: str) -> str:
     options = {site.label: _options(site, crystal) for site in crystal.sites}
     if all(len(elements) == 1 for elements in options.values()):
         options = {site.label: _same_group(site, mobile) for site in crystal.sites}
+    covered = all(SHIPPED_ELEMENTS.issuperset(elements) for elements in options.values())
+    stage, objective = _STABILITY if covered else _NO_STABILITY
     sites = "\n".join(f"    {label}: [{', '.join(elements)}]" for label, elements in options.items())
     return _TEMPLATE.format(
         name=name,
@@ -40,6 +44,8 @@ def starter(parent: str, name: str) -> str:
         called=structure_type(parent),
         sites=sites,
         ion=mobile,
+        stage=stage.format(reference=SHIPPED_SET),
+        objective=objective,
     )
 
 
@@ -74,6 +80,14 @@ def _is_simple(crystal: Crystal) -> bool:
     return all(site.element in _MOBILE or (site.oxidation_state or 0) < 0 for site in crystal.sites)
 
 
+_STABILITY = (
+    "  - decomposition_energy: {{reference: {reference}}}   # against every known competing phase",
+    "  - minimize: decomposition_energy    # eV/atom, negative: more stable than every competing phase",
+)
+_NO_STABILITY = (
+    "  # - decomposition_energy: {{reference: my_set.json}}   # of your elements: invdesign reference build",
+    "  # - minimize: decomposition_energy  # eV/atom; energies of two compositions compare against a reference set alone",
+)
 _TEMPLATE = """\
 version: 1
 name: {name}
@@ -88,14 +102,15 @@ space:
 evaluate:                             # from cheap to costly: each stage may stop a candidate
   - charge_neutrality: {{metallic: allow}}   # alloys have no charges to balance
   - minimum_distance: {{scale: 0.6}}
-  - relax: {{potential: chgnet, fmax: 0.05}}
+  - relax: {{potential: chgnet, fmax: 0.02}}
   - structure_kept                    # is the relaxed crystal still {called}?
   - bottleneck_radius: {{ion: {ion}}}   # of the relaxed crystal
+{stage}
 constraints:
   - structure_kept: {{min: 1}}
 objectives:
   - maximize: bottleneck_radius       # Å
-  - minimize: energy_per_atom         # eV/atom; rank stability with decomposition_energy and a reference set
+{objective}
 optimizer: {{kind: genetic, population: 16}}
 budget: {{candidates: 64}}
 """

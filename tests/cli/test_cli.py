@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from invdesign.cli.starter import SHIPPED_ELEMENTS, SHIPPED_SET
 from invdesign.run.run import Run
+from surrogates.reference import shipped
 from tests.support import cli, command, environment, funnel, here, toy, written
 
 
@@ -261,6 +263,18 @@ def test_init(tmp_path: Path) -> None:
     assert "Did you mean 'rocksalt'?" in wrong.stderr
     assert not (tmp_path / "other.yaml").exists()
     assert "No such file or directory" in here("init", "no/such/folder.yaml", cwd=tmp_path).stderr
+
+
+def test_init_ranks_stability_where_it_can(tmp_path: Path) -> None:
+    """Against the shipped reference set where it has all elements; else the file says what is needed, and ranks none."""
+    assert shipped(SHIPPED_SET).elements == SHIPPED_ELEMENTS
+    for parent, ranks in (("antiperovskite", True), ("olivine", False)):
+        done = here("init", f"{parent}.yaml", "--parent", parent, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        text = (tmp_path / f"{parent}.yaml").read_text(encoding="utf-8")
+        assert ("\n  - minimize: decomposition_energy" in text) == ranks
+        assert "minimize: energy_per_atom" not in text
+        assert here("validate", f"{parent}.yaml", cwd=tmp_path).returncode == 0
 
 
 def test_schema(tmp_path: Path) -> None:
