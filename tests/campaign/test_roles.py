@@ -198,7 +198,7 @@ def test_the_structure_stands_beside_the_property(tmp_path: Path) -> None:
         told = "\n".join(describe_candidate(run, 0))
         page = re.sub(r"<[^>]*>", "", render(run, model=False).partition("<script")[0])
     assert "bottleneck_radius [Å, relaxed]  minimum_distance_ratio [initial]" in head
-    assert re.search(r"bottleneck_radius: [\d.]+ Å \(relaxed\)", told)
+    assert re.search(r"bottleneck_radius: [\d.]+ ± 0.01 \(method\) Å \(relaxed\)", told)
     assert re.search(r"minimum_distance_ratio: [\d.]+ \(initial\)", told)
     assert "structure (relaxed): 5 atoms" in told
     assert "Bottleneck radius (Å, relaxed)" in page
