@@ -18,8 +18,7 @@ from invdesign.protocols import Potential
 from invdesign.settings import load
 from surrogates.coverage import FORMER_SETS
 from surrogates.reference import earlier_set
-from surrogates.reference_build import OPTIMIZERS, RELAXATION
-from surrogates.relaxation import relax_structure
+from surrogates.reference_build import RELAXATION, relax_from_start
 
 SHORTER = 0.94  # bond of four neighbours over that of six; a start
 LONGER = 1.04  # bond of eight neighbours over that of six; a start
@@ -56,18 +55,8 @@ def make_chalcogenides(anion: str, volume: float) -> Iterator[tuple[str, Structu
 
 def relax_energy(structure: Structure, potential: Potential) -> float:
     """eV/atom of the relaxed crystal; NaN where no optimizer gets to an end."""
-    for optimizer in OPTIMIZERS:
-        found = relax_structure(
-            structure,
-            potential,
-            fmax=RELAXATION.fmax,
-            smax=RELAXATION.smax,
-            steps=RELAXATION.steps,
-            optimizer=optimizer,
-        )
-        if found.converged:
-            return found.energy / len(structure)
-    return float("nan")
+    found = relax_from_start(structure, potential, RELAXATION)
+    return float("nan") if isinstance(found, str) else found.energy / len(structure)
 
 
 def compare_types() -> None:

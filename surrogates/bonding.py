@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.protocols import FloatArray
+from surrogates.pairs import find_pairs
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -52,16 +53,10 @@ class Ions:
 
     def find_pairs(self, reach: float) -> tuple[IntArray, IntArray, IntArray, FloatArray]:
         """(first, second, translation of the second, distance in Å) of all pairs within reach, both ways round."""
-        from pymatgen.optimization.neighbors import find_points_in_spheres
-
         inside = np.floor(self.positions).astype(np.int64)
-        points = np.ascontiguousarray((self.positions - inside) @ self.lattice)
-        first, second, image, distance = find_points_in_spheres(
-            points, points, reach, np.ones(3, dtype=np.int64), np.ascontiguousarray(self.lattice), 1e-8
-        )
-        other = (first != second) | (np.abs(image).sum(axis=1) > 0)
-        first, second, image = first[other], second[other], np.rint(image[other]).astype(np.int64)
-        return first, second, image - inside[second] + inside[first], distance[other]
+        points = (self.positions - inside) @ self.lattice
+        first, second, image, distance = find_pairs(points, self.lattice, reach)
+        return first, second, np.rint(image).astype(np.int64) - inside[second] + inside[first], distance
 
 
 def effective_weights(distances: FloatArray) -> FloatArray:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from invdesign.protocols import FloatArray
+from surrogates.pairs import find_pairs
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -82,19 +83,13 @@ def oxygen_valences(atoms: Atoms) -> list[Valence]:
 
 def _find_bonds(atoms: Atoms, symbols: Sequence[str]) -> dict[int, list[tuple[int, float]]]:
     """(neighbour, distance in Å) of every bonded atom among oxygen, fluorine and the elements of `STATES`."""
-    from pymatgen.optimization.neighbors import find_points_in_spheres
-
     radii: FloatArray = np.array([COVALENT_RADII.get(symbol, 0.0) for symbol in symbols])
     if "O" not in symbols or not any(symbol in STATES for symbol in symbols):
         return {}
-    positions = np.ascontiguousarray(atoms.positions, dtype=np.float64)
-    cell = np.ascontiguousarray(atoms.cell.complete().array, dtype=np.float64)
-    pbc = np.ascontiguousarray(atoms.pbc, dtype=np.int64)
     reach = 2 * STRETCH * float(radii.max())
-    first, second, image, distance = find_points_in_spheres(positions, positions, reach, pbc, cell, 1e-8)
-    other = (first != second) | (np.abs(image).sum(axis=1) > 0)
+    first, second, _, distance = find_pairs(atoms.positions, atoms.cell.complete().array, reach, atoms.pbc)
     near = distance <= STRETCH * (radii[first] + radii[second])
-    keep = other & near & (radii[first] > 0) & (radii[second] > 0)
+    keep = near & (radii[first] > 0) & (radii[second] > 0)
     bonds: dict[int, list[tuple[int, float]]] = defaultdict(list)
     for i, j, d in zip(first[keep].tolist(), second[keep].tolist(), distance[keep].tolist(), strict=True):
         bonds[i].append((j, d))

@@ -16,6 +16,7 @@ from invdesign.errors import InvdesignError
 from invdesign.protocols import Potential
 from invdesign.rng import rng_for
 from invdesign.settings import Settings
+from surrogates.potentials.corrected import label_of
 from surrogates.reference import (
     ENERGY_DIGITS,
     Cell,
@@ -123,8 +124,7 @@ def build_reference(
 def potential_record(potential: Settings) -> PotentialRecord:
     """What a reference set remembers of its potential; the device it ran on is not part of it."""
     settings = _without_device(potential.model_dump(mode="json"))
-    label = str(getattr(potential, "label", settings["kind"]))
-    return PotentialRecord(label=label, fingerprint=potential.fingerprint, settings=settings)
+    return PotentialRecord(label=label_of(potential), fingerprint=potential.fingerprint, settings=settings)
 
 
 def _without_device(settings: dict[str, Any]) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def _relaxed(crystal: Published, potential: Potential, relaxation: RelaxationRec
     found: list[Relaxation] = []
     reason = ""
     for structure in make_starts(crystal, relaxation.starts):
-        result = _from_start(structure, potential, relaxation)
+        result = relax_from_start(structure, potential, relaxation)
         if isinstance(result, str):
             reason = reason or result
         else:
@@ -179,8 +179,16 @@ def make_starts(crystal: Published, number: int) -> Iterator[Structure]:
         yield type(structure)(lattice, structure.species, moved, coords_are_cartesian=True)
 
 
-def _from_start(structure: Structure, potential: Potential, relaxation: RelaxationRecord) -> Relaxation | str:
-    """The crystal relaxed by the first optimizer that ends, or why there is none."""
+def relax_from_start(
+    structure: Structure, potential: Potential, relaxation: RelaxationRecord
+) -> Relaxation | str:
+    """Relax a crystal by the first optimizer that ends; why none did, in words.
+
+    Args:
+        structure: the start.
+        potential: gives energy, forces and stress.
+        relaxation: limits on what may be left.
+    """
     found: Relaxation | str = ""
     for optimizer in OPTIMIZERS:
         found = _attempt(structure, potential, relaxation, optimizer)

@@ -19,6 +19,7 @@ from invdesign.roles import INITIAL, StructureEvaluator
 from invdesign.settings import STORED, PotentialField, context_of
 from invdesign.structures.files import OVERLAP
 from invdesign.structures.formulas import write_formula
+from surrogates.pairs import find_pairs
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -181,14 +182,8 @@ def _check(atoms: Atoms, found: Forces, start: float) -> None:
 
 
 def _shortest(atoms: Atoms) -> float:
-    from pymatgen.optimization.neighbors import find_points_in_spheres
-
-    positions = np.ascontiguousarray(atoms.positions)
-    pbc = np.ones(3, dtype=np.int64)
-    cell = np.ascontiguousarray(atoms.cell.array)
-    first, second, image, distance = find_points_in_spheres(positions, positions, OVERLAP, pbc, cell, 1e-8)
-    other = (first != second) | (np.abs(image).sum(axis=1) > 0)
-    return float(distance[other].min(initial=np.inf))
+    *_, distance = find_pairs(atoms.positions, atoms.cell.array, OVERLAP)
+    return float(distance.min(initial=np.inf))
 
 
 Positive = Annotated[float, Field(gt=0)]

@@ -1,0 +1,41 @@
+"""Pairs of atoms within reach of each other, images of the cell included."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.protocols import FloatArray
+
+IntArray = NDArray[np.int64]
+SELF = 1e-8  # Å, tolerance of the search
+
+
+def find_pairs(
+    positions: FloatArray,
+    cell: FloatArray,
+    reach: float,
+    pbc: Sequence[bool] | NDArray[np.bool_] = (True,) * 3,
+) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+    """All pairs of atoms within a distance, each both ways round, without an atom and itself.
+
+    Args:
+        positions: shape (n, 3), Å.
+        cell: shape (3, 3), rows in Å.
+        reach: Å.
+        pbc: shape (3,), the directions that are periodic.
+
+    Returns:
+        For p pairs: the first atom (p,), the second (p,), the translation of the second in cells (p, 3), and the
+        distance in Å (p,).
+    """
+    from pymatgen.optimization.neighbors import find_points_in_spheres
+
+    points = np.ascontiguousarray(positions, dtype=np.float64)
+    periodic = np.ascontiguousarray(pbc, dtype=np.int64)
+    rows = np.ascontiguousarray(cell, dtype=np.float64)
+    first, second, image, distance = find_points_in_spheres(points, points, reach, periodic, rows, SELF)
+    other = (first != second) | (np.abs(image).sum(axis=1) > 0)
+    return first[other], second[other], image[other], distance[other]
