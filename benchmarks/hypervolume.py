@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from invdesign import settings
 from invdesign.pareto import hypervolume
 from invdesign.problem import Objective, Problem
-from surrogates.landscape import dtlz2, zdt1, zdt2
+from surrogates.tabulated.landscape import dtlz2, zdt1, zdt2
 
 FloatArray = NDArray[np.float64]
 Objectives = Callable[[FloatArray], tuple[float, ...]]

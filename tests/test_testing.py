@@ -17,7 +17,7 @@ from invdesign.protocols import Batch, Descriptor, EvaluatorSettings, History, P
 from invdesign.settings import Settings
 from invdesign.spaces.parameters.space import CountedParameterSpace, ParameterOperator, ParameterSpace
 from invdesign.testing import MemoryHistory, check_evaluator, check_optimizer, check_space
-from surrogates.landscape import Landscape
+from surrogates.tabulated.landscape import Landscape
 
 REALS = {"parameters": {"x": {"real": (-5.0, 5.0)}, "y": {"real": (0.0, 1.0)}}}
 WHOLES = {"parameters": {"n": {"integer": (1, 6)}, "c": {"categorical": ("a", "b")}}}

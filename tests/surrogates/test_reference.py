@@ -21,9 +21,10 @@ from invdesign.errors import InvdesignError, MissingReferenceError
 from invdesign.settings import Settings, load
 from invdesign.structures.crystallography import read_crystals
 from invdesign.structures.files import check_distances
-from surrogates import commands, reference_console, reference_sources
-from surrogates.coverage import FORMER_SETS, require_coverage
-from surrogates.reference import (
+from surrogates import commands
+from surrogates.stability import reference_console, reference_sources
+from surrogates.stability.coverage import FORMER_SETS, require_coverage
+from surrogates.stability.reference import (
     Cell,
     Phase,
     PotentialRecord,
@@ -43,8 +44,8 @@ from surrogates.reference import (
     shipped,
     shipped_names,
 )
-from surrogates.reference_build import Progress, build_reference, make_starts
-from surrogates.reference_sources import Published, Source, read_structures
+from surrogates.stability.reference_build import Progress, build_reference, make_starts
+from surrogates.stability.reference_sources import Published, Source, read_structures
 from tests.surrogates.references import made
 
 NAME = "lithium-chalcohalides"

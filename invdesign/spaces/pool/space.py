@@ -16,7 +16,6 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -36,7 +35,7 @@ from invdesign.spaces.pool.features import TIE, Points, Scale, rank_from
 from invdesign.spaces.pool.file import PoolError, PoolFile
 from invdesign.spaces.pool.index import Kind, Rows, Survey, Wanted, material
 from invdesign.spaces.pool.sources import LOOKED_AT, STRUCTURE, Source, name_columns, open_source
-from invdesign.structures.charges import check_element
+from invdesign.structures.charges import ElementSymbol
 from invdesign.tables.cells import Cell, is_blank, no_number, number_in, remedy
 
 FloatArray = NDArray[np.float64]
@@ -56,9 +55,6 @@ class Features(Frozen):
     """Statistics of elemental properties over the composition."""
     structure: bool = False
     """Density, volume per atom, packing fraction and shortest distance."""
-
-
-ElementSymbol = Annotated[str, AfterValidator(check_element)]
 
 
 def _kinds(value: object) -> object:

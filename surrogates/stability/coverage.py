@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from invdesign.errors import MissingReferenceError
 
 if TYPE_CHECKING:
-    from surrogates.reference import ReferenceSet
+    from surrogates.stability.reference import ReferenceSet
 
 TABLE: Final = "known_compounds.tsv"
 LISTED: Final = 10  # chemical systems in a note; `invdesign reference show` lists all

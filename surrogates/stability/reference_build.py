@@ -17,7 +17,7 @@ from invdesign.protocols import Potential
 from invdesign.rng import rng_for
 from invdesign.settings import Settings
 from surrogates.potentials.corrected import label_of
-from surrogates.reference import (
+from surrogates.stability.reference import (
     ENERGY_DIGITS,
     Cell,
     Phase,
@@ -27,12 +27,12 @@ from surrogates.reference import (
     Skipped,
     make_reference,
 )
-from surrogates.reference_sources import Published, Source
+from surrogates.stability.reference_sources import Published, Source
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from surrogates.relaxation import OptimizerName, Relaxation
+    from surrogates.relaxation.relax import OptimizerName, Relaxation
 
 PARTIAL_FORMAT = "invdesign-reference-partial-1"
 PACKAGES = ("invdesign", "ase", "chgnet", "numpy", "pymatgen", "torch")
@@ -201,7 +201,7 @@ def _attempt(
     structure: Structure, potential: Potential, relaxation: RelaxationRecord, optimizer: OptimizerName
 ) -> Relaxation | str:
     """The relaxed crystal, or why there is none."""
-    from surrogates.relaxation import relax_structure
+    from surrogates.relaxation.relax import relax_structure
 
     try:
         found = relax_structure(

@@ -16,8 +16,8 @@ from pydantic import Field, ValidationError, ValidationInfo, WithJsonSchema, mod
 from invdesign.errors import InvdesignError, MissingReferenceError, nearest
 from invdesign.settings import MAX_INPUT_BYTES, Frozen, InputFile, context_of
 from invdesign.textfiles import read_text
-from surrogates.correction import JOINT, correction_names, load_correction
-from surrogates.coverage import require_coverage
+from surrogates.potentials.correction import JOINT, correction_names, load_correction
+from surrogates.stability.coverage import require_coverage
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -351,7 +351,7 @@ def correct_reference(reference: ReferenceSet, correction: str) -> ReferenceSet:
     Raises:
         InvdesignError: there is no such correction, or it was fitted to another potential.
     """
-    from surrogates.relaxation import to_atoms
+    from surrogates.relaxation.relax import to_atoms
 
     found = load_correction(correction)
     found.require_base(reference.potential.fingerprint, reference.potential.label)

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.problem import Constraint
 from invdesign.properties import Unit
 from invdesign.protocols import Batch, EvaluatorSettings
-from invdesign.structures.charges import check_element, is_alloy, whole_counts
+from invdesign.structures.charges import ElementSymbol, States, is_alloy, whole_counts
 from invdesign.structures.neutrality import balance_charges
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
 
 BATCH = 64
-
-ElementSymbol = Annotated[str, AfterValidator(check_element)]
-States = Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
 
 
 class ChargeNeutrality(EvaluatorSettings):

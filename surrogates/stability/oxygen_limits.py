@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from surrogates.correction import Correction, correction_names, find_correction, load_correction
-from surrogates.oxygen import oxygen_valences
-from surrogates.reference import ReferenceSet, correct_reference
-from surrogates.windows import Ion, Reaction, Window, electrochemical_window, products
+from surrogates.potentials.correction import Correction, correction_names, find_correction, load_correction
+from surrogates.potentials.oxygen import oxygen_valences
+from surrogates.stability.reference import ReferenceSet, correct_reference
+from surrogates.stability.windows import Ion, Reaction, Window, electrochemical_window, products
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
@@ -125,7 +125,7 @@ def list_corrections(reference: ReferenceSet, correction: str) -> Mapping[str, f
 @lru_cache(maxsize=16)
 def list_covalent_phases(reference: ReferenceSet) -> frozenset[str]:
     """Names of the phases that hold covalently bonded oxygen."""
-    from surrogates.relaxation import to_atoms
+    from surrogates.relaxation.relax import to_atoms
 
     return frozenset(
         phase.name

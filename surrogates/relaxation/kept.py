@@ -23,7 +23,8 @@ from invdesign.roles import (
     find_structure,
     required_structure,
 )
-from surrogates.bonding import (
+from invdesign.structures.charges import likely_states
+from surrogates.relaxation.bonding import (
     Bond,
     Ions,
     Neighbour,
@@ -37,8 +38,7 @@ from surrogates.bonding import (
     select_neighbours,
     weigh_neighbours,
 )
-from surrogates.geometry import likely_states
-from surrogates.matching import DifferentCrystalsError, match_structures
+from surrogates.relaxation.matching import DifferentCrystalsError, match_structures
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from invdesign.errors import InvdesignError
 from invdesign.protocols import FloatArray
 from invdesign.structures.formulas import composition_in, write_formula
-from surrogates.coverage import require_coverage
-from surrogates.reference import Phase, ReferenceSet, phase_diagram
+from surrogates.stability.coverage import require_coverage
+from surrogates.stability.reference import Phase, ReferenceSet, phase_diagram
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition

@@ -90,7 +90,7 @@ def relax_structure(
             numbers are not finite.
         PotentialError: the potential has no answer for an arrangement on the way.
     """
-    from surrogates import descent
+    from surrogates.relaxation import descent
 
     if not structure.is_ordered:
         raise RelaxationError(

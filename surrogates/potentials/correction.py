@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 
 from invdesign.errors import InvdesignError, nearest
 from invdesign.settings import Frozen
-from surrogates.oxygen import COVALENT_RADII, SOFTNESS, STATES, STRETCH, Valence, oxygen_valences
+from surrogates.potentials.oxygen import COVALENT_RADII, SOFTNESS, STATES, STRETCH, Valence, oxygen_valences
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable

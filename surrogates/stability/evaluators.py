@@ -15,11 +15,19 @@ from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.errors import InvdesignError, MissingReferenceError
 from invdesign.properties import Unit
 from invdesign.protocols import EvaluatorSettings
-from surrogates.correction import find_correction
-from surrogates.coverage import coverage_notes
-from surrogates.oxygen_limits import write_oxygen_remarks
-from surrogates.reference import ReferenceField, ReferenceSet, phase_diagram
-from surrogates.windows import CHARGES, ON_HULL, Ion, Reaction, Window, electrochemical_window, products
+from surrogates.potentials.correction import find_correction
+from surrogates.stability.coverage import coverage_notes
+from surrogates.stability.oxygen_limits import write_oxygen_remarks
+from surrogates.stability.reference import ReferenceField, ReferenceSet, phase_diagram
+from surrogates.stability.windows import (
+    CHARGES,
+    ON_HULL,
+    Ion,
+    Reaction,
+    Window,
+    electrochemical_window,
+    products,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition

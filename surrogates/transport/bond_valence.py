@@ -16,11 +16,10 @@ from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.properties import Unit
 from invdesign.protocols import Batch, FloatArray
 from invdesign.roles import StructureEvaluator
+from invdesign.structures.charges import Allowed, ElementSymbol, States, likely_states
 from invdesign.structures.formulas import write_formula
-from surrogates.bond_valence_parameters import COVALENT_RADII, PAIRS
-from surrogates.composition import States
-from surrogates.frameworks import MissingIonError, check_ionic, mean_counts, split_framework
-from surrogates.geometry import Allowed, ElementSymbol, likely_states
+from surrogates.transport.bond_valence_parameters import COVALENT_RADII, PAIRS
+from surrogates.transport.frameworks import MissingIonError, check_ionic, mean_counts, split_framework
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -75,8 +74,8 @@ def migration_barriers(
         S. Adams and R. P. Rao, Phys. Status Solidi A 208, 1746 (2011); H. Chen, L. L. Wong and S. Adams, Acta
         Crystallogr. B 75, 18 (2019).
     """
-    from surrogates.passes import barrier_levels
-    from surrogates.pathways import percolation_levels
+    from surrogates.transport.passes import barrier_levels
+    from surrogates.transport.pathways import percolation_levels
 
     cell, images, energies = _landscape(structure, ion, spacing, states)
     of_grid = percolation_levels(energies)

@@ -29,7 +29,7 @@ def percolation_levels(heights: FloatArray) -> tuple[float, float, float]:
         Ascending; equal to the highest height of the ways, not their depth.
 
     Source:
-        A minimum spanning tree with lattice vectors, as in `surrogates.percolation`; the dimension of a net is the
+        A minimum spanning tree with lattice vectors, as in `surrogates.transport.percolation`; the dimension of a net is the
         rank of the lattice vectors along its cycles: W. E. Klee, Cryst. Res. Technol. 39, 959 (2004).
     """
     if min(heights.shape) < FEWEST:

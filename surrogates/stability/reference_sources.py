@@ -17,7 +17,7 @@ from invdesign.errors import InvdesignError
 from invdesign.registry import require_extra
 from invdesign.settings import MAX_INPUT_BYTES
 from invdesign.textfiles import read_text
-from surrogates.reference import Cell, Skipped
+from surrogates.stability.reference import Cell, Skipped
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

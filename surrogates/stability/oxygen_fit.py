@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from invdesign.protocols import FloatArray
-from surrogates.correction import Correction
-from surrogates.oxygen import STATES, Valence, oxygen_valences
-from surrogates.reference import Phase, ReferenceSet, parse_reference
+from surrogates.potentials.correction import Correction
+from surrogates.potentials.oxygen import STATES, Valence, oxygen_valences
+from surrogates.stability.reference import Phase, ReferenceSet, parse_reference
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
@@ -94,7 +94,7 @@ def make_samples(compounds: ReferenceSet, enthalpies: Mapping[str, tuple[float, 
         enthalpies: (kJ/mol of the formula as written, source) by name of the phase; that of an element says
             what its phase has against the standard state.
     """
-    from surrogates.relaxation import to_atoms
+    from surrogates.relaxation.relax import to_atoms
 
     elements = find_elements(compounds)
     samples = []

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from invdesign.errors import InvdesignError, MissingReferenceError
 from invdesign.settings import Settings
 from invdesign.textfiles import check_replaceable
-from surrogates.correction import find_correction
-from surrogates.coverage import missing_binaries, missing_elements, missing_ternaries
-from surrogates.reference import (
+from surrogates.potentials.correction import find_correction
+from surrogates.stability.coverage import missing_binaries, missing_elements, missing_ternaries
+from surrogates.stability.reference import (
     SUFFIX,
     Phase,
     ReferenceSet,
@@ -28,8 +28,8 @@ from surrogates.reference import (
     shipped,
     shipped_names,
 )
-from surrogates.reference_build import RELAXATION, Progress, build_reference
-from surrogates.reference_sources import Source, from_materials_project, read_structures
+from surrogates.stability.reference_build import RELAXATION, Progress, build_reference
+from surrogates.stability.reference_sources import Source, from_materials_project, read_structures
 
 SYMPREC = 0.05  # Å: relaxed structures are noisier than published ones
 LISTED = 40  # gaps of three elements on the screen
