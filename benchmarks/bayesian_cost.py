@@ -38,12 +38,12 @@ from mixture import COMPONENTS, LIMITS, PRESENT, Case, case_of, points_of, space
 from numpy.typing import NDArray
 
 from invdesign import settings
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Design, Genome, Proposal
 from invdesign.problem import Objective, Problem
 from invdesign.protocols import Context, Operator
 from invdesign.testing import MemoryHistory
 
-FloatArray = NDArray[np.float64]
 Answer = dict[str, float]
 
 VARIABLES = 6

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import (
     Candidate,
     Design,
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
 
-FloatArray = NDArray[np.float64]
 REACH = 1.0  # ranges of a variable beyond its limits from which models still learn; farther off, a stationary model
 # says nothing of the space, and the scales it would learn are not the space's (chosen)
 

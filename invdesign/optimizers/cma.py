@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Literal, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from invdesign.candidate import Proposal
@@ -28,8 +27,6 @@ from invdesign.optimizers.common import (
 from invdesign.problem import Problem
 from invdesign.protocols import Context, FiniteSpace, OptimizerSettings, SearchSpace, VectorSpace
 from invdesign.rng import Rng
-
-FloatArray = NDArray[np.float64]
 
 OPERATOR = "cma"  # `Proposal.operator` of a candidate drawn from the distribution
 SEPARABLE_FROM = 64  # dimensions: a full covariance would be 2,000 numbers and more in every event

@@ -8,13 +8,11 @@ from functools import cache
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.problem import Merit, Scores
 from invdesign.protocols import History
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 Niching = Literal["parents", "restricted", "none"]
 Features = Callable[[Sequence[int]], FloatArray]  # features (n, d) of trials
 Rivals = Mapping[int, Sequence[int]]  # by trial: those it competes with; of no niche where empty

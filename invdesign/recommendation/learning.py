@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.optimizers.bayesian.data import Rows
 from invdesign.optimizers.bayesian.frame import Frame, Known, make_frame
 from invdesign.optimizers.bayesian.gaussian import GaussianSettings, fit_gaussian, gaussian_process
@@ -22,8 +22,6 @@ from invdesign.protocols import Context
 if TYPE_CHECKING:
     from invdesign.optimizers.bayesian.process import GaussianProcess
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 Groups = Mapping[str, Sequence[str]]
 
 ROWS = 300  # candidates that models learn from, at most: a fit of so many takes a second or two

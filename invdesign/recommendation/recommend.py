@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from invdesign import pareto
+from invdesign.arrays import FloatArray
 from invdesign.errors import InvdesignError, nearest
 from invdesign.optimizers.bayesian.gaussian import GaussianSettings
 from invdesign.optimizers.bayesian.priors import PriorTable
@@ -29,9 +29,6 @@ from invdesign.recommendation.values import (
     Member,
     Recommendation,
 )
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 MEMBERS = 50  # of a front that are listed
 RIVALS = 10  # beside the best, where one value ranks

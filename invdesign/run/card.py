@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.errorbars import value_text
 from invdesign.problem import Merit
 from invdesign.properties import structure_fate, words_beside
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from invdesign.run.reading import Reading
     from invdesign.run.status import RunStatus
 
-FloatArray = NDArray[np.float64]
 
 ACCENT = "#0f9488"
 STATES = {  # background and ink of the word

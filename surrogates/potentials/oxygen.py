@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.protocols import FloatArray
+from invdesign.arrays import FloatArray
 from surrogates.pairs import find_pairs
 
 if TYPE_CHECKING:

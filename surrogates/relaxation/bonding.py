@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from invdesign.protocols import FloatArray
+from invdesign.arrays import FloatArray, IntArray
 from surrogates.pairs import find_pairs
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-IntArray = NDArray[np.int64]
 Neighbour = tuple[int, int, int, int]  # number of a site, and its cell's translation along the three axes
 Bond = tuple[
     int, int, int, int, int

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.protocols import FloatArray, Forces, Potential
+from invdesign.arrays import FloatArray
+from invdesign.protocols import Forces, Potential
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from invdesign.protocols import FloatArray
+from invdesign.arrays import FloatArray, IntArray
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-IntArray = NDArray[np.int64]
 
 CLEAR = 0.5  # Å: sites that moved less are surely the same; half of the shortest distances of unlike ions in solids (chosen)
 STRETCH = (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.protocols import FloatArray
+from invdesign.arrays import FloatArray
 from surrogates.potentials.correction import Correction
 from surrogates.potentials.oxygen import STATES, Valence, oxygen_valences
 from surrogates.stability.reference import Phase, ReferenceSet, parse_reference

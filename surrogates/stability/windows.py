@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.errors import InvdesignError
-from invdesign.protocols import FloatArray
 from invdesign.structures.formulas import composition_in, write_formula
 from surrogates.stability.coverage import require_coverage
 from surrogates.stability.reference import Phase, ReferenceSet, phase_diagram

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.properties import Unit
 from invdesign.protocols import Batch, EvaluatorSettings
-
-FloatArray = NDArray[np.float64]
 
 
 def sphere(x: FloatArray) -> tuple[float, ...]:

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema, model_validator
 from pydantic_core import CoreSchema
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.errors import InvdesignError
 from invdesign.properties import Unit, check_unit
@@ -22,7 +23,6 @@ from invdesign.protocols import Batch, EvaluatorSettings
 from invdesign.settings import Frozen, InputFile, listed_names
 from invdesign.structures.formulas import composition_in, elements_in, suspect
 from invdesign.tables.cells import (
-    FloatArray,
     is_blank,
     is_miswritten,
     list_rows,

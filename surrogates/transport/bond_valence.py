@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.properties import Unit
-from invdesign.protocols import Batch, FloatArray
+from invdesign.protocols import Batch
 from invdesign.roles import StructureEvaluator
 from invdesign.structures.charges import Allowed, ElementSymbol, States, likely_states
 from invdesign.structures.formulas import write_formula
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 Ion = Literal["Li", "Na", "K"]
 Ions = Annotated[tuple[Ion, ...], Field(strict=False, min_length=1)]
-IntArray = NDArray[np.int64]
 
 COULOMB = 14.4  # eV Å, of two elementary charges; as rounded by the authors of the parameters
 SCREENING = 0.74  # share of the covalent radii over which repulsion is screened

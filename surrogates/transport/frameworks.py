@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.protocols import FloatArray
+from invdesign.arrays import FloatArray
 from invdesign.structures.charges import is_metallic
 from invdesign.structures.formulas import write_formula
 

@@ -13,9 +13,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from invdesign.protocols import FloatArray
+from invdesign.arrays import FloatArray, IntArray
 
-IntArray = NDArray[np.int64]
 Expansion = Callable[[FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
 """Energies (p,), gradients (p, 3) and second derivatives (p, 3, 3) at points (p, 3), in Å."""
 

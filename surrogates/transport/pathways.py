@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
-from invdesign.protocols import FloatArray
+from invdesign.arrays import FloatArray, IntArray
 
-IntArray = NDArray[np.int64]
 FEWEST = 3  # points along an axis, so that a step forwards and one backwards end at different ones
 # One of each pair of opposite steps to the 26 points around a point.
 STEPS = tuple(step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0))

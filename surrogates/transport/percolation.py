@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from invdesign.protocols import FloatArray
+from invdesign.arrays import FloatArray, IntArray
 
-IntArray = NDArray[np.int64]
 BLOCK = 16  # voxels a side: points of a block see the same few ions
 NEAREST = 8  # ions that can matter to one face of a voxel; a window of a crystal has three to six
 ZOOMS = 4  # halvings of the search on a face; leaves 1/64 of its edge

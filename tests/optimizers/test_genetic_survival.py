@@ -8,11 +8,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Proposal, Status
 from invdesign.optimizers.survival import niched, ranking, survivors
 from invdesign.pareto import crowding, ranks
 from invdesign.testing import MemoryHistory
-from tests.optimizers.genetic_runs import ONE, TWO, FloatArray, history_of
+from tests.optimizers.genetic_runs import ONE, TWO, history_of
 
 
 @settings(max_examples=60, deadline=None)

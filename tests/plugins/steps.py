@@ -13,21 +13,14 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Design, Evaluation, Failure, Genome, Input, Proposal
 from invdesign.errors import Infeasible
 from invdesign.optimizers.common import Draft
 from invdesign.optimizers.random import RandomSearch
 from invdesign.problem import Constraint, Problem
 from invdesign.properties import Unit
-from invdesign.protocols import (
-    Batch,
-    Context,
-    EvaluatorSettings,
-    FiniteSpace,
-    FloatArray,
-    Operator,
-    SearchSpace,
-)
+from invdesign.protocols import Batch, Context, EvaluatorSettings, FiniteSpace, Operator, SearchSpace
 from invdesign.rng import rng_for
 from invdesign.settings import Settings
 from invdesign.spaces.parameters.space import ParameterSpace

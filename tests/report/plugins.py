@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Design, Evaluation, Failure, Genome, Input
 from invdesign.errors import Infeasible
 from invdesign.properties import Unit
-from invdesign.protocols import EvaluatorSettings, FloatArray, Operator
+from invdesign.protocols import EvaluatorSettings, Operator
 from invdesign.rng import Rng
 from invdesign.settings import Settings
 

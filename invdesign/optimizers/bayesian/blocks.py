@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.optimizers.bayesian.kernels import Prepared
 from invdesign.optimizers.bayesian.scaling import Outcomes
 
 if TYPE_CHECKING:
     from invdesign.optimizers.bayesian.process import GaussianProcess
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 BLOCK = 600_000  # covariances worked on at a time
 LEAST_BLOCK, MOST_BLOCK = 64, 8192  # candidates in a block

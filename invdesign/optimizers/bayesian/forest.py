@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from invdesign.arrays import BoolArray, FloatArray, IntArray
 from invdesign.optimizers.bayesian.contracts import Hyperparameters
-from invdesign.optimizers.bayesian.data import FloatArray, Inputs, IntArray, Rows
+from invdesign.optimizers.bayesian.data import Inputs, Rows
 from invdesign.optimizers.bayesian.limits import squared_distances
 from invdesign.rng import borrowed_globals, rng_for
 from invdesign.settings import Frozen
@@ -54,7 +54,6 @@ class ForestSettings(Frozen):
     """How much of what is left each boosted tree corrects."""
 
 
-BoolArray = NDArray[np.bool_]
 Raw = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 
 

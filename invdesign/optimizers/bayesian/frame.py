@@ -8,8 +8,9 @@ from typing import Literal, cast
 
 import numpy as np
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Genome
-from invdesign.optimizers.bayesian.data import FloatArray, Inputs, IntArray, Kind
+from invdesign.optimizers.bayesian.data import Inputs, Kind
 from invdesign.optimizers.common import countable, teaches
 from invdesign.problem import Merit, Scores
 from invdesign.protocols import (

@@ -8,9 +8,10 @@ from typing import Any, cast
 
 import numpy as np
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.optimizers.bayesian.acquisition import Outlook
 from invdesign.optimizers.bayesian.contracts import Hyperparameters, Regressor
-from invdesign.optimizers.bayesian.data import FloatArray, IntArray, Rows
+from invdesign.optimizers.bayesian.data import Rows
 from invdesign.optimizers.bayesian.fidelity import sources_of
 from invdesign.optimizers.bayesian.frame import Frame, Known
 from invdesign.optimizers.bayesian.gaussian import MANY

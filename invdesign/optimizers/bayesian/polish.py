@@ -10,12 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import BoolArray, FloatArray
 from invdesign.optimizers.bayesian.contracts import Value
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 FIRST_STEP = 0.1  # of the cube, the length of the first step
 ENOUGH = 1e-4  # share of the gain a step promises that it must bring (Armijo)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from invdesign.arrays import FloatArray
 from invdesign.optimizers.bayesian.blocks import FLOOR, cast, means, predicted, restored, screened, slices
 from invdesign.optimizers.bayesian.contracts import Hyperparameters
 from invdesign.optimizers.bayesian.data import Inputs, Rows
@@ -26,8 +27,6 @@ from invdesign.optimizers.bayesian.gaussian import GaussianSettings
 from invdesign.optimizers.bayesian.kernels import MEAN, OFFSET, Group, Kernel, Plan, Prepared, parameters_of
 from invdesign.optimizers.bayesian.remembered import read, written
 from invdesign.optimizers.bayesian.scaling import Columns, Outcomes
-
-FloatArray = NDArray[np.float64]
 
 LEARNABLE = 3  # rows from which hyperparameters are fitted
 PAIRS = 200  # rows whose differences tell how much a column matters

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from invdesign import pareto
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Genome
 from invdesign.optimizers.bayesian.acquisition import SAMPLES, Marginal, Measure, Outlook, Reached
 from invdesign.optimizers.bayesian.candidates import Listed, New, bred
 from invdesign.optimizers.bayesian.contracts import Value
-from invdesign.optimizers.bayesian.data import FloatArray, IntArray
 from invdesign.optimizers.bayesian.draws import Averaged, Hope, drawn
 from invdesign.optimizers.bayesian.fidelity import (
     Fidelities,

@@ -26,10 +26,10 @@ import torch
 from torch import Tensor
 
 from invdesign import pareto
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import PROMOTION, Genome, genome_key
 from invdesign.optimizers.bayesian.acquisition import BLOCK, Marginal, Outlook
 from invdesign.optimizers.bayesian.contracts import Regressor, Value
-from invdesign.optimizers.bayesian.data import FloatArray, IntArray
 from invdesign.optimizers.bayesian.fidelity import Fidelities, overdue
 from invdesign.optimizers.bayesian.goals import Goals
 from invdesign.optimizers.bayesian.kernels import MEAN

@@ -9,9 +9,9 @@ from typing import Any, cast
 import numpy as np
 
 from invdesign import strictjson
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Genome, Json, canonical
 from invdesign.errors import InvdesignError, nearest
-from invdesign.optimizers.bayesian.data import FloatArray
 from invdesign.protocols import (
     Dimension,
     OpenSpace,

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdesign import pareto
+from invdesign.arrays import FloatArray
 from invdesign.optimizers.common import State
 from invdesign.problem import Scores
 from invdesign.rng import Rng
-
-FloatArray = NDArray[np.float64]
 
 # Sides of the cube, and counts, of the paper's section 2 and its supplement.
 FIRST, LARGEST, SMALLEST = 0.8, 1.6, 0.5**7

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from invdesign import registry
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Design, Genome, Json, genome_key, rounded, rounding_of
 from invdesign.errors import Infeasible, nearest
 from invdesign.protocols import Descriptor, Dimension, Domain, Operator, Placement
@@ -38,7 +39,6 @@ from invdesign.tables.cells import number_in
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-FloatArray = NDArray[np.float64]
 States = Annotated[tuple[int, int], Field(strict=False)]
 
 

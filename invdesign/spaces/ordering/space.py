@@ -13,7 +13,6 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import (
     AfterValidator,
     Field,
@@ -25,6 +24,7 @@ from pydantic import (
 )
 
 from invdesign import registry
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Design, Genome, Json, genome_key
 from invdesign.errors import Infeasible, InvdesignError, nearest
 from invdesign.protocols import Descriptor, Domain, Operator
@@ -48,8 +48,6 @@ from invdesign.structures.parents import Parent, ParentSource, parent_of, parent
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 CELL = "cell"  # key of the genome that names the supercell, where there are several
 

@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import Annotated, Any, Self, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import (
     AfterValidator,
     Discriminator,
@@ -24,6 +23,7 @@ from pydantic import (
 )
 
 from invdesign import registry
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Design, Genome, Json, rounding_of
 from invdesign.errors import Infeasible, nearest
 from invdesign.protocols import Descriptor, Domain, Operator, Placement
@@ -41,8 +41,6 @@ from invdesign.spaces.parameters.made import Made
 from invdesign.spaces.parameters.rules import Rules, sorted_out
 from invdesign.spaces.parameters.search import Search
 from invdesign.tables.units import heading_refusal
-
-FloatArray = NDArray[np.float64]
 
 COUNTABLE = 10_000_000  # above this many genomes, counting a space through is of no use
 LISTED = 20_000  # combinations of values that are gone through where conditions or constraints leave some out

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import (
     BeforeValidator,
     ConfigDict,
@@ -24,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Design, Genome, Json
 from invdesign.errors import Infeasible, InvdesignError, nearest
 from invdesign.protocols import Descriptor, Dimension, Domain, Operator
@@ -37,9 +37,6 @@ from invdesign.spaces.pool.index import Kind, Rows, Survey, Wanted, material
 from invdesign.spaces.pool.sources import LOOKED_AT, STRUCTURE, Source, name_columns, open_source
 from invdesign.structures.charges import ElementSymbol
 from invdesign.tables.cells import Cell, is_blank, no_number, number_in, remedy
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 ROW = "row"  # the genome's only key
 READ_FOR_REMARKS = 200_000  # bytes of a pool that is read, in a second or two, to show how it was read

@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import (
     AfterValidator,
     Field,
@@ -25,6 +24,7 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from invdesign import registry
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Design, Genome, Json, genome_key
 from invdesign.errors import Infeasible, InvdesignError, nearest
 from invdesign.protocols import Descriptor, Dimension, Domain, Operator
@@ -44,8 +44,6 @@ from invdesign.structures.parents import Parent, ParentSource, parent_of, parent
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 FILES = (".cif", ".mcif", ".vasp", ".poscar", ".json")
 

@@ -16,15 +16,14 @@ from botorch.sampling.get_sampler import get_sampler
 from botorch.utils.multi_objective.box_decompositions import FastNondominatedPartitioning
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from invdesign.arrays import FloatArray
 from invdesign.optimizers.bayesian.data import Inputs, Kind, Rows
 from invdesign.optimizers.bayesian.gaussian import GaussianSettings, fit_gaussian, gaussian_process
 from invdesign.optimizers.bayesian.process import GaussianProcess
 from invdesign.optimizers.bayesian.threads import one_thread
 
-FloatArray = NDArray[np.float64]
 MATERN = GaussianSettings()
 
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from invdesign import settings
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Genome, Proposal
 from invdesign.optimizers.bayesian.acquisition import Marginal, Outlook, Reached
 from invdesign.optimizers.bayesian.contracts import Value
-from invdesign.optimizers.bayesian.data import FloatArray, Inputs, Rows
+from invdesign.optimizers.bayesian.data import Inputs, Rows
 from invdesign.optimizers.bayesian.fidelity import Fidelities, fidelities
 from invdesign.optimizers.bayesian.gaussian import GaussianSettings, fit_gaussian, gaussian_process
 from invdesign.optimizers.bayesian.goals import known_goals
