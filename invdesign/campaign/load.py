@@ -185,8 +185,9 @@ class _Reader:
         except PluginError as error:
             self.complain(at, str(error))
             return None
-        if not hasattr(plugin, registry.CONTRACT[group]):
-            self.complain(at, f"'{kind}' is none of the {group}: it has no {registry.CONTRACT[group]}().")
+        lack = registry.missing_method(group, plugin)
+        if lack:
+            self.complain(at, f"'{kind}' is none of the {group}: {lack}")
             return None
         try:
             return self._looked_at(
