@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from invdesign import __version__
 from invdesign.candidate import Json, Status
 from invdesign.errorbars import EXPLAINED
 from invdesign.errors import InvdesignError
@@ -39,6 +38,7 @@ from invdesign.report.text import (
     pretty_unit,
 )
 from invdesign.run.run import Run
+from invdesign.version import __version__
 
 if TYPE_CHECKING:
     from jinja2 import Environment

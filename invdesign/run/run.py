@@ -13,7 +13,6 @@ from typing import Any, Self, TypeVar
 
 from pydantic import ValidationError
 
-from invdesign import __version__
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import Genome, Json, canonical, to_json
 from invdesign.environment import environment
@@ -43,6 +42,7 @@ from invdesign.store.lock import LOCK, is_held, run_lock
 from invdesign.store.schema import meta
 from invdesign.store.store import FILE, Store
 from invdesign.store.values import clear_values, parse_bounded
+from invdesign.version import __version__
 from invdesign.worker import Setup
 
 T = TypeVar("T")
