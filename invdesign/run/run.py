@@ -27,6 +27,7 @@ from invdesign.errors import (
 from invdesign.history import RunHistory
 from invdesign.protocols import Engine, PreparedSpace
 from invdesign.run import budgets, requests
+from invdesign.run.card import run_html
 from invdesign.run.changes import not_promoted, refusal_of, told_detail
 from invdesign.run.loop import MEASURING, STOPPED, Loop, Observer
 from invdesign.run.notebook import Panel, in_kernel, is_interactive
@@ -60,6 +61,9 @@ class Run(Reading):
         super().__init__(folder, store, campaign)
         self._stop = threading.Event()
         self.ask_ended = ""  # why the last `ask` gave fewer than it was asked for
+
+    def _repr_html_(self) -> str:
+        return run_html(self)
 
     # Making and opening.
 
