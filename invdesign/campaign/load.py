@@ -21,6 +21,7 @@ from invdesign.campaign.functions import (
     is_function,
     missing_module,
 )
+from invdesign.campaign.mistakes import COMMON, holds, shown, told
 from invdesign.campaign.model import Budget, Campaign, Common, Header
 from invdesign.campaign.objectives import Limits, named, read_objectives
 from invdesign.campaign.priors import with_priors
@@ -32,7 +33,6 @@ from invdesign.campaign.roles import (
     resolve_latest,
     roles_in,
 )
-from invdesign.campaign.wording import COMMON, holds, shown, told
 from invdesign.candidate import Genome, canonical, genome_key
 from invdesign.errors import CampaignError, InvdesignError, PluginError, nearest
 from invdesign.evaluation import Stage
