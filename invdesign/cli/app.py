@@ -367,9 +367,9 @@ def schema(
     ] = None,
 ) -> None:
     """Print the JSON Schema of campaign files, by which editors complete and check them."""
-    from invdesign.campaign.schema import campaign_schema
+    from invdesign.campaign.schema import build_campaign_schema
 
-    text = json.dumps(campaign_schema(), indent=2, ensure_ascii=False)
+    text = json.dumps(build_campaign_schema(), indent=2, ensure_ascii=False)
     if output is None:
         typer.echo(text)
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from invdesign.campaign.roles import measured_on
+from invdesign.campaign.roles import map_measured_roles
 from invdesign.errorbars import EXPLAINED, METHOD, value_text
 from invdesign.properties import describe, structure_fate, words_beside
 from invdesign.roles import INITIAL
@@ -62,11 +62,11 @@ def _single(lines: Sequence[str]) -> list[str]:
 
 def _code(campaign: Campaign) -> list[str]:
     """What will be imported from beside the campaign."""
-    from invdesign.campaign.functions import to_trust
+    from invdesign.campaign.functions import list_untrusted
 
     return [
         f"{item.name} is a function of {item.file}: its text was read, nothing of it ran. Running needs --trust-code."
-        for item in to_trust(campaign.evaluators)
+        for item in list_untrusted(campaign.evaluators)
     ]
 
 
@@ -273,7 +273,7 @@ def _on(role: str | None) -> str:
 def describe_candidate(run: Run, id: int) -> list[str]:
     """All that is known of one candidate."""
     row = run.row(id)
-    units, measured = run.campaign.units(), measured_on(run.campaign.stages)
+    units, measured = run.campaign.units(), map_measured_roles(run.campaign.stages)
     roles = run.campaign.measured_on
     parents = ", ".join(map(str, row["parents"])) or "none"
     lines = [
