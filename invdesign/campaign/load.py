@@ -21,6 +21,7 @@ from invdesign.campaign.functions import (
     function_settings,
     is_function,
 )
+from invdesign.campaign.mistakes import COMMON, describe_errors, has_step, quote_value
 from invdesign.campaign.model import Budget, Campaign, Common, Header
 from invdesign.campaign.objectives import Limits, named_properties, read_objectives
 from invdesign.campaign.priors import embed_priors
@@ -32,7 +33,6 @@ from invdesign.campaign.roles import (
     resolve_latest,
     roles_in,
 )
-from invdesign.campaign.wording import COMMON, describe_errors, has_step, quote_value
 from invdesign.candidate import Genome, canonical, genome_key
 from invdesign.errors import CampaignError, InvdesignError, PluginError, nearest
 from invdesign.evaluation import Stage
@@ -202,8 +202,9 @@ class _Reader:
         except PluginError as error:
             self.add_mistake(at, str(error))
             return None
-        if not hasattr(plugin, registry.CONTRACT[group]):
-            self.add_mistake(at, f"'{kind}' is none of the {group}: it has no {registry.CONTRACT[group]}().")
+        lack = registry.missing_method(group, plugin)
+        if lack:
+            self.add_mistake(at, f"'{kind}' is none of the {group}: {lack}")
             return None
         try:
             return self._probe_plugin(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from invdesign import __version__, registry
+from invdesign import registry
 from invdesign.campaign.model import Common, Header
+from invdesign.version import __version__
 
 Schema = dict[str, Any]
 CODE_PATTERN = "^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$"

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from invdesign import __version__, registry
+from invdesign import registry
 from invdesign.cli import experiments, steering, tiers
 from invdesign.cli.options import COUNT, NUMBER, AsJson, CampaignFile, RunDir, TrustCode, Workers
 from invdesign.cli.output import visible_output
 from invdesign.errors import InvdesignError, RunError, StoreError
+from invdesign.version import __version__
 
 if TYPE_CHECKING:
     from invdesign.run.run import Run

@@ -14,8 +14,8 @@ import numpy as np
 from invdesign import registry
 from invdesign.campaign.document import Document, Place
 from invdesign.campaign.load import read_campaign
+from invdesign.campaign.mistakes import COMMON
 from invdesign.campaign.model import Campaign
-from invdesign.campaign.wording import COMMON
 from invdesign.errors import CampaignError, Mistake, nearest
 from invdesign.functions import Decorated, FitnessFunction
 from invdesign.functions.modules import import_root, is_installed
