@@ -263,7 +263,7 @@ class FitnessFunction(EvaluatorSettings):
         """Message that the function has `changed`, with ways to go on."""
         of = f" of {self.file}" if self.file else ""
         return (
-            f"the function '{self.name}'{of} has changed since the run began: {', '.join(changed)}. "
+            f"the function '{self.name}'{of} has changed since the run began; changed: {', '.join(changed)}. "
             "Undo the change, start a new run, or take what it evaluated into one: invdesign fork DIR NEW --campaign FILE"
         )
 

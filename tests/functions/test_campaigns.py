@@ -206,7 +206,7 @@ def mistakes(folder: Path, old: str, new: str, *, trust_code: bool = False) -> s
         ("my_scores:hardness", "my_score:hardness", r"10: evaluate\[0\]\.my_score:hardness: there is no my_score\.py beside the campaign, in .*\. Did you mean 'my_scores'\?"),
         ("my_scores:hardness", "no.such:hardness", r"there is no no/such\.py beside the campaign"),
         ("my_scores:hardness", "my_scores:hardnes", r"10: .*my_scores\.py has no function 'hardnes'\. Did you mean 'hardness'\?"),
-        ("{provides: {cost: EUR}, batch: 3}", "{batch: 3}", r"11: .*: 'plain' \(line 16 of my_scores\.py\) does not declare what it said\. Decorate it with .*, or say it here: \{provides: \{plain: UNIT\}\}"),
+        ("{provides: {cost: EUR}, batch: 3}", "{batch: 3}", r"11: .*: 'plain' \(line 16 of my_scores\.py\) does not declare what it provides\. Decorate it with .*, or give it here: \{provides: \{plain: UNIT\}\}"),
         ("batch: 3", "batch: 0", r"11: evaluate\[1\]\.my_scores:plain\.batch: must be greater than or equal to 1, got 0|batch: input should be greater"),
         ("batch: 3", "bach: 3", r"11: evaluate\[1\]\.my_scores:plain\.bach: unknown key\. Did you mean 'batch'\?"),
         ("batch: 3", "source: {}", r"source: unknown key\. Allowed: batch, "),
