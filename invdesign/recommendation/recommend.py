@@ -11,9 +11,8 @@ import numpy as np
 from invdesign import pareto
 from invdesign.arrays import FloatArray
 from invdesign.errors import InvdesignError, nearest
-from invdesign.optimizers.bayesian.gaussian import GaussianSettings
 from invdesign.optimizers.bayesian.priors import PriorTable
-from invdesign.optimizers.bayesian.settings import Modelling
+from invdesign.optimizers.bayesian.settings import GaussianSettings, Modelling
 from invdesign.optimizers.bayesian.threads import one_thread
 from invdesign.problem import Merit, Problem, Scores
 from invdesign.properties import words_beside

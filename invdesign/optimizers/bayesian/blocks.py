@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from invdesign.arrays import FloatArray, IntArray
-from invdesign.optimizers.bayesian.kernels import Prepared
+from invdesign.optimizers.bayesian.conditioned import ConditionedRows
 from invdesign.optimizers.bayesian.scaling import Outcomes
-
-if TYPE_CHECKING:
-    from invdesign.optimizers.bayesian.process import GaussianProcess
-
 
 BLOCK = 600_000  # covariances worked on at a time
 LEAST_BLOCK, MOST_BLOCK = 64, 8192  # candidates in a block
@@ -35,11 +30,6 @@ def slices(q: int, n: int) -> Iterator[slice]:
         yield slice(low, min(low + size, q))
 
 
-def cast(prepared: Prepared, dtype: torch.dtype) -> Prepared:
-    """Prepared points in another precision."""
-    return [(numbers.to(dtype), categories.to(dtype)) for numbers, categories in prepared]
-
-
 def restored(
     outcomes: Outcomes, mean: Tensor, deviation: Tensor, source: int
 ) -> tuple[FloatArray, FloatArray]:
@@ -49,7 +39,7 @@ def restored(
 
 
 def predicted(
-    process: GaussianProcess, x: FloatArray, source: int, *, single: bool
+    process: ConditionedRows, x: FloatArray, source: int, *, single: bool
 ) -> tuple[FloatArray, FloatArray]:
     """See `GaussianProcess.predict`."""
     dtype, _ = _precision(process, x, source, single=single)
@@ -57,14 +47,14 @@ def predicted(
     return restored(process.outcomes, mean, _root(process, variance, source), source)
 
 
-def means(process: GaussianProcess, x: FloatArray, source: int, *, single: bool) -> FloatArray:
+def means(process: ConditionedRows, x: FloatArray, source: int, *, single: bool) -> FloatArray:
     """See `GaussianProcess.means`."""
     dtype, _ = _precision(process, x, source, single=single)
     mean, _ = _moments(process, x, source, dtype, deviations=False)
     return restored(process.outcomes, mean, torch.zeros_like(mean), source)[0]
 
 
-def screened(process: GaussianProcess, x: FloatArray, source: int) -> tuple[FloatArray, FloatArray]:
+def screened(process: ConditionedRows, x: FloatArray, source: int) -> tuple[FloatArray, FloatArray]:
     """See `GaussianProcess.screen`."""
     most = max(len(process) // SCREENING, FEWEST)
     few = process if len(process) <= most else process.at(_spread_out(process, most))
@@ -74,12 +64,12 @@ def screened(process: GaussianProcess, x: FloatArray, source: int) -> tuple[Floa
     return restored(process.outcomes, mean, _root(process, variance, source) + SAFETY * worst, source)
 
 
-def _root(process: GaussianProcess, variance: Tensor, source: int) -> Tensor:
+def _root(process: ConditionedRows, variance: Tensor, source: int) -> Tensor:
     return variance.clamp_min(FLOOR * float(process.kernel.variance(source))).sqrt()
 
 
 def _moments(
-    process: GaussianProcess, x: FloatArray, source: int, dtype: torch.dtype, *, deviations: bool
+    process: ConditionedRows, x: FloatArray, source: int, dtype: torch.dtype, *, deviations: bool
 ) -> tuple[Tensor, Tensor]:
     """Scaled means and variances at x (q, d), each shape (q,); variances are 0 where they are not wanted."""
     mean = torch.empty(len(x), dtype=dtype)
@@ -113,7 +103,7 @@ def _explained(strips: list[Tensor], cross: Tensor) -> Tensor:
 
 
 def _precision(
-    process: GaussianProcess, x: FloatArray, source: int, *, single: bool
+    process: ConditionedRows, x: FloatArray, source: int, *, single: bool
 ) -> tuple[torch.dtype, float]:
     """Single precision where it is wanted and does no harm, and the worst error seen with it.
 
@@ -131,7 +121,7 @@ def _precision(
     return (torch.float32, float(worst)) if float(worst) <= ROUNDING else (torch.float64, 0.0)
 
 
-def _spread_out(process: GaussianProcess, most: int) -> IntArray:
+def _spread_out(process: ConditionedRows, most: int) -> IntArray:
     """Rows that together explain most: chosen one by one, each where the others leave most open.
 
     Source:

@@ -10,7 +10,8 @@ import torch
 from pydantic import ValidationError
 
 from invdesign.optimizers.bayesian.data import Inputs, Rows
-from invdesign.optimizers.bayesian.forest import ForestSettings, Trees, boosted, forest
+from invdesign.optimizers.bayesian.forest import Trees, boosted, forest
+from invdesign.optimizers.bayesian.settings import ForestSettings
 from invdesign.testing.common import untouched_globals
 
 Maker = Callable[[Rows, Inputs, ForestSettings, int], Trees]

@@ -20,8 +20,8 @@ from pydantic import ValidationError
 
 from invdesign.arrays import FloatArray
 from invdesign.optimizers.bayesian.data import Inputs, Kind, Rows
-from invdesign.optimizers.bayesian.gaussian import GaussianSettings, fit_gaussian, gaussian_process
-from invdesign.optimizers.bayesian.process import GaussianProcess
+from invdesign.optimizers.bayesian.process import GaussianProcess, fit_gaussian, gaussian_process
+from invdesign.optimizers.bayesian.settings import GaussianSettings
 from invdesign.optimizers.bayesian.threads import one_thread
 
 MATERN = GaussianSettings()

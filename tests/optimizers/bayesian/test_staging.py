@@ -16,9 +16,9 @@ from invdesign.optimizers.bayesian.acquisition import Marginal, Outlook, Reached
 from invdesign.optimizers.bayesian.contracts import Value
 from invdesign.optimizers.bayesian.data import Inputs, Rows
 from invdesign.optimizers.bayesian.fidelity import Fidelities, fidelities
-from invdesign.optimizers.bayesian.gaussian import GaussianSettings, fit_gaussian, gaussian_process
 from invdesign.optimizers.bayesian.goals import known_goals
-from invdesign.optimizers.bayesian.process import GaussianProcess
+from invdesign.optimizers.bayesian.process import GaussianProcess, fit_gaussian, gaussian_process
+from invdesign.optimizers.bayesian.settings import GaussianSettings
 from invdesign.optimizers.bayesian.staging import StageValue, Staging, agreement, sourced
 from invdesign.optimizers.common import Draft
 from invdesign.problem import Constraint, Objective, Problem
