@@ -170,7 +170,7 @@ def _judged(
 def _importance(trials: Trials, name: str, item: Learned, best: Member | None) -> Importance:
     model, x = item.model, trials.x[item.positions]
     relevance = model.importance().tolist()
-    variables, groups = shares(lambda at: model.means(at, single=False), x, trials.frame.inputs, relevance)
+    variables, groups = shares(model.means, x, trials.frame.inputs, relevance)
     place = [] if best is None else np.flatnonzero(trials.ids[item.positions] == best.candidate).tolist()
     added = [group.name for group in model.kernel.plan.groups]
     parts = model.contributions(x) if len(added) > 1 else np.empty((len(x), 0))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from invdesign.optimizers.bayesian.data import Rows
@@ -129,10 +126,6 @@ class ConditionedRows:
             own = kernel.prepared(numbers, categories, source)
             total = total + kernel.component(own, own, source) + OFFSET
         return total + MEAN
-
-    def at(self, rows: Sequence[int] | NDArray[np.int64]) -> Self:
-        """The same model of some of the rows: scales and hyperparameters as they are."""
-        return replace(self, rows=self.rows.at(rows))
 
     def evaluation_noise(self, source: int = 0) -> float:
         """Variance of the noise of one more evaluation at a source, on the model's scale."""

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from invdesign.arrays import BoolArray, FloatArray, IntArray
-from invdesign.optimizers.bayesian.contracts import Hyperparameters
 from invdesign.optimizers.bayesian.data import Inputs, Rows
 from invdesign.optimizers.bayesian.limits import squared_distances
 from invdesign.optimizers.bayesian.settings import ForestSettings
@@ -193,10 +192,6 @@ class Trees:
     @property
     def differentiable(self) -> bool:
         return False
-
-    @property
-    def hyperparameters(self) -> Hyperparameters:
-        return {}
 
     def predict(
         self,

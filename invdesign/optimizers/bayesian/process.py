@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from invdesign.arrays import FloatArray
-from invdesign.optimizers.bayesian.blocks import FLOOR, means, predicted, restored, screened, slices
+from invdesign.optimizers.bayesian.blocks import FLOOR, means, predicted, restored, slices
 from invdesign.optimizers.bayesian.conditioned import ConditionedRows, scale_rows
 from invdesign.optimizers.bayesian.contracts import Hyperparameters
 from invdesign.optimizers.bayesian.data import Inputs, Rows
@@ -143,16 +143,9 @@ class GaussianProcess(ConditionedRows):
         """
         return predicted(self, x, source, single=single)
 
-    def means(self, x: FloatArray, source: int = 0, *, single: bool = True) -> FloatArray:
+    def means(self, x: FloatArray, source: int = 0) -> FloatArray:
         """Means alone, shape (q,): a tenth of the work of `predict`."""
-        return means(self, x, source, single=single)
-
-    def screen(self, x: FloatArray, source: int = 0) -> tuple[FloatArray, FloatArray]:
-        """Means, and what standard deviations are at most, each shape (q,): a fraction of the work of `predict`.
-
-        What some of the rows leave open, all of them leave open at most.
-        """
-        return screened(self, x, source)
+        return means(self, x, source)
 
     def left_out(self) -> tuple[FloatArray, FloatArray]:
         """What the model says of each row without it, noise included, each shape (n,); in closed form.
@@ -188,45 +181,6 @@ class GaussianProcess(ConditionedRows):
         from invdesign.optimizers.bayesian.posterior import PosteriorModel
 
         return PosteriorModel(self, source, shift, width)
-
-    def correlation(self, x: FloatArray | None = None) -> FloatArray:  # noqa: ARG002 - the same everywhere
-        """Correlation of the values of each source with those of source 0 before any row, shape (n_sources,).
-
-        Unknown constant differences between sources do not count: a few rows settle them.
-        """
-        scale = self.kernel.parameters["scale"]
-        target = float(scale[0].sum())
-        found = np.ones(self.kernel.plan.sources)
-        for source in range(1, len(found)):
-            share, own = float(self.kernel.share(source)), float(scale[source].sum())
-            found[source] = share * np.sqrt(target / (share**2 * target + own))
-        return found
-
-    def agreement(self, x: FloatArray, source: int) -> FloatArray:
-        """Correlation, given the rows, of what an evaluation at `source` would say with the value of source 0.
-
-        Its square is the share of what is unknown of the value that the evaluation (its noise included) would settle.
-
-        Args:
-            x: shape (q, d).
-            source: where the evaluation would take place.
-
-        Returns:
-            Shape (q,).
-        """
-        kernel = self.kernel
-        prior = kernel.share(source) * kernel.parameters["scale"][0].sum() + MEAN
-        noise = self.evaluation_noise(source)
-        found = np.empty(len(x))
-        with torch.no_grad():
-            for chosen in slices(len(x), len(self)):
-                block = torch.from_numpy(np.array(x[chosen], dtype=np.float64))
-                target, other = (self.inverse_factor @ self.cross(block, each) for each in (0, source))
-                between = prior - (target * other).sum(dim=0)
-                first = (kernel.variance(0) - (target**2).sum(dim=0)).clamp_min(FLOOR)
-                second = (kernel.variance(source) - (other**2).sum(dim=0)).clamp_min(FLOOR) + noise
-                found[chosen] = (between / (first * second).sqrt()).clamp(-1.0, 1.0).numpy()
-        return found
 
     def importance(self) -> FloatArray:
         """How much each column matters, shape (d,), sum 1 (all 0 where no column varies).

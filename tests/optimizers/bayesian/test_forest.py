@@ -55,7 +55,6 @@ def test_learns(make: Maker) -> None:
     assert importance.shape == (4,)
     assert importance.sum() == pytest.approx(1.0)
     assert importance[:2].sum() > 0.9
-    assert model.hyperparameters == {}
     assert not model.differentiable
 
 
