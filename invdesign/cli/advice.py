@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from invdesign.cli.describe import caveats, errors_explained
 from invdesign.errorbars import value_text
-from invdesign.report.text import AS_MEASURED, interval_text
+from invdesign.report.text import AS_MEASURED, format_interval
 
 if TYPE_CHECKING:
     from invdesign.recommendation.values import (
@@ -81,7 +81,7 @@ def _cells(item: Estimate) -> tuple[str, str]:
         return measured, "-"
     if item.is_exact():
         return measured, AS_MEASURED
-    mean, ends = interval_text(item.mean or 0.0, *interval)
+    mean, ends = format_interval(item.mean or 0.0, *interval)
     return measured, f"{mean} ({ends})"
 
 

@@ -72,10 +72,10 @@ def _opened(
     from invdesign.campaign.load import load_campaign
     from invdesign.run.run import Run
     from invdesign.sheets.batch import check_output
-    from invdesign.store.store import FILE
+    from invdesign.store.store import STORE_FILE
 
     campaign = load_campaign(campaign_file, trust_code=trust_code) if campaign_file else None
-    if (run_dir / FILE).exists():
+    if (run_dir / STORE_FILE).exists():
         opened = Run.open(run_dir, trust_code=trust_code)
         if output is not None:
             check_output(opened.campaign, output)
@@ -173,9 +173,9 @@ def _work_lines(opened: Run, ids: Sequence[int]) -> list[str]:
 
 
 def _batch_table(opened: Run, ids: Sequence[int]) -> list[str]:
-    from invdesign.sheets.batch import to_make
+    from invdesign.sheets.batch import design_rows
 
-    rows = to_make(opened, ids)
+    rows = design_rows(opened, ids)
     head = list(rows[0])
     return _aligned([head, *([_shown(row[name]) for name in head] for row in rows)])
 
@@ -331,7 +331,7 @@ def _events(opened: Run) -> dict[int, Any]:
     """What happened in the run, by its number: kind, detail and time."""
     from invdesign.store.schema import events
 
-    return {row.id: row for row in opened.store.rows(events, ("id", "kind", "detail", "time"))}
+    return {row.id: row for row in opened.store.read_rows(events, ("id", "kind", "detail", "time"))}
 
 
 def _measurement_row(opened: Run, item: Measurement, events: Mapping[int, Any]) -> dict[str, Any]:

@@ -176,7 +176,7 @@ def _line(opened: Run, id: int) -> str:
         word = f"{word}: {trial.failure.message}"
     elif word == "pending":
         word = "waiting"
-    return f"{id} ({origin}) {opened.store.formula(id) or ''} {word}".replace("  ", " ")
+    return f"{id} ({origin}) {opened.store.display_formula(id) or ''} {word}".replace("  ", " ")
 
 
 def collect(
@@ -241,7 +241,7 @@ def _collected_lines(opened: Run, found: Sequence[Job], later: str) -> list[str]
     if not found:
         return [f"Nothing waits for outputs. Send candidates on with: invdesign promote {folder}"]
     units = opened.campaign.units()
-    lines = [_collected_line(job, opened.store.formula(job.candidate), units) for job in found]
+    lines = [_collected_line(job, opened.store.display_formula(job.candidate), units) for job in found]
     read, failed = (sum(job.state == state for job in found) for state in ("read", "failed"))
     left = len(found) - read - failed
     lines.append(f"Read {read}, failed {failed}, not there yet {left}.")
