@@ -10,10 +10,11 @@ from pydantic import Field
 
 from invdesign.beside import is_taken
 from invdesign.errors import CampaignChangedError, PluginError, RunError, nearest
-from invdesign.functions import FitnessFunction
+from invdesign.functions import Decorated, FitnessFunction
 from invdesign.functions.modules import module_file, module_parts, modules_in
 from invdesign.functions.reading import read_function
 from invdesign.properties import Unit
+from invdesign.protocols import Evaluator
 from invdesign.settings import Frozen
 
 LONG_FORM = "function"
@@ -131,9 +132,9 @@ def to_trust(evaluators: Mapping[str, Any]) -> list[FitnessFunction]:
     return [item for item in found if item.path is not None and item.held is None]
 
 
-def running_programs(evaluators: Mapping[str, Any]) -> list[str]:
+def running_programs(evaluators: Mapping[str, Evaluator]) -> list[str]:
     """Stages whose evaluators run what the campaign says: their property `needs_trust` is true."""
-    return [stage for stage, evaluator in evaluators.items() if getattr(evaluator, "needs_trust", False)]
+    return [stage for stage, evaluator in evaluators.items() if evaluator.needs_trust]
 
 
 def handed_in(evaluators: Mapping[str, Any], functions: Iterable[Any]) -> dict[str, FitnessFunction]:
@@ -146,7 +147,7 @@ def handed_in(evaluators: Mapping[str, Any], functions: Iterable[Any]) -> dict[s
     mine = functions_of(evaluators)
     names = sorted({item.name for item in mine.values()})
     for given in functions:
-        new = given if isinstance(given, FitnessFunction) else getattr(given, "evaluator", None)
+        new = given.evaluator if isinstance(given, Decorated) else given
         if not isinstance(new, FitnessFunction) or new.held is None:
             raise RunError(
                 f"functions are those decorated with invdesign.fitness(...), got {getattr(given, '__name__', given)!r:.60}"

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.roles import measured_on
 from invdesign.errorbars import EXPLAINED, METHOD, value_text
+from invdesign.optimizers.choice import ChoosingOptimizer
 from invdesign.properties import describe, structure_fate, words_beside
+from invdesign.protocols import RowSpace
 from invdesign.roles import INITIAL
 from invdesign.run.notebook import duration
 
@@ -33,7 +35,7 @@ def describe_campaign(campaign: Campaign) -> list[str]:
     kind = campaign.space.model_dump(mode="json")["kind"]  # type: ignore[attr-defined]  # spaces are settings
     counted = f"{size} distinct candidates" if size is not None else "not counted: continuous, or too large"
     lines = [f"{campaign.name}", f"  space: {kind}, {counted}"]
-    left_out: Mapping[str, int] = getattr(campaign.space, "left_out", {})  # of a pool: rows by reason
+    left_out = campaign.space.left_out if isinstance(campaign.space, RowSpace) else {}
     lines += [f"    left out: {count} ({reason})" for reason, count in left_out.items()]
     lines.append("  stages: " + " -> ".join(_named(stage) for stage in campaign.funnel))
     lines += [f"    {line}" for line in _fidelities(campaign)]
@@ -95,10 +97,9 @@ def _named_files(value: Any) -> Any:
 
 def _foreseen(campaign: Campaign) -> list[str]:
     """What an optimizer that chooses another would choose, where it can be known before anything is evaluated."""
-    foreseen = getattr(campaign.optimizer, "foreseen", None)
-    if foreseen is None:
+    if not isinstance(campaign.optimizer, ChoosingOptimizer):
         return []
-    choice = foreseen(campaign.space, campaign.problem, campaign.budget.most)
+    choice = campaign.optimizer.foreseen(campaign.space, campaign.problem, campaign.budget.most)
     return [
         f"chooses {choice.reason}" if choice else "chooses after the first candidates: their cost decides"
     ]

@@ -161,13 +161,15 @@ def _why(opened: Run, reason: str) -> str:
 
 def _work_lines(opened: Run, ids: Sequence[int]) -> list[str]:
     """What is measured of them, stage by stage, and how."""
+    from invdesign.protocols import MeasuredEvaluator
+
     lines = []
     for stage, waiting in opened.waiting().items():
         if not set(ids) & set(waiting):
             continue
         evaluator = opened.campaign.evaluators[stage]
         names = [f"{name} [{unit}]" if unit else name for name, unit in evaluator.provides.items()]
-        said = getattr(evaluator, "instructions", "")
+        said = evaluator.instructions if isinstance(evaluator, MeasuredEvaluator) else ""
         lines.append(f"{stage}: {', '.join(names)}. {said}".rstrip())
     return lines
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from invdesign import pareto
 from invdesign.arrays import FloatArray
 from invdesign.errors import InvdesignError, nearest
 from invdesign.optimizers.bayesian.gaussian import GaussianSettings
+from invdesign.optimizers.bayesian.optimizer import Bayesian
 from invdesign.optimizers.bayesian.priors import PriorTable
 from invdesign.optimizers.bayesian.settings import Modelling
 from invdesign.optimizers.bayesian.threads import one_thread
@@ -129,9 +129,9 @@ def _settings(
     """Settings of Gaussian processes, groups of descriptors and earlier results, where the optimizer has them."""
     if not isinstance(optimizer, Modelling):
         return GaussianSettings(), {}, ()
-    groups: Any = getattr(optimizer, "groups", {})
-    tables: Any = getattr(optimizer, "prior", ())
-    return optimizer.gaussian, groups, tables
+    if not isinstance(optimizer, Bayesian):
+        return optimizer.gaussian, {}, ()
+    return optimizer.gaussian, optimizer.groups, optimizer.prior
 
 
 def _empty(problem: Problem, words: Sequence[str], notes: Sequence[str]) -> Recommendation:

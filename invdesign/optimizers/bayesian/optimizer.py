@@ -15,7 +15,7 @@ from invdesign.optimizers.bayesian.settings import Modelling
 from invdesign.optimizers.common import Draft, State, countable
 from invdesign.optimizers.random import MOST_SOBOL_DIMENSIONS, RandomSearch
 from invdesign.problem import Problem
-from invdesign.protocols import Context, OptimizerSettings, SearchSpace, StructureSpace, VectorSpace
+from invdesign.protocols import Context, OptimizerSettings, SearchSpace, VectorSpace
 
 Acquisition = Literal["auto", "log_ei", "noisy_ei", "ucb", "thompson", "log_ehvi", "log_nehvi", "parego"]
 FEWEST, MOST = 8, 20  # trials before models are made, where the user does not say
@@ -120,9 +120,8 @@ class Bayesian(Modelling, OptimizerSettings):
 
     def _design(self, space: SearchSpace) -> RandomSearch:
         """The first candidates: along a Sobol sequence where points stand for genomes, else at random."""
-        points = isinstance(space, VectorSpace) and not isinstance(space, StructureSpace)
-        if points and countable(space) is None:
-            dimensions = space.domain().dimensions if isinstance(space, VectorSpace) else ()
-            if len(dimensions) <= MOST_SOBOL_DIMENSIONS:
+        if isinstance(space, VectorSpace) and countable(space) is None:
+            domain = space.domain()
+            if domain.climbable and len(domain.dimensions) <= MOST_SOBOL_DIMENSIONS:
                 return RandomSearch(batch=16, design="sobol")
         return RandomSearch()

@@ -29,7 +29,7 @@ from invdesign import pareto
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import PROMOTION, Genome, genome_key
 from invdesign.optimizers.bayesian.acquisition import BLOCK, Marginal, Outlook
-from invdesign.optimizers.bayesian.contracts import Regressor, Value
+from invdesign.optimizers.bayesian.contracts import Regressor, SourcedRegressor, Value
 from invdesign.optimizers.bayesian.fidelity import Fidelities, overdue
 from invdesign.optimizers.bayesian.goals import Goals
 from invdesign.optimizers.bayesian.kernels import MEAN
@@ -63,7 +63,7 @@ def agreement(process: GaussianProcess, x: Tensor, source: int) -> Tensor:
 
 def sourced(regressors: Mapping[str, Regressor]) -> bool:
     """Whether all models can say what an evaluation at an earlier stage would tell: Gaussian processes can."""
-    return all(hasattr(regressor, "agreement") for regressor in regressors.values())
+    return all(isinstance(regressor, SourcedRegressor) for regressor in regressors.values())
 
 
 class StageValue:

@@ -16,6 +16,7 @@ from invdesign.protocols import (
     Dimension,
     OpenSpace,
     Placement,
+    RowSpace,
     SearchSpace,
     StructureSpace,
     VectorSpace,
@@ -76,7 +77,7 @@ def reader_of(space: SearchSpace, header: Sequence[str], renamed: Mapping[str, s
     genome = renamed.get(GENOME, GENOME)
     if genome in header:
         return Reader(tuple(renamed), lambda row: Written(_parsed(row[genome])))
-    if not isinstance(space, VectorSpace) or isinstance(space, StructureSpace):
+    if not isinstance(space, VectorSpace) or not space.domain().climbable:
         return f"has no column '{GENOME}', without which rows are no candidates of this space. It has {', '.join(header)}"
     plain = _plain(space)
     wanted = {name: _column(space, name, header, renamed) for name in plain.required}
@@ -100,8 +101,8 @@ def _column(space: SearchSpace, name: str, header: Sequence[str], renamed: Mappi
     found = find_column(column, header, "the table", f"Say which with 'columns: {{{name}: ...}}'")
     if found is not None:
         return found.heading
-    own = getattr(space, "id", None)
-    return own if name == "row" and isinstance(own, str) else column
+    own = space.id if name == "row" and isinstance(space, RowSpace) else None
+    return column if own is None else own
 
 
 def _parsed(text: str) -> Genome:
