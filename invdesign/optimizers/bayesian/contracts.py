@@ -20,11 +20,6 @@ class Regressor(Protocol):
         """Whether gradients flow through `model`."""
         ...
 
-    @property
-    def hyperparameters(self) -> Hyperparameters:
-        """All that was learned beside the rows; empty for models that are fitted anew."""
-        ...
-
     def predict(
         self, x: FloatArray, source: int = 0, *, single: bool = False
     ) -> tuple[FloatArray, FloatArray]:
@@ -58,15 +53,6 @@ class ExplainedRegressor(Regressor, Protocol):
 
     def importance(self) -> FloatArray:
         """Share of each feature in what the model predicts, shape (d,)."""
-        ...
-
-
-@runtime_checkable
-class SourcedRegressor(Regressor, Protocol):
-    """A model of several sources that tells how well each of them predicts source 0."""
-
-    def agreement(self, x: FloatArray, source: int) -> FloatArray:
-        """Correlation at x (q, d), shape (q,), of an evaluation by `source` with the value itself."""
         ...
 
 
