@@ -191,8 +191,9 @@ class _Reader:
         except PluginError as error:
             self.add_mistake(at, str(error))
             return None
-        if not hasattr(plugin, registry.CONTRACT[group]):
-            self.add_mistake(at, f"'{kind}' is none of the {group}: it has no {registry.CONTRACT[group]}().")
+        lack = registry.missing_method(group, plugin)
+        if lack:
+            self.add_mistake(at, f"'{kind}' is none of the {group}: {lack}")
             return None
         try:
             return self._probe_plugin(

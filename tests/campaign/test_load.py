@@ -453,6 +453,15 @@ def test_trusted_code_that_is_no_plugin(kind: str, message: str) -> None:
     assert f"14: optimizer.kind: '{kind}' {message}" in found
 
 
+def test_a_space_says_what_the_contract_asks() -> None:
+    """A space without `canonical` and `count` is refused as it is read, with the base class that has them."""
+    data: Any = parse_yaml(toy()).value
+    data["space"] = {"kind": f"{STEPS}:Uncounted"}
+    message = r"it has no canonical\(\); a class derived from invdesign\.protocols\.SpaceSettings has one"
+    with pytest.raises(CampaignError, match=message):
+        campaign_from(data, trust_code=True)
+
+
 @pytest.mark.parametrize(
     "body", ["1/0", "def broken(:", "raise RuntimeError('no licence')", "import missing_library_x"]
 )
