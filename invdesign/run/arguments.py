@@ -20,6 +20,7 @@ from invdesign.errors import CampaignError, Mistake, nearest
 from invdesign.functions import Decorated, FitnessFunction
 from invdesign.functions.modules import import_root, is_installed
 from invdesign.properties import is_structure
+from invdesign.protocols import is_evaluator
 from invdesign.run.completing import Entry, completed, looked_at, makers, provides
 from invdesign.settings import Settings
 
@@ -92,11 +93,11 @@ class Arguments:
             "name": self._name(stages),
             "description": " ".join(self.completed),
             "seed": self._plain(self.seed, "seed"),
-            "space": self._plugin(self.space, "space", "build"),
+            "space": self._plugin(self.space, "space", "spaces"),
             "evaluate": [stage.item for stage in stages],
             "objectives": objectives,
             "constraints": self._constraints(),
-            "optimizer": self._plugin(self.optimizer, "optimizer", "ask"),
+            "optimizer": self._plugin(self.optimizer, "optimizer", "optimizers"),
             "budget": self._budget(),
             "seeds": self._plain(self.seeds, "seeds"),
             "engine": {"kind": "local", "workers": self._plain(self.workers, "workers")},
@@ -107,7 +108,7 @@ class Arguments:
 
     # Space, optimizer, and the plain arguments.
 
-    def _plugin(self, value: Any, path: str, method: str) -> Any:
+    def _plugin(self, value: Any, path: str, group: str) -> Any:
         """Settings as a file has them; an object made in Python stands for itself."""
         kind = value if isinstance(value, str) else value.get("kind") if isinstance(value, Mapping) else ""
         if isinstance(kind, str) and ":" in kind:
@@ -120,10 +121,10 @@ class Arguments:
             return None
         if isinstance(value, str | Mapping):
             return self._plain(value, path)
-        if isinstance(value, type) and hasattr(value, method):
+        if isinstance(value, type) and registry.belongs_to(group, value):
             self.complain(path, f"{value.__name__} is a class: give an instance, {value.__name__}(...).")
             return None
-        if not isinstance(value, Settings) or not hasattr(value, method):
+        if not isinstance(value, Settings) or not registry.belongs_to(group, value):
             self.complain(path, f"expected a name, a mapping with 'kind' or a plug-in, got {_shown(value)}.")
             return None
         self._trust(type(value), path)
@@ -190,14 +191,14 @@ class Arguments:
         if isinstance(item, Mapping):
             decorated = [key for key in item if isinstance(key, Decorated)]
             return self._function(decorated[0], item, label) if decorated else self._named(item, label)
-        if isinstance(item, type) and hasattr(item, "evaluate"):
+        if isinstance(item, type) and registry.belongs_to("evaluators", item):
             self.complain(label, f"{item.__name__} is a class: give an instance, {item.__name__}(...).")
-        elif isinstance(item, Settings) and hasattr(item, "evaluate"):
+        elif isinstance(item, Settings) and is_evaluator(item):
             if isinstance(item, FitnessFunction):
                 return Entry(label, {item.name: {}}, item, item)
             name = registry.name_of(type(item)).rpartition(":")[2]
             self._trust(type(item), label)
-            return Entry(label, {name: {}}, item, item)  # type: ignore[arg-type]  # it has evaluate
+            return Entry(label, {name: {}}, item, item)
         elif callable(item):
             name = getattr(item, "__name__", type(item).__name__)
             known = name if name.isidentifier() else "my_property"
