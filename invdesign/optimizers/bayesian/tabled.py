@@ -22,7 +22,7 @@ from invdesign.protocols import (
     is_near,
     place_genome,
 )
-from invdesign.tables.cells import is_blank, number_in
+from invdesign.tables.cells import is_blank, parse_number
 from invdesign.tables.units import find_column
 
 GENOME = "genome"  # column of an exported table
@@ -180,7 +180,7 @@ def _parameters(space: VectorSpace, dimensions: Sequence[Dimension]) -> _Plain:
 
 
 def _number(cell: str, item: Dimension) -> Json:
-    value = number_in(cell)
+    value = parse_number(cell)
     if value is None:
         raise RowError(f"parameter '{item.name}' must be a number, got '{cell:.40}'")
     return int(value) if item.kind == "integer" and value.is_integer() else value
@@ -198,7 +198,7 @@ def _chosen(choices: Mapping[str, Json], cell: str, name: str) -> Json:
 
 def _as_text(value: Json) -> str:
     """The same text for a number however it is written."""
-    number = number_in(value) if isinstance(value, str | int | float) else None
+    number = parse_number(value) if isinstance(value, str | int | float) else None
     return str(value).strip() if number is None else f"{number:.12g}"
 
 
@@ -227,7 +227,7 @@ def _mixed(space: VectorSpace, dimensions: Sequence[Dimension], row: Row) -> Gen
     given = np.zeros(len(dimensions))
     for place, item in enumerate(dimensions):
         cell = row[item.name]
-        value = 0.0 if is_blank(cell) else number_in(cell)
+        value = 0.0 if is_blank(cell) else parse_number(cell)
         if value is None:
             raise RowError(f"the fraction of '{item.name}' must be a number, got '{cell:.40}'")
         given[place] = value

@@ -43,7 +43,13 @@ from invdesign.spaces.ordering.supercell import Cell, cell_text, matrix_of
 from invdesign.spaces.ordering.vectors import Axes
 from invdesign.structures.charges import check_element
 from invdesign.structures.files import check_distances
-from invdesign.structures.parents import Parent, ParentSource, parent_of, parent_remarks, structure_type
+from invdesign.structures.parents import (
+    Parent,
+    ParentSource,
+    build_parent,
+    describe_structure_type,
+    list_parent_remarks,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -170,7 +176,7 @@ class OrderingSpace(Settings):
 
     @cached_property
     def _unit(self) -> Parent:
-        return parent_of(self.parent, (1, 1, 1), primitive=self.primitive)
+        return build_parent(self.parent, (1, 1, 1), primitive=self.primitive)
 
     @cached_property
     def _plan(self) -> Plan:
@@ -304,12 +310,12 @@ class OrderingSpace(Settings):
     @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences on how the parent's file was read."""
-        return parent_remarks(self.parent)
+        return list_parent_remarks(self.parent)
 
     @property
     def structure_type(self) -> str:
         """What kind of structure candidates are built as: `an anti-perovskite`."""
-        return structure_type(self.parent)
+        return describe_structure_type(self.parent)
 
     # SearchSpace.
 
