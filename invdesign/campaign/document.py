@@ -62,7 +62,7 @@ def path_text(place: Place) -> str:
     return text
 
 
-def _tag(node: Any) -> str:
+def _tag_of(node: Any) -> str:
     return str(node.ctag if hasattr(node, "ctag") else node.tag)
 
 
@@ -74,15 +74,15 @@ def read_document(path: Path) -> Document:
     """
     source = str(path)
     if not os.path.lexists(path):
-        raise CampaignError([Mistake("", "there is no such file.", None, _others(path))], source)
+        raise CampaignError([Mistake("", "there is no such file.", None, _list_campaigns(path))], source)
     try:
         text = decode(read_bytes(path, MAX_BYTES), path.name, fallback=None)
     except UnreadableFileError as error:
         raise CampaignError([Mistake("", str(error))], source) from error
-    return parse(text, source)
+    return parse_yaml(text, source)
 
 
-def _others(path: Path) -> str:
+def _list_campaigns(path: Path) -> str:
     """Campaigns beside a file that is not there."""
     others: list[str] = []
     with suppress(OSError):
@@ -92,7 +92,7 @@ def _others(path: Path) -> str:
     return f"In {path.parent}: {', '.join(others)}."
 
 
-def parse(text: str, source: str = "campaign") -> Document:
+def parse_yaml(text: str, source: str = "campaign") -> Document:
     """Parse YAML text. Aliases, duplicate keys, tags, non-finite numbers and deep nesting are refused, all at once.
 
     Raises:
@@ -104,7 +104,7 @@ def parse(text: str, source: str = "campaign") -> Document:
     reader = YAML(typ="safe", pure=True)
     command = f"invdesign validate {source}"
     try:
-        refused = _refused_events(reader, text)
+        refused = _check_events(reader, text)
         if refused:
             raise CampaignError(refused, source, command)
         node = YAML(typ="safe", pure=True).compose(text)
@@ -124,7 +124,7 @@ def parse(text: str, source: str = "campaign") -> Document:
     return Document(value, source, converter.lines, text)
 
 
-def _refused_events(reader: Any, text: str) -> list[Mistake]:
+def _check_events(reader: Any, text: str) -> list[Mistake]:
     """Aliases, depth and old versions of YAML, seen in the stream of events: nothing has been built yet that could explode."""
     from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, DocumentStartEvent
 
@@ -161,16 +161,16 @@ class _Converter:
         from ruamel.yaml.nodes import MappingNode, SequenceNode
 
         self.lines.setdefault(place, node.start_mark.line + 1)
-        if isinstance(node, MappingNode | SequenceNode) and _tag(node) not in _COLLECTIONS:
-            self._refuse(node, place)
+        if isinstance(node, MappingNode | SequenceNode) and _tag_of(node) not in _COLLECTIONS:
+            self._refuse_tag(node, place)
             return None
         if isinstance(node, MappingNode):
-            return self._mapping(node, place)
+            return self._convert_mapping(node, place)
         if isinstance(node, SequenceNode):
             return [self.convert(item, (*place, number)) for number, item in enumerate(node.value)]
-        return self._scalar(node, place)
+        return self._convert_scalar(node, place)
 
-    def _mapping(self, node: Any, place: Place) -> Json:
+    def _convert_mapping(self, node: Any, place: Place) -> Json:
         result: dict[str, Json] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
@@ -189,8 +189,8 @@ class _Converter:
             result[key] = self.convert(value_node, here)
         return result
 
-    def _scalar(self, node: Any, place: Place) -> Json:
-        tag = _tag(node)
+    def _convert_scalar(self, node: Any, place: Place) -> Json:
+        tag = _tag_of(node)
         text: str = node.value
         if tag in _TEXT:
             return text
@@ -202,15 +202,15 @@ class _Converter:
         if tag == _TAG + "int" and _INTEGER.match(text) and len(text) <= MAX_DIGITS:
             return int(text, 0) if text.lstrip("+-")[:2] in {"0x", "0o"} else int(text)
         if tag in _NUMBERS:
-            return self._float(text, place, node)
-        self._refuse(node, place)
+            return self._parse_float(text, place, node)
+        self._refuse_tag(node, place)
         return None
 
-    def _refuse(self, node: Any, place: Place) -> None:
-        message = f"the tag {_tag(node)!r} is not allowed"
+    def _refuse_tag(self, node: Any, place: Place) -> None:
+        message = f"the tag {_tag_of(node)!r} is not allowed"
         self.mistakes.append(Mistake(path_text(place), message, node.start_mark.line + 1))
 
-    def _float(self, text: str, place: Place, node: Any) -> Json:
+    def _parse_float(self, text: str, place: Place, node: Any) -> Json:
         try:
             number = float(text)
         except ValueError:

@@ -11,7 +11,7 @@ from pydantic import Field
 from invdesign.beside import is_taken
 from invdesign.errors import CampaignChangedError, PluginError, RunError, nearest
 from invdesign.functions import FitnessFunction
-from invdesign.functions.modules import module_file, module_parts, modules_in
+from invdesign.functions.modules import hash_module, list_modules, module_file
 from invdesign.functions.reading import read_function
 from invdesign.properties import Unit
 from invdesign.settings import Frozen
@@ -81,10 +81,10 @@ def function_settings(path: str, folder: Path, entry: FunctionEntry) -> dict[str
         raise PluginError(
             f"its decorator ({where}) says that it provides {read.settings['provides']}: leave provides out here."
         )
-    return {**settings, "path": path, "folder": str(folder), "source": module_parts(file)}
+    return {**settings, "path": path, "folder": str(folder), "source": hash_module(file)}
 
 
-def missing_module(path: str, folder: Path) -> str:
+def describe_missing_module(path: str, folder: Path) -> str:
     """That there is no file for `module:function`, with the nearest one; empty where Python may find the module elsewhere."""
     from importlib.util import find_spec
 
@@ -97,7 +97,7 @@ def missing_module(path: str, folder: Path) -> str:
         known = find_spec(module.partition(".")[0]) is not None
     except (ValueError, ImportError):
         known = False
-    hint = nearest(module, modules_in(folder))
+    hint = nearest(module, list_modules(folder))
     if known and not hint:
         return ""
     file = Path(*module.split(".")).with_suffix(".py")
@@ -107,17 +107,17 @@ def missing_module(path: str, folder: Path) -> str:
 # Of a campaign's evaluators.
 
 
-def functions_of(evaluators: Mapping[str, Any]) -> dict[str, FitnessFunction]:
+def fitness_functions(evaluators: Mapping[str, Any]) -> dict[str, FitnessFunction]:
     """The fitness functions among a campaign's evaluators, by stage."""
     return {name: item for name, item in evaluators.items() if isinstance(item, FitnessFunction)}
 
 
-def notes_on(evaluators: Mapping[str, Any]) -> tuple[str, ...]:
+def note_unstored_functions(evaluators: Mapping[str, Any]) -> tuple[str, ...]:
     """What somebody who finds the run has to know of its functions."""
-    lost = [item.name for item in functions_of(evaluators).values() if item.path is None]
+    lost = [item.name for item in fitness_functions(evaluators).values() if item.path is None]
     if not lost:
         return ()
-    named, are, them = _named(lost)
+    named, are, them = _list_functions(lost)
     note = (
         f"{named[0].upper()}{named[1:]} {are} in no module and so not stored with the run: to go on in another session, "
         f"hand {them} in again, invdesign.Run.open(FOLDER, functions=[{', '.join(lost)}])."
@@ -125,29 +125,29 @@ def notes_on(evaluators: Mapping[str, Any]) -> tuple[str, ...]:
     return (note,)
 
 
-def to_trust(evaluators: Mapping[str, Any]) -> list[FitnessFunction]:
+def list_untrusted(evaluators: Mapping[str, Any]) -> list[FitnessFunction]:
     """Functions that have to be imported from beside the campaign."""
-    found = functions_of(evaluators).values()
-    return [item for item in found if item.path is not None and item.held is None]
+    found = fitness_functions(evaluators).values()
+    return [item for item in found if item.path is not None and item.function is None]
 
 
-def running_programs(evaluators: Mapping[str, Any]) -> list[str]:
+def stages_running_code(evaluators: Mapping[str, Any]) -> list[str]:
     """Stages whose evaluators run what the campaign says: their property `needs_trust` is true."""
     return [stage for stage, evaluator in evaluators.items() if getattr(evaluator, "needs_trust", False)]
 
 
-def handed_in(evaluators: Mapping[str, Any], functions: Iterable[Any]) -> dict[str, FitnessFunction]:
+def attach_functions(evaluators: Mapping[str, Any], functions: Iterable[Any]) -> dict[str, FitnessFunction]:
     """The campaign's functions by stage, with those at hand that are given.
 
     Raises:
         RunError: one is no fitness function, or none of the campaign's.
         CampaignChangedError: one is not what it was.
     """
-    mine = functions_of(evaluators)
+    mine = fitness_functions(evaluators)
     names = sorted({item.name for item in mine.values()})
     for given in functions:
         new = given if isinstance(given, FitnessFunction) else getattr(given, "evaluator", None)
-        if not isinstance(new, FitnessFunction) or new.held is None:
+        if not isinstance(new, FitnessFunction) or new.function is None:
             raise RunError(
                 f"functions are those decorated with invdesign.fitness(...), got {getattr(given, '__name__', given)!r:.60}"
             )
@@ -157,7 +157,7 @@ def handed_in(evaluators: Mapping[str, Any], functions: Iterable[Any]) -> dict[s
         for stage, old in mine.items():
             if old.name == new.name:
                 _check_same(old, new)
-                mine[stage] = old.handed(new.held)
+                mine[stage] = old.with_function(new.function)
     return mine
 
 
@@ -172,9 +172,9 @@ def _check_same(old: FitnessFunction, new: FitnessFunction) -> None:
     if (old.path is None) != (new.path is None) and old.own_version is None:
         changed.append(f"where it is ({old.path or 'in no module'}, now {new.path or 'in none'})")
     else:
-        changed += old.changed(new.source, new.own_version)
+        changed += old.list_changes(new.source, new.own_version)
     if changed:
-        raise CampaignChangedError(old.told(changed))
+        raise CampaignChangedError(old.describe_changes(changed))
 
 
 def check_usable(
@@ -191,16 +191,16 @@ def check_usable(
         RunError: one has to be handed in, or needs trust.
         CampaignChangedError: the module of one changed.
     """
-    functions = list(functions_of(evaluators).values())
-    lost = [item.name for item in functions if item.held is None and item.path is None]
+    functions = list(fitness_functions(evaluators).values())
+    lost = [item.name for item in functions if item.function is None and item.path is None]
     if lost:
-        named, are, them = _named(lost)
+        named, are, them = _list_functions(lost)
         raise RunError(
             f"{named} {are} not stored with the run, since no module holds {them}. Hand {them} in again, in Python:\n"
             f"  run = invdesign.Run.open({str(folder or 'FOLDER')!r}, functions=[{', '.join(lost)}])\n"
             "  run.execute()"
         )
-    unread = to_trust(evaluators)
+    unread = list_untrusted(evaluators)
     if unread and not trusted:
         files: dict[str, list[str]] = {}
         for item in unread:
@@ -209,7 +209,7 @@ def check_usable(
         raise RunError(
             f"the campaign calls {listed}, and to import a file is to run it. If you trust the code, say so: {how}"
         )
-    stages = running_programs(evaluators)
+    stages = stages_running_code(evaluators)
     if stages and not trusted:
         these = f"stages {' and '.join(stages)}" if len(stages) > 1 else f"stage {stages[0]}"
         raise RunError(
@@ -220,7 +220,7 @@ def check_usable(
         item.check_source()
 
 
-def _named(names: list[str]) -> tuple[str, str, str]:
+def _list_functions(names: list[str]) -> tuple[str, str, str]:
     listed = ", ".join(f"'{name}'" for name in names)
     return (
         (f"the function {listed}", "is", "it")

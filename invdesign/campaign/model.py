@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from invdesign.beside import trust_folders
 from invdesign.campaign.functions import (
+    attach_functions,
     check_usable,
-    functions_of,
-    handed_in,
-    notes_on,
-    running_programs,
-    to_trust,
+    fitness_functions,
+    list_untrusted,
+    note_unstored_functions,
+    stages_running_code,
 )
 from invdesign.campaign.objectives import (
     Aim,
@@ -27,9 +27,9 @@ from invdesign.campaign.objectives import (
     One,
     dump_constraint,
     dump_objective,
-    objective_from,
+    load_objective,
 )
-from invdesign.campaign.roles import OpenRoles, adopt_roles, measured_on, mixed_geometry
+from invdesign.campaign.roles import OpenRoles, adopt_roles, describe_mixed_roles, map_measured_roles
 from invdesign.candidate import Genome, Json, canonical
 from invdesign.evaluation import BUILD_STAGE, Stage
 from invdesign.functions import FitnessFunction
@@ -61,7 +61,7 @@ class Budget(Frozen):
         return min(counts, default=None)
 
     @model_validator(mode="after")
-    def _some(self) -> Self:
+    def _check_any_limit(self) -> Self:
         if self.candidates is None and self.evaluations is None and self.hours is None:
             raise ValueError("give at least one of candidates, evaluations, hours")
         return self
@@ -208,20 +208,24 @@ class Campaign:
             for place, plugin in named.items()
             for remark in getattr(plugin, "remarks", ())
         )
-        mixed = mixed_geometry(
+        mixed = describe_mixed_roles(
             {o.property: role for o in self.problem.objectives if (role := self.measured_on.get(o.property))}
         )
-        return (*notes_on(self.evaluators), *remarks, *([mixed] if mixed else []))
+        return (*note_unstored_functions(self.evaluators), *remarks, *([mixed] if mixed else []))
 
     @property
     def measured_on(self) -> dict[str, str]:
         """Role of the structure that a property speaks of, by property; of compositions and parameters there is none."""
-        return {name: role for stage in measured_on(self.stages).values() for name, role in stage.items()}
+        return {
+            name: role for stage in map_measured_roles(self.stages).values() for name, role in stage.items()
+        }
 
     @property
     def held_functions(self) -> tuple[FitnessFunction, ...]:
         """Fitness functions that are at hand."""
-        return tuple(item for item in functions_of(self.evaluators).values() if item.held is not None)
+        return tuple(
+            item for item in fitness_functions(self.evaluators).values() if item.function is not None
+        )
 
     def with_functions(self, functions: Iterable[Any]) -> Campaign:
         """The same with fitness functions at hand, found by their names.
@@ -230,7 +234,7 @@ class Campaign:
             RunError: one is no fitness function, or none of the campaign's.
             CampaignChangedError: one is not what it was.
         """
-        held = handed_in(self.evaluators, functions)
+        held = attach_functions(self.evaluators, functions)
         stages = tuple(replace(s, evaluator=held.get(s.name, s.evaluator)) for s in self.stages)
         return replace(self, stages=stages)
 
@@ -241,7 +245,7 @@ class Campaign:
     @property
     def wants_trust(self) -> bool:
         """Whether working on it imports code, or runs programs, that the campaign names."""
-        return bool(self.code or to_trust(self.evaluators) or running_programs(self.evaluators))
+        return bool(self.code or list_untrusted(self.evaluators) or stages_running_code(self.evaluators))
 
     def check_usable(self, how: str, folder: Path | None = None) -> None:
         """Whether every function of it can be called; see `campaign.functions.check_usable`.
@@ -261,7 +265,7 @@ class Campaign:
         stages: list[Json] = [
             {
                 "name": stage.name,
-                "evaluator": _dumped(stage.evaluator),
+                "evaluator": _dump_plugin(stage.evaluator),
                 "gates": [[g.property, g.min, g.max] for g in stage.gates],
                 "timeout": stage.timeout,
                 # Only where it is so: campaigns without it keep the hash they had before there was one.
@@ -274,15 +278,15 @@ class Campaign:
             "name": self.name,
             "description": self.description,
             "seed": self.seed,
-            "space": _dumped(self.space),
+            "space": _dump_plugin(self.space),
             "stages": stages,
             "objectives": [dump_objective(objective) for objective in self.problem.objectives],
             "constraints": [dump_constraint(constraint) for constraint in self.problem.constraints],
             # Only where it is said: campaigns without it keep the hash they had before there was one.
             **({"scalarize": self.problem.scalarize} if self.problem.scalarize else {}),
-            "optimizer": _dumped(self.optimizer),
+            "optimizer": _dump_plugin(self.optimizer),
             "budget": self.budget.model_dump(mode="json"),
-            "engine": _dumped(self.engine),
+            "engine": _dump_plugin(self.engine),
             "seeds": [canonical(genome) for genome in self.seeds],
             "max_failure_rate": self.max_failure_rate,
             "code": list(self.code),
@@ -309,7 +313,7 @@ class Campaign:
             for row in stored.stages
         )
         problem = Problem(
-            tuple(objective_from(row) for row in data["objectives"]),
+            tuple(load_objective(row) for row in data["objectives"]),
             tuple(Constraint(*row) for row in data["constraints"]),
             data.get("scalarize"),
         )
@@ -333,10 +337,10 @@ class Campaign:
     def fingerprint(self) -> str:
         """Hash of everything that decides what is found: all but budget, engine and description."""
         return hashlib.blake2b(
-            json.dumps(self._essence(), sort_keys=True).encode(), digest_size=16
+            json.dumps(self._dump_essential(), sort_keys=True).encode(), digest_size=16
         ).hexdigest()
 
-    def _essence(self) -> dict[str, Json]:
+    def _dump_essential(self) -> dict[str, Json]:
         free = {"budget", "engine", "description", "max_failure_rate"}
         found = {key: value for key, value in self.dump().items() if key not in free}
         for stage, row in zip(self.stages, cast("list[Any]", found["stages"]), strict=True):
@@ -346,39 +350,39 @@ class Campaign:
 
     def changes(self, other: Campaign) -> list[str]:
         """What `other` says differently, in lines for a person; budget and engine are free to change."""
-        mine, theirs = _flat(self._essence()), _flat(other._essence())
+        mine, theirs = _flatten_json(self._dump_essential()), _flatten_json(other._dump_essential())
         return [
-            _difference(path, mine.get(path), theirs.get(path))
+            _describe_difference(path, mine.get(path), theirs.get(path))
             for path in sorted(mine.keys() | theirs.keys())
             if mine.get(path) != theirs.get(path)
         ]
 
 
-def _dumped(plugin: Any) -> dict[str, Json]:
+def _dump_plugin(plugin: Any) -> dict[str, Json]:
     dump: dict[str, Json] = plugin.model_dump(mode="json")
     return dump
 
 
-def _flat(value: Json, path: str = "") -> dict[str, Json]:
+def _flatten_json(value: Json, path: str = "") -> dict[str, Json]:
     if isinstance(value, dict):
         return {
             p: v
             for key, item in value.items()
-            for p, v in _flat(item, f"{path}.{key}" if path else key).items()
+            for p, v in _flatten_json(item, f"{path}.{key}" if path else key).items()
         }
     if isinstance(value, list):
-        return {p: v for n, item in enumerate(value) for p, v in _flat(item, f"{path}[{n}]").items()}
+        return {p: v for n, item in enumerate(value) for p, v in _flatten_json(item, f"{path}[{n}]").items()}
     return {path: value}
 
 
-def _difference(path: str, mine: Json, theirs: Json) -> str:
+def _describe_difference(path: str, mine: Json, theirs: Json) -> str:
     place, source, part = path.partition(".evaluator.source.")
     if source:  # hashes tell a person nothing
         return f"{place}.evaluator: {part} {'is new' if mine is None else 'is gone' if theirs is None else 'changed'}"
-    return f"{path}: {_brief(mine)} -> {_brief(theirs)}"
+    return f"{path}: {_shorten_value(mine)} -> {_shorten_value(theirs)}"
 
 
-def _brief(value: Json) -> str:
+def _shorten_value(value: Json) -> str:
     if value is None:
         return "(nothing)"
     text = str(value)

@@ -29,7 +29,7 @@ class Bounds(Frozen):
     """Largest allowed value."""
 
     @model_validator(mode="after")
-    def _sensible(self) -> Self:
+    def _check_order(self) -> Self:
         if self.min is None and self.max is None:
             raise ValueError("give min, max or both")
         if self.min is not None and self.max is not None and self.min > self.max:
@@ -69,7 +69,7 @@ class Aim(Frozen):
     """Coordinate of the hypervolume's reference point, in the property's unit; of a target or window a distance."""
 
     @model_validator(mode="after")
-    def _one_direction(self) -> Self:
+    def _check_direction(self) -> Self:
         given = [word for word in DIRECTIONS if getattr(self, word) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none of them"
@@ -87,7 +87,7 @@ class Aim(Frozen):
         value = getattr(self, self.direction)
         return value if isinstance(value, str) else str(next(iter(value)))
 
-    def numbers(self) -> dict[str, float]:
+    def objective_numbers(self) -> dict[str, float]:
         """What `Objective` takes beside property and direction, where the file says it."""
         low = high = None
         if self.target is not None:
@@ -100,12 +100,12 @@ class Aim(Frozen):
         found |= {"tolerance": self.tolerance, "weight": self.weight, "reference": self.reference}
         return {name: value for name, value in found.items() if value is not None}
 
-    def judged(self) -> bool:
+    def has_scale(self) -> bool:
         """Whether it says what is good and what is of no use."""
         return self.tolerance is not None or (self.best is not None and self.worst is not None)
 
 
-def named(item: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
+def named_properties(item: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
     """Properties an objective names, as far as they can be told of one with mistakes: (where in it, name)."""
     for word in DIRECTIONS:
         value = item.get(word)
@@ -127,32 +127,34 @@ def read_objectives(
     Returns:
         The objectives, none where there is a mistake in one; the complaints.
     """
-    aims = [(number, aim) for number, aim in enumerate(map(_read, items)) if aim is not None]
+    aims = [(number, aim) for number, aim in enumerate(map(_parse_aim, items)) if aim is not None]
     complaints: list[Complaint] = [
         ((number, key), message, "")
         for number, aim in aims
-        for key, message in objective_flaws(aim.direction, **aim.numbers())
+        for key, message in objective_flaws(aim.direction, **aim.objective_numbers())
     ]
     if not complaints and len(aims) == len(items):  # else what is missing may be what is misspelt
-        complaints += [*_unjudged(aims, scalarize), *_unreferenced(aims)]
-    names = [name for item in items for _, name in named(item)]
+        complaints += [*_missing_scales(aims, scalarize), *_missing_references(aims)]
+    names = [name for item in items for _, name in named_properties(item)]
     twice = sorted({name for name in names if names.count(name) > 1})
     complaints += [((), f"{name} is an objective twice", "") for name in twice]
     if complaints or len(aims) < len(items):
         return (), complaints
-    return tuple(Objective(aim.property_name, aim.direction, **aim.numbers()) for _, aim in aims), complaints
+    return tuple(
+        Objective(aim.property_name, aim.direction, **aim.objective_numbers()) for _, aim in aims
+    ), complaints
 
 
-def _read(item: dict[str, Any]) -> Aim | None:
+def _parse_aim(item: dict[str, Any]) -> Aim | None:
     try:
         return Aim.model_validate_json(json.dumps(item))
     except ValidationError:  # the header's own check has told of it
         return None
 
 
-def _unjudged(aims: list[tuple[int, Aim]], scalarize: Any) -> Iterator[Complaint]:
+def _missing_scales(aims: list[tuple[int, Aim]], scalarize: Any) -> Iterator[Complaint]:
     """Objectives a desirability cannot judge, where one is asked for or others prepare for it."""
-    some = any(aim.judged() for _, aim in aims)
+    some = any(aim.has_scale() for _, aim in aims)
     weighted = [number for number, aim in aims if aim.weight is not None]
     if scalarize is None and not some:
         for number in weighted:
@@ -160,7 +162,7 @@ def _unjudged(aims: list[tuple[int, Aim]], scalarize: Any) -> Iterator[Complaint
             yield (number, "weight"), "counts in a desirability only, and the objectives have no scale.", hint
         return
     for number, aim in aims:
-        if not aim.judged():
+        if not aim.has_scale():
             plain = aim.direction in {"minimize", "maximize"}
             lacks = "best and worst" if plain else "tolerance"
             why = "scalarize: desirability" if scalarize is not None else "A desirability"
@@ -171,7 +173,7 @@ def _unjudged(aims: list[tuple[int, Aim]], scalarize: Any) -> Iterator[Complaint
             )
 
 
-def _unreferenced(aims: list[tuple[int, Aim]]) -> Iterator[Complaint]:
+def _missing_references(aims: list[tuple[int, Aim]]) -> Iterator[Complaint]:
     lacking = [number for number, aim in aims if aim.reference is None]
     if lacking and len(lacking) < len(aims):
         for number in lacking:
@@ -189,7 +191,7 @@ def dump_objective(objective: Objective) -> list[Any]:
     return [objective.direction, objective.property, *([numbers] if numbers else [])]
 
 
-def objective_from(data: list[Any]) -> Objective:
+def load_objective(data: list[Any]) -> Objective:
     """The inverse of `dump_objective`."""
     direction, name, *rest = data
     return Objective(name, direction, **(rest[0] if rest else {}))

@@ -120,7 +120,7 @@ def check_roles(stages: Sequence[Stage], of_design: Sequence[str], complain: Com
                 )
             elif role not in (*made, INITIAL):
                 later = [other.name for other in stages[number + 1 :] if _makes_role(other, role)]
-                tell(_find_field(stage, role), *_tell_missing(stage.name, role, made, later))
+                tell(_find_field(stage, role), *_describe_missing_role(stage.name, role, made, later))
         if LATEST in own:
             tell(
                 (), f"no structure can be called '{LATEST}': this is how a stage names the one made last.", ""
@@ -128,13 +128,15 @@ def check_roles(stages: Sequence[Stage], of_design: Sequence[str], complain: Com
         made += [role for role in own if role not in made]
 
 
-def _tell_missing(stage: str, role: str, made: Sequence[str], later: Sequence[str]) -> tuple[str, str]:
+def _describe_missing_role(
+    stage: str, role: str, made: Sequence[str], later: Sequence[str]
+) -> tuple[str, str]:
     if later:
         return (
             f"{stage} needs the structure '{role}', which '{later[0]}' provides only later: put {later[0]} before it.",
             "",
         )
-    makers = makers_of(STRUCTURE + role)
+    makers = list_makers(STRUCTURE + role)
     hint = f"'{makers[0]}' makes it." if makers else nearest(role, made)
     return (
         f"{stage} needs the structure '{role}', which nothing before it makes.",
@@ -142,7 +144,7 @@ def _tell_missing(stage: str, role: str, made: Sequence[str], later: Sequence[st
     )
 
 
-def makers_of(name: str) -> list[str]:
+def list_makers(name: str) -> list[str]:
     """Kinds of evaluators that provide a property or structure by their default settings.
 
     Args:
@@ -174,7 +176,7 @@ def _find_field(stage: Stage, role: str) -> Path:
 # On what properties were measured.
 
 
-def measured_on(stages: Sequence[Stage]) -> dict[str, dict[str, str]]:
+def map_measured_roles(stages: Sequence[Stage]) -> dict[str, dict[str, str]]:
     """Role of the structure that each property speaks of, by stage and property.
 
     It is the structure that the stage makes; else the latest of those it reads; else that of the properties it goes
@@ -200,7 +202,7 @@ def measured_on(stages: Sequence[Stage]) -> dict[str, dict[str, str]]:
     return found
 
 
-def mixed_geometry(roles: Mapping[str, str]) -> str:
+def describe_mixed_roles(roles: Mapping[str, str]) -> str:
     """Sentence on properties of objectives that speak of different structures; empty where they speak of one.
 
     Args:

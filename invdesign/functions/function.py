@@ -14,9 +14,9 @@ from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
 from invdesign.candidate import Design, Evaluation, Failure, Input
 from invdesign.errors import CampaignChangedError, PluginError, RunError
-from invdesign.functions.answers import BadAnswerError, evaluation_of, evaluations_of
-from invdesign.functions.modules import import_function, module_file, module_parts
-from invdesign.functions.source import differences, unwrapped
+from invdesign.functions.answers import BadAnswerError, parse_answer, parse_batch_answer
+from invdesign.functions.modules import hash_module, import_function, module_file
+from invdesign.functions.source import list_differences, unwrap_function
 from invdesign.properties import STRUCTURE, Unit, check_unit
 from invdesign.protocols import Batch, EvaluatorSettings
 
@@ -27,7 +27,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 DESIGN = frozenset({"parameters", "composition"})
 
 
-def _as_written(schema: dict[str, Any]) -> None:
+def _drop_own_fields(schema: dict[str, Any]) -> None:
     """In a campaign file the module is asked for the rest."""
     for key in ("name", "folder", "source"):
         schema["properties"].pop(key, None)
@@ -38,10 +38,10 @@ class FitnessFunction(EvaluatorSettings):
     """A Python function of a candidate, or of a batch of them.
 
     These settings are all about the function but the function itself, so that a run can be read without it. Where a
-    module holds it, `prepare` imports it; any other is handed in (`handed`).
+    module holds it, `prepare` imports it; any other is handed in (`with_function`).
     """
 
-    model_config = ConfigDict(serialize_by_alias=True, json_schema_extra=_as_written)
+    model_config = ConfigDict(serialize_by_alias=True, json_schema_extra=_drop_own_fields)
 
     name: Name
     """What it is called."""
@@ -64,7 +64,7 @@ class FitnessFunction(EvaluatorSettings):
 
     @field_validator("provides_")
     @classmethod
-    def _known_units(cls, provides: dict[str, Unit]) -> dict[str, Unit]:
+    def _check_units(cls, provides: dict[str, Unit]) -> dict[str, Unit]:
         for name, unit in provides.items():
             if not name.removeprefix(STRUCTURE).isidentifier():
                 raise ValueError(f"a property is called like band_gap, got '{name}'")
@@ -73,7 +73,7 @@ class FitnessFunction(EvaluatorSettings):
 
     @field_validator("requires_")
     @classmethod
-    def _known_names(cls, requires: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def _check_requirements(cls, requires: tuple[str, ...] | None) -> tuple[str, ...] | None:
         for name in requires or ():
             if not name.removeprefix(STRUCTURE).isidentifier():
                 raise ValueError(
@@ -135,48 +135,48 @@ class FitnessFunction(EvaluatorSettings):
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         self.prepare()
-        candidates = [self._seen(item) for item in inputs]
+        candidates = [self._restrict_input(item) for item in inputs]
         if self.batch_size == 1:
-            return [self._one(candidate) for candidate in candidates]
+            return [self._evaluate_one(candidate) for candidate in candidates]
         try:
-            answer = self._called(candidates)
+            answer = self._call_function(candidates)
         except Exception as error:
             if len(inputs) > 1:
                 raise  # the worker finds out whose fault it is
-            return [self._failed(error)]
+            return [self._to_failure(error)]
         try:
-            return evaluations_of(answer, self.provides, len(inputs))
+            return parse_batch_answer(answer, self.provides, len(inputs))
         except (
             BadAnswerError
         ) as error:  # whose number is whose, nobody can say: not of smaller batches either
-            return [self._failed(error)] * len(inputs)
+            return [self._to_failure(error)] * len(inputs)
 
-    def _one(self, candidate: Input) -> Evaluation:
+    def _evaluate_one(self, candidate: Input) -> Evaluation:
         try:
-            answer = self._called(candidate)
+            answer = self._call_function(candidate)
         except MemoryError:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything
-            return self._failed(error)
-        return evaluation_of(answer, self.provides)
+            return self._to_failure(error)
+        return parse_answer(answer, self.provides)
 
-    def _called(self, argument: Any) -> Any:
+    def _call_function(self, argument: Any) -> Any:
         assert self._function is not None
         return self._function(argument)
 
-    def _failed(self, error: BaseException) -> Evaluation:
+    def _to_failure(self, error: BaseException) -> Evaluation:
         if isinstance(error, MemoryError):
             raise error
         if isinstance(error, BadAnswerError):
             return Evaluation(failure=Failure(error.kind, "", str(error)))
         said = " ".join(str(error).split())[:400]
-        line = _line(error, self._function)
+        line = _raising_line(error, self._function)
         where = f" (line {line} of {self.name})" if line is not None else ""
         return Evaluation(
             failure=Failure("error", "", f"{type(error).__name__}{': ' if said else ''}{said}{where}")
         )
 
-    def _seen(self, item: Input) -> Input:
+    def _restrict_input(self, item: Input) -> Input:
         """The candidate with what is required alone, which its cache key holds, and safe from changes."""
         requires = self.requires
         design = item.design
@@ -185,28 +185,30 @@ class FitnessFunction(EvaluatorSettings):
             design=Design(
                 MappingProxyType(dict(design.parameters) if "parameters" in requires else {}),
                 design.composition if "composition" in requires else None,
-                _Copies({r: s for r, s in design.structures.items() if STRUCTURE + r in requires}),
+                _CopiedStructures({r: s for r, s in design.structures.items() if STRUCTURE + r in requires}),
             ),
             properties=MappingProxyType(
                 {name: value for name, value in item.properties.items() if name in requires}
             ),
-            structures=_Copies({r: s for r, s in item.structures.items() if STRUCTURE + r in requires}),
+            structures=_CopiedStructures(
+                {r: s for r, s in item.structures.items() if STRUCTURE + r in requires}
+            ),
         )
 
     # Handing it in, and knowing it again.
 
     @property
-    def held(self) -> Callable[..., Any] | None:
+    def function(self) -> Callable[..., Any] | None:
         """The function itself, where it is at hand."""
         return self._function
 
-    def handed(self, function: Callable[..., Any]) -> Self:
+    def with_function(self, function: Callable[..., Any]) -> Self:
         """The same with the function at hand."""
         copy = self.model_copy()
         copy._function = function  # noqa: SLF001 - a private attribute of its own class
         return copy
 
-    def resolved(self, names: frozenset[str]) -> Self:
+    def with_requirements(self, names: frozenset[str]) -> Self:
         """The same, requiring these names where it does not say what it requires."""
         if self.requires_ is not None:
             return self
@@ -219,12 +221,12 @@ class FitnessFunction(EvaluatorSettings):
             return None
         return module_file(Path(self.folder), self.path.partition(":")[0])
 
-    def changed(self, source: Mapping[str, str], version: str | None = None) -> list[str]:
+    def list_changes(self, source: Mapping[str, str], version: str | None = None) -> list[str]:
         """What is different of a function with this source and version, in words; nothing of the same one."""
         if self.own_version is not None or version is not None:
             mine, other = self.own_version or "none", version or "none"
             return [] if mine == other else [f"its version (from {mine} to {other})"]
-        return differences(self.source, source)
+        return list_differences(self.source, source)
 
     def check_source(self) -> None:
         """Whether the file of its module still says what it said.
@@ -240,11 +242,11 @@ class FitnessFunction(EvaluatorSettings):
             raise PluginError(
                 f"the module of the function '{self.name}', {self.path.partition(':')[0]}, is no longer in {self.folder}"
             )
-        changed = self.changed(module_parts(file), self.own_version)
+        changed = self.list_changes(hash_module(file), self.own_version)
         if changed and self.source:
-            raise CampaignChangedError(self.told(changed))
+            raise CampaignChangedError(self.describe_changes(changed))
 
-    def told(self, changed: Sequence[str]) -> str:
+    def describe_changes(self, changed: Sequence[str]) -> str:
         """That it changed, in what, and how to go on."""
         of = f" of {self.file}" if self.file else ""
         return (
@@ -253,7 +255,7 @@ class FitnessFunction(EvaluatorSettings):
         )
 
 
-class _Copies(Mapping[str, Any]):
+class _CopiedStructures(Mapping[str, Any]):
     """Structures by role; each is a copy, since the one at hand serves later stages too."""
 
     def __init__(self, structures: Mapping[str, Structure]) -> None:
@@ -272,9 +274,9 @@ class _Copies(Mapping[str, Any]):
         return len(self._structures)
 
 
-def _line(error: BaseException, function: Any) -> int | None:
+def _raising_line(error: BaseException, function: Any) -> int | None:
     """Where in the user's function it was raised, counted from its first line."""
-    code = getattr(unwrapped(function), "__code__", None)
+    code = getattr(unwrap_function(function), "__code__", None)
     line = None
     step = error.__traceback__
     while step is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from invdesign.errors import PluginError, nearest
-from invdesign.functions.modules import parsed
+from invdesign.functions.modules import parse_module
 
 ARGUMENTS = ("provides", "requires", "batch", "name", "version")
 Kind = Literal["function", "class", "other"]
@@ -40,15 +40,15 @@ def read_function(file: Path, name: str) -> ReadFunction:
     Raises:
         PluginError: the file is not Python, or has no such name.
     """
-    tree = parsed(file)
-    aliases = _aliases(tree)
+    tree = parse_module(file)
+    aliases = _fitness_aliases(tree)
     found: ReadFunction | None = None
     known: list[str] = []
-    for node in _statements(tree.body):
-        names = _names_of(node)
+    for node in _top_statements(tree.body):
+        names = _bound_names(node)
         known += [] if isinstance(node, ast.ImportFrom) else names
         if name in names:  # the last one counts, as when the module is run
-            found = _read(node, aliases)
+            found = _read_statement(node, aliases)
     if found is None:
         functions = [item for item in known if not item.startswith("_")]
         hint = nearest(name, functions) or (
@@ -58,17 +58,17 @@ def read_function(file: Path, name: str) -> ReadFunction:
     return found
 
 
-def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+def _top_statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
     """Statements at the top of a module, those under `if`, `try` and `with` included."""
     for node in body:
         yield node
         for inner in ("body", "orelse", "finalbody", "handlers"):
             if isinstance(node, ast.If | ast.Try | ast.With):
                 for item in getattr(node, inner, []):
-                    yield from _statements(item.body if isinstance(item, ast.ExceptHandler) else [item])
+                    yield from _top_statements(item.body if isinstance(item, ast.ExceptHandler) else [item])
 
 
-def _names_of(node: ast.stmt) -> list[str]:
+def _bound_names(node: ast.stmt) -> list[str]:
     """Names that a statement gives a meaning."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [node.name]
@@ -81,7 +81,7 @@ def _names_of(node: ast.stmt) -> list[str]:
     return []
 
 
-def _aliases(tree: ast.Module) -> set[str]:
+def _fitness_aliases(tree: ast.Module) -> set[str]:
     """What `invdesign.fitness` is called in a module that imports it by name."""
     found = {"fitness"}
     for node in ast.walk(tree):
@@ -90,7 +90,7 @@ def _aliases(tree: ast.Module) -> set[str]:
     return found
 
 
-def _read(node: ast.stmt, aliases: set[str]) -> ReadFunction:
+def _read_statement(node: ast.stmt, aliases: set[str]) -> ReadFunction:
     if isinstance(node, ast.ClassDef):
         return ReadFunction("class", line=node.lineno)
     if isinstance(node, ast.AsyncFunctionDef):
@@ -101,7 +101,7 @@ def _read(node: ast.stmt, aliases: set[str]) -> ReadFunction:
         return ReadFunction("other", line=node.lineno)
     for decorator in node.decorator_list:
         if isinstance(decorator, ast.Call) and _is_fitness(decorator.func, aliases):
-            settings, unread = _arguments(decorator)
+            settings, unread = _read_arguments(decorator)
             return ReadFunction("function", True, settings, unread, node.lineno)
     return ReadFunction("function", line=node.lineno)
 
@@ -112,7 +112,7 @@ def _is_fitness(called: ast.expr, aliases: set[str]) -> bool:
     return isinstance(called, ast.Name) and called.id in aliases
 
 
-def _arguments(call: ast.Call) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _read_arguments(call: ast.Call) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The arguments that are written out, and the names of those that are not."""
     given = dict(zip(ARGUMENTS, call.args, strict=False))
     given.update({word.arg: word.value for word in call.keywords if word.arg is not None})

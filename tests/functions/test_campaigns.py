@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from invdesign.campaign.document import parse
+from invdesign.campaign.document import parse_yaml
 from invdesign.campaign.load import load_campaign, read_campaign
 from invdesign.campaign.model import Campaign
-from invdesign.campaign.schema import campaign_schema
+from invdesign.campaign.schema import build_campaign_schema
 from invdesign.errors import CampaignChangedError, CampaignError, RunError
 from invdesign.functions import FitnessFunction
 from invdesign.run.run import Run
@@ -196,7 +196,7 @@ def test_another_process_imports_it(folder: Path) -> None:
 def mistakes(folder: Path, old: str, new: str, *, trust_code: bool = False) -> str:
     assert old in CAMPAIGN
     with pytest.raises(CampaignError) as caught:
-        read_campaign(parse(CAMPAIGN.replace(old, new), "my.yaml"), folder, trust_code=trust_code)
+        read_campaign(parse_yaml(CAMPAIGN.replace(old, new), "my.yaml"), folder, trust_code=trust_code)
     return "\n".join(str(caught.value).splitlines()[1:-1])
 
 
@@ -242,18 +242,18 @@ def test_the_long_form(folder: Path) -> None:
     text = CAMPAIGN.replace("my_scores:plain: {", "function: {path: 'my_scores:plain', ").replace(
         "my_scores:hardness: {gate: {hardness: {min: 0.1}}, timeout: 20}", "my_scores:hardness"
     )
-    campaign = read_campaign(parse(text), folder)
+    campaign = read_campaign(parse_yaml(text), folder)
     assert [stage.name for stage in campaign.stages] == ["hardness", "plain"]
     assert functions(campaign) == functions(loaded(folder))
     from jsonschema import Draft202012Validator
 
-    assert Draft202012Validator(campaign_schema()).is_valid(parse(text).value)
+    assert Draft202012Validator(build_campaign_schema()).is_valid(parse_yaml(text).value)
 
 
 def test_killed_anywhere(folder: Path) -> None:
     """A run with functions from a file ends the same however often it is killed."""
     reference = worked(folder, "reference")
-    data: dict[str, Any] = {**json.loads(json.dumps(parse(CAMPAIGN).value))}
+    data: dict[str, Any] = {**json.loads(json.dumps(parse_yaml(CAMPAIGN).value))}
     (folder / "killed").mkdir()
     for name in ("my_scores.py", "my_constants.py"):
         (folder / "killed" / name).write_text((folder / name).read_text())
@@ -264,7 +264,7 @@ def test_killed_anywhere(folder: Path) -> None:
 
 def test_handing_in_what_a_module_holds(tmp_path: Path) -> None:
     """A function of a module that Python has at hand is trusted already; another of its name is refused."""
-    data = parse(
+    data = parse_yaml(
         CAMPAIGN.replace("my_scores:plain: {provides: {cost: EUR}, batch: 3}", "sizes").replace(
             "cost", "width"
         )

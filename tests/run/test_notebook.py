@@ -141,12 +141,12 @@ def uninterrupted(search: str, folder: Path) -> str:
 
 def test_outside_a_notebook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is shown where nobody looks; lines come at once for the end, and else only now and then."""
-    from invdesign.campaign.document import parse
+    from invdesign.campaign.document import parse_yaml
     from invdesign.campaign.load import campaign_from
 
     assert not in_kernel()
     assert observer_here(tmp_path) is None  # pytest has taken stderr
-    data = parse(toy(4)).value
+    data = parse_yaml(toy(4)).value
     assert isinstance(data, dict)
     status = finished(campaign_from(data), tmp_path / "run").status()
     show = lines()

@@ -24,6 +24,7 @@ from invdesign.structures.files import check_distances
 from surrogates import commands
 from surrogates.stability import reference_console, reference_sources
 from surrogates.stability.coverage import FORMER_SETS, require_coverage
+from surrogates.stability.hulls import entry, formation_energy, hull_distance, phase_diagram
 from surrogates.stability.reference import (
     Cell,
     Phase,
@@ -34,13 +35,9 @@ from surrogates.stability.reference import (
     Skipped,
     corrected_names,
     earlier_set,
-    entry,
-    formation_energy,
-    hull_distance,
     load_reference,
     make_reference,
     parse_reference,
-    phase_diagram,
     shipped,
     shipped_names,
 )

@@ -12,7 +12,8 @@ from pymatgen.core import Composition
 
 from invdesign.errors import MissingReferenceError
 from invdesign.structures.formulas import write_formula
-from surrogates.stability.reference import ReferenceSet, phase_diagram, shipped
+from surrogates.stability.hulls import phase_diagram
+from surrogates.stability.reference import ReferenceSet, shipped
 from surrogates.stability.windows import CHARGES, ON_HULL, Reaction, electrochemical_window, products
 from tests.surrogates.references import made
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from invdesign.protocols import (
     Dimension,
     OpenSpace,
     Placement,
+    PreparedSpace,
     SearchSpace,
     StructureSpace,
     VectorSpace,
@@ -249,7 +250,7 @@ def _mixed(space: VectorSpace, dimensions: Sequence[Dimension], row: Row) -> Gen
 def known(space: SearchSpace, written: Written) -> Placement:
     """A genome as the space writes it, inside the space or outside.
 
-    Crystals are not built: whether the space can describe them decides. Others are checked as candidates are.
+    Crystals and rows of a pool are not built: whether the space can describe them decides. Others are checked as candidates are.
 
     Raises:
         RowError: the space does not know it, or it lies too far outside to say anything of the space.
@@ -271,9 +272,6 @@ def known(space: SearchSpace, written: Written) -> Placement:
 
 
 def _placed(space: SearchSpace, written: Written) -> Placement:
-    form: Any = getattr(space, "canonical", None)
-    if form is not None:
-        return Placement(form(written.genome))
-    if isinstance(space, StructureSpace):
-        return Placement(written.genome)
+    if isinstance(space, StructureSpace | PreparedSpace):
+        return Placement(space.canonical(written.genome))
     return place_genome(space, cast("Genome", canonical(written.genome)), written.rounding)

@@ -40,7 +40,7 @@ class DatabaseRow:
 
     Attributes:
         id: its number.
-        fields: `read_numbers`, `positions`, `cell`, `pbc`: bytes of SQLite, or values of JSON.
+        fields: `numbers`, `positions`, `cell`, `pbc`: bytes of SQLite, or values of JSON.
         energy: eV, or None.
         pairs: key-value pairs that are numbers, text or truth values.
     """
