@@ -58,6 +58,12 @@ def load_campaign(path: str | Path, *, trust_code: bool = False) -> Campaign:
 
     Raises:
         CampaignError: with every mistake, its line, what is allowed and the nearest valid name.
+
+    Examples:
+        >>> import invdesign
+        >>> campaign = invdesign.load_campaign("campaigns/toy.yaml")
+        >>> [objective.property for objective in campaign.problem.objectives]
+        ['f1', 'f2']
     """
     path = Path(path)
     return read_campaign(read_document(path), path.resolve().parent, trust_code=trust_code)
@@ -73,6 +79,22 @@ def campaign_from(data: Mapping[str, Any], *, folder: str | Path = ".", trust_co
 
     Raises:
         CampaignError: as for `load_campaign`, without lines.
+
+    Examples:
+        >>> import invdesign
+        >>> campaign = invdesign.campaign_from(
+        ...     {
+        ...         "version": 1,
+        ...         "name": "two variables",
+        ...         "space": {"kind": "parameters", "parameters": {"x": {"real": [0, 1]}, "n": {"integer": [1, 4]}}},
+        ...         "evaluate": [{"experiment": {"provides": {"capacity": "mAh/g"}}}],
+        ...         "objectives": [{"maximize": "capacity"}],
+        ...         "optimizer": {"kind": "random"},
+        ...         "budget": {"candidates": 20},
+        ...     }
+        ... )
+        >>> campaign.units()
+        {'capacity': 'mAh/g'}
     """
     return read_campaign(Document(dict(data)), Path(folder).resolve(), trust_code=trust_code)
 
