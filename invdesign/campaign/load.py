@@ -218,6 +218,9 @@ class _Reader:
         self, group: str, kind: str, settings: Mapping[str, Any], at: Place, place: Place
     ) -> Any:
         if place in self.made:
+            for name in sorted(settings.keys() - {"kind"}):  # it was made with its settings
+                hint = nearest(name, COMMON) or f"Allowed: {', '.join(COMMON)}."
+                self.add_mistake((*place, name), "unknown key.", hint)
             return self.made[place]
         try:
             plugin = registry.load(group, kind, trust_code=self.trust_code)
