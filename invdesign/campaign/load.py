@@ -264,8 +264,6 @@ class _Reader:
         """Place of an error in the file.
 
         Pydantic's paths also name validators and members of unions.
-
-        Pydantic's paths also name validators and members of unions.
         """
         value = self._value_at(place)
         where: list[str | int] = []
