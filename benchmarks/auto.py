@@ -36,16 +36,15 @@ import ordering
 import pool
 import truth_table
 from common import Records, Row, driven, measured, one_thread, piecewise, print_table, row_of, write_results
-from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from invdesign import settings
+from invdesign.arrays import FloatArray
 from invdesign.candidate import genome_key
 from invdesign.optimizers.auto import Auto
 from invdesign.pareto import hypervolume as volume_of
 from invdesign.problem import Objective, Problem
 
-FloatArray = NDArray[np.float64]
 Settings = Mapping[str, object]
 
 SEEDS = 20

@@ -38,12 +38,12 @@ from mixture import COMPONENTS, LIMITS, PRESENT, Case, case_of, points_of, space
 from numpy.typing import NDArray
 
 from invdesign import settings
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Design, Genome, Proposal
 from invdesign.problem import Objective, Problem
 from invdesign.protocols import Context, Operator
 from invdesign.testing import MemoryHistory
 
-FloatArray = NDArray[np.float64]
 Answer = dict[str, float]
 
 VARIABLES = 6
@@ -208,6 +208,12 @@ class Rows:
 
     def prepare(self) -> None:
         """There is nothing to read. Spaces that can be prepared have their features at hand, as a pool has."""
+
+    def canonical(self, genome: Genome) -> Genome:
+        return genome
+
+    def count(self) -> int:
+        return self._rows
 
     def __len__(self) -> int:
         return self._rows

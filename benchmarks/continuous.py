@@ -20,15 +20,14 @@ from typing import Any
 
 import numpy as np
 from common import Row, print_table, row_of, write_results
-from numpy.typing import NDArray
 
 from invdesign import settings
+from invdesign.arrays import FloatArray
 from invdesign.problem import Objective, Problem
 from invdesign.protocols import Context
 from invdesign.rng import rng_for
 from invdesign.testing import MemoryHistory
 
-FloatArray = NDArray[np.float64]
 DIMENSIONS = 10
 EVALUATIONS = 5_000
 SEEDS = 20

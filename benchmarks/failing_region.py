@@ -37,12 +37,11 @@ from common import (
     print_table,
     row_of,
 )
-from numpy.typing import NDArray
 
 from invdesign import settings
+from invdesign.arrays import FloatArray
 from invdesign.problem import Objective, Problem
 
-FloatArray = NDArray[np.float64]
 Point = Mapping[str, Any]
 
 TRIALS = 40

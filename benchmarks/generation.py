@@ -16,16 +16,15 @@ from typing import Any
 
 import numpy as np
 from common import Row, print_table, row_of, write_results
-from numpy.typing import NDArray
 
 from invdesign import settings
+from invdesign.arrays import FloatArray
 from invdesign.optimizers.survival import survivors
 from invdesign.problem import Objective, Problem
 from invdesign.protocols import Context
 from invdesign.rng import borrowed_globals, rng_for
 from invdesign.testing import MemoryHistory
 
-FloatArray = NDArray[np.float64]
 DIMENSIONS = 10
 SIZES = (100, 1000)
 SEEDS = 20

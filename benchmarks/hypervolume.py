@@ -25,14 +25,13 @@ from typing import Any
 
 import numpy as np
 from common import Records, Row, driven, measured, merge_results, one_thread, piecewise, print_table, row_of
-from numpy.typing import NDArray
 
 from invdesign import settings
+from invdesign.arrays import FloatArray
 from invdesign.pareto import hypervolume
 from invdesign.problem import Objective, Problem
-from surrogates.landscape import dtlz2, zdt1, zdt2
+from surrogates.tabulated.landscape import dtlz2, zdt1, zdt2
 
-FloatArray = NDArray[np.float64]
 Objectives = Callable[[FloatArray], tuple[float, ...]]
 BUDGETS = (100, 5_000)
 FEW = 500  # evaluations up to which a genetic algorithm is given a small population

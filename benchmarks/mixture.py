@@ -17,7 +17,7 @@ import numpy as np
 from common import Row, print_table, row_of, write_results
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from invdesign.arrays import FloatArray
 
 COMPONENTS = 15
 PRESENT = 4

@@ -29,18 +29,17 @@ from typing import Any
 
 import numpy as np
 from common import Row, print_table, row_of, write_results
-from numpy.typing import NDArray
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
 from invdesign import settings
+from invdesign.arrays import FloatArray
 from invdesign.candidate import genome_key
 from invdesign.problem import Objective, Problem
 from invdesign.protocols import Context
 from invdesign.structures.prototypes import prototype
 from invdesign.testing import MemoryHistory
 
-FloatArray = NDArray[np.float64]
 Matrix = list[list[int]]
 
 SEEDS = 20

@@ -20,8 +20,9 @@ import numpy as np
 from common import Row, merge_results
 from pymatgen.core import Element, Structure
 
-from surrogates.correction import SUFFIX, write_correction
-from surrogates.oxygen_fit import (
+from surrogates.potentials.chgnet import CHGNet
+from surrogates.potentials.correction import SUFFIX, write_correction
+from surrogates.stability.oxygen_fit import (
     COMPOUNDS,
     ENTHALPIES,
     NAME,
@@ -33,10 +34,9 @@ from surrogates.oxygen_fit import (
     make_correction,
     shipped_samples,
 )
-from surrogates.potentials.chgnet import CHGNet
-from surrogates.reference import make_reference, shipped
-from surrogates.reference_build import Progress, build_reference
-from surrogates.reference_sources import Published, read_structures
+from surrogates.stability.reference import make_reference, shipped
+from surrogates.stability.reference_build import Progress, build_reference
+from surrogates.stability.reference_sources import Published, read_structures
 
 FOLDER = Path(__file__).parents[1] / "surrogates" / "corrections"
 PUBLISHED = Path(__file__).with_name("oxygen_compounds.yaml")

@@ -16,9 +16,9 @@ from pymatgen.core import Lattice, Structure
 
 from invdesign.protocols import Potential
 from invdesign.settings import load
-from surrogates.coverage import FORMER_SETS
-from surrogates.reference import earlier_set
-from surrogates.reference_build import RELAXATION, relax_from_start
+from surrogates.stability.coverage import FORMER_SETS
+from surrogates.stability.reference import earlier_set
+from surrogates.stability.reference_build import RELAXATION, relax_from_start
 
 SHORTER = 0.94  # bond of four neighbours over that of six; a start
 LONGER = 1.04  # bond of eight neighbours over that of six; a start

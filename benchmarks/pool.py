@@ -44,9 +44,8 @@ from common import Records, Row, driven, measured, merge_results, one_thread, pi
 from numpy.typing import NDArray
 
 from invdesign import settings
+from invdesign.arrays import FloatArray
 from invdesign.problem import Objective, Problem
-
-FloatArray = NDArray[np.float64]
 
 CAP = 150
 INITIAL = 10

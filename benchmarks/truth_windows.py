@@ -19,9 +19,9 @@ from typing import Literal
 from common import Row, spread_of
 from pymatgen.core import Composition
 
-from surrogates.reference import ReferenceSet
-from surrogates.stability import energy_deviation
-from surrogates.windows import CHARGES, Ion, Reaction, electrochemical_window
+from surrogates.stability.evaluators import energy_deviation
+from surrogates.stability.reference import ReferenceSet
+from surrogates.stability.windows import CHARGES, Ion, Reaction, electrochemical_window
 
 KJ_PER_EV = 96.48533212
 """kJ/mol in 1 eV per formula unit (Faraday's constant, CODATA 2018)."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Candidate, Failure, Status, Trial
 from invdesign.problem import Merit, Problem, Scores
 from invdesign.protocols import StageView
@@ -16,7 +17,6 @@ from invdesign.standing import Standing
 from invdesign.steps import Finished, StageResult, Step
 from invdesign.worker import BUILD
 
-FloatArray = NDArray[np.float64]
 CANDIDATES_KEPT = 20_000  # recent genomes stay in memory; older ones are read again from the store
 
 

@@ -10,13 +10,11 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from invdesign import pareto
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Status
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 Direction = Literal["minimize", "maximize", "target", "window"]
 Scalarize = Literal["desirability"]
 DIRECTIONS: tuple[Direction, ...] = ("minimize", "maximize", "target", "window")

@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from invdesign import pareto
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.problem import Merit, Scores
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 # Hypervolumes of larger fronts take more than about 10 ms: their cost grows steeply with the number of objectives.
 LARGEST_FRONT = {1: 10**9, 2: 30_000, 3: 20_000, 4: 3_000, 5: 800, 6: 200}

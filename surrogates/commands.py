@@ -49,7 +49,7 @@ def build(
     What cannot be read or relaxed is left out and named. Ctrl-C keeps what is relaxed so far; the same command goes on from
     there.
     """
-    from surrogates.reference_console import build_set
+    from surrogates.stability.reference_console import build_set
 
     limits = {"fmax": fmax, "smax": smax, "steps": steps, "starts": starts}
     build_set(output, structures, materials_project, potential, name, title, limits)
@@ -60,7 +60,7 @@ def show(
     name: Annotated[str, typer.Argument(help="A shipped set, or a file.")], as_json: AsJson = False
 ) -> None:
     """The phases of a set, with formation energy and distance to the set's own hull."""
-    from surrogates.reference_console import show_set
+    from surrogates.stability.reference_console import show_set
 
     show_set(name, as_json=as_json)
 
@@ -68,6 +68,6 @@ def show(
 @reference.command(name="list")
 def list_(as_json: AsJson = False) -> None:
     """The sets that come with the package."""
-    from surrogates.reference_console import list_sets
+    from surrogates.stability.reference_console import list_sets
 
     list_sets(as_json=as_json)

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from invdesign.protocols import FloatArray
+from invdesign.arrays import FloatArray, IntArray
 
-IntArray = NDArray[np.int64]
 SELF = 1e-8  # Å, tolerance of the search
 
 

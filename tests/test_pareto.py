@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.pareto import FEW, crowding, extended_front, front, hypervolume, ranks, reference_point
-
-FloatArray = NDArray[np.float64]
 
 
 @st.composite

@@ -26,7 +26,7 @@ from invdesign.sheets.batch import check_output, write_batch
 from invdesign.sheets.columns import NOISE, OLDER_NOISE, RESERVED
 from invdesign.sheets.results import Results, read_results
 from invdesign.tables.text import open_table
-from surrogates import experiment
+from surrogates.tabulated import experiment
 from tests.support import STEPS, campaign
 
 HEAD = "candidate,polymer,solvent,conductivity [S/cm],conductivity_noise [S/cm],uniformity"

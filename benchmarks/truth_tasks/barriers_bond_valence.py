@@ -25,8 +25,8 @@ from literature_barriers import Match, count_rows, match_compounds, read_compoun
 
 from invdesign.errors import InvdesignError
 from invdesign.settings import load
-from surrogates.bond_valence import migration_barriers
-from surrogates.relaxation import relax_structure
+from surrogates.relaxation.relax import relax_structure
+from surrogates.transport.bond_valence import migration_barriers
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

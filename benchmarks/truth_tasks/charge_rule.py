@@ -21,7 +21,7 @@ from common import Row
 from pymatgen.core import Composition
 
 from invdesign.structures.charges import charge_imbalance, oxidation_states, whole_counts
-from surrogates.composition import ChargeNeutrality
+from surrogates.filters.composition import ChargeNeutrality
 
 COMPOUNDS = Path(__file__).parents[1] / "charge_rule_compounds.csv"
 SEED = 20261203

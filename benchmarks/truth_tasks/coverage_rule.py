@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from common import Row
 from pymatgen.core import Composition
 
-from surrogates.coverage import asks_formerly, missing_binaries, missing_ternaries
-from surrogates.reference import (
+from surrogates.stability.coverage import asks_formerly, missing_binaries, missing_ternaries
+from surrogates.stability.reference import (
     Cell,
     Phase,
     PotentialRecord,

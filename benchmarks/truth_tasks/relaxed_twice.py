@@ -16,8 +16,8 @@ from common import Row, one_thread
 from invdesign.campaign.document import read_document
 from invdesign.errors import InvdesignError
 from invdesign.settings import load
-from surrogates.kept import StructureKept, compare_structures
-from surrogates.relaxation import relax_structure
+from surrogates.relaxation.kept import StructureKept, compare_structures
+from surrogates.relaxation.relax import relax_structure
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

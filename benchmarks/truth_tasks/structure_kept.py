@@ -17,7 +17,7 @@ from common import Row, row_of
 from invdesign.campaign.document import read_document
 from invdesign.campaign.load import campaign_from
 from invdesign.run.run import Run
-from surrogates.kept import StructureKept, compare_structures
+from surrogates.relaxation.kept import StructureKept, compare_structures
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -9,9 +9,9 @@ from common import Row
 from truth_windows import Comparison, compare_limit, mean_row, print_comparisons
 
 from invdesign.settings import load
-from surrogates.reference import ReferenceSet, shipped
-from surrogates.reference_build import build_reference
-from surrogates.reference_sources import read_structures
+from surrogates.stability.reference import ReferenceSet, shipped
+from surrogates.stability.reference_build import build_reference
+from surrogates.stability.reference_sources import read_structures
 
 SHIPPED = "lithium-chalcohalides"
 SALTS = ("LiF", "LiCl", "LiBr", "LiI", "Li2O", "Li2S", "Li2Se", "LiH")

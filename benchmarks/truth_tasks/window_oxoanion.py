@@ -14,7 +14,7 @@ from common import Row
 from pymatgen.core import Composition
 from truth_windows import formation_of
 
-from surrogates.oxygen_fit import (
+from surrogates.stability.oxygen_fit import (
     Coefficients,
     Sample,
     find_elements,

@@ -8,10 +8,10 @@ from common import Row
 from pymatgen.core import Composition
 from truth_windows import Comparison, mean_row
 
-from surrogates.correction import JOINT
-from surrogates.reference import shipped
-from surrogates.stability import energy_deviation
-from surrogates.windows import CHARGES
+from surrogates.potentials.correction import JOINT
+from surrogates.stability.evaluators import energy_deviation
+from surrogates.stability.reference import shipped
+from surrogates.stability.windows import CHARGES
 from truth_tasks import window_binaries, window_oxoanion
 
 CORRECTION = "covalent-oxygen"

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from invdesign import pareto
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.protocols import History
 from invdesign.rng import Rng
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 def extended(history: History, members: Sequence[int], new: Sequence[int], size: int) -> list[int]:

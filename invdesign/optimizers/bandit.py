@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from invdesign import pareto
+from invdesign.arrays import FloatArray
 from invdesign.optimizers import archive
 from invdesign.problem import Merit
 from invdesign.protocols import History
 from invdesign.rng import Rng
 
-FloatArray = NDArray[np.float64]
 Credit = dict[str, list[float]]  # won and lost of late, by name
 
 ELITE = 60  # members of the front by which gains of several objectives are measured

@@ -11,9 +11,10 @@ from typing import Any, cast
 
 import numpy as np
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Genome, Json
 from invdesign.optimizers.rates import shares
-from invdesign.optimizers.vectors import CENTRAL, LEAST, OPERATORS, FloatArray, Move, Points, Steps, movable
+from invdesign.optimizers.vectors import CENTRAL, LEAST, OPERATORS, Move, Points, Steps, movable
 from invdesign.protocols import Context, Operator, SearchSpace, VectorSpace
 from invdesign.rng import Rng
 

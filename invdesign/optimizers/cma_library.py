@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.protocols import Dimension
 
-FloatArray = NDArray[np.float64]
 Saved: TypeAlias = dict[str, Any]  # JSON: what moves in a distribution
 
 MOVING = ("_mean", "_sigma", "_p_sigma", "_pc", "_g")  # beside the covariance, in the library's own names

@@ -9,10 +9,11 @@ from typing import Annotated, Any, TypeAlias, cast
 from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo
 
 from invdesign import registry
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Candidate, Json, Proposal, Trial
 from invdesign.errors import PluginError
 from invdesign.problem import Scores
-from invdesign.protocols import AnyOptimizer, Context, FloatArray, History
+from invdesign.protocols import AnyOptimizer, Context, History
 from invdesign.rng import derived_seed
 from invdesign.settings import Settings, context_of, load
 

@@ -13,7 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from invdesign.arrays import FloatArray
+
 ModelName = Literal["gaussian_process", "cubic", "quadratic", "linear", "trees"]
 Predict = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 

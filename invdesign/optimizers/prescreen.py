@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Genome, Status, genome_key
 from invdesign.optimizers.breeding import Offspring
 from invdesign.optimizers.common import UNASKED, countable, teaches
@@ -26,8 +26,6 @@ from invdesign.protocols import Context, FiniteSpace
 from invdesign.rng import Rng
 from invdesign.settings import Frozen
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 Breed = Callable[[Sequence[Offspring], Rng], Offspring | None]
 
 WINDOW = 2000  # newest trials that training rows are taken from: what an ask costs must not grow with the run

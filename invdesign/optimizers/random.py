@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Literal, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Proposal
 from invdesign.optimizers.common import (
     TRIES,
@@ -23,7 +23,6 @@ from invdesign.problem import Problem
 from invdesign.protocols import Context, OptimizerSettings, SearchSpace, VectorSpace
 from invdesign.rng import derived_seed, rng_for
 
-FloatArray = NDArray[np.float64]
 MOST_SOBOL_DIMENSIONS = 21_201  # direction numbers of Joe & Kuo (2008), as far as scipy ships them
 
 

@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from invdesign import pareto
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.problem import Merit, Scores
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 SHORTLIST = 120  # candidates whose hypervolume is computed
 BY_VOLUME = 3  # objectives up to which the hypervolume is computed; more are spread instead

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Proposal
 from invdesign.optimizers import archive
 from invdesign.optimizers.common import (
@@ -31,9 +31,6 @@ from invdesign.optimizers.swarm_state import Places, Standings, none_yet, note_f
 from invdesign.problem import Problem
 from invdesign.protocols import Context, OptimizerSettings, SearchSpace, VectorSpace
 from invdesign.rng import Rng
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 MOVE, JUMP = "move", "jump"  # operators: it went where it was drawn, or was thrown for want of a new genome
 JUMPS = 20  # throws, each wider than the last, before a particle takes whatever is left

@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.rng import borrowed_globals
 
-FloatArray = NDArray[np.float64]
 Boundary = Literal["nearest", "reflective", "periodic", "random", "intermediate", "shrink"]
 VelocityRule = Literal["unmodified", "adjust", "invert", "zero"]
 

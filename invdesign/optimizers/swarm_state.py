@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.optimizers.archive import dominates
 from invdesign.optimizers.common import State
 from invdesign.problem import Merit, Scores
 from invdesign.protocols import Context, VectorSpace
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 Standing: TypeAlias = tuple[
     int, float, tuple[float, ...]
 ]  # merit, tie, minimised values: what bests are judged by

@@ -14,11 +14,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Json
 from invdesign.protocols import Dimension, SearchSpace, VectorSpace
 from invdesign.rng import Rng
-
-FloatArray = NDArray[np.float64]
 
 BEST = 0.15  # share of the population that `differential` moves towards; Zhang & Sanderson use 0.05 to 0.2 of 100
 SPREAD_OF_STEPS = (

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.recommendation.values import WITHIN, Calibration, LeftOut, Verdict
-
-FloatArray = NDArray[np.float64]
 
 SKILL = 0.1  # R² below which a model predicts no better than the mean
 UNLIKELY = 0.01  # chance below which a count inside an interval is no accident

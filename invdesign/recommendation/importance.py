@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.optimizers.bayesian.data import Inputs
 from invdesign.recommendation.calibration import rank_correlation
 from invdesign.recommendation.values import Contribution, Share
 from invdesign.rng import rng_for
 
-FloatArray = NDArray[np.float64]
 Means = Callable[[FloatArray], FloatArray]
 
 PREDICTIONS = 20_000  # at most so many are made for one property

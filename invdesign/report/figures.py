@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.problem import Merit, Objective
 from invdesign.report.growth import records
 from invdesign.report.tables import Facts
 from invdesign.report.text import brief, formula_html, number
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 Figure = dict[str, Any]
 
 SHOWN = 2500  # points in a figure; more are thinned evenly

@@ -10,8 +10,8 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.problem import Merit, Objective
 from invdesign.report.figures import (
     FRONT_NAME,
@@ -40,9 +40,6 @@ from invdesign.report.marks import split_marked
 from invdesign.report.results import label
 from invdesign.report.tables import Facts
 from invdesign.report.text import distance_text, goal_text
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 PAIRS_UP_TO = 4  # objectives shown against each other, besides parallel coordinates
 SEPARATE = 80  # members of a front with a white rim each

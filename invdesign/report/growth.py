@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from invdesign import pareto
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.report.tables import Facts
 from invdesign.report.text import pretty_unit
 from invdesign.run.status import volume_unit
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 CHECKPOINTS = 200
 # The curve of a larger front takes minutes: the cost grows steeply with the number of objectives.

@@ -10,14 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import BoolArray, IntArray
 from invdesign.properties import Mark, describe
 from invdesign.report.figures import FAINT
 from invdesign.report.tables import Facts
-
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 MARKED = {"circle": "circle-open", "diamond-open": "diamond-cross-open", "x-thin-open": "x-open"}
 """Symbol of a marked value by that of the others: hollow, or crossed where it is hollow already."""

@@ -8,8 +8,8 @@ from html import escape
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.report.figures import (
     BEST_NAME,
     GREEN,
@@ -34,9 +34,6 @@ from invdesign.report.growth import Hypervolume, records
 from invdesign.report.marks import split_marked
 from invdesign.report.tables import Facts, StageRow
 from invdesign.report.text import number, with_unit
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 def hypervolume_figure(growth: Hypervolume) -> Figure:

@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup, escape
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.report.figures import Figure, rounded
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 LARGEST = 1500  # atoms drawn, repeated ones included
 ON_BORDER = (

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdesign import registry
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import Json, Status
 from invdesign.errors import InvdesignError
@@ -22,9 +23,6 @@ from invdesign.run.run import Run
 from invdesign.run.status import RunStatus
 from invdesign.store import schema
 from invdesign.structures.formulas import order_formula
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 TREE_DEPTH = 5
 TREE_NODES = 40

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
+from invdesign.arrays import BoolArray, FloatArray
 
 EXACT = 1e-12  # excess that points found here stay below, where the body has such points
 ROUNDING = (

@@ -10,7 +10,6 @@ from itertools import combinations
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic_core import CoreSchema
 
@@ -18,7 +17,6 @@ from invdesign.errors import nearest
 from invdesign.settings import Frozen
 from invdesign.spaces.polytope import FEASIBLE, Polytope, polytope
 
-FloatArray = NDArray[np.float64]
 Bounds = Mapping[str, tuple[float, float]]
 Terms = dict[str, float]
 

@@ -10,13 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.rng import Rng
 from invdesign.spaces.halfspaces import EXACT, RANK, Halfspaces, Interior
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 FEASIBLE = 1e-9  # excess, relative to a row's range, up to which a point counts as feasible
 CHAINS = 256  # random walks that make the reservoir `drawn` starts from

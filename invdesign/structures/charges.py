@@ -8,6 +8,9 @@ from fractions import Fraction
 from functools import cache, lru_cache
 from itertools import pairwise
 from math import lcm
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from invdesign.structures.ions import (
     electrode_states,
@@ -46,6 +49,10 @@ def check_element(symbol: str) -> str:
     close = get_close_matches(str(symbol).capitalize(), element_symbols(), n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
     raise ValueError(f"'{symbol}' is not an element symbol.{hint}")
+
+
+ElementSymbol = Annotated[str, AfterValidator(check_element)]
+States = Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
 
 
 @cache
@@ -173,3 +180,25 @@ def _mixed(count: int, states: tuple[int, ...]) -> frozenset[int]:
         if low * high > 0:
             totals.update(range(count * low, count * high + 1, high - low))
     return frozenset(totals)
+
+
+Allowed = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+@lru_cache(maxsize=10_000)
+def likely_states(counts: tuple[tuple[str, float], ...], allowed: Allowed = ()) -> Mapping[str, float]:
+    """Mean oxidation state of each element, by the rule of `charge_neutrality`: 3.5 for Mn in LiMn2O4.
+
+    Of states that balance equally well those are taken that are frequent in the ICSD, then those in which the
+    electronegative elements are negative: V3+ and P5+ in LiVPO4F, not V5+ and P3+.
+
+    Args:
+        counts: atoms by element.
+        allowed: states of some elements, in place of those of the rule.
+
+    Raises:
+        ValueError: no oxidation state of an element is known.
+    """
+    whole, _ = whole_counts(dict(counts))
+    states = balance_charges(whole, dict(allowed)).states
+    return {name: float(states[name]) for name, _ in counts}

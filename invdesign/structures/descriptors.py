@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.structures.charges import element_symbols
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition, Structure
 
-FloatArray = NDArray[np.float64]
 
 STATISTICS = ("mean", "deviation", "min", "max")
 # Name here, and attribute of pymatgen's Element; units cancel in what is learned from them.

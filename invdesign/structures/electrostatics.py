@@ -10,12 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 COULOMB = 14.399645478  # eV Å: e^2 / (4 pi epsilon_0), CODATA 2018
 PRECISION = 6.0  # both sums end where their terms have fallen to exp(-PRECISION^2), 2e-16

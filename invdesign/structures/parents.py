@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.errors import InvdesignError, count_text, nearest
 from invdesign.settings import InputFile
 from invdesign.structures.charges import whole_counts
@@ -25,8 +25,6 @@ from invdesign.structures.symmetry import SYMPREC, symmetry_dataset
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 SHELL = 1.15  # neighbours up to this multiple of the nearest distance count as one shell
 MOST_GUESSES = 2_000_000  # combinations of charges, a few seconds

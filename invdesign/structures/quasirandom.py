@@ -8,15 +8,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 SHELLS = 4  # distances matched, nearest first
 SAME_SHELL = 0.01  # Å; distances closer than that are one shell

@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.errors import InvdesignError
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 SYMPREC = 1e-2  # Å: published positions have four digits, relaxed files are noisier
 WORD = 2**62  # packed words stay within int64

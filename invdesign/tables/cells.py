@@ -7,11 +7,10 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.tables.units import is_unit
 
-FloatArray = NDArray[np.float64]
 Cell = object  # str, int, float, bool or None; a structure where the source holds structures
 LISTED = 10  # rows named in a message
 LONGEST = 60  # characters; no number is written with more

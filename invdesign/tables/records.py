@@ -11,10 +11,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.arrays import IntArray
 from invdesign.errors import InvdesignError
 from invdesign.textfiles import MEGABYTE, UnreadableFileError, decode, read_bytes
-
-IntArray = NDArray[np.int64]
 
 BYTES = 16_000_000  # per block
 ROWS = 20_000  # per block

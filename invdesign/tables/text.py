@@ -13,18 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from invdesign.arrays import IntArray
 from invdesign.tables.cells import number_in
 from invdesign.tables.guard import unguard
-from invdesign.tables.records import (
-    Data,
-    IntArray,
-    Records,
-    TableError,
-    TextData,
-    open_data,
-    parse_rows,
-    to_text,
-)
+from invdesign.tables.records import Data, Records, TableError, TextData, open_data, parse_rows, to_text
 from invdesign.tables.units import is_unit
 
 SEPARATORS = (",", ";", "\t")

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Candidate, Failure, Proposal, Status, Trial, genome_key
 from invdesign.problem import Problem, Scores
 
-FloatArray = NDArray[np.float64]
 Values = Mapping[str, float]
 _NOTHING: Values = {}
 

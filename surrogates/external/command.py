@@ -69,7 +69,7 @@ class Written(Frozen):
         """
         import ase.io
 
-        from surrogates.relaxation import to_atoms
+        from surrogates.relaxation.relax import to_atoms
 
         try:
             ase.io.write(folder / self.file, to_atoms(structure), format=self.ase_format, **self.options)

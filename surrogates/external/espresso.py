@@ -127,7 +127,7 @@ class Espresso(DensityFunctional):
         """
         from ase.io.espresso import write_espresso_in
 
-        from surrogates.relaxation import to_atoms
+        from surrogates.relaxation.relax import to_atoms
 
         structure = self.structure_of(item)
         lacking = sorted({site.specie.symbol for site in structure} - self.pseudopotentials.keys())

@@ -17,7 +17,7 @@ from invdesign.candidate import Evaluation
 from invdesign.errors import nearest
 from invdesign.settings import Frozen
 from surrogates.external.folders import OWN, JobError
-from surrogates.relaxation import GPA
+from surrogates.relaxation.relax import GPA
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -21,14 +21,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from invdesign.protocols import FloatArray
+from invdesign.arrays import FloatArray, IntArray
 
 if TYPE_CHECKING:
     from ase import Atoms
     from torch import Tensor
 
 Device = Literal["cpu", "cuda", "mps"]
-IntArray = NDArray[np.int64]
 Weights = Mapping[str, "Tensor"]
 SELF = 1e-8  # Å: a neighbour this close is the atom itself
 

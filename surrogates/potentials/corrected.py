@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from invdesign.errors import InvdesignError
 from invdesign.protocols import Forces, Potential
 from invdesign.settings import PotentialField, Settings
-from surrogates.correction import Correction, load_correction
+from surrogates.potentials.correction import Correction, load_correction
 
 if TYPE_CHECKING:
     from ase import Atoms

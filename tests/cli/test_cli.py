@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 from invdesign.cli.starter import SHIPPED_ELEMENTS, SHIPPED_SET
 from invdesign.run.run import Run
-from surrogates.reference import shipped
+from surrogates.stability.reference import shipped
 from tests.support import cli, command, environment, funnel, here, toy, written
 
 

@@ -6,15 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Proposal
 from invdesign.problem import Constraint, Objective, Problem
 from invdesign.protocols import Context
 from invdesign.settings import load
 from invdesign.testing import MemoryHistory
 
-FloatArray = NDArray[np.float64]
 ONE = Problem((Objective("f1", "minimize"),))
 TWO = Problem((Objective("f1", "minimize"), Objective("f2", "minimize")), (Constraint("c", max=0.0),))
 

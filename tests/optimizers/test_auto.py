@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Proposal
 from invdesign.optimizers import choice as table
 from invdesign.optimizers.auto import Auto
 from invdesign.optimizers.choice import FEW, LARGE, MANY, SLOW, Facts, choice, depends_on_cost
 from invdesign.problem import Objective, Problem
-from invdesign.protocols import Context, FloatArray, StageView, notes_of
+from invdesign.protocols import Context, StageView, notes_of
 from invdesign.settings import load
 from invdesign.testing import MemoryHistory
 from tests.examples import SPACES

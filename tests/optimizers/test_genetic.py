@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Proposal, Status
 from invdesign.optimizers.genetic import Genetic
 from invdesign.optimizers.random import RandomSearch
@@ -20,17 +21,7 @@ from invdesign.problem import Merit, Objective, Problem
 from invdesign.protocols import Context
 from invdesign.settings import load
 from invdesign.testing import MemoryHistory
-from tests.optimizers.genetic_runs import (
-    ONE,
-    TWO,
-    FloatArray,
-    bowl,
-    cube,
-    history_of,
-    narrow_front,
-    parameters,
-    searched,
-)
+from tests.optimizers.genetic_runs import ONE, TWO, bowl, cube, history_of, narrow_front, parameters, searched
 
 
 def test_it_finds_minima_that_random_search_does_not() -> None:

@@ -8,8 +8,8 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.optimizers.models import (
     ModelName,
     Outcome,
@@ -19,7 +19,6 @@ from invdesign.optimizers.models import (
     rank_correlation,
 )
 
-FloatArray = NDArray[np.float64]
 NAMES: tuple[ModelName, ...] = get_args(ModelName)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Genome, Proposal, Status, genome_key
 from invdesign.optimizers.breeding import Offspring
 from invdesign.optimizers.common import SEED, by_arity, one_of
@@ -23,7 +23,6 @@ from invdesign.rng import Rng, rng_for
 from invdesign.settings import load
 from invdesign.testing import MemoryHistory, check_optimizer
 
-FloatArray = NDArray[np.float64]
 Fitness = Callable[[FloatArray], Mapping[str, float]]
 ONE = Problem((Objective("f1", "minimize"),))
 TWO = Problem((Objective("f1", "minimize"), Objective("f2", "maximize")))

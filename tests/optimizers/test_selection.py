@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from numpy.typing import NDArray
 
 from invdesign import pareto
+from invdesign.arrays import FloatArray
 from invdesign.optimizers.selection import Region, chosen_rows, ordered_rows
 from invdesign.problem import Merit, Scores
 
-FloatArray = NDArray[np.float64]
 NONE = np.empty((0, 2))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from invdesign.optimizers.bayesian.data import FloatArray, Inputs
+from invdesign.arrays import FloatArray
+from invdesign.optimizers.bayesian.data import Inputs
 from invdesign.recommendation.importance import contributions_of, shares
 
 INPUTS = Inputs(

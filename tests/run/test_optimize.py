@@ -18,7 +18,7 @@ from invdesign.optimizers.genetic import Genetic
 from invdesign.run.run import Run
 from invdesign.spaces.parameters.space import ParameterSpace
 from invdesign.store.lock import run_lock
-from surrogates.landscape import Landscape
+from surrogates.tabulated.landscape import Landscape
 from tests.plugins.steps import Picky
 from tests.support import environment
 

@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy.optimize import linprog
 
+from invdesign.arrays import FloatArray
 from invdesign.rng import rng_for
 from invdesign.spaces.linear import LinearConstraint, polytope_of
 from invdesign.spaces.mixture.polytope import Region, Rules
 from invdesign.spaces.polytope import Polytope, polytope
 
-FloatArray = NDArray[np.float64]
 Row = tuple[FloatArray, float]
 
 INSIDE = 1e-9  # of a row's range

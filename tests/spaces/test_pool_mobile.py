@@ -20,7 +20,7 @@ from invdesign.spaces.pool.space import PoolSpace
 from invdesign.structures.files import structure_from_json, structure_to_json
 from invdesign.structures.reading.raw import StructureFileError
 from invdesign.testing import check_space
-from surrogates.relaxation import RelaxationError, relax_structure
+from surrogates.relaxation.relax import RelaxationError, relax_structure
 
 SITES = [(0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5), (0.42, 0.5, 0.0), (0.5, 0.5, 0.5), (0, 0, 0)]
 

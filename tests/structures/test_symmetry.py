@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
+from invdesign.arrays import IntArray
 from invdesign.errors import InvdesignError
 from invdesign.structures.symmetry import (
     cycle_types,
@@ -20,7 +20,6 @@ from invdesign.structures.symmetry import (
     symmetry_dataset,
 )
 
-IntArray = NDArray[np.int64]
 CUBE = 4.0 * np.eye(3)
 CHAIN = np.array([[0, 0, z] for z in (0.0, 0.25, 0.5, 0.75)])
 

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 
 from pymatgen.core import Composition
 
-from surrogates.reference import Cell, Phase, PotentialRecord, ReferenceSet, RelaxationRecord, make_reference
+from surrogates.stability.reference import (
+    Cell,
+    Phase,
+    PotentialRecord,
+    ReferenceSet,
+    RelaxationRecord,
+    make_reference,
+)
 
 LIMITS = RelaxationRecord(fmax=0.01, smax=0.05, steps=500)
 

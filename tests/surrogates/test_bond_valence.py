@@ -15,7 +15,7 @@ from pymatgen.core import Lattice, Structure
 from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal
 from invdesign.settings import load
 from invdesign.structures.prototypes import prototype
-from surrogates.bond_valence import (
+from surrogates.transport.bond_valence import (
     BARRIER_DEVIATION,
     UnknownPairError,
     _landscape,
@@ -23,7 +23,7 @@ from surrogates.bond_valence import (
     pair_of,
     site_energies,
 )
-from surrogates.geometry import MissingIonError
+from surrogates.transport.frameworks import MissingIonError
 
 GRID = 0.05  # eV: what a grid of 0.2 Å may be off by
 SETTING = 0.001  # eV; 7e-7 at most over 140 crystals, each in two settings

@@ -12,7 +12,7 @@ from pymatgen.core import Composition
 
 from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal
 from invdesign.settings import load
-from surrogates.composition import ChargeNeutrality
+from surrogates.filters.composition import ChargeNeutrality
 
 
 def evaluated(composition: Composition | None, **fields: Any) -> Evaluation:

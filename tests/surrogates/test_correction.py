@@ -19,9 +19,13 @@ from typer.testing import CliRunner
 from invdesign.errors import InvdesignError
 from invdesign.settings import load
 from surrogates import commands
-from surrogates.correction import find_correction, load_correction
-from surrogates.oxygen import STATES, oxygen_valences
-from surrogates.oxygen_fit import (
+from surrogates.potentials.chgnet import CHGNet
+from surrogates.potentials.corrected import Corrected
+from surrogates.potentials.correction import find_correction, load_correction
+from surrogates.potentials.oxygen import STATES, oxygen_valences
+from surrogates.relaxation.relax import Relax, to_atoms
+from surrogates.stability.evaluators import UNCERTAINTY, electrochemical_window, energy_deviation
+from surrogates.stability.oxygen_fit import (
     NAME,
     Coefficients,
     Sample,
@@ -31,12 +35,8 @@ from surrogates.oxygen_fit import (
     make_correction,
     shipped_samples,
 )
-from surrogates.potentials.chgnet import CHGNet
-from surrogates.potentials.corrected import Corrected
-from surrogates.reference import Phase, load_reference, shipped
-from surrogates.reference_build import Published, build_reference
-from surrogates.relaxation import Relax, to_atoms
-from surrogates.stability import UNCERTAINTY, electrochemical_window, energy_deviation
+from surrogates.stability.reference import Phase, load_reference, shipped
+from surrogates.stability.reference_build import Published, build_reference
 from tests.support import campaign
 from tests.surrogates.references import made
 

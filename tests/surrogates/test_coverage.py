@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from invdesign.errors import MissingReferenceError
 from invdesign.settings import load
 from surrogates import commands
-from surrogates.coverage import (
+from surrogates.stability.coverage import (
     asks_formerly,
     coverage_notes,
     known_compounds,
@@ -22,7 +22,7 @@ from surrogates.coverage import (
     missing_ternaries,
     require_coverage,
 )
-from surrogates.reference import ReferenceSet
+from surrogates.stability.reference import ReferenceSet
 from tests.surrogates.references import made
 
 

@@ -13,10 +13,17 @@ from pymatgen.core import Composition, Lattice, Structure
 
 from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal
 from invdesign.settings import load
+from invdesign.structures.charges import likely_states
 from invdesign.structures.prototypes import prototype
-from surrogates.bond_valence import migration_barriers
-from surrogates.frameworks import DisorderError, NotIonicError, check_ionic, mean_counts, split_framework
-from surrogates.geometry import bottleneck_radius, likely_states
+from surrogates.transport.bond_valence import migration_barriers
+from surrogates.transport.bottleneck import bottleneck_radius
+from surrogates.transport.frameworks import (
+    DisorderError,
+    NotIonicError,
+    check_ionic,
+    mean_counts,
+    split_framework,
+)
 
 STAGES: tuple[Mapping[str, Any], ...] = (
     {"kind": "bottleneck_radius", "ion": "Li"},

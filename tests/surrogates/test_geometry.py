@@ -14,14 +14,11 @@ from pymatgen.core import Lattice, Structure
 
 from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal
 from invdesign.settings import load
-from surrogates.geometry import (
-    MissingIonError,
-    bottleneck_radius,
-    framework_radii,
-    likely_states,
-    minimum_distance_ratio,
-)
-from surrogates.percolation import widest_path
+from invdesign.structures.charges import likely_states
+from surrogates.filters.geometry import minimum_distance_ratio
+from surrogates.transport.bottleneck import bottleneck_radius, framework_radii
+from surrogates.transport.frameworks import MissingIonError
+from surrogates.transport.percolation import widest_path
 
 GRID = 0.02  # Å: what a grid of 0.25 Å may be off by
 CUBE = np.eye(3)

@@ -15,9 +15,9 @@ from invdesign.campaign.load import campaign_from
 from invdesign.candidate import Candidate, Design, Input, Proposal
 from invdesign.properties import structure_fate
 from invdesign.structures.prototypes import prototype, prototype_names
-from surrogates.bonding import effective_weights
-from surrogates.kept import Comparison, StructureKept, compare_structures
-from surrogates.matching import DifferentCrystalsError, match_structures
+from surrogates.relaxation.bonding import effective_weights
+from surrogates.relaxation.kept import Comparison, StructureKept, compare_structures
+from surrogates.relaxation.matching import DifferentCrystalsError, match_structures
 
 SEEDS = st.integers(0, 2**32 - 1)
 NAMES = st.sampled_from(

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from invdesign.candidate import Candidate, Design, Input, Proposal
 from invdesign.settings import load
-from surrogates import landscape
-from surrogates.landscape import Landscape
+from surrogates.tabulated import landscape
+from surrogates.tabulated.landscape import Landscape
 
 FUNCTIONS = ("sphere", "rastrigin", "rosenbrock", "ackley", "zdt1", "zdt2", "dtlz2")
 UNIT = st.lists(st.floats(0.0, 1.0), min_size=2, max_size=6)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from invdesign.protocols import FloatArray
-from surrogates.passes import barrier_levels, percolating
+from invdesign.arrays import FloatArray
+from surrogates.transport.passes import barrier_levels, percolating
 
 SIDES = np.array([3.1, 4.0, 5.3])  # Å
 

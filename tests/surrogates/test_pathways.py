@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surrogates.pathways import percolation_levels
+from surrogates.transport.pathways import percolation_levels
 
 SHAPES = st.tuples(*[st.integers(3, 4)] * 3)
 

@@ -21,9 +21,11 @@ from invdesign.errors import InvdesignError, MissingReferenceError
 from invdesign.settings import Settings, load
 from invdesign.structures.crystallography import read_crystals
 from invdesign.structures.files import check_distances
-from surrogates import commands, reference_console, reference_sources
-from surrogates.coverage import FORMER_SETS, require_coverage
-from surrogates.reference import (
+from surrogates import commands
+from surrogates.stability import reference_console, reference_sources
+from surrogates.stability.coverage import FORMER_SETS, require_coverage
+from surrogates.stability.hulls import entry, formation_energy, hull_distance, phase_diagram
+from surrogates.stability.reference import (
     Cell,
     Phase,
     PotentialRecord,
@@ -33,18 +35,14 @@ from surrogates.reference import (
     Skipped,
     corrected_names,
     earlier_set,
-    entry,
-    formation_energy,
-    hull_distance,
     load_reference,
     make_reference,
     parse_reference,
-    phase_diagram,
     shipped,
     shipped_names,
 )
-from surrogates.reference_build import Progress, build_reference, make_starts
-from surrogates.reference_sources import Published, Source, read_structures
+from surrogates.stability.reference_build import Progress, build_reference, make_starts
+from surrogates.stability.reference_sources import Published, Source, read_structures
 from tests.surrogates.references import made
 
 NAME = "lithium-chalcohalides"

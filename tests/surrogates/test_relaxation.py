@@ -24,12 +24,13 @@ from ruamel.yaml import YAML
 from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal
 from invdesign.protocols import Forces
 from invdesign.settings import load
-from surrogates.composition import ChargeNeutrality
-from surrogates.geometry import BottleneckRadius, MinimumDistance
+from surrogates.filters.composition import ChargeNeutrality
+from surrogates.filters.geometry import MinimumDistance
 from surrogates.potentials.ase import ASECalculator
 from surrogates.potentials.calculator import PotentialCalculator
 from surrogates.potentials.chgnet import CHGNet
-from surrogates.relaxation import Relax, RelaxationError, relax_structure, to_atoms
+from surrogates.relaxation.relax import Relax, RelaxationError, relax_structure, to_atoms
+from surrogates.transport.bottleneck import BottleneckRadius
 
 EMT = ASECalculator(calculator="emt")
 COPPER = 3.590  # Å, EMT's own lattice constant
@@ -239,7 +240,7 @@ def test_a_fresh_process_repeats_the_last_digit() -> None:
     """CHGNet's relaxation of LiF is bit for bit the same in another process."""
     code = (
         "import json; from pymatgen.core import Lattice, Structure;"
-        "from surrogates.potentials.chgnet import CHGNet; from surrogates.relaxation import relax_structure;"
+        "from surrogates.potentials.chgnet import CHGNet; from surrogates.relaxation.relax import relax_structure;"
         "s = Structure(Lattice.from_parameters(2.9, 2.9, 2.9, 61, 60, 60), ['Li', 'F'], [(0, 0, 0), (.49, .5, .5)]);"
         "r = relax_structure(s, CHGNet(device='cpu'));"
         "print(json.dumps([r.energy, r.steps, r.structure.lattice.matrix.tolist(), r.structure.frac_coords.tolist()]))"

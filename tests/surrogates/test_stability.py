@@ -14,14 +14,15 @@ from pymatgen.core import Composition
 from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal, genome_key
 from invdesign.errors import MissingReferenceError
 from invdesign.settings import load
-from surrogates.oxygen_limits import write_oxygen_remarks
-from surrogates.reference import phase_diagram, shipped
-from surrogates.stability import (
+from surrogates.stability.evaluators import (
     UNCERTAINTY,
     decomposition_energy,
     electrochemical_window,
     products,
 )
+from surrogates.stability.hulls import phase_diagram
+from surrogates.stability.oxygen_limits import write_oxygen_remarks
+from surrogates.stability.reference import shipped
 from tests.surrogates.references import made
 
 NAME = "lithium-chalcohalides"

@@ -11,10 +11,10 @@ import pytest
 from pymatgen.core import Composition, Lattice, Structure
 
 from invdesign.settings import load
-from surrogates.coverage import FORMER_SETS
-from surrogates.reference import ReferenceSet, earlier_set, shipped
-from surrogates.relaxation import relax_structure
-from surrogates.stability import decomposition_energy, electrochemical_window
+from surrogates.relaxation.relax import relax_structure
+from surrogates.stability.coverage import FORMER_SETS
+from surrogates.stability.evaluators import decomposition_energy, electrochemical_window
+from surrogates.stability.reference import ReferenceSet, earlier_set, shipped
 
 NAME = "lithium-chalcohalides"
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ from invdesign import Run, campaign_from
 from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal, genome_key
 from invdesign.settings import load
 from invdesign.testing import check_evaluator
-from surrogates.table import Table
+from surrogates.tabulated.table import Table
 
 TEXT = "t,solvent,formula,gap,cost\n300,EC,Li2O,5.0,1\n300,DMC,LiF,9,2\n350,EC,Li6PS5Cl,2.5,\n"
 

@@ -12,8 +12,9 @@ from pymatgen.core import Composition
 
 from invdesign.errors import MissingReferenceError
 from invdesign.structures.formulas import write_formula
-from surrogates.reference import ReferenceSet, phase_diagram, shipped
-from surrogates.windows import CHARGES, ON_HULL, Reaction, electrochemical_window, products
+from surrogates.stability.hulls import phase_diagram
+from surrogates.stability.reference import ReferenceSet, shipped
+from surrogates.stability.windows import CHARGES, ON_HULL, Reaction, electrochemical_window, products
 from tests.surrogates.references import made
 
 NAME = "lithium-chalcohalides"

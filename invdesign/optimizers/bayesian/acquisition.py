@@ -26,13 +26,12 @@ from botorch.utils.multi_objective.box_decompositions.non_dominated import FastN
 from botorch.utils.safe_math import log_fatplus, logmeanexp, logsumexp
 from gpytorch.distributions import MultivariateNormal
 from linear_operator.operators import DiagLinearOperator
-from numpy.typing import NDArray
 from torch import Tensor
 
+from invdesign.arrays import FloatArray
 from invdesign.optimizers.bayesian.contracts import Regressor
 from invdesign.optimizers.bayesian.goals import DEVIATION, Goals
 
-FloatArray = NDArray[np.float64]
 Measure = Literal["improvement", "hypervolume", "bound", "sample", "feasible", "curiosity"]
 
 ALWAYS = frozenset({"bound", "sample", "curiosity"})  # measures that need nothing to compare with

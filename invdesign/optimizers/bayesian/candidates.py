@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Genome, genome_key
 from invdesign.optimizers.bayesian.contracts import Value
-from invdesign.optimizers.bayesian.data import FloatArray, IntArray
 from invdesign.optimizers.bayesian.frame import LARGE, Frame
 from invdesign.optimizers.common import by_arity, one_of
 from invdesign.protocols import Context

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+from invdesign.arrays import FloatArray
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FloatArray = NDArray[np.float64]
 Hyperparameters = dict[str, Any]  # plain JSON: numbers and lists of them
 
 
@@ -20,11 +18,6 @@ class Regressor(Protocol):
     @property
     def differentiable(self) -> bool:
         """Whether gradients flow through `model`."""
-        ...
-
-    @property
-    def hyperparameters(self) -> Hyperparameters:
-        """All that was learned beside the rows; empty for models that are fitted anew."""
         ...
 
     def predict(

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from invdesign.arrays import FloatArray, IntArray
+
 Kind = Literal["number", "category"]
 
 

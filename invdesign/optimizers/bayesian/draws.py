@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from invdesign.arrays import FloatArray
 from invdesign.optimizers.bayesian.acquisition import Outlook
 from invdesign.optimizers.bayesian.contracts import Regressor, Value
-from invdesign.optimizers.bayesian.data import FloatArray, Rows
+from invdesign.optimizers.bayesian.data import Rows
 from invdesign.optimizers.bayesian.process import GaussianProcess
 from invdesign.rng import Rng
 

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from invdesign.arrays import FloatArray
 from invdesign.optimizers.bayesian.kernels import Kernel, Plan
 
-FloatArray = NDArray[np.float64]
 Values = dict[str, FloatArray]
 
 LENGTH = float(np.sqrt(2.0) - 1.8)  # of the prior of log length scales in one dimension of the unit cube

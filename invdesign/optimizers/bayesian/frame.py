@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Genome
-from invdesign.optimizers.bayesian.data import FloatArray, Inputs, IntArray, Kind
+from invdesign.optimizers.bayesian.data import Inputs, Kind
 from invdesign.optimizers.common import countable, teaches
 from invdesign.problem import Merit, Scores
 from invdesign.protocols import (
@@ -45,13 +46,6 @@ class Frame:
     inputs: Inputs
     finite: FiniteSpace | None
     points: VectorSpace | None
-
-    @property
-    def way(self) -> Literal["listed", "climbed", "bred"]:
-        """How the best candidate is found."""
-        if self.finite is not None:
-            return "listed"
-        return "bred" if self.points is None else "climbed"
 
     def of(self, genomes: Sequence[Genome]) -> FloatArray:
         """Inputs (n, d) of genomes."""

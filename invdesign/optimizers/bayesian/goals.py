@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from invdesign.arrays import FloatArray
 from invdesign.problem import Constraint, Objective, Problem
-
-FloatArray = NDArray[np.float64]
 
 LEAST = 1e-12  # of a desirability, so that its logarithm exists
 DEVIATION = 1e-10  # least standard deviation, as a share of the spread of the values

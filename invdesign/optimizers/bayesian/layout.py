@@ -9,13 +9,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.arrays import BoolArray, FloatArray
 from invdesign.optimizers.bayesian.polish import Rows, Slice
 from invdesign.optimizers.bayesian.trust import Box
 from invdesign.protocols import Domain
 from invdesign.rng import Rng
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 GENTLE = 16  # values from which on whole numbers and levels are climbed like reals, and rounded after
 PRESENT = 1e-10  # coordinate above which a component counts as present

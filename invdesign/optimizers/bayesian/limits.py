@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from invdesign.optimizers.bayesian.data import FloatArray, IntArray, Rows
+from invdesign.arrays import FloatArray, IntArray
+from invdesign.optimizers.bayesian.data import Rows
 
 ALWAYS = 30  # rows up to which every new one is a reason for a fit
 GROWTH = 0.05  # share of new rows that is a reason for a fit

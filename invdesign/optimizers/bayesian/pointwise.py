@@ -13,7 +13,7 @@ from gpytorch.distributions import MultivariateNormal
 from linear_operator.operators import DiagLinearOperator
 from torch import Tensor
 
-from invdesign.optimizers.bayesian.contracts import FloatArray
+from invdesign.arrays import FloatArray
 
 
 class Pointwise(Model):

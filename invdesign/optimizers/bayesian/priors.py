@@ -19,9 +19,9 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Genome
 from invdesign.errors import InvdesignError, nearest
-from invdesign.optimizers.bayesian.data import FloatArray
 from invdesign.optimizers.bayesian.tabled import GENOME, Reader, RowError, known, reader_of
 from invdesign.properties import HULL_DISTANCES, describe
 from invdesign.protocols import SearchSpace

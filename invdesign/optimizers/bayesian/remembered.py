@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.optimizers.bayesian.contracts import Hyperparameters
 from invdesign.optimizers.bayesian.fitting import Prior, Values, natural
 from invdesign.optimizers.bayesian.kernels import Plan
 from invdesign.optimizers.bayesian.scaling import Columns
-
-FloatArray = NDArray[np.float64]
 
 
 def written(values: Values, plan: Plan, columns: Columns) -> Hyperparameters:

@@ -6,14 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from invdesign.arrays import FloatArray
 from invdesign.optimizers.bayesian.data import Inputs, Rows
 from invdesign.optimizers.models import Outcome
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 CONSTANT = 1e-10  # spread of a column or a property, relative to its size, that is rounding
 FEW = 4  # rows of a source below which its own scale says little

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import BoolArray, FloatArray
 from invdesign.candidate import Genome
 from invdesign.optimizers.bayesian.contracts import Value
 from invdesign.optimizers.bayesian.layout import HELD, Layout
@@ -25,8 +25,6 @@ from invdesign.optimizers.vectors import Steps
 from invdesign.protocols import Context, VectorSpace
 from invdesign.rng import Rng
 
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 New = Callable[[Genome], bool]
 
 # Counts, for an effort of 1.

@@ -18,16 +18,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from invdesign.arrays import BoolArray, FloatArray, IntArray
 from invdesign.optimizers.bayesian.contracts import Hyperparameters
-from invdesign.optimizers.bayesian.data import FloatArray, Inputs, IntArray
+from invdesign.optimizers.bayesian.data import Inputs
 from invdesign.optimizers.bayesian.kernels import correlation, overlap, squared_distances
 from invdesign.optimizers.bayesian.limits import comparable, farthest
 from invdesign.optimizers.bayesian.scaling import Columns
-
-BoolArray = NDArray[np.bool_]
 
 ROWS = 400  # rows a model learns from, at most
 FITTED = 250  # of these, rows that length scales are fitted on

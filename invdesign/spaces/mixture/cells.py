@@ -9,9 +9,9 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng
 from invdesign.settings import Frozen
 from invdesign.spaces.mixture.charges import VACANCY, Species, atom_of
@@ -24,8 +24,6 @@ from invdesign.structures.radii import ionic_radius
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 Multiple = tuple[int, int, int]
 
 WHOLE = 1e-6  # a count of atoms may be that far from a whole number

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.errors import InvdesignError
 from invdesign.structures.charges import check_element, oxidation_states
 from invdesign.structures.formulas import composition_in
-
-FloatArray = NDArray[np.float64]
 
 VACANCY = "vacancy"
 _ION = re.compile(r"^([A-Z][a-z]?)(\d*)([+-])$")

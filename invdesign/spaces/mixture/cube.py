@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import BoolArray, FloatArray
 from invdesign.protocols import LinearRule
 from invdesign.spaces.mixture.system import System
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 ROUNDING = 1e-12  # weights below this share of the largest are zero
 

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.protocols import Descriptor
 from invdesign.structures.charges import element_symbols
 from invdesign.structures.descriptors import PROPERTY_GROUPS, elemental_properties
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,14 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.arrays import BoolArray, FloatArray
 from invdesign.rng import Rng
 from invdesign.spaces.mixture.lattice import stepped
 from invdesign.spaces.mixture.polytope import Region, Rules
 from invdesign.spaces.mixture.supports import Supports
 from invdesign.spaces.mixture.system import GRID, System
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 SAME = 1e-9  # fractions closer than that are one point of a lattice
 SHORTEST, LONGEST = 0.005, 0.5  # steps of a mutation, as a share of the way there is

@@ -8,11 +8,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.spaces.mixture.polytope import Rules
 from invdesign.spaces.mixture.system import GRID, System
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 LISTED = 100_000  # mixtures up to which all are listed
 PARTIAL = 400_000  # beginnings of mixtures that may be looked at on the way

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import rounding_of
 from invdesign.errors import Infeasible
 from invdesign.spaces.mixture.model import Model
-
-FloatArray = NDArray[np.float64]
 
 EXACT = 1e-5  # relative: a sum that misses its total by less is that total, however it was written
 MOST = 0.05  # relative: a sum that misses its total by more is no matter of rounding

@@ -10,8 +10,8 @@ from itertools import pairwise
 from math import gcd, lcm
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import rounded
 from invdesign.errors import nearest, together
 from invdesign.spaces.linear import LinearConstraint
@@ -23,8 +23,6 @@ from invdesign.spaces.mixture.lattice import LISTED, listed_points
 from invdesign.spaces.mixture.polytope import Rules
 from invdesign.spaces.mixture.settings import Mixture
 from invdesign.spaces.mixture.system import Group, System
-
-FloatArray = NDArray[np.float64]
 
 LARGEST = 1e9  # no fraction may be above
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Genome
 from invdesign.rng import Rng
 from invdesign.spaces.mixture.fields import SAME, Field
 from invdesign.spaces.mixture.system import GRID, Group
 
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 Make = Callable[[Sequence[FloatArray], Rng], FloatArray | None]
 
 TRIES = 10

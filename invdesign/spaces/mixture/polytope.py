@@ -13,11 +13,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng, rng_for
 from invdesign.spaces.halfspaces import Halfspaces, null_space
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 EPS = 1e-10  # distances below this are rounding
 MANY = 3_000  # subsets of faces up to which vertices are listed

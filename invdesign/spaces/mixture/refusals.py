@@ -7,14 +7,12 @@ from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.spaces.linear import LinearConstraint, contradiction, words_of
 from invdesign.spaces.mixture.cells import Multiple
 from invdesign.spaces.mixture.fields import Listed
 from invdesign.spaces.mixture.model import Model
-
-FloatArray = NDArray[np.float64]
 
 LARGER = 64  # unit cells up to which a supercell that could hold a mixture is looked for
 

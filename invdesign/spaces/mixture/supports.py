@@ -8,15 +8,11 @@ from functools import cached_property
 from itertools import combinations, product
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import BoolArray, FloatArray, IntArray
 from invdesign.rng import Rng, rng_for
 from invdesign.spaces.mixture.polytope import Region
 from invdesign.spaces.mixture.system import Group, System
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 LISTED = 5_000  # sets of components up to which all are looked at
 CACHED = 6_000  # regions that are kept

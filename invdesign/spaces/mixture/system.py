@@ -6,13 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import BoolArray, FloatArray, IntArray
 from invdesign.spaces.mixture.polytope import Rules
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 DIGITS = 11  # decimals of a fraction: with one digit before the point, 12 significant ones
 GRID = 10.0**DIGITS

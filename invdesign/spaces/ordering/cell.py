@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import IntArray
 from invdesign.errors import InvdesignError
 from invdesign.rng import Rng
 from invdesign.spaces.ordering.amounts import VACANCY, SiteChoice, bounds_of, fillings, joined
@@ -23,8 +23,6 @@ from invdesign.structures.symmetry import site_permutations, symmetry_dataset
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 MOST_IMAGES = 2_000_000  # symmetry operations times varying sites: a second to find, 16 MB to keep
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng
 from invdesign.spaces.ordering.amounts import VACANCY
 from invdesign.spaces.ordering.sites import Orderings
@@ -16,8 +16,6 @@ from invdesign.structures.charges import charge_imbalance, oxidation_states
 from invdesign.structures.electrostatics import SMALLEST_GAIN, Electrostatics, best_exchange, exchange_cost
 from invdesign.structures.parents import Parent
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 States = Mapping[str, Sequence[int]]
 
 DRAWS = 32  # random orderings of which an electrostatic start takes one, low energies more often

@@ -18,14 +18,12 @@ from itertools import combinations_with_replacement, product
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.protocols import Descriptor
 from invdesign.spaces.ordering.sites import Orderings
 from invdesign.structures.parents import Parent
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 Shell: TypeAlias = tuple[float, int, int]  # distance in Å, classes of the two sites, ascending
 Triangle: TypeAlias = tuple[int, int, int]  # numbers of the shells its sides belong to, ascending
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.arrays import IntArray
 from invdesign.candidate import Genome
 from invdesign.rng import Rng
 from invdesign.spaces.ordering.cell import OrderedCell
 
-IntArray = NDArray[np.int64]
 Placed = tuple[int, IntArray]  # number of the supercell, ordering (n,)
 
 TRIES = 20  # draws before an operator gives up: a space may hold nothing near a parent

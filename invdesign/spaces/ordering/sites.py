@@ -13,11 +13,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng
 from invdesign.structures.symmetry import cycle_types
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 Codes = NDArray[np.uint8]
 
 EXACT = 2**53  # whole numbers below are exact as floats, which multiply many times faster

@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
+from invdesign.arrays import IntArray
 from invdesign.errors import InvdesignError, count_text
 from invdesign.structures.parents import Parent
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 Matrix: TypeAlias = tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
 
 LARGEST_CELL = 2_000  # atoms

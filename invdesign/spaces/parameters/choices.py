@@ -10,16 +10,14 @@ from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Json, rounded
 from invdesign.errors import nearest, together
 from invdesign.protocols import Dimension
 from invdesign.spaces.parameters.kinds import Integer, Parameter, Real, Value, is_number, polynomial
 from invdesign.tables.cells import number_in
-
-FloatArray = NDArray[np.float64]
 
 
 class _Listed(Parameter):

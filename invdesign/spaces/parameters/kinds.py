@@ -12,16 +12,15 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import SIGNIFICANT_DIGITS, Json, rounded
 from invdesign.protocols import Dimension
 from invdesign.settings import Frozen
 from invdesign.spaces.parameters.conditions import When
 from invdesign.tables.cells import number_in
 
-FloatArray = NDArray[np.float64]
 Value = float | str  # of one parameter; an integer parameter's is an int
 
 LARGEST_INTEGER = 2**50  # cell centres of larger ranges would not survive the unit interval in doubles

@@ -10,8 +10,8 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.errors import together
 from invdesign.rng import Rng
 from invdesign.spaces.linear import (
@@ -26,8 +26,6 @@ from invdesign.spaces.parameters.conditions import Tree
 from invdesign.spaces.parameters.expressions import Expression
 from invdesign.spaces.parameters.kinds import Integer, Parameter, Real, Value
 from invdesign.spaces.polytope import FEASIBLE, Polytope
-
-FloatArray = NDArray[np.float64]
 
 NOISE = 1e-15  # of a row's range: what adding up in doubles may cost
 MOST_BRANCHES = 40  # looked at for whole numbers that let the others be repaired

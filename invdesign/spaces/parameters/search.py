@@ -8,13 +8,12 @@ from functools import cached_property
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.rng import Rng
 from invdesign.spaces.parameters.kinds import Value
 from invdesign.spaces.parameters.rules import Rules
 
-FloatArray = NDArray[np.float64]
 Values = dict[str, Value]
 
 ANCHORS = 64  # points known to be feasible, towards which others are repaired

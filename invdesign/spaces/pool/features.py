@@ -7,10 +7,8 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from invdesign.arrays import FloatArray, IntArray
 
 Scale = Literal["range", "ranks"]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Json
 from invdesign.errors import InvdesignError
 from invdesign.protocols import Descriptor
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
     from invdesign.structures.reading.read import Reading
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 Kind = Literal["auto", "number", "text"]
 
 LISTED = 10  # rows named in a message

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import IntArray
 from invdesign.spaces.pool.file import CHUNK, DATABASES, PoolError, passed_over, structure_files
 from invdesign.strictjson import unique_keys
 from invdesign.structures.reading.databases import DatabaseRow, open_database
@@ -34,8 +34,6 @@ from invdesign.tables.records import ROWS, Records, open_data
 from invdesign.tables.text import open_table
 from invdesign.tables.units import find_column
 from invdesign.textfiles import open_regular
-
-IntArray = NDArray[np.int64]
 
 STRUCTURE = "(structure)"  # the column of sources whose rows are structures; no table's header reads so
 LOOKED_AT = 1_000  # lines whose keys are a JSON table's columns

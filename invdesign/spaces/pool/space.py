@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -25,22 +23,20 @@ from pydantic import (
     model_validator,
 )
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Design, Genome, Json
 from invdesign.errors import Infeasible, InvdesignError, nearest
 from invdesign.protocols import Descriptor, Dimension, Domain, Operator
 from invdesign.rng import Rng
-from invdesign.settings import Frozen, Settings, listed_names
-from invdesign.spaces.counted import Counted
+from invdesign.settings import Frozen, listed_names
+from invdesign.spaces.counted import CountableSpace
 from invdesign.spaces.described import distinct
 from invdesign.spaces.pool.features import TIE, Points, Scale, rank_from
 from invdesign.spaces.pool.file import PoolError, PoolFile
 from invdesign.spaces.pool.index import Kind, Rows, Survey, Wanted, material
 from invdesign.spaces.pool.sources import LOOKED_AT, STRUCTURE, Source, name_columns, open_source
-from invdesign.structures.charges import check_element
+from invdesign.structures.charges import ElementSymbol
 from invdesign.tables.cells import Cell, is_blank, no_number, number_in, remedy
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 ROW = "row"  # the genome's only key
 READ_FOR_REMARKS = 200_000  # bytes of a pool that is read, in a second or two, to show how it was read
@@ -56,9 +52,6 @@ class Features(Frozen):
     """Statistics of elemental properties over the composition."""
     structure: bool = False
     """Density, volume per atom, packing fraction and shortest distance."""
-
-
-ElementSymbol = Annotated[str, AfterValidator(check_element)]
 
 
 def _kinds(value: object) -> object:
@@ -93,7 +86,7 @@ class PoolOperator:
         return self.make(parents, rng)
 
 
-class PoolSpace(Settings, Counted):
+class PoolSpace(CountableSpace):
     """Given candidates, each proposed at most once.
 
     A genome is `{"row": ID}`: the identifier of a row, the name of a structure file, or the number of the row from
@@ -179,7 +172,7 @@ class PoolSpace(Settings, Counted):
             "between": PoolOperator(2, self._between),
         }
 
-    def size(self) -> int:
+    def count(self) -> int:
         """How many rows there are, those left out not counted."""
         return len(self._pool.kept)
 

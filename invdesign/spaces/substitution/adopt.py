@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import IntArray
 from invdesign.spaces.substitution.geometry import Geometry
 
 if TYPE_CHECKING:
     from pymatgen.analysis.structure_matcher import StructureMatcher
     from pymatgen.core import Structure
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 # Lengths, site displacements (of the mean free length per atom) and angles that relaxation may change.
 LENGTH, SITE, ANGLE = 0.3, 0.4, 10.0

@@ -15,12 +15,11 @@ from operator import add, sub
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng
 from invdesign.structures.charges import charge_imbalance
 from invdesign.structures.symmetry import cycle_types, is_smallest, smallest_image
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 Key = tuple[int, ...]  # charge of single-valent ions, then the number of atoms of each mixed-valent one
 
 MOST_STEPS = 1_000_000  # additions a count may take: about a second

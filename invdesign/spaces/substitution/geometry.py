@@ -8,8 +8,8 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.protocols import Descriptor
 from invdesign.rng import Rng
 from invdesign.spaces.substitution.decorations import Decorations, Ion
@@ -19,8 +19,6 @@ from invdesign.structures.radii import ionic_radius
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 DESCRIPTORS = ("electronegativity", "radius", "charge", "row", "column")
 

@@ -8,14 +8,13 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import IntArray
 from invdesign.spaces.substitution.decorations import Decorations, Ion, Variable
 from invdesign.structures.charges import oxidation_states
 from invdesign.structures.parents import Parent
 from invdesign.structures.symmetry import site_permutations
 
-IntArray = NDArray[np.int64]
 States = Mapping[str, Sequence[int]]
 
 KINDS = {1: "cationic", -1: "anionic", 0: "common"}

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.arrays import IntArray
 from invdesign.candidate import Genome
 from invdesign.rng import Rng
 from invdesign.spaces.substitution.decorations import Decorations
-
-IntArray = NDArray[np.int64]
 
 TRIES = 20  # draws before an operator gives up: a space may hold nothing near a parent
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from invdesign.arrays import FloatArray
 from invdesign.structures.charges import element_symbols
 from invdesign.structures.reading.raw import (
     MAX_ATOMS,
@@ -26,7 +27,6 @@ from invdesign.structures.reading.raw import (
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-FloatArray = NDArray[np.float64]
 
 FULL = 1e-3  # an occupancy, or a sum of them, as near to 1 as this is 1: files give three digits
 SLAB = (

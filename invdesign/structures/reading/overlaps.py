@@ -7,14 +7,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from invdesign.arrays import FloatArray
 from invdesign.structures.reading.raw import StructureFileError
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-FloatArray = NDArray[np.float64]
 
 # Of the sum of covalent radii, Cordero et al., Dalton Trans. 2832 (2008). Chosen: the shortest bonds known are 0.7 to 0.75 of
 # it (N2 0.77, CO 0.79, Cr-Cr quadruple bonds 0.66, the uranyl ion 0.67), and of the 19,012 crystals and reference phases

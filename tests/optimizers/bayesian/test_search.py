@@ -11,9 +11,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from torch import Tensor
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Genome, genome_key, to_json
 from invdesign.optimizers.bayesian.layout import Layout
 from invdesign.optimizers.bayesian.polish import Rows, climbed
@@ -24,7 +24,6 @@ from invdesign.rng import rng_for
 from invdesign.settings import load
 from tests.examples import SPACES
 
-FloatArray = NDArray[np.float64]
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # on importing BoTorch
 
 

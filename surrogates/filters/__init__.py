@@ -1,0 +1,1 @@
+"""Cheap filters: charge balance and distances of atoms."""

@@ -1,0 +1,1 @@
+"""Relaxation of crystals, and whether they kept their structure."""

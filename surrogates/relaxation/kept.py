@@ -1,0 +1,461 @@
+"""Whether a relaxed crystal still has the structure it was built with: displacements, polyhedra, covalent units."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from pydantic import Field
+
+from invdesign.candidate import Evaluation, Failure, Input
+from invdesign.errors import InvdesignError
+from invdesign.properties import Unit
+from invdesign.protocols import Batch
+from invdesign.roles import (
+    INITIAL,
+    StructureEvaluator,
+    StructureRole,
+    StructureType,
+    find_structure,
+    required_structure,
+)
+from invdesign.structures.charges import likely_states
+from surrogates.relaxation.bonding import (
+    Bond,
+    Ions,
+    Neighbour,
+    choose_centres,
+    count_neighbours,
+    find_covalent_bonds,
+    join_units,
+    keeps_neighbours,
+    make_ions,
+    select_bonds,
+    select_neighbours,
+    weigh_neighbours,
+)
+from surrogates.relaxation.matching import DifferentCrystalsError, match_structures
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+DISPLACEMENT = (
+    1.5  # Å: the limit of topotactic insertion in voltage calculations, as used for host structures
+)
+SYMPREC = (
+    0.1  # Å: above the noise of relaxations and of rattled starts, below most distortions (as for parents)
+)
+LOOSE = (
+    0.5  # Å: starts rattled by 0.05 Å are within it of what they were displaced from; only said, never judged
+)
+MONOCLINIC = 15  # last space group of the two systems in which rattled starts are found within SYMPREC
+POLYHEDRA = {3: "triangle", 4: "tetrahedron", 6: "octahedron", 8: "cube", 12: "cuboctahedron"}
+PLURALS = {"triangle": "triangles", "tetrahedron": "tetrahedra", "octahedron": "octahedra", "cube": "cubes"}
+PLURALS |= {"cuboctahedron": "cuboctahedra"}
+DEFAULT_TYPE = "the structure it started from"
+
+
+@dataclass(frozen=True, slots=True)
+class Polyhedron:
+    """An ion with its neighbours before.
+
+    Attributes:
+        element: of the ion.
+        size: how many neighbours it had.
+        kept: whether it has the same ones after, and no others.
+    """
+
+    element: str
+    size: int
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """An ion outside the judged ones, with its neighbours before and after: told, never judged.
+
+    Attributes:
+        element: of the ion.
+        around: elements of its neighbours before.
+        size: how many neighbours it had.
+        stayed: how many of these it still has.
+        gained: how many it has that it did not have.
+    """
+
+    element: str
+    around: frozenset[str]
+    size: int
+    stayed: int
+    gained: int
+
+    @property
+    def changed(self) -> bool:
+        """True where a neighbour was lost or gained."""
+        return self.stayed < self.size or self.gained > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A crystal before and after a relaxation.
+
+    Attributes:
+        displacement: Å, the largest of a site, without drift and strain.
+        farthest: element of that site.
+        volume_change: %.
+        polyhedra: those that define the structure.
+        others: the other ions of the same sign of charge, so that every bond is seen from one of its ends.
+        units: formula of each covalent unit before, and whether it is there after with the same members.
+        pairs: new bonds between anions, as `S-S`, with their length in Å.
+        groups: international symbols of the space groups before and after; `?` where none was found.
+        numbers: of these space groups; 0 where none was found.
+        intended: symbol of the space group within LOOSE of a triclinic or monoclinic start: without its small random displacements.
+    """
+
+    displacement: float
+    farthest: str
+    volume_change: float
+    polyhedra: tuple[Polyhedron, ...]
+    others: tuple[Surroundings, ...]
+    units: tuple[tuple[str, bool], ...]
+    pairs: tuple[tuple[str, float], ...]
+    groups: tuple[str, str]
+    numbers: tuple[int, int]
+    intended: str
+
+    @property
+    def coordination_kept(self) -> float:
+        """Share of the polyhedra that are kept; 1 where there are none."""
+        return _share_kept([item.kept for item in self.polyhedra])
+
+    @property
+    def units_kept(self) -> float:
+        """Share of the covalent units that are kept; 1 where there are none."""
+        return _share_kept([kept for _, kept in self.units])
+
+
+def _share_kept(kept: Sequence[bool]) -> float:
+    return sum(kept) / len(kept) if kept else 1.0
+
+
+def compare_structures(
+    before: Structure, after: Structure, sites: Sequence[str] = (), symprec: float = SYMPREC
+) -> Comparison:
+    """Compare a crystal with what a relaxation made of it.
+
+    Args:
+        before: ordered.
+        after: the same atoms; their order, origin and setting of the cell may differ.
+        sites: elements, or labels of sites where the structure before carries them, whose polyhedra are compared; the
+            framework's (`bonding.choose_centres`) where none are named.
+        symprec: Å, for the space groups.
+
+    Raises:
+        DifferentCrystalsError: they hold different atoms.
+        ValueError: a site that is named is not there.
+
+    Source:
+        Neighbours: R. Hoppe, Z. Kristallogr. 150, 23 (1979). Bonds: see `bonding.find_covalent_bonds`.
+    """
+    match = match_structures(before, after)
+    old = make_ions(before, _oxidation_states(before))
+    new = replace(old, lattice=match.after, positions=match.end)
+    lengths = find_covalent_bonds(old)
+    bonds = find_covalent_bonds(new, lengths)
+    groups = [_find_space_group(ions, symprec) for ions in (old, new)]
+    farthest = int(match.displacements.argmax())
+    polyhedra, others = _compare_polyhedra(old, new, _find_sites(before, sites))
+    return Comparison(
+        displacement=float(match.displacements.max()),
+        farthest=old.symbols[farthest],
+        volume_change=100.0 * (float(after.volume / before.volume) - 1.0),
+        polyhedra=polyhedra,
+        others=others,
+        units=_compare_units(old, lengths, bonds),
+        pairs=_find_new_pairs(old, lengths, bonds),
+        groups=(groups[0][0], groups[1][0]),
+        numbers=(groups[0][1], groups[1][1]),
+        intended=_find_space_group(old, LOOSE)[0] if 0 < groups[0][1] <= MONOCLINIC else groups[0][0],
+    )
+
+
+def _oxidation_states(structure: Structure) -> Mapping[str, float]:
+    """Oxidation state by element; none in a metal, where every atom is a neighbour of any other."""
+    counts = sorted((str(name), float(n)) for name, n in structure.composition.get_el_amt_dict().items())
+    try:
+        return likely_states(tuple(counts))
+    except ValueError:  # no state of an element is known
+        return {}
+
+
+def _find_sites(structure: Structure, names: Sequence[str]) -> tuple[int, ...]:
+    """Numbers of the sites with these labels or elements.
+
+    Raises:
+        ValueError: there are none for a name.
+    """
+    labels = structure.site_properties.get("label") or [site.label for site in structure]
+    found: list[int] = []
+    for name in names:
+        own = [k for k, site in enumerate(structure) if name in {labels[k], site.specie.symbol}]
+        found += own
+    if names and not found:
+        held = ", ".join(dict.fromkeys(site.specie.symbol for site in structure))
+        raise ValueError(
+            f"{structure.composition.reduced_formula} has no site {' or '.join(names)}; it holds {held}"
+        )
+    return tuple(sorted(set(found)))
+
+
+def _compare_polyhedra(
+    old: Ions, new: Ions, named: Sequence[int]
+) -> tuple[tuple[Polyhedron, ...], tuple[Surroundings, ...]]:
+    """Compare the neighbours of the ions that are judged, and of the others of their sign of charge."""
+    near: dict[int, frozenset[Neighbour]] = {
+        centre: select_neighbours(weights)
+        for centre, weights in weigh_neighbours(old, range(len(old.symbols))).items()
+    }
+    chosen = [k for k in named if near[k]] if named else choose_centres(old, near)
+    signs = {np.sign(old.states[k]) for k in chosen}
+    others = [k for k in near if near[k] and k not in chosen and np.sign(old.states[k]) in signs]
+    weights = weigh_neighbours(new, [*chosen, *others])
+    judged = (Polyhedron(old.symbols[k], len(near[k]), keeps_neighbours(near[k], weights[k])) for k in chosen)
+    told = (
+        Surroundings(
+            old.symbols[k],
+            frozenset(old.symbols[name[0]] for name in near[k]),
+            len(near[k]),
+            *count_neighbours(near[k], weights[k]),
+        )
+        for k in others
+    )
+    return tuple(judged), tuple(told)
+
+
+def _compare_units(
+    ions: Ions, lengths: Mapping[Bond, float], bonds: Mapping[Bond, float]
+) -> tuple[tuple[str, bool], ...]:
+    """(formula, whether its bonds are the same after) of each covalent unit before."""
+    return tuple(
+        (
+            _write_formula([ions.symbols[k] for k in sorted(unit)]),
+            select_bonds(unit, lengths) == select_bonds(unit, bonds),
+        )
+        for unit in join_units(lengths)
+    )
+
+
+def _write_formula(symbols: Sequence[str]) -> str:
+    """`PO4`, `OH`: the centre, which is the least electronegative, first."""
+    from pymatgen.core import Element
+
+    counts = Counter(symbols)
+    ordered = sorted(counts, key=lambda name: (name == "H", float(Element(name).data.get("X") or 0.0), name))
+    return "".join(f"{name}{counts[name] if counts[name] > 1 else ''}" for name in ordered)
+
+
+def _find_new_pairs(
+    ions: Ions, lengths: Mapping[Bond, float], bonds: Mapping[Bond, float]
+) -> tuple[tuple[str, float], ...]:
+    """(pair of elements, length in Å) of bonds between anions that were not there before."""
+    return tuple(
+        ("-".join(sorted((ions.symbols[bond[0]], ions.symbols[bond[1]]))), length)
+        for bond, length in bonds.items()
+        if bond not in lengths and ions.states[bond[0]] < 0 and ions.states[bond[1]] < 0
+    )
+
+
+def _find_space_group(ions: Ions, symprec: float) -> tuple[str, int]:
+    """(international symbol, number), `?` and 0 where none is found; both structures stand in one setting."""
+    from ase.data import atomic_numbers
+
+    from invdesign.structures.symmetry import symmetry_dataset
+
+    numbers = [atomic_numbers[symbol] for symbol in ions.symbols]
+    try:
+        found = symmetry_dataset(ions.lattice, ions.positions, numbers, symprec)
+    except InvdesignError:
+        return "?", 0
+    return str(found.international), int(found.number)
+
+
+class StructureKept(StructureEvaluator):
+    """Says whether a relaxed candidate still has the structure it was built with, and what it lost."""
+
+    before: StructureRole = INITIAL
+    """The structure to compare with."""
+    called: StructureType = None
+    """What the structure before is, with its article: `a spinel`. By default from the search space: `an anti-perovskite`."""
+    sites: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=(), strict=False)
+    """Elements whose neighbours must stay: `[V, P]`. By default all ions of the rarer sign of charge with at most six."""
+    coordination: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of these ions that must keep their neighbours."""
+    displacement: Annotated[float, Field(gt=0)] | None = DISPLACEMENT
+    """Most that an atom may move, without drift and strain, Å; `null` for no limit."""
+    volume_change: Annotated[float, Field(gt=0)] | None = None
+    """Most that the volume may change either way, %."""
+    symprec: Annotated[float, Field(gt=0, le=1)] = SYMPREC
+    """Tolerance of the space groups, Å."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """A word where there is nothing to compare, since no stage before this one makes a structure."""
+        if self.structure != self.before:
+            return ()
+        return (f"it compares the structure '{self.before}' with itself: put it after a relaxation",)
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """The structures before and after."""
+        return frozenset({required_structure(self.structure), required_structure(self.before)})
+
+    @property
+    def provides(self) -> Mapping[str, Unit]:
+        """How far the structure changed, and 1 or 0 for whether it is still the same."""
+        return {
+            "structure_kept": "",
+            "coordination_kept": "",
+            "polyanions_kept": "",
+            "new_anion_dimers": "",
+            "largest_displacement": "Å",
+            "volume_change": "%",
+            "space_group_before": "",
+            "space_group_after": "",
+        }
+
+    @property
+    def batch(self) -> Batch:
+        """Some: one takes a few hundredths of a second."""
+        return Batch(8)
+
+    def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
+        """Eight numbers each, and a sentence on what was lost."""
+        return [self._evaluate(find_structure(item, self.before), self.structure_of(item)) for item in inputs]
+
+    def _evaluate(self, before: Structure, after: Structure) -> Evaluation:
+        began = time.perf_counter()
+        try:
+            found = compare_structures(before, after, self.sites, self.symprec)
+        except (DifferentCrystalsError, ValueError) as error:
+            return Evaluation(failure=Failure("error", "", str(error)))
+        losses = self.list_losses(found)
+        properties = {
+            "structure_kept": 0.0 if losses else 1.0,
+            "coordination_kept": found.coordination_kept,
+            "polyanions_kept": found.units_kept,
+            "new_anion_dimers": float(len(found.pairs)),
+            "largest_displacement": found.displacement,
+            "volume_change": found.volume_change,
+            "space_group_before": float(found.numbers[0]),
+            "space_group_after": float(found.numbers[1]),
+        }
+        return Evaluation(
+            properties,
+            details={"structure_kept": self.write_sentence(found, losses)},
+            cost={"seconds": time.perf_counter() - began},
+        )
+
+    def list_losses(self, found: Comparison) -> list[str]:
+        """Each way in which the structure is no longer what it was, in words."""
+        losses = []
+        if found.coordination_kept < self.coordination:
+            losses += _word_polyhedra(found.polyhedra)
+        losses += _word_units(found.units)
+        if found.pairs:
+            shortest: dict[str, float] = {}
+            for name, length in found.pairs:
+                shortest[name] = min(length, shortest.get(name, np.inf))
+            losses += [f"new {name} pair of {length:.2f} Å" for name, length in sorted(shortest.items())]
+        if self.displacement is not None and found.displacement > self.displacement:
+            losses.append(
+                f"{found.farthest} moved {found.displacement:.2f} Å (limit {self.displacement:g} Å)"
+            )
+        if self.volume_change is not None and abs(found.volume_change) > self.volume_change:
+            losses.append(f"volume changed {found.volume_change:+.0f} % (limit {self.volume_change:g} %)")
+        return losses
+
+    def write_sentence(self, found: Comparison, losses: Sequence[str]) -> str:
+        """Say what was lost, or what was checked and found, and the space groups.
+
+        Returns:
+            `no longer an anti-perovskite: 2 of 2 Br octahedra lost; space group P1, before P4/mmm`, or `O octahedra
+            kept: still an anti-perovskite, but Cl has 6 of 12 Li neighbours; space group P1`.
+        """
+        called = self.called or DEFAULT_TYPE
+        if losses:
+            what = f"no longer {called}: {'; '.join(losses)}"
+        else:
+            others = _join_words(_word_others(found.others))
+            what = f"{self.list_kept(found)} kept: still {called}{f', but {others}' if others else ''}"
+        return f"{what}; {_word_groups(found)}"
+
+    def list_kept(self, found: Comparison) -> str:
+        """`O and S octahedra`, `P tetrahedra and V octahedra`: what was judged, else units, else places."""
+        kinds: dict[int, set[str]] = {}
+        for item in found.polyhedra if self.coordination else ():
+            kinds.setdefault(item.size, set()).add(item.element)
+        names = [
+            f"{_join_words(sorted(elements))} {_name_polyhedra(size, 2)}"
+            for size, elements in sorted(kinds.items())
+        ]
+        if names and found.coordination_kept < 1:
+            names = [f"{found.coordination_kept:.0%} of {_join_words(names)}"]
+        units = sorted({name for name, _ in found.units})
+        rest = "places" if self.displacement is not None else "all that was asked"
+        return _join_words(names or [f"{_join_words(units)} units"] * bool(units) or [rest])
+
+
+def _word_others(others: Sequence[Surroundings]) -> list[str]:
+    """`Cl has 6 of 12 Li neighbours`, by element and number of neighbours, where any changed."""
+    kinds: dict[tuple[str, int], list[Surroundings]] = {}
+    for item in others:
+        kinds.setdefault((item.element, item.size), []).append(item)
+    found = []
+    for (element, size), items in sorted(kinds.items()):
+        if not any(item.changed for item in items):
+            continue
+        low, high = min(item.stayed for item in items), max(item.stayed for item in items)
+        around = frozenset().union(*(item.around for item in items))
+        name = f"{next(iter(around))} neighbours" if len(around) == 1 else "neighbours"
+        gained = max(item.gained for item in items)
+        new = f" and {'up to ' * (len(items) > 1)}{gained} new" if gained else ""
+        found.append(f"{element} has {low if low == high else f'{low} to {high}'} of {size} {name}{new}")
+    return found
+
+
+def _word_groups(found: Comparison) -> str:
+    """`space group Pnma`, `space group Cm, before P1 (within 0.5 Å P4/mmm)`."""
+    before, after = found.groups
+    if found.intended != before:
+        return f"space group {after}, before {before} (within {LOOSE:g} Å {found.intended})"
+    return f"space group {after}" if after == before else f"space group {after}, before {before}"
+
+
+def _join_words(words: Sequence[str]) -> str:
+    """`O`, `O and S`, `O, S and Se`."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def _name_polyhedra(size: int, count: int) -> str:
+    name = POLYHEDRA.get(size, f"{size}-fold site")
+    return name if count == 1 else PLURALS.get(name, f"{name}s")
+
+
+def _word_polyhedra(polyhedra: Sequence[Polyhedron]) -> list[str]:
+    """`2 of 2 Br octahedra lost`, by element and number of neighbours."""
+    kinds = Counter((item.element, item.size) for item in polyhedra)
+    lost = Counter((item.element, item.size) for item in polyhedra if not item.kept)
+    found = []
+    for (element, size), count in sorted(lost.items()):
+        total = kinds[element, size]
+        found.append(f"{count} of {total} {element} {_name_polyhedra(size, total)} lost")
+    return found
+
+
+def _word_units(units: Sequence[tuple[str, bool]]) -> list[str]:
+    kinds = Counter(name for name, _ in units)
+    lost = Counter(name for name, kept in units if not kept)
+    return [f"{count} of {kinds[name]} {name} units broken" for name, count in sorted(lost.items())]

@@ -1,0 +1,198 @@
+"""One crystal before and after a relaxation, site by site: displacements free of drift, strain and choice of cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.arrays import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+
+CLEAR = 0.5  # Å: sites that moved less are surely the same; half of the shortest distances of unlike ions in solids (chosen)
+STRETCH = (
+    0.3  # largest strain along a principal axis at which cells are still seen as the same setting (chosen)
+)
+ANGLE = 20.0  # degrees between settings that are compared (chosen)
+MOST_SETTINGS = 48  # operations of the cubic lattice: no lattice has more
+MOST_ANCHORS = 12  # sites of the rarest element that are tried as the image of the first (chosen: cost)
+LARGEST = (
+    300  # sites up to which other settings and orders are searched (0.2 s); beyond, they are taken as given
+)
+
+
+class DifferentCrystalsError(ValueError):
+    """Two structures do not hold the same atoms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Two structures of n sites in one order and one setting.
+
+    Attributes:
+        before, after: shape (3, 3), lattices, rows in Å.
+        start: shape (n, 3), fractional positions before.
+        moved: shape (n, 3), what was added to them, in fractions of the cell; its mean is 0.
+        order: shape (n,), number of each site in the structure after.
+    """
+
+    before: FloatArray
+    after: FloatArray
+    start: FloatArray
+    moved: FloatArray
+    order: IntArray
+
+    @property
+    def displacements(self) -> FloatArray:
+        """Shape (n,), Å in the cell after: free of drift and of strain."""
+        found: FloatArray = np.linalg.norm(self.moved @ self.after, axis=1)
+        return found
+
+    @property
+    def spread(self) -> float:
+        """Root mean square displacement, Å."""
+        return float(np.sqrt((self.displacements**2).mean()))
+
+    @property
+    def end(self) -> FloatArray:
+        """Shape (n, 3), fractional positions after, beside those before: no site changes its periodic image."""
+        found: FloatArray = self.start + self.moved
+        return found
+
+
+def match_structures(before: Structure, after: Structure) -> Match:
+    """Match the sites of a structure before and after atoms and cell have moved.
+
+    Where sites moved little in their given order and setting, that is the match. Else orders of equal atoms, origins
+    and settings of the cell are tried, and the smallest root mean square displacement counts.
+
+    Args:
+        before: ordered.
+        after: the same atoms in a cell of the same size.
+
+    Raises:
+        DifferentCrystalsError: they do not hold the same atoms.
+    """
+    symbols, others = _list_symbols(before), _list_symbols(after)
+    if sorted(symbols) != sorted(others):
+        raise DifferentCrystalsError(
+            f"the structures hold different atoms: {before.formula} before, {after.formula} after"
+        )
+    best: Match | None = None
+    if (symbols == others).all():
+        best = _match_in_order(before, np.asarray(after.lattice.matrix), np.asarray(after.frac_coords))
+    if best is not None and (len(symbols) > LARGEST or best.displacements.max() < CLEAR):
+        return best
+    for lattice, positions in _list_settings(before, after):
+        found = _match_in_setting(before, symbols, lattice, positions, others)
+        if best is None or found.spread < best.spread - 1e-9:
+            best = found
+        if best.displacements.max() < CLEAR:
+            break
+    assert best is not None
+    return best
+
+
+def _list_symbols(structure: Structure) -> NDArray[np.str_]:
+    return np.array([site.specie.symbol for site in structure])
+
+
+def _wrap_fractions(fractions: FloatArray) -> FloatArray:
+    found: FloatArray = fractions - np.round(fractions)
+    return found
+
+
+def _remove_drift(apart: FloatArray) -> FloatArray:
+    """Shape (n, 3): differences of positions, less the common translation, each the nearest periodic image.
+
+    The first guess of the translation is a mean on the circle, which no boundary of the cell splits.
+    """
+    drift = np.angle(np.exp(2j * np.pi * apart).mean(axis=0)) / (2 * np.pi)
+    moved = _wrap_fractions(apart - drift)
+    for _ in range(5):
+        moved = _wrap_fractions(moved - moved.mean(axis=0))
+    found: FloatArray = moved - moved.mean(axis=0)
+    return found
+
+
+def _match_in_order(before: Structure, lattice: FloatArray, positions: FloatArray) -> Match:
+    start = np.asarray(before.frac_coords, dtype=np.float64)
+    moved = _remove_drift(positions - start)
+    return Match(np.asarray(before.lattice.matrix), lattice, start, moved, np.arange(len(start)))
+
+
+def _list_settings(before: Structure, after: Structure) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """(lattice, fractional positions) of the structure after in every setting near the one before, as given first."""
+    lattice, positions = np.asarray(after.lattice.matrix), np.asarray(after.frac_coords)
+    if _largest_strain(np.asarray(before.lattice.matrix), lattice) <= STRETCH or len(positions) > LARGEST:
+        yield lattice, positions
+    if len(positions) > LARGEST:
+        return
+    seen = 0
+    for other, _, scale in after.lattice.find_all_mappings(before.lattice, ltol=STRETCH, atol=ANGLE):
+        if abs(abs(np.linalg.det(scale)) - 1.0) > 1e-6:
+            continue
+        yield np.asarray(other.matrix), positions @ np.linalg.inv(scale)
+        seen += 1
+        if seen == MOST_SETTINGS:
+            return
+    if not seen:
+        yield lattice, positions
+
+
+def _largest_strain(before: FloatArray, after: FloatArray) -> float:
+    """Largest relative change of length along a principal axis, rotations left out."""
+    ratio = np.linalg.solve(before @ before.T, after @ after.T)
+    stretch = np.sqrt(np.abs(np.linalg.eigvals(ratio)))
+    return float(np.abs(stretch - 1.0).max())
+
+
+def _match_in_setting(
+    before: Structure,
+    symbols: NDArray[np.str_],
+    lattice: FloatArray,
+    positions: FloatArray,
+    others: NDArray[np.str_],
+) -> Match:
+    """Match in one setting: the order of equal atoms and the origin with the smallest displacements."""
+    start = np.asarray(before.frac_coords, dtype=np.float64)
+    names, counts = np.unique(symbols, return_counts=True)
+    rarest = names[counts.argmin()]
+    anchor = start[np.flatnonzero(symbols == rarest)[0]]
+    best: Match | None = None
+    for image in np.flatnonzero(others == rarest)[:MOST_ANCHORS]:
+        drift = positions[image] - anchor
+        for _ in range(2):  # the second time without the drift that the first order shows
+            order = _assign_sites(start + drift, symbols, lattice, positions, others)
+            moved = _remove_drift(positions[order] - start)
+            drift = drift + _wrap_fractions(positions[order] - start - drift - moved)[0]
+        found = Match(np.asarray(before.lattice.matrix), lattice, start, moved, order)
+        if best is None or found.spread < best.spread - 1e-9:
+            best = found
+    assert best is not None
+    return best
+
+
+def _assign_sites(
+    expected: FloatArray,
+    symbols: NDArray[np.str_],
+    lattice: FloatArray,
+    positions: FloatArray,
+    others: NDArray[np.str_],
+) -> IntArray:
+    """Shape (n,): which site after belongs to each site before, by the smallest sum of squared distances."""
+    from scipy.optimize import linear_sum_assignment
+
+    order = np.empty(len(symbols), dtype=np.int64)
+    for name in np.unique(symbols):
+        mine, theirs = np.flatnonzero(symbols == name), np.flatnonzero(others == name)
+        apart = _wrap_fractions(positions[theirs][None, :] - expected[mine][:, None]) @ lattice
+        rows, columns = linear_sum_assignment((apart**2).sum(axis=2))
+        order[mine[rows]] = theirs[columns]
+    return order

@@ -1,0 +1,309 @@
+"""Relaxation of a crystal's atoms and cell to the nearest minimum of a potential."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationInfo, model_serializer, model_validator
+
+from invdesign import registry
+from invdesign.candidate import Evaluation, Failure, Input
+from invdesign.errors import InvdesignError
+from invdesign.properties import Unit
+from invdesign.protocols import Forces, Potential
+from invdesign.roles import INITIAL, StructureEvaluator
+from invdesign.settings import STORED, PotentialField, context_of
+from invdesign.structures.files import OVERLAP
+from invdesign.structures.formulas import write_formula
+from surrogates.pairs import find_pairs
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from pymatgen.core import Structure
+
+OptimizerName = Literal["bfgs", "fire"]
+
+GPA = 160.21766208  # GPa per eV/Å^3
+EXPLODED = 3.0  # factor of volume change, either way, beyond which the potential is talking nonsense
+
+
+class RelaxationError(InvdesignError):
+    """A relaxation ran away: the cell exploded or collapsed, or two atoms fell onto each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relaxation:
+    """Where a relaxation ended.
+
+    Attributes:
+        structure: the relaxed crystal, sites in their given order.
+        energy: eV, whole cell.
+        max_force: eV/Å, the largest force left on an atom.
+        max_stress: GPa, the largest component of the stress left; NaN for a fixed cell.
+        steps: moves of the optimiser.
+        calls: evaluations of the potential.
+        converged: whether force (and stress, with a free cell) came below their limits.
+        highest_force: eV/Å, the largest force on an atom at any step.
+    """
+
+    structure: Structure
+    energy: float
+    max_force: float
+    max_stress: float
+    steps: int
+    calls: int
+    converged: bool
+    highest_force: float
+
+
+def relax_structure(
+    structure: Structure,
+    potential: Potential,
+    *,
+    fmax: float = 0.02,
+    smax: float = 0.05,
+    steps: int = 500,
+    cell: bool = True,
+    optimizer: OptimizerName = "bfgs",
+) -> Relaxation:
+    """Relax atoms and cell together until both forces and stress are small.
+
+    The criterion is our own: the largest force on an atom and the largest stress component, each against its
+    limit. ASE's filters fold the stress into a force divided by the number of atoms, and a small symmetric
+    cell of wrong volume then counts as converged before the first step.
+
+    Args:
+        structure: start; ordered.
+        potential: gives forces, and stress where `cell` is true.
+        fmax: eV/Å.
+        smax: GPa; not asked of a fixed cell.
+        steps: most moves of the optimiser.
+        cell: whether the cell may change too.
+        optimizer: `bfgs` (`descent.quasi_newton`), or `fire` where that is misled.
+
+    Raises:
+        RelaxationError: the structure is disordered, the volume changed threefold, two atoms came closer than 0.5 Å, or the potential's
+            numbers are not finite.
+        PotentialError: the potential has no answer for an arrangement on the way.
+    """
+    from surrogates.relaxation import descent
+
+    if not structure.is_ordered:
+        raise RelaxationError(
+            f"{write_formula(structure.composition)} has partly occupied sites, and a potential needs whole atoms: give an "
+            "ordered occupation of them, or leave this stage out"
+        )
+    atoms = to_atoms(structure)
+    start = atoms.get_volume()
+    counted = _Counted(potential)
+    moves = {"bfgs": descent.quasi_newton, "fire": descent.fire}[optimizer](atoms, counted, cell=cell)
+    highest = 0.0
+    for done, found in enumerate(moves):
+        _check(atoms, found, start)
+        force, stress = _residuals(found)
+        highest = max(highest, force)
+        converged = force <= fmax and (stress <= smax or not cell)
+        if converged or done == steps:
+            break
+    return Relaxation(
+        structure=_with_positions(structure, atoms),
+        energy=found.energy,
+        max_force=force,
+        max_stress=stress,
+        steps=done,
+        calls=counted.calls,
+        converged=converged,
+        highest_force=highest,
+    )
+
+
+@dataclass(slots=True)
+class _Counted:
+    """A potential that counts the arrangements it was asked about."""
+
+    potential: Potential
+    calls: int = 0
+
+    @property
+    def fingerprint(self) -> str:
+        return self.potential.fingerprint
+
+    def compute(self, atoms: Sequence[Atoms], want: frozenset[str]) -> Sequence[Forces]:
+        self.calls += len(atoms)
+        return self.potential.compute(atoms, want)
+
+
+def to_atoms(structure: Structure) -> Atoms:
+    """Elements, positions and cell as ASE's object; periodic in all directions, nothing else carried over."""
+    from ase import Atoms
+
+    return Atoms(
+        numbers=[site.specie.Z for site in structure],
+        positions=structure.cart_coords,
+        cell=structure.lattice.matrix,
+        pbc=True,
+    )
+
+
+def _with_positions(structure: Structure, atoms: Atoms) -> Structure:
+    """`structure` (species, labels) where `atoms` are."""
+    from pymatgen.core import Structure
+
+    return Structure(
+        np.asarray(atoms.cell),
+        structure.species,
+        atoms.get_scaled_positions(wrap=False),
+        site_properties=structure.site_properties,
+    )
+
+
+def _residuals(found: Forces) -> tuple[float, float]:
+    """(largest force on an atom in eV/Å, largest stress component in GPa or NaN)."""
+    force = float(np.linalg.norm(found.forces, axis=1).max())
+    return force, float(np.abs(found.stress).max()) * GPA if found.stress is not None else float("nan")
+
+
+def _check(atoms: Atoms, found: Forces, start: float) -> None:
+    stress = np.zeros(1) if found.stress is None else found.stress
+    if not np.isfinite([found.energy, np.abs(found.forces).sum(), np.abs(stress).sum()]).all():
+        raise RelaxationError("the potential gave an energy, force or stress that is not finite")
+    ratio = atoms.get_volume() / start
+    if not 1 / EXPLODED < ratio < EXPLODED:
+        raise RelaxationError(
+            f"the cell's volume changed by a factor {ratio:.2g} (limit {EXPLODED:g} either way)"
+        )
+    shortest = _shortest(atoms)
+    if shortest < OVERLAP:
+        raise RelaxationError(f"two atoms came as close as {shortest:.2f} Å (limit {OVERLAP:g} Å)")
+
+
+def _shortest(atoms: Atoms) -> float:
+    *_, distance = find_pairs(atoms.positions, atoms.cell.array, OVERLAP)
+    return float(distance.min(initial=np.inf))
+
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Relax(StructureEvaluator):
+    """Relaxes a candidate's atoms and cell, and says how far it got."""
+
+    potential: PotentialField = Field(default="chgnet", validate_default=True)
+    """Energy, forces and stress: `chgnet`, or `{kind: ase, calculator: emt}`."""
+    fmax: Positive = 0.02
+    """Largest force left on an atom, eV/Å."""
+    smax: Positive = 0.05
+    """Largest stress component left, GPa; not asked of a fixed cell."""
+    steps: Annotated[int, Field(ge=0)] = 500
+    """Most moves of the optimiser; 0 takes the energy of the cell as it is (with `unconverged: keep`)."""
+    cell: bool = True
+    """Whether the cell may change."""
+    optimizer: OptimizerName = "bfgs"
+    """`bfgs` needs the fewest calls; `fire` several times more, for rough landscapes."""
+    unconverged: Literal["fail", "keep"] = "fail"
+    """What to do with a candidate that is not relaxed after `steps`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_stored(cls, fields: object, info: ValidationInfo) -> object:
+        """Settings that a store holds without a structure are of the initial one: earlier versions knew no other."""
+        if isinstance(fields, dict) and context_of(info)[0] == STORED:
+            return {"structure": INITIAL, **fields}
+        return fields
+
+    @model_serializer(mode="wrap")
+    def _without_initial(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the structure out where it is the initial one: relaxations keep the fingerprint they had before."""
+        fields: dict[str, Any] = {"kind": registry.name_of(type(self)), **handler(self)}
+        return {name: value for name, value in fields.items() if (name, value) != ("structure", INITIAL)}
+
+    @property
+    def provides(self) -> Mapping[str, Unit]:
+        """Energy and volume of the relaxed crystal, what force and stress are left, and the crystal itself."""
+        units = {
+            "energy_per_atom": "eV/atom",
+            "volume_per_atom": "Å^3/atom",
+            "max_force": "eV/Å",
+            "max_stress": "GPa",
+            "relaxation_steps": "",
+            "structure:relaxed": "",
+        }
+        if not self.cell:
+            del units["max_stress"]
+        return units
+
+    @property
+    def potential_id(self) -> str:
+        """Fingerprint of the potential: one hull, one potential."""
+        return self._potential.fingerprint
+
+    @property
+    def fingerprint(self) -> str:
+        """Settings, and what the potential's weights are."""
+        return f"{super().fingerprint}-{self.potential_id}"
+
+    @property
+    def _potential(self) -> Potential:
+        return self.potential  # type: ignore[return-value]  # PotentialField loads from the potentials alone
+
+    def prepare(self) -> None:
+        """Load the potential, where it says how."""
+        prepare = getattr(self.potential, "prepare", None)
+        if prepare is not None:
+            prepare()
+
+    def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
+        """One relaxation after the other; a runaway or unconverged one is a failure with its reason."""
+        return [self._evaluate(self.structure_of(item)) for item in inputs]
+
+    def _evaluate(self, structure: Structure) -> Evaluation:
+        began = time.perf_counter()
+        try:
+            found = relax_structure(
+                structure,
+                self._potential,
+                fmax=self.fmax,
+                smax=self.smax,
+                steps=self.steps,
+                cell=self.cell,
+                optimizer=self.optimizer,
+            )
+        except InvdesignError as error:
+            return Evaluation(
+                failure=Failure("error", "", str(error)), cost={"seconds": time.perf_counter() - began}
+            )
+        cost = {"seconds": time.perf_counter() - began, "potential_calls": float(found.calls)}
+        if not found.converged and self.unconverged == "fail":
+            return Evaluation(failure=Failure("error", "", self._left(found)), cost=cost)
+        n = len(structure)
+        values = {
+            "energy_per_atom": found.energy / n,
+            "volume_per_atom": found.structure.volume / n,
+            "max_force": found.max_force,
+            "max_stress": found.max_stress,
+            "relaxation_steps": float(found.steps),
+        }
+        kept = {name: value for name, value in values.items() if name in self.provides}
+        return Evaluation(
+            kept, structures={"relaxed": found.structure}, cost=cost, details=self._details(found, n)
+        )
+
+    def _details(self, found: Relaxation, n: int) -> dict[str, str]:
+        """A word on the energy where no force ever drove the atoms, so that a minimum is not shown."""
+        if n == 1 or not found.converged or found.highest_force > self.fmax:
+            return {}
+        return {
+            "energy_per_atom": f"no force was above {self.fmax:g} eV/Å at any step: a minimum, or a symmetric or flat "
+            "place above one; rattle the start to tell"
+        }
+
+    def _left(self, found: Relaxation) -> str:
+        stress = f", {found.max_stress:.2g} GPa (limit {self.smax:g})" if self.cell else ""
+        return (
+            f"not relaxed after {found.steps} steps: {found.max_force:.2g} eV/Å (limit {self.fmax:g}){stress} left; "
+            "raise 'steps', or set 'unconverged: keep'"
+        )

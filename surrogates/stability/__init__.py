@@ -1,0 +1,1 @@
+"""Thermodynamic stability: reference sets, hulls and electrochemical windows."""

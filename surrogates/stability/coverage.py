@@ -1,0 +1,198 @@
+"""Coverage of a reference set: the phases that a chemical system must have, from a table of known compounds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.resources import files
+from itertools import combinations
+from typing import Final
+
+from invdesign.errors import MissingReferenceError
+from surrogates.stability.reference import ReferenceSet
+
+TABLE: Final = "known_compounds.tsv"
+LISTED: Final = 10  # chemical systems in a note; `invdesign reference show` lists all
+
+FORMER_SETS: Final = frozenset({"527b3f6d39fc01857be30513a67455e6"})
+"""Hashes of shipped sets from before the table. `asks_formerly` judges them, so that a resumed run says what it would have
+said: their phases were chosen by that rule, and their energies never change."""
+
+IONIC: Final = 1.0  # Pauling; of the former rule
+BINARY_FORMERS: Final = frozenset({"O", "S", "Se", "Te", "F", "Cl", "Br", "I"})
+
+System = tuple[str, ...]
+"""Symbols of a chemical system, sorted."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCompound:
+    """A compound of the table.
+
+    Attributes:
+        formula: reduced, or the substance's name where the source gives no formula.
+        source: where it is from, as `Materials Project mp-736`.
+    """
+
+    formula: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.formula} ({self.source})"
+
+
+@cache
+def known_compounds() -> Mapping[System, tuple[KnownCompound, ...]]:
+    """Known compounds by chemical system, pairs and triples of elements; the best known come first.
+
+    Source:
+        The head of `references/known_compounds.tsv`, which `benchmarks/known_compounds.py` made.
+    """
+    text = files("surrogates").joinpath("references", TABLE).read_text(encoding="utf-8")
+    lines = (line.split("\t") for line in text.splitlines() if not line.startswith("#"))
+    return {tuple(system.split()): tuple(map(_compound, named)) for system, *named in lines}
+
+
+def _compound(text: str) -> KnownCompound:
+    formula, source = text.split(" ", 1)
+    kind, _, number = source.partition(":")
+    if source == "mp" or source.startswith("mp-"):
+        source = "Materials Project" + source.removeprefix("mp").replace("-", " mp-", 1)
+    elif kind in {"cas", "aflow"}:
+        source = f"CRC Handbook, CAS {number}" if kind == "cas" else f"AFLOW prototype {number}"
+    return KnownCompound(formula.replace("_", " "), source)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A chemical system of which a reference set holds no compound, although one is known.
+
+    Attributes:
+        system: two or three elements.
+        known: compounds of exactly these elements; empty where a former rule asks.
+    """
+
+    system: System
+    known: tuple[KnownCompound, ...] = ()
+
+    def __str__(self) -> str:
+        *first, last = self.system
+        kind = "a binary compound" if len(self.system) == 2 else "a compound"
+        known = f" (known: {'; '.join(map(str, self.known[:1]))})" if self.known else ""
+        return f"{kind} of {', '.join(first)} and {last}{known}"
+
+
+def missing_elements(reference: ReferenceSet, elements: Iterable[str]) -> list[str]:
+    """Elements without an elemental phase in the set, sorted."""
+    return sorted(set(elements) - reference.elements)
+
+
+def missing_binaries(reference: ReferenceSet, elements: Iterable[str]) -> list[Gap]:
+    """Pairs of elements of which a binary compound is known and none is in the set.
+
+    Args:
+        reference: the set; one of `FORMER_SETS` is judged by the rule of its time.
+        elements: symbols of the chemical system.
+    """
+    pairs = (
+        pair for pair in combinations(sorted(set(elements)), 2) if frozenset(pair) not in reference.binaries
+    )
+    if reference.hash in FORMER_SETS:
+        return [Gap(pair) for pair in pairs if asks_formerly(*pair)]
+    known = known_compounds()
+    return [Gap(pair, known[pair]) for pair in pairs if pair in known]
+
+
+def missing_ternaries(reference: ReferenceSet, elements: Iterable[str]) -> list[Gap]:
+    """Triples of elements of which a ternary compound is known and none is in the set.
+
+    Args:
+        reference: the set.
+        elements: symbols of the chemical system.
+    """
+    allowed = set(elements)
+    held = {tuple(sorted(phase.composition)) for phase in reference.phases}
+    return [
+        Gap(system, known)
+        for system, known in known_compounds().items()
+        if len(system) == 3 and allowed.issuperset(system) and system not in held
+    ]
+
+
+def require_coverage(reference: ReferenceSet, elements: Iterable[str]) -> None:
+    """Refuse a chemical system whose hull would be short of an element or of a binary edge.
+
+    A binary edge is asked for where a compound of the two elements is known, stable or not: without one, everything on
+    that edge would look stable against the bare elements. Ternary compounds are not asked for (`missing_ternaries`).
+
+    Args:
+        reference: the set.
+        elements: symbols of the chemical system.
+
+    Raises:
+        MissingReferenceError: names what is missing, a known compound with its source, and what to do.
+    """
+    wanted = sorted(set(elements))
+    missing = [f"the element {element}" for element in missing_elements(reference, wanted)]
+    missing += [str(gap) for gap in missing_binaries(reference, wanted)]
+    if missing:
+        raise MissingReferenceError(
+            f"the reference set '{reference.name}' lacks {', '.join(missing)}: a distance to its hull would mean "
+            "nothing here. Leave an element out of the search space, or build a set that has such a phase "
+            "(`invdesign reference build`)"
+        )
+
+
+@lru_cache(maxsize=4096)
+def asks_formerly(first: str, second: str) -> bool:
+    """The rule before the table: metal with chalcogen or halogen, or Pauling electronegativities that differ by 1."""
+    from pymatgen.core import Element
+
+    a, b = Element(first), Element(second)
+    if (a.is_metal and second in BINARY_FORMERS) or (b.is_metal and first in BINARY_FORMERS):
+        return True
+    return bool(abs(a.X - b.X) >= IONIC)
+
+
+@lru_cache(maxsize=16)
+def coverage_notes(reference: ReferenceSet) -> tuple[str, ...]:
+    """Sentences on the gaps between the elements of a set: candidates that fail, and those that may look too stable."""
+    binaries = missing_binaries(reference, reference.elements)
+    refused = {frozenset(gap.system) for gap in binaries}
+    ternaries = [
+        gap
+        for gap in missing_ternaries(reference, reference.elements)
+        if not any(pair <= set(gap.system) for pair in refused)
+    ]
+    binaries, ternaries = (_by_weight(reference, gaps) for gaps in (binaries, ternaries))
+    notes = []
+    if binaries:
+        pairs = _listed([f"{' and '.join(gap.system)}{_example(gap)}" for gap in binaries])
+        notes.append(
+            f"the reference set '{reference.name}' has no compound of {pairs}: candidates with both elements fail"
+        )
+    if ternaries:
+        named = _listed([gap.known[0].formula for gap in ternaries])
+        notes.append(
+            f"these known compounds are not in the set: {named}. The reference set '{reference.name}' holds nothing of their "
+            "three elements, so candidates of these may look more stable than they are; `invdesign reference show` "
+            "lists sources"
+        )
+    return tuple(notes)
+
+
+def _example(gap: Gap) -> str:
+    return f" ({gap.known[0].formula} is known)" if gap.known else ""
+
+
+def _by_weight(reference: ReferenceSet, gaps: Sequence[Gap]) -> list[Gap]:
+    """The gaps between elements that most phases have come first: a set of lithium phases is for lithium compounds."""
+    counts = Counter(element for phase in reference.phases for element in phase.composition)
+    return sorted(gaps, key=lambda gap: -sum(counts[element] for element in gap.system))
+
+
+def _listed(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - LISTED} more" if len(texts) > LISTED else ""
+    return ", ".join(texts[:LISTED]) + more

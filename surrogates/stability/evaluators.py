@@ -1,0 +1,268 @@
+"""Thermodynamic stability against a frozen set of competing phases, and the electrochemical window."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from invdesign import registry
+from invdesign.candidate import Evaluation, Failure, Input
+from invdesign.errors import InvdesignError, MissingReferenceError
+from invdesign.properties import Unit
+from invdesign.protocols import EvaluatorSettings
+from surrogates.potentials.correction import find_correction
+from surrogates.stability.coverage import coverage_notes
+from surrogates.stability.hulls import phase_diagram
+from surrogates.stability.oxygen_limits import write_oxygen_remarks
+from surrogates.stability.reference import ReferenceField, ReferenceSet
+from surrogates.stability.windows import (
+    CHARGES,
+    ON_HULL,
+    Ion,
+    Reaction,
+    Window,
+    electrochemical_window,
+    products,
+)
+
+if TYPE_CHECKING:
+    from pymatgen.core import Composition
+
+__all__ = [
+    "CHARGES", "ON_HULL", "UNCERTAINTY", "DecompositionEnergy", "EnergyAboveHull", "Reaction", "StabilityWindow",
+    "Window", "decomposition_energy", "electrochemical_window", "energy_deviation", "products",
+]  # fmt: skip
+
+UNCERTAINTY = 0.05
+"""eV/atom, one standard deviation given for hull distances by machine-learned potentials: two checkpoints of
+CHGNet differ by 21 meV/atom on average over 31 anti-perovskites, and CHGNet 0.3.0 and density functional
+theory by 40 to 50 meV/atom for Li3OCl."""
+
+
+def energy_deviation(reference: ReferenceSet) -> float:
+    """Standard deviation of the energies of a set against one another, eV/atom: that of its potential.
+
+    A corrected potential has the error that its correction leaves in compounds it was not fitted to.
+    """
+    correction = find_correction(reference.potential.fingerprint)
+    return UNCERTAINTY if correction is None else correction.error_per_atom
+
+
+def decomposition_energy(reference: ReferenceSet, composition: Composition, energy_per_atom: float) -> float:
+    """Energy of a phase against the most stable combination of other phases at its composition.
+
+    Args:
+        reference: the competing phases; the candidate is not among them.
+        composition: of the candidate.
+        energy_per_atom: eV/atom, from the potential that made `reference`.
+
+    Returns:
+        eV/atom, signed: negative means more stable than every combination of competing phases. A clamped
+        distance ties all stable phases at zero; this one ranks them.
+
+    Raises:
+        MissingReferenceError: an element or a binary edge of the candidate is not in `reference`.
+
+    Source:
+        Bartel et al., npj Comput. Mater. 6, 97 (2020), for the sign; Ong et al., Chem. Mater. 20, 1798 (2008),
+        for the hull.
+    """
+    diagram = phase_diagram(reference, _symbols(composition))
+    return float(energy_per_atom - diagram.get_hull_energy_per_atom(composition))
+
+
+def _symbols(composition: Composition) -> tuple[str, ...]:
+    return tuple(sorted(element.symbol for element in composition))
+
+
+# --- evaluators --------------------------------------------------------------------------------------------
+
+
+class _AgainstReference(EvaluatorSettings, ABC):
+    """What the evaluators here share: a reference set, and energies of its potential alone."""
+
+    reference: ReferenceField = Field(default="lithium-chalcohalides", validate_default=True)
+    """A shipped reference set (`lithium-chalcohalides`), or a file that `invdesign reference build` wrote; either with
+    a correction (`lithium-chalcohalides+covalent-oxygen`). Its potential must be the one that relaxes the
+    candidates."""
+
+    @property
+    def requires(self) -> frozenset[str]:
+        return frozenset({"energy_per_atom", "composition"})
+
+    @property
+    def potential_id(self) -> str:
+        return self.reference.potential
+
+    @property
+    def fingerprint(self) -> str:
+        """Follows the set's content, not its name: the same set from a file and from the package is one."""
+        fields = self.model_dump(mode="json", exclude={"reference"})
+        text = json.dumps(
+            [registry.name_of(type(self)), fields, self.reference.hash, self.version], sort_keys=True
+        )
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on known compounds that the set does not hold."""
+        try:
+            return coverage_notes(self.reference.load())
+        except InvdesignError:  # another set than the pinned one; evaluating says so
+            return ()
+
+    def prepare(self) -> None:
+        """Read the set, and import what makes hulls of it."""
+        reference = self.reference.load()
+        phase_diagram(reference, sorted(reference.elements)[:1])
+
+    def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
+        return [self._one(item) for item in inputs]
+
+    def _one(self, item: Input) -> Evaluation:
+        composition = item.design.composition
+        if composition is None:
+            return Evaluation(failure=Failure("missing", "", "the design has no composition"))
+        try:
+            return self._judge(composition, item.properties["energy_per_atom"])
+        except MissingReferenceError as error:
+            return Evaluation(failure=Failure("missing", "", str(error)))
+        except ValueError as error:
+            return Evaluation(failure=Failure("error", "", str(error)))
+
+    @abstractmethod
+    def _judge(self, composition: Composition, energy_per_atom: float) -> Evaluation:
+        """The evaluator's own property of one candidate; ValueError where it has none."""
+
+
+class DecompositionEnergy(_AgainstReference):
+    """Signed energy against the most stable competing phases; negative is stable.
+
+    The hull is that of a frozen, hashed reference set without the candidate, so that stable candidates are
+    ranked too and no candidate's value depends on another's. The systematic error of 0.05 eV/atom is that of
+    machine-learned potentials here (see `UNCERTAINTY`).
+    """
+
+    @property
+    def provides(self) -> Mapping[str, Unit]:
+        return {"decomposition_energy": "eV/atom"}
+
+    def _judge(self, composition: Composition, energy_per_atom: float) -> Evaluation:
+        value = decomposition_energy(self.reference.load(), composition, energy_per_atom)
+        return Evaluation(
+            properties={"decomposition_energy": value},
+            systematic={"decomposition_energy": energy_deviation(self.reference.load())},
+        )
+
+
+class EnergyAboveHull(_AgainstReference):
+    """Distance to the convex hull of the reference set, zero for whatever lies on it or below.
+
+    For ranking prefer `decomposition_energy`: this one ties all stable candidates.
+    """
+
+    @property
+    def provides(self) -> Mapping[str, Unit]:
+        return {"energy_above_hull": "eV/atom"}
+
+    def _judge(self, composition: Composition, energy_per_atom: float) -> Evaluation:
+        value = max(0.0, decomposition_energy(self.reference.load(), composition, energy_per_atom))
+        return Evaluation(
+            properties={"energy_above_hull": value},
+            systematic={"energy_above_hull": energy_deviation(self.reference.load())},
+        )
+
+
+class StabilityWindow(_AgainstReference):
+    """Voltages against the ion's metal between which the ion is neither taken up nor given off.
+
+    A candidate on the hull of the reference set (within 1 meV/atom) or below it has its own window; one above it gets the
+    window of its decomposition products, and `window_of_products` is 1. The reaction that sets a limit is its detail;
+    through it the energies' deviation becomes the limit's, which is systematic.
+    """
+
+    version: ClassVar[str] = (
+        "3"  # 2: phases within 1 meV/atom of the hull are on it; 3: details on oxygen and the hull
+    )
+
+    ion: Ion
+    """The working ion; a candidate without it fails."""
+
+    @property
+    def provides(self) -> Mapping[str, Unit]:
+        return {"reduction_limit": "V", "oxidation_limit": "V", "window_width": "V", "window_of_products": ""}
+
+    def _judge(self, composition: Composition, energy_per_atom: float) -> Evaluation:
+        reference = self.reference.load()
+        window = electrochemical_window(reference, composition, energy_per_atom, self.ion)
+        return Evaluation(
+            properties={
+                "reduction_limit": window.reduction,
+                "oxidation_limit": window.oxidation,
+                "window_width": window.width,
+                "window_of_products": float(window.of_products),
+            },
+            systematic=window_deviations(window, energy_deviation(reference)),
+            details=window_details(
+                window,
+                self.ion,
+                write_oxygen_remarks(reference, composition, energy_per_atom, window, self.ion),
+            ),
+        )
+
+
+def window_deviations(window: Window, per_atom: float) -> dict[str, float]:
+    """Standard deviation of each limit that a reaction sets, and of the width, V.
+
+    Both limits come from the energy of the same phase, with opposite signs: an error of it moves them apart or
+    together, so that the width's deviation is the sum of theirs. A limit without a reaction (0 V, stable against the
+    metal) adds nothing.
+
+    Args:
+        window: the limits with their reactions.
+        per_atom: standard deviation of the energies of the phases against one another, eV/atom.
+    """
+    reactions = {"reduction_limit": window.reduction_reaction, "oxidation_limit": window.oxidation_reaction}
+    found = {name: item.deviation(per_atom) for name, item in reactions.items() if item is not None}
+    return {**found, "window_width": sum(found.values())} if found else {}
+
+
+def window_details(window: Window, ion: Ion, remarks: Mapping[str, str] | None = None) -> dict[str, str]:
+    """A sentence for each number of a window: the reaction that sets a limit, and what the phase decomposes into.
+
+    Args:
+        window: the limits with their reactions.
+        ion: the working ion.
+        remarks: on limits, from `write_oxygen_remarks`.
+    """
+    fate, remarks = describe_fate(window), remarks or {}
+    end = f"; {fate}" if fate else ""
+    lower, upper = window.reduction_reaction, window.oxidation_reaction
+    reduction = f"{lower} at {window.reduction:.2f} V" if lower else f"stable against {ion} metal"
+    oxidation = f"{upper} at {window.oxidation:.2f} V" if upper else f"{ion} metal is there from the start"
+    details = {
+        "reduction_limit": reduction,
+        "oxidation_limit": oxidation,
+        "window_width": f"{window.reduction:.2f} to {window.oxidation:.2f} V",
+    }
+    said = {
+        name: f"{text} ({remarks[name]}){end}" if name in remarks else text + end
+        for name, text in details.items()
+    }
+    return {**said, "window_of_products": fate} if fate else said
+
+
+def describe_fate(window: Window) -> str:
+    """What a phase above the hull becomes, or that it counts as on the hull; empty on the hull and below it."""
+    if window.counted_as_on_hull:
+        return f"counted as on the hull ({1000 * window.above_hull:.1g} meV/atom above)"
+    if not window.of_products:
+        return ""
+    parts = ", ".join(window.decomposition)
+    alone = len(window.decomposition) == 1  # the same compound in another form
+    return f"a form of {parts} is more stable" if alone else f"it decomposes into {parts}"

@@ -1,0 +1,476 @@
+"""Frozen, hashed sets of competing phases: every energy in one set is one potential's own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property, lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import Field, ValidationError, ValidationInfo, WithJsonSchema, model_validator
+
+from invdesign.errors import InvdesignError, MissingReferenceError, nearest
+from invdesign.settings import MAX_INPUT_BYTES, Frozen, InputFile, context_of
+from invdesign.textfiles import read_text
+from surrogates.potentials.correction import JOINT, correction_names, load_correction
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+    from pymatgen.core import Structure
+
+FORMAT: Final = "invdesign-reference-2"
+"""Of sets written today. The first format had neither `starts` nor `starts_apart`; its files are read as before."""
+
+HASH_RULE: Final = "invdesign-reference-1"  # first word of what is hashed; another rule gets another word
+SUFFIX = ".json"
+ENERGY_DIGITS = 6  # eV per cell; potentials compute in single precision
+LENGTH_DIGITS = 6  # Å, and fractional coordinates
+
+Vector = tuple[float, float, float]
+
+
+class Cell(Frozen):
+    """A relaxed structure, rounded to a millionth of an Å and of a cell edge."""
+
+    lattice: tuple[Vector, Vector, Vector]
+    """Å, one row per vector."""
+    species: tuple[str, ...]
+    positions: tuple[Vector, ...]
+    """Fractional."""
+
+    @model_validator(mode="after")
+    def _as_many_positions(self) -> Cell:
+        if not self.species or len(self.species) != len(self.positions):
+            raise ValueError(f"{len(self.species)} species for {len(self.positions)} positions")
+        return self
+
+    @classmethod
+    def of(cls, structure: Structure) -> Cell:
+        """The cell of an ordered structure."""
+
+        def rows(array: Any) -> tuple[Any, ...]:
+            return tuple(tuple(round(float(x), LENGTH_DIGITS) + 0.0 for x in row) for row in array)
+
+        species = tuple(site.specie.symbol for site in structure)
+        return cls(
+            lattice=rows(structure.lattice.matrix), species=species, positions=rows(structure.frac_coords)
+        )
+
+    def structure(self) -> Structure:
+        """As a pymatgen structure; the file of a set may be anybody's, so its numbers are checked.
+
+        Raises:
+            StructureFileError: they are those of no crystal.
+        """
+        from invdesign.structures.reading.gate import check_crystal, to_structure
+        from invdesign.structures.reading.raw import RawCrystal, RawSite, current_limits
+
+        sites = (RawSite({s: 1.0}, place) for s, place in zip(self.species, self.positions, strict=True))
+        return to_structure(
+            check_crystal(RawCrystal("a reference phase", self.lattice, tuple(sites)), current_limits())
+        )
+
+
+class Phase(Frozen):
+    """One competing phase."""
+
+    name: str
+    """Unique within the set."""
+    formula: str
+    """As people write it."""
+    title: str = ""
+    energy: float = Field(allow_inf_nan=False)
+    """eV, whole cell, relaxed by the set's potential; the lowest, where it was relaxed from several starts."""
+    starts_apart: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """eV/atom from the lowest to the highest energy that the starts led to; None where only one was relaxed."""
+    source: str
+    """Where the structure was published."""
+    cell: Cell
+
+    @cached_property
+    def composition(self) -> Mapping[str, int]:
+        """Atoms of each element in the cell."""
+        return dict(Counter(self.cell.species))
+
+    @property
+    def n_atoms(self) -> int:
+        """Atoms in the cell."""
+        return len(self.cell.species)
+
+    @property
+    def energy_per_atom(self) -> float:
+        """eV/atom."""
+        return self.energy / self.n_atoms
+
+
+class PotentialRecord(Frozen):
+    """Which potential made the energies; they never meet those of another fingerprint."""
+
+    label: str
+    fingerprint: str
+    settings: dict[str, Any]
+
+
+class RelaxationRecord(Frozen):
+    """How every phase was relaxed."""
+
+    fmax: float
+    """eV/Å, largest force left."""
+    smax: float
+    """GPa, largest stress left."""
+    steps: int
+    """At most."""
+    starts: Annotated[int, Field(ge=1)] = 1
+    """Starts per phase: the crystal as it is published, then strained and rattled ones; the lowest is kept."""
+
+
+class Skipped(Frozen):
+    """A phase that was to be in the set and is not."""
+
+    name: str
+    reason: str
+
+
+class ReferenceSet(Frozen):
+    """Competing phases relaxed by one potential, with a hash over everything that makes their energies."""
+
+    format: Literal["invdesign-reference-1", "invdesign-reference-2"] = FORMAT
+    name: str
+    title: str = ""
+    hash: str
+    """Of potential, relaxation and phases (names, energies, structures); not of titles, sources and
+    `starts_apart`. The same phases have the same hash in every format."""
+    potential: PotentialRecord
+    relaxation: RelaxationRecord
+    versions: dict[str, str]
+    """Of the packages that built it."""
+    skipped: tuple[Skipped, ...] = ()
+    phases: tuple[Phase, ...]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ReferenceSet:
+        repeated = [name for name, count in Counter(phase.name for phase in self.phases).items() if count > 1]
+        if repeated:
+            raise ValueError(f"these phases appear more than once: {', '.join(repeated)}")
+        found = content_hash(self.potential, self.relaxation, self.phases)
+        if found != self.hash:
+            raise ValueError(
+                f"its content has the hash {found}, and {self.hash} is written in it: it was changed after it "
+                "was built. Restore the file, or build the set again with `invdesign reference build`"
+            )
+        return self
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+    @cached_property
+    def elements(self) -> frozenset[str]:
+        """Elements that have an elemental phase here."""
+        return frozenset(next(iter(p.composition)) for p in self.phases if len(p.composition) == 1)
+
+    @cached_property
+    def binaries(self) -> frozenset[frozenset[str]]:
+        """Pairs of elements with at least one binary compound here."""
+        return frozenset(frozenset(p.composition) for p in self.phases if len(p.composition) == 2)
+
+    def within(self, elements: Iterable[str]) -> tuple[Phase, ...]:
+        """Phases made of nothing but `elements`."""
+        allowed = set(elements)
+        return tuple(phase for phase in self.phases if allowed.issuperset(phase.composition))
+
+    def without(self, *names: str) -> ReferenceSet:
+        """The same set without the phases of these names, under a hash of its own.
+
+        Raises:
+            KeyError: there is no phase of that name.
+        """
+        unknown = set(names) - {phase.name for phase in self.phases}
+        if unknown:
+            raise KeyError(f"no phase {', '.join(sorted(unknown))} in the reference '{self.name}'")
+        phases = [phase for phase in self.phases if phase.name not in names]
+        return make_reference(
+            name=f"{self.name}, reduced", potential=self.potential, relaxation=self.relaxation, phases=phases,
+            versions=self.versions, skipped=self.skipped,
+        )  # fmt: skip
+
+    def to_json(self) -> str:
+        """One line per phase, so that versions of a set can be compared line by line."""
+        fields = self.model_dump(mode="json")
+        phases = fields.pop("phases")
+        head = json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False)
+        lines = (json.dumps(p, ensure_ascii=False, allow_nan=False, separators=(",", ":")) for p in phases)
+        return head.removesuffix("\n}") + ',\n "phases": [\n' + ",\n".join(lines) + "\n]}\n"
+
+
+def content_hash(potential: PotentialRecord, relaxation: RelaxationRecord, phases: Iterable[Phase]) -> str:
+    """32 hexadecimal digits that change whenever an energy of the set may."""
+    content = [
+        HASH_RULE,
+        potential.fingerprint,
+        relaxation.model_dump(
+            mode="json", exclude_defaults=True
+        ),  # one start is as before there were several
+        [[phase.name, phase.energy, phase.cell.model_dump(mode="json")] for phase in phases],
+    ]
+    text = json.dumps(content, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def make_reference(
+    *,
+    name: str,
+    potential: PotentialRecord,
+    relaxation: RelaxationRecord,
+    phases: Sequence[Phase],
+    versions: Mapping[str, str],
+    title: str = "",
+    skipped: Sequence[Skipped] = (),
+) -> ReferenceSet:
+    """A reference set with its hash."""
+    return ReferenceSet(
+        name=name,
+        title=title,
+        hash=content_hash(potential, relaxation, phases),
+        potential=potential,
+        relaxation=relaxation,
+        versions=dict(versions),
+        skipped=tuple(skipped),
+        phases=tuple(phases),
+    )
+
+
+# --- finding a set -----------------------------------------------------------------------------------------
+
+
+def _folder() -> Traversable:
+    return files("surrogates").joinpath("references")
+
+
+def earlier_set(name: str, hash: str) -> ReferenceSet | None:
+    """The set that an earlier version of the package shipped, where it is still here.
+
+    Args:
+        name: of the set.
+        hash: of its content.
+    """
+    base, _, correction = name.partition(JOINT)
+    # The name is compared and never opened: a stored campaign may be anybody's.
+    for file in _folder().joinpath("earlier").iterdir():
+        if file.name.startswith(f"{base}-"):
+            found = parse_reference(file.read_text(encoding="utf-8"), base)
+            found = correct_reference(found, correction) if correction else found
+            if found.hash == hash:
+                return found
+    return None
+
+
+def shipped_names() -> tuple[str, ...]:
+    """Names of the reference sets that come with the package, sorted."""
+    names = (item.name for item in _folder().iterdir())
+    return tuple(sorted(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)))
+
+
+def corrected_names() -> tuple[str, ...]:
+    """Names of the shipped sets with each correction that was fitted to their potential, sorted."""
+    names = shipped_names()
+    corrections = [load_correction(name) for name in correction_names()]
+    return tuple(
+        f"{name}{JOINT}{correction.name}"
+        for name in names
+        for correction in corrections
+        if shipped(name).potential.fingerprint == correction.potential
+    )
+
+
+def shipped(name: str) -> ReferenceSet:
+    """The reference set `name` of the package; `NAME+CORRECTION` is the set with its energies corrected.
+
+    Raises:
+        InvdesignError: there is none of that name, or the correction was fitted to another potential.
+    """
+    known = shipped_names()
+    base, _, correction = name.partition(JOINT)
+    if base in known and correction:
+        return correct_reference(shipped(base), correction)
+    if name not in known:
+        raise InvdesignError(
+            " ".join(
+                part
+                for part in (
+                    f"there is no reference set '{name}'.",
+                    nearest(name, (*known, *corrected_names())),
+                    f"Known: {', '.join((*known, *corrected_names())) or 'none'}; or name a file that ends with {SUFFIX}.",
+                )
+                if part
+            )
+        )
+    return parse_reference(_folder().joinpath(name + SUFFIX).read_text(encoding="utf-8"), name)
+
+
+@lru_cache(maxsize=16)
+def parse_reference(text: str, source: str) -> ReferenceSet:
+    """The reference set in a JSON text, its hash checked. Nothing in it is executed.
+
+    Args:
+        text: the file's content.
+        source: its name, for messages.
+
+    Raises:
+        InvdesignError: not a reference set, of another format, or changed after it was built.
+    """
+    try:
+        return ReferenceSet.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        what = first["msg"].removeprefix("Value error, ").rstrip(".")
+        raise InvdesignError(
+            f"{source} is no reference set of the format {FORMAT}: {f'{place}: ' if place else ''}{what}. "
+            "`invdesign reference build` makes one."
+        ) from error
+
+
+@lru_cache(maxsize=16)
+def correct_reference(reference: ReferenceSet, correction: str) -> ReferenceSet:
+    """A set with the correction of every phase added to its energy, under the name `SET+CORRECTION`.
+
+    Nothing is relaxed again: the correction leaves forces and stress as they are, so every phase is at a minimum
+    of the corrected potential too.
+
+    Args:
+        reference: by the potential that the correction was fitted to.
+        correction: name of a correction of the package.
+
+    Raises:
+        InvdesignError: there is no such correction, or it was fitted to another potential.
+    """
+    from surrogates.relaxation.relax import to_atoms
+
+    found = load_correction(correction)
+    found.require_base(reference.potential.fingerprint, reference.potential.label)
+    phases = [
+        phase.model_copy(
+            update={
+                "energy": round(phase.energy + found.energy(to_atoms(phase.cell.structure())), ENERGY_DIGITS)
+            }
+        )
+        for phase in reference.phases
+    ]
+    settings = {"kind": "corrected", "correction": correction, "potential": reference.potential.settings}
+    return make_reference(
+        name=f"{reference.name}{JOINT}{correction}",
+        title=f"{reference.title}, corrected" if reference.title else "",
+        potential=PotentialRecord(label=found.label, fingerprint=found.fingerprint, settings=settings),
+        relaxation=reference.relaxation,
+        phases=phases,
+        versions=reference.versions,
+        skipped=reference.skipped,
+    )
+
+
+def load_reference(name_or_path: str | Path) -> ReferenceSet:
+    """A shipped set by its name, or a set of yours by the path of its file; either with `+CORRECTION`.
+
+    Raises:
+        InvdesignError: neither exists, the file is no reference set, or the correction is not for its potential.
+    """
+    text, correction = _split_correction(str(name_or_path))
+    if not _is_path(text):
+        return shipped(str(name_or_path))
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise InvdesignError(f"there is no file '{text}'")
+    found = parse_reference(read_text(path, MAX_INPUT_BYTES), path.name)
+    return correct_reference(found, correction) if correction else found
+
+
+def _is_path(text: str) -> bool:
+    return text.endswith(SUFFIX) or "/" in text or "\\" in text
+
+
+def _split_correction(text: str) -> tuple[str, str]:
+    """(`sets/mine.json`, `covalent-oxygen`) of `sets/mine.json+covalent-oxygen`; no correction without that."""
+    base, joint, correction = text.rpartition(SUFFIX + JOINT)
+    return (base + SUFFIX, correction) if joint else (text, "")
+
+
+class Reference(Frozen):
+    """A reference set as a campaign holds it: pinned by its hash, so that a resumed run never meets another.
+
+    A shipped set is pinned by name and hash, and a set of an earlier version is found by them; a file of the
+    user's travels with the campaign.
+    """
+
+    name: str
+    hash: str
+    potential: str
+    """Fingerprint of the potential its energies come from."""
+    file: InputFile | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pin(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, str):
+            return value
+        file = None
+        text, correction = _split_correction(value)
+        if not _is_path(text):
+            found = _as_value_error(shipped, value)
+        else:
+            folder, _ = context_of(info)
+            file = InputFile.model_validate(text, context={"folder": folder})
+            found = _as_value_error(parse_reference, file.text, file.name)
+            if correction:
+                found = _as_value_error(correct_reference, found, correction)
+        return {
+            "name": found.name,
+            "hash": found.hash,
+            "potential": found.potential.fingerprint,
+            "file": file,
+        }
+
+    def load(self) -> ReferenceSet:
+        """The set itself; read once per process.
+
+        Raises:
+            MissingReferenceError: it is not the one that was pinned. Checked here and not when a campaign is
+                read, so that a run made with an earlier set can still be looked at.
+        """
+        if self.file is None:
+            found = shipped(self.name)
+            found = found if found.hash == self.hash else earlier_set(self.name, self.hash) or found
+        else:
+            found = parse_reference(self.file.text, self.file.name)
+            correction = self.name.removeprefix(found.name)
+            if correction.startswith(JOINT):
+                found = correct_reference(found, correction.removeprefix(JOINT))
+        if found.hash != self.hash:
+            raise MissingReferenceError(
+                f"the reference set '{self.name}' of the installed version has the hash {found.hash}, and this "
+                f"campaign was made with {self.hash}: energies of the two never meet. Install the version that "
+                "made it, or start a new run with the set of today"
+            )
+        return found
+
+
+ReferenceField = Annotated[
+    Reference,
+    WithJsonSchema(
+        {"anyOf": [{"type": "string"}, {"type": "object"}], "examples": ["lithium-chalcohalides"]}
+    ),
+]
+"""A field that names a reference set: a shipped one, or a file that `invdesign reference build` wrote."""
+
+
+def _as_value_error(function: Any, *arguments: Any) -> ReferenceSet:
+    """For validators: pydantic collects ValueErrors into one list of mistakes."""
+    try:
+        found: ReferenceSet = function(*arguments)
+    except InvdesignError as error:
+        raise ValueError(str(error)) from error
+    return found

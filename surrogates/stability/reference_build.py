@@ -1,0 +1,291 @@
+"""Building a reference set: published crystals in, phases relaxed by one potential out; interruptible."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from invdesign.errors import InvdesignError
+from invdesign.protocols import Potential
+from invdesign.rng import rng_for
+from invdesign.settings import Settings
+from surrogates.potentials.corrected import label_of
+from surrogates.stability.reference import (
+    ENERGY_DIGITS,
+    Cell,
+    Phase,
+    PotentialRecord,
+    ReferenceSet,
+    RelaxationRecord,
+    Skipped,
+    make_reference,
+)
+from surrogates.stability.reference_sources import Published, Source
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from surrogates.relaxation.relax import OptimizerName, Relaxation
+
+PARTIAL_FORMAT = "invdesign-reference-partial-1"
+PACKAGES = ("invdesign", "ase", "chgnet", "numpy", "pymatgen", "torch")
+
+OPTIMIZERS: tuple[OptimizerName, ...] = ("bfgs", "fire")
+"""Tried in this order: molecular crystals are so soft that BFGS may overshoot, and FIRE does not."""
+
+RELAXATION = RelaxationRecord(fmax=0.01, smax=0.05, steps=500, starts=2)
+"""Tighter than a candidate's, since every candidate is measured against it, and from two starts: a symmetric start may stop
+on a saddle."""
+
+STRAIN = 0.02  # largest component of the strain of a further start; chosen: what two functionals differ by
+RATTLE = 0.05  # Å, standard deviation of its displacements; chosen: breaks symmetry, breaks no molecule
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What became of one crystal.
+
+    Attributes:
+        number, total: from 1.
+        result: the relaxed phase, or why there is none.
+        seconds: what it took; 0 where an interrupted build had done it.
+    """
+
+    number: int
+    total: int
+    result: Phase | Skipped
+    seconds: float
+
+
+def build_reference(
+    crystals: Sequence[Source],
+    potential: Settings,
+    *,
+    name: str,
+    title: str = "",
+    relaxation: RelaxationRecord = RELAXATION,
+    partial: Path | None = None,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> ReferenceSet:
+    """Relax every crystal, atoms and cell, and put the phases into a reference set.
+
+    A crystal that cannot be read or relaxed (an isolated atom, an element the potential does not know, no convergence)
+    is left out, reported, and listed in the set with its reason.
+
+    Args:
+        crystals: as published; several polymorphs of a compound are welcome, the hull takes the lowest.
+        potential: of the `potentials` group.
+        name: of the set.
+        title: a line for people.
+        relaxation: from how many starts, and limits on what forces and stress may be left.
+        partial: a file to which every finished phase is added at once, and from which an interrupted build
+            goes on.
+        report: told of every crystal.
+
+    Raises:
+        InvdesignError: nothing could be relaxed, or `partial` belongs to another potential or relaxation.
+    """
+    record = potential_record(potential)
+    journal = _Journal(partial, record, relaxation)
+    results: list[Phase | Skipped] = []
+    for number, crystal in enumerate(crystals, start=1):
+        began = time.perf_counter()
+        if isinstance(crystal, Skipped):
+            result: Phase | Skipped = crystal
+        elif crystal.key in journal.done:
+            result = journal.done[crystal.key]
+        else:
+            result = _relaxed(crystal, cast("Potential", potential), relaxation)
+            journal.add(crystal.key, result)
+        fresh = isinstance(crystal, Published) and crystal.key not in journal.done
+        results.append(result)
+        report(Progress(number, len(crystals), result, time.perf_counter() - began if fresh else 0.0))
+    phases = [result for result in results if isinstance(result, Phase)]
+    if not phases:
+        raise InvdesignError("no structure could be relaxed; the lines above say why")
+    return make_reference(
+        name=name,
+        title=title,
+        potential=record,
+        relaxation=relaxation,
+        phases=phases,
+        versions=_versions(),
+        skipped=[result for result in results if isinstance(result, Skipped)],
+    )
+
+
+def potential_record(potential: Settings) -> PotentialRecord:
+    """What a reference set remembers of its potential; the device it ran on is not part of it."""
+    settings = _without_device(potential.model_dump(mode="json"))
+    return PotentialRecord(label=label_of(potential), fingerprint=potential.fingerprint, settings=settings)
+
+
+def _without_device(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a potential, and of the one it corrects, without the device it runs on."""
+    return {
+        key: _without_device(value) if key == "potential" else value
+        for key, value in settings.items()
+        if key != "device"
+    }
+
+
+def _relaxed(crystal: Published, potential: Potential, relaxation: RelaxationRecord) -> Phase | Skipped:
+    """The lowest of the relaxations from all starts; skipped where none of them got to an end."""
+    found: list[Relaxation] = []
+    reason = ""
+    for structure in make_starts(crystal, relaxation.starts):
+        result = relax_from_start(structure, potential, relaxation)
+        if isinstance(result, str):
+            reason = reason or result
+        else:
+            found.append(result)
+    if not found:
+        return Skipped(name=crystal.name, reason=reason)
+    energies = [item.energy for item in found]
+    lowest = found[energies.index(min(energies))]
+    apart = (max(energies) - min(energies)) / len(lowest.structure)
+    return Phase(
+        name=crystal.name,
+        formula=crystal.formula,
+        title=crystal.title,
+        energy=round(lowest.energy, ENERGY_DIGITS),
+        starts_apart=round(apart, ENERGY_DIGITS) if len(found) > 1 else None,
+        source=crystal.source,
+        cell=Cell.of(lowest.structure),
+    )
+
+
+def make_starts(crystal: Published, number: int) -> Iterator[Structure]:
+    """The crystal as it was published, then strained and rattled, always the same for the same crystal.
+
+    Args:
+        crystal: as published.
+        number: of starts, the published one included.
+    """
+    yield crystal.structure
+    for start in range(1, number):
+        rng = rng_for(0, start, f"reference.{crystal.key}")
+        strain = rng.uniform(-STRAIN, STRAIN, (3, 3))
+        structure = crystal.structure.copy()
+        lattice = structure.lattice.matrix @ (np.eye(3) + (strain + strain.T) / 2)
+        moved = structure.frac_coords @ lattice + rng.normal(0.0, RATTLE, (len(structure), 3))
+        yield type(structure)(lattice, structure.species, moved, coords_are_cartesian=True)
+
+
+def relax_from_start(
+    structure: Structure, potential: Potential, relaxation: RelaxationRecord
+) -> Relaxation | str:
+    """Relax a crystal by the first optimizer that ends; why none did, in words.
+
+    Args:
+        structure: the start.
+        potential: gives energy, forces and stress.
+        relaxation: limits on what may be left.
+    """
+    found: Relaxation | str = ""
+    for optimizer in OPTIMIZERS:
+        found = _attempt(structure, potential, relaxation, optimizer)
+        if not isinstance(found, str):
+            break
+    return found
+
+
+def _attempt(
+    structure: Structure, potential: Potential, relaxation: RelaxationRecord, optimizer: OptimizerName
+) -> Relaxation | str:
+    """The relaxed crystal, or why there is none."""
+    from surrogates.relaxation.relax import relax_structure
+
+    try:
+        found = relax_structure(
+            structure,
+            potential,
+            fmax=relaxation.fmax,
+            smax=relaxation.smax,
+            steps=relaxation.steps,
+            optimizer=optimizer,
+        )
+    except InvdesignError as error:
+        return str(error)
+    if found.converged:
+        return found
+    return (
+        f"not relaxed after {relaxation.steps} steps: {found.max_force:.3f} eV/Å (limit {relaxation.fmax:g}) and "
+        f"{found.max_stress:.3f} GPa (limit {relaxation.smax:g}) are left"
+    )
+
+
+def _versions() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass(slots=True)
+class _Journal:
+    """Finished phases of a build under way: a header line, then one line per crystal."""
+
+    file: Path | None
+    potential: PotentialRecord
+    relaxation: RelaxationRecord
+    done: dict[str, Phase | Skipped] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.file is None:
+            return
+        if not self.file.exists():
+            self._write(self._header())
+            return
+        lines = self.file.read_text(encoding="utf-8").split("\n")
+        if _read(lines[0]) != self._header():
+            raise InvdesignError(
+                f"{self.file} was left by a build with another potential or other limits; finish that one with "
+                "its own command, or remove the file"
+            )
+        for line in lines[1:]:
+            item = _read(line)
+            if item is None:
+                continue
+            kind = Phase if "energy" in item["result"] else Skipped
+            self.done[item["key"]] = kind.model_validate_json(json.dumps(item["result"]))
+        # A killed build may leave half a line; what comes next must not be glued to it.
+        if lines[-1]:
+            self._write_text("\n")
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "format": PARTIAL_FORMAT,
+            "potential": self.potential.fingerprint,
+            "relaxation": self.relaxation.model_dump(mode="json"),
+        }
+
+    def add(self, key: str, result: Phase | Skipped) -> None:
+        if self.file is not None:
+            self._write({"key": key, "result": result.model_dump(mode="json")})
+
+    def _write(self, item: dict[str, Any]) -> None:
+        self._write_text(json.dumps(item, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+    def _write_text(self, text: str) -> None:
+        assert self.file is not None
+        with self.file.open("a", encoding="utf-8") as stream:
+            stream.write(text)
+
+
+def _read(line: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) else None

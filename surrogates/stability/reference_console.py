@@ -1,0 +1,266 @@
+"""What `invdesign reference` does and prints: build, look at and list sets of competing phases."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import typer
+from pydantic import ValidationError
+
+from invdesign.errors import InvdesignError, MissingReferenceError
+from invdesign.settings import Settings
+from invdesign.textfiles import check_replaceable
+from surrogates.potentials.correction import find_correction
+from surrogates.stability.coverage import missing_binaries, missing_elements, missing_ternaries
+from surrogates.stability.hulls import formation_energy, hull_distance
+from surrogates.stability.reference import (
+    SUFFIX,
+    Phase,
+    ReferenceSet,
+    Skipped,
+    corrected_names,
+    load_reference,
+    shipped,
+    shipped_names,
+)
+from surrogates.stability.reference_build import RELAXATION, Progress, build_reference
+from surrogates.stability.reference_sources import Source, from_materials_project, read_structures
+
+SYMPREC = 0.05  # Å: relaxed structures are noisier than published ones
+LISTED = 40  # gaps of three elements on the screen
+INTERRUPTED = 130  # the shell's number for a program that Ctrl-C stopped
+
+
+def build_set(
+    output: Path,
+    structures: Path | None,
+    materials_project: str | None,
+    potential: str,
+    name: str | None,
+    title: str,
+    limits: Mapping[str, float | None],
+) -> None:
+    """Relax crystals with one potential and write them as a reference set; Ctrl-C keeps what is done so far.
+
+    Args:
+        limits: `fmax` (eV/Å), `smax` (GPa), `steps` and `starts` of the relaxations, None for the default.
+    """
+    if output.suffix != SUFFIX:
+        raise InvdesignError(f"--output must end with {SUFFIX}, got '{output}'")
+    if not output.parent.is_dir():
+        raise InvdesignError(f"there is no folder '{output.parent}' to write '{output.name}' to")
+    model = _potential(potential)
+    crystals = _crystals(structures, materials_project)
+    partial = output.with_suffix(".partial.jsonl")
+    typer.echo(f"{len(crystals)} crystals, {getattr(model, 'label', potential)}")
+    try:
+        built = build_reference(
+            crystals,
+            model,
+            name=name or output.stem,
+            title=title,
+            relaxation=RELAXATION.model_copy(update={k: v for k, v in limits.items() if v is not None}),
+            partial=partial,
+            report=_say,
+        )
+    except KeyboardInterrupt:
+        typer.echo(
+            f"\nStopped. What is relaxed so far is in {partial}; the same command goes on from there.",
+            err=True,
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    _replace(output, built.to_json())
+    partial.unlink()
+    _summarise(built, output)
+
+
+def show_set(name: str, *, as_json: bool) -> None:
+    """The phases of a set, with formation energy and distance to the set's own hull."""
+    found = load_reference(name)
+    rows = [_row(found, phase) for phase in found.phases]
+    if as_json:
+        fields = found.model_dump(mode="json", exclude={"phases"})
+        fields["missing"] = [
+            {"elements": gap.system, "known": [{"formula": k.formula, "source": k.source} for k in gap.known]}
+            for gap in (*missing_binaries(found, found.elements), *missing_ternaries(found, found.elements))
+        ]
+        typer.echo(json.dumps({**fields, "phases": rows}, indent=1, ensure_ascii=False))
+        return
+    typer.echo(f"{found.name}: {found.title}" if found.title else found.name)
+    typer.echo(
+        f"{len(rows)} phases by {found.potential.label} ({found.potential.fingerprint}), hash {found.hash}"
+    )
+    if (correction := find_correction(found.potential.fingerprint)) is not None:
+        typer.echo(
+            f"corrected: {correction.name}, {correction.title}; fitted to {correction.n} compounds, left-out error "
+            f"{correction.error_per_oxygen:.3f} eV per oxygen"
+        )
+    typer.echo(_table(rows))
+    for line in _warnings(found):
+        typer.echo(line)
+
+
+def list_sets(*, as_json: bool) -> None:
+    """The sets that come with the package."""
+    sets = [shipped(name) for name in (*shipped_names(), *corrected_names())]
+    rows = [
+        {
+            "name": item.name,
+            "title": item.title,
+            "potential": item.potential.label,
+            "phases": len(item.phases),
+            "elements": sorted(item.elements),
+            "hash": item.hash,
+        }
+        for item in sets
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    for row in rows:
+        elements = " ".join(cast("list[str]", row["elements"]))
+        typer.echo(f"{row['name']}  {row['phases']} phases by {row['potential']}: {elements}")
+
+
+def _potential(text: str) -> Settings:
+    """The potential a command line names."""
+    from invdesign import settings
+
+    value: object = text
+    if text.startswith("ase:"):
+        value = {"kind": "ase", "calculator": text.removeprefix("ase:")}
+    elif text.lstrip().startswith("{"):
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InvdesignError(f"--potential {text} is not JSON: {error}") from error
+    try:
+        return cast("Settings", settings.load("potentials", value))
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InvdesignError(f"--potential {text}: {wrong}") from error
+
+
+def _crystals(structures: Path | None, materials_project: str | None) -> list[Source]:
+    if structures is not None and materials_project is None:
+        return read_structures(structures)
+    if materials_project is not None and structures is None:
+        return from_materials_project(materials_project)
+    raise InvdesignError("say where the crystals come from: either --structures or --materials-project")
+
+
+def _say(progress: Progress) -> None:
+    result = progress.result
+    place = f"[{progress.number:>{len(str(progress.total))}}/{progress.total}] {result.name:<18}"
+    if isinstance(result, Skipped):
+        typer.echo(f"{place} left out: {result.reason}")
+    elif progress.seconds:
+        typer.echo(f"{place} {result.energy_per_atom:9.4f} eV/atom  {progress.seconds:6.1f} s")
+    else:
+        typer.echo(f"{place} {result.energy_per_atom:9.4f} eV/atom  done before")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write beside, then rename: a reader sees the old file or the new one, never half of one."""
+    check_replaceable(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
+
+
+def _summarise(built: ReferenceSet, output: Path) -> None:
+    typer.echo(f"{len(built.phases)} phases in {output}, hash {built.hash}")
+    for line in _warnings(built):
+        typer.echo(line, err=True)
+
+
+def _warnings(found: ReferenceSet) -> Iterator[str]:
+    """Lines on what was left out of a set, and on the gaps that it has."""
+    for skipped in found.skipped:
+        yield f"left out: {skipped.name}: {skipped.reason}"
+    everything = {element for phase in found.phases for element in phase.composition}
+    bare = missing_elements(found, everything)
+    if bare:
+        yield f"without an elemental phase: {', '.join(bare)}; candidates with these elements will fail"
+    for gap in missing_binaries(found, everything):
+        yield f"without {gap}; candidates with both elements will fail"
+    ternaries = missing_ternaries(found, everything)
+    for gap in ternaries[:LISTED]:
+        yield f"without {gap}; candidates of these elements may look more stable than they are"
+    if len(ternaries) > LISTED:
+        yield f"and without {len(ternaries) - LISTED} more compounds of three elements (`reference show --json` lists all)"
+
+
+def _row(found: ReferenceSet, phase: Phase) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "name": phase.name,
+        "formula": phase.formula,
+        "title": phase.title,
+        "spacegroup": _spacegroup(phase),
+        "n_atoms": phase.n_atoms,
+        "energy_per_atom": phase.energy_per_atom,
+        "formation_energy_per_atom": None,
+        "energy_above_hull": None,
+        "starts_apart": phase.starts_apart,
+        "source": phase.source,
+    }
+    try:
+        row["formation_energy_per_atom"] = formation_energy(found, phase)
+        row["energy_above_hull"] = hull_distance(found, phase)
+    except MissingReferenceError:
+        return row
+    return row
+
+
+def _spacegroup(phase: Phase) -> str:
+    """International symbol of the relaxed structure, or an empty string where none is found."""
+    import numpy as np
+
+    from invdesign.structures.symmetry import symmetry_dataset
+
+    numbers = [sorted(phase.composition).index(symbol) for symbol in phase.cell.species]
+    try:
+        found = symmetry_dataset(
+            np.array(phase.cell.lattice), np.array(phase.cell.positions), numbers, SYMPREC
+        )
+    except InvdesignError:
+        return ""
+    return str(found.international)
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    """Columns for people; energies in eV/atom, hull distances in meV/atom."""
+
+    def number(value: float | None, scale: float, digits: int) -> str:
+        return "-" if value is None else f"{value * scale:.{digits}f}"
+
+    head = (
+        "phase",
+        "formula",
+        "group",
+        "formation eV/atom",
+        "hull meV/atom",
+        "starts apart meV/atom",
+        "source",
+    )
+    lines = [head] + [
+        (
+            row["name"],
+            row["formula"],
+            row["spacegroup"],
+            number(row["formation_energy_per_atom"], 1, 3),
+            number(row["energy_above_hull"], 1000, 0),
+            number(row["starts_apart"], 1000, 1),
+            row["source"],
+        )
+        for row in rows
+    ]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head) - 1)]
+    return "\n".join(
+        "  ".join([*(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=False)), line[-1]])
+        for line in lines
+    )

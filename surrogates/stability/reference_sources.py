@@ -1,0 +1,252 @@
+"""Crystals for a reference set: from CIF files, crystallography, an ASE database or the Materials Project."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import ValidationError
+
+from invdesign.errors import InvdesignError
+from invdesign.registry import require_extra
+from invdesign.settings import MAX_INPUT_BYTES
+from invdesign.textfiles import read_text
+from surrogates.stability.reference import Cell, Skipped
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from invdesign.structures.crystallography import Crystal
+    from invdesign.structures.reading.databases import DatabaseRow
+    from invdesign.structures.reading.raw import Limits
+
+KEY = "MP_API_KEY"
+NEAR_HULL = (
+    0.1  # eV/atom: farther up in the Materials Project no phase competes, even after another relaxation
+)
+LISTED = 5  # crystals in the message that none can be read
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A crystal before its relaxation."""
+
+    name: str
+    formula: str
+    structure: Structure
+    source: str
+    title: str = ""
+
+    @property
+    def key(self) -> str:
+        """Tells whether an interrupted build has done exactly this crystal."""
+        text = json.dumps([self.name, Cell.of(self.structure).model_dump(mode="json")])
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+Source = Published | Skipped
+"""A crystal to be relaxed, or one that cannot be read, with its reason."""
+
+
+def read_structures(path: Path) -> list[Source]:
+    """The crystals in a folder of CIF files, a crystallography YAML or an ASE database.
+
+    A file, row or entry that is no ordered crystal (unreadable, partly occupied, overlapping atoms, not periodic) stands in
+    the list with its reason, so that one pass names all of them.
+
+    Args:
+        path: a folder, a file that ends with .yaml or .yml, or one that ends with .db.
+
+    Raises:
+        InvdesignError: nothing there, nothing that can be read, or two crystals of one name.
+    """
+    if path.is_dir():
+        found = list(_from_folder(path))
+    elif not path.is_file():
+        raise InvdesignError(f"there is no file or folder '{path}'")
+    elif path.suffix in {".yaml", ".yml"}:
+        found = list(_from_crystallography(path))
+    elif path.suffix == ".db":
+        found = list(_from_ase_database(path))
+    else:
+        raise InvdesignError(
+            f"'{path}' is neither a folder of CIF files, nor crystallography (.yaml), nor an ASE database (.db)"
+        )
+    if not found:
+        raise InvdesignError(f"'{path}' holds no structures")
+    return _check_names(_check_any(found, str(path)))
+
+
+def _read_or_skip(name: str, read: Callable[[], Published]) -> Source:
+    """The crystal, or why there is none; an unforeseen fault of a library is a reason too."""
+    try:
+        return read()
+    except Exception as error:  # noqa: BLE001 - a fault of one crystal names it and never stops the others
+        return Skipped(name=name, reason=_reason_in(error))
+
+
+def _reason_in(error: Exception) -> str:
+    """One line that says what was wrong."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        return f"no crystal: {f'{place}: ' if place else ''}{first['msg']}"
+    text = " ".join(str(error).split())
+    if isinstance(error, InvdesignError) and text:
+        return text
+    return f"cannot be read: {text or type(error).__name__}"
+
+
+def _from_folder(folder: Path) -> Iterator[Source]:
+    for file in sorted(item for item in folder.iterdir() if item.suffix.lower() == ".cif"):
+        yield _read_or_skip(file.stem, partial(_from_cif, file))
+
+
+def _from_cif(file: Path) -> Published:
+    from invdesign.structures.reading.read import read_structure, read_structure_bytes
+
+    structure = read_structure(read_structure_bytes(file), file.name).ordered
+    return Published(file.stem, structure.composition.reduced_formula, structure, source=file.name)
+
+
+def _from_crystallography(file: Path) -> Iterator[Source]:
+    from ruamel.yaml.error import YAMLError
+
+    from invdesign.structures.crystallography import Crystal, read_entries
+
+    try:
+        entries = list(read_entries(read_text(file, MAX_INPUT_BYTES)))
+    except (YAMLError, TypeError) as error:
+        raise InvdesignError(f"{file} is no list of crystals: {error}") from error
+    for name, found in entries:
+        if isinstance(found, Crystal):
+            yield _read_or_skip(name, partial(_from_entry, found))
+        else:
+            yield Skipped(name=name, reason=_reason_in(found))
+
+
+def _from_entry(crystal: Crystal) -> Published:
+    from invdesign.structures.reading.overlaps import check_overlaps
+
+    structure = crystal.structure(primitive=True)
+    check_overlaps(structure, crystal.name)
+    return Published(crystal.name, crystal.formula, structure, crystal.source, crystal.title)
+
+
+def _from_ase_database(file: Path) -> Iterator[Source]:
+    """Numbers, cell and positions of every row; calculators, constraints and other objects stay unread."""
+    from invdesign.structures.reading.databases import open_database
+    from invdesign.structures.reading.raw import current_limits
+
+    limits = current_limits()
+    for row in open_database(file, limits).rows():
+        place = f"{file.name}, row {row.id}"
+        yield _read_or_skip(
+            str(row.pairs.get("name") or f"row {row.id}"), partial(_from_row, row, place, limits)
+        )
+
+
+def _from_row(row: DatabaseRow, place: str, limits: Limits) -> Published:
+    from invdesign.structures.reading.gate import check_crystal
+    from invdesign.structures.reading.read import make_reading
+
+    structure = make_reading(check_crystal(row.crystal(place, limits), limits)).ordered
+    name = str(row.pairs.get("name") or f"{structure.composition.reduced_formula}-{row.id}")
+    return Published(name, structure.composition.reduced_formula, structure, place)
+
+
+def _check_any(found: Sequence[Source], place: str) -> Sequence[Source]:
+    """Refuse sources of which nothing can be read."""
+    skipped = [item for item in found if isinstance(item, Skipped)]
+    if len(skipped) < len(found):
+        return found
+    named = "; ".join(f"{item.name}: {item.reason}" for item in skipped[:LISTED])
+    more = f"; and {len(skipped) - LISTED} more" if len(skipped) > LISTED else ""
+    raise InvdesignError(f"nothing in '{place}' is a crystal that can be relaxed: {named}{more}")
+
+
+def _check_names(found: Sequence[Source]) -> list[Source]:
+    seen: set[str] = set()
+    for item in found:
+        if item.name in seen and isinstance(item, Published):
+            raise InvdesignError(f"two structures are named '{item.name}'; give each its own name")
+        if isinstance(item, Published):
+            seen.add(item.name)
+    return list(found)
+
+
+def from_materials_project(system: str) -> list[Source]:
+    """Everything within 0.1 eV/atom of the Materials Project's hull in a chemical system and its subsystems.
+
+    Args:
+        system: elements joined by hyphens: `Li-O-Cl`.
+
+    Raises:
+        PluginError: the `mp-api` extra is not installed.
+        InvdesignError: no key, no network, or nothing found.
+    """
+    require_extra("mp_api.client", "mp-api", "Structures from the Materials Project")
+    if not os.environ.get(KEY):
+        raise InvdesignError(
+            f"structures from the Materials Project need a key: set the environment variable {KEY} "
+            "(https://next-gen.materialsproject.org/api gives one), or use --structures with files of your own"
+        )
+    found = [
+        _read_or_skip(str(document["material_id"]), partial(_from_document, document))
+        for document in _ask_materials_project(_subsystems(system))
+    ]
+    if not found:
+        raise InvdesignError(f"the Materials Project has nothing in the system '{system}'")
+    return list(_check_any(found, f"the Materials Project's {system}"))
+
+
+def _from_document(document: Mapping[str, Any]) -> Published:
+    from invdesign.structures.reading.documents import crystal_in
+    from invdesign.structures.reading.gate import check_crystal
+    from invdesign.structures.reading.raw import current_limits
+    from invdesign.structures.reading.read import make_reading
+
+    limits = current_limits()
+    name, structure = str(document["material_id"]), document["structure"]
+    if isinstance(structure, dict):
+        structure = make_reading(check_crystal(crystal_in(structure, name, limits), limits)).ordered
+    formula = structure.composition.reduced_formula
+    return Published(f"{formula} {name}", formula, structure, source=f"Materials Project {name} (CC BY 4.0)")
+
+
+def _subsystems(system: str) -> list[str]:
+    from itertools import combinations
+
+    from pymatgen.core import Element
+
+    elements = sorted(set(system.split("-")))
+    unknown = [element for element in elements if not Element.is_valid_symbol(element)]
+    if unknown:
+        raise InvdesignError(
+            f"'{system}' is no chemical system: {', '.join(unknown)} is no element (write Li-O-Cl)"
+        )
+    return ["-".join(part) for n in range(1, len(elements) + 1) for part in combinations(elements, n)]
+
+
+def _ask_materials_project(systems: list[str]) -> list[dict[str, Any]]:
+    from mp_api.client import MPRester
+    from mp_api.client.core import MPRestError
+    from requests import RequestException
+
+    try:
+        with MPRester(os.environ[KEY], mute_progress_bars=True, use_document_model=False) as client:
+            documents = client.materials.summary.search(
+                chemsys=systems,
+                energy_above_hull=(0.0, NEAR_HULL),
+                all_fields=False,
+                fields=["material_id", "structure"],
+            )
+    except (MPRestError, RequestException, OSError) as error:
+        raise InvdesignError(f"the Materials Project could not be asked: {error}") from error
+    return cast("list[dict[str, Any]]", documents)

@@ -1,0 +1,445 @@
+"""Electrochemical windows: the limits, and the reactions that set them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdesign.arrays import FloatArray
+from invdesign.errors import InvdesignError
+from invdesign.structures.formulas import composition_in, write_formula
+from surrogates.stability.coverage import require_coverage
+from surrogates.stability.hulls import phase_diagram
+from surrogates.stability.reference import Phase, ReferenceSet
+
+if TYPE_CHECKING:
+    from pymatgen.core import Composition
+
+CHARGES = {"Li": 1, "Na": 1, "K": 1, "Mg": 2, "Ca": 2, "Zn": 2, "Al": 3}
+Ion = Literal["Li", "Na", "K", "Mg", "Ca", "Zn", "Al"]
+
+ON_HULL = 1e-3
+"""eV/atom, distance up to which a phase counts as on the hull. Chosen five times the scatter of a relaxation:
+cells of one phase that were started differently end within 2e-4 eV/atom of each other."""
+
+ROUNDING = 1e-6  # eV/atom: energies are kept to a millionth of an eV per cell
+SLACK = 1e-9  # eV/atom, so that rounding never makes a linear program infeasible
+TRACE = 1e-7  # formula units per ion; less than this in a reaction is rounding
+PROBE = 1e-4  # relative change of the ion's amount that shows what forms beyond a limit
+LARGEST_DENOMINATOR = 64  # of coefficients written as fractions; chosen, no published reaction needs more
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """An exchange of the working ion, for one formula unit of the scarcest reactant.
+
+    Attributes:
+        reactants, products: formula units by phase, positive; the ion itself is in neither.
+        formulas: formula by phase, where it is not the phase's name.
+        ion: the working ion.
+        ions: ions given off; negative where they are taken up.
+        voltage: V against the ion's metal, from the energies of the phases.
+        n_atoms: atoms of the reactants.
+    """
+
+    reactants: Mapping[str, float]
+    products: Mapping[str, float]
+    formulas: Mapping[str, str]
+    ion: Ion
+    ions: float
+    voltage: float
+    n_atoms: float
+
+    def deviation(self, per_atom: float) -> float:
+        """Standard deviation of the voltage, V.
+
+        An error of `per_atom` (eV/atom) in the energy of the reacting phases against their products changes the
+        reaction's energy by that times their atoms, and the voltage by the charge's share.
+        """
+        return per_atom * self.n_atoms / (CHARGES[self.ion] * abs(self.ions))
+
+    def __str__(self) -> str:
+        """As chemists write it, `Li2O -> 1/2 Li2O2 + Li`."""
+        left = [self._write_term(name, amount) for name, amount in self.reactants.items()]
+        right = [self._write_term(name, amount) for name, amount in self.products.items()]
+        (left if self.ions < 0 else right).append(write_term(self.ion, abs(self.ions)))
+        return f"{' + '.join(left)} -> {' + '.join(right)}"
+
+    def _write_term(self, name: str, amount: float) -> str:
+        return write_term(self.formulas.get(name, name), amount)
+
+
+def write_term(formula: str, amount: float) -> str:
+    """A formula with its coefficient: none for 1, a fraction where it is one."""
+    fraction = Fraction(amount).limit_denominator(LARGEST_DENOMINATOR)
+    if abs(float(fraction) - amount) > 1e-6 * max(amount, 1.0):
+        return f"{amount:.3g} {formula}"
+    return formula if fraction == 1 else f"{fraction} {formula}"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Voltages against the ion's metal between which a phase neither takes up nor gives off the ion.
+
+    Attributes:
+        reduction: V; below it the phase takes up the ion. 0 where it is stable against the metal.
+        oxidation: V; above it the phase gives off the ion.
+        of_products: the phase lies above the hull, and this is the window of what it decomposes into.
+        decomposition: formula of each decomposition product; the phase's own alone where it is on the hull.
+        reduction_reaction: sets the reduction limit; None where no phase reacts with the metal.
+        oxidation_reaction: sets the oxidation limit; None where the decomposition products hold the metal.
+        above_hull: eV/atom, distance of the phase to the hull; negative below it.
+    """
+
+    reduction: float
+    oxidation: float
+    of_products: bool
+    decomposition: tuple[str, ...] = ()
+    reduction_reaction: Reaction | None = None
+    oxidation_reaction: Reaction | None = None
+    above_hull: float = 0.0
+
+    @property
+    def counted_as_on_hull(self) -> bool:
+        """True if the phase lies above the hull, and no further than `ON_HULL`."""
+        return not self.of_products and self.above_hull > ROUNDING
+
+    @property
+    def width(self) -> float:
+        """V."""
+        return self.oxidation - self.reduction
+
+
+def electrochemical_window(
+    reference: ReferenceSet, composition: Composition, energy_per_atom: float, ion: Ion
+) -> Window:
+    """The interval of voltage without exchange of the ion.
+
+    The chemical potentials mu at which a phase of composition c and energy e coexists with all others form a
+    polytope: mu.c = e, and mu.c_i <= e_i for every competing phase i. The two ends of its projection on the
+    ion are the limits; V = -(mu - mu0)/z. They equal the slopes of the hull on the line from the phase to the
+    pure ion. Below the hull (decomposition energy negative) the phase itself enters with its own energy; above
+    it, e is the hull's energy, and the window is the decomposition products'. Up to `ON_HULL` above it the
+    window is still called the phase's own; the limits are continuous there.
+
+    Args:
+        reference: the competing phases, with the ion's metal.
+        composition: of the phase; contains the ion and something else.
+        energy_per_atom: eV/atom, from the potential that made `reference`.
+        ion: the working ion.
+
+    Raises:
+        ValueError: the ion is not in the composition, or nothing else is.
+        MissingReferenceError: an element or a binary edge of the candidate is not in `reference`.
+
+    Source:
+        Richards et al., Chem. Mater. 28, 266 (2016); Zhu, He, Mo, ACS Appl. Mater. Interfaces 7, 23685 (2015).
+    """
+    system = _System.gather_phases(reference, composition, ion)
+    return system.find_window(system.decompose(), energy_per_atom)
+
+
+def products(
+    reference: ReferenceSet,
+    composition: Composition,
+    energy_per_atom: float | None = None,
+    *,
+    ion: Ion | None = None,
+    change: Literal["none", "oxidised", "reduced"] = "none",
+) -> dict[str, float]:
+    """Phases a composition decomposes into, and those that form first where it loses or takes up the ion.
+
+    Args:
+        reference: the competing phases; the candidate is not among them.
+        composition: of the candidate.
+        energy_per_atom: of the candidate, eV/atom, for a change; by default it has decomposed.
+        ion: the working ion; a change needs it.
+        change: `oxidised` is just above the oxidation limit, `reduced` just below the reduction limit: the ion's
+            amount has changed by `PROBE`. `Window` has the reactions themselves.
+
+    Returns:
+        Fraction of the atoms in each phase, by the phase's name in the set; of a change, with a candidate that its
+        energy puts on the hull or below it by its formula, and with the ion's metal where nothing reacts with it.
+
+    Raises:
+        ValueError: a change without an ion, or of a composition without it.
+        MissingReferenceError: an element or a binary edge of the composition is not in `reference`.
+    """
+    if change == "none":
+        diagram = phase_diagram(reference, [element.symbol for element in composition])
+        shares = diagram.get_decomposition(composition)
+        return {item.name: float(share) for item, share in shares.items() if share > TRACE}
+    if ion is None:
+        raise ValueError(f"name the working ion: {write_formula(composition)} is {change} by its exchange")
+    system = _System.gather_phases(reference, composition, ion)
+    amounts = system.decompose()
+    window = system.find_window(amounts, np.inf if energy_per_atom is None else energy_per_atom)
+    exchanged = PROBE * float(system.here[system.place])  # ions per atom of the composition
+    return system.exchange_ions(window, amounts, exchanged if change == "oxidised" else -exchanged)
+
+
+@dataclass(frozen=True)
+class _System:
+    """The phases around a composition, as arrays.
+
+    Attributes:
+        here: shape (m,), atomic fractions of the composition in m elements.
+        fractions: shape (n, m), of the n competing phases.
+        energies: shape (n,), eV/atom.
+        names, formulas: of the phases.
+        units: shape (n,), atoms in a formula unit of each phase.
+        formula, unit: of the composition.
+        place: column of the ion.
+        ion: the working ion.
+    """
+
+    here: FloatArray
+    fractions: FloatArray
+    energies: FloatArray
+    names: Sequence[str]
+    formulas: Sequence[str]
+    units: FloatArray
+    formula: str
+    unit: float
+    place: int
+    ion: Ion
+
+    @classmethod
+    def gather_phases(cls, reference: ReferenceSet, composition: Composition, ion: Ion) -> _System:
+        """The phases of the set within the elements of a composition; see `electrochemical_window`."""
+        symbols = tuple(sorted(element.symbol for element in composition))
+        if ion not in symbols:
+            raise ValueError(
+                f"{write_formula(composition)} has no {ion}: it has no window against {ion} metal"
+            )
+        if len(symbols) == 1:
+            raise ValueError(f"a window needs an element beside the working ion {ion}")
+        require_coverage(reference, symbols)
+        phases = reference.within(symbols)
+        formulas, units = zip(*(read_formula_unit(phase) for phase in phases), strict=True)
+        _, factor = composition.get_reduced_formula_and_factor()
+        return cls(
+            here=np.array([composition.get_atomic_fraction(symbol) for symbol in symbols]),
+            fractions=np.array([[p.composition.get(s, 0) / p.n_atoms for s in symbols] for p in phases]),
+            energies=np.array([phase.energy_per_atom for phase in phases]),
+            names=tuple(phase.name for phase in phases),
+            formulas=formulas,
+            units=np.array(units, dtype=float),
+            formula=write_formula(composition),
+            unit=composition.num_atoms / factor,
+            place=symbols.index(ion),
+            ion=ion,
+        )
+
+    @property
+    def metal(self) -> float:
+        """Energy of the ion's metal, eV/atom."""
+        return float(self.energies[self.fractions[:, self.place] == 1.0].min())
+
+    def decompose(self) -> FloatArray:
+        """Share of the atoms in each phase, shape (n,), of the most stable combination at the composition."""
+        from scipy.optimize import linprog
+
+        found = linprog(
+            self.energies, A_eq=self.fractions.T, b_eq=self.here, bounds=(0, None), method="highs-ds"
+        )
+        if not found.success:
+            raise InvdesignError(f"the phases around {self.formula} have no hull: {found.message}")
+        shares = np.asarray(found.x, dtype=float)
+        return np.where(shares > TRACE, shares, 0.0)
+
+    def find_window(self, amounts: FloatArray, energy: float) -> Window:
+        """The window of a phase with an energy in eV/atom; `amounts` are those of `decompose`."""
+        hull = float(amounts @ self.energies)
+        own = energy <= hull + ON_HULL
+        if energy < hull - ROUNDING:
+            limits = [self.find_own_limit(energy, side) for side in (1.0, -1.0)]
+        else:
+            limits = [self.find_products_limit(amounts, side, own=own) for side in (1.0, -1.0)]
+        (oxidation, at_oxidation), (reduction, at_reduction) = limits
+        formulas = [self.formulas[j] for j in _places(amounts)]
+        return Window(
+            reduction=max(0.0, reduction),
+            oxidation=max(0.0, oxidation),
+            of_products=not own,
+            decomposition=(self.formula,) if own else tuple(dict.fromkeys(formulas)),
+            reduction_reaction=at_reduction,
+            oxidation_reaction=at_oxidation,
+            above_hull=energy - hull,
+        )
+
+    def name_shares(self, amounts: FloatArray) -> dict[str, float]:
+        """The phases of which there is any, by name."""
+        return {self.names[j]: float(amounts[j]) for j in _places(amounts)}
+
+    def exchange_ions(self, window: Window, amounts: FloatArray, ions: float) -> dict[str, float]:
+        """Fraction of the atoms in each phase after a few ions were exchanged.
+
+        Args:
+            window: whose reactions go on; where there is none, the metal is added.
+            amounts: of `decompose`.
+            ions: given off per atom, negative where taken up.
+        """
+        units = dict(zip(self.names, self.units.tolist(), strict=True))
+        atoms = self.name_shares(amounts)
+        if not window.of_products:
+            atoms, units = {self.formula: 1.0}, {**units, self.formula: self.unit}
+        reaction = window.oxidation_reaction if ions > 0 else window.reduction_reaction
+        if reaction is None:
+            metal = self.names[int(np.argmin(np.where(self._not_metal, np.inf, self.energies)))]
+            atoms[metal] = atoms.get(metal, 0.0) - ions
+        else:
+            extent = ions / reaction.ions
+            for sign, side in ((-1.0, reaction.reactants), (1.0, reaction.products)):
+                for name, amount in side.items():
+                    atoms[name] = atoms.get(name, 0.0) + sign * extent * amount * units[name]
+        total = sum(atoms.values())
+        return {name: amount / total for name, amount in atoms.items()}
+
+    def find_own_limit(self, energy: float, side: float) -> tuple[float, Reaction | None]:
+        """A limit of a phase below the hull, V, and its reaction.
+
+        Args:
+            energy: of the phase, eV/atom.
+            side: 1 where the ion is given off, -1 where it is taken up.
+        """
+        potential, taken, made = self._find_extreme(
+            side, self.here[None], np.array([energy]), range(len(self.energies))
+        )
+        if taken[0] > -TRACE:  # the metal alone bounds the potential: nothing of the phase reacts
+            return self._voltage(potential), None
+        return self._voltage(potential), self._write_reaction(
+            side, -float(taken[0]), energy, np.zeros_like(made), made
+        )
+
+    def find_products_limit(
+        self, amounts: FloatArray, side: float, *, own: bool
+    ) -> tuple[float, Reaction | None]:
+        """A limit of the most stable combination at the composition, V, and its reaction.
+
+        Args:
+            amounts: of the combination, shape (n,), share of the atoms.
+            side: 1 where the ion is given off, -1 where it is taken up.
+            own: write the reaction for the phase on the hull instead of those it consists of.
+        """
+        present = _places(amounts)
+        absent = _places(amounts == 0)
+        potential, changes, made = self._find_extreme(
+            side, self.fractions[present], self.energies[present], absent, SLACK
+        )
+        net = np.zeros(len(self.energies))
+        net[present], net[absent] = changes, made
+        net[np.abs(net) < TRACE] = 0.0
+        consumed = np.maximum(-net, 0.0)
+        if not consumed[self._not_metal].any():
+            return self._voltage(potential), None
+        if not own:
+            return self._voltage(potential), self._write_reaction(
+                side, 0.0, 0.0, consumed, np.maximum(net, 0.0)
+            )
+        # The least of the phase that supplies all that is consumed; the rest of it stays as it is.
+        needed = float((consumed[present] / amounts[present]).max())
+        left = np.maximum(net + needed * amounts, 0.0)
+        hull = float(amounts @ self.energies)
+        return self._voltage(potential), self._write_reaction(side, needed, hull, np.zeros_like(net), left)
+
+    @property
+    def _not_metal(self) -> NDArray[np.bool_]:
+        return self.fractions[:, self.place] < 1.0
+
+    def _voltage(self, potential: float) -> float:
+        return float(self.metal - potential) / CHARGES[self.ion]
+
+    def _find_extreme(
+        self, side: float, equal: FloatArray, levels: FloatArray, others: Sequence[int], slack: float = 0.0
+    ) -> tuple[float, FloatArray, FloatArray]:
+        """An end of the ion's chemical potential, with the multipliers: the reaction, per ion and per atom.
+
+        The multipliers say how the composition changes by an ion: those of the phases that are present may have
+        either sign, those of all others are amounts that form.
+
+        Args:
+            side: 1 for the lowest potential, -1 for the highest.
+            equal: atomic fractions (k, m) of the phases that are present.
+            levels: their energies (k,), eV/atom.
+            others: numbers of the phases that are not.
+            slack: eV/atom.
+        """
+        from scipy.optimize import linprog
+
+        objective = np.zeros(len(self.here))
+        objective[self.place] = side
+        found = linprog(
+            objective, A_ub=self.fractions[list(others)], b_ub=self.energies[list(others)] + slack,
+            A_eq=equal, b_eq=levels, bounds=(None, None), method="highs-ds",
+            options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+        )  # fmt: skip
+        if not found.success:
+            raise InvdesignError(f"the chemical potentials could not be bounded: {found.message}")
+        changes = -np.asarray(found.eqlin.marginals, dtype=float)
+        made = -np.asarray(found.ineqlin.marginals, dtype=float)
+        return side * float(found.fun), changes, made
+
+    def _write_reaction(
+        self, side: float, phase: float, energy: float, consumed: FloatArray, made: FloatArray
+    ) -> Reaction | None:
+        """A reaction from its amounts per ion; None where the metal alone is left of it.
+
+        Args:
+            side: 1 where the ion is given off, -1 where it is taken up.
+            phase: atoms of the composition itself that react.
+            energy: of the composition, eV/atom.
+            consumed: atoms of each phase that react, shape (n,).
+            made: atoms of each phase that form, shape (n,).
+        """
+        metal = self.fractions[:, self.place] == 1.0
+        ions = side + float((made - consumed)[metal].sum())
+        if abs(ions) < TRACE:
+            return None
+        consumed, made = np.where(metal, 0.0, consumed), np.where(metal, 0.0, made)
+        change = float((made - consumed) @ self.energies) - phase * energy
+        reactants = {self.formula: phase / self.unit} if phase > TRACE else {}
+        reactants |= self._count_formula_units(consumed)
+        scale = 1.0 / min(reactants.values())
+        used = {self.names[j]: self.formulas[j] for j in _places((made > TRACE) | (consumed > TRACE))}
+        return Reaction(
+            reactants={name: scale * amount for name, amount in reactants.items()},
+            products={name: scale * amount for name, amount in self._count_formula_units(made).items()},
+            formulas=used,
+            ion=self.ion,
+            ions=scale * ions,
+            voltage=float(change / ions + self.metal) / CHARGES[self.ion],
+            n_atoms=scale * (phase + float(consumed.sum())),
+        )
+
+    def _count_formula_units(self, atoms: FloatArray) -> dict[str, float]:
+        """Formula units of each phase of which there is any, by its name."""
+        return {self.names[j]: float(atoms[j] / self.units[j]) for j in _places(atoms > TRACE)}
+
+
+def _places(mask: NDArray[Any]) -> list[int]:
+    """Positions of what is not zero."""
+    return [int(place) for place in np.flatnonzero(mask)]
+
+
+def read_formula_unit(phase: Phase) -> tuple[str, float]:
+    """Formula of a phase, and the atoms in it.
+
+    The formula is the one of the set where it can be read and is that of the cell, and reduced from the cell otherwise.
+    """
+    from pymatgen.core import Composition
+
+    cell = Composition(phase.composition)
+    try:
+        written = composition_in(phase.formula)
+    except InvdesignError:
+        written = None
+    if written is not None and written.fractional_composition.almost_equals(cell.fractional_composition):
+        return phase.formula, float(written.num_atoms)
+    formula, factor = cell.get_reduced_formula_and_factor()
+    return formula, float(cell.num_atoms / factor)

@@ -1,0 +1,1 @@
+"""Values that are known: tables, experiments and test functions."""

@@ -1,0 +1,1 @@
+"""Transport of ions: widest paths, percolation and barriers in the bond-valence site energy."""

@@ -1,0 +1,158 @@
+"""Up to which level a landscape must be flooded before one can travel through it without end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from invdesign.arrays import FloatArray, IntArray
+
+FEWEST = 3  # points along an axis, so that a step forwards and one backwards end at different ones
+# One of each pair of opposite steps to the 26 points around a point.
+STEPS = tuple(step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0))
+
+
+def percolation_levels(heights: FloatArray) -> tuple[float, float, float]:
+    """Levels at which what lies below first extends without end in one, two and three directions.
+
+    A point is joined with the 26 around it, at the height of the higher of two neighbours. What counts is one
+    connected region: two sets of channels that cross without meeting are one-dimensional.
+
+    Args:
+        heights: shape (n1, n2, n3), on a grid that repeats along each axis; three points or more along each.
+
+    Returns:
+        Ascending; equal to the highest height of the ways, not their depth.
+
+    Source:
+        A minimum spanning tree with lattice vectors, as in `surrogates.transport.percolation`; the dimension of a net is the
+        rank of the lattice vectors along its cycles: W. E. Klee, Cryst. Res. Technol. 39, 959 (2004).
+    """
+    if min(heights.shape) < FEWEST:
+        raise ValueError(f"a grid needs {FEWEST} points or more along each axis, got {heights.shape}")
+    net = _Net.of(heights)
+    levels = np.unique(np.concatenate([net.tree_cost, net.cost]))
+    found: list[float] = []
+    first = int(np.searchsorted(levels, net.cost.min()))
+    for dimension in (1, 2, 3):
+        low, high = first, len(levels) - 1  # all points joined percolate in three directions
+        while low < high:
+            middle = (low + high) // 2
+            if net.dimension(levels[middle]) >= dimension:
+                high = middle
+            else:
+                low = middle + 1
+        first = low
+        found.append(float(levels[low]))
+    return found[0], found[1], found[2]
+
+
+@dataclass(frozen=True, slots=True)
+class _Net:
+    """A spanning tree of the cheapest joints, and the joints outside of it that lead to another image.
+
+    Attributes:
+        count: points.
+        tree: shape (2, count - 1), ends of its joints.
+        tree_cost: shape (count - 1,).
+        ends: shape (m,), one end of each joint that closes a cycle which does not return to where it began.
+        cost: shape (m,).
+        winding: shape (m, 3), lattice vectors along that cycle.
+    """
+
+    count: int
+    tree: IntArray
+    tree_cost: FloatArray
+    ends: IntArray
+    cost: FloatArray
+    winding: IntArray
+
+    @classmethod
+    def of(cls, heights: FloatArray) -> _Net:
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import minimum_spanning_tree
+
+        flat = heights.reshape(-1)
+        here, there, wraps = _joints(heights.shape)
+        # Ranks in place of heights: exact, positive (a zero is no joint to scipy), and the tree is that of the heights.
+        rank = np.empty(len(flat))
+        rank[np.argsort(flat, kind="stable")] = np.arange(1, len(flat) + 1)
+        weight = np.maximum(rank[here], rank[there])
+        shape = (len(flat), len(flat))
+        tree = minimum_spanning_tree(coo_array((weight, (here, there)), shape=shape).tocsr()).tocoo()
+        ends = np.stack([tree.row, tree.col]).astype(np.int64)
+        origin = _origins(heights.shape, ends)
+        winding = origin[here] + wraps - origin[there]
+        cycle = winding.any(axis=1)
+        return cls(
+            count=len(flat),
+            tree=ends,
+            tree_cost=np.maximum(flat[ends[0]], flat[ends[1]]),
+            ends=here[cycle],
+            cost=np.maximum(flat[here], flat[there])[cycle],
+            winding=winding[cycle],
+        )
+
+    def dimension(self, level: float) -> int:
+        """In how many directions the widest region of joints up to `level` extends."""
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        kept = self.tree_cost <= level
+        row, column = self.tree[:, kept]
+        graph = coo_array((np.ones(len(row)), (row, column)), shape=(self.count, self.count))
+        _, region = connected_components(graph, directed=False)
+        below = self.cost <= level
+        cycles = _distinct(region[self.ends[below]], self.winding[below])
+        starts = np.flatnonzero(np.diff(cycles[:, 0], prepend=-1))
+        groups = np.split(cycles[:, 1:], starts[1:])
+        return max((int(np.linalg.matrix_rank(group)) for group in groups if len(group)), default=0)
+
+
+def _distinct(region: IntArray, winding: IntArray) -> IntArray:
+    """Shape (k, 4): distinct rows of region (m,) and lattice vector (m, 3), regions in order."""
+    if not len(region):
+        return np.empty((0, 4), dtype=np.int64)
+    low = winding.min(axis=0)
+    width = winding.max(axis=0) - low + 1
+    shape = (int(region.max()) + 1, *width.tolist())
+    codes = np.unique(np.ravel_multi_index((region, *(winding - low).T), shape))
+    rows = np.stack(np.unravel_index(codes, shape), axis=1)
+    rows[:, 1:] += low
+    return np.asarray(rows, dtype=np.int64)
+
+
+def _joints(shape: tuple[int, ...]) -> tuple[IntArray, IntArray, IntArray]:
+    """(one end (m,), other end (m,), by how many cells the step from one to the other leaves (m, 3))."""
+    number = np.arange(np.prod(shape)).reshape(shape)
+    ends, wraps = [], []
+    for step in STEPS:
+        ends.append(np.roll(number, [-n for n in step], axis=(0, 1, 2)).ravel())
+        cells = np.zeros((*shape, 3), dtype=np.int64)
+        for axis, n in enumerate(step):
+            if n:  # the last layer steps into the next cell, or the first into the one before
+                np.moveaxis(cells, axis, 0)[-1 if n > 0 else 0, ..., axis] = n
+        wraps.append(cells.reshape(-1, 3))
+    return np.tile(number.ravel(), len(STEPS)), np.concatenate(ends), np.concatenate(wraps)
+
+
+def _origins(shape: tuple[int, ...], tree: IntArray) -> IntArray:
+    """Shape (N, 3): the cell in which each point is reached from point 0 along the joints of `tree` (2, N - 1)."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import breadth_first_order
+
+    count = int(np.prod(shape))
+    graph = coo_array((np.ones(tree.shape[1]), (tree[0], tree[1])), shape=(count, count)).tocsr()
+    _, parent = breadth_first_order(graph, 0, directed=False)
+    parent = np.where(parent < 0, 0, parent).astype(np.int64)
+    place = np.indices(shape).reshape(3, -1).T
+    step = place - place[parent]
+    last = np.asarray(shape) - 1
+    origin = np.where(step == -last, 1, np.where(step == last, -1, 0))
+    origin[0] = 0
+    while parent.any():  # doubles the distance looked back, until everyone looks at point 0
+        origin = origin + origin[parent]
+        parent = parent[parent]
+    return np.asarray(origin, dtype=np.int64)
