@@ -287,8 +287,8 @@ def commit_of(checkout: Path) -> str:
 class Side:
     """One checkout, and a process of it that forks one child per command."""
 
-    def __init__(self, checkout: Path, folder: Path) -> None:
-        self.checkout, self.folder = checkout, folder
+    def __init__(self, checkout: Path, folder: Path, commit: str) -> None:
+        self.checkout, self.folder, self.commit = checkout, folder, commit
         self._server: subprocess.Popen[str] | None = None
         self._taught: set[str] = set()  # kinds of jobs whose modules the process knows
         self.entry_points = folder / "entry_points"
@@ -1071,6 +1071,8 @@ def facts_of(name: str, case: Case, side: Side, before: Path, stopped: Path) -> 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     facts = json.loads(json.dumps(case(Work(side, before, folder, stopped))))
+    if commit_of(side.checkout) != side.commit:
+        raise SystemExit(f"{side.checkout} changed while it was compared: begin again")
     if name.startswith(STOP):
         shutil.rmtree(stopped / slug(name), ignore_errors=True)
         shutil.copytree(folder, stopped / slug(name))
@@ -1116,7 +1118,7 @@ def main() -> int:
             shutil.rmtree(folder, ignore_errors=True)
     lock = (work / "lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)
-    sides = [Side(path, folder) for path, folder in zip((before, after), folders, strict=True)]
+    sides = [Side(*found) for found in zip((before, after), folders, keys, strict=True)]
     print(f"strings blanked under: {', '.join(sorted(SENTENCES))}; dropped: {', '.join(sorted(TIMES))}")
     different = 0
     for name in wanted:
