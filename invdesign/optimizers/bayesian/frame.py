@@ -18,7 +18,6 @@ from invdesign.protocols import (
     FiniteSpace,
     PreparedSpace,
     SearchSpace,
-    StructureSpace,
     VectorSpace,
     descriptors_of,
 )
@@ -85,8 +84,8 @@ def make_frame(space: SearchSpace, groups: Groups | None = None) -> Frame:
     finite = countable(space)
     if finite is not None and not isinstance(space, PreparedSpace) and len(finite) > LISTED:
         finite = None
-    if finite is None and isinstance(space, VectorSpace) and not isinstance(space, StructureSpace):
-        dimensions = space.domain().dimensions
+    if finite is None and isinstance(space, VectorSpace) and (domain := space.domain()).climbable:
+        dimensions = domain.dimensions
         names = tuple(item.name for item in dimensions)
         kinds: tuple[Kind, ...] = tuple(
             "category" if item.kind == "categorical" else "number" for item in dimensions

@@ -14,7 +14,7 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Genome
 from invdesign.optimizers.bayesian.acquisition import SAMPLES, Marginal, Measure, Outlook, Reached
 from invdesign.optimizers.bayesian.candidates import Listed, New, bred
-from invdesign.optimizers.bayesian.contracts import Value
+from invdesign.optimizers.bayesian.contracts import ExplainedRegressor, Value
 from invdesign.optimizers.bayesian.draws import Averaged, Hope, drawn
 from invdesign.optimizers.bayesian.fidelity import (
     Fidelities,
@@ -163,8 +163,8 @@ class _Asking:
         row = centre_row(self.known.scores.at(since), self.context.rng("centre")) if self.region else None
         if row is None or self.outlook is None:
             return None
-        found = [getattr(regressor, "importance", None) for regressor in self.outlook.regressors.values()]
-        matter = np.mean([importance() for importance in found if importance is not None], axis=0)
+        found = [item for item in self.outlook.regressors.values() if isinstance(item, ExplainedRegressor)]
+        matter = np.mean([regressor.importance() for regressor in found], axis=0)
         weights = np.maximum(matter, 1e-3) ** -0.5
         return region_box(self.region, self.known.x[since[row]], weights)
 

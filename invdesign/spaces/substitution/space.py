@@ -369,7 +369,7 @@ class SubstitutionSpace(CountableSpace):
                 own = f"{name}.{number}" if isinstance(slot, slice) else name
                 choices = tuple(self._codes_of[place])
                 dimensions.append(Dimension(own, "categorical", choices=choices))
-        return Domain(tuple(dimensions))
+        return Domain(tuple(dimensions), climbable=False)
 
     def encode(self, genomes: Sequence[Genome]) -> FloatArray:
         radices = np.asarray(self._decorations.radices, dtype=np.float64)
