@@ -15,7 +15,7 @@ SHIPPED_ELEMENTS = frozenset({"Li", "H", "O", "S", "Se", "Te", "F", "Cl", "Br", 
 _METALS = ("Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni")  # those electrodes are made of
 
 
-def starter(parent: str, name: str) -> str:
+def write_starter(parent: str, name: str) -> str:
     """The text of a valid campaign that substitutes on every kind of site of a prototype.
 
     Args:
@@ -30,7 +30,7 @@ def starter(parent: str, name: str) -> str:
 
     crystal = prototype(parent)
     mobile = next((s.element for s in crystal.sites if s.element in _MOBILE), crystal.sites[0].element)
-    options = {site.label: _options(site, crystal) for site in crystal.sites}
+    options = {site.label: _site_options(site, crystal) for site in crystal.sites}
     if all(len(elements) == 1 for elements in options.values()):
         options = {site.label: _same_group(site, mobile) for site in crystal.sites}
     covered = all(SHIPPED_ELEMENTS.issuperset(elements) for elements in options.values())
@@ -49,7 +49,7 @@ def starter(parent: str, name: str) -> str:
     )
 
 
-def _options(site: Site, crystal: Crystal) -> tuple[str, ...]:
+def _site_options(site: Site, crystal: Crystal) -> tuple[str, ...]:
     """Elements the site is often substituted with, its own first; the user prunes and adds."""
     family: tuple[str, ...]
     if site.element in _METALS:

@@ -29,7 +29,7 @@ from invdesign.evaluation import Stage
 from invdesign.history import RunHistory
 from invdesign.measurements import Measurement
 from invdesign.properties import STRUCTURE, is_structure
-from invdesign.protocols import SearchSpace, place_genome
+from invdesign.protocols import MeasuredEvaluator, SearchSpace, place_genome
 from invdesign.run.requests import Request
 from invdesign.run.since import Since, changes_since
 from invdesign.run.told import Taken, Told
@@ -313,7 +313,7 @@ class _Planner:
                 return None
             hashes[role] = hashlib.blake2b(blob, digest_size=16).hexdigest()
             blobs[hashes[role]] = blob
-        usual: Mapping[str, float] = getattr(stage.evaluator, "noise", {}) or {}
+        usual = stage.evaluator.noise if isinstance(stage.evaluator, MeasuredEvaluator) else {}
         properties = {name: float(value) for name, value in row.get("properties", {}).items()}
         own = {name: float(value) for name, value in _noise_told(row).items()}
         failure = str(row.get("failure", ""))
