@@ -215,7 +215,7 @@ class OrderingSpace(CountableSpace):
     def _operators(self) -> Mapping[str, Operator]:
         draws = round(1.0 / self.prerank.keep) if self.prerank else 1
         return variations(
-            self._cells, self._read_canonical, self._genome, electrostatic=self._electrostatic, draws=draws
+            self._cells, self._read_canonical, self._genome_of, electrostatic=self._electrostatic, draws=draws
         )
 
     # Genomes and orderings.
@@ -258,6 +258,9 @@ class OrderingSpace(CountableSpace):
     def _read_canonical(self, genome: Genome) -> tuple[int, IntArray]:
         number, codes = self._read(genome)
         return number, self._cells[number].orderings.canonical(codes)
+
+    def _genome_of(self, placed: tuple[int, IntArray]) -> Genome:
+        return self._genome(*placed)
 
     def _genome(self, number: int, codes: IntArray) -> dict[str, Json]:
         genome: dict[str, Json] = {CELL: number} if self.cells else {}

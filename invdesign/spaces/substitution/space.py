@@ -249,9 +249,12 @@ class SubstitutionSpace(CountableSpace):
 
     @cached_property
     def _operators(self) -> Mapping[str, Operator]:
-        return variations(self._decorations, self._codes, self._genome)
+        return variations(self._decorations, self._read_canonical, self._genome)
 
     # Genomes and decorations.
+
+    def _read_canonical(self, genome: Genome) -> IntArray:
+        return self._decorations.canonical(self._codes(genome))
 
     def _codes(self, genome: Genome) -> IntArray:
         """The decoration (v,) a genome stands for.
@@ -296,7 +299,7 @@ class SubstitutionSpace(CountableSpace):
         Raises:
             Infeasible: it is malformed.
         """
-        return self._genome(self._decorations.canonical(self._codes(genome)))
+        return self._genome(self._read_canonical(genome))
 
     def size(self) -> int | None:
         """How many distinct decorations there are, exactly; None where counting them would take too long."""
