@@ -78,6 +78,10 @@ class SearchSpace(Protocol):
         """Number of genomes, where the space can be counted through (a `FiniteSpace`); else None."""
         ...
 
+    def size(self) -> int | None:
+        """Number of genomes, also where there are too many to be counted through; None where it is unknown or infinite."""
+        ...
+
 
 class SpaceSettings(Settings):
     """A convenient base for spaces: the defaults of the contract."""
@@ -89,6 +93,10 @@ class SpaceSettings(Settings):
     def count(self) -> int | None:
         """None: the space cannot be counted through."""
         return None
+
+    def size(self) -> int | None:
+        """The number that `count` gives."""
+        return self.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,8 +312,7 @@ def place_genome(
     if isinstance(space, OpenSpace):
         return space.place(genome, rounding or {})
     space.build(genome)
-    written = getattr(space, "canonical", dict)(genome)  # a space may write one candidate in several ways
-    return Placement(written)
+    return Placement(space.canonical(genome))
 
 
 def design_of(space: SearchSpace, genome: Genome, *, outside: bool = False) -> Design:
@@ -653,6 +660,11 @@ class EvaluatorSettings(Settings):
 
     def prepare(self) -> None:
         """Nothing to load."""
+
+
+def is_evaluator(plugin: object) -> TypeGuard[Evaluator]:
+    """True if `plugin` is an evaluator, not its class."""
+    return not isinstance(plugin, type) and registry.belongs_to("evaluators", plugin)
 
 
 @runtime_checkable

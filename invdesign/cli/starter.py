@@ -25,10 +25,10 @@ def write_starter(parent: str, name: str) -> str:
     Raises:
         PluginError: there is no such prototype; the message lists them.
     """
-    from invdesign.structures.parents import structure_type
-    from invdesign.structures.prototypes import prototype
+    from invdesign.structures.parents import describe_structure_type
+    from invdesign.structures.prototypes import find_prototype
 
-    crystal = prototype(parent)
+    crystal = find_prototype(parent)
     mobile = next((s.element for s in crystal.sites if s.element in _MOBILE), crystal.sites[0].element)
     options = {site.label: _site_options(site, crystal) for site in crystal.sites}
     if all(len(elements) == 1 for elements in options.values()):
@@ -41,7 +41,7 @@ def write_starter(parent: str, name: str) -> str:
         parent=parent,
         formula=crystal.formula,
         title=crystal.title or parent,
-        called=structure_type(parent),
+        called=describe_structure_type(parent),
         sites=sites,
         ion=mobile,
         stage=stage.format(reference=SHIPPED_SET),

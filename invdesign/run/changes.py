@@ -35,7 +35,7 @@ from invdesign.run.since import Since, changes_since
 from invdesign.run.told import Taken, Told
 from invdesign.steps import Finished, UserEvent
 from invdesign.store.store import Store
-from invdesign.structures.files import pack, structure_from_json, structure_to_json
+from invdesign.structures.files import compress_text, structure_from_json, structure_to_json
 from invdesign.structures.reading.raw import StructureFileError
 from invdesign.worker import RAISED
 
@@ -307,7 +307,7 @@ class _Planner:
         blobs, hashes = {}, {}
         for role, text in texts.items():
             try:
-                blob = pack(structure_to_json(structure_from_json(text)))
+                blob = compress_text(structure_to_json(structure_from_json(text)))
             except StructureFileError as error:
                 self.complaints.append(f"{where}: structure '{role:.40}': {error}")
                 return None
@@ -423,10 +423,7 @@ class _Planner:
         if refused:
             self.complaints.append(f"{where}: {refused}")
             return None
-        form = getattr(
-            self.campaign.space, "canonical", dict
-        )  # a space may write one candidate in several ways
-        return cast("Genome", form(genome))
+        return self.campaign.space.canonical(genome)
 
     def _stage_told(self, row: Mapping[str, Any], where: str) -> Stage | None:
         if row.get("stage"):

@@ -17,7 +17,7 @@ from invdesign.properties import Unit
 from invdesign.protocols import Forces, Potential, potential_of
 from invdesign.roles import INITIAL, StructureEvaluator
 from invdesign.settings import STORED, PotentialField, context_of
-from invdesign.structures.files import OVERLAP
+from invdesign.structures.files import MIN_ATOM_DISTANCE
 from invdesign.structures.formulas import write_formula
 from surrogates.pairs import find_pairs
 
@@ -184,12 +184,12 @@ def _check(atoms: Atoms, found: Forces, start: float) -> None:
             f"the cell's volume changed by a factor {ratio:.2g} (limit {EXPLODED:g} either way)"
         )
     shortest = _shortest(atoms)
-    if shortest < OVERLAP:
-        raise RelaxationError(f"two atoms came as close as {shortest:.2f} Å (limit {OVERLAP:g} Å)")
+    if shortest < MIN_ATOM_DISTANCE:
+        raise RelaxationError(f"two atoms came as close as {shortest:.2f} Å (limit {MIN_ATOM_DISTANCE:g} Å)")
 
 
 def _shortest(atoms: Atoms) -> float:
-    *_, distance = find_pairs(atoms.positions, atoms.cell.array, OVERLAP)
+    *_, distance = find_pairs(atoms.positions, atoms.cell.array, MIN_ATOM_DISTANCE)
     return float(distance.min(initial=np.inf))
 
 
