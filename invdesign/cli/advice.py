@@ -1,4 +1,4 @@
-"""A recommendation as lines for a person."""
+"""Recommendations as lines of text."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ if TYPE_CHECKING:
         Share,
     )
 
-BAR_CHARACTERS = 30  # characters of a bar that stands for all of the variance
-MAX_VARIABLES = 8  # listed of each property
-MIN_EFFECT = 0.005  # effect from which a variable is listed
+BAR_CHARACTERS = 30  # of a bar that stands for the whole variance (chosen)
+MAX_VARIABLES = 8  # listed for each property (chosen)
+MIN_EFFECT = 0.005  # share of the variance from which a variable is listed (chosen)
 
 
 def format_recommendation(found: Recommendation) -> list[str]:
-    """Words first, then the best or the front, calibration, and what mattered."""
+    """Format a recommendation: summary, front, calibration and importance.
+
+    Args:
+        found: the recommendation of a run.
+    """
     lines = [*found.words]
     if found.front:
         lines += ["", _front_title(found), *_front_table(found.front)]

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from invdesign.run.run import Run
 
 Reason = Annotated[str, typer.Option(help="Why, in a sentence; the run keeps it.")]
-MAX_LISTED = 5  # numbers in a sentence
+MAX_LISTED = 5  # numbers in a sentence (chosen)
 
 
 class Take(StrEnum):
-    """Which finished candidates a fork evaluates first."""
+    """Finished candidates that a fork evaluates first."""
 
     all = "all"
     front = "front"
@@ -37,7 +37,7 @@ def stop(run_dir: RunDir, wait: Wait = 30.0) -> None:
 
     stopped = steering.stop(run_dir, wait)
     if stopped is None:
-        typer.echo(f"Nobody works on {run_dir}.")
+        typer.echo(f"No process works on {run_dir}.")
         return
     if not stopped:
         raise RunError(
@@ -59,7 +59,7 @@ def budget(
     wait: Wait = 30.0,
     trust_code: TrustCode = False,
 ) -> None:
-    """Change the budget of a run, also while it is worked on; limits that are not named stay."""
+    """Change the budget of a run, also while it works; other limits stay."""
     from invdesign.run import steering
     from invdesign.run.budgets import shown
     from invdesign.run.run import Run
@@ -81,7 +81,7 @@ def budget(
 
 
 def _budget_warnings(run: Run) -> list[str]:
-    """What follows from a budget below what was done already."""
+    """Warnings about a budget that is used up already."""
     limits = run.campaign.budget
     status = run.status()
     searched = [stage.name for stage in run.campaign.funnel if not stage.on_demand]
@@ -113,7 +113,7 @@ def add(
     wait: Wait = 30.0,
     trust_code: TrustCode = False,
 ) -> None:
-    """Give a run candidates to evaluate next, also while it is worked on."""
+    """Add candidates for a run to evaluate next, also while it works."""
     from invdesign.run import steering
     from invdesign.run.run import Run
     from invdesign.sheets.additions import read_candidates
@@ -160,7 +160,7 @@ def withdraw(
     wait: Wait = 30.0,
     trust_code: TrustCode = False,
 ) -> None:
-    """Take back what is known of candidates, also while the run is worked on."""
+    """Withdraw results of candidates, also while the run works."""
     from invdesign.run import steering
     from invdesign.run.run import Run
 
@@ -168,7 +168,7 @@ def withdraw(
     if not ids and not measurements:
         raise typer.BadParameter("say which: numbers of candidates, or --measurement")
     if not reason.strip():
-        raise typer.BadParameter("give a --reason: whoever reads the run later must know why")
+        raise typer.BadParameter("give a --reason: readers of the run must know why")
     opened = Run.open(run_dir, trust_code=trust_code)
     for id in ids:
         opened.trial(id)
@@ -218,7 +218,7 @@ def fork(
     trust_code: TrustCode = False,
     json_: AsJson = False,
 ) -> None:
-    """Start a run under a changed campaign that reuses what this one evaluated; also while it is worked on."""
+    """Start a run under a changed campaign that reuses these evaluations."""
     from invdesign.campaign.load import load_campaign
     from invdesign.run import fork as forking
 
@@ -265,7 +265,7 @@ def _fork_lines(made: Fork, source: Path, new: Path) -> list[str]:
 
 
 def _group_reasons(what: str, reasons: Mapping[Any, str]) -> list[str]:
-    """A line per kind of reason: what one candidate had instead stands in none."""
+    """A line per kind of reason; details of single candidates are dropped."""
     kinds = {id: reason.partition(", got ")[0] for id, reason in reasons.items()}
     lines = [
         f"{_count_noun(number, what)} ({_list_numbers(id for id in kinds if kinds[id] == kind)}): {kind}"
