@@ -58,6 +58,12 @@ def load_campaign(path: str | Path, *, trust_code: bool = False) -> Campaign:
 
     Raises:
         CampaignError: with every mistake, its line, what is allowed and the nearest valid name.
+
+    Examples:
+        >>> import invdesign
+        >>> campaign = invdesign.load_campaign("campaigns/toy.yaml")
+        >>> [objective.property for objective in campaign.problem.objectives]
+        ['f1', 'f2']
     """
     path = Path(path)
     return read_campaign(read_document(path), path.resolve().parent, trust_code=trust_code)
@@ -73,6 +79,22 @@ def campaign_from(data: Mapping[str, Any], *, folder: str | Path = ".", trust_co
 
     Raises:
         CampaignError: as for `load_campaign`, without lines.
+
+    Examples:
+        >>> import invdesign
+        >>> campaign = invdesign.campaign_from(
+        ...     {
+        ...         "version": 1,
+        ...         "name": "two variables",
+        ...         "space": {"kind": "parameters", "parameters": {"x": {"real": [0, 1]}, "n": {"integer": [1, 4]}}},
+        ...         "evaluate": [{"experiment": {"provides": {"capacity": "mAh/g"}}}],
+        ...         "objectives": [{"maximize": "capacity"}],
+        ...         "optimizer": {"kind": "random"},
+        ...         "budget": {"candidates": 20},
+        ...     }
+        ... )
+        >>> campaign.units()
+        {'capacity': 'mAh/g'}
     """
     return read_campaign(Document(dict(data)), Path(folder).resolve(), trust_code=trust_code)
 
@@ -196,15 +218,18 @@ class _Reader:
         self, group: str, kind: str, settings: Mapping[str, Any], at: Place, place: Place
     ) -> Any:
         if place in self.made:
+            for name in sorted(settings.keys() - {"kind"}):  # it was made with its settings
+                hint = nearest(name, COMMON) or f"Allowed: {', '.join(COMMON)}."
+                self.add_mistake((*place, name), "unknown key.", hint)
             return self.made[place]
         try:
             plugin = registry.load(group, kind, trust_code=self.trust_code)
         except PluginError as error:
             self.add_mistake(at, str(error))
             return None
-        lack = registry.missing_method(group, plugin)
-        if lack:
-            self.add_mistake(at, f"'{kind}' is none of the {group}: {lack}")
+        missing = registry.missing_member(group, plugin)
+        if missing:
+            self.add_mistake(at, f"'{kind}' is none of the {group}: {missing}")
             return None
         try:
             return self._probe_plugin(
@@ -237,8 +262,6 @@ class _Reader:
 
     def _place_in_file(self, place: Place, item: Any) -> Place:
         """Place of an error in the file.
-
-        Pydantic's paths also name validators and members of unions.
 
         Pydantic's paths also name validators and members of unions.
         """
@@ -519,11 +542,7 @@ class _Reader:
 
     def _read_seed(self, item: Any, space: SearchSpace) -> Genome:
         if isinstance(item, dict):
-            canonical_form = getattr(
-                space, "canonical", dict
-            )  # a space may write one candidate in several ways
-            written: Genome = canonical_form(item)
-            return written
+            return space.canonical(item)
         if not isinstance(item, str):
             raise InvdesignError(
                 f"expected a structure file, or a genome as 'key: value', got {quote_value(item)}"

@@ -45,6 +45,15 @@ def fitness(
     Raises:
         PluginError: a name, unit or number that is not allowed.
         TypeError: an argument of the wrong type.
+
+    Examples:
+        >>> import invdesign
+        >>> @invdesign.fitness(provides={"conductivity": "mS/cm"}, requires=["parameters"])
+        ... def conductivity(candidate):
+        ...     salt = candidate.parameters["salt"]
+        ...     return 12.0 * salt * (1.1 - 0.5 * salt)
+        >>> conductivity.evaluator.provides
+        {'conductivity': 'mS/cm'}
     """
     if not isinstance(provides, Mapping):
         raise TypeError(

@@ -30,7 +30,7 @@ from invdesign.sheets.columns import (
 )
 from invdesign.sheets.table import Table, read_table
 from invdesign.structures.files import structure_to_cif
-from invdesign.tables.guard import guard
+from invdesign.tables.guard import guard_cell
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -141,6 +141,27 @@ def write_batch(run: Run, ids: Sequence[int], path: str | Path) -> list[Path]:
 
     Raises:
         OutputError: it cannot be written there, or would replace results.
+
+    Examples:
+        >>> import invdesign
+        >>> campaign = invdesign.campaign_from(
+        ...     {
+        ...         "version": 1,
+        ...         "name": "cells",
+        ...         "space": {"kind": "parameters", "parameters": {"salt": {"real": [0.2, 2.0]}}},
+        ...         "evaluate": [{"experiment": {"provides": {"capacity": "mAh/g"}}}],
+        ...         "objectives": [{"maximize": "capacity"}],
+        ...         "optimizer": {"kind": "random"},
+        ...         "budget": {"candidates": 20},
+        ...         "engine": {"kind": "local", "workers": 0},
+        ...     }
+        ... )
+        >>> run = invdesign.Run.create(campaign, "runs/batch")
+        >>> invdesign.write_batch(run, run.ask(2), "batch.csv")  # no structures here
+        []
+        >>> with open("batch.csv") as file:
+        ...     file.readline().strip()
+        'candidate,salt,capacity [mAh/g],capacity_noise [mAh/g],failure,measurement,note,genome'
     """
     path = Path(path)
     check_output(run.campaign, path)
@@ -159,10 +180,10 @@ def write_batch(run: Run, ids: Sequence[int], path: str | Path) -> list[Path]:
 def _to_csv(rows: Sequence[BatchRow]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\r\n")
-    writer.writerow(map(guard, rows[0]))
+    writer.writerow(map(guard_cell, rows[0]))
     for row in rows:
         cells = [to_json(cell) if heading == GENOME else cell for heading, cell in row.items()]
-        writer.writerow(["" if cell is None else guard(cell) for cell in cells])
+        writer.writerow(["" if cell is None else guard_cell(cell) for cell in cells])
     return file.getvalue()
 
 

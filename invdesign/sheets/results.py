@@ -14,7 +14,7 @@ from invdesign.run.told import Told
 from invdesign.sheets.columns import CANDIDATE, FAILURE, LABEL, NOISE_ENDING, NOTE, STAGE, Column, Layout
 from invdesign.sheets.identity import RowIdentifier, SortedCells, quote_cell
 from invdesign.sheets.table import Row, Table, read_table
-from invdesign.tables.cells import Cell, number_in, remedy
+from invdesign.tables.cells import Cell, parse_number, suggest_remedy
 from invdesign.worker import RAISED
 
 MAX_SAMPLED_DESIGNS = 3  # candidates that show what designs hold, where no row has a number
@@ -40,6 +40,32 @@ def read_results(run: Run, path: str | Path) -> Results:
 
     Raises:
         ResultsError: with every mistake, its line, and what to do.
+
+    Examples:
+        >>> import json
+        >>> import invdesign
+        >>> campaign = invdesign.campaign_from(
+        ...     {
+        ...         "version": 1,
+        ...         "name": "cells",
+        ...         "space": {"kind": "parameters", "parameters": {"salt": {"real": [0.2, 2.0]}}},
+        ...         "evaluate": [{"experiment": {"provides": {"capacity": "mAh/g"}}}],
+        ...         "objectives": [{"maximize": "capacity"}],
+        ...         "optimizer": {"kind": "random"},
+        ...         "budget": {"candidates": 20},
+        ...         "engine": {"kind": "local", "workers": 0},
+        ...     }
+        ... )
+        >>> run = invdesign.Run.create(campaign, "runs/results")
+        >>> run.ask(2)
+        [0, 1]
+        >>> with open("results.json", "w") as file:
+        ...     json.dump([{"candidate": 0, "capacity": 151.0}, {"candidate": 1, "capacity": None}], file)
+        >>> results = invdesign.read_results(run, "results.json")
+        >>> results.told[0].properties, results.open
+        ({'capacity': 151.0}, 1)
+        >>> run.tell(results.told).recorded
+        1
     """
     path = Path(path)
     table = read_table(path)
@@ -52,7 +78,7 @@ def read_results(run: Run, path: str | Path) -> Results:
 
 def _design_names(run: Run, table: Table) -> tuple[str, ...]:
     """What designs hold beside what their space writes in columns, as candidates show that the rows are about."""
-    numbers = [number_in(row.cells.get(CANDIDATE)) for row in table.rows]
+    numbers = [parse_number(row.cells.get(CANDIDATE)) for row in table.rows]
     asked = [int(number) for number in numbers if number is not None and number.is_integer()]
     for id in (*asked, *range(MAX_SAMPLED_DESIGNS)):
         if 0 <= id < len(run.history):
@@ -232,9 +258,9 @@ class _ResultsReader:
 
     def _read_number(self, row: Row, column: str, cell: Cell) -> float:
         """The number in a cell; NaN, with a complaint, where there is none."""
-        number = None if isinstance(cell, bool) else number_in(cell)
+        number = None if isinstance(cell, bool) else parse_number(cell)
         if number is not None and math.isfinite(number):
             return number
-        hint = remedy(cell)
+        hint = suggest_remedy(cell)
         self._add_mistake(row, column, f"must be a finite number, got {quote_cell(cell)}.", hint)
         return math.nan

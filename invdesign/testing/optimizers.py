@@ -68,6 +68,10 @@ def check_optimizer(
 
     Raises:
         AssertionError: a rule is broken; the message names it.
+
+    Examples:
+        >>> from invdesign.settings import load
+        >>> check_optimizer(load("optimizers", {"kind": "random"}), rounds=2, trials=20)
     """
     check_settings("optimizers", optimizer)
     for name in ("batch", "overlap"):
