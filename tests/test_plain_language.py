@@ -29,7 +29,7 @@ NOT_YET = {
     "invdesign/optimizers",
     "invdesign/problem.py",
     "invdesign/properties.py",
-    "invdesign/protocols.py",
+    "invdesign/protocols",
     "invdesign/recommendation",
     "invdesign/report",
     "invdesign/run",
