@@ -20,7 +20,6 @@ ROOMS = sorted(
 RELATIVE = re.compile(r"(What|Whether|How|Why|Who|Whom|Whose|Where|Which|Of|Those|That|As)\b")
 NOT_YET = {
     "invdesign/candidate.py",
-    "invdesign/cli",
     "invdesign/engines",
     "invdesign/environment.py",
     "invdesign/errors.py",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from invdesign.cli.describe import explain_errors, property_caveats
 from invdesign.errorbars import value_text
 from invdesign.report.text import AS_MEASURED, format_interval
+from invdesign.wording import align_columns
 
 if TYPE_CHECKING:
     from invdesign.recommendation.values import (
@@ -77,7 +78,7 @@ def _front_table(members: Sequence[Member]) -> list[str]:
         ]
         for member in members
     ]
-    return _table([head, *rows])
+    return align_columns([head, *rows])
 
 
 def _estimate_cells(item: Estimate) -> tuple[str, str]:
@@ -121,7 +122,7 @@ def _calibration_table(found: Sequence[Calibration]) -> list[str]:
         ]
         for item in found
     ]
-    return _table([head, *rows])
+    return align_columns([head, *rows])
 
 
 def _importance_lines(item: Importance) -> list[str]:
@@ -131,7 +132,7 @@ def _importance_lines(item: Importance) -> list[str]:
         lines += ["by group:", *_share_bars(item.groups)]
     if item.contributions:
         lines += ["what each group adds (standard deviation; to the best):"]
-        lines += _table(
+        lines += align_columns(
             [
                 [f"  {one.group}", f"{one.spread:.3g}", "" if one.of_best is None else f"{one.of_best:+.3g}"]
                 for one in item.contributions
@@ -156,10 +157,3 @@ def _trend_word(share: Share) -> str:
     if share.trend is None or abs(share.trend) < 0.3:
         return ""
     return "  rising" if share.trend > 0 else "  falling"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]

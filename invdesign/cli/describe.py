@@ -11,7 +11,7 @@ from invdesign.optimizers.choice import ChoosingOptimizer
 from invdesign.properties import describe, structure_fate, words_beside
 from invdesign.protocols import RowSpace
 from invdesign.roles import INITIAL
-from invdesign.wording import format_duration, join_words
+from invdesign.wording import align_columns, format_duration, join_words
 
 if TYPE_CHECKING:
     from invdesign.campaign.model import Campaign
@@ -247,11 +247,7 @@ def format_table(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[
         ]
         for row in rows
     ]
-    widths = [max(len(line[column]) for line in [head, *cells]) for column in range(len(head))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in [head, *cells]
-    ]
+    lines = align_columns([head, *cells])
     if not rows:
         lines.append("(no candidate is complete yet)")
     said = explain_errors(cell for line in cells for cell in line)

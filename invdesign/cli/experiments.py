@@ -13,6 +13,7 @@ import typer
 
 from invdesign.cli.options import COUNT, NUMBER, AsJson, RunDir, TrustCode, Workers
 from invdesign.errors import RunError
+from invdesign.wording import align_columns, count_noun, list_numbers
 
 if TYPE_CHECKING:
     from invdesign.measurements import Measurement
@@ -143,7 +144,7 @@ def _nothing_lines(opened: Run, reason: str, *, pending: bool) -> list[str]:
     lines = [f"No new candidates: {_ending_reason(opened, reason)}"]
     if out:
         lines.append(
-            f"Handed out and without result: {_list_numbers(out)}. Bring results: invdesign tell {folder} FILE"
+            f"Handed out and without result: {list_numbers(out, MAX_LISTED)}. Bring results: invdesign tell {folder} FILE"
         )
     return lines
 
@@ -179,7 +180,7 @@ def _batch_table(opened: Run, ids: Sequence[int]) -> list[str]:
 
     rows = design_rows(opened, ids)
     head = list(rows[0])
-    return _align_columns([head, *([_format_cell(row[name]) for name in head] for row in rows)])
+    return align_columns([head, *([_format_cell(row[name]) for name in head] for row in rows)])
 
 
 def tell(
@@ -231,15 +232,15 @@ def tell(
 
 
 def _summarize_file(found: Results) -> str:
-    rows = f", {_count_noun(found.open, 'row')} without one" if found.open else ""
-    return f"{_count_noun(len(found.told), 'result')}{rows}"
+    rows = f", {count_noun(found.open, 'row')} without one" if found.open else ""
+    return f"{count_noun(len(found.told), 'result')}{rows}"
 
 
 def _told_lines(opened: Run, found: Results, taken: Taken | None, *, replaced: bool) -> list[str]:
     folder = opened.folder
     if taken is None:  # by another process, which does not say
         return [f"{_summarize_file(found)}: taken up by the process that works on {folder}."]
-    lines = [f"Recorded {_count_noun(taken.recorded, 'measurement')}{_other_rows(found, taken)}."]
+    lines = [f"Recorded {count_noun(taken.recorded, 'measurement')}{_other_rows(found, taken)}."]
     if taken.added:
         lines.append(f"Not asked for, added to the run: {_name_candidates(taken.added)}.")
     by_status: dict[str, list[int]] = {}
@@ -258,7 +259,7 @@ def _told_lines(opened: Run, found: Results, taken: Taken | None, *, replaced: b
 
 def _other_rows(found: Results, taken: Taken) -> str:
     parts = [f"{taken.known} told before"] if taken.known else []
-    parts += [f"{_count_noun(found.open, 'row')} without a result yet"] if found.open else []
+    parts += [f"{count_noun(found.open, 'row')} without a result yet"] if found.open else []
     return f" ({', '.join(parts)})" if parts else ""
 
 
@@ -325,7 +326,7 @@ def measurements(
         ]
         for row in rows
     ]
-    for line in _align_columns([[*head, ""], *cells]):
+    for line in align_columns([[*head, ""], *cells]):
         typer.echo(line)
 
 
@@ -374,22 +375,6 @@ def _format_cell(cell: object) -> str:
     return "-" if cell is None or cell == "" else str(cell)
 
 
-def _align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
-
-
-def _count_noun(number: int, word: str) -> str:
-    return f"{number} {word}" + ("" if number == 1 else "s")
-
-
 def _name_candidates(ids: Iterable[int]) -> str:
     ids = list(ids)
-    return f"candidate{'' if len(ids) == 1 else 's'} {_list_numbers(ids)}"
-
-
-def _list_numbers(ids: Sequence[int]) -> str:
-    more = f" and {len(ids) - MAX_LISTED} more" if len(ids) > MAX_LISTED else ""
-    return ", ".join(map(str, ids[:MAX_LISTED])) + more
+    return f"candidate{'' if len(ids) == 1 else 's'} {list_numbers(ids, MAX_LISTED)}"

@@ -20,6 +20,7 @@ from invdesign.cli.options import (
     parse_integer,
     quote_argument,
 )
+from invdesign.wording import count_noun
 
 if TYPE_CHECKING:
     from invdesign.candidate import Json
@@ -151,9 +152,9 @@ def _promoted_lines(
         return [
             f"No candidate is complete yet: nothing can be promoted. Go on with: invdesign resume {opened.folder}"
         ]
-    lines = [f"Promoted to {goal.name}: {_count_candidates(len(sent))}."] if sent or not there else []
+    lines = [f"Promoted to {goal.name}: {count_noun(len(sent), 'candidate')}."] if sent or not there else []
     lines += [f"  {_candidate_line(opened, number)}" for number in sent.values()]
-    lines += [f"At {goal.name} already: {_count_candidates(len(there))}."] if there else []
+    lines += [f"At {goal.name} already: {count_noun(len(there), 'candidate')}."] if there else []
     lines += [f"  {_candidate_line(opened, number)}" for number in there.values()]
     lines += [f"Not all is done: {later}."] if later else []
     return lines + _next_lines(opened, goal, written)
@@ -166,7 +167,9 @@ def _next_lines(opened: Run, goal: Stage, written: Sequence[Job]) -> list[str]:
             [f"They wait for what you measure: invdesign tell {opened.folder} results.csv"] if waiting else []
         )
     ready = [job for job in written if job.state != "not written"]
-    lines = [f"Inputs of {_count_candidates(len(ready))} are in {ready[0].folder.parent}:"] if ready else []
+    lines = (
+        [f"Inputs of {count_noun(len(ready), 'candidate')} are in {ready[0].folder.parent}:"] if ready else []
+    )
     lines += [f"  {job.folder.name}{'' if job.state == 'written' else ' (there already)'}" for job in ready]
     lines += [
         f"  candidate {job.candidate}: not written: {job.message}"
@@ -285,7 +288,3 @@ def _collected_line(job: Job, formula: str, units: Mapping[str, str]) -> str:
         f"{name} {value:.5g} {units.get(name, '')}".rstrip() for name, value in job.told.properties.items()
     ]
     return f"{head}: read: {', '.join(values)}"
-
-
-def _count_candidates(number: int) -> str:
-    return f"{number} candidate" + ("" if number == 1 else "s")
