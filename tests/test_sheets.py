@@ -523,8 +523,8 @@ def test_a_row_may_hold_the_results_of_several_stages(tmp_path: Path) -> None:
 
 def test_columns_of_files_are_no_properties() -> None:
     """The experiment refuses names that its files use."""
-    assert frozenset(RESERVED) == experiment.TAKEN
-    assert experiment.NOISE == (NOISE, OLDER_NOISE)
+    assert frozenset(RESERVED) == experiment.RESERVED_COLUMNS
+    assert experiment.NOISE_SUFFIXES == (NOISE, OLDER_NOISE)
 
 
 @pytest.mark.parametrize(
