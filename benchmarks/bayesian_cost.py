@@ -209,6 +209,12 @@ class Rows:
     def prepare(self) -> None:
         """There is nothing to read. Spaces that can be prepared have their features at hand, as a pool has."""
 
+    def canonical(self, genome: Genome) -> Genome:
+        return genome
+
+    def count(self) -> int:
+        return self._rows
+
     def __len__(self) -> int:
         return self._rows
 

@@ -28,6 +28,8 @@ if _started_here:
 from importlib import import_module  # noqa: E402 - see above
 from typing import TYPE_CHECKING  # noqa: E402 - see above
 
+from invdesign.version import __version__  # noqa: E402 - see above
+
 if TYPE_CHECKING:
     from invdesign.campaign.load import campaign_from, load_campaign
     from invdesign.campaign.model import Campaign
@@ -39,8 +41,6 @@ if TYPE_CHECKING:
     from invdesign.run.told import Told
     from invdesign.sheets.batch import write_batch
     from invdesign.sheets.results import read_results
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Campaign": "invdesign.campaign.model",

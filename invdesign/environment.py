@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
-from invdesign import __version__
+from invdesign.version import __version__
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -64,6 +64,30 @@ class SearchSpace(Protocol):
     def features(self, genomes: Sequence[Genome]) -> FloatArray:
         """Shape (n, d): numbers a model can learn from."""
         ...
+
+    def canonical(self, genome: Genome) -> Genome:
+        """The genome that stands for every way to write the same candidate.
+
+        Raises:
+            Infeasible: the genome is malformed.
+        """
+        ...
+
+    def count(self) -> int | None:
+        """Number of genomes, where the space can be counted through (a `FiniteSpace`); else None."""
+        ...
+
+
+class SpaceSettings(Settings):
+    """A convenient base for spaces: the defaults of the contract."""
+
+    def canonical(self, genome: Genome) -> Genome:
+        """The genome itself: there is one way to write each candidate."""
+        return dict(genome)
+
+    def count(self) -> int | None:
+        """None: the space cannot be counted through."""
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +165,22 @@ class StructureSpace(SearchSpace, Protocol):
         ...
 
 
-@runtime_checkable
 class FiniteSpace(SearchSpace, Protocol):
-    """A space small enough to be counted through."""
+    """A space small enough to be counted through: `count` gives a number. `is_finite` tells."""
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """The number that `count` gives."""
+        ...
+
     def genome(self, index: int) -> Genome: ...
     def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
         """(index of the first row, features (<= size, d)), streamed."""
         ...
+
+
+def is_finite(space: SearchSpace) -> TypeGuard[FiniteSpace]:
+    """True if the space can be counted through; depends on its settings, not on its class."""
+    return space.count() is not None
 
 
 @runtime_checkable
@@ -232,6 +263,14 @@ def place_genome(
 
     Raises:
         Infeasible: it is no candidate, not even one outside.
+
+    Examples:
+        >>> from invdesign.settings import load
+        >>> space = load("spaces", {"kind": "parameters", "parameters": {"x": {"real": [0, 1]}}})
+        >>> place_genome(space, {"x": 0.5})
+        Placement(genome={'x': 0.5}, outside='')
+        >>> place_genome(space, {"x": 1.5}).outside
+        'x must be a number in [0, 1], got 1.5'
     """
     if isinstance(space, OpenSpace):
         return space.place(genome, rounding or {})

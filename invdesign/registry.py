@@ -15,8 +15,15 @@ PREFIX = "invdesign."
 GROUPS = ("evaluators", "potentials", "spaces", "optimizers", "generators", "engines", "commands")
 
 
-CONTRACT = {"spaces": "build", "evaluators": "evaluate", "optimizers": "ask", "engines": "open"}
-"""A method that every plug-in of a group has."""
+CONTRACT = {
+    "spaces": ("build", "canonical", "count"),
+    "evaluators": ("evaluate",),
+    "optimizers": ("ask",),
+    "engines": ("open",),
+}
+"""Methods that every plug-in of a group has."""
+GIVEN = {"canonical": "invdesign.protocols.SpaceSettings", "count": "invdesign.protocols.SpaceSettings"}
+"""Base class that has a default of the method, by method."""
 RAISED = (Exception, SystemExit)  # what foreign code may raise while it is imported
 
 
@@ -114,22 +121,29 @@ def _loaded(group: str, entry: EntryPoint) -> type:
         raise PluginError(
             f"the plug-in '{entry.name}' of {_source(entry)} cannot be loaded: {_cause(error)}."
         ) from error
-    method = CONTRACT.get(group)
     settings = group in CONTRACT or group == "potentials"
     if settings and not (isinstance(found, type) and hasattr(found, "model_validate_json")):
         raise PluginError(
             f"the plug-in '{entry.name}' of {_source(entry)} is no class of settings: {entry.value} is {found!r:.60}."
         )
-    if method and not hasattr(found, method):
-        raise PluginError(
-            f"the plug-in '{entry.name}' of {_source(entry)} is none of the {group}: it has no {method}()."
-        )
+    lack = missing_method(group, found)
+    if lack:
+        raise PluginError(f"the plug-in '{entry.name}' of {_source(entry)} is none of the {group}: {lack}")
     if group == "commands" and not hasattr(found, "registered_commands"):
         raise PluginError(
             f"the plug-in '{entry.name}' of {_source(entry)} is no typer app: it is {found!r:.60}."
         )
     plugin: type = found
     return plugin
+
+
+def missing_method(group: str, plugin: object) -> str:
+    """A sentence on the first method of the group's contract that the plug-in lacks; else empty."""
+    for method in CONTRACT.get(group, ()):
+        if not hasattr(plugin, method):
+            remedy = f"; a class derived from {GIVEN[method]} has one" if method in GIVEN else ""
+            return f"it has no {method}(){remedy}."
+    return ""
 
 
 def _from_path(path: str) -> type:

@@ -66,9 +66,9 @@ class Setup:
         """The setup for a space and its stages' evaluators."""
         stages = {name: evaluator.model_dump(mode="json") for name, evaluator in evaluators.items()}
         functions = {
-            name: evaluator.held
+            name: evaluator.function
             for name, evaluator in evaluators.items()
-            if isinstance(evaluator, FitnessFunction) and evaluator.held is not None
+            if isinstance(evaluator, FitnessFunction) and evaluator.function is not None
         }
         plan = json.dumps({"space": space.model_dump(mode="json"), "stages": stages})
         return cls(plan, functions, None if folder is None else folder.resolve(), tuple(code))
@@ -124,7 +124,7 @@ class Worker:
             for name, settings in plan["stages"].items()
         }
         for name, function in setup.functions.items():
-            evaluators[name] = evaluators[name].handed(function)
+            evaluators[name] = evaluators[name].with_function(function)
         if setup.folder is not None:
             for name, evaluator in evaluators.items():
                 if isinstance(evaluator, FolderEvaluator):

@@ -11,9 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from invdesign import registry
-from invdesign.campaign.document import parse, read_document
+from invdesign.campaign.document import parse_yaml, read_document
 from invdesign.campaign.load import campaign_from, load_campaign
-from invdesign.campaign.schema import campaign_schema
+from invdesign.campaign.schema import build_campaign_schema
+from tests import api_page
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -37,7 +38,7 @@ def test_the_readme_shows_the_quickstart() -> None:
     (shown,) = blocks(ROOT / "README.md", "yaml")
     shipped = read_document(ROOT / "campaigns" / "antiperovskite_electrolyte.yaml").value
     assert isinstance(shipped, dict)
-    assert parse(shown).value == {key: value for key, value in shipped.items() if key != "description"}
+    assert parse_yaml(shown).value == {key: value for key, value in shipped.items() if key != "description"}
 
 
 def test_the_campaign_of_the_manual_runs(tmp_path: Path) -> None:
@@ -45,7 +46,7 @@ def test_the_campaign_of_the_manual_runs(tmp_path: Path) -> None:
     from invdesign.run.run import Run
 
     first, *_ = blocks(ROOT / "docs" / "campaign.md", "yaml")
-    data = parse(first).value
+    data = parse_yaml(first).value
     assert isinstance(data, dict)
     campaign = campaign_from({**data, "engine": {"kind": "local", "workers": 0}})
     status = Run.create(campaign, tmp_path / "run").execute()
@@ -103,7 +104,12 @@ def test_the_readme_names_every_plugin() -> None:
 def test_the_shipped_schema_is_the_generated_one() -> None:
     """After a change of settings: `make schema`."""
     shipped = json.loads((ROOT / "docs" / "campaign.schema.json").read_text(encoding="utf-8"))
-    assert shipped == json.loads(json.dumps(campaign_schema()))
+    assert shipped == json.loads(json.dumps(build_campaign_schema()))
+
+
+def test_the_shipped_api_page_is_the_generated_one() -> None:
+    """After a change of docstrings: `make api`."""
+    assert api_page.PAGE.read_text(encoding="utf-8") == api_page.render()
 
 
 def test_every_dependency_is_pinned() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from invdesign.campaign.document import parse
+from invdesign.campaign.document import parse_yaml
 from invdesign.campaign.load import campaign_from
 from invdesign.settings import load
 from tests.support import ROOT, here
@@ -64,9 +64,9 @@ def test_the_python_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_the_settings_of_the_page() -> None:
     """The fragment shown is accepted, and the table has every setting."""
     (shown,) = [content for language, _, content in blocks() if language == "yaml"]
-    data = parse(shown).value
+    data = parse_yaml(shown).value
     assert isinstance(data, dict)
-    shipped = parse((ROOT / "campaigns" / "slurry.yaml").read_text(encoding="utf-8")).value
+    shipped = parse_yaml((ROOT / "campaigns" / "slurry.yaml").read_text(encoding="utf-8")).value
     assert isinstance(shipped, dict)
     campaign_from({**shipped, **data})
     evaluator = load("evaluators", {"kind": "experiment", **data["evaluate"][0]["experiment"]})

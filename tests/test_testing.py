@@ -15,7 +15,7 @@ from invdesign.optimizers.random import RandomSearch
 from invdesign.problem import Constraint, Merit, Objective, Problem
 from invdesign.protocols import Batch, Descriptor, EvaluatorSettings, History, Placement
 from invdesign.settings import Settings
-from invdesign.spaces.parameters.space import CountedParameterSpace, ParameterOperator, ParameterSpace
+from invdesign.spaces.parameters.space import ParameterOperator, ParameterSpace
 from invdesign.testing import MemoryHistory, check_evaluator, check_optimizer, check_space
 from surrogates.tabulated.landscape import Landscape
 
@@ -141,26 +141,21 @@ class Namesakes(ParameterSpace):
         return [Descriptor("x", descriptor.group) for descriptor in super().descriptors()]
 
 
-class Repeats(CountedParameterSpace):
+class Repeats(ParameterSpace):
     """Gives the same genome for two indices."""
 
     def genome(self, index: int) -> Any:
         return super().genome(index // 2 if 0 <= index < len(self) else index)
 
 
-class Incomplete(CountedParameterSpace):
+class Incomplete(ParameterSpace):
     """Counts one genome less than its operators make."""
 
-    def __len__(self) -> int:
-        return super().__len__() - 1
-
-    def genome(self, index: int) -> Any:
-        if index == len(self):
-            raise IndexError(index)
-        return super().genome(index)
+    def count(self) -> int:
+        return (super().count() or 0) - 1
 
 
-class WrongBlocks(CountedParameterSpace):
+class WrongBlocks(ParameterSpace):
     """Streams its features backwards."""
 
     def blocks(self, size: int) -> Iterator[tuple[int, Any]]:

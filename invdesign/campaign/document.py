@@ -1,4 +1,7 @@
-"""YAML 1.2 as plain JSON types with the line of every value; nothing in it can run code or grow without bound."""
+"""Read YAML 1.2 as plain JSON types, with the line of every value.
+
+Nothing in a file can run code or grow without bound.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ from invdesign.candidate import Json
 from invdesign.errors import CampaignError, Mistake
 from invdesign.textfiles import UnreadableFileError, decode, read_bytes
 
-MAX_BYTES = 1_000_000
-MAX_DEPTH = 32
+MAX_BYTES = 1_000_000  # of a campaign file (chosen)
+MAX_DEPTH = 32  # levels of nesting (chosen)
 MAX_DIGITS = 1000  # of a whole number: Python itself refuses to read more than 4300
 Place = tuple[str | int, ...]
 
@@ -33,8 +36,9 @@ class Document:
 
     Attributes:
         value: plain JSON types.
+        source: name of the file, for messages.
         lines: 1-based line by place; keys of mappings count, not only their values.
-        text: as the user wrote it.
+        text: the file as the user wrote it.
     """
 
     value: Json
@@ -43,47 +47,53 @@ class Document:
     text: str = ""
 
     def line(self, place: Place) -> int | None:
-        """Line of a place, or of the closest thing around it."""
+        """Line of a `place`, or of the closest place around it."""
         for length in range(len(place), -1, -1):
             if place[:length] in self.lines:
                 return self.lines[place[:length]]
         return None
 
     def mistake(self, place: Place, message: str, hint: str = "") -> Mistake:
-        """A mistake at a place of this document."""
+        """Describe a mistake in this document.
+
+        Args:
+            place: where it is.
+            message: what was found, and what is allowed.
+            hint: what to do.
+        """
         return Mistake(path_text(place), message, self.line(place), hint)
 
 
 def path_text(place: Place) -> str:
-    """`('evaluate', 3, 'relax')` as `evaluate[3].relax`."""
+    """Write a `place` such as `('evaluate', 3, 'relax')` as `evaluate[3].relax`."""
     text = ""
     for step in place:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
     return text
 
 
-def _tag(node: Any) -> str:
+def _tag_of(node: Any) -> str:
     return str(node.ctag if hasattr(node, "ctag") else node.tag)
 
 
 def read_document(path: Path) -> Document:
-    """Parse a campaign file.
+    """Parse the campaign file at `path`.
 
     Raises:
-        CampaignError: missing, not UTF-8, too large, or not acceptable YAML.
+        CampaignError: the file is missing, not UTF-8, too large, or not acceptable YAML.
     """
     source = str(path)
     if not os.path.lexists(path):
-        raise CampaignError([Mistake("", "there is no such file.", None, _others(path))], source)
+        raise CampaignError([Mistake("", "there is no such file.", None, _list_campaigns(path))], source)
     try:
         text = decode(read_bytes(path, MAX_BYTES), path.name, fallback=None)
     except UnreadableFileError as error:
         raise CampaignError([Mistake("", str(error))], source) from error
-    return parse(text, source)
+    return parse_yaml(text, source)
 
 
-def _others(path: Path) -> str:
-    """Campaigns beside a file that is not there."""
+def _list_campaigns(path: Path) -> str:
+    """List the campaign files beside a missing one."""
     others: list[str] = []
     with suppress(OSError):
         others = sorted(p.name for p in path.parent.glob("*.y*ml"))
@@ -92,8 +102,14 @@ def _others(path: Path) -> str:
     return f"In {path.parent}: {', '.join(others)}."
 
 
-def parse(text: str, source: str = "campaign") -> Document:
-    """Parse YAML text. Aliases, duplicate keys, tags, non-finite numbers and deep nesting are refused, all at once.
+def parse_yaml(text: str, source: str = "campaign") -> Document:
+    """Parse YAML text.
+
+    Refuse aliases, duplicate keys, tags, non-finite numbers and deep nesting.
+
+    Args:
+        text: the YAML.
+        source: name of the file, for messages.
 
     Raises:
         CampaignError: with every such mistake.
@@ -104,7 +120,7 @@ def parse(text: str, source: str = "campaign") -> Document:
     reader = YAML(typ="safe", pure=True)
     command = f"invdesign validate {source}"
     try:
-        refused = _refused_events(reader, text)
+        refused = _check_events(reader, text)
         if refused:
             raise CampaignError(refused, source, command)
         node = YAML(typ="safe", pure=True).compose(text)
@@ -124,8 +140,11 @@ def parse(text: str, source: str = "campaign") -> Document:
     return Document(value, source, converter.lines, text)
 
 
-def _refused_events(reader: Any, text: str) -> list[Mistake]:
-    """Aliases, depth and old versions of YAML, seen in the stream of events: nothing has been built yet that could explode."""
+def _check_events(reader: Any, text: str) -> list[Mistake]:
+    """Find aliases, deep nesting and old YAML versions.
+
+    This comes before anything is built that could explode.
+    """
     from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, DocumentStartEvent
 
     mistakes = []
@@ -151,7 +170,7 @@ def _refused_events(reader: Any, text: str) -> list[Mistake]:
 
 
 class _Converter:
-    """YAML nodes to JSON types, noting lines and mistakes."""
+    """Converts YAML nodes to JSON types, recording lines and mistakes."""
 
     def __init__(self) -> None:
         self.lines: dict[Place, int] = {}
@@ -161,16 +180,16 @@ class _Converter:
         from ruamel.yaml.nodes import MappingNode, SequenceNode
 
         self.lines.setdefault(place, node.start_mark.line + 1)
-        if isinstance(node, MappingNode | SequenceNode) and _tag(node) not in _COLLECTIONS:
-            self._refuse(node, place)
+        if isinstance(node, MappingNode | SequenceNode) and _tag_of(node) not in _COLLECTIONS:
+            self._refuse_tag(node, place)
             return None
         if isinstance(node, MappingNode):
-            return self._mapping(node, place)
+            return self._convert_mapping(node, place)
         if isinstance(node, SequenceNode):
             return [self.convert(item, (*place, number)) for number, item in enumerate(node.value)]
-        return self._scalar(node, place)
+        return self._convert_scalar(node, place)
 
-    def _mapping(self, node: Any, place: Place) -> Json:
+    def _convert_mapping(self, node: Any, place: Place) -> Json:
         result: dict[str, Json] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
@@ -189,8 +208,8 @@ class _Converter:
             result[key] = self.convert(value_node, here)
         return result
 
-    def _scalar(self, node: Any, place: Place) -> Json:
-        tag = _tag(node)
+    def _convert_scalar(self, node: Any, place: Place) -> Json:
+        tag = _tag_of(node)
         text: str = node.value
         if tag in _TEXT:
             return text
@@ -202,15 +221,15 @@ class _Converter:
         if tag == _TAG + "int" and _INTEGER.match(text) and len(text) <= MAX_DIGITS:
             return int(text, 0) if text.lstrip("+-")[:2] in {"0x", "0o"} else int(text)
         if tag in _NUMBERS:
-            return self._float(text, place, node)
-        self._refuse(node, place)
+            return self._parse_float(text, place, node)
+        self._refuse_tag(node, place)
         return None
 
-    def _refuse(self, node: Any, place: Place) -> None:
-        message = f"the tag {_tag(node)!r} is not allowed"
+    def _refuse_tag(self, node: Any, place: Place) -> None:
+        message = f"the tag {_tag_of(node)!r} is not allowed"
         self.mistakes.append(Mistake(path_text(place), message, node.start_mark.line + 1))
 
-    def _float(self, text: str, place: Place, node: Any) -> Json:
+    def _parse_float(self, text: str, place: Place, node: Any) -> Json:
         try:
             number = float(text)
         except ValueError:

@@ -1,4 +1,4 @@
-"""From a document to a campaign, with every mistake found at once."""
+"""Turn a document into a campaign, collecting all mistakes in one pass."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from invdesign.campaign.document import Document, Place, read_document
 from invdesign.campaign.functions import (
     LONG_FORM,
     FunctionEntry,
+    describe_missing_module,
     function_settings,
     is_function,
-    missing_module,
 )
+from invdesign.campaign.mistakes import COMMON, describe_errors, has_step, quote_value
 from invdesign.campaign.model import Budget, Campaign, Common, Header
-from invdesign.campaign.objectives import Limits, named, read_objectives
-from invdesign.campaign.priors import with_priors
+from invdesign.campaign.objectives import Limits, named_properties, read_objectives
+from invdesign.campaign.priors import embed_priors
 from invdesign.campaign.roles import (
     OpenRoles,
     check_roles,
-    makers_of,
+    list_makers,
     name_structures,
     resolve_latest,
     roles_in,
 )
-from invdesign.campaign.wording import COMMON, holds, shown, told
 from invdesign.candidate import Genome, canonical, genome_key
 from invdesign.errors import CampaignError, InvdesignError, PluginError, nearest
 from invdesign.evaluation import Stage
@@ -44,30 +44,57 @@ from invdesign.rng import rng_for
 from invdesign.roles import INITIAL, all_roles
 from invdesign.settings import InputFile, holds_code, load
 
-LOOKED_AT = ("requires", "provides", "gates", "batch", "external", "potential_id", "remarks")
+PROBED_ATTRIBUTES = ("requires", "provides", "gates", "batch", "external", "potential_id", "remarks")
 M = TypeVar("M", bound=BaseModel)
 DESIGN = frozenset({"composition", "parameters", f"{STRUCTURE}initial"})  # what a design itself may give
 
 
 def load_campaign(path: str | Path, *, trust_code: bool = False) -> Campaign:
-    """The campaign in a YAML file.
+    """Load a campaign from a YAML file.
 
     Args:
         path: the file; relative paths in it start from its folder.
-        trust_code: whether code of that folder may be imported: `module:Class` at once, functions when the run works.
+        trust_code: true if code in that folder may be imported: `module:Class` at once, functions when the run works.
 
     Raises:
         CampaignError: with every mistake, its line, what is allowed and the nearest valid name.
+
+    Examples:
+        >>> import invdesign
+        >>> campaign = invdesign.load_campaign("campaigns/toy.yaml")
+        >>> [objective.property for objective in campaign.problem.objectives]
+        ['f1', 'f2']
     """
     path = Path(path)
     return read_campaign(read_document(path), path.resolve().parent, trust_code=trust_code)
 
 
 def campaign_from(data: Mapping[str, Any], *, folder: str | Path = ".", trust_code: bool = False) -> Campaign:
-    """The campaign in a mapping of the same form as a file.
+    """Make a campaign from a mapping, as in a file.
+
+    Args:
+        data: the mapping.
+        folder: where relative paths start.
+        trust_code: as for `load_campaign`.
 
     Raises:
-        CampaignError: as `load_campaign`, without lines.
+        CampaignError: as for `load_campaign`, without lines.
+
+    Examples:
+        >>> import invdesign
+        >>> campaign = invdesign.campaign_from(
+        ...     {
+        ...         "version": 1,
+        ...         "name": "two variables",
+        ...         "space": {"kind": "parameters", "parameters": {"x": {"real": [0, 1]}, "n": {"integer": [1, 4]}}},
+        ...         "evaluate": [{"experiment": {"provides": {"capacity": "mAh/g"}}}],
+        ...         "objectives": [{"maximize": "capacity"}],
+        ...         "optimizer": {"kind": "random"},
+        ...         "budget": {"candidates": 20},
+        ...     }
+        ... )
+        >>> campaign.units()
+        {'capacity': 'mAh/g'}
     """
     return read_campaign(Document(dict(data)), Path(folder).resolve(), trust_code=trust_code)
 
@@ -75,13 +102,19 @@ def campaign_from(data: Mapping[str, Any], *, folder: str | Path = ".", trust_co
 def read_campaign(
     document: Document, folder: Path, *, trust_code: bool = False, made: Mapping[Place, Any] | None = None
 ) -> Campaign:
-    """The campaign a document describes; see `load_campaign`.
+    """Turn a document into a campaign; see `load_campaign`.
 
     Args:
-        made: plug-ins made in Python, by the place in the document where their settings would stand.
+        document: the parsed file.
+        folder: where relative paths start.
+        trust_code: true if code in `folder` may be imported.
+        made: plug-ins made in Python, by the place in the document of their settings.
+
+    Raises:
+        CampaignError: with every mistake.
     """
     reader = _Reader(document, folder, trust_code, made or {})
-    campaign = reader.campaign()
+    campaign = reader.read_campaign()
     if campaign is None or reader.mistakes:
         mistakes = sorted(reader.mistakes, key=lambda mistake: mistake.line or 0)
         raise CampaignError(mistakes, document.source, f"invdesign validate {document.source}")
@@ -97,33 +130,35 @@ class _Reader:
     mistakes: list[Any] = field(default_factory=list)
     all_stages_read: bool = True
 
-    def complain(self, place: Place, message: str, hint: str = "") -> None:
+    def add_mistake(self, place: Place, message: str, hint: str = "") -> None:
         self.mistakes.append(self.document.mistake(place, message, hint))
 
-    def campaign(self) -> Campaign | None:
+    def read_campaign(self) -> Campaign | None:
         data = self.document.value
         if not isinstance(data, dict):
-            self.complain((), f"expected keys such as name, space and evaluate, got {data!r:.60}")
+            self.add_mistake((), f"expected keys such as name, space and evaluate, got {data!r:.60}")
             return None
         if self.trust_code:
             trust_folders([str(self.folder)])
-        header = self._model(Header, data, ())
-        space = self._plugin("spaces", data.get("space"), ("space",)) if "space" in data else None
-        optimizer = self._plugin("optimizers", self._optimizer(data.get("optimizer", "auto")), ("optimizer",))
-        engine = self._plugin("engines", data.get("engine", "local"), ("engine",))
-        stages = self._stages(data.get("evaluate"))
-        problem = self._problem(data, stages)
+        header = self._read_model(Header, data, ())
+        space = self._read_plugin("spaces", data.get("space"), ("space",)) if "space" in data else None
+        optimizer = self._read_plugin(
+            "optimizers", self._embed_priors(data.get("optimizer", "auto")), ("optimizer",)
+        )
+        engine = self._read_plugin("engines", data.get("engine", "local"), ("engine",))
+        stages = self._read_stages(data.get("evaluate"))
+        problem = self._read_problem(data, stages)
         opened: OpenRoles = {}
         if space is not None and self.all_stages_read:
-            of_design = _roles_built(space, stages)
-            stages = name_structures(self._resolved(stages, space), space)
+            of_design = _design_roles(space, stages)
+            stages = name_structures(self._resolve_requirements(stages, space), space)
             stages, opened = resolve_latest(stages, of_design)
-            check_roles(stages, of_design, self._complain_of_stage)
-            self._connections(stages)
-            self._designs(stages, space)
+            check_roles(stages, of_design, self._add_stage_mistake)
+            self._check_requirements(stages)
+            self._check_designs(stages, space)
         if space is not None and optimizer is not None and problem.objectives:
-            self._pairing(optimizer, space, problem)
-        seeds = self._seeds(data.get("seeds"), space) if space is not None else ()
+            self._check_optimizer(optimizer, space, problem)
+        seeds = self._read_seeds(data.get("seeds"), space) if space is not None else ()
         if header is None or self.mistakes or space is None or optimizer is None or engine is None:
             return None
         campaign = Campaign(
@@ -146,147 +181,162 @@ class _Reader:
         imported = [campaign.space, campaign.optimizer, campaign.engine, *campaign.evaluators.values()]
         return (
             replace(campaign, code=(str(self.folder),))
-            if holds_code(imported) or _imports(campaign.dump())
+            if holds_code(imported) or _names_code(campaign.dump())
             else campaign
         )
 
     # Models and plug-ins.
 
-    def _model(self, model: type[M], data: Any, place: Place) -> M | None:
+    def _read_model(self, model: type[M], data: Any, place: Place) -> M | None:
         try:
             return model.model_validate_json(json.dumps(data))
         except ValidationError as error:
-            self._invalid(error, model, place)
+            self._add_validation_errors(error, model, place)
             return None
 
-    def _optimizer(self, value: Any) -> Any:
-        """An optimizer's settings, with earlier runs that they name as tables."""
-        settings, mistakes = with_priors(value, self.folder)
+    def _embed_priors(self, value: Any) -> Any:
+        """Optimizer's settings, with earlier runs as tables."""
+        settings, mistakes = embed_priors(value, self.folder)
         for place, message in mistakes:
-            self.complain(("optimizer", *place), message)
+            self.add_mistake(("optimizer", *place), message)
         return settings
 
-    def _plugin(self, group: str, value: Any, place: Place) -> Any:
+    def _read_plugin(self, group: str, value: Any, place: Place) -> Any:
         settings = {"kind": value} if isinstance(value, str) else value
         if not isinstance(settings, dict) or not isinstance(settings.get("kind"), str):
             known = ", ".join(registry.names(group))
-            self.complain(
-                place, f"expected a name or a mapping with 'kind', got {shown(value)}.", f"Known: {known}."
+            self.add_mistake(
+                place,
+                f"expected a name or a mapping with 'kind', got {quote_value(value)}.",
+                f"Known: {known}.",
             )
             return None
         at = (*place, "kind") if isinstance(value, dict) else place
-        return self._loaded(group, settings["kind"], settings, at, place)
+        return self._load_plugin(group, settings["kind"], settings, at, place)
 
-    def _loaded(self, group: str, kind: str, settings: Mapping[str, Any], at: Place, place: Place) -> Any:
+    def _load_plugin(
+        self, group: str, kind: str, settings: Mapping[str, Any], at: Place, place: Place
+    ) -> Any:
         if place in self.made:
             return self.made[place]
         try:
             plugin = registry.load(group, kind, trust_code=self.trust_code)
         except PluginError as error:
-            self.complain(at, str(error))
+            self.add_mistake(at, str(error))
             return None
-        if not hasattr(plugin, registry.CONTRACT[group]):
-            self.complain(at, f"'{kind}' is none of the {group}: it has no {registry.CONTRACT[group]}().")
+        lack = registry.missing_method(group, plugin)
+        if lack:
+            self.add_mistake(at, f"'{kind}' is none of the {group}: {lack}")
             return None
         try:
-            return self._looked_at(
+            return self._probe_plugin(
                 load(group, {**settings, "kind": kind}, folder=self.folder, trust_code=self.trust_code)
             )
         except ValidationError as error:
-            self._invalid(error, plugin, place)
+            self._add_validation_errors(error, plugin, place)
         except InvdesignError as error:
-            self.complain(place, str(error))
+            self.add_mistake(place, str(error))
         except Exception as error:
             if kind in registry.names(group) and registry.is_built_in(group, kind):
                 raise
-            self.complain(place, f"'{kind}' fails on its settings: {type(error).__name__}: {error}")
+            self.add_mistake(place, f"'{kind}' fails on its settings: {type(error).__name__}: {error}")
         return None
 
-    def _looked_at(self, plugin: Any) -> Any:
-        """The plug-in, whose properties can be read."""
-        for name in LOOKED_AT:
+    def _probe_plugin(self, plugin: Any) -> Any:
+        """Read a plug-in's properties once, so that faulty ones fail here."""
+        for name in PROBED_ATTRIBUTES:
             getattr(plugin, name, None)
         return plugin
 
-    def _invalid(self, error: ValidationError, model: type, place: Place) -> None:
+    def _add_validation_errors(self, error: ValidationError, model: type, place: Place) -> None:
         found: dict[Place, list[Any]] = {}
         for item in error.errors(include_url=False):
-            found.setdefault(self._written(place, item), []).append(item)
+            found.setdefault(self._place_in_file(place, item), []).append(item)
         for where, items in found.items():
-            for message, hint in told(items, model, where, self._at(place)):
+            for message, hint in describe_errors(items, model, where, self._value_at(place)):
                 if self.document.mistake((*place, *where), message, hint) not in self.mistakes:
-                    self.complain((*place, *where), message, hint)
+                    self.add_mistake((*place, *where), message, hint)
 
-    def _written(self, place: Place, item: Any) -> Place:
-        """Where in the file a complaint belongs: pydantic's paths also name validators and members of unions."""
-        value = self._at(place)
+    def _place_in_file(self, place: Place, item: Any) -> Place:
+        """Place of an error in the file.
+
+        Pydantic's paths also name validators and members of unions.
+
+        Pydantic's paths also name validators and members of unions.
+        """
+        value = self._value_at(place)
         where: list[str | int] = []
         for step in item["loc"]:
-            if holds(value, step):
+            if has_step(value, step):
                 where.append(step)
                 value = value[step]
         return (*where, item["loc"][-1]) if item["type"] == "missing" else tuple(where)
 
-    def _at(self, place: Place) -> Any:
-        """What the file says at a place; None where it says nothing."""
+    def _value_at(self, place: Place) -> Any:
+        """Value at a place of the file.
+
+        None if there is none.
+        """
         value: Any = self.document.value
         for step in place:
-            value = value[step] if holds(value, step) else None
+            value = value[step] if has_step(value, step) else None
         return value
 
     # Stages.
 
-    def _stages(self, items: Any) -> list[Stage]:
+    def _read_stages(self, items: Any) -> list[Stage]:
         if not isinstance(items, list):
             return []
         stages: list[Stage] = []
         for number, item in enumerate(items):
-            stage = self._stage(item, ("evaluate", number))
+            stage = self._read_stage(item, ("evaluate", number))
             if stage is None:
                 self.all_stages_read = False
                 continue
             if stage.name in {"build", *(other.name for other in stages)}:
                 hint = "Give it a name of its own: {name: ...}."
-                self.complain(("evaluate", number), f"there is a stage '{stage.name}' already.", hint)
-            self._in_order(stage, stages, ("evaluate", number))
+                self.add_mistake(("evaluate", number), f"there is a stage '{stage.name}' already.", hint)
+            self._check_on_demand(stage, stages, ("evaluate", number))
             stages.append(stage)
         return stages
 
-    def _complain_of_stage(self, number: int, path: Place, message: str, hint: str) -> None:
-        """Complain about a field of the evaluator of a stage."""
-        item = self._at(("evaluate", number))
+    def _add_stage_mistake(self, number: int, path: Place, message: str, hint: str) -> None:
+        """Add a mistake in a field of a stage's evaluator."""
+        item = self._value_at(("evaluate", number))
         kind = tuple(item)[:1] if isinstance(item, dict) else ()
-        self.complain(("evaluate", number, *kind, *path), message, hint)
+        self.add_mistake(("evaluate", number, *kind, *path), message, hint)
 
-    def _in_order(self, stage: Stage, before: list[Stage], place: Place) -> None:
-        """What is on demand comes last, and something is left for the search."""
+    def _check_on_demand(self, stage: Stage, before: list[Stage], place: Place) -> None:
+        """Check that stages on demand come last and leave some for the search."""
         on_demand = [other.name for other in before if other.on_demand]
         if on_demand and not stage.on_demand:
-            self.complain(
+            self.add_mistake(
                 place,
                 f"{stage.name} comes after {on_demand[-1]}, which is on demand: the search would never get there.",
                 f"Put stages with on_demand last, or let {stage.name} be on demand too.",
             )
         if stage.on_demand and not before:
-            self.complain(
+            self.add_mistake(
                 place, "the first stage cannot be on demand: nothing would be left for the search to do."
             )
 
-    def _stage(self, item: Any, place: Place) -> Stage | None:
+    def _read_stage(self, item: Any, place: Place) -> Stage | None:
         if isinstance(item, str):
             item = {item: {}}
         if not isinstance(item, dict) or len(item) != 1:
-            self.complain(place, f"expected an evaluator, as 'relax' or 'relax: {{...}}', got {shown(item)}")
+            self.add_mistake(
+                place, f"expected an evaluator, as 'relax' or 'relax: {{...}}', got {quote_value(item)}"
+            )
             return None
         ((kind, settings),) = item.items()
         place = (*place, kind)
         settings = {} if settings is None else settings
         if not isinstance(settings, dict):
-            self.complain(place, f"expected settings as 'key: value', got {shown(settings)}")
+            self.add_mistake(place, f"expected settings as 'key: value', got {quote_value(settings)}")
             return None
         own = {key: value for key, value in settings.items() if key not in COMMON}
-        common = self._model(Common, {key: settings[key] for key in COMMON if key in settings}, place)
-        evaluator = self._evaluator(kind, own, place)
+        common = self._read_model(Common, {key: settings[key] for key in COMMON if key in settings}, place)
+        evaluator = self._read_evaluator(kind, own, place)
         if evaluator is None or common is None:
             return None
         gates = [Constraint(name, bounds.min, bounds.max) for name, bounds in common.gate.items()]
@@ -297,58 +347,67 @@ class _Reader:
 
     # Functions beside the campaign.
 
-    def _evaluator(self, kind: str, own: dict[str, Any], place: Place) -> Any:
-        """The evaluator of a stage; of a function in a file beside the campaign what the file's text says of it."""
+    def _read_evaluator(self, kind: str, own: dict[str, Any], place: Place) -> Any:
+        """Evaluator of a stage.
+
+        For a function beside the campaign, from its file's text.
+        """
         path = own.get("path") if kind == LONG_FORM else kind
         if place in self.made or (":" not in kind and kind != LONG_FORM):
-            return self._loaded("evaluators", kind, own, place, place)
+            return self._load_plugin("evaluators", kind, own, place, place)
         if not isinstance(path, str) or ":" not in path:
-            self.complain(place, f"expected {{path: 'module:function'}}, got {shown(own)}.")
+            self.add_mistake(place, f"expected {{path: 'module:function'}}, got {quote_value(own)}.")
             return None
         said = {key: value for key, value in own.items() if key != "path" or kind != LONG_FORM}
         try:
-            return self._function(path, said, place)
+            return self._read_function(path, said, place)
         except PluginError as error:
-            self.complain(place, str(error))
+            self.add_mistake(place, str(error))
             return None
 
-    def _function(self, path: str, said: dict[str, Any], place: Place) -> Any:
-        lost = missing_module(path, self.folder)
+    def _read_function(self, path: str, said: dict[str, Any], place: Place) -> Any:
+        lost = describe_missing_module(path, self.folder)
         if lost:
             raise PluginError(lost)
         if not is_function(
             path, self.folder, said
         ):  # a class, which to know is to import it; or of an installed module
-            return self._loaded("evaluators", path, said, place, place)
-        entry = self._model(FunctionEntry, said, place)
+            return self._load_plugin("evaluators", path, said, place, place)
+        entry = self._read_model(FunctionEntry, said, place)
         if entry is None:
             return None
         try:
             settings = function_settings(path, self.folder, entry)
             return FitnessFunction.model_validate_json(json.dumps(settings))
         except ValidationError as error:
-            self._invalid(error, FitnessFunction, place)
+            self._add_validation_errors(error, FitnessFunction, place)
             return None
 
-    def _resolved(self, stages: list[Stage], space: SearchSpace) -> list[Stage]:
-        """Functions that do not say what they require get all there is, so that cache keys are whole."""
+    def _resolve_requirements(self, stages: list[Stage], space: SearchSpace) -> list[Stage]:
+        """Let functions without declared requirements require everything.
+
+        So their cache keys are complete.
+        """
         if not any(
             isinstance(s.evaluator, FitnessFunction) and s.evaluator.requires_ is None for s in stages
         ):
             return stages
-        given = _given(space)
-        known = set(_WANTED) if given is None else set(given)
+        given = _parts_of_design(space)
+        known = set(_DESIGN_PARTS) if given is None else set(given)
         found = []
         for stage in stages:
             evaluator = stage.evaluator
             if isinstance(evaluator, FitnessFunction):
-                stage = replace(stage, evaluator=evaluator.resolved(frozenset(known)))  # noqa: PLW2901 - the same stage
+                stage = replace(stage, evaluator=evaluator.with_requirements(frozenset(known)))  # noqa: PLW2901 - the same stage
             found.append(stage)
             known |= set(evaluator.provides) if evaluator is not None else set()
         return found
 
-    def _connections(self, stages: list[Stage]) -> None:
-        """Every stage must find what it requires, and energies of two potentials must not meet."""
+    def _check_requirements(self, stages: list[Stage]) -> None:
+        """Check that stages find what they require, from one potential.
+
+        Energies of two potentials must not meet.
+        """
         known: dict[str, Stage] = {}
         for number, stage in enumerate(stages):
             evaluator = stage.evaluator
@@ -356,18 +415,23 @@ class _Reader:
             place: Place = ("evaluate", number)
             for name in sorted(evaluator.requires - DESIGN - known.keys()):
                 if not is_structure(name):  # `check_roles` tells of those
-                    self.complain(place, f"{stage.name} needs {name}, which {_offer(name, stages[number:])}.")
+                    self.add_mistake(
+                        place, f"{stage.name} needs {name}, which {_suggest_provider(name, stages[number:])}."
+                    )
             for gate in stage.gates:
                 if gate.property not in {**evaluator.provides, **dict.fromkeys(known)}:
                     hint = nearest(gate.property, evaluator.provides)
-                    self.complain(
+                    self.add_mistake(
                         place, f"gate on {gate.property}, which is not known at {stage.name}.", hint
                     )
-            self._one_potential(stage, known, place)
+            self._check_one_potential(stage, known, place)
             known.update(dict.fromkeys(evaluator.provides, stage))
 
-    def _designs(self, stages: list[Stage], space: SearchSpace) -> None:
-        """What stages require of a design, candidates of the space must have: one is built where that is in doubt."""
+    def _check_designs(self, stages: list[Stage], space: SearchSpace) -> None:
+        """Check that candidates have what stages require of a design.
+
+        Build one in case of doubt.
+        """
         sure = {"composition", f"{STRUCTURE}initial"} if isinstance(space, StructureSpace) else set()
         made: set[str] = set()
         asked: list[tuple[int, str, str]] = []
@@ -376,18 +440,18 @@ class _Reader:
             needed = (stage.evaluator.requires & DESIGN) - sure - made
             asked += [(number, stage.name, name) for name in sorted(needed)]
             made.update(stage.evaluator.provides)
-        given = _given(space) if asked else None
+        given = _parts_of_design(space) if asked else None
         if given is None:
             return
         for number, stage_name, name in asked:
             if name not in given:
-                self.complain(
+                self.add_mistake(
                     ("evaluate", number),
-                    f"{stage_name} needs {_WANTED[name]}, and candidates of this space have {_listed(given)}.",
+                    f"{stage_name} needs {_DESIGN_PARTS[name]}, and candidates of this space have {_list_parts(given)}.",
                     "Use another evaluator, or let the space give it.",
                 )
 
-    def _one_potential(self, stage: Stage, known: Mapping[str, Stage], place: Place) -> None:
+    def _check_one_potential(self, stage: Stage, known: Mapping[str, Stage], place: Place) -> None:
         evaluator = stage.evaluator
         assert evaluator is not None
         if evaluator.potential_id is None:
@@ -395,15 +459,18 @@ class _Reader:
         for name in sorted(evaluator.requires & known.keys()):
             source = known[name].evaluator
             if source is not None and source.potential_id not in {None, evaluator.potential_id}:
-                self.complain(
+                self.add_mistake(
                     place,
                     f"{stage.name} works with energies of {evaluator.potential_id}, but {name} comes from "
                     f"{known[name].name} with {source.potential_id}: energies of two potentials must not meet.",
                     "Use the same potential, or build a reference set for yours: invdesign reference build --help",
                 )
 
-    def _pairing(self, optimizer: AnyOptimizer, space: SearchSpace, problem: Problem) -> None:
-        """The optimizer must be able to search this space for these objectives; else the ones that can are named."""
+    def _check_optimizer(self, optimizer: AnyOptimizer, space: SearchSpace, problem: Problem) -> None:
+        """Check that the optimizer can search this space.
+
+        Otherwise name those that can.
+        """
         name = registry.name_of(type(optimizer))
         try:
             refusal = optimizer.refusal(space, problem)
@@ -419,34 +486,34 @@ class _Reader:
                 if not other().refusal(space, problem):
                     able.append(kind)
         hint = f"Optimizers that can: {', '.join(able)}." if able else "No optimizer can."
-        self.complain(("optimizer",), f"'{name}' cannot search this: it {refusal}.", hint)
+        self.add_mistake(("optimizer",), f"'{name}' cannot search this: it {refusal}.", hint)
 
     # Objectives, constraints, seeds.
 
-    def _problem(self, data: Mapping[str, Any], stages: list[Stage]) -> Problem:
-        """Objectives and constraints; no objectives where there is a mistake in one."""
-        items = _dicts(data.get("objectives"))
+    def _read_problem(self, data: Mapping[str, Any], stages: list[Stage]) -> Problem:
+        """Objectives and constraints; no objectives if one has a mistake."""
+        items = _keep_dicts(data.get("objectives"))
         for number, item in enumerate(items):
-            for place, name in named(item):
-                self._known(name, stages, ("objectives", number, *place))
+            for place, name in named_properties(item):
+                self._check_property(name, stages, ("objectives", number, *place))
         scalarize: Scalarize | None = "desirability" if data.get("scalarize") == "desirability" else None
         objectives, complaints = read_objectives(items, scalarize)
         for place, message, hint in complaints:
-            self.complain(("objectives", *place), message, hint)
+            self.add_mistake(("objectives", *place), message, hint)
         constraints = []
-        for number, item in enumerate(_dicts(data.get("constraints"))):
+        for number, item in enumerate(_keep_dicts(data.get("constraints"))):
             for name, bounds in item.items():
-                self._known(name, stages, ("constraints", number, name))
+                self._check_property(name, stages, ("constraints", number, name))
                 with suppress(ValidationError):  # the header's own check has told of it
                     limits = Limits.model_validate_json(json.dumps(bounds))
                     constraints.append(Constraint(name, limits.min, limits.max, limits.scale))
         return Problem(objectives, tuple(constraints), scalarize if objectives else None)
 
-    def _known(self, name: str, stages: list[Stage], place: Place) -> None:
-        provided = sorted(_provided(stage.evaluator for stage in stages if not stage.on_demand))
+    def _check_property(self, name: str, stages: list[Stage], place: Place) -> None:
+        provided = sorted(_provided_properties(stage.evaluator for stage in stages if not stage.on_demand))
         for stage in stages:
-            if stage.on_demand and name not in provided and name in _provided([stage.evaluator]):
-                self.complain(
+            if stage.on_demand and name not in provided and name in _provided_properties([stage.evaluator]):
+                self.add_mistake(
                     place,
                     f"'{name}' is known only of candidates that you promote to {stage.name}, which is on demand: "
                     "the search cannot go by it.",
@@ -457,22 +524,22 @@ class _Reader:
         # A stage with a mistake of its own may provide the name: then only a near miss is surely another mistake.
         if name not in provided and (hint or (self.all_stages_read and provided)):
             hint = hint or f"Provided are: {', '.join(provided)}."
-            self.complain(place, f"no evaluator of this campaign provides '{name}'.", hint)
+            self.add_mistake(place, f"no evaluator of this campaign provides '{name}'.", hint)
 
-    def _seeds(self, items: Any, space: SearchSpace) -> tuple[Genome, ...]:
+    def _read_seeds(self, items: Any, space: SearchSpace) -> tuple[Genome, ...]:
         genomes: dict[str, Genome] = {}
         for number, item in enumerate(items if isinstance(items, list) else []):
             try:
-                genome = self._seed(item, space)
+                genome = self._read_seed(item, space)
                 space.build(genome)
                 genomes.setdefault(genome_key(genome), cast("Genome", canonical(genome)))
             except InvdesignError as error:
-                self.complain(("seeds", number), str(error))
+                self.add_mistake(("seeds", number), str(error))
             except ValidationError as error:
-                self._invalid(error, InputFile, ("seeds", number))
+                self._add_validation_errors(error, InputFile, ("seeds", number))
         return tuple(genomes.values())
 
-    def _seed(self, item: Any, space: SearchSpace) -> Genome:
+    def _read_seed(self, item: Any, space: SearchSpace) -> Genome:
         if isinstance(item, dict):
             canonical_form = getattr(
                 space, "canonical", dict
@@ -480,7 +547,9 @@ class _Reader:
             written: Genome = canonical_form(item)
             return written
         if not isinstance(item, str):
-            raise InvdesignError(f"expected a structure file, or a genome as 'key: value', got {shown(item)}")
+            raise InvdesignError(
+                f"expected a structure file, or a genome as 'key: value', got {quote_value(item)}"
+            )
         from invdesign.structures.files import parse_structure
 
         context = {"folder": self.folder, "trust_code": self.trust_code}
@@ -491,15 +560,22 @@ class _Reader:
         return genome
 
 
-def _provided(evaluators: Iterable[Evaluator | None]) -> set[str]:
+def _provided_properties(evaluators: Iterable[Evaluator | None]) -> set[str]:
     return {name for e in evaluators if e is not None for name in e.provides if not is_structure(name)}
 
 
-_WANTED = {"composition": "a composition", "parameters": "parameters", f"{STRUCTURE}initial": "a structure"}
+_DESIGN_PARTS = {
+    "composition": "a composition",
+    "parameters": "parameters",
+    f"{STRUCTURE}initial": "a structure",
+}
 
 
-def _given(space: SearchSpace) -> list[str] | None:
-    """What a design of the space has, by the names stages require it under; None where none could be built."""
+def _parts_of_design(space: SearchSpace) -> list[str] | None:
+    """Parts of a design of the space, under the names stages require.
+
+    None if no design can be built.
+    """
     rng = rng_for(0, 0, "design")
     for operator in [found for found in space.operators().values() if found.arity == 0] * 3:
         design = None
@@ -513,13 +589,16 @@ def _given(space: SearchSpace) -> list[str] | None:
     return None
 
 
-def _roles_built(space: SearchSpace, stages: Sequence[Stage]) -> list[str]:
-    """Roles of the structures of a space's designs; one is built where that is in doubt and somebody asks."""
+def _design_roles(space: SearchSpace, stages: Sequence[Stage]) -> list[str]:
+    """Roles of the structures in a space's designs.
+
+    Builds one if needed.
+    """
     if isinstance(space, StructureSpace):
         return [INITIAL]
     if not any(_asks_for_structure(stage.evaluator) for stage in stages):
         return []
-    given = _given(space)
+    given = _parts_of_design(space)
     return [INITIAL] if given is None else roles_in(given)
 
 
@@ -527,24 +606,24 @@ def _asks_for_structure(evaluator: Any) -> bool:
     return bool(roles_in(evaluator.requires) or (isinstance(evaluator, BaseModel) and all_roles(evaluator)))
 
 
-def _imports(dump: Any) -> bool:
-    """Whether a dump names plug-ins as `module:Class`, which are imported to be read."""
+def _names_code(dump: Any) -> bool:
+    """True if a dump names plug-ins as `module:Class`, which reading imports."""
     if isinstance(dump, dict):
         kind = dump.get("kind")
-        return (isinstance(kind, str) and ":" in kind) or any(_imports(item) for item in dump.values())
-    return isinstance(dump, list) and any(_imports(item) for item in dump)
+        return (isinstance(kind, str) and ":" in kind) or any(_names_code(item) for item in dump.values())
+    return isinstance(dump, list) and any(_names_code(item) for item in dump)
 
 
-def _listed(given: Sequence[str]) -> str:
-    names = [words for name, words in _WANTED.items() if name in given]
+def _list_parts(given: Sequence[str]) -> str:
+    names = [words for name, words in _DESIGN_PARTS.items() if name in given]
     return f"only {' and '.join(names)}" if names else "none of what evaluators read"
 
 
-def _offer(name: str, later: list[Stage]) -> str:
+def _suggest_provider(name: str, later: list[Stage]) -> str:
     for stage in later[1:]:
         if stage.evaluator is not None and name in stage.evaluator.provides:
             return f"'{stage.name}' provides only later: put {stage.name} before it"
-    makers = makers_of(name)
+    makers = list_makers(name)
     return (
         f"no earlier stage provides; '{makers[0]}' does"
         if makers
@@ -552,5 +631,5 @@ def _offer(name: str, later: list[Stage]) -> str:
     )
 
 
-def _dicts(items: Any) -> list[dict[str, Any]]:
+def _keep_dicts(items: Any) -> list[dict[str, Any]]:
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []

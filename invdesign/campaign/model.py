@@ -1,4 +1,4 @@
-"""The validated, frozen form of a campaign."""
+"""The validated, frozen campaign."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from invdesign.beside import trust_folders
 from invdesign.campaign.functions import (
+    attach_functions,
     check_usable,
-    functions_of,
-    handed_in,
-    notes_on,
-    running_programs,
-    to_trust,
+    fitness_functions,
+    list_untrusted,
+    note_unstored_functions,
+    stages_running_code,
 )
 from invdesign.campaign.objectives import (
     Aim,
@@ -27,9 +27,9 @@ from invdesign.campaign.objectives import (
     One,
     dump_constraint,
     dump_objective,
-    objective_from,
+    load_objective,
 )
-from invdesign.campaign.roles import OpenRoles, adopt_roles, measured_on, mixed_geometry
+from invdesign.campaign.roles import OpenRoles, adopt_roles, describe_mixed_roles, map_measured_roles
 from invdesign.candidate import Genome, Json, canonical
 from invdesign.evaluation import BUILD_STAGE, Stage
 from invdesign.functions import FitnessFunction
@@ -45,7 +45,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Budget(Frozen):
-    """When the search ends: whichever limit comes first."""
+    """Limits at which the search ends; the first one reached counts."""
 
     candidates: Annotated[PositiveInt, Field(lt=2**63)] | None = None
     """Candidates proposed."""
@@ -56,19 +56,24 @@ class Budget(Frozen):
 
     @property
     def most(self) -> int | None:
-        """The largest number of candidates the limits allow to be evaluated whole; None where only hours limit it."""
+        """Largest number of candidates that can be evaluated completely.
+
+        None if only hours limit it.
+
+        None if only hours limit it.
+        """
         counts = [count for count in (self.candidates, self.evaluations) if count is not None]
         return min(counts, default=None)
 
     @model_validator(mode="after")
-    def _some(self) -> Self:
+    def _check_any_limit(self) -> Self:
         if self.candidates is None and self.evaluations is None and self.hours is None:
             raise ValueError("give at least one of candidates, evaluations, hours")
         return self
 
 
 class Common(Frozen):
-    """What every stage may say beside its evaluator's own settings."""
+    """Settings of a stage beside those of its evaluator."""
 
     name: StageName | None = None
     """Name of the stage, where one evaluator is used twice."""
@@ -81,14 +86,17 @@ class Common(Frozen):
 
 
 class Header(Frozen):
-    """The keys of a campaign file. Plug-ins are checked by their own settings."""
+    """Keys of a campaign file.
+
+    Plug-ins are checked by their own settings.
+    """
 
     version: Literal[1]
     """Version of the campaign format."""
     name: Annotated[str, Field(min_length=1, max_length=100)]
     """What the campaign is called in reports."""
     description: str = ""
-    """A sentence or two for whoever reads the report."""
+    """A sentence or two for readers of the report."""
     seed: Seed = 0
     """The same seed gives the same run."""
     space: Any
@@ -114,7 +122,7 @@ class Header(Frozen):
 
 
 class StoredStage(Frozen):
-    """A stage as a store has it."""
+    """A stage as stored."""
 
     name: StageName
     evaluator: dict[str, Any]
@@ -124,7 +132,10 @@ class StoredStage(Frozen):
 
 
 class StoredHeader(BaseModel):
-    """What a stored campaign says beside its plug-ins and its problem; a store may come from anybody."""
+    """A stored campaign without its plug-ins and problem.
+
+    A store is not trusted.
+    """
 
     model_config = ConfigDict(strict=True)
 
@@ -140,16 +151,16 @@ class StoredHeader(BaseModel):
 
 @dataclass(frozen=True)
 class Campaign:
-    """A search, completely described.
+    """A complete description of a search.
 
     Attributes:
         stages: the funnel after the build stage.
         seeds: genomes to evaluate first.
-        code: folders of code that was imported to read the campaign, since the user trusts it; empty for most.
+        code: folders of trusted code that was imported to read the campaign; usually empty.
         opened: by stage, the settings that left their structure to the funnel (`latest`); never stored.
         text: the file as the user wrote it, for the report; empty for a campaign made in Python.
-        trusted: whether functions beside the campaign may be imported; never stored.
-        file: where the text is from; never stored.
+        trusted: true if functions beside the campaign may be imported; never stored.
+        file: name of the file; never stored.
     """
 
     name: str
@@ -176,17 +187,20 @@ class Campaign:
 
     @property
     def views(self) -> tuple[StageView, ...]:
-        """The funnel after the build stage as optimizers see it: without what is on demand."""
+        """Stages after the build stage, without those on demand."""
         return tuple(view for view in self.all_views if not view.on_demand)
 
     @property
     def all_views(self) -> tuple[StageView, ...]:
-        """The whole funnel after the build stage."""
+        """Stages after the build stage."""
         return tuple(stage.view for stage in self.stages)
 
     @property
     def measured_outside(self) -> bool:
-        """Whether the search itself waits for results from outside: candidates are asked for, not evaluated."""
+        """True if the search waits for results from outside.
+
+        Its candidates are asked for, not evaluated.
+        """
         return any(stage.external and not stage.on_demand for stage in self.stages)
 
     @property
@@ -195,60 +209,74 @@ class Campaign:
         return {stage.name: stage.evaluator for stage in self.stages if stage.evaluator is not None}
 
     def count_space(self) -> int | None:
-        """Distinct candidates of a countable space; None where it has no end or cannot be counted."""
+        """Distinct candidates of a countable space.
+
+        None where it has no end or cannot be counted.
+        """
         size = getattr(self.space, "size", None)
         return size() if callable(size) else None
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What whoever finds the run has to know of it, in sentences."""
+        """Sentences that readers of the run should know."""
         named = {"space": self.space, **self.evaluators, "optimizer": self.optimizer}
         remarks = (
             f"{place}: {remark}"
             for place, plugin in named.items()
             for remark in getattr(plugin, "remarks", ())
         )
-        mixed = mixed_geometry(
+        mixed = describe_mixed_roles(
             {o.property: role for o in self.problem.objectives if (role := self.measured_on.get(o.property))}
         )
-        return (*notes_on(self.evaluators), *remarks, *([mixed] if mixed else []))
+        return (*note_unstored_functions(self.evaluators), *remarks, *([mixed] if mixed else []))
 
     @property
     def measured_on(self) -> dict[str, str]:
-        """Role of the structure that a property speaks of, by property; of compositions and parameters there is none."""
-        return {name: role for stage in measured_on(self.stages).values() for name, role in stage.items()}
+        """Role of the structure that each property describes.
+
+        Without properties of compositions and parameters.
+        """
+        return {
+            name: role for stage in map_measured_roles(self.stages).values() for name, role in stage.items()
+        }
 
     @property
     def held_functions(self) -> tuple[FitnessFunction, ...]:
-        """Fitness functions that are at hand."""
-        return tuple(item for item in functions_of(self.evaluators).values() if item.held is not None)
+        """Fitness functions whose Python function is at hand."""
+        return tuple(
+            item for item in fitness_functions(self.evaluators).values() if item.function is not None
+        )
 
     def with_functions(self, functions: Iterable[Any]) -> Campaign:
-        """The same with fitness functions at hand, found by their names.
+        """Copy that holds `functions`, matched by name.
 
         Raises:
             RunError: one is no fitness function, or none of the campaign's.
-            CampaignChangedError: one is not what it was.
+            CampaignChangedError: one has changed.
         """
-        held = handed_in(self.evaluators, functions)
+        held = attach_functions(self.evaluators, functions)
         stages = tuple(replace(s, evaluator=held.get(s.name, s.evaluator)) for s in self.stages)
         return replace(self, stages=stages)
 
     def with_roles_of(self, stored: Campaign) -> Campaign:
-        """Copy with the structures that `stored` works on where this campaign's file names none."""
+        """Copy with the `stored` campaign's structures, where no role is named."""
         return replace(self, stages=adopt_roles(self.stages, self.opened, stored.stages))
 
     @property
     def wants_trust(self) -> bool:
-        """Whether working on it imports code, or runs programs, that the campaign names."""
-        return bool(self.code or to_trust(self.evaluators) or running_programs(self.evaluators))
+        """True if working imports code or runs programs of the campaign."""
+        return bool(self.code or list_untrusted(self.evaluators) or stages_running_code(self.evaluators))
 
     def check_usable(self, how: str, folder: Path | None = None) -> None:
-        """Whether every function of it can be called; see `campaign.functions.check_usable`.
+        """Check that every function and program can be run.
+
+        Args:
+            how: command that expresses trust, for the message.
+            folder: the run's.
 
         Raises:
-            RunError: one has to be handed in, or needs trust.
-            CampaignChangedError: the module of one changed.
+            RunError: a function must be passed in, or needs trust.
+            CampaignChangedError: the module of a function has changed.
         """
         check_usable(self.evaluators, trusted=self.trusted, how=how, folder=folder)
 
@@ -257,11 +285,11 @@ class Campaign:
         return {name: unit for e in self.evaluators.values() for name, unit in e.provides.items()}
 
     def dump(self) -> dict[str, Json]:
-        """Plain JSON that `from_dump` turns back into an equal campaign, on any machine."""
+        """Write the campaign as plain JSON, for `from_dump`."""
         stages: list[Json] = [
             {
                 "name": stage.name,
-                "evaluator": _dumped(stage.evaluator),
+                "evaluator": _dump_plugin(stage.evaluator),
                 "gates": [[g.property, g.min, g.max] for g in stage.gates],
                 "timeout": stage.timeout,
                 # Only where it is so: campaigns without it keep the hash they had before there was one.
@@ -274,15 +302,15 @@ class Campaign:
             "name": self.name,
             "description": self.description,
             "seed": self.seed,
-            "space": _dumped(self.space),
+            "space": _dump_plugin(self.space),
             "stages": stages,
             "objectives": [dump_objective(objective) for objective in self.problem.objectives],
             "constraints": [dump_constraint(constraint) for constraint in self.problem.constraints],
             # Only where it is said: campaigns without it keep the hash they had before there was one.
             **({"scalarize": self.problem.scalarize} if self.problem.scalarize else {}),
-            "optimizer": _dumped(self.optimizer),
+            "optimizer": _dump_plugin(self.optimizer),
             "budget": self.budget.model_dump(mode="json"),
-            "engine": _dumped(self.engine),
+            "engine": _dump_plugin(self.engine),
             "seeds": [canonical(genome) for genome in self.seeds],
             "max_failure_rate": self.max_failure_rate,
             "code": list(self.code),
@@ -290,10 +318,13 @@ class Campaign:
 
     @classmethod
     def from_dump(cls, data: Mapping[str, Any], *, trusted: bool = False) -> Campaign:
-        """The inverse of `dump`, without the functions that were at hand.
+        """Read a campaign that `dump` wrote.
+
+        Python functions must be attached again.
 
         Args:
-            trusted: whether functions beside the campaign may be imported.
+            data: the dump.
+            trusted: true if functions beside the campaign may be imported.
         """
         stored = StoredHeader.model_validate_json(json.dumps(data))
         imported = bool(stored.code)
@@ -309,7 +340,7 @@ class Campaign:
             for row in stored.stages
         )
         problem = Problem(
-            tuple(objective_from(row) for row in data["objectives"]),
+            tuple(load_objective(row) for row in data["objectives"]),
             tuple(Constraint(*row) for row in data["constraints"]),
             data.get("scalarize"),
         )
@@ -331,12 +362,15 @@ class Campaign:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of everything that decides what is found: all but budget, engine and description."""
+        """Hash of everything that decides the results.
+
+        That is all but budget, engine, failure rate and description.
+        """
         return hashlib.blake2b(
-            json.dumps(self._essence(), sort_keys=True).encode(), digest_size=16
+            json.dumps(self._dump_essential(), sort_keys=True).encode(), digest_size=16
         ).hexdigest()
 
-    def _essence(self) -> dict[str, Json]:
+    def _dump_essential(self) -> dict[str, Json]:
         free = {"budget", "engine", "description", "max_failure_rate"}
         found = {key: value for key, value in self.dump().items() if key not in free}
         for stage, row in zip(self.stages, cast("list[Any]", found["stages"]), strict=True):
@@ -345,40 +379,43 @@ class Campaign:
         return found
 
     def changes(self, other: Campaign) -> list[str]:
-        """What `other` says differently, in lines for a person; budget and engine are free to change."""
-        mine, theirs = _flat(self._essence()), _flat(other._essence())
+        """List the differences to an `other` campaign, a line each.
+
+        Budget and engine are free to change.
+        """
+        mine, theirs = _flatten_json(self._dump_essential()), _flatten_json(other._dump_essential())
         return [
-            _difference(path, mine.get(path), theirs.get(path))
+            _describe_difference(path, mine.get(path), theirs.get(path))
             for path in sorted(mine.keys() | theirs.keys())
             if mine.get(path) != theirs.get(path)
         ]
 
 
-def _dumped(plugin: Any) -> dict[str, Json]:
+def _dump_plugin(plugin: Any) -> dict[str, Json]:
     dump: dict[str, Json] = plugin.model_dump(mode="json")
     return dump
 
 
-def _flat(value: Json, path: str = "") -> dict[str, Json]:
+def _flatten_json(value: Json, path: str = "") -> dict[str, Json]:
     if isinstance(value, dict):
         return {
             p: v
             for key, item in value.items()
-            for p, v in _flat(item, f"{path}.{key}" if path else key).items()
+            for p, v in _flatten_json(item, f"{path}.{key}" if path else key).items()
         }
     if isinstance(value, list):
-        return {p: v for n, item in enumerate(value) for p, v in _flat(item, f"{path}[{n}]").items()}
+        return {p: v for n, item in enumerate(value) for p, v in _flatten_json(item, f"{path}[{n}]").items()}
     return {path: value}
 
 
-def _difference(path: str, mine: Json, theirs: Json) -> str:
+def _describe_difference(path: str, mine: Json, theirs: Json) -> str:
     place, source, part = path.partition(".evaluator.source.")
     if source:  # hashes tell a person nothing
         return f"{place}.evaluator: {part} {'is new' if mine is None else 'is gone' if theirs is None else 'changed'}"
-    return f"{path}: {_brief(mine)} -> {_brief(theirs)}"
+    return f"{path}: {_shorten_value(mine)} -> {_shorten_value(theirs)}"
 
 
-def _brief(value: Json) -> str:
+def _shorten_value(value: Json) -> str:
     if value is None:
         return "(nothing)"
     text = str(value)

@@ -1,4 +1,4 @@
-"""Earlier runs as prior data: read once, while a campaign is loaded, and carried in it as a table from then on."""
+"""Earlier runs as prior data: read while a campaign is loaded, and kept in it as tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from invdesign.campaign.document import Place
-from invdesign.campaign.objectives import objective_from
+from invdesign.campaign.objectives import load_objective
 from invdesign.candidate import Status, to_json
 from invdesign.errors import InvdesignError, RunError
 from invdesign.history import RunHistory
@@ -22,48 +22,55 @@ from invdesign.settings import InputFile
 PRIOR = "prior"  # the key of an optimizer's settings that lists tables and runs
 
 
-def with_priors(value: Any, folder: Path) -> tuple[Any, list[tuple[Place, str]]]:
-    """An optimizer's settings in which earlier runs have become tables, wherever in them a prior is.
+def embed_priors(value: Any, folder: Path) -> tuple[Any, list[tuple[Place, str]]]:
+    """Replace earlier runs in an optimizer's settings by tables.
 
     Args:
-        value: what the campaign file says; any form, it is checked afterwards.
+        value: settings as the campaign file has them; any form, since they are checked afterwards.
         folder: where relative paths start.
 
     Returns:
-        The settings; and what is wrong with runs they name, as (place within the settings, message).
+        The settings; mistakes in the runs they name, as (place within the settings, message).
     """
     mistakes: list[tuple[Place, str]] = []
-    return _walked(value, folder, (), mistakes), mistakes
+    return _embed_anywhere(value, folder, (), mistakes), mistakes
 
 
-def _walked(value: Any, folder: Path, place: Place, mistakes: list[tuple[Place, str]]) -> Any:
+def _embed_anywhere(value: Any, folder: Path, place: Place, mistakes: list[tuple[Place, str]]) -> Any:
     if isinstance(value, dict):
         return {
-            key: _listed(held, folder, (*place, key), mistakes)
+            key: _embed_list(held, folder, (*place, key), mistakes)
             if key == PRIOR and isinstance(held, list)
-            else _walked(held, folder, (*place, key), mistakes)
+            else _embed_anywhere(held, folder, (*place, key), mistakes)
             for key, held in value.items()
         }
     if isinstance(value, list):
-        return [_walked(item, folder, (*place, number), mistakes) for number, item in enumerate(value)]
+        return [
+            _embed_anywhere(item, folder, (*place, number), mistakes) for number, item in enumerate(value)
+        ]
     return value
 
 
-def _listed(items: list[Any], folder: Path, place: Place, mistakes: list[tuple[Place, str]]) -> list[Any]:
-    """A list of priors in which `{run: FOLDER, ...}` is `{table: ..., ...}`; without those that cannot be read."""
+def _embed_list(items: list[Any], folder: Path, place: Place, mistakes: list[tuple[Place, str]]) -> list[Any]:
+    """Replace runs in a list of priors by tables.
+
+    `{run: FOLDER, ...}` becomes `{table: ..., ...}`; unreadable ones are left out.
+
+    Drop unreadable ones.
+    """
     found = []
     for number, item in enumerate(items):
         if not isinstance(item, dict) or "run" not in item:
             found.append(item)
             continue
         try:
-            found.append(_embedded(item, folder))
+            found.append(_embed_run(item, folder))
         except InvdesignError as error:
             mistakes.append(((*place, number, "run"), str(error)))
     return found
 
 
-def _embedded(item: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _embed_run(item: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     if "table" in item:
         raise RunError("a prior is a table or a run: give one of them")
     if not isinstance(item["run"], str):
@@ -76,10 +83,12 @@ def _embedded(item: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def run_table(folder: str | Path) -> InputFile:
-    """The complete candidates of a run as a table: genomes, properties and their noise.
+    """Write the complete candidates of a run as a table.
+
+    It has genomes, properties and their noise.
 
     Args:
-        folder: of the run, which may still be under way: then what it has found so far.
+        folder: of the run, which may still be working: then its results so far.
 
     Raises:
         StoreError: there is no run, or it cannot be read.
@@ -91,7 +100,7 @@ def run_table(folder: str | Path) -> InputFile:
     store = Store.open(folder / FILE, writable=False)
     try:
         objectives = json.loads(store.entry("campaign"))["objectives"]
-        problem = Problem(tuple(objective_from(row) for row in objectives))
+        problem = Problem(tuple(load_objective(row) for row in objectives))
         history = store.load_history(RunHistory(problem, store.candidate))
         ids = np.flatnonzero(history.status() == Status.COMPLETE).tolist()
         if not ids:
@@ -104,11 +113,11 @@ def run_table(folder: str | Path) -> InputFile:
         genomes = [to_json(history.candidate(id).genome) for id in ids]
     finally:
         store.close()
-    return InputFile(name=f"{folder.name}.csv", text=_text(genomes, ids, columns))
+    return InputFile(name=f"{folder.name}.csv", text=_write_csv(genomes, ids, columns))
 
 
-def _text(genomes: list[str], ids: list[int], columns: Mapping[str, Any]) -> str:
-    """A table as CSV; numbers in their shortest exact form, empty where there is none."""
+def _write_csv(genomes: list[str], ids: list[int], columns: Mapping[str, Any]) -> str:
+    """Write a table as CSV, with numbers in their shortest exact form."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["genome", *columns])

@@ -1,27 +1,30 @@
-"""The JSON Schema of campaign files, generated from the same models that validate them."""
+"""JSON Schema of campaign files, generated from the models that validate them."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from invdesign import __version__, registry
+from invdesign import registry
 from invdesign.campaign.model import Common, Header
+from invdesign.version import __version__
 
 Schema = dict[str, Any]
-CODE = "^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$"
+CODE_PATTERN = "^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def campaign_schema() -> Schema:
-    """A schema of everything a campaign file may say with the plug-ins installed here (JSON Schema 2020-12)."""
+def build_campaign_schema() -> Schema:
+    """Build the schema of campaign files for the installed plug-ins."""
     definitions: Schema = {}
     schema = _model_schema(Header, "campaign", definitions)
     common = _model_schema(Common, "stage", definitions)
     properties = schema["properties"]
-    properties["space"] = _described(properties["space"], _by_kind("spaces", definitions))
-    properties["optimizer"] = _described(properties["optimizer"], _by_kind("optimizers", definitions))
-    properties["engine"] = _described(properties["engine"], _by_kind("engines", definitions))
+    properties["space"] = _keep_description(properties["space"], _plugin_schema("spaces", definitions))
+    properties["optimizer"] = _keep_description(
+        properties["optimizer"], _plugin_schema("optimizers", definitions)
+    )
+    properties["engine"] = _keep_description(properties["engine"], _plugin_schema("engines", definitions))
     properties["evaluate"]["items"] = _stage_schema(common, definitions)
     return {
         "$schema": DIALECT,
@@ -31,12 +34,12 @@ def campaign_schema() -> Schema:
     }
 
 
-def _described(field: Schema, content: Schema) -> Schema:
+def _keep_description(field: Schema, content: Schema) -> Schema:
     return {"description": field.get("description", ""), **content}
 
 
-def _by_kind(group: str, definitions: Schema) -> Schema:
-    """A plug-in by its name alone, or as a mapping with `kind` and settings."""
+def _plugin_schema(group: str, definitions: Schema) -> Schema:
+    """Schema of a plug-in: its name alone, or a mapping with `kind` and settings."""
     names, options = [], []
     for name, plugin in registry.working(group):  # `invdesign doctor` says why others do not
         settings = _model_schema(plugin, f"{group}.{name}", definitions)
@@ -50,7 +53,10 @@ def _by_kind(group: str, definitions: Schema) -> Schema:
 
 
 def _stage_schema(common: Schema, definitions: Schema) -> Schema:
-    """An evaluator by its name alone, or one key with its settings; `module:name` for code beside the campaign."""
+    """Schema of a stage.
+
+    It is the name of an evaluator, one key with its settings, or `module:name`.
+    """
     names, settings = [], {}
     for name, plugin in registry.working("evaluators"):
         own = _model_schema(plugin, f"evaluators.{name}", definitions)
@@ -64,37 +70,40 @@ def _stage_schema(common: Schema, definitions: Schema) -> Schema:
     mapping = {
         "type": "object",
         "properties": settings,
-        "patternProperties": {CODE: {"type": ["object", "null"]}},
+        "patternProperties": {CODE_PATTERN: {"type": ["object", "null"]}},
         "additionalProperties": False,
         "minProperties": 1,
         "maxProperties": 1,
     }
-    return {"anyOf": [{"enum": names}, {"type": "string", "pattern": CODE}, mapping]}
+    return {"anyOf": [{"enum": names}, {"type": "string", "pattern": CODE_PATTERN}, mapping]}
 
 
 def _model_schema(model: Any, prefix: str, definitions: Schema) -> Schema:
-    """The model's own schema; what it refers to moves to `definitions` under names of its own."""
+    """Schema of a model.
+
+    Definitions it refers to move to `definitions` under prefixed names.
+    """
     schema: Schema = model.model_json_schema(mode="validation", by_alias=True)
     inner = schema.pop("$defs", {})
 
-    def renamed(value: Any) -> Any:
+    def prefix_references(value: Any) -> Any:
         if isinstance(value, dict):
             return {
-                key: _reference(item, prefix) if key == "$ref" else renamed(item)
+                key: _prefix_reference(item, prefix) if key == "$ref" else prefix_references(item)
                 for key, item in value.items()
             }
         if isinstance(value, list):
-            return [renamed(item) for item in value]
+            return [prefix_references(item) for item in value]
         return value
 
     for name, definition in inner.items():
-        definitions[f"{prefix}.{name}"] = _inputs(name, renamed(definition))
-    result: Schema = _first_line(renamed(schema))
+        definitions[f"{prefix}.{name}"] = _file_form(name, prefix_references(definition))
+    result: Schema = _keep_first_paragraph(prefix_references(schema))
     return result
 
 
-def _inputs(name: str, definition: Schema) -> Schema:
-    """What a file may write where the model holds more: a path for a file, a name for a potential."""
+def _file_form(name: str, definition: Schema) -> Schema:
+    """Schema of a file's form of a model: path, or plug-in name."""
     if name == "InputFile":
         return {"type": "string", "description": "Path of a file, relative to the campaign's folder."}
     if name == "Settings":
@@ -102,14 +111,14 @@ def _inputs(name: str, definition: Schema) -> Schema:
             "anyOf": [{"type": "string"}, {"type": "object", "required": ["kind"]}],
             "description": "A plug-in by name, or a mapping with kind and settings.",
         }
-    return _first_line(definition)
+    return _keep_first_paragraph(definition)
 
 
-def _first_line(schema: Schema) -> Schema:
+def _keep_first_paragraph(schema: Schema) -> Schema:
     if "description" in schema:
         schema["description"] = re.split(r"\n\s*\n", schema["description"])[0].replace("\n", " ")
     return schema
 
 
-def _reference(target: str, prefix: str) -> str:
+def _prefix_reference(target: str, prefix: str) -> str:
     return target.replace("#/$defs/", f"#/$defs/{prefix}.")

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from invdesign import __version__, registry
+from invdesign import registry
 from invdesign.cli import experiments, steering, tiers
 from invdesign.cli.options import COUNT, NUMBER, AsJson, CampaignFile, RunDir, TrustCode, Workers
 from invdesign.cli.output import visible_output
 from invdesign.errors import InvdesignError, RunError, StoreError
+from invdesign.version import __version__
 
 if TYPE_CHECKING:
     from invdesign.run.run import Run
@@ -366,9 +367,9 @@ def schema(
     ] = None,
 ) -> None:
     """Print the JSON Schema of campaign files, by which editors complete and check them."""
-    from invdesign.campaign.schema import campaign_schema
+    from invdesign.campaign.schema import build_campaign_schema
 
-    text = json.dumps(campaign_schema(), indent=2, ensure_ascii=False)
+    text = json.dumps(build_campaign_schema(), indent=2, ensure_ascii=False)
     if output is None:
         typer.echo(text)
     else:

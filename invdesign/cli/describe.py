@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from invdesign.campaign.roles import measured_on
+from invdesign.campaign.roles import map_measured_roles
 from invdesign.errorbars import EXPLAINED, METHOD, value_text
 from invdesign.properties import describe, structure_fate, words_beside
 from invdesign.roles import INITIAL
-from invdesign.run.notebook import duration
+from invdesign.wording import format_duration, join_words
 
 if TYPE_CHECKING:
     from invdesign.campaign.model import Campaign
@@ -62,11 +62,11 @@ def _single(lines: Sequence[str]) -> list[str]:
 
 def _code(campaign: Campaign) -> list[str]:
     """What will be imported from beside the campaign."""
-    from invdesign.campaign.functions import to_trust
+    from invdesign.campaign.functions import list_untrusted
 
     return [
         f"{item.name} is a function of {item.file}: its text was read, nothing of it ran. Running needs --trust-code."
-        for item in to_trust(campaign.evaluators)
+        for item in list_untrusted(campaign.evaluators)
     ]
 
 
@@ -143,18 +143,8 @@ def describe_status(status: RunStatus) -> list[str]:
     ]
     combined = status.ranked_by < len(status.best)
     for place, best in enumerate(status.best):
-        found = (
-            "none yet"
-            if best.value is None
-            else " ".join(
-                filter(
-                    None,
-                    (value_text(best.value, best.noise, best.systematic, best.unit), best.unit, best.words),
-                )
-            )
-        )
         whose = "" if best.value is None or (combined and place) else f" (candidate {best.candidate})"
-        lines.append(f"{'its' if combined and place else 'best':<12}{best}: {found}{whose}")
+        lines.append(f"{'its' if combined and place else 'best':<12}{best}: {best.found()}{whose}")
     if status.ranked_by > 1:
         lines.append(f"front       {status.front_size} candidates")
     if status.hypervolume is not None:
@@ -165,9 +155,11 @@ def describe_status(status: RunStatus) -> list[str]:
         lines.append(f"failures    {causes}")
     pace = f"{status.candidates_per_hour:.0f} candidates/hour" if status.elapsed > 0 else ""
     left = (
-        f", about {duration(status.time_left)} left" if status.time_left and status.state == "running" else ""
+        f", about {format_duration(status.time_left)} left"
+        if status.time_left and status.state == "running"
+        else ""
     )
-    lines.append(f"time        {duration(status.elapsed)}, {pace}{left}")
+    lines.append(f"time        {format_duration(status.elapsed)}, {pace}{left}")
     return _single([*lines, *(f"note        {sentence}" for sentence in status.notes)])
 
 
@@ -209,7 +201,7 @@ def value_of(row: Mapping[str, Any], name: str, unit: str = "") -> str:
         return "-"
     errors = row["noise"].get(name), row["systematic"].get(name)
     own = value_text(row["properties"][name], *errors, unit or describe(name).unit)
-    return " ".join(filter(None, (own, unit, words_beside(name, row["properties"].get))))
+    return join_words(own, unit, words_beside(name, row["properties"].get))
 
 
 def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[str]:
@@ -281,7 +273,7 @@ def _on(role: str | None) -> str:
 def describe_candidate(run: Run, id: int) -> list[str]:
     """All that is known of one candidate."""
     row = run.row(id)
-    units, measured = run.campaign.units(), measured_on(run.campaign.stages)
+    units, measured = run.campaign.units(), map_measured_roles(run.campaign.stages)
     roles = run.campaign.measured_on
     parents = ", ".join(map(str, row["parents"])) or "none"
     lines = [
@@ -303,16 +295,8 @@ def describe_candidate(run: Run, id: int) -> list[str]:
             lines.append(f"    {row['details'][name]}")
     for name, stage, value in row["earlier"]:
         same = {flag: other for flag, at, other in row["earlier"] if at == stage}
-        text = " ".join(
-            filter(
-                None,
-                (
-                    value_text(value, unit=units.get(name, "")),
-                    units.get(name, ""),
-                    words_beside(name, same.get),
-                ),
-            )
-        )
+        unit = units.get(name, "")
+        text = join_words(value_text(value, unit=unit), unit, words_beside(name, same.get))
         lines.append(f"  {name} at {stage}: {text}" + _on(measured.get(stage, {}).get(name)))
     searched = [stage.name for stage in run.campaign.funnel if not stage.on_demand]
     if row["status"] == "complete" and row["passed"] in searched[:-1]:

@@ -1,4 +1,4 @@
-"""`@invdesign.fitness(...)`: what a user writes above a function to have it evaluate candidates."""
+"""The decorator `@invdesign.fitness(...)`, which makes a function an evaluator."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pydantic import ConfigDict, PrivateAttr, ValidationError, model_validator
 
 from invdesign.errors import CampaignChangedError, PluginError
 from invdesign.functions.function import FitnessFunction
-from invdesign.functions.modules import is_installed, module_file, module_parts, root_of
-from invdesign.functions.source import function_parts, unwrapped
+from invdesign.functions.modules import hash_module, import_root, is_installed, module_file
+from invdesign.functions.source import hash_function, unwrap_function
 from invdesign.properties import Unit
 
 EXAMPLE = '@invdesign.fitness(provides={"hardness": "GPa"})'
@@ -26,30 +26,41 @@ def fitness(
     name: str | None = None,
     version: str | None = None,
 ) -> Callable[[Callable[..., Any]], Decorated]:
-    """A decorator that makes a function of a candidate an evaluator, `function.evaluator`.
+    """Make a function of a candidate an evaluator, `function.evaluator`.
 
     The function gets a candidate (`parameters`, `composition`, `structure`, `properties`, ...) and returns a number, a
-    mapping from property to number, a `(number, standard deviation)` in place of a number, or an `Evaluation`. It can
-    still be called as it is.
+    mapping from property to number, or an `Evaluation`; `(number, standard deviation)` may stand for a number. It can
+    still be called directly.
 
     Args:
-        provides: unit by property it returns; an empty unit for pure numbers.
-        requires: what it reads: `parameters`, `composition`, `structure:ROLE`, properties of earlier stages; all there
-            is where not given. Candidates that agree in it are evaluated once.
-        batch: above 1, it is called with a list of so many candidates at most, and returns as many answers, or a
-            mapping from property to array.
-        name: what it is called; the function's own name where not given.
-        version: a mark of your own that stands for the source: raise it when the numbers change. Without it a changed
-            source is noticed.
+        provides: unit by property that the function returns; an empty unit for pure numbers.
+        requires: what the function reads: `parameters`, `composition`, `structure:ROLE`, properties of earlier stages;
+            by default everything there is. Candidates that agree in it are evaluated once.
+        batch: if above 1, the function is called with a list of at most so many candidates. It returns as many answers,
+            or a mapping from property to array.
+        name: name of the evaluator; by default the function's own.
+        version: a version of your own that replaces the hash of the source: raise it when the numbers change. Without it
+            a changed source is noticed.
 
     Raises:
         PluginError: a name, unit or number that is not allowed.
         TypeError: an argument of the wrong type.
+
+    Examples:
+        >>> import invdesign
+        >>> @invdesign.fitness(provides={"conductivity": "mS/cm"}, requires=["parameters"])
+        ... def conductivity(candidate):
+        ...     salt = candidate.parameters["salt"]
+        ...     return 12.0 * salt * (1.1 - 0.5 * salt)
+        >>> conductivity.evaluator.provides
+        {'conductivity': 'mS/cm'}
     """
     if not isinstance(provides, Mapping):
-        raise TypeError(f"write what the function provides, with units, as in {EXAMPLE}; got {_of(provides)}")
+        raise TypeError(
+            f"write what the function provides, with units, as in {EXAMPLE}; got {_describe_type(provides)}"
+        )
     if isinstance(requires, str) or (requires is not None and not isinstance(requires, Iterable)):
-        raise TypeError(f'requires is a list of names, as ["parameters"]; got {_of(requires)}')
+        raise TypeError(f'requires is a list of names, as ["parameters"]; got {_describe_type(requires)}')
     settings = {
         "provides": dict(provides),
         "requires": None if requires is None else tuple(requires),
@@ -58,25 +69,25 @@ def fitness(
     }
 
     def decorate(function: Callable[..., Any]) -> Decorated:
-        return Decorated(function, settings | {"name": name or _own_name(function)})
+        return Decorated(function, settings | {"name": name or _name_function(function)})
 
     return decorate
 
 
 class Decorated:
-    """A function that can be called as before, with its `evaluator`."""
+    """A decorated function: it can still be called, and has an `evaluator`."""
 
     def __init__(self, function: Callable[..., Any], settings: Mapping[str, Any]) -> None:
         _check_signature(function, settings)
         functools.update_wrapper(self, function)
         self.__wrapped__ = function
-        self._path, self._folder, self._files = _home(function)
+        self._path, self._folder, self._files = _locate_function(function)
         self._seen: dict[str, str] = {}
         self._plugin: type[FitnessFunction] | None = None
         try:
             self._plain = FitnessFunction.model_validate(settings)
         except ValidationError as error:
-            raise PluginError(f"{settings['name']}: {_told(error)}") from None
+            raise PluginError(f"{settings['name']}: {_first_error(error)}") from None
         _ = self.evaluator  # what it captures may change later
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -87,13 +98,16 @@ class Decorated:
 
     @property
     def evaluator(self) -> FitnessFunction:
-        """The evaluator with the function at hand, and what it captures by now."""
-        source = self._files if self._path is not None else function_parts(self.__wrapped__, self._seen)
+        """Evaluator that holds the function, with fresh hashes of what it captures."""
+        source = self._files if self._path is not None else hash_function(self.__wrapped__, self._seen)
         update = {"path": self._path, "folder": self._folder, "source": source}
-        return self._plain.model_copy(update=update).handed(self.__wrapped__)
+        return self._plain.model_copy(update=update).with_function(self.__wrapped__)
 
     def as_plugin(self) -> type[FitnessFunction]:
-        """A class whose settings are these by default: what an entry point that names the function stands for."""
+        """Build a plug-in class with these settings as defaults.
+
+        An entry point that names the function stands for it.
+        """
         if self._plugin is not None:
             return self._plugin
         now = self.evaluator
@@ -101,7 +115,7 @@ class Decorated:
         function = self.__wrapped__
 
         class Installed(FitnessFunction):
-            model_config = ConfigDict(json_schema_extra=_as_written)
+            model_config = ConfigDict(json_schema_extra=_drop_own_fields)
             _function: Callable[..., Any] | None = PrivateAttr(default_factory=lambda: function)
 
             @model_validator(mode="before")
@@ -114,9 +128,9 @@ class Decorated:
                 return {**merged, "requires": tuple(names)} if isinstance(names, list) else merged
 
             def check_source(self) -> None:
-                changed = self.changed(now.source, now.own_version)
+                changed = self.list_changes(now.source, now.own_version)
                 if changed:
-                    raise CampaignChangedError(self.told(changed))
+                    raise CampaignChangedError(self.describe_changes(changed))
 
         Installed.__name__ = str(getattr(function, "__name__", now.name))
         Installed.__qualname__ = str(getattr(function, "__qualname__", now.name))
@@ -126,17 +140,17 @@ class Decorated:
         return Installed
 
 
-def _as_written(schema: dict[str, Any]) -> None:
-    """The package says the rest."""
+def _drop_own_fields(schema: dict[str, Any]) -> None:
+    """Drop the fields that the installed package itself determines."""
     for key in ("name", "path", "folder", "source"):
         schema["properties"].pop(key, None)
     schema.pop("required", None)
 
 
-def _own_name(function: Callable[..., Any]) -> str:
+def _name_function(function: Callable[..., Any]) -> str:
     name = getattr(function, "__name__", "")
     if not callable(function):
-        raise TypeError(f"fitness decorates a function, got {_of(function)}")
+        raise TypeError(f"fitness decorates a function, got {_describe_type(function)}")
     if not name or name == "<lambda>":
         raise PluginError("a function without a name needs one: fitness(provides=..., name=...)")
     return str(name).lstrip("_")
@@ -154,31 +168,31 @@ def _check_signature(function: Callable[..., Any], settings: Mapping[str, Any]) 
         raise TypeError(f"{settings['name']} must take {what} and nothing else: {error}") from None
 
 
-def _home(function: Callable[..., Any]) -> tuple[str | None, str | None, dict[str, str]]:
-    """(`module:function`, its folder, hashes of its files) of a function that its module can be asked for."""
+def _locate_function(function: Callable[..., Any]) -> tuple[str | None, str | None, dict[str, str]]:
+    """Find the path, folder and hashes of a function that its module holds."""
     module = sys.modules.get(getattr(function, "__module__", None) or "")
     name = getattr(function, "__qualname__", "")
     if module is None or module.__name__ == "__main__" or not name.isidentifier():
         return None, None, {}
-    root = root_of(module)
+    root = import_root(module)
     file = module_file(root, module.__name__) if root is not None else None
     if (
         getattr(module, "__spec__", None) is None
         or root is None
         or file is None
-        or unwrapped(function) is not function
+        or unwrap_function(function) is not function
     ):
         return None, None, {}
     folder = None if is_installed(module.__name__) else str(root)
-    return f"{module.__name__}:{name}", folder, module_parts(file)
+    return f"{module.__name__}:{name}", folder, hash_module(file)
 
 
-def _told(error: ValidationError) -> str:
+def _first_error(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     cause = first.get("ctx", {}).get("error")
     place = ".".join(str(step) for step in first["loc"])
     return f"{place}: {cause or first['msg'][0].lower() + first['msg'][1:]}, got {first['input']!r:.60}"
 
 
-def _of(value: Any) -> str:
+def _describe_type(value: Any) -> str:
     return "a function" if callable(value) else f"{type(value).__name__} {value!r:.60}"

@@ -1,4 +1,4 @@
-"""A fitness function: a user's own Python function as an evaluator."""
+"""A Python function of the user as an evaluator."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
 from invdesign.candidate import Design, Evaluation, Failure, Input
 from invdesign.errors import CampaignChangedError, PluginError, RunError
-from invdesign.functions.answers import BadAnswerError, evaluation_of, evaluations_of
-from invdesign.functions.modules import import_function, module_file, module_parts
-from invdesign.functions.source import differences, unwrapped
+from invdesign.functions.answers import BadAnswerError, parse_answer, parse_batch_answer
+from invdesign.functions.modules import hash_module, import_function, module_file
+from invdesign.functions.source import list_differences, unwrap_function
 from invdesign.properties import STRUCTURE, Unit, check_unit
 from invdesign.protocols import Batch, EvaluatorSettings
 
@@ -27,28 +27,28 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 DESIGN = frozenset({"parameters", "composition"})
 
 
-def _as_written(schema: dict[str, Any]) -> None:
-    """In a campaign file the module is asked for the rest."""
+def _drop_own_fields(schema: dict[str, Any]) -> None:
+    """Drop the fields that are read from the module."""
     for key in ("name", "folder", "source"):
         schema["properties"].pop(key, None)
     schema["required"] = ["path"]
 
 
 class FitnessFunction(EvaluatorSettings):
-    """A Python function of a candidate, or of a batch of them.
+    """A Python function of candidates as an evaluator.
 
-    These settings are all about the function but the function itself, so that a run can be read without it. Where a
-    module holds it, `prepare` imports it; any other is handed in (`handed`).
+    The settings describe the function without holding it, so that a run can be read without the function. `prepare`
+    imports a function that lies in a module; any other is passed in with `with_function`.
     """
 
-    model_config = ConfigDict(serialize_by_alias=True, json_schema_extra=_as_written)
+    model_config = ConfigDict(serialize_by_alias=True, json_schema_extra=_drop_own_fields)
 
     name: Name
-    """What it is called."""
+    """Name of the function."""
     path: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
-    """`module:function`; none of a function that no module holds: a closure, one of a notebook or a script."""
+    """`module:function`; none for a function that no module holds: a closure, or one of a notebook or script."""
     folder: str | None = None
-    """Where the module is; none of an installed one."""
+    """Folder of the module; none if it is installed."""
     provides_: dict[str, Unit] = Field(alias="provides", min_length=1)
     """Unit by property it returns: `{hardness: GPa}`; an empty unit for pure numbers."""
     requires_: tuple[str, ...] | None = Field(default=None, alias="requires")
@@ -56,7 +56,7 @@ class FitnessFunction(EvaluatorSettings):
     batch_size: Annotated[int, Field(ge=1)] = Field(default=1, alias="batch")
     """Candidates it is called with at a time; above 1 it gets a list of them, and returns as many answers."""
     own_version: str | None = Field(default=None, alias="version")
-    """The user's own mark, which then stands for the source: another one when the numbers change."""
+    """A version of your own that replaces the hash of the source: raise it when the numbers change."""
     source: dict[str, str] = Field(default_factory=dict)
     """Hashes of its source and of what it captures, by part; not for campaign files."""
 
@@ -64,7 +64,7 @@ class FitnessFunction(EvaluatorSettings):
 
     @field_validator("provides_")
     @classmethod
-    def _known_units(cls, provides: dict[str, Unit]) -> dict[str, Unit]:
+    def _check_units(cls, provides: dict[str, Unit]) -> dict[str, Unit]:
         for name, unit in provides.items():
             if not name.removeprefix(STRUCTURE).isidentifier():
                 raise ValueError(f"a property is called like band_gap, got '{name}'")
@@ -73,18 +73,20 @@ class FitnessFunction(EvaluatorSettings):
 
     @field_validator("requires_")
     @classmethod
-    def _known_names(cls, requires: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def _check_requirements(cls, requires: tuple[str, ...] | None) -> tuple[str, ...] | None:
         for name in requires or ():
             if not name.removeprefix(STRUCTURE).isidentifier():
                 raise ValueError(
                     f"'{name}' cannot be required: parameters, composition, structure:ROLE and properties can"
                 )
         if requires is not None and not requires:
-            raise ValueError("a function that requires nothing says the same of every candidate")
+            raise ValueError(
+                "a function that requires nothing returns the same for every candidate: name what it reads"
+            )
         return tuple(sorted(set(requires))) if requires is not None else None
 
     def __eq__(self, other: object) -> bool:
-        """By what it says of itself: whether the function is at hand makes no other evaluator."""
+        """Compare settings alone: holding the function makes no other evaluator."""
         return type(self) is type(other) and self.model_dump() == other.model_dump()
 
     def __hash__(self) -> int:
@@ -106,7 +108,10 @@ class FitnessFunction(EvaluatorSettings):
 
     @property
     def essence(self) -> dict[str, Any]:
-        """What decides its numbers: where the file lies does not; a version of the user's own stands for the source."""
+        """Settings that decide the numbers.
+
+        They hold no folder, and no hashes of the source where there is a version.
+        """
         fields = self.model_dump(mode="json", exclude={"folder"})
         return fields if self.own_version is None else {**fields, "source": {}}
 
@@ -116,12 +121,12 @@ class FitnessFunction(EvaluatorSettings):
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def prepare(self) -> None:
-        """Import it, where it is not held.
+        """Import the function unless it is held already.
 
         Raises:
             PluginError: it cannot be imported.
-            CampaignChangedError: its file is another than the run began with.
-            RunError: nobody handed it in.
+            CampaignChangedError: its file has changed since the run began.
+            RunError: no module holds it, and it was not passed in.
         """
         self.check_source()
         if self._function is not None:
@@ -135,49 +140,52 @@ class FitnessFunction(EvaluatorSettings):
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         self.prepare()
-        candidates = [self._seen(item) for item in inputs]
+        candidates = [self._restrict_input(item) for item in inputs]
         if self.batch_size == 1:
-            return [self._one(candidate) for candidate in candidates]
+            return [self._evaluate_one(candidate) for candidate in candidates]
         try:
-            answer = self._called(candidates)
+            answer = self._call_function(candidates)
         except Exception as error:
             if len(inputs) > 1:
                 raise  # the worker finds out whose fault it is
-            return [self._failed(error)]
+            return [self._to_failure(error)]
         try:
-            return evaluations_of(answer, self.provides, len(inputs))
-        except (
-            BadAnswerError
-        ) as error:  # whose number is whose, nobody can say: not of smaller batches either
-            return [self._failed(error)] * len(inputs)
+            return parse_batch_answer(answer, self.provides, len(inputs))
+        except BadAnswerError as error:  # the numbers belong to no candidate, in smaller batches neither
+            return [self._to_failure(error)] * len(inputs)
 
-    def _one(self, candidate: Input) -> Evaluation:
+    def _evaluate_one(self, candidate: Input) -> Evaluation:
         try:
-            answer = self._called(candidate)
+            answer = self._call_function(candidate)
         except MemoryError:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything
-            return self._failed(error)
-        return evaluation_of(answer, self.provides)
+            return self._to_failure(error)
+        return parse_answer(answer, self.provides)
 
-    def _called(self, argument: Any) -> Any:
+    def _call_function(self, argument: Any) -> Any:
         assert self._function is not None
         return self._function(argument)
 
-    def _failed(self, error: BaseException) -> Evaluation:
+    def _to_failure(self, error: BaseException) -> Evaluation:
         if isinstance(error, MemoryError):
             raise error
         if isinstance(error, BadAnswerError):
             return Evaluation(failure=Failure(error.kind, "", str(error)))
         said = " ".join(str(error).split())[:400]
-        line = _line(error, self._function)
+        line = _raising_line(error, self._function)
         where = f" (line {line} of {self.name})" if line is not None else ""
         return Evaluation(
             failure=Failure("error", "", f"{type(error).__name__}{': ' if said else ''}{said}{where}")
         )
 
-    def _seen(self, item: Input) -> Input:
-        """The candidate with what is required alone, which its cache key holds, and safe from changes."""
+    def _restrict_input(self, item: Input) -> Input:
+        """Restrict a candidate to what is required, read-only.
+
+        The cache key holds just this.
+
+        The copy is read-only.
+        """
         requires = self.requires
         design = item.design
         return replace(
@@ -185,52 +193,59 @@ class FitnessFunction(EvaluatorSettings):
             design=Design(
                 MappingProxyType(dict(design.parameters) if "parameters" in requires else {}),
                 design.composition if "composition" in requires else None,
-                _Copies({r: s for r, s in design.structures.items() if STRUCTURE + r in requires}),
+                _CopiedStructures({r: s for r, s in design.structures.items() if STRUCTURE + r in requires}),
             ),
             properties=MappingProxyType(
                 {name: value for name, value in item.properties.items() if name in requires}
             ),
-            structures=_Copies({r: s for r, s in item.structures.items() if STRUCTURE + r in requires}),
+            structures=_CopiedStructures(
+                {r: s for r, s in item.structures.items() if STRUCTURE + r in requires}
+            ),
         )
 
     # Handing it in, and knowing it again.
 
     @property
-    def held(self) -> Callable[..., Any] | None:
-        """The function itself, where it is at hand."""
+    def function(self) -> Callable[..., Any] | None:
+        """The Python function; None where it is not at hand."""
         return self._function
 
-    def handed(self, function: Callable[..., Any]) -> Self:
-        """The same with the function at hand."""
+    def with_function(self, function: Callable[..., Any]) -> Self:
+        """Copy that holds `function`."""
         copy = self.model_copy()
         copy._function = function  # noqa: SLF001 - a private attribute of its own class
         return copy
 
-    def resolved(self, names: frozenset[str]) -> Self:
-        """The same, requiring these names where it does not say what it requires."""
+    def with_requirements(self, names: frozenset[str]) -> Self:
+        """Copy that requires `names`, unless the function declares its own."""
         if self.requires_ is not None:
             return self
         return self.model_copy(update={"requires_": tuple(sorted(names - self.provides.keys()))})
 
     @property
     def file(self) -> Path | None:
-        """The file of its module, where that is beside a campaign or a script."""
+        """File of the function's module beside a campaign or script."""
         if self.path is None or self.folder is None:
             return None
         return module_file(Path(self.folder), self.path.partition(":")[0])
 
-    def changed(self, source: Mapping[str, str], version: str | None = None) -> list[str]:
-        """What is different of a function with this source and version, in words; nothing of the same one."""
+    def list_changes(self, source: Mapping[str, str], version: str | None = None) -> list[str]:
+        """List the differences to another state of the function, in words.
+
+        Args:
+            source: hashes of that state, by part.
+            version: the user's version of that state; versions are compared where either has one.
+        """
         if self.own_version is not None or version is not None:
             mine, other = self.own_version or "none", version or "none"
             return [] if mine == other else [f"its version (from {mine} to {other})"]
-        return differences(self.source, source)
+        return list_differences(self.source, source)
 
     def check_source(self) -> None:
-        """Whether the file of its module still says what it said.
+        """Check that the file of the function's module has not changed.
 
         Raises:
-            CampaignChangedError: it does not.
+            CampaignChangedError: the file has changed.
             PluginError: the file is gone.
         """
         if self._function is not None or self.path is None or self.folder is None:
@@ -240,21 +255,21 @@ class FitnessFunction(EvaluatorSettings):
             raise PluginError(
                 f"the module of the function '{self.name}', {self.path.partition(':')[0]}, is no longer in {self.folder}"
             )
-        changed = self.changed(module_parts(file), self.own_version)
+        changed = self.list_changes(hash_module(file), self.own_version)
         if changed and self.source:
-            raise CampaignChangedError(self.told(changed))
+            raise CampaignChangedError(self.describe_changes(changed))
 
-    def told(self, changed: Sequence[str]) -> str:
-        """That it changed, in what, and how to go on."""
+    def describe_changes(self, changed: Sequence[str]) -> str:
+        """Message that the function has `changed`, with ways to go on."""
         of = f" of {self.file}" if self.file else ""
         return (
-            f"the function '{self.name}'{of} is another than the run began with; changed: {', '.join(changed)}. "
+            f"the function '{self.name}'{of} has changed since the run began; changed: {', '.join(changed)}. "
             "Undo the change, start a new run, or take what it evaluated into one: invdesign fork DIR NEW --campaign FILE"
         )
 
 
-class _Copies(Mapping[str, Any]):
-    """Structures by role; each is a copy, since the one at hand serves later stages too."""
+class _CopiedStructures(Mapping[str, Any]):
+    """Structures by role, copied when read: later stages use the originals."""
 
     def __init__(self, structures: Mapping[str, Structure]) -> None:
         self._structures = structures
@@ -272,9 +287,9 @@ class _Copies(Mapping[str, Any]):
         return len(self._structures)
 
 
-def _line(error: BaseException, function: Any) -> int | None:
-    """Where in the user's function it was raised, counted from its first line."""
-    code = getattr(unwrapped(function), "__code__", None)
+def _raising_line(error: BaseException, function: Any) -> int | None:
+    """Line that raised `error`, counted from the function's first line."""
+    code = getattr(unwrap_function(function), "__code__", None)
     line = None
     step = error.__traceback__
     while step is not None:

@@ -1,4 +1,4 @@
-"""Modules that hold a user's functions: where their files are, what is in them, and importing them."""
+"""Modules that hold the user's functions: their files, hashes and import."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ from invdesign.beside import OURS, import_named, is_taken, trust_folders
 from invdesign.errors import PluginError, nearest
 from invdesign.textfiles import UnreadableFileError, read_bytes
 
-LARGEST = 10_000_000  # bytes of a module; chosen
-_read: dict[str, Mapping[str, str]] = {}  # what a module's files were when it was imported here, by its file
+MAX_MODULE_BYTES = 10_000_000  # bytes of a module; chosen
+_imported_parts: dict[
+    str, Mapping[str, str]
+] = {}  # what a module's files were when it was imported here, by its file
 
 
-def hashed(text: str | bytes) -> str:
-    """32 hexadecimal digits."""
+def hash_text(text: str | bytes) -> str:
+    """Hash `text` to 32 hexadecimal digits (BLAKE2b)."""
     data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def normalised(tree: ast.AST) -> str:
-    """Source without comments, formatting and docstrings."""
+def normalize_source(tree: ast.AST) -> str:
+    """Source of a syntax `tree` without comments, formatting and docstrings."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             first = node.body[0] if node.body else None
@@ -41,7 +43,10 @@ def normalised(tree: ast.AST) -> str:
 
 
 def module_file(folder: Path, module: str) -> Path | None:
-    """The file of a module (`name`, `package.name`) below a folder; None where there is none."""
+    """File of a `module` (`name`, `package.name`) below `folder`.
+
+    None if there is none.
+    """
     stem = folder.joinpath(*module.split("."))
     for path in (stem.with_name(stem.name + ".py"), stem / "__init__.py"):
         if path.is_file():
@@ -49,13 +54,16 @@ def module_file(folder: Path, module: str) -> Path | None:
     return None
 
 
-def modules_in(folder: Path) -> list[str]:
-    """Names of the modules a folder holds, for a hint."""
+def list_modules(folder: Path) -> list[str]:
+    """Names of the modules in `folder`, for a hint."""
     return sorted(path.stem for path in folder.glob("*.py") if path.stem.isidentifier())
 
 
-def root_of(module: ModuleType) -> Path | None:
-    """The folder from which the module is imported by its name; None where it has no file."""
+def import_root(module: ModuleType) -> Path | None:
+    """Folder from which `module` is imported by its name.
+
+    None if it has no file.
+    """
     if not getattr(module, "__file__", None):
         return None
     file = Path(str(module.__file__)).resolve()
@@ -64,16 +72,19 @@ def root_of(module: ModuleType) -> Path | None:
 
 
 def is_installed(name: str) -> bool:
-    """Whether a module is Python's own, of an installed package, or ours: its version says what is in it."""
+    """True if the module `name` belongs to Python or an installed package.
+
+    The version of such a module says what is in it, so that its source need not be hashed.
+    """
     top = name.partition(".")[0]
     if top == "__main__" or name not in sys.modules:
         return False
     if top in OURS or top in sys.stdlib_module_names:
         return True
-    return _in_packages(getattr(sys.modules[name], "__file__", None))
+    return _is_in_packages(getattr(sys.modules[name], "__file__", None))
 
 
-def _in_packages(file: str | None) -> bool:
+def _is_in_packages(file: str | None) -> bool:
     if file is None:
         return True  # built into the interpreter
     path = Path(file)
@@ -86,8 +97,11 @@ def _in_packages(file: str | None) -> bool:
 # What is in them.
 
 
-def module_parts(file: Path) -> dict[str, str]:
-    """Hash by file name: of the module, and of those beside it that it imports; of an installed one of it alone.
+def hash_module(file: Path) -> dict[str, str]:
+    """Hash a module and those beside it that it imports.
+
+    Args:
+        file: of the module. Of an installed module only this file is hashed.
 
     Raises:
         PluginError: a file cannot be read, or is not Python.
@@ -98,20 +112,20 @@ def module_parts(file: Path) -> dict[str, str]:
         path = waiting.pop()
         if path.name in found:
             continue
-        tree = parsed(path)
-        found[path.name] = hashed(normalised(tree))
-        waiting += [] if _in_packages(str(path)) else sorted(_beside(tree, path))
+        tree = parse_module(path)
+        found[path.name] = hash_text(normalize_source(tree))
+        waiting += [] if _is_in_packages(str(path)) else sorted(_sibling_imports(tree, path))
     return dict(sorted(found.items()))
 
 
-def parsed(file: Path) -> ast.Module:
-    """The syntax tree of a file.
+def parse_module(file: Path) -> ast.Module:
+    """Parse a Python `file` to its syntax tree.
 
     Raises:
         PluginError: it cannot be read, or is not Python.
     """
     try:
-        return ast.parse(read_bytes(file, LARGEST), filename=str(file))
+        return ast.parse(read_bytes(file, MAX_MODULE_BYTES), filename=str(file))
     except UnreadableFileError as error:
         raise PluginError(f"{file}: {error}") from error
     except (RecursionError, MemoryError) as error:
@@ -122,7 +136,7 @@ def parsed(file: Path) -> ast.Module:
         raise PluginError(f"{place} is not Python: {getattr(error, 'msg', error)}") from error
 
 
-def _beside(tree: ast.Module, file: Path) -> set[Path]:
+def _sibling_imports(tree: ast.Module, file: Path) -> set[Path]:
     """Files in the same folder that a module imports."""
     names: set[str] = set()
     for node in ast.walk(tree):
@@ -139,20 +153,21 @@ def _beside(tree: ast.Module, file: Path) -> set[Path]:
 
 
 def import_function(path: str, folder: Path | None) -> Callable[..., Any]:
-    """The function called `module:function`.
+    """Import the function at `path`, written as `module:function`.
 
     Args:
-        folder: where its module is; None where it is installed.
+        path: `module:function`.
+        folder: folder of the module; None if it is installed.
 
     Raises:
-        PluginError: there is none, or importing its module fails.
+        PluginError: there is no such function, or importing its module fails.
     """
     name, _, attribute = path.partition(":")
     file = module_file(folder, name) if folder is not None else None
     if folder is not None and file is None:
-        hint = nearest(name, modules_in(folder)) if folder.is_dir() else ""
+        hint = nearest(name, list_modules(folder)) if folder.is_dir() else ""
         raise PluginError(f"there is no module '{name}' in {folder}. {hint}".strip())
-    module = _imported(name, file, folder)
+    module = _import_module(name, file, folder)
     found = getattr(module, attribute, None)
     if not callable(found):
         names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
@@ -162,7 +177,7 @@ def import_function(path: str, folder: Path | None) -> Callable[..., Any]:
     return function
 
 
-def _imported(name: str, file: Path | None, folder: Path | None) -> ModuleType:
+def _import_module(name: str, file: Path | None, folder: Path | None) -> ModuleType:
     if file is not None:
         if is_taken(name.partition(".")[0], folder):
             raise PluginError(
@@ -181,20 +196,20 @@ def _imported(name: str, file: Path | None, folder: Path | None) -> ModuleType:
     finally:
         sys.dont_write_bytecode = quiet
     if file is not None:
-        _read[str(file)] = module_parts(file)
+        _imported_parts[str(file)] = hash_module(file)
     return module
 
 
 def _forget_stale(name: str, file: Path) -> None:
-    """Let a module be imported anew where another of its name is loaded, or its files changed since."""
+    """Drop a loaded module that has changed or only shares the name."""
     loaded = sys.modules.get(name)
     if loaded is None and "." not in name:
         return
-    parts = module_parts(file)
+    parts = hash_module(file)
     if (
         loaded is not None
         and Path(str(getattr(loaded, "__file__", ""))) == file
-        and _read.get(str(file)) == parts
+        and _imported_parts.get(str(file)) == parts
     ):
         return
     beside = {str(file.with_name(part)) for part in parts}

@@ -1,4 +1,4 @@
-"""Reading a module for a function without importing it: nothing of the user's runs."""
+"""Read a function's declaration from its module's text, without importing it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from invdesign.errors import PluginError, nearest
-from invdesign.functions.modules import parsed
+from invdesign.functions.modules import parse_module
 
 ARGUMENTS = ("provides", "requires", "batch", "name", "version")
 Kind = Literal["function", "class", "other"]
@@ -17,14 +17,14 @@ Kind = Literal["function", "class", "other"]
 
 @dataclass(frozen=True, slots=True)
 class ReadFunction:
-    """What a module's text says of one of its names.
+    """Declaration of a name in a module's text.
 
     Attributes:
-        kind: `other` is a name that is assigned or imported: it may be anything.
-        decorated: whether `fitness(...)` stands above it.
-        settings: the decorator's arguments.
-        unread: those that are not written out there, but computed.
-        line: where in the module it stands.
+        kind: `other` for a name that is assigned or imported: it may be anything.
+        decorated: true if it is decorated with `fitness(...)`.
+        settings: arguments of the decorator.
+        unread: arguments that are computed rather than written out.
+        line: line of the module.
     """
 
     kind: Kind
@@ -35,20 +35,20 @@ class ReadFunction:
 
 
 def read_function(file: Path, name: str) -> ReadFunction:
-    """What the module says of `name`.
+    """Read the declaration of `name` in the module at `file`.
 
     Raises:
         PluginError: the file is not Python, or has no such name.
     """
-    tree = parsed(file)
-    aliases = _aliases(tree)
+    tree = parse_module(file)
+    aliases = _fitness_aliases(tree)
     found: ReadFunction | None = None
     known: list[str] = []
-    for node in _statements(tree.body):
-        names = _names_of(node)
+    for node in _top_statements(tree.body):
+        names = _bound_names(node)
         known += [] if isinstance(node, ast.ImportFrom) else names
         if name in names:  # the last one counts, as when the module is run
-            found = _read(node, aliases)
+            found = _read_statement(node, aliases)
     if found is None:
         functions = [item for item in known if not item.startswith("_")]
         hint = nearest(name, functions) or (
@@ -58,18 +58,18 @@ def read_function(file: Path, name: str) -> ReadFunction:
     return found
 
 
-def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
-    """Statements at the top of a module, those under `if`, `try` and `with` included."""
+def _top_statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+    """Top-level statements of a module, also those under `if`, `try`, `with`."""
     for node in body:
         yield node
         for inner in ("body", "orelse", "finalbody", "handlers"):
             if isinstance(node, ast.If | ast.Try | ast.With):
                 for item in getattr(node, inner, []):
-                    yield from _statements(item.body if isinstance(item, ast.ExceptHandler) else [item])
+                    yield from _top_statements(item.body if isinstance(item, ast.ExceptHandler) else [item])
 
 
-def _names_of(node: ast.stmt) -> list[str]:
-    """Names that a statement gives a meaning."""
+def _bound_names(node: ast.stmt) -> list[str]:
+    """Names that a statement binds."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [node.name]
     if isinstance(node, ast.Assign):
@@ -81,8 +81,8 @@ def _names_of(node: ast.stmt) -> list[str]:
     return []
 
 
-def _aliases(tree: ast.Module) -> set[str]:
-    """What `invdesign.fitness` is called in a module that imports it by name."""
+def _fitness_aliases(tree: ast.Module) -> set[str]:
+    """Names under which a module imports `invdesign.fitness`."""
     found = {"fitness"}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "invdesign":
@@ -90,7 +90,7 @@ def _aliases(tree: ast.Module) -> set[str]:
     return found
 
 
-def _read(node: ast.stmt, aliases: set[str]) -> ReadFunction:
+def _read_statement(node: ast.stmt, aliases: set[str]) -> ReadFunction:
     if isinstance(node, ast.ClassDef):
         return ReadFunction("class", line=node.lineno)
     if isinstance(node, ast.AsyncFunctionDef):
@@ -101,7 +101,7 @@ def _read(node: ast.stmt, aliases: set[str]) -> ReadFunction:
         return ReadFunction("other", line=node.lineno)
     for decorator in node.decorator_list:
         if isinstance(decorator, ast.Call) and _is_fitness(decorator.func, aliases):
-            settings, unread = _arguments(decorator)
+            settings, unread = _read_arguments(decorator)
             return ReadFunction("function", True, settings, unread, node.lineno)
     return ReadFunction("function", line=node.lineno)
 
@@ -112,8 +112,8 @@ def _is_fitness(called: ast.expr, aliases: set[str]) -> bool:
     return isinstance(called, ast.Name) and called.id in aliases
 
 
-def _arguments(call: ast.Call) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The arguments that are written out, and the names of those that are not."""
+def _read_arguments(call: ast.Call) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Arguments that are written out, and names of computed ones."""
     given = dict(zip(ARGUMENTS, call.args, strict=False))
     given.update({word.arg: word.value for word in call.keywords if word.arg is not None})
     settings: dict[str, Any] = {}

@@ -1,7 +1,7 @@
-"""What a function consists of, as hashes by part: its source, and what it captures from around it.
+"""Hashes of a function by part: its source, and the values it captures.
 
-The same in every process: no addresses, no order of sets. It cannot see everything: of an object it knows the type
-only, and what a package does is the package's.
+They are the same in every process: no addresses, no order of sets. Not everything is seen: an object counts by its type
+alone, and the content of a package by its name.
 """
 
 from __future__ import annotations
@@ -19,38 +19,46 @@ from typing import Any
 
 import numpy as np
 
-from invdesign.functions.modules import hashed, is_installed, normalised
+from invdesign.functions.modules import hash_text, is_installed, normalize_source
 
 Hashes = dict[str, str]
 OWN = "its source"
 PLAIN = (bool, int, float, complex, str, bytes, type(None), range, type(Ellipsis), np.generic)
 CALLED = (FunctionType, BuiltinFunctionType, MethodType, functools.partial, np.ufunc)
-DEEPEST = 20
+MAX_DEPTH = 20  # of wrappers and of nested values (chosen)
 
 
-def function_parts(function: Callable[..., Any], seen: MutableMapping[str, str]) -> Hashes:
-    """Hash by part of a function that no module holds.
+def hash_function(function: Callable[..., Any], seen: MutableMapping[str, str]) -> Hashes:
+    """Hash a function that no module holds, by part.
 
     Args:
-        seen: hash by part of what may change while the function works (lists, arrays, names it assigns to), as it
-            was first seen; filled in here.
+        function: any callable.
+        seen: hash by part of values that may change while the function works (lists, arrays, names it assigns to), as
+            first seen; filled in here.
     """
-    walk = _Walk(seen)
-    walk.function(function, "")
+    walk = _CaptureWalk(seen)
+    walk.add_function(function, "")
     return dict(sorted(walk.parts.items()))
 
 
-def differences(recorded: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What changed between two sets of parts, in words: "its source", "the captured value 'scale' (new)"."""
+def list_differences(recorded: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """List the changed parts in words.
+
+    As "its source", "the captured value 'scale' (new)".
+
+    Args:
+        recorded: hash by part, of before.
+        now: hash by part.
+    """
     changed = [part for part in recorded if part in now and recorded[part] != now[part]]
     gone = [f"{part} (gone)" for part in recorded if part not in now]
     new = [f"{part} (new)" for part in now if part not in recorded]
     return [*changed, *gone, *new]
 
 
-def unwrapped(function: Any) -> Any:
-    """The function that does the work: within a decorated one, a partial, a method, an object that is called."""
-    for _ in range(DEEPEST):
+def unwrap_function(function: Any) -> Any:
+    """Find the inner `function` of decorators, partials, methods and callable objects."""
+    for _ in range(MAX_DEPTH):
         if isinstance(function, functools.partial):
             function = function.func
         elif isinstance(function, MethodType):
@@ -64,49 +72,49 @@ def unwrapped(function: Any) -> Any:
     return function
 
 
-class _Walk:
-    """Goes from a function to all that it captures."""
+class _CaptureWalk:
+    """Collect hashes of a function and of all it captures."""
 
     def __init__(self, seen: MutableMapping[str, str]) -> None:
         self.seen = seen
         self.parts: Hashes = {}
         self._visited: set[int] = set()
 
-    def function(self, function: Any, label: str) -> None:
+    def add_function(self, function: Any, label: str) -> None:
         part = f"the function '{label}'" if label else OWN
-        inner = unwrapped(function)
+        inner = unwrap_function(function)
         if id(inner) in self._visited:
             return
         self._visited.add(id(inner))
         if label and is_installed(getattr(inner, "__module__", None) or "builtins"):
-            self.parts[part] = hashed(_type_name(inner))
+            self.parts[part] = hash_text(_type_name(inner))
             return
         code = getattr(inner, "__code__", None)
-        self.parts[part] = source_hash(code) if code is not None else hashed(_type_name(inner))
+        self.parts[part] = source_hash(code) if code is not None else hash_text(_type_name(inner))
         prefix = f"{label}." if label else ""
-        self._bound(function, prefix)
+        self._add_bound(function, prefix)
         if isinstance(inner, FunctionType):
-            self._captured(inner, prefix)
+            self._add_captured(inner, prefix)
 
-    def _bound(self, function: Any, prefix: str) -> None:
-        """What is given to a function beforehand: arguments of a partial, the object of a method."""
+    def _add_bound(self, function: Any, prefix: str) -> None:
+        """Add bound values: arguments of a partial, the object of a method."""
         if isinstance(function, functools.partial):
             given = {**{str(n): v for n, v in enumerate(function.args)}, **function.keywords}
             for name, value in given.items():
-                self._value(f"the argument '{prefix}{name}'", value, changing=False)
-            self._bound(function.func, prefix)
+                self._add_data(f"the argument '{prefix}{name}'", value, changing=False)
+            self._add_bound(function.func, prefix)
         elif isinstance(function, MethodType):
-            self._object(function.__self__, prefix)
+            self._add_object(function.__self__, prefix)
         elif not isinstance(function, (*CALLED, type)) and not callable(
             getattr(function, "__wrapped__", None)
         ):
-            self._object(function, prefix)
+            self._add_object(function, prefix)
 
-    def _object(self, owner: Any, prefix: str) -> None:
-        self.parts[f"the object '{prefix}self'"] = hashed(class_text(type(owner)))
+    def _add_object(self, owner: Any, prefix: str) -> None:
+        self.parts[f"the object '{prefix}self'"] = hash_text(class_text(type(owner)))
 
-    def _captured(self, function: FunctionType, prefix: str) -> None:
-        reads, writes = _names(function.__code__)
+    def _add_captured(self, function: FunctionType, prefix: str) -> None:
+        reads, writes = _outer_names(function.__code__)
         values: dict[str, Any] = {}
         for name in reads:
             if name in function.__globals__:
@@ -117,31 +125,37 @@ class _Walk:
             except ValueError:  # not assigned yet
                 continue
         for name, value in sorted(values.items()):
-            self.value(f"{prefix}{name}", value, changing=name in writes)
-        for name, value in sorted(_defaults(function).items()):
-            self._value(f"the default of '{prefix}{name}'", value, changing=True)
+            self.add_value(f"{prefix}{name}", value, changing=name in writes)
+        for name, value in sorted(_default_values(function).items()):
+            self._add_data(f"the default of '{prefix}{name}'", value, changing=True)
 
-    def value(self, label: str, value: Any, *, changing: bool) -> None:
-        """A name the function reads from around it."""
+    def add_value(self, label: str, value: Any, *, changing: bool) -> None:
+        """Add a `value` that the function reads from outside.
+
+        Args:
+            label: name of the value, as the user knows it.
+            value: anything.
+            changing: true if the function assigns to the name.
+        """
         if isinstance(value, type):
-            self.parts[f"the class '{label}'"] = hashed(class_text(value))
+            self.parts[f"the class '{label}'"] = hash_text(class_text(value))
         elif isinstance(value, ModuleType):
-            self.parts[f"the module '{label}'"] = hashed(value.__name__)
+            self.parts[f"the module '{label}'"] = hash_text(value.__name__)
         elif isinstance(value, CALLED) or callable(getattr(value, "__wrapped__", None)):
-            self.function(value, label)
+            self.add_function(value, label)
         else:
-            self._value(f"the captured value '{label}'", value, changing=changing)
+            self._add_data(f"the captured value '{label}'", value, changing=changing)
 
-    def _value(self, part: str, value: Any, *, changing: bool) -> None:
-        if not changing and not _mutable(value):
-            self.parts[part] = hashed(_text(value))
+    def _add_data(self, part: str, value: Any, *, changing: bool) -> None:
+        if not changing and not _is_mutable(value):
+            self.parts[part] = hash_text(_value_text(value))
             return
         if part not in self.seen:
-            self.seen[part] = hashed(_text(value))
+            self.seen[part] = hash_text(_value_text(value))
         self.parts[part] = self.seen[part]
 
 
-def _defaults(function: FunctionType) -> dict[str, Any]:
+def _default_values(function: FunctionType) -> dict[str, Any]:
     positional = function.__code__.co_varnames[: function.__code__.co_argcount]
     given = function.__defaults__ or ()
     return {
@@ -150,8 +164,8 @@ def _defaults(function: FunctionType) -> dict[str, Any]:
     }
 
 
-def _names(code: CodeType) -> tuple[set[str], set[str]]:
-    """Names that code reads from around it, and names out there that it assigns to."""
+def _outer_names(code: CodeType) -> tuple[set[str], set[str]]:
+    """Outside names that code reads, and those it assigns."""
     reads: set[str] = set()
     writes: set[str] = set()
     for step in dis.get_instructions(code):
@@ -163,7 +177,7 @@ def _names(code: CodeType) -> tuple[set[str], set[str]]:
             writes.add(str(step.argval))
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            inner_reads, inner_writes = _names(constant)
+            inner_reads, inner_writes = _outer_names(constant)
             reads |= inner_reads
             writes |= inner_writes
     return reads, writes
@@ -174,11 +188,14 @@ def _names(code: CodeType) -> tuple[set[str], set[str]]:
 
 @lru_cache(maxsize=4096)  # a file that is edited while the function lives does not change the function
 def source_hash(code: CodeType) -> str:
-    """Hash of a function's source without comments, formatting and docstring; of its instructions where there is none."""
-    return hashed(_source(code) or _instructions(code))
+    """Hash the source of `code` without comments, formatting and docstring.
+
+    Without a source, its instructions are hashed.
+    """
+    return hash_text(_source_text(code) or _instruction_text(code))
 
 
-def _source(code: CodeType) -> str:
+def _source_text(code: CodeType) -> str:
     if code.co_name == "<lambda>":
         return ""  # its lines hold more than itself
     try:
@@ -189,31 +206,37 @@ def _source(code: CodeType) -> str:
     if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or node.name != code.co_name:
         return ""
     node.decorator_list = [item for item in node.decorator_list if not is_fitness(item)]
-    return normalised(tree)
+    return normalize_source(tree)
 
 
 def is_fitness(decorator: ast.expr) -> bool:
-    """Whether a decorator is `fitness(...)`, under whatever name its module was imported."""
+    """True if a `decorator` is `fitness(...)`."""
     called = decorator.func if isinstance(decorator, ast.Call) else decorator
     if isinstance(called, ast.Attribute):
         return called.attr == "fitness"
     return isinstance(called, ast.Name) and called.id == "fitness"
 
 
-def _instructions(code: CodeType) -> str:
+def _instruction_text(code: CodeType) -> str:
     constants = [
-        _instructions(item) if isinstance(item, CodeType) else _text(item) for item in code.co_consts
+        _instruction_text(item) if isinstance(item, CodeType) else _value_text(item)
+        for item in code.co_consts
     ]
     names = [code.co_names, code.co_varnames, code.co_freevars]
     return repr([code.co_code.hex(), constants, names])
 
 
 def class_text(kind: type) -> str:
-    """What stands for a class: its source, or its name where that is not to be had or a package's."""
+    """Source of the class `kind`, or its name.
+
+    The name stands for a class of a package, and where there is no source.
+
+    Its name if there is no source, or a package holds it.
+    """
     if is_installed(kind.__module__):
         return _type_name(kind)
     try:
-        return normalised(ast.parse(textwrap.dedent(inspect.getsource(kind))))
+        return normalize_source(ast.parse(textwrap.dedent(inspect.getsource(kind))))
     except (OSError, TypeError, SyntaxError):
         return _type_name(kind)
 
@@ -228,36 +251,43 @@ def _type_name(kind: Any) -> str:
 # Values.
 
 
-def _mutable(value: Any) -> bool:
-    """Whether a value may change in place while the function works."""
+def _is_mutable(value: Any) -> bool:
+    """True if a value may change in place."""
     if isinstance(value, tuple):
-        return any(map(_mutable, value))
+        return any(map(_is_mutable, value))
     return not isinstance(value, (*PLAIN, frozenset, Enum))
 
 
-def _text(value: Any, within: tuple[int, ...] = ()) -> str:
-    """The value as text that is the same in every process; of an object its type alone."""
+def _value_text(value: Any, within: tuple[int, ...] = ()) -> str:
+    """Write a value as text, the same in every process.
+
+    Of an object, its type alone.
+    """
     if isinstance(value, Enum):
         return f"{_type_name(type(value))}.{value.name}"
     if isinstance(value, PLAIN):
         return f"{type(value).__name__}:{value!r}"
-    if id(value) in within or len(within) > DEEPEST:
+    if id(value) in within or len(within) > MAX_DEPTH:
         return "..."
     within = (*within, id(value))
     if isinstance(value, np.ndarray):
         content = (
-            _listed(value.ravel().tolist(), within) if value.dtype.hasobject else hashed(value.tobytes())
+            _join_items(value.ravel().tolist(), within)
+            if value.dtype.hasobject
+            else hash_text(value.tobytes())
         )
         return f"array:{value.dtype}:{value.shape}:{content}"
     if isinstance(value, Mapping):
-        items = sorted(f"{_text(key, within)}={_text(item, within)}" for key, item in value.items())
+        items = sorted(
+            f"{_value_text(key, within)}={_value_text(item, within)}" for key, item in value.items()
+        )
         return f"{type(value).__name__}:{{{','.join(items)}}}"
     if isinstance(value, set | frozenset):
-        return f"{type(value).__name__}:{{{','.join(sorted(_text(item, within) for item in value))}}}"
+        return f"{type(value).__name__}:{{{','.join(sorted(_value_text(item, within) for item in value))}}}"
     if isinstance(value, list | tuple | bytearray):
-        return f"{type(value).__name__}:{_listed(value, within)}"
+        return f"{type(value).__name__}:{_join_items(value, within)}"
     return f"object:{class_text(type(value))}"
 
 
-def _listed(items: Iterable[Any], within: tuple[int, ...]) -> str:
-    return f"[{','.join(_text(item, within) for item in items)}]"
+def _join_items(items: Iterable[Any], within: tuple[int, ...]) -> str:
+    return f"[{','.join(_value_text(item, within) for item in items)}]"

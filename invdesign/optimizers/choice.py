@@ -10,7 +10,7 @@ from invdesign.candidate import Json
 from invdesign.errors import PluginError
 from invdesign.optimizers.common import countable
 from invdesign.problem import Problem
-from invdesign.protocols import AnyOptimizer, FiniteSpace, SearchSpace, VectorSpace
+from invdesign.protocols import AnyOptimizer, SearchSpace, VectorSpace, is_finite
 from invdesign.settings import load
 
 FEW = 300  # candidates: models pay whatever an evaluation costs
@@ -108,7 +108,7 @@ def _rules(facts: Facts) -> Iterator[Rule]:
 
 def _continuum(space: SearchSpace) -> bool:
     """Whether all variables are real."""
-    if not isinstance(space, VectorSpace) or isinstance(space, FiniteSpace):
+    if not isinstance(space, VectorSpace) or is_finite(space):
         return False
     return all(dimension.kind == "real" for dimension in space.domain().dimensions)
 

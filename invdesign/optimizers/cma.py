@@ -25,7 +25,7 @@ from invdesign.optimizers.common import (
     propose_unasked,
 )
 from invdesign.problem import Problem
-from invdesign.protocols import Context, FiniteSpace, OptimizerSettings, SearchSpace, VectorSpace
+from invdesign.protocols import Context, OptimizerSettings, SearchSpace, VectorSpace, is_finite
 from invdesign.rng import Rng
 
 OPERATOR = "cma"  # `Proposal.operator` of a candidate drawn from the distribution
@@ -64,7 +64,7 @@ class CMA(OptimizerSettings):
     def refusal(self, space: SearchSpace, problem: Problem) -> str:
         if not isinstance(space, VectorSpace):
             return "needs a space of points, and this space has none"
-        if isinstance(space, FiniteSpace):
+        if is_finite(space):
             return "needs a continuum to search, and this space is a finite list of candidates"
         dimensions = space.domain().dimensions
         named = [dimension.name for dimension in dimensions if dimension.kind == "categorical"]

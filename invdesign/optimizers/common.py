@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from invdesign.candidate import Genome, Json, Proposal, canonical, genome_key
 from invdesign.problem import Merit
-from invdesign.protocols import Context, FiniteSpace, Operator, SearchSpace, is_near
+from invdesign.protocols import Context, FiniteSpace, Operator, SearchSpace, is_finite, is_near
 from invdesign.rng import Rng, rng_for
 
 State: TypeAlias = dict[str, Any]  # JSON: ids and counters
-Operators: TypeAlias = Mapping[str, Operator]
 
 COUNTABLE = 10_000_000  # larger finite spaces are drawn from, not counted through
 TRIES = 100  # draws without a new genome before an optimizer gives up on one proposal
@@ -72,7 +71,7 @@ def one_of(operators: Sequence[tuple[str, Operator]], rng: Rng) -> tuple[str, Op
 
 def countable(space: SearchSpace) -> FiniteSpace | None:
     """`space` where its genomes can be counted through, else None."""
-    return space if isinstance(space, FiniteSpace) and len(space) <= COUNTABLE else None
+    return space if is_finite(space) and len(space) <= COUNTABLE else None
 
 
 def propose_seeds(draft: Draft, position: int) -> int:

@@ -19,6 +19,7 @@ from invdesign.report.files import OutputError, replaced_file, replaced_folder
 from invdesign.run.run import Run
 from invdesign.structures.files import structure_to_cif
 from invdesign.tables.guard import guard
+from invdesign.wording import join_words
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -173,7 +174,7 @@ def cif_text(item: Ranked, units: Mapping[str, str]) -> str:
     for name, value in item.properties.items():
         unit = units.get(name) or describe(name).unit
         words = words_beside(name, item.properties.get)
-        lines.append(" ".join(filter(None, (f"{name} = {value!r}", unit, words))))
+        lines.append(join_words(f"{name} = {value!r}", unit, words))
         for what, said in (("noise", item.noise), ("systematic", item.systematic)):
             if name in said:
                 lines.append(f"{name}_{what} = {said[name]:.6g} {unit}".rstrip())

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from invdesign import __version__
 from invdesign.candidate import Json, Status
 from invdesign.errorbars import EXPLAINED
 from invdesign.errors import InvdesignError
@@ -32,13 +31,14 @@ from invdesign.report.marks import count_own
 from invdesign.report.tables import Facts, read_facts
 from invdesign.report.text import (
     brief,
-    duration,
     formula_html,
     measured,
     number,
     pretty_unit,
 )
 from invdesign.run.run import Run
+from invdesign.version import __version__
+from invdesign.wording import format_duration
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -114,7 +114,7 @@ def render(run: Run, *, model: bool = True) -> str:
             figures=script_json({"figures": figures, "hover": drawing.hover_texts(facts, shown)}),
             formula=formula_html,
             model_heads=advising.MODEL_HEADS,
-            duration=duration,
+            duration=partial(format_duration, fine=True),
             version=__version__,
             written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )
@@ -227,7 +227,7 @@ def _head(facts: Facts) -> dict[str, Any]:
         "campaign": facts.run.campaign,
         "status": status,
         "reason": "" if status.state == "interrupted" else status.reason,
-        "elapsed": duration(status.elapsed),
+        "elapsed": format_duration(status.elapsed, fine=True),
         "started": sessions[0]["started"].replace("T", " ")[:16] if sessions else "",
         "figures_row": row,
         "notice": _notice(facts),

@@ -12,6 +12,7 @@ from invdesign.properties import describe
 from invdesign.report.growth import Hypervolume
 from invdesign.report.tables import Facts
 from invdesign.report.text import distance_text, goal_text, number, pretty_unit, with_unit
+from invdesign.wording import join_words
 
 FRONT_ROWS = 50  # members of a front that are listed
 BEST_ROWS = 25  # candidates listed where they are ranked by one value
@@ -36,7 +37,7 @@ class Wanted:
 
     def __str__(self) -> str:
         measured = f"({self.structure})" if self.structure else ""
-        return " ".join(filter(None, [self.verb, self.label, measured, self.goal]))
+        return join_words(self.verb, self.label, measured, self.goal)
 
 
 def wanted(facts: Facts) -> list[Wanted]:

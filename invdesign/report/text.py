@@ -100,19 +100,6 @@ def formula_html(formula: str) -> Markup:
     )
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if math.isnan(seconds):
-        return ""
-    if seconds < 1:
-        return f"{1000 * seconds:.3g} ms"
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
-
-
 SETTING_UNITS = {"rattle": "Å", "fmax": "eV/Å", "smax": "GPa"}
 """Units of settings that are known by name in every plug-in of ours that has them."""
 

@@ -14,11 +14,11 @@ import numpy as np
 from invdesign import registry
 from invdesign.campaign.document import Document, Place
 from invdesign.campaign.load import read_campaign
+from invdesign.campaign.mistakes import COMMON
 from invdesign.campaign.model import Campaign
-from invdesign.campaign.wording import COMMON
 from invdesign.errors import CampaignError, Mistake, nearest
 from invdesign.functions import Decorated, FitnessFunction
-from invdesign.functions.modules import is_installed, root_of
+from invdesign.functions.modules import import_root, is_installed
 from invdesign.properties import is_structure
 from invdesign.run.completing import Entry, completed, looked_at, makers, provides
 from invdesign.settings import Settings
@@ -144,7 +144,7 @@ class Arguments:
                 "Put the class into a module of its own and import it from there.",
             )
             return
-        root = None if is_installed(plugin.__module__) else root_of(module)
+        root = None if is_installed(plugin.__module__) else import_root(module)
         self.code[str(root or Path.cwd())] = None
 
     def _name(self, stages: list[Entry]) -> Any:

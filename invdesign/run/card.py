@@ -15,7 +15,7 @@ from invdesign.arrays import FloatArray
 from invdesign.errorbars import value_text
 from invdesign.problem import Merit
 from invdesign.properties import structure_fate, words_beside
-from invdesign.run.notebook import duration
+from invdesign.wording import format_duration
 
 if TYPE_CHECKING:
     from invdesign.run.reading import Reading
@@ -59,16 +59,9 @@ def live_html(status: RunStatus, folder: str) -> str:
     """What is shown while the run is worked on, and stays when it has ended."""
     rows = []
     for best in status.best:
-        found = (
-            "none yet"
-            if best.value is None
-            else escape(
-                f"{with_unit(best.value, best.unit, best.noise, best.systematic)} {best.words}".rstrip()
-            )
-        )
         whose = "" if best.candidate is None else f' <span style="{SOFT}">candidate {best.candidate}</span>'
         rows.append(
-            f'<td style="{CELL}">{escape(str(best))}</td><td style="{NUMBER}"><b>{found}</b>{whose}</td>'
+            f'<td style="{CELL}">{escape(str(best))}</td><td style="{NUMBER}"><b>{escape(best.found())}</b>{whose}</td>'
         )
     table = f'<table style="border:0;font-size:inherit;margin:.2em 0">{"".join(f"<tr>{row}</tr>" for row in rows)}</table>'
     where = f'<div style="{SOFT}">in {escape(folder)}</div>' if status.state != "running" else ""
@@ -114,9 +107,9 @@ def _counts(status: RunStatus) -> str:
         parts.append(f"front of {status.front_size}")
     if status.hypervolume is not None and status.hypervolume.value is not None and status.hypervolume.given:
         parts.append(f"hypervolume {status.hypervolume.value:.4g} {status.hypervolume.unit}".rstrip())
-    parts.append(f"{duration(status.elapsed)} of work")
+    parts.append(f"{format_duration(status.elapsed)} of work")
     if status.state == "running" and status.time_left:
-        parts.append(f"about {duration(status.time_left)} left")
+        parts.append(f"about {format_duration(status.time_left)} left")
     return " · ".join(parts)
 
 
@@ -181,12 +174,7 @@ def _short(value: object) -> str:
 
 
 def _number(value: float | None, noise: float | None = None, systematic: float | None = None) -> str:
-    return "–" if value is None else escape(with_unit(value, "", noise, systematic))
-
-
-def with_unit(value: float, unit: str, noise: float | None = None, systematic: float | None = None) -> str:
-    """A value with its errors (one standard deviation each) and unit: `1.230 ± 0.045 ± 0.2 (method) GPa`."""
-    return f"{value_text(value, noise, systematic, unit)} {unit}".rstrip()
+    return "–" if value is None else escape(value_text(value, noise, systematic))
 
 
 # The picture.

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.errors import visible
+from invdesign.run.card import live_html
+from invdesign.wording import format_duration, join_words
 
 if TYPE_CHECKING:
     from invdesign.run.status import RunStatus
@@ -54,8 +56,6 @@ class Panel:
         now = time.monotonic()
         if status.state == "running" and now - self._last < PANEL_EVERY:
             return
-        from invdesign.run.card import live_html
-
         self._last = now
         display = import_module("IPython.display")
         picture = display.HTML(live_html(status, self._folder))
@@ -97,7 +97,7 @@ def one_line(status: RunStatus) -> str:
     total = status.budget.get("candidates")
     parts = [f"{done}/{int(total) if total else counts['asked']} candidates"]
     parts += [
-        " ".join(filter(None, (best.property, f"{best.value:.4g}", best.unit, best.words)))
+        join_words(best.property, f"{best.value:.4g}", best.unit, best.words)
         for best in status.best
         if best.value is not None
     ]
@@ -108,14 +108,5 @@ def one_line(status: RunStatus) -> str:
         parts.append(f"hypervolume {volume.value:.4g}")
     parts.append(f"gated {counts['gated']}, failed {counts['failed']}")
     if status.time_left is not None and status.state == "running":
-        parts.append(f"about {duration(status.time_left)} left")
+        parts.append(f"about {format_duration(status.time_left)} left")
     return f"{status.name}: {'; '.join(parts)}".replace("\n", "\\n")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from invdesign.campaign.functions import functions_of, running_programs
+from invdesign.campaign.functions import fitness_functions, stages_running_code
 from invdesign.campaign.model import Campaign
 from invdesign.errors import CampaignChangedError
 from invdesign.run.arguments import Arguments
@@ -81,6 +81,19 @@ def optimize(
         RunLockedError: another process works on it.
         RunError: no worker can be set up, or too many candidates fail.
         StoreError: the run cannot be written.
+
+    Examples:
+        >>> import invdesign
+        >>> @invdesign.fitness(provides={"conductivity": "mS/cm"})
+        ... def conductivity(candidate):
+        ...     salt = candidate.parameters["salt"]
+        ...     return 12.0 * salt * (1.1 - 0.5 * salt)
+        >>> space = {"kind": "parameters", "parameters": {"salt": {"real": [0.2, 2.0]}}}
+        >>> run = invdesign.optimize(
+        ...     space, conductivity, maximize="conductivity", optimizer="random", budget=8, workers=0
+        ... )
+        >>> run.status().state, len(run.table())
+        ('finished', 8)
     """
     arguments = Arguments(
         space=space,
@@ -119,7 +132,7 @@ def _continued(folder: Path, campaign: Campaign) -> tuple[Run, bool]:
     """The run that is there, under this call's budget and number of workers; and whether nothing is left to do."""
     run = Run.open(folder, trust_code=bool(campaign.code))
     campaign = campaign.with_roles_of(run.campaign)
-    mine = {function.name for function in functions_of(run.campaign.evaluators).values()}
+    mine = {function.name for function in fitness_functions(run.campaign.evaluators).values()}
     try:
         run.campaign = run.campaign.with_functions([f for f in campaign.held_functions if f.name in mine])
     except CampaignChangedError as error:
@@ -142,7 +155,7 @@ def _continued(folder: Path, campaign: Campaign) -> tuple[Run, bool]:
 
 def _trusted(campaign: Campaign) -> Campaign:
     """The same with its programs trusted: who wrote this very call wrote what they are."""
-    return replace(campaign, trusted=True) if running_programs(campaign.evaluators) else campaign
+    return replace(campaign, trusted=True) if stages_running_code(campaign.evaluators) else campaign
 
 
 def _folder_name(name: str) -> str:

@@ -257,11 +257,6 @@ class Reading:
         """Hash of everything the search found and decided; equal runs have equal digests."""
         return self.store.digest()
 
-    def _repr_html_(self) -> str:
-        from invdesign.run.card import run_html
-
-        return run_html(self)
-
     # What waits, and what was told.
 
     def waiting(self) -> dict[str, list[int]]:

@@ -13,7 +13,6 @@ from typing import Any, Self, TypeVar
 
 from pydantic import ValidationError
 
-from invdesign import __version__
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import Genome, Json, canonical, to_json
 from invdesign.environment import environment
@@ -28,6 +27,7 @@ from invdesign.errors import (
 from invdesign.history import RunHistory
 from invdesign.protocols import Engine, PreparedSpace
 from invdesign.run import budgets, requests
+from invdesign.run.card import run_html
 from invdesign.run.changes import not_promoted, refusal_of, told_detail
 from invdesign.run.loop import MEASURING, STOPPED, Loop, Observer
 from invdesign.run.notebook import Panel, in_kernel, is_interactive
@@ -43,6 +43,7 @@ from invdesign.store.lock import LOCK, is_held, run_lock
 from invdesign.store.schema import meta
 from invdesign.store.store import FILE, Store
 from invdesign.store.values import clear_values, parse_bounded
+from invdesign.version import __version__
 from invdesign.worker import Setup
 
 T = TypeVar("T")
@@ -54,12 +55,24 @@ class Run(Reading):
 
     Make one with `Run.create`, or `Run.open` one that exists; `execute` works on it until the budget is
     reached, the space is exhausted, or it is told to stop. All else only reads.
+
+    Examples:
+        >>> import invdesign
+        >>> campaign = invdesign.load_campaign("campaigns/toy.yaml")
+        >>> run = invdesign.Run.create(campaign, "runs/toy")
+        >>> run.status().state
+        'new'
+        >>> invdesign.Run.open("runs/toy").campaign.name
+        'toy'
     """
 
     def __init__(self, folder: Path, store: Store, campaign: Campaign) -> None:
         super().__init__(folder, store, campaign)
         self._stop = threading.Event()
         self.ask_ended = ""  # why the last `ask` gave fewer than it was asked for
+
+    def _repr_html_(self) -> str:
+        return run_html(self)
 
     # Making and opening.
 

@@ -13,6 +13,7 @@ import numpy as np
 from invdesign import pareto
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import Status
+from invdesign.errorbars import value_text
 from invdesign.history import RunHistory
 from invdesign.problem import Merit, Problem, in_words
 from invdesign.properties import words_beside
@@ -20,6 +21,7 @@ from invdesign.standing import Standing
 from invdesign.store.files import replaced
 from invdesign.store.store import Store
 from invdesign.store.values import clear_values, parse_bounded
+from invdesign.wording import join_words
 
 FILE = "status.json"
 LISTED = 10  # candidates that a note names
@@ -62,6 +64,14 @@ class Best:
 
     def __str__(self) -> str:
         return in_words(self.direction, self.property, self.goal)
+
+    def found(self) -> str:
+        """The value with its errors, its unit and words; `none yet` without a value."""
+        if self.value is None:
+            return "none yet"
+        return join_words(
+            value_text(self.value, self.noise, self.systematic, self.unit), self.unit, self.words
+        )
 
 
 @dataclass(frozen=True, slots=True)

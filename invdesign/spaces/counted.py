@@ -1,27 +1,35 @@
-"""What spaces that can be counted through share."""
+"""Settings of spaces that can be counted through, some always and some for certain settings."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
 from invdesign.candidate import Genome
+from invdesign.protocols import SpaceSettings
 
 
-class Counted(ABC):
-    """Length and bounds of a `FiniteSpace`; a space adds which genome has which number, and `blocks`."""
+class CountableSpace(SpaceSettings, ABC):
+    """The methods of a `FiniteSpace` that follow from `count`; a space adds `numbered` and `blocks`.
+
+    Where `count` gives None, the space has no length and no numbered genomes.
+    """
 
     @abstractmethod
-    def size(self) -> int | None:
-        """How many genomes there are; None where nobody counted them."""
+    def count(self) -> int | None:
+        """Number of genomes; None where they cannot be counted through."""
 
     @abstractmethod
     def numbered(self, index: int) -> Genome:
         """Genome number `index`, which lies within the space."""
 
     def __len__(self) -> int:
-        size = self.size()
-        assert size is not None  # only countable spaces have this class
-        return size
+        number = self.count()
+        if number is None:
+            raise TypeError(f"this {type(self).__name__} cannot be counted through")
+        return number
+
+    def __bool__(self) -> bool:
+        return True  # a space without a length is no empty space
 
     def genome(self, index: int) -> Genome:
         """Genome number `index`.

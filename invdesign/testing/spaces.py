@@ -42,9 +42,16 @@ def check_space(space: Any, *, samples: int = 20, seed: int = 0) -> None:
 
     Raises:
         AssertionError: a rule is broken; the message names it.
+
+    Examples:
+        >>> from invdesign.settings import load
+        >>> check_space(load("spaces", {"kind": "parameters", "parameters": {"x": {"real": [0, 1]}}}))
     """
     check_settings("spaces", space)
-    expect(isinstance(space, SearchSpace), f"{_name(space)} needs operators(), build() and features()")
+    expect(
+        isinstance(space, SearchSpace),
+        f"{_name(space)} needs operators(), build(), features(), canonical() and count()",
+    )
     genomes = _check_operators(space, samples, seed)
     _check_build(space, genomes)
     _check_features(space, genomes)
@@ -224,6 +231,7 @@ def _check_domain(domain: Domain, encoded: NDArray[np.float64]) -> None:
 
 def _check_counting(space: FiniteSpace, genomes: Sequence[Genome], seed: int) -> None:
     size = len(space)
+    expect(size == space.count(), f"count and len must agree: {space.count()} and {size}")
     expect(size > 0, "a finite space holds at least one genome")
     whole = size <= ENUMERATED
     chosen = (

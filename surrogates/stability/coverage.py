@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import combinations
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from invdesign.errors import MissingReferenceError
-
-if TYPE_CHECKING:
-    from surrogates.stability.reference import ReferenceSet
+from surrogates.stability.reference import ReferenceSet
 
 COMPOUND_TABLE: Final = "known_compounds.tsv"
 LISTED_SYSTEMS: Final = 10  # chemical systems in a note; `invdesign reference show` lists all

@@ -17,8 +17,9 @@ from invdesign.properties import Unit
 from invdesign.protocols import EvaluatorSettings
 from surrogates.potentials.correction import find_correction
 from surrogates.stability.coverage import coverage_notes
+from surrogates.stability.hulls import phase_diagram
 from surrogates.stability.oxygen_limits import write_oxygen_remarks
-from surrogates.stability.reference import ReferenceField, ReferenceSet, phase_diagram
+from surrogates.stability.reference import ReferenceField, ReferenceSet
 from surrogates.stability.windows import (
     CHARGES,
     ON_HULL,

@@ -17,12 +17,10 @@ from invdesign.errors import InvdesignError, MissingReferenceError, nearest
 from invdesign.settings import MAX_INPUT_BYTES, Frozen, InputFile, context_of
 from invdesign.textfiles import read_text
 from surrogates.potentials.correction import CORRECTION_SEPARATOR, correction_names, load_correction
-from surrogates.stability.coverage import require_coverage
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-    from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
     from pymatgen.core import Structure
 
 FORMAT: Final = "invdesign-reference-2"
@@ -484,65 +482,3 @@ def _call_with_value_errors(function: Any, *arguments: Any) -> ReferenceSet:
     except InvdesignError as error:
         raise ValueError(str(error)) from error
     return found
-
-
-# --- using a set -------------------------------------------------------------------------------------------
-
-
-def to_pd_entry(phase: Phase) -> PDEntry:
-    """The phase as pymatgen's entry, under its own name."""
-    from pymatgen.analysis.phase_diagram import PDEntry
-    from pymatgen.core import Composition
-
-    return PDEntry(Composition(phase.composition), phase.energy, name=phase.name, attribute=phase.formula)
-
-
-def phase_diagram(
-    reference: ReferenceSet, elements: Iterable[str], extra: Sequence[PDEntry] = ()
-) -> PhaseDiagram:
-    """The convex hull of everything in `reference` that is made of `elements`.
-
-    Args:
-        reference: the competing phases.
-        elements: symbols; each must have an elemental phase.
-        extra: entries to add, energies from the same potential; without any, the diagram is cached.
-
-    Raises:
-        MissingReferenceError: an element or a binary edge is missing.
-    """
-    system = frozenset(elements)
-    if not extra:
-        return _cached_diagram(reference, system)
-    return _build_diagram(reference, system, extra)
-
-
-@lru_cache(maxsize=128)
-def _cached_diagram(reference: ReferenceSet, system: frozenset[str]) -> PhaseDiagram:
-    return _build_diagram(reference, system, ())
-
-
-def _build_diagram(reference: ReferenceSet, system: frozenset[str], extra: Sequence[PDEntry]) -> PhaseDiagram:
-    from pymatgen.analysis.phase_diagram import PhaseDiagram
-
-    require_coverage(reference, system)
-    return PhaseDiagram([*(to_pd_entry(phase) for phase in reference.select_phases(system)), *extra])
-
-
-def formation_energy(reference: ReferenceSet, phase: Phase) -> float:
-    """Energy of a phase of the set from the lowest elemental phases of the set, eV/atom.
-
-    Raises:
-        MissingReferenceError: an element or a binary edge of the phase is missing.
-    """
-    diagram = phase_diagram(reference, phase.composition)
-    return float(diagram.get_form_energy_per_atom(to_pd_entry(phase)))
-
-
-def hull_distance(reference: ReferenceSet, phase: Phase) -> float:
-    """Distance of a phase of the set to the set's own hull, eV/atom, 0 on it.
-
-    Raises:
-        MissingReferenceError: an element or a binary edge of the phase is missing.
-    """
-    diagram = phase_diagram(reference, phase.composition)
-    return float(diagram.get_e_above_hull(to_pd_entry(phase), on_error="raise"))

@@ -16,14 +16,13 @@ from invdesign.settings import Settings
 from invdesign.textfiles import check_replaceable
 from surrogates.potentials.correction import find_correction
 from surrogates.stability.coverage import missing_binaries, missing_elements, missing_ternaries
+from surrogates.stability.hulls import formation_energy, hull_distance
 from surrogates.stability.reference import (
     REFERENCE_SUFFIX,
     Phase,
     ReferenceSet,
     Skipped,
     corrected_names,
-    formation_energy,
-    hull_distance,
     load_reference,
     load_shipped_set,
     shipped_names,

@@ -14,7 +14,8 @@ from invdesign.arrays import FloatArray
 from invdesign.errors import InvdesignError
 from invdesign.structures.formulas import composition_in, write_formula
 from surrogates.stability.coverage import require_coverage
-from surrogates.stability.reference import Phase, ReferenceSet, phase_diagram
+from surrogates.stability.hulls import phase_diagram
+from surrogates.stability.reference import Phase, ReferenceSet
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invdesign.campaign.document import MAX_BYTES, MAX_DEPTH, parse, path_text, read_document
+from invdesign.campaign.document import MAX_BYTES, MAX_DEPTH, parse_yaml, path_text, read_document
 from invdesign.candidate import to_json
 from invdesign.errors import CampaignError
 
@@ -41,7 +41,7 @@ from invdesign.errors import CampaignError
 )
 def test_scalars_mean_what_they_say(text: str, value: object) -> None:
     """Nobelium stays an element and a date stays text, while 1e-3 is the number every scientist writes."""
-    found = parse(f"a: {text}\nb: [{text or '~'}]\n").value
+    found = parse_yaml(f"a: {text}\nb: [{text or '~'}]\n").value
     assert isinstance(found, dict)
     assert found["a"] == value
     assert type(found["a"]) is type(value)
@@ -72,12 +72,12 @@ JSON = st.recursive(
 @given(st.dictionaries(st.text("abcde", min_size=1, max_size=3), JSON, min_size=1, max_size=4))
 def test_json_is_read_as_it_is(value: dict[str, Any]) -> None:
     """YAML is a superset of JSON: what a program writes as JSON comes back unchanged."""
-    assert to_json(parse(to_json(value)).value) == to_json(value)
+    assert to_json(parse_yaml(to_json(value)).value) == to_json(value)
 
 
 def test_every_place_has_its_line() -> None:
     """Keys, values and list items know their lines; what is missing belongs to what is around it."""
-    document = parse("a:\n  b: 1\n  c:\n    - x\n    - {d: 2,\n       e: 3}\n")
+    document = parse_yaml("a:\n  b: 1\n  c:\n    - x\n    - {d: 2,\n       e: 3}\n")
     places = {
         ("a",): 1,
         ("a", "b"): 2,
@@ -117,7 +117,7 @@ def test_places_as_text() -> None:
 def test_what_is_refused(text: str, message: str) -> None:
     """Each has its line, what is wrong and what to do; the file's name stands before all of it."""
     with pytest.raises(CampaignError, match=message) as caught:
-        parse(text, "my.yaml")
+        parse_yaml(text, "my.yaml")
     assert str(caught.value).startswith("my.yaml: ")
 
 
@@ -125,8 +125,8 @@ def test_what_is_refused(text: str, message: str) -> None:
 def test_depth_is_limited(depth: int) -> None:
     """Nesting deeper than any campaign is refused while it is read, before anything of it is built."""
     with pytest.raises(CampaignError, match="nested more than 32 levels deep"):
-        parse("a: " + "[" * depth + "]" * depth)
-    assert parse("a: " + "[" * (MAX_DEPTH - 1) + "]" * (MAX_DEPTH - 1))
+        parse_yaml("a: " + "[" * depth + "]" * depth)
+    assert parse_yaml("a: " + "[" * (MAX_DEPTH - 1) + "]" * (MAX_DEPTH - 1))
 
 
 def test_tags_run_nothing(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_tags_run_nothing(tmp_path: Path) -> None:
         "f: !!binary aGk=\n"
     )
     with pytest.raises(CampaignError, match="6 mistakes") as caught:
-        parse(text)
+        parse_yaml(text)
     assert [mistake.path for mistake in caught.value.mistakes] == ["a", "b", "c", "d", "e", "f"]
     assert all("is not allowed" in mistake.message for mistake in caught.value.mistakes)
     assert not made.exists()
@@ -151,7 +151,7 @@ def test_aliases_do_not_multiply() -> None:
     """A billion laughs is refused as soon as its first alias is seen."""
     rows = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10))
     with pytest.raises(CampaignError, match=r"the alias \*a0 is not allowed"):
-        parse(f"a0: &a0 [lol]\n{rows}\n")
+        parse_yaml(f"a0: &a0 [lol]\n{rows}\n")
 
 
 def test_unreadable_files(tmp_path: Path) -> None:

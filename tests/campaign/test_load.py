@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from invdesign.campaign.document import parse
+from invdesign.campaign.document import parse_yaml
 from invdesign.campaign.load import campaign_from, load_campaign, read_campaign
 from invdesign.campaign.model import Campaign
 from invdesign.errors import CampaignError
@@ -16,7 +16,7 @@ from tests.support import FAULTS, ROOT, STEPS, campaign, funnel, toy
 
 
 def read(text: str, folder: Path = ROOT, *, trust_code: bool = False) -> Campaign:
-    return read_campaign(parse(text, "my.yaml"), folder, trust_code=trust_code)
+    return read_campaign(parse_yaml(text, "my.yaml"), folder, trust_code=trust_code)
 
 
 def mistakes(text: str, folder: Path = ROOT, *, trust_code: bool = False) -> list[str]:
@@ -453,6 +453,15 @@ def test_trusted_code_that_is_no_plugin(kind: str, message: str) -> None:
     assert f"14: optimizer.kind: '{kind}' {message}" in found
 
 
+def test_a_space_says_what_the_contract_asks() -> None:
+    """A space without `canonical` and `count` is refused as it is read, with the base class that has them."""
+    data: Any = parse_yaml(toy()).value
+    data["space"] = {"kind": f"{STEPS}:Uncounted"}
+    message = r"it has no canonical\(\); a class derived from invdesign\.protocols\.SpaceSettings has one"
+    with pytest.raises(CampaignError, match=message):
+        campaign_from(data, trust_code=True)
+
+
 @pytest.mark.parametrize(
     "body", ["1/0", "def broken(:", "raise RuntimeError('no licence')", "import missing_library_x"]
 )
@@ -467,7 +476,7 @@ def test_trusted_code_that_breaks_when_imported(body: str, tmp_path: Path) -> No
 
 def test_the_python_way_is_the_same() -> None:
     """A mapping gives the campaign a file with the same content gives; mistakes have places but no lines."""
-    data: Any = parse(toy()).value
+    data: Any = parse_yaml(toy()).value
     assert campaign_from(data).fingerprint == read(toy()).fingerprint
     with pytest.raises(
         CampaignError, match=r"campaign: 1 mistake\n  campaign: seed: must be a whole number, got 4\.7"

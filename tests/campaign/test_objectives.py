@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invdesign.campaign.document import parse
+from invdesign.campaign.document import parse_yaml
 from invdesign.campaign.load import read_campaign
 from invdesign.campaign.model import Campaign
-from invdesign.campaign.objectives import dump_objective, objective_from
+from invdesign.campaign.objectives import dump_objective, load_objective
 from invdesign.errors import CampaignError
 from invdesign.problem import Direction, Objective, Problem
 from tests.support import ROOT
@@ -29,7 +29,7 @@ budget: {candidates: 8}
 
 
 def read(objectives: str) -> Campaign:
-    return read_campaign(parse(HEAD + objectives, "my.yaml"), ROOT)
+    return read_campaign(parse_yaml(HEAD + objectives, "my.yaml"), ROOT)
 
 
 def mistakes(objectives: str) -> list[str]:
@@ -222,5 +222,5 @@ def objectives(draw: st.DrawFn) -> Objective:
 @given(objectives())
 def test_every_objective_comes_back_through_json(objective: Objective) -> None:
     """To the last digit."""
-    assert objective_from(json.loads(json.dumps(dump_objective(objective)))) == objective
+    assert load_objective(json.loads(json.dumps(dump_objective(objective)))) == objective
     assert Problem((objective,)).judged == (objective.extent() is not None)

@@ -10,16 +10,16 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from invdesign import registry
-from invdesign.campaign.document import parse, read_document
+from invdesign.campaign.document import parse_yaml, read_document
 from invdesign.campaign.load import read_campaign
-from invdesign.campaign.schema import campaign_schema
+from invdesign.campaign.schema import build_campaign_schema
 from invdesign.errors import CampaignError
 from tests.support import ROOT, STEPS, toy
 
 
 @pytest.fixture(scope="module")
 def schema() -> dict[str, Any]:
-    return campaign_schema()
+    return build_campaign_schema()
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_shipped_campaigns_are_accepted(path: Path, validator: Draft202012Valida
 def test_trusted_code_is_accepted(validator: Draft202012Validator) -> None:
     """`module:Class` evaluators are allowed: the schema cannot know their settings."""
     text = toy().replace("  - landscape:", f"  - '{STEPS}:Height': {{delay: 3}}\n  - landscape:")
-    assert validator.is_valid(parse(text).value)
+    assert validator.is_valid(parse_yaml(text).value)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def test_trusted_code_is_accepted(validator: Draft202012Validator) -> None:
 )
 def test_typos_are_refused(old: str, new: str, validator: Draft202012Validator) -> None:
     """What the reader refuses for its form, the editor underlines as well."""
-    document = parse(toy().replace(old, new, 1))
-    assert document.value != parse(toy()).value
+    document = parse_yaml(toy().replace(old, new, 1))
+    assert document.value != parse_yaml(toy()).value
     assert not validator.is_valid(document.value)
     with pytest.raises(CampaignError):
         read_campaign(document, ROOT)

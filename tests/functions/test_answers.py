@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from invdesign.candidate import Evaluation
-from invdesign.functions.answers import BadAnswerError, evaluation_of, evaluations_of
+from invdesign.functions.answers import BadAnswerError, parse_answer, parse_batch_answer
 
 ONE = {"hardness": "GPa"}
 TWO = {"hardness": "GPa", "cost": ""}
@@ -50,7 +50,7 @@ def torch_scalar() -> Any:
 )
 def test_what_may_be_returned(answer: Any, value: float, error: float | None) -> None:
     """Plain numbers come out, with the uncertainty where there is one."""
-    found = evaluation_of(answer() if answer is torch_scalar else answer, ONE)
+    found = parse_answer(answer() if answer is torch_scalar else answer, ONE)
     assert found.failure is None
     assert dict(found.properties) == {"hardness": value}
     assert type(found.properties["hardness"]) is float
@@ -89,7 +89,7 @@ def test_what_may_be_returned(answer: Any, value: float, error: float | None) ->
 )
 def test_what_may_not(answer: Any, kind: str, message: str) -> None:
     """Anything else is a failure that says what came back and what was expected."""
-    failure = evaluation_of(answer, ONE).failure
+    failure = parse_answer(answer, ONE).failure
     assert failure is not None
     assert failure.kind == kind
     assert message in failure.message
@@ -98,10 +98,10 @@ def test_what_may_not(answer: Any, kind: str, message: str) -> None:
 def test_several_properties_need_their_names() -> None:
     """A tuple of two numbers is no pair of properties, and one property is not two."""
     for answer in ((1.0, 2.0), 1.0, {"hardness": 1.0}):
-        failure = evaluation_of(answer, TWO).failure
+        failure = parse_answer(answer, TWO).failure
         assert failure is not None
         assert failure.message.endswith("expected a mapping with hardness, cost")
-    failure = evaluation_of(1.0, {"structure:relaxed": "", "hardness": ""}).failure
+    failure = parse_answer(1.0, {"structure:relaxed": "", "hardness": ""}).failure
     assert failure is not None
     assert failure.message == "returned 1.0, expected an Evaluation, since it provides structure:relaxed"
 
@@ -121,7 +121,7 @@ def test_several_properties_need_their_names() -> None:
 )
 def test_batches(answer: Any, provides: dict[str, str]) -> None:
     """One answer per candidate, or an array per property; with uncertainties beside them."""
-    found = evaluations_of(answer, provides, 2)
+    found = parse_batch_answer(answer, provides, 2)
     assert [item.properties["hardness"] for item in found] == [1.0, 2.0]
 
 
@@ -142,11 +142,11 @@ def test_batches(answer: Any, provides: dict[str, str]) -> None:
 def test_batches_that_cannot_be_told_apart(answer: Any, message: str) -> None:
     """A wrong number of answers is nobody's."""
     with pytest.raises(BadAnswerError) as caught:
-        evaluations_of(answer, ONE, 2)
+        parse_batch_answer(answer, ONE, 2)
     assert message in str(caught.value)
 
 
 def test_a_member_that_is_wrong() -> None:
     """NaN or a word for one candidate is that candidate's failure."""
-    found = evaluations_of({"hardness": [1.0, math.nan, "x", 4.0]}, ONE, 4)
+    found = parse_batch_answer({"hardness": [1.0, math.nan, "x", 4.0]}, ONE, 4)
     assert [item.failure.kind if item.failure else "" for item in found] == ["", "not_finite", "error", ""]

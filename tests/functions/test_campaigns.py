@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from invdesign.campaign.document import parse
+from invdesign.campaign.document import parse_yaml
 from invdesign.campaign.load import load_campaign, read_campaign
 from invdesign.campaign.model import Campaign
-from invdesign.campaign.schema import campaign_schema
+from invdesign.campaign.schema import build_campaign_schema
 from invdesign.errors import CampaignChangedError, CampaignError, RunError
 from invdesign.functions import FitnessFunction
 from invdesign.run.run import Run
@@ -174,7 +174,7 @@ def test_a_changed_module_is_noticed(folder: Path) -> None:
         said = here("resume", run, "--candidates", 28, "--trust-code", "--workers", workers)
         assert said.returncode == 2
         assert (
-            f"the function 'hardness' of {folder / 'my_scores.py'} is another than the run began"
+            f"the function 'hardness' of {folder / 'my_scores.py'} has changed since the run began"
             in said.stderr
         )
         assert "changed: my_constants.py. Undo the change, start a new run, or take" in said.stderr
@@ -196,7 +196,7 @@ def test_another_process_imports_it(folder: Path) -> None:
 def mistakes(folder: Path, old: str, new: str, *, trust_code: bool = False) -> str:
     assert old in CAMPAIGN
     with pytest.raises(CampaignError) as caught:
-        read_campaign(parse(CAMPAIGN.replace(old, new), "my.yaml"), folder, trust_code=trust_code)
+        read_campaign(parse_yaml(CAMPAIGN.replace(old, new), "my.yaml"), folder, trust_code=trust_code)
     return "\n".join(str(caught.value).splitlines()[1:-1])
 
 
@@ -206,12 +206,12 @@ def mistakes(folder: Path, old: str, new: str, *, trust_code: bool = False) -> s
         ("my_scores:hardness", "my_score:hardness", r"10: evaluate\[0\]\.my_score:hardness: there is no my_score\.py beside the campaign, in .*\. Did you mean 'my_scores'\?"),
         ("my_scores:hardness", "no.such:hardness", r"there is no no/such\.py beside the campaign"),
         ("my_scores:hardness", "my_scores:hardnes", r"10: .*my_scores\.py has no function 'hardnes'\. Did you mean 'hardness'\?"),
-        ("{provides: {cost: EUR}, batch: 3}", "{batch: 3}", r"11: .*: what 'plain' \(line 16 of my_scores\.py\) provides is nowhere said\. Decorate it with .*, or say it here: \{provides: \{plain: UNIT\}\}"),
+        ("{provides: {cost: EUR}, batch: 3}", "{batch: 3}", r"11: .*: 'plain' \(line 16 of my_scores\.py\) does not declare what it provides\. Decorate it with .*, or give it here: \{provides: \{plain: UNIT\}\}"),
         ("batch: 3", "batch: 0", r"11: evaluate\[1\]\.my_scores:plain\.batch: must be greater than or equal to 1, got 0|batch: input should be greater"),
         ("batch: 3", "bach: 3", r"11: evaluate\[1\]\.my_scores:plain\.bach: unknown key\. Did you mean 'batch'\?"),
         ("batch: 3", "source: {}", r"source: unknown key\. Allowed: batch, "),
         ("cost: EUR", "co st: EUR", r"a property is called like band_gap, got 'co st'"),
-        ("gate: {hardness: {min: 0.1}}", "provides: {hardness: eV}", r"10: .*its decorator \(line 9 of my_scores\.py\) says that it provides \{'hardness': 'GPa'\}: leave provides out here"),
+        ("gate: {hardness: {min: 0.1}}", "provides: {hardness: eV}", r"10: .*its decorator \(line 9 of my_scores\.py\) declares that it provides \{'hardness': 'GPa'\}: leave provides out here"),
         ("gate: {hardness: {min: 0.1}}", "requires: [volume]", r"hardness needs volume, which no earlier stage and no design provides"),
         ("gate: {hardness: {min: 0.1}}", "requires: [composition]", r"hardness needs a composition, and candidates of this space have only parameters"),
         ("my_scores:hardness", "my_scores:Plugin", r"'my_scores:Plugin' is code that is not installed as a plug-in, .* --trust-code"),
@@ -232,7 +232,7 @@ def test_modules_that_cannot_be_read(folder: Path) -> None:
     assert "'statistics' is also the name of an installed module, which Python may take instead" in found
     (folder / "computed.py").write_text(MODULE.replace('{"hardness": "GPa"}', "dict(hardness='GPa')"))
     found = mistakes(folder, "my_scores:hardness", "computed:hardness")
-    assert "what its decorator says of provides is computed (line 9 of computed.py), and nothing" in found
+    assert "the decorator (line 9 of computed.py) computes provides, and the module" in found
     (folder / "my_scores.py").write_text("def hardness(:\n")
     assert "my_scores.py, line 1 is not Python" in mistakes(folder, "cost: EUR", "cost: EUR ")
 
@@ -242,18 +242,18 @@ def test_the_long_form(folder: Path) -> None:
     text = CAMPAIGN.replace("my_scores:plain: {", "function: {path: 'my_scores:plain', ").replace(
         "my_scores:hardness: {gate: {hardness: {min: 0.1}}, timeout: 20}", "my_scores:hardness"
     )
-    campaign = read_campaign(parse(text), folder)
+    campaign = read_campaign(parse_yaml(text), folder)
     assert [stage.name for stage in campaign.stages] == ["hardness", "plain"]
     assert functions(campaign) == functions(loaded(folder))
     from jsonschema import Draft202012Validator
 
-    assert Draft202012Validator(campaign_schema()).is_valid(parse(text).value)
+    assert Draft202012Validator(build_campaign_schema()).is_valid(parse_yaml(text).value)
 
 
 def test_killed_anywhere(folder: Path) -> None:
     """A run with functions from a file ends the same however often it is killed."""
     reference = worked(folder, "reference")
-    data: dict[str, Any] = {**json.loads(json.dumps(parse(CAMPAIGN).value))}
+    data: dict[str, Any] = {**json.loads(json.dumps(parse_yaml(CAMPAIGN).value))}
     (folder / "killed").mkdir()
     for name in ("my_scores.py", "my_constants.py"):
         (folder / "killed" / name).write_text((folder / name).read_text())
@@ -264,7 +264,7 @@ def test_killed_anywhere(folder: Path) -> None:
 
 def test_handing_in_what_a_module_holds(tmp_path: Path) -> None:
     """A function of a module that Python has at hand is trusted already; another of its name is refused."""
-    data = parse(
+    data = parse_yaml(
         CAMPAIGN.replace("my_scores:plain: {provides: {cost: EUR}, batch: 3}", "sizes").replace(
             "cost", "width"
         )

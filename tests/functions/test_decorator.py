@@ -48,7 +48,7 @@ def test_a_module_holds_it() -> None:
     assert list(evaluator.source) == ["functions.py"]
     plain = load("evaluators", evaluator.model_dump(mode="json"))
     assert plain == evaluator
-    assert (plain.held, plain.fingerprint) == (None, evaluator.fingerprint)
+    assert (plain.function, plain.fingerprint) == (None, evaluator.fingerprint)
     plain.prepare()
     (found,) = plain.evaluate([candidate(x=1.0, y=0.0)])
     assert (found.properties, found.noise) == ({"height": 1.0}, {"height": 0.1})
@@ -64,7 +64,7 @@ def test_a_module_holds_it() -> None:
         ({"provides": {"hardness": 3}}, PluginError, "provides.hardness: input should be a valid string"),
         ({"provides": {"energy_above_hull": "meV"}}, PluginError, "energy_above_hull is in eV/atom everywhere, got 'meV'"),
         ({"requires": "parameters"}, TypeError, r'requires is a list of names, as \["parameters"\]'),
-        ({"requires": []}, PluginError, "a function that requires nothing says the same of every candidate"),
+        ({"requires": []}, PluginError, "a function that requires nothing returns the same for every candidate"),
         ({"requires": ["para meters"]}, PluginError, "'para meters' cannot be required"),
         ({"batch": 0}, PluginError, "score: batch: input should be greater than or equal to 1"),
         ({"batch": 2.5}, PluginError, "score: batch: input should be a valid integer"),
@@ -157,7 +157,7 @@ def test_its_version_stands_for_the_source() -> None:
 
     assert made(1.0, "a").fingerprint == made(2.0, "a").fingerprint != made(2.0, "b").fingerprint
     assert made(1.0, None).fingerprint != made(2.0, None).fingerprint
-    assert made(1.0, "a").changed(made(1.0, "b").source, "b") == ["its version (from a to b)"]
+    assert made(1.0, "a").list_changes(made(1.0, "b").source, "b") == ["its version (from a to b)"]
 
 
 class Entry:
@@ -188,12 +188,15 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_entry_point_may_name_a_decorated_function() -> None:
     """It is a plug-in like any other: by name, with settings, in the schema, and by its dump; a changed one is noticed."""
     from invdesign.campaign.load import campaign_from
-    from invdesign.campaign.schema import campaign_schema
+    from invdesign.campaign.schema import build_campaign_schema
 
     plugin = load("evaluators", "my_height")
     check_evaluator(plugin)
     assert (plugin.model_dump()["kind"], plugin.requires) == ("my_height", {"parameters"})
-    assert campaign_schema()["$defs"]["evaluators.my_height"]["properties"].keys() >= {"requires", "gate"}
+    assert build_campaign_schema()["$defs"]["evaluators.my_height"]["properties"].keys() >= {
+        "requires",
+        "gate",
+    }
     space = {"kind": "parameters", "parameters": {"x": {"real": [0, 1]}}}
     data = {"version": 1, "name": "n", "space": space, "evaluate": ["my_height"]}
     found = campaign_from({**data, "objectives": [{"maximize": "height"}], "budget": {"candidates": 3}})

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from invdesign.errors import PluginError
-from invdesign.functions.modules import import_function, module_file, module_parts
-from invdesign.functions.source import differences, function_parts
+from invdesign.functions.modules import hash_module, import_function, module_file
+from invdesign.functions.source import hash_function, list_differences
 from tests.support import ROOT, environment
 
 FUNCTION = """\
@@ -55,12 +55,12 @@ def made(text: str, name: str = "hardness") -> tuple[Any, dict[str, str]]:
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     scope: dict[str, Any] = {"__name__": "__main__"}
     exec(compile(text, file, "exec"), scope)
-    return scope[name], function_parts(scope[name], {})
+    return scope[name], hash_function(scope[name], {})
 
 
 def changed(old: str, new: str, text: str = FUNCTION) -> list[str]:
     assert old in text
-    return differences(made(text)[1], made(text.replace(old, new))[1])
+    return list_differences(made(text)[1], made(text.replace(old, new))[1])
 
 
 def test_the_parts() -> None:
@@ -104,12 +104,12 @@ def test_what_the_function_does_to_its_surroundings_is_no_change() -> None:
     """Lists it appends to and names it assigns are as they were first; constants as they are now."""
     function, _ = made(FUNCTION)
     seen: dict[str, str] = {}
-    before = function_parts(function, seen)
+    before = hash_function(function, seen)
     for _ in range(3):
         function(1.0)
-    assert function_parts(function, seen) == before
+    assert hash_function(function, seen) == before
     function.__globals__["SCALE"] = 5
-    assert differences(before, function_parts(function, seen)) == ["the captured value 'helper.SCALE'"]
+    assert list_differences(before, hash_function(function, seen)) == ["the captured value 'helper.SCALE'"]
 
 
 def test_a_counter_of_a_closure() -> None:
@@ -126,17 +126,17 @@ def test_a_counter_of_a_closure() -> None:
         return call
 
     function, seen = counting(0), {}
-    before = function_parts(function, seen)
+    before = hash_function(function, seen)
     function(None)
-    assert function_parts(function, seen) == before
-    assert differences(before, function_parts(counting(1), {})) == ["the captured value 'count'"]
+    assert hash_function(function, seen) == before
+    assert list_differences(before, hash_function(counting(1), {})) == ["the captured value 'count'"]
 
 
 def test_functions_without_source() -> None:
     """Lambdas, and functions typed where no source is kept, are known by what they do."""
     scope: dict[str, Any] = {}
     exec("f = lambda c: c + 1\ng = lambda c: c + 1\nh = lambda c: c + 2\ndef k(c): return 3", scope)
-    parts = {name: function_parts(scope[name], {}) for name in "fghk"}
+    parts = {name: hash_function(scope[name], {}) for name in "fghk"}
     assert parts["f"] == parts["g"] != parts["h"]
     assert parts["k"]
 
@@ -148,10 +148,10 @@ def test_partials_methods_and_objects() -> None:
     def scaled(k: float, candidate: float) -> float:
         return k * candidate
 
-    two, three = (function_parts(partial(scaled, k), {}) for k in (2.0, 3.0))
-    assert differences(two, three) == ["the argument '0'"]
-    assert "the object 'self'" in function_parts(Scaled(2.0).called, {})
-    assert function_parts(Scaled(2.0), {}) == function_parts(Scaled(3.0), {})
+    two, three = (hash_function(partial(scaled, k), {}) for k in (2.0, 3.0))
+    assert list_differences(two, three) == ["the argument '0'"]
+    assert "the object 'self'" in hash_function(Scaled(2.0).called, {})
+    assert hash_function(Scaled(2.0), {}) == hash_function(Scaled(3.0), {})
 
 
 class Scaled:
@@ -208,7 +208,7 @@ def folder(tmp_path: Path) -> Path:
 def parts_of(folder: Path, module: str) -> Mapping[str, str]:
     file = module_file(folder, module)
     assert file is not None
-    return module_parts(file)
+    return hash_module(file)
 
 
 def test_files_beside_a_module_count(folder: Path) -> None:
@@ -219,7 +219,7 @@ def test_files_beside_a_module_count(folder: Path) -> None:
     (folder / "my_helper.py").write_text("# two\nK = 2\n")
     assert parts_of(folder, "my_scores") == before
     (folder / "my_helper.py").write_text("K = 3\n")
-    assert differences(before, parts_of(folder, "my_scores")) == ["my_helper.py"]
+    assert list_differences(before, parts_of(folder, "my_scores")) == ["my_helper.py"]
 
 
 def test_importing(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -260,7 +260,7 @@ def _campaign(space: Node, evaluate: Node, objective: str, optimizer: Node) -> N
 @cache
 def seeds() -> tuple[Node, ...]:
     """Campaigns that are right, or nearly so: those of the project, and one for every example of a plug-in."""
-    from invdesign.campaign.document import parse
+    from invdesign.campaign.document import parse_yaml
     from invdesign.errors import CampaignError
     from invdesign.settings import load
 
@@ -269,7 +269,7 @@ def seeds() -> tuple[Node, ...]:
     found: list[Node] = []
     for file in files:
         with contextlib.suppress(CampaignError, UnicodeDecodeError):
-            found.append(parse(file.read_text(encoding="utf-8")).value)
+            found.append(parse_yaml(file.read_text(encoding="utf-8")).value)
     landscape = [{"landscape": {"function": "sphere"}}]
     numbers = {"kind": "parameters", **SPACES["parameters"][0]}
     for kind, examples in SPACES.items():

@@ -14,13 +14,13 @@ from invdesign.optimizers.random import RandomSearch
 from invdesign.problem import Objective, Problem
 from invdesign.protocols import Context
 from invdesign.settings import load
-from invdesign.spaces.parameters.space import CountedParameterSpace
+from invdesign.spaces.parameters.space import ParameterSpace
 from invdesign.testing import MemoryHistory
 
 PROBLEM = Problem((Objective("height", "minimize"),))
 
 
-class CountingSpace(CountedParameterSpace):
+class CountingSpace(ParameterSpace):
     """Counts how often a genome is looked up by its index."""
 
     def genome(self, index: int) -> Any:

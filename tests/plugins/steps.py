@@ -20,13 +20,21 @@ from invdesign.optimizers.common import Draft
 from invdesign.optimizers.random import RandomSearch
 from invdesign.problem import Constraint, Problem
 from invdesign.properties import Unit
-from invdesign.protocols import Batch, Context, EvaluatorSettings, FiniteSpace, Operator, SearchSpace
+from invdesign.protocols import (
+    Batch,
+    Context,
+    EvaluatorSettings,
+    Operator,
+    SearchSpace,
+    SpaceSettings,
+    is_finite,
+)
 from invdesign.rng import rng_for
 from invdesign.settings import Settings
 from invdesign.spaces.parameters.space import ParameterSpace
 
 
-class Picky(Settings):
+class Picky(SpaceSettings):
     """Two reals and a bit; it refuses to build where x is above 0.75, and is broken where it is above 0.9."""
 
     @cached_property
@@ -272,7 +280,7 @@ class ChoosySearch(RandomSearch):
     """Searches countable spaces alone."""
 
     def refusal(self, space: SearchSpace, problem: Problem) -> str:
-        return "" if isinstance(space, FiniteSpace) else "needs a space that can be counted through"
+        return "" if is_finite(space) else "needs a space that can be counted through"
 
 
 class RepeatingSearch(RandomSearch):
@@ -288,6 +296,13 @@ class NotSettings:
 
 class Lossy(Settings):
     """Settings that are no optimizer."""
+
+
+class Uncounted(Settings):
+    """A space that does not say whether it can be counted through, nor which genome stands for a candidate."""
+
+    def build(self, genome: Genome) -> Design:
+        return Design(parameters=dict(genome))  # type: ignore[arg-type]  # never called
 
 
 class Outside(_Step):

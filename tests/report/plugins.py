@@ -11,9 +11,8 @@ from invdesign.arrays import FloatArray
 from invdesign.candidate import Design, Evaluation, Failure, Genome, Input
 from invdesign.errors import Infeasible
 from invdesign.properties import Unit
-from invdesign.protocols import EvaluatorSettings, Operator
+from invdesign.protocols import EvaluatorSettings, Operator, SpaceSettings
 from invdesign.rng import Rng
-from invdesign.settings import Settings
 
 CATIONS = ("Li", "Na", "K", "Mg", "Ca")
 ANIONS = ("O", "F", "Cl", "S", "Br")
@@ -42,14 +41,17 @@ class Mix:
         return {**parents[1], "cation": parents[0]["cation"]}
 
 
-class Crystals(Settings):
+class Crystals(SpaceSettings):
     """AX rocksalts; magnesium oxide cannot be built."""
 
     def operators(self) -> Mapping[str, Operator]:
         return {"start": Draw(), "mix": Mix()}
 
-    def __len__(self) -> int:
+    def count(self) -> int:
         return len(CATIONS) * len(ANIONS) * SIZES
+
+    def __len__(self) -> int:
+        return self.count()
 
     def genome(self, index: int) -> Genome:
         pair, size = divmod(index, SIZES)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from markupsafe import escape
 
 from invdesign.errorbars import value_text
-from invdesign.report.text import axis_label, brief, duration, formula_html, measured, number, pretty_unit
+from invdesign.report.text import axis_label, brief, formula_html, measured, number, pretty_unit
+from invdesign.wording import format_duration
 
 
 @pytest.mark.parametrize(
@@ -85,9 +86,9 @@ def test_formulas_and_units_are_set_as_in_print() -> None:
     ("seconds", "text"),
     [(0.0012, "1.2 ms"), (4.0, "4 s"), (61, "1 min 1 s"), (7260, "2 h 1 min"), (math.nan, "")],
 )
-def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
+def test_durations_of_the_report(seconds: float, text: str) -> None:
     """The unit follows the length."""
-    assert duration(seconds) == text
+    assert format_duration(seconds, fine=True) == text
 
 
 def test_settings_fit_a_line() -> None:

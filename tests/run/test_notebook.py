@@ -109,7 +109,7 @@ def test_a_killed_kernel(workers: int, jupyter_at_home: Path, tmp_path: Path) ->
     assert "finished" in panel
     for part in ("20 of 20 candidates", "minimize depth", "depth, mm", "± 0.01", "<svg", "runs/depth"):
         assert part in card, part
-    assert "the function 'depth' is another than the run began with; changed: its source" in printed(changed)
+    assert "the function 'depth' has changed since the run began; changed: its source" in printed(changed)
     assert "For a new run give another run_dir (or name)." in printed(changed)
     (told,) = mistaken.outputs
     assert told["traceback"] == [said_of_mistakes()]  # and no stack
@@ -141,12 +141,12 @@ def uninterrupted(search: str, folder: Path) -> str:
 
 def test_outside_a_notebook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is shown where nobody looks; lines come at once for the end, and else only now and then."""
-    from invdesign.campaign.document import parse
+    from invdesign.campaign.document import parse_yaml
     from invdesign.campaign.load import campaign_from
 
     assert not in_kernel()
     assert observer_here(tmp_path) is None  # pytest has taken stderr
-    data = parse(toy(4)).value
+    data = parse_yaml(toy(4)).value
     assert isinstance(data, dict)
     status = finished(campaign_from(data), tmp_path / "run").status()
     show = lines()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from invdesign import registry
-from invdesign.campaign.document import parse
+from invdesign.campaign.document import parse_yaml
 from invdesign.campaign.load import campaign_from
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import Candidate, Proposal, Status, genome_key
@@ -47,14 +47,14 @@ def blocks(language: str) -> list[str]:
 
 def of_the_page(**changes: Any) -> dict[str, Any]:
     """The page's campaign."""
-    data = parse(blocks("yaml")[0]).value
+    data = parse_yaml(blocks("yaml")[0]).value
     assert isinstance(data, dict)
     return {**data, "engine": {"kind": "local", "workers": 0}, **changes}
 
 
 def two_tiers(**changes: Any) -> dict[str, Any]:
     """Parameters, a cheap stage that says height, and a dear one on demand."""
-    data = parse(toy(12)).value
+    data = parse_yaml(toy(12)).value
     assert isinstance(data, dict)
     stages = [{"landscape": {"function": "sphere", "name": "cheap"}}, DEAR]
     objectives = [{"minimize": "height"}]

@@ -103,6 +103,12 @@ class Plain:
     def features(self, genomes: Any) -> Any:
         return np.zeros((len(genomes), 2))
 
+    def canonical(self, genome: Any) -> Any:
+        return genome
+
+    def count(self) -> int | None:
+        return None
+
 
 class Wrong(Plain):
     """One that describes another number of features."""

@@ -13,13 +13,12 @@ from pydantic import ValidationError
 
 from invdesign.candidate import to_json
 from invdesign.errors import Infeasible
-from invdesign.protocols import FiniteSpace
+from invdesign.protocols import is_finite
 from invdesign.rng import rng_for
 from invdesign.settings import STORED, load
 from invdesign.spaces.parameters.kinds import polynomial, simulated_binary
 from invdesign.spaces.parameters.space import (
     COUNTABLE,
-    CountedParameterSpace,
     ParameterSpace,
     natural_order,
 )
@@ -180,7 +179,7 @@ def test_settings_that_make_no_sense_are_refused(parameters: dict[str, Any], mes
 
 def test_a_finite_space_is_counted() -> None:
     """The number of genomes is the product; the last parameter runs fastest."""
-    assert isinstance(FINITE, CountedParameterSpace)
+    assert is_finite(FINITE)
     assert (FINITE.size(), len(FINITE)) == (15, 15)
     assert FINITE.genome(0) == {"m": 7, "n": -1, "solvent": "EC"}
     assert FINITE.genome(1) == {"m": 7, "n": -1, "solvent": "DMC"}
@@ -190,7 +189,7 @@ def test_a_finite_space_is_counted() -> None:
 @pytest.mark.parametrize("index", [-1, 15])
 def test_counting_ends(index: int) -> None:
     """Beyond the last genome there is an IndexError with the size."""
-    assert isinstance(FINITE, CountedParameterSpace)
+    assert is_finite(FINITE)
     with pytest.raises(IndexError, match=f"genome {index} of a space of 15"):
         FINITE.genome(index)
 
@@ -210,7 +209,7 @@ def test_only_what_can_be_counted_is_a_finite_space(
     """A continuum has no size, a huge space has one; neither can be counted through."""
     built = space(**parameters)
     assert built.size() == size
-    assert isinstance(built, FiniteSpace) == counted
+    assert is_finite(built) == counted
     assert built.model_dump(mode="json")["kind"] == "parameters"
 
 
@@ -296,7 +295,7 @@ def test_logarithmic_whole_numbers_are_counted() -> None:
     """Each once, although their shares of the unit interval differ."""
     one = space(n={"integer": [1, 5], "log": True}, c={"categorical": ["a", "b"]})
     check_space(one)
-    assert isinstance(one, CountedParameterSpace)
+    assert is_finite(one)
     assert [one.genome(i)["n"] for i in range(5)] == [1, 2, 3, 4, 5]
 
 
@@ -327,7 +326,7 @@ def test_many_points_are_decoded_as_one_is(bounds: tuple[float, float], places: 
 def test_levels_keep_their_order() -> None:
     """Numbers are numbers in the genome and in features by size; names are features by rank."""
     one = space(o={"ordinal": [1, 2, 10]}, g={"ordinal": ["low", "middle", "high"]})
-    assert isinstance(one, CountedParameterSpace)
+    assert is_finite(one)
     assert one.genome(0) == {"g": "low", "o": 1}
     assert to_json(one.build({"g": "high", "o": 2}).parameters) == '{"g":"high","o":2}'
     assert np.allclose(one.features([{"g": "middle", "o": 2}]), [[0.5, 1 / 9]])

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from invdesign.candidate import to_json
 from invdesign.errors import Infeasible
-from invdesign.protocols import FiniteSpace
+from invdesign.protocols import is_finite
 from invdesign.rng import rng_for
 from invdesign.settings import load
 from invdesign.spaces.parameters.space import ParameterSpace
@@ -98,7 +98,7 @@ def test_features_say_what_exists() -> None:
 
 def test_a_small_conditional_space_is_counted() -> None:
     """Each combination that exists once: 2 salts without n, and n = 1, 3 with two k, n = 2 with none."""
-    assert isinstance(LISTED, FiniteSpace)
+    assert is_finite(LISTED)
     assert (LISTED.size(), len(LISTED)) == (7, 7)
     listed = [LISTED.genome(i) for i in range(7)]
     assert len({to_json(genome) for genome in listed}) == 7

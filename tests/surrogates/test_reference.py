@@ -24,6 +24,7 @@ from invdesign.structures.files import check_distances
 from surrogates import commands
 from surrogates.stability import reference_console, reference_sources
 from surrogates.stability.coverage import FORMER_SETS, require_coverage
+from surrogates.stability.hulls import formation_energy, hull_distance, phase_diagram, to_pd_entry
 from surrogates.stability.reference import (
     Cell,
     Phase,
@@ -34,15 +35,11 @@ from surrogates.stability.reference import (
     Skipped,
     corrected_names,
     find_earlier_set,
-    formation_energy,
-    hull_distance,
     load_reference,
     load_shipped_set,
     make_reference,
     parse_reference,
-    phase_diagram,
     shipped_names,
-    to_pd_entry,
 )
 from surrogates.stability.reference_build import Progress, build_reference, make_starts
 from surrogates.stability.reference_sources import PublishedCrystal, Source, read_structures

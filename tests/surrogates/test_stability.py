@@ -20,8 +20,9 @@ from surrogates.stability.evaluators import (
     electrochemical_window,
     products,
 )
+from surrogates.stability.hulls import phase_diagram
 from surrogates.stability.oxygen_limits import write_oxygen_remarks
-from surrogates.stability.reference import load_shipped_set, phase_diagram
+from surrogates.stability.reference import load_shipped_set
 from tests.surrogates.references import made
 
 NAME = "lithium-chalcohalides"

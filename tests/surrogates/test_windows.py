@@ -12,7 +12,8 @@ from pymatgen.core import Composition
 
 from invdesign.errors import MissingReferenceError
 from invdesign.structures.formulas import write_formula
-from surrogates.stability.reference import ReferenceSet, load_shipped_set, phase_diagram
+from surrogates.stability.hulls import phase_diagram
+from surrogates.stability.reference import ReferenceSet, load_shipped_set
 from surrogates.stability.windows import CHARGES, ON_HULL, Reaction, electrochemical_window, products
 from tests.surrogates.references import made
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from invdesign.spaces.mixture.space import CountedMixtureSpace, MixtureSpace
+from invdesign.spaces.mixture.space import MixtureSpace
 
-__all__ = ["CountedMixtureSpace", "MixtureSpace"]
+__all__ = ["MixtureSpace"]

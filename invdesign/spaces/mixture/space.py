@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from invdesign import registry
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Design, Genome, Json, genome_key, rounded, rounding_of
 from invdesign.errors import Infeasible, nearest
 from invdesign.protocols import Descriptor, Dimension, Domain, Operator, Placement
 from invdesign.rng import rng_for
-from invdesign.settings import Settings
-from invdesign.spaces.counted import Counted
+from invdesign.spaces.counted import CountableSpace
 from invdesign.spaces.described import distinct
 from invdesign.spaces.linear import LinearConstraint
 from invdesign.spaces.mixture.cells import Framework, Realised, framework_of
@@ -46,11 +44,11 @@ CUBE = 1e-9  # what rounding may cost a coordinate of the unit cube
 WRITTEN = 1e-5  # relative: what a person writes of a fraction in a table may be off by so much
 
 
-class MixtureSpace(Settings):
+class MixtureSpace(CountableSpace):
     """Mixtures of components, each a simplex of fractions, with rules across them.
 
     A genome holds the fractions of what is present: `{"M": {"Zr4+": 0.8, "Ta5+": 0.2}}`. Where all fractions have
-    steps, or are those of small supercells, the space can be counted and is a `CountedMixtureSpace`.
+    steps, or are those of small supercells, the space can be counted (`count`, `genome`, `blocks`).
     """
 
     mixtures: dict[str, Mixture] = Field(min_length=1)
@@ -92,20 +90,11 @@ class MixtureSpace(Settings):
                 f"{element} is mixed-valent, but no component is called '{element}', without a state"
             )
         check(model)
-        countable = isinstance(model.field, Listed)
-        if type(self) is MixtureSpace and countable:
-            # What a space can do follows from its settings, so its class does: a finite space has a length.
-            object.__setattr__(self, "__class__", CountedMixtureSpace)
         return self
 
     def _mixed_used(self, model: Model) -> bool:
         known = {species.name for species, _ in (*model.amounts, *model.fixed)}
         return known >= set(self.mixed_valence)
-
-    @model_serializer(mode="wrap")
-    def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        kind = MixtureSpace if type(self) is CountedMixtureSpace else type(self)
-        return {"kind": registry.name_of(kind), **handler(self)}
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -174,6 +163,27 @@ class MixtureSpace(Settings):
             Descriptor(name, mixture) for name, (mixture, _) in zip(model.names, model.places, strict=True)
         ]
         return distinct([*fractions, *(model.chemistry.descriptors() if model.chemistry else ())])
+
+    # FiniteSpace.
+
+    def count(self) -> int | None:
+        """How many mixtures there are, where every fraction has steps or small supercells hold them; else None."""
+        field = self._model.field
+        return len(field.points) if isinstance(field, Listed) else None
+
+    def numbered(self, index: int) -> Genome:
+        """Mixture number `index`; those of the smallest supercell come first."""
+        field = self._model.field
+        assert isinstance(field, Listed)  # only those are counted
+        return self._named(field.written[index])
+
+    def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
+        """(index of the first row, features (<= size, d)), streamed."""
+        for start in range(0, len(self), size):
+            rows = [self.numbered(index) for index in range(start, min(start + size, len(self)))]
+            yield start, self.features(rows)
+
+    # TabledSpace.
 
     def table_columns(self) -> Sequence[str]:
         """The components, with their mixture before them where several have one of that name."""
@@ -373,27 +383,3 @@ class MixtureSpace(Settings):
         if wrong:
             raise Infeasible("; ".join(wrong))
         return values
-
-
-class CountedMixtureSpace(MixtureSpace, Counted):
-    """A mixture space that can be counted through: every fraction has steps, or small supercells hold them."""
-
-    @property
-    def _points(self) -> Listed:
-        field = self._model.field
-        assert isinstance(field, Listed)
-        return field
-
-    def size(self) -> int:
-        """How many mixtures there are."""
-        return len(self._points.points)
-
-    def numbered(self, index: int) -> Genome:
-        """Mixture number `index`; those of the smallest supercell come first."""
-        return self._named(self._points.written[index])
-
-    def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
-        """(index of the first row, features (<= size, d)), streamed."""
-        for start in range(0, len(self), size):
-            rows = [self.numbered(index) for index in range(start, min(start + size, len(self)))]
-            yield start, self.features(rows)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from invdesign.spaces.ordering.space import CountedOrderingSpace, OrderingSpace
+from invdesign.spaces.ordering.space import OrderingSpace
 
-__all__ = ["CountedOrderingSpace", "OrderingSpace"]
+__all__ = ["OrderingSpace"]

@@ -16,21 +16,18 @@ import numpy as np
 from pydantic import (
     AfterValidator,
     Field,
-    SerializerFunctionWrapHandler,
     ValidationInfo,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
-from invdesign import registry
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Design, Genome, Json, genome_key
 from invdesign.errors import Infeasible, InvdesignError, nearest
 from invdesign.protocols import Descriptor, Domain, Operator
 from invdesign.rng import rng_for
-from invdesign.settings import Frozen, Settings
-from invdesign.spaces.counted import Counted
+from invdesign.settings import Frozen
+from invdesign.spaces.counted import CountableSpace
 from invdesign.spaces.described import distinct
 from invdesign.spaces.ordering.adopt import recognised
 from invdesign.spaces.ordering.amounts import VACANCY, SiteChoice
@@ -78,13 +75,13 @@ def _states(states: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     return states
 
 
-class OrderingSpace(Settings):
+class OrderingSpace(CountableSpace):
     """Orderings of species and vacancies on the sites of a crystal's supercells.
 
     A genome holds a list of species per group of sites, in the order of the supercell's sites:
     `{"A": ["Li", "vacancy", "vacancy", "Li"]}`, and the number of its supercell (`cell`, from 0) where there are
     several. Among symmetric images the genome is the one that comes first in the order of the species.
-    Spaces small enough to be listed are instances of `CountedOrderingSpace`.
+    Spaces of at most 50,000 distinct orderings can be counted (`count`, `genome`, `blocks`).
     """
 
     parent: ParentSource
@@ -129,9 +126,6 @@ class OrderingSpace(Settings):
             self._check()
         except InvdesignError as error:
             raise ValueError(str(error)) from error
-        kind = CountedOrderingSpace if self._countable else OrderingSpace
-        # What a space can do follows from its settings, so its class does: a finite space has a length.
-        object.__setattr__(self, "__class__", kind)
         return self
 
     def _check(self) -> None:
@@ -160,11 +154,6 @@ class OrderingSpace(Settings):
             raise ValueError(
                 "there is a single ordering: all others are its symmetric images; take a larger cell"
             )
-
-    @model_serializer(mode="wrap")
-    def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        kind = OrderingSpace if type(self) is CountedOrderingSpace else type(self)
-        return {"kind": registry.name_of(kind), **handler(self)}
 
     # What the settings stand for, made once.
 
@@ -379,6 +368,37 @@ class OrderingSpace(Settings):
             rows = np.flatnonzero(numbers == number)
             yield number, rows, np.stack([read[row][1] for row in rows.tolist()])
 
+    # FiniteSpace.
+
+    def count(self) -> int | None:
+        """The number that `size` gives, where the orderings can be listed; else None."""
+        return self.size() if self._countable else None
+
+    @cached_property
+    def _ends(self) -> tuple[int, ...]:
+        """Index after the last ordering of each supercell."""
+        return tuple(accumulate(cell.orderings.size or 0 for cell in self._cells))
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """(number of the supercell, index among its orderings)."""
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        return number, index - (self._ends[number - 1] if number else 0)
+
+    def numbered(self, index: int) -> Genome:
+        """Genome number `index`, in the order of the species, the last site running fastest."""
+        number, own = self._place(index)
+        return self._genome(number, self._cells[number].orderings.listed[own].astype(np.int64))
+
+    def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
+        """(index of the first row, features (<= size, d)), streamed; a block holds one supercell's orderings."""
+        start = 0
+        for number, cell in enumerate(self._cells):
+            listed = cell.orderings.listed
+            for first in range(0, len(listed), size):
+                codes = listed[first : first + size].astype(np.int64)
+                yield start + first, self._features(number, codes)
+            start += len(listed)
+
     # VectorSpace.
 
     def domain(self) -> Domain:
@@ -412,32 +432,3 @@ class OrderingSpace(Settings):
             if codes is not None:
                 return self._genome(number, self._cells[number].orderings.canonical(codes))
         return None
-
-
-class CountedOrderingSpace(OrderingSpace, Counted):
-    """An ordering space whose orderings are listed: at most 50,000 distinct ones."""
-
-    @cached_property
-    def _ends(self) -> tuple[int, ...]:
-        """Index after the last ordering of each supercell."""
-        return tuple(accumulate(cell.orderings.size or 0 for cell in self._cells))
-
-    def _place(self, index: int) -> tuple[int, int]:
-        """(number of the supercell, index among its orderings)."""
-        number = int(np.searchsorted(self._ends, index, side="right"))
-        return number, index - (self._ends[number - 1] if number else 0)
-
-    def numbered(self, index: int) -> Genome:
-        """Genome number `index`, in the order of the species, the last site running fastest."""
-        number, own = self._place(index)
-        return self._genome(number, self._cells[number].orderings.listed[own].astype(np.int64))
-
-    def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
-        """(index of the first row, features (<= size, d)), streamed; a block holds one supercell's orderings."""
-        start = 0
-        for number, cell in enumerate(self._cells):
-            listed = cell.orderings.listed
-            for first in range(0, len(listed), size):
-                codes = listed[first : first + size].astype(np.int64)
-                yield start + first, self._features(number, codes)
-            start += len(listed)

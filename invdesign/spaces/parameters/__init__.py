@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from invdesign.spaces.parameters.space import CountedParameterSpace, ParameterSpace
+from invdesign.spaces.parameters.space import ParameterSpace
 
-__all__ = ["CountedParameterSpace", "ParameterSpace"]
+__all__ = ["ParameterSpace"]

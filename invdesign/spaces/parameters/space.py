@@ -14,22 +14,19 @@ from pydantic import (
     AfterValidator,
     Discriminator,
     Field,
-    SerializerFunctionWrapHandler,
     Tag,
     ValidationInfo,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
-from invdesign import registry
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Design, Genome, Json, rounding_of
 from invdesign.errors import Infeasible, nearest
 from invdesign.protocols import Descriptor, Domain, Operator, Placement
 from invdesign.rng import Rng
-from invdesign.settings import STORED, Settings, context_of
-from invdesign.spaces.counted import Counted
+from invdesign.settings import STORED, context_of
+from invdesign.spaces.counted import CountableSpace
 from invdesign.spaces.described import distinct
 from invdesign.spaces.linear import LinearConstraint
 from invdesign.spaces.parameters.choices import AnyParameter
@@ -87,12 +84,12 @@ AnyConstraint = Annotated[
 ]
 
 
-class ParameterSpace(Settings):
+class ParameterSpace(CountableSpace):
     """All combinations of the values of named parameters that meet the constraints.
 
     A genome holds one value per parameter that exists: `{"x": 1.5, "n": 3, "solvent": "EC"}`. Parameters are
     taken in the natural order of their names (x2 before x10), whatever order a file lists them in. The space can
-    be counted (`len`, `genome`, `blocks`) where no parameter is real and there are at most ten million genomes,
+    be counted (`count`, `genome`, `blocks`) where no parameter is real and there are at most ten million genomes,
     20,000 combinations with conditions or constraints.
     """
 
@@ -125,16 +122,7 @@ class ParameterSpace(Settings):
     def _possible(self) -> Self:
         if self.constraints:
             self._search.check()
-        size = self.size()
-        if type(self) is ParameterSpace and size is not None and size <= COUNTABLE:
-            # What a space can do follows from its settings, so its class does: a finite space has a length.
-            object.__setattr__(self, "__class__", CountedParameterSpace)
         return self
-
-    @model_serializer(mode="wrap")
-    def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        kind = ParameterSpace if type(self) is CountedParameterSpace else type(self)
-        return {"kind": registry.name_of(kind), **handler(self)}
 
     # What the settings stand for, made once.
 
@@ -320,6 +308,38 @@ class ParameterSpace(Settings):
             for name, parameter in self._ordered
             for feature in (*parameter.feature_names, *([" exists"] if parameter.when else []))
         )
+
+    # FiniteSpace.
+
+    def count(self) -> int | None:
+        """The number that `size` gives, up to ten million; else None."""
+        size = self.size()
+        return size if size is not None and size <= COUNTABLE else None
+
+    def numbered(self, index: int) -> Genome:
+        """Genome number `index`; the last parameter runs fastest."""
+        if not self._plain:
+            return dict(self._genomes[index])
+        values: dict[str, Json] = {}
+        for name, parameter in reversed(self._ordered):
+            index, digit = divmod(index, parameter.size or 1)
+            values[name] = parameter.numbered(digit)
+        return {name: values[name] for name, _ in self._ordered}
+
+    def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
+        """(index of the first row, features (<= size, d)) of a countable space, streamed."""
+        if not self._plain:
+            for start in range(0, len(self), size):
+                yield start, self.features(self._genomes[start : start + size])
+            return
+        sizes = [parameter.size or 1 for _, parameter in self._ordered]
+        tables = [
+            np.array([parameter.features(parameter.numbered(digit)) for digit in range(n)])
+            for n, (_, parameter) in zip(sizes, self._ordered, strict=True)
+        ]
+        for start in range(0, len(self), size):
+            digits = np.unravel_index(np.arange(start, min(start + size, len(self))), sizes)
+            yield start, np.hstack([table[digit] for table, digit in zip(tables, digits, strict=True)])
 
     # TabledSpace.
 
@@ -518,35 +538,6 @@ class ParameterSpace(Settings):
             elif name in first or name in second:
                 child[name] = _value(first if name in first else second, name)
         return child
-
-
-class CountedParameterSpace(ParameterSpace, Counted):
-    """A parameter space that can be counted through: no parameter is real, and there are few enough genomes."""
-
-    def numbered(self, index: int) -> Genome:
-        """Genome number `index`; the last parameter runs fastest."""
-        if not self._plain:
-            return dict(self._genomes[index])
-        values: dict[str, Json] = {}
-        for name, parameter in reversed(self._ordered):
-            index, digit = divmod(index, parameter.size or 1)
-            values[name] = parameter.numbered(digit)
-        return {name: values[name] for name, _ in self._ordered}
-
-    def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
-        """(index of the first row, features (<= size, d)) of a countable space, streamed."""
-        if not self._plain:
-            for start in range(0, len(self), size):
-                yield start, self.features(self._genomes[start : start + size])
-            return
-        sizes = [parameter.size or 1 for _, parameter in self._ordered]
-        tables = [
-            np.array([parameter.features(parameter.numbered(digit)) for digit in range(n)])
-            for n, (_, parameter) in zip(sizes, self._ordered, strict=True)
-        ]
-        for start in range(0, len(self), size):
-            digits = np.unravel_index(np.arange(start, min(start + size, len(self))), sizes)
-            yield start, np.hstack([table[digit] for table, digit in zip(tables, digits, strict=True)])
 
 
 def _value(genome: Genome, name: str) -> Value:

@@ -28,8 +28,8 @@ from invdesign.candidate import Design, Genome, Json
 from invdesign.errors import Infeasible, InvdesignError, nearest
 from invdesign.protocols import Descriptor, Dimension, Domain, Operator
 from invdesign.rng import Rng
-from invdesign.settings import Frozen, Settings, listed_names
-from invdesign.spaces.counted import Counted
+from invdesign.settings import Frozen, listed_names
+from invdesign.spaces.counted import CountableSpace
 from invdesign.spaces.described import distinct
 from invdesign.spaces.pool.features import TIE, Points, Scale, rank_from
 from invdesign.spaces.pool.file import PoolError, PoolFile
@@ -86,7 +86,7 @@ class PoolOperator:
         return self.make(parents, rng)
 
 
-class PoolSpace(Settings, Counted):
+class PoolSpace(CountableSpace):
     """Given candidates, each proposed at most once.
 
     A genome is `{"row": ID}`: the identifier of a row, the name of a structure file, or the number of the row from
@@ -172,7 +172,7 @@ class PoolSpace(Settings, Counted):
             "between": PoolOperator(2, self._between),
         }
 
-    def size(self) -> int:
+    def count(self) -> int:
         """How many rows there are, those left out not counted."""
         return len(self._pool.kept)
 

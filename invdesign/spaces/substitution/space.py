@@ -15,22 +15,19 @@ from pydantic import (
     AfterValidator,
     Field,
     GetJsonSchemaHandler,
-    SerializerFunctionWrapHandler,
     ValidationInfo,
     field_validator,
-    model_serializer,
     model_validator,
 )
 from pydantic_core import CoreSchema
 
-from invdesign import registry
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Design, Genome, Json, genome_key
 from invdesign.errors import Infeasible, InvdesignError, nearest
 from invdesign.protocols import Descriptor, Dimension, Domain, Operator
 from invdesign.rng import rng_for
-from invdesign.settings import Frozen, Settings
-from invdesign.spaces.counted import Counted
+from invdesign.settings import Frozen
+from invdesign.spaces.counted import CountableSpace
 from invdesign.spaces.described import distinct
 from invdesign.spaces.substitution.adopt import recognised
 from invdesign.spaces.substitution.decorations import Decorations
@@ -112,13 +109,13 @@ def _site(name: str, info: ValidationInfo) -> str:
     return name
 
 
-class SubstitutionSpace(Settings):
+class SubstitutionSpace(CountableSpace):
     """Decorations of a crystal's sites with other elements.
 
     A genome holds a list of species per site group, in the order of the supercell's sites, or a single species
     where the group is not mixed: `{"B": ["O", "S"], "X": ["Cl", "Br"]}`. Groups with a single option do not
     appear. Among symmetric images the genome is the one that comes first in the order of the options.
-    Spaces small enough to be listed are instances of `CountedSubstitutionSpace`.
+    Spaces of at most 200,000 distinct decorations can be counted (`count`, `genome`, `blocks`).
     """
 
     parent: ParentSource
@@ -182,15 +179,7 @@ class SubstitutionSpace(Settings):
             raise ValueError(str(error)) from error
         if decorations.witness is None:
             raise ValueError(f"no charge-neutral decoration {self._charges()}")
-        kind = CountedSubstitutionSpace if decorations.countable else SubstitutionSpace
-        # What a space can do follows from its settings, so its class does: a finite space has a length.
-        object.__setattr__(self, "__class__", kind)
         return self
-
-    @model_serializer(mode="wrap")
-    def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        kind = SubstitutionSpace if type(self) is CountedSubstitutionSpace else type(self)
-        return {"kind": registry.name_of(kind), **handler(self)}
 
     def _charges(self) -> str:
         """Which charges there are, for the message that they cannot balance."""
@@ -351,6 +340,24 @@ class SubstitutionSpace(Settings):
         rows = [self._codes(genome) for genome in genomes]
         return np.asarray(rows, dtype=np.int64).reshape(len(genomes), len(self._decorations.variables))
 
+    # FiniteSpace.
+
+    def count(self) -> int | None:
+        """The number that `size` gives, where the decorations can be listed; else None."""
+        return self._decorations.size if self._decorations.countable else None
+
+    def numbered(self, index: int) -> Genome:
+        """Genome number `index`, in the order of the options, the last site running fastest."""
+        return self._genome(self._rows(index, index + 1)[0])
+
+    def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
+        """(index of the first row, features (<= size, d)), streamed."""
+        for start in range(0, len(self), size):
+            yield start, self._geometry.features(self._rows(start, start + size))
+
+    def _rows(self, start: int, stop: int) -> IntArray:
+        return self._decorations.unpacked(self._decorations.listed[start:stop])
+
     # VectorSpace.
 
     def domain(self) -> Domain:
@@ -397,22 +404,6 @@ class SubstitutionSpace(Settings):
         if codes is None or self._decorations.imbalance(codes):
             return None
         return self._genome(self._decorations.canonical(codes))
-
-
-class CountedSubstitutionSpace(SubstitutionSpace, Counted):
-    """A substitution space whose decorations are listed: at most 200,000 distinct ones."""
-
-    def numbered(self, index: int) -> Genome:
-        """Genome number `index`, in the order of the options, the last site running fastest."""
-        return self._genome(self._rows(index, index + 1)[0])
-
-    def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
-        """(index of the first row, features (<= size, d)), streamed."""
-        for start in range(0, len(self), size):
-            yield start, self._geometry.features(self._rows(start, start + size))
-
-    def _rows(self, start: int, stop: int) -> IntArray:
-        return self._decorations.unpacked(self._decorations.listed[start:stop])
 
 
 def _signed(states: Sequence[int]) -> str:

@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from invdesign import settings
 from invdesign.campaign.load import campaign_from
 from invdesign.campaign.model import Campaign
-from invdesign.campaign.priors import run_table, with_priors
+from invdesign.campaign.priors import embed_priors, run_table
 from invdesign.errors import CampaignError, InvdesignError, StoreError
 from invdesign.optimizers.bayesian.priors import Prior, PriorTable, prior_refusal, prior_rows
 from invdesign.rng import rng_for
@@ -255,7 +255,7 @@ class Holder(Frozen):
 
 
 def held(value: Any, folder: Path) -> Holder:
-    embedded, mistakes = with_priors(value, folder)
+    embedded, mistakes = embed_priors(value, folder)
     assert not mistakes
     return Holder.model_validate_json(json.dumps(embedded), context={"folder": folder})
 
@@ -327,7 +327,7 @@ def test_priors_of_a_member(tmp_path: Path) -> None:
     run = finished(campaign_data(), tmp_path / "earlier")
     run.close()
     value = {"kind": "portfolio", "members": [{"kind": "bayesian", "prior": [{"run": "earlier"}]}, "random"]}
-    embedded, mistakes = with_priors(value, tmp_path)
+    embedded, mistakes = embed_priors(value, tmp_path)
     assert not mistakes
     assert embedded["members"][0]["prior"][0]["table"]["name"] == "earlier.csv"
     assert embedded["members"][1] == "random"
@@ -338,7 +338,7 @@ def test_runs_that_cannot_be_read(tmp_path: Path) -> None:
     Run.create(campaign_from(campaign_data()), tmp_path / "empty").close()
     known = {"table": {"name": "known.csv", "text": "f\n"}}
     value = {"prior": [{"run": "nowhere"}, {"run": "empty"}, {"run": 3}, {"run": "empty", **known}, known]}
-    embedded, mistakes = with_priors(value, tmp_path)
+    embedded, mistakes = embed_priors(value, tmp_path)
     assert embedded == {"prior": [known]}
     assert [place for place, _ in mistakes] == [("prior", number, "run") for number in range(4)]
     words = (

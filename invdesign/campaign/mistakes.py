@@ -1,4 +1,4 @@
-"""What pydantic says of settings, in words for whoever wrote the file: what was found, what is allowed, the nearest name."""
+"""Errors of pydantic in words for the author of a file: the value found, what is allowed, the nearest name."""
 
 from __future__ import annotations
 
@@ -17,45 +17,48 @@ from invdesign.settings import Settings
 COMMON = tuple(Common.model_fields)
 
 
-def holds(value: Any, step: str | int) -> bool:
-    """Whether a step of a place leads somewhere in what the file says."""
+def has_step(value: Any, step: str | int) -> bool:
+    """True if the next `step` of a place exists in `value`."""
     if isinstance(step, str):
         return isinstance(value, dict) and step in value
     return isinstance(value, list) and step < len(value)
 
 
-def told(items: list[Any], model: type, where: Place, value: Any) -> list[tuple[str, str]]:
-    """(message, hint) of what pydantic says of one place; what the members of a union each say is one message.
+def describe_errors(items: list[Any], model: type, where: Place, value: Any) -> list[tuple[str, str]]:
+    """Describe pydantic's errors at one place as (message, hint).
+
+    Those of a union become one.
 
     Args:
-        items: pydantic's.
-        model: of what the file says, which is `value`.
-        where: the place in it.
+        items: errors of pydantic.
+        model: model of the whole value.
+        where: the place within the value.
+        value: the whole value, as written in the file.
     """
-    items = [item for item in items if not _follows(item)]
-    forms = [_FORMS.get(item["type"]) or _choice(item) for item in items]
+    items = [item for item in items if not _is_consequence(item)]
+    forms = [_EXPECTED_FORMS.get(item["type"]) or _expected_literal(item) for item in items]
     if len(items) > 1 and all(forms):
         kept = list(dict.fromkeys(map(str, forms)))
         options = " or ".join([", ".join(kept[:-1]), kept[-1]] if len(kept) > 1 else kept)
-        return [(f"must be {options}, got {shown(items[0]['input'])}", "")]
+        return [(f"must be {options}, got {quote_value(items[0]['input'])}", "")]
     if not all(forms):  # it has the form that one member wants, so that the others say nothing
         items = [item for item, form in zip(items, forms, strict=True) if not form]
-    return [_explained(item, model, where, value) for item in items]
+    return [_describe_error(item, model, where, value) for item in items]
 
 
-def _follows(item: Any) -> bool:
-    """Whether a list is called too short only because its entries are wrong, of which they tell themselves."""
+def _is_consequence(item: Any) -> bool:
+    """True if a list seems too short only through bad entries."""
     return item["type"] == "too_short" and bool(len(item["input"]) >= item["ctx"]["min_length"])
 
 
-def _choice(item: Any) -> str:
+def _expected_literal(item: Any) -> str:
     return str(item["ctx"]["expected"]) if item["type"] == "literal_error" else ""
 
 
-def _explained(item: Any, model: type, where: Place, written: Any) -> tuple[str, str]:
+def _describe_error(item: Any, model: type, where: Place, written: Any) -> tuple[str, str]:
     kind, value = item["type"], item["input"]
     if kind == "extra_forbidden":
-        fields = _fields_at(model, where[:-1], written)
+        fields = _allowed_fields(model, where[:-1], written)
         hint = nearest(str(where[-1]), fields) or (f"Allowed: {', '.join(sorted(fields))}." if fields else "")
         return "unknown key.", hint
     if kind == "missing":
@@ -63,16 +66,16 @@ def _explained(item: Any, model: type, where: Place, written: Any) -> tuple[str,
     if kind == "value_error":
         return str(item["ctx"]["error"]), ""
     if kind == "literal_error":
-        return f"expected {item['ctx']['expected']}, got {shown(value)}", ""
+        return f"expected {item['ctx']['expected']}, got {quote_value(value)}", ""
     if kind == "too_long":
         most = item["ctx"]["max_length"]
-        return f"takes {most} {'entry' if most == 1 else 'entries'} at most, got {shown(value)}", ""
+        return f"takes {most} {'entry' if most == 1 else 'entries'} at most, got {quote_value(value)}", ""
     message = item["msg"][0].lower() + item["msg"][1:]
-    message = _WORDS.get(kind) or message.replace("input should be", "must be")
-    return f"{message}, got {shown(value)}", ""
+    message = _MESSAGES.get(kind) or message.replace("input should be", "must be")
+    return f"{message}, got {quote_value(value)}", ""
 
 
-_FORMS = {  # what a value of the wrong form must be
+_EXPECTED_FORMS = {  # what a value of the wrong form must be
     "dict_type": "'key: value'",
     "model_type": "'key: value'",
     "list_type": "a list",
@@ -82,7 +85,7 @@ _FORMS = {  # what a value of the wrong form must be
     "float_type": "a number",
     "bool_type": "true or false",
 }
-_WORDS = {
+_MESSAGES = {
     "dict_type": "must be written as 'key: value'",
     "model_type": "must be written as 'key: value'",
     "list_type": "must be a list",
@@ -97,24 +100,27 @@ _WORDS = {
 }
 
 
-def _fields_at(model: type, place: Place, value: Any) -> tuple[str, ...]:
-    """Names of the fields a nested model allows, as far as they can be told from annotations and what is written."""
+def _allowed_fields(model: type, place: Place, value: Any) -> tuple[str, ...]:
+    """Names of the fields allowed at a place."""
     for step in place:
-        value = value[step] if holds(value, step) else None
+        value = value[step] if has_step(value, step) else None
         fields = getattr(model, "model_fields", {})
         if step in fields:  # else an index, or a name the user gave
-            found = _model_in(fields[step].annotation)
+            found = _find_model(fields[step].annotation)
             if found is None:
                 return ()
             model = found
         if model is Settings and isinstance(value, dict):
-            model = _plugin_called(value.get("kind"))
+            model = _find_plugin(value.get("kind"))
     fields = tuple(field.alias or name for name, field in getattr(model, "model_fields", {}).items())
     return (*fields, *COMMON) if hasattr(model, "evaluate") else fields
 
 
-def _plugin_called(kind: Any) -> type:
-    """The class of a plug-in within a plug-in, of the groups that occur there; one without fields where there is none."""
+def _find_plugin(kind: Any) -> type:
+    """Class of a nested plug-in by its kind.
+
+    `Settings` if there is none.
+    """
     for group in ("potentials", "optimizers"):
         if kind in registry.names(group):
             with suppress(PluginError):
@@ -122,17 +128,17 @@ def _plugin_called(kind: Any) -> type:
     return Settings
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _find_model(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for argument in getattr(annotation, "__args__", ()):
-        found = _model_in(argument)
+        found = _find_model(argument)
         if found is not None:
             return found
     return None
 
 
-def shown(value: Any) -> str:
-    """A value as the file might write it, cut where it is long."""
+def quote_value(value: Any) -> str:
+    """Write `value` as the file might, shortened if long."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 80 else f"{text[:77]}..."
