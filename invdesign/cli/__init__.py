@@ -1,4 +1,7 @@
-"""The command line. It stays light: a command imports what it needs when it runs."""
+"""The command line.
+
+It stays light: a command imports what it needs when it runs.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,17 @@ def main() -> None:
     except KeyboardInterrupt:  # Ctrl-C while modules are still being imported
         sys.exit(130)
     except OSError as error:  # of the help text; what commands meet is told by the group of commands
-        _say_unwritten(error)
+        _report_unwritten(error)
         sys.exit(1)
     finally:
-        _flush()
+        _flush_output()
 
 
 def _open_missing_streams() -> None:
-    """Open the standard streams that this process was started without (`>&-`), so that nothing else gets their places."""
+    """Open standard streams that the process was started without (`>&-`).
+
+    Otherwise other files would get their places.
+    """
     for number in range(3):
         try:
             os.fstat(number)
@@ -34,23 +40,23 @@ def _open_missing_streams() -> None:
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - as long as the process
 
 
-def _say_unwritten(error: OSError) -> None:
+def _report_unwritten(error: OSError) -> None:
     with suppress(OSError):
         sys.stderr.write(f"what was to be printed cannot be written: {error.strerror or error}\n")
 
 
-def _flush() -> None:
-    """Write what is left; a pipe closed by its reader (`invdesign top DIR | head`) is no mistake."""
+def _flush_output() -> None:
+    """Write buffered output; a reader that closed the pipe is no error."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _discard()
+        _discard_output()
     except OSError as error:  # a full disk
-        _say_unwritten(error)
-        _discard()
+        _report_unwritten(error)
+        _discard_output()
         sys.exit(1)
 
 
-def _discard() -> None:
-    """Let nothing more of the output be written, so that Python does not stumble over it when it ends."""
+def _discard_output() -> None:
+    """Redirect output to nowhere, so that Python's own flush cannot fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""Commands and their options; what they do lives in the rooms they call."""
+"""Commands and their options; the work is done in the rooms they call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INTERRUPTED = 130
 
 
 class _Group(TyperGroup):
-    """Shows mistakes and conditions as messages, never as stack traces, and names without effect on the terminal."""
+    """Group of commands that shows errors as messages and escapes control characters."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         kwargs.setdefault("color", True)  # else escapes in names would be taken out before they can be shown
@@ -52,13 +52,16 @@ class _Group(TyperGroup):
         except OSError as error:
             # A file that cannot be written or read; what foreign code raises inside a run is caught where it runs.
             typer.echo(
-                _unnamed(error) if error.filename is None else f"{error.filename}: {error.strerror}", err=True
+                _describe_os_error(error)
+                if error.filename is None
+                else f"{error.filename}: {error.strerror}",
+                err=True,
             )
             raise typer.Exit(1) from error
 
 
-def _unnamed(error: OSError) -> str:
-    """An error of the system that names no file, in words."""
+def _describe_os_error(error: OSError) -> str:
+    """Describe an error of the system that names no file."""
     try:
         Path.cwd()
     except OSError:
@@ -79,7 +82,7 @@ app = typer.Typer(
 
 
 class Format(StrEnum):
-    """What a run can be exported as."""
+    """Formats of `invdesign export`."""
 
     csv = "csv"
     cif = "cif"
@@ -87,16 +90,16 @@ class Format(StrEnum):
     ase_db = "ase-db"
 
 
-def _version(value: bool) -> None:
+def _print_version(value: bool) -> None:
     if value:
         typer.echo(f"invdesign {__version__}")
         raise typer.Exit
 
 
 @app.callback()
-def _root(
+def _main_options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     pass
@@ -112,18 +115,18 @@ def init(
     ] = "antiperovskite",
     force: Annotated[bool, typer.Option(help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Write a campaign file to start from, with a comment beside every key."""
-    from invdesign.cli.starter import starter
+    """Write a campaign file to start from, with comments."""
+    from invdesign.cli.starter import write_starter
 
     if file.exists() and not force:
         raise RunError(f"{file} exists already; choose another name or say --force")
-    file.write_text(starter(parent, file.stem), encoding="utf-8")
+    file.write_text(write_starter(parent, file.stem), encoding="utf-8")
     typer.echo(f"Wrote {file}. Check it with: invdesign validate {file}")
 
 
 @app.command()
 def validate(file: CampaignFile, trust_code: TrustCode = False, json_: AsJson = False) -> None:
-    """Check a campaign file and say what it would do."""
+    """Check a campaign file and print what it would do."""
     from invdesign.campaign.load import load_campaign
     from invdesign.cli.describe import describe_campaign
 
@@ -154,16 +157,16 @@ def run(
 ) -> None:
     """Start a run and work on it until its budget is reached."""
     from invdesign.campaign.load import load_campaign
-    from invdesign.cli.describe import size_warning
+    from invdesign.cli.describe import warn_of_small_space
     from invdesign.run.run import Run
 
     campaign = load_campaign(file, trust_code=trust_code)
-    warning = size_warning(campaign)
+    warning = warn_of_small_space(campaign)
     if warning:
         typer.echo(warning, err=True)
     folder = run_dir or Path("runs") / file.stem
     opened = Run.create(campaign, folder)
-    _execute(opened, workers)
+    _execute_run(opened, workers)
 
 
 @app.command()
@@ -187,15 +190,15 @@ def resume(
     if campaign_file is not None or candidates is not None:
         campaign = load_campaign(campaign_file, trust_code=trust_code) if campaign_file else None
         opened.change(campaign, {"candidates": candidates} if candidates else None)
-    _execute(opened, workers)
+    _execute_run(opened, workers)
 
 
-def _execute(opened: Run, workers: int | None) -> None:
-    from invdesign.cli.progress import display
+def _execute_run(opened: Run, workers: int | None) -> None:
+    from invdesign.cli.progress import show_progress
 
     if workers is not None:
         opened.use_workers(workers)
-    with display(opened.folder) as observer:
+    with show_progress(opened.folder) as observer:
         status = opened.execute(observer)
     if status.state == "stopped":
         trust = " --trust-code" if opened.campaign.wants_trust else ""
@@ -222,12 +225,12 @@ def _execute(opened: Run, workers: int | None) -> None:
             f"Write it with: invdesign report {opened.folder}"
         ) from error
     typer.echo(f"Finished: {status.reason}. Report: {report_file}")
-    _say_failures(opened, status)
+    _print_failures(opened, status)
     typer.echo(f"Best candidates: invdesign top {opened.folder}")
 
 
-def _say_failures(opened: Run, status: RunStatus) -> None:
-    """How many candidates failed, and the cause of most of them."""
+def _print_failures(opened: Run, status: RunStatus) -> None:
+    """Print the number of failed candidates and the most frequent cause."""
     failed = status.counts["failed"]
     if not failed:
         return
@@ -243,7 +246,7 @@ def _say_failures(opened: Run, status: RunStatus) -> None:
 
 @app.command()
 def status(run_dir: RunDir, trust_code: TrustCode = False, json_: AsJson = False) -> None:
-    """Where a run stands: counts per stage, best so far, failures, pace."""
+    """Print the state of a run: counts per stage, best so far, failures, pace."""
     from invdesign.cli.describe import describe_status
     from invdesign.run.run import run_status
 
@@ -262,8 +265,8 @@ def top(
     trust_code: TrustCode = False,
     json_: AsJson = False,
 ) -> None:
-    """The best candidates, best first."""
-    from invdesign.cli.describe import table_lines
+    """Print the best candidates, best first."""
+    from invdesign.cli.describe import format_table
     from invdesign.run.run import Run
 
     opened = Run.open(run_dir, trust_code=trust_code)
@@ -271,7 +274,7 @@ def top(
     if json_:
         typer.echo(json.dumps(rows, ensure_ascii=False))
         return
-    for line in table_lines(rows, opened.campaign):
+    for line in format_table(rows, opened.campaign):
         typer.echo(line)
 
 
@@ -287,8 +290,8 @@ def recommend(
     trust_code: TrustCode = False,
     json_: AsJson = False,
 ) -> None:
-    """What to take from a run: the best with credible intervals, calibration of the models, what mattered."""
-    from invdesign.cli.advice import recommendation_lines
+    """Recommend candidates: credible intervals, calibration of the models, importance of variables."""
+    from invdesign.cli.advice import format_recommendation
     from invdesign.run.run import Run
 
     names = [name.strip() for name in properties.split(",") if name.strip()]
@@ -296,7 +299,7 @@ def recommend(
     if json_:
         typer.echo(json.dumps(found.to_dict(), ensure_ascii=False))
         return
-    for line in recommendation_lines(found):
+    for line in format_recommendation(found):
         typer.echo(line)
 
 
@@ -307,7 +310,7 @@ def show(
     trust_code: TrustCode = False,
     json_: AsJson = False,
 ) -> None:
-    """All that is known of one candidate: properties, lineage, structure or cause of failure."""
+    """Print everything known of one candidate: properties, lineage, structure or failure."""
     from invdesign.cli.describe import describe_candidate
     from invdesign.run.run import Run
 
@@ -366,7 +369,7 @@ def schema(
         Path | None, typer.Option("--output", "-o", help="File to write; by default printed.")
     ] = None,
 ) -> None:
-    """Print the JSON Schema of campaign files, by which editors complete and check them."""
+    """Print the JSON Schema of campaign files, for completion in editors."""
     from invdesign.campaign.schema import build_campaign_schema
 
     text = json.dumps(build_campaign_schema(), indent=2, ensure_ascii=False)
@@ -386,15 +389,15 @@ def doctor(
     ] = None,
     json_: AsJson = False,
 ) -> None:
-    """Check this installation (versions, plug-ins, cores, memory, disk, locks), or a run's store for damage."""
-    from invdesign.cli.doctor import examine, examine_run
+    """Check this installation, or the store of a run for damage."""
+    from invdesign.cli.doctor import examine_machine, examine_run
 
-    findings = examine(Path.cwd()) if run_dir is None else examine_run(run_dir)
+    findings = examine_machine(Path.cwd()) if run_dir is None else examine_run(run_dir)
     if json_:
         typer.echo(json.dumps([finding.as_dict() for finding in findings], ensure_ascii=False))
     else:
         for finding in findings:
-            typer.echo(finding.line())
+            typer.echo(finding.format_line())
     if any(finding.verdict == "problem" for finding in findings):
         raise typer.Exit(1 if run_dir is None else StoreError.exit_code)
 
@@ -409,7 +412,10 @@ for _command in _COMMANDS:
 
 
 def _mount_plugins() -> None:
-    """Commands of plug-ins stand beside ours: `invdesign reference`. `doctor` names those that cannot be loaded."""
+    """Add the commands of plug-ins, such as `invdesign reference`.
+
+    `doctor` names those that cannot be loaded.
+    """
     for name in registry.names("commands"):
         if registry.is_built_in("commands", name):
             app.add_typer(registry.load("commands", name), name=name)  # type: ignore[arg-type]  # a typer app, by contract
@@ -418,7 +424,7 @@ def _mount_plugins() -> None:
 
 
 def _mount_foreign(name: str) -> None:
-    """Commands of another package, which is imported when they are used: help must not depend on it."""
+    """Add commands of another package, imported only when used."""
 
     def command(context: typer.Context) -> None:
         plugin = registry.load("commands", name)

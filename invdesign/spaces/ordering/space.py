@@ -40,7 +40,13 @@ from invdesign.spaces.ordering.supercell import Cell, cell_text, matrix_of
 from invdesign.spaces.ordering.vectors import Axes
 from invdesign.structures.charges import check_element
 from invdesign.structures.files import check_distances
-from invdesign.structures.parents import Parent, ParentSource, parent_of, parent_remarks, structure_type
+from invdesign.structures.parents import (
+    Parent,
+    ParentSource,
+    build_parent,
+    describe_structure_type,
+    list_parent_remarks,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -159,7 +165,7 @@ class OrderingSpace(CountableSpace):
 
     @cached_property
     def _unit(self) -> Parent:
-        return parent_of(self.parent, (1, 1, 1), primitive=self.primitive)
+        return build_parent(self.parent, (1, 1, 1), primitive=self.primitive)
 
     @cached_property
     def _plan(self) -> Plan:
@@ -209,7 +215,7 @@ class OrderingSpace(CountableSpace):
     def _operators(self) -> Mapping[str, Operator]:
         draws = round(1.0 / self.prerank.keep) if self.prerank else 1
         return variations(
-            self._cells, self._read_canonical, self._genome, electrostatic=self._electrostatic, draws=draws
+            self._cells, self._read_canonical, self._genome_of, electrostatic=self._electrostatic, draws=draws
         )
 
     # Genomes and orderings.
@@ -253,6 +259,9 @@ class OrderingSpace(CountableSpace):
         number, codes = self._read(genome)
         return number, self._cells[number].orderings.canonical(codes)
 
+    def _genome_of(self, placed: tuple[int, IntArray]) -> Genome:
+        return self._genome(*placed)
+
     def _genome(self, number: int, codes: IntArray) -> dict[str, Json]:
         genome: dict[str, Json] = {CELL: number} if self.cells else {}
         listed = codes.tolist()
@@ -293,12 +302,12 @@ class OrderingSpace(CountableSpace):
     @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences on how the parent's file was read."""
-        return parent_remarks(self.parent)
+        return list_parent_remarks(self.parent)
 
     @property
     def structure_type(self) -> str:
         """What kind of structure candidates are built as: `an anti-perovskite`."""
-        return structure_type(self.parent)
+        return describe_structure_type(self.parent)
 
     # SearchSpace.
 

@@ -36,7 +36,13 @@ from invdesign.spaces.substitution.groups import Group, decorations_of
 from invdesign.spaces.substitution.operators import variations
 from invdesign.structures.charges import check_element
 from invdesign.structures.files import check_distances
-from invdesign.structures.parents import Parent, ParentSource, parent_of, parent_remarks, structure_type
+from invdesign.structures.parents import (
+    Parent,
+    ParentSource,
+    build_parent,
+    describe_structure_type,
+    list_parent_remarks,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -105,7 +111,7 @@ class SiteOptions(Frozen):
 def _site(name: str, info: ValidationInfo) -> str:
     """A name of sites that the parent has; not checked where the parent itself is wrong."""
     if "parent" in info.data:
-        parent_of(info.data["parent"], (1, 1, 1), primitive=False).sites(name)
+        build_parent(info.data["parent"], (1, 1, 1), primitive=False).find_sites(name)
     return name
 
 
@@ -144,7 +150,7 @@ class SubstitutionSpace(CountableSpace):
         cls, states: dict[str, tuple[int, ...]], info: ValidationInfo
     ) -> dict[str, tuple[int, ...]]:
         if "parent" in info.data:
-            parent = parent_of(info.data["parent"], (1, 1, 1), primitive=False)
+            parent = build_parent(info.data["parent"], (1, 1, 1), primitive=False)
             for element in states:
                 if element not in parent.elements:
                     raise ValueError(
@@ -160,10 +166,10 @@ class SubstitutionSpace(CountableSpace):
                 "no site has a choice, so there is nothing to search; give one of them two species"
             )
         if "parent" in info.data:
-            parent = parent_of(info.data["parent"], (1, 1, 1), primitive=False)
+            parent = build_parent(info.data["parent"], (1, 1, 1), primitive=False)
             taken: dict[int, str] = {}
             for name in sites:
-                for site in parent.sites(name):
+                for site in parent.find_sites(name):
                     if site in taken:
                         raise ValueError(
                             f"'{taken[site]}' and '{name}' name the same sites; keep one of them"
@@ -202,12 +208,14 @@ class SubstitutionSpace(CountableSpace):
 
     @cached_property
     def _parent(self) -> Parent:
-        return parent_of(self.parent, self.cell, primitive=self.primitive)
+        return build_parent(self.parent, self.cell, primitive=self.primitive)
 
     @cached_property
     def _groups(self) -> tuple[Group, ...]:
         return tuple(
-            Group(name, self._parent.sites(name), options.species, options.mixed, options.oxidation_states)
+            Group(
+                name, self._parent.find_sites(name), options.species, options.mixed, options.oxidation_states
+            )
             for name, options in sorted(self.sites.items())
         )
 
@@ -241,9 +249,12 @@ class SubstitutionSpace(CountableSpace):
 
     @cached_property
     def _operators(self) -> Mapping[str, Operator]:
-        return variations(self._decorations, self._codes, self._genome)
+        return variations(self._decorations, self._read_canonical, self._genome)
 
     # Genomes and decorations.
+
+    def _read_canonical(self, genome: Genome) -> IntArray:
+        return self._decorations.canonical(self._codes(genome))
 
     def _codes(self, genome: Genome) -> IntArray:
         """The decoration (v,) a genome stands for.
@@ -288,7 +299,7 @@ class SubstitutionSpace(CountableSpace):
         Raises:
             Infeasible: it is malformed.
         """
-        return self._genome(self._decorations.canonical(self._codes(genome)))
+        return self._genome(self._read_canonical(genome))
 
     def size(self) -> int | None:
         """How many distinct decorations there are, exactly; None where counting them would take too long."""
@@ -297,12 +308,12 @@ class SubstitutionSpace(CountableSpace):
     @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences on how the parent's file was read."""
-        return parent_remarks(self.parent)
+        return list_parent_remarks(self.parent)
 
     @property
     def structure_type(self) -> str:
         """What kind of structure candidates are built as: `an anti-perovskite`."""
-        return structure_type(self.parent)
+        return describe_structure_type(self.parent)
 
     # SearchSpace.
 
@@ -369,7 +380,7 @@ class SubstitutionSpace(CountableSpace):
                 own = f"{name}.{number}" if isinstance(slot, slice) else name
                 choices = tuple(self._codes_of[place])
                 dimensions.append(Dimension(own, "categorical", choices=choices))
-        return Domain(tuple(dimensions))
+        return Domain(tuple(dimensions), climbable=False)
 
     def encode(self, genomes: Sequence[Genome]) -> FloatArray:
         radices = np.asarray(self._decorations.radices, dtype=np.float64)
