@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-FILES = (".cif", ".mcif", ".vasp", ".poscar", ".json")
-
-
 def _states(states: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     for element, known in states.items():
         check_element(element)
