@@ -15,7 +15,8 @@ from invdesign.optimizers.random import RandomSearch
 from invdesign.problem import Constraint, Merit, Objective, Problem
 from invdesign.protocols import Batch, Descriptor, EvaluatorSettings, History, Placement
 from invdesign.settings import Settings
-from invdesign.spaces.parameters.space import ParameterOperator, ParameterSpace
+from invdesign.spaces.operators import GenomeOperator
+from invdesign.spaces.parameters.space import ParameterSpace
 from invdesign.testing import MemoryHistory, check_evaluator, check_optimizer, check_space
 from surrogates.tabulated.landscape import Landscape
 
@@ -37,7 +38,7 @@ class _Replaced(ParameterSpace):
     """Has one more operator."""
 
     def operators(self) -> Any:
-        return {**super().operators(), "zebra": ParameterOperator(1, self._zebra)}
+        return {**super().operators(), "zebra": GenomeOperator(1, self._zebra)}
 
     def _zebra(self, parents: Sequence[Any], rng: Any) -> Any:
         raise NotImplementedError

@@ -7,8 +7,7 @@ a row is read when it is built.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -31,6 +30,7 @@ from invdesign.rng import Rng
 from invdesign.settings import Frozen, listed_names
 from invdesign.spaces.counted import CountableSpace
 from invdesign.spaces.described import distinct
+from invdesign.spaces.operators import GenomeOperator
 from invdesign.spaces.pool.features import TIE, Points, Scale, rank_from
 from invdesign.spaces.pool.file import PoolError, PoolFile
 from invdesign.spaces.pool.index import Kind, Rows, Survey, Wanted, material
@@ -73,17 +73,6 @@ Columns = Annotated[
         }
     ),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class PoolOperator:
-    """An operator of a pool."""
-
-    arity: int
-    make: Callable[[Sequence[Genome], Rng], Genome | None]
-
-    def apply(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
-        return self.make(parents, rng)
 
 
 class PoolSpace(CountableSpace):
@@ -167,9 +156,9 @@ class PoolSpace(CountableSpace):
     @cached_property
     def _operators(self) -> dict[str, Operator]:
         return {
-            "start": PoolOperator(0, self._start),
-            "neighbour": PoolOperator(1, self._neighbour),
-            "between": PoolOperator(2, self._between),
+            "start": GenomeOperator(0, self._start),
+            "neighbour": GenomeOperator(1, self._neighbour),
+            "between": GenomeOperator(2, self._between),
         }
 
     def count(self) -> int:
