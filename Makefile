@@ -8,7 +8,7 @@ RUN_DIR := runs/quickstart
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONWARNINGS :=
 
-.PHONY: help run test slow lint types imports check schema bench clean
+.PHONY: help run test slow lint types imports check schema api bench clean
 
 help:
 	@echo "make run      install into $(VENV) and run the quickstart campaign (or go on with it)"
@@ -16,6 +16,7 @@ help:
 	@echo "make slow     the tests that take minutes, and new examples for those that check a law"
 	@echo "make check    lint, types and import contracts"
 	@echo "make schema   write docs/campaign.schema.json"
+	@echo "make api      write docs/api.md"
 	@echo "make bench    the loop benchmark"
 
 # torch first: whatever asks for it later finds the pinned build and fetches no other.
@@ -54,6 +55,9 @@ check: lint types imports
 
 schema: $(VENV)/.installed
 	$(BIN)/invdesign schema --output docs/campaign.schema.json
+
+api: $(VENV)/.developed
+	$(BIN)/python -m tests.api_page
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/loop.py

@@ -56,6 +56,10 @@ def canonical(value: Json | Genome) -> Json:
     """`value` as plain JSON types, keys sorted and floats rounded to 12 significant digits.
 
     Whole floats stay floats: 1.0 and 1 are different genomes, as a real and an integer dimension are.
+
+    Examples:
+        >>> canonical({"y": 0.1 + 0.2, "x": (1, 1.0)})
+        {'x': [1, 1.0], 'y': 0.3}
     """
     kind = type(value)
     if kind is float:  # what most of a genome is: an abstract class takes ten times as long to recognise

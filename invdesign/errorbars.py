@@ -40,7 +40,12 @@ def count_decimals(
 def value_text(
     value: float, noise: float | None = None, systematic: float | None = None, unit: str = ""
 ) -> str:
-    """A value with its errors for a terminal: `1.230 ± 0.045 ± 0.2 (method)`; its unit decides digits alone."""
+    """A value with its errors for a terminal: `1.230 ± 0.045 ± 0.2 (method)`; its unit decides digits alone.
+
+    Examples:
+        >>> value_text(1.2301, noise=0.045, systematic=0.2)
+        '1.230 ± 0.045 ± 0.2 (method)'
+    """
     error, decimals = known_error(noise), count_decimals(value, noise, systematic, unit)
     own = f"{value:.4g}" if decimals is None else f"{value:.{decimals}f}"
     if not math.isnan(error):

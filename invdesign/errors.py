@@ -157,7 +157,12 @@ def together(complaints: Sequence[str]) -> str:
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """'Did you mean ...?' for the closest allowed name, or an empty string."""
+    """'Did you mean ...?' for the closest allowed name, or an empty string.
+
+    Examples:
+        >>> nearest("genetc", ["genetic", "swarm"])
+        "Did you mean 'genetic'?"
+    """
     known = list(allowed)
     same = [word for word in known if str(word).casefold() == str(name).casefold()]
     close = same or get_close_matches(str(name), known, n=1, cutoff=0.6)

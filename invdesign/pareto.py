@@ -27,6 +27,10 @@ def ranks(values: FloatArray) -> IntArray:
 
     Source:
         Deb et al., IEEE Trans. Evol. Comput. 6, 182 (2002).
+
+    Examples:
+        >>> ranks(np.array([[1.0, 4.0], [2.0, 3.0], [3.0, 5.0]])).tolist()
+        [0, 0, 1]
     """
     values = _checked(values)
     if len(values) == 0:
@@ -39,7 +43,12 @@ def ranks(values: FloatArray) -> IntArray:
 
 
 def front(values: FloatArray) -> IntArray:
-    """Indices, ascending, of the rows no other row dominates; equal rows are all kept. `values` as in `ranks`."""
+    """Indices, ascending, of the rows no other row dominates; equal rows are all kept. `values` as in `ranks`.
+
+    Examples:
+        >>> front(np.array([[1.0, 4.0], [2.0, 3.0], [3.0, 5.0]])).tolist()
+        [0, 1]
+    """
     values = _checked(values)
     if len(values) == 0:
         return np.empty(0, dtype=np.int64)
@@ -79,7 +88,12 @@ def extended_front(members: FloatArray, new: FloatArray) -> IntArray:
 
 
 def hypervolume(values: FloatArray, reference: FloatArray) -> float:
-    """Volume dominated by `values` (n, m) and bounded by `reference` (m,); 0 where nothing beats the reference."""
+    """Volume dominated by `values` (n, m) and bounded by `reference` (m,); 0 where nothing beats the reference.
+
+    Examples:
+        >>> hypervolume(np.array([[1.0, 2.0], [2.0, 1.0]]), np.array([3.0, 3.0]))
+        3.0
+    """
     values = _checked(values)
     values = values[(values < reference).all(axis=1)]
     if len(values) == 0:
@@ -115,6 +129,10 @@ def crowding(values: FloatArray) -> FloatArray:
 
     Source:
         Deb et al., IEEE Trans. Evol. Comput. 6, 182 (2002), section III B.
+
+    Examples:
+        >>> crowding(np.array([[0.0, 2.0], [1.0, 1.0], [2.0, 0.0]])).tolist()
+        [inf, 2.0, inf]
     """
     n = len(values)
     distance = np.zeros(n)

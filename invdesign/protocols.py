@@ -263,6 +263,14 @@ def place_genome(
 
     Raises:
         Infeasible: it is no candidate, not even one outside.
+
+    Examples:
+        >>> from invdesign.settings import load
+        >>> space = load("spaces", {"kind": "parameters", "parameters": {"x": {"real": [0, 1]}}})
+        >>> place_genome(space, {"x": 0.5})
+        Placement(genome={'x': 0.5}, outside='')
+        >>> place_genome(space, {"x": 1.5}).outside
+        'x must be a number in [0, 1], got 1.5'
     """
     if isinstance(space, OpenSpace):
         return space.place(genome, rounding or {})

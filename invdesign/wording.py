@@ -11,6 +11,12 @@ def format_duration(seconds: float, *, fine: bool = False) -> str:
     Args:
         seconds: the time.
         fine: below a minute give three digits, as `4.53 s` or `1.2 ms`.
+
+    Examples:
+        >>> format_duration(7260)
+        '2 h 1 min'
+        >>> format_duration(0.0012, fine=True)
+        '1.2 ms'
     """
     if math.isnan(seconds):
         return ""

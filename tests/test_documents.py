@@ -14,6 +14,7 @@ from invdesign import registry
 from invdesign.campaign.document import parse_yaml, read_document
 from invdesign.campaign.load import campaign_from, load_campaign
 from invdesign.campaign.schema import build_campaign_schema
+from tests import api_page
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -104,6 +105,11 @@ def test_the_shipped_schema_is_the_generated_one() -> None:
     """After a change of settings: `make schema`."""
     shipped = json.loads((ROOT / "docs" / "campaign.schema.json").read_text(encoding="utf-8"))
     assert shipped == json.loads(json.dumps(build_campaign_schema()))
+
+
+def test_the_shipped_api_page_is_the_generated_one() -> None:
+    """After a change of docstrings: `make api`."""
+    assert api_page.PAGE.read_text(encoding="utf-8") == api_page.render()
 
 
 def test_every_dependency_is_pinned() -> None:

@@ -1,1 +1,1 @@
-"""Campaign files: YAML 1.2 in, a validated frozen `Campaign` out, and the JSON Schema editors check with."""
+"""Campaign files: YAML 1.2, the validated frozen `Campaign`, and the JSON Schema for editors."""

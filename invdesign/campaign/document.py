@@ -1,4 +1,7 @@
-"""YAML 1.2 as plain JSON types with the line of every value; nothing in it can run code or grow without bound."""
+"""Read YAML 1.2 as plain JSON types, with the line of every value.
+
+Nothing in a file can run code or grow without bound.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ from invdesign.candidate import Json
 from invdesign.errors import CampaignError, Mistake
 from invdesign.textfiles import UnreadableFileError, decode, read_bytes
 
-MAX_BYTES = 1_000_000
-MAX_DEPTH = 32
+MAX_BYTES = 1_000_000  # of a campaign file (chosen)
+MAX_DEPTH = 32  # levels of nesting (chosen)
 MAX_DIGITS = 1000  # of a whole number: Python itself refuses to read more than 4300
 Place = tuple[str | int, ...]
 
@@ -33,8 +36,9 @@ class Document:
 
     Attributes:
         value: plain JSON types.
+        source: name of the file, for messages.
         lines: 1-based line by place; keys of mappings count, not only their values.
-        text: as the user wrote it.
+        text: the file as the user wrote it.
     """
 
     value: Json
@@ -43,19 +47,25 @@ class Document:
     text: str = ""
 
     def line(self, place: Place) -> int | None:
-        """Line of a place, or of the closest thing around it."""
+        """Line of a `place`, or of the closest place around it."""
         for length in range(len(place), -1, -1):
             if place[:length] in self.lines:
                 return self.lines[place[:length]]
         return None
 
     def mistake(self, place: Place, message: str, hint: str = "") -> Mistake:
-        """A mistake at a place of this document."""
+        """Describe a mistake in this document.
+
+        Args:
+            place: where it is.
+            message: what was found, and what is allowed.
+            hint: what to do.
+        """
         return Mistake(path_text(place), message, self.line(place), hint)
 
 
 def path_text(place: Place) -> str:
-    """`('evaluate', 3, 'relax')` as `evaluate[3].relax`."""
+    """Write a `place` such as `('evaluate', 3, 'relax')` as `evaluate[3].relax`."""
     text = ""
     for step in place:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
@@ -67,10 +77,10 @@ def _tag_of(node: Any) -> str:
 
 
 def read_document(path: Path) -> Document:
-    """Parse a campaign file.
+    """Parse the campaign file at `path`.
 
     Raises:
-        CampaignError: missing, not UTF-8, too large, or not acceptable YAML.
+        CampaignError: the file is missing, not UTF-8, too large, or not acceptable YAML.
     """
     source = str(path)
     if not os.path.lexists(path):
@@ -83,7 +93,7 @@ def read_document(path: Path) -> Document:
 
 
 def _list_campaigns(path: Path) -> str:
-    """Campaigns beside a file that is not there."""
+    """List the campaign files beside a missing one."""
     others: list[str] = []
     with suppress(OSError):
         others = sorted(p.name for p in path.parent.glob("*.y*ml"))
@@ -93,7 +103,13 @@ def _list_campaigns(path: Path) -> str:
 
 
 def parse_yaml(text: str, source: str = "campaign") -> Document:
-    """Parse YAML text. Aliases, duplicate keys, tags, non-finite numbers and deep nesting are refused, all at once.
+    """Parse YAML text.
+
+    Refuse aliases, duplicate keys, tags, non-finite numbers and deep nesting.
+
+    Args:
+        text: the YAML.
+        source: name of the file, for messages.
 
     Raises:
         CampaignError: with every such mistake.
@@ -125,7 +141,10 @@ def parse_yaml(text: str, source: str = "campaign") -> Document:
 
 
 def _check_events(reader: Any, text: str) -> list[Mistake]:
-    """Aliases, depth and old versions of YAML, seen in the stream of events: nothing has been built yet that could explode."""
+    """Find aliases, deep nesting and old YAML versions.
+
+    This comes before anything is built that could explode.
+    """
     from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, DocumentStartEvent
 
     mistakes = []
@@ -151,7 +170,7 @@ def _check_events(reader: Any, text: str) -> list[Mistake]:
 
 
 class _Converter:
-    """YAML nodes to JSON types, noting lines and mistakes."""
+    """Converts YAML nodes to JSON types, recording lines and mistakes."""
 
     def __init__(self) -> None:
         self.lines: dict[Place, int] = {}

@@ -1,4 +1,4 @@
-"""Fitness functions of a campaign: read from files, handed in from Python, and what has to be there to run them."""
+"""Fitness functions of a campaign: read from files, passed in from Python, and checked before use."""
 
 from __future__ import annotations
 
@@ -20,22 +20,27 @@ LONG_FORM = "function"
 
 
 class FunctionEntry(Frozen):
-    """What a campaign file may say of a function of a module beside it."""
+    """Settings of a function in a module beside the campaign."""
 
     provides: Annotated[dict[str, Unit], Field(min_length=1)] | None = None
-    """Unit by property it returns; where the function is not decorated, or says something computed."""
+    """Unit by property it returns, if the function is not decorated or its decorator computes it."""
     requires: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """What it reads of a candidate: `parameters`, `composition`, `structure:ROLE`, properties of earlier stages; by default all."""
     batch: Annotated[int, Field(ge=1)] | None = None
     """Candidates it is called with at a time."""
     version: str | None = None
-    """A mark of your own that stands for the source."""
+    """A version of your own that replaces the hash of the source."""
 
 
 def is_function(path: str, folder: Path, said: Mapping[str, Any]) -> bool:
-    """Whether `module:name` is a function below `folder`, and no class.
+    """True if `module:name` is a function below `folder`, not a class.
 
-    A name that is assigned or imported is one where the campaign says what it provides.
+    A name that is assigned or imported counts as a function if the campaign declares what it provides.
+
+    Args:
+        path: `module:name`.
+        folder: the campaign's.
+        said: settings in the campaign.
 
     Raises:
         PluginError: the module's file has no such name, or cannot be read.
@@ -49,10 +54,15 @@ def is_function(path: str, folder: Path, said: Mapping[str, Any]) -> bool:
 
 
 def function_settings(path: str, folder: Path, entry: FunctionEntry) -> dict[str, Any]:
-    """Settings of the `FitnessFunction` for `module:function`, from its module's text and what the campaign says.
+    """Settings of a `FitnessFunction`, from its module's text and the campaign.
+
+    Args:
+        path: `module:function`.
+        folder: the campaign's.
+        entry: settings in the campaign, which come first.
 
     Raises:
-        PluginError: the text leaves open what must be known.
+        PluginError: the text leaves something open that must be known.
     """
     module, _, name = path.partition(":")
     file = module_file(folder, module)
@@ -68,24 +78,35 @@ def function_settings(path: str, folder: Path, entry: FunctionEntry) -> dict[str
     missing = [key for key in read.unread if key not in own]
     if missing:
         raise PluginError(
-            f"what its decorator says of {', '.join(missing)} is computed ({where}), and nothing is imported to read "
-            f"it: write it out there, or say it here."
+            f"the decorator ({where}) computes {', '.join(missing)}, and the module is not imported to read it: write the "
+            "value out there, or give it here."
         )
     settings = {"name": name, **read.settings, **own}
     if "provides" not in settings:
         raise PluginError(
-            f"what '{name}' ({where}) provides is nowhere said. Decorate it with invdesign.fitness(provides=...), or "
-            f"say it here: {{provides: {{{name}: UNIT}}}}."
+            f"'{name}' ({where}) does not declare what it provides. Decorate it with invdesign.fitness(provides=...), or "
+            f"give it here: {{provides: {{{name}: UNIT}}}}."
         )
     if read.settings.get("provides", settings["provides"]) != settings["provides"]:
         raise PluginError(
-            f"its decorator ({where}) says that it provides {read.settings['provides']}: leave provides out here."
+            f"its decorator ({where}) declares that it provides {read.settings['provides']}: leave provides out here."
         )
     return {**settings, "path": path, "folder": str(folder), "source": hash_module(file)}
 
 
 def describe_missing_module(path: str, folder: Path) -> str:
-    """That there is no file for `module:function`, with the nearest one; empty where Python may find the module elsewhere."""
+    """Message that no file holds a module, with the nearest name.
+
+    Args:
+        path: `module:function`.
+        folder: the campaign's.
+
+    Returns:
+        The message; empty if the file exists, or Python may find the module elsewhere.
+
+    Raises:
+        PluginError: `path` names no function.
+    """
     from importlib.util import find_spec
 
     module = path.partition(":")[0]
@@ -108,12 +129,12 @@ def describe_missing_module(path: str, folder: Path) -> str:
 
 
 def fitness_functions(evaluators: Mapping[str, Any]) -> dict[str, FitnessFunction]:
-    """The fitness functions among a campaign's evaluators, by stage."""
+    """The fitness functions among `evaluators`, by stage."""
     return {name: item for name, item in evaluators.items() if isinstance(item, FitnessFunction)}
 
 
 def note_unstored_functions(evaluators: Mapping[str, Any]) -> tuple[str, ...]:
-    """What somebody who finds the run has to know of its functions."""
+    """Note on functions among `evaluators` that are not stored."""
     lost = [item.name for item in fitness_functions(evaluators).values() if item.path is None]
     if not lost:
         return ()
@@ -126,22 +147,29 @@ def note_unstored_functions(evaluators: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def list_untrusted(evaluators: Mapping[str, Any]) -> list[FitnessFunction]:
-    """Functions that have to be imported from beside the campaign."""
+    """Functions among `evaluators` that must be imported from beside the campaign."""
     found = fitness_functions(evaluators).values()
     return [item for item in found if item.path is not None and item.function is None]
 
 
 def stages_running_code(evaluators: Mapping[str, Any]) -> list[str]:
-    """Stages whose evaluators run what the campaign says: their property `needs_trust` is true."""
+    """Stages whose `evaluators` run the campaign's code or programs (`needs_trust`)."""
     return [stage for stage, evaluator in evaluators.items() if getattr(evaluator, "needs_trust", False)]
 
 
 def attach_functions(evaluators: Mapping[str, Any], functions: Iterable[Any]) -> dict[str, FitnessFunction]:
-    """The campaign's functions by stage, with those at hand that are given.
+    """Attach Python functions to fitness functions of the same name.
+
+    Args:
+        evaluators: of the campaign, by stage.
+        functions: decorated functions, or their evaluators.
+
+    Returns:
+        All fitness functions of the campaign, by stage.
 
     Raises:
         RunError: one is no fitness function, or none of the campaign's.
-        CampaignChangedError: one is not what it was.
+        CampaignChangedError: one has changed.
     """
     mine = fitness_functions(evaluators)
     names = sorted({item.name for item in mine.values()})
@@ -180,16 +208,17 @@ def _check_same(old: FitnessFunction, new: FitnessFunction) -> None:
 def check_usable(
     evaluators: Mapping[str, Any], *, trusted: bool, how: str, folder: Path | None = None
 ) -> None:
-    """Whether every function can be called, and every program run.
+    """Check that every function and program can be run.
 
     Args:
-        trusted: whether programs that the campaign names may be run, and modules beside the campaign may be imported.
-        how: what to type to trust them.
-        folder: of the run.
+        evaluators: of the campaign, by stage.
+        trusted: true if programs named by the campaign may run, and modules beside it be imported.
+        how: command that expresses trust, for the message.
+        folder: the run's.
 
     Raises:
-        RunError: one has to be handed in, or needs trust.
-        CampaignChangedError: the module of one changed.
+        RunError: a function must be passed in, or needs trust.
+        CampaignChangedError: the module of a function has changed.
     """
     functions = list(fitness_functions(evaluators).values())
     lost = [item.name for item in functions if item.function is None and item.path is None]

@@ -1,4 +1,4 @@
-"""From a document to a campaign, with every mistake found at once."""
+"""Turn a document into a campaign, collecting all mistakes in one pass."""
 
 from __future__ import annotations
 
@@ -50,24 +50,51 @@ DESIGN = frozenset({"composition", "parameters", f"{STRUCTURE}initial"})  # what
 
 
 def load_campaign(path: str | Path, *, trust_code: bool = False) -> Campaign:
-    """The campaign in a YAML file.
+    """Load a campaign from a YAML file.
 
     Args:
         path: the file; relative paths in it start from its folder.
-        trust_code: whether code of that folder may be imported: `module:Class` at once, functions when the run works.
+        trust_code: true if code in that folder may be imported: `module:Class` at once, functions when the run works.
 
     Raises:
         CampaignError: with every mistake, its line, what is allowed and the nearest valid name.
+
+    Examples:
+        >>> import invdesign
+        >>> campaign = invdesign.load_campaign("campaigns/toy.yaml")
+        >>> [objective.property for objective in campaign.problem.objectives]
+        ['f1', 'f2']
     """
     path = Path(path)
     return read_campaign(read_document(path), path.resolve().parent, trust_code=trust_code)
 
 
 def campaign_from(data: Mapping[str, Any], *, folder: str | Path = ".", trust_code: bool = False) -> Campaign:
-    """The campaign in a mapping of the same form as a file.
+    """Make a campaign from a mapping, as in a file.
+
+    Args:
+        data: the mapping.
+        folder: where relative paths start.
+        trust_code: as for `load_campaign`.
 
     Raises:
-        CampaignError: as `load_campaign`, without lines.
+        CampaignError: as for `load_campaign`, without lines.
+
+    Examples:
+        >>> import invdesign
+        >>> campaign = invdesign.campaign_from(
+        ...     {
+        ...         "version": 1,
+        ...         "name": "two variables",
+        ...         "space": {"kind": "parameters", "parameters": {"x": {"real": [0, 1]}, "n": {"integer": [1, 4]}}},
+        ...         "evaluate": [{"experiment": {"provides": {"capacity": "mAh/g"}}}],
+        ...         "objectives": [{"maximize": "capacity"}],
+        ...         "optimizer": {"kind": "random"},
+        ...         "budget": {"candidates": 20},
+        ...     }
+        ... )
+        >>> campaign.units()
+        {'capacity': 'mAh/g'}
     """
     return read_campaign(Document(dict(data)), Path(folder).resolve(), trust_code=trust_code)
 
@@ -75,10 +102,16 @@ def campaign_from(data: Mapping[str, Any], *, folder: str | Path = ".", trust_co
 def read_campaign(
     document: Document, folder: Path, *, trust_code: bool = False, made: Mapping[Place, Any] | None = None
 ) -> Campaign:
-    """The campaign a document describes; see `load_campaign`.
+    """Turn a document into a campaign; see `load_campaign`.
 
     Args:
-        made: plug-ins made in Python, by the place in the document where their settings would stand.
+        document: the parsed file.
+        folder: where relative paths start.
+        trust_code: true if code in `folder` may be imported.
+        made: plug-ins made in Python, by the place in the document of their settings.
+
+    Raises:
+        CampaignError: with every mistake.
     """
     reader = _Reader(document, folder, trust_code, made or {})
     campaign = reader.read_campaign()
@@ -162,7 +195,7 @@ class _Reader:
             return None
 
     def _embed_priors(self, value: Any) -> Any:
-        """An optimizer's settings, with earlier runs that they name as tables."""
+        """Optimizer's settings, with earlier runs as tables."""
         settings, mistakes = embed_priors(value, self.folder)
         for place, message in mistakes:
             self.add_mistake(("optimizer", *place), message)
@@ -210,7 +243,7 @@ class _Reader:
         return None
 
     def _probe_plugin(self, plugin: Any) -> Any:
-        """The plug-in, whose properties can be read."""
+        """Read a plug-in's properties once, so that faulty ones fail here."""
         for name in PROBED_ATTRIBUTES:
             getattr(plugin, name, None)
         return plugin
@@ -225,7 +258,12 @@ class _Reader:
                     self.add_mistake((*place, *where), message, hint)
 
     def _place_in_file(self, place: Place, item: Any) -> Place:
-        """Where in the file a complaint belongs: pydantic's paths also name validators and members of unions."""
+        """Place of an error in the file.
+
+        Pydantic's paths also name validators and members of unions.
+
+        Pydantic's paths also name validators and members of unions.
+        """
         value = self._value_at(place)
         where: list[str | int] = []
         for step in item["loc"]:
@@ -235,7 +273,10 @@ class _Reader:
         return (*where, item["loc"][-1]) if item["type"] == "missing" else tuple(where)
 
     def _value_at(self, place: Place) -> Any:
-        """What the file says at a place; None where it says nothing."""
+        """Value at a place of the file.
+
+        None if there is none.
+        """
         value: Any = self.document.value
         for step in place:
             value = value[step] if has_step(value, step) else None
@@ -260,13 +301,13 @@ class _Reader:
         return stages
 
     def _add_stage_mistake(self, number: int, path: Place, message: str, hint: str) -> None:
-        """Complain about a field of the evaluator of a stage."""
+        """Add a mistake in a field of a stage's evaluator."""
         item = self._value_at(("evaluate", number))
         kind = tuple(item)[:1] if isinstance(item, dict) else ()
         self.add_mistake(("evaluate", number, *kind, *path), message, hint)
 
     def _check_on_demand(self, stage: Stage, before: list[Stage], place: Place) -> None:
-        """What is on demand comes last, and something is left for the search."""
+        """Check that stages on demand come last and leave some for the search."""
         on_demand = [other.name for other in before if other.on_demand]
         if on_demand and not stage.on_demand:
             self.add_mistake(
@@ -307,7 +348,10 @@ class _Reader:
     # Functions beside the campaign.
 
     def _read_evaluator(self, kind: str, own: dict[str, Any], place: Place) -> Any:
-        """The evaluator of a stage; of a function in a file beside the campaign what the file's text says of it."""
+        """Evaluator of a stage.
+
+        For a function beside the campaign, from its file's text.
+        """
         path = own.get("path") if kind == LONG_FORM else kind
         if place in self.made or (":" not in kind and kind != LONG_FORM):
             return self._load_plugin("evaluators", kind, own, place, place)
@@ -340,7 +384,10 @@ class _Reader:
             return None
 
     def _resolve_requirements(self, stages: list[Stage], space: SearchSpace) -> list[Stage]:
-        """Functions that do not say what they require get all there is, so that cache keys are whole."""
+        """Let functions without declared requirements require everything.
+
+        So their cache keys are complete.
+        """
         if not any(
             isinstance(s.evaluator, FitnessFunction) and s.evaluator.requires_ is None for s in stages
         ):
@@ -357,7 +404,10 @@ class _Reader:
         return found
 
     def _check_requirements(self, stages: list[Stage]) -> None:
-        """Every stage must find what it requires, and energies of two potentials must not meet."""
+        """Check that stages find what they require, from one potential.
+
+        Energies of two potentials must not meet.
+        """
         known: dict[str, Stage] = {}
         for number, stage in enumerate(stages):
             evaluator = stage.evaluator
@@ -378,7 +428,10 @@ class _Reader:
             known.update(dict.fromkeys(evaluator.provides, stage))
 
     def _check_designs(self, stages: list[Stage], space: SearchSpace) -> None:
-        """What stages require of a design, candidates of the space must have: one is built where that is in doubt."""
+        """Check that candidates have what stages require of a design.
+
+        Build one in case of doubt.
+        """
         sure = {"composition", f"{STRUCTURE}initial"} if isinstance(space, StructureSpace) else set()
         made: set[str] = set()
         asked: list[tuple[int, str, str]] = []
@@ -414,7 +467,10 @@ class _Reader:
                 )
 
     def _check_optimizer(self, optimizer: AnyOptimizer, space: SearchSpace, problem: Problem) -> None:
-        """The optimizer must be able to search this space for these objectives; else the ones that can are named."""
+        """Check that the optimizer can search this space.
+
+        Otherwise name those that can.
+        """
         name = registry.name_of(type(optimizer))
         try:
             refusal = optimizer.refusal(space, problem)
@@ -435,7 +491,7 @@ class _Reader:
     # Objectives, constraints, seeds.
 
     def _read_problem(self, data: Mapping[str, Any], stages: list[Stage]) -> Problem:
-        """Objectives and constraints; no objectives where there is a mistake in one."""
+        """Objectives and constraints; no objectives if one has a mistake."""
         items = _keep_dicts(data.get("objectives"))
         for number, item in enumerate(items):
             for place, name in named_properties(item):
@@ -516,7 +572,10 @@ _DESIGN_PARTS = {
 
 
 def _parts_of_design(space: SearchSpace) -> list[str] | None:
-    """What a design of the space has, by the names stages require it under; None where none could be built."""
+    """Parts of a design of the space, under the names stages require.
+
+    None if no design can be built.
+    """
     rng = rng_for(0, 0, "design")
     for operator in [found for found in space.operators().values() if found.arity == 0] * 3:
         design = None
@@ -531,7 +590,10 @@ def _parts_of_design(space: SearchSpace) -> list[str] | None:
 
 
 def _design_roles(space: SearchSpace, stages: Sequence[Stage]) -> list[str]:
-    """Roles of the structures of a space's designs; one is built where that is in doubt and somebody asks."""
+    """Roles of the structures in a space's designs.
+
+    Builds one if needed.
+    """
     if isinstance(space, StructureSpace):
         return [INITIAL]
     if not any(_asks_for_structure(stage.evaluator) for stage in stages):
@@ -545,7 +607,7 @@ def _asks_for_structure(evaluator: Any) -> bool:
 
 
 def _names_code(dump: Any) -> bool:
-    """Whether a dump names plug-ins as `module:Class`, which are imported to be read."""
+    """True if a dump names plug-ins as `module:Class`, which reading imports."""
     if isinstance(dump, dict):
         kind = dump.get("kind")
         return (isinstance(kind, str) and ":" in kind) or any(_names_code(item) for item in dump.values())

@@ -1,4 +1,4 @@
-"""What pydantic says of settings, in words for whoever wrote the file: what was found, what is allowed, the nearest name."""
+"""Errors of pydantic in words for the author of a file: the value found, what is allowed, the nearest name."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ COMMON = tuple(Common.model_fields)
 
 
 def has_step(value: Any, step: str | int) -> bool:
-    """Whether a step of a place leads somewhere in what the file says."""
+    """True if the next `step` of a place exists in `value`."""
     if isinstance(step, str):
         return isinstance(value, dict) and step in value
     return isinstance(value, list) and step < len(value)
 
 
 def describe_errors(items: list[Any], model: type, where: Place, value: Any) -> list[tuple[str, str]]:
-    """(message, hint) of what pydantic says of one place; what the members of a union each say is one message.
+    """Describe pydantic's errors at one place as (message, hint).
+
+    Those of a union become one.
 
     Args:
-        items: pydantic's.
-        model: of what the file says, which is `value`.
-        where: the place in it.
+        items: errors of pydantic.
+        model: model of the whole value.
+        where: the place within the value.
+        value: the whole value, as written in the file.
     """
     items = [item for item in items if not _is_consequence(item)]
     forms = [_EXPECTED_FORMS.get(item["type"]) or _expected_literal(item) for item in items]
@@ -44,7 +47,7 @@ def describe_errors(items: list[Any], model: type, where: Place, value: Any) -> 
 
 
 def _is_consequence(item: Any) -> bool:
-    """Whether a list is called too short only because its entries are wrong, of which they tell themselves."""
+    """True if a list seems too short only through bad entries."""
     return item["type"] == "too_short" and bool(len(item["input"]) >= item["ctx"]["min_length"])
 
 
@@ -98,7 +101,7 @@ _MESSAGES = {
 
 
 def _allowed_fields(model: type, place: Place, value: Any) -> tuple[str, ...]:
-    """Names of the fields a nested model allows, as far as they can be told from annotations and what is written."""
+    """Names of the fields allowed at a place."""
     for step in place:
         value = value[step] if has_step(value, step) else None
         fields = getattr(model, "model_fields", {})
@@ -114,7 +117,10 @@ def _allowed_fields(model: type, place: Place, value: Any) -> tuple[str, ...]:
 
 
 def _find_plugin(kind: Any) -> type:
-    """The class of a plug-in within a plug-in, of the groups that occur there; one without fields where there is none."""
+    """Class of a nested plug-in by its kind.
+
+    `Settings` if there is none.
+    """
     for group in ("potentials", "optimizers"):
         if kind in registry.names(group):
             with suppress(PluginError):
@@ -133,6 +139,6 @@ def _find_model(annotation: Any) -> type[BaseModel] | None:
 
 
 def quote_value(value: Any) -> str:
-    """A value as the file might write it, cut where it is long."""
+    """Write `value` as the file might, shortened if long."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 80 else f"{text[:77]}..."

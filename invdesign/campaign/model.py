@@ -1,4 +1,4 @@
-"""The validated, frozen form of a campaign."""
+"""The validated, frozen campaign."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Budget(Frozen):
-    """When the search ends: whichever limit comes first."""
+    """Limits at which the search ends; the first one reached counts."""
 
     candidates: Annotated[PositiveInt, Field(lt=2**63)] | None = None
     """Candidates proposed."""
@@ -56,7 +56,12 @@ class Budget(Frozen):
 
     @property
     def most(self) -> int | None:
-        """The largest number of candidates the limits allow to be evaluated whole; None where only hours limit it."""
+        """Largest number of candidates that can be evaluated completely.
+
+        None if only hours limit it.
+
+        None if only hours limit it.
+        """
         counts = [count for count in (self.candidates, self.evaluations) if count is not None]
         return min(counts, default=None)
 
@@ -68,7 +73,7 @@ class Budget(Frozen):
 
 
 class Common(Frozen):
-    """What every stage may say beside its evaluator's own settings."""
+    """Settings of a stage beside those of its evaluator."""
 
     name: StageName | None = None
     """Name of the stage, where one evaluator is used twice."""
@@ -81,14 +86,17 @@ class Common(Frozen):
 
 
 class Header(Frozen):
-    """The keys of a campaign file. Plug-ins are checked by their own settings."""
+    """Keys of a campaign file.
+
+    Plug-ins are checked by their own settings.
+    """
 
     version: Literal[1]
     """Version of the campaign format."""
     name: Annotated[str, Field(min_length=1, max_length=100)]
     """What the campaign is called in reports."""
     description: str = ""
-    """A sentence or two for whoever reads the report."""
+    """A sentence or two for readers of the report."""
     seed: Seed = 0
     """The same seed gives the same run."""
     space: Any
@@ -114,7 +122,7 @@ class Header(Frozen):
 
 
 class StoredStage(Frozen):
-    """A stage as a store has it."""
+    """A stage as stored."""
 
     name: StageName
     evaluator: dict[str, Any]
@@ -124,7 +132,10 @@ class StoredStage(Frozen):
 
 
 class StoredHeader(BaseModel):
-    """What a stored campaign says beside its plug-ins and its problem; a store may come from anybody."""
+    """A stored campaign without its plug-ins and problem.
+
+    A store is not trusted.
+    """
 
     model_config = ConfigDict(strict=True)
 
@@ -140,16 +151,16 @@ class StoredHeader(BaseModel):
 
 @dataclass(frozen=True)
 class Campaign:
-    """A search, completely described.
+    """A complete description of a search.
 
     Attributes:
         stages: the funnel after the build stage.
         seeds: genomes to evaluate first.
-        code: folders of code that was imported to read the campaign, since the user trusts it; empty for most.
+        code: folders of trusted code that was imported to read the campaign; usually empty.
         opened: by stage, the settings that left their structure to the funnel (`latest`); never stored.
         text: the file as the user wrote it, for the report; empty for a campaign made in Python.
-        trusted: whether functions beside the campaign may be imported; never stored.
-        file: where the text is from; never stored.
+        trusted: true if functions beside the campaign may be imported; never stored.
+        file: name of the file; never stored.
     """
 
     name: str
@@ -176,17 +187,20 @@ class Campaign:
 
     @property
     def views(self) -> tuple[StageView, ...]:
-        """The funnel after the build stage as optimizers see it: without what is on demand."""
+        """Stages after the build stage, without those on demand."""
         return tuple(view for view in self.all_views if not view.on_demand)
 
     @property
     def all_views(self) -> tuple[StageView, ...]:
-        """The whole funnel after the build stage."""
+        """Stages after the build stage."""
         return tuple(stage.view for stage in self.stages)
 
     @property
     def measured_outside(self) -> bool:
-        """Whether the search itself waits for results from outside: candidates are asked for, not evaluated."""
+        """True if the search waits for results from outside.
+
+        Its candidates are asked for, not evaluated.
+        """
         return any(stage.external and not stage.on_demand for stage in self.stages)
 
     @property
@@ -195,13 +209,16 @@ class Campaign:
         return {stage.name: stage.evaluator for stage in self.stages if stage.evaluator is not None}
 
     def count_space(self) -> int | None:
-        """Distinct candidates of a countable space; None where it has no end or cannot be counted."""
+        """Distinct candidates of a countable space.
+
+        None where it has no end or cannot be counted.
+        """
         size = getattr(self.space, "size", None)
         return size() if callable(size) else None
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What whoever finds the run has to know of it, in sentences."""
+        """Sentences that readers of the run should know."""
         named = {"space": self.space, **self.evaluators, "optimizer": self.optimizer}
         remarks = (
             f"{place}: {remark}"
@@ -215,44 +232,51 @@ class Campaign:
 
     @property
     def measured_on(self) -> dict[str, str]:
-        """Role of the structure that a property speaks of, by property; of compositions and parameters there is none."""
+        """Role of the structure that each property describes.
+
+        Without properties of compositions and parameters.
+        """
         return {
             name: role for stage in map_measured_roles(self.stages).values() for name, role in stage.items()
         }
 
     @property
     def held_functions(self) -> tuple[FitnessFunction, ...]:
-        """Fitness functions that are at hand."""
+        """Fitness functions whose Python function is at hand."""
         return tuple(
             item for item in fitness_functions(self.evaluators).values() if item.function is not None
         )
 
     def with_functions(self, functions: Iterable[Any]) -> Campaign:
-        """The same with fitness functions at hand, found by their names.
+        """Copy that holds `functions`, matched by name.
 
         Raises:
             RunError: one is no fitness function, or none of the campaign's.
-            CampaignChangedError: one is not what it was.
+            CampaignChangedError: one has changed.
         """
         held = attach_functions(self.evaluators, functions)
         stages = tuple(replace(s, evaluator=held.get(s.name, s.evaluator)) for s in self.stages)
         return replace(self, stages=stages)
 
     def with_roles_of(self, stored: Campaign) -> Campaign:
-        """Copy with the structures that `stored` works on where this campaign's file names none."""
+        """Copy with the `stored` campaign's structures, where no role is named."""
         return replace(self, stages=adopt_roles(self.stages, self.opened, stored.stages))
 
     @property
     def wants_trust(self) -> bool:
-        """Whether working on it imports code, or runs programs, that the campaign names."""
+        """True if working imports code or runs programs of the campaign."""
         return bool(self.code or list_untrusted(self.evaluators) or stages_running_code(self.evaluators))
 
     def check_usable(self, how: str, folder: Path | None = None) -> None:
-        """Whether every function of it can be called; see `campaign.functions.check_usable`.
+        """Check that every function and program can be run.
+
+        Args:
+            how: command that expresses trust, for the message.
+            folder: the run's.
 
         Raises:
-            RunError: one has to be handed in, or needs trust.
-            CampaignChangedError: the module of one changed.
+            RunError: a function must be passed in, or needs trust.
+            CampaignChangedError: the module of a function has changed.
         """
         check_usable(self.evaluators, trusted=self.trusted, how=how, folder=folder)
 
@@ -261,7 +285,7 @@ class Campaign:
         return {name: unit for e in self.evaluators.values() for name, unit in e.provides.items()}
 
     def dump(self) -> dict[str, Json]:
-        """Plain JSON that `from_dump` turns back into an equal campaign, on any machine."""
+        """Write the campaign as plain JSON, for `from_dump`."""
         stages: list[Json] = [
             {
                 "name": stage.name,
@@ -294,10 +318,13 @@ class Campaign:
 
     @classmethod
     def from_dump(cls, data: Mapping[str, Any], *, trusted: bool = False) -> Campaign:
-        """The inverse of `dump`, without the functions that were at hand.
+        """Read a campaign that `dump` wrote.
+
+        Python functions must be attached again.
 
         Args:
-            trusted: whether functions beside the campaign may be imported.
+            data: the dump.
+            trusted: true if functions beside the campaign may be imported.
         """
         stored = StoredHeader.model_validate_json(json.dumps(data))
         imported = bool(stored.code)
@@ -335,7 +362,10 @@ class Campaign:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of everything that decides what is found: all but budget, engine and description."""
+        """Hash of everything that decides the results.
+
+        That is all but budget, engine, failure rate and description.
+        """
         return hashlib.blake2b(
             json.dumps(self._dump_essential(), sort_keys=True).encode(), digest_size=16
         ).hexdigest()
@@ -349,7 +379,10 @@ class Campaign:
         return found
 
     def changes(self, other: Campaign) -> list[str]:
-        """What `other` says differently, in lines for a person; budget and engine are free to change."""
+        """List the differences to an `other` campaign, a line each.
+
+        Budget and engine are free to change.
+        """
         mine, theirs = _flatten_json(self._dump_essential()), _flatten_json(other._dump_essential())
         return [
             _describe_difference(path, mine.get(path), theirs.get(path))

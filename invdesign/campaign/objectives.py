@@ -1,4 +1,4 @@
-"""Objectives and constraints as a campaign file writes them."""
+"""Objectives and constraints in the form of a campaign file."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Limits(Bounds):
 
 
 class Aim(Frozen):
-    """One objective: a property, what is wanted of it, and how it is judged beside others."""
+    """One objective: property, goal, and scale beside other objectives."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [word]} for word in DIRECTIONS]})
 
@@ -58,15 +58,15 @@ class Aim(Frozen):
     window: Annotated[dict[str, Bounds], One] | None = None
     """Property and the interval it should lie in, as {band_gap: {min: 3.0, max: 4.2}}; one end may be open."""
     best: Number | None = None
-    """Of a minimized or maximized property: fully satisfying from here on."""
+    """For minimize or maximize: value from which the property is fully satisfying."""
     worst: Number | None = None
-    """Of a minimized or maximized property: of no use from here on."""
+    """For minimize or maximize: value from which the property is useless."""
     tolerance: Positive | None = None
-    """Of a target or window: the distance at which a candidate is of no use."""
+    """For target or window: distance at which a candidate is useless."""
     weight: Positive | None = None
-    """In the desirability, beside the other objectives'; 1 by default."""
+    """Weight in the desirability, beside the other objectives; 1 by default."""
     reference: Number | None = None
-    """Coordinate of the hypervolume's reference point, in the property's unit; of a target or window a distance."""
+    """Coordinate of the hypervolume's reference point, in the property's unit; for target or window a distance."""
 
     @model_validator(mode="after")
     def _check_direction(self) -> Self:
@@ -78,17 +78,17 @@ class Aim(Frozen):
 
     @property
     def direction(self) -> Direction:
-        """Which of the four it is."""
+        """Direction of the objective: minimize, maximize, target or window."""
         return next(word for word in DIRECTIONS if getattr(self, word) is not None)
 
     @property
     def property_name(self) -> str:
-        """What it is an objective of."""
+        """Name of the property."""
         value = getattr(self, self.direction)
         return value if isinstance(value, str) else str(next(iter(value)))
 
     def objective_numbers(self) -> dict[str, float]:
-        """What `Objective` takes beside property and direction, where the file says it."""
+        """Arguments of `Objective` besides property and direction, as far as given."""
         low = high = None
         if self.target is not None:
             ((_, low),) = self.target.items()
@@ -101,12 +101,16 @@ class Aim(Frozen):
         return {name: value for name, value in found.items() if value is not None}
 
     def has_scale(self) -> bool:
-        """Whether it says what is good and what is of no use."""
+        """True if it defines fully satisfying and useless values."""
         return self.tolerance is not None or (self.best is not None and self.worst is not None)
 
 
 def named_properties(item: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
-    """Properties an objective names, as far as they can be told of one with mistakes: (where in it, name)."""
+    """Properties that an objective names, each with its place; tolerates mistakes.
+
+    Args:
+        item: one objective as the file has it.
+    """
     for word in DIRECTIONS:
         value = item.get(word)
         if isinstance(value, str):
@@ -118,14 +122,16 @@ def named_properties(item: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
 def read_objectives(
     items: list[dict[str, Any]], scalarize: Any
 ) -> tuple[tuple[Objective, ...], list[Complaint]]:
-    """The objectives, and what is wrong with them beyond what the header's own check tells.
+    """Read the objectives and list their mistakes.
+
+    The mistakes are those that the header's own check cannot see.
 
     Args:
         items: as the file has them.
         scalarize: `desirability` where the file asks for it.
 
     Returns:
-        The objectives, none where there is a mistake in one; the complaints.
+        The objectives, none if one has a mistake; the complaints.
     """
     aims = [(number, aim) for number, aim in enumerate(map(_parse_aim, items)) if aim is not None]
     complaints: list[Complaint] = [
@@ -153,7 +159,7 @@ def _parse_aim(item: dict[str, Any]) -> Aim | None:
 
 
 def _missing_scales(aims: list[tuple[int, Aim]], scalarize: Any) -> Iterator[Complaint]:
-    """Objectives a desirability cannot judge, where one is asked for or others prepare for it."""
+    """Complain about objectives without a scale where one is needed."""
     some = any(aim.has_scale() for _, aim in aims)
     weighted = [number for number, aim in aims if aim.weight is not None]
     if scalarize is None and not some:
@@ -182,7 +188,10 @@ def _missing_references(aims: list[tuple[int, Aim]]) -> Iterator[Complaint]:
 
 
 def dump_objective(objective: Objective) -> list[Any]:
-    """Plain JSON: direction, property and, where there are any, numbers that differ from their defaults."""
+    """Write an `objective` as plain JSON.
+
+    Direction, property, and the numbers that differ from their defaults.
+    """
     numbers = {
         field.name: getattr(objective, field.name)
         for field in fields(objective)[2:]
@@ -192,12 +201,15 @@ def dump_objective(objective: Objective) -> list[Any]:
 
 
 def load_objective(data: list[Any]) -> Objective:
-    """The inverse of `dump_objective`."""
+    """Read an objective from `data` that `dump_objective` wrote."""
     direction, name, *rest = data
     return Objective(name, direction, **(rest[0] if rest else {}))
 
 
 def dump_constraint(constraint: Constraint) -> list[Any]:
-    """Plain JSON: property, bounds and, where the user gave one, the scale; `Constraint(*row)` inverts it."""
+    """Write a `constraint` as plain JSON, for `Constraint(*row)`.
+
+    Property, bounds, and the scale if given.
+    """
     row: list[Any] = [constraint.property, constraint.min, constraint.max]
     return row if constraint.scale is None else [*row, constraint.scale]

@@ -1,4 +1,4 @@
-"""Earlier runs as prior data: read once, while a campaign is loaded, and carried in it as a table from then on."""
+"""Earlier runs as prior data: read while a campaign is loaded, and kept in it as tables."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ PRIOR = "prior"  # the key of an optimizer's settings that lists tables and runs
 
 
 def embed_priors(value: Any, folder: Path) -> tuple[Any, list[tuple[Place, str]]]:
-    """An optimizer's settings in which earlier runs have become tables, wherever in them a prior is.
+    """Replace earlier runs in an optimizer's settings by tables.
 
     Args:
-        value: what the campaign file says; any form, it is checked afterwards.
+        value: settings as the campaign file has them; any form, since they are checked afterwards.
         folder: where relative paths start.
 
     Returns:
-        The settings; and what is wrong with runs they name, as (place within the settings, message).
+        The settings; mistakes in the runs they name, as (place within the settings, message).
     """
     mistakes: list[tuple[Place, str]] = []
     return _embed_anywhere(value, folder, (), mistakes), mistakes
@@ -52,7 +52,12 @@ def _embed_anywhere(value: Any, folder: Path, place: Place, mistakes: list[tuple
 
 
 def _embed_list(items: list[Any], folder: Path, place: Place, mistakes: list[tuple[Place, str]]) -> list[Any]:
-    """A list of priors in which `{run: FOLDER, ...}` is `{table: ..., ...}`; without those that cannot be read."""
+    """Replace runs in a list of priors by tables.
+
+    `{run: FOLDER, ...}` becomes `{table: ..., ...}`; unreadable ones are left out.
+
+    Drop unreadable ones.
+    """
     found = []
     for number, item in enumerate(items):
         if not isinstance(item, dict) or "run" not in item:
@@ -78,10 +83,12 @@ def _embed_run(item: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def run_table(folder: str | Path) -> InputFile:
-    """The complete candidates of a run as a table: genomes, properties and their noise.
+    """Write the complete candidates of a run as a table.
+
+    It has genomes, properties and their noise.
 
     Args:
-        folder: of the run, which may still be under way: then what it has found so far.
+        folder: of the run, which may still be working: then its results so far.
 
     Raises:
         StoreError: there is no run, or it cannot be read.
@@ -110,7 +117,7 @@ def run_table(folder: str | Path) -> InputFile:
 
 
 def _write_csv(genomes: list[str], ids: list[int], columns: Mapping[str, Any]) -> str:
-    """A table as CSV; numbers in their shortest exact form, empty where there is none."""
+    """Write a table as CSV, with numbers in their shortest exact form."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["genome", *columns])

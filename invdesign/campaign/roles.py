@@ -1,4 +1,4 @@
-"""On which of a candidate's structures each stage works, and so each property is measured."""
+"""Structures that stages read: which role each stage works on, and each property is measured on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def roles_in(names: Iterable[str]) -> list[str]:
 
 
 def resolve_latest(stages: Sequence[Stage], of_design: Sequence[str]) -> tuple[list[Stage], OpenRoles]:
-    """Put the role of the structure made last before a stage in the place of `latest`.
+    """Replace `latest` by the role of the structure made last before.
 
     A structure that the stage makes itself does not count: a second relaxation starts from what the first one did.
 
@@ -59,7 +59,12 @@ def resolve_latest(stages: Sequence[Stage], of_design: Sequence[str]) -> tuple[l
 
 
 def name_structures(stages: Sequence[Stage], space: SearchSpace) -> list[Stage]:
-    """Tell stages that speak of it what kind of structure the space builds (its `structure_type`), where it says."""
+    """Tell stages the space's `structure_type`, if it has one.
+
+    Args:
+        stages: the funnel after the build stage.
+        space: of the campaign.
+    """
     noun = getattr(space, "structure_type", "")
     evaluators = [stage.evaluator for stage in stages]
     paths = [open_types(item) if isinstance(item, BaseModel) and noun else () for item in evaluators]
@@ -69,9 +74,9 @@ def name_structures(stages: Sequence[Stage], space: SearchSpace) -> list[Stage]:
 
 
 def adopt_roles(stages: Sequence[Stage], opened: OpenRoles, stored: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Give fields that were left to the funnel the roles that an earlier reading of the campaign stored.
+    """Use roles stored by an earlier reading for fields that say `latest`.
 
-    Earlier versions read `initial` where a file says nothing; a run that began so goes on so.
+    Earlier versions read `initial` where a file names no structure; a run that began so goes on so.
 
     Args:
         stages: of the campaign as it reads now.
@@ -98,7 +103,7 @@ def _with_roles(stage: Stage, roles: Mapping[Path, str]) -> Stage:
 
 
 def check_roles(stages: Sequence[Stage], of_design: Sequence[str], complain: Complain) -> None:
-    """Complain about structures that stages read and that nothing before them makes.
+    """Complain about structures that a stage reads and no earlier stage makes.
 
     Args:
         stages: the funnel after the build stage, `latest` resolved.
@@ -145,7 +150,7 @@ def _describe_missing_role(
 
 
 def list_makers(name: str) -> list[str]:
-    """Kinds of evaluators that provide a property or structure by their default settings.
+    """Kinds of evaluators that provide a property or structure by default.
 
     Args:
         name: as evaluators provide it: `density`, `structure:relaxed`.
@@ -167,7 +172,10 @@ def _makes_role(stage: Stage, role: str) -> bool:
 
 
 def _find_field(stage: Stage, role: str) -> Path:
-    """Path of the field that names a role; empty where only the requirements do."""
+    """Path of the field that names a role.
+
+    Empty where only the requirements do.
+    """
     evaluator = stage.evaluator
     found: Mapping[Path, str] = all_roles(evaluator) if isinstance(evaluator, BaseModel) else {}
     return next((path for path, own in found.items() if own == role), ())
@@ -177,10 +185,10 @@ def _find_field(stage: Stage, role: str) -> Path:
 
 
 def map_measured_roles(stages: Sequence[Stage]) -> dict[str, dict[str, str]]:
-    """Role of the structure that each property speaks of, by stage and property.
+    """Map each property to the structure it describes, by stage.
 
-    It is the structure that the stage makes; else the latest of those it reads; else that of the properties it goes
-    by. Properties of compositions and of parameters alone are left out.
+    It is the structure that the stage makes; else the latest of those it reads; else that of the properties it
+    requires. Properties of compositions and of parameters alone are left out.
 
     Args:
         stages: the funnel after the build stage, `latest` resolved.
@@ -203,7 +211,9 @@ def map_measured_roles(stages: Sequence[Stage]) -> dict[str, dict[str, str]]:
 
 
 def describe_mixed_roles(roles: Mapping[str, str]) -> str:
-    """Sentence on properties of objectives that speak of different structures; empty where they speak of one.
+    """Sentence on objectives that describe different structures.
+
+    Empty if they describe one.
 
     Args:
         roles: role of the structure by property.

@@ -1,4 +1,4 @@
-"""The JSON Schema of campaign files, generated from the same models that validate them."""
+"""JSON Schema of campaign files, generated from the models that validate them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def build_campaign_schema() -> Schema:
-    """A schema of everything a campaign file may say with the plug-ins installed here (JSON Schema 2020-12)."""
+    """Build the schema of campaign files for the installed plug-ins."""
     definitions: Schema = {}
     schema = _model_schema(Header, "campaign", definitions)
     common = _model_schema(Common, "stage", definitions)
@@ -39,7 +39,7 @@ def _keep_description(field: Schema, content: Schema) -> Schema:
 
 
 def _plugin_schema(group: str, definitions: Schema) -> Schema:
-    """A plug-in by its name alone, or as a mapping with `kind` and settings."""
+    """Schema of a plug-in: its name alone, or a mapping with `kind` and settings."""
     names, options = [], []
     for name, plugin in registry.working(group):  # `invdesign doctor` says why others do not
         settings = _model_schema(plugin, f"{group}.{name}", definitions)
@@ -53,7 +53,10 @@ def _plugin_schema(group: str, definitions: Schema) -> Schema:
 
 
 def _stage_schema(common: Schema, definitions: Schema) -> Schema:
-    """An evaluator by its name alone, or one key with its settings; `module:name` for code beside the campaign."""
+    """Schema of a stage.
+
+    It is the name of an evaluator, one key with its settings, or `module:name`.
+    """
     names, settings = [], {}
     for name, plugin in registry.working("evaluators"):
         own = _model_schema(plugin, f"evaluators.{name}", definitions)
@@ -76,7 +79,10 @@ def _stage_schema(common: Schema, definitions: Schema) -> Schema:
 
 
 def _model_schema(model: Any, prefix: str, definitions: Schema) -> Schema:
-    """The model's own schema; what it refers to moves to `definitions` under names of its own."""
+    """Schema of a model.
+
+    Definitions it refers to move to `definitions` under prefixed names.
+    """
     schema: Schema = model.model_json_schema(mode="validation", by_alias=True)
     inner = schema.pop("$defs", {})
 
@@ -97,7 +103,7 @@ def _model_schema(model: Any, prefix: str, definitions: Schema) -> Schema:
 
 
 def _file_form(name: str, definition: Schema) -> Schema:
-    """What a file may write where the model holds more: a path for a file, a name for a potential."""
+    """Schema of a file's form of a model: path, or plug-in name."""
     if name == "InputFile":
         return {"type": "string", "description": "Path of a file, relative to the campaign's folder."}
     if name == "Settings":

@@ -1,4 +1,4 @@
-"""A user's own Python function as an evaluator."""
+"""Fitness functions: Python functions of the user as evaluators."""
 
 from invdesign.functions.decorator import Decorated, fitness
 from invdesign.functions.function import FitnessFunction

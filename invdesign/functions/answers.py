@@ -1,4 +1,4 @@
-"""What a user's function may return, and what is said where it returns something else."""
+"""Return values of fitness functions: what is allowed, and how it becomes an evaluation."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from typing import Any
 from invdesign.candidate import Evaluation, Failure
 from invdesign.properties import Unit, is_structure
 
-MAX_SHOWN_CHARACTERS = 80
+MAX_SHOWN_CHARACTERS = 80  # of a value in a message (chosen)
 
 
 class BadAnswerError(Exception):
-    """What a function returned is none of what it may return; the message says both."""
+    """A fitness function returned something it may not return.
+
+    Attributes:
+        kind: kind of the failure: `error` or `not_finite`.
+    """
 
     def __init__(self, message: str, kind: str = "error") -> None:
         super().__init__(message)
@@ -22,7 +26,16 @@ class BadAnswerError(Exception):
 
 
 def parse_answer(answer: Any, provides: Mapping[str, Unit]) -> Evaluation:
-    """What a function said of one candidate; a failure where that is not what it promised."""
+    """Turn the return value for one candidate into an evaluation.
+
+    Args:
+        answer: a number, a mapping from property to number, or an `Evaluation`; `(number, standard deviation)` may stand
+            for a number.
+        provides: unit by property that the function declares.
+
+    Returns:
+        The evaluation; a failure where `answer` is not what the function declared.
+    """
     try:
         return _read_answer(answer, [name for name in provides if not is_structure(name)], provides)
     except BadAnswerError as error:
@@ -30,10 +43,15 @@ def parse_answer(answer: Any, provides: Mapping[str, Unit]) -> Evaluation:
 
 
 def parse_batch_answer(answer: Any, provides: Mapping[str, Unit], count: int) -> list[Evaluation]:
-    """What a function of a batch said, candidate by candidate.
+    """Turn the return value for a batch into evaluations.
+
+    Args:
+        answer: a sequence with an entry per candidate, or a mapping from property to an array.
+        provides: unit by property that the function declares.
+        count: number of candidates in the batch.
 
     Raises:
-        BadAnswerError: it cannot be told apart by candidates.
+        BadAnswerError: `answer` cannot be split by candidate.
     """
     if isinstance(answer, Mapping):
         names = _check_names(answer, [name for name in provides if not is_structure(name)])
@@ -73,7 +91,10 @@ def _check_names(answer: Mapping[Any, Any], names: Sequence[str]) -> Sequence[st
 
 
 def _split_deviation(value: Any, name: str) -> tuple[float, float | None]:
-    """A number with its standard deviation, where there is one."""
+    """Split a value into number and standard deviation.
+
+    None where it has none.
+    """
     if hasattr(value, "nominal_value") and hasattr(value, "std_dev"):
         value = (value.nominal_value, value.std_dev)
     if isinstance(value, tuple) and len(value) == 2:
@@ -102,7 +123,7 @@ def _to_float(value: Any, name: str) -> float:
 
 
 def _split_by_candidate(answer: Any, count: int, what: str) -> Sequence[Any]:
-    """One entry per candidate."""
+    """Split an answer into one entry per candidate."""
     expected = f"one entry for each of the {count} candidates of the batch{what}"
     if isinstance(answer, tuple) and len(answer) == 2 and all(map(_is_series, answer)):
         values, errors = (_split_by_candidate(part, count, what) for part in answer)
@@ -122,7 +143,7 @@ def _is_series(value: Any) -> bool:
 
 
 def describe_value(value: Any) -> str:
-    """What came back, in words that are the same in every process."""
+    """Describe a returned `value` in words, the same in every process."""
     if value is None:
         return "None (is there no `return`?)"
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""`@invdesign.fitness(...)`: what a user writes above a function to have it evaluate candidates."""
+"""The decorator `@invdesign.fitness(...)`, which makes a function an evaluator."""
 
 from __future__ import annotations
 
@@ -26,25 +26,34 @@ def fitness(
     name: str | None = None,
     version: str | None = None,
 ) -> Callable[[Callable[..., Any]], Decorated]:
-    """A decorator that makes a function of a candidate an evaluator, `function.evaluator`.
+    """Make a function of a candidate an evaluator, `function.evaluator`.
 
     The function gets a candidate (`parameters`, `composition`, `structure`, `properties`, ...) and returns a number, a
-    mapping from property to number, a `(number, standard deviation)` in place of a number, or an `Evaluation`. It can
-    still be called as it is.
+    mapping from property to number, or an `Evaluation`; `(number, standard deviation)` may stand for a number. It can
+    still be called directly.
 
     Args:
-        provides: unit by property it returns; an empty unit for pure numbers.
-        requires: what it reads: `parameters`, `composition`, `structure:ROLE`, properties of earlier stages; all there
-            is where not given. Candidates that agree in it are evaluated once.
-        batch: above 1, it is called with a list of so many candidates at most, and returns as many answers, or a
-            mapping from property to array.
-        name: what it is called; the function's own name where not given.
-        version: a mark of your own that stands for the source: raise it when the numbers change. Without it a changed
-            source is noticed.
+        provides: unit by property that the function returns; an empty unit for pure numbers.
+        requires: what the function reads: `parameters`, `composition`, `structure:ROLE`, properties of earlier stages;
+            by default everything there is. Candidates that agree in it are evaluated once.
+        batch: if above 1, the function is called with a list of at most so many candidates. It returns as many answers,
+            or a mapping from property to array.
+        name: name of the evaluator; by default the function's own.
+        version: a version of your own that replaces the hash of the source: raise it when the numbers change. Without it
+            a changed source is noticed.
 
     Raises:
         PluginError: a name, unit or number that is not allowed.
         TypeError: an argument of the wrong type.
+
+    Examples:
+        >>> import invdesign
+        >>> @invdesign.fitness(provides={"conductivity": "mS/cm"}, requires=["parameters"])
+        ... def conductivity(candidate):
+        ...     salt = candidate.parameters["salt"]
+        ...     return 12.0 * salt * (1.1 - 0.5 * salt)
+        >>> conductivity.evaluator.provides
+        {'conductivity': 'mS/cm'}
     """
     if not isinstance(provides, Mapping):
         raise TypeError(
@@ -66,7 +75,7 @@ def fitness(
 
 
 class Decorated:
-    """A function that can be called as before, with its `evaluator`."""
+    """A decorated function: it can still be called, and has an `evaluator`."""
 
     def __init__(self, function: Callable[..., Any], settings: Mapping[str, Any]) -> None:
         _check_signature(function, settings)
@@ -89,13 +98,16 @@ class Decorated:
 
     @property
     def evaluator(self) -> FitnessFunction:
-        """The evaluator with the function at hand, and what it captures by now."""
+        """Evaluator that holds the function, with fresh hashes of what it captures."""
         source = self._files if self._path is not None else hash_function(self.__wrapped__, self._seen)
         update = {"path": self._path, "folder": self._folder, "source": source}
         return self._plain.model_copy(update=update).with_function(self.__wrapped__)
 
     def as_plugin(self) -> type[FitnessFunction]:
-        """A class whose settings are these by default: what an entry point that names the function stands for."""
+        """Build a plug-in class with these settings as defaults.
+
+        An entry point that names the function stands for it.
+        """
         if self._plugin is not None:
             return self._plugin
         now = self.evaluator
@@ -129,7 +141,7 @@ class Decorated:
 
 
 def _drop_own_fields(schema: dict[str, Any]) -> None:
-    """The package says the rest."""
+    """Drop the fields that the installed package itself determines."""
     for key in ("name", "path", "folder", "source"):
         schema["properties"].pop(key, None)
     schema.pop("required", None)
@@ -157,7 +169,7 @@ def _check_signature(function: Callable[..., Any], settings: Mapping[str, Any]) 
 
 
 def _locate_function(function: Callable[..., Any]) -> tuple[str | None, str | None, dict[str, str]]:
-    """(`module:function`, its folder, hashes of its files) of a function that its module can be asked for."""
+    """Find the path, folder and hashes of a function that its module holds."""
     module = sys.modules.get(getattr(function, "__module__", None) or "")
     name = getattr(function, "__qualname__", "")
     if module is None or module.__name__ == "__main__" or not name.isidentifier():

@@ -1,4 +1,4 @@
-"""A fitness function: a user's own Python function as an evaluator."""
+"""A Python function of the user as an evaluator."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ DESIGN = frozenset({"parameters", "composition"})
 
 
 def _drop_own_fields(schema: dict[str, Any]) -> None:
-    """In a campaign file the module is asked for the rest."""
+    """Drop the fields that are read from the module."""
     for key in ("name", "folder", "source"):
         schema["properties"].pop(key, None)
     schema["required"] = ["path"]
 
 
 class FitnessFunction(EvaluatorSettings):
-    """A Python function of a candidate, or of a batch of them.
+    """A Python function of candidates as an evaluator.
 
-    These settings are all about the function but the function itself, so that a run can be read without it. Where a
-    module holds it, `prepare` imports it; any other is handed in (`with_function`).
+    The settings describe the function without holding it, so that a run can be read without the function. `prepare`
+    imports a function that lies in a module; any other is passed in with `with_function`.
     """
 
     model_config = ConfigDict(serialize_by_alias=True, json_schema_extra=_drop_own_fields)
 
     name: Name
-    """What it is called."""
+    """Name of the function."""
     path: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
-    """`module:function`; none of a function that no module holds: a closure, one of a notebook or a script."""
+    """`module:function`; none for a function that no module holds: a closure, or one of a notebook or script."""
     folder: str | None = None
-    """Where the module is; none of an installed one."""
+    """Folder of the module; none if it is installed."""
     provides_: dict[str, Unit] = Field(alias="provides", min_length=1)
     """Unit by property it returns: `{hardness: GPa}`; an empty unit for pure numbers."""
     requires_: tuple[str, ...] | None = Field(default=None, alias="requires")
@@ -56,7 +56,7 @@ class FitnessFunction(EvaluatorSettings):
     batch_size: Annotated[int, Field(ge=1)] = Field(default=1, alias="batch")
     """Candidates it is called with at a time; above 1 it gets a list of them, and returns as many answers."""
     own_version: str | None = Field(default=None, alias="version")
-    """The user's own mark, which then stands for the source: another one when the numbers change."""
+    """A version of your own that replaces the hash of the source: raise it when the numbers change."""
     source: dict[str, str] = Field(default_factory=dict)
     """Hashes of its source and of what it captures, by part; not for campaign files."""
 
@@ -80,11 +80,13 @@ class FitnessFunction(EvaluatorSettings):
                     f"'{name}' cannot be required: parameters, composition, structure:ROLE and properties can"
                 )
         if requires is not None and not requires:
-            raise ValueError("a function that requires nothing says the same of every candidate")
+            raise ValueError(
+                "a function that requires nothing returns the same for every candidate: name what it reads"
+            )
         return tuple(sorted(set(requires))) if requires is not None else None
 
     def __eq__(self, other: object) -> bool:
-        """By what it says of itself: whether the function is at hand makes no other evaluator."""
+        """Compare settings alone: holding the function makes no other evaluator."""
         return type(self) is type(other) and self.model_dump() == other.model_dump()
 
     def __hash__(self) -> int:
@@ -106,7 +108,10 @@ class FitnessFunction(EvaluatorSettings):
 
     @property
     def essence(self) -> dict[str, Any]:
-        """What decides its numbers: where the file lies does not; a version of the user's own stands for the source."""
+        """Settings that decide the numbers.
+
+        They hold no folder, and no hashes of the source where there is a version.
+        """
         fields = self.model_dump(mode="json", exclude={"folder"})
         return fields if self.own_version is None else {**fields, "source": {}}
 
@@ -116,12 +121,12 @@ class FitnessFunction(EvaluatorSettings):
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def prepare(self) -> None:
-        """Import it, where it is not held.
+        """Import the function unless it is held already.
 
         Raises:
             PluginError: it cannot be imported.
-            CampaignChangedError: its file is another than the run began with.
-            RunError: nobody handed it in.
+            CampaignChangedError: its file has changed since the run began.
+            RunError: no module holds it, and it was not passed in.
         """
         self.check_source()
         if self._function is not None:
@@ -146,9 +151,7 @@ class FitnessFunction(EvaluatorSettings):
             return [self._to_failure(error)]
         try:
             return parse_batch_answer(answer, self.provides, len(inputs))
-        except (
-            BadAnswerError
-        ) as error:  # whose number is whose, nobody can say: not of smaller batches either
+        except BadAnswerError as error:  # the numbers belong to no candidate, in smaller batches neither
             return [self._to_failure(error)] * len(inputs)
 
     def _evaluate_one(self, candidate: Input) -> Evaluation:
@@ -177,7 +180,12 @@ class FitnessFunction(EvaluatorSettings):
         )
 
     def _restrict_input(self, item: Input) -> Input:
-        """The candidate with what is required alone, which its cache key holds, and safe from changes."""
+        """Restrict a candidate to what is required, read-only.
+
+        The cache key holds just this.
+
+        The copy is read-only.
+        """
         requires = self.requires
         design = item.design
         return replace(
@@ -199,40 +207,45 @@ class FitnessFunction(EvaluatorSettings):
 
     @property
     def function(self) -> Callable[..., Any] | None:
-        """The function itself, where it is at hand."""
+        """The Python function; None where it is not at hand."""
         return self._function
 
     def with_function(self, function: Callable[..., Any]) -> Self:
-        """The same with the function at hand."""
+        """Copy that holds `function`."""
         copy = self.model_copy()
         copy._function = function  # noqa: SLF001 - a private attribute of its own class
         return copy
 
     def with_requirements(self, names: frozenset[str]) -> Self:
-        """The same, requiring these names where it does not say what it requires."""
+        """Copy that requires `names`, unless the function declares its own."""
         if self.requires_ is not None:
             return self
         return self.model_copy(update={"requires_": tuple(sorted(names - self.provides.keys()))})
 
     @property
     def file(self) -> Path | None:
-        """The file of its module, where that is beside a campaign or a script."""
+        """File of the function's module beside a campaign or script."""
         if self.path is None or self.folder is None:
             return None
         return module_file(Path(self.folder), self.path.partition(":")[0])
 
     def list_changes(self, source: Mapping[str, str], version: str | None = None) -> list[str]:
-        """What is different of a function with this source and version, in words; nothing of the same one."""
+        """List the differences to another state of the function, in words.
+
+        Args:
+            source: hashes of that state, by part.
+            version: the user's version of that state; versions are compared where either has one.
+        """
         if self.own_version is not None or version is not None:
             mine, other = self.own_version or "none", version or "none"
             return [] if mine == other else [f"its version (from {mine} to {other})"]
         return list_differences(self.source, source)
 
     def check_source(self) -> None:
-        """Whether the file of its module still says what it said.
+        """Check that the file of the function's module has not changed.
 
         Raises:
-            CampaignChangedError: it does not.
+            CampaignChangedError: the file has changed.
             PluginError: the file is gone.
         """
         if self._function is not None or self.path is None or self.folder is None:
@@ -247,16 +260,16 @@ class FitnessFunction(EvaluatorSettings):
             raise CampaignChangedError(self.describe_changes(changed))
 
     def describe_changes(self, changed: Sequence[str]) -> str:
-        """That it changed, in what, and how to go on."""
+        """Message that the function has `changed`, with ways to go on."""
         of = f" of {self.file}" if self.file else ""
         return (
-            f"the function '{self.name}'{of} is another than the run began with; changed: {', '.join(changed)}. "
+            f"the function '{self.name}'{of} has changed since the run began; changed: {', '.join(changed)}. "
             "Undo the change, start a new run, or take what it evaluated into one: invdesign fork DIR NEW --campaign FILE"
         )
 
 
 class _CopiedStructures(Mapping[str, Any]):
-    """Structures by role; each is a copy, since the one at hand serves later stages too."""
+    """Structures by role, copied when read: later stages use the originals."""
 
     def __init__(self, structures: Mapping[str, Structure]) -> None:
         self._structures = structures
@@ -275,7 +288,7 @@ class _CopiedStructures(Mapping[str, Any]):
 
 
 def _raising_line(error: BaseException, function: Any) -> int | None:
-    """Where in the user's function it was raised, counted from its first line."""
+    """Line that raised `error`, counted from the function's first line."""
     code = getattr(unwrap_function(function), "__code__", None)
     line = None
     step = error.__traceback__

@@ -1,4 +1,4 @@
-"""Modules that hold a user's functions: where their files are, what is in them, and importing them."""
+"""Modules that hold the user's functions: their files, hashes and import."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _imported_parts: dict[
 
 
 def hash_text(text: str | bytes) -> str:
-    """32 hexadecimal digits."""
+    """Hash `text` to 32 hexadecimal digits (BLAKE2b)."""
     data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def normalize_source(tree: ast.AST) -> str:
-    """Source without comments, formatting and docstrings."""
+    """Source of a syntax `tree` without comments, formatting and docstrings."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             first = node.body[0] if node.body else None
@@ -43,7 +43,10 @@ def normalize_source(tree: ast.AST) -> str:
 
 
 def module_file(folder: Path, module: str) -> Path | None:
-    """The file of a module (`name`, `package.name`) below a folder; None where there is none."""
+    """File of a `module` (`name`, `package.name`) below `folder`.
+
+    None if there is none.
+    """
     stem = folder.joinpath(*module.split("."))
     for path in (stem.with_name(stem.name + ".py"), stem / "__init__.py"):
         if path.is_file():
@@ -52,12 +55,15 @@ def module_file(folder: Path, module: str) -> Path | None:
 
 
 def list_modules(folder: Path) -> list[str]:
-    """Names of the modules a folder holds, for a hint."""
+    """Names of the modules in `folder`, for a hint."""
     return sorted(path.stem for path in folder.glob("*.py") if path.stem.isidentifier())
 
 
 def import_root(module: ModuleType) -> Path | None:
-    """The folder from which the module is imported by its name; None where it has no file."""
+    """Folder from which `module` is imported by its name.
+
+    None if it has no file.
+    """
     if not getattr(module, "__file__", None):
         return None
     file = Path(str(module.__file__)).resolve()
@@ -66,7 +72,10 @@ def import_root(module: ModuleType) -> Path | None:
 
 
 def is_installed(name: str) -> bool:
-    """Whether a module is Python's own, of an installed package, or ours: its version says what is in it."""
+    """True if the module `name` belongs to Python or an installed package.
+
+    The version of such a module says what is in it, so that its source need not be hashed.
+    """
     top = name.partition(".")[0]
     if top == "__main__" or name not in sys.modules:
         return False
@@ -89,7 +98,10 @@ def _is_in_packages(file: str | None) -> bool:
 
 
 def hash_module(file: Path) -> dict[str, str]:
-    """Hash by file name: of the module, and of those beside it that it imports; of an installed one of it alone.
+    """Hash a module and those beside it that it imports.
+
+    Args:
+        file: of the module. Of an installed module only this file is hashed.
 
     Raises:
         PluginError: a file cannot be read, or is not Python.
@@ -107,7 +119,7 @@ def hash_module(file: Path) -> dict[str, str]:
 
 
 def parse_module(file: Path) -> ast.Module:
-    """The syntax tree of a file.
+    """Parse a Python `file` to its syntax tree.
 
     Raises:
         PluginError: it cannot be read, or is not Python.
@@ -141,13 +153,14 @@ def _sibling_imports(tree: ast.Module, file: Path) -> set[Path]:
 
 
 def import_function(path: str, folder: Path | None) -> Callable[..., Any]:
-    """The function called `module:function`.
+    """Import the function at `path`, written as `module:function`.
 
     Args:
-        folder: where its module is; None where it is installed.
+        path: `module:function`.
+        folder: folder of the module; None if it is installed.
 
     Raises:
-        PluginError: there is none, or importing its module fails.
+        PluginError: there is no such function, or importing its module fails.
     """
     name, _, attribute = path.partition(":")
     file = module_file(folder, name) if folder is not None else None
@@ -188,7 +201,7 @@ def _import_module(name: str, file: Path | None, folder: Path | None) -> ModuleT
 
 
 def _forget_stale(name: str, file: Path) -> None:
-    """Let a module be imported anew where another of its name is loaded, or its files changed since."""
+    """Drop a loaded module that has changed or only shares the name."""
     loaded = sys.modules.get(name)
     if loaded is None and "." not in name:
         return

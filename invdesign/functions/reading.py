@@ -1,4 +1,4 @@
-"""Reading a module for a function without importing it: nothing of the user's runs."""
+"""Read a function's declaration from its module's text, without importing it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Kind = Literal["function", "class", "other"]
 
 @dataclass(frozen=True, slots=True)
 class ReadFunction:
-    """What a module's text says of one of its names.
+    """Declaration of a name in a module's text.
 
     Attributes:
-        kind: `other` is a name that is assigned or imported: it may be anything.
-        decorated: whether `fitness(...)` stands above it.
-        settings: the decorator's arguments.
-        unread: those that are not written out there, but computed.
-        line: where in the module it stands.
+        kind: `other` for a name that is assigned or imported: it may be anything.
+        decorated: true if it is decorated with `fitness(...)`.
+        settings: arguments of the decorator.
+        unread: arguments that are computed rather than written out.
+        line: line of the module.
     """
 
     kind: Kind
@@ -35,7 +35,7 @@ class ReadFunction:
 
 
 def read_function(file: Path, name: str) -> ReadFunction:
-    """What the module says of `name`.
+    """Read the declaration of `name` in the module at `file`.
 
     Raises:
         PluginError: the file is not Python, or has no such name.
@@ -59,7 +59,7 @@ def read_function(file: Path, name: str) -> ReadFunction:
 
 
 def _top_statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
-    """Statements at the top of a module, those under `if`, `try` and `with` included."""
+    """Top-level statements of a module, also those under `if`, `try`, `with`."""
     for node in body:
         yield node
         for inner in ("body", "orelse", "finalbody", "handlers"):
@@ -69,7 +69,7 @@ def _top_statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _bound_names(node: ast.stmt) -> list[str]:
-    """Names that a statement gives a meaning."""
+    """Names that a statement binds."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [node.name]
     if isinstance(node, ast.Assign):
@@ -82,7 +82,7 @@ def _bound_names(node: ast.stmt) -> list[str]:
 
 
 def _fitness_aliases(tree: ast.Module) -> set[str]:
-    """What `invdesign.fitness` is called in a module that imports it by name."""
+    """Names under which a module imports `invdesign.fitness`."""
     found = {"fitness"}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "invdesign":
@@ -113,7 +113,7 @@ def _is_fitness(called: ast.expr, aliases: set[str]) -> bool:
 
 
 def _read_arguments(call: ast.Call) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The arguments that are written out, and the names of those that are not."""
+    """Arguments that are written out, and names of computed ones."""
     given = dict(zip(ARGUMENTS, call.args, strict=False))
     given.update({word.arg: word.value for word in call.keywords if word.arg is not None})
     settings: dict[str, Any] = {}

@@ -1,7 +1,7 @@
-"""What a function consists of, as hashes by part: its source, and what it captures from around it.
+"""Hashes of a function by part: its source, and the values it captures.
 
-The same in every process: no addresses, no order of sets. It cannot see everything: of an object it knows the type
-only, and what a package does is the package's.
+They are the same in every process: no addresses, no order of sets. Not everything is seen: an object counts by its type
+alone, and the content of a package by its name.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ Hashes = dict[str, str]
 OWN = "its source"
 PLAIN = (bool, int, float, complex, str, bytes, type(None), range, type(Ellipsis), np.generic)
 CALLED = (FunctionType, BuiltinFunctionType, MethodType, functools.partial, np.ufunc)
-MAX_DEPTH = 20
+MAX_DEPTH = 20  # of wrappers and of nested values (chosen)
 
 
 def hash_function(function: Callable[..., Any], seen: MutableMapping[str, str]) -> Hashes:
-    """Hash by part of a function that no module holds.
+    """Hash a function that no module holds, by part.
 
     Args:
-        seen: hash by part of what may change while the function works (lists, arrays, names it assigns to), as it
-            was first seen; filled in here.
+        function: any callable.
+        seen: hash by part of values that may change while the function works (lists, arrays, names it assigns to), as
+            first seen; filled in here.
     """
     walk = _CaptureWalk(seen)
     walk.add_function(function, "")
@@ -41,7 +42,14 @@ def hash_function(function: Callable[..., Any], seen: MutableMapping[str, str]) 
 
 
 def list_differences(recorded: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What changed between two sets of parts, in words: "its source", "the captured value 'scale' (new)"."""
+    """List the changed parts in words.
+
+    As "its source", "the captured value 'scale' (new)".
+
+    Args:
+        recorded: hash by part, of before.
+        now: hash by part.
+    """
     changed = [part for part in recorded if part in now and recorded[part] != now[part]]
     gone = [f"{part} (gone)" for part in recorded if part not in now]
     new = [f"{part} (new)" for part in now if part not in recorded]
@@ -49,7 +57,7 @@ def list_differences(recorded: Mapping[str, str], now: Mapping[str, str]) -> lis
 
 
 def unwrap_function(function: Any) -> Any:
-    """The function that does the work: within a decorated one, a partial, a method, an object that is called."""
+    """Find the inner `function` of decorators, partials, methods and callable objects."""
     for _ in range(MAX_DEPTH):
         if isinstance(function, functools.partial):
             function = function.func
@@ -65,7 +73,7 @@ def unwrap_function(function: Any) -> Any:
 
 
 class _CaptureWalk:
-    """Goes from a function to all that it captures."""
+    """Collect hashes of a function and of all it captures."""
 
     def __init__(self, seen: MutableMapping[str, str]) -> None:
         self.seen = seen
@@ -89,7 +97,7 @@ class _CaptureWalk:
             self._add_captured(inner, prefix)
 
     def _add_bound(self, function: Any, prefix: str) -> None:
-        """What is given to a function beforehand: arguments of a partial, the object of a method."""
+        """Add bound values: arguments of a partial, the object of a method."""
         if isinstance(function, functools.partial):
             given = {**{str(n): v for n, v in enumerate(function.args)}, **function.keywords}
             for name, value in given.items():
@@ -122,7 +130,13 @@ class _CaptureWalk:
             self._add_data(f"the default of '{prefix}{name}'", value, changing=True)
 
     def add_value(self, label: str, value: Any, *, changing: bool) -> None:
-        """A name the function reads from around it."""
+        """Add a `value` that the function reads from outside.
+
+        Args:
+            label: name of the value, as the user knows it.
+            value: anything.
+            changing: true if the function assigns to the name.
+        """
         if isinstance(value, type):
             self.parts[f"the class '{label}'"] = hash_text(class_text(value))
         elif isinstance(value, ModuleType):
@@ -151,7 +165,7 @@ def _default_values(function: FunctionType) -> dict[str, Any]:
 
 
 def _outer_names(code: CodeType) -> tuple[set[str], set[str]]:
-    """Names that code reads from around it, and names out there that it assigns to."""
+    """Outside names that code reads, and those it assigns."""
     reads: set[str] = set()
     writes: set[str] = set()
     for step in dis.get_instructions(code):
@@ -174,7 +188,10 @@ def _outer_names(code: CodeType) -> tuple[set[str], set[str]]:
 
 @lru_cache(maxsize=4096)  # a file that is edited while the function lives does not change the function
 def source_hash(code: CodeType) -> str:
-    """Hash of a function's source without comments, formatting and docstring; of its instructions where there is none."""
+    """Hash the source of `code` without comments, formatting and docstring.
+
+    Without a source, its instructions are hashed.
+    """
     return hash_text(_source_text(code) or _instruction_text(code))
 
 
@@ -193,7 +210,7 @@ def _source_text(code: CodeType) -> str:
 
 
 def is_fitness(decorator: ast.expr) -> bool:
-    """Whether a decorator is `fitness(...)`, under whatever name its module was imported."""
+    """True if a `decorator` is `fitness(...)`."""
     called = decorator.func if isinstance(decorator, ast.Call) else decorator
     if isinstance(called, ast.Attribute):
         return called.attr == "fitness"
@@ -210,7 +227,12 @@ def _instruction_text(code: CodeType) -> str:
 
 
 def class_text(kind: type) -> str:
-    """What stands for a class: its source, or its name where that is not to be had or a package's."""
+    """Source of the class `kind`, or its name.
+
+    The name stands for a class of a package, and where there is no source.
+
+    Its name if there is no source, or a package holds it.
+    """
     if is_installed(kind.__module__):
         return _type_name(kind)
     try:
@@ -230,14 +252,17 @@ def _type_name(kind: Any) -> str:
 
 
 def _is_mutable(value: Any) -> bool:
-    """Whether a value may change in place while the function works."""
+    """True if a value may change in place."""
     if isinstance(value, tuple):
         return any(map(_is_mutable, value))
     return not isinstance(value, (*PLAIN, frozenset, Enum))
 
 
 def _value_text(value: Any, within: tuple[int, ...] = ()) -> str:
-    """The value as text that is the same in every process; of an object its type alone."""
+    """Write a value as text, the same in every process.
+
+    Of an object, its type alone.
+    """
     if isinstance(value, Enum):
         return f"{_type_name(type(value))}.{value.name}"
     if isinstance(value, PLAIN):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -14,7 +14,6 @@ from invdesign.protocols import Context, FiniteSpace, Operator, SearchSpace, is_
 from invdesign.rng import Rng, rng_for
 
 State: TypeAlias = dict[str, Any]  # JSON: ids and counters
-Operators: TypeAlias = Mapping[str, Operator]
 
 COUNTABLE = 10_000_000  # larger finite spaces are drawn from, not counted through
 TRIES = 100  # draws without a new genome before an optimizer gives up on one proposal

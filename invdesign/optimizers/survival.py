@@ -50,6 +50,9 @@ def ranking(history: History, ids: Sequence[int]) -> Ranking:
 
     The answer depends on the set of ids, not on their order. That the newer of equals come first lets the search
     drift over plateaus instead of standing still.
+
+    Source:
+        Deb, Pratap, Agarwal & Meyarivan, IEEE Trans. Evol. Comput. 6, 182 (2002), constraints as in section VI.
     """
     scores = history.scores(sorted(set(ids), reverse=True))
     if (scores.merit == PENDING).any():
@@ -103,19 +106,11 @@ def _fitness_type(objectives: int) -> Callable[[Sequence[float]], Any]:
     return type("Fitness", (base.Fitness,), {"weights": (-1.0,) * objectives})
 
 
-def survivors(history: History, ids: Sequence[int], k: int) -> list[int]:
-    """The best k of the finished trials `ids`, best first: by the order of merit, among feasible ones by NSGA-II.
-
-    Failed and infeasible trials survive only where there is nothing better, pending ones never.
-
-    Source:
-        Deb, Pratap, Agarwal & Meyarivan, IEEE Trans. Evol. Comput. 6, 182 (2002), constraints as in section VI.
-    """
-    return best_of(ranking(history, ids), k)
-
-
 def best_of(ranked: Ranking, k: int) -> list[int]:
-    """The first k of a ranking that may be kept."""
+    """The first k of a ranking that may be kept.
+
+    Failed and infeasible trials are kept only where there is nothing better.
+    """
     return list(ranked.ids[: min(k, ranked.bearing)])
 
 

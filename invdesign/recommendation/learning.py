@@ -11,10 +11,10 @@ import numpy as np
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.optimizers.bayesian.data import Rows
 from invdesign.optimizers.bayesian.frame import Frame, Known, make_frame
-from invdesign.optimizers.bayesian.gaussian import GaussianSettings, fit_gaussian, gaussian_process
 from invdesign.optimizers.bayesian.limits import chosen_rows
 from invdesign.optimizers.bayesian.measured import measured_values
 from invdesign.optimizers.bayesian.priors import Prior, PriorTable, prior_rows
+from invdesign.optimizers.bayesian.settings import GaussianSettings
 from invdesign.optimizers.common import teaches
 from invdesign.problem import Merit, Scores
 from invdesign.protocols import Context
@@ -145,6 +145,8 @@ class Learned:
 
 def learned(trials: Trials, name: str, settings: GaussianSettings) -> Learned | str:
     """The model of a property, or why there is none, in words."""
+    from invdesign.optimizers.bayesian.process import fit_gaussian, gaussian_process
+
     rows, own, sources = rows_of(trials, name)
     y = rows.y[:own]
     if own < FEWEST:

@@ -11,9 +11,8 @@ import numpy as np
 from invdesign import pareto
 from invdesign.arrays import FloatArray
 from invdesign.errors import InvdesignError, nearest
-from invdesign.optimizers.bayesian.gaussian import GaussianSettings
 from invdesign.optimizers.bayesian.priors import PriorTable
-from invdesign.optimizers.bayesian.settings import Modelling
+from invdesign.optimizers.bayesian.settings import GaussianSettings, Modelling
 from invdesign.optimizers.bayesian.threads import one_thread
 from invdesign.problem import Merit, Problem, Scores
 from invdesign.properties import words_beside
@@ -171,7 +170,7 @@ def _judged(
 def _importance(trials: Trials, name: str, item: Learned, best: Member | None) -> Importance:
     model, x = item.model, trials.x[item.positions]
     relevance = model.importance().tolist()
-    variables, groups = shares(lambda at: model.means(at, single=False), x, trials.frame.inputs, relevance)
+    variables, groups = shares(model.means, x, trials.frame.inputs, relevance)
     place = [] if best is None else np.flatnonzero(trials.ids[item.positions] == best.candidate).tolist()
     added = [group.name for group in model.kernel.plan.groups]
     parts = model.contributions(x) if len(added) > 1 else np.empty((len(x), 0))

@@ -81,6 +81,19 @@ def optimize(
         RunLockedError: another process works on it.
         RunError: no worker can be set up, or too many candidates fail.
         StoreError: the run cannot be written.
+
+    Examples:
+        >>> import invdesign
+        >>> @invdesign.fitness(provides={"conductivity": "mS/cm"})
+        ... def conductivity(candidate):
+        ...     salt = candidate.parameters["salt"]
+        ...     return 12.0 * salt * (1.1 - 0.5 * salt)
+        >>> space = {"kind": "parameters", "parameters": {"salt": {"real": [0.2, 2.0]}}}
+        >>> run = invdesign.optimize(
+        ...     space, conductivity, maximize="conductivity", optimizer="random", budget=8, workers=0
+        ... )
+        >>> run.status().state, len(run.table())
+        ('finished', 8)
     """
     arguments = Arguments(
         space=space,

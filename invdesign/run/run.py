@@ -55,6 +55,15 @@ class Run(Reading):
 
     Make one with `Run.create`, or `Run.open` one that exists; `execute` works on it until the budget is
     reached, the space is exhausted, or it is told to stop. All else only reads.
+
+    Examples:
+        >>> import invdesign
+        >>> campaign = invdesign.load_campaign("campaigns/toy.yaml")
+        >>> run = invdesign.Run.create(campaign, "runs/toy")
+        >>> run.status().state
+        'new'
+        >>> invdesign.Run.open("runs/toy").campaign.name
+        'toy'
     """
 
     def __init__(self, folder: Path, store: Store, campaign: Campaign) -> None:

@@ -29,6 +29,13 @@ class Told:
         label: the user's own name of the measurement: two with the same numbers are told apart by it.
         note: a remark.
         structures: structures that came with it, by role.
+
+    Examples:
+        >>> import invdesign
+        >>> invdesign.Told(candidate=0, properties={"conductivity": 9.1}, noise={"conductivity": 0.2}).failure
+        ''
+        >>> invdesign.Told(candidate=1, failure="the cell leaked").properties
+        {}
     """
 
     candidate: int | None = None

@@ -139,6 +139,27 @@ def write_batch(run: Run, ids: Sequence[int], path: str | Path) -> list[Path]:
 
     Raises:
         OutputError: it cannot be written there, or would replace results.
+
+    Examples:
+        >>> import invdesign
+        >>> campaign = invdesign.campaign_from(
+        ...     {
+        ...         "version": 1,
+        ...         "name": "cells",
+        ...         "space": {"kind": "parameters", "parameters": {"salt": {"real": [0.2, 2.0]}}},
+        ...         "evaluate": [{"experiment": {"provides": {"capacity": "mAh/g"}}}],
+        ...         "objectives": [{"maximize": "capacity"}],
+        ...         "optimizer": {"kind": "random"},
+        ...         "budget": {"candidates": 20},
+        ...         "engine": {"kind": "local", "workers": 0},
+        ...     }
+        ... )
+        >>> run = invdesign.Run.create(campaign, "runs/batch")
+        >>> invdesign.write_batch(run, run.ask(2), "batch.csv")  # no structures here
+        []
+        >>> with open("batch.csv") as file:
+        ...     file.readline().strip()
+        'candidate,salt,capacity [mAh/g],capacity_noise [mAh/g],failure,measurement,note,genome'
     """
     path = Path(path)
     check_output(run.campaign, path)

@@ -40,6 +40,32 @@ def read_results(run: Run, path: str | Path) -> Results:
 
     Raises:
         ResultsError: with every mistake, its line, and what to do.
+
+    Examples:
+        >>> import json
+        >>> import invdesign
+        >>> campaign = invdesign.campaign_from(
+        ...     {
+        ...         "version": 1,
+        ...         "name": "cells",
+        ...         "space": {"kind": "parameters", "parameters": {"salt": {"real": [0.2, 2.0]}}},
+        ...         "evaluate": [{"experiment": {"provides": {"capacity": "mAh/g"}}}],
+        ...         "objectives": [{"maximize": "capacity"}],
+        ...         "optimizer": {"kind": "random"},
+        ...         "budget": {"candidates": 20},
+        ...         "engine": {"kind": "local", "workers": 0},
+        ...     }
+        ... )
+        >>> run = invdesign.Run.create(campaign, "runs/results")
+        >>> run.ask(2)
+        [0, 1]
+        >>> with open("results.json", "w") as file:
+        ...     json.dump([{"candidate": 0, "capacity": 151.0}, {"candidate": 1, "capacity": None}], file)
+        >>> results = invdesign.read_results(run, "results.json")
+        >>> results.told[0].properties, results.open
+        ({'capacity': 151.0}, 1)
+        >>> run.tell(results.told).recorded
+        1
     """
     path = Path(path)
     table = read_table(path)

@@ -368,6 +368,10 @@ def order_formula(text: str) -> str:
 
     Source:
         Nomenclature of Inorganic Chemistry, IUPAC Recommendations 2005, table VI, as pymatgen has it.
+
+    Examples:
+        >>> order_formula("ClLi3O")
+        'Li3OCl'
     """
     if not text:
         return text

@@ -52,6 +52,10 @@ def check_evaluator(
 
     Raises:
         AssertionError: a rule is broken; the message names it.
+
+    Examples:
+        >>> from invdesign.settings import load
+        >>> check_evaluator(load("evaluators", {"kind": "landscape", "function": "zdt2"}))
     """
     check_settings("evaluators", evaluator)
     _check_words(evaluator)

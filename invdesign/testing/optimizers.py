@@ -32,7 +32,6 @@ TWO_OBJECTIVES = Problem(
 ONE_OBJECTIVE = Problem((Objective("near", "minimize"),), TWO_OBJECTIVES.constraints)
 MANY_OBJECTIVES = Problem(tuple(Objective(f"goal_{number}", "minimize") for number in range(5)))
 EXHAUSTED = 500  # a space given to the check is exhausted if it holds at most so many genomes
-STALEMATE = 50  # asks in a row that may give nothing while trials are pending
 MALFORMED: Genome = {"no such key": 1}
 _MIXED = {
     "x": {"real": [-5.0, 5.0]},
@@ -69,6 +68,10 @@ def check_optimizer(
 
     Raises:
         AssertionError: a rule is broken; the message names it.
+
+    Examples:
+        >>> from invdesign.settings import load
+        >>> check_optimizer(load("optimizers", {"kind": "random"}), rounds=2, trials=20)
     """
     check_settings("optimizers", optimizer)
     for name in ("batch", "overlap"):

@@ -42,6 +42,10 @@ def check_space(space: Any, *, samples: int = 20, seed: int = 0) -> None:
 
     Raises:
         AssertionError: a rule is broken; the message names it.
+
+    Examples:
+        >>> from invdesign.settings import load
+        >>> check_space(load("spaces", {"kind": "parameters", "parameters": {"x": {"real": [0, 1]}}}))
     """
     check_settings("spaces", space)
     expect(

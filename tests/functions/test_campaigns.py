@@ -174,7 +174,7 @@ def test_a_changed_module_is_noticed(folder: Path) -> None:
         said = here("resume", run, "--candidates", 28, "--trust-code", "--workers", workers)
         assert said.returncode == 2
         assert (
-            f"the function 'hardness' of {folder / 'my_scores.py'} is another than the run began"
+            f"the function 'hardness' of {folder / 'my_scores.py'} has changed since the run began"
             in said.stderr
         )
         assert "changed: my_constants.py. Undo the change, start a new run, or take" in said.stderr
@@ -206,12 +206,12 @@ def mistakes(folder: Path, old: str, new: str, *, trust_code: bool = False) -> s
         ("my_scores:hardness", "my_score:hardness", r"10: evaluate\[0\]\.my_score:hardness: there is no my_score\.py beside the campaign, in .*\. Did you mean 'my_scores'\?"),
         ("my_scores:hardness", "no.such:hardness", r"there is no no/such\.py beside the campaign"),
         ("my_scores:hardness", "my_scores:hardnes", r"10: .*my_scores\.py has no function 'hardnes'\. Did you mean 'hardness'\?"),
-        ("{provides: {cost: EUR}, batch: 3}", "{batch: 3}", r"11: .*: what 'plain' \(line 16 of my_scores\.py\) provides is nowhere said\. Decorate it with .*, or say it here: \{provides: \{plain: UNIT\}\}"),
+        ("{provides: {cost: EUR}, batch: 3}", "{batch: 3}", r"11: .*: 'plain' \(line 16 of my_scores\.py\) does not declare what it provides\. Decorate it with .*, or give it here: \{provides: \{plain: UNIT\}\}"),
         ("batch: 3", "batch: 0", r"11: evaluate\[1\]\.my_scores:plain\.batch: must be greater than or equal to 1, got 0|batch: input should be greater"),
         ("batch: 3", "bach: 3", r"11: evaluate\[1\]\.my_scores:plain\.bach: unknown key\. Did you mean 'batch'\?"),
         ("batch: 3", "source: {}", r"source: unknown key\. Allowed: batch, "),
         ("cost: EUR", "co st: EUR", r"a property is called like band_gap, got 'co st'"),
-        ("gate: {hardness: {min: 0.1}}", "provides: {hardness: eV}", r"10: .*its decorator \(line 9 of my_scores\.py\) says that it provides \{'hardness': 'GPa'\}: leave provides out here"),
+        ("gate: {hardness: {min: 0.1}}", "provides: {hardness: eV}", r"10: .*its decorator \(line 9 of my_scores\.py\) declares that it provides \{'hardness': 'GPa'\}: leave provides out here"),
         ("gate: {hardness: {min: 0.1}}", "requires: [volume]", r"hardness needs volume, which no earlier stage and no design provides"),
         ("gate: {hardness: {min: 0.1}}", "requires: [composition]", r"hardness needs a composition, and candidates of this space have only parameters"),
         ("my_scores:hardness", "my_scores:Plugin", r"'my_scores:Plugin' is code that is not installed as a plug-in, .* --trust-code"),
@@ -232,7 +232,7 @@ def test_modules_that_cannot_be_read(folder: Path) -> None:
     assert "'statistics' is also the name of an installed module, which Python may take instead" in found
     (folder / "computed.py").write_text(MODULE.replace('{"hardness": "GPa"}', "dict(hardness='GPa')"))
     found = mistakes(folder, "my_scores:hardness", "computed:hardness")
-    assert "what its decorator says of provides is computed (line 9 of computed.py), and nothing" in found
+    assert "the decorator (line 9 of computed.py) computes provides, and the module" in found
     (folder / "my_scores.py").write_text("def hardness(:\n")
     assert "my_scores.py, line 1 is not Python" in mistakes(folder, "cost: EUR", "cost: EUR ")
 

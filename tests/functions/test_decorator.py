@@ -64,7 +64,7 @@ def test_a_module_holds_it() -> None:
         ({"provides": {"hardness": 3}}, PluginError, "provides.hardness: input should be a valid string"),
         ({"provides": {"energy_above_hull": "meV"}}, PluginError, "energy_above_hull is in eV/atom everywhere, got 'meV'"),
         ({"requires": "parameters"}, TypeError, r'requires is a list of names, as \["parameters"\]'),
-        ({"requires": []}, PluginError, "a function that requires nothing says the same of every candidate"),
+        ({"requires": []}, PluginError, "a function that requires nothing returns the same for every candidate"),
         ({"requires": ["para meters"]}, PluginError, "'para meters' cannot be required"),
         ({"batch": 0}, PluginError, "score: batch: input should be greater than or equal to 1"),
         ({"batch": 2.5}, PluginError, "score: batch: input should be a valid integer"),

@@ -10,10 +10,15 @@ from hypothesis import strategies as st
 
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Proposal, Status
-from invdesign.optimizers.survival import niched, ranking, survivors
+from invdesign.optimizers.survival import best_of, niched, ranking
 from invdesign.pareto import crowding, ranks
 from invdesign.testing import MemoryHistory
 from tests.optimizers.genetic_runs import ONE, TWO, history_of
+
+
+def survivors(history: MemoryHistory, ids: Sequence[int], k: int) -> list[int]:
+    """The best k of the finished trials `ids`, best first."""
+    return best_of(ranking(history, ids), k)
 
 
 @settings(max_examples=60, deadline=None)

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from invdesign import pareto
 from invdesign.candidate import Proposal
-from invdesign.optimizers.bayesian.gaussian import GaussianSettings
-from invdesign.optimizers.bayesian.settings import Modelling
+from invdesign.optimizers.bayesian.settings import GaussianSettings, Modelling
 from invdesign.problem import Objective, Problem
 from invdesign.protocols import Context, StageView
 from invdesign.recommendation.learning import ROWS

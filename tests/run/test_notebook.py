@@ -109,7 +109,7 @@ def test_a_killed_kernel(workers: int, jupyter_at_home: Path, tmp_path: Path) ->
     assert "finished" in panel
     for part in ("20 of 20 candidates", "minimize depth", "depth, mm", "± 0.01", "<svg", "runs/depth"):
         assert part in card, part
-    assert "the function 'depth' is another than the run began with; changed: its source" in printed(changed)
+    assert "the function 'depth' has changed since the run began; changed: its source" in printed(changed)
     assert "For a new run give another run_dir (or name)." in printed(changed)
     (told,) = mistaken.outputs
     assert told["traceback"] == [said_of_mistakes()]  # and no stack

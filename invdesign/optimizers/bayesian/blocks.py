@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from invdesign.arrays import FloatArray, IntArray
-from invdesign.optimizers.bayesian.kernels import Prepared
+from invdesign.arrays import FloatArray
+from invdesign.optimizers.bayesian.conditioned import ConditionedRows
 from invdesign.optimizers.bayesian.scaling import Outcomes
-
-if TYPE_CHECKING:
-    from invdesign.optimizers.bayesian.process import GaussianProcess
-
 
 BLOCK = 600_000  # covariances worked on at a time
 LEAST_BLOCK, MOST_BLOCK = 64, 8192  # candidates in a block
 STRIP = 128  # rows of the inverse factor multiplied at a time; what lies right of its diagonal is not
 PROBES = 256  # candidates on which single precision is checked
 ROUNDING = 0.01  # error, in prior standard deviations, from which single precision is not used
-SAFETY = 3.0  # times the worst error seen, by which screening widens deviations
-FEWEST = 64  # rows that screening conditions deviations on at least
-SCREENING = 4  # or one in so many
 FLOOR = 1e-9  # least variance, relative to the prior's
 
 
@@ -33,11 +25,6 @@ def slices(q: int, n: int) -> Iterator[slice]:
     size = int(np.clip(BLOCK // max(n, 1), LEAST_BLOCK, MOST_BLOCK))
     for low in range(0, q, size):
         yield slice(low, min(low + size, q))
-
-
-def cast(prepared: Prepared, dtype: torch.dtype) -> Prepared:
-    """Prepared points in another precision."""
-    return [(numbers.to(dtype), categories.to(dtype)) for numbers, categories in prepared]
 
 
 def restored(
@@ -49,37 +36,26 @@ def restored(
 
 
 def predicted(
-    process: GaussianProcess, x: FloatArray, source: int, *, single: bool
+    process: ConditionedRows, x: FloatArray, source: int, *, single: bool
 ) -> tuple[FloatArray, FloatArray]:
     """See `GaussianProcess.predict`."""
-    dtype, _ = _precision(process, x, source, single=single)
+    dtype = _precision(process, x, source) if single else torch.float64
     mean, variance = _moments(process, x, source, dtype, deviations=True)
     return restored(process.outcomes, mean, _root(process, variance, source), source)
 
 
-def means(process: GaussianProcess, x: FloatArray, source: int, *, single: bool) -> FloatArray:
+def means(process: ConditionedRows, x: FloatArray, source: int) -> FloatArray:
     """See `GaussianProcess.means`."""
-    dtype, _ = _precision(process, x, source, single=single)
-    mean, _ = _moments(process, x, source, dtype, deviations=False)
+    mean, _ = _moments(process, x, source, torch.float64, deviations=False)
     return restored(process.outcomes, mean, torch.zeros_like(mean), source)[0]
 
 
-def screened(process: GaussianProcess, x: FloatArray, source: int) -> tuple[FloatArray, FloatArray]:
-    """See `GaussianProcess.screen`."""
-    most = max(len(process) // SCREENING, FEWEST)
-    few = process if len(process) <= most else process.at(_spread_out(process, most))
-    mean, _ = _moments(process, x, source, _precision(process, x, source, single=True)[0], deviations=False)
-    dtype, worst = _precision(few, x, source, single=True)
-    _, variance = _moments(few, x, source, dtype, deviations=True)
-    return restored(process.outcomes, mean, _root(process, variance, source) + SAFETY * worst, source)
-
-
-def _root(process: GaussianProcess, variance: Tensor, source: int) -> Tensor:
+def _root(process: ConditionedRows, variance: Tensor, source: int) -> Tensor:
     return variance.clamp_min(FLOOR * float(process.kernel.variance(source))).sqrt()
 
 
 def _moments(
-    process: GaussianProcess, x: FloatArray, source: int, dtype: torch.dtype, *, deviations: bool
+    process: ConditionedRows, x: FloatArray, source: int, dtype: torch.dtype, *, deviations: bool
 ) -> tuple[Tensor, Tensor]:
     """Scaled means and variances at x (q, d), each shape (q,); variances are 0 where they are not wanted."""
     mean = torch.empty(len(x), dtype=dtype)
@@ -112,43 +88,18 @@ def _explained(strips: list[Tensor], cross: Tensor) -> Tensor:
     return total
 
 
-def _precision(
-    process: GaussianProcess, x: FloatArray, source: int, *, single: bool
-) -> tuple[torch.dtype, float]:
-    """Single precision where it is wanted and does no harm, and the worst error seen with it.
+def _precision(process: ConditionedRows, x: FloatArray, source: int) -> torch.dtype:
+    """Single precision where it does no harm, else double precision.
 
     Weights of opposite sign and a badly conditioned factor magnify rounding; the magnification shows on any
     candidates, so some are tried, and some of the rows.
     """
-    if not single or not len(process):
-        return torch.float64, 0.0
+    if not len(process):
+        return torch.float64
     some = np.vstack([x[:: max(len(x) // PROBES, 1)][:PROBES], process.rows.x[:PROBES]])
     exact, rounded = (
         _moments(process, some, source, dtype, deviations=True) for dtype in (torch.float64, torch.float32)
     )
     deviation = [_root(process, variance.to(torch.float64), source) for variance in (exact[1], rounded[1])]
     worst = torch.maximum((exact[0] - rounded[0]).abs().max(), (deviation[0] - deviation[1]).abs().max())
-    return (torch.float32, float(worst)) if float(worst) <= ROUNDING else (torch.float64, 0.0)
-
-
-def _spread_out(process: GaussianProcess, most: int) -> IntArray:
-    """Rows that together explain most: chosen one by one, each where the others leave most open.
-
-    Source:
-        Harbrecht, Peters & Schneider, Appl. Numer. Math. 62, 428 (2012): pivoted Cholesky decomposition.
-    """
-    known = process.known
-    with torch.no_grad():
-        covariance = process.kernel.matrix(known.numbers, known.categories, known.sources)
-        covariance = covariance + torch.diag(process.noise)
-        left = covariance.diagonal() - process.noise
-        factor = torch.zeros(most, len(process), dtype=torch.float64)
-        chosen: list[int] = []
-        for step in range(most):
-            row = int(torch.argmax(left))
-            scale = (covariance[row, row] - factor[:step, row].square().sum()).clamp_min(1e-12).sqrt()
-            factor[step] = (covariance[row] - factor[:step, row] @ factor[:step]) / scale
-            left = left - factor[step].square()
-            left[row] = -torch.inf
-            chosen.append(row)
-    return np.sort(np.array(chosen, dtype=np.int64))
+    return torch.float32 if float(worst) <= ROUNDING else torch.float64

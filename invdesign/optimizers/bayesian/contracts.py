@@ -20,11 +20,6 @@ class Regressor(Protocol):
         """Whether gradients flow through `model`."""
         ...
 
-    @property
-    def hyperparameters(self) -> Hyperparameters:
-        """All that was learned beside the rows; empty for models that are fitted anew."""
-        ...
-
     def predict(
         self, x: FloatArray, source: int = 0, *, single: bool = False
     ) -> tuple[FloatArray, FloatArray]:

@@ -15,14 +15,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from invdesign.arrays import BoolArray, FloatArray, IntArray
-from invdesign.optimizers.bayesian.contracts import Hyperparameters
 from invdesign.optimizers.bayesian.data import Inputs, Rows
 from invdesign.optimizers.bayesian.limits import squared_distances
+from invdesign.optimizers.bayesian.settings import ForestSettings
 from invdesign.rng import borrowed_globals, rng_for
-from invdesign.settings import Frozen
 
 BLOCK = 20_000  # rows predicted at a time
 FEWEST = 3  # rows to grow trees from
@@ -34,24 +32,6 @@ VOICES = 3.0  # members' worth of belief that a row is told as surely as others 
 STRETCHES = (0.5, 5.0)  # how far errors on rows not seen may change what trees say of their uncertainty
 SURE = 3.0  # rows' worth of belief that the uncertainty is right as it is
 TELLING = 0.02  # least weight of a column in distances, of a column of mean importance
-
-
-class ForestSettings(Frozen):
-    """Random forests and boosted trees."""
-
-    trees: int = Field(default=100, ge=10, le=2000)
-    """Trees of a forest, or rounds of each boosted model."""
-    least_rows: int = Field(default=1, ge=1)
-    """Rows in a leaf of a forest, at least; more smooth noise away."""
-    columns: float = Field(default=1.0, gt=0.0, le=1.0)
-    """Share of the columns that each split of a forest may choose from; less is quicker, and helps where columns say
-    the same."""
-    members: int = Field(default=10, ge=4, le=100)
-    """Boosted models, each on a resampling of the rows."""
-    depth: int = Field(default=3, ge=1, le=20)
-    """Splits in a row of a boosted tree, at most."""
-    rate: float = Field(default=0.1, gt=0.0, le=1.0)
-    """How much of what is left each boosted tree corrects."""
 
 
 Raw = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
@@ -212,10 +192,6 @@ class Trees:
     @property
     def differentiable(self) -> bool:
         return False
-
-    @property
-    def hyperparameters(self) -> Hyperparameters:
-        return {}
 
     def predict(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 
@@ -46,13 +46,6 @@ class Frame:
     inputs: Inputs
     finite: FiniteSpace | None
     points: VectorSpace | None
-
-    @property
-    def way(self) -> Literal["listed", "climbed", "bred"]:
-        """How the best candidate is found."""
-        if self.finite is not None:
-            return "listed"
-        return "bred" if self.points is None else "climbed"
 
     def of(self, genomes: Sequence[Genome]) -> FloatArray:
         """Inputs (n, d) of genomes."""

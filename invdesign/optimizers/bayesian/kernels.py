@@ -71,6 +71,11 @@ Parameters = Mapping[str, Tensor]
 Prepared = Sequence[tuple[Tensor, Tensor]]
 
 
+def cast(prepared: Prepared, dtype: torch.dtype) -> Prepared:
+    """Prepared points in another precision."""
+    return [(numbers.to(dtype), categories.to(dtype)) for numbers, categories in prepared]
+
+
 class _Matern(torch.autograd.Function):
     """Matérn kernel of smoothness 5/2 of squared scaled distances, with a slope that is finite at 0."""
 

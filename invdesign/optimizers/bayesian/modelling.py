@@ -14,9 +14,8 @@ from invdesign.optimizers.bayesian.contracts import Hyperparameters, Regressor
 from invdesign.optimizers.bayesian.data import Rows
 from invdesign.optimizers.bayesian.fidelity import sources_of
 from invdesign.optimizers.bayesian.frame import Frame, Known
-from invdesign.optimizers.bayesian.gaussian import MANY
 from invdesign.optimizers.bayesian.priors import Prior
-from invdesign.optimizers.bayesian.settings import Modelling
+from invdesign.optimizers.bayesian.settings import MANY, Modelling
 from invdesign.optimizers.common import State
 from invdesign.problem import Merit
 from invdesign.protocols import Context
@@ -122,7 +121,7 @@ def _regressor(options: Modelling, event: Event, name: str, rows: Rows, sources:
         make = forest if options.model == "random_forest" else boosted
         seed = event.context.derived_seed(f"model of {name}")
         return make(kept, inputs, options.trees, seed)
-    from invdesign.optimizers.bayesian.gaussian import fit_gaussian, gaussian_process
+    from invdesign.optimizers.bayesian.process import fit_gaussian, gaussian_process
 
     few = rows if len(rows) <= FITTED else rows.at(chosen_rows(rows, order, FITTED, centre))
     hyperparameters = _fitted(

@@ -3,58 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
 
 from invdesign.candidate import Proposal
 from invdesign.optimizers.bayesian.fidelity import fidelity_stages, shortened
-from invdesign.optimizers.bayesian.priors import PriorTable, prior_refusal
-from invdesign.optimizers.bayesian.settings import Modelling
+from invdesign.optimizers.bayesian.priors import prior_refusal
+from invdesign.optimizers.bayesian.settings import BayesianSettings
 from invdesign.optimizers.common import Draft, State, countable
 from invdesign.optimizers.random import MOST_SOBOL_DIMENSIONS, RandomSearch
 from invdesign.problem import Problem
-from invdesign.protocols import Context, OptimizerSettings, SearchSpace, StructureSpace, VectorSpace
+from invdesign.protocols import Context, SearchSpace, StructureSpace, VectorSpace
 
-Acquisition = Literal["auto", "log_ei", "noisy_ei", "ucb", "thompson", "log_ehvi", "log_nehvi", "parego"]
 FEWEST, MOST = 8, 20  # trials before models are made, where the user does not say
 OWN = 3  # of them where there are earlier results
 
 
-class Bayesian(Modelling, OptimizerSettings):
+class Bayesian(BayesianSettings):
     """Proposes what an acquisition function expects most of, by models of properties and of failure.
 
     The first candidates are a design that fills the space. From then on every objective and constraint has a model of
     its property, learned from all trials that have it, and candidates are chosen one after the other: each by models
     that believe the pending ones to come out as predicted.
     """
-
-    batch: int = Field(default=4, ge=1)
-    """Candidates asked for at a time."""
-    asks: int = Field(default=1, ge=1)
-    """How many asks may be under way at once; with `batch` 1 and as many asks as workers, none waits for another."""
-    initial: int | None = Field(default=None, ge=2)
-    """Candidates of the first design; where not given, twice the number of variables, between 8 and 20, or 3 with a
-    prior."""
-    acquisition: Acquisition = "auto"
-    """What is maximised: `log_ei`, `noisy_ei`, `ucb`, `thompson`, `log_ehvi`, `log_nehvi`, `parego`; `auto` takes what
-    suits the objectives and their noise."""
-    beta: float = Field(default=2.0, gt=0.0)
-    """Standard deviations of optimism of `ucb`."""
-    fidelity: bool = True
-    """Whether candidates may stop at a stage that says an objective's property before a later stage says it again."""
-    costs: dict[str, Annotated[float, Field(ge=0.0)]] = Field(default={})
-    """Cost of each stage by name, in any unit, for choosing stages; measured in seconds where none is given."""
-    groups: dict[str, tuple[str, ...]] = Field(default={}, strict=False)
-    """Descriptors by group, for additive models: names of columns, or of groups that the space has."""
-    trust_region: Literal["auto"] | bool = "auto"
-    """Whether the search keeps near the best trial, as near as its luck allows; `auto` where more than 20 variables
-    are numbers."""
-    effort: float = Field(default=1.0, gt=0.0, le=10.0)
-    """How long an acquisition function is searched for its maximum, relative to what usually suffices."""
-    prior: tuple[PriorTable, ...] = Field(default=(), strict=False)
-    """What is known already, of earlier runs (`run: DIR`) or from tables (`table: FILE`)."""
 
     @property
     def overlap(self) -> int:

@@ -19,7 +19,6 @@ ENOUGH = 1e-4  # share of the gain a step promises that it must bring (Armijo)
 SHORTEST = 1e-4  # share of a step after which it is given up
 CONVERGED = 1e-7  # gain promised, relative to the value, below which a climb ends
 DAMPING = 0.2  # Powell's, of the curvature
-TIGHT = 1e-10  # room below which a point counts as on a face
 RANK = 1e-10  # singular values below this share of the largest are zero
 
 

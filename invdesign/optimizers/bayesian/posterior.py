@@ -6,7 +6,7 @@ one product of matrices.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from botorch.models.model import Model
@@ -16,9 +16,7 @@ from linear_operator import to_linear_operator
 from torch import Tensor
 
 from invdesign.optimizers.bayesian.blocks import FLOOR
-
-if TYPE_CHECKING:
-    from invdesign.optimizers.bayesian.process import GaussianProcess
+from invdesign.optimizers.bayesian.conditioned import ConditionedRows
 
 JOINT = 1e-7  # added to joint covariances, relative to the prior: candidates may repeat or lie on rows
 
@@ -36,7 +34,7 @@ class PosteriorModel(Model):
     """A model of one output, (value - shift) / width, as BoTorch's acquisition functions want it."""
 
     def __init__(
-        self, process: GaussianProcess, source: int = 0, shift: float = 0.0, width: float = 1.0
+        self, process: ConditionedRows, source: int = 0, shift: float = 0.0, width: float = 1.0
     ) -> None:
         super().__init__()
         self.process, self.source = process, source

@@ -1,32 +1,24 @@
-"""Gaussian processes of a property: predictions, left-out errors, and what columns and groups contribute."""
+"""Gaussian processes of a property: fitting them, predictions, left-out errors, contributions of columns and groups."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from invdesign.arrays import FloatArray
-from invdesign.optimizers.bayesian.blocks import FLOOR, cast, means, predicted, restored, screened, slices
+from invdesign.optimizers.bayesian.blocks import FLOOR, means, predicted, restored, slices
+from invdesign.optimizers.bayesian.conditioned import ConditionedRows, scale_rows
 from invdesign.optimizers.bayesian.contracts import Hyperparameters
 from invdesign.optimizers.bayesian.data import Inputs, Rows
-from invdesign.optimizers.bayesian.fitting import (
-    Known,
-    Prior,
-    factorised,
-    fitted,
-    natural,
-)
-from invdesign.optimizers.bayesian.gaussian import GaussianSettings
-from invdesign.optimizers.bayesian.kernels import MEAN, OFFSET, Group, Kernel, Plan, Prepared, parameters_of
+from invdesign.optimizers.bayesian.fitting import Prior, fitted, natural
+from invdesign.optimizers.bayesian.kernels import MEAN, Group, Kernel, Plan, parameters_of
 from invdesign.optimizers.bayesian.remembered import read, written
 from invdesign.optimizers.bayesian.scaling import Columns, Outcomes
+from invdesign.optimizers.bayesian.settings import GaussianSettings
 
 LEARNABLE = 3  # rows from which hyperparameters are fitted
 PAIRS = 200  # rows whose differences tell how much a column matters
@@ -57,164 +49,87 @@ def plan_of(columns: Columns, inputs: Inputs, settings: GaussianSettings, n_sour
     )
 
 
-def fit(
+def fit_gaussian(
     rows: Rows,
     inputs: Inputs,
     settings: GaussianSettings,
-    start: Hyperparameters | None,
-    n_sources: int,
+    start: Hyperparameters | None = None,
+    n_sources: int = 1,
     *,
     fresh: bool = True,
 ) -> Hyperparameters:
-    """See `fit_gaussian`."""
+    """Hyperparameters of highest posterior probability; a deterministic function of the arguments.
+
+    Args:
+        rows: n rows; few or constant ones give the prior's hyperparameters.
+        inputs: how their columns are read.
+        settings: what is fitted.
+        start: of an earlier fit, where the search begins; what does not fit the columns is ignored.
+        n_sources: how many sources may ever appear in the rows.
+        fresh: whether, beside `start`, fresh starts get a chance while rows are few.
+    """
     n_sources = _sources(rows, n_sources)
     columns = Columns.of(rows.x, inputs)
     plan = plan_of(columns, inputs, settings, n_sources)
     prior = Prior.of(plan, cube=inputs.cube)
     outcomes = Outcomes.of(rows, n_sources)
-    known = _known(rows, columns, outcomes, settings)
+    known = scale_rows(rows, columns, outcomes, settings)
     if len(rows) < LEARNABLE or float(np.ptp(known.y.numpy())) == 0.0:
         return written(natural(prior.mean), plan, columns)
     warm = read(start, plan, columns, prior) if start else None
     return written(fitted(plan, prior, known, settings.iterations, warm, fresh=fresh), plan, columns)
 
 
+def gaussian_process(
+    rows: Rows,
+    inputs: Inputs,
+    settings: GaussianSettings,
+    hyperparameters: Hyperparameters | None = None,
+    n_sources: int = 1,
+) -> GaussianProcess:
+    """The Gaussian process of rows and hyperparameters; nothing is fitted.
+
+    Args:
+        rows: n rows, n >= 0.
+        inputs: how their columns are read.
+        settings: those of the fit.
+        hyperparameters: of a fit; the prior's for whatever they do not say of the present columns.
+        n_sources: how many sources may ever appear in the rows.
+    """
+    n_sources = _sources(rows, n_sources)
+    columns = Columns.of(rows.x, inputs)
+    plan = plan_of(columns, inputs, settings, n_sources)
+    values = read(hyperparameters, plan, columns, Prior.of(plan, cube=inputs.cube))
+    kernel = Kernel(plan, parameters_of(values))
+    outcomes = Outcomes.of(rows, n_sources)
+    found = written(values, plan, columns)
+    return GaussianProcess(rows, settings, columns, outcomes, kernel, inputs, found)
+
+
 def _sources(rows: Rows, said: int) -> int:
     return max(said, 1 + int(rows.source.max(initial=0)))
 
 
-def _known(rows: Rows, columns: Columns, outcomes: Outcomes, settings: GaussianSettings) -> Known:
-    """The rows as a fit sees them."""
-    numbers, categories = columns.scaled(columns.filled(torch.from_numpy(np.array(rows.x, dtype=np.float64))))
-    fixed = None
-    if settings.noise != "auto":
-        fixed = torch.from_numpy(outcomes.noise(rows, np.full(len(rows), settings.noise**2)))
-    return Known(
-        numbers=numbers,
-        categories=categories,
-        sources=torch.from_numpy(np.array(rows.source, dtype=np.int64)),
-        y=torch.from_numpy(outcomes.scaled(rows)),
-        noise=torch.from_numpy(outcomes.noise(rows, rows.noise)),
-        fixed=fixed,
-    )
-
-
 @dataclass(frozen=True)
-class GaussianProcess:
+class GaussianProcess(ConditionedRows):
     """A Gaussian process conditioned on rows: a `Regressor`.
 
     Attributes:
-        rows: what it learned from, n of them.
-        columns, outcomes: the scales of inputs and values.
-        kernel: the covariance function of scaled values.
+        inputs: how the columns of the rows are read.
         hyperparameters: the kernel's and the noise's, as plain JSON.
     """
 
-    rows: Rows
     inputs: Inputs
-    settings: GaussianSettings
-    columns: Columns
-    outcomes: Outcomes
-    kernel: Kernel
     hyperparameters: Hyperparameters
-
-    @classmethod
-    def of(
-        cls,
-        rows: Rows,
-        inputs: Inputs,
-        settings: GaussianSettings,
-        hyperparameters: Hyperparameters | None,
-        n_sources: int,
-    ) -> GaussianProcess:
-        """See `gaussian_process`."""
-        n_sources = _sources(rows, n_sources)
-        columns = Columns.of(rows.x, inputs)
-        plan = plan_of(columns, inputs, settings, n_sources)
-        values = read(hyperparameters, plan, columns, Prior.of(plan, cube=inputs.cube))
-        kernel = Kernel(plan, parameters_of(values))
-        outcomes = Outcomes.of(rows, n_sources)
-        return cls(rows, inputs, settings, columns, outcomes, kernel, written(values, plan, columns))
 
     @property
     def differentiable(self) -> bool:
         return True
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @cached_property
-    def known(self) -> Known:
-        """The rows on the model's scale."""
-        return _known(self.rows, self.columns, self.outcomes, self.settings)
-
-    @cached_property
-    def noise(self) -> Tensor:
-        """Variance of the noise of each row (n,), scaled."""
-        parameters = self.kernel.parameters
-        return self.known.variances(parameters["noise"], parameters["extra"])
-
     def repetition_variance(self) -> FloatArray:
         """Variance of repeating each row's evaluation (n,): as it was said, else as the model learned or was given it."""
         learned = self.outcomes.noise_restored(self.rows, self.noise.numpy())
         return np.where(np.isfinite(self.rows.noise), self.rows.noise, learned)
-
-    @cached_property
-    def inverse_factor(self) -> Tensor:
-        """Inverse of the lower Cholesky factor of the rows' covariance, shape (n, n)."""
-        known = self.known
-        with torch.no_grad():
-            covariance = self.kernel.matrix(known.numbers, known.categories, known.sources)
-            factor = factorised(covariance + torch.diag(self.noise))
-            identity = torch.eye(len(self.rows), dtype=torch.float64)
-            inverse: Tensor = torch.linalg.solve_triangular(factor, identity, upper=False)
-        return inverse
-
-    @cached_property
-    def weights(self) -> Tensor:
-        """Inverse covariance times outcomes, shape (n,)."""
-        return self.inverse_factor.T @ (self.inverse_factor @ self.known.y)
-
-    @cached_property
-    def seen(self) -> tuple[Prepared, ...]:
-        """The rows as every component sees them: all of them for f_0, its own for a source's."""
-        known = self.known
-        every = [self.kernel.prepared(known.numbers, known.categories, 0)]
-        for source in range(1, self.kernel.plan.sources):
-            own = known.sources == source
-            every.append(self.kernel.prepared(known.numbers[own], known.categories[own], source))
-        return tuple(every)
-
-    def scaled(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Numbers and categories of inputs (…, d) on the model's scale."""
-        return self.columns.scaled(self.columns.filled(x))
-
-    def cross(self, x: Tensor, source: int, dtype: torch.dtype = torch.float64) -> Tensor:
-        """Covariance of the rows with the values of a source at x (q, d), shape (n, q)."""
-        numbers, categories = self.scaled(x)
-        kernel, sources = self.kernel, self.known.sources
-        total = kernel.component(
-            cast(self.seen[0], dtype), cast(kernel.prepared(numbers, categories, 0), dtype), 0
-        )
-        if kernel.plan.sources > 1:
-            shares = (kernel.shares(sources) * kernel.share(source)).to(dtype)
-            total = total * shares[:, None]
-        if source:
-            mine = cast(kernel.prepared(numbers, categories, source), dtype)
-            own = kernel.component(cast(self.seen[source], dtype), mine, source) + OFFSET
-            total = total.index_add(0, torch.nonzero(sources == source).reshape(-1), own)
-        return total + MEAN
-
-    def joint(self, x: Tensor, source: int) -> Tensor:
-        """Prior covariance of the values of a source at x (…, q, d) with each other, shape (…, q, q)."""
-        numbers, categories = self.scaled(x)
-        kernel = self.kernel
-        base = kernel.prepared(numbers, categories, 0)
-        total = kernel.component(base, base, 0) * kernel.share(source) ** 2
-        if source:
-            own = kernel.prepared(numbers, categories, source)
-            total = total + kernel.component(own, own, source) + OFFSET
-        return total + MEAN
 
     def predict(
         self, x: FloatArray, source: int = 0, *, single: bool = False
@@ -228,20 +143,9 @@ class GaussianProcess:
         """
         return predicted(self, x, source, single=single)
 
-    def means(self, x: FloatArray, source: int = 0, *, single: bool = True) -> FloatArray:
+    def means(self, x: FloatArray, source: int = 0) -> FloatArray:
         """Means alone, shape (q,): a tenth of the work of `predict`."""
-        return means(self, x, source, single=single)
-
-    def screen(self, x: FloatArray, source: int = 0) -> tuple[FloatArray, FloatArray]:
-        """Means, and what standard deviations are at most, each shape (q,): a fraction of the work of `predict`.
-
-        What some of the rows leave open, all of them leave open at most.
-        """
-        return screened(self, x, source)
-
-    def at(self, rows: Sequence[int] | NDArray[np.int64]) -> GaussianProcess:
-        """The same model of some of the rows: scales and hyperparameters as they are."""
-        return replace(self, rows=self.rows.at(rows))
+        return means(self, x, source)
 
     def left_out(self) -> tuple[FloatArray, FloatArray]:
         """What the model says of each row without it, noise included, each shape (n,); in closed form.
@@ -277,50 +181,6 @@ class GaussianProcess:
         from invdesign.optimizers.bayesian.posterior import PosteriorModel
 
         return PosteriorModel(self, source, shift, width)
-
-    def correlation(self, x: FloatArray | None = None) -> FloatArray:  # noqa: ARG002 - the same everywhere
-        """Correlation of the values of each source with those of source 0 before any row, shape (n_sources,).
-
-        Unknown constant differences between sources do not count: a few rows settle them.
-        """
-        scale = self.kernel.parameters["scale"]
-        target = float(scale[0].sum())
-        found = np.ones(self.kernel.plan.sources)
-        for source in range(1, len(found)):
-            share, own = float(self.kernel.share(source)), float(scale[source].sum())
-            found[source] = share * np.sqrt(target / (share**2 * target + own))
-        return found
-
-    def agreement(self, x: FloatArray, source: int) -> FloatArray:
-        """Correlation, given the rows, of what an evaluation at `source` would say with the value of source 0.
-
-        Its square is the share of what is unknown of the value that the evaluation (its noise included) would settle.
-
-        Args:
-            x: shape (q, d).
-            source: where the evaluation would take place.
-
-        Returns:
-            Shape (q,).
-        """
-        kernel = self.kernel
-        prior = kernel.share(source) * kernel.parameters["scale"][0].sum() + MEAN
-        noise = self.evaluation_noise(source)
-        found = np.empty(len(x))
-        with torch.no_grad():
-            for chosen in slices(len(x), len(self)):
-                block = torch.from_numpy(np.array(x[chosen], dtype=np.float64))
-                target, other = (self.inverse_factor @ self.cross(block, each) for each in (0, source))
-                between = prior - (target * other).sum(dim=0)
-                first = (kernel.variance(0) - (target**2).sum(dim=0)).clamp_min(FLOOR)
-                second = (kernel.variance(source) - (other**2).sum(dim=0)).clamp_min(FLOOR) + noise
-                found[chosen] = (between / (first * second).sqrt()).clamp(-1.0, 1.0).numpy()
-        return found
-
-    def evaluation_noise(self, source: int = 0) -> float:
-        """Variance of the noise of one more evaluation at a source, on the model's scale."""
-        own = self.noise[self.known.sources == source]
-        return float(own.median()) if len(own) else float(self.kernel.parameters["noise"][source])
 
     def importance(self) -> FloatArray:
         """How much each column matters, shape (d,), sum 1 (all 0 where no column varies).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from invdesign.optimizers.bayesian.goals import Goals, known_goals
 from invdesign.optimizers.bayesian.modelling import Event, chances_of, outlook_of
 from invdesign.optimizers.bayesian.priors import Prior, prior_rows
 from invdesign.optimizers.bayesian.search import search_vector
+from invdesign.optimizers.bayesian.settings import BayesianSettings
 from invdesign.optimizers.bayesian.staging import Staging, sourced
 from invdesign.optimizers.bayesian.threads import one_thread
 from invdesign.optimizers.bayesian.trust import Box, centre_row, region_box, start_region
@@ -35,9 +36,6 @@ from invdesign.optimizers.common import Draft, State
 from invdesign.problem import Problem
 from invdesign.protocols import Context
 from invdesign.rng import Rng
-
-if TYPE_CHECKING:
-    from invdesign.optimizers.bayesian.optimizer import Bayesian
 
 ANCHORS = 20  # of the best trials, where searches start
 BY_VOLUME = 3  # objectives up to which hypervolume is gained; more are scalarized
@@ -52,46 +50,46 @@ SINGLE = ("log_ei", "noisy_ei", "ucb", "thompson")
 SEVERAL = ("log_ehvi", "log_nehvi", "parego", "thompson")
 
 
-def propose(optimizer: Bayesian, draft: Draft, state: State) -> State:
+def propose(settings: BayesianSettings, draft: Draft, state: State) -> State:
     """Fill a draft with what the models promise most of; the state to go on with.
 
     The draft stays unfilled where there is nothing to learn from, or nothing new is left.
     """
     with one_thread():
         context = draft.context
-        frame = frame_of(context, optimizer.groups)
+        frame = frame_of(context, settings.groups)
         known = known_trials(context, frame)
         models = {kind: dict(entries) for kind, entries in state["models"].items()}
-        event = Event(context, frame, known, models, dict(state["notes"]), _priors(optimizer, context))
+        event = Event(context, frame, known, models, dict(state["notes"]), _priors(settings, context))
         for prior in event.priors:
             event.notes[f"prior {prior.name}"] = prior.note
-        costs, ladder = _fidelities(optimizer, event, state["costs"])
+        costs, ladder = _fidelities(settings, event, state["costs"])
         region = state["region"]
         if len(known.ids):
-            asking = _Asking(optimizer, draft, event, region, ladder)
+            asking = _Asking(settings, draft, event, region, ladder)
             asking.fill()
             region = asking.region
         return {**state, "models": event.models, "region": region, "costs": costs, "notes": event.notes}
 
 
 def _fidelities(
-    optimizer: Bayesian, event: Event, costs: dict[str, float]
+    settings: BayesianSettings, event: Event, costs: dict[str, float]
 ) -> tuple[dict[str, float], Fidelities | None]:
     """What stages cost, from the state or where it does not say from now on; and the fidelities, if there are any."""
     context = event.context
-    if not optimizer.fidelity or not fidelity_stages(context.stages, context.problem):
+    if not settings.fidelity or not fidelity_stages(context.stages, context.problem):
         return costs, None
-    costs = costs or stage_costs(context, optimizer.costs)
+    costs = costs or stage_costs(context, settings.costs)
     ladder = fidelities(context.stages, context.problem, costs) if costs else None
     if ladder is not None:
-        event.notes.setdefault("fidelity", in_words(ladder, given=bool(optimizer.costs)))
+        event.notes.setdefault("fidelity", in_words(ladder, given=bool(settings.costs)))
     return costs, ladder
 
 
-def _priors(optimizer: Bayesian, context: Context) -> Sequence[Prior]:
+def _priors(settings: BayesianSettings, context: Context) -> Sequence[Prior]:
     """Earlier results as the space understands them; kept in the cache."""
-    if optimizer.prior and "bayesian priors" not in context.cache:
-        found = prior_rows(optimizer.prior, context.space, context.problem.properties)
+    if settings.prior and "bayesian priors" not in context.cache:
+        found = prior_rows(settings.prior, context.space, context.problem.properties)
         context.cache["bayesian priors"] = found
     return cast("Sequence[Prior]", context.cache.get("bayesian priors", ()))
 
@@ -122,20 +120,20 @@ class _Asking:
 
     def __init__(
         self,
-        optimizer: Bayesian,
+        settings: BayesianSettings,
         draft: Draft,
         event: Event,
         region: State,
         ladder: Fidelities | None = None,
     ) -> None:
-        self.optimizer = optimizer
+        self.settings = settings
         self.draft = draft
         self.event = event
         self.context: Context = draft.context
         self.frame: Frame = event.frame
         self.known: Known = event.known
         self.listed = Listed(self.frame, self.context)
-        self.outlook = outlook_of(optimizer, event)
+        self.outlook = outlook_of(settings, event)
         self.taken = np.vstack([self.known.pending, self.frame.of([p.genome for p in draft.proposals])])
         self.staging = None
         if ladder is not None and self.outlook is not None and sourced(self.outlook.regressors):
@@ -150,7 +148,7 @@ class _Asking:
 
     def _regional(self, region: State) -> State:
         """The state of the trust region; empty where there is none."""
-        asked = self.optimizer.trust_region
+        asked = self.settings.trust_region
         numbers = self.frame.inputs.kinds.count("number")
         if self.frame.points is None or asked is False or (asked == "auto" and numbers <= MANY):
             return {}
@@ -158,7 +156,7 @@ class _Asking:
             self.event.notes["trust region"] = (
                 f"{numbers} variables: the search keeps to a region around the best trial (TuRBO)"
             )
-        return region or start_region(len(self.frame.inputs), self.optimizer.batch)
+        return region or start_region(len(self.frame.inputs), self.settings.batch)
 
     def _box(self, since: IntArray) -> Box | None:
         """The part of the cube to stay in: longer along variables that matter less."""
@@ -177,7 +175,7 @@ class _Asking:
         Evaluators or the user say so. What a model calls noise may be what it cannot follow, and does not count.
         """
         found = [self.event.rows[objective.property] for objective in self.context.problem.objectives]
-        return self.optimizer.gaussian.noise not in {"auto", 0.0} or any(
+        return self.settings.gaussian.noise not in {"auto", 0.0} or any(
             bool((rows.noise > NOISY * np.var(rows.y)).any()) for rows in found
         )
 
@@ -198,7 +196,7 @@ class _Asking:
     def _staged(self, staging: Staging, rng: Rng) -> bool:
         """Add the candidate and stage of highest value per cost; whether there was one."""
         assert self.outlook is not None
-        name, note = acquisition_for(self.optimizer.acquisition, self.context.problem, noise=False)
+        name, note = acquisition_for(self.settings.acquisition, self.context.problem, noise=False)
         if note:
             self.event.notes["acquisition"] = note
         outlook, goals = staging.believing(self.outlook), self._goals(name, rng)
@@ -217,7 +215,7 @@ class _Asking:
         self, value: Value, rng: Rng, new: New | None = None, listed: Listed | None = None
     ) -> Genome | None:
         """The new genome of highest value."""
-        new, effort = new or self.draft.accepts, self.optimizer.effort
+        new, effort = new or self.draft.accepts, self.settings.effort
         if self.frame.finite is not None:
             return (listed or self.listed).best(value, new)
         if self.frame.points is None:
@@ -235,7 +233,7 @@ class _Asking:
             return self._hope(), "hope"
         problem = self.context.problem
         names = [objective.property for objective in problem.objectives]
-        name, note = acquisition_for(self.optimizer.acquisition, problem, noise=self.scattered)
+        name, note = acquisition_for(self.settings.acquisition, problem, noise=self.scattered)
         if note:
             self.event.notes["acquisition"] = note
         outlook = self.outlook.conditioned(self.taken)
@@ -269,7 +267,7 @@ class _Asking:
         believed = self.taken if believed is None else believed
         reached = self._reached(outlook, goals, believed, modelled=self.scattered or draws > 0)
         samples = max(SAMPLES // max(draws, 1), FEWEST_SAMPLES)
-        beta = self.optimizer.beta
+        beta = self.settings.beta
         return Marginal(outlook, goals, reached, measure, beta=beta, seed=seed, samples=samples)
 
     def _averaged(self, outlook: Outlook, goals: Goals, rng: Rng) -> Value:
@@ -298,7 +296,7 @@ class _Asking:
 
     def _hope(self) -> Value:
         """Nothing is known of an objective: go where an evaluation may succeed, away from what was tried."""
-        chances = chances_of(self.event) if self.optimizer.failures else ()
+        chances = chances_of(self.event) if self.settings.failures else ()
         self.event.notes["no values"] = (
             f"none of {len(self.known.ids)} finished trials has values of all objectives: candidates are chosen by "
             "their chance of success, far from what was tried"

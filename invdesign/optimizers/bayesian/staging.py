@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -33,11 +33,9 @@ from invdesign.optimizers.bayesian.contracts import Regressor, Value
 from invdesign.optimizers.bayesian.fidelity import Fidelities, overdue
 from invdesign.optimizers.bayesian.goals import Goals
 from invdesign.optimizers.bayesian.kernels import MEAN
+from invdesign.optimizers.bayesian.process import GaussianProcess
 from invdesign.optimizers.common import Draft
 from invdesign.problem import Merit, Scores
-
-if TYPE_CHECKING:
-    from invdesign.optimizers.bayesian.process import GaussianProcess
 
 LEAST = 1e-10  # variance left of a value that is known
 STILL = 2e-5  # least deviation, of values that spread over about 1: GPyTorch knows no variance below 1e-10
@@ -50,7 +48,18 @@ Inputs = Callable[[Sequence[Genome]], FloatArray]
 
 
 def agreement(process: GaussianProcess, x: Tensor, source: int) -> Tensor:
-    """`GaussianProcess.agreement` with gradients: at x (q, d), shape (q,)."""
+    """Correlation, given the rows, of an evaluation at a source (its noise included) with the value of source 0.
+
+    Its square is the share of the value's uncertainty that the evaluation would settle.
+
+    Args:
+        process: the model of a property.
+        x: shape (q, d).
+        source: where the evaluation would take place.
+
+    Returns:
+        Shape (q,), with gradients.
+    """
     kernel = process.kernel
     prior = kernel.share(source) * kernel.parameters["scale"][0].sum() + MEAN
     target, other = (process.inverse_factor @ process.cross(x, each) for each in (0, source))
@@ -63,7 +72,7 @@ def agreement(process: GaussianProcess, x: Tensor, source: int) -> Tensor:
 
 def sourced(regressors: Mapping[str, Regressor]) -> bool:
     """Whether all models can say what an evaluation at an earlier stage would tell: Gaussian processes can."""
-    return all(hasattr(regressor, "agreement") for regressor in regressors.values())
+    return all(isinstance(regressor, GaussianProcess) for regressor in regressors.values())
 
 
 class StageValue:

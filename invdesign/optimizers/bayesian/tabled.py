@@ -10,24 +10,23 @@ import numpy as np
 
 from invdesign import strictjson
 from invdesign.arrays import FloatArray
-from invdesign.candidate import Genome, Json, canonical
+from invdesign.candidate import Genome, canonical
 from invdesign.errors import InvdesignError, nearest
 from invdesign.protocols import (
-    Dimension,
     OpenSpace,
     Placement,
     PreparedSpace,
     SearchSpace,
     StructureSpace,
+    TabledSpace,
     VectorSpace,
     is_near,
     place_genome,
 )
-from invdesign.tables.cells import is_blank, number_in
+from invdesign.tables.cells import is_blank
 from invdesign.tables.units import find_column
 
 GENOME = "genome"  # column of an exported table
-CLOSE = 1e-6  # of a dimension's range: fractions nearer than that to a mixture of the space are that mixture
 # What a space may raise when it is asked about a genome of another space; a plug-in's may be any of these.
 FOREIGN = (InvdesignError, LookupError, TypeError, ValueError, AttributeError, AssertionError)
 Row = Mapping[str, str]
@@ -77,10 +76,10 @@ def reader_of(space: SearchSpace, header: Sequence[str], renamed: Mapping[str, s
     genome = renamed.get(GENOME, GENOME)
     if genome in header:
         return Reader(tuple(renamed), lambda row: Written(_parsed(row[genome])))
-    if not isinstance(space, VectorSpace) or isinstance(space, StructureSpace):
+    if not isinstance(space, TabledSpace) or isinstance(space, StructureSpace):
         return f"has no column '{GENOME}', without which rows are no candidates of this space. It has {', '.join(header)}"
-    plain = _plain(space)
-    wanted = {name: _column(space, name, header, renamed) for name in plain.required}
+    cells = _cells_of(space)
+    wanted = {name: _column(space, name, header, renamed) for name in cells.required}
     absent = [column for column in wanted.values() if column not in header]
     if absent:
         hint = nearest(absent[0], header)
@@ -89,9 +88,9 @@ def reader_of(space: SearchSpace, header: Sequence[str], renamed: Mapping[str, s
             f"{hint + ' ' if hint else ''}It has {', '.join(header)}"
         )
     return Reader(
-        plain.required,
-        lambda row: plain.make({name: row[column].strip() for name, column in wanted.items()}),
-        tuple(column for name, column in wanted.items() if name in plain.numbers),
+        cells.required,
+        lambda row: cells.make({name: row[column].strip() for name, column in wanted.items()}),
+        tuple(column for name, column in wanted.items() if name in cells.numbers),
     )
 
 
@@ -116,132 +115,44 @@ def _parsed(text: str) -> Genome:
 
 
 @dataclass(frozen=True)
-class _Plain:
-    """Genomes from named cells.
+class _Cells:
+    """Genomes from the cells of a tabled space.
 
     Attributes:
+        space: which reads the cells.
         required: what must have a column.
         numbers: what of it are numbers.
+        fixed: cells of the columns that do not vary.
     """
 
+    space: TabledSpace
     required: tuple[str, ...]
-    make: Maker
     numbers: tuple[str, ...] = ()
+    fixed: Mapping[str, str] = field(default_factory=dict)
+
+    def make(self, row: Row) -> Written:
+        """Genome of a row; an empty cell stands for nothing, as an amount of zero or a parameter that does not exist."""
+        cells = {**self.fixed, **{name: cell for name, cell in row.items() if not is_blank(cell)}}
+        rounding = self.space.rounding(cells) if isinstance(self.space, OpenSpace) else {}
+        return Written(self.space.from_cells(cells), rounding)
 
 
-def _plain(space: VectorSpace) -> _Plain:
-    """How cells become a genome; what a genome of the space looks like shows one of them."""
+def _cells_of(space: TabledSpace) -> _Cells:
+    """Cells of a genome: of a vector space with a column per dimension those that vary, else all of its table."""
+    columns = tuple(space.table_columns())
+    if not isinstance(space, VectorSpace):
+        return _Cells(space, columns)
     dimensions = space.domain().dimensions
-    names = tuple(item.name for item in dimensions)
-    if isinstance(space, OpenSpace):
-        return _open(space, names)
-    sample = space.decode(np.full((1, len(names)), 0.5))[0]
-    if set(sample) <= set(names):
-        return _parameters(space, dimensions)
-    if all(isinstance(value, Mapping) for value in sample.values()):
-        return _Plain(names, lambda row: Written(_mixed(space, dimensions, row)), names)
-    return _Plain(tuple(sample), lambda row: Written(dict(row)))
-
-
-def _open(space: VectorSpace, names: tuple[str, ...]) -> _Plain:
-    """How cells become a genome of a space that also describes what was made outside it."""
-    assert isinstance(space, OpenSpace)
-    sample = dict(space.to_cells(space.decode(np.full((1, len(names)), 0.5))[0]))
-    never_varied = {name: str(value) for name, value in sample.items() if name not in names}
-
-    def make(row: Row) -> Written:
-        cells = {**never_varied, **{name: cell for name, cell in row.items() if not is_blank(cell)}}
-        return Written(space.from_cells(cells), space.rounding(cells))
-
-    return _Plain(
-        names,
-        make,
-        tuple(item.name for item in space.domain().dimensions if item.kind in {"real", "integer"}),
+    varied = tuple(item.name for item in dimensions)
+    if not set(varied) <= set(columns):
+        return _Cells(space, columns)
+    sample = space.to_cells(space.decode(np.full((1, len(varied)), 0.5))[0])
+    return _Cells(
+        space,
+        varied,
+        tuple(item.name for item in dimensions if item.kind in {"real", "integer"}),
+        {name: str(value) for name, value in sample.items() if name not in varied},
     )
-
-
-def _parameters(space: VectorSpace, dimensions: Sequence[Dimension]) -> _Plain:
-    choices = {
-        item.name: _choices(space, place, len(dimensions), item)
-        for place, item in enumerate(dimensions)
-        if item.kind in {"categorical", "ordinal"}
-    }
-    kinds = {item.name: item for item in dimensions}
-
-    def make(row: Row) -> Written:
-        found: dict[str, Json] = {}
-        for name, cell in row.items():
-            if is_blank(cell):
-                continue  # a parameter that does not exist here
-            item = kinds[name]
-            found[name] = _chosen(choices[name], cell, name) if name in choices else _number(cell, item)
-        return Written(found)
-
-    return _Plain(tuple(kinds), make, tuple(name for name in kinds if name not in choices))
-
-
-def _number(cell: str, item: Dimension) -> Json:
-    value = number_in(cell)
-    if value is None:
-        raise RowError(f"parameter '{item.name}' must be a number, got '{cell:.40}'")
-    return int(value) if item.kind == "integer" and value.is_integer() else value
-
-
-def _chosen(choices: Mapping[str, Json], cell: str, name: str) -> Json:
-    key = _as_text(cell)
-    if key not in choices:
-        hint = nearest(key, choices)
-        raise RowError(
-            f"parameter '{name}' must be one of {', '.join(choices)}, got '{cell:.40}'. {hint}".strip()
-        )
-    return choices[key]
-
-
-def _as_text(value: Json) -> str:
-    """The same text for a number however it is written."""
-    number = number_in(value) if isinstance(value, str | int | float) else None
-    return str(value).strip() if number is None else f"{number:.12g}"
-
-
-def _choices(space: VectorSpace, place: int, width: int, item: Dimension) -> dict[str, Json]:
-    """The values of a dimension as genomes hold them, by their text: a level may be a number there."""
-    found: dict[str, Json] = {_as_text(choice): choice for choice in item.choices}
-    for number in range(len(item.choices)):
-        for others in (
-            0.5,
-            0.01,
-            0.99,
-        ):  # a parameter with a condition exists only beside some values of others
-            point = np.full((1, width), others)
-            point[0, place] = (number + 0.5) / len(item.choices)
-            value = space.decode(point)[0].get(item.name)
-            if value is not None and _as_text(value) in found:
-                found[_as_text(value)] = value
-                break
-    return found
-
-
-def _mixed(space: VectorSpace, dimensions: Sequence[Dimension], row: Row) -> Genome:
-    """The mixture of these fractions; refused where the space has none so near."""
-    low = np.array([item.low for item in dimensions])
-    span = np.array([item.high for item in dimensions]) - low
-    given = np.zeros(len(dimensions))
-    for place, item in enumerate(dimensions):
-        cell = row[item.name]
-        value = 0.0 if is_blank(cell) else number_in(cell)
-        if value is None:
-            raise RowError(f"the fraction of '{item.name}' must be a number, got '{cell:.40}'")
-        given[place] = value
-    genome = space.decode(((given - low) / span)[None, :])[0]
-    held = space.encode([genome])[0] * span + low
-    off = np.abs(held - given) / span
-    if off.max(initial=0.0) > CLOSE:
-        worst = int(np.argmax(off))
-        raise RowError(
-            f"the space has no mixture with {given[worst]:g} of '{dimensions[worst].name}' and the other fractions; "
-            f"the nearest has {held[worst]:g}"
-        )
-    return genome
 
 
 # What a space knows.

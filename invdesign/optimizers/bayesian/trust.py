@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from invdesign import pareto
 from invdesign.arrays import FloatArray
@@ -41,10 +40,6 @@ class Box:
 
     def __len__(self) -> int:
         return len(self.low)
-
-    def holds(self, x: FloatArray, tolerance: float = 1e-9) -> NDArray[np.bool_]:
-        """Shape (n,): whether points (n, d) lie in it."""
-        return np.asarray(((x >= self.low - tolerance) & (x <= self.high + tolerance)).all(axis=1))
 
     def moved_in(self, x: FloatArray) -> FloatArray:
         """The points of it nearest to points (n, d)."""

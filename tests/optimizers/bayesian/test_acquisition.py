@@ -10,8 +10,9 @@ from botorch.acquisition.analytic import LogExpectedImprovement
 from invdesign.optimizers.bayesian.acquisition import Marginal, Outlook, Reached
 from invdesign.optimizers.bayesian.data import Inputs, Rows
 from invdesign.optimizers.bayesian.draws import Averaged, Hope, drawn
-from invdesign.optimizers.bayesian.gaussian import GaussianSettings, fit_gaussian, gaussian_process
 from invdesign.optimizers.bayesian.goals import known_goals
+from invdesign.optimizers.bayesian.process import fit_gaussian, gaussian_process
+from invdesign.optimizers.bayesian.settings import GaussianSettings
 from invdesign.pareto import hypervolume
 from invdesign.problem import Constraint, Objective, Problem
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from invdesign.optimizers.bayesian.contracts import Regressor
 from invdesign.optimizers.bayesian.data import Inputs, Rows
-from invdesign.optimizers.bayesian.forest import ForestSettings, boosted, forest
-from invdesign.optimizers.bayesian.gaussian import GaussianSettings, fit_gaussian, gaussian_process
+from invdesign.optimizers.bayesian.forest import boosted, forest
 from invdesign.optimizers.bayesian.measured import measured_values
+from invdesign.optimizers.bayesian.process import fit_gaussian, gaussian_process
+from invdesign.optimizers.bayesian.settings import ForestSettings, GaussianSettings
 
 TIGHT = 1e-9
 INPUTS = Inputs(("a", "b", "c"), ("number",) * 3, (("first", (0,)), ("others", (1, 2))))

@@ -1,0 +1,133 @@
+"""Training rows of a Gaussian process with the Cholesky factor of their covariance: what every prediction needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from invdesign.optimizers.bayesian.data import Rows
+from invdesign.optimizers.bayesian.fitting import Known, factorised
+from invdesign.optimizers.bayesian.kernels import MEAN, OFFSET, Kernel, Prepared, cast
+from invdesign.optimizers.bayesian.scaling import Columns, Outcomes
+from invdesign.optimizers.bayesian.settings import GaussianSettings
+
+
+def scale_rows(rows: Rows, columns: Columns, outcomes: Outcomes, settings: GaussianSettings) -> Known:
+    """Training rows on the model's scale.
+
+    Args:
+        rows: n rows in the units of the columns and the property.
+        columns: the scales of the inputs.
+        outcomes: the scales of the values, by source.
+        settings: a standard deviation of evaluations, where it is given, is fixed.
+    """
+    numbers, categories = columns.scaled(columns.filled(torch.from_numpy(np.array(rows.x, dtype=np.float64))))
+    fixed = None
+    if settings.noise != "auto":
+        fixed = torch.from_numpy(outcomes.noise(rows, np.full(len(rows), settings.noise**2)))
+    return Known(
+        numbers=numbers,
+        categories=categories,
+        sources=torch.from_numpy(np.array(rows.source, dtype=np.int64)),
+        y=torch.from_numpy(outcomes.scaled(rows)),
+        noise=torch.from_numpy(outcomes.noise(rows, rows.noise)),
+        fixed=fixed,
+    )
+
+
+@dataclass(frozen=True)
+class ConditionedRows:
+    """The rows that a Gaussian process is conditioned on; what is computed from them is kept.
+
+    Attributes:
+        rows: what it learned from, n of them.
+        settings: those of the fit.
+        columns, outcomes: the scales of inputs and values.
+        kernel: the covariance function of scaled values.
+    """
+
+    rows: Rows
+    settings: GaussianSettings
+    columns: Columns
+    outcomes: Outcomes
+    kernel: Kernel
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def known(self) -> Known:
+        """The rows on the model's scale."""
+        return scale_rows(self.rows, self.columns, self.outcomes, self.settings)
+
+    @cached_property
+    def noise(self) -> Tensor:
+        """Variance of the noise of each row (n,), scaled."""
+        parameters = self.kernel.parameters
+        return self.known.variances(parameters["noise"], parameters["extra"])
+
+    @cached_property
+    def inverse_factor(self) -> Tensor:
+        """Inverse of the lower Cholesky factor of the rows' covariance, shape (n, n)."""
+        known = self.known
+        with torch.no_grad():
+            covariance = self.kernel.matrix(known.numbers, known.categories, known.sources)
+            factor = factorised(covariance + torch.diag(self.noise))
+            identity = torch.eye(len(self.rows), dtype=torch.float64)
+            inverse: Tensor = torch.linalg.solve_triangular(factor, identity, upper=False)
+        return inverse
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """Inverse covariance times outcomes, shape (n,)."""
+        return self.inverse_factor.T @ (self.inverse_factor @ self.known.y)
+
+    @cached_property
+    def seen(self) -> tuple[Prepared, ...]:
+        """The rows as every component sees them: all of them for f_0, its own for a source's."""
+        known = self.known
+        every = [self.kernel.prepared(known.numbers, known.categories, 0)]
+        for source in range(1, self.kernel.plan.sources):
+            own = known.sources == source
+            every.append(self.kernel.prepared(known.numbers[own], known.categories[own], source))
+        return tuple(every)
+
+    def scaled(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Numbers and categories of inputs (…, d) on the model's scale."""
+        return self.columns.scaled(self.columns.filled(x))
+
+    def cross(self, x: Tensor, source: int, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Covariance of the rows with the values of a source at x (q, d), shape (n, q)."""
+        numbers, categories = self.scaled(x)
+        kernel, sources = self.kernel, self.known.sources
+        total = kernel.component(
+            cast(self.seen[0], dtype), cast(kernel.prepared(numbers, categories, 0), dtype), 0
+        )
+        if kernel.plan.sources > 1:
+            shares = (kernel.shares(sources) * kernel.share(source)).to(dtype)
+            total = total * shares[:, None]
+        if source:
+            mine = cast(kernel.prepared(numbers, categories, source), dtype)
+            own = kernel.component(cast(self.seen[source], dtype), mine, source) + OFFSET
+            total = total.index_add(0, torch.nonzero(sources == source).reshape(-1), own)
+        return total + MEAN
+
+    def joint(self, x: Tensor, source: int) -> Tensor:
+        """Prior covariance of the values of a source at x (…, q, d) with each other, shape (…, q, q)."""
+        numbers, categories = self.scaled(x)
+        kernel = self.kernel
+        base = kernel.prepared(numbers, categories, 0)
+        total = kernel.component(base, base, 0) * kernel.share(source) ** 2
+        if source:
+            own = kernel.prepared(numbers, categories, source)
+            total = total + kernel.component(own, own, source) + OFFSET
+        return total + MEAN
+
+    def evaluation_noise(self, source: int = 0) -> float:
+        """Variance of the noise of one more evaluation at a source, on the model's scale."""
+        own = self.noise[self.known.sources == source]
+        return float(own.median()) if len(own) else float(self.kernel.parameters["noise"][source])
