@@ -254,7 +254,7 @@ class Trial:
         depth: how many stages it has passed.
         properties: the value of the last stage that provided each property.
         noise, systematic, details: as that stage said them (see `Evaluation`).
-        structures: roles of the structures kept for it (fetched with `History.structure`).
+        structures: roles of the structures kept for it (read with `Run.structure`).
         gate: for a gated trial, what stopped it, in words.
     """
 

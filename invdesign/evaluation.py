@@ -49,8 +49,8 @@ class Stage:
 
     @property
     def external(self) -> bool:
-        """Whether its results come from outside. An evaluator that does not say evaluates itself."""
-        return bool(getattr(self.evaluator, "external", False))
+        """Whether its results come from outside."""
+        return self.evaluator is not None and self.evaluator.external
 
     @property
     def batch(self) -> Batch:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeGuard, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeGuard, TypeVar, cast, runtime_checkable
 
 import numpy as np
 
+from invdesign import registry
 from invdesign.arrays import FloatArray
 from invdesign.candidate import (
     Candidate,
@@ -133,6 +134,8 @@ class Domain:
         sparse: groups of columns of which some are 0 (absent) and which those are is a choice: at most 4 of 15.
         least: (column, smallest coordinate above 0), for columns of `sparse` that are 0 or at least so much.
         conditional: columns of dimensions that not every genome has; where it is lacking, the coordinate says nothing.
+        climbable: whether points near each other stand for similar candidates, so that models learn from the points
+            themselves and a search climbs in them; False where points are only a way to write a structure down.
     """
 
     dimensions: tuple[Dimension, ...]
@@ -140,6 +143,7 @@ class Domain:
     sparse: tuple[tuple[int, ...], ...] = ()
     least: tuple[tuple[int, float], ...] = ()
     conditional: tuple[int, ...] = ()
+    climbable: bool = True
 
 
 @runtime_checkable
@@ -181,6 +185,31 @@ class FiniteSpace(SearchSpace, Protocol):
 def is_finite(space: SearchSpace) -> TypeGuard[FiniteSpace]:
     """True if the space can be counted through; depends on its settings, not on its class."""
     return space.count() is not None
+
+
+@runtime_checkable
+class TypedSpace(SearchSpace, Protocol):
+    """A space whose structures are all of one type."""
+
+    @property
+    def structure_type(self) -> str:
+        """Name of the type, for people: `argyrodite`; empty where it has none."""
+        ...
+
+
+@runtime_checkable
+class RowSpace(SearchSpace, Protocol):
+    """A space whose candidates are the rows of a table."""
+
+    @property
+    def id(self) -> str | None:
+        """Name of the column that identifies the rows; None where they are numbered."""
+        ...
+
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """Number of rows left out, by reason."""
+        ...
 
 
 @runtime_checkable
@@ -585,6 +614,11 @@ class Evaluator(Protocol):
         """Whether results come from outside: somebody measures, or runs a job, and tells the run. Nothing evaluates."""
         ...
 
+    @property
+    def needs_trust(self) -> bool:
+        """True if it runs programs or code that the campaign names: a run of it then wants `--trust-code`."""
+        ...
+
     def prepare(self) -> None:
         """Load what `evaluate` needs (a model); called once per worker, before any deadline runs."""
         ...
@@ -613,8 +647,27 @@ class EvaluatorSettings(Settings):
     def external(self) -> bool:
         return False
 
+    @property
+    def needs_trust(self) -> bool:
+        return False
+
     def prepare(self) -> None:
         """Nothing to load."""
+
+
+@runtime_checkable
+class MeasuredEvaluator(Evaluator, Protocol):
+    """An `external` evaluator whose properties somebody measures."""
+
+    @property
+    def instructions(self) -> str:
+        """What to know for measuring; shown with every batch."""
+        ...
+
+    @property
+    def noise(self) -> Mapping[str, float]:
+        """Standard deviation of one measurement by property, where a result does not give its own."""
+        ...
 
 
 @runtime_checkable
@@ -667,9 +720,38 @@ class Potential(Protocol):
         """Name, version and a hash of the weights: energies of different fingerprints never meet."""
         ...
 
+    @property
+    def label(self) -> str:
+        """Name for people: `CHGNet 0.3.0`."""
+        ...
+
+    def prepare(self) -> None:
+        """Load what `compute` needs (weights); called once per worker, before any deadline runs."""
+        ...
+
     def compute(self, atoms: Sequence[Atoms], want: frozenset[str]) -> Sequence[Forces]:
         """One answer per arrangement; `want` holds `energy`, `forces`, `stress`."""
         ...
+
+
+class PotentialSettings(Settings):
+    """A convenient base for potentials: the defaults of the contract."""
+
+    @property
+    def label(self) -> str:
+        return registry.name_of(type(self))
+
+    def prepare(self) -> None:
+        """Nothing to load."""
+
+
+def potential_of(plugin: Settings) -> Potential:
+    """The potential that a setting of the type `PotentialField` holds.
+
+    Args:
+        plugin: loaded from the group `potentials` alone, where the registry checks the contract.
+    """
+    return cast("Potential", plugin)
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,7 +214,7 @@ def test_names_that_spreadsheets_would_run(tmp_path: Path) -> None:
     assert {str((item.genome or {})["name"]) for item in told} == set(names)
     export_run(opened, "csv", tmp_path / "all.csv")
     table = open_table(tmp_path / "all.csv")
-    assert [json.loads(cell)["name"] for cell in table.columns(["genome"])[0]["genome"]] == [
+    assert [json.loads(cell)["name"] for cell in table.read_columns(["genome"])[0]["genome"]] == [
         opened.history.candidate(id).genome["name"] for id in range(7)
     ]
     opened.close()

@@ -10,10 +10,11 @@ from pydantic import Field
 
 from invdesign.beside import is_taken
 from invdesign.errors import CampaignChangedError, PluginError, RunError, nearest
-from invdesign.functions import FitnessFunction
+from invdesign.functions import Decorated, FitnessFunction
 from invdesign.functions.modules import hash_module, list_modules, module_file
 from invdesign.functions.reading import read_function
 from invdesign.properties import Unit
+from invdesign.protocols import Evaluator
 from invdesign.settings import Frozen
 
 LONG_FORM = "function"
@@ -152,9 +153,9 @@ def list_untrusted(evaluators: Mapping[str, Any]) -> list[FitnessFunction]:
     return [item for item in found if item.path is not None and item.function is None]
 
 
-def stages_running_code(evaluators: Mapping[str, Any]) -> list[str]:
+def stages_running_code(evaluators: Mapping[str, Evaluator]) -> list[str]:
     """Stages whose `evaluators` run the campaign's code or programs (`needs_trust`)."""
-    return [stage for stage, evaluator in evaluators.items() if getattr(evaluator, "needs_trust", False)]
+    return [stage for stage, evaluator in evaluators.items() if evaluator.needs_trust]
 
 
 def attach_functions(evaluators: Mapping[str, Any], functions: Iterable[Any]) -> dict[str, FitnessFunction]:
@@ -174,7 +175,7 @@ def attach_functions(evaluators: Mapping[str, Any], functions: Iterable[Any]) ->
     mine = fitness_functions(evaluators)
     names = sorted({item.name for item in mine.values()})
     for given in functions:
-        new = given if isinstance(given, FitnessFunction) else getattr(given, "evaluator", None)
+        new = given.evaluator if isinstance(given, Decorated) else given
         if not isinstance(new, FitnessFunction) or new.function is None:
             raise RunError(
                 f"functions are those decorated with invdesign.fitness(...), got {getattr(given, '__name__', given)!r:.60}"

@@ -218,6 +218,9 @@ class _Reader:
         self, group: str, kind: str, settings: Mapping[str, Any], at: Place, place: Place
     ) -> Any:
         if place in self.made:
+            for name in sorted(settings.keys() - {"kind"}):  # it was made with its settings
+                hint = nearest(name, COMMON) or f"Allowed: {', '.join(COMMON)}."
+                self.add_mistake((*place, name), "unknown key.", hint)
             return self.made[place]
         try:
             plugin = registry.load(group, kind, trust_code=self.trust_code)
@@ -259,8 +262,6 @@ class _Reader:
 
     def _place_in_file(self, place: Place, item: Any) -> Place:
         """Place of an error in the file.
-
-        Pydantic's paths also name validators and members of unions.
 
         Pydantic's paths also name validators and members of unions.
         """

@@ -31,6 +31,7 @@ from invdesign.campaign.objectives import (
 )
 from invdesign.campaign.roles import OpenRoles, adopt_roles, describe_mixed_roles, map_measured_roles
 from invdesign.candidate import Genome, Json, canonical
+from invdesign.engines import EngineSettings
 from invdesign.evaluation import BUILD_STAGE, Stage
 from invdesign.functions import FitnessFunction
 from invdesign.problem import Constraint, Problem, Scalarize
@@ -170,7 +171,7 @@ class Campaign:
     problem: Problem
     optimizer: AnyOptimizer
     budget: Budget
-    engine: Settings
+    engine: EngineSettings
     seeds: tuple[Genome, ...] = ()
     max_failure_rate: float = 0.9
     description: str = ""
@@ -223,7 +224,8 @@ class Campaign:
         remarks = (
             f"{place}: {remark}"
             for place, plugin in named.items()
-            for remark in getattr(plugin, "remarks", ())
+            if isinstance(plugin, Settings)
+            for remark in plugin.remarks
         )
         mixed = describe_mixed_roles(
             {o.property: role for o in self.problem.objectives if (role := self.measured_on.get(o.property))}

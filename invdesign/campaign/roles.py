@@ -14,7 +14,7 @@ from invdesign import registry
 from invdesign.errors import nearest
 from invdesign.evaluation import Stage
 from invdesign.properties import STRUCTURE, is_structure
-from invdesign.protocols import SearchSpace
+from invdesign.protocols import SearchSpace, TypedSpace
 from invdesign.roles import INITIAL, LATEST, Path, all_roles, open_roles, open_types, with_roles
 
 OpenRoles = Mapping[str, tuple[Path, ...]]
@@ -65,7 +65,7 @@ def name_structures(stages: Sequence[Stage], space: SearchSpace) -> list[Stage]:
         stages: the funnel after the build stage.
         space: of the campaign.
     """
-    noun = getattr(space, "structure_type", "")
+    noun = space.structure_type if isinstance(space, TypedSpace) else ""
     evaluators = [stage.evaluator for stage in stages]
     paths = [open_types(item) if isinstance(item, BaseModel) and noun else () for item in evaluators]
     return [

@@ -17,10 +17,10 @@ def main() -> None:
     except KeyboardInterrupt:  # Ctrl-C while modules are still being imported
         sys.exit(130)
     except OSError as error:  # of the help text; what commands meet is told by the group of commands
-        _say_unwritten(error)
+        _report_unwritten(error)
         sys.exit(1)
     finally:
-        _flush()
+        _flush_output()
 
 
 def _open_missing_streams() -> None:
@@ -34,23 +34,23 @@ def _open_missing_streams() -> None:
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - as long as the process
 
 
-def _say_unwritten(error: OSError) -> None:
+def _report_unwritten(error: OSError) -> None:
     with suppress(OSError):
         sys.stderr.write(f"what was to be printed cannot be written: {error.strerror or error}\n")
 
 
-def _flush() -> None:
+def _flush_output() -> None:
     """Write what is left; a pipe closed by its reader (`invdesign top DIR | head`) is no mistake."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _discard()
+        _discard_output()
     except OSError as error:  # a full disk
-        _say_unwritten(error)
-        _discard()
+        _report_unwritten(error)
+        _discard_output()
         sys.exit(1)
 
 
-def _discard() -> None:
+def _discard_output() -> None:
     """Let nothing more of the output be written, so that Python does not stumble over it when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

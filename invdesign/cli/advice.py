@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from invdesign.cli.describe import caveats, errors_explained
+from invdesign.cli.describe import explain_errors, property_caveats
 from invdesign.errorbars import value_text
 from invdesign.report.text import AS_MEASURED, interval_text
 
@@ -19,31 +19,37 @@ if TYPE_CHECKING:
         Share,
     )
 
-WIDTH = 30  # characters of a bar that stands for all of the variance
-VARIABLES = 8  # listed of each property
-LEAST = 0.005  # effect from which a variable is listed
+BAR_CHARACTERS = 30  # characters of a bar that stands for all of the variance
+MAX_VARIABLES = 8  # listed of each property
+MIN_EFFECT = 0.005  # effect from which a variable is listed
 
 
-def recommendation_lines(found: Recommendation) -> list[str]:
+def format_recommendation(found: Recommendation) -> list[str]:
     """Words first, then the best or the front, calibration, and what mattered."""
     lines = [*found.words]
     if found.front:
-        lines += ["", _title(found), *_members(found.front)]
+        lines += ["", _front_title(found), *_front_table(found.front)]
         if len(found.front) < found.front_size:
             lines.append(f"({len(found.front)} of {found.front_size})")
     if found.calibration:
-        lines += ["", "Models, each candidate predicted from all others:", *_calibrations(found.calibration)]
+        lines += [
+            "",
+            "Models, each candidate predicted from all others:",
+            *_calibration_table(found.calibration),
+        ]
         lines += [f"{item.property}: {item.words}" for item in found.calibration]
     for item in found.importance:
-        lines += ["", *_importance(item)]
+        lines += ["", *_importance_lines(item)]
     lines += [f"note: {text}" for text in found.notes]
     if found.front:
-        lines += errors_explained(lines)
-        lines += [f"note: {text}" for text in caveats([item.property for item in found.front[0].estimates])]
+        lines += explain_errors(lines)
+        lines += [
+            f"note: {text}" for text in property_caveats([item.property for item in found.front[0].estimates])
+        ]
     return lines[1:] if lines and not lines[0] else lines
 
 
-def _title(found: Recommendation) -> str:
+def _front_title(found: Recommendation) -> str:
     asked = ", ".join(found.objectives)
     if found.best is None:
         return f"The front ({asked}); in brackets, where the models see each value with 95 %:"
@@ -51,7 +57,7 @@ def _title(found: Recommendation) -> str:
     return f"The best ({asked}){several}; in brackets, where the models see the value with 95 %:"
 
 
-def _members(members: Sequence[Member]) -> list[str]:
+def _front_table(members: Sequence[Member]) -> list[str]:
     first = members[0]
     head = ["candidate", "formula"]
     head += ["desirability"] if first.desirability is not None else []
@@ -63,14 +69,14 @@ def _members(members: Sequence[Member]) -> list[str]:
             str(member.candidate),
             member.formula or "-",
             *([f"{member.desirability:.4g}"] if member.desirability is not None else []),
-            *(cell for item in member.estimates for cell in _cells(item)),
+            *(cell for item in member.estimates for cell in _estimate_cells(item)),
         ]
         for member in members
     ]
     return _table([head, *rows])
 
 
-def _cells(item: Estimate) -> tuple[str, str]:
+def _estimate_cells(item: Estimate) -> tuple[str, str]:
     measured = "-"
     if item.measured is not None:
         measured = (
@@ -85,7 +91,7 @@ def _cells(item: Estimate) -> tuple[str, str]:
     return measured, f"{mean} ({ends})"
 
 
-def _calibrations(found: Sequence[Calibration]) -> list[str]:
+def _calibration_table(found: Sequence[Calibration]) -> list[str]:
     head = [
         "property",
         "rows",
@@ -114,11 +120,11 @@ def _calibrations(found: Sequence[Calibration]) -> list[str]:
     return _table([head, *rows])
 
 
-def _importance(item: Importance) -> list[str]:
+def _importance_lines(item: Importance) -> list[str]:
     lines = [f"What matters to {item.property} (share of the variance lost with it):"]
-    lines += _bars(item.variables)
+    lines += _share_bars(item.variables)
     if len(item.groups) < len(item.variables):
-        lines += ["by group:", *_bars(item.groups)]
+        lines += ["by group:", *_share_bars(item.groups)]
     if item.contributions:
         lines += ["what each group adds (standard deviation; to the best):"]
         lines += _table(
@@ -130,19 +136,19 @@ def _importance(item: Importance) -> list[str]:
     return lines
 
 
-def _bars(shares: Sequence[Share]) -> list[str]:
-    shown = [share for share in shares if share.effect >= LEAST][:VARIABLES]
+def _share_bars(shares: Sequence[Share]) -> list[str]:
+    shown = [share for share in shares if share.effect >= MIN_EFFECT][:MAX_VARIABLES]
     if not shown:
         return ["  (nothing does)"]
     width = max(len(share.name) for share in shown)
     return [
-        f"  {share.name:<{width}}  {'#' * max(round(WIDTH * min(share.effect, 1.0)), 1):<{WIDTH}} {100 * share.effect:3.0f} %"
-        + _trend(share)
+        f"  {share.name:<{width}}  {'#' * max(round(BAR_CHARACTERS * min(share.effect, 1.0)), 1):<{BAR_CHARACTERS}} {100 * share.effect:3.0f} %"
+        + _trend_word(share)
         for share in shown
     ]
 
 
-def _trend(share: Share) -> str:
+def _trend_word(share: Share) -> str:
     if share.trend is None or abs(share.trend) < 0.3:
         return ""
     return "  rising" if share.trend > 0 else "  falling"

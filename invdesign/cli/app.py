@@ -52,12 +52,15 @@ class _Group(TyperGroup):
         except OSError as error:
             # A file that cannot be written or read; what foreign code raises inside a run is caught where it runs.
             typer.echo(
-                _unnamed(error) if error.filename is None else f"{error.filename}: {error.strerror}", err=True
+                _describe_os_error(error)
+                if error.filename is None
+                else f"{error.filename}: {error.strerror}",
+                err=True,
             )
             raise typer.Exit(1) from error
 
 
-def _unnamed(error: OSError) -> str:
+def _describe_os_error(error: OSError) -> str:
     """An error of the system that names no file, in words."""
     try:
         Path.cwd()
@@ -87,16 +90,16 @@ class Format(StrEnum):
     ase_db = "ase-db"
 
 
-def _version(value: bool) -> None:
+def _print_version(value: bool) -> None:
     if value:
         typer.echo(f"invdesign {__version__}")
         raise typer.Exit
 
 
 @app.callback()
-def _root(
+def _main_options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     pass
@@ -113,11 +116,11 @@ def init(
     force: Annotated[bool, typer.Option(help="Overwrite an existing file.")] = False,
 ) -> None:
     """Write a campaign file to start from, with a comment beside every key."""
-    from invdesign.cli.starter import starter
+    from invdesign.cli.starter import write_starter
 
     if file.exists() and not force:
         raise RunError(f"{file} exists already; choose another name or say --force")
-    file.write_text(starter(parent, file.stem), encoding="utf-8")
+    file.write_text(write_starter(parent, file.stem), encoding="utf-8")
     typer.echo(f"Wrote {file}. Check it with: invdesign validate {file}")
 
 
@@ -154,16 +157,16 @@ def run(
 ) -> None:
     """Start a run and work on it until its budget is reached."""
     from invdesign.campaign.load import load_campaign
-    from invdesign.cli.describe import size_warning
+    from invdesign.cli.describe import warn_of_small_space
     from invdesign.run.run import Run
 
     campaign = load_campaign(file, trust_code=trust_code)
-    warning = size_warning(campaign)
+    warning = warn_of_small_space(campaign)
     if warning:
         typer.echo(warning, err=True)
     folder = run_dir or Path("runs") / file.stem
     opened = Run.create(campaign, folder)
-    _execute(opened, workers)
+    _execute_run(opened, workers)
 
 
 @app.command()
@@ -187,15 +190,15 @@ def resume(
     if campaign_file is not None or candidates is not None:
         campaign = load_campaign(campaign_file, trust_code=trust_code) if campaign_file else None
         opened.change(campaign, {"candidates": candidates} if candidates else None)
-    _execute(opened, workers)
+    _execute_run(opened, workers)
 
 
-def _execute(opened: Run, workers: int | None) -> None:
-    from invdesign.cli.progress import display
+def _execute_run(opened: Run, workers: int | None) -> None:
+    from invdesign.cli.progress import show_progress
 
     if workers is not None:
         opened.use_workers(workers)
-    with display(opened.folder) as observer:
+    with show_progress(opened.folder) as observer:
         status = opened.execute(observer)
     if status.state == "stopped":
         trust = " --trust-code" if opened.campaign.wants_trust else ""
@@ -222,11 +225,11 @@ def _execute(opened: Run, workers: int | None) -> None:
             f"Write it with: invdesign report {opened.folder}"
         ) from error
     typer.echo(f"Finished: {status.reason}. Report: {report_file}")
-    _say_failures(opened, status)
+    _print_failures(opened, status)
     typer.echo(f"Best candidates: invdesign top {opened.folder}")
 
 
-def _say_failures(opened: Run, status: RunStatus) -> None:
+def _print_failures(opened: Run, status: RunStatus) -> None:
     """How many candidates failed, and the cause of most of them."""
     failed = status.counts["failed"]
     if not failed:
@@ -263,7 +266,7 @@ def top(
     json_: AsJson = False,
 ) -> None:
     """The best candidates, best first."""
-    from invdesign.cli.describe import table_lines
+    from invdesign.cli.describe import format_table
     from invdesign.run.run import Run
 
     opened = Run.open(run_dir, trust_code=trust_code)
@@ -271,7 +274,7 @@ def top(
     if json_:
         typer.echo(json.dumps(rows, ensure_ascii=False))
         return
-    for line in table_lines(rows, opened.campaign):
+    for line in format_table(rows, opened.campaign):
         typer.echo(line)
 
 
@@ -288,7 +291,7 @@ def recommend(
     json_: AsJson = False,
 ) -> None:
     """What to take from a run: the best with credible intervals, calibration of the models, what mattered."""
-    from invdesign.cli.advice import recommendation_lines
+    from invdesign.cli.advice import format_recommendation
     from invdesign.run.run import Run
 
     names = [name.strip() for name in properties.split(",") if name.strip()]
@@ -296,7 +299,7 @@ def recommend(
     if json_:
         typer.echo(json.dumps(found.to_dict(), ensure_ascii=False))
         return
-    for line in recommendation_lines(found):
+    for line in format_recommendation(found):
         typer.echo(line)
 
 
@@ -387,14 +390,14 @@ def doctor(
     json_: AsJson = False,
 ) -> None:
     """Check this installation (versions, plug-ins, cores, memory, disk, locks), or a run's store for damage."""
-    from invdesign.cli.doctor import examine, examine_run
+    from invdesign.cli.doctor import examine_machine, examine_run
 
-    findings = examine(Path.cwd()) if run_dir is None else examine_run(run_dir)
+    findings = examine_machine(Path.cwd()) if run_dir is None else examine_run(run_dir)
     if json_:
         typer.echo(json.dumps([finding.as_dict() for finding in findings], ensure_ascii=False))
     else:
         for finding in findings:
-            typer.echo(finding.line())
+            typer.echo(finding.format_line())
     if any(finding.verdict == "problem" for finding in findings):
         raise typer.Exit(1 if run_dir is None else StoreError.exit_code)
 

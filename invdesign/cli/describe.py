@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.roles import map_measured_roles
 from invdesign.errorbars import EXPLAINED, METHOD, value_text
+from invdesign.optimizers.choice import ChoosingOptimizer
 from invdesign.properties import describe, structure_fate, words_beside
+from invdesign.protocols import RowSpace
 from invdesign.roles import INITIAL
 from invdesign.wording import format_duration, join_words
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from invdesign.run.status import RunStatus, Volume
 
 
-def size_warning(campaign: Campaign) -> str:
+def warn_of_small_space(campaign: Campaign) -> str:
     """A word where the budget is larger than the space."""
     size, budget = campaign.count_space(), campaign.budget.candidates
     if size is None or budget is None or budget <= size:
@@ -33,34 +35,38 @@ def describe_campaign(campaign: Campaign) -> list[str]:
     kind = campaign.space.model_dump(mode="json")["kind"]  # type: ignore[attr-defined]  # spaces are settings
     counted = f"{size} distinct candidates" if size is not None else "not counted: continuous, or too large"
     lines = [f"{campaign.name}", f"  space: {kind}, {counted}"]
-    left_out: Mapping[str, int] = getattr(campaign.space, "left_out", {})  # of a pool: rows by reason
+    left_out = campaign.space.left_out if isinstance(campaign.space, RowSpace) else {}
     lines += [f"    left out: {count} ({reason})" for reason, count in left_out.items()]
-    lines.append("  stages: " + " -> ".join(_named(stage) for stage in campaign.funnel))
-    lines += [f"    {line}" for line in _fidelities(campaign)]
-    lines += [f"  objective: {objective}{_scale(objective)}" for objective in campaign.problem.objectives]
+    lines.append("  stages: " + " -> ".join(_stage_label(stage) for stage in campaign.funnel))
+    lines += [f"    {line}" for line in _deciding_stages(campaign)]
+    lines += [
+        f"  objective: {objective}{_objective_scale(objective)}" for objective in campaign.problem.objectives
+    ]
     if campaign.problem.scalarize:
         lines.append(f"  combined to one score: {campaign.problem.scalarize}")
     lines += [f"  constraint: {constraint}" for constraint in campaign.problem.constraints]
     optimizer: Mapping[str, Any] = campaign.optimizer.model_dump(mode="json")  # type: ignore[attr-defined]  # settings
     settings = ", ".join(
-        f"{key} {_short(value)}" for key, value in optimizer.items() if key != "kind" and value is not None
+        f"{key} {_shorten_setting(value)}"
+        for key, value in optimizer.items()
+        if key != "kind" and value is not None
     )
     lines.append(f"  optimizer: {optimizer['kind']} ({settings})")
-    lines += [f"    {line}" for line in _foreseen(campaign)]
+    lines += [f"    {line}" for line in _foreseen_choice(campaign)]
     limits = campaign.budget.model_dump(exclude_none=True)
     lines.append("  budget: " + ", ".join(f"{value} {name}" for name, value in limits.items()))
     if campaign.seeds:
         lines.append(f"  seeds: {len(campaign.seeds)}")
-    notes = [size_warning(campaign), *_code(campaign), *campaign.notes]
-    return _single([*lines, *(f"  note: {note}" for note in notes if note)])
+    notes = [warn_of_small_space(campaign), *_untrusted_functions(campaign), *campaign.notes]
+    return _escape_newlines([*lines, *(f"  note: {note}" for note in notes if note)])
 
 
-def _single(lines: Sequence[str]) -> list[str]:
+def _escape_newlines(lines: Sequence[str]) -> list[str]:
     """The same number of lines on the terminal, whatever names hold."""
     return [line.replace("\n", "\\n") for line in lines]
 
 
-def _code(campaign: Campaign) -> list[str]:
+def _untrusted_functions(campaign: Campaign) -> list[str]:
     """What will be imported from beside the campaign."""
     from invdesign.campaign.functions import list_untrusted
 
@@ -70,41 +76,40 @@ def _code(campaign: Campaign) -> list[str]:
     ]
 
 
-def _named(stage: Stage) -> str:
+def _stage_label(stage: Stage) -> str:
     """A stage by its name, and what sets it apart."""
     marks = [word for word, is_so in (("on demand", stage.on_demand), ("external", stage.external)) if is_so]
     return f"{stage.name} ({', '.join(marks)})" if marks else stage.name
 
 
-def _short(value: object) -> str:
+def _shorten_setting(value: object) -> str:
     """A setting; of optimizers within an optimizer their kinds, of files that travel with the campaign their names."""
-    value = _named_files(value)
+    value = _replace_files(value)
     members = value if isinstance(value, list) else []
     kinds = [str(item["kind"]) for item in members if isinstance(item, dict) and "kind" in item]
     return " + ".join(kinds) if kinds and len(kinds) == len(members) else str(value)
 
 
-def _named_files(value: Any) -> Any:
+def _replace_files(value: Any) -> Any:
     """A setting with each file in it replaced by its name; its text may be long."""
     if isinstance(value, dict):
         if value.keys() == {"name", "text"}:
             return value["name"]
-        return {key: _named_files(item) for key, item in value.items()}
-    return [_named_files(item) for item in value] if isinstance(value, list) else value
+        return {key: _replace_files(item) for key, item in value.items()}
+    return [_replace_files(item) for item in value] if isinstance(value, list) else value
 
 
-def _foreseen(campaign: Campaign) -> list[str]:
+def _foreseen_choice(campaign: Campaign) -> list[str]:
     """What an optimizer that chooses another would choose, where it can be known before anything is evaluated."""
-    foreseen = getattr(campaign.optimizer, "foreseen", None)
-    if foreseen is None:
+    if not isinstance(campaign.optimizer, ChoosingOptimizer):
         return []
-    choice = foreseen(campaign.space, campaign.problem, campaign.budget.most)
+    choice = campaign.optimizer.foreseen(campaign.space, campaign.problem, campaign.budget.most)
     return [
         f"chooses {choice.reason}" if choice else "chooses after the first candidates: their cost decides"
     ]
 
 
-def _fidelities(campaign: Campaign) -> list[str]:
+def _deciding_stages(campaign: Campaign) -> list[str]:
     """Which stage decides a property that several provide."""
     makers = {
         name: [s.name for s in campaign.views if name in s.provides] for name in campaign.problem.properties
@@ -116,7 +121,7 @@ def _fidelities(campaign: Campaign) -> list[str]:
     ]
 
 
-def _scale(objective: Objective) -> str:
+def _objective_scale(objective: Objective) -> str:
     """How an objective is judged beside others, in words."""
     parts = [
         f"{name} {value:g}"
@@ -135,9 +140,9 @@ def describe_status(status: RunStatus) -> list[str]:
         f"{status.name}",
         f"state       {status.state}" + (f" ({status.reason})" if status.reason else ""),
         (
-            f"candidates  {counts['asked']} asked, {counts['complete']} complete{_feasible(status)}, "
+            f"candidates  {counts['asked']} asked, {counts['complete']} complete{_feasible_count(status)}, "
             f"{counts['gated']} gated, {counts['infeasible']} not built, {counts['failed']} failed"
-            f"{_withdrawn(counts)}; budget {budget}"
+            f"{_withdrawn_count(counts)}; budget {budget}"
         ),
         *(f"waiting     {count} for results of {stage}" for stage, count in status.waiting.items()),
     ]
@@ -148,8 +153,8 @@ def describe_status(status: RunStatus) -> list[str]:
     if status.ranked_by > 1:
         lines.append(f"front       {status.front_size} candidates")
     if status.hypervolume is not None:
-        lines.append(f"hypervolume {_volume(status, status.hypervolume)}")
-    lines.append("stages      " + _stages(status))
+        lines.append(f"hypervolume {_format_hypervolume(status, status.hypervolume)}")
+    lines.append("stages      " + _stage_counts(status))
     if status.failures:
         causes = ", ".join(f"{cause} {count}" for cause, count in status.failures.items())
         lines.append(f"failures    {causes}")
@@ -160,19 +165,19 @@ def describe_status(status: RunStatus) -> list[str]:
         else ""
     )
     lines.append(f"time        {format_duration(status.elapsed)}, {pace}{left}")
-    return _single([*lines, *(f"note        {sentence}" for sentence in status.notes)])
+    return _escape_newlines([*lines, *(f"note        {sentence}" for sentence in status.notes)])
 
 
-def _feasible(status: RunStatus) -> str:
+def _feasible_count(status: RunStatus) -> str:
     """How many meet the constraints, where there are any."""
     return "" if status.feasible is None else f" ({status.feasible} of them feasible)"
 
 
-def _withdrawn(counts: Mapping[str, int]) -> str:
+def _withdrawn_count(counts: Mapping[str, int]) -> str:
     return f", {counts['withdrawn']} withdrawn" if counts.get("withdrawn") else ""
 
 
-def _volume(status: RunStatus, volume: Volume) -> str:
+def _format_hypervolume(status: RunStatus, volume: Volume) -> str:
     found = (
         "not measured (too costly)" if volume.value is None else f"{volume.value:.4g} {volume.unit}".rstrip()
     )
@@ -185,7 +190,7 @@ def _volume(status: RunStatus, volume: Volume) -> str:
     return f"{found} up to {reference} ({origin})"
 
 
-def _stages(status: RunStatus) -> str:
+def _stage_counts(status: RunStatus) -> str:
     parts = []
     for stage in status.stages:
         stopped = [f"{n} {word}" for n, word in ((stage.gated, "gated"), (stage.failed, "failed")) if n]
@@ -195,7 +200,7 @@ def _stages(status: RunStatus) -> str:
     return " | ".join(parts)
 
 
-def value_of(row: Mapping[str, Any], name: str, unit: str = "") -> str:
+def format_property(row: Mapping[str, Any], name: str, unit: str = "") -> str:
     """A property of a candidate's row with its errors, unit, and the words that belong beside it; a dash where it has none."""
     if name not in row["properties"]:
         return "-"
@@ -204,7 +209,7 @@ def value_of(row: Mapping[str, Any], name: str, unit: str = "") -> str:
     return join_words(own, unit, words_beside(name, row["properties"].get))
 
 
-def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[str]:
+def format_table(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[str]:
     """The best candidates as a table; caveats of the ranked properties below."""
     names = list(campaign.problem.properties)
     units, measured = campaign.units(), campaign.measured_on
@@ -214,7 +219,7 @@ def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[s
         "candidate",
         "formula",
         *(["desirability"] if judged else []),
-        *(_headed(n, units.get(n, ""), measured.get(n, "")) for n in names),
+        *(_column_title(n, units.get(n, ""), measured.get(n, "")) for n in names),
         "front",
     ]
     cells = [
@@ -222,9 +227,9 @@ def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[s
             str(row["rank"]),
             str(row["candidate"]),
             row["formula"] or "-",
-            *([_or_dash(row["desirability"])] if judged else []),
-            *(value_of(row, n) for n in names),
-            _marks(row),
+            *([_format_or_dash(row["desirability"])] if judged else []),
+            *(format_property(row, n) for n in names),
+            _row_marks(row),
         ]
         for row in rows
     ]
@@ -235,38 +240,38 @@ def table_lines(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[s
     ]
     if not rows:
         lines.append("(no candidate is complete yet)")
-    said = errors_explained(cell for line in cells for cell in line)
-    return _single([*lines, *said, *(f"note: {text}" for text in caveats(names))])
+    said = explain_errors(cell for line in cells for cell in line)
+    return _escape_newlines([*lines, *said, *(f"note: {text}" for text in property_caveats(names))])
 
 
-def _marks(row: Mapping[str, Any]) -> str:
+def _row_marks(row: Mapping[str, Any]) -> str:
     """A star on the front; why a candidate is not what it seems."""
     lost, words = structure_fate(row["properties"], row["details"])
     marks = ["*"] if row["on_front"] else ["outside the space"] if row["outside"] else []
     return " ".join([*marks, *([words] if lost else [])])
 
 
-def errors_explained(cells: Iterable[str]) -> list[str]:
+def explain_errors(cells: Iterable[str]) -> list[str]:
     """The sentence on errors, where any of these cells shows one of a method."""
     return [f"note: {EXPLAINED}"] if any(METHOD in cell for cell in cells) else []
 
 
-def _headed(name: str, unit: str, role: str) -> str:
+def _column_title(name: str, unit: str, role: str) -> str:
     """A property with its unit and the structure it was measured on: `bottleneck_radius [Å, relaxed]`."""
     beside = ", ".join(filter(None, [unit, role]))
     return f"{name} [{beside}]" if beside else name
 
 
-def _or_dash(value: float | None) -> str:
+def _format_or_dash(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def caveats(names: Sequence[str]) -> list[str]:
+def property_caveats(names: Sequence[str]) -> list[str]:
     """What must be known before properties are believed, once each."""
     return list(dict.fromkeys(text for text in (describe(name).caveat for name in names) if text))
 
 
-def _on(role: str | None) -> str:
+def _in_brackets(role: str | None) -> str:
     return f" ({role})" if role else ""
 
 
@@ -290,14 +295,16 @@ def describe_candidate(run: Run, id: int) -> list[str]:
             f"  taken further by: candidate {latest}, {'waiting' if status == 'pending' else status}"
         )
     for name in row["properties"]:
-        lines.append(f"  {name}: {value_of(row, name, units.get(name, ''))}{_on(roles.get(name))}")
+        lines.append(
+            f"  {name}: {format_property(row, name, units.get(name, ''))}{_in_brackets(roles.get(name))}"
+        )
         if name in row["details"]:
             lines.append(f"    {row['details'][name]}")
     for name, stage, value in row["earlier"]:
         same = {flag: other for flag, at, other in row["earlier"] if at == stage}
         unit = units.get(name, "")
         text = join_words(value_text(value, unit=unit), unit, words_beside(name, same.get))
-        lines.append(f"  {name} at {stage}: {text}" + _on(measured.get(stage, {}).get(name)))
+        lines.append(f"  {name} at {stage}: {text}" + _in_brackets(measured.get(stage, {}).get(name)))
     searched = [stage.name for stage in run.campaign.funnel if not stage.on_demand]
     if row["status"] == "complete" and row["passed"] in searched[:-1]:
         lines.append(f"  stopped after: {row['passed']}")
@@ -313,5 +320,7 @@ def describe_candidate(run: Run, id: int) -> list[str]:
         made = run.trial(id).structures
         role = made[-1] if made else INITIAL
         lines.append(f"  structure ({role}): {len(structure)} atoms, a b c α β γ = {lattice}")
-    said = [f"  {text}" for text in errors_explained(lines)]
-    return _single([*lines, *said, *(f"  note: {text}" for text in caveats(list(row["properties"])))])
+    said = [f"  {text}" for text in explain_errors(lines)]
+    return _escape_newlines(
+        [*lines, *said, *(f"  note: {text}" for text in property_caveats(list(row["properties"])))]
+    )

@@ -22,7 +22,7 @@ from invdesign.store.examining import examine_store
 from invdesign.store.lock import run_lock
 from invdesign.store.store import FILE
 
-PATIENCE = 15.0  # seconds for the import of a foreign plug-in; torch takes a few
+MAX_IMPORT_SECONDS = 15.0  # seconds for the import of a foreign plug-in; torch takes a few
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Finding:
     verdict: Literal["fine", "note", "problem"]
     message: str
 
-    def line(self) -> str:
+    def format_line(self) -> str:
         """For a person."""
         return f"{self.verdict:8}{self.subject}: {self.message}"
 
@@ -42,9 +42,9 @@ class Finding:
         return asdict(self)
 
 
-def examine(folder: Path) -> list[Finding]:
+def examine_machine(folder: Path) -> list[Finding]:
     """Look at the installation, the machine and the folder runs would go to."""
-    return [*_versions(), *_plugins(), *_machine(), *_folder(folder)]
+    return [*_examine_versions(), *_examine_plugins(), *_examine_hardware(), *_examine_folder(folder)]
 
 
 def examine_run(folder: Path) -> list[Finding]:
@@ -60,10 +60,10 @@ def examine_run(folder: Path) -> list[Finding]:
         return [Finding(str(path), "fine", rows)]
     named = {damage.table for damage in found}
     verdicts = [
-        Finding(damage.table or "file", "problem", damage.message + _meaning(damage.table))
+        Finding(damage.table or "file", "problem", damage.message + _table_meaning(damage.table))
         for damage in found
     ]
-    return [*verdicts, Finding("what to do", "note", _remedy(folder, named))]
+    return [*verdicts, Finding("what to do", "note", _describe_remedy(folder, named))]
 
 
 _MEANINGS = {
@@ -79,12 +79,12 @@ _MEANINGS = {
 }
 
 
-def _meaning(table: str) -> str:
+def _table_meaning(table: str) -> str:
     meaning = _MEANINGS.get(table)
     return f" ({meaning})" if meaning else ""
 
 
-def _remedy(folder: Path, tables: set[str]) -> str:
+def _describe_remedy(folder: Path, tables: set[str]) -> str:
     """What to do about damage, in the order in which to try it."""
     steps = [
         f"Keep a copy of {folder} as it is. Where there is a backup, put it in its place: resume goes on from it"
@@ -102,7 +102,7 @@ def _remedy(folder: Path, tables: set[str]) -> str:
     return ". ".join(steps)
 
 
-def _versions() -> Iterator[Finding]:
+def _examine_versions() -> Iterator[Finding]:
     supported = (3, 11) <= sys.version_info[:2] <= (3, 13)
     yield Finding(
         "Python",
@@ -114,19 +114,19 @@ def _versions() -> Iterator[Finding]:
     yield Finding("SQLite", "fine", sqlite3.sqlite_version)
 
 
-def _plugins() -> Iterator[Finding]:
+def _examine_plugins() -> Iterator[Finding]:
     for group in registry.GROUPS:
         for name in registry.names(group):
             if refused := registry.rejected(group, name):
                 yield Finding(f"{group}/{name}", "problem", refused)
-            if fault := _fault_of(group, name):
+            if fault := _find_fault(group, name):
                 yield Finding(f"{group}/{name}", "problem", fault)
         names = registry.names(group)
         if names:
             yield Finding(group, "fine", ", ".join(names))
 
 
-def _fault_of(group: str, name: str) -> str:
+def _find_fault(group: str, name: str) -> str:
     """Why a plug-in cannot be loaded; empty where it can."""
     if registry.is_built_in(group, name):
         return _load_fault(group, name)
@@ -134,10 +134,8 @@ def _fault_of(group: str, name: str) -> str:
     # What a foreign package does while it is imported may never end; this process does.
     loading = threading.Thread(target=lambda: faults.append(_load_fault(group, name)), daemon=True)
     loading.start()
-    loading.join(PATIENCE)
-    unfinished = (
-        f"the plug-in '{name}' of {registry.provider(group, name)} was not loaded within {PATIENCE:g} s"
-    )
+    loading.join(MAX_IMPORT_SECONDS)
+    unfinished = f"the plug-in '{name}' of {registry.provider(group, name)} was not loaded within {MAX_IMPORT_SECONDS:g} s"
     return faults[0] if faults else unfinished
 
 
@@ -149,7 +147,7 @@ def _load_fault(group: str, name: str) -> str:
     return ""
 
 
-def _machine() -> Iterator[Finding]:
+def _examine_hardware() -> Iterator[Finding]:
     import psutil
 
     memory = psutil.virtual_memory()
@@ -169,7 +167,7 @@ def _machine() -> Iterator[Finding]:
         yield Finding("GPU", "note", "none seen by torch; potentials run on the CPU")
 
 
-def _folder(folder: Path) -> Iterator[Finding]:
+def _examine_folder(folder: Path) -> Iterator[Finding]:
     import psutil
 
     free = psutil.disk_usage(str(folder)).free

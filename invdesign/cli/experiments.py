@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from invdesign.sheets.results import Results
 
 INTERRUPTED = 130
-LISTED = 12  # numbers in a sentence
+MAX_LISTED = 12  # numbers in a sentence
 
 
 def ask(
@@ -47,7 +47,7 @@ def ask(
     """Hand out candidates to be measured, as a file to fill in."""
     from invdesign.sheets.batch import batch_rows, write_batch
 
-    opened = _opened(run_dir, campaign_file, workers, output, trust_code=trust_code)
+    opened = _open_or_create(run_dir, campaign_file, workers, output, trust_code=trust_code)
     ids = opened.handed_out() if pending else opened.ask(n)
     reason = "" if pending else opened.ask_ended
     if reason == "stopped":
@@ -62,7 +62,7 @@ def ask(
         typer.echo(line)
 
 
-def _opened(
+def _open_or_create(
     run_dir: Path, campaign_file: Path | None, workers: int | None, output: Path | None, *, trust_code: bool
 ) -> Run:
     """The run in a folder; a new one where there is none and a campaign is given.
@@ -92,11 +92,11 @@ def _opened(
         if output is not None:
             check_output(campaign, output)
         opened = Run.create(campaign, run_dir)
-    _use(opened, workers)
+    _set_workers(opened, workers)
     return opened
 
 
-def _use(opened: Run, workers: int | None) -> None:
+def _set_workers(opened: Run, workers: int | None) -> None:
     """As many workers as asked for; none where there is nothing to compute, which spares their start."""
     from invdesign.protocols import StructureSpace
 
@@ -126,11 +126,11 @@ def _ask_lines(
         lines.append(f"As a file to fill in: invdesign ask {folder} --pending --output batch.csv")
     else:
         beside = f", structures in {files[0].parent}" if files else ""
-        lines.append(f"Wrote {_candidates(ids)} to {output}{beside}.")
+        lines.append(f"Wrote {_name_candidates(ids)} to {output}{beside}.")
         lines.append(f"Fill in what you measure, and bring it back: invdesign tell {folder} {output}")
     lines += _work_lines(opened, ids)
     if len(ids) < wanted and not pending:
-        lines.append(f"Fewer than {wanted}: {_why(opened, reason)}")
+        lines.append(f"Fewer than {wanted}: {_ending_reason(opened, reason)}")
     return lines
 
 
@@ -140,15 +140,15 @@ def _nothing_lines(opened: Run, reason: str, *, pending: bool) -> list[str]:
         return [
             f"Nothing is waiting for a result. New candidates: invdesign ask {folder} -n 4 --output batch.csv"
         ]
-    lines = [f"No new candidates: {_why(opened, reason)}"]
+    lines = [f"No new candidates: {_ending_reason(opened, reason)}"]
     if out:
         lines.append(
-            f"Handed out and without result: {_numbers(out)}. Bring results: invdesign tell {folder} FILE"
+            f"Handed out and without result: {_list_numbers(out)}. Bring results: invdesign tell {folder} FILE"
         )
     return lines
 
 
-def _why(opened: Run, reason: str) -> str:
+def _ending_reason(opened: Run, reason: str) -> str:
     from invdesign.run.loop import BUDGET_REACHED
 
     if reason == BUDGET_REACHED:
@@ -161,13 +161,15 @@ def _why(opened: Run, reason: str) -> str:
 
 def _work_lines(opened: Run, ids: Sequence[int]) -> list[str]:
     """What is measured of them, stage by stage, and how."""
+    from invdesign.protocols import MeasuredEvaluator
+
     lines = []
     for stage, waiting in opened.waiting().items():
         if not set(ids) & set(waiting):
             continue
         evaluator = opened.campaign.evaluators[stage]
         names = [f"{name} [{unit}]" if unit else name for name, unit in evaluator.provides.items()]
-        said = getattr(evaluator, "instructions", "")
+        said = evaluator.instructions if isinstance(evaluator, MeasuredEvaluator) else ""
         lines.append(f"{stage}: {', '.join(names)}. {said}".rstrip())
     return lines
 
@@ -177,7 +179,7 @@ def _batch_table(opened: Run, ids: Sequence[int]) -> list[str]:
 
     rows = to_make(opened, ids)
     head = list(rows[0])
-    return _aligned([head, *([_shown(row[name]) for name in head] for row in rows)])
+    return _align_columns([head, *([_format_cell(row[name]) for name in head] for row in rows)])
 
 
 def tell(
@@ -203,64 +205,64 @@ def tell(
     from invdesign.run.told import Taken
     from invdesign.sheets.results import read_results
 
-    def opener(folder: Path) -> Run:
+    def open_run(folder: Path) -> Run:
         opened = Run.open(folder, trust_code=trust_code)
-        _use(opened, workers)
+        _set_workers(opened, workers)
         return opened
 
-    opened = opener(run_dir)
+    opened = open_run(run_dir)
     found = read_results(opened, results)
     opened.close()
     for remark in found.remarks:
         typer.echo(f"{results.name}, {remark}")
     if dry_run or not found.told:
         said = "and nothing was recorded" if dry_run else "so that nothing was recorded"
-        typer.echo(f"{results}: {_contents(found)}, {said}.")
+        typer.echo(f"{results}: {_summarize_file(found)}, {said}.")
         return
     outcome = steering.leave_or_apply(
-        run_dir, "tell", told_detail(found.told, replace=replace), open_run=opener
+        run_dir, "tell", told_detail(found.told, replace=replace), open_run=open_run
     )
     if outcome.state == "waiting":
-        typer.echo(f"{run_dir} is worked on: {_contents(found)}, taken up as soon as a step ends.")
+        typer.echo(f"{run_dir} is worked on: {_summarize_file(found)}, taken up as soon as a step ends.")
         return
     taken = outcome.answer if isinstance(outcome.answer, Taken) else None
-    for line in _told_lines(opener(run_dir), found, taken, replaced=replace):
+    for line in _told_lines(open_run(run_dir), found, taken, replaced=replace):
         typer.echo(line)
 
 
-def _contents(found: Results) -> str:
-    rows = f", {_count(found.open, 'row')} without one" if found.open else ""
-    return f"{_count(len(found.told), 'result')}{rows}"
+def _summarize_file(found: Results) -> str:
+    rows = f", {_count_noun(found.open, 'row')} without one" if found.open else ""
+    return f"{_count_noun(len(found.told), 'result')}{rows}"
 
 
 def _told_lines(opened: Run, found: Results, taken: Taken | None, *, replaced: bool) -> list[str]:
     folder = opened.folder
     if taken is None:  # by another process, which does not say
-        return [f"{_contents(found)}: taken up by the process that works on {folder}."]
-    lines = [f"Recorded {_count(taken.recorded, 'measurement')}{_apart(found, taken)}."]
+        return [f"{_summarize_file(found)}: taken up by the process that works on {folder}."]
+    lines = [f"Recorded {_count_noun(taken.recorded, 'measurement')}{_other_rows(found, taken)}."]
     if taken.added:
-        lines.append(f"Nobody had asked for {_candidates(taken.added)}: added to the run.")
+        lines.append(f"Nobody had asked for {_name_candidates(taken.added)}: added to the run.")
     by_status: dict[str, list[int]] = {}
     for id, status in taken.ended.items():
         by_status.setdefault(status, []).append(id)
-    lines += [f"{status.capitalize()}: {_candidates(ids)}." for status, ids in by_status.items()]
+    lines += [f"{status.capitalize()}: {_name_candidates(ids)}." for status, ids in by_status.items()]
     lines += [f"Candidate {id} did not come so far: {why}." for id, why in taken.stopped.items()]
-    repeated = [] if replaced or not taken.recorded else _repeated(opened, found)
+    repeated = [] if replaced or not taken.recorded else _averaged_candidates(opened, found)
     if repeated:
         lines.append(
-            f"More than one measurement counts of {_candidates(repeated)}: they are averaged. "
+            f"More than one measurement counts of {_name_candidates(repeated)}: they are averaged. "
             "If the new one is to replace the older, tell the file again with --replace."
         )
     return [*lines, *_next_lines(opened)]
 
 
-def _apart(found: Results, taken: Taken) -> str:
+def _other_rows(found: Results, taken: Taken) -> str:
     parts = [f"{taken.known} told before"] if taken.known else []
-    parts += [f"{_count(found.open, 'row')} without a result yet"] if found.open else []
+    parts += [f"{_count_noun(found.open, 'row')} without a result yet"] if found.open else []
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def _repeated(opened: Run, found: Results) -> list[int]:
+def _averaged_candidates(opened: Run, found: Results) -> list[int]:
     """Candidates in the file of which more than one measurement counts, at one stage."""
     from invdesign.candidate import genome_key
 
@@ -277,7 +279,7 @@ def _repeated(opened: Run, found: Results) -> list[int]:
 
 def _next_lines(opened: Run) -> list[str]:
     folder, out = opened.folder, opened.handed_out()
-    lines = [f"Handed out and without result: {_candidates(out)}."] if out else []
+    lines = [f"Handed out and without result: {_name_candidates(out)}."] if out else []
     limit = opened.campaign.budget.candidates
     if limit is not None and len(opened.history) >= limit:
         lines.append(f"The budget of {limit} candidates is used. Best candidates: invdesign top {folder}")
@@ -301,7 +303,7 @@ def measurements(
 
     opened = Run.open(run_dir, trust_code=trust_code)
     told = opened.measurements(candidate)
-    events = _events(opened) if told else {}
+    events = _events_by_number(opened) if told else {}
     rows = [_measurement_row(opened, item, events) for item in told]
     if json_:
         typer.echo(json.dumps(rows, ensure_ascii=False))
@@ -318,16 +320,16 @@ def measurements(
         [
             *(str(row[name]) for name in ("number", "candidate", "stage")),
             row["told"].replace("T", " ")[:16],
-            *(_value(row, name) for name in names),
+            *(_format_value(row, name) for name in names),
             "; ".join(filter(None, [row["measurement"], row["failure"], row["note"], row["withdrawn"]])),
         ]
         for row in rows
     ]
-    for line in _aligned([[*head, ""], *cells]):
+    for line in _align_columns([[*head, ""], *cells]):
         typer.echo(line)
 
 
-def _events(opened: Run) -> dict[int, Any]:
+def _events_by_number(opened: Run) -> dict[int, Any]:
     """What happened in the run, by its number: kind, detail and time."""
     from invdesign.store.schema import events
 
@@ -339,13 +341,13 @@ def _measurement_row(opened: Run, item: Measurement, events: Mapping[int, Any]) 
     if item.withdrawn is not None:
         end = events[item.withdrawn]
         why = json.loads(end.detail).get("reason") or ("replaced" if end.kind == "measure" else "")
-        withdrawn = f"taken back {_time(end.time).replace('T', ' ')[:16]}{': ' if why else ''}{why}"
+        withdrawn = f"taken back {_format_time(end.time).replace('T', ' ')[:16]}{': ' if why else ''}{why}"
     return {
         "number": item.id,
         "candidate": opened.history.id_of(item.key),
         "stage": item.stage,
         # A run that was just forked has measurements and no event yet.
-        "told": _time(events[item.event].time) if item.event in events else "",
+        "told": _format_time(events[item.event].time) if item.event in events else "",
         "properties": dict(item.properties),
         "noise": dict(item.noise),
         "systematic": dict(item.systematic),
@@ -358,36 +360,36 @@ def _measurement_row(opened: Run, item: Measurement, events: Mapping[int, Any]) 
     }
 
 
-def _time(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
 
 
-def _value(row: dict[str, Any], name: str) -> str:
-    from invdesign.cli.describe import value_of
+def _format_value(row: dict[str, Any], name: str) -> str:
+    from invdesign.cli.describe import format_property
 
-    return value_of(row, name)
+    return format_property(row, name)
 
 
-def _shown(cell: object) -> str:
+def _format_cell(cell: object) -> str:
     return "-" if cell is None or cell == "" else str(cell)
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def _align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
 
 
-def _count(number: int, word: str) -> str:
+def _count_noun(number: int, word: str) -> str:
     return f"{number} {word}" + ("" if number == 1 else "s")
 
 
-def _candidates(ids: Iterable[int]) -> str:
+def _name_candidates(ids: Iterable[int]) -> str:
     ids = list(ids)
-    return f"candidate{'' if len(ids) == 1 else 's'} {_numbers(ids)}"
+    return f"candidate{'' if len(ids) == 1 else 's'} {_list_numbers(ids)}"
 
 
-def _numbers(ids: Sequence[int]) -> str:
-    more = f" and {len(ids) - LISTED} more" if len(ids) > LISTED else ""
-    return ", ".join(map(str, ids[:LISTED])) + more
+def _list_numbers(ids: Sequence[int]) -> str:
+    more = f" and {len(ids) - MAX_LISTED} more" if len(ids) > MAX_LISTED else ""
+    return ", ".join(map(str, ids[:MAX_LISTED])) + more

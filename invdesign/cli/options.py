@@ -11,42 +11,46 @@ import typer
 
 from invdesign.strictjson import LARGEST
 
-MOST_WORKERS = 1024  # as in the settings of the local engine
-DIGITS = 30  # of a number that messages quote
+MAX_WORKERS = 1024  # as in the settings of the local engine
+MAX_QUOTED_DIGITS = 30  # of a number that messages quote
 
 
-def quoted(text: str) -> str:
+def quote_argument(text: str) -> str:
     """A word of the command line as messages quote it."""
-    return f"'{text}'" if len(text) <= DIGITS else f"'{text[:DIGITS]}...' ({len(text)} characters)"
+    return (
+        f"'{text}'"
+        if len(text) <= MAX_QUOTED_DIGITS
+        else f"'{text[:MAX_QUOTED_DIGITS]}...' ({len(text)} characters)"
+    )
 
 
-def whole_number(text: str, least: int = 0, most: int = LARGEST) -> int:
+def parse_integer(text: str, least: int = 0, most: int = LARGEST) -> int:
     """The whole number that a text is, within limits.
 
     Raises:
         ValueError: it is none; the message says what is allowed.
     """
     digits = text.strip()
-    known = len(digits) <= DIGITS and digits.isascii() and digits.removeprefix("-").isdecimal()
+    known = len(digits) <= MAX_QUOTED_DIGITS and digits.isascii() and digits.removeprefix("-").isdecimal()
     number = int(digits) if known else least - 1
     if not least <= number <= most:
-        raise ValueError(f"must be a whole number from {least} to {most}, got {quoted(text)}")
+        raise ValueError(f"must be a whole number from {least} to {most}, got {quote_argument(text)}")
     return number
 
 
-def parse_whole(least: int, most: int = LARGEST) -> Callable[[Any], int]:
+def integer_parser(least: int, most: int = LARGEST) -> Callable[[Any], int]:
     """A parser of whole numbers within limits, for an option or argument."""
 
     def integer(value: Any) -> int:
         try:
-            return whole_number(str(value), least, most)
+            return parse_integer(str(value), least, most)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
 
     return integer
 
 
-def parse_finite(least: float) -> Callable[[Any], float]:
+def number_parser(least: float) -> Callable[[Any], float]:
     """A parser of finite numbers from a limit on, for an option."""
 
     def number(value: Any) -> float:
@@ -56,14 +60,14 @@ def parse_finite(least: float) -> Callable[[Any], float]:
         except ValueError:
             found = math.nan
         if not (math.isfinite(found) and found >= least):
-            raise typer.BadParameter(f"must be a number from {least:g} on, got {quoted(text)}")
+            raise typer.BadParameter(f"must be a number from {least:g} on, got {quote_argument(text)}")
         return found
 
     return number
 
 
-COUNT = parse_whole(1)  # how many
-NUMBER = parse_whole(0)  # of a candidate or measurement
+COUNT = integer_parser(1)  # how many
+NUMBER = integer_parser(0)  # of a candidate or measurement
 
 RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the run.")]
 CampaignFile = Annotated[Path, typer.Argument(metavar="FILE", help="Campaign file (YAML).")]
@@ -74,12 +78,14 @@ TrustCode = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(parser=parse_whole(0, MOST_WORKERS), help="Worker processes; 0 evaluates in this process."),
+    typer.Option(
+        parser=integer_parser(0, MAX_WORKERS), help="Worker processes; 0 evaluates in this process."
+    ),
 ]
 Wait = Annotated[
     float,
     typer.Option(
-        parser=parse_finite(0.0),
+        parser=number_parser(0.0),
         metavar="SECONDS",
         help="How long to wait for the process that works on it.",
     ),

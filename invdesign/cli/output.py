@@ -60,6 +60,6 @@ def visible_output() -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
-def terminal(stream: TextIO) -> TextIO:
+def plain_stream(stream: TextIO) -> TextIO:
     """The stream itself, for a display that draws with control characters of its own."""
     return stream.plain if isinstance(stream, VisibleStream) else stream

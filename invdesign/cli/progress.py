@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invdesign.cli.describe import describe_status
-from invdesign.cli.output import terminal
+from invdesign.cli.output import plain_stream
 from invdesign.errors import visible
 from invdesign.run.notebook import lines
 
@@ -22,16 +22,16 @@ Observer = Callable[["RunStatus"], None]
 
 
 @contextmanager
-def display(folder: Path) -> Iterator[Observer]:
+def show_progress(folder: Path) -> Iterator[Observer]:
     """An observer that shows a run's status until the block ends."""
     if sys.stderr.isatty():
-        with _live(folder) as observer:
+        with _show_live(folder) as observer:
             yield observer
     else:
         yield lines()
 
 
-def picture(status: RunStatus, folder: Path) -> Panel:
+def draw_panel(status: RunStatus, folder: Path) -> Panel:
     """The status in a frame; names in it are text, whatever they look like."""
     from rich.panel import Panel
     from rich.text import Text
@@ -42,10 +42,10 @@ def picture(status: RunStatus, folder: Path) -> Panel:
 
 
 @contextmanager
-def _live(folder: Path) -> Iterator[Observer]:
+def _show_live(folder: Path) -> Iterator[Observer]:
     from rich.console import Console
     from rich.live import Live
 
-    console = Console(file=terminal(sys.stderr), stderr=True)
+    console = Console(file=plain_stream(sys.stderr), stderr=True)
     with Live(console=console, refresh_per_second=5, transient=False) as live:
-        yield lambda status: live.update(picture(status, folder))
+        yield lambda status: live.update(draw_panel(status, folder))

@@ -15,7 +15,7 @@ SHIPPED_ELEMENTS = frozenset({"Li", "H", "O", "S", "Se", "Te", "F", "Cl", "Br", 
 _METALS = ("Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni")  # those electrodes are made of
 
 
-def starter(parent: str, name: str) -> str:
+def write_starter(parent: str, name: str) -> str:
     """The text of a valid campaign that substitutes on every kind of site of a prototype.
 
     Args:
@@ -25,12 +25,12 @@ def starter(parent: str, name: str) -> str:
     Raises:
         PluginError: there is no such prototype; the message lists them.
     """
-    from invdesign.structures.parents import structure_type
-    from invdesign.structures.prototypes import prototype
+    from invdesign.structures.parents import describe_structure_type
+    from invdesign.structures.prototypes import find_prototype
 
-    crystal = prototype(parent)
+    crystal = find_prototype(parent)
     mobile = next((s.element for s in crystal.sites if s.element in _MOBILE), crystal.sites[0].element)
-    options = {site.label: _options(site, crystal) for site in crystal.sites}
+    options = {site.label: _site_options(site, crystal) for site in crystal.sites}
     if all(len(elements) == 1 for elements in options.values()):
         options = {site.label: _same_group(site, mobile) for site in crystal.sites}
     covered = all(SHIPPED_ELEMENTS.issuperset(elements) for elements in options.values())
@@ -41,7 +41,7 @@ def starter(parent: str, name: str) -> str:
         parent=parent,
         formula=crystal.formula,
         title=crystal.title or parent,
-        called=structure_type(parent),
+        called=describe_structure_type(parent),
         sites=sites,
         ion=mobile,
         stage=stage.format(reference=SHIPPED_SET),
@@ -49,7 +49,7 @@ def starter(parent: str, name: str) -> str:
     )
 
 
-def _options(site: Site, crystal: Crystal) -> tuple[str, ...]:
+def _site_options(site: Site, crystal: Crystal) -> tuple[str, ...]:
     """Elements the site is often substituted with, its own first; the user prunes and adds."""
     family: tuple[str, ...]
     if site.element in _METALS:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from invdesign.cli.options import COUNT, NUMBER, AsJson, RunDir, TrustCode, Wait, parse_finite
+from invdesign.cli.options import COUNT, NUMBER, AsJson, RunDir, TrustCode, Wait, number_parser
 from invdesign.errors import RunError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from invdesign.run.run import Run
 
 Reason = Annotated[str, typer.Option(help="Why, in a sentence; the run keeps it.")]
-LISTED = 5  # numbers in a sentence
+MAX_LISTED = 5  # numbers in a sentence
 
 
 class Take(StrEnum):
@@ -54,7 +54,7 @@ def budget(
         int | None, typer.Option(parser=COUNT, help="Candidates that entered the last stage.")
     ] = None,
     hours: Annotated[
-        float | None, typer.Option(parser=parse_finite(1e-6), help="Hours of work, over all sessions.")
+        float | None, typer.Option(parser=number_parser(1e-6), help="Hours of work, over all sessions.")
     ] = None,
     wait: Wait = 30.0,
     trust_code: TrustCode = False,
@@ -70,17 +70,17 @@ def budget(
         raise typer.BadParameter("say which limit: --candidates, --evaluations or --hours")
     outcome = steering.leave_or_apply(run_dir, "budget", given, wait=wait, trust_code=trust_code)
     if outcome.state == "waiting":
-        typer.echo(_later(run_dir, "change the budget", live=True))
+        typer.echo(_describe_request(run_dir, "change the budget", live=True))
         return
     opened = Run.open(run_dir, trust_code=trust_code)
     typer.echo(f"Budget: {shown(opened.campaign.budget)}")
-    for line in _exceeded(opened):
+    for line in _budget_warnings(opened):
         typer.echo(line)
     if outcome.state == "applied":
         typer.echo(f"Go on with: invdesign resume {run_dir}")
 
 
-def _exceeded(run: Run) -> list[str]:
+def _budget_warnings(run: Run) -> list[str]:
     """What follows from a budget below what was done already."""
     limits = run.campaign.budget
     status = run.status()
@@ -126,18 +126,18 @@ def add(
     new, known = steering.new_ones(opened, genomes, until)
     opened.close()
     if known:
-        typer.echo(f"{_count(len(known), 'candidate')} known already: {_numbers(known)}")
+        typer.echo(f"{_count_noun(len(known), 'candidate')} known already: {_list_numbers(known)}")
     if not new:
         typer.echo("Nothing to add.")
         return
     detail: dict[str, Json] = {"genomes": [dict(genome) for genome in new], "until": until or None}
     outcome = steering.leave_for_holder(run_dir, "add", detail, wait=wait)
-    what = _count(len(new), "candidate")
+    what = _count_noun(len(new), "candidate")
     if outcome.state == "taken":
         numbers = steering.numbers_of(Run.open(run_dir, trust_code=trust_code), new)
-        typer.echo(f"Added {what}: {_numbers(numbers)}")
+        typer.echo(f"Added {what}: {_list_numbers(numbers)}")
     else:
-        typer.echo(_later(run_dir, f"add {what}", live=outcome.live))
+        typer.echo(_describe_request(run_dir, f"add {what}", live=outcome.live))
 
 
 def withdraw(
@@ -185,19 +185,19 @@ def withdraw(
     else:
         outcome = steering.leave_for_holder(run_dir, "withdraw", detail, wait=wait)
     if outcome.state == "waiting":
-        typer.echo(_later(run_dir, "withdraw", live=outcome.live))
+        typer.echo(_describe_request(run_dir, "withdraw", live=outcome.live))
         return
-    typer.echo(_withdrawn(ids, measurements, again=again, applied=outcome.state == "applied"))
+    typer.echo(_describe_withdrawal(ids, measurements, again=again, applied=outcome.state == "applied"))
 
 
-def _withdrawn(ids: list[int], measurements: list[int], *, again: bool, applied: bool) -> str:
+def _describe_withdrawal(ids: list[int], measurements: list[int], *, again: bool, applied: bool) -> str:
     numbers, word = (measurements, "measurement") if measurements else (ids, "candidate")
     each = "it" if len(numbers) == 1 else "they"
     if again:  # what has to be evaluated would have waited, and not been applied here
         follows = f"{each} will be {'measured again' if applied else 'evaluated anew'}"
     else:
         follows = f"{each} {'counts' if each == 'it' else 'count'} no more"
-    return f"Withdrawn: {_count(len(numbers), word)} ({_numbers(numbers)}); {follows}."
+    return f"Withdrawn: {_count_noun(len(numbers), word)} ({_list_numbers(numbers)}); {follows}."
 
 
 def fork(
@@ -253,29 +253,29 @@ def _fork_lines(made: Fork, source: Path, new: Path) -> list[str]:
     for name, same in made.reused.items():
         said = "results are reused where what it reads is the same" if same else "evaluated anew"
         lines.append(f"  stage {name}: {said}")
-    found = [_count(made.evaluations, "evaluation")]
-    found += [_count(made.measurements, "measurement")] if made.measurements else []
+    found = [_count_noun(made.evaluations, "evaluation")]
+    found += [_count_noun(made.measurements, "measurement")] if made.measurements else []
     lines.append(f"  taken along: {', '.join(found)}")
-    lines.append(f"  evaluated first: {_count(len(made.taken), 'candidate')}")
-    lines += [f"  left out: {line}" for line in _left_out("candidate", made.left_out)]
-    lines += [f"  left out: {line}" for line in _left_out("measured genome", made.unmeasured)]
+    lines.append(f"  evaluated first: {_count_noun(len(made.taken), 'candidate')}")
+    lines += [f"  left out: {line}" for line in _group_reasons("candidate", made.left_out)]
+    lines += [f"  left out: {line}" for line in _group_reasons("measured genome", made.unmeasured)]
     measured = made.run.campaign.measured_outside
     lines.append(f"Go on with: invdesign {'ask' if measured else 'resume'} {new}")
     return lines
 
 
-def _left_out(what: str, reasons: Mapping[Any, str]) -> list[str]:
+def _group_reasons(what: str, reasons: Mapping[Any, str]) -> list[str]:
     """A line per kind of reason: what one candidate had instead stands in none."""
     kinds = {id: reason.partition(", got ")[0] for id, reason in reasons.items()}
     lines = [
-        f"{_count(number, what)} ({_numbers(id for id in kinds if kinds[id] == kind)}): {kind}"
+        f"{_count_noun(number, what)} ({_list_numbers(id for id in kinds if kinds[id] == kind)}): {kind}"
         for kind, number in Counter(kinds.values()).most_common()
     ]
-    more = len(lines) - LISTED
-    return lines[:LISTED] + ([f"and for {_count(more, 'other reason')}"] if more > 0 else [])
+    more = len(lines) - MAX_LISTED
+    return lines[:MAX_LISTED] + ([f"and for {_count_noun(more, 'other reason')}"] if more > 0 else [])
 
 
-def _later(folder: Path, what: str, *, live: bool) -> str:
+def _describe_request(folder: Path, what: str, *, live: bool) -> str:
     if live:
         return (
             f"{folder} is worked on; the request to {what} is taken up when the candidates under way have ended. "
@@ -284,11 +284,11 @@ def _later(folder: Path, what: str, *, live: bool) -> str:
     return f"The request to {what} is taken up first when the run goes on: invdesign resume {folder}"
 
 
-def _count(number: int, word: str) -> str:
+def _count_noun(number: int, word: str) -> str:
     return f"{number} {word}" + ("" if number == 1 else "s")
 
 
-def _numbers(numbers: Iterable[object]) -> str:
+def _list_numbers(numbers: Iterable[object]) -> str:
     listed = [str(number) for number in numbers]
-    more = f" and {len(listed) - LISTED} more" if len(listed) > LISTED else ""
-    return ", ".join(listed[:LISTED]) + more
+    more = f" and {len(listed) - MAX_LISTED} more" if len(listed) > MAX_LISTED else ""
+    return ", ".join(listed[:MAX_LISTED]) + more

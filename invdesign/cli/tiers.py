@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from invdesign.cli.options import COUNT, AsJson, RunDir, TrustCode, Wait, Workers, quoted, whole_number
+from invdesign.cli.options import (
+    COUNT,
+    AsJson,
+    RunDir,
+    TrustCode,
+    Wait,
+    Workers,
+    parse_integer,
+    quote_argument,
+)
 
 if TYPE_CHECKING:
     from invdesign.candidate import Json
@@ -19,7 +28,7 @@ if TYPE_CHECKING:
     from invdesign.run.run import Run
     from invdesign.run.told import Taken
 
-TOP = 10
+DEFAULT_TOP = 10
 StageName = Annotated[
     str, typer.Option("--stage", metavar="STAGE", help="By default the only one on demand.")
 ]
@@ -47,24 +56,24 @@ def promote(
         raise typer.BadParameter("--top and --candidates say the same: give one of them")
     opened = Run.open(run_dir, trust_code=trust_code)
     goal = jobs.stage_called(opened, stage)
-    ids = _numbers(candidates) if candidates else jobs.best(opened, top or TOP)
+    ids = _parse_numbers(candidates) if candidates else jobs.best(opened, top or DEFAULT_TOP)
     for id in ids:
         opened.trial(id)  # says so where there is none
     there = {id: found for id in ids if (found := jobs.sent_on(opened, id, goal.name)) is not None}
     new = [id for id in ids if id not in there]
-    later = _send(opened, new, goal.name, workers, wait, trust_code=trust_code) if new else ""
+    later = _send_on(opened, new, goal.name, workers, wait, trust_code=trust_code) if new else ""
     opened.close()
     opened = Run.open(run_dir, trust_code=trust_code)
     sent = {id: found for id in new if (found := jobs.sent_on(opened, id, goal.name)) is not None}
-    written = _written(opened, goal)
+    written = _write_waiting_inputs(opened, goal)
     if sent and not any(opened.history.trial(number).status.name == "PENDING" for number in sent.values()):
         later = ""  # whoever works on the run was quick
     if json_:
         facts = {
             "stage": goal.name,
-            "promoted": [{"from": id, **_trial(opened, number)} for id, number in sent.items()],
-            "there_already": [{"from": id, **_trial(opened, number)} for id, number in there.items()],
-            "inputs": [_job(job) for job in written],
+            "promoted": [{"from": id, **_trial_facts(opened, number)} for id, number in sent.items()],
+            "there_already": [{"from": id, **_trial_facts(opened, number)} for id, number in there.items()],
+            "inputs": [_job_facts(job) for job in written],
         }
         typer.echo(json.dumps(facts, ensure_ascii=False))
     else:
@@ -74,14 +83,14 @@ def promote(
         raise typer.Exit(1)
 
 
-def _numbers(text: str) -> list[int]:
+def _parse_numbers(text: str) -> list[int]:
     try:
-        return list(dict.fromkeys(whole_number(part) for part in text.split(",")))
+        return list(dict.fromkeys(parse_integer(part) for part in text.split(",")))
     except ValueError as error:
-        raise typer.BadParameter(f"expected numbers as 3,17, got {quoted(text)}") from error
+        raise typer.BadParameter(f"expected numbers as 3,17, got {quote_argument(text)}") from error
 
 
-def _send(
+def _send_on(
     opened: Run, ids: Sequence[int], stage: str, workers: int | None, wait: float, *, trust_code: bool
 ) -> str:
     """Promote these, here or by whoever works on the run; what is still to come, in words."""
@@ -102,7 +111,7 @@ def _send(
     return "another process works on the run, and sends them on" if outcome.state == "taken" else ""
 
 
-def _written(opened: Run, goal: Stage) -> list[Job]:
+def _write_waiting_inputs(opened: Run, goal: Stage) -> list[Job]:
     """Inputs of all that wait at the stage, where the user runs its jobs."""
     from invdesign.protocols import JobEvaluator
     from invdesign.run import jobs
@@ -112,12 +121,12 @@ def _written(opened: Run, goal: Stage) -> list[Job]:
     return jobs.write_inputs(opened, goal.name, opened.waiting().get(goal.name, []))
 
 
-def _trial(opened: Run, id: int) -> dict[str, Any]:
+def _trial_facts(opened: Run, id: int) -> dict[str, Any]:
     row = opened.row(id)
     return {key: row[key] for key in ("candidate", "formula", "status", "properties", "failure")}
 
 
-def _job(job: Job) -> dict[str, Any]:
+def _job_facts(job: Job) -> dict[str, Any]:
     facts = {"candidate": job.candidate, "stage": job.stage, "folder": str(job.folder), "state": job.state}
     values = dict(job.told.properties) if job.told is not None else {}
     return {**facts, "message": job.message, "properties": values}
@@ -137,10 +146,10 @@ def _promoted_lines(
         return [
             f"No candidate is complete yet: nothing can be promoted. Go on with: invdesign resume {opened.folder}"
         ]
-    lines = [f"Promoted to {goal.name}: {_count(len(sent))}."] if sent or not there else []
-    lines += [f"  {_line(opened, number)}" for number in sent.values()]
-    lines += [f"At {goal.name} already: {_count(len(there))}."] if there else []
-    lines += [f"  {_line(opened, number)}" for number in there.values()]
+    lines = [f"Promoted to {goal.name}: {_count_candidates(len(sent))}."] if sent or not there else []
+    lines += [f"  {_candidate_line(opened, number)}" for number in sent.values()]
+    lines += [f"At {goal.name} already: {_count_candidates(len(there))}."] if there else []
+    lines += [f"  {_candidate_line(opened, number)}" for number in there.values()]
     lines += [f"Not all is done: {later}."] if later else []
     return lines + _next_lines(opened, goal, written)
 
@@ -152,7 +161,7 @@ def _next_lines(opened: Run, goal: Stage, written: Sequence[Job]) -> list[str]:
             [f"They wait for what you measure: invdesign tell {opened.folder} results.csv"] if waiting else []
         )
     ready = [job for job in written if job.state != "not written"]
-    lines = [f"Inputs of {_count(len(ready))} are in {ready[0].folder.parent}:"] if ready else []
+    lines = [f"Inputs of {_count_candidates(len(ready))} are in {ready[0].folder.parent}:"] if ready else []
     lines += [f"  {job.folder.name}{'' if job.state == 'written' else ' (there already)'}" for job in ready]
     lines += [
         f"  candidate {job.candidate}: not written: {job.message}"
@@ -167,7 +176,7 @@ def _next_lines(opened: Run, goal: Stage, written: Sequence[Job]) -> list[str]:
     return lines
 
 
-def _line(opened: Run, id: int) -> str:
+def _candidate_line(opened: Run, id: int) -> str:
     trial = opened.history.trial(id)
     parents = trial.candidate.proposal.parents
     origin = f"from {parents[0]}" if parents else "itself"
@@ -195,21 +204,23 @@ def collect(
 
     opened = Run.open(run_dir, trust_code=trust_code)
     names = [found.name for found in jobs.job_stages(opened, stage)]
-    _take_up(opened)
+    _apply_requests(opened)
     waiting = opened.waiting()
     for name in names:
         jobs.write_inputs(opened, name, waiting.get(name, []))  # a promotion that was killed over it
     found = [job for name in names for job in jobs.read_outputs(opened, name, waiting.get(name, []))]
-    taken, later = _tell(opened, found, wait, trust_code=trust_code)
+    taken, later = _tell_results(opened, found, wait, trust_code=trust_code)
     if json_:
         ended = {} if taken is None else {str(id): said for id, said in taken.ended.items()}
-        typer.echo(json.dumps({"jobs": [_job(job) for job in found], "ended": ended}, ensure_ascii=False))
+        typer.echo(
+            json.dumps({"jobs": [_job_facts(job) for job in found], "ended": ended}, ensure_ascii=False)
+        )
         return
     for line in _collected_lines(opened, found, later):
         typer.echo(line)
 
 
-def _take_up(opened: Run) -> None:
+def _apply_requests(opened: Run) -> None:
     """What was left to be done first, as that a calculation was withdrawn, where no process works on the run."""
     from invdesign.errors import RunLockedError
     from invdesign.run import steering
@@ -218,7 +229,9 @@ def _take_up(opened: Run) -> None:
         steering.take_up_quick_ones(opened)
 
 
-def _tell(opened: Run, found: Sequence[Job], wait: float, *, trust_code: bool) -> tuple[Taken | None, str]:
+def _tell_results(
+    opened: Run, found: Sequence[Job], wait: float, *, trust_code: bool
+) -> tuple[Taken | None, str]:
     """Tell the run what was read, here or by whoever works on it; and what is still to come, in words."""
     from invdesign.run import steering
     from invdesign.run.changes import told_detail
@@ -265,5 +278,5 @@ def _collected_line(job: Job, formula: str, units: Mapping[str, str]) -> str:
     return f"{head}: read: {', '.join(values)}"
 
 
-def _count(number: int) -> str:
+def _count_candidates(number: int) -> str:
     return f"{number} candidate" + ("" if number == 1 else "s")

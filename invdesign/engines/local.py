@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from invdesign.candidate import Failure
+from invdesign.engines import EngineSettings
 from invdesign.errors import PluginError, RunError
 from invdesign.protocols import Engine, Task, TaskResult
-from invdesign.settings import Settings
 from invdesign.worker import OUR_MARK, RAISED, SAFE_PATH, Setup, Worker, execute, initialize
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _NO_WORKER = Failure(
 )
 
 
-class LocalEngine(Settings):
+class LocalEngine(EngineSettings):
     """Processes on this machine.
 
     `workers: 0` evaluates in the coordinating process: no deadline, no protection from a crash, easy to debug.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from invdesign.candidate import Json
 from invdesign.errors import PluginError
@@ -48,6 +48,21 @@ class Choice:
 
     settings: dict[str, Json]
     reason: str
+
+
+@runtime_checkable
+class ChoosingOptimizer(Protocol):
+    """An optimizer that chooses another one to search."""
+
+    def foreseen(self, space: SearchSpace, problem: Problem, candidates: int | None) -> Choice | None:
+        """The choice for a run of that many candidates; None where their cost decides.
+
+        Args:
+            space: what is searched.
+            problem: objectives and constraints.
+            candidates: of the budget; None where it has no such number.
+        """
+        ...
 
 
 Rule = tuple[Mapping[str, Any], str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, TypeAlias, cast
+from typing import Annotated, TypeAlias, cast
 
 from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo
 
@@ -98,9 +98,6 @@ class MemberHistory:
 
     def __contains__(self, key: object) -> bool:
         return key in self._history
-
-    def __getattr__(self, attribute: str) -> Any:
-        return getattr(self._history, attribute)  # what a run's own history offers beyond the contract
 
     def id_of(self, key: str) -> int | None:
         return self._history.id_of(key)

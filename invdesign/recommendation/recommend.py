@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from invdesign import pareto
 from invdesign.arrays import FloatArray
 from invdesign.errors import InvdesignError, nearest
 from invdesign.optimizers.bayesian.priors import PriorTable
-from invdesign.optimizers.bayesian.settings import GaussianSettings, Modelling
+from invdesign.optimizers.bayesian.settings import BayesianSettings, GaussianSettings, Modelling
 from invdesign.optimizers.bayesian.threads import one_thread
 from invdesign.problem import Merit, Problem, Scores
 from invdesign.properties import words_beside
@@ -128,9 +127,9 @@ def _settings(
     """Settings of Gaussian processes, groups of descriptors and earlier results, where the optimizer has them."""
     if not isinstance(optimizer, Modelling):
         return GaussianSettings(), {}, ()
-    groups: Any = getattr(optimizer, "groups", {})
-    tables: Any = getattr(optimizer, "prior", ())
-    return optimizer.gaussian, groups, tables
+    if not isinstance(optimizer, BayesianSettings):
+        return optimizer.gaussian, {}, ()
+    return optimizer.gaussian, optimizer.groups, optimizer.prior
 
 
 def _empty(problem: Problem, words: Sequence[str], notes: Sequence[str]) -> Recommendation:

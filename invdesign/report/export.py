@@ -18,7 +18,7 @@ from invdesign.properties import describe, sentence_beside, words_beside
 from invdesign.report.files import OutputError, replaced_file, replaced_folder
 from invdesign.run.run import Run
 from invdesign.structures.files import structure_to_cif
-from invdesign.tables.guard import guard
+from invdesign.tables.guard import guard_cell
 from invdesign.wording import join_words
 
 if TYPE_CHECKING:
@@ -86,8 +86,10 @@ def _write_csv(run: Run, output: Path, top: int | None) -> int:
         table = table.iloc[_best(run, top)]
     with replaced_file(output) as temporary:
         # Names come from tables of others: a spreadsheet must not take one for a formula.
-        text = {name: table[name].map(guard) for name in table.select_dtypes(include=["object", "string"])}
-        table.assign(**text).rename(columns=guard).to_csv(temporary, index=False)
+        text = {
+            name: table[name].map(guard_cell) for name in table.select_dtypes(include=["object", "string"])
+        }
+        table.assign(**text).rename(columns=guard_cell).to_csv(temporary, index=False)
     return len(table)
 
 
@@ -135,7 +137,7 @@ def _write_cifs(run: Run, output: Path, top: int | None) -> int:
             rows.append((item.rank, item.id, item.formula, name))
         with (folder / INDEX).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerows([INDEX_HEAD, *(tuple(map(guard, row)) for row in rows)])
+            writer.writerows([INDEX_HEAD, *(tuple(map(guard_cell, row)) for row in rows)])
     return len(rows)
 
 

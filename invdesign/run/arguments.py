@@ -16,7 +16,7 @@ from invdesign.campaign.document import Document, Place
 from invdesign.campaign.load import read_campaign
 from invdesign.campaign.mistakes import COMMON
 from invdesign.campaign.model import Campaign
-from invdesign.errors import CampaignError, Mistake, nearest
+from invdesign.errors import CampaignError, Mistake
 from invdesign.functions import Decorated, FitnessFunction
 from invdesign.functions.modules import import_root, is_installed
 from invdesign.properties import is_structure
@@ -110,18 +110,11 @@ class Arguments:
     def _plugin(self, value: Any, path: str, method: str) -> Any:
         """Settings as a file has them; an object made in Python stands for itself."""
         kind = value if isinstance(value, str) else value.get("kind") if isinstance(value, Mapping) else ""
-        if isinstance(kind, str) and ":" in kind:
-            module, _, name = kind.partition(":")
-            self.complain(
-                path,
-                f"'{kind}' is code, and a name is not a reason to run it.",
-                f"Import it and make one: from {module} import {name}.",
-            )
+        if self._refuse_code(kind, path, "make one"):
             return None
         if isinstance(value, str | Mapping):
             return self._plain(value, path)
-        if isinstance(value, type) and hasattr(value, method):
-            self.complain(path, f"{value.__name__} is a class: give an instance, {value.__name__}(...).")
+        if self._refuse_class(value, path, method):
             return None
         if not isinstance(value, Settings) or not hasattr(value, method):
             self.complain(path, f"expected a name, a mapping with 'kind' or a plug-in, got {_shown(value)}.")
@@ -129,6 +122,25 @@ class Arguments:
         self._trust(type(value), path)
         self.made[path,] = value
         return {"kind": registry.name_of(type(value))}
+
+    def _refuse_code(self, kind: Any, path: str, advice: str) -> bool:
+        """Complain of `module:Name`, whose code would have to run; true if that is what was given."""
+        if not isinstance(kind, str) or ":" not in kind:
+            return False
+        module, _, name = kind.partition(":")
+        self.complain(
+            path,
+            f"'{kind}' is code, and a name is not a reason to run it.",
+            f"Import it and {advice}: from {module} import {name}.",
+        )
+        return True
+
+    def _refuse_class(self, value: Any, path: str, method: str) -> bool:
+        """Complain of a plug-in's class in the place of an instance; true if that is what was given."""
+        if not isinstance(value, type) or not hasattr(value, method):
+            return False
+        self.complain(path, f"{value.__name__} is a class: give an instance, {value.__name__}(...).")
+        return True
 
     def _trust(self, plugin: type, path: str) -> None:
         """Workers import the plug-in's class by its name: from where, if it is not installed."""
@@ -188,17 +200,16 @@ class Arguments:
         if isinstance(item, str | Decorated):
             item = {item: {}}
         if isinstance(item, Mapping):
-            decorated = [key for key in item if isinstance(key, Decorated)]
-            return self._function(decorated[0], item, label) if decorated else self._named(item, label)
-        if isinstance(item, type) and hasattr(item, "evaluate"):
-            self.complain(label, f"{item.__name__} is a class: give an instance, {item.__name__}(...).")
-        elif isinstance(item, Settings) and hasattr(item, "evaluate"):
+            return self._stage(item, label)
+        if self._refuse_class(item, label, "evaluate"):
+            return None
+        if isinstance(item, Settings) and hasattr(item, "evaluate"):
             if isinstance(item, FitnessFunction):
                 return Entry(label, {item.name: {}}, item, item)
             name = registry.name_of(type(item)).rpartition(":")[2]
             self._trust(type(item), label)
             return Entry(label, {name: {}}, item, item)  # type: ignore[arg-type]  # it has evaluate
-        elif callable(item):
+        if callable(item):
             name = getattr(item, "__name__", type(item).__name__)
             known = name if name.isidentifier() else "my_property"
             self.complain(
@@ -212,52 +223,29 @@ class Arguments:
             )
         return None
 
-    def _function(self, decorated: Decorated, item: Mapping[Any, Any], label: str) -> Entry | None:
-        """A function, with what a campaign file may say of any stage."""
-        settings = self._plain(item[decorated], label)
-        strange = (
-            sorted(set(settings) - set(COMMON)) if isinstance(settings, dict) else ["what is not a mapping"]
-        )
-        if len(item) > 1 or strange:
-            found = "several evaluators" if len(item) > 1 else ", ".join(strange)
-            hint = f"A function takes {', '.join(COMMON)} here."
-            self.complain(label, f"expected {{function: {{...}}}}, got {found}.", hint)
+    def _stage(self, item: Mapping[Any, Any], label: str) -> Entry | None:
+        """A function, or an evaluator by its name or by that of a property it provides, with settings."""
+        functions = {key.evaluator.name: key.evaluator for key in item if isinstance(key, Decorated)}
+        names = {key.evaluator.name if isinstance(key, Decorated) else key: item[key] for key in item}
+        plain = self._plain(names, label)
+        kind = next(iter(plain or {}), "")
+        if plain is None or self._refuse_code(kind, label, "give the function itself"):
             return None
-        function = decorated.evaluator
-        return Entry(label, {function.name: settings}, function, function)
-
-    def _named(self, item: Mapping[str, Any], label: str) -> Entry | None:
-        """An evaluator by its name, or by that of a property that one provides."""
-        plain = self._plain(item, label)
-        if plain is None or len(plain) != 1:
-            if plain is not None:
-                self.complain(label, f"expected one evaluator, as {{'relax': {{...}}}}, got {_shown(item)}.")
-            return None
-        ((kind, settings),) = plain.items()
-        if ":" in kind:
-            module, _, name = kind.partition(":")
-            self.complain(
-                label,
-                f"'{kind}' is code, and a name is not a reason to run it.",
-                f"Import it and give the function itself: from {module} import {name}.",
-            )
-            return None
-        if kind in registry.names("evaluators"):
-            own = {key: value for key, value in (settings or {}).items() if key not in COMMON}
-            return Entry(label, plain, None, looked_at({**own, "kind": kind}))
-        able = makers(kind)
-        if len(able) == 1 and not settings:
-            return Entry(label, {able[0][0]: {}}, None, able[0][1])
-        if len(able) > 1:
-            names = ", ".join(name for name, _ in able)
-            self.complain(
-                label, f"'{kind}' is a property that several evaluators provide: {names}.", "Name one."
-            )
-            return None
-        known = registry.names("evaluators")
-        hint = nearest(kind, known) or f"Evaluators: {', '.join(known)}."
-        self.complain(label, f"there is no evaluator '{kind}', and none provides it without settings.", hint)
-        return None
+        if kind in functions:
+            return Entry(label, plain, functions[kind], functions[kind])
+        settings = plain.get(kind)
+        if kind not in registry.names("evaluators"):
+            able = makers(kind)
+            if len(able) > 1:
+                listed = ", ".join(name for name, _ in able)
+                message = f"'{kind}' is a property that several evaluators provide: {listed}."
+                self.complain(label, message, "Name one.")
+                return None
+            if able and not settings:
+                return Entry(label, {able[0][0]: {}}, None, able[0][1])
+        own = settings if isinstance(settings, dict) else {}
+        own = {key: value for key, value in own.items() if key not in COMMON}
+        return Entry(label, plain, None, looked_at({**own, "kind": kind}))
 
     # Objectives.
 
@@ -271,22 +259,15 @@ class Arguments:
                 origins.append((label, False))
         for word in ("target", "window"):
             given = self._plain(getattr(self, word), word)
-            if given is not None and not isinstance(given, dict):
-                self.complain(
-                    word,
-                    f"expected a property and what it should be, as {_EXAMPLES[word]}, got {_shown(given)}.",
-                )
-                given = None
-            for name, value in (given or {}).items():
-                items.append({word: {name: value}})
-                origins.append(("", True))
+            wanted = [{name: value} for name, value in given.items()] if isinstance(given, dict) else [given]
+            wanted = [item for item in wanted if item is not None]
+            items += [{word: item} for item in wanted]
+            origins += [("", True)] * len(wanted)
         listed = self._plain(self.objectives, "objectives")
         if listed is not None and not isinstance(listed, list):
-            self.complain("objectives", f"expected a list, as in a campaign file, got {_shown(listed)}.")
-            listed = None
-        for number, item in enumerate(listed or []):
-            items.append(item)
-            origins.append((f"objectives[{number}]", True))
+            return listed, []  # the campaign's own check says that it must be a list
+        items += listed or []
+        origins += [(f"objectives[{number}]", True) for number in range(len(listed or []))]
         if not items and not self.mistakes:
             self._undirected(stages)
         return items, origins
@@ -346,9 +327,6 @@ class Arguments:
         if path.startswith("engine."):
             return "workers"
         return "budget" if path == "budget.candidates" and not isinstance(self.budget, Mapping) else path
-
-
-_EXAMPLES = {"target": "{'voltage': 3.5}", "window": "{'band_gap': {'min': 3.0, 'max': 4.2}}"}
 
 
 def _json(value: Any) -> Any:

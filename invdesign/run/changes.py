@@ -29,13 +29,13 @@ from invdesign.evaluation import Stage
 from invdesign.history import RunHistory
 from invdesign.measurements import Measurement
 from invdesign.properties import STRUCTURE, is_structure
-from invdesign.protocols import SearchSpace, place_genome
+from invdesign.protocols import MeasuredEvaluator, SearchSpace, place_genome
 from invdesign.run.requests import Request
 from invdesign.run.since import Since, changes_since
 from invdesign.run.told import Taken, Told
 from invdesign.steps import Finished, UserEvent
 from invdesign.store.store import Store
-from invdesign.structures.files import pack, structure_from_json, structure_to_json
+from invdesign.structures.files import compress_text, structure_from_json, structure_to_json
 from invdesign.structures.reading.raw import StructureFileError
 from invdesign.worker import RAISED
 
@@ -307,13 +307,13 @@ class _Planner:
         blobs, hashes = {}, {}
         for role, text in texts.items():
             try:
-                blob = pack(structure_to_json(structure_from_json(text)))
+                blob = compress_text(structure_to_json(structure_from_json(text)))
             except StructureFileError as error:
                 self.complaints.append(f"{where}: structure '{role:.40}': {error}")
                 return None
             hashes[role] = hashlib.blake2b(blob, digest_size=16).hexdigest()
             blobs[hashes[role]] = blob
-        usual: Mapping[str, float] = getattr(stage.evaluator, "noise", {}) or {}
+        usual = stage.evaluator.noise if isinstance(stage.evaluator, MeasuredEvaluator) else {}
         properties = {name: float(value) for name, value in row.get("properties", {}).items()}
         own = {name: float(value) for name, value in _noise_told(row).items()}
         failure = str(row.get("failure", ""))

@@ -32,12 +32,12 @@ class Entry:
     @property
     def kind(self) -> str:
         """Name of the evaluator, and of the stage where it has no other."""
-        return next(iter(self.item))
+        return next(iter(self.item), "")
 
     @property
     def settings(self) -> Any:
         """What is said of it, as a campaign file would."""
-        return self.item[self.kind]
+        return self.item.get(self.kind)
 
 
 def completed(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:

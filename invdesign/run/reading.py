@@ -27,7 +27,7 @@ from invdesign.store.database import damaged
 from invdesign.store.lock import is_held
 from invdesign.store.store import Store
 from invdesign.store.values import clear_values
-from invdesign.structures.files import structure_from_json, unpack
+from invdesign.structures.files import decompress_text, structure_from_json
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -120,7 +120,7 @@ class Reading:
 
     def _unpacked(self, blob: bytes, id: int, role: str) -> Structure:
         with clear_values(self.store.path, f"structure {role!r:.40} of candidate {id} (table structures)"):
-            return structure_from_json(unpack(blob))
+            return structure_from_json(decompress_text(blob))
 
     def ranking(self) -> Sequence[int]:
         """Numbers of all trials, best first: feasible by Pareto rank or score, then by violation, gated, failed."""

@@ -25,7 +25,7 @@ from invdesign.errors import (
     together,
 )
 from invdesign.history import RunHistory
-from invdesign.protocols import Engine, PreparedSpace
+from invdesign.protocols import PreparedSpace
 from invdesign.run import budgets, requests
 from invdesign.run.card import run_html
 from invdesign.run.changes import not_promoted, refusal_of, told_detail
@@ -272,7 +272,7 @@ class Run(Reading):
         settle(self.folder, self._has_ended())  # before a worker may look
         campaign = self.campaign
         setup = Setup.of(campaign.space, campaign.evaluators, campaign.code, self.folder)
-        engine: Engine = self.campaign.engine.open(setup)  # type: ignore[attr-defined]  # engines open for a setup
+        engine = self.campaign.engine.open(setup)
         try:
             self._mark = _NEVER  # until the loop has ended in good order, nobody knows what the history lacks
             loop = Loop(

@@ -21,7 +21,7 @@ from invdesign.sheets.identity import as_written
 from invdesign.sheets.table import Row, Table, read_table
 from invdesign.structures.files import parse_structure
 from invdesign.structures.reading.documents import is_structure
-from invdesign.tables.cells import is_miswritten, remedy
+from invdesign.tables.cells import is_miswritten, suggest_remedy
 from invdesign.textfiles import UnreadableFileError, read_text
 from invdesign.worker import RAISED
 
@@ -166,7 +166,9 @@ class _Reader:
         odd = next((cell for cell in cells.values() if is_miswritten(cell)), None)
         if not found and odd is not None:
             last = self.mistakes[-1]
-            self.mistakes[-1] = replace(last, message=f"{last.message.removesuffix('.')}.", hint=remedy(odd))
+            self.mistakes[-1] = replace(
+                last, message=f"{last.message.removesuffix('.')}.", hint=suggest_remedy(odd)
+            )
         return found
 
     # All of them.

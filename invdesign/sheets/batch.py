@@ -30,7 +30,7 @@ from invdesign.sheets.columns import (
 )
 from invdesign.sheets.table import Table, read_table
 from invdesign.structures.files import structure_to_cif
-from invdesign.tables.guard import guard
+from invdesign.tables.guard import guard_cell
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -178,10 +178,10 @@ def write_batch(run: Run, ids: Sequence[int], path: str | Path) -> list[Path]:
 def _csv(rows: Sequence[BatchRow]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\r\n")
-    writer.writerow(map(guard, rows[0]))
+    writer.writerow(map(guard_cell, rows[0]))
     for row in rows:
         cells = [to_json(cell) if heading == GENOME else cell for heading, cell in row.items()]
-        writer.writerow(["" if cell is None else guard(cell) for cell in cells])
+        writer.writerow(["" if cell is None else guard_cell(cell) for cell in cells])
     return file.getvalue()
 
 

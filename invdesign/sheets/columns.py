@@ -10,7 +10,7 @@ from invdesign.campaign.model import Campaign
 from invdesign.errors import nearest
 from invdesign.properties import describe, is_structure
 from invdesign.protocols import TabledSpace
-from invdesign.tables.units import is_unit, same_unit, split_heading
+from invdesign.tables.units import is_same_unit, is_unit, split_heading
 
 CANDIDATE, STAGE, FORMULA, STRUCTURE = "candidate", "stage", "formula", "structure"
 FAILURE, LABEL, NOTE, GENOME = "failure", "measurement", "note", "genome"
@@ -95,7 +95,7 @@ class Layout:
             return Column("design", by_heading[heading])
         found, unit = self.meant(heading)
         if found is not None:
-            same = unit is None or same_unit(unit, self.units[found.name])
+            same = unit is None or is_same_unit(unit, self.units[found.name])
             return found if same else self._other_unit(found, str(unit))
         bare, unit = split_heading(heading)
         if (

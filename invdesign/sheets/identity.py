@@ -21,7 +21,7 @@ from invdesign.settings import InputFile
 from invdesign.sheets.columns import CANDIDATE, FAILURE, GENOME, LABEL, STRUCTURE, Layout
 from invdesign.sheets.table import Row, Table
 from invdesign.structures.files import parse_structure
-from invdesign.tables.cells import Cell, number_in
+from invdesign.tables.cells import Cell, parse_number
 from invdesign.worker import RAISED
 
 CLOSE = 1e-5  # relative: a cell that is nearer than that to a candidate's number is that number
@@ -129,7 +129,7 @@ class Identity:
     def _is_told(self, id: int, cells: Sorted) -> bool:
         """Whether what a row says was told of a candidate before."""
         failure = " ".join(str(cells.reserved.get(FAILURE, "")).split())
-        values = {name: number_in(cell) for name, cell in cells.values.items()}
+        values = {name: parse_number(cell) for name, cell in cells.values.items()}
         return any(
             item.withdrawn is None
             and item.label == " ".join(str(cells.reserved.get(LABEL, "")).split())
@@ -149,7 +149,7 @@ class Identity:
         self.remarks.append(f"{self.table.place(row)}: {sentence}")
 
     def _number_of(self, row: Row, cell: Cell) -> int | None:
-        number = None if isinstance(cell, bool) else number_in(cell)
+        number = None if isinstance(cell, bool) else parse_number(cell)
         count = len(self.run.history)
         if number is None or not number.is_integer():
             self.table.complain(row, CANDIDATE, f"must be the number of a candidate, got {shown(cell)}.")
@@ -292,10 +292,10 @@ def _agrees(cell: Cell, expected: float | str | None, rounding: float = 0.0) -> 
         rounding: how far its number may be off as it is written.
     """
     if expected is None:
-        return number_in(cell) == 0.0
+        return parse_number(cell) == 0.0
     if isinstance(expected, str):
         return str(cell) == expected.strip()
-    number = number_in(cell)
+    number = parse_number(cell)
     near = rounding * (1.0 + 1e-9) + 1e-12  # half a unit, and what decimals cost in doubles
     return number is not None and math.isclose(number, expected, rel_tol=CLOSE, abs_tol=near)
 

@@ -14,7 +14,7 @@ from invdesign.run.told import Told
 from invdesign.sheets.columns import CANDIDATE, FAILURE, LABEL, NOISE, NOTE, STAGE, Column, Layout
 from invdesign.sheets.identity import Identity, Sorted, shown
 from invdesign.sheets.table import Row, Table, read_table
-from invdesign.tables.cells import Cell, number_in, remedy
+from invdesign.tables.cells import Cell, parse_number, suggest_remedy
 from invdesign.worker import RAISED
 
 LOOKED_AT = 3  # candidates that show what designs hold, where no row has a number
@@ -78,7 +78,7 @@ def read_results(run: Run, path: str | Path) -> Results:
 
 def _designed(run: Run, table: Table) -> tuple[str, ...]:
     """What designs hold beside what their space writes in columns, as candidates show that the rows are about."""
-    numbers = [number_in(row.cells.get(CANDIDATE)) for row in table.rows]
+    numbers = [parse_number(row.cells.get(CANDIDATE)) for row in table.rows]
     asked = [int(number) for number in numbers if number is not None and number.is_integer()]
     for id in (*asked, *range(LOOKED_AT)):
         if 0 <= id < len(run.history):
@@ -254,9 +254,9 @@ class _Reader:
 
     def _number(self, row: Row, column: str, cell: Cell) -> float:
         """The number in a cell; NaN, with a complaint, where there is none."""
-        number = None if isinstance(cell, bool) else number_in(cell)
+        number = None if isinstance(cell, bool) else parse_number(cell)
         if number is not None and math.isfinite(number):
             return number
-        hint = remedy(cell)
+        hint = suggest_remedy(cell)
         self._complain(row, column, f"must be a finite number, got {shown(cell)}.", hint)
         return math.nan

@@ -9,7 +9,7 @@ from pathlib import Path
 from invdesign import strictjson
 from invdesign.errors import Mistake, ResultsError
 from invdesign.tables.cells import Cell, is_blank
-from invdesign.tables.records import WORKBOOKS, TableError, TextData
+from invdesign.tables.records import WORKBOOK_SIGNATURES, TableError, TextData
 from invdesign.tables.text import TextTable, find_mistake
 from invdesign.textfiles import MEGABYTE, UnreadableFileError, decode, read_bytes, read_text
 
@@ -82,7 +82,7 @@ def _refused(path: Path, message: str) -> ResultsError:
 
 def _text_of(path: Path) -> str:
     data = read_bytes(path, LARGEST)
-    if data.startswith(WORKBOOKS):
+    if data.startswith(WORKBOOK_SIGNATURES):
         raise _refused(path, "this is a workbook or an archive. In the spreadsheet, save it as 'CSV UTF-8'.")
     text = decode(data, path.name, letters=True)
     if not text.strip():
@@ -97,7 +97,7 @@ def _read_csv(table: Table, text: TextTable) -> None:
     table.head, table.headings = text.head.line, text.headings
     for heading in text.twice:
         table.complain(None, heading, "there is more than one column of this heading.")
-    for line, cells in text.lines():
+    for line, cells in text.read_lines():
         row = Row(line, _filled(dict(zip(table.headings, cells, strict=False))))
         mistake = find_mistake(table.headings, cells)
         if mistake is not None:

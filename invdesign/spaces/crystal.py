@@ -12,7 +12,7 @@ from invdesign.errors import Infeasible, InvdesignError, nearest
 from invdesign.spaces.counted import CountableSpace
 from invdesign.structures.charges import check_element
 from invdesign.structures.files import check_distances
-from invdesign.structures.parents import ParentSource, parent_remarks, structure_type
+from invdesign.structures.parents import ParentSource, describe_structure_type, list_parent_remarks
 
 if TYPE_CHECKING:
     from pymatgen.core import PeriodicSite, Structure
@@ -47,12 +47,12 @@ class CrystalSpace(CountableSpace):
     @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences on how the parent's file was read."""
-        return parent_remarks(self.parent)
+        return list_parent_remarks(self.parent)
 
     @property
     def structure_type(self) -> str:
         """Kind of structure that candidates are built as: `an anti-perovskite`."""
-        return structure_type(self.parent)
+        return describe_structure_type(self.parent)
 
 
 def read_codes(group: str, species: Sequence[object], options: Mapping[str, int]) -> list[int]:

@@ -16,17 +16,17 @@ from invdesign.structures.ions import (
     electrode_states,
     has_open_shell,
     is_alkali,
+    is_group_1_or_2_metal,
     is_metal,
     is_metalloid,
-    is_salt_former,
 )
 from invdesign.structures.neutrality import balance_charges
 
-FINEST = 1000  # largest denominator of a fractional amount
-CLUSTER_CHARGE = (
+MAX_DENOMINATOR = 1000  # largest denominator of a fractional amount
+CLUSTER_CHARGE_LIMIT = (
     -3
 )  # metals with less charge (Sn- in NaSn) share electrons with their like; Bi3- and Sn4- do not
-INTERSTITIAL = frozenset({"H", "C", "N", "P"})
+INTERSTITIAL_ELEMENTS = frozenset({"H", "C", "N", "P"})
 
 
 @cache
@@ -82,13 +82,15 @@ def oxidation_states(element: str, sign: int = 0) -> tuple[int, ...]:
     return tuple(state for state in states if state * sign > 0)
 
 
-def whole_counts(amounts: Mapping[str, float]) -> tuple[dict[str, int], int]:
+def scale_to_whole_counts(amounts: Mapping[str, float]) -> tuple[dict[str, int], int]:
     """Whole numbers of atoms, and by what the amounts were multiplied: Li0.5CoO2 is LiCo2O4 and 2.
 
     Args:
         amounts: by element symbol, with denominators up to 1000; zero amounts are left out.
     """
-    exact = {name: Fraction(float(n)).limit_denominator(FINEST) for name, n in amounts.items() if n > 0}
+    exact = {
+        name: Fraction(float(n)).limit_denominator(MAX_DENOMINATOR) for name, n in amounts.items() if n > 0
+    }
     exact = {name: n for name, n in exact.items() if n}
     scale = lcm(*(n.denominator for n in exact.values()))
     return {name: int(n * scale) for name, n in exact.items()}, scale
@@ -107,11 +109,11 @@ def is_metallic(amounts: Mapping[str, float]) -> bool:
     Raises:
         ValueError: a symbol is no element's.
     """
-    counts, _ = whole_counts({check_element(name): n for name, n in amounts.items()})
+    counts, _ = scale_to_whole_counts({check_element(name): n for name, n in amounts.items()})
     if not any(map(is_metal, counts)) or not all(is_metal(name) or is_metalloid(name) for name in counts):
         return False
     balance = balance_charges(counts)
-    nets = any(is_metal(name) and CLUSTER_CHARGE < state < 0 for name, state in balance.states.items())
+    nets = any(is_metal(name) and CLUSTER_CHARGE_LIMIT < state < 0 for name, state in balance.states.items())
     return len(counts) == 1 or balance.imbalance > 0 or nets
 
 
@@ -125,12 +127,14 @@ def is_alloy(elements: Iterable[str]) -> bool:
         Interstitial compounds: G. Haegg, Z. Phys. Chem. B 12, 33 (1931).
     """
     found = set(elements)
-    if "Te" in found and any(map(is_salt_former, found)):
+    if "Te" in found and any(map(is_group_1_or_2_metal, found)):
         return False
     rest = {name for name in found if not is_metal(name) and not is_metalloid(name)}
     if not rest:
         return True
-    return rest <= INTERSTITIAL and any(map(has_open_shell, found)) and not any(map(is_alkali, found))
+    return (
+        rest <= INTERSTITIAL_ELEMENTS and any(map(has_open_shell, found)) and not any(map(is_alkali, found))
+    )
 
 
 def charge_imbalance(counts: Mapping[str, int], states: Mapping[str, Sequence[int]]) -> int:
@@ -157,22 +161,22 @@ def charge_imbalance(counts: Mapping[str, int], states: Mapping[str, Sequence[in
         if not states.get(name):
             raise ValueError(f"{name} has no oxidation state; give some for it")
         key.append((count, tuple(states[name])))
-    return _imbalance(tuple(sorted(key)))
+    return _find_least_charge(tuple(sorted(key)))
 
 
 @lru_cache(maxsize=200_000)
-def _imbalance(atoms: tuple[tuple[int, tuple[int, ...]], ...]) -> int:
+def _find_least_charge(atoms: tuple[tuple[int, tuple[int, ...]], ...]) -> int:
     plain, mixed = {0}, {0}  # total charges reachable without, and with at most one, mixed-valent element
     for count, states in atoms:
         own = {count * state for state in states}
-        between = _mixed(count, states)
+        between = _list_mixed_totals(count, states)
         mixed = {a + b for a in mixed for b in own} | {a + b for a in plain for b in between}
         plain = {a + b for a in plain for b in own}
     return min(abs(total) for total in mixed)
 
 
 @lru_cache(maxsize=20_000)
-def _mixed(count: int, states: tuple[int, ...]) -> frozenset[int]:
+def _list_mixed_totals(count: int, states: tuple[int, ...]) -> frozenset[int]:
     """Total charges of `count` atoms spread over two neighbouring states of one sign."""
     ordered = sorted(set(states))
     totals: set[int] = set()
@@ -182,11 +186,13 @@ def _mixed(count: int, states: tuple[int, ...]) -> frozenset[int]:
     return frozenset(totals)
 
 
-Allowed = tuple[tuple[str, tuple[int, ...]], ...]
+AllowedStates = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 @lru_cache(maxsize=10_000)
-def likely_states(counts: tuple[tuple[str, float], ...], allowed: Allowed = ()) -> Mapping[str, float]:
+def assign_oxidation_states(
+    counts: tuple[tuple[str, float], ...], allowed: AllowedStates = ()
+) -> Mapping[str, float]:
     """Mean oxidation state of each element, by the rule of `charge_neutrality`: 3.5 for Mn in LiMn2O4.
 
     Of states that balance equally well those are taken that are frequent in the ICSD, then those in which the
@@ -199,6 +205,6 @@ def likely_states(counts: tuple[tuple[str, float], ...], allowed: Allowed = ()) 
     Raises:
         ValueError: no oxidation state of an element is known.
     """
-    whole, _ = whole_counts(dict(counts))
+    whole, _ = scale_to_whole_counts(dict(counts))
     states = balance_charges(whole, dict(allowed)).states
     return {name: float(states[name]) for name, _ in counts}

@@ -17,7 +17,7 @@ from invdesign.structures.charges import check_element
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-SAME_POSITION = 1e-3  # fractional; positions are published to four digits
+POSITION_TOLERANCE = 1e-3  # fractional; positions are published to four digits
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -63,7 +63,7 @@ class Crystal(Frozen):
     source: str
     """Paper, database entry or both."""
 
-    def structure(self, *, primitive: bool = False) -> Structure:
+    def build_structure(self, *, primitive: bool = False) -> Structure:
         """The crystal with site property `label`; each orbit checked against its Wyckoff multiplicity.
 
         Args:
@@ -83,7 +83,7 @@ class Crystal(Frozen):
         labels: list[str] = []
         charges: list[int | None] = []
         for site in self.sites:
-            orbit = self._orbit(site)
+            orbit = self._expand_orbit(site)
             species += [site.element] * len(orbit)
             positions += list(orbit)
             labels += [site.label] * len(orbit)
@@ -95,18 +95,18 @@ class Crystal(Frozen):
             site_properties={"label": labels, "oxidation_state": charges},
         )
         found = structure.composition.reduced_formula
-        expected = _reduced(self.formula)
+        expected = _reduce_formula(self.formula)
         if found != expected:
             raise InvdesignError(f"{self.name}: positions give {found}, published formula is {expected}")
         if primitive:
             structure = structure.get_primitive_structure(use_site_props=True)
         return structure
 
-    def _orbit(self, site: Site) -> np.ndarray:
+    def _expand_orbit(self, site: Site) -> np.ndarray:
         from ase.spacegroup import Spacegroup
 
         group = Spacegroup(self.spacegroup, setting=self.setting)
-        orbit, _ = group.equivalent_sites([site.position], symprec=SAME_POSITION, onduplicates="error")
+        orbit, _ = group.equivalent_sites([site.position], symprec=POSITION_TOLERANCE, onduplicates="error")
         expected = int(site.wyckoff.rstrip("abcdefghijklmnopqrstuvwxyzA"))
         if len(orbit) != expected:
             raise InvdesignError(
@@ -116,7 +116,7 @@ class Crystal(Frozen):
         return np.asarray(orbit)
 
 
-def _reduced(formula: str) -> str:
+def _reduce_formula(formula: str) -> str:
     from pymatgen.core import Composition
 
     return str(Composition(formula).reduced_formula)
@@ -128,7 +128,7 @@ def read_crystals(resource: Traversable) -> dict[str, Crystal]:
     Raises:
         InvdesignError: two crystals have one name.
     """
-    return dict(_parsed(resource.read_text(encoding="utf-8"), resource.name))
+    return dict(_parse_crystals(resource.read_text(encoding="utf-8"), resource.name))
 
 
 def read_entries(text: str) -> Iterator[tuple[str, Crystal | Exception]]:
@@ -147,13 +147,13 @@ def read_entries(text: str) -> Iterator[tuple[str, Crystal | Exception]]:
         name = entry.get("name") if isinstance(entry, dict) else None
         place = name if isinstance(name, str) and name else f"entry {number}"
         try:
-            yield place, Crystal.model_validate(_tuples(entry))
+            yield place, Crystal.model_validate(_convert_lists_to_tuples(entry))
         except ValidationError as error:
             yield place, error
 
 
 @cache
-def _parsed(text: str, file: str) -> dict[str, Crystal]:
+def _parse_crystals(text: str, file: str) -> dict[str, Crystal]:
     crystals: list[Crystal] = []
     for _, found in read_entries(text):
         if isinstance(found, Exception):
@@ -166,10 +166,10 @@ def _parsed(text: str, file: str) -> dict[str, Crystal]:
     return named
 
 
-def _tuples(value: object) -> object:
+def _convert_lists_to_tuples(value: object) -> object:
     """YAML lists as tuples, which strict models ask for."""
     if isinstance(value, list):
-        return tuple(_tuples(item) for item in value)
+        return tuple(_convert_lists_to_tuples(item) for item in value)
     if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
+        return {key: _convert_lists_to_tuples(item) for key, item in value.items()}
     return value

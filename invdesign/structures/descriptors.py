@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 STATISTICS = ("mean", "deviation", "min", "max")
 # Name here, and attribute of pymatgen's Element; units cancel in what is learned from them.
-PROPERTIES: Mapping[str, str] = {
+ELEMENT_PROPERTIES: Mapping[str, str] = {
     "mendeleev_number": "mendeleev_no",
     "atomic_mass": "atomic_mass",
     "group": "group",
@@ -28,14 +28,14 @@ PROPERTIES: Mapping[str, str] = {
     "atomic_radius": "atomic_radius_calculated",
     "melting_point": "melting_point",
 }
-SHELLS = "spdf"  # valence electrons in each
+VALENCE_SHELLS = "spdf"  # valence electrons in each
 
 COMPOSITION_FEATURES = (
     "elements",
     "fraction_norm",
     *(
         f"{statistic}_{name}"
-        for name in (*PROPERTIES, *(f"{shell}_valence" for shell in SHELLS))
+        for name in (*ELEMENT_PROPERTIES, *(f"{shell}_valence" for shell in VALENCE_SHELLS))
         for statistic in STATISTICS
     ),
 )
@@ -48,7 +48,7 @@ PROPERTY_GROUPS: Mapping[str, str] = {
     "electronegativity": "electronic",
     "atomic_radius": "size",
     "melting_point": "cohesion",
-    **{f"{shell}_valence": "electronic" for shell in SHELLS},
+    **{f"{shell}_valence": "electronic" for shell in VALENCE_SHELLS},
 }
 COMPOSITION_GROUPS = (
     "stoichiometry",
@@ -78,10 +78,10 @@ def composition_features(compositions: Sequence[Composition]) -> FloatArray:
         elements[row, : len(numbers)] = numbers
         fractions[row, : len(numbers)] = list(amounts.values())
     fractions /= fractions.sum(axis=1, keepdims=True)
-    return _statistics(fractions, elements)
+    return _summarise_properties(fractions, elements)
 
 
-def _statistics(fractions: FloatArray, elements: NDArray[np.int64]) -> FloatArray:
+def _summarise_properties(fractions: FloatArray, elements: NDArray[np.int64]) -> FloatArray:
     """From fractions (n, k) of elements (n, k), 0 where a row has fewer than k."""
     values = elemental_properties()[elements]  # (n, k, p)
     present = (fractions > 0)[..., None]
@@ -103,7 +103,7 @@ def _atomic_numbers() -> Mapping[str, int]:
 
 @cache
 def elemental_properties() -> FloatArray:
-    """Shape (119, p) by atomic number, row 0 unused: `PROPERTIES`, then valence electrons by shell.
+    """Shape (119, p) by atomic number, row 0 unused: `ELEMENT_PROPERTIES`, then valence electrons by shell.
 
     A property that is not known of an element (the electronegativity of neon) is the mean over the elements it is
     known of.
@@ -112,7 +112,7 @@ def elemental_properties() -> FloatArray:
 
     from pymatgen.core import Element
 
-    table = np.full((len(element_symbols()) + 1, len(PROPERTIES) + len(SHELLS)), np.nan)
+    table = np.full((len(element_symbols()) + 1, len(ELEMENT_PROPERTIES) + len(VALENCE_SHELLS)), np.nan)
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
@@ -120,8 +120,10 @@ def elemental_properties() -> FloatArray:
         for number, symbol in enumerate(element_symbols(), start=1):
             element = Element(symbol)
             with suppress(KeyError):  # of the heaviest elements hardly anything is known
-                table[number, len(PROPERTIES) :] = _valence(element.electronic_structure)
-            for column, attribute in enumerate(PROPERTIES.values()):
+                table[number, len(ELEMENT_PROPERTIES) :] = _count_valence_electrons(
+                    element.electronic_structure
+                )
+            for column, attribute in enumerate(ELEMENT_PROPERTIES.values()):
                 value = getattr(element, attribute, None)
                 table[number, column] = np.nan if value is None else float(value)
     unknown = np.isnan(table[1:])
@@ -130,16 +132,16 @@ def elemental_properties() -> FloatArray:
     return table
 
 
-def _valence(electrons: str) -> list[float]:
+def _count_valence_electrons(electrons: str) -> list[float]:
     """Electrons by shell outside the noble-gas core: `[Ar].3d6.4s2` has 2, 0, 6, 0; full d and f shells count."""
-    counts = dict.fromkeys(SHELLS, 0.0)
+    counts = dict.fromkeys(VALENCE_SHELLS, 0.0)
     for part in electrons.split("."):
         if len(part) > 2 and part[0].isdigit() and part[1] in counts:
             counts[part[1]] += float(part[2:])
     return list(counts.values())
 
 
-FULL = 1.0 - 1e-6  # atoms on a site, above which it is not occupied in part
+FULL_OCCUPANCY = 1.0 - 1e-6  # atoms on a site, above which it is not occupied in part
 
 
 def structure_features(structure: Structure) -> FloatArray:
@@ -152,7 +154,7 @@ def structure_features(structure: Structure) -> FloatArray:
     held = [(element.Z, share) for site in structure for element, share in site.species.items()]
     radii, shares = covalent_radii[[number for number, _ in held]], np.array([share for _, share in held])
     spheres = float(4.0 / 3.0 * np.pi * np.sum(shares * radii**3))
-    full = np.array([site.species.num_atoms > FULL for site in structure])
+    full = np.array([site.species.num_atoms > FULL_OCCUPANCY for site in structure])
     reach = 3.0
     while True:
         first, second, _, distance = structure.get_neighbor_list(reach, exclude_self=True)

@@ -14,11 +14,11 @@ import numpy as np
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng
 
-COULOMB = 14.399645478  # eV Å: e^2 / (4 pi epsilon_0), CODATA 2018
-PRECISION = 6.0  # both sums end where their terms have fallen to exp(-PRECISION^2), 2e-16
-CLOSEST = 1e-3  # Å; sites nearer than that are one
-SMALLEST_GAIN = 1e-9  # eV; swaps that gain less are rounding
-VECTORS = 4096  # reciprocal vectors summed together
+COULOMB_CONSTANT = 14.399645478  # eV Å: e^2 / (4 pi epsilon_0), CODATA 2018
+EWALD_ACCURACY = 6.0  # both sums end where their terms have fallen to exp(-PRECISION^2), 2e-16
+MIN_SITE_DISTANCE = 1e-3  # Å; sites nearer than that are one
+MIN_SWAP_GAIN = 1e-9  # eV; swaps that gain less are rounding
+VECTOR_CHUNK = 4096  # reciprocal vectors summed together
 
 
 @dataclass(frozen=True)
@@ -85,44 +85,44 @@ class Electrostatics:
         volume = abs(float(np.linalg.det(self.lattice)))
         # With this width the two sums cost about the same: Perram, Petersen & de Leeuw, Mol. Phys. 65, 875 (1988).
         alpha = float((max(len(self), 1) * np.pi**3 / volume**2) ** (1 / 6))
-        total = self._real(alpha) + self._reciprocal(alpha, volume)
+        total = self._sum_real_space(alpha) + self._sum_reciprocal_space(alpha, volume)
         total -= np.pi / (volume * alpha**2)
         total[np.diag_indices(len(self))] -= 2.0 * alpha / np.sqrt(np.pi)
-        half: FloatArray = 0.5 * COULOMB * total
+        half: FloatArray = 0.5 * COULOMB_CONSTANT * total
         return 0.5 * (half + half.T)
 
-    def _real(self, alpha: float) -> FloatArray:
+    def _sum_real_space(self, alpha: float) -> FloatArray:
         """Sum over lattice vectors of erfc(alpha r) / r, without each site's own place."""
         from scipy.special import erfc
 
-        cutoff = PRECISION / alpha
+        cutoff = EWALD_ACCURACY / alpha
         apart = self.frac_coords[None, :, :] - self.frac_coords[:, None, :]
         apart = (apart - np.round(apart)) @ self.lattice
         total = np.zeros((len(self), len(self)))
-        for shift in _lattice_vectors(self.lattice, cutoff):
+        for shift in _list_lattice_vectors(self.lattice, cutoff):
             distance = np.linalg.norm(apart + shift, axis=2)
             if not shift.any():
                 np.fill_diagonal(distance, np.inf)
-                self._check_apart(distance)
+                self._check_distinct_sites(distance)
             total += np.where(distance < cutoff, erfc(alpha * distance) / distance, 0.0)
         return total
 
-    def _check_apart(self, distance: FloatArray) -> None:
-        if distance.size and distance.min() < CLOSEST:
+    def _check_distinct_sites(self, distance: FloatArray) -> None:
+        if distance.size and distance.min() < MIN_SITE_DISTANCE:
             first, second = np.unravel_index(int(distance.argmin()), distance.shape)
             raise ValueError(f"sites {first} and {second} are on one place; charges need places of their own")
 
-    def _reciprocal(self, alpha: float, volume: float) -> FloatArray:
+    def _sum_reciprocal_space(self, alpha: float, volume: float) -> FloatArray:
         """Sum over reciprocal vectors other than 0 of 4 pi / V exp(-G^2 / 4 alpha^2) / G^2 cos(G r)."""
         cell = np.asarray(2.0 * np.pi * np.linalg.inv(self.lattice).T, dtype=np.float64)
-        vectors = _lattice_vectors(cell, 2.0 * alpha * PRECISION)
+        vectors = _list_lattice_vectors(cell, 2.0 * alpha * EWALD_ACCURACY)
         squared = (vectors**2).sum(axis=1)
-        kept = (squared > 0) & (squared <= (2.0 * alpha * PRECISION) ** 2)
+        kept = (squared > 0) & (squared <= (2.0 * alpha * EWALD_ACCURACY) ** 2)
         vectors, squared = vectors[kept], squared[kept]
         positions = self.frac_coords @ self.lattice
         total = np.zeros((len(self), len(self)))
-        for start in range(0, len(vectors), VECTORS):
-            part = slice(start, start + VECTORS)
+        for start in range(0, len(vectors), VECTOR_CHUNK):
+            part = slice(start, start + VECTOR_CHUNK)
             weight = 4.0 * np.pi / volume * np.exp(-squared[part] / (4.0 * alpha**2)) / squared[part]
             phase = positions @ vectors[part].T
             cosine, sine = np.cos(phase), np.sin(phase)
@@ -142,7 +142,7 @@ class Electrostatics:
         energies: FloatArray = ((q @ self.matrix) * q).sum(axis=-1)
         return energies
 
-    def arrange(
+    def arrange_species(
         self,
         fillings: Sequence[Filling],
         rng: Rng,
@@ -165,13 +165,15 @@ class Electrostatics:
         """
         base = np.zeros(len(self)) if fixed is None else np.array(fixed, dtype=np.float64)
         found = [
-            self._descended(fillings, [_shuffled(filling, rng) for filling in fillings], base, steps)
+            self._descend_by_swaps(
+                fillings, [_shuffle_species(filling, rng) for filling in fillings], base, steps
+            )
             for _ in range(starts)
         ]
         best = min(range(starts), key=lambda i: (round(found[i].energy, 9), i))
         return found[best]
 
-    def _descended(
+    def _descend_by_swaps(
         self, fillings: Sequence[Filling], species: Sequence[IntArray], base: FloatArray, steps: int
     ) -> Arrangement:
         charges = base.copy()
@@ -180,9 +182,9 @@ class Electrostatics:
         found = [codes.copy() for codes in species]
         members = [np.asarray(filling.sites, dtype=np.int64) for filling in fillings]
         for _ in range(steps):
-            swaps = [self.best_swap(charges, sites) for sites in members]
+            swaps = [self.find_best_swap(charges, sites) for sites in members]
             group = min(range(len(swaps)), key=lambda g: swaps[g][0], default=None)
-            if group is None or swaps[group][0] > -SMALLEST_GAIN:
+            if group is None or swaps[group][0] > -MIN_SWAP_GAIN:
                 break
             _, first, second = swaps[group]
             sites, codes = members[group], found[group]
@@ -190,7 +192,7 @@ class Electrostatics:
             codes[[first, second]] = codes[[second, first]]
         return Arrangement(tuple(found), float(self.energy(charges)))
 
-    def best_swap(self, charges: FloatArray, sites: IntArray) -> tuple[float, int, int]:
+    def find_best_swap(self, charges: FloatArray, sites: IntArray) -> tuple[float, int, int]:
         """The exchange of two charges among some sites that lowers the energy most.
 
         Args:
@@ -201,7 +203,7 @@ class Electrostatics:
             (change of energy in eV, position of one site among `sites`, of the other); (0, 0, 0) where none gains.
         """
         part = self.matrix[np.ix_(sites, sites)]
-        return best_exchange(charges[sites], 2.0 * (self.matrix[sites] @ charges), exchange_cost(part))
+        return find_best_exchange(charges[sites], 2.0 * (self.matrix[sites] @ charges), exchange_cost(part))
 
 
 def exchange_cost(matrix: FloatArray) -> FloatArray:
@@ -214,7 +216,9 @@ def exchange_cost(matrix: FloatArray) -> FloatArray:
     return cost
 
 
-def best_exchange(charges: FloatArray, potential: FloatArray, cost: FloatArray) -> tuple[float, int, int]:
+def find_best_exchange(
+    charges: FloatArray, potential: FloatArray, cost: FloatArray
+) -> tuple[float, int, int]:
     """The exchange of two charges among k sites that lowers the energy most.
 
     Args:
@@ -235,13 +239,13 @@ def best_exchange(charges: FloatArray, potential: FloatArray, cost: FloatArray) 
     return (gain, first, second) if gain < 0 else (0.0, 0, 0)
 
 
-def _shuffled(filling: Filling, rng: Rng) -> IntArray:
+def _shuffle_species(filling: Filling, rng: Rng) -> IntArray:
     codes = np.repeat(np.arange(len(filling.counts)), filling.counts)
     rng.shuffle(codes)
     return codes.astype(np.int64)
 
 
-def _lattice_vectors(cell: FloatArray, radius: float) -> FloatArray:
+def _list_lattice_vectors(cell: FloatArray, radius: float) -> FloatArray:
     """Shape (m, 3): all vectors of a lattice up to `radius` beyond a vector within its cell, with some more."""
     heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
     most = np.ceil(radius / heights + 0.5).astype(np.int64)

@@ -12,7 +12,7 @@ import numpy as np
 from invdesign.errors import InvdesignError
 from invdesign.settings import InputFile
 from invdesign.structures.charges import element_symbols
-from invdesign.structures.reading.documents import matrix_in, parse_json, vector_in
+from invdesign.structures.reading.documents import parse_json, parse_matrix, parse_vector
 from invdesign.structures.reading.gate import check_count
 from invdesign.structures.reading.raw import StructureFileError, current_limits
 from invdesign.structures.reading.read import read_structure
@@ -20,9 +20,9 @@ from invdesign.structures.reading.read import read_structure
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-OVERLAP = 0.5  # Å: no two nuclei of any material are this close (H2 has 0.74)
-STORED = "the stored structure"
-MOST_TEXT = 64_000_000  # bytes of a structure unpacked; chosen: some 500,000 atoms
+MIN_ATOM_DISTANCE = 0.5  # Å: no two nuclei of any material are this close (H2 has 0.74)
+STORED_LABEL = "the stored structure"
+MAX_UNPACKED_BYTES = 64_000_000  # bytes of a structure unpacked; chosen: some 500,000 atoms
 _SPECIES = re.compile(r"([A-Z][a-z]?)((?:[0-9]+(?:\.[0-9]+)?)?[+-])?(?:,spin=[+-]?[0-9]+(?:\.[0-9]+)?)?")
 
 
@@ -35,7 +35,7 @@ def parse_structure(file: InputFile) -> Structure:
     return read_structure(file.text, file.name).ordered
 
 
-def check_distances(structure: Structure, name: str, limit: float = OVERLAP) -> None:
+def check_distances(structure: Structure, name: str, limit: float = MIN_ATOM_DISTANCE) -> None:
     """Refuse overlapping atoms, the sign of a wrong origin choice or a wrong file.
 
     Raises:
@@ -89,24 +89,26 @@ def structure_from_json(text: str) -> Structure:
     """
     from pymatgen.core import Structure
 
-    data = parse_json(text, STORED)
+    data = parse_json(text, STORED_LABEL)
     if not isinstance(data, dict) or set(data) != {"lattice", "species", "positions"}:
-        raise StructureFileError(f"{STORED} is not in the form of a store: 'lattice', 'species', 'positions'")
+        raise StructureFileError(
+            f"{STORED_LABEL} is not in the form of a store: 'lattice', 'species', 'positions'"
+        )
     species, positions = data["species"], data["positions"]
     if not isinstance(species, list) or not isinstance(positions, list) or len(species) != len(positions):
-        raise StructureFileError(f"{STORED} has no position for each of its species")
+        raise StructureFileError(f"{STORED_LABEL} has no position for each of its species")
     if len(species):
-        check_count(len(species), STORED, current_limits())
-    lattice = matrix_in(data["lattice"], STORED)
+        check_count(len(species), STORED_LABEL, current_limits())
+    lattice = parse_matrix(data["lattice"], STORED_LABEL)
     if not abs(np.linalg.det(lattice)) > 0:
-        raise StructureFileError(f"{STORED} has a cell without a volume")
+        raise StructureFileError(f"{STORED_LABEL} has a cell without a volume")
     symbols = {"D", "T", *element_symbols()}
-    occupied = [_occupancies(item) for item in species]
+    occupied = [_read_occupancies(item) for item in species]
     for word in {word for site in occupied for word in site}:
         match = _SPECIES.fullmatch(word)
         if match is None or match[1] not in symbols:
-            raise StructureFileError(f"{STORED} holds '{word:.40}', which is no element")
-    places = [vector_in(place, STORED, "a position") for place in positions]
+            raise StructureFileError(f"{STORED_LABEL} holds '{word:.40}', which is no element")
+    places = [parse_vector(place, STORED_LABEL, "a position") for place in positions]
     held = [
         next(iter(site)) if isinstance(item, str) else site
         for item, site in zip(species, occupied, strict=True)
@@ -114,7 +116,7 @@ def structure_from_json(text: str) -> Structure:
     return Structure(lattice, held, places)
 
 
-def _occupancies(item: object) -> dict[str, float]:
+def _read_occupancies(item: object) -> dict[str, float]:
     """Occupancies of a site by species, of what stands for it in a stored structure.
 
     Raises:
@@ -125,27 +127,31 @@ def _occupancies(item: object) -> dict[str, float]:
     shares = list(item.values())
     numbers = all(isinstance(share, int | float) and not isinstance(share, bool) for share in shares)
     if not shares or not numbers or not all(share > 0 for share in shares) or not sum(shares) <= 1.0 + 1e-8:
-        raise StructureFileError(f"{STORED} holds occupancies that are no shares of a site: {item!s:.80}")
+        raise StructureFileError(
+            f"{STORED_LABEL} holds occupancies that are no shares of a site: {item!s:.80}"
+        )
     return {str(word): float(share) for word, share in item.items()}
 
 
-def pack(text: str) -> bytes:
+def compress_text(text: str) -> bytes:
     """Compressed for storage."""
     return zlib.compress(text.encode(), level=6)
 
 
-def unpack(blob: bytes) -> str:
-    """The inverse of `pack`.
+def decompress_text(blob: bytes) -> str:
+    """The inverse of `compress_text`.
 
     Raises:
         StructureFileError: it was not packed so, or is larger than any structure.
     """
     inflating = zlib.decompressobj()
     try:
-        data = inflating.decompress(blob, MOST_TEXT)
+        data = inflating.decompress(blob, MAX_UNPACKED_BYTES)
         if not inflating.eof:
-            cause = f"longer than {MOST_TEXT:,} bytes" if len(data) == MOST_TEXT else "cut off"
-            raise StructureFileError(f"{STORED} is {cause}")
+            cause = (
+                f"longer than {MAX_UNPACKED_BYTES:,} bytes" if len(data) == MAX_UNPACKED_BYTES else "cut off"
+            )
+            raise StructureFileError(f"{STORED_LABEL} is {cause}")
         return data.decode()
     except (zlib.error, UnicodeDecodeError) as error:
-        raise StructureFileError(f"{STORED} is damaged: {error}") from error
+        raise StructureFileError(f"{STORED_LABEL} is damaged: {error}") from error

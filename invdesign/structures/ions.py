@@ -19,9 +19,9 @@ HALOGENS = frozenset({"F", "Cl", "Br", "I"})
 PARTNER_STATES: Mapping[str, int] = {"F": -1, "H": 1, "N": -3, "O": -2, "S": -2, "Se": -2}
 # Lanthanides whose 2+ ion is found beyond binary compounds, and whose monoxide or difluoride is known: Greenwood and Earnshaw, table 30.2.
 DIVALENT_LANTHANIDES = frozenset({"Sm", "Eu", "Tm", "Yb"})
-RARE = 1.0  # decades: demerit of a nonmetal's state that is not its group's; chosen
-UNIT = 0.25  # decades per atom: demerit of a polyatomic ion; chosen
-PINNED: Mapping[str, int] = {"Fe": 4, "Co": 4, "Ni": 4, "Cu": 3}
+RARE_STATE_DEMERIT = 1.0  # decades: demerit of a nonmetal's state that is not its group's; chosen
+UNIT_DEMERIT = 0.25  # decades per atom: demerit of a polyatomic ion; chosen
+LAST_CHARGED_STATES: Mapping[str, int] = {"Fe": 4, "Co": 4, "Ni": 4, "Cu": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class _Unit:
 @cache
 def electrode_states(element: str) -> tuple[int, ...]:
     """States that electrodes pass through and that pymatgen's common states lack."""
-    return tuple(_read_table()["electrode_states"].get(element, ()))
+    return tuple(_read_ion_data()["electrode_states"].get(element, ()))
 
 
 @cache
@@ -75,7 +75,7 @@ def is_alkali(element: str) -> bool:
 
 
 @cache
-def is_salt_former(element: str) -> bool:
+def is_group_1_or_2_metal(element: str) -> bool:
     """True for metals of groups 1 and 2."""
     found = _get_element(element)
     return bool(found.is_alkali or found.is_alkaline)
@@ -89,7 +89,7 @@ def has_open_shell(element: str) -> bool:
 
 
 @cache
-def forms_salts(element: str) -> bool:
+def is_salt_forming_metal(element: str) -> bool:
     """True for metals of groups 1 to 3 and 12 and for lanthanides, which leave oxygen to the oxoanions of others."""
     found = _get_element(element)
     return is_metal(element) and (found.group in {1, 2, 3, 12} or found.is_lanthanoid)
@@ -139,10 +139,10 @@ def metal_states(element: str, others: frozenset[str]) -> tuple[tuple[int, float
         return ()
     tabulated = {int(s) for s in (found.data.get("Shannon radii") or {}) if s}
     recorded = _recorded_states(found, alone=len(others) == 1)
-    further: set[int] = set(_read_table()["further_states"].get(element, ()))
+    further: set[int] = set(_read_ion_data()["further_states"].get(element, ()))
     further |= tetrahedral_states(element) if "N" in others else set()
-    if "H" in others and all(name == "H" or forms_salts(name) for name in others):
-        further |= set(_read_table()["hydride_states"].get(element, ()))
+    if "H" in others and all(name == "H" or is_salt_forming_metal(name) for name in others):
+        further |= set(_read_ion_data()["hydride_states"].get(element, ()))
     if _is_reducible(found, others):
         further |= {s for s in recorded | tabulated if s > 0}
     elif hard:
@@ -174,8 +174,8 @@ def _state_rarity(element: str, state: int) -> float:
     """
     counts = _count_states().get(element, {})
     most = max(counts.values(), default=1)
-    rare = math.log10(most / counts[state]) if state in counts else 2.0 * RARE
-    return rare + (RARE if state >= PINNED.get(element, 99) else 0.0)
+    rare = math.log10(most / counts[state]) if state in counts else 2.0 * RARE_STATE_DEMERIT
+    return rare + (RARE_STATE_DEMERIT if state >= LAST_CHARGED_STATES.get(element, 99) else 0.0)
 
 
 @cache
@@ -194,7 +194,7 @@ def _count_states() -> Mapping[str, Mapping[int, int]]:
 @cache
 def tetrahedral_states(element: str) -> frozenset[int]:
     """States known in MO4 and MN4 groups alone."""
-    return frozenset(_read_table()["tetrahedral_states"].get(element, ()))
+    return frozenset(_read_ion_data()["tetrahedral_states"].get(element, ()))
 
 
 @cache
@@ -234,7 +234,9 @@ def cation_forms(element: str, others: frozenset[str]) -> tuple[Form, ...]:
         states.discard(2)
     top = group_valences(element)[:1]
     none = (Form(Fraction(0)),) if found.is_noble_gas else ()
-    return none + tuple(Form(Fraction(s), 0.0 if not top or s in top else RARE) for s in sorted(states))
+    return none + tuple(
+        Form(Fraction(s), 0.0 if not top or s in top else RARE_STATE_DEMERIT) for s in sorted(states)
+    )
 
 
 def _is_reducible(found: Element, others: frozenset[str]) -> bool:
@@ -256,7 +258,7 @@ def _get_element(symbol: str) -> Element:
 
 
 @cache
-def _read_table() -> Mapping[str, Any]:
+def _read_ion_data() -> Mapping[str, Any]:
     from ruamel.yaml import YAML
 
     text = (files("invdesign.structures") / "ions.yaml").read_text(encoding="utf-8")
@@ -268,7 +270,7 @@ def _read_table() -> Mapping[str, Any]:
 def _read_units() -> Mapping[str, tuple[_Unit, ...]]:
     """Units by the element whose atoms they hold."""
     units: dict[str, tuple[_Unit, ...]] = {}
-    for entry in _read_table()["units"]:
+    for entry in _read_ion_data()["units"]:
         element, unit = _read_unit(entry)
         units[element] = (*units.get(element, ()), unit)
     return units
@@ -286,7 +288,7 @@ def _read_unit(entry: Mapping[str, Any]) -> tuple[str, _Unit]:
     rest = sum(states[name] * n for name, n in amounts.items())
     form = Form(
         state=Fraction(int(entry["charge"]) - rest, atoms),
-        demerit=UNIT,
+        demerit=UNIT_DEMERIT,
         partners=tuple((name, Fraction(n, atoms), states[name]) for name, n in amounts.items()),
         exact=bool(entry.get("exact", False)),
     )

@@ -18,16 +18,16 @@ from math import gcd, prod
 from invdesign.structures.ions import (
     CHALCOGENS,
     HALOGENS,
-    UNIT,
+    UNIT_DEMERIT,
     Form,
     anion_forms,
     cation_forms,
     electronegativity,
-    forms_salts,
     group_valences,
     is_electropositive,
     is_metal,
     is_metalloid,
+    is_salt_forming_metal,
     metal_states,
     oxidation_range,
     tetrahedral_states,
@@ -37,11 +37,15 @@ Counts = tuple[tuple[str, int], ...]
 Given = tuple[tuple[str, tuple[int, ...]], ...]
 States = dict[str, Fraction]
 
-LONE_PAIR_OXYGEN = 3  # at most, per atom, in the oxoanions XO3 of nonmetals two below their group's valence
-TETRAHEDRAL = 4  # atoms of oxygen or nitrogen around a metal in a state that is known in such groups alone
-BOROHYDRIDE = 4  # hydride atoms per boron beside nitrogen, whose hydrogen is positive
-ANY_WIDTH = 99  # between states that the campaign gives
-MOST_ASSIGNMENTS = 3_000  # combinations of forms of nonmetals that are tried, 0.1 s; chosen
+MAX_LONE_PAIR_OXYGEN = (
+    3  # at most, per atom, in the oxoanions XO3 of nonmetals two below their group's valence
+)
+TETRAHEDRAL_NEIGHBOURS = (
+    4  # atoms of oxygen or nitrogen around a metal in a state that is known in such groups alone
+)
+HYDRIDES_PER_BORON = 4  # hydride atoms per boron beside nitrogen, whose hydrogen is positive
+ANY_STATE_GAP = 99  # between states that the campaign gives
+MAX_ASSIGNMENTS = 3_000  # combinations of forms of nonmetals that are tried, 0.1 s; chosen
 
 
 @dataclass(frozen=True)
@@ -86,9 +90,11 @@ def _find_balance(counts: Counts, given: Given) -> Balance:
         return Balance(Fraction(0), {name: Fraction(0) for name, _ in counts})
     if not given and (molecule := _balance_molecule(counts)):
         return molecule
-    problem = _Problem.of(counts, given)
-    assignments = list(problem.assignments(strict=True)) or list(problem.assignments(strict=False))
-    return problem.best(assignments)
+    problem = _Problem.from_counts(counts, given)
+    assignments = list(problem.iterate_assignments(strict=True)) or list(
+        problem.iterate_assignments(strict=False)
+    )
+    return problem.find_best_balance(assignments)
 
 
 def _balance_molecule(counts: Counts) -> Balance | None:
@@ -113,27 +119,27 @@ def _balance_molecule(counts: Counts) -> Balance | None:
     return None
 
 
-def _states_beside(name: str, atoms: Mapping[str, int]) -> tuple[tuple[int, float], ...]:
+def _list_metal_states(name: str, atoms: Mapping[str, int]) -> tuple[tuple[int, float], ...]:
     """States of a metal, those of MO4 and MN4 groups only where there are atoms enough for such groups."""
-    hosts = sum(n for other, n in atoms.items() if is_metal(other) and not forms_salts(other))
-    enough = atoms.get("O", 0) + atoms.get("N", 0) >= TETRAHEDRAL * hosts
+    hosts = sum(n for other, n in atoms.items() if is_metal(other) and not is_salt_forming_metal(other))
+    enough = atoms.get("O", 0) + atoms.get("N", 0) >= TETRAHEDRAL_NEIGHBOURS * hosts
     known = metal_states(name, frozenset(atoms) - {name})
     return tuple(pair for pair in known if enough or pair[0] not in tetrahedral_states(name))
 
 
 def _split_hydrogen(name: str, atoms: Mapping[str, int]) -> tuple[Form, ...]:
     """Hydride in BH4- and positive hydrogen in NH3, NH2- or NH4+ side by side: Li4BN3H10, NH4BH4."""
-    hydride = BOROHYDRIDE * atoms.get("B", 0)
+    hydride = HYDRIDES_PER_BORON * atoms.get("B", 0)
     if name != "H" or "N" not in atoms or not 0 < hydride < atoms["H"]:
         return ()
     state = Fraction(atoms["H"] - 2 * hydride, atoms["H"])
-    return (Form(state, UNIT, (("B", Fraction(0), 3), ("N", Fraction(0), -3))),)
+    return (Form(state, UNIT_DEMERIT, (("B", Fraction(0), 3), ("N", Fraction(0), -3))),)
 
 
 def _drop_rare_forms(forms: Mapping[str, tuple[Form, ...]]) -> Mapping[str, tuple[Form, ...]]:
     """Forms without the rarest ones where there are too many combinations to try."""
     kept = {name: list(own) for name, own in forms.items()}
-    while prod(map(len, kept.values())) > MOST_ASSIGNMENTS:
+    while prod(map(len, kept.values())) > MAX_ASSIGNMENTS:
         longest = max(kept.values(), key=len)
         longest.remove(max(longest, key=lambda form: form.demerit))
     return {name: tuple(own) for name, own in kept.items()}
@@ -170,7 +176,7 @@ class _Problem:
     forms: Mapping[str, tuple[Form, ...]]
 
     @classmethod
-    def of(cls, counts: Counts, given: Given) -> _Problem:
+    def from_counts(cls, counts: Counts, given: Given) -> _Problem:
         atoms, stated = dict(counts), dict(given)
         alone = sum(is_metal(name) or is_metalloid(name) for name in atoms) == 1
         metals: list[_Metal] = []
@@ -179,13 +185,13 @@ class _Problem:
             others = frozenset(atoms) - {name}
             if name in stated:
                 own: tuple[tuple[int, float], ...] = tuple((state, 0.0) for state in stated[name])
-                metals.append(_Metal(name, count, own, _find_ranges(own, ANY_WIDTH)))
+                metals.append(_Metal(name, count, own, _find_mixed_ranges(own, ANY_STATE_GAP)))
                 continue
             negative = (*anion_forms(name, others), *_split_hydrogen(name, atoms))
-            own = _states_beside(name, atoms) if is_metal(name) else ()
+            own = _list_metal_states(name, atoms) if is_metal(name) else ()
             if own and not negative:
                 mixable = tuple(pair for pair in own if pair[0] not in tetrahedral_states(name))
-                metals.append(_Metal(name, count, own, _find_ranges(mixable, 2 if alone else 1)))
+                metals.append(_Metal(name, count, own, _find_mixed_ranges(mixable, 2 if alone else 1)))
                 continue
             positive = () if is_metal(name) else cation_forms(name, others)
             stated_forms = tuple(Form(Fraction(state), demerit) for state, demerit in own)
@@ -196,7 +202,7 @@ class _Problem:
                 )
         return cls(atoms, tuple(metals), _drop_rare_forms(forms))
 
-    def assignments(self, *, strict: bool) -> Iterator[_Assignment]:
+    def iterate_assignments(self, *, strict: bool) -> Iterator[_Assignment]:
         """Every choice of forms; with `strict`, those alone whose partners are there."""
         for chosen in product(*self.forms.values()):
             picked = dict(zip(self.forms, chosen, strict=True))
@@ -205,16 +211,17 @@ class _Problem:
             states = {name: form.state for name, form in picked.items()}
             charge = sum((state * self.counts[name] for name, state in states.items()), Fraction(0))
             rare = sum(form.demerit * self.counts[name] for name, form in picked.items())
-            yield _Assignment(states, charge, (rare, self._pull(states)))
+            yield _Assignment(states, charge, (rare, self._weigh_electronegativity(states)))
 
-    def _pull(self, states: Mapping[str, Fraction]) -> float:
+    def _weigh_electronegativity(self, states: Mapping[str, Fraction]) -> float:
         return sum(float(s) * self.counts[name] * electronegativity(name) for name, s in states.items())
 
     def _is_plausible(self, picked: Mapping[str, Form]) -> bool:
         if not self._is_hydride_plausible(picked):
             return False
         return all(
-            self._has_partners(name, form, picked) and (form.state <= 0 or self._is_covered(name, picked))
+            self._has_partners(name, form, picked)
+            and (form.state <= 0 or self._is_charge_covered(name, picked))
             for name, form in picked.items()
         )
 
@@ -242,7 +249,7 @@ class _Problem:
                 return False
         return "O" not in needed or "H" not in picked or picked["H"].state > 0
 
-    def _is_covered(self, name: str, picked: Mapping[str, Form]) -> bool:
+    def _is_charge_covered(self, name: str, picked: Mapping[str, Form]) -> bool:
         """True if more electronegative anions carry the charges of a positive nonmetal and of those beyond it.
 
         No anion is less electronegative than a positive nonmetal: there is no phosphide beside iodate.
@@ -251,7 +258,7 @@ class _Problem:
         in_units |= {other for other, form in picked.items() if form.partners}
         if is_metal(name) or name in in_units:
             return True
-        if not self._holds_its_oxygen(name, picked[name].state):
+        if not self._is_oxygen_plausible(name, picked[name].state):
             return False
         own = _anion_rank(name)
         if name != "H" and not is_metalloid(name):
@@ -269,7 +276,7 @@ class _Problem:
                 asked += (form.state + spare) * self.counts[other]
         return carried >= asked
 
-    def _holds_its_oxygen(self, name: str, state: Fraction) -> bool:
+    def _is_oxygen_plausible(self, name: str, state: Fraction) -> bool:
         """False for oxide ions beside a nonmetal that would take them up.
 
         With salt-forming metals alone the lower oxoanions end at XO3 (sulfite, selenite, arsenite), those of halogens
@@ -285,15 +292,15 @@ class _Problem:
             state == top
             or name in {"N", "Te"}
             or "H" in self.counts
-            or not (metals and all(map(forms_salts, metals)))
+            or not (metals and all(map(is_salt_forming_metal, metals)))
         ):
             return True
         if state < 4 and name in CHALCOGENS:
             return False
-        most = (state + 1) / 2 if name in HALOGENS else LONE_PAIR_OXYGEN
+        most = (state + 1) / 2 if name in HALOGENS else MAX_LONE_PAIR_OXYGEN
         return oxygen <= most * self.counts[name]
 
-    def best(self, assignments: Sequence[_Assignment]) -> Balance:
+    def find_best_balance(self, assignments: Sequence[_Assignment]) -> Balance:
         """The assignment, with states of the metals, whose total charge is least."""
         whole = _sum_charges(self.metals)
         partial = [
@@ -304,9 +311,9 @@ class _Problem:
         ]
         found: tuple[tuple[Fraction, float, float], States] | None = None
         for assignment in assignments:
-            options = _rank_plain(assignment, whole)
+            options = _rank_single_states(assignment, whole)
             for part in filter(None, partial):
-                options = [*options, *_rank_mixed(assignment, *part)]
+                options = [*options, *_rank_mixed_valence(assignment, *part)]
             for rank, states in options:
                 if found is None or rank < found[0]:
                     found = rank, {**assignment.states, **states}
@@ -325,7 +332,7 @@ def _anion_rank(name: str) -> float:
     return value if not is_metalloid(name) or name == "Te" else min(value, 2.0)
 
 
-def _find_ranges(
+def _find_mixed_ranges(
     states: Sequence[tuple[int, float]], widest: int
 ) -> tuple[tuple[tuple[int, float], tuple[int, float]], ...]:
     """Neighbouring states of one sign that are at most so far apart."""
@@ -350,7 +357,7 @@ def _sum_charges(metals: Sequence[_Metal]) -> Sums:
     return sums
 
 
-def _rank_plain(assignment: _Assignment, sums: Sums) -> list[Ranked]:
+def _rank_single_states(assignment: _Assignment, sums: Sums) -> list[Ranked]:
     found = []
     for total, (cost, states) in sums.items():
         rank = _add_costs(abs(assignment.charge + total), assignment.cost, cost)
@@ -358,7 +365,7 @@ def _rank_plain(assignment: _Assignment, sums: Sums) -> list[Ranked]:
     return found
 
 
-def _rank_mixed(assignment: _Assignment, metal: _Metal, sums: Sums) -> list[Ranked]:
+def _rank_mixed_valence(assignment: _Assignment, metal: _Metal, sums: Sums) -> list[Ranked]:
     """The same with one metal at a mean state."""
     found = []
     for total, (cost, states) in sums.items():

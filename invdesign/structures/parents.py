@@ -15,10 +15,10 @@ from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.errors import InvdesignError, count_text, nearest
 from invdesign.settings import InputFile
-from invdesign.structures.charges import whole_counts
+from invdesign.structures.charges import scale_to_whole_counts
 from invdesign.structures.neutrality import balance_charges
-from invdesign.structures.prototypes import FORMER_NAMES, prototype, prototype_names
-from invdesign.structures.reading.raw import StructureFileError, positive_setting
+from invdesign.structures.prototypes import FORMER_NAMES, find_prototype, list_prototype_names
+from invdesign.structures.reading.raw import StructureFileError, read_positive_variable
 from invdesign.structures.reading.read import Reading, is_structure_name, read_structure
 from invdesign.structures.symmetry import SYMPREC, symmetry_dataset
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-SHELL = 1.15  # neighbours up to this multiple of the nearest distance count as one shell
-MOST_GUESSES = 2_000_000  # combinations of charges, a few seconds
-LARGEST_GUESS = 60  # atoms of a reduced formula whose charges can be guessed in under a second
-PARENT_ATOMS = (
+SHELL_FACTOR = 1.15  # neighbours up to this multiple of the nearest distance count as one shell
+MAX_CHARGE_GUESSES = 2_000_000  # combinations of charges, a few seconds
+MAX_GUESSED_ATOMS = 60  # atoms of a reduced formula whose charges can be guessed in under a second
+DEFAULT_PARENT_ATOMS = (
     1_000  # the search for symmetry takes a second for so many without any, and grows with their square
 )
-PRIMITIVE_ATOMS = (
+MAX_PRIMITIVE_SEARCH_ATOMS = (
     200  # the search for a smaller cell takes a second for so many of one element, and minutes for 1,000
 )
 MAX_PARENT_ATOMS = "INVDESIGN_MAX_PARENT_ATOMS"
-NEAR_SYMMETRY = (
+NEAR_SYMMETRY_TOLERANCE = (
     0.1  # Å; noise of relaxations and of rounded coordinates is below, distortions of crystals mostly above
 )
-REACH = 8.0  # Å; every site of a solid has a neighbour within it
+NEIGHBOUR_REACH = 8.0  # Å; every site of a solid has a neighbour within it
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class Parent:
     def __len__(self) -> int:
         return len(self.elements)
 
-    def sites(self, name: str) -> tuple[int, ...]:
+    def find_sites(self, name: str) -> tuple[int, ...]:
         """Sites called `name`: by label first, then by Wyckoff site, then by element.
 
         Raises:
@@ -75,22 +75,26 @@ class Parent:
         """
         for names in (self.labels, self.wyckoff, self.elements):
             found = tuple(i for i, own in enumerate(names) if own == name)
-            held = _unique(self.elements[i] for i in found)
+            held = _drop_repeats(self.elements[i] for i in found)
             if len(held) > 1:
-                use = ", ".join(_unique(self.labels[i] for i in found))
+                use = ", ".join(_drop_repeats(self.labels[i] for i in found))
                 raise ValueError(
                     f"'{name}' is ambiguous in {self.name}: it holds {', '.join(held)}. Use a label: {use}"
                 )
             if found:
                 return found
-        labels, orbits, symbols = _unique(self.labels), _unique(self.wyckoff), _unique(self.elements)
+        labels, orbits, symbols = (
+            _drop_repeats(self.labels),
+            _drop_repeats(self.wyckoff),
+            _drop_repeats(self.elements),
+        )
         hint = nearest(name, (*labels, *orbits, *symbols))
         raise ValueError(
             f"{self.name} has no site '{name}'.{' ' + hint if hint else ''} Labels: {', '.join(labels)}; "
             f"elements: {', '.join(symbols)}; Wyckoff sites: {', '.join(orbits)}"
         )
 
-    def structure(self) -> Structure:
+    def build_structure(self) -> Structure:
         """The undecorated supercell."""
         from pymatgen.core import Structure
 
@@ -99,17 +103,19 @@ class Parent:
     @cached_property
     def bonds(self) -> tuple[IntArray, IntArray]:
         """(sites (m,), neighbours (m,)) of each site's nearest shell of opposite charge, of any where unknown."""
-        return self.shells(range(len(self)), opposite=True)
+        return self.find_nearest_shells(range(len(self)), opposite=True)
 
-    def shells(self, among: Sequence[int], *, opposite: bool = False) -> tuple[IntArray, IntArray]:
+    def find_nearest_shells(
+        self, among: Sequence[int], *, opposite: bool = False
+    ) -> tuple[IntArray, IntArray]:
         """(sites (m,), neighbours (m,)): the nearest shell around each of some sites, within these sites.
 
         Periodic images count each for itself. With `opposite`, like charges are no neighbours.
         """
         kept = np.asarray(among, dtype=np.int64)
-        part = self.structure()
+        part = self.build_structure()
         part.remove_sites(sorted(set(range(len(self))) - set(kept.tolist())))
-        first, second, _, distance = part.get_neighbor_list(REACH, exclude_self=True)
+        first, second, _, distance = part.get_neighbor_list(NEIGHBOUR_REACH, exclude_self=True)
         first, second = kept[first], kept[second]
         if opposite:
             signs = np.array([np.sign(state) if state is not None else 0.0 for state in self.states])
@@ -117,16 +123,16 @@ class Parent:
             first, second, distance = first[unlike], second[unlike], distance[unlike]
         closest = np.full(len(self), np.inf)
         np.minimum.at(closest, first, distance)
-        near = distance <= SHELL * closest[first]
+        near = distance <= SHELL_FACTOR * closest[first]
         return first[near].astype(np.int64), second[near].astype(np.int64)
 
 
-def _unique(names: Iterable[str]) -> tuple[str, ...]:
+def _drop_repeats(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
 @lru_cache(maxsize=16)
-def parent_of(source: str | InputFile, cell: tuple[int, int, int], *, primitive: bool) -> Parent:
+def build_parent(source: str | InputFile, cell: tuple[int, int, int], *, primitive: bool) -> Parent:
     """The supercell of a prototype (by name) or of a structure file.
 
     Args:
@@ -137,7 +143,11 @@ def parent_of(source: str | InputFile, cell: tuple[int, int, int], *, primitive:
     Raises:
         InvdesignError: no such prototype, or the file cannot be used.
     """
-    unit = _prototype(source, primitive) if isinstance(source, str) else _file(source, primitive)
+    unit = (
+        _parent_from_prototype(source, primitive)
+        if isinstance(source, str)
+        else _parent_from_file(source, primitive)
+    )
     check_supercell_size(math.prod(cell), len(unit))
     steps = np.stack(np.meshgrid(*(np.arange(n) for n in cell), indexing="ij"), axis=-1).reshape(-1, 3)
     count = len(steps)
@@ -146,24 +156,24 @@ def parent_of(source: str | InputFile, cell: tuple[int, int, int], *, primitive:
         name=unit.name,
         lattice=unit.lattice * np.asarray(cell)[:, None],
         positions=positions.reshape(-1, 3),
-        elements=_repeated(unit.elements, count),
-        labels=_repeated(unit.labels, count),
-        wyckoff=_repeated(unit.wyckoff, count),
+        elements=_repeat_per_cell(unit.elements, count),
+        labels=_repeat_per_cell(unit.labels, count),
+        wyckoff=_repeat_per_cell(unit.wyckoff, count),
         states=tuple(state for state in unit.states for _ in range(count)),
     )
 
 
-def _repeated(names: Sequence[str], count: int) -> tuple[str, ...]:
+def _repeat_per_cell(names: Sequence[str], count: int) -> tuple[str, ...]:
     return tuple(name for name in names for _ in range(count))
 
 
-def _prototype(name: str, primitive: bool) -> Parent:
-    crystal = prototype(name)
-    structure = crystal.structure(primitive=primitive)
+def _parent_from_prototype(name: str, primitive: bool) -> Parent:
+    crystal = find_prototype(name)
+    structure = crystal.build_structure(primitive=primitive)
     labels = tuple(structure.site_properties["label"])
     wyckoff = {site.label: site.wyckoff for site in crystal.sites}
     formal = {site.label: site.oxidation_state for site in crystal.sites}
-    guessed = _guessed_states(structure) if None in formal.values() else {}
+    guessed = _guess_states(structure) if None in formal.values() else {}
     elements = tuple(site.specie.symbol for site in structure)
     states = tuple(
         guessed.get(element) if formal[label] is None else formal[label]
@@ -174,14 +184,14 @@ def _prototype(name: str, primitive: bool) -> Parent:
 
 
 @lru_cache(maxsize=16)
-def reading_of(file: InputFile) -> Reading:
+def read_parent_file(file: InputFile) -> Reading:
     """Return the ordered structure in the file of a parent, with remarks on how it was read.
 
     Raises:
         StructureFileError: it cannot be used; the message says why.
     """
     reading = read_structure(file.text, file.name, alternatives=True)
-    most = most_parent_atoms()
+    most = parent_atom_limit()
     if len(reading.ordered) > most:
         raise StructureFileError(
             f"{file.name} has {len(reading.structure)} atoms; the symmetry of at most {most} is searched. Give the primitive "
@@ -200,7 +210,7 @@ def check_supercell_size(cells: int, atoms: int) -> None:
     Raises:
         InvdesignError: it is too large; the message names the limit.
     """
-    most = most_parent_atoms()
+    most = parent_atom_limit()
     if cells * atoms > most:
         raise InvdesignError(
             f"{count_text(cells)} cells of {atoms} atoms are too large (limit {most} atoms); repeat "
@@ -208,36 +218,36 @@ def check_supercell_size(cells: int, atoms: int) -> None:
         )
 
 
-def most_parent_atoms() -> int:
+def parent_atom_limit() -> int:
     """Largest number of atoms of a parent, as a file or as a supercell."""
-    return int(positive_setting(MAX_PARENT_ATOMS, PARENT_ATOMS))
+    return int(read_positive_variable(MAX_PARENT_ATOMS, DEFAULT_PARENT_ATOMS))
 
 
-def structure_type(source: str | InputFile) -> str:
+def describe_structure_type(source: str | InputFile) -> str:
     """Return what kind of structure a parent is: `an anti-perovskite`, or `its parent's structure` for one of a file."""
     if not isinstance(source, str):
         return "its parent's structure"
-    return prototype(source).called or f"the structure {source}"
+    return find_prototype(source).called or f"the structure {source}"
 
 
-def parent_remarks(source: str | InputFile) -> tuple[str, ...]:
+def list_parent_remarks(source: str | InputFile) -> tuple[str, ...]:
     """Sentences on how the file of a parent was read, and on symmetry it nearly has; on a prototype's former name."""
     if isinstance(source, str):
         name = FORMER_NAMES.get(source)
         return (f"the prototype '{source}' is called '{name}' now; write so in new files",) if name else ()
-    return (*reading_of(source).remarks, *_near_symmetry(source))
+    return (*read_parent_file(source).remarks, *_describe_near_symmetry(source))
 
 
 @lru_cache(maxsize=16)
-def _near_symmetry(file: InputFile) -> tuple[str, ...]:
+def _describe_near_symmetry(file: InputFile) -> tuple[str, ...]:
     """A sentence where atoms are slightly off the positions of a higher symmetry, which then counts for nothing."""
-    structure = reading_of(file).structure
+    structure = read_parent_file(file).structure
     try:
         exact, loose = (
             symmetry_dataset(
                 structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers, tolerance
             )
-            for tolerance in (SYMPREC, NEAR_SYMMETRY)
+            for tolerance in (SYMPREC, NEAR_SYMMETRY_TOLERANCE)
         )
     except InvdesignError:  # at the looser tolerance sites may fall together
         return ()
@@ -246,22 +256,22 @@ def _near_symmetry(file: InputFile) -> tuple[str, ...]:
     return (
         (
             f"{file.name}: the space group is {exact.international} within {SYMPREC:g} Å, and {loose.international} within "
-            f"{NEAR_SYMMETRY:g} Å; candidates that are images of each other by the latter count as different. Give the "
+            f"{NEAR_SYMMETRY_TOLERANCE:g} Å; candidates that are images of each other by the latter count as different. Give the "
             "symmetrised crystal if that is meant"
         ),
     )
 
 
-def _file(file: InputFile, primitive: bool) -> Parent:
-    structure = reading_of(file).ordered
-    if primitive and len(structure) > PRIMITIVE_ATOMS:
+def _parent_from_file(file: InputFile, primitive: bool) -> Parent:
+    structure = read_parent_file(file).ordered
+    if primitive and len(structure) > MAX_PRIMITIVE_SEARCH_ATOMS:
         raise StructureFileError(
-            f"{file.name} has {len(structure)} atoms; a primitive cell is looked for among at most {PRIMITIVE_ATOMS}. Give the "
+            f"{file.name} has {len(structure)} atoms; a primitive cell is looked for among at most {MAX_PRIMITIVE_SEARCH_ATOMS}. Give the "
             "primitive cell itself, and leave out 'primitive'"
         )
     if primitive:
         structure = structure.get_primitive_structure()
-    guessed = _guessed_states(structure)
+    guessed = _guess_states(structure)
     elements = tuple(site.specie.symbol for site in structure)
     return Parent(
         name=file.name,
@@ -269,21 +279,21 @@ def _file(file: InputFile, primitive: bool) -> Parent:
         positions=structure.frac_coords,
         elements=elements,
         labels=tuple(str(site.label) for site in structure),
-        wyckoff=_wyckoff(structure, file.name),
+        wyckoff=_label_wyckoff_sites(structure, file.name),
         states=tuple(guessed.get(element) for element in elements),
     )
 
 
-def _guessed_states(structure: Structure) -> dict[str, float]:
+def _guess_states(structure: Structure) -> dict[str, float]:
     """Likeliest mean charges by element that balance the composition; empty where none do."""
-    counts, _ = whole_counts(structure.composition.get_el_amt_dict())
+    counts, _ = scale_to_whole_counts(structure.composition.get_el_amt_dict())
     balance = balance_charges(counts) if len(counts) > 1 else None
     if balance is not None and not balance.imbalance:
         return {element: float(state) for element, state in balance.states.items()}
     if not _is_guessable(structure):
         return {}
     try:
-        guesses = structure.composition.oxi_state_guesses(max_sites=-LARGEST_GUESS)
+        guesses = structure.composition.oxi_state_guesses(max_sites=-MAX_GUESSED_ATOMS)
     except ValueError:  # the reduced formula is larger than that
         return {}
     return {str(element): float(state) for element, state in guesses[0].items()} if guesses else {}
@@ -299,10 +309,10 @@ def _is_guessable(structure: Structure) -> bool:
         arrangements = math.comb(round(amount) + len(states) - 1, len(states) - 1)
         ways += arrangements
         combinations *= min(arrangements, round(amount) * (max(states) - min(states)) + 1)
-    return ways <= MOST_GUESSES and combinations <= MOST_GUESSES
+    return ways <= MAX_CHARGE_GUESSES and combinations <= MAX_CHARGE_GUESSES
 
 
-def _wyckoff(structure: Structure, name: str) -> tuple[str, ...]:
+def _label_wyckoff_sites(structure: Structure, name: str) -> tuple[str, ...]:
     """Wyckoff site of each site, multiplicity in the conventional cell first."""
     try:
         dataset = symmetry_dataset(structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
@@ -314,15 +324,15 @@ def _wyckoff(structure: Structure, name: str) -> tuple[str, ...]:
     return tuple(f"{count}{letter}" for count, letter in zip(counts, dataset.wyckoffs, strict=True))
 
 
-def _source(value: object, info: ValidationInfo) -> object:
+def _load_source(value: object, info: ValidationInfo) -> object:
     """A prototype's name as it is, a path as the file's text."""
-    if not isinstance(value, str) or value in prototype_names():
+    if not isinstance(value, str) or value in list_prototype_names():
         return value
     path = Path(value)
     if is_structure_name(path.name) or "/" in value:
         return InputFile.model_validate(value, context=info.context)
     try:
-        prototype(value)
+        find_prototype(value)
     except InvdesignError as error:
         raise ValueError(
             f"{error} A structure of your own is given by its file, with .cif or the like."
@@ -330,13 +340,13 @@ def _source(value: object, info: ValidationInfo) -> object:
     return value
 
 
-def _readable(source: str | InputFile) -> str | InputFile:
+def _check_readable(source: str | InputFile) -> str | InputFile:
     try:
-        parent_of(source, (1, 1, 1), primitive=False)
+        build_parent(source, (1, 1, 1), primitive=False)
     except InvdesignError as error:
         raise ValueError(str(error)) from error
     return source
 
 
-ParentSource = Annotated[str | InputFile, BeforeValidator(_source), AfterValidator(_readable)]
+ParentSource = Annotated[str | InputFile, BeforeValidator(_load_source), AfterValidator(_check_readable)]
 """A field that names a crystal: a prototype, or a structure file."""

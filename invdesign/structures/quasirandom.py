@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-SHELLS = 4  # distances matched, nearest first
-SAME_SHELL = 0.01  # Å; distances closer than that are one shell
-FADING = 0.5  # weight of a shell beside the one before it
-REACH = 6.0  # Å, of the first search for shells
-FARTHEST = 20.0  # Å; sites of a sublattice that have no neighbours within it have none
-COOLING = (0.3, 0.003)  # first and last temperature, as a share of the misfit at the start
-MATCHED = 1e-12
+MATCHED_SHELLS = 4  # distances matched, nearest first
+SHELL_TOLERANCE = 0.01  # Å; distances closer than that are one shell
+SHELL_FADING = 0.5  # weight of a shell beside the one before it
+FIRST_REACH = 6.0  # Å, of the first search for shells
+MAX_REACH = 20.0  # Å; sites of a sublattice that have no neighbours within it have none
+TEMPERATURE_RANGE = (0.3, 0.003)  # first and last temperature, as a share of the misfit at the start
+PERFECT_MISFIT = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Sublattice:
 
     lattice: FloatArray
     frac_coords: FloatArray
-    shells: int = SHELLS
+    shells: int = MATCHED_SHELLS
 
     def __len__(self) -> int:
         return len(self.frac_coords)
@@ -48,20 +48,20 @@ class Sublattice:
         from pymatgen.core import Structure
 
         structure = Structure(self.lattice, ["H"] * len(self), self.frac_coords)
-        reach = REACH
+        reach = FIRST_REACH
         while True:
-            found = _shells(structure, reach)
-            if len(found) > self.shells or reach >= FARTHEST:
+            found = _group_pairs_by_shell(structure, reach)
+            if len(found) > self.shells or reach >= MAX_REACH:
                 return np.array(found[: self.shells]).reshape(-1, len(self), len(self))
             reach *= 1.3
 
     @cached_property
     def weights(self) -> FloatArray:
         """Shape (s,): what each shell counts; together 1."""
-        raw: FloatArray = np.power(FADING, np.arange(len(self.pairs), dtype=np.float64))
+        raw: FloatArray = np.power(SHELL_FADING, np.arange(len(self.pairs), dtype=np.float64))
         return raw / raw.sum() if len(raw) else raw
 
-    def misfit(self, species: IntArray, kinds: int) -> float:
+    def measure_misfit(self, species: IntArray, kinds: int) -> float:
         """How far the pairs of a filling are from those of a random alloy; 0 where all shells match.
 
         The squared difference between the share of each pair of species in a shell and the product of their
@@ -72,29 +72,31 @@ class Sublattice:
             kinds: how many species there are.
         """
         filled = np.eye(kinds)[species]
-        off = self.deviation(filled)
+        off = self.pair_deviation(filled)
         return float(np.vdot(off, off))
 
     @cached_property
-    def weighted(self) -> FloatArray:
+    def weighted_pairs(self) -> FloatArray:
         """Shape (s, n, n): `pairs` such that squared shares add up with the shells' weights."""
         weighted: FloatArray = (
             self.pairs * (np.sqrt(self.weights) / self.pairs.sum(axis=(1, 2)))[:, None, None]
         )
         return weighted
 
-    def deviation(self, filled: FloatArray) -> FloatArray:
+    def pair_deviation(self, filled: FloatArray) -> FloatArray:
         """Shape (s, k, k): shares of the pairs less those of a random alloy, weighted by shell.
 
         Args:
             filled: shape (n, k), 1 where a site holds a species.
         """
         fractions = filled.mean(axis=0)
-        off: FloatArray = filled.T @ self.weighted @ filled
+        off: FloatArray = filled.T @ self.weighted_pairs @ filled
         off -= np.sqrt(self.weights)[:, None, None] * np.outer(fractions, fractions)
         return off
 
-    def arranged(self, counts: Sequence[int], rng: Rng, *, sweeps: int = 25, starts: int = 2) -> IntArray:
+    def anneal_species(
+        self, counts: Sequence[int], rng: Rng, *, sweeps: int = 25, starts: int = 2
+    ) -> IntArray:
         """A filling whose pairs are as random as this cell allows, found by swaps under simulated annealing.
 
         Args:
@@ -124,7 +126,7 @@ class Sublattice:
             start = codes.copy()
             rng.shuffle(start)
             found.append(_Annealing(self, start, len(counts)).run(sweeps * len(self), rng))
-            if found[-1][0] <= MATCHED:
+            if found[-1][0] <= PERFECT_MISFIT:
                 break
         return min(found, key=lambda answer: answer[0])[1]
 
@@ -133,16 +135,16 @@ class _Annealing:
     """One search: a filling, how its pairs deviate, and swaps that change both."""
 
     def __init__(self, sublattice: Sublattice, species: IntArray, kinds: int) -> None:
-        self.pairs = sublattice.weighted
+        self.pairs = sublattice.weighted_pairs
         self.species = species
         self.filled = np.eye(kinds)[species]
-        self.off = sublattice.deviation(self.filled)
+        self.off = sublattice.pair_deviation(self.filled)
         self.misfit = float(np.vdot(self.off, self.off))
 
     def run(self, swaps: int, rng: Rng) -> tuple[float, IntArray]:
         """(misfit, filling (n,)) of the best filling met."""
         best, kept = self.misfit, self.species.copy()
-        scale, (first, last) = max(best, 1e-9), COOLING
+        scale, (first, last) = max(best, 1e-9), TEMPERATURE_RANGE
         heats = scale * first * (last / first) ** (np.arange(swaps) / swaps)
         ends = rng.integers(len(self.species), size=(swaps, 2)).tolist()
         # Accepted where the misfit does not rise above this: Metropolis' rule, the random numbers drawn at once.
@@ -150,17 +152,17 @@ class _Annealing:
         for (a, b), rise in zip(ends, allowed, strict=True):
             if self.species[a] == self.species[b]:
                 continue
-            off = self._swapped(a, b)
+            off = self._deviation_after_swap(a, b)
             misfit = float(np.vdot(off, off))
             if misfit <= self.misfit + rise:
-                self._take(a, b, off, misfit)
+                self._accept_swap(a, b, off, misfit)
                 if misfit < best - 1e-15:
                     best, kept = misfit, self.species.copy()
-                    if best <= MATCHED:
+                    if best <= PERFECT_MISFIT:
                         break
         return best, kept
 
-    def _swapped(self, a: int, b: int) -> FloatArray:
+    def _deviation_after_swap(self, a: int, b: int) -> FloatArray:
         """The deviation with the species of two sites exchanged."""
         pairs = self.pairs
         change = self.filled[b] - self.filled[a]
@@ -172,17 +174,17 @@ class _Annealing:
         off: FloatArray = self.off + cross + cross.transpose(0, 2, 1)
         return off
 
-    def _take(self, a: int, b: int, off: FloatArray, misfit: float) -> None:
+    def _accept_swap(self, a: int, b: int, off: FloatArray, misfit: float) -> None:
         self.species[[a, b]] = self.species[[b, a]]
         self.filled[[a, b]] = self.filled[[b, a]]
         self.off, self.misfit = off, misfit
 
 
-def _shells(structure: Structure, reach: float) -> list[FloatArray]:
+def _group_pairs_by_shell(structure: Structure, reach: float) -> list[FloatArray]:
     """Pairs (n, n) of each distance up to `reach` Å, nearest first; the last one may be cut off."""
     first, second, _, distance = structure.get_neighbor_list(reach, exclude_self=True)
     order = np.argsort(distance, kind="stable")
-    edges = np.flatnonzero(np.diff(distance[order]) > SAME_SHELL) + 1
+    edges = np.flatnonzero(np.diff(distance[order]) > SHELL_TOLERANCE) + 1
     found = []
     for members in np.split(order, edges) if len(order) else []:
         pairs = np.zeros((len(structure), len(structure)))

@@ -15,7 +15,7 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.errors import InvdesignError
 
 SYMPREC = 1e-2  # Å: published positions have four digits, relaxed files are noisier
-WORD = 2**62  # packed words stay within int64
+MAX_WORD = 2**62  # packed words stay within int64
 
 
 def symmetry_dataset(
@@ -68,17 +68,17 @@ def site_permutations(
     Raises:
         InvdesignError: the symmetry cannot be determined, as with overlapping atoms.
     """
-    dataset = symmetry_dataset(lattice, positions, _numbers(colours), symprec)
+    dataset = symmetry_dataset(lattice, positions, _number_colours(colours), symprec)
     members = [
         np.asarray([k for k, site in enumerate(sites) if colours[site] == colour], dtype=np.int64)
         for colour in dict.fromkeys(colours[site] for site in sites)
     ]
     own = positions[list(sites)]
 
-    def row_of(operation: int) -> IntArray:
+    def permute_sites(operation: int) -> IntArray:
         row = np.empty(len(sites), dtype=np.int64)
         for member in members:
-            moved = _image(
+            moved = _match_images(
                 lattice, own[member], dataset.rotations[operation], dataset.translations[operation]
             )
             row[member] = member[moved]
@@ -90,17 +90,19 @@ def site_permutations(
     for operation, rotation in enumerate(dataset.rotations):
         kinds.setdefault(np.ascontiguousarray(rotation, dtype=np.int64).tobytes(), []).append(operation)
     unmoved = np.eye(3, dtype=np.int64).tobytes()
-    translations = np.array([row_of(operation) for operation in kinds[unmoved]])
-    rows = np.concatenate([translations[:, row_of(operations[0])] for operations in kinds.values()])
+    translations = np.array([permute_sites(operation) for operation in kinds[unmoved]])
+    rows = np.concatenate([translations[:, permute_sites(operations[0])] for operations in kinds.values()])
     return np.unique(rows, axis=0)
 
 
-def _numbers(colours: Sequence[Hashable]) -> list[int]:
+def _number_colours(colours: Sequence[Hashable]) -> list[int]:
     codes: dict[Hashable, int] = {}
     return [codes.setdefault(colour, len(codes) + 1) for colour in colours]
 
 
-def _image(lattice: FloatArray, positions: FloatArray, rotation: IntArray, shift: FloatArray) -> IntArray:
+def _match_images(
+    lattice: FloatArray, positions: FloatArray, rotation: IntArray, shift: FloatArray
+) -> IntArray:
     """The site nearest to where an operation puts each of the sites (k, 3) of one colour; (k,)."""
     apart = positions[None, :, :] - (positions @ rotation.T + shift)[:, None, :]
     apart -= np.round(apart)
@@ -110,7 +112,7 @@ def _image(lattice: FloatArray, positions: FloatArray, rotation: IntArray, shift
     return nearest
 
 
-def smallest_image(codes: IntArray, permutations: IntArray, base: int) -> IntArray:
+def find_smallest_image(codes: IntArray, permutations: IntArray, base: int) -> IntArray:
     """The lexicographically smallest of all symmetric images of a decoration.
 
     Args:
@@ -127,13 +129,13 @@ def smallest_image(codes: IntArray, permutations: IntArray, base: int) -> IntArr
         if len(rows) == 1:
             break
         chunk = codes[rows[:, start : start + width]]
-        words = chunk @ _weights(base, chunk.shape[1])
+        words = chunk @ _digit_weights(base, chunk.shape[1])
         rows = rows[words == words.min()]
     image: IntArray = codes[rows[0]]
     return image
 
 
-def is_smallest(codes: IntArray, permutations: IntArray, weights: IntArray) -> NDArray[np.bool_]:
+def are_smallest_images(codes: IntArray, permutations: IntArray, weights: IntArray) -> NDArray[np.bool_]:
     """Which decorations are their own smallest image.
 
     Args:
@@ -157,12 +159,12 @@ def is_smallest(codes: IntArray, permutations: IntArray, weights: IntArray) -> N
 Cycles = tuple[tuple[int, int], ...]  # (class, length) of each cycle, sorted
 
 
-def cycle_types(permutations: IntArray, classes: Sequence[int]) -> Counter[Cycles]:
+def count_cycle_types(permutations: IntArray, classes: Sequence[int]) -> Counter[Cycles]:
     """How often each cycle type occurs among permutations (g, n) that keep the `classes` (n) of what they move."""
-    return Counter(tuple(sorted(_cycles(row, classes))) for row in permutations.tolist())
+    return Counter(tuple(sorted(_list_cycles(row, classes))) for row in permutations.tolist())
 
 
-def _cycles(row: Sequence[int], classes: Sequence[int]) -> list[tuple[int, int]]:
+def _list_cycles(row: Sequence[int], classes: Sequence[int]) -> list[tuple[int, int]]:
     seen = [False] * len(row)
     cycles = []
     for start in range(len(row)):
@@ -178,11 +180,11 @@ def _cycles(row: Sequence[int], classes: Sequence[int]) -> list[tuple[int, int]]
 @cache
 def _digits_per_word(base: int) -> int:
     width = 1
-    while base ** (width + 1) < WORD and width < 62:
+    while base ** (width + 1) < MAX_WORD and width < 62:
         width += 1
     return width
 
 
 @cache
-def _weights(base: int, digits: int) -> IntArray:
+def _digit_weights(base: int, digits: int) -> IntArray:
     return base ** np.arange(digits - 1, -1, -1, dtype=np.int64)

@@ -12,11 +12,11 @@ from invdesign.arrays import FloatArray
 from invdesign.tables.units import is_unit
 
 Cell = object  # str, int, float, bool or None; a structure where the source holds structures
-LISTED = 10  # rows named in a message
-LONGEST = 60  # characters; no number is written with more
+MAX_LISTED_ROWS = 10  # rows named in a message
+MAX_NUMBER_LENGTH = 60  # characters; no number is written with more
 
 # Words by which tables say that there is no number, in lower case; a hyphen or dash alone is one of them.
-NO_NUMBER = frozenset(
+MISSING_WORDS = frozenset(
     {"", "nan", "na", "n/a", "n.a.", "#n/a", "null", "none", "-", "\u2013", "\u2014", "\u2212"}
 )
 # Errors that spreadsheets leave in the cells of formulas (Excel, LibreOffice). `#N/A` alone means: no value.
@@ -65,12 +65,12 @@ def is_blank(cell: Cell) -> bool:
     return cell is None or (isinstance(cell, str) and not cell.strip())
 
 
-def no_number(cell: Cell) -> bool:
+def is_missing_number(cell: Cell) -> bool:
     """Return whether a cell of a column of numbers says that there is none."""
-    return is_blank(cell) or (isinstance(cell, str) and cell.strip().lower() in NO_NUMBER)
+    return is_blank(cell) or (isinstance(cell, str) and cell.strip().lower() in MISSING_WORDS)
 
 
-def number_in(cell: Cell) -> float | None:
+def parse_number(cell: Cell) -> float | None:
     """Read the number in a cell; None where it holds something else, or nothing. Infinities are numbers.
 
     Text must be a plain decimal number, with a point, without separators of thousands and without a unit; the
@@ -88,26 +88,26 @@ def number_in(cell: Cell) -> float | None:
     return None if math.isnan(value) else value
 
 
-def numbers_in(cells: Sequence[Cell]) -> tuple[FloatArray, list[int]]:
+def parse_numbers(cells: Sequence[Cell]) -> tuple[FloatArray, list[int]]:
     """Read a column of numbers.
 
     Returns:
         Shape (n,), NaN where a cell says that there is none; and the positions of cells that hold something that is
         no finite number.
     """
-    values = _quickly(cells)
+    values = _parse_numbers_fast(cells)
     if values is None:
-        found = [number_in(cell) for cell in cells]
+        found = [parse_number(cell) for cell in cells]
         values = np.array([math.nan if value is None else value for value in found], dtype=np.float64)
     absent = np.flatnonzero(np.isnan(values)).tolist()
-    wrong = [k for k in absent if not no_number(cells[k])]
+    wrong = [k for k in absent if not is_missing_number(cells[k])]
     infinite = np.flatnonzero(np.isinf(values)).tolist()
     values[infinite] = math.nan
     return values, sorted([*wrong, *infinite])
 
 
-def _quickly(cells: Sequence[Cell]) -> FloatArray | None:
-    """All cells by Python's own reading, where that agrees with `number_in`; else None."""
+def _parse_numbers_fast(cells: Sequence[Cell]) -> FloatArray | None:
+    """All cells by Python's own reading, where that agrees with `parse_number`; else None."""
     try:
         joined = "\n".join(cells)  # type: ignore[arg-type]  # what is no text raises
         # Python takes underscores and the digits of all scripts.
@@ -126,27 +126,27 @@ def looks_like_number(cell: Cell) -> bool:
     """Return whether text is meant as a number, and written in a form that is not read."""
     if not isinstance(cell, str):
         return False
-    if len(cell) > LONGEST:
+    if len(cell) > MAX_NUMBER_LENGTH:
         return False
-    text = _normal(cell)
+    text = _normalize_text(cell)
     forms = (_COMMA, _GROUPED, _POINTS, _BOUND, _SPREAD, _ABOUT, _TIMES_TEN)
-    return any(form.fullmatch(text) for form in forms) or _unit_of(text) != ""
+    return any(form.fullmatch(text) for form in forms) or _find_unit(text) != ""
 
 
 def is_miswritten(cell: Cell) -> bool:
     """Return whether a cell holds a number that can be written plainly: `0,05`, `1 000`, `1.2·10-3`."""
-    if not isinstance(cell, str) or len(cell) > LONGEST:
+    if not isinstance(cell, str) or len(cell) > MAX_NUMBER_LENGTH:
         return False
-    text = _normal(cell)
-    return bool(_rewritten(text)) and not (_SPREAD.fullmatch(text) or _ABOUT.fullmatch(text))
+    text = _normalize_text(cell)
+    return bool(_suggest_plain_number(text)) and not (_SPREAD.fullmatch(text) or _ABOUT.fullmatch(text))
 
 
-def remedy(cell: Cell) -> str:
+def suggest_remedy(cell: Cell) -> str:
     """Say, in a sentence, how to write what a cell holds as a number, or what to do where it is none."""
     if not isinstance(cell, str | float):
         return "Numbers are plain; true, false and lists are none."
-    text = _normal(str(cell)[:LONGEST])
-    if text.lower().lstrip("+-") in NO_NUMBER:
+    text = _normalize_text(str(cell)[:MAX_NUMBER_LENGTH])
+    if text.lower().lstrip("+-") in MISSING_WORDS:
         return "Leave the cell empty where nothing was measured; in a file of results, the column failure says why."
     if _BOUND.fullmatch(text):
         return BOUND_HINT
@@ -158,10 +158,10 @@ def remedy(cell: Cell) -> str:
         return (
             "It is infinite, or larger than any number here: leave the cell empty where nothing was measured."
         )
-    return _rewritten(text) or _otherwise(text)
+    return _suggest_plain_number(text) or _suggest_other_remedy(text)
 
 
-def _rewritten(text: str) -> str:
+def _suggest_plain_number(text: str) -> str:
     """The sentence that says how a number is written plainly; empty where it is none of these forms."""
     if _AMBIGUOUS.fullmatch(text):
         return f"Write {text.replace(',', '.')} or {text.replace(',', '')}: it may be either."
@@ -182,7 +182,7 @@ def _rewritten(text: str) -> str:
     return "Write one plain number." if _ABOUT.fullmatch(text) else ""
 
 
-def _otherwise(text: str) -> str:
+def _suggest_other_remedy(text: str) -> str:
     if fraction := _FRACTION.fullmatch(text):
         return f"Write {int(fraction[1]) / int(fraction[2]):.6g}."
     if _RANGE.fullmatch(text):
@@ -194,12 +194,12 @@ def _otherwise(text: str) -> str:
     return "Units stand in the heading, remarks in a column of their own; leave the cell empty where there is no value."
 
 
-def _normal(cell: str) -> str:
+def _normalize_text(cell: str) -> str:
     """Text with plain minus, plain exponents and plain spaces, as forms of numbers are told apart."""
     return " ".join(cell.replace(_MINUS, "-").translate(_POWER).split())
 
 
-def _unit_of(text: str) -> str:
+def _find_unit(text: str) -> str:
     """The unit behind a number; empty where there is no number, or what follows is no unit."""
     found = _WITH_UNIT.fullmatch(text)
     if found is None:
@@ -210,9 +210,9 @@ def _unit_of(text: str) -> str:
     return unit if apart and is_unit(unit) else ""
 
 
-def list_rows(rows: Sequence[object], word: str = "line") -> str:
+def describe_rows(rows: Sequence[object], word: str = "line") -> str:
     """`2 rows (lines 3, 8)`: how many, and the first ten of them."""
-    more = f" and {len(rows) - LISTED} more" if len(rows) > LISTED else ""
-    named = ", ".join(map(str, rows[:LISTED]))
+    more = f" and {len(rows) - MAX_LISTED_ROWS} more" if len(rows) > MAX_LISTED_ROWS else ""
+    named = ", ".join(map(str, rows[:MAX_LISTED_ROWS]))
     places = f"{word}s" if len(rows) > 1 else word
     return f"{len(rows)} row{'s' if len(rows) > 1 else ''} ({places} {named}{more})"

@@ -11,19 +11,19 @@ from __future__ import annotations
 
 import re
 
-from invdesign.tables.cells import number_in
+from invdesign.tables.cells import parse_number
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 _GUARDED = re.compile(r"'+[=+\-@\t\r\n]")
 
 
-def guard(cell: object) -> object:
+def guard_cell(cell: object) -> object:
     """Mark text that a spreadsheet would take for a formula; numbers and all other cells stay as they are."""
-    if not isinstance(cell, str) or not _FORMULA.match(cell) or number_in(cell) is not None:
+    if not isinstance(cell, str) or not _FORMULA.match(cell) or parse_number(cell) is not None:
         return cell
     return f"'{cell}"
 
 
-def unguard(cell: str) -> str:
-    """Undo `guard`."""
+def unguard_cell(cell: str) -> str:
+    """Undo `guard_cell`."""
     return cell[1:] if _GUARDED.match(cell) else cell

@@ -15,13 +15,15 @@ from invdesign.arrays import IntArray
 from invdesign.errors import InvdesignError
 from invdesign.textfiles import MEGABYTE, UnreadableFileError, decode, read_bytes
 
-BYTES = 16_000_000  # per block
-ROWS = 20_000  # per block
-RECODED = 500 * MEGABYTE  # a file in another encoding than UTF-8 is held in memory, and may be no larger
-LONGEST_LINE = 200 * MEGABYTE
+BLOCK_BYTES = 16_000_000  # per block
+BLOCK_ROWS = 20_000  # per block
+MAX_RECODED_BYTES = (
+    500 * MEGABYTE
+)  # a file in another encoding than UTF-8 is held in memory, and may be no larger
+MAX_LINE_BYTES = 200 * MEGABYTE
 _UTF8_MARK = b"\xef\xbb\xbf"
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
-WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx and .ods are archives; .xls is an OLE file
+WORKBOOK_SIGNATURES = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx and .ods are archives; .xls is an OLE file
 _QUOTE, _NEWLINE, _RETURN = ord('"'), ord("\n"), ord("\r")
 
 
@@ -73,15 +75,15 @@ class FileData:
         """Lines with their ends."""
         with self._path.open("rb") as stream:
             stream.seek(start + self._mark)
-            while line := stream.readline(LONGEST_LINE):
+            while line := stream.readline(MAX_LINE_BYTES):
                 yield line
 
     def chunks(self, start: int) -> Iterator[bytes]:
         """Blocks of whole lines."""
         with self._path.open("rb") as stream:
             stream.seek(start + self._mark)
-            while chunk := stream.read(BYTES):
-                yield chunk if chunk.endswith(b"\n") else chunk + stream.readline(LONGEST_LINE)
+            while chunk := stream.read(BLOCK_BYTES):
+                yield chunk if chunk.endswith(b"\n") else chunk + stream.readline(MAX_LINE_BYTES)
 
     def read(self, start: int, end: int) -> bytes:
         """The bytes from `start` to `end`."""
@@ -122,10 +124,10 @@ def open_data(path: Path) -> Data:
         UnreadableFileError: it cannot be read, or is too large to be held in memory in its encoding.
     """
     if not path.is_file():
-        read_bytes(path, RECODED)  # says why not
+        read_bytes(path, MAX_RECODED_BYTES)  # says why not
     with path.open("rb") as stream:
         start = stream.read(4)
-    if start.startswith(WORKBOOKS):
+    if start.startswith(WORKBOOK_SIGNATURES):
         raise TableError(
             path.name, "is a workbook or an archive.", "In the spreadsheet, save it as 'CSV UTF-8'."
         )
@@ -139,7 +141,7 @@ def open_data(path: Path) -> Data:
         else:
             return data
     try:
-        return TextData(decode(read_bytes(path, RECODED), path.name, letters=True))
+        return TextData(decode(read_bytes(path, MAX_RECODED_BYTES), path.name, letters=True))
     except UnreadableFileError as error:
         if "too large" in str(error):
             raise TableError(
@@ -185,18 +187,18 @@ class Records:
             newlines = np.flatnonzero(data == _NEWLINE)
             if separator is not None and (quotes % 2 or b'"' in chunk):
                 marks = np.flatnonzero(data == _QUOTE)
-                if not _well_placed(data, marks, quotes, ord(separator)):
-                    return self._exact(separator)
+                if not _are_quotes_well_placed(data, marks, quotes, ord(separator)):
+                    return self._find_starts_by_parsing(separator)
                 outside = (quotes + np.searchsorted(marks, newlines)) % 2 == 0
                 newlines, quotes = newlines[outside], quotes + len(marks)
             ends.append(newlines + offset + 1)
             offset += len(chunk)
         if quotes % 2 and separator is not None:
-            return self._exact(separator)  # which says where
+            return self._find_starts_by_parsing(separator)  # which says where
         starts = np.concatenate(ends)
         return starts if starts[-1] == offset else np.append(starts, offset)
 
-    def _exact(self, separator: str) -> IntArray:
+    def _find_starts_by_parsing(self, separator: str) -> IntArray:
         """The same by the CSV parser, row by row.
 
         Raises:
@@ -208,7 +210,7 @@ class Records:
             nonlocal consumed
             for line in self.data.lines(self.head):
                 consumed += len(line)
-                yield to_text(line)
+                yield decode_records(line)
 
         starts = []
         try:
@@ -216,23 +218,23 @@ class Records:
                 starts.append(begin)
                 begin = consumed
         except csv.Error as error:
-            raise self.error(begin, error) from error
+            raise self.record_error(begin, error) from error
         return np.array([*starts, begin], dtype=np.int64)
 
-    def error(self, place: int, error: csv.Error) -> TableError:
+    def record_error(self, place: int, error: csv.Error) -> TableError:
         """What is wrong with the record at a place."""
         if "unexpected end" in str(error):
             message = "has a quotation mark that is never closed."
         else:
             message = f"cannot be read: {error}. A quotation mark that is not closed?"
         hint = "Write cells that hold one in quotes, with their own quotation marks doubled"
-        return TableError(self.name, message, hint, self.line(place))
+        return TableError(self.name, message, hint, self.find_line(place))
 
-    def line(self, place: int) -> int:
+    def find_line(self, place: int) -> int:
         """Line of the record that begins at `place`, from 1."""
-        return int(self.lines_of(np.array([place]))[0])
+        return int(self.find_lines(np.array([place]))[0])
 
-    def lines_of(self, places: IntArray) -> IntArray:
+    def find_lines(self, places: IntArray) -> IntArray:
         """Lines (n,) of the records that begin at places (n,), from 1."""
         found = np.ones(len(places), dtype=np.int64)
         offset = 0
@@ -242,25 +244,25 @@ class Records:
             offset += len(chunk)
         return found
 
-    def spans(self, first: int = 0) -> Iterator[tuple[int, int]]:
+    def iterate_spans(self, first: int = 0) -> Iterator[tuple[int, int]]:
         """(first, last + 1) of the records of each block, from record `first` on."""
         while first < len(self):
-            by_size = int(np.searchsorted(self.starts, self.starts[first] + BYTES))
-            end = min(max(by_size, first + 1), first + ROWS, len(self))
+            by_size = int(np.searchsorted(self.starts, self.starts[first] + BLOCK_BYTES))
+            end = min(max(by_size, first + 1), first + BLOCK_ROWS, len(self))
             yield first, end
             first = end
 
-    def text(self, first: int, end: int) -> str:
+    def read_text(self, first: int, end: int) -> str:
         """The records `first` to `end` as text."""
-        return to_text(self.data.read(int(self.starts[first]), int(self.starts[end])))
+        return decode_records(self.data.read(int(self.starts[first]), int(self.starts[end])))
 
-    def record(self, place: int) -> str:
+    def read_record(self, place: int) -> str:
         """The record that begins at `place`."""
         index = int(np.searchsorted(self.starts, place))
-        return self.text(index, index + 1)
+        return self.read_text(index, index + 1)
 
 
-def to_text(data: bytes) -> str:
+def decode_records(data: bytes) -> str:
     """Bytes of whole records as text."""
     text = data.decode("utf-8", "surrogatepass")
     return text.replace("\r\n", "\n") if "\r" in text else text
@@ -272,7 +274,7 @@ def parse_rows(lines: Iterator[str], separator: str) -> Iterator[list[str]]:
     return csv.reader(lines, delimiter=separator, strict=True)
 
 
-def _well_placed(data: NDArray[np.uint8], marks: IntArray, before: int, separator: int) -> bool:
+def _are_quotes_well_placed(data: NDArray[np.uint8], marks: IntArray, before: int, separator: int) -> bool:
     """Return whether each quotation mark stands at an end of its cell or beside another.
 
     Args:

@@ -14,14 +14,22 @@ from typing import Any
 import numpy as np
 
 from invdesign.arrays import IntArray
-from invdesign.tables.cells import number_in
-from invdesign.tables.guard import unguard
-from invdesign.tables.records import Data, Records, TableError, TextData, open_data, parse_rows, to_text
+from invdesign.tables.cells import parse_number
+from invdesign.tables.guard import unguard_cell
+from invdesign.tables.records import (
+    Data,
+    Records,
+    TableError,
+    TextData,
+    decode_records,
+    open_data,
+    parse_rows,
+)
 from invdesign.tables.units import is_unit
 
 SEPARATORS = (",", ";", "\t")
-COMMENT = "#"
-COLUMNS = 16_384  # as many as a sheet of Excel has
+COMMENT_MARK = "#"
+MAX_COLUMNS = 16_384  # as many as a sheet of Excel has
 _COMPOSED = re.compile(r"[/\u00b7\u207b%\u00b0]|-\d")  # in units that are no symbols of elements too
 _IN_QUOTES = re.compile(r'"[^"]*"')
 _SPACE = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
@@ -76,9 +84,9 @@ class TextTable:
         self.name = name
         self.head = _find_head(data, name)
         self._records = Records(data, name, head=self.head.place, separator=self.head.separator)
-        self.headings = tuple(" ".join(unguard(cell).split()) for cell in self._row(0))
-        if len(self.headings) > COLUMNS:
-            message = f"has {len(self.headings)} columns; at most {COLUMNS} are read"
+        self.headings = tuple(" ".join(unguard_cell(cell).split()) for cell in self._read_row(0))
+        if len(self.headings) > MAX_COLUMNS:
+            message = f"has {len(self.headings)} columns; at most {MAX_COLUMNS} are read"
             raise TableError(name, message, "Is its first line one of headings?", self.head.line)
         counted = Counter(filter(None, self.headings))
         self.twice = tuple(heading for heading, count in counted.items() if count > 1)
@@ -99,38 +107,38 @@ class TextTable:
         """Sentences on what was left out before the headings."""
         return tuple(f"line '{line:.60}' before the headings is a comment" for line in self.head.skipped)
 
-    def _row(self, index: int) -> list[str]:
+    def _read_row(self, index: int) -> list[str]:
         """The cells of record `index`, the headings being number 0."""
         try:
-            rows = list(parse_rows(iter([self._records.text(index, index + 1)]), self.head.separator))
+            rows = list(parse_rows(iter([self._records.read_text(index, index + 1)]), self.head.separator))
         except csv.Error as error:
-            raise self._records.error(int(self._records.starts[index]), error) from error
+            raise self._records.record_error(int(self._records.starts[index]), error) from error
         return rows[0] if rows else []
 
-    def places_of(self, columns: Sequence[str]) -> list[int]:
+    def find_places(self, columns: Sequence[str]) -> list[int]:
         """Positions of columns by heading."""
         return [self._place[column] for column in columns]
 
-    def blocks(self, columns: Sequence[str]) -> Iterator[Rows]:
+    def read_blocks(self, columns: Sequence[str]) -> Iterator[Rows]:
         """All rows in their order, without blank ones.
 
         Raises:
             TableError: a row has too many or too few cells.
         """
-        wanted = self.places_of(columns)
-        for first, end in self._records.spans(1):
-            rows, places = self._filled(first, end, max(wanted, default=-1) + 1)
-            turned = _transpose(rows, wanted)
+        wanted = self.find_places(columns)
+        for first, end in self._records.iterate_spans(1):
+            rows, places = self._read_filled_rows(first, end, max(wanted, default=-1) + 1)
+            turned = _pick_columns(rows, wanted)
             yield Rows(places, dict(zip(columns, turned, strict=True)))
 
-    def _filled(self, first: int, end: int, cells: int) -> tuple[list[list[str]], IntArray]:
+    def _read_filled_rows(self, first: int, end: int, cells: int) -> tuple[list[list[str]], IntArray]:
         """Rows `first` to `end` that hold something, at least the first `cells` of each parsed; and their places."""
-        text = self._records.text(first, end)
+        text = self._records.read_text(first, end)
         places = self._records.starts[first:end]
         separator = self.head.separator
         whole: Sequence[Sequence[str]]
         if '"' in text:
-            whole = rows = self._parsed(text, first, end)
+            whole = rows = self._parse_text(text, first, end)
             widths = [len(row) for row in rows]
             blank = [k for k, row in enumerate(rows) if not any(map(str.strip, row))]
         else:
@@ -140,16 +148,16 @@ class TextTable:
             whole = _Split(lines, separator)
             widths = [line.count(separator) + 1 for line in lines]
             blank = [k for k, line in enumerate(lines) if not line.strip(separator + _SPACE)]
-        self._check(whole, widths, set(blank), places)
+        self._check_rows(whole, widths, set(blank), places)
         if blank:
             out = set(blank)
             filled = [k for k in range(len(rows)) if k not in out]
             rows, places = [rows[k] for k in filled], places[filled]
         if "'" in text:
-            rows = [[unguard(cell) for cell in row] for row in rows]
+            rows = [[unguard_cell(cell) for cell in row] for row in rows]
         return rows, places
 
-    def _check(
+    def _check_rows(
         self, rows: Sequence[Sequence[str]], widths: Sequence[int], blank: set[int], places: IntArray
     ) -> None:
         """Refuse rows that do not fit the headings; only those of an odd number of cells are looked at, where that is enough.
@@ -171,42 +179,43 @@ class TextTable:
             if mistake is not None:
                 column, message, hint = mistake
                 column = "" if column == "row" else f"({column}) "
-                raise TableError(self.name, f"{column}{message}", hint, self.line(int(places[k])))
+                raise TableError(self.name, f"{column}{message}", hint, self.find_line(int(places[k])))
 
-    def _parsed(self, text: str, first: int, end: int) -> list[list[str]]:
+    def _parse_text(self, text: str, first: int, end: int) -> list[list[str]]:
         try:
             rows = list(parse_rows(io.StringIO(text, newline="\n"), self.head.separator))
         except csv.Error as error:
-            raise self._records.error(int(self._records.starts[first]), error) from error
+            raise self._records.record_error(int(self._records.starts[first]), error) from error
         if len(rows) != end - first:
-            line = self._records.line(int(self._records.starts[first]))
+            line = self._records.find_line(int(self._records.starts[first]))
             raise TableError(
                 self.name, "cannot be cut into rows. A quotation mark that is not closed?", "", line
             )
         return rows
 
-    def fetch(self, place: int, columns: Sequence[str]) -> dict[str, str]:
+    def fetch_row(self, place: int, columns: Sequence[str]) -> dict[str, str]:
         """The cells of the row at a place."""
-        row = next(parse_rows(iter([self._records.record(place)]), self.head.separator))
+        row = next(parse_rows(iter([self._records.read_record(place)]), self.head.separator))
         return {
-            name: unguard(row[index]) for name, index in zip(columns, self.places_of(columns), strict=True)
+            name: unguard_cell(row[index])
+            for name, index in zip(columns, self.find_places(columns), strict=True)
         }
 
-    def line(self, place: int) -> int:
+    def find_line(self, place: int) -> int:
         """Line of the row at a place, from 1."""
-        return self._records.line(place)
+        return self._records.find_line(place)
 
-    def lines(self) -> Iterator[tuple[int, list[str]]]:
+    def read_lines(self) -> Iterator[tuple[int, list[str]]]:
         """(line, all cells) of every row that is not blank, whether it fits the headings or not."""
-        line = self.head.line + self._records.text(0, 1).count("\n")
+        line = self.head.line + self._records.read_text(0, 1).count("\n")
         for index in range(1, len(self._records)):
-            text = self._records.text(index, index + 1)
-            row = self._row(index)
+            text = self._records.read_text(index, index + 1)
+            row = self._read_row(index)
             if any(map(str.strip, row)):
-                yield line, [unguard(cell) for cell in row]
+                yield line, [unguard_cell(cell) for cell in row]
             line += text.count("\n")
 
-    def columns(self, columns: Sequence[str]) -> tuple[dict[str, list[str]], list[int]]:
+    def read_columns(self, columns: Sequence[str]) -> tuple[dict[str, list[str]], list[int]]:
         """Whole columns, and the line of each row; for tables that are held in memory.
 
         Raises:
@@ -214,11 +223,11 @@ class TextTable:
         """
         cells: dict[str, list[str]] = {name: [] for name in columns}
         places: list[IntArray] = [np.zeros(0, dtype=np.int64)]
-        for block in self.blocks(columns):
+        for block in self.read_blocks(columns):
             places.append(block.places)
             for name in columns:
                 cells[name] += block.cells[name]
-        return cells, self._records.lines_of(np.concatenate(places)).tolist()
+        return cells, self._records.find_lines(np.concatenate(places)).tolist()
 
 
 class _Split(Sequence[list[str]]):
@@ -246,7 +255,7 @@ def open_table(path: Path) -> TextTable:
     return table
 
 
-def table_of(name: str, text: str) -> TextTable:
+def parse_table(name: str, text: str) -> TextTable:
     """The table in a text.
 
     Raises:
@@ -266,12 +275,12 @@ def find_mistake(headings: Sequence[str], cells: Sequence[str]) -> tuple[str, st
     named = max((place for place, heading in enumerate(headings, 1) if heading), default=0)
     if any(cell.strip() for cell in cells[len(headings) :]):
         hint = "A decimal comma, or text with a comma in it? Write 0.5, and text in quotation marks."
-        return "row", f"has {len(cells)} cells, and there are {_count(headings)}.", hint
+        return "row", f"has {len(cells)} cells, and there are {_count_headings(headings)}.", hint
     if len(cells) < named:
         hint = "Give every row a cell for each heading, empty where there is nothing."
         return (
             "row",
-            f"has {len(cells)} cell{'s' if len(cells) != 1 else ''}, and there are {_count(headings)}.",
+            f"has {len(cells)} cell{'s' if len(cells) != 1 else ''}, and there are {_count_headings(headings)}.",
             hint,
         )
     for place, (heading, cell) in enumerate(zip(headings, cells, strict=False), 1):
@@ -281,11 +290,11 @@ def find_mistake(headings: Sequence[str], cells: Sequence[str]) -> tuple[str, st
     return None
 
 
-def _count(headings: Sequence[str]) -> str:
+def _count_headings(headings: Sequence[str]) -> str:
     return f"{len(headings)} heading{'s' if len(headings) != 1 else ''}"
 
 
-def _transpose(rows: Sequence[Sequence[str]], wanted: Sequence[int]) -> list[Sequence[str]]:
+def _pick_columns(rows: Sequence[Sequence[str]], wanted: Sequence[int]) -> list[Sequence[str]]:
     """The columns `wanted` of rows, which may be of unequal length beyond these."""
     if not rows:
         return [() for _ in wanted]
@@ -299,7 +308,7 @@ def _transpose(rows: Sequence[Sequence[str]], wanted: Sequence[int]) -> list[Seq
 # The head.
 
 
-def separator_of(header: str, following: str = "") -> str:
+def find_separator(header: str, following: str = "") -> str:
     """The comma, semicolon or tab that separates columns.
 
     Args:
@@ -325,7 +334,7 @@ def _find_head(data: Data, name: str) -> Head:
     found: tuple[int, int, str] | None = None
     following = ""
     for number, raw in enumerate(data.lines(0), 1):
-        place, text = offset, to_text(raw)
+        place, text = offset, decode_records(raw)
         offset += len(raw)
         plain = text.strip()
         if found is not None:
@@ -334,20 +343,20 @@ def _find_head(data: Data, name: str) -> Head:
                 break
         elif not plain.strip("".join(SEPARATORS)):
             continue
-        elif not said and not held and _said_separator(text):
-            said = _said_separator(text)
-        elif plain.startswith(COMMENT):
+        elif not said and not held and _parse_separator_line(text):
+            said = _parse_separator_line(text)
+        elif plain.startswith(COMMENT_MARK):
             held.append((place, number, plain))
         else:
             found = (place, number, plain)
     if found is None and not held:
         raise TableError(name, "is empty: it has no header, its first line must name the columns")
     found = found or held.pop()
-    separator = said or separator_of(found[2], following)
+    separator = said or find_separator(found[2], following)
     _check_first_lines(found, following, separator, name)
-    if held and found[2][:1] != COMMENT:
-        cells = _cell_count(held[-1][2], separator)
-        if cells > 1 and cells == _cell_count(found[2], separator):
+    if held and found[2][:1] != COMMENT_MARK:
+        cells = _count_cells(held[-1][2], separator)
+        if cells > 1 and cells == _count_cells(found[2], separator):
             found = held.pop()
     return Head(found[0], found[1], separator, tuple(text for _, _, text in held))
 
@@ -361,8 +370,8 @@ def _check_first_lines(found: tuple[int, int, str], following: str, separator: s
         separator: of the headings.
         name: what messages call the table.
     """
-    words = _filled_cells(following, separator_of(following))
-    if len(_filled_cells(found[2], separator)) == 1 and len(words) > 1 and all(map(_is_heading, words)):
+    words = _list_filled_cells(following, find_separator(following))
+    if len(_list_filled_cells(found[2], separator)) == 1 and len(words) > 1 and all(map(_is_heading, words)):
         message = (
             f"begins with '{found[2].strip(separator):.60}', which looks like a title above the headings."
         )
@@ -371,26 +380,26 @@ def _check_first_lines(found: tuple[int, int, str], following: str, separator: s
         )
     columns, values = found[2].split(), following.split()
     spaced = not any(mark in found[2] + following for mark in SEPARATORS) and len(columns) == len(values) > 2
-    if spaced and any("." in word and number_in(word) is not None for word in values):
+    if spaced and any("." in word and parse_number(word) is not None for word in values):
         message = "has columns that are separated by spaces."
         raise TableError(name, message, "Separate them with commas, semicolons or tabs.", found[1])
-    units = _filled_cells(following, separator)
+    units = _list_filled_cells(following, separator)
     if units and all(map(is_unit, units)) and any(map(_COMPOSED.search, units)):
         message = f"holds headings whose units ({', '.join(units):.60}) stand in a row of their own."
         hint = f"Write them into the headings, as in 'NAME [{next(filter(_COMPOSED.search, units))}]', and remove that row."
         raise TableError(name, message, hint, found[1])
 
 
-def _filled_cells(line: str, separator: str) -> list[str]:
+def _list_filled_cells(line: str, separator: str) -> list[str]:
     cells = next(csv.reader([line], delimiter=separator), [])
     return [cell.strip() for cell in cells if cell.strip()]
 
 
 def _is_heading(cell: str) -> bool:
-    return cell[0].isalpha() and number_in(cell) is None
+    return cell[0].isalpha() and parse_number(cell) is None
 
 
-def _said_separator(line: str) -> str:
+def _parse_separator_line(line: str) -> str:
     """The separator that a line `sep=;` of spreadsheets states; empty for any other line."""
     text = line.rstrip("\r\n").strip(" ").strip('"')
     if text[:4].lower() != "sep=" or len(text.rstrip()) > 5:
@@ -398,5 +407,5 @@ def _said_separator(line: str) -> str:
     return text[4:5] if text[4:5] in SEPARATORS else "\t" if not text[4:] else ""
 
 
-def _cell_count(line: str, separator: str) -> int:
+def _count_cells(line: str, separator: str) -> int:
     return _IN_QUOTES.sub("", line).count(separator) + 1

@@ -17,7 +17,7 @@ _POWER = str.maketrans(
     "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b\u207a", "0123456789-+"
 )
 _PREFIXES = ("", "k", "M", "G", "T", "c", "m", "d", "h", "\u03bc", "u", "n", "p", "f", "da")
-_SYMBOLS = frozenset(
+_PREFIXABLE_UNITS = frozenset(
     [
         "m",
         "g",
@@ -58,7 +58,7 @@ _SYMBOLS = frozenset(
         "lm",
     ]
 )
-_ALONE = frozenset(
+_UNPREFIXED_UNITS = frozenset(
     [
         "%",
         "‰",
@@ -103,14 +103,14 @@ _ALONE = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundColumn:
     """A column: its heading, and the unit in that; None where it names none."""
 
     heading: str
     unit: str | None
 
 
-def heading_refusal(name: str) -> str:
+def describe_heading_fault(name: str) -> str:
     """What is wrong with a name that shall head a column; empty where every table gives it back as it is."""
     if not name:
         return "a name must not be empty"
@@ -132,7 +132,7 @@ def split_heading(heading: str) -> tuple[str, str | None]:
     return heading, None
 
 
-def find_column(name: str, headings: Sequence[str], table: str, remedy: str) -> Found | None:
+def find_column(name: str, headings: Sequence[str], table: str, remedy: str) -> FoundColumn | None:
     """Find the column called `name`, with or without a unit in its heading; None where there is none.
 
     Args:
@@ -146,16 +146,16 @@ def find_column(name: str, headings: Sequence[str], table: str, remedy: str) -> 
     """
     wanted = " ".join(name.split())
     if wanted in headings:
-        return Found(wanted, split_heading(wanted)[1])
+        return FoundColumn(wanted, split_heading(wanted)[1])
     meant = [heading for heading in headings if heading and split_heading(heading)[0] == wanted]
     if len(meant) > 1:
         raise InvdesignError(
             f"{table} has several columns that may be '{name}': {', '.join(meant)}. {remedy}"
         )
-    return Found(meant[0], split_heading(meant[0])[1]) if meant else None
+    return FoundColumn(meant[0], split_heading(meant[0])[1]) if meant else None
 
 
-def check_heading_unit(found: Found, unit: str, name: str, table: str, *, named: bool) -> None:
+def check_heading_unit(found: FoundColumn, unit: str, name: str, table: str, *, named: bool) -> None:
     """Refuse a column whose heading names another unit than the one it should be in.
 
     Args:
@@ -168,7 +168,7 @@ def check_heading_unit(found: Found, unit: str, name: str, table: str, *, named:
     Raises:
         InvdesignError: the heading names another unit.
     """
-    if found.unit is None or same_unit(found.unit, unit) or (named and not is_unit(found.unit)):
+    if found.unit is None or is_same_unit(found.unit, unit) or (named and not is_unit(found.unit)):
         return
     has = f"in {unit}" if unit else "a number without unit"
     raise InvdesignError(
@@ -182,7 +182,7 @@ def check_heading_unit(found: Found, unit: str, name: str, table: str, *, named:
     )
 
 
-def no_column(name: str, headings: Sequence[str]) -> str:
+def describe_missing_column(name: str, headings: Sequence[str]) -> str:
     """Say that there is no such column, and what there is."""
     shown = [heading for heading in headings if heading]
     hint = nearest(name, shown)
@@ -195,43 +195,44 @@ def no_column(name: str, headings: Sequence[str]) -> str:
     return f"{hint + ' ' if hint else ''}It has {', '.join(shown[:40]) or 'none'}{more}{comment}"
 
 
-def same_unit(written: str, unit: str) -> bool:
+def is_same_unit(written: str, unit: str) -> bool:
     """Return whether two units are the same, however they are written: `S cm-1`, `S/cm`, `S·cm⁻¹`."""
     if not unit.strip():
         return written.strip() in {"", "-", "1", "\u2014", "\u2013"}
-    first, second = _factors(written), _factors(unit)
+    first, second = _parse_factors(written), _parse_factors(unit)
     if first is None or second is None:
-        return _plain(written).replace(" ", "") == _plain(unit).replace(" ", "")
+        return _normalize_characters(written).replace(" ", "") == _normalize_characters(unit).replace(" ", "")
     return first == second
 
 
 def is_unit(text: str) -> bool:
     """Return whether text is a unit of measurement: `mS/cm`, `g cm-3`, `%`."""
-    factors = _factors(text)
+    factors = _parse_factors(text)
     return bool(factors) and all(_is_symbol(symbol) for symbol in factors or ())
 
 
 def _is_symbol(symbol: str) -> bool:
-    if symbol in _ALONE_PLAIN or symbol in _SYMBOLS:
+    if symbol in _UNPREFIXED_PLAIN or symbol in _PREFIXABLE_UNITS:
         return True
     return any(
-        prefix and symbol.startswith(prefix) and symbol[len(prefix) :] in _SYMBOLS for prefix in _PREFIXES
+        prefix and symbol.startswith(prefix) and symbol[len(prefix) :] in _PREFIXABLE_UNITS
+        for prefix in _PREFIXES
     )
 
 
-def _plain(text: str) -> str:
+def _normalize_characters(text: str) -> str:
     """Text with one form of each character: powers as digits, one Å, one µ, one minus."""
     text = text.translate(_POWER).replace("\u2212", "-")
     return unicodedata.normalize("NFKC", text).strip()
 
 
-_ALONE_PLAIN = frozenset(_plain(symbol) for symbol in _ALONE)
+_UNPREFIXED_PLAIN = frozenset(_normalize_characters(symbol) for symbol in _UNPREFIXED_UNITS)
 
 
-def _factors(text: str) -> dict[str, int] | None:
+def _parse_factors(text: str) -> dict[str, int] | None:
     """Power by symbol of a unit; None where it is not written as one."""
     found: dict[str, int] = {}
-    for number, part in enumerate(_plain(text).split("/")):
+    for number, part in enumerate(_normalize_characters(text).split("/")):
         for factor in re.split(r"[\s*\u00b7\u22c5]+", part.strip().strip("()")):
             match = _FACTOR.fullmatch(factor)
             if match is None:

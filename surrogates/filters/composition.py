@@ -12,7 +12,7 @@ from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.problem import Constraint
 from invdesign.properties import Unit
 from invdesign.protocols import Batch, EvaluatorSettings
-from invdesign.structures.charges import ElementSymbol, States, is_alloy, whole_counts
+from invdesign.structures.charges import ElementSymbol, States, is_alloy, scale_to_whole_counts
 from invdesign.structures.neutrality import balance_charges
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class ChargeNeutrality(EvaluatorSettings):
         Raises:
             ValueError: no oxidation state of an element is known.
         """
-        counts, scale = whole_counts(amounts)
+        counts, scale = scale_to_whole_counts(amounts)
         if self.metallic == "allow" and is_alloy(counts):
             return 0.0
         return float(balance_charges(counts, self.oxidation_states).imbalance / scale)

@@ -16,8 +16,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from invdesign.beside import naming, object_named
 from invdesign.errors import PluginError, nearest
-from invdesign.protocols import Forces
-from invdesign.settings import Settings, context_of
+from invdesign.protocols import Forces, PotentialSettings
+from invdesign.settings import context_of
 from surrogates.potentials import PotentialError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ BUILT_IN: dict[str, tuple[str, frozenset[str]]] = {
 }
 
 
-class ASECalculator(Settings):
+class ASECalculator(PotentialSettings):
     """An ASE calculator: `emt`, `lj`, `morse`, `ideal_gas`, or `module:Class` where code is trusted."""
 
     calculator: str

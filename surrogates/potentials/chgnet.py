@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from invdesign.errors import PluginError
-from invdesign.protocols import Forces
-from invdesign.settings import Settings
+from invdesign.protocols import Forces, PotentialSettings
 from surrogates.potentials import PotentialError
 from surrogates.potentials.chgnet_network import Device, Graph, Network, crystal_graph, side_by_side
 
@@ -35,7 +34,7 @@ SMALLEST_VOLUME = (
 BATCH_BONDS = {"cpu": 10_000, "cuda": 200_000, "mps": 50_000}  # in one forward pass: memory against overhead
 
 
-class CHGNet(Settings):
+class CHGNet(PotentialSettings):
     """The checkpoints that come with the `chgnet` package; nothing is downloaded."""
 
     model: Model = "0.3.0"

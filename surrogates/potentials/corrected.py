@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
 from invdesign.errors import InvdesignError
-from invdesign.protocols import Forces, Potential
-from invdesign.settings import PotentialField, Settings
+from invdesign.protocols import Forces, Potential, PotentialSettings, potential_of
+from invdesign.settings import PotentialField
 from surrogates.potentials.correction import Correction, load_correction
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 
-class Corrected(Settings):
+class Corrected(PotentialSettings):
     """A potential with a correction that was fitted to it: `covalent-oxygen` for CHGNet 0.3.0."""
 
     correction: str = "covalent-oxygen"
@@ -28,7 +28,7 @@ class Corrected(Settings):
     @model_validator(mode="after")
     def _fitted_to_it(self) -> Self:
         try:
-            self._correction.require_base(self._base.fingerprint, label_of(self.potential))
+            self._correction.require_base(self._base.fingerprint, self._base.label)
         except InvdesignError as error:
             raise ValueError(str(error)) from error
         return self
@@ -39,7 +39,7 @@ class Corrected(Settings):
 
     @property
     def _base(self) -> Potential:
-        return cast("Potential", self.potential)  # PotentialField loads from the potentials alone
+        return potential_of(self.potential)
 
     @property
     def label(self) -> str:
@@ -52,10 +52,8 @@ class Corrected(Settings):
         return self._correction.fingerprint
 
     def prepare(self) -> None:
-        """Load the base, where it says how."""
-        prepare = getattr(self.potential, "prepare", None)
-        if prepare is not None:
-            prepare()
+        """Load the base."""
+        self._base.prepare()
 
     def compute(self, atoms: Sequence[Atoms], want: frozenset[str]) -> Sequence[Forces]:
         """Answers of the base, each energy with the correction of its arrangement added.
@@ -74,8 +72,3 @@ class Corrected(Settings):
             replace(found, energy=found.energy + correction.energy(item))
             for item, found in zip(atoms, self._base.compute(atoms, want), strict=True)
         ]
-
-
-def label_of(potential: Settings) -> str:
-    """Name of a potential for people, or its kind where it has none."""
-    return str(getattr(potential, "label", potential.model_dump().get("kind", "this potential")))

@@ -23,7 +23,7 @@ from invdesign.roles import (
     find_structure,
     required_structure,
 )
-from invdesign.structures.charges import likely_states
+from invdesign.structures.charges import assign_oxidation_states
 from surrogates.relaxation.bonding import (
     Bond,
     Ions,
@@ -186,7 +186,7 @@ def _oxidation_states(structure: Structure) -> Mapping[str, float]:
     """Oxidation state by element; none in a metal, where every atom is a neighbour of any other."""
     counts = sorted((str(name), float(n)) for name, n in structure.composition.get_el_amt_dict().items())
     try:
-        return likely_states(tuple(counts))
+        return assign_oxidation_states(tuple(counts))
     except ValueError:  # no state of an element is known
         return {}
 

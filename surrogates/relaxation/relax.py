@@ -14,10 +14,10 @@ from invdesign import registry
 from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.errors import InvdesignError
 from invdesign.properties import Unit
-from invdesign.protocols import Forces, Potential
+from invdesign.protocols import Forces, Potential, potential_of
 from invdesign.roles import INITIAL, StructureEvaluator
 from invdesign.settings import STORED, PotentialField, context_of
-from invdesign.structures.files import OVERLAP
+from invdesign.structures.files import MIN_ATOM_DISTANCE
 from invdesign.structures.formulas import write_formula
 from surrogates.pairs import find_pairs
 
@@ -132,6 +132,13 @@ class _Counted:
     def fingerprint(self) -> str:
         return self.potential.fingerprint
 
+    @property
+    def label(self) -> str:
+        return self.potential.label
+
+    def prepare(self) -> None:
+        self.potential.prepare()
+
     def compute(self, atoms: Sequence[Atoms], want: frozenset[str]) -> Sequence[Forces]:
         self.calls += len(atoms)
         return self.potential.compute(atoms, want)
@@ -177,12 +184,12 @@ def _check(atoms: Atoms, found: Forces, start: float) -> None:
             f"the cell's volume changed by a factor {ratio:.2g} (limit {EXPLODED:g} either way)"
         )
     shortest = _shortest(atoms)
-    if shortest < OVERLAP:
-        raise RelaxationError(f"two atoms came as close as {shortest:.2f} Å (limit {OVERLAP:g} Å)")
+    if shortest < MIN_ATOM_DISTANCE:
+        raise RelaxationError(f"two atoms came as close as {shortest:.2f} Å (limit {MIN_ATOM_DISTANCE:g} Å)")
 
 
 def _shortest(atoms: Atoms) -> float:
-    *_, distance = find_pairs(atoms.positions, atoms.cell.array, OVERLAP)
+    *_, distance = find_pairs(atoms.positions, atoms.cell.array, MIN_ATOM_DISTANCE)
     return float(distance.min(initial=np.inf))
 
 
@@ -248,13 +255,11 @@ class Relax(StructureEvaluator):
 
     @property
     def _potential(self) -> Potential:
-        return self.potential  # type: ignore[return-value]  # PotentialField loads from the potentials alone
+        return potential_of(self.potential)
 
     def prepare(self) -> None:
-        """Load the potential, where it says how."""
-        prepare = getattr(self.potential, "prepare", None)
-        if prepare is not None:
-            prepare()
+        """Load the potential."""
+        self._potential.prepare()
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """One relaxation after the other; a runaway or unconverged one is a failure with its reason."""

@@ -8,15 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from invdesign.errors import InvdesignError
-from invdesign.protocols import Potential
+from invdesign.protocols import Potential, potential_of
 from invdesign.rng import rng_for
 from invdesign.settings import Settings
-from surrogates.potentials.corrected import label_of
 from surrogates.stability.reference import (
     ENERGY_DIGITS,
     Cell,
@@ -102,7 +101,7 @@ def build_reference(
         elif crystal.key in journal.done:
             result = journal.done[crystal.key]
         else:
-            result = _relaxed(crystal, cast("Potential", potential), relaxation)
+            result = _relaxed(crystal, potential_of(potential), relaxation)
             journal.add(crystal.key, result)
         fresh = isinstance(crystal, Published) and crystal.key not in journal.done
         results.append(result)
@@ -124,7 +123,9 @@ def build_reference(
 def potential_record(potential: Settings) -> PotentialRecord:
     """What a reference set remembers of its potential; the device it ran on is not part of it."""
     settings = _without_device(potential.model_dump(mode="json"))
-    return PotentialRecord(label=label_of(potential), fingerprint=potential.fingerprint, settings=settings)
+    return PotentialRecord(
+        label=potential_of(potential).label, fingerprint=potential.fingerprint, settings=settings
+    )
 
 
 def _without_device(settings: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from invdesign.errors import InvdesignError, MissingReferenceError
+from invdesign.protocols import potential_of
 from invdesign.settings import Settings
 from invdesign.textfiles import check_replaceable
 from surrogates.potentials.correction import find_correction
@@ -56,7 +57,7 @@ def build_set(
     model = _potential(potential)
     crystals = _crystals(structures, materials_project)
     partial = output.with_suffix(".partial.jsonl")
-    typer.echo(f"{len(crystals)} crystals, {getattr(model, 'label', potential)}")
+    typer.echo(f"{len(crystals)} crystals, {potential_of(model).label}")
     try:
         built = build_reference(
             crystals,

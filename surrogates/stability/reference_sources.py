@@ -134,7 +134,7 @@ def _from_crystallography(file: Path) -> Iterator[Source]:
 def _from_entry(crystal: Crystal) -> Published:
     from invdesign.structures.reading.overlaps import check_overlaps
 
-    structure = crystal.structure(primitive=True)
+    structure = crystal.build_structure(primitive=True)
     check_overlaps(structure, crystal.name)
     return Published(crystal.name, crystal.formula, structure, crystal.source, crystal.title)
 
@@ -145,7 +145,7 @@ def _from_ase_database(file: Path) -> Iterator[Source]:
     from invdesign.structures.reading.raw import current_limits
 
     limits = current_limits()
-    for row in open_database(file, limits).rows():
+    for row in open_database(file, limits).read_rows():
         place = f"{file.name}, row {row.id}"
         yield _read_or_skip(
             str(row.pairs.get("name") or f"row {row.id}"), partial(_from_row, row, place, limits)
@@ -156,7 +156,7 @@ def _from_row(row: DatabaseRow, place: str, limits: Limits) -> Published:
     from invdesign.structures.reading.gate import check_crystal
     from invdesign.structures.reading.read import make_reading
 
-    structure = make_reading(check_crystal(row.crystal(place, limits), limits)).ordered
+    structure = make_reading(check_crystal(row.build_crystal(place, limits), limits)).ordered
     name = str(row.pairs.get("name") or f"{structure.composition.reduced_formula}-{row.id}")
     return Published(name, structure.composition.reduced_formula, structure, place)
 
@@ -207,7 +207,7 @@ def from_materials_project(system: str) -> list[Source]:
 
 
 def _from_document(document: Mapping[str, Any]) -> Published:
-    from invdesign.structures.reading.documents import crystal_in
+    from invdesign.structures.reading.documents import parse_crystal
     from invdesign.structures.reading.gate import check_crystal
     from invdesign.structures.reading.raw import current_limits
     from invdesign.structures.reading.read import make_reading
@@ -215,7 +215,7 @@ def _from_document(document: Mapping[str, Any]) -> Published:
     limits = current_limits()
     name, structure = str(document["material_id"]), document["structure"]
     if isinstance(structure, dict):
-        structure = make_reading(check_crystal(crystal_in(structure, name, limits), limits)).ordered
+        structure = make_reading(check_crystal(parse_crystal(structure, name, limits), limits)).ordered
     formula = structure.composition.reduced_formula
     return Published(f"{formula} {name}", formula, structure, source=f"Materials Project {name} (CC BY 4.0)")
 

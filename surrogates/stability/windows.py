@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from invdesign.arrays import FloatArray
 from invdesign.errors import InvdesignError
-from invdesign.structures.formulas import composition_in, write_formula
+from invdesign.structures.formulas import parse_composition, write_formula
 from surrogates.stability.coverage import require_coverage
 from surrogates.stability.hulls import phase_diagram
 from surrogates.stability.reference import Phase, ReferenceSet
@@ -436,7 +436,7 @@ def read_formula_unit(phase: Phase) -> tuple[str, float]:
 
     cell = Composition(phase.composition)
     try:
-        written = composition_in(phase.formula)
+        written = parse_composition(phase.formula)
     except InvdesignError:
         written = None
     if written is not None and written.fractional_composition.almost_equals(cell.fractional_composition):

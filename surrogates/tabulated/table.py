@@ -21,18 +21,24 @@ from invdesign.errors import InvdesignError
 from invdesign.properties import Unit, check_unit
 from invdesign.protocols import Batch, EvaluatorSettings
 from invdesign.settings import Frozen, InputFile, listed_names
-from invdesign.structures.formulas import composition_in, elements_in, suspect
+from invdesign.structures.formulas import describe_likely_slip, list_element_symbols, parse_composition
 from invdesign.tables.cells import (
+    describe_rows,
     is_blank,
     is_miswritten,
-    list_rows,
     looks_like_number,
-    number_in,
-    numbers_in,
-    remedy,
+    parse_number,
+    parse_numbers,
+    suggest_remedy,
 )
-from invdesign.tables.text import TextTable, table_of
-from invdesign.tables.units import check_heading_unit, find_column, no_column, same_unit, split_heading
+from invdesign.tables.text import TextTable, parse_table
+from invdesign.tables.units import (
+    check_heading_unit,
+    describe_missing_column,
+    find_column,
+    is_same_unit,
+    split_heading,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
@@ -251,7 +257,7 @@ def _key_of(value: float | str, levels: Levels | None) -> Hashable:
     """A value as part of a key: text as it is; a number by its level, None where the table has no such number."""
     if levels is None:
         return value.strip() if isinstance(value, str) else f"{value:.12g}"
-    number = number_in(value)
+    number = parse_number(value)
     return levels.of(number) if number is not None else None
 
 
@@ -280,7 +286,7 @@ class _Cells:
 
     def rows(self, places: Sequence[int]) -> str:
         """Rows at places, in words."""
-        return list_rows([self.lines[place] for place in places])
+        return describe_rows([self.lines[place] for place in places])
 
 
 def _read(settings: Table) -> Known:
@@ -289,7 +295,7 @@ def _read(settings: Table) -> Known:
     Raises:
         InvdesignError: columns are missing, cells are not what they should be, or keys repeat.
     """
-    table = table_of(settings.file.name, settings.file.text)
+    table = parse_table(settings.file.name, settings.file.text)
     cells = _cells(settings, table)
     keys: list[Sequence[Hashable]] = []
     levels: dict[str, Levels | None] = {}
@@ -329,7 +335,9 @@ def _remarks(
         for name, provided in settings.provides_.items()
     ]
     parts = [f"{cells.name}: {count} row{'s' if count != 1 else ''} read", f"columns {', '.join(columns)}"]
-    elements = sorted({symbol for composition in compositions for symbol in elements_in(composition)})
+    elements = sorted(
+        {symbol for composition in compositions for symbol in list_element_symbols(composition)}
+    )
     parts += [f"elements {', '.join(elements)}"] if elements else []
     mixed = [
         _mixed(cells, column)
@@ -337,13 +345,13 @@ def _remarks(
         if levels[name] is None and name not in settings.text
     ]
     formulas = cells.columns[settings.composition] if settings.composition is not None else ()
-    doubts = list(dict.fromkeys(filter(None, map(suspect, formulas))))
+    doubts = list(dict.fromkeys(filter(None, map(describe_likely_slip, formulas))))
     return ["; ".join(parts), *filter(None, mixed), *doubts[:SUSPECTS]]
 
 
 def _mixed(cells: _Cells, column: str) -> str:
     """Say that a column of the key is text for the sake of a few cells; empty where most are no numbers."""
-    values, wrong = numbers_in(cells.columns[column])
+    values, wrong = parse_numbers(cells.columns[column])
     count = int((~np.isnan(values)).sum())
     if not wrong or 2 * count <= len(values):
         return ""
@@ -365,7 +373,9 @@ def _unit_hint(settings: Table, column: str, table: TextTable) -> str:
     if provided is None or not provided.unit or provided.column is not None:
         return ""
     units = {heading: split_heading(heading)[1] for heading in table.headings}
-    same = [heading for heading, unit in units.items() if unit is not None and same_unit(unit, provided.unit)]
+    same = [
+        heading for heading, unit in units.items() if unit is not None and is_same_unit(unit, provided.unit)
+    ]
     if len(same) != 1:
         return ""
     return f". If '{same[0]}' is meant, write {column}: {{unit: {provided.unit}, column: \"{same[0]}\"}}"
@@ -383,7 +393,7 @@ def _cells(settings: Table, table: TextTable) -> _Cells:
     for column in wanted:
         found = find_column(column, table.headings, table.name, "Name one in full, with 'column'")
         if found is None:
-            hint = f"{no_column(column, table.headings)}{_unit_hint(settings, column, table)}"
+            hint = f"{describe_missing_column(column, table.headings)}{_unit_hint(settings, column, table)}"
             raise InvdesignError(f"{table.name} has no column '{column}'. {hint}")
         headings[column] = found.heading
     for name, provided in settings.provides_.items():
@@ -392,7 +402,7 @@ def _cells(settings: Table, table: TextTable) -> _Cells:
         if found is not None:
             named = provided.column is not None and provided.column == found.heading
             check_heading_unit(found, provided.unit, name, table.name, named=named)
-    columns, lines = table.columns(list(dict.fromkeys(headings.values())))
+    columns, lines = table.read_columns(list(dict.fromkeys(headings.values())))
     return _Cells(table.name, headings, {name: columns[heading] for name, heading in headings.items()}, lines)
 
 
@@ -402,7 +412,7 @@ def _levels(cells: _Cells, parameter: str, column: str) -> Levels | None:
     Raises:
         InvdesignError: half or more of what is no number in it is one in a form that is not read.
     """
-    values, wrong = numbers_in(cells.columns[column])
+    values, wrong = parse_numbers(cells.columns[column])
     if not wrong and not np.isnan(values).any():
         return Levels(values)
     odd = [place for place in wrong if looks_like_number(cells.columns[column][place])]
@@ -410,7 +420,7 @@ def _levels(cells: _Cells, parameter: str, column: str) -> Levels | None:
         first = cells.columns[column][odd[0]]
         raise InvdesignError(
             f"{cells.name}: column '{column}' is part of the key and seems to hold numbers, and they cannot be read in "
-            f"{cells.rows(odd)}, first '{first:.40}'. {remedy(first)} Mend these, or say that all are text: "
+            f"{cells.rows(odd)}, first '{first:.40}'. {suggest_remedy(first)} Mend these, or say that all are text: "
             f"text: [{parameter}]"
         )
     return None
@@ -429,7 +439,7 @@ def _compositions(cells: _Cells, column: str) -> list[Composition]:
     wrong: list[str] = []
     for line, cell in zip(cells.lines, cells.columns[column], strict=True):
         try:
-            found.append(composition_in(cell))
+            found.append(parse_composition(cell))
         except InvdesignError as error:
             wrong.append(f"line {line}: {error}")
     if wrong:
@@ -441,7 +451,7 @@ def _compositions(cells: _Cells, column: str) -> list[Composition]:
 def _values(settings: Table, name: str, cells: _Cells) -> list[float | None]:
     """The numbers of a property, None where there is none."""
     column = settings.provides_[name].column or name
-    values, wrong = numbers_in(cells.columns[column])
+    values, wrong = parse_numbers(cells.columns[column])
     if settings.censored == "missing":
         # A decimal comma is no censored value: what is written in another form is never taken for nothing.
         wrong = [place for place in wrong if is_miswritten(cells.columns[column][place])]
@@ -454,7 +464,7 @@ def _values(settings: Table, name: str, cells: _Cells) -> list[float | None]:
         )
         raise InvdesignError(
             f"{cells.name}: column '{column}' holds no plain number in {cells.rows(wrong)}, first '{first:.40}'. "
-            f"{remedy(first)} Mend it{empty}"
+            f"{suggest_remedy(first)} Mend it{empty}"
         )
     return [None if math.isnan(value) else value for value in values.tolist()]
 

@@ -17,7 +17,7 @@ from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.properties import Unit
 from invdesign.protocols import Batch
 from invdesign.roles import StructureEvaluator
-from invdesign.structures.charges import Allowed, ElementSymbol, States, likely_states
+from invdesign.structures.charges import AllowedStates, ElementSymbol, States, assign_oxidation_states
 from invdesign.structures.formulas import write_formula
 from surrogates.transport.bond_valence_parameters import COVALENT_RADII, PAIRS
 from surrogates.transport.frameworks import MissingIonError, check_ionic, mean_counts, split_framework
@@ -46,7 +46,7 @@ class UnknownPairError(ValueError):
 
 
 def migration_barriers(
-    structure: Structure, ion: str, spacing: float = 0.2, states: Allowed = ()
+    structure: Structure, ion: str, spacing: float = 0.2, states: AllowedStates = ()
 ) -> tuple[float, float, float]:
     """Barriers to travel without end in one, two and three directions, in the bond-valence site energy of an ion.
 
@@ -84,7 +84,9 @@ def migration_barriers(
     return one - lowest, two - lowest, three - lowest
 
 
-def site_energies(structure: Structure, ion: str, spacing: float = 0.2, states: Allowed = ()) -> FloatArray:
+def site_energies(
+    structure: Structure, ion: str, spacing: float = 0.2, states: AllowedStates = ()
+) -> FloatArray:
     """Bond-valence site energy of one `ion` on a grid over the reduced cell.
 
     E(r) = sum over counter ions of D/2 [(exp((R_min - R)/b) - 1)^2 - 1]
@@ -103,7 +105,7 @@ def site_energies(structure: Structure, ion: str, spacing: float = 0.2, states: 
 
 
 def _landscape(
-    structure: Structure, ion: str, spacing: float, states: Allowed
+    structure: Structure, ion: str, spacing: float, states: AllowedStates
 ) -> tuple[FloatArray, _Framework, FloatArray]:
     """(reduced cell (3, 3), all ions within reach of it, site energies on a grid over it)."""
     from ase.geometry.minkowski_reduction import minkowski_reduce
@@ -153,10 +155,10 @@ class _Framework:
     softness: FloatArray
 
     @classmethod
-    def of(cls, structure: Structure, ion: str, allowed: Allowed) -> _Framework:
+    def of(cls, structure: Structure, ion: str, allowed: AllowedStates) -> _Framework:
         symbols, positions = split_framework(structure, ion)
         counts = mean_counts(structure)
-        states = likely_states(counts, allowed)
+        states = assign_oxidation_states(counts, allowed)
         check_ionic(counts, states)
         pairs = {name: pair_of(ion, name, state) for name, state in states.items() if name != ion}
         columns = np.array([pairs[symbol] for symbol in symbols])

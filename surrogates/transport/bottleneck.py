@@ -13,7 +13,7 @@ from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.properties import Unit
 from invdesign.protocols import Batch
 from invdesign.roles import StructureEvaluator
-from invdesign.structures.charges import ElementSymbol, likely_states
+from invdesign.structures.charges import ElementSymbol, assign_oxidation_states
 from invdesign.structures.formulas import write_formula
 from invdesign.structures.radii import ionic_radius
 from surrogates.transport.frameworks import MissingIonError, check_ionic, mean_counts, split_framework
@@ -73,7 +73,7 @@ def framework_radii(structure: Structure) -> Mapping[str, float]:
         NotIonicError: the structure is a metal, or its atoms share their electrons.
     """
     counts = mean_counts(structure)
-    states = likely_states(counts)
+    states = assign_oxidation_states(counts)
     check_ionic(counts, states)
     return {name: ionic_radius(name, state) for name, state in states.items()}
 

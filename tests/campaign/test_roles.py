@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from invdesign.campaign.load import campaign_from
 from invdesign.campaign.model import Campaign
-from invdesign.cli.describe import describe_candidate, table_lines
+from invdesign.cli.describe import describe_candidate, format_table
 from invdesign.errors import CampaignChangedError, CampaignError
 from invdesign.report.html import render
 from invdesign.run.run import Run
@@ -194,7 +194,7 @@ def test_the_structure_stands_beside_the_property(tmp_path: Path) -> None:
     made = campaign({"minimum_distance": {}}, RELAX, RADIUS, objectives=objectives)
     with closing(Run.create(made, tmp_path / "run")) as run:
         run.execute()
-        head = table_lines(run.top(2), run.campaign)[0]
+        head = format_table(run.top(2), run.campaign)[0]
         told = "\n".join(describe_candidate(run, 0))
         page = re.sub(r"<[^>]*>", "", render(run, model=False).partition("<script")[0])
     assert "bottleneck_radius [Å, relaxed]  minimum_distance_ratio [initial]" in head

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from invdesign.cli.describe import describe_candidate, describe_status, table_lines
+from invdesign.cli.describe import describe_candidate, describe_status, format_table
 from invdesign.errorbars import EXPLAINED
 from invdesign.report.export import ExportError, ase_keys, export_run
 from invdesign.report.files import OutputError
@@ -220,7 +220,7 @@ def test_both_errors_and_details_are_told_apart(crystal_run: Run, tmp_path: Path
     assert not any("uncertainty" in name for name in table.columns)
     value = f"{best['properties']['decomposition_energy']:.3f} ± 0.010 ± 0.05 (method)"
     ranked, shown = (
-        table_lines([best], crystal_run.campaign),
+        format_table([best], crystal_run.campaign),
         describe_candidate(crystal_run, best["candidate"]),
     )
     for lines in (ranked, shown):

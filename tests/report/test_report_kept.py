@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from invdesign.campaign.load import campaign_from
-from invdesign.cli.describe import describe_candidate, describe_status, table_lines
+from invdesign.cli.describe import describe_candidate, describe_status, format_table
 from invdesign.report.html import render
 from invdesign.run.run import Run
 
@@ -70,7 +70,7 @@ def test_the_report_tells_what_became_of_candidates(run: tuple[Run, bool]) -> No
 def test_the_terminal_tells_it_too(run: tuple[Run, bool]) -> None:
     """`top` marks what is lost, and `show` has the whole sentence."""
     made, lost = run
-    rows = "\n".join(table_lines(made.top(3), made.campaign))
+    rows = "\n".join(format_table(made.top(3), made.campaign))
     told = "\n".join(describe_candidate(made, 0))
     assert rows.count("no longer an anti-perovskite") == (3 if lost else 0)
     assert ("no longer an anti-perovskite: " in told) == lost

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from plotly.graph_objects import Figure
 
-from invdesign.cli.advice import recommendation_lines
-from invdesign.cli.describe import describe_candidate, describe_status, table_lines
+from invdesign.cli.advice import format_recommendation
+from invdesign.cli.describe import describe_candidate, describe_status, format_table
 from invdesign.properties import sentence_beside, words_beside
 from invdesign.report import figures, fronts, plots
 from invdesign.report.advice import advice
@@ -67,7 +67,7 @@ def test_words_stand_in_every_text(limits_run: Run) -> None:
     best = rows[0]["candidate"]
     assert rows[0]["words"] == {"oxidation_limit": WORDS}
     assert rows[-1]["words"] == {}
-    lines = table_lines(rows, limits_run.campaign)
+    lines = format_table(rows, limits_run.campaign)
     assert re.search(rf"± 0.1 \(method\) {WORDS}", lines[1])
     assert WORDS not in lines[len(rows)]
     shown = next(line for line in describe_candidate(limits_run, best) if "oxidation_limit:" in line)
@@ -75,7 +75,7 @@ def test_words_stand_in_every_text(limits_run: Run) -> None:
     assert f"V {WORDS} (candidate {best})" in "\n".join(describe_status(limits_run.status()))
     assert f"V {WORDS}" in one_line(limits_run.status())
     assert WORDS in limits_run._repr_html_()
-    assert WORDS in "\n".join(recommendation_lines(limits_run.recommend()))
+    assert WORDS in "\n".join(format_recommendation(limits_run.recommend()))
 
 
 def test_words_stand_in_the_report(limits_run: Run) -> None:

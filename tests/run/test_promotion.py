@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from invdesign.candidate import Proposal, Status, genome_key
-from invdesign.cli.describe import describe_campaign, describe_candidate, describe_status, table_lines
+from invdesign.cli.describe import describe_campaign, describe_candidate, describe_status, format_table
 from invdesign.problem import Merit, Objective, Problem
 from invdesign.protocols import Context, StageView, depth_until, notes_of
 from invdesign.run.loop import admitted
@@ -99,7 +99,7 @@ def test_a_genome_is_listed_once(run: Run) -> None:
     assert "  stopped after: Sketch" in describe_candidate(run, earlier)
     assert any(line.startswith("  density at Sketch: ") for line in describe_candidate(run, later))
     assert not any("stopped after" in line for line in describe_candidate(run, later))
-    assert table_lines(run.top(3), run.campaign)
+    assert format_table(run.top(3), run.campaign)
 
 
 def test_an_opened_run_knows_the_same(run: Run) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from invdesign import pareto
-from invdesign.cli.describe import describe_campaign, describe_status, table_lines
+from invdesign.cli.describe import describe_campaign, describe_status, format_table
 from invdesign.errors import RunError
 from invdesign.run.notebook import one_line
 from invdesign.run.run import Run
@@ -189,7 +189,7 @@ def test_what_a_person_reads(plain: Run, aimed: Run, judged: Run) -> None:
     assert "  objective: minimize f2 (best 0, worst 4, weight 2)" in asked
     assert "  objective: bring height to 0.5 (tolerance 1)" in asked
     assert "  combined to one score: desirability" in asked
-    head = table_lines(judged.top(2), judged.campaign)[0].split()
+    head = format_table(judged.top(2), judged.campaign)[0].split()
     assert head[:4] == ["rank", "candidate", "formula", "desirability"]
 
 

@@ -110,7 +110,9 @@ def test_the_doctor_goes_on(packages: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """All broken plug-ins are listed, one that hangs while it is imported included."""
     monkeypatch.setattr(doctor, "PATIENCE", 1.0)
     found = {
-        finding.subject: finding.message for finding in doctor._plugins() if finding.verdict == "problem"
+        finding.subject: finding.message
+        for finding in doctor._examine_plugins()
+        if finding.verdict == "problem"
     }
     assert {
         "optimizers/raises",

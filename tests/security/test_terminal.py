@@ -99,11 +99,11 @@ def test_live_progress_is_literal(folder: Path) -> None:
     """The panel of a terminal shows names with markup and escapes as text."""
     from rich.console import Console
 
-    from invdesign.cli.progress import picture
+    from invdesign.cli.progress import draw_panel
     from invdesign.run.run import run_status
 
     console = Console(file=io.StringIO(), width=100, force_terminal=False)
-    console.print(picture(run_status(folder / "r"), Path("r")))
+    console.print(draw_panel(run_status(folder / "r"), Path("r")))
     shown = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
     assert "[red]x[/red]" in shown
     assert is_harmless(shown)

@@ -17,7 +17,7 @@ from invdesign.errors import InvdesignError, StoreError
 from invdesign.run.fork import fork
 from invdesign.run.run import Run
 from invdesign.store.store import FILE
-from invdesign.structures.files import MOST_TEXT, pack, unpack
+from invdesign.structures.files import MAX_UNPACKED_BYTES, compress_text, decompress_text
 from invdesign.structures.reading.raw import StructureFileError
 from tests.fuzz.stores import Fuzzer, resumed, seen
 from tests.support import here, seal
@@ -250,7 +250,7 @@ def test_a_forged_version(version: str, copy: Path) -> None:
 
 def test_a_forged_structure_that_never_ends(copy: Path) -> None:
     """What decompresses to more than any structure has is refused before it fills the memory."""
-    bomb = zlib.compress(b" " * (MOST_TEXT + 1))
+    bomb = zlib.compress(b" " * (MAX_UNPACKED_BYTES + 1))
     key = blake2b(bomb, digest_size=16).hexdigest()
     execute(copy, "insert into structures values (?, ?)", key, bomb)
     execute(
@@ -265,12 +265,12 @@ def test_a_forged_structure_that_never_ends(copy: Path) -> None:
             run.structure(id)
 
 
-@pytest.mark.parametrize("blob", [b"", b"text", pack("text")[:-3]])
+@pytest.mark.parametrize("blob", [b"", b"text", compress_text("text")[:-3]])
 def test_what_was_not_packed(blob: bytes) -> None:
     """Anything else than a packed text is an error, never less text."""
-    assert unpack(pack("text")) == "text"
+    assert decompress_text(compress_text("text")) == "text"
     with pytest.raises(StructureFileError, match=r"the stored structure is (cut off|damaged)"):
-        unpack(blob)
+        decompress_text(blob)
 
 
 # Links.

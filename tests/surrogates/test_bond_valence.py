@@ -14,7 +14,7 @@ from pymatgen.core import Lattice, Structure
 
 from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal
 from invdesign.settings import load
-from invdesign.structures.prototypes import prototype
+from invdesign.structures.prototypes import find_prototype
 from surrogates.transport.bond_valence import (
     BARRIER_DEVIATION,
     UnknownPairError,
@@ -97,13 +97,13 @@ BVLAIN = [
 @pytest.mark.parametrize(("name", "barriers"), BVLAIN)
 def test_barriers_of_known_crystals(name: str, barriers: tuple[float, float, float]) -> None:
     """As another program has them: LiFePO4 conducts along one channel, spinel in all directions."""
-    found = migration_barriers(prototype(name).structure(primitive=True), "Li")
+    found = migration_barriers(find_prototype(name).build_structure(primitive=True), "Li")
     assert found == pytest.approx(barriers, abs=0.06)
 
 
 def test_layers_conduct_along_themselves() -> None:
     """In LiCoO2 a way across the oxygen layers is ten times as high as one between them."""
-    one, two, three = migration_barriers(prototype("layered").structure(primitive=True), "Li")
+    one, two, three = migration_barriers(find_prototype("layered").build_structure(primitive=True), "Li")
     assert two - one < GRID
     assert three > 5 * two
 
@@ -146,7 +146,7 @@ def test_barriers_do_not_depend_on_many_settings(seed: int, copies: list[int], s
 @pytest.mark.parametrize("name", ["lithium_phosphate", "spinel"])
 def test_barriers_do_not_depend_on_the_grid(name: str) -> None:
     """Passes are located beside the grid: a coarse one finds what a finer one does."""
-    structure = prototype(name).structure(primitive=True)
+    structure = find_prototype(name).build_structure(primitive=True)
     coarse, fine = (migration_barriers(structure, "Li", spacing) for spacing in (0.45, 0.35))
     assert coarse == pytest.approx(fine, abs=SETTING)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Genome, genome_key
-from invdesign.optimizers.bayesian.contracts import Value
+from invdesign.optimizers.bayesian.contracts import ScreenedValue, Value
 from invdesign.optimizers.bayesian.frame import LARGE, Frame
 from invdesign.optimizers.common import by_arity, one_of
 from invdesign.protocols import Context
@@ -58,7 +58,8 @@ class Listed:
         assert finite is not None
         # As many as were asked may stand before those that are new.
         wanted = SHORTLIST + len(self.context.history)
-        screen = getattr(value, "screen", value.flat) if len(finite) > LARGE else value.flat
+        large = len(finite) > LARGE
+        screen = value.screen if large and isinstance(value, ScreenedValue) else value.flat
         numbers, parts, values = [], [], []
         for first, x in self.frame.blocks(self.context):
             found = screen(x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from invdesign.arrays import FloatArray
 
@@ -47,6 +47,15 @@ class Regressor(Protocol):
         ...
 
 
+@runtime_checkable
+class ExplainedRegressor(Regressor, Protocol):
+    """A model that tells which features matter."""
+
+    def importance(self) -> FloatArray:
+        """Share of each feature in what the model predicts, shape (d,)."""
+        ...
+
+
 class Value(Protocol):
     """What evaluating a single candidate is worth: an acquisition function, larger is better."""
 
@@ -58,4 +67,13 @@ class Value(Protocol):
 
     def tensor(self, x: Tensor) -> Tensor:
         """Of candidates (q, d) in double precision, shape (q,); with gradients where `differentiable`."""
+        ...
+
+
+@runtime_checkable
+class ScreenedValue(Value, Protocol):
+    """An acquisition function with a cheaper form for a first look at many candidates."""
+
+    def screen(self, x: FloatArray) -> FloatArray:
+        """`flat` in single precision: of candidates (q, d), shape (q,)."""
         ...

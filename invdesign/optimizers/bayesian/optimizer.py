@@ -13,7 +13,7 @@ from invdesign.optimizers.bayesian.settings import BayesianSettings
 from invdesign.optimizers.common import Draft, State, countable
 from invdesign.optimizers.random import MOST_SOBOL_DIMENSIONS, RandomSearch
 from invdesign.problem import Problem
-from invdesign.protocols import Context, SearchSpace, StructureSpace, VectorSpace
+from invdesign.protocols import Context, SearchSpace, VectorSpace
 
 FEWEST, MOST = 8, 20  # trials before models are made, where the user does not say
 OWN = 3  # of them where there are earlier results
@@ -91,9 +91,8 @@ class Bayesian(BayesianSettings):
 
     def _design(self, space: SearchSpace) -> RandomSearch:
         """The first candidates: along a Sobol sequence where points stand for genomes, else at random."""
-        points = isinstance(space, VectorSpace) and not isinstance(space, StructureSpace)
-        if points and countable(space) is None:
-            dimensions = space.domain().dimensions if isinstance(space, VectorSpace) else ()
-            if len(dimensions) <= MOST_SOBOL_DIMENSIONS:
+        if isinstance(space, VectorSpace) and countable(space) is None:
+            domain = space.domain()
+            if domain.climbable and len(domain.dimensions) <= MOST_SOBOL_DIMENSIONS:
                 return RandomSearch(batch=16, design="sobol")
         return RandomSearch()

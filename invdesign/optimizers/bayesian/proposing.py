@@ -14,7 +14,7 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Genome
 from invdesign.optimizers.bayesian.acquisition import SAMPLES, Marginal, Measure, Outlook, Reached
 from invdesign.optimizers.bayesian.candidates import Listed, New, bred
-from invdesign.optimizers.bayesian.contracts import Value
+from invdesign.optimizers.bayesian.contracts import ExplainedRegressor, Value
 from invdesign.optimizers.bayesian.draws import Averaged, Hope, drawn
 from invdesign.optimizers.bayesian.fidelity import (
     Fidelities,
@@ -32,7 +32,7 @@ from invdesign.optimizers.bayesian.settings import BayesianSettings
 from invdesign.optimizers.bayesian.staging import Staging, sourced
 from invdesign.optimizers.bayesian.threads import one_thread
 from invdesign.optimizers.bayesian.trust import Box, centre_row, region_box, start_region
-from invdesign.optimizers.common import Draft, State
+from invdesign.optimizers.common import Draft, State, by_arity
 from invdesign.problem import Problem
 from invdesign.protocols import Context
 from invdesign.rng import Rng
@@ -163,8 +163,8 @@ class _Asking:
         row = centre_row(self.known.scores.at(since), self.context.rng("centre")) if self.region else None
         if row is None or self.outlook is None:
             return None
-        found = [getattr(regressor, "importance", None) for regressor in self.outlook.regressors.values()]
-        matter = np.mean([importance() for importance in found if importance is not None], axis=0)
+        found = [item for item in self.outlook.regressors.values() if isinstance(item, ExplainedRegressor)]
+        matter = np.mean([regressor.importance() for regressor in found], axis=0)
         weights = np.maximum(matter, 1e-3) ** -0.5
         return region_box(self.region, self.known.x[since[row]], weights)
 
@@ -345,7 +345,7 @@ class _Asking:
             numbers = rng.choice(len(self.frame.finite), min(PLACES, len(self.frame.finite)), replace=False)
             return self.frame.of([self.frame.finite.genome(int(number)) for number in numbers])
         if self.frame.points is None:
-            starts = [op for _, op in sorted(self.context.space.operators().items()) if op.arity == 0]
+            starts = [operator for _, operator in by_arity(self.context.space)[0]]
             made = [starts[k % len(starts)].apply((), rng) for k in range(PLACES - len(near))]
             return np.vstack([near, self.frame.of([genome for genome in made if genome is not None])])
         wide = rng.random((PLACES // 2, near.shape[1]))

@@ -16,6 +16,7 @@ from invdesign.protocols import (
     OpenSpace,
     Placement,
     PreparedSpace,
+    RowSpace,
     SearchSpace,
     StructureSpace,
     TabledSpace,
@@ -100,8 +101,8 @@ def _column(space: SearchSpace, name: str, header: Sequence[str], renamed: Mappi
     found = find_column(column, header, "the table", f"Say which with 'columns: {{{name}: ...}}'")
     if found is not None:
         return found.heading
-    own = getattr(space, "id", None)
-    return own if name == "row" and isinstance(own, str) else column
+    own = space.id if name == "row" and isinstance(space, RowSpace) else None
+    return column if own is None else own
 
 
 def _parsed(text: str) -> Genome:

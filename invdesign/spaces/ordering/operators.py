@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from invdesign.arrays import IntArray
 from invdesign.candidate import Genome
 from invdesign.rng import Rng
-from invdesign.spaces.operators import CodeOperator
+from invdesign.spaces.operators import GenomeOperator, operators_on_codes
 from invdesign.spaces.ordering.cell import OrderedCell
 
 Placed = tuple[int, IntArray]  # number of the supercell, ordering (n,)
@@ -25,11 +25,11 @@ WAVES = 2  # largest component of the wave vectors that cut a crystal into slabs
 def variations(
     cells: Sequence[OrderedCell],
     read: Callable[[Genome], Placed],
-    write: Callable[[int, IntArray], Genome],
+    write: Callable[[Placed], Genome],
     *,
     electrostatic: bool,
     draws: int,
-) -> Mapping[str, CodeOperator[Placed]]:
+) -> Mapping[str, GenomeOperator]:
     """The operators that make sense in these supercells.
 
     Args:
@@ -49,11 +49,7 @@ def variations(
         makers["electrostatic"] = (0, tools.electrostatic)
     if any(len(cell.orderings.compositions) > 1 for cell in cells):
         makers["shift"] = (1, tools.shift)
-
-    def write_placed(placed: Placed) -> Genome:
-        return write(*placed)
-
-    return {name: CodeOperator(arity, make, read, write_placed) for name, (arity, make) in makers.items()}
+    return operators_on_codes(makers, read, write)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from invdesign.spaces.ordering.operators import variations
 from invdesign.spaces.ordering.sites import MOST_LISTED
 from invdesign.spaces.ordering.supercell import Cell, cell_text, matrix_of
 from invdesign.spaces.ordering.vectors import Axes
-from invdesign.structures.parents import Parent, parent_of
+from invdesign.structures.parents import Parent, build_parent
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -144,7 +144,7 @@ class OrderingSpace(CrystalSpace):
 
     @cached_property
     def _unit(self) -> Parent:
-        return parent_of(self.parent, (1, 1, 1), primitive=self.primitive)
+        return build_parent(self.parent, (1, 1, 1), primitive=self.primitive)
 
     @cached_property
     def _plan(self) -> Plan:
@@ -194,7 +194,7 @@ class OrderingSpace(CrystalSpace):
     def _operators(self) -> Mapping[str, Operator]:
         draws = round(1.0 / self.prerank.keep) if self.prerank else 1
         return variations(
-            self._cells, self._read_canonical, self._genome, electrostatic=self._electrostatic, draws=draws
+            self._cells, self._read_canonical, self._genome_of, electrostatic=self._electrostatic, draws=draws
         )
 
     # Genomes and orderings.
@@ -231,6 +231,9 @@ class OrderingSpace(CrystalSpace):
     def _read_canonical(self, genome: Genome) -> tuple[int, IntArray]:
         number, codes = self._read(genome)
         return number, self._cells[number].orderings.canonical(codes)
+
+    def _genome_of(self, placed: tuple[int, IntArray]) -> Genome:
+        return self._genome(*placed)
 
     def _genome(self, number: int, codes: IntArray) -> dict[str, Json]:
         genome: dict[str, Json] = {CELL: number} if self.cells else {}

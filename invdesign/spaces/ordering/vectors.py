@@ -68,7 +68,7 @@ class Axes:
         dimensions += [Dimension(labels[column], "real") for column in self._free]
         for group, places in zip(groups, self._places, strict=True):
             dimensions += [Dimension(f"{group.name}.{place + 1}", "real") for place in range(places)]
-        return Domain(tuple(dimensions))
+        return Domain(tuple(dimensions), climbable=False)
 
     @cached_property
     def width(self) -> int:

@@ -37,7 +37,7 @@ from invdesign.spaces.parameters.kinds import Parameter, Real, Value
 from invdesign.spaces.parameters.made import Made
 from invdesign.spaces.parameters.rules import Rules, sorted_out
 from invdesign.spaces.parameters.search import Search
-from invdesign.tables.units import heading_refusal
+from invdesign.tables.units import describe_heading_fault
 
 COUNTABLE = 10_000_000  # above this many genomes, counting a space through is of no use
 LISTED = 20_000  # combinations of values that are gone through where conditions or constraints leave some out
@@ -92,7 +92,7 @@ class ParameterSpace(CountableSpace):
     @classmethod
     def _conditions(cls, parameters: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         # Names are headings of batches and exports; a run that was made before this was asked goes on.
-        refused = [text for text in map(heading_refusal, parameters) if text]
+        refused = [text for text in map(describe_heading_fault, parameters) if text]
         if refused and context_of(info)[0] != STORED:
             raise ValueError(refused[0])
         if any(parameter.when for parameter in parameters.values()):

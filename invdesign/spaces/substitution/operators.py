@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from invdesign.arrays import IntArray
 from invdesign.candidate import Genome
 from invdesign.rng import Rng
-from invdesign.spaces.operators import CodeOperator
+from invdesign.spaces.operators import GenomeOperator, operators_on_codes
 from invdesign.spaces.substitution.decorations import Decorations
 
 TRIES = 20  # draws before an operator gives up: a space may hold nothing near a parent
@@ -19,8 +19,14 @@ TRIES = 20  # draws before an operator gives up: a space may hold nothing near a
 
 def variations(
     decorations: Decorations, read: Callable[[Genome], IntArray], write: Callable[[IntArray], Genome]
-) -> Mapping[str, CodeOperator[IntArray]]:
-    """The operators `start`, `substitute`, `swap` and `crossover`."""
+) -> Mapping[str, GenomeOperator]:
+    """The operators `start`, `substitute`, `swap` and `crossover`.
+
+    Args:
+        decorations: all there are.
+        read: genome to canonical decoration.
+        write: the inverse.
+    """
     tools = Tools(decorations)
     makers: dict[str, tuple[int, Callable[[Sequence[IntArray], Rng], IntArray | None]]] = {
         "start": (0, tools.start),
@@ -28,11 +34,7 @@ def variations(
         "swap": (1, tools.swap),
         "crossover": (2, tools.crossover),
     }
-
-    def read_canonical(genome: Genome) -> IntArray:
-        return decorations.canonical(read(genome))
-
-    return {name: CodeOperator(arity, make, read_canonical, write) for name, (arity, make) in makers.items()}
+    return operators_on_codes(makers, read, write)
 
 
 @dataclass(frozen=True, slots=True)

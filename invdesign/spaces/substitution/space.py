@@ -35,7 +35,7 @@ from invdesign.spaces.substitution.geometry import Geometry
 from invdesign.spaces.substitution.groups import Group, decorations_of
 from invdesign.spaces.substitution.operators import variations
 from invdesign.structures.charges import check_element
-from invdesign.structures.parents import Parent, parent_of
+from invdesign.structures.parents import Parent, build_parent
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -89,7 +89,7 @@ class SiteOptions(Frozen):
 def _site(name: str, info: ValidationInfo) -> str:
     """A name of sites that the parent has; not checked where the parent itself is wrong."""
     if "parent" in info.data:
-        parent_of(info.data["parent"], (1, 1, 1), primitive=False).sites(name)
+        build_parent(info.data["parent"], (1, 1, 1), primitive=False).find_sites(name)
     return name
 
 
@@ -126,7 +126,7 @@ class SubstitutionSpace(CrystalSpace):
         cls, states: dict[str, tuple[int, ...]], info: ValidationInfo
     ) -> dict[str, tuple[int, ...]]:
         if "parent" in info.data:
-            parent = parent_of(info.data["parent"], (1, 1, 1), primitive=False)
+            parent = build_parent(info.data["parent"], (1, 1, 1), primitive=False)
             for element in states:
                 if element not in parent.elements:
                     raise ValueError(
@@ -142,10 +142,10 @@ class SubstitutionSpace(CrystalSpace):
                 "no site has a choice, so there is nothing to search; give one of them two species"
             )
         if "parent" in info.data:
-            parent = parent_of(info.data["parent"], (1, 1, 1), primitive=False)
+            parent = build_parent(info.data["parent"], (1, 1, 1), primitive=False)
             taken: dict[int, str] = {}
             for name in sites:
-                for site in parent.sites(name):
+                for site in parent.find_sites(name):
                     if site in taken:
                         raise ValueError(
                             f"'{taken[site]}' and '{name}' name the same sites; keep one of them"
@@ -184,12 +184,14 @@ class SubstitutionSpace(CrystalSpace):
 
     @cached_property
     def _parent(self) -> Parent:
-        return parent_of(self.parent, self.cell, primitive=self.primitive)
+        return build_parent(self.parent, self.cell, primitive=self.primitive)
 
     @cached_property
     def _groups(self) -> tuple[Group, ...]:
         return tuple(
-            Group(name, self._parent.sites(name), options.species, options.mixed, options.oxidation_states)
+            Group(
+                name, self._parent.find_sites(name), options.species, options.mixed, options.oxidation_states
+            )
             for name, options in sorted(self.sites.items())
         )
 
@@ -223,9 +225,12 @@ class SubstitutionSpace(CrystalSpace):
 
     @cached_property
     def _operators(self) -> Mapping[str, Operator]:
-        return variations(self._decorations, self._codes, self._genome)
+        return variations(self._decorations, self._read_canonical, self._genome)
 
     # Genomes and decorations.
+
+    def _read_canonical(self, genome: Genome) -> IntArray:
+        return self._decorations.canonical(self._codes(genome))
 
     def _codes(self, genome: Genome) -> IntArray:
         """The decoration (v,) a genome stands for.
@@ -263,7 +268,7 @@ class SubstitutionSpace(CrystalSpace):
         Raises:
             Infeasible: it is malformed.
         """
-        return self._genome(self._decorations.canonical(self._codes(genome)))
+        return self._genome(self._read_canonical(genome))
 
     def size(self) -> int | None:
         """How many distinct decorations there are, exactly; None where counting them would take too long."""
@@ -330,7 +335,7 @@ class SubstitutionSpace(CrystalSpace):
                 own = f"{name}.{number}" if isinstance(slot, slice) else name
                 choices = tuple(self._codes_of[place])
                 dimensions.append(Dimension(own, "categorical", choices=choices))
-        return Domain(tuple(dimensions))
+        return Domain(tuple(dimensions), climbable=False)
 
     def encode(self, genomes: Sequence[Genome]) -> FloatArray:
         radices = np.asarray(self._decorations.radices, dtype=np.float64)

@@ -22,7 +22,7 @@ from invdesign.structures.reading.cif_rows import RowReader, has_sites, list_nam
 from invdesign.structures.reading.cif_settings import find_settings, is_hall
 from invdesign.structures.reading.cif_sites import Contents, SiteError, SiteRow, expand_rows
 from invdesign.structures.reading.cif_symmetry import (
-    METRIC,
+    METRIC_TOLERANCE,
     Array,
     Setting,
     SymmetryError,
@@ -261,7 +261,7 @@ class _BlockReader:
 
     def _check_metric(self, setting: Setting, lattice: Array) -> None:
         misfit = measure_misfit(setting, lattice)
-        if misfit > METRIC:
+        if misfit > METRIC_TOLERANCE:
             raise StructureFileError(
                 f"{self.name}: {setting.name} and the cell {describe_cell(lattice)} do not fit; "
                 "correct the cell or the operations"
@@ -273,7 +273,7 @@ class _BlockReader:
             tiers = self._list_named()
         except SymmetryError:
             return []
-        fitting = [s for tier in tiers for s in tier if measure_misfit(s, lattice) <= METRIC]
+        fitting = [s for tier in tiers for s in tier if measure_misfit(s, lattice) <= METRIC_TOLERANCE]
         if any(len(setting) <= len(listed) for setting in fitting):
             return []
         return [setting for setting in fitting if contains_setting(setting, listed)]
@@ -298,7 +298,7 @@ class _BlockReader:
         except SymmetryError as fault:
             raise StructureFileError(f"{self.name}: {fault}, or {_LIST_THEM}") from None
         for tier in tiers:
-            fitting = [setting for setting in tier if measure_misfit(setting, lattice) <= METRIC]
+            fitting = [setting for setting in tier if measure_misfit(setting, lattice) <= METRIC_TOLERANCE]
             if fitting:
                 if len(fitting) < len(tier) and "hexagonal" not in fitting[0].name:
                     self.remarks.append(f"the cell shows the setting of the space group: {fitting[0].name}")

@@ -13,16 +13,16 @@ from invdesign.structures.reading.cif_sites import Contents, SiteRow
 from invdesign.structures.reading.cif_symmetry import Array
 from invdesign.structures.reading.raw import RawSite
 
-DENSITY = (
+DENSITY_TOLERANCE = (
     0.15  # relative; measured densities and deuterated samples differ by less, wrong settings by a factor
 )
 # Of the sum of two covalent radii (Cordero et al., Dalton Trans. 2832 (2008)): C=O has 0.79, U=O 0.67.
-PLAUSIBLE = 0.6
-SMALLEST = 4.0  # Å³ per atom without hydrogen; diamond has 5.7
+MIN_BOND_SHARE = 0.6
+MIN_ATOM_VOLUME = 4.0  # Å³ per atom without hydrogen; diamond has 5.7
 _DIATOMIC = {"H", "N", "O", "F", "Cl", "Br", "I"}  # Z may count molecules
-_REACH = 3.0  # Å: no implausible pair is farther apart
-_MOST_COMPARED = 3_000  # atoms whose distances decide between settings
-_GRAMS = 1.66053906660  # g/cm³ of one dalton per Å³
+_SEARCH_RADIUS = 3.0  # Å: no implausible pair is farther apart
+_MAX_COMPARED_ATOMS = 3_000  # atoms whose distances decide between settings
+_DALTON_DENSITY = 1.66053906660  # g/cm³ of one dalton per Å³
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,8 @@ def find_density_fault(evidence: Evidence, contents: Contents, volume: float) ->
     if evidence.density is None or evidence.density <= 0:
         return ""
     mass = sum(gemmi.Element(element).weight * count for element, count in contents.amounts.items())
-    density = mass / volume * _GRAMS
-    if abs(density / evidence.density - 1) < DENSITY:
+    density = mass / volume * _DALTON_DENSITY
+    if abs(density / evidence.density - 1) < DENSITY_TOLERANCE:
         return ""
     return f"the file states a density of {evidence.density:g} g/cm³, the cell has {density:.3g}"
 
@@ -112,9 +112,9 @@ def find_geometry_fault(contents: Contents, lattice: Array) -> str:
     """Implausible volume or distance, or nothing."""
     volume = abs(float(np.linalg.det(lattice)))
     heavy = sum(count for element, count in contents.amounts.items() if element != "H")
-    if heavy and volume / heavy < SMALLEST:
+    if heavy and volume / heavy < MIN_ATOM_VOLUME:
         return f"{volume / heavy:.2f} Å³ per atom are too few"
-    if len(contents.sites) > _MOST_COMPARED:
+    if len(contents.sites) > _MAX_COMPARED_ATOMS:
         return ""
     return _find_close_pair(contents.sites, lattice)
 
@@ -128,8 +128,10 @@ def _find_close_pair(sites: Sequence[RawSite], lattice: Array) -> str:
     shifts = np.array(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij")).reshape(3, -1).T
     images = (positions[None] + shifts[:, None]).reshape(-1, 3) @ lattice
     tree = cKDTree(images)
-    distances, neighbours = tree.query(positions @ lattice, k=range(2, 10), distance_upper_bound=_REACH)
-    worst, message = PLAUSIBLE, ""
+    distances, neighbours = tree.query(
+        positions @ lattice, k=range(2, 10), distance_upper_bound=_SEARCH_RADIUS
+    )
+    worst, message = MIN_BOND_SHARE, ""
     for k, (row, found) in enumerate(zip(distances, neighbours, strict=True)):
         for distance, index in zip(row, found, strict=True):
             other = int(index) % len(sites)

@@ -16,9 +16,9 @@ _TOKEN = re.compile(
 )
 _CHARGE = re.compile(r"(?:(?<=[\s,)\]])|^)(?:\d*[+-]|[+-]\d+)(?=$|[\s,;)\]])")
 _SIGN = re.compile(r"(?<=[A-Za-z])[+-]+(?=$|[\s,;)\]])")  # of Na+; the 3 of Fe3+ could be an amount
-_LONGEST = 2_000  # characters
+_MAX_LENGTH = 2_000  # characters
 # Relative; the amount of an element that fills its sites is exact, refined occupancies drift from a formula's digits.
-FILLED, PARTIAL = 1e-6, 0.005
+FILLED_TOLERANCE, PARTIAL_TOLERANCE = 1e-6, 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def parse_formula(text: str) -> Formula | None:
     Returns:
         The formula, or None where it cannot be read as a whole.
     """
-    if len(text) > _LONGEST:
+    if len(text) > _MAX_LENGTH:
         return None
     reader = _FormulaReader()
     rest = _SIGN.sub("", _CHARGE.sub(" ", " ".join(text.split())))
@@ -169,7 +169,7 @@ def compare_formula(
     for element, amount in formula.amounts.items():
         count = contents.get(element, 0.0)
         digits = uncertain.get(element, 0.0)
-        spread = digits + (PARTIAL if digits else FILLED) * count
+        spread = digits + (PARTIAL_TOLERANCE if digits else FILLED_TOLERANCE) * count
         rounding = formula.rounding.get(element, 0.0)
         low = max(low, (count - spread) / (amount + rounding))
         high = min(high, (count + spread) / (amount - rounding) if amount > rounding else float("inf"))

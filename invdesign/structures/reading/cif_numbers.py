@@ -11,7 +11,7 @@ _NUMBER = re.compile(
     re.ASCII,
 )
 _FRACTION = re.compile(r"([+-]?\d{1,6})/(\d{1,6})", re.ASCII)
-_LONGEST = 60  # characters; 17 digits say all that a double holds
+_MAX_LENGTH = 60  # characters; 17 digits say all that a double holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def parse_number(text: str) -> Number:
         ValueError: it is none, or it is not finite.
     """
     text = text.strip()
-    if len(text) > _LONGEST:
+    if len(text) > _MAX_LENGTH:
         raise ValueError("too long for a number")
     if fraction := _FRACTION.fullmatch(text):
         if int(fraction[2]) == 0:

@@ -7,7 +7,7 @@ import re
 import gemmi
 import numpy as np
 
-from invdesign.structures.reading.cif_symmetry import Setting, SymmetryError, are_equal
+from invdesign.structures.reading.cif_symmetry import Setting, SymmetryError, have_same_operations
 
 
 def find_settings(
@@ -39,7 +39,7 @@ def find_settings(
     if by_hall is None:
         return [[_make_setting(entry) for entry in tier] for tier in tiers]
     named = [entry for tier in tiers for entry in tier]
-    if not any(are_equal(by_hall, _make_setting(entry)) for entry in named):
+    if not any(have_same_operations(by_hall, _make_setting(entry)) for entry in named):
         raise SymmetryError(
             f"the Hall symbol {hall!r} is not of the space group "
             f"{name if name is not None else number}; correct one of them"

@@ -14,13 +14,15 @@ from invdesign.structures.reading.cif_symmetry import Array, Setting
 from invdesign.structures.reading.raw import Limits, RawSite
 
 Mask = NDArray[np.bool_]
-SAME = 0.02  # Å: never two atoms, whatever the digits
-CLOSEST = 0.4  # Å: images farther apart are two atoms; H2 has 0.74, split sites of refinements 0.4 and more
-NOTABLE = 0.002  # Å: images that far apart are worth a remark
-EXACT = 1e-6  # Å: rounding of floating-point numbers
-_CHUNK = 200_000  # images computed at once
-_MOST_SPECIES = 32  # at one position
-FULL = 0.0010001  # occupancies from 0.999 to 1.001 are 1
+SAME_ATOM_DISTANCE = 0.02  # Å: never two atoms, whatever the digits
+MIN_IMAGE_DISTANCE = (
+    0.4  # Å: images farther apart are two atoms; H2 has 0.74, split sites of refinements 0.4 and more
+)
+MIN_REMARKED_DISTANCE = 0.002  # Å: images that far apart are worth a remark
+ROUNDING_DISTANCE = 1e-6  # Å: rounding of floating-point numbers
+_IMAGE_CHUNK = 200_000  # images computed at once
+_MAX_SITES_PER_POSITION = 32  # at one position
+FULL_OCCUPANCY_SLACK = 0.0010001  # occupancies from 0.999 to 1.001 are 1
 
 
 class SiteError(ValueError):
@@ -125,12 +127,14 @@ def share_position(rows: Sequence[SiteRow]) -> tuple[dict[str, float], dict[str,
     rounding = 0.5 * len(rows) * 10.0 ** -max(digits, 2)  # nobody rounds occupancies to tenths
     uncertainty = float(np.sqrt(sum(row.occupancy.uncertainty**2 for row in rows)))
     names = " and ".join(dict.fromkeys(row.label for row in rows))
-    if total - 1 > max(FULL, rounding * 1.0001) + 2 * uncertainty:
+    if total - 1 > max(FULL_OCCUPANCY_SLACK, rounding * 1.0001) + 2 * uncertainty:
         raise SiteError(_describe_excess(rows, names, total))
     short = 1 - total
     several = len(rows) > 1
     full = (
-        short <= FULL or (several and short < rounding * 0.9999) or (short <= uncertainty and short <= 0.01)
+        short <= FULL_OCCUPANCY_SLACK
+        or (several and short < rounding * 0.9999)
+        or (short <= uncertainty and short <= 0.01)
     )
     scale = 1 / total if full and total > 0 else 1.0
     occupancies: dict[str, float] = {}
@@ -148,7 +152,7 @@ def share_position(rows: Sequence[SiteRow]) -> tuple[dict[str, float], dict[str,
         return {}, {}, f"{names} has occupancy 0 and was left out"
     remark = (
         f"the occupancies of {names} sum to {total:.6g} and were taken as 1"
-        if full and abs(short) > FULL
+        if full and abs(short) > FULL_OCCUPANCY_SLACK
         else ""
     )
     return occupancies, spread, remark
@@ -181,7 +185,7 @@ def _make_orbits(
     stabilizers: list[int] = []
     merged: dict[str, float] = {}
     total = 0
-    step = max(1, _CHUNK // size)
+    step = max(1, _IMAGE_CHUNK // size)
     for start in range(0, len(rows), step):
         chunk = rows[start : start + step]
         x = np.array([row.position for row in chunk])
@@ -194,7 +198,7 @@ def _make_orbits(
                 orbit, stabilizer, apart = _make_special(
                     row, setting, lattice, near[k], distances[k], exact=exact
                 )
-                if apart > NOTABLE:
+                if apart > MIN_REMARKED_DISTANCE:
                     merged[row.label] = max(apart, merged.get(row.label, 0.0))
             total += len(orbit)
             if (
@@ -214,7 +218,7 @@ def _make_orbits(
 def _refuse_pile(rows: Sequence[SiteRow]) -> None:
     """Refuse many rows at one position before anything is computed with them."""
     position, count = Counter(row.position for row in rows).most_common(1)[0]
-    if count > _MOST_SPECIES:
+    if count > _MAX_SITES_PER_POSITION:
         label = next(row.label for row in rows if row.position == position)
         raise SiteError(f"{count} sites have the position of {label}; list each site once")
 
@@ -239,7 +243,9 @@ def _find_near(
     tolerance = (
         0.5 * factor * (np.einsum("nij,mj->mni", np.abs(rotations), units) + units[:, None]) * 1.0001 + 1e-9
     )
-    near = ((np.abs(delta) <= tolerance).all(axis=-1) & (distances < CLOSEST)) | (distances < SAME)
+    near = ((np.abs(delta) <= tolerance).all(axis=-1) & (distances < MIN_IMAGE_DISTANCE)) | (
+        distances < SAME_ATOM_DISTANCE
+    )
     return near, distances, images
 
 
@@ -266,14 +272,14 @@ def snap_position(x: Array, setting: Setting, lattice: Array, near: Mask) -> tup
     """Mean of the near images, on the special position, and the operations that keep it exactly."""
     for _ in range(8):
         moved = x + _shift_images(x, setting)[near].mean(axis=0)
-        keep = np.linalg.norm(_shift_images(moved, setting) @ lattice, axis=-1) < EXACT
+        keep = np.linalg.norm(_shift_images(moved, setting) @ lattice, axis=-1) < ROUNDING_DISTANCE
         if not (near & ~keep).any():
             return moved, keep
         # What is near is no group yet: an operation that almost keeps the mean may be wanting, or one too many is in.
         around = np.linalg.norm(_shift_images(moved, setting) @ lattice, axis=-1)
-        near = around <= max(around[near].max() * 0.9, EXACT)
+        near = around <= max(around[near].max() * 0.9, ROUNDING_DISTANCE)
         x = moved if near.sum() > 1 else x
-    keep = np.linalg.norm(_shift_images(x, setting) @ lattice, axis=-1) < EXACT
+    keep = np.linalg.norm(_shift_images(x, setting) @ lattice, axis=-1) < ROUNDING_DISTANCE
     return x, keep
 
 
@@ -294,7 +300,7 @@ def _list_orbit(x: Array, setting: Setting, lattice: Array, count: int) -> Array
         chosen.append(rest[0])
         delta = rest - rest[0]
         delta -= np.rint(delta)
-        rest = rest[np.linalg.norm(delta @ lattice, axis=1) > SAME / 2]
+        rest = rest[np.linalg.norm(delta @ lattice, axis=1) > SAME_ATOM_DISTANCE / 2]
     return np.array(chosen)
 
 
@@ -303,8 +309,8 @@ def _group_positions(positions: Array, lattice: Array) -> list[tuple[int, list[i
     from scipy.spatial import cKDTree
 
     smallest = float(np.linalg.svd(lattice, compute_uv=False).min())
-    radius = min(SAME / smallest, 0.49)
-    wanted = min(len(positions), _MOST_SPECIES + 1)
+    radius = min(SAME_ATOM_DISTANCE / smallest, 0.49)
+    wanted = min(len(positions), _MAX_SITES_PER_POSITION + 1)
     wrapped = np.where(positions >= 1.0, 0.0, positions)
     tree = cKDTree(wrapped, boxsize=1.0)
     _, found = tree.query(wrapped, k=[*range(1, wanted + 1)], distance_upper_bound=radius)
@@ -320,10 +326,12 @@ def _group_positions(positions: Array, lattice: Array) -> list[tuple[int, list[i
         if len(members) > 1:
             delta = positions[members] - positions[first]
             delta -= np.rint(delta)
-            close = np.linalg.norm(delta @ lattice, axis=1) < SAME
+            close = np.linalg.norm(delta @ lattice, axis=1) < SAME_ATOM_DISTANCE
             members = [k for k, one in zip(members, close, strict=True) if one]
-        if len(members) > _MOST_SPECIES:
-            raise SiteError(f"more than {_MOST_SPECIES} sites share one position; list each site once")
+        if len(members) > _MAX_SITES_PER_POSITION:
+            raise SiteError(
+                f"more than {_MAX_SITES_PER_POSITION} sites share one position; list each site once"
+            )
         taken[members] = True
         groups.append((first, sorted(members)))
     return groups

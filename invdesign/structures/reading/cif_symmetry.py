@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-METRIC = 0.02  # relative to the edges: 1 % of a length, 1.1° of an angle; files round, relaxed cells drift
+METRIC_TOLERANCE = (
+    0.02  # relative to the edges: 1 % of a length, 1.1° of an angle; files round, relaxed cells drift
+)
 # Of translations: those of the tables first, then those of enlarged cells.
 _DENOMINATORS = (1, 2, 3, 4, 6, 8, 12, 24, 5, 10, 7, 9, 16, 18, 36, 48)
-_COARSEST = Fraction(1, 100)  # decimals stand for a simple fraction from two digits on
+_MAX_DECIMAL_ERROR = Fraction(1, 100)  # decimals stand for a simple fraction from two digits on
 _TERM = re.compile(r"([+-]?)(\d*\.?\d*(?:/\d+)?)\*?([xyz]?)", re.ASCII)
 
 
@@ -123,7 +125,7 @@ def _parse_component(part: str, text: str) -> tuple[tuple[int, int, int], Fracti
             slack += Fraction(1, 10 ** len(match[2].partition(".")[2])) if "." in match[2] else 0
     if not any(row) or any(abs(entry) > 1 for entry in row):
         raise SymmetryError(f"the symmetry operation {text[:60]!r} does not map the lattice onto itself")
-    return (row[0], row[1], row[2]), _snap_translation(shift, min(slack, _COARSEST), text)
+    return (row[0], row[1], row[2]), _snap_translation(shift, min(slack, _MAX_DECIMAL_ERROR), text)
 
 
 def _snap_translation(shift: Fraction, slack: Fraction, text: str) -> Fraction:
@@ -222,7 +224,7 @@ def measure_misfit(setting: Setting, lattice: Array) -> float:
     return float(np.abs((moved - metric) / np.outer(lengths, lengths)).max())
 
 
-def are_equal(one: Setting, two: Setting) -> bool:
+def have_same_operations(one: Setting, two: Setting) -> bool:
     """True if both have the same operations."""
     return len(one) == len(two) and set(_list_codes(one)) == set(_list_codes(two))
 

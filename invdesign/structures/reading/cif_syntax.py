@@ -11,9 +11,9 @@ from gemmi import cif
 
 from invdesign.structures.reading.raw import StructureFileError
 
-NULLS = ("?", ".", "")
+NULL_VALUES = ("?", ".", "")
 # Loops of other categories (reflections, bonds) may hold most of a file and are not decoded.
-CATEGORIES = (
+READ_CATEGORIES = (
     "_atom_site",
     "_cell",
     "_chemical_formula",
@@ -29,10 +29,10 @@ _WORD = re.compile(
     |(?P<bare>\S+))""",
     re.VERBOSE,
 )
-_MOST_TAGS = 10_000  # of one loop; the largest dictionaries define a few hundred in a category
-_MOST_ROWS = 500_000  # of one loop of these categories
-_MOST_BLOCKS = 1_000_000
-_LONGEST_SLOPPY = 5_000_000  # characters; what people write by hand is short
+_MAX_TAGS = 10_000  # of one loop; the largest dictionaries define a few hundred in a category
+_MAX_ROWS = 500_000  # of one loop of these categories
+_MAX_BLOCKS = 1_000_000
+_MAX_MALFORMED_LENGTH = 5_000_000  # characters; what people write by hand is short
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Block:
         """First value of the first of these tags that is neither unknown nor left out."""
         for tag in tags:
             for value in self.columns.get(tag, ()):
-                if value.strip() not in NULLS:
+                if value.strip() not in NULL_VALUES:
                     return value.strip()
         return None
 
@@ -61,7 +61,7 @@ class Block:
         """All values of the first of these tags that states any."""
         for tag in tags:
             values = self.columns.get(tag)
-            if values and any(value.strip() not in NULLS for value in values):
+            if values and any(value.strip() not in NULL_VALUES for value in values):
                 return values
         return None
 
@@ -79,13 +79,13 @@ def parse_blocks(text: str, name: str) -> list[Block]:
         document = cif.read_string(clean, check_level=0)
     except (ValueError, RuntimeError) as error:
         fault = str(error).removeprefix("string:")
-        if len(clean) > _LONGEST_SLOPPY:
+        if len(clean) > _MAX_MALFORMED_LENGTH:
             raise StructureFileError(
                 f"{name} is not well-formed CIF: {_describe_fault(fault)}; correct it"
             ) from None
         return _LineReader(name, _describe_fault(fault)).read_lines(clean.splitlines())
-    if len(document) > _MOST_BLOCKS:
-        raise StructureFileError(f"{name} has {len(document)} data blocks; up to {_MOST_BLOCKS} are read")
+    if len(document) > _MAX_BLOCKS:
+        raise StructureFileError(f"{name} has {len(document)} data blocks; up to {_MAX_BLOCKS} are read")
     return [_decode_block(block, name) for block in document]
 
 
@@ -106,9 +106,9 @@ def _decode_block(block: cif.Block, name: str) -> Block:
         if pair is not None:
             _add_column(columns, pair[0], [pair[1]], name, block.name)
         elif item.loop is not None and _concerns_crystal(item.loop.tags):
-            if item.loop.length() > _MOST_ROWS:
+            if item.loop.length() > _MAX_ROWS:
                 raise StructureFileError(
-                    f"{name} lists {item.loop.length()} rows of {item.loop.tags[0]}; up to {_MOST_ROWS} are read"
+                    f"{name} lists {item.loop.length()} rows of {item.loop.tags[0]}; up to {_MAX_ROWS} are read"
                 )
             tags, values = item.loop.tags, item.loop.values
             for k, tag in enumerate(tags):
@@ -117,11 +117,11 @@ def _decode_block(block: cif.Block, name: str) -> Block:
 
 
 def _concerns_crystal(tags: Sequence[str]) -> bool:
-    return len(tags) <= _MOST_TAGS and any(_is_wanted(normalize_tag(tag)) for tag in tags)
+    return len(tags) <= _MAX_TAGS and any(_is_wanted(normalize_tag(tag)) for tag in tags)
 
 
 def _is_wanted(key: str) -> bool:
-    return key.startswith(CATEGORIES) and not key.startswith("_atom_site_aniso")
+    return key.startswith(READ_CATEGORIES) and not key.startswith("_atom_site_aniso")
 
 
 def _add_column(columns: dict[str, Sequence[str]], tag: str, raw: list[str], name: str, block: str) -> None:
@@ -141,9 +141,9 @@ def merge_column(
         StructureFileError: a tag is given twice with different values.
     """
     known = columns.get(key)
-    if known is None or all(value in NULLS for value in known):
+    if known is None or all(value in NULL_VALUES for value in known):
         columns[key] = values
-    elif list(known) != list(values) and not all(value in NULLS for value in values):
+    elif list(known) != list(values) and not all(value in NULL_VALUES for value in values):
         raise StructureFileError(
             f"{name}: {key} is given twice in data_{block.strip()}, as {_show_values(known)} and as "
             f"{_show_values(values)}; keep one, or begin a new block (data_...) for the second crystal"

@@ -7,11 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from invdesign.errors import InvdesignError
-from invdesign.structures.reading.extxyz import frame_offsets
+from invdesign.structures.reading.extxyz import find_frame_offsets
 from invdesign.structures.reading.raw import RawCrystal, StructureFileError
 from invdesign.structures.reading.read import (
     Reading,
-    format_of,
+    find_format,
     make_reading,
     read_raw,
     read_structure,
@@ -19,8 +19,8 @@ from invdesign.structures.reading.read import (
 )
 from invdesign.textfiles import UnreadableFileError
 
-ALL = (0, -1)  # the span of a whole file
-KEPT = (
+WHOLE_FILE = (0, -1)  # the span of a whole file
+CACHED_FILES = (
     4  # files of several structures whose crystals are kept; those of extended XYZ are found by their bytes
 )
 
@@ -39,7 +39,7 @@ class Frame:
     path: Path
     name: str
     number: int = 0
-    span: tuple[int, int] = ALL
+    span: tuple[int, int] = WHOLE_FILE
 
     def read(self) -> Reading:
         """Read the structure.
@@ -48,13 +48,13 @@ class Frame:
             StructureFileError: it cannot be read, or is no crystal.
         """
         try:
-            if self.span != ALL:
+            if self.span != WHOLE_FILE:
                 with self.path.open("rb") as stream:
                     stream.seek(self.span[0])
                     data = stream.read(self.span[1] - self.span[0])
-                return read_structure(data, self.name, fmt=format_of(self.path.name, ""))
+                return read_structure(data, self.name, fmt=find_format(self.path.name, ""))
             if self.number:
-                found = _crystals(self.path, _stamp(self.path))
+                found = _read_crystals(self.path, _stamp_file(self.path))
                 if self.number > len(found):
                     raise StructureFileError(
                         f"{self.path.name} holds {len(found)} structures, not {self.number}"
@@ -72,18 +72,18 @@ def find_frames(path: Path) -> list[Frame]:
     """
     whole = [Frame(path, path.name)]
     try:
-        kind = format_of(path.name, "")
+        kind = find_format(path.name, "")
         if kind in {"POSCAR", "GEN", "RES"}:  # these hold one
             return whole
         data = read_structure_bytes(path)
         if kind == "extended XYZ":
-            spans = frame_offsets(data) or []
+            spans = find_frame_offsets(data) or []
             if len(spans) > 1:
                 return [Frame(path, f"{path.name}#{n}", n, span) for n, span in enumerate(spans, 1)]
             return whole
         if not _may_hold_several(data, kind):
             return whole
-        count = len(_crystals(path, _stamp(path)))
+        count = len(_read_crystals(path, _stamp_file(path)))
     except (InvdesignError, OSError):
         return whole
     return [Frame(path, f"{path.name}#{n}", n) for n in range(1, count + 1)] if count > 1 else whole
@@ -98,12 +98,12 @@ def _may_hold_several(data: bytes, kind: str) -> bool:
     return b"ANIMSTEPS" in data.upper() or b"\0" in data
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _stamp_file(path: Path) -> tuple[int, int]:
     """Size and time of a file, which change with its content."""
     found = path.stat()
     return found.st_size, found.st_mtime_ns
 
 
-@lru_cache(maxsize=KEPT)
-def _crystals(path: Path, stamp: tuple[int, int]) -> list[RawCrystal]:  # noqa: ARG001 - the stamp is for the cache
+@lru_cache(maxsize=CACHED_FILES)
+def _read_crystals(path: Path, stamp: tuple[int, int]) -> list[RawCrystal]:  # noqa: ARG001 - the stamp is for the cache
     return read_raw(read_structure_bytes(path), path.name)

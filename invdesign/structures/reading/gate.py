@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-FULL = 1e-3  # an occupancy, or a sum of them, as near to 1 as this is 1: files give three digits
-SLAB = (
+OCCUPANCY_TOLERANCE = (
+    1e-3  # an occupancy, or a sum of them, as near to 1 as this is 1: files give three digits
+)
+SLAB_MESSAGE = (
     "a slab, wire or molecule, and crystals are designed here. Where it is a crystal after all, write "
     'pbc="T T T" and its cell'
 )
@@ -92,7 +94,7 @@ def _check_shape(cell: FloatArray, lengths: FloatArray, name: str, limits: Limit
         )
 
 
-def fractional(
+def to_fractional(
     lattice: ArrayLike, cartesian: ArrayLike, name: str, limits: Limits
 ) -> list[tuple[float, float, float]]:
     """Return fractional coordinates of points (n, 3) given in Å, after a check of the cell.
@@ -135,14 +137,16 @@ def check_crystal(raw: RawCrystal, limits: Limits) -> RawCrystal:
     check_count(len(raw.sites), raw.name, limits)
     if not all(raw.periodic):
         directions = "".join(axis for axis, yes in zip("abc", raw.periodic, strict=True) if yes) or "none"
-        raise StructureFileError(f"{raw.name} is periodic along {directions} of its axes only: {SLAB}")
+        raise StructureFileError(
+            f"{raw.name} is periodic along {directions} of its axes only: {SLAB_MESSAGE}"
+        )
     cell = check_lattice(raw.lattice, raw.name, limits)
     check_positions(
         np.asarray([site.position for site in raw.sites], dtype=np.float64), raw.name, limits.coordinate
     )
     sites, empty = [], []
     for number, site in enumerate(raw.sites, 1):
-        occupancies = _checked_occupancies(site, number, raw.name)
+        occupancies = _check_occupancies(site, number, raw.name)
         if occupancies:
             sites.append(replace(site, occupancies=occupancies))
         else:
@@ -160,24 +164,24 @@ def check_crystal(raw: RawCrystal, limits: Limits) -> RawCrystal:
     return replace(raw, sites=tuple(sites), remarks=remarks)
 
 
-def _checked_occupancies(site: RawSite, number: int, name: str) -> Mapping[str, float]:
+def _check_occupancies(site: RawSite, number: int, name: str) -> Mapping[str, float]:
     """Occupancies above 0; a sum that rounding alone keeps from 1 is scaled to 1."""
     where = f"{name}: site {site.label or number}"
     for element, share in site.occupancies.items():
         if element not in element_symbols():
             raise StructureFileError(f"{where} holds '{element:.20}', which is no element")
-        if not 0.0 <= share <= 1.0 + FULL:
+        if not 0.0 <= share <= 1.0 + OCCUPANCY_TOLERANCE:
             raise StructureFileError(
                 f"{where} has the occupancy {share:g} of {element}; it must be in [0, 1]"
             )
     found = {element: float(share) for element, share in site.occupancies.items() if share > 0.0}
     total = math.fsum(found.values())
-    if total > 1.0 + FULL:
+    if total > 1.0 + OCCUPANCY_TOLERANCE:
         parts = " + ".join(f"{element} {share:g}" for element, share in found.items())
         raise StructureFileError(
             f"{where} is occupied more than once: {parts} = {total:g}; at most 1 is possible"
         )
-    if total >= 1.0 - FULL:
+    if total >= 1.0 - OCCUPANCY_TOLERANCE:
         found = {element: share / total for element, share in found.items()}
     return found
 

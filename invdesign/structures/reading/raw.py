@@ -74,12 +74,14 @@ def current_limits() -> Limits:
     Raises:
         StructureFileError: a variable holds no positive number.
     """
-    return _limits(tuple(os.environ.get(name, "") for name in LIMIT_VARIABLES))
+    return _limits_from_texts(tuple(os.environ.get(name, "") for name in LIMIT_VARIABLES))
 
 
 @lru_cache(maxsize=4)
-def _limits(texts: tuple[str, ...]) -> Limits:
-    found = {name: _positive(name, text) for name, text in zip(LIMIT_VARIABLES, texts, strict=True) if text}
+def _limits_from_texts(texts: tuple[str, ...]) -> Limits:
+    found = {
+        name: _parse_positive(name, text) for name, text in zip(LIMIT_VARIABLES, texts, strict=True) if text
+    }
     return replace(
         LIMITS,
         bytes=int(found.get(MAX_BYTES, LIMITS.bytes)),
@@ -95,17 +97,17 @@ def _limits(texts: tuple[str, ...]) -> Limits:
     )
 
 
-def positive_setting(name: str, default: float) -> float:
+def read_positive_variable(name: str, default: float) -> float:
     """Return the number that an environment variable holds, or the default where it is not set.
 
     Raises:
         StructureFileError: it holds no positive number.
     """
     text = os.environ.get(name, "")
-    return _positive(name, text) if text else default
+    return _parse_positive(name, text) if text else default
 
 
-def _positive(name: str, text: str) -> float:
+def _parse_positive(name: str, text: str) -> float:
     try:
         value = float(text)
     except ValueError:

@@ -16,7 +16,7 @@ from invdesign.structures.reading.cells import read_gen, read_res, read_xsf
 from invdesign.structures.reading.cif import read_cif
 from invdesign.structures.reading.documents import read_json
 from invdesign.structures.reading.extxyz import read_extxyz
-from invdesign.structures.reading.gate import check_count, check_crystal, fractional, to_structure
+from invdesign.structures.reading.gate import check_count, check_crystal, to_fractional, to_structure
 from invdesign.structures.reading.overlaps import check_overlaps
 from invdesign.structures.reading.poscar import read_poscar
 from invdesign.structures.reading.raw import (
@@ -27,7 +27,7 @@ from invdesign.structures.reading.raw import (
     StructureFileError,
     current_limits,
 )
-from invdesign.structures.reading.words import number_in, shorten
+from invdesign.structures.reading.words import parse_number, shorten_line
 from invdesign.textfiles import MEGABYTE, UnreadableFileError, decode, read_bytes
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ SUFFIXES: Mapping[str, str] = {
     ".gen": "GEN",
 }
 POSCAR_NAMES = ("POSCAR", "CONTCAR")
-LISTED = 8  # sites in a message
+MAX_LISTED_SITES = 8  # sites in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +100,15 @@ def _is_poscar_name(name: str) -> bool:
     return name.startswith(POSCAR_NAMES) or name.endswith(POSCAR_NAMES)
 
 
-def format_of(name: str, text: str) -> str:
+def find_format(name: str, text: str) -> str:
     """Return the format of a file: by the suffix of its name, else by its text."""
     known = SUFFIXES.get(PurePath(name).suffix.lower())
     if known is not None:
         return known
-    return "POSCAR" if _is_poscar_name(PurePath(name).name) else format_in(text)
+    return "POSCAR" if _is_poscar_name(PurePath(name).name) else detect_format(text)
 
 
-def format_in(text: str) -> str:
+def detect_format(text: str) -> str:
     """Return the format of a text by what it begins with; empty where it is none that is known by that."""
     start = text.lstrip()
     if start[:1] in {"{", "["}:
@@ -123,7 +123,7 @@ def format_in(text: str) -> str:
     if re.fullmatch(r"[0-9]+\s*", lines[0]) and "lattice" in "".join(lines[1:2]).lower():
         return "extended XYZ"
     scale = "".join(text.split("\n", 2)[1:2]).split()
-    return "POSCAR" if scale and all(number_in(word) is not None for word in scale) else ""
+    return "POSCAR" if scale and all(parse_number(word) is not None for word in scale) else ""
 
 
 def read_raw(
@@ -152,21 +152,21 @@ def read_raw(
         raise StructureFileError(str(error)) from None
     if not text.strip():
         raise StructureFileError(f"{name} is empty")
-    kind = fmt if fmt is not None else format_of(name, text)
+    kind = fmt if fmt is not None else find_format(name, text)
     if not kind and "\n" not in text.strip() and is_structure_name(text.strip()):
         raise StructureFileError(
-            f"{name} holds the name of a file, '{shorten(text)}', not a structure; name the folder of such files as the "
+            f"{name} holds the name of a file, '{shorten_line(text)}', not a structure; name the folder of such files as the "
             "source of a pool, or put the text of each into its cell"
         )
     if not kind:
         raise StructureFileError(
-            f"{name} cannot be read: it begins '{shorten(text)}', and that is none of {', '.join(READERS)}; save it "
+            f"{name} cannot be read: it begins '{shorten_line(text)}', and that is none of {', '.join(READERS)}; save it "
             "as one of these, as CIF say (ase convert FILE OUT.cif reads the outputs of most programs)"
         )
     try:
         found = [check_crystal(raw, limits) for raw in READERS[kind](text, name, limits)]
     except InvdesignError as error:
-        raise _refusal(error, name, kind) from error
+        raise _wrap_refusal(error, name, kind) from error
     except Exception as error:  # an unforeseen fault of a reader is a refusal too, never a trace
         raise StructureFileError(
             f"{name} cannot be read as {kind}: {' '.join(str(error).split()) or type(error).__name__}"
@@ -174,7 +174,7 @@ def read_raw(
     return found if len(found) == 1 else [replace(raw, name=f"{name}#{k}") for k, raw in enumerate(found, 1)]
 
 
-def _refusal(error: InvdesignError, name: str, kind: str) -> StructureFileError:
+def _wrap_refusal(error: InvdesignError, name: str, kind: str) -> StructureFileError:
     """The refusal with the name of the format where the message does not name the file already."""
     message = str(error)
     return StructureFileError(
@@ -261,7 +261,7 @@ def make_crystal(lattice: ArrayLike, symbols: Sequence[str], cartesian: ArrayLik
     """
     limits = current_limits()
     check_count(len(symbols), name, limits)
-    places = fractional(lattice, cartesian, name, limits)
+    places = to_fractional(lattice, cartesian, name, limits)
     sites = (RawSite({symbol: 1.0}, place, symbol) for symbol, place in zip(symbols, places, strict=True))
     a, b, c = ((float(x), float(y), float(z)) for x, y, z in np.asarray(lattice))
     structure = to_structure(check_crystal(RawCrystal(name, (a, b, c), tuple(sites)), limits))
@@ -289,11 +289,11 @@ def check_ordered(structure: Structure, name: str, mobile: str | None = None) ->
     Raises:
         StructureFileError: the message names the sites with their occupancies.
     """
-    sites = list(dict.fromkeys(_partial_sites(structure, mobile)))
+    sites = list(dict.fromkeys(_describe_partial_sites(structure, mobile)))
     if not sites:
         return
-    more = f"; and {len(sites) - LISTED} more" if len(sites) > LISTED else ""
-    shown = f"{', '.join(sites[:LISTED])}{more}"
+    more = f"; and {len(sites) - MAX_LISTED_SITES} more" if len(sites) > MAX_LISTED_SITES else ""
+    shown = f"{', '.join(sites[:MAX_LISTED_SITES])}{more}"
     if mobile is not None:
         raise StructureFileError(
             f"{name} is disordered beyond the sites of {mobile}: {shown}. Give an ordered occupation of these sites"
@@ -304,12 +304,12 @@ def check_ordered(structure: Structure, name: str, mobile: str | None = None) ->
     )
 
 
-def partial_elements(structure: Structure) -> set[str]:
+def list_partial_elements(structure: Structure) -> set[str]:
     """Symbols of the elements on partially occupied sites."""
     return {element.symbol for site in structure if not site.is_ordered for element in site.species}
 
 
-def _partial_sites(structure: Structure, mobile: str | None) -> Iterator[str]:
+def _describe_partial_sites(structure: Structure, mobile: str | None) -> Iterator[str]:
     for site in structure:
         if not site.is_ordered and any(element.symbol != mobile for element in site.species):
             shares = " + ".join(f"{element.symbol} {share:.4g}" for element, share in site.species.items())

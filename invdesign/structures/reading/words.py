@@ -16,10 +16,10 @@ Matrix = tuple[Vector, Vector, Vector]
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eEdD][+-]?[0-9]{1,4})?")
 _SPECIES = re.compile(r"([A-Z][a-z]?)(?:[0-9]*\.?[0-9]*[+-]|[+-][0-9]*\.?[0-9]*)?")
 ISOTOPES = {"D": "H", "T": "H"}  # chemistry alone counts
-SHOWN = 40  # characters of a file in a message
+MAX_SHOWN_LENGTH = 40  # characters of a file in a message
 
 
-def number_in(text: str) -> float | None:
+def parse_number(text: str) -> float | None:
     """Return the finite number a word of a file is; None where it is none. Fortran's `1.0d0` is one."""
     if not _NUMBER.fullmatch(text):
         return None
@@ -28,11 +28,11 @@ def number_in(text: str) -> float | None:
 
 
 @lru_cache(maxsize=1)
-def _symbols() -> frozenset[str]:
+def _element_set() -> frozenset[str]:
     return frozenset(element_symbols())
 
 
-def element_in(text: str) -> str | None:
+def parse_element(text: str) -> str | None:
     """Return the element of a symbol with or without a charge (`Li`, `Li+`, `O2-`); None where there is none.
 
     Deuterium and tritium are hydrogen.
@@ -41,19 +41,19 @@ def element_in(text: str) -> str | None:
     if match is None:
         return None
     symbol = ISOTOPES.get(match[1], match[1])
-    return symbol if symbol in _symbols() else None
+    return symbol if symbol in _element_set() else None
 
 
-def element_of(number: int) -> str | None:
+def element_from_number(number: int) -> str | None:
     """Return the symbol of an atomic number; None where it is that of no element."""
     symbols = element_symbols()
     return symbols[number - 1] if 0 < number <= len(symbols) else None
 
 
-def shorten(text: str) -> str:
+def shorten_line(text: str) -> str:
     """Shorten a line of a file for a message."""
     line = " ".join(text.split())
-    return line if len(line) <= SHOWN else f"{line[:SHOWN]}..."
+    return line if len(line) <= MAX_SHOWN_LENGTH else f"{line[:MAX_SHOWN_LENGTH]}..."
 
 
 class Lines:
@@ -78,7 +78,7 @@ class Lines:
         """Return the next line without taking it; empty at the end."""
         return self.lines[self.next] if self.next < len(self.lines) else ""
 
-    def take(self, expected: str) -> str:
+    def take_line(self, expected: str) -> str:
         """Return the next line.
 
         Args:
@@ -94,11 +94,11 @@ class Lines:
         self.next += 1
         return self.lines[self.next - 1]
 
-    def refuse(self, message: str) -> StructureFileError:
+    def refuse_line(self, message: str) -> StructureFileError:
         """Return the refusal of the line that was taken last."""
         return StructureFileError(f"{self.name}, line {max(self.next, 1)}: {message}")
 
-    def numbers_of(self, words: Sequence[str], expected: str) -> list[float]:
+    def parse_numbers(self, words: Sequence[str], expected: str) -> list[float]:
         """Return the numbers that words are.
 
         Raises:
@@ -106,38 +106,40 @@ class Lines:
         """
         found = []
         for word in words:
-            value = number_in(word)
+            value = parse_number(word)
             if value is None:
-                raise self.refuse(f"expected {expected}, and '{shorten(word)}' is no finite number")
+                raise self.refuse_line(f"expected {expected}, and '{shorten_line(word)}' is no finite number")
             found.append(value)
         return found
 
-    def vector_of(self, words: Sequence[str], expected: str) -> Vector:
+    def parse_vector(self, words: Sequence[str], expected: str) -> Vector:
         """Return the first three words as numbers.
 
         Raises:
             StructureFileError: there are fewer, or one is no finite number.
         """
         if len(words) < 3:
-            raise self.refuse(f"expected {expected}, three numbers, got '{shorten(' '.join(words))}'")
-        x, y, z = self.numbers_of(words[:3], expected)
+            raise self.refuse_line(
+                f"expected {expected}, three numbers, got '{shorten_line(' '.join(words))}'"
+            )
+        x, y, z = self.parse_numbers(words[:3], expected)
         return x, y, z
 
-    def matrix(self, expected: str) -> Matrix:
+    def take_matrix(self, expected: str) -> Matrix:
         """Take three lines of three numbers each.
 
         Raises:
             StructureFileError: they are not that.
         """
-        a, b, c = (self.vector_of(self.take(expected).split(), expected) for _ in range(3))
+        a, b, c = (self.parse_vector(self.take_line(expected).split(), expected) for _ in range(3))
         return a, b, c
 
-    def count_of(self, word: str, expected: str) -> int:
+    def parse_count(self, word: str, expected: str) -> int:
         """Return the whole number a word is, at least 0.
 
         Raises:
             StructureFileError: it is none.
         """
         if not re.fullmatch(r"[0-9]{1,12}", word):
-            raise self.refuse(f"expected {expected}, a whole number, got '{shorten(word)}'")
+            raise self.refuse_line(f"expected {expected}, a whole number, got '{shorten_line(word)}'")
         return int(word)

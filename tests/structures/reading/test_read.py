@@ -11,7 +11,7 @@ from pymatgen.core import Lattice, Structure
 from invdesign.settings import load
 from invdesign.structures.reading.frames import find_frames
 from invdesign.structures.reading.raw import StructureFileError
-from invdesign.structures.reading.read import format_of, read_structure, read_structures
+from invdesign.structures.reading.read import find_format, read_structure, read_structures
 from tests.structures.reading.samples import SULFIDE, XYZ, refusal, same_crystal
 
 PLAIN = read_structure(SULFIDE, "POSCAR").structure
@@ -149,7 +149,7 @@ def test_what_would_be_another_crystal_is_refused(name: str, text: str, message:
 )
 def test_formats_by_name_and_by_content(name: str, text: str, fmt: str) -> None:
     """The suffix counts; without one that is known, the beginning of the text."""
-    assert format_of(name, text) == fmt
+    assert find_format(name, text) == fmt
 
 
 @pytest.mark.parametrize("data", ["", "  \n", b"", b"\x00\x01binary", "words\nwords\n", b"\xff\xfe\x00"])
