@@ -1,4 +1,4 @@
-"""Is this machine ready? Every finding says what was looked at and what to do."""
+"""Checks of the installation, the machine and the stores of runs."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ from invdesign.store.examining import examine_store
 from invdesign.store.lock import run_lock
 from invdesign.store.store import FILE
 
-MAX_IMPORT_SECONDS = 15.0  # seconds for the import of a foreign plug-in; torch takes a few
+MAX_IMPORT_SECONDS = 15.0  # for a foreign plug-in; torch takes a few (chosen)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at."""
+    """Result of one check."""
 
     subject: str
     verdict: Literal["fine", "note", "problem"]
     message: str
 
     def format_line(self) -> str:
-        """For a person."""
+        """Format the finding as a line of text."""
         return f"{self.verdict:8}{self.subject}: {self.message}"
 
     def as_dict(self) -> dict[str, str]:
-        """For a program."""
+        """The finding as JSON."""
         return asdict(self)
 
 
 def examine_machine(folder: Path) -> list[Finding]:
-    """Look at the installation, the machine and the folder runs would go to."""
+    """Check the installation, the machine and a `folder` for runs."""
     return [*_examine_versions(), *_examine_plugins(), *_examine_hardware(), *_examine_folder(folder)]
 
 
 def examine_run(folder: Path) -> list[Finding]:
-    """Look at a run's store: every row, every structure, and the file itself.
+    """Check the store of the run in `folder`: rows, structures and file.
 
     Raises:
-        StoreError: there is no run, or its store cannot be opened at all.
+        StoreError: there is no run, or its store cannot be opened.
     """
     path = folder / FILE
     found = examine_store(path)
@@ -85,7 +85,7 @@ def _table_meaning(table: str) -> str:
 
 
 def _describe_remedy(folder: Path, tables: set[str]) -> str:
-    """What to do about damage, in the order in which to try it."""
+    """Steps to repair damage, in the order to try them."""
     steps = [
         f"Keep a copy of {folder} as it is. Where there is a backup, put it in its place: resume goes on from it"
     ]
@@ -127,7 +127,7 @@ def _examine_plugins() -> Iterator[Finding]:
 
 
 def _find_fault(group: str, name: str) -> str:
-    """Why a plug-in cannot be loaded; empty where it can."""
+    """Reason why a plug-in cannot be loaded; empty if it can."""
     if registry.is_built_in(group, name):
         return _load_fault(group, name)
     faults: list[str] = []

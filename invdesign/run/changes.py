@@ -423,10 +423,7 @@ class _Planner:
         if refused:
             self.complaints.append(f"{where}: {refused}")
             return None
-        form = getattr(
-            self.campaign.space, "canonical", dict
-        )  # a space may write one candidate in several ways
-        return cast("Genome", form(genome))
+        return self.campaign.space.canonical(genome)
 
     def _stage_told(self, row: Mapping[str, Any], where: str) -> Stage | None:
         if row.get("stage"):

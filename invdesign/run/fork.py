@@ -266,8 +266,7 @@ def _built(space: SearchSpace, candidate: Candidate) -> tuple[Genome, Design]:
             placement = place_genome(space, genome)
             made = cast("Genome", canonical(placement.genome))
             return made, design_of(space, made, outside=bool(placement.outside))
-        # A space may write one candidate in several ways.
-        written = cast("Genome", canonical(getattr(space, "canonical", dict)(genome)))
+        written = cast("Genome", canonical(space.canonical(genome)))
         return written, space.build(written)
     except RAISED as error:  # what a foreign genome does to a space, nobody knows
         raise _Refused(" ".join(str(error).split()) or type(error).__name__) from error

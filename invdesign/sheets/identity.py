@@ -278,7 +278,7 @@ class Identity:
 
 def as_written(space: SearchSpace, genome: Genome) -> Genome:
     """The one way of several in which the space writes a candidate; 1 and 1.0 are two to JSON, and one amount."""
-    written: Genome = getattr(space, "canonical", dict)(genome)
+    written = space.canonical(genome)
     if isinstance(space, TabledSpace) and written.keys() <= set(space.table_columns()):
         whole = {name: str(value) for name, value in written.items() if type(value) is int}
         return {**written, **space.from_cells(whole)} if whole else written
