@@ -523,8 +523,8 @@ def test_a_row_may_hold_the_results_of_several_stages(tmp_path: Path) -> None:
 
 def test_columns_of_files_are_no_properties() -> None:
     """The experiment refuses names that its files use."""
-    assert frozenset(RESERVED_HEADINGS) == experiment.TAKEN
-    assert experiment.NOISE == (NOISE_ENDING, OLDER_NOISE_ENDING)
+    assert frozenset(RESERVED_HEADINGS) == experiment.RESERVED_COLUMNS
+    assert experiment.NOISE_SUFFIXES == (NOISE_ENDING, OLDER_NOISE_ENDING)
 
 
 @pytest.mark.parametrize(
