@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 STATISTICS = ("mean", "deviation", "min", "max")
-# Name here, and attribute of pymatgen's Element; units do not matter to models, which scale their inputs.
+# Name here, and attribute of pymatgen's Element; units cancel in models.
 ELEMENT_PROPERTIES: Mapping[str, str] = {
     "mendeleev_number": "mendeleev_no",
     "atomic_mass": "atomic_mass",

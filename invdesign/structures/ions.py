@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 CHALCOGENS = frozenset({"O", "S", "Se", "Te"})
 HALOGENS = frozenset({"F", "Cl", "Br", "I"})
-# States of the other elements of a polyatomic ion, where `ions.yaml` does not say otherwise.
+# States of the other elements of a polyatomic ion, unless `ions.yaml` gives others.
 PARTNER_STATES: Mapping[str, int] = {"F": -1, "H": 1, "N": -3, "O": -2, "S": -2, "Se": -2}
 # Lanthanides whose 2+ ion is found beyond binary compounds, and whose monoxide or difluoride is known: Greenwood and Earnshaw, table 30.2.
 DIVALENT_LANTHANIDES = frozenset({"Sm", "Eu", "Tm", "Yb"})

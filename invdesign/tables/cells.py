@@ -163,13 +163,13 @@ def suggest_remedy(cell: Cell) -> str:
         return "Numbers are plain; true, false and lists are none."
     text = _normalize_text(str(cell)[:MAX_NUMBER_LENGTH])
     if text.lower().lstrip("+-") in MISSING_WORDS:
-        return "Leave the cell empty where nothing was measured; in a file of results, the column failure says why."
+        return "Leave the cell empty where nothing was measured; in a file of results, give the cause in the column failure."
     if _BOUND.fullmatch(text):
         return BOUND_HINT
     if text.lower() in _UNDETECTED:
         return f"'{text}' may mean not determined or not detected. {BOUND_HINT}"
     if _FORMULA_ERROR.fullmatch(text):
-        return "This is an error of a formula in the spreadsheet: mend it there, or empty the cell."
+        return "This is an error of a formula in the spreadsheet: correct it there, or empty the cell."
     if _INFINITE.fullmatch(text) or _PLAIN.fullmatch(text):
         return (
             "It is infinite, or larger than any number here: leave the cell empty where nothing was measured."

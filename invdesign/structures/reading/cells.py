@@ -129,7 +129,7 @@ def _build_crystal(
 
 # RES.
 
-# Instructions of SHELX that say nothing of where atoms are; AFIX, PART, SYMM and LATT are looked at.
+# Instructions of SHELX without influence on positions; AFIX, PART, SYMM and LATT are not ignored.
 _IGNORED_INSTRUCTIONS = frozenset(
     [
         "TITL",
@@ -237,8 +237,8 @@ def read_res(text: str, name: str, limits: Limits) -> list[RawCrystal]:
         raise StructureFileError(f"{name} has no cell (CELL)")
     if not file.written_out:
         raise StructureFileError(
-            f"{name} does not say LATT -1, so that its symmetry adds atoms; only files whose atoms are all written out are "
-            "read; save it as CIF"
+            f"{name} has no LATT -1, so its symmetry adds atoms; only files that list all atoms are read; "
+            "save it as CIF"
         )
     if any(line.strip() and not line.upper().startswith("REM") for line in lines.lines[lines.next :]):
         raise StructureFileError(f"{name} goes on after END; give each structure its own file")
@@ -273,9 +273,7 @@ class _Res:
         elif key == "SFAC":
             self._kinds += [word for word in words[1:] if parse_number(word) is None]
         elif key in {"SYMM", "AFIX", "PART"}:
-            raise self._lines.refuse_line(
-                f"{key}: only files whose atoms are all written out are read; save it as CIF"
-            )
+            raise self._lines.refuse_line(f"{key}: only files that list all atoms are read; save it as CIF")
         elif key == "END":
             self.ended = True
         elif key not in _IGNORED_INSTRUCTIONS:

@@ -191,7 +191,7 @@ def _parse_lattice(lines: Lines, text: str | None) -> list[float] | None:
 
 def _parse_periodicity(lines: Lines, text: str | None) -> tuple[bool, bool, bool]:
     if text is None:
-        return True, True, True  # as the format says of a file with a cell
+        return True, True, True  # the format's default for a file with a cell
     words = [word.lower() for word in _split_list(text)]
     if len(words) != 3 or not all(word in _TRUE | _FALSE for word in words):
         raise lines.refuse_line(f"pbc must be three of T and F, got '{shorten_line(text)}'")

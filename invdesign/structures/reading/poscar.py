@@ -85,7 +85,7 @@ def _check_row_elements(trailing: Sequence[str], expected: Sequence[str], name: 
         if found != wanted:
             raise StructureFileError(
                 f"{name}: atom {number} is {wanted} by the lines of elements and counts, and {found} at the end of its "
-                "row; mend what is wrong"
+                "row; correct one of them"
             )
 
 
@@ -145,7 +145,7 @@ def _read_species(lines: Lines) -> tuple[list[str], list[int]]:
         line = lines.take_line("the numbers of atoms of each element")
     counts = [lines.parse_count(word, "the number of atoms of an element") for word in _split_words(line)]
     if not sum(counts):
-        raise lines.refuse_line("there are no atoms: this line says how many there are of each element")
+        raise lines.refuse_line("there are no atoms: this line gives the number of atoms of each element")
     if elements and len(elements) != len(counts):
         raise lines.refuse_line(f"there are {len(elements)} elements and {len(counts)} numbers of atoms")
     return elements, counts

@@ -166,8 +166,8 @@ def read_raw(
         )
     if not kind:
         raise StructureFileError(
-            f"{name} cannot be read: it begins '{shorten_line(text)}', and that is none of {', '.join(READERS)}; save it "
-            "as one of these, as CIF say (ase convert FILE OUT.cif reads the outputs of most programs)"
+            f"{name} cannot be read: it begins '{shorten_line(text)}', as none of {', '.join(READERS)} does; save it "
+            "in one of these formats, for example as CIF (ase convert FILE OUT.cif reads the outputs of most programs)"
         )
     try:
         found = [check_crystal(raw, limits) for raw in READERS[kind](text, name, limits)]
@@ -252,8 +252,8 @@ def read_structure(
     found = read_raw(data, name, limits, fmt=fmt)
     if len(found) != 1:
         raise StructureFileError(
-            f"{name} holds {len(found)} structures, and one is needed here: give the one that is meant a file of its own (a "
-            "pool takes all of them as rows)"
+            f"{name} holds {len(found)} structures, but only one can be used here: give it a file of its own (a pool takes "
+            "all of them as rows)"
         )
     return make_reading(found[0], alternatives=alternatives)
 
