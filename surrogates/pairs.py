@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from invdesign.arrays import FloatArray, IntArray
 
-SELF = 1e-8  # Å, tolerance of the search
+SELF_DISTANCE = 1e-8  # Å, tolerance of the search
 
 
 def find_pairs(
@@ -35,6 +35,8 @@ def find_pairs(
     points = np.ascontiguousarray(positions, dtype=np.float64)
     periodic = np.ascontiguousarray(pbc, dtype=np.int64)
     rows = np.ascontiguousarray(cell, dtype=np.float64)
-    first, second, image, distance = find_points_in_spheres(points, points, reach, periodic, rows, SELF)
+    first, second, image, distance = find_points_in_spheres(
+        points, points, reach, periodic, rows, SELF_DISTANCE
+    )
     other = (first != second) | (np.abs(image).sum(axis=1) > 0)
     return first[other], second[other], image[other], distance[other]

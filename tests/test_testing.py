@@ -156,6 +156,16 @@ class Incomplete(ParameterSpace):
         return (super().count() or 0) - 1
 
 
+class Oversized(ParameterSpace):
+    """Gives a size of one genome more than it counts."""
+
+    def count(self) -> int | None:
+        return super().size()
+
+    def size(self) -> int:
+        return (super().size() or 0) + 1
+
+
 class WrongBlocks(ParameterSpace):
     """Streams its features backwards."""
 
@@ -187,6 +197,7 @@ CALLS: list[int] = []
         (Repeats, WHOLES, "12 indices gave 6 different genomes"),
         (Incomplete, WHOLES, "genomes that counting through never meets"),
         (WrongBlocks, WHOLES, "of blocks must equal its features"),
+        (Oversized, WHOLES, "size and count must agree: 13 and 12"),
     ],
 )
 def test_broken_spaces_are_found(kind: type[ParameterSpace], fields: Any, rule: str) -> None:

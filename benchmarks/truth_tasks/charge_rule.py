@@ -83,9 +83,9 @@ def judges() -> dict[str, Judge]:
     from_file = ChargeNeutrality(metallic="allow")
     plain = ChargeNeutrality()
     found: dict[str, Judge] = {
-        "invdesign": lambda formula: not from_file.imbalance(Composition(formula).get_el_amt_dict()),
+        "invdesign": lambda formula: not from_file.smallest_imbalance(Composition(formula).get_el_amt_dict()),
         "invdesign metallic: refuse": lambda formula: (
-            not plain.imbalance(Composition(formula).get_el_amt_dict())
+            not plain.smallest_imbalance(Composition(formula).get_el_amt_dict())
         ),
         "before": is_plainly_neutral,
     }

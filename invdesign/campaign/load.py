@@ -227,9 +227,9 @@ class _Reader:
         except PluginError as error:
             self.add_mistake(at, str(error))
             return None
-        lack = registry.missing_method(group, plugin)
-        if lack:
-            self.add_mistake(at, f"'{kind}' is none of the {group}: {lack}")
+        missing = registry.missing_member(group, plugin)
+        if missing:
+            self.add_mistake(at, f"'{kind}' is none of the {group}: {missing}")
             return None
         try:
             return self._probe_plugin(
@@ -542,11 +542,7 @@ class _Reader:
 
     def _read_seed(self, item: Any, space: SearchSpace) -> Genome:
         if isinstance(item, dict):
-            canonical_form = getattr(
-                space, "canonical", dict
-            )  # a space may write one candidate in several ways
-            written: Genome = canonical_form(item)
-            return written
+            return space.canonical(item)
         if not isinstance(item, str):
             raise InvdesignError(
                 f"expected a structure file, or a genome as 'key: value', got {quote_value(item)}"

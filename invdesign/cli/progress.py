@@ -1,4 +1,4 @@
-"""Live progress: a display that redraws itself on a terminal, plain lines elsewhere."""
+"""Live progress: a display on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Observer = Callable[["RunStatus"], None]
 
 @contextmanager
 def show_progress(folder: Path) -> Iterator[Observer]:
-    """An observer that shows a run's status until the block ends."""
+    """Observer that shows the status of the run in `folder`."""
     if sys.stderr.isatty():
         with _show_live(folder) as observer:
             yield observer
@@ -32,7 +32,7 @@ def show_progress(folder: Path) -> Iterator[Observer]:
 
 
 def draw_panel(status: RunStatus, folder: Path) -> Panel:
-    """The status in a frame; names in it are text, whatever they look like."""
+    """Draw the `status` of the run in `folder` in a frame."""
     from rich.panel import Panel
     from rich.text import Text
 

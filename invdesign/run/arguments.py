@@ -20,6 +20,7 @@ from invdesign.errors import CampaignError, Mistake
 from invdesign.functions import Decorated, FitnessFunction
 from invdesign.functions.modules import import_root, is_installed
 from invdesign.properties import is_structure
+from invdesign.protocols import is_evaluator
 from invdesign.run.completing import Entry, completed, looked_at, makers, provides
 from invdesign.settings import Settings
 
@@ -92,11 +93,11 @@ class Arguments:
             "name": self._name(stages),
             "description": " ".join(self.completed),
             "seed": self._plain(self.seed, "seed"),
-            "space": self._plugin(self.space, "space", "build"),
+            "space": self._plugin(self.space, "space", "spaces"),
             "evaluate": [stage.item for stage in stages],
             "objectives": objectives,
             "constraints": self._constraints(),
-            "optimizer": self._plugin(self.optimizer, "optimizer", "ask"),
+            "optimizer": self._plugin(self.optimizer, "optimizer", "optimizers"),
             "budget": self._budget(),
             "seeds": self._plain(self.seeds, "seeds"),
             "engine": {"kind": "local", "workers": self._plain(self.workers, "workers")},
@@ -107,16 +108,16 @@ class Arguments:
 
     # Space, optimizer, and the plain arguments.
 
-    def _plugin(self, value: Any, path: str, method: str) -> Any:
+    def _plugin(self, value: Any, path: str, group: str) -> Any:
         """Settings as a file has them; an object made in Python stands for itself."""
         kind = value if isinstance(value, str) else value.get("kind") if isinstance(value, Mapping) else ""
         if self._refuse_code(kind, path, "make one"):
             return None
         if isinstance(value, str | Mapping):
             return self._plain(value, path)
-        if self._refuse_class(value, path, method):
+        if self._refuse_class(value, path, group):
             return None
-        if not isinstance(value, Settings) or not hasattr(value, method):
+        if not isinstance(value, Settings) or not registry.belongs_to(group, value):
             self.complain(path, f"expected a name, a mapping with 'kind' or a plug-in, got {_shown(value)}.")
             return None
         self._trust(type(value), path)
@@ -135,9 +136,9 @@ class Arguments:
         )
         return True
 
-    def _refuse_class(self, value: Any, path: str, method: str) -> bool:
+    def _refuse_class(self, value: Any, path: str, group: str) -> bool:
         """Complain of a plug-in's class in the place of an instance; true if that is what was given."""
-        if not isinstance(value, type) or not hasattr(value, method):
+        if not isinstance(value, type) or not registry.belongs_to(group, value):
             return False
         self.complain(path, f"{value.__name__} is a class: give an instance, {value.__name__}(...).")
         return True
@@ -201,14 +202,14 @@ class Arguments:
             item = {item: {}}
         if isinstance(item, Mapping):
             return self._stage(item, label)
-        if self._refuse_class(item, label, "evaluate"):
+        if self._refuse_class(item, label, "evaluators"):
             return None
-        if isinstance(item, Settings) and hasattr(item, "evaluate"):
+        if isinstance(item, Settings) and is_evaluator(item):
             if isinstance(item, FitnessFunction):
                 return Entry(label, {item.name: {}}, item, item)
             name = registry.name_of(type(item)).rpartition(":")[2]
             self._trust(type(item), label)
-            return Entry(label, {name: {}}, item, item)  # type: ignore[arg-type]  # it has evaluate
+            return Entry(label, {name: {}}, item, item)
         if callable(item):
             name = getattr(item, "__name__", type(item).__name__)
             known = name if name.isidentifier() else "my_property"

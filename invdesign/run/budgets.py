@@ -39,7 +39,7 @@ def with_limits(budget: Budget, limits: Mapping[str, Json]) -> Budget:
 
 def stored_budget(store: Store) -> Budget:
     """The budget that holds."""
-    return Budget.model_validate(json.loads(store.entry("campaign"))["budget"])
+    return Budget.model_validate(json.loads(store.read_entry("campaign"))["budget"])
 
 
 def change_by_request(store: Store, request: Request) -> Budget:
@@ -48,7 +48,7 @@ def change_by_request(store: Store, request: Request) -> Budget:
     Raises:
         RefusedError: it is no budget, or was changed since the request was made by something its author did not see.
     """
-    old, last, seen = stored_budget(store), store.entry(CHANGE), request.seen
+    old, last, seen = stored_budget(store), store.read_entry(CHANGE), request.seen
     if seen is not None:
         check_same_run(seen, store)
     if last == request.id:
@@ -75,10 +75,10 @@ def write_limits(store: Store, limits: Mapping[str, Json], name: str = "") -> Bu
     Raises:
         RefusedError: there is no such limit, or it is no positive number.
     """
-    dump = json.loads(store.entry("campaign"))
+    dump = json.loads(store.read_entry("campaign"))
     old = Budget.model_validate(dump["budget"])
     new = with_limits(old, limits)
-    if not store.entry(OF_FILE):
+    if not store.read_entry(OF_FILE):
         store.set_entry(OF_FILE, to_json(old.model_dump(mode="json")))
     store.set_entry("campaign", to_json({**dump, "budget": new.model_dump(mode="json")}))
     store.set_entry(CHANGE, name or uuid.uuid4().hex)  # last: killed before, it is done again
@@ -88,7 +88,7 @@ def write_limits(store: Store, limits: Mapping[str, Json], name: str = "") -> Bu
 def write_campaign(store: Store, campaign: Campaign) -> Budget:
     """Store a campaign as it reads now; a limit that its file does not change stays as the user set it since."""
     held = stored_budget(store).model_dump(mode="json")
-    said = json.loads(store.entry(OF_FILE) or to_json(held))
+    said = json.loads(store.read_entry(OF_FILE) or to_json(held))
     reads = cast("dict[str, Json]", campaign.budget.model_dump(mode="json"))
     merged = {
         name: reads[name] if reads[name] != said.get(name) else held[name] for name in Budget.model_fields

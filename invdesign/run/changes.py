@@ -259,7 +259,7 @@ class _Planner:
         items = cast("list[dict[str, Any]]", self.request.detail["results"])
         new = [item for number, row in enumerate(items, 1) if (item := self._measurement(row, number))]
         self._complain()
-        before = self.store.measurements({item.key for item in new}, withdrawn=False)
+        before = self.store.load_measurements({item.key for item in new}, withdrawn=False)
         old: dict[tuple[str, str], list[Measurement]] = {}
         for measurement in before:
             old.setdefault((measurement.key, measurement.stage), []).append(measurement)
@@ -423,10 +423,7 @@ class _Planner:
         if refused:
             self.complaints.append(f"{where}: {refused}")
             return None
-        form = getattr(
-            self.campaign.space, "canonical", dict
-        )  # a space may write one candidate in several ways
-        return cast("Genome", form(genome))
+        return self.campaign.space.canonical(genome)
 
     def _stage_told(self, row: Mapping[str, Any], where: str) -> Stage | None:
         if row.get("stage"):
@@ -549,7 +546,7 @@ class _Planner:
     ) -> set[int]:
         """Candidates that end since none of their measurements is left."""
         dropped: set[int] = set()
-        known = {item.id: item for item in self.store.measurements(withdrawn=False)} if numbers else {}
+        known = {item.id: item for item in self.store.load_measurements(withdrawn=False)} if numbers else {}
         for number in numbers:
             id = self.history.id_of(known[number].key) if number in known else None
             if id is None or (ids and id not in ids):
@@ -589,7 +586,7 @@ class _Planner:
                 f"candidate {id} was taken further by candidate {latest}: withdraw that one"
             )
             return
-        told = self.store.measurements([trial.candidate.key], withdrawn=False)
+        told = self.store.load_measurements([trial.candidate.key], withdrawn=False)
         self._check_takes(told)
         gone.update((item.id, id) for item in told)
         if not again:

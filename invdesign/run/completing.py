@@ -9,7 +9,7 @@ from typing import Any
 
 from invdesign import registry
 from invdesign.campaign.load import DESIGN
-from invdesign.protocols import Evaluator
+from invdesign.protocols import Evaluator, is_evaluator
 from invdesign.settings import load
 
 
@@ -94,6 +94,6 @@ def makers(name: str, potential: str | None = None) -> list[tuple[str, Evaluator
     return found
 
 
-def provides(evaluator: Any) -> dict[str, str]:
+def provides(evaluator: object) -> dict[str, str]:
     """Unit by property; nothing of what is no evaluator."""
-    return dict(getattr(evaluator, "provides", {}) or {})
+    return dict(evaluator.provides) if is_evaluator(evaluator) else {}

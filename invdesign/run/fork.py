@@ -17,10 +17,10 @@ from invdesign.protocols import SearchSpace, design_of, place_genome
 from invdesign.run.requests import FOLDER as REQUESTS
 from invdesign.run.requests import leave
 from invdesign.run.run import Run, new_folder, run_entries
-from invdesign.store.database import clear_errors
-from invdesign.store.inheritance import Selection, copy_store, inherit, measured
-from invdesign.store.lock import run_lock
-from invdesign.store.store import FILE, Store
+from invdesign.store.database import translate_database_errors
+from invdesign.store.inheritance import Selection, copy_selection, copy_store, measured_stages
+from invdesign.store.lock import lock_run
+from invdesign.store.store import STORE_FILE, Store
 from invdesign.structures.files import structure_to_json
 from invdesign.worker import RAISED
 
@@ -82,9 +82,11 @@ def fork(
     if campaign is not None:
         how = f"invdesign fork {source} {folder} --campaign {campaign.file} --trust-code"
         campaign.check_usable(how if campaign.file else "load it with trust_code=True")
-    Store.open(source / FILE, writable=False).close()  # says what is wrong with it, before anything is made
-    with new_folder(folder, _again_after(source, folder)), run_lock(folder):
-        if (folder / FILE).exists():
+    Store.open(
+        source / STORE_FILE, writable=False
+    ).close()  # says what is wrong with it, before anything is made
+    with new_folder(folder, _again_after(source, folder)), lock_run(folder):
+        if (folder / STORE_FILE).exists():
             raise RunError(f"{folder} holds a run already; choose another folder for the fork")
         with _snapshot(source, folder) as old:
             run = _opened(old, source, trust_code)
@@ -100,12 +102,12 @@ def _snapshot(source: Path, folder: Path) -> Iterator[Path]:
     """A copy of the source as it is now, brought to the present schema."""
     place = folder / SNAPSHOT
     try:
-        with clear_errors(folder / FILE, _again_after(source, folder)):
+        with translate_database_errors(folder / STORE_FILE, _again_after(source, folder)):
             shutil.rmtree(place, ignore_errors=True)  # of a fork that was killed
             place.mkdir()
-        copy_store(source / FILE, place / FILE)
-        with Store.open(place / FILE) as store:
-            store.check()
+        copy_store(source / STORE_FILE, place / STORE_FILE)
+        with Store.open(place / STORE_FILE) as store:
+            store.check_for_damage()
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
@@ -124,7 +126,7 @@ def _opened(snapshot: Path, source: Path, trust_code: bool) -> Run:
 
 
 def _again(run: Run) -> Campaign:
-    return replace(run.campaign, text=run.store.entry("campaign_text"))
+    return replace(run.campaign, text=run.store.read_entry("campaign_text"))
 
 
 def _with_budget(campaign: Campaign, candidates: int | None) -> Campaign:
@@ -159,14 +161,14 @@ def _forked(run: Run, source: Path, folder: Path, campaign: Campaign, take: Take
     advice = _again_after(source, folder)
 
     def fill(unfinished: Path) -> None:
-        counts.extend(inherit(unfinished, run.folder / FILE, selection, advice))
+        counts.extend(copy_selection(unfinished, run.folder / STORE_FILE, selection, advice))
         run.close()
         # Before there is a new run: a fork that is killed after that leaves nothing to be done.
         shutil.rmtree(run.folder, ignore_errors=True)
 
     entries = {**run_entries(campaign), "forked_from": json.dumps(_origin(run, source))}
     try:
-        Store.create(folder / FILE, entries, fill, advice)
+        Store.create(folder / STORE_FILE, entries, fill, advice)
     except BaseException:
         _take_back_requests(folder)
         raise
@@ -266,8 +268,7 @@ def _built(space: SearchSpace, candidate: Candidate) -> tuple[Genome, Design]:
             placement = place_genome(space, genome)
             made = cast("Genome", canonical(placement.genome))
             return made, design_of(space, made, outside=bool(placement.outside))
-        # A space may write one candidate in several ways.
-        written = cast("Genome", canonical(getattr(space, "canonical", dict)(genome)))
+        written = cast("Genome", canonical(space.canonical(genome)))
         return written, space.build(written)
     except RAISED as error:  # what a foreign genome does to a space, nobody knows
         raise _Refused(" ".join(str(error).split()) or type(error).__name__) from error
@@ -303,7 +304,7 @@ def _measured(
     """Keys in the new run by keys in the old one, of genomes whose measurements hold; why not, of the others."""
     keys: dict[str, str] = {}
     refused: dict[str, str] = {}
-    for key, stages in measured(run.folder / FILE).items():
+    for key, stages in measured_stages(run.folder / STORE_FILE).items():
         if not stages & same.keys():
             refused[key] = f"the evaluator of {', '.join(sorted(stages))} is another"
             continue
@@ -317,7 +318,7 @@ def _measured(
 
 
 def _leave_requests(folder: Path, genomes: Mapping[tuple[str | None, bool], list[Genome]]) -> None:
-    with clear_errors(folder / FILE):
+    with translate_database_errors(folder / STORE_FILE):
         _take_back_requests(folder)  # of a fork that was killed before there was a run
         for number, ((until, made), chosen) in enumerate(genomes.items()):
             detail: dict[str, Json] = {"genomes": [dict(genome) for genome in chosen], "until": until}

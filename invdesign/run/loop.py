@@ -93,7 +93,7 @@ class Loop:
         self._began = time.monotonic()
         self._last_look = 0.0
         self._last_write = 0.0
-        self._numbers = _Numbers(self.store.next_task())
+        self._numbers = _Numbers(self.store.next_task_number())
         self._state: Json
         self._event, self._state = self.store.last_event() or (-1, None)
         self._stages = self.campaign.views
@@ -103,7 +103,7 @@ class Loop:
         # that saw what happened to be finished would not repeat itself.
         outside = any(stage.external or stage.on_demand for stage in self.campaign.stages)
         self._holds = self.campaign.optimizer.overlap > 1 or outside
-        self._flights = deque(self._restored(rest) for rest in self.store.unfinished())
+        self._flights = deque(self._restored(rest) for rest in self.store.load_unfinished())
         self._aside: list[_Flight] = []  # waves that wait for the user
         self._session = holding_session(self.folder)
         self._later: set[str] = set()  # requests that are taken up between two waves
@@ -201,7 +201,7 @@ class Loop:
             return Taken()
         if not self.settle():
             raise RunError("the run was stopped before it could take this up")
-        if self.store.took_up(request.id):
+        if self.store.has_taken_up(request.id):
             LOGGER.info(
                 "Request %s was taken up before, and is not again; a new one needs a new name.", request.id
             )
@@ -231,7 +231,7 @@ class Loop:
         settle(self.folder, {id for id, _ in change.event.reopened}.__contains__)
         self._write_event(change.kind, change.detail, state, change.added, user=change.event)
         for id, _ in change.event.reopened:
-            self.history.reopen(id, self.store.results(id))
+            self.history.reopen(id, self.store.load_results(id))
         waiting, self._aside = sorted(self._aside, key=lambda flight: flight.event), []
         for flight in waiting:
             step = flight.wave.step()
@@ -242,7 +242,7 @@ class Loop:
             elif not flight.wave.done:
                 self._aside.append(flight)
         if change.added or change.event.reopened:
-            flight = self._restored(self.store.opened(event))
+            flight = self._restored(self.store.load_opened(event))
             self._flights.append(flight)
             self._commit(flight, flight.wave.step())
 
@@ -250,7 +250,7 @@ class Loop:
         """What is known of a wave that goes on is seen when it is told, as after a restart."""
         if self._holds:
             for id in set(flight.wave.ids) - flight.told:
-                known = self.store.results(id)
+                known = self.store.load_results(id)
                 self.history.forget(id)
                 flight.held.append(Step(results=known))
 
@@ -328,7 +328,7 @@ class Loop:
         return ""
 
     def _wave(self, asked: Sequence[Candidate], told: int) -> Wave:
-        found = self.store.cached, self._numbers, told, self.store.measured
+        found = self.store.find_cached, self._numbers, told, self.store.combine_measurements
         return Wave(asked, self.campaign.funnel, *found)
 
     def _context(self) -> Context:

@@ -16,7 +16,7 @@ from invdesign.run.arguments import Arguments
 from invdesign.run.loop import Observer
 from invdesign.run.notebook import observer_here
 from invdesign.run.run import Run
-from invdesign.store.store import FILE
+from invdesign.store.store import STORE_FILE
 
 LOGGER = logging.getLogger("invdesign.run")
 HOME = Path("runs")  # where runs go that have no folder of their own
@@ -119,7 +119,7 @@ def optimize(
     for sentence in arguments.completed:
         LOGGER.info("%s", sentence)
     folder = HOME / _folder_name(campaign.name) if run_dir is None else Path(run_dir)
-    if not (folder / FILE).exists():
+    if not (folder / STORE_FILE).exists():
         run, finished = Run.create(campaign, folder), False
     else:
         run, finished = _continued(folder, campaign)

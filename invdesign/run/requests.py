@@ -29,7 +29,7 @@ import psutil
 from invdesign import strictjson
 from invdesign.candidate import Json
 from invdesign.errors import RefusedError
-from invdesign.store.database import unwritable
+from invdesign.store.database import unwritable_error
 from invdesign.store.lock import holding_session
 from invdesign.textfiles import UnreadableFileError, decode, read_bytes
 
@@ -116,7 +116,7 @@ def leave(
         inbox.mkdir(exist_ok=True)
         _write(inbox / f"{request.id}.json", content)
     except OSError as error:
-        raise unwritable(inbox, error, "Nothing was changed; make room, and type it again.") from error
+        raise unwritable_error(inbox, error, "Nothing was changed; make room, and type it again.") from error
     return request
 
 

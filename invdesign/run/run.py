@@ -37,12 +37,12 @@ from invdesign.run.status import FILE as STATUS_FILE
 from invdesign.run.status import RunStatus, read_status
 from invdesign.run.told import Taken, Told
 from invdesign.run.work import settle
-from invdesign.store.checksums import row_in_words
-from invdesign.store.database import clear_errors, kept, on_network, unwritable
-from invdesign.store.lock import LOCK, is_held, run_lock
+from invdesign.store.checksums import describe_row
+from invdesign.store.database import is_on_network, resume_advice, translate_database_errors, unwritable_error
+from invdesign.store.lock import LOCK_FILE, is_held, lock_run
 from invdesign.store.schema import meta
-from invdesign.store.store import FILE, Store
-from invdesign.store.values import clear_values, parse_bounded
+from invdesign.store.store import STORE_FILE, Store
+from invdesign.store.values import parse_bounded_json, translate_value_errors
 from invdesign.version import __version__
 from invdesign.worker import Setup
 
@@ -92,14 +92,14 @@ class Run(Reading):
         advice = f"Nothing is left of the new run; make room, and start it again: {start}"
         with (
             new_folder(folder, advice),
-            run_lock(folder),
+            lock_run(folder),
         ):  # of two processes that start here at once, one makes the run
-            if (folder / FILE).exists():
+            if (folder / STORE_FILE).exists():
                 raise RunError(
                     f"{folder} holds a run already. Go on with it: invdesign resume {folder}; "
                     "or choose another folder with --run-dir"
                 )
-            Store.create(folder / FILE, run_entries(campaign), advice=advice)
+            Store.create(folder / STORE_FILE, run_entries(campaign), advice=advice)
         return cls.open(folder, trust_code=True, functions=campaign.held_functions)
 
     @classmethod
@@ -117,7 +117,7 @@ class Run(Reading):
             CampaignChangedError: a function is not the one it began with.
         """
         folder = Path(folder)
-        store = Store.open(folder / FILE, writable=False)
+        store = Store.open(folder / STORE_FILE, writable=False)
         try:
             return cls(folder, store, _stored_campaign(store, folder, trust_code).with_functions(functions))
         except BaseException:
@@ -151,7 +151,7 @@ class Run(Reading):
         budgets.with_limits(
             (campaign or self.campaign).budget, budget or {}
         )  # refused before anything is written
-        with run_lock(self.folder), _writable(self.folder) as store:
+        with lock_run(self.folder), _writable(self.folder) as store:
             self._take_up_budgets(store)
             held = (
                 budgets.stored_budget(store) if campaign is None else budgets.write_campaign(store, campaign)
@@ -169,7 +169,7 @@ class Run(Reading):
         Raises:
             RunLockedError: another process works on the run, and takes them up.
         """
-        with run_lock(self.folder), _writable(self.folder) as store:
+        with lock_run(self.folder), _writable(self.folder) as store:
             self._take_up_budgets(store)
 
     def _take_up_budgets(self, store: Store) -> None:
@@ -240,8 +240,8 @@ class Run(Reading):
         """Hold the run while `work` is done on it, and note why it ended."""
         self.campaign.check_usable(f"invdesign resume {self.folder} --trust-code", self.folder)
         self._prepare_space()
-        with run_lock(self.folder), _writable(self.folder) as store, self._signals_handled():
-            store.check()  # what is damaged must not be built upon
+        with lock_run(self.folder), _writable(self.folder) as store, self._signals_handled():
+            store.check_for_damage()  # what is damaged must not be built upon
             requests.remove_leftovers(self.folder)
             self.campaign = budgets.with_budget(self.campaign, budgets.stored_budget(store))
             store.begin_session({**environment(Path.cwd()), "evaluators": self._identities()})
@@ -252,7 +252,9 @@ class Run(Reading):
                 raise
             except OSError as error:  # a full disk, met by something else than the store
                 _end_session(store, f"failed: {error}")
-                raise unwritable(Path(error.filename or self.folder), error, kept(self.folder)) from error
+                raise unwritable_error(
+                    Path(error.filename or self.folder), error, resume_advice(self.folder)
+                ) from error
             except BaseException as error:
                 _end_session(store, f"failed: {error}")
                 raise
@@ -264,8 +266,8 @@ class Run(Reading):
         """Read the store as it is now: an older one was brought to the present schema meanwhile."""
         if self.store.is_copy:
             self.store.close()
-            self.store = Store.open(self.folder / FILE, writable=False)
-        self._mark, self._history = self.store.mark(), self._up_to_date(self.store)
+            self.store = Store.open(self.folder / STORE_FILE, writable=False)
+        self._mark, self._history = self.store.history_version(), self._up_to_date(self.store)
 
     def _session(self, store: Store, observer: Observer | None, work: Callable[[Loop], T]) -> T:
         self._history = self._up_to_date(store)
@@ -283,11 +285,11 @@ class Run(Reading):
                 engine,
                 observer,
                 self._stop,
-                store.seconds(),
+                store.worked_seconds(),
             )
             result = work(loop)
             self.campaign = replace(self.campaign, budget=loop.campaign.budget)
-            self._mark = store.mark() if loop.settled else _NEVER
+            self._mark = store.history_version() if loop.settled else _NEVER
         finally:
             engine.close()
         settle(self.folder, self._has_ended())
@@ -422,9 +424,9 @@ class Run(Reading):
 
     def _up_to_date(self, store: Store) -> RunHistory:
         """The history as the store has it now: loading takes seconds for 100,000 trials, so not without need."""
-        if store.mark() != self._mark:
+        if store.history_version() != self._mark:
             return self._loaded(store)
-        self._history.fetch = store.candidate
+        self._history.fetch = store.load_candidate
         return self._history
 
     def _identities(self) -> dict[str, dict[str, str | None]]:
@@ -492,8 +494,8 @@ def _stored_campaign(store: Store, folder: Path, trust_code: bool) -> Campaign:
         StoreError: it is damaged, or made by a version that this one does not understand.
         RunError: it needs code that is not trusted.
     """
-    with clear_values(store.path, row_in_words(meta, "campaign")):
-        data = parse_bounded(store.entry("campaign"))
+    with translate_value_errors(store.path, describe_row(meta, "campaign")):
+        data = parse_bounded_json(store.read_entry("campaign"))
         if type(data) is not dict or type(data.get("seed")) is not int:
             raise ValueError("it is no campaign with a seed")
     try:
@@ -514,7 +516,7 @@ def _stored_campaign(store: Store, folder: Path, trust_code: bool) -> Campaign:
     ) as error:
         raise StoreError(
             f"the campaign stored in {folder} cannot be read by invdesign {__version__} "
-            f"(it was made by {store.entry('created_by')[:40] or 'another version'}): {_brief(error)}"
+            f"(it was made by {store.read_entry('created_by')[:40] or 'another version'}): {_brief(error)}"
         ) from error
 
 
@@ -529,21 +531,21 @@ def new_folder(folder: Path, advice: str = "") -> Iterator[None]:
         StoreError: it cannot be made.
     """
     existed = folder.exists()
-    with clear_errors(folder / FILE, advice):
+    with translate_database_errors(folder / STORE_FILE, advice):
         folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
-        if not existed and not (folder / FILE).exists():
+        if not existed and not (folder / STORE_FILE).exists():
             with suppress(OSError):
-                (folder / LOCK).unlink(missing_ok=True)
+                (folder / LOCK_FILE).unlink(missing_ok=True)
                 folder.rmdir()  # only if nothing else is in it
         raise
 
 
 @contextmanager
 def _writable(folder: Path) -> Iterator[Store]:
-    with Store.open(folder / FILE) as store:
+    with Store.open(folder / STORE_FILE) as store:
         yield store
 
 
@@ -571,7 +573,7 @@ def run_status(folder: str | Path, *, trust_code: bool = False) -> RunStatus:
         StoreError: there is no run, or it cannot be read.
     """
     folder = Path(folder)
-    if on_network(folder) and is_held(folder) and (folder / STATUS_FILE).is_file():
+    if is_on_network(folder) and is_held(folder) and (folder / STATUS_FILE).is_file():
         return read_status(folder)  # the store itself is locked there
     with Run.open(folder, trust_code=trust_code) as run:
         return run.status()

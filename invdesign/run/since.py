@@ -52,7 +52,7 @@ def changes_since(seen: Seen | None, store: Store, history: RunHistory) -> Since
     check_same_run(seen, store)
     rows = [
         row
-        for row in store.rows(events, ("id", "kind", "detail", "request"), events.c.id > seen.event)
+        for row in store.read_rows(events, ("id", "kind", "detail", "request"), events.c.id > seen.event)
         if row.kind in CHANGES
     ]
     expected = set(seen.waiting)
@@ -67,7 +67,7 @@ def changes_since(seen: Seen | None, store: Store, history: RunHistory) -> Since
             touched[id] = row.id
     numbers = {row.id for row in unknown}
     told = []
-    for item in store.measurements():
+    for item in store.load_measurements():
         latest = max(numbers & {item.event, item.withdrawn}, default=None, key=lambda event: event or 0)
         id = history.id_of(item.key)
         for trial in history.trials_of(id) if latest is not None and id is not None else ():
@@ -107,7 +107,7 @@ def resolve_request(
     whole = dict(detail)
     keys = _keys_taken(store, kind, detail)
     if keys is not None:
-        whole["takes"] = [item.id for item in store.measurements(keys, withdrawn=False)] if keys else []
+        whole["takes"] = [item.id for item in store.load_measurements(keys, withdrawn=False)] if keys else []
     return whole, seen
 
 
@@ -125,7 +125,7 @@ def _keys_taken(store: Store, kind: str, detail: Mapping[str, Json]) -> set[str]
 
 def _keys(store: Store, ids: Collection[int]) -> set[str]:
     wanted = set(ids)
-    return {row.key for row in store.rows(candidates, ("id", "key")) if row.id in wanted}
+    return {row.key for row in store.read_rows(candidates, ("id", "key")) if row.id in wanted}
 
 
 def is_same(request: Request, kind: str, detail: Mapping[str, Json]) -> bool:

@@ -18,9 +18,9 @@ from invdesign.history import RunHistory
 from invdesign.problem import Merit, Problem, in_words
 from invdesign.properties import words_beside
 from invdesign.standing import Standing
-from invdesign.store.files import replaced
+from invdesign.store.files import replace_atomically
 from invdesign.store.store import Store
-from invdesign.store.values import clear_values, parse_bounded
+from invdesign.store.values import parse_bounded_json, translate_value_errors
 from invdesign.wording import join_words
 
 FILE = "status.json"
@@ -136,15 +136,15 @@ class RunStatus:
 
     def write(self, folder: Path) -> None:
         """Replace the status file at once, so that a reader on a network file system never sees half of it."""
-        with replaced(folder / FILE) as temporary:
+        with replace_atomically(folder / FILE) as temporary:
             temporary.write_text(self.to_json() + "\n", encoding="utf-8")
 
 
 def read_status(folder: Path) -> RunStatus:
     """The snapshot last written by the process that holds the run."""
     path = folder / FILE
-    with clear_values(path, "the status file"):
-        data = parse_bounded(path.read_text(encoding="utf-8").strip(), finite=False)
+    with translate_value_errors(path, "the status file"):
+        data = parse_bounded_json(path.read_text(encoding="utf-8").strip(), finite=False)
         data["stages"] = [StageStatus(**row) for row in data["stages"]]
         data["best"] = [Best(**row) for row in data["best"]]
         data["hypervolume"] = Volume(**data["hypervolume"]) if data.get("hypervolume") else None
@@ -154,9 +154,9 @@ def read_status(folder: Path) -> RunStatus:
 
 def origin_of(store: Store) -> tuple[str, ...]:
     """A sentence of where the run was forked from, if it was."""
-    text = store.entry("forked_from")
-    with clear_values(store.path, "the entry 'forked_from' of table meta"):
-        return (str(parse_bounded(text)["note"]),) if text else ()
+    text = store.read_entry("forked_from")
+    with translate_value_errors(store.path, "the entry 'forked_from' of table meta"):
+        return (str(parse_bounded_json(text)["note"]),) if text else ()
 
 
 def snapshot(

@@ -16,7 +16,7 @@ from invdesign.run.requests import Request, done, is_waiting, refusal
 from invdesign.run.run import Run
 from invdesign.run.since import is_same, resolve_request
 from invdesign.store.lock import holding_session, is_held
-from invdesign.store.store import FILE, Store
+from invdesign.store.store import STORE_FILE, Store
 
 PATIENCE = 30.0  # seconds: a step ends when an evaluation does
 LOOK_EVERY = 0.1
@@ -123,10 +123,10 @@ def leave_once(folder: Path, kind: str, detail: Mapping[str, Json]) -> Request:
         StoreError: the run cannot be read.
     """
     before = requests.waiting(folder)
-    store = Store.open(folder / FILE, writable=False)
+    store = Store.open(folder / STORE_FILE, writable=False)
     try:
         names = [request.id for request in before]
-        whole, seen = resolve_request(store, kind, detail, names, store.entry(budgets.CHANGE))
+        whole, seen = resolve_request(store, kind, detail, names, store.read_entry(budgets.CHANGE))
     finally:
         store.close()
     if before and is_same(before[-1], kind, whole):
@@ -271,5 +271,5 @@ def stop(folder: Path, wait: float = PATIENCE) -> bool | None:
 
 
 def _must_hold_a_run(folder: Path) -> None:
-    if not (folder / FILE).is_file():
-        raise StoreError(f"{folder} holds no run ({FILE} is missing)")
+    if not (folder / STORE_FILE).is_file():
+        raise StoreError(f"{folder} holds no run ({STORE_FILE} is missing)")

@@ -11,7 +11,7 @@ from invdesign.candidate import Status
 from invdesign.history import RunHistory
 from invdesign.properties import describe, sentence_beside
 from invdesign.run.status import WITHDRAWN
-from invdesign.store.schema import candidates, failure_from
+from invdesign.store.schema import candidates, parse_failure
 from invdesign.store.store import Store
 from invdesign.structures.formulas import order_formula
 
@@ -32,7 +32,7 @@ def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.flo
     import pandas as pd
 
     names = ("id", "formula", "operator", "parents", "genome", "gate", "failure")
-    rows = [row for row in store.rows(candidates, names) if row.id < len(history)]
+    rows = [row for row in store.read_rows(candidates, names) if row.id < len(history)]
     sigmas = {f"{name}_noise": history.noise(name) for name in history.names()}
     sigmas |= {f"{name}_systematic": history.systematic(name) for name in history.names()}
     earlier = history.preliminary()
@@ -78,7 +78,7 @@ def _details(history: RunHistory) -> dict[str, list[str]]:
 
 def _cause(row: Any) -> str:
     """Why a candidate's row has no result, in words."""
-    failure = failure_from(row.failure)
+    failure = parse_failure(row.failure)
     if failure is not None and failure.kind == WITHDRAWN:
         return f"{WITHDRAWN}: {failure.message}"
     return row.gate or (f"{failure.stage}: {failure.kind}: {failure.message}" if failure else "")

@@ -15,16 +15,16 @@ from invdesign.properties import STRUCTURE, Unit, check_unit
 from invdesign.protocols import Batch, EvaluatorSettings
 from invdesign.roles import LATEST, StructureRole, find_structure, required_structure
 from invdesign.settings import Frozen, InputFile
-from surrogates.external.folders import ATTEMPT, OWN, STDERR, STDOUT, JobError, JobFolder
-from surrogates.external.jobs import Keep, Plan, carry_out, found_program
+from surrogates.external.folders import ATTEMPT_PREFIX, OWN_FILES, STDERR, STDOUT, JobError, JobFolder
+from surrogates.external.jobs import Keep, Plan, find_program, run_job
 from surrogates.external.placeholders import (
-    OF_STRUCTURE,
-    SPECIAL,
-    filled,
-    placeholders,
-    unknown,
-    values_of,
-    words,
+    SPECIAL_PLACEHOLDERS,
+    STRUCTURE_PLACEHOLDERS,
+    collect_values,
+    describe_unknown,
+    fill_placeholders,
+    list_placeholders,
+    split_line,
 )
 from surrogates.external.readers import Result, read_results
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+-][A-Za-z0-9_.+ -]*$")]
-SHELL = frozenset({"|", "||", "&&", ";", "&", ">", ">>", "<", "<<", "2>", "2>&1", "&>"})
-RESERVED = frozenset({*OWN, STDOUT, STDERR})
+SHELL_OPERATORS = frozenset({"|", "||", "&&", ";", "&", ">", ">>", "<", "<<", "2>", "2>&1", "&>"})
+RESERVED_NAMES = frozenset({*OWN_FILES, STDOUT, STDERR})
 
 
 class Written(Frozen):
@@ -53,7 +53,7 @@ class Written(Frozen):
         """The name ASE knows the format by."""
         return "vasp" if self.format == "poscar" else self.format
 
-    def elements(self, structure: Structure) -> list[str]:
+    def list_elements(self, structure: Structure) -> list[str]:
         """Symbols in the order in which the file numbers or lists them."""
         symbols = list(dict.fromkeys(site.specie.symbol for site in structure))
         order = self.options.get("specorder")
@@ -126,17 +126,17 @@ class Command(EvaluatorSettings):
     version_: str = Field(default="", alias="version")
     """Version of the program, in any words. Change it when the program changes: results of another are then not taken for its."""
 
-    _base: Path | None = PrivateAttr(default=None)
+    _work_folder: Path | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _check_consistency(self) -> Self:
         self._check_lines()
         self._check_names()
         self._check_results()
-        wrong = unknown(self._placeholders)
+        wrong = describe_unknown(self._placeholders)
         if wrong:
             raise ValueError(wrong)
-        special = [name for name in self._placeholders if name in OF_STRUCTURE]
+        special = [name for name in self._placeholders if name in STRUCTURE_PLACEHOLDERS]
         if special and self.structure is None:
             raise ValueError(
                 f"{{{{{special[0]}}}}} needs the setting 'structure': the file the structure is written to"
@@ -151,12 +151,12 @@ class Command(EvaluatorSettings):
     def _check_lines(self) -> None:
         for line in [self.run, *([self.restart.run] if self.restart and self.restart.run else [])]:
             try:
-                parts = words(line)
+                parts = split_line(line)
             except ValueError as error:
                 raise ValueError(f"'{line}' cannot be split into words: {error}") from error
-            if not parts or placeholders(parts[0]):
+            if not parts or list_placeholders(parts[0]):
                 raise ValueError(f"'{line}' begins with no program")
-            operators = SHELL & set(parts)
+            operators = SHELL_OPERATORS & set(parts)
             if operators:
                 raise ValueError(
                     f"'{min(operators)}' is for a shell, and none reads '{line}'. What the program prints is in {STDOUT}; "
@@ -177,7 +177,12 @@ class Command(EvaluatorSettings):
 
     def _check_names(self) -> None:
         for name in self._names:
-            if Path(name).name != name or name in RESERVED or name.startswith(ATTEMPT) or name in {".", ".."}:
+            if (
+                Path(name).name != name
+                or name in RESERVED_NAMES
+                or name.startswith(ATTEMPT_PREFIX)
+                or name in {".", ".."}
+            ):
                 raise ValueError(f"no file in the candidate's folder can be called '{name}'")
         twice = sorted({name for name in self._names if self._names.count(name) > 1})
         if twice:
@@ -186,7 +191,7 @@ class Command(EvaluatorSettings):
             hint = nearest(self.stdin, self._names)
             raise ValueError(f"stdin '{self.stdin}' is not among the files that are written. {hint}".rstrip())
         for target in self.restart.copy_.values() if self.restart else ():
-            if Path(target).name != target or target in RESERVED:
+            if Path(target).name != target or target in RESERVED_NAMES:
                 raise ValueError(
                     f"a restart cannot copy to '{target}': a name in the candidate's folder is wanted"
                 )
@@ -224,14 +229,14 @@ class Command(EvaluatorSettings):
     def _placeholders(self) -> list[str]:
         lines = [self.run, self.restart.run if self.restart and self.restart.run else ""]
         names = [
-            name for text in [*lines, *(file.text for file in self.files)] for name in placeholders(text)
+            name for text in [*lines, *(file.text for file in self.files)] for name in list_placeholders(text)
         ]
         return list(dict.fromkeys(names))
 
     @cached_property
     def requires(self) -> frozenset[str]:
         """The structure that is written, what placeholders stand for, and what is asked for by name."""
-        free = set(self._placeholders) - set(SPECIAL) - set(self.requires_)
+        free = set(self._placeholders) - set(SPECIAL_PLACEHOLDERS) - set(self.requires_)
         found = {*self.requires_}
         if free or "candidate.parameters" in self._placeholders:
             found.add("parameters")
@@ -254,14 +259,14 @@ class Command(EvaluatorSettings):
 
     def use_folder(self, folder: Path) -> None:
         """Where the candidates' folders are made; temporary ones where nobody says."""
-        self._base = folder
+        self._work_folder = folder
 
     def prepare(self) -> None:
         """See that the programs are there, and that ASE knows the formats."""
         for line in [self.run, *([self.restart.run] if self.restart and self.restart.run else [])]:
-            program = words(line)[0]
+            program = split_line(line)[0]
             if "/" not in program or Path(program).is_absolute():
-                found_program(program, self.environment)
+                find_program(program, self.environment)
         if self.structure is not None:
             _check_format(self.structure.ase_format, "written")
         for result in self.results:
@@ -270,28 +275,33 @@ class Command(EvaluatorSettings):
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """What the program says of each, one after the other."""
-        return [self._evaluate(item) for item in inputs]
+        return [self._evaluate_candidate(item) for item in inputs]
 
-    def _evaluate(self, item: Input) -> Evaluation:
+    def _evaluate_candidate(self, item: Input) -> Evaluation:
         structure = find_structure(item, self.structure.role) if self.structure is not None else None
         elements = (
-            self.structure.elements(structure) if self.structure is not None and structure is not None else []
+            self.structure.list_elements(structure)
+            if self.structure is not None and structure is not None
+            else []
         )
         try:
-            values = values_of(item, self.requires, structure, elements)
-            plan = self._plan(values, structure)
+            values = collect_values(item, self.requires, structure, elements)
+            plan = self._plan_job(values, structure)
         except JobError as error:
             return Evaluation(failure=Failure(error.kind, "", str(error)))
-        return carry_out(JobFolder.of(self._base, self, item), plan)
+        return run_job(JobFolder.for_candidate(self._work_folder, self, item), plan)
 
-    def _plan(self, values: Mapping[str, str], structure: Structure | None) -> Plan:
-        texts = {file.name: filled(file.text, values, file.name) for file in self.files}
+    def _plan_job(self, values: Mapping[str, str], structure: Structure | None) -> Plan:
+        texts = {file.name: fill_placeholders(file.text, values, file.name) for file in self.files}
         again = None
         if self.restart is not None:
-            again = [filled(part, values, "restart.run") for part in words(self.restart.run or self.run)]
+            again = [
+                fill_placeholders(part, values, "restart.run")
+                for part in split_line(self.restart.run or self.run)
+            ]
         symbols = frozenset(site.specie.symbol for site in structure) if structure is not None else None
 
-        def write(folder: Path) -> None:
+        def write_files(folder: Path) -> None:
             for name, text in texts.items():
                 file = folder / name
                 file.write_text(text, encoding="utf-8")
@@ -301,8 +311,8 @@ class Command(EvaluatorSettings):
                 self.structure.write(structure, folder)
 
         return Plan(
-            command=[filled(part, values, "run") for part in words(self.run)],
-            write=write,
+            command=[fill_placeholders(part, values, "run") for part in split_line(self.run)],
+            write=write_files,
             read=lambda folder: read_results(self.results, folder, symbols),
             stdin=self.stdin or "",
             environment=self.environment,

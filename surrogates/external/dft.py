@@ -20,27 +20,27 @@ from invdesign.errors import InvdesignError, PluginError
 from invdesign.properties import STRUCTURE, Unit
 from invdesign.roles import StructureEvaluator
 from surrogates.external.folders import JobError, JobFolder
-from surrogates.external.jobs import Plan, carry_out, found_program
+from surrogates.external.jobs import Plan, find_program, run_job
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-ROLE = "dft"  # of the structure a code ended with
-UNITS: Mapping[str, str] = {
+STRUCTURE_ROLE = "dft"  # of the structure a code ended with
+PROPERTY_UNITS: Mapping[str, str] = {
     "dft_energy_per_atom": "eV/atom",
     "dft_volume_per_atom": "Å^3/atom",
     "dft_band_gap": "eV",
     "dft_max_force": "eV/Å",
     "dft_max_stress": "GPa",
 }
-CORRECTED = "dft_corrected_energy_per_atom"
-NEAR = 0.01  # Å: how well the structure of a single point must agree with the one that was written
-MOVED, STRETCHED = (
+CORRECTED_ENERGY = "dft_corrected_energy_per_atom"
+START_TOLERANCE = 0.01  # Å: how well the structure of a single point must agree with the one that was written
+MAX_MOVE, MAX_STRETCH = (
     1.0,
     0.15,
 )  # Å and a fraction: what a relaxation that was interrupted may have changed before it went on
-HALF = 0.5  # occupation from which a state counts as filled
-NOTE = "HOW_TO_RUN.txt"
+HALF_OCCUPATION = 0.5  # occupation from which a state counts as filled
+NOTE_FILE = "HOW_TO_RUN.txt"
 
 
 class DensityFunctional(StructureEvaluator):
@@ -49,11 +49,11 @@ class DensityFunctional(StructureEvaluator):
     command: Annotated[str, Field(min_length=1)] | None = None
     """How the code is started on this machine; without it, inputs are written and outputs collected."""
 
-    _base: Path | None = PrivateAttr(default=None)
+    _work_folder: Path | None = PrivateAttr(default=None)
 
     @field_validator("command")
     @classmethod
-    def _can_be_split(cls, command: str | None) -> str | None:
+    def _check_command(cls, command: str | None) -> str | None:
         if command is not None and not shlex.split(command):
             raise ValueError("the command is empty: leave it out to have the inputs written")
         return command
@@ -76,7 +76,7 @@ class DensityFunctional(StructureEvaluator):
 
     def use_folder(self, folder: Path) -> None:
         """Jobs run in folders of their own below this one."""
-        self._base = folder
+        self._work_folder = folder
 
     def prepare(self) -> None:
         """Refuse a program that is not there, before any candidate fails of it.
@@ -87,7 +87,7 @@ class DensityFunctional(StructureEvaluator):
         if self.command is None:
             return
         try:
-            found_program(shlex.split(self.command)[0], {})
+            find_program(shlex.split(self.command)[0], {})
         except JobError as error:
             raise PluginError(
                 f"{error}. Or leave 'command' out of the stage: its inputs are then written for you to run elsewhere, "
@@ -95,35 +95,37 @@ class DensityFunctional(StructureEvaluator):
             ) from error
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
-        return [self._run(item) for item in inputs]
+        return [self._run_job(item) for item in inputs]
 
-    def _run(self, item: Input) -> Evaluation:
+    def _run_job(self, item: Input) -> Evaluation:
         if self.command is None:
-            return failed("there is no command: write the inputs, run them, and collect the outputs")
-        plan = self._plan(item, shlex.split(self.command))
-        return carry_out(JobFolder.of(self._base, self, item), plan)
+            return failed_evaluation(
+                "there is no command: write the inputs, run them, and collect the outputs"
+            )
+        plan = self._plan_job(item, shlex.split(self.command))
+        return run_job(JobFolder.for_candidate(self._work_folder, self, item), plan)
 
-    def _plan(self, item: Input, command: Sequence[str]) -> Plan:
+    def _plan_job(self, item: Input, command: Sequence[str]) -> Plan:
         """What the job consists of; all that a calculation leaves is kept, since it was dear."""
         return Plan(
             command=command,
             write=lambda folder: self.write_inputs(item, folder),
-            read=lambda folder: self._read_all(item, folder),
+            read=lambda folder: self._read_complete(item, folder),
             success=range(256),  # what the output says is checked, and says more
             keep="all",
         )
 
-    def _read_all(self, item: Input, folder: Path) -> Evaluation:
+    def _read_complete(self, item: Input, folder: Path) -> Evaluation:
         found = self.read_outputs(item, folder)
         if found is None:
-            code = JobFolder(folder).marker().code
+            code = JobFolder(folder).read_marker().code
             raise JobError(f"the program ended with code {code} and without complete output")
         return found
 
     @property
     @abstractmethod
     def provides(self) -> Mapping[str, Unit]:
-        """See `provided`."""
+        """See `provided_units`."""
 
     @abstractmethod
     def write_inputs(self, item: Input, folder: Path) -> None:
@@ -158,7 +160,7 @@ class Outcome:
     gap: float
     more: Mapping[str, float] = field(default_factory=dict)
 
-    def evaluation(self, *, relaxed: bool) -> Evaluation:
+    def to_evaluation(self, *, relaxed: bool) -> Evaluation:
         """As an evaluator's word; the structure where it was `relaxed`."""
         n = len(self.structure)
         properties = {
@@ -171,17 +173,17 @@ class Outcome:
         }
         return Evaluation(
             properties={name: float(value) for name, value in properties.items()},
-            structures={ROLE: self.structure} if relaxed else {},
+            structures={STRUCTURE_ROLE: self.structure} if relaxed else {},
         )
 
 
-def provided(*, relaxed: bool, corrected: bool = False) -> dict[str, str]:
-    """Unit by name of what `Outcome.evaluation` gives."""
-    units = {**UNITS, **({CORRECTED: "eV/atom"} if corrected else {})}
-    return {**units, STRUCTURE + ROLE: ""} if relaxed else units
+def provided_units(*, relaxed: bool, corrected: bool = False) -> dict[str, str]:
+    """Unit by name of what `Outcome.to_evaluation` gives."""
+    units = {**PROPERTY_UNITS, **({CORRECTED_ENERGY: "eV/atom"} if corrected else {})}
+    return {**units, STRUCTURE + STRUCTURE_ROLE: ""} if relaxed else units
 
 
-def failed(message: str) -> Evaluation:
+def failed_evaluation(message: str) -> Evaluation:
     """An output that says nothing of the candidate, and why."""
     return Evaluation(failure=Failure("error", "", " ".join(message.split())[:500]))
 
@@ -230,17 +232,17 @@ def check_start(expected: Structure, found: Structure, *, relaxes: bool) -> None
             "another candidate's output, or sites in another order"
         )
     cell = np.linalg.norm(expected.lattice.matrix - found.lattice.matrix, axis=1)
-    limit = STRETCHED * np.array(expected.lattice.abc) if relaxes else NEAR
+    limit = MAX_STRETCH * np.array(expected.lattice.abc) if relaxes else START_TOLERANCE
     apart = found.frac_coords - expected.frac_coords
     moved = float(np.linalg.norm((apart - np.round(apart)) @ expected.lattice.matrix, axis=1).max())
-    if (cell > limit).any() or moved > (MOVED if relaxes else NEAR):
+    if (cell > limit).any() or moved > (MAX_MOVE if relaxes else START_TOLERANCE):
         raise OutputError(
             "the calculation started from another structure than the candidate's: lattice vectors differ by "
             f"{cell.max():.2f} Å, positions by {moved:.2f} Å"
         )
 
 
-def check_said(asked: Mapping[str, object], ran: Mapping[str, object]) -> None:
+def check_parameters(asked: Mapping[str, object], ran: Mapping[str, object]) -> None:
     """Refuse an output made with other parameters than those written.
 
     Args:
@@ -250,24 +252,24 @@ def check_said(asked: Mapping[str, object], ran: Mapping[str, object]) -> None:
         OutputError: with each that differs.
     """
     differ = [
-        f"{name} {_shown(ran.get(name))} instead of {_shown(value)}"
+        f"{name} {_format_value(ran.get(name))} instead of {_format_value(value)}"
         for name, value in asked.items()
-        if not same(value, ran.get(name))
+        if not is_same_value(value, ran.get(name))
     ]
     if differ:
         raise OutputError(f"the calculation was run with {', '.join(differ)}")
 
 
-def same(a: object, b: object) -> bool:
+def is_same_value(a: object, b: object) -> bool:
     """Whether two values of an input file mean the same: numbers to a millionth, words by letter."""
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+        return len(a) == len(b) and all(is_same_value(x, y) for x, y in zip(a, b, strict=True))
     if isinstance(a, int | float) and isinstance(b, int | float):
         return abs(a - b) <= 1e-6 * max(1.0, abs(a))
     return str(a).upper() == str(b).upper()
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, list | tuple):
-        return " ".join(_shown(item) for item in value)
+        return " ".join(_format_value(item) for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

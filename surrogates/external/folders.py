@@ -32,9 +32,9 @@ from invdesign.properties import STRUCTURE, is_structure
 from invdesign.protocols import Evaluator
 from invdesign.structures.files import structure_from_json, structure_to_json
 
-MARKER, SETTLED, LOCK, ATTEMPT = "job.json", "job.settled.json", "job.lock", "attempt-"
+MARKER_FILE, SETTLED_FILE, LOCK_FILE, ATTEMPT_PREFIX = "job.json", "job.settled.json", "job.lock", "attempt-"
 STDOUT, STDERR = "stdout.txt", "stderr.txt"
-OWN = frozenset({MARKER, f"{MARKER}.new", SETTLED, LOCK})
+OWN_FILES = frozenset({MARKER_FILE, f"{MARKER_FILE}.new", SETTLED_FILE, LOCK_FILE})
 LOCK_PATIENCE = 20.0  # seconds: a supervisor ends its program within one when its worker was killed
 
 
@@ -57,7 +57,7 @@ class Marker:
         error: why it could not be started.
         seconds: how long it ran.
         pid: its process.
-        evaluation: what was read, as `record` wrote it.
+        evaluation: what was read, as `record_evaluation` wrote it.
     """
 
     state: str = ""
@@ -71,12 +71,12 @@ class Marker:
 
 def job_key(evaluator: Evaluator, item: Input) -> str:
     """Twelve hexadecimal digits: a hash of the evaluator's fingerprint and of the values of all that it requires."""
-    values = {name: _value(item, name) for name in sorted(evaluator.requires)}
+    values = {name: _input_value(item, name) for name in sorted(evaluator.requires)}
     text = json.dumps([evaluator.fingerprint, values], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
-def _value(item: Input, name: str) -> object:
+def _input_value(item: Input, name: str) -> object:
     if name == "parameters":
         return dict(item.parameters)
     if name == "composition":
@@ -99,7 +99,7 @@ class JobFolder:
         self.temporary = temporary
 
     @classmethod
-    def of(cls, base: Path | None, evaluator: Evaluator, item: Input) -> JobFolder:
+    def for_candidate(cls, base: Path | None, evaluator: Evaluator, item: Input) -> JobFolder:
         """The folder in `base` (`work/STAGE` in the run's folder), or a temporary one where there is none."""
         name = f"{item.id:06d}-{job_key(evaluator, item)}"
         if base is None:
@@ -112,7 +112,7 @@ class JobFolder:
         return str(self.path) if self.temporary else "/".join(self.path.parts[-3:])
 
     @contextmanager
-    def held(self) -> Iterator[int]:
+    def hold_lock(self) -> Iterator[int]:
         """Hold the folder, which is made where it is missing; gives the file whose lock a program inherits.
 
         The lock is released when all processes that have the file open have ended: two programs never run in one
@@ -122,64 +122,66 @@ class JobFolder:
             JobError: another process still works there.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             deadline = time.monotonic() + LOCK_PATIENCE
-            while not _locked(descriptor):
+            while not _try_lock(descriptor):
                 if time.monotonic() > deadline:
                     raise JobError(
                         f"another process works in {self.shown}, perhaps one of an earlier session that would not "
-                        f"end (process {self.marker().pid}); end it and evaluate the candidate again"
+                        f"end (process {self.read_marker().pid}); end it and evaluate the candidate again"
                     )
                 time.sleep(0.05)
             yield descriptor
         finally:
             os.close(descriptor)
-            if self.temporary and self.marker().state == "done" and not self.files():
+            if self.temporary and self.read_marker().state == "done" and not self.list_files():
                 shutil.rmtree(self.path, ignore_errors=True)
 
-    def marker(self) -> Marker:
+    def read_marker(self) -> Marker:
         """What is known of the job; a marker that cannot be read is none."""
         try:
-            data = json.loads((self.path / MARKER).read_text(encoding="utf-8"))
+            data = json.loads((self.path / MARKER_FILE).read_text(encoding="utf-8"))
             names = Marker.__dataclass_fields__
             return Marker(**{name: value for name, value in data.items() if name in names})
         except (OSError, ValueError, TypeError, AttributeError):
             return Marker()
 
-    def mark(self, **fields: Any) -> None:
+    def write_marker(self, **fields: Any) -> None:
         """Replace the marker by one with these fields, at once and for good."""
-        fresh = self.path / f"{MARKER}.new"
+        fresh = self.path / f"{MARKER_FILE}.new"
         with fresh.open("w", encoding="utf-8") as file:
             json.dump(fields, file)
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(self.path / MARKER)
+        fresh.replace(self.path / MARKER_FILE)
 
-    def files(self) -> list[Path]:
+    def list_files(self) -> list[Path]:
         """What lies in the folder besides marker, lock and earlier attempts, sorted."""
         return sorted(
-            path for path in self.path.iterdir() if path.name not in OWN and not path.name.startswith(ATTEMPT)
+            path
+            for path in self.path.iterdir()
+            if path.name not in OWN_FILES and not path.name.startswith(ATTEMPT_PREFIX)
         )
 
     @property
     def settled(self) -> bool:
         """Whether the files are of an earlier evaluation, which the run knows the end of."""
-        return (self.path / SETTLED).exists()
+        return (self.path / SETTLED_FILE).exists()
 
     def set_aside(self) -> None:
         """Move what an earlier attempt left into `attempt-1`, or the next of them."""
-        numbers = [path.name.removeprefix(ATTEMPT) for path in self.path.glob(f"{ATTEMPT}*")]
+        numbers = [path.name.removeprefix(ATTEMPT_PREFIX) for path in self.path.glob(f"{ATTEMPT_PREFIX}*")]
         last = max((int(number) for number in numbers if number.isdecimal()), default=0)
-        aside = self.path / f"{ATTEMPT}{last + 1}"
+        aside = self.path / f"{ATTEMPT_PREFIX}{last + 1}"
         aside.mkdir()
-        for path in self.files():
+        for path in self.list_files():
             path.replace(aside / path.name)
-        (self.path / SETTLED).unlink(missing_ok=True)
+        (self.path / SETTLED_FILE).unlink(missing_ok=True)
 
-    def clear(self) -> None:
+    def remove_files(self) -> None:
         """Remove everything but marker and lock."""
-        for path in [*self.files(), *self.path.glob(f"{ATTEMPT}*")]:
+        for path in [*self.list_files(), *self.path.glob(f"{ATTEMPT_PREFIX}*")]:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -188,7 +190,7 @@ class JobFolder:
 
     # What was read.
 
-    def record(self, evaluation: Evaluation) -> None:
+    def record_evaluation(self, evaluation: Evaluation) -> None:
         """Write down what was read, before any file is removed: a run that is killed now need not run the job again."""
         failure = evaluation.failure
         data = {
@@ -200,8 +202,8 @@ class JobFolder:
             "cost": dict(evaluation.cost),
             "failure": [failure.kind, failure.message] if failure is not None else None,
         }
-        marker = self.marker()
-        self.mark(
+        marker = self.read_marker()
+        self.write_marker(
             state="done",
             attempt=marker.attempt,
             code=marker.code,
@@ -209,9 +211,9 @@ class JobFolder:
             evaluation=data,
         )
 
-    def recorded(self) -> Evaluation | None:
-        """What `record` wrote; None where nothing was read yet."""
-        marker = self.marker()
+    def read_evaluation(self) -> Evaluation | None:
+        """What `record_evaluation` wrote; None where nothing was read yet."""
+        marker = self.read_marker()
         if marker.state != "done":
             return None
         data = marker.evaluation
@@ -227,7 +229,7 @@ class JobFolder:
         )
 
 
-def _locked(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -23,45 +23,47 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-GRACE = 0.5  # seconds between SIGTERM and SIGKILL
-SETTLE = 0.3  # seconds within which a signal to all of a batch job's processes has reached this one too
-LOOK = 0.2  # seconds between looks at who the parent is
+KILL_DELAY = 0.5  # seconds between SIGTERM and SIGKILL
+SIGNAL_DELAY = 0.3  # seconds within which a signal to all of a batch job's processes has reached this one too
+POLL_INTERVAL = 0.2  # seconds between looks at who the parent is
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
-TERMINATED = (-signal.SIGTERM, 128 + signal.SIGTERM)  # the latter is what a shell makes of it
+SIGTERM_CODES = (-signal.SIGTERM, 128 + signal.SIGTERM)  # the latter is what a shell makes of it
 ON_LINUX = sys.platform == "linux"
 
 
 def main() -> int:
     """Obey the order on standard input; 0 where the marker says how the program ended."""
     stopped: list[int] = []
-    wake = _waking_at_child_ends()
+    wake = _wake_on_child_exit()
     signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
-    order = _order()
+    order = _read_order()
     if order is None:
         return 1
     if ON_LINUX:
-        _prctl(
+        _set_process_option(
             PR_SET_CHILD_SUBREAPER, 1
         )  # orphans of the program become children of this process, and are found
     marker = Path(order["marker"])
     began = time.time()
     try:
-        program = _started(order)
+        program = _start_program(order)
     except OSError as error:
-        _mark(marker, order["said"], state="ended", error=f"cannot be started: {error.strerror or error}")
+        _write_marker(
+            marker, order["said"], state="ended", error=f"cannot be started: {error.strerror or error}"
+        )
         return 0
-    _mark(marker, order["said"], state="running", pid=program.pid, began=began)
-    code = _watched(program, order["parent"], wake, stopped)
+    _write_marker(marker, order["said"], state="running", pid=program.pid, began=began)
+    code = _watch_program(program, order["parent"], wake, stopped)
     _end_all(program.pid)
-    if code in TERMINATED:
-        time.sleep(SETTLE)
-    if code is None or (code in TERMINATED and (stopped or os.getppid() != order["parent"])):
+    if code in SIGTERM_CODES:
+        time.sleep(SIGNAL_DELAY)
+    if code is None or (code in SIGTERM_CODES and (stopped or os.getppid() != order["parent"])):
         return 1
-    _mark(marker, order["said"], state="ended", code=code, began=began, seconds=time.time() - began)
+    _write_marker(marker, order["said"], state="ended", code=code, began=began, seconds=time.time() - began)
     return 0
 
 
-def _order() -> dict[str, Any] | None:
+def _read_order() -> dict[str, Any] | None:
     """What to run: command, environment, where its streams go, marker, and the parent; None where nobody said."""
     line = b""
     while not line.endswith(b"\n"):
@@ -73,7 +75,7 @@ def _order() -> dict[str, Any] | None:
     return order
 
 
-def _started(order: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+def _start_program(order: Mapping[str, Any]) -> subprocess.Popen[bytes]:
     """The program in a process group of its own, with the signals of a program that is started in a shell."""
     mode = "ab" if order["append"] else "wb"
     with contextlib.ExitStack() as stack:
@@ -89,24 +91,24 @@ def _started(order: Mapping[str, Any]) -> subprocess.Popen[bytes]:
             stderr=errors,
             process_group=0,
             close_fds=False,  # the lock on the folder is held by all that may write in it
-            preexec_fn=_as_from_a_shell,  # noqa: PLW1509 - this process has one thread
+            preexec_fn=_reset_signals,  # noqa: PLW1509 - this process has one thread
         )
 
 
-def _as_from_a_shell() -> None:
+def _reset_signals() -> None:
     if ON_LINUX:
-        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # should this process be killed itself
+        _set_process_option(PR_SET_PDEATHSIG, signal.SIGKILL)  # should this process be killed itself
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
 
 
-def _prctl(option: int, value: int) -> None:
+def _set_process_option(option: int, value: int) -> None:
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def _waking_at_child_ends() -> int:
+def _wake_on_child_exit() -> int:
     """A file descriptor that becomes readable when a child ends; signals that are meant for the program's user do nothing here."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -119,13 +121,15 @@ def _waking_at_child_ends() -> int:
     return reader
 
 
-def _watched(program: subprocess.Popen[bytes], parent: int, wake: int, stopped: list[int]) -> int | None:
+def _watch_program(
+    program: subprocess.Popen[bytes], parent: int, wake: int, stopped: list[int]
+) -> int | None:
     """The program's exit code, negative for a signal; None where the parent was gone, or this process told to stop, first."""
     while True:
         code = program.poll()
         if code is not None:
             return code
-        ready, _, _ = select.select([0, wake], [], [], LOOK)
+        ready, _, _ = select.select([0, wake], [], [], POLL_INTERVAL)
         if wake in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(wake, 4096)
@@ -135,26 +139,26 @@ def _watched(program: subprocess.Popen[bytes], parent: int, wake: int, stopped: 
 
 def _end_all(group: int) -> None:
     """End the program's process group and every process below this one."""
-    if not _any_left(group):
+    if not _is_any_left(group):
         return
     _signal_group(group, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE
-    while _any_left(group) and time.monotonic() < deadline:
+    deadline = time.monotonic() + KILL_DELAY
+    while _is_any_left(group) and time.monotonic() < deadline:
         time.sleep(0.01)
     known: set[int] = set()
     for _ in range(500):  # what forks while it is being killed is found in the next round
-        known.update(_descendants())
-        if not _any_left(group) and not known:
+        known.update(_find_descendants())
+        if not _is_any_left(group) and not known:
             return
         _signal_group(group, signal.SIGKILL)
         for pid in known:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        known = {pid for pid in known if _exists(pid)}
+        known = {pid for pid in known if _process_exists(pid)}
         time.sleep(0.01)
 
 
-def _any_left(group: int) -> bool:
+def _is_any_left(group: int) -> bool:
     """Whether a process of the group, or a child of this process, still is; reaps those that have ended."""
     with contextlib.suppress(ChildProcessError):
         while True:
@@ -172,7 +176,7 @@ def _signal_group(group: int, number: int) -> None:
         os.killpg(group, number)
 
 
-def _exists(pid: int) -> bool:
+def _process_exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -182,10 +186,10 @@ def _exists(pid: int) -> bool:
     return True
 
 
-def _descendants() -> set[int]:
+def _find_descendants() -> set[int]:
     """Every process that this one started, directly or not."""
     children: dict[int, list[int]] = {}
-    for pid, parent in _parents():
+    for pid, parent in _list_parents():
         children.setdefault(parent, []).append(pid)
     found: set[int] = set()
     waiting = [os.getpid()]
@@ -197,7 +201,7 @@ def _descendants() -> set[int]:
     return found
 
 
-def _parents() -> Iterator[tuple[int, int]]:
+def _list_parents() -> Iterator[tuple[int, int]]:
     """(process, its parent) of all processes there are."""
     if ON_LINUX:
         for entry in Path("/proc").iterdir():
@@ -215,7 +219,7 @@ def _parents() -> Iterator[tuple[int, int]]:
         yield pid, parent
 
 
-def _mark(marker: Path, said: Mapping[str, Any], **now: Any) -> None:
+def _write_marker(marker: Path, said: Mapping[str, Any], **now: Any) -> None:
     """Replace the marker at once, so that nobody ever reads half of one."""
     fresh = marker.with_name(marker.name + ".new")
     with fresh.open("w", encoding="utf-8") as file:

@@ -18,7 +18,7 @@ from invdesign.structures.neutrality import balance_charges
 if TYPE_CHECKING:
     from pymatgen.core import Composition
 
-BATCH = 64
+BATCH_SIZE = 64
 
 
 class ChargeNeutrality(EvaluatorSettings):
@@ -52,23 +52,23 @@ class ChargeNeutrality(EvaluatorSettings):
     @property
     def batch(self) -> Batch:
         """Many: one costs less than its trip to a worker."""
-        return Batch(BATCH)
+        return Batch(BATCH_SIZE)
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """One number each; an element without a known state is a failure that names it."""
-        return [self._evaluate(item.design.composition) for item in inputs]
+        return [self._evaluate_composition(item.design.composition) for item in inputs]
 
-    def _evaluate(self, composition: Composition | None) -> Evaluation:
+    def _evaluate_composition(self, composition: Composition | None) -> Evaluation:
         began = time.perf_counter()
         if composition is None:
             return Evaluation(failure=Failure("missing", "", "the candidate has no composition"))
         try:
-            left = self.imbalance(composition.get_el_amt_dict())
+            left = self.smallest_imbalance(composition.get_el_amt_dict())
         except ValueError as error:
             return Evaluation(failure=Failure("error", "", str(error)))
         return Evaluation({"charge_imbalance": left}, cost={"seconds": time.perf_counter() - began})
 
-    def imbalance(self, amounts: Mapping[str, float]) -> float:
+    def smallest_imbalance(self, amounts: Mapping[str, float]) -> float:
         """The charge left over at best, in elementary charges per formula as it is given.
 
         Raises:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-BATCH = 32
-ENOUGH = 1.2  # times the largest sum of radii: how far pairs are looked for at first
-FULL = 1.0 - 1e-6  # atoms on a site, above which it is not occupied in part
+BATCH_SIZE = 32
+FIRST_REACH = 1.2  # times the largest sum of radii: how far pairs are looked for at first
+FULL_OCCUPANCY = 1.0 - 1e-6  # atoms on a site, above which it is not occupied in part
 
 
 def minimum_distance_ratio(structure: Structure) -> float:
@@ -40,8 +40,8 @@ def minimum_distance_ratio(structure: Structure) -> float:
     from ase.data import covalent_radii
 
     radii = np.array([min(covalent_radii[element.Z] for element in site.species) for site in structure])
-    whole = np.array([site.species.num_atoms > FULL for site in structure])
-    reach = ENOUGH * 2 * float(radii.max())
+    whole = np.array([site.species.num_atoms > FULL_OCCUPANCY for site in structure])
+    reach = FIRST_REACH * 2 * float(radii.max())
     while True:
         first, second, _, distance = structure.get_neighbor_list(reach, exclude_self=True)
         ratios = distance / (radii[first] + radii[second])
@@ -72,13 +72,13 @@ class MinimumDistance(StructureEvaluator):
     @property
     def batch(self) -> Batch:
         """Many: one costs less than its trip to a worker."""
-        return Batch(BATCH)
+        return Batch(BATCH_SIZE)
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """One number each."""
-        return [self._evaluate(self.structure_of(item)) for item in inputs]
+        return [self._evaluate_structure(self.structure_of(item)) for item in inputs]
 
-    def _evaluate(self, structure: Structure) -> Evaluation:
+    def _evaluate_structure(self, structure: Structure) -> Evaluation:
         began = time.perf_counter()
         ratio = minimum_distance_ratio(structure)
         return Evaluation({"minimum_distance_ratio": ratio}, cost={"seconds": time.perf_counter() - began})

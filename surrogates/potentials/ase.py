@@ -44,7 +44,7 @@ class ASECalculator(PotentialSettings):
 
     @field_validator("calculator")
     @classmethod
-    def _known(cls, name: str, info: ValidationInfo) -> str:
+    def _check_calculator(cls, name: str, info: ValidationInfo) -> str:
         if ":" in name:
             if not context_of(info)[1]:
                 raise ValueError(
@@ -52,7 +52,7 @@ class ASECalculator(PotentialSettings):
                     f"with --trust-code; or use one of {', '.join(BUILT_IN)}"
                 )
             try:
-                _imported(name)
+                _import_calculator(name)
             except PluginError as error:
                 raise ValueError(str(error)) from error
         elif name not in BUILT_IN:
@@ -63,7 +63,7 @@ class ASECalculator(PotentialSettings):
         return name
 
     @model_validator(mode="after")
-    def _known_arguments(self) -> Self:
+    def _check_arguments(self) -> Self:
         if self.calculator not in BUILT_IN:
             return self
         allowed = BUILT_IN[self.calculator][1]
@@ -89,14 +89,14 @@ class ASECalculator(PotentialSettings):
         """Calculator, its arguments, and the version of whatever package it comes from."""
         arguments = json.dumps(self.arguments, sort_keys=True)
         digest = hashlib.sha256(f"{self.calculator} {arguments}".encode()).hexdigest()[:12]
-        return f"ase-{self.calculator}-{_version(self.calculator)}-{digest}"
+        return f"ase-{self.calculator}-{_package_version(self.calculator)}-{digest}"
 
     @cached_property
     def _calculator(self) -> Any:
         path = BUILT_IN[self.calculator][0] if self.calculator in BUILT_IN else self.calculator
         try:
             # Whether the code is trusted was asked when the campaign was read.
-            return _imported(path)(**self.arguments)
+            return _import_calculator(path)(**self.arguments)
         except TypeError as error:
             raise PluginError(f"the calculator '{self.calculator}' cannot be made: {error}") from error
 
@@ -110,9 +110,9 @@ class ASECalculator(PotentialSettings):
         Raises:
             PotentialError: the calculator has no parameters for an element, or gives no stress.
         """
-        return [self._single_point(item, want) for item in atoms]
+        return [self._compute_single_point(item, want) for item in atoms]
 
-    def _single_point(self, atoms: Atoms, want: frozenset[str]) -> Forces:
+    def _compute_single_point(self, atoms: Atoms, want: frozenset[str]) -> Forces:
         calculator = self._calculator
         calculator.reset()  # neighbour lists kept from an earlier arrangement change the last digits
         own = atoms.copy()
@@ -127,7 +127,7 @@ class ASECalculator(PotentialSettings):
         return Forces(energy, forces, stress)
 
 
-def _imported(path: str) -> Any:
+def _import_calculator(path: str) -> Any:
     try:
         return object_named(path)
     except Exception as error:  # foreign code may raise anything while it is imported
@@ -138,7 +138,7 @@ def _imported(path: str) -> Any:
 
 
 @cache
-def _version(calculator: str) -> str:
+def _package_version(calculator: str) -> str:
     """Of the package `calculator` comes from, or a hash of its file where it is a module of its own."""
     package = "ase" if calculator in BUILT_IN else calculator.partition(":")[0].partition(".")[0]
     try:

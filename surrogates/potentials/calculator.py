@@ -11,7 +11,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from invdesign.protocols import Potential
 
-EVERYTHING = frozenset({"energy", "forces", "stress"})
+ALL_QUANTITIES = frozenset({"energy", "forces", "stress"})
 
 
 class PotentialCalculator(Calculator):  # type: ignore[misc]  # ase ships no types
@@ -26,7 +26,7 @@ class PotentialCalculator(Calculator):  # type: ignore[misc]  # ase ships no typ
     def __init__(self, potential: Potential, *, stress: bool = True) -> None:
         super().__init__()
         self.potential = potential
-        self.want = EVERYTHING if stress else EVERYTHING - {"stress"}
+        self.want = ALL_QUANTITIES if stress else ALL_QUANTITIES - {"stress"}
         self.calls = 0
 
     def calculate(

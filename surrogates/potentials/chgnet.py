@@ -14,7 +14,7 @@ import numpy as np
 from invdesign.errors import PluginError
 from invdesign.protocols import Forces, PotentialSettings
 from surrogates.potentials import PotentialError
-from surrogates.potentials.chgnet_network import Device, Graph, Network, crystal_graph, side_by_side
+from surrogates.potentials.chgnet_network import Device, Graph, Network, build_crystal_graph, join_graphs
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -26,9 +26,9 @@ CHECKPOINTS: dict[str, str] = {
     "0.2.0": "0.2.0/chgnet_0.2.0_e30f77s348m32.pth.tar",
     "r2scan": "r2scan/chgnet_r2scan_transfer_learning_e15f36s161m23.pth.tar",
 }
-HEAVIEST = 94  # plutonium: the size of the model's embedding
-UNSEEN = frozenset({84, 85, 86, 87, 88})  # Po, At, Rn, Fr, Ra: not among the 89 elements of MPtrj
-SMALLEST_VOLUME = (
+HEAVIEST_ELEMENT = 94  # plutonium: the size of the model's embedding
+UNTRAINED_ELEMENTS = frozenset({84, 85, 86, 87, 88})  # Po, At, Rn, Fr, Ra: not among the 89 elements of MPtrj
+MIN_VOLUME_PER_ATOM = (
     1.0  # Å^3 per atom; hydrogen at 500 GPa has 1.2, and a collapsed cell has endless neighbours
 )
 BATCH_BONDS = {"cpu": 10_000, "cuda": 200_000, "mps": 50_000}  # in one forward pass: memory against overhead
@@ -51,11 +51,11 @@ class CHGNet(PotentialSettings):
     @property
     def fingerprint(self) -> str:
         """`chgnet-0.3.0-` and 12 hexadecimal digits of the checkpoint's SHA-256; loads no torch."""
-        return f"chgnet-{self.model}-{_digest(self.model)}"
+        return f"chgnet-{self.model}-{_hash_checkpoint(self.model)}"
 
     def prepare(self) -> None:
         """Load the network into this process."""
-        _network(self.model, _device(self.device))
+        _load_network(self.model, _choose_device(self.device))
 
     def compute(self, atoms: Sequence[Atoms], want: frozenset[str]) -> Sequence[Forces]:
         """Energy (eV per cell), forces (eV/Å) and stress (eV/Å^3, ASE's sign) of each arrangement.
@@ -67,17 +67,17 @@ class CHGNet(PotentialSettings):
         Raises:
             PotentialError: an atom has no neighbour within 6 Å, or an element is unknown to the model.
         """
-        network = _network(self.model, _device(self.device))
-        graphs = [_graph(network, item) for item in atoms]
+        network = _load_network(self.model, _choose_device(self.device))
+        graphs = [_build_graph(network, item) for item in atoms]
         limit = BATCH_BONDS[network.device] if network.joins else 0
         results: list[Forces] = []
-        for chunk in _chunks(graphs, limit):
+        for chunk in _split_into_batches(graphs, limit):
             volumes = [abs(item.get_volume()) for item in atoms[len(results) : len(results) + len(chunk)]]
-            results += _predict(network, chunk, volumes, want)
+            results += _predict_forces(network, chunk, volumes, want)
         return results
 
 
-def checkpoint(model: str) -> Path:
+def find_checkpoint(model: str) -> Path:
     """The checkpoint's file, found without importing chgnet.
 
     Raises:
@@ -95,11 +95,11 @@ def checkpoint(model: str) -> Path:
 
 
 @cache
-def _digest(model: str) -> str:
-    return hashlib.sha256(checkpoint(model).read_bytes()).hexdigest()[:12]
+def _hash_checkpoint(model: str) -> str:
+    return hashlib.sha256(find_checkpoint(model).read_bytes()).hexdigest()[:12]
 
 
-def _device(wanted: str) -> Device:
+def _choose_device(wanted: str) -> Device:
     import torch
 
     if wanted == "auto":
@@ -112,7 +112,7 @@ def _device(wanted: str) -> Device:
 
 
 @cache
-def _network(name: str, device: Device) -> Network:
+def _load_network(name: str, device: Device) -> Network:
     """The network, loaded once per process; nothing in the file is executed.
 
     On the CPU this sets torch to one thread: two per worker under load were measured 20 times slower.
@@ -121,11 +121,11 @@ def _network(name: str, device: Device) -> Network:
 
     if device == "cpu":
         torch.set_num_threads(1)
-    state = torch.load(checkpoint(name), map_location="cpu", weights_only=True)
+    state = torch.load(find_checkpoint(name), map_location="cpu", weights_only=True)
     return Network(state["model"], device)
 
 
-def _graph(network: Network, atoms: Atoms) -> Graph:
+def _build_graph(network: Network, atoms: Atoms) -> Graph:
     """The crystal's graph.
 
     Raises:
@@ -133,25 +133,29 @@ def _graph(network: Network, atoms: Atoms) -> Graph:
     """
     formula = atoms.get_chemical_formula()
     unseen = sorted(
-        {s for s, z in zip(atoms.symbols, atoms.numbers, strict=True) if z > HEAVIEST or z in UNSEEN}
+        {
+            s
+            for s, z in zip(atoms.symbols, atoms.numbers, strict=True)
+            if z > HEAVIEST_ELEMENT or z in UNTRAINED_ELEMENTS
+        }
     )
     if unseen:
         raise PotentialError(f"CHGNet was not trained on {', '.join(unseen)} (in {formula})")
     if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
         raise PotentialError(f"{formula} has positions or cell vectors that are not finite")
     volume = abs(float(np.linalg.det(atoms.cell.array))) / max(len(atoms), 1)
-    if volume < SMALLEST_VOLUME:
+    if volume < MIN_VOLUME_PER_ATOM:
         raise PotentialError(
-            f"{formula} has {volume:.2g} Å^3 per atom (at least {SMALLEST_VOLUME:g}): no crystal has"
+            f"{formula} has {volume:.2g} Å^3 per atom (at least {MIN_VOLUME_PER_ATOM:g}): no crystal has"
         )
-    graph = crystal_graph(atoms, network.reach, network.bond_reach)
+    graph = build_crystal_graph(atoms, network.reach, network.bond_reach)
     isolated = len(atoms) - len(np.unique(graph.directed[:, 0]))
     if isolated:
         raise PotentialError(f"{formula}: {isolated} atom(s) without a neighbour within {network.reach:g} Å")
     return graph
 
 
-def _chunks(graphs: Sequence[Graph], limit: int) -> Iterator[list[Graph]]:
+def _split_into_batches(graphs: Sequence[Graph], limit: int) -> Iterator[list[Graph]]:
     """Runs of graphs with at most `limit` bonds together, or one graph."""
     chunk: list[Graph] = []
     bonds = 0
@@ -165,11 +169,11 @@ def _chunks(graphs: Sequence[Graph], limit: int) -> Iterator[list[Graph]]:
         yield chunk
 
 
-def _predict(
+def _predict_forces(
     network: Network, graphs: list[Graph], volumes: list[float], want: frozenset[str]
 ) -> Iterator[Forces]:
     """Answers for the crystals of one forward pass (and one backward pass, where more than energy is wanted)."""
-    graph = side_by_side(graphs)
+    graph = join_graphs(graphs)
     energies, slopes = network.evaluate(graph, gradient=not want <= {"energy"})
     forces = np.zeros((len(graph.numbers), 3))
     np.add.at(forces, graph.ends[:, 0], -slopes)

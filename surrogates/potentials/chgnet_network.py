@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Device = Literal["cpu", "cuda", "mps"]
 Weights = Mapping[str, "Tensor"]
-SELF = 1e-8  # Å: a neighbour this close is the atom itself
+SELF_DISTANCE = 1e-8  # Å: a neighbour this close is the atom itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Graph:
     signs: FloatArray
 
 
-def crystal_graph(atoms: Atoms, reach: float, bond_reach: float) -> Graph:
+def build_crystal_graph(atoms: Atoms, reach: float, bond_reach: float) -> Graph:
     """The graph of one crystal.
 
     Args:
@@ -70,8 +70,10 @@ def crystal_graph(atoms: Atoms, reach: float, bond_reach: float) -> Graph:
     positions = np.ascontiguousarray(atoms.positions, dtype=np.float64)
     cell = np.ascontiguousarray(atoms.cell.array, dtype=np.float64)
     pbc = np.ascontiguousarray(atoms.pbc, dtype=np.int64)
-    center, neighbor, image, distance = find_points_in_spheres(positions, positions, reach, pbc, cell, SELF)
-    keep = (center != neighbor) | (distance > SELF)
+    center, neighbor, image, distance = find_points_in_spheres(
+        positions, positions, reach, pbc, cell, SELF_DISTANCE
+    )
+    keep = (center != neighbor) | (distance > SELF_DISTANCE)
     center, neighbor, image, distance = (
         center[keep],
         neighbor[keep],
@@ -79,14 +81,14 @@ def crystal_graph(atoms: Atoms, reach: float, bond_reach: float) -> Graph:
         distance[keep],
     )
 
-    flipped, code = _direction(center, neighbor, image)
+    flipped, code = _orient_bonds(center, neighbor, image)
     _, bond, count = np.unique(code, return_inverse=True, return_counts=True)
     paired = count[bond] == 2  # rounding at the very cutoff can find one direction without the other
     center, neighbor, image, distance = center[paired], neighbor[paired], image[paired], distance[paired]
     flipped = flipped[paired]
     _, first, bond = np.unique(code[paired], return_index=True, return_inverse=True)
     vectors = positions[center[first]] - positions[neighbor[first]] - image[first] @ cell
-    left, right = _meeting(center, np.flatnonzero(distance <= bond_reach))
+    left, right = _pair_bonds_at_centre(center, np.flatnonzero(distance <= bond_reach))
     outward = np.where(flipped == flipped[first][bond], 1.0, -1.0)
     return Graph(
         numbers=np.asarray(atoms.numbers, dtype=np.int64),
@@ -100,7 +102,9 @@ def crystal_graph(atoms: Atoms, reach: float, bond_reach: float) -> Graph:
     )
 
 
-def _direction(center: IntArray, neighbor: IntArray, image: IntArray) -> tuple[NDArray[np.bool_], IntArray]:
+def _orient_bonds(
+    center: IntArray, neighbor: IntArray, image: IntArray
+) -> tuple[NDArray[np.bool_], IntArray]:
     """Whether each directed bond (e,) runs against its bond's reference direction, and its bond's code."""
     x, y, z = image.T
     backward = (x < 0) | ((x == 0) & ((y < 0) | ((y == 0) & (z < 0))))
@@ -114,7 +118,7 @@ def _direction(center: IntArray, neighbor: IntArray, image: IntArray) -> tuple[N
     return flipped, code
 
 
-def _meeting(center: IntArray, short: IntArray) -> tuple[IntArray, IntArray]:
+def _pair_bonds_at_centre(center: IntArray, short: IntArray) -> tuple[IntArray, IntArray]:
     """All ordered pairs of different directed bonds among `short` with the same centre."""
     short = short[np.argsort(center[short], kind="stable")]
     owner = center[short]
@@ -127,7 +131,7 @@ def _meeting(center: IntArray, short: IntArray) -> tuple[IntArray, IntArray]:
     return short[left[different]], short[right[different]]
 
 
-def side_by_side(graphs: Sequence[Graph]) -> Graph:
+def join_graphs(graphs: Sequence[Graph]) -> Graph:
     """One graph of several crystals that do not touch."""
     if len(graphs) == 1:
         return graphs[0]
@@ -270,14 +274,14 @@ class Network:
         import torch
 
         vectors = torch.tensor(graph.vectors, dtype=torch.float32, device=self.device, requires_grad=gradient)
-        energies = self._energies(graph, vectors)
+        energies = self._pass_messages(graph, vectors)
         slope = torch.zeros_like(vectors)
         if gradient:
             (slope,) = torch.autograd.grad(energies.sum(), vectors)
         atomic = energies.detach().double().cpu().numpy() + self.elemental[graph.numbers - 1]
         return atomic, slope.double().cpu().numpy()
 
-    def _energies(self, graph: Graph, vectors: Tensor) -> Tensor:
+    def _pass_messages(self, graph: Graph, vectors: Tensor) -> Tensor:
         """The network itself: messages from bonds to atoms and from angles to bonds; an energy per atom."""
         import torch
 
@@ -289,7 +293,7 @@ class Network:
         atoms = w["atom_embedding.embedding.weight"][torch.tensor(graph.numbers - 1, device=self.device)]
         bonds = radial @ w["bond_embedding.weight"].T
         atom_weights = (radial @ w["bond_weights_ag.weight"].T).index_select(0, bond)
-        angles = self._angles(graph, vectors / lengths[:, None], bond_i, bond_j)
+        angles = self._angle_features(graph, vectors / lengths[:, None], bond_i, bond_j)
         short = self.bond_radial(lengths) @ w["bond_weights_bg.weight"].T
         angle_weights = short.index_select(0, bond_i) * short.index_select(0, bond_j)
         for k, (message, update) in enumerate(zip(self.atom_messages, self.atom_updates, strict=True)):
@@ -307,7 +311,7 @@ class Network:
                 )
         return self.readout(self.readout_norm(atoms)).squeeze(1)
 
-    def _angles(self, graph: Graph, units: Tensor, bond_i: Tensor, bond_j: Tensor) -> Tensor:
+    def _angle_features(self, graph: Graph, units: Tensor, bond_i: Tensor, bond_j: Tensor) -> Tensor:
         """Shape (a, width): features of the angle between each pair of bonds, a Fourier series."""
         import torch
 

@@ -26,7 +26,7 @@ class Corrected(PotentialSettings):
     """The potential it was fitted to; any other one is refused."""
 
     @model_validator(mode="after")
-    def _fitted_to_it(self) -> Self:
+    def _check_base(self) -> Self:
         try:
             self._correction.require_base(self._base.fingerprint, self._base.label)
         except InvdesignError as error:
@@ -69,6 +69,6 @@ class Corrected(PotentialSettings):
         """
         correction = self._correction
         return [
-            replace(found, energy=found.energy + correction.energy(item))
+            replace(found, energy=found.energy + correction.added_energy(item))
             for item, found in zip(atoms, self._base.compute(atoms, want), strict=True)
         ]

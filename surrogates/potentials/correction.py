@@ -13,7 +13,14 @@ from pydantic import Field, ValidationError
 
 from invdesign.errors import InvdesignError, nearest
 from invdesign.settings import Frozen
-from surrogates.potentials.oxygen import COVALENT_RADII, SOFTNESS, STATES, STRETCH, Valence, oxygen_valences
+from surrogates.potentials.oxygen import (
+    BOND_SOFTNESS,
+    BOND_STRETCH,
+    COVALENT_RADII,
+    COVALENT_STATES,
+    Valence,
+    oxygen_valences,
+)
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -21,8 +28,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 FORMAT: Final = "invdesign-correction-1"
-SUFFIX = ".correction.json"
-JOINT = "+"
+CORRECTION_SUFFIX = ".correction.json"
+CORRECTION_SEPARATOR = "+"
 """Joins the name of a reference set, or the fingerprint of a potential, and that of a correction."""
 
 
@@ -54,29 +61,29 @@ class Correction(Frozen):
     @cached_property
     def digest(self) -> str:
         """12 hexadecimal digits that change whenever an energy may: of base, coefficients and rule."""
-        rule = [STRETCH, SOFTNESS, COVALENT_RADII, STATES]
+        rule = [BOND_STRETCH, BOND_SOFTNESS, COVALENT_RADII, COVALENT_STATES]
         text = json.dumps([FORMAT, self.potential, self.quadratic, self.linear, rule], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
     @property
     def fingerprint(self) -> str:
         """Fingerprint of the corrected potential: its base's, and the correction's name and digest."""
-        return f"{self.potential}{JOINT}{self.name}-{self.digest}"
+        return f"{self.potential}{CORRECTION_SEPARATOR}{self.name}-{self.digest}"
 
     @property
     def label(self) -> str:
         """Name of the corrected potential for people: `CHGNet 0.3.0 with covalent-oxygen`."""
         return f"{self.potential_label} with {self.name}"
 
-    def energy(self, atoms: Atoms) -> float:
+    def added_energy(self, atoms: Atoms) -> float:
         """Energy to add for an arrangement, eV per cell.
 
         Args:
             atoms: periodic where their cell is; the energy is constant while no bond to oxygen forms or breaks.
         """
-        return sum(self.energy_of_oxygen(valence) for valence in oxygen_valences(atoms))
+        return sum(self.added_energy_of_oxygen(valence) for valence in oxygen_valences(atoms))
 
-    def energy_of_oxygen(self, valence: Valence) -> float:
+    def added_energy_of_oxygen(self, valence: Valence) -> float:
         """Energy to add for one oxygen, eV.
 
         Args:
@@ -103,14 +110,16 @@ class Correction(Frozen):
             )
 
 
-def _folder() -> Traversable:
+def _corrections_folder() -> Traversable:
     return files("surrogates").joinpath("corrections")
 
 
 def correction_names() -> tuple[str, ...]:
     """Names of the corrections that come with the package, sorted."""
-    names = (item.name for item in _folder().iterdir())
-    return tuple(sorted(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)))
+    names = (item.name for item in _corrections_folder().iterdir())
+    return tuple(
+        sorted(name.removesuffix(CORRECTION_SUFFIX) for name in names if name.endswith(CORRECTION_SUFFIX))
+    )
 
 
 @lru_cache(maxsize=8)
@@ -124,12 +133,12 @@ def load_correction(name: str) -> Correction:
     if name not in known:
         hint = f"{nearest(name, known)} Known: {', '.join(known) or 'none'}.".strip()
         raise InvdesignError(f"there is no correction '{name}'. {hint}")
-    text = _folder().joinpath(name + SUFFIX).read_text(encoding="utf-8")
+    text = _corrections_folder().joinpath(name + CORRECTION_SUFFIX).read_text(encoding="utf-8")
     try:
         found = Correction.model_validate_json(text)
     except ValidationError as error:
         raise InvdesignError(f"the file of the correction '{name}' is damaged: {error}") from error
-    missing = sorted(STATES.keys() - found.linear.keys())
+    missing = sorted(COVALENT_STATES.keys() - found.linear.keys())
     if missing:
         raise InvdesignError(f"the correction '{name}' has no coefficients of {', '.join(missing)}")
     return found

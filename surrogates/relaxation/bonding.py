@@ -19,18 +19,20 @@ Bond = tuple[
     int, int, int, int, int
 ]  # two sites, the smaller number first, and the translation of the second
 
-NEAR = 0.2  # weight from which an ion is a neighbour: up to 1.17 times the mean bond, as in pymatgen's EconNN
-LOST = 0.03  # weight below which a neighbour is lost: 1.28 times the mean bond. The long bond of PbTiO3, 2.39 Å, has 0.06, and
+NEIGHBOUR_WEIGHT = (
+    0.2  # weight from which an ion is a neighbour: up to 1.17 times the mean bond, as in pymatgen's EconNN
+)
+LOST_WEIGHT = 0.03  # weight below which a neighbour is lost: 1.28 times the mean bond. The long bond of PbTiO3, 2.39 Å, has 0.06, and
 # its octahedron counts as distorted; that of PbVO3, 3.00 Å, has none, and its vanadium counts as five-coordinate
-GAINED = 0.5  # weight from which another ion is a neighbour too: up to 1.09 times the mean bond (chosen, above NEAR)
-REACH = 2.2  # times the nearest distance: farther neighbours have weights below 1e-40
-TOLERANCE = (
+GAINED_WEIGHT = 0.5  # weight from which another ion is a neighbour too: up to 1.09 times the mean bond (chosen, above NEAR)
+NEIGHBOUR_REACH = 2.2  # times the nearest distance: farther neighbours have weights below 1e-40
+BOND_TOLERANCE = (
     0.4  # Å beyond the sum of covalent radii up to which atoms are bonded: F. H. Allen et al., J. Chem. Inf.
 )
 # Comput. Sci. 31, 187 (1991), of the Cambridge Structural Database
-SAME_BOND = 1.17  # times its length before: up to 1.80 Å for P-O (1.54), 2.40 Å for P-S (2.05)
-FRAMEWORK = 6  # most neighbours of a polyhedron that tilts leave whole; larger cages lose some in every tilted perovskite
-ALKALI = frozenset({"Li", "Na", "K", "Rb", "Cs"})
+SAME_BOND_STRETCH = 1.17  # times its length before: up to 1.80 Å for P-O (1.54), 2.40 Å for P-S (2.05)
+MAX_FRAMEWORK_NEIGHBOURS = 6  # most neighbours of a polyhedron that tilts leave whole; larger cages lose some in every tilted perovskite
+ALKALI_METALS = frozenset({"Li", "Na", "K", "Rb", "Cs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def weigh_neighbours(ions: Ions, centres: Collection[int]) -> dict[int, dict[Nei
         ions: at their positions.
         centres: numbers of sites.
     """
-    reach = REACH * 1.5
+    reach = NEIGHBOUR_REACH * 1.5
     while True:
         first, second, image, distance = ions.find_pairs(reach)
         signs = np.sign(ions.states)
@@ -93,12 +95,12 @@ def weigh_neighbours(ions: Ions, centres: Collection[int]) -> dict[int, dict[Nei
             unlike = np.ones(len(first), dtype=bool)
         rows = {centre: np.flatnonzero(unlike & (first == centre)) for centre in centres}
         nearest = max((distance[row].min(initial=np.inf) for row in rows.values()), default=0.0)
-        if nearest * REACH <= reach or reach > 30.0:
+        if nearest * NEIGHBOUR_REACH <= reach or reach > 30.0:
             break
-        reach = min(REACH * nearest + 0.1, 31.0) if np.isfinite(nearest) else 2 * reach
+        reach = min(NEIGHBOUR_REACH * nearest + 0.1, 31.0) if np.isfinite(nearest) else 2 * reach
     found = {}
     for centre, row in rows.items():
-        row = row[distance[row] <= REACH * distance[row].min(initial=np.inf)]  # noqa: PLW2901 - those within reach
+        row = row[distance[row] <= NEIGHBOUR_REACH * distance[row].min(initial=np.inf)]  # noqa: PLW2901 - those within reach
         weights = effective_weights(distance[row]) if len(row) else np.zeros(0)
         names: list[Neighbour] = [(int(second[k]), *image[k].tolist()) for k in row]
         found[centre] = dict(zip(names, weights.tolist(), strict=True))
@@ -107,10 +109,10 @@ def weigh_neighbours(ions: Ions, centres: Collection[int]) -> dict[int, dict[Nei
 
 def select_neighbours(weights: Mapping[Neighbour, float]) -> frozenset[Neighbour]:
     """Neighbours whose weight counts."""
-    return frozenset(name for name, weight in weights.items() if weight >= NEAR)
+    return frozenset(name for name, weight in weights.items() if weight >= NEIGHBOUR_WEIGHT)
 
 
-def keeps_neighbours(before: frozenset[Neighbour], after: Mapping[Neighbour, float]) -> bool:
+def has_same_neighbours(before: frozenset[Neighbour], after: Mapping[Neighbour, float]) -> bool:
     """True if an ion has the neighbours it had, and no others.
 
     Between the weight at which a neighbour is gained and the one at which it is lost nothing changes, so that a bond
@@ -120,19 +122,19 @@ def keeps_neighbours(before: frozenset[Neighbour], after: Mapping[Neighbour, flo
         before: its neighbours before.
         after: weight of each neighbour after.
     """
-    kept = all(after.get(name, 0.0) >= LOST for name in before)
-    return kept and all(name in before for name, weight in after.items() if weight >= GAINED)
+    kept = all(after.get(name, 0.0) >= LOST_WEIGHT for name in before)
+    return kept and all(name in before for name, weight in after.items() if weight >= GAINED_WEIGHT)
 
 
 def count_neighbours(before: frozenset[Neighbour], after: Mapping[Neighbour, float]) -> tuple[int, int]:
-    """Count neighbours that stayed and those that were gained, by the limits of `keeps_neighbours`.
+    """Count neighbours that stayed and those that were gained, by the limits of `has_same_neighbours`.
 
     Args:
         before: neighbours before.
         after: weight of each neighbour after.
     """
-    stayed = sum(after.get(name, 0.0) >= LOST for name in before)
-    return stayed, sum(name not in before and weight >= GAINED for name, weight in after.items())
+    stayed = sum(after.get(name, 0.0) >= LOST_WEIGHT for name in before)
+    return stayed, sum(name not in before and weight >= GAINED_WEIGHT for name, weight in after.items())
 
 
 def choose_centres(ions: Ions, neighbours: Mapping[int, frozenset[Neighbour]]) -> tuple[int, ...]:
@@ -145,8 +147,8 @@ def choose_centres(ions: Ions, neighbours: Mapping[int, frozenset[Neighbour]]) -
     anions, cations = np.flatnonzero(signs < 0), np.flatnonzero(signs > 0)
     rarer = anions if 0 < len(anions) < len(cations) else cations if len(cations) else np.arange(len(signs))
     bonded = [int(k) for k in rarer if neighbours[int(k)]]
-    still = [k for k in bonded if ions.symbols[k] not in ALKALI] or bonded
-    small = [k for k in still if len(neighbours[k]) <= FRAMEWORK]
+    still = [k for k in bonded if ions.symbols[k] not in ALKALI_METALS] or bonded
+    small = [k for k in still if len(neighbours[k]) <= MAX_FRAMEWORK_NEIGHBOURS]
     if small or not still:
         return tuple(small)
     fewest = min(len(neighbours[k]) for k in still)
@@ -174,13 +176,13 @@ def find_covalent_bonds(ions: Ions, before: Mapping[Bond, float] | None = None) 
     radii = np.array([covalent_radii[atomic_numbers[symbol]] for symbol in ions.symbols])
     if not able.any():
         return {}
-    first, second, image, distance = ions.find_pairs(2 * float(radii[able].max()) + TOLERANCE)
+    first, second, image, distance = ions.find_pairs(2 * float(radii[able].max()) + BOND_TOLERANCE)
     sums = radii[first] + radii[second]
     found: dict[Bond, float] = {}
-    for k in np.flatnonzero(able[first] & able[second] & (distance < sums + TOLERANCE)):
+    for k in np.flatnonzero(able[first] & able[second] & (distance < sums + BOND_TOLERANCE)):
         bond = name_bond(int(first[k]), int(second[k]), image[k].tolist())
         length = float(distance[k])
-        limit = max(SAME_BOND * before[bond], float(sums[k])) if before and bond in before else np.inf
+        limit = max(SAME_BOND_STRETCH * before[bond], float(sums[k])) if before and bond in before else np.inf
         if length <= limit:
             found[bond] = length
     return found

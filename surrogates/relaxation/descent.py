@@ -13,13 +13,13 @@ from invdesign.protocols import Forces, Potential
 if TYPE_CHECKING:
     from ase import Atoms
 
-EVERYTHING = frozenset({"energy", "forces", "stress"})
-CURVATURE = 5.0
+ALL_QUANTITIES = frozenset({"energy", "forces", "stress"})
+FIRST_CURVATURE = 5.0
 """eV/Å^2, the first guess of every second derivative. ASE's 70 suits covalent bonds; the ionic and molecular
 crystals searched here are softer, and 4 to 6 needs a third of the calls of 70 (docs/evaluators.md)."""
-SOFTEST = 0.3  # eV/Å^2: directions softer than this are moved along as if they were this stiff
+MIN_CURVATURE = 0.3  # eV/Å^2: directions softer than this are moved along as if they were this stiff
 LONGEST_STEP = 0.2  # Å, of an atom or a cell coordinate in one move
-DAMPING = 0.2  # Powell's: the least curvature believed along a move, as a fraction of the expected one
+POWELL_DAMPING = 0.2  # Powell's: the least curvature believed along a move, as a fraction of the expected one
 
 
 def quasi_newton(atoms: Atoms, potential: Potential, *, cell: bool) -> Iterator[Forces]:
@@ -39,18 +39,18 @@ def quasi_newton(atoms: Atoms, potential: Potential, *, cell: bool) -> Iterator[
         BFGS with damping: Powell, Lecture Notes in Mathematics 630, 144 (1978); Nocedal and Wright, Numerical
         Optimization, 2nd ed., procedure 18.2.
     """
-    want = EVERYTHING if cell else EVERYTHING - {"stress"}
+    want = ALL_QUANTITIES if cell else ALL_QUANTITIES - {"stress"}
     (found,) = potential.compute([atoms], want)
     yield found
-    gradient = _gradient(atoms, found, cell)
-    hessian = CURVATURE * np.eye(len(gradient))
+    gradient = _energy_gradient(atoms, found, cell)
+    hessian = FIRST_CURVATURE * np.eye(len(gradient))
     while True:
-        step = _step(hessian, gradient)
-        _move(atoms, step)
+        step = _newton_step(hessian, gradient)
+        _move_atoms(atoms, step)
         (found,) = potential.compute([atoms], want)
         yield found
-        before, gradient = gradient, _gradient(atoms, found, cell)
-        hessian = _learned(hessian, step, gradient - before)
+        before, gradient = gradient, _energy_gradient(atoms, found, cell)
+        hessian = _update_hessian(hessian, step, gradient - before)
 
 
 def fire(atoms: Atoms, potential: Potential, *, cell: bool) -> Iterator[Forces]:
@@ -74,7 +74,7 @@ def fire(atoms: Atoms, potential: Potential, *, cell: bool) -> Iterator[Forces]:
         algorithm.step()
 
 
-def _gradient(atoms: Atoms, found: Forces, cell: bool) -> FloatArray:
+def _energy_gradient(atoms: Atoms, found: Forces, cell: bool) -> FloatArray:
     """Shape (3n,) or (3n + 9,), eV/Å: of the energy by positions and scaled strain."""
     downhill = -found.forces.ravel()
     if not cell or found.stress is None:
@@ -83,16 +83,16 @@ def _gradient(atoms: Atoms, found: Forces, cell: bool) -> FloatArray:
     return np.concatenate([downhill, virial.ravel()])
 
 
-def _step(hessian: FloatArray, gradient: FloatArray) -> FloatArray:
+def _newton_step(hessian: FloatArray, gradient: FloatArray) -> FloatArray:
     """Newton's step, downhill also along negative curvature, shortened to `LONGEST_STEP`."""
     curvature, modes = np.linalg.eigh(hessian)
-    step = -modes @ ((modes.T @ gradient) / np.maximum(np.abs(curvature), SOFTEST))
+    step = -modes @ ((modes.T @ gradient) / np.maximum(np.abs(curvature), MIN_CURVATURE))
     longest = np.linalg.norm(step.reshape(-1, 3), axis=1).max()
     shortened: FloatArray = step * min(1.0, LONGEST_STEP / longest) if longest > 0 else step
     return shortened
 
 
-def _move(atoms: Atoms, step: FloatArray) -> None:
+def _move_atoms(atoms: Atoms, step: FloatArray) -> None:
     """Displace the atoms, then strain cell and atoms by the exponential of the strain."""
     n = len(atoms)
     atoms.positions += step[: 3 * n].reshape(-1, 3)
@@ -105,15 +105,15 @@ def _move(atoms: Atoms, step: FloatArray) -> None:
     atoms.positions = atoms.positions @ stretch
 
 
-def _learned(hessian: FloatArray, step: FloatArray, change: FloatArray) -> FloatArray:
+def _update_hessian(hessian: FloatArray, step: FloatArray, change: FloatArray) -> FloatArray:
     """The Hessian, corrected by how the gradient changed along `step`; stays positive definite."""
     expected = hessian @ step
     stiffness = float(step @ expected)
     if stiffness <= 0:
         return hessian
     seen = float(step @ change)
-    if seen < DAMPING * stiffness:
-        share = (1 - DAMPING) * stiffness / (stiffness - seen)
+    if seen < POWELL_DAMPING * stiffness:
+        share = (1 - POWELL_DAMPING) * stiffness / (stiffness - seen)
         change = share * change + (1 - share) * expected
         seen = float(step @ change)
     return hessian + np.outer(change, change) / seen - np.outer(expected, expected) / stiffness

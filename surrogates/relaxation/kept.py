@@ -31,8 +31,8 @@ from surrogates.relaxation.bonding import (
     choose_centres,
     count_neighbours,
     find_covalent_bonds,
+    has_same_neighbours,
     join_units,
-    keeps_neighbours,
     make_ions,
     select_bonds,
     select_neighbours,
@@ -43,19 +43,24 @@ from surrogates.relaxation.matching import DifferentCrystalsError, match_structu
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-DISPLACEMENT = (
+MAX_DISPLACEMENT = (
     1.5  # Å: the limit of topotactic insertion in voltage calculations, as used for host structures
 )
 SYMPREC = (
     0.1  # Å: above the noise of relaxations and of rattled starts, below most distortions (as for parents)
 )
-LOOSE = (
+LOOSE_SYMPREC = (
     0.5  # Å: starts rattled by 0.05 Å are within it of what they were displaced from; only said, never judged
 )
-MONOCLINIC = 15  # last space group of the two systems in which rattled starts are found within SYMPREC
-POLYHEDRA = {3: "triangle", 4: "tetrahedron", 6: "octahedron", 8: "cube", 12: "cuboctahedron"}
-PLURALS = {"triangle": "triangles", "tetrahedron": "tetrahedra", "octahedron": "octahedra", "cube": "cubes"}
-PLURALS |= {"cuboctahedron": "cuboctahedra"}
+LAST_MONOCLINIC = 15  # last space group of the two systems in which rattled starts are found within SYMPREC
+POLYHEDRON_NAMES = {3: "triangle", 4: "tetrahedron", 6: "octahedron", 8: "cube", 12: "cuboctahedron"}
+POLYHEDRON_PLURALS = {
+    "triangle": "triangles",
+    "tetrahedron": "tetrahedra",
+    "octahedron": "octahedra",
+    "cube": "cubes",
+}
+POLYHEDRON_PLURALS |= {"cuboctahedron": "cuboctahedra"}
 DEFAULT_TYPE = "the structure it started from"
 
 
@@ -178,7 +183,9 @@ def compare_structures(
         pairs=_find_new_pairs(old, lengths, bonds),
         groups=(groups[0][0], groups[1][0]),
         numbers=(groups[0][1], groups[1][1]),
-        intended=_find_space_group(old, LOOSE)[0] if 0 < groups[0][1] <= MONOCLINIC else groups[0][0],
+        intended=_find_space_group(old, LOOSE_SYMPREC)[0]
+        if 0 < groups[0][1] <= LAST_MONOCLINIC
+        else groups[0][0],
     )
 
 
@@ -222,7 +229,9 @@ def _compare_polyhedra(
     signs = {np.sign(old.states[k]) for k in chosen}
     others = [k for k in near if near[k] and k not in chosen and np.sign(old.states[k]) in signs]
     weights = weigh_neighbours(new, [*chosen, *others])
-    judged = (Polyhedron(old.symbols[k], len(near[k]), keeps_neighbours(near[k], weights[k])) for k in chosen)
+    judged = (
+        Polyhedron(old.symbols[k], len(near[k]), has_same_neighbours(near[k], weights[k])) for k in chosen
+    )
     told = (
         Surroundings(
             old.symbols[k],
@@ -293,7 +302,7 @@ class StructureKept(StructureEvaluator):
     """Elements whose neighbours must stay: `[V, P]`. By default all ions of the rarer sign of charge with at most six."""
     coordination: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of these ions that must keep their neighbours."""
-    displacement: Annotated[float, Field(gt=0)] | None = DISPLACEMENT
+    displacement: Annotated[float, Field(gt=0)] | None = MAX_DISPLACEMENT
     """Most that an atom may move, without drift and strain, Å; `null` for no limit."""
     volume_change: Annotated[float, Field(gt=0)] | None = None
     """Most that the volume may change either way, %."""
@@ -333,9 +342,12 @@ class StructureKept(StructureEvaluator):
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """Eight numbers each, and a sentence on what was lost."""
-        return [self._evaluate(find_structure(item, self.before), self.structure_of(item)) for item in inputs]
+        return [
+            self._compare_candidate(find_structure(item, self.before), self.structure_of(item))
+            for item in inputs
+        ]
 
-    def _evaluate(self, before: Structure, after: Structure) -> Evaluation:
+    def _compare_candidate(self, before: Structure, after: Structure) -> Evaluation:
         began = time.perf_counter()
         try:
             found = compare_structures(before, after, self.sites, self.symprec)
@@ -362,8 +374,8 @@ class StructureKept(StructureEvaluator):
         """Each way in which the structure is no longer what it was, in words."""
         losses = []
         if found.coordination_kept < self.coordination:
-            losses += _word_polyhedra(found.polyhedra)
-        losses += _word_units(found.units)
+            losses += _describe_polyhedra(found.polyhedra)
+        losses += _describe_units(found.units)
         if found.pairs:
             shortest: dict[str, float] = {}
             for name, length in found.pairs:
@@ -388,9 +400,9 @@ class StructureKept(StructureEvaluator):
         if losses:
             what = f"no longer {called}: {'; '.join(losses)}"
         else:
-            others = _join_words(_word_others(found.others))
+            others = _join_words(_describe_others(found.others))
             what = f"{self.list_kept(found)} kept: still {called}{f', but {others}' if others else ''}"
-        return f"{what}; {_word_groups(found)}"
+        return f"{what}; {_describe_groups(found)}"
 
     def list_kept(self, found: Comparison) -> str:
         """`O and S octahedra`, `P tetrahedra and V octahedra`: what was judged, else units, else places."""
@@ -408,7 +420,7 @@ class StructureKept(StructureEvaluator):
         return _join_words(names or [f"{_join_words(units)} units"] * bool(units) or [rest])
 
 
-def _word_others(others: Sequence[Surroundings]) -> list[str]:
+def _describe_others(others: Sequence[Surroundings]) -> list[str]:
     """`Cl has 6 of 12 Li neighbours`, by element and number of neighbours, where any changed."""
     kinds: dict[tuple[str, int], list[Surroundings]] = {}
     for item in others:
@@ -426,11 +438,11 @@ def _word_others(others: Sequence[Surroundings]) -> list[str]:
     return found
 
 
-def _word_groups(found: Comparison) -> str:
+def _describe_groups(found: Comparison) -> str:
     """`space group Pnma`, `space group Cm, before P1 (within 0.5 Å P4/mmm)`."""
     before, after = found.groups
     if found.intended != before:
-        return f"space group {after}, before {before} (within {LOOSE:g} Å {found.intended})"
+        return f"space group {after}, before {before} (within {LOOSE_SYMPREC:g} Å {found.intended})"
     return f"space group {after}" if after == before else f"space group {after}, before {before}"
 
 
@@ -440,11 +452,11 @@ def _join_words(words: Sequence[str]) -> str:
 
 
 def _name_polyhedra(size: int, count: int) -> str:
-    name = POLYHEDRA.get(size, f"{size}-fold site")
-    return name if count == 1 else PLURALS.get(name, f"{name}s")
+    name = POLYHEDRON_NAMES.get(size, f"{size}-fold site")
+    return name if count == 1 else POLYHEDRON_PLURALS.get(name, f"{name}s")
 
 
-def _word_polyhedra(polyhedra: Sequence[Polyhedron]) -> list[str]:
+def _describe_polyhedra(polyhedra: Sequence[Polyhedron]) -> list[str]:
     """`2 of 2 Br octahedra lost`, by element and number of neighbours."""
     kinds = Counter((item.element, item.size) for item in polyhedra)
     lost = Counter((item.element, item.size) for item in polyhedra if not item.kept)
@@ -455,7 +467,7 @@ def _word_polyhedra(polyhedra: Sequence[Polyhedron]) -> list[str]:
     return found
 
 
-def _word_units(units: Sequence[tuple[str, bool]]) -> list[str]:
+def _describe_units(units: Sequence[tuple[str, bool]]) -> list[str]:
     kinds = Counter(name for name, _ in units)
     lost = Counter(name for name, kept in units if not kept)
     return [f"{count} of {kinds[name]} {name} units broken" for name, count in sorted(lost.items())]

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-CLEAR = 0.5  # Å: sites that moved less are surely the same; half of the shortest distances of unlike ions in solids (chosen)
-STRETCH = (
+CLEAR_DISPLACEMENT = 0.5  # Å: sites that moved less are surely the same; half of the shortest distances of unlike ions in solids (chosen)
+MAX_STRAIN = (
     0.3  # largest strain along a principal axis at which cells are still seen as the same setting (chosen)
 )
-ANGLE = 20.0  # degrees between settings that are compared (chosen)
-MOST_SETTINGS = 48  # operations of the cubic lattice: no lattice has more
-MOST_ANCHORS = 12  # sites of the rarest element that are tried as the image of the first (chosen: cost)
-LARGEST = (
+MAX_ANGLE = 20.0  # degrees between settings that are compared (chosen)
+MAX_SETTINGS = 48  # operations of the cubic lattice: no lattice has more
+MAX_ANCHORS = 12  # sites of the rarest element that are tried as the image of the first (chosen: cost)
+MAX_SITES = (
     300  # sites up to which other settings and orders are searched (0.2 s); beyond, they are taken as given
 )
 
@@ -87,13 +87,13 @@ def match_structures(before: Structure, after: Structure) -> Match:
     best: Match | None = None
     if (symbols == others).all():
         best = _match_in_order(before, np.asarray(after.lattice.matrix), np.asarray(after.frac_coords))
-    if best is not None and (len(symbols) > LARGEST or best.displacements.max() < CLEAR):
+    if best is not None and (len(symbols) > MAX_SITES or best.displacements.max() < CLEAR_DISPLACEMENT):
         return best
     for lattice, positions in _list_settings(before, after):
         found = _match_in_setting(before, symbols, lattice, positions, others)
         if best is None or found.spread < best.spread - 1e-9:
             best = found
-        if best.displacements.max() < CLEAR:
+        if best.displacements.max() < CLEAR_DISPLACEMENT:
             break
     assert best is not None
     return best
@@ -130,17 +130,20 @@ def _match_in_order(before: Structure, lattice: FloatArray, positions: FloatArra
 def _list_settings(before: Structure, after: Structure) -> Iterator[tuple[FloatArray, FloatArray]]:
     """(lattice, fractional positions) of the structure after in every setting near the one before, as given first."""
     lattice, positions = np.asarray(after.lattice.matrix), np.asarray(after.frac_coords)
-    if _largest_strain(np.asarray(before.lattice.matrix), lattice) <= STRETCH or len(positions) > LARGEST:
+    if (
+        _largest_strain(np.asarray(before.lattice.matrix), lattice) <= MAX_STRAIN
+        or len(positions) > MAX_SITES
+    ):
         yield lattice, positions
-    if len(positions) > LARGEST:
+    if len(positions) > MAX_SITES:
         return
     seen = 0
-    for other, _, scale in after.lattice.find_all_mappings(before.lattice, ltol=STRETCH, atol=ANGLE):
+    for other, _, scale in after.lattice.find_all_mappings(before.lattice, ltol=MAX_STRAIN, atol=MAX_ANGLE):
         if abs(abs(np.linalg.det(scale)) - 1.0) > 1e-6:
             continue
         yield np.asarray(other.matrix), positions @ np.linalg.inv(scale)
         seen += 1
-        if seen == MOST_SETTINGS:
+        if seen == MAX_SETTINGS:
             return
     if not seen:
         yield lattice, positions
@@ -166,7 +169,7 @@ def _match_in_setting(
     rarest = names[counts.argmin()]
     anchor = start[np.flatnonzero(symbols == rarest)[0]]
     best: Match | None = None
-    for image in np.flatnonzero(others == rarest)[:MOST_ANCHORS]:
+    for image in np.flatnonzero(others == rarest)[:MAX_ANCHORS]:
         drift = positions[image] - anchor
         for _ in range(2):  # the second time without the drift that the first order shows
             order = _assign_sites(start + drift, symbols, lattice, positions, others)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 OptimizerName = Literal["bfgs", "fire"]
 
 GPA = 160.21766208  # GPa per eV/Å^3
-EXPLODED = 3.0  # factor of volume change, either way, beyond which the potential is talking nonsense
+MAX_VOLUME_FACTOR = 3.0  # factor of volume change, either way, beyond which the potential is talking nonsense
 
 
 class RelaxationError(InvdesignError):
@@ -99,18 +99,18 @@ def relax_structure(
         )
     atoms = to_atoms(structure)
     start = atoms.get_volume()
-    counted = _Counted(potential)
+    counted = _CallCounter(potential)
     moves = {"bfgs": descent.quasi_newton, "fire": descent.fire}[optimizer](atoms, counted, cell=cell)
     highest = 0.0
     for done, found in enumerate(moves):
-        _check(atoms, found, start)
-        force, stress = _residuals(found)
+        _refuse_runaway(atoms, found, start)
+        force, stress = _measure_residuals(found)
         highest = max(highest, force)
         converged = force <= fmax and (stress <= smax or not cell)
         if converged or done == steps:
             break
     return Relaxation(
-        structure=_with_positions(structure, atoms),
+        structure=_place_sites(structure, atoms),
         energy=found.energy,
         max_force=force,
         max_stress=stress,
@@ -122,7 +122,7 @@ def relax_structure(
 
 
 @dataclass(slots=True)
-class _Counted:
+class _CallCounter:
     """A potential that counts the arrangements it was asked about."""
 
     potential: Potential
@@ -156,7 +156,7 @@ def to_atoms(structure: Structure) -> Atoms:
     )
 
 
-def _with_positions(structure: Structure, atoms: Atoms) -> Structure:
+def _place_sites(structure: Structure, atoms: Atoms) -> Structure:
     """`structure` (species, labels) where `atoms` are."""
     from pymatgen.core import Structure
 
@@ -168,27 +168,27 @@ def _with_positions(structure: Structure, atoms: Atoms) -> Structure:
     )
 
 
-def _residuals(found: Forces) -> tuple[float, float]:
+def _measure_residuals(found: Forces) -> tuple[float, float]:
     """(largest force on an atom in eV/Å, largest stress component in GPa or NaN)."""
     force = float(np.linalg.norm(found.forces, axis=1).max())
     return force, float(np.abs(found.stress).max()) * GPA if found.stress is not None else float("nan")
 
 
-def _check(atoms: Atoms, found: Forces, start: float) -> None:
+def _refuse_runaway(atoms: Atoms, found: Forces, start: float) -> None:
     stress = np.zeros(1) if found.stress is None else found.stress
     if not np.isfinite([found.energy, np.abs(found.forces).sum(), np.abs(stress).sum()]).all():
         raise RelaxationError("the potential gave an energy, force or stress that is not finite")
     ratio = atoms.get_volume() / start
-    if not 1 / EXPLODED < ratio < EXPLODED:
+    if not 1 / MAX_VOLUME_FACTOR < ratio < MAX_VOLUME_FACTOR:
         raise RelaxationError(
-            f"the cell's volume changed by a factor {ratio:.2g} (limit {EXPLODED:g} either way)"
+            f"the cell's volume changed by a factor {ratio:.2g} (limit {MAX_VOLUME_FACTOR:g} either way)"
         )
-    shortest = _shortest(atoms)
+    shortest = _shortest_distance(atoms)
     if shortest < MIN_ATOM_DISTANCE:
         raise RelaxationError(f"two atoms came as close as {shortest:.2f} Å (limit {MIN_ATOM_DISTANCE:g} Å)")
 
 
-def _shortest(atoms: Atoms) -> float:
+def _shortest_distance(atoms: Atoms) -> float:
     *_, distance = find_pairs(atoms.positions, atoms.cell.array, MIN_ATOM_DISTANCE)
     return float(distance.min(initial=np.inf))
 
@@ -216,14 +216,14 @@ class Relax(StructureEvaluator):
 
     @model_validator(mode="before")
     @classmethod
-    def _as_stored(cls, fields: object, info: ValidationInfo) -> object:
+    def _restore_structure_role(cls, fields: object, info: ValidationInfo) -> object:
         """Settings that a store holds without a structure are of the initial one: earlier versions knew no other."""
         if isinstance(fields, dict) and context_of(info)[0] == STORED:
             return {"structure": INITIAL, **fields}
         return fields
 
     @model_serializer(mode="wrap")
-    def _without_initial(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _omit_initial_structure(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave the structure out where it is the initial one: relaxations keep the fingerprint they had before."""
         fields: dict[str, Any] = {"kind": registry.name_of(type(self)), **handler(self)}
         return {name: value for name, value in fields.items() if (name, value) != ("structure", INITIAL)}
@@ -263,9 +263,9 @@ class Relax(StructureEvaluator):
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """One relaxation after the other; a runaway or unconverged one is a failure with its reason."""
-        return [self._evaluate(self.structure_of(item)) for item in inputs]
+        return [self._relax_candidate(self.structure_of(item)) for item in inputs]
 
-    def _evaluate(self, structure: Structure) -> Evaluation:
+    def _relax_candidate(self, structure: Structure) -> Evaluation:
         began = time.perf_counter()
         try:
             found = relax_structure(
@@ -283,7 +283,7 @@ class Relax(StructureEvaluator):
             )
         cost = {"seconds": time.perf_counter() - began, "potential_calls": float(found.calls)}
         if not found.converged and self.unconverged == "fail":
-            return Evaluation(failure=Failure("error", "", self._left(found)), cost=cost)
+            return Evaluation(failure=Failure("error", "", self._describe_residuals(found)), cost=cost)
         n = len(structure)
         values = {
             "energy_per_atom": found.energy / n,
@@ -294,10 +294,13 @@ class Relax(StructureEvaluator):
         }
         kept = {name: value for name, value in values.items() if name in self.provides}
         return Evaluation(
-            kept, structures={"relaxed": found.structure}, cost=cost, details=self._details(found, n)
+            kept,
+            structures={"relaxed": found.structure},
+            cost=cost,
+            details=self._note_missing_forces(found, n),
         )
 
-    def _details(self, found: Relaxation, n: int) -> dict[str, str]:
+    def _note_missing_forces(self, found: Relaxation, n: int) -> dict[str, str]:
         """A word on the energy where no force ever drove the atoms, so that a minimum is not shown."""
         if n == 1 or not found.converged or found.highest_force > self.fmax:
             return {}
@@ -306,7 +309,7 @@ class Relax(StructureEvaluator):
             "place above one; rattle the start to tell"
         }
 
-    def _left(self, found: Relaxation) -> str:
+    def _describe_residuals(self, found: Relaxation) -> str:
         stress = f", {found.max_stress:.2g} GPa (limit {self.smax:g})" if self.cell else ""
         return (
             f"not relaxed after {found.steps} steps: {found.max_force:.2g} eV/Å (limit {self.fmax:g}){stress} left; "

@@ -13,14 +13,14 @@ from typing import Final
 from invdesign.errors import MissingReferenceError
 from surrogates.stability.reference import ReferenceSet
 
-TABLE: Final = "known_compounds.tsv"
-LISTED: Final = 10  # chemical systems in a note; `invdesign reference show` lists all
+COMPOUND_TABLE: Final = "known_compounds.tsv"
+LISTED_SYSTEMS: Final = 10  # chemical systems in a note; `invdesign reference show` lists all
 
 FORMER_SETS: Final = frozenset({"527b3f6d39fc01857be30513a67455e6"})
-"""Hashes of shipped sets from before the table. `asks_formerly` judges them, so that a resumed run says what it would have
+"""Hashes of shipped sets from before the table. `is_required_by_former_rule` judges them, so that a resumed run says what it would have
 said: their phases were chosen by that rule, and their energies never change."""
 
-IONIC: Final = 1.0  # Pauling; of the former rule
+IONIC_DIFFERENCE: Final = 1.0  # Pauling; of the former rule
 BINARY_FORMERS: Final = frozenset({"O", "S", "Se", "Te", "F", "Cl", "Br", "I"})
 
 System = tuple[str, ...]
@@ -50,12 +50,12 @@ def known_compounds() -> Mapping[System, tuple[KnownCompound, ...]]:
     Source:
         The head of `references/known_compounds.tsv`, which `benchmarks/known_compounds.py` made.
     """
-    text = files("surrogates").joinpath("references", TABLE).read_text(encoding="utf-8")
+    text = files("surrogates").joinpath("references", COMPOUND_TABLE).read_text(encoding="utf-8")
     lines = (line.split("\t") for line in text.splitlines() if not line.startswith("#"))
-    return {tuple(system.split()): tuple(map(_compound, named)) for system, *named in lines}
+    return {tuple(system.split()): tuple(map(_parse_compound, named)) for system, *named in lines}
 
 
-def _compound(text: str) -> KnownCompound:
+def _parse_compound(text: str) -> KnownCompound:
     formula, source = text.split(" ", 1)
     kind, _, number = source.partition(":")
     if source == "mp" or source.startswith("mp-"):
@@ -100,7 +100,7 @@ def missing_binaries(reference: ReferenceSet, elements: Iterable[str]) -> list[G
         pair for pair in combinations(sorted(set(elements)), 2) if frozenset(pair) not in reference.binaries
     )
     if reference.hash in FORMER_SETS:
-        return [Gap(pair) for pair in pairs if asks_formerly(*pair)]
+        return [Gap(pair) for pair in pairs if is_required_by_former_rule(*pair)]
     known = known_compounds()
     return [Gap(pair, known[pair]) for pair in pairs if pair in known]
 
@@ -146,14 +146,14 @@ def require_coverage(reference: ReferenceSet, elements: Iterable[str]) -> None:
 
 
 @lru_cache(maxsize=4096)
-def asks_formerly(first: str, second: str) -> bool:
+def is_required_by_former_rule(first: str, second: str) -> bool:
     """The rule before the table: metal with chalcogen or halogen, or Pauling electronegativities that differ by 1."""
     from pymatgen.core import Element
 
     a, b = Element(first), Element(second)
     if (a.is_metal and second in BINARY_FORMERS) or (b.is_metal and first in BINARY_FORMERS):
         return True
-    return bool(abs(a.X - b.X) >= IONIC)
+    return bool(abs(a.X - b.X) >= IONIC_DIFFERENCE)
 
 
 @lru_cache(maxsize=16)
@@ -166,15 +166,15 @@ def coverage_notes(reference: ReferenceSet) -> tuple[str, ...]:
         for gap in missing_ternaries(reference, reference.elements)
         if not any(pair <= set(gap.system) for pair in refused)
     ]
-    binaries, ternaries = (_by_weight(reference, gaps) for gaps in (binaries, ternaries))
+    binaries, ternaries = (_sort_by_abundance(reference, gaps) for gaps in (binaries, ternaries))
     notes = []
     if binaries:
-        pairs = _listed([f"{' and '.join(gap.system)}{_example(gap)}" for gap in binaries])
+        pairs = _join_first([f"{' and '.join(gap.system)}{_describe_example(gap)}" for gap in binaries])
         notes.append(
             f"the reference set '{reference.name}' has no compound of {pairs}: candidates with both elements fail"
         )
     if ternaries:
-        named = _listed([gap.known[0].formula for gap in ternaries])
+        named = _join_first([gap.known[0].formula for gap in ternaries])
         notes.append(
             f"these known compounds are not in the set: {named}. The reference set '{reference.name}' holds nothing of their "
             "three elements, so candidates of these may look more stable than they are; `invdesign reference show` "
@@ -183,16 +183,16 @@ def coverage_notes(reference: ReferenceSet) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _example(gap: Gap) -> str:
+def _describe_example(gap: Gap) -> str:
     return f" ({gap.known[0].formula} is known)" if gap.known else ""
 
 
-def _by_weight(reference: ReferenceSet, gaps: Sequence[Gap]) -> list[Gap]:
+def _sort_by_abundance(reference: ReferenceSet, gaps: Sequence[Gap]) -> list[Gap]:
     """The gaps between elements that most phases have come first: a set of lithium phases is for lithium compounds."""
     counts = Counter(element for phase in reference.phases for element in phase.composition)
     return sorted(gaps, key=lambda gap: -sum(counts[element] for element in gap.system))
 
 
-def _listed(texts: Sequence[str]) -> str:
-    more = f" and {len(texts) - LISTED} more" if len(texts) > LISTED else ""
-    return ", ".join(texts[:LISTED]) + more
+def _join_first(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - LISTED_SYSTEMS} more" if len(texts) > LISTED_SYSTEMS else ""
+    return ", ".join(texts[:LISTED_SYSTEMS]) + more

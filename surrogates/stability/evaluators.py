@@ -72,18 +72,18 @@ def decomposition_energy(reference: ReferenceSet, composition: Composition, ener
         Bartel et al., npj Comput. Mater. 6, 97 (2020), for the sign; Ong et al., Chem. Mater. 20, 1798 (2008),
         for the hull.
     """
-    diagram = phase_diagram(reference, _symbols(composition))
+    diagram = phase_diagram(reference, _list_symbols(composition))
     return float(energy_per_atom - diagram.get_hull_energy_per_atom(composition))
 
 
-def _symbols(composition: Composition) -> tuple[str, ...]:
+def _list_symbols(composition: Composition) -> tuple[str, ...]:
     return tuple(sorted(element.symbol for element in composition))
 
 
 # --- evaluators --------------------------------------------------------------------------------------------
 
 
-class _AgainstReference(EvaluatorSettings, ABC):
+class _ReferenceEvaluator(EvaluatorSettings, ABC):
     """What the evaluators here share: a reference set, and energies of its potential alone."""
 
     reference: ReferenceField = Field(default="lithium-chalcohalides", validate_default=True)
@@ -122,25 +122,25 @@ class _AgainstReference(EvaluatorSettings, ABC):
         phase_diagram(reference, sorted(reference.elements)[:1])
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
-        return [self._one(item) for item in inputs]
+        return [self._evaluate_candidate(item) for item in inputs]
 
-    def _one(self, item: Input) -> Evaluation:
+    def _evaluate_candidate(self, item: Input) -> Evaluation:
         composition = item.design.composition
         if composition is None:
             return Evaluation(failure=Failure("missing", "", "the design has no composition"))
         try:
-            return self._judge(composition, item.properties["energy_per_atom"])
+            return self._evaluate_energy(composition, item.properties["energy_per_atom"])
         except MissingReferenceError as error:
             return Evaluation(failure=Failure("missing", "", str(error)))
         except ValueError as error:
             return Evaluation(failure=Failure("error", "", str(error)))
 
     @abstractmethod
-    def _judge(self, composition: Composition, energy_per_atom: float) -> Evaluation:
+    def _evaluate_energy(self, composition: Composition, energy_per_atom: float) -> Evaluation:
         """The evaluator's own property of one candidate; ValueError where it has none."""
 
 
-class DecompositionEnergy(_AgainstReference):
+class DecompositionEnergy(_ReferenceEvaluator):
     """Signed energy against the most stable competing phases; negative is stable.
 
     The hull is that of a frozen, hashed reference set without the candidate, so that stable candidates are
@@ -152,7 +152,7 @@ class DecompositionEnergy(_AgainstReference):
     def provides(self) -> Mapping[str, Unit]:
         return {"decomposition_energy": "eV/atom"}
 
-    def _judge(self, composition: Composition, energy_per_atom: float) -> Evaluation:
+    def _evaluate_energy(self, composition: Composition, energy_per_atom: float) -> Evaluation:
         value = decomposition_energy(self.reference.load(), composition, energy_per_atom)
         return Evaluation(
             properties={"decomposition_energy": value},
@@ -160,7 +160,7 @@ class DecompositionEnergy(_AgainstReference):
         )
 
 
-class EnergyAboveHull(_AgainstReference):
+class EnergyAboveHull(_ReferenceEvaluator):
     """Distance to the convex hull of the reference set, zero for whatever lies on it or below.
 
     For ranking prefer `decomposition_energy`: this one ties all stable candidates.
@@ -170,7 +170,7 @@ class EnergyAboveHull(_AgainstReference):
     def provides(self) -> Mapping[str, Unit]:
         return {"energy_above_hull": "eV/atom"}
 
-    def _judge(self, composition: Composition, energy_per_atom: float) -> Evaluation:
+    def _evaluate_energy(self, composition: Composition, energy_per_atom: float) -> Evaluation:
         value = max(0.0, decomposition_energy(self.reference.load(), composition, energy_per_atom))
         return Evaluation(
             properties={"energy_above_hull": value},
@@ -178,7 +178,7 @@ class EnergyAboveHull(_AgainstReference):
         )
 
 
-class StabilityWindow(_AgainstReference):
+class StabilityWindow(_ReferenceEvaluator):
     """Voltages against the ion's metal between which the ion is neither taken up nor given off.
 
     A candidate on the hull of the reference set (within 1 meV/atom) or below it has its own window; one above it gets the
@@ -197,7 +197,7 @@ class StabilityWindow(_AgainstReference):
     def provides(self) -> Mapping[str, Unit]:
         return {"reduction_limit": "V", "oxidation_limit": "V", "window_width": "V", "window_of_products": ""}
 
-    def _judge(self, composition: Composition, energy_per_atom: float) -> Evaluation:
+    def _evaluate_energy(self, composition: Composition, energy_per_atom: float) -> Evaluation:
         reference = self.reference.load()
         window = electrochemical_window(reference, composition, energy_per_atom, self.ion)
         return Evaluation(
@@ -228,7 +228,7 @@ def window_deviations(window: Window, per_atom: float) -> dict[str, float]:
         per_atom: standard deviation of the energies of the phases against one another, eV/atom.
     """
     reactions = {"reduction_limit": window.reduction_reaction, "oxidation_limit": window.oxidation_reaction}
-    found = {name: item.deviation(per_atom) for name, item in reactions.items() if item is not None}
+    found = {name: item.voltage_deviation(per_atom) for name, item in reactions.items() if item is not None}
     return {**found, "window_width": sum(found.values())} if found else {}
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 
 
-def entry(phase: Phase) -> PDEntry:
+def to_pd_entry(phase: Phase) -> PDEntry:
     """The phase as pymatgen's entry, under its own name."""
     from pymatgen.analysis.phase_diagram import PDEntry
     from pymatgen.core import Composition
@@ -37,19 +37,19 @@ def phase_diagram(
     system = frozenset(elements)
     if not extra:
         return _cached_diagram(reference, system)
-    return _diagram(reference, system, extra)
+    return _build_diagram(reference, system, extra)
 
 
 @lru_cache(maxsize=128)
 def _cached_diagram(reference: ReferenceSet, system: frozenset[str]) -> PhaseDiagram:
-    return _diagram(reference, system, ())
+    return _build_diagram(reference, system, ())
 
 
-def _diagram(reference: ReferenceSet, system: frozenset[str], extra: Sequence[PDEntry]) -> PhaseDiagram:
+def _build_diagram(reference: ReferenceSet, system: frozenset[str], extra: Sequence[PDEntry]) -> PhaseDiagram:
     from pymatgen.analysis.phase_diagram import PhaseDiagram
 
     require_coverage(reference, system)
-    return PhaseDiagram([*(entry(phase) for phase in reference.within(system)), *extra])
+    return PhaseDiagram([*(to_pd_entry(phase) for phase in reference.select_phases(system)), *extra])
 
 
 def formation_energy(reference: ReferenceSet, phase: Phase) -> float:
@@ -59,7 +59,7 @@ def formation_energy(reference: ReferenceSet, phase: Phase) -> float:
         MissingReferenceError: an element or a binary edge of the phase is missing.
     """
     diagram = phase_diagram(reference, phase.composition)
-    return float(diagram.get_form_energy_per_atom(entry(phase)))
+    return float(diagram.get_form_energy_per_atom(to_pd_entry(phase)))
 
 
 def hull_distance(reference: ReferenceSet, phase: Phase) -> float:
@@ -69,4 +69,4 @@ def hull_distance(reference: ReferenceSet, phase: Phase) -> float:
         MissingReferenceError: an element or a binary edge of the phase is missing.
     """
     diagram = phase_diagram(reference, phase.composition)
-    return float(diagram.get_e_above_hull(entry(phase), on_error="raise"))
+    return float(diagram.get_e_above_hull(to_pd_entry(phase), on_error="raise"))

@@ -39,7 +39,7 @@ def write_oxygen_remarks(
     """
     if "O" not in composition or find_correction(reference.potential.fingerprint) is not None:
         return {}
-    correction = _find_fitted(reference.potential.fingerprint)
+    correction = _find_fitted_correction(reference.potential.fingerprint)
     covalent = (
         list_covalent_phases(reference)
         if correction is None
@@ -47,7 +47,7 @@ def write_oxygen_remarks(
     )
     shares = products(reference, composition)
     names = {
-        limit: _name_phases(item, covalent, window, shares) for limit, item in _reactions(window).items()
+        limit: _name_phases(item, covalent, window, shares) for limit, item in _list_reactions(window).items()
     }
     names = {limit: found for limit, found in names.items() if found}
     if correction is None:
@@ -60,23 +60,23 @@ def write_oxygen_remarks(
     corrected = _correct_window(reference, correction, composition, energy_per_atom, window, shares, ion)
     remarks = {}
     for limit, found in names.items():
-        after = _limit(corrected, limit)
-        if abs(after - _limit(window, limit)) >= LEAST_CHANGE:
+        after = _limit_voltage(corrected, limit)
+        if abs(after - _limit_voltage(window, limit)) >= LEAST_CHANGE:
             words = f"{after:.2f} V with the correction for oxygen"
-            reaction = _reactions(corrected).get(limit)
-            if str(reaction) != str(_reactions(window)[limit]):
+            reaction = _list_reactions(corrected).get(limit)
+            if str(reaction) != str(_list_reactions(window)[limit]):
                 words += f", by {reaction}" if reaction is not None else f", stable against {ion} metal"
             remarks[limit] = f"{words}; too stable without it: {found}"
     return remarks
 
 
-def _reactions(window: Window) -> dict[str, Reaction]:
+def _list_reactions(window: Window) -> dict[str, Reaction]:
     """The reaction of each limit that has one."""
     reactions = {"reduction_limit": window.reduction_reaction, "oxidation_limit": window.oxidation_reaction}
     return {limit: item for limit, item in reactions.items() if item is not None}
 
 
-def _limit(window: Window, limit: str) -> float:
+def _limit_voltage(window: Window, limit: str) -> float:
     return window.reduction if limit == "reduction_limit" else window.oxidation
 
 
@@ -108,7 +108,7 @@ def _correct_window(
     return electrochemical_window(correct_reference(reference, correction.name), composition, energy, ion)
 
 
-def _find_fitted(fingerprint: str) -> Correction | None:
+def _find_fitted_correction(fingerprint: str) -> Correction | None:
     """The correction that was fitted to the potential of this fingerprint; None where there is none."""
     corrections = map(load_correction, correction_names())
     return next((item for item in corrections if item.potential == fingerprint), None)
@@ -130,5 +130,5 @@ def list_covalent_phases(reference: ReferenceSet) -> frozenset[str]:
     return frozenset(
         phase.name
         for phase in reference.phases
-        if "O" in phase.composition and any(oxygen_valences(to_atoms(phase.cell.structure())))
+        if "O" in phase.composition and any(oxygen_valences(to_atoms(phase.cell.build_structure())))
     )

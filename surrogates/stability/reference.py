@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, ValidationInfo, WithJsonSchema, mod
 from invdesign.errors import InvdesignError, MissingReferenceError, nearest
 from invdesign.settings import MAX_INPUT_BYTES, Frozen, InputFile, context_of
 from invdesign.textfiles import read_text
-from surrogates.potentials.correction import JOINT, correction_names, load_correction
+from surrogates.potentials.correction import CORRECTION_SEPARATOR, correction_names, load_correction
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -27,7 +27,7 @@ FORMAT: Final = "invdesign-reference-2"
 """Of sets written today. The first format had neither `starts` nor `starts_apart`; its files are read as before."""
 
 HASH_RULE: Final = "invdesign-reference-1"  # first word of what is hashed; another rule gets another word
-SUFFIX = ".json"
+REFERENCE_SUFFIX = ".json"
 ENERGY_DIGITS = 6  # eV per cell; potentials compute in single precision
 LENGTH_DIGITS = 6  # Å, and fractional coordinates
 
@@ -44,24 +44,26 @@ class Cell(Frozen):
     """Fractional."""
 
     @model_validator(mode="after")
-    def _as_many_positions(self) -> Cell:
+    def _check_positions(self) -> Cell:
         if not self.species or len(self.species) != len(self.positions):
             raise ValueError(f"{len(self.species)} species for {len(self.positions)} positions")
         return self
 
     @classmethod
-    def of(cls, structure: Structure) -> Cell:
+    def from_structure(cls, structure: Structure) -> Cell:
         """The cell of an ordered structure."""
 
-        def rows(array: Any) -> tuple[Any, ...]:
+        def round_rows(array: Any) -> tuple[Any, ...]:
             return tuple(tuple(round(float(x), LENGTH_DIGITS) + 0.0 for x in row) for row in array)
 
         species = tuple(site.specie.symbol for site in structure)
         return cls(
-            lattice=rows(structure.lattice.matrix), species=species, positions=rows(structure.frac_coords)
+            lattice=round_rows(structure.lattice.matrix),
+            species=species,
+            positions=round_rows(structure.frac_coords),
         )
 
-    def structure(self) -> Structure:
+    def build_structure(self) -> Structure:
         """As a pymatgen structure; the file of a set may be anybody's, so its numbers are checked.
 
         Raises:
@@ -153,11 +155,11 @@ class ReferenceSet(Frozen):
     phases: tuple[Phase, ...]
 
     @model_validator(mode="after")
-    def _consistent(self) -> ReferenceSet:
+    def _check_content(self) -> ReferenceSet:
         repeated = [name for name, count in Counter(phase.name for phase in self.phases).items() if count > 1]
         if repeated:
             raise ValueError(f"these phases appear more than once: {', '.join(repeated)}")
-        found = content_hash(self.potential, self.relaxation, self.phases)
+        found = hash_content(self.potential, self.relaxation, self.phases)
         if found != self.hash:
             raise ValueError(
                 f"its content has the hash {found}, and {self.hash} is written in it: it was changed after it "
@@ -178,12 +180,12 @@ class ReferenceSet(Frozen):
         """Pairs of elements with at least one binary compound here."""
         return frozenset(frozenset(p.composition) for p in self.phases if len(p.composition) == 2)
 
-    def within(self, elements: Iterable[str]) -> tuple[Phase, ...]:
+    def select_phases(self, elements: Iterable[str]) -> tuple[Phase, ...]:
         """Phases made of nothing but `elements`."""
         allowed = set(elements)
         return tuple(phase for phase in self.phases if allowed.issuperset(phase.composition))
 
-    def without(self, *names: str) -> ReferenceSet:
+    def without_phases(self, *names: str) -> ReferenceSet:
         """The same set without the phases of these names, under a hash of its own.
 
         Raises:
@@ -207,7 +209,7 @@ class ReferenceSet(Frozen):
         return head.removesuffix("\n}") + ',\n "phases": [\n' + ",\n".join(lines) + "\n]}\n"
 
 
-def content_hash(potential: PotentialRecord, relaxation: RelaxationRecord, phases: Iterable[Phase]) -> str:
+def hash_content(potential: PotentialRecord, relaxation: RelaxationRecord, phases: Iterable[Phase]) -> str:
     """32 hexadecimal digits that change whenever an energy of the set may."""
     content = [
         HASH_RULE,
@@ -235,7 +237,7 @@ def make_reference(
     return ReferenceSet(
         name=name,
         title=title,
-        hash=content_hash(potential, relaxation, phases),
+        hash=hash_content(potential, relaxation, phases),
         potential=potential,
         relaxation=relaxation,
         versions=dict(versions),
@@ -247,20 +249,20 @@ def make_reference(
 # --- finding a set -----------------------------------------------------------------------------------------
 
 
-def _folder() -> Traversable:
+def _references_folder() -> Traversable:
     return files("surrogates").joinpath("references")
 
 
-def earlier_set(name: str, hash: str) -> ReferenceSet | None:
+def find_earlier_set(name: str, hash: str) -> ReferenceSet | None:
     """The set that an earlier version of the package shipped, where it is still here.
 
     Args:
         name: of the set.
         hash: of its content.
     """
-    base, _, correction = name.partition(JOINT)
+    base, _, correction = name.partition(CORRECTION_SEPARATOR)
     # The name is compared and never opened: a stored campaign may be anybody's.
-    for file in _folder().joinpath("earlier").iterdir():
+    for file in _references_folder().joinpath("earlier").iterdir():
         if file.name.startswith(f"{base}-"):
             found = parse_reference(file.read_text(encoding="utf-8"), base)
             found = correct_reference(found, correction) if correction else found
@@ -271,8 +273,10 @@ def earlier_set(name: str, hash: str) -> ReferenceSet | None:
 
 def shipped_names() -> tuple[str, ...]:
     """Names of the reference sets that come with the package, sorted."""
-    names = (item.name for item in _folder().iterdir())
-    return tuple(sorted(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)))
+    names = (item.name for item in _references_folder().iterdir())
+    return tuple(
+        sorted(name.removesuffix(REFERENCE_SUFFIX) for name in names if name.endswith(REFERENCE_SUFFIX))
+    )
 
 
 def corrected_names() -> tuple[str, ...]:
@@ -280,23 +284,23 @@ def corrected_names() -> tuple[str, ...]:
     names = shipped_names()
     corrections = [load_correction(name) for name in correction_names()]
     return tuple(
-        f"{name}{JOINT}{correction.name}"
+        f"{name}{CORRECTION_SEPARATOR}{correction.name}"
         for name in names
         for correction in corrections
-        if shipped(name).potential.fingerprint == correction.potential
+        if load_shipped_set(name).potential.fingerprint == correction.potential
     )
 
 
-def shipped(name: str) -> ReferenceSet:
+def load_shipped_set(name: str) -> ReferenceSet:
     """The reference set `name` of the package; `NAME+CORRECTION` is the set with its energies corrected.
 
     Raises:
         InvdesignError: there is none of that name, or the correction was fitted to another potential.
     """
     known = shipped_names()
-    base, _, correction = name.partition(JOINT)
+    base, _, correction = name.partition(CORRECTION_SEPARATOR)
     if base in known and correction:
-        return correct_reference(shipped(base), correction)
+        return correct_reference(load_shipped_set(base), correction)
     if name not in known:
         raise InvdesignError(
             " ".join(
@@ -304,12 +308,14 @@ def shipped(name: str) -> ReferenceSet:
                 for part in (
                     f"there is no reference set '{name}'.",
                     nearest(name, (*known, *corrected_names())),
-                    f"Known: {', '.join((*known, *corrected_names())) or 'none'}; or name a file that ends with {SUFFIX}.",
+                    f"Known: {', '.join((*known, *corrected_names())) or 'none'}; or name a file that ends with {REFERENCE_SUFFIX}.",
                 )
                 if part
             )
         )
-    return parse_reference(_folder().joinpath(name + SUFFIX).read_text(encoding="utf-8"), name)
+    return parse_reference(
+        _references_folder().joinpath(name + REFERENCE_SUFFIX).read_text(encoding="utf-8"), name
+    )
 
 
 @lru_cache(maxsize=16)
@@ -356,14 +362,16 @@ def correct_reference(reference: ReferenceSet, correction: str) -> ReferenceSet:
     phases = [
         phase.model_copy(
             update={
-                "energy": round(phase.energy + found.energy(to_atoms(phase.cell.structure())), ENERGY_DIGITS)
+                "energy": round(
+                    phase.energy + found.added_energy(to_atoms(phase.cell.build_structure())), ENERGY_DIGITS
+                )
             }
         )
         for phase in reference.phases
     ]
     settings = {"kind": "corrected", "correction": correction, "potential": reference.potential.settings}
     return make_reference(
-        name=f"{reference.name}{JOINT}{correction}",
+        name=f"{reference.name}{CORRECTION_SEPARATOR}{correction}",
         title=f"{reference.title}, corrected" if reference.title else "",
         potential=PotentialRecord(label=found.label, fingerprint=found.fingerprint, settings=settings),
         relaxation=reference.relaxation,
@@ -381,7 +389,7 @@ def load_reference(name_or_path: str | Path) -> ReferenceSet:
     """
     text, correction = _split_correction(str(name_or_path))
     if not _is_path(text):
-        return shipped(str(name_or_path))
+        return load_shipped_set(str(name_or_path))
     path = Path(text).expanduser()
     if not path.is_file():
         raise InvdesignError(f"there is no file '{text}'")
@@ -390,13 +398,13 @@ def load_reference(name_or_path: str | Path) -> ReferenceSet:
 
 
 def _is_path(text: str) -> bool:
-    return text.endswith(SUFFIX) or "/" in text or "\\" in text
+    return text.endswith(REFERENCE_SUFFIX) or "/" in text or "\\" in text
 
 
 def _split_correction(text: str) -> tuple[str, str]:
     """(`sets/mine.json`, `covalent-oxygen`) of `sets/mine.json+covalent-oxygen`; no correction without that."""
-    base, joint, correction = text.rpartition(SUFFIX + JOINT)
-    return (base + SUFFIX, correction) if joint else (text, "")
+    base, joint, correction = text.rpartition(REFERENCE_SUFFIX + CORRECTION_SEPARATOR)
+    return (base + REFERENCE_SUFFIX, correction) if joint else (text, "")
 
 
 class Reference(Frozen):
@@ -414,19 +422,19 @@ class Reference(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _pin(cls, value: object, info: ValidationInfo) -> object:
+    def _pin_by_hash(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, str):
             return value
         file = None
         text, correction = _split_correction(value)
         if not _is_path(text):
-            found = _as_value_error(shipped, value)
+            found = _call_with_value_errors(load_shipped_set, value)
         else:
             folder, _ = context_of(info)
             file = InputFile.model_validate(text, context={"folder": folder})
-            found = _as_value_error(parse_reference, file.text, file.name)
+            found = _call_with_value_errors(parse_reference, file.text, file.name)
             if correction:
-                found = _as_value_error(correct_reference, found, correction)
+                found = _call_with_value_errors(correct_reference, found, correction)
         return {
             "name": found.name,
             "hash": found.hash,
@@ -442,13 +450,13 @@ class Reference(Frozen):
                 read, so that a run made with an earlier set can still be looked at.
         """
         if self.file is None:
-            found = shipped(self.name)
-            found = found if found.hash == self.hash else earlier_set(self.name, self.hash) or found
+            found = load_shipped_set(self.name)
+            found = found if found.hash == self.hash else find_earlier_set(self.name, self.hash) or found
         else:
             found = parse_reference(self.file.text, self.file.name)
             correction = self.name.removeprefix(found.name)
-            if correction.startswith(JOINT):
-                found = correct_reference(found, correction.removeprefix(JOINT))
+            if correction.startswith(CORRECTION_SEPARATOR):
+                found = correct_reference(found, correction.removeprefix(CORRECTION_SEPARATOR))
         if found.hash != self.hash:
             raise MissingReferenceError(
                 f"the reference set '{self.name}' of the installed version has the hash {found.hash}, and this "
@@ -467,7 +475,7 @@ ReferenceField = Annotated[
 """A field that names a reference set: a shipped one, or a file that `invdesign reference build` wrote."""
 
 
-def _as_value_error(function: Any, *arguments: Any) -> ReferenceSet:
+def _call_with_value_errors(function: Any, *arguments: Any) -> ReferenceSet:
     """For validators: pydantic collects ValueErrors into one list of mistakes."""
     try:
         found: ReferenceSet = function(*arguments)

@@ -26,7 +26,7 @@ from surrogates.stability.reference import (
     Skipped,
     make_reference,
 )
-from surrogates.stability.reference_sources import Published, Source
+from surrogates.stability.reference_sources import PublishedCrystal, Source
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -34,17 +34,19 @@ if TYPE_CHECKING:
     from surrogates.relaxation.relax import OptimizerName, Relaxation
 
 PARTIAL_FORMAT = "invdesign-reference-partial-1"
-PACKAGES = ("invdesign", "ase", "chgnet", "numpy", "pymatgen", "torch")
+RECORDED_PACKAGES = ("invdesign", "ase", "chgnet", "numpy", "pymatgen", "torch")
 
-OPTIMIZERS: tuple[OptimizerName, ...] = ("bfgs", "fire")
+OPTIMIZER_ORDER: tuple[OptimizerName, ...] = ("bfgs", "fire")
 """Tried in this order: molecular crystals are so soft that BFGS may overshoot, and FIRE does not."""
 
-RELAXATION = RelaxationRecord(fmax=0.01, smax=0.05, steps=500, starts=2)
+DEFAULT_RELAXATION = RelaxationRecord(fmax=0.01, smax=0.05, steps=500, starts=2)
 """Tighter than a candidate's, since every candidate is measured against it, and from two starts: a symmetric start may stop
 on a saddle."""
 
-STRAIN = 0.02  # largest component of the strain of a further start; chosen: what two functionals differ by
-RATTLE = 0.05  # Å, standard deviation of its displacements; chosen: breaks symmetry, breaks no molecule
+START_STRAIN = (
+    0.02  # largest component of the strain of a further start; chosen: what two functionals differ by
+)
+START_RATTLE = 0.05  # Å, standard deviation of its displacements; chosen: breaks symmetry, breaks no molecule
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def build_reference(
     *,
     name: str,
     title: str = "",
-    relaxation: RelaxationRecord = RELAXATION,
+    relaxation: RelaxationRecord = DEFAULT_RELAXATION,
     partial: Path | None = None,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> ReferenceSet:
@@ -91,7 +93,7 @@ def build_reference(
     Raises:
         InvdesignError: nothing could be relaxed, or `partial` belongs to another potential or relaxation.
     """
-    record = potential_record(potential)
+    record = record_potential(potential)
     journal = _Journal(partial, record, relaxation)
     results: list[Phase | Skipped] = []
     for number, crystal in enumerate(crystals, start=1):
@@ -101,9 +103,9 @@ def build_reference(
         elif crystal.key in journal.done:
             result = journal.done[crystal.key]
         else:
-            result = _relaxed(crystal, potential_of(potential), relaxation)
-            journal.add(crystal.key, result)
-        fresh = isinstance(crystal, Published) and crystal.key not in journal.done
+            result = _relax_crystal(crystal, potential_of(potential), relaxation)
+            journal.add_result(crystal.key, result)
+        fresh = isinstance(crystal, PublishedCrystal) and crystal.key not in journal.done
         results.append(result)
         report(Progress(number, len(crystals), result, time.perf_counter() - began if fresh else 0.0))
     phases = [result for result in results if isinstance(result, Phase)]
@@ -115,12 +117,12 @@ def build_reference(
         potential=record,
         relaxation=relaxation,
         phases=phases,
-        versions=_versions(),
+        versions=_installed_versions(),
         skipped=[result for result in results if isinstance(result, Skipped)],
     )
 
 
-def potential_record(potential: Settings) -> PotentialRecord:
+def record_potential(potential: Settings) -> PotentialRecord:
     """What a reference set remembers of its potential; the device it ran on is not part of it."""
     settings = _without_device(potential.model_dump(mode="json"))
     return PotentialRecord(
@@ -137,7 +139,9 @@ def _without_device(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _relaxed(crystal: Published, potential: Potential, relaxation: RelaxationRecord) -> Phase | Skipped:
+def _relax_crystal(
+    crystal: PublishedCrystal, potential: Potential, relaxation: RelaxationRecord
+) -> Phase | Skipped:
     """The lowest of the relaxations from all starts; skipped where none of them got to an end."""
     found: list[Relaxation] = []
     reason = ""
@@ -159,11 +163,11 @@ def _relaxed(crystal: Published, potential: Potential, relaxation: RelaxationRec
         energy=round(lowest.energy, ENERGY_DIGITS),
         starts_apart=round(apart, ENERGY_DIGITS) if len(found) > 1 else None,
         source=crystal.source,
-        cell=Cell.of(lowest.structure),
+        cell=Cell.from_structure(lowest.structure),
     )
 
 
-def make_starts(crystal: Published, number: int) -> Iterator[Structure]:
+def make_starts(crystal: PublishedCrystal, number: int) -> Iterator[Structure]:
     """The crystal as it was published, then strained and rattled, always the same for the same crystal.
 
     Args:
@@ -173,10 +177,10 @@ def make_starts(crystal: Published, number: int) -> Iterator[Structure]:
     yield crystal.structure
     for start in range(1, number):
         rng = rng_for(0, start, f"reference.{crystal.key}")
-        strain = rng.uniform(-STRAIN, STRAIN, (3, 3))
+        strain = rng.uniform(-START_STRAIN, START_STRAIN, (3, 3))
         structure = crystal.structure.copy()
         lattice = structure.lattice.matrix @ (np.eye(3) + (strain + strain.T) / 2)
-        moved = structure.frac_coords @ lattice + rng.normal(0.0, RATTLE, (len(structure), 3))
+        moved = structure.frac_coords @ lattice + rng.normal(0.0, START_RATTLE, (len(structure), 3))
         yield type(structure)(lattice, structure.species, moved, coords_are_cartesian=True)
 
 
@@ -191,14 +195,14 @@ def relax_from_start(
         relaxation: limits on what may be left.
     """
     found: Relaxation | str = ""
-    for optimizer in OPTIMIZERS:
-        found = _attempt(structure, potential, relaxation, optimizer)
+    for optimizer in OPTIMIZER_ORDER:
+        found = _relax_with_optimizer(structure, potential, relaxation, optimizer)
         if not isinstance(found, str):
             break
     return found
 
 
-def _attempt(
+def _relax_with_optimizer(
     structure: Structure, potential: Potential, relaxation: RelaxationRecord, optimizer: OptimizerName
 ) -> Relaxation | str:
     """The relaxed crystal, or why there is none."""
@@ -223,9 +227,9 @@ def _attempt(
     )
 
 
-def _versions() -> dict[str, str]:
+def _installed_versions() -> dict[str, str]:
     found: dict[str, str] = {}
-    for package in PACKAGES:
+    for package in RECORDED_PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -246,16 +250,16 @@ class _Journal:
         if self.file is None:
             return
         if not self.file.exists():
-            self._write(self._header())
+            self._write_line(self._describe_build())
             return
         lines = self.file.read_text(encoding="utf-8").split("\n")
-        if _read(lines[0]) != self._header():
+        if _parse_line(lines[0]) != self._describe_build():
             raise InvdesignError(
                 f"{self.file} was left by a build with another potential or other limits; finish that one with "
                 "its own command, or remove the file"
             )
         for line in lines[1:]:
-            item = _read(line)
+            item = _parse_line(line)
             if item is None:
                 continue
             kind = Phase if "energy" in item["result"] else Skipped
@@ -264,18 +268,18 @@ class _Journal:
         if lines[-1]:
             self._write_text("\n")
 
-    def _header(self) -> dict[str, Any]:
+    def _describe_build(self) -> dict[str, Any]:
         return {
             "format": PARTIAL_FORMAT,
             "potential": self.potential.fingerprint,
             "relaxation": self.relaxation.model_dump(mode="json"),
         }
 
-    def add(self, key: str, result: Phase | Skipped) -> None:
+    def add_result(self, key: str, result: Phase | Skipped) -> None:
         if self.file is not None:
-            self._write({"key": key, "result": result.model_dump(mode="json")})
+            self._write_line({"key": key, "result": result.model_dump(mode="json")})
 
-    def _write(self, item: dict[str, Any]) -> None:
+    def _write_line(self, item: dict[str, Any]) -> None:
         self._write_text(json.dumps(item, ensure_ascii=False, separators=(",", ":")) + "\n")
 
     def _write_text(self, text: str) -> None:
@@ -284,7 +288,7 @@ class _Journal:
             stream.write(text)
 
 
-def _read(line: str) -> dict[str, Any] | None:
+def _parse_line(line: str) -> dict[str, Any] | None:
     try:
         found = json.loads(line)
     except json.JSONDecodeError:

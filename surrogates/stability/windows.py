@@ -27,10 +27,10 @@ ON_HULL = 1e-3
 """eV/atom, distance up to which a phase counts as on the hull. Chosen five times the scatter of a relaxation:
 cells of one phase that were started differently end within 2e-4 eV/atom of each other."""
 
-ROUNDING = 1e-6  # eV/atom: energies are kept to a millionth of an eV per cell
-SLACK = 1e-9  # eV/atom, so that rounding never makes a linear program infeasible
-TRACE = 1e-7  # formula units per ion; less than this in a reaction is rounding
-PROBE = 1e-4  # relative change of the ion's amount that shows what forms beyond a limit
+ENERGY_ROUNDING = 1e-6  # eV/atom: energies are kept to a millionth of an eV per cell
+LP_SLACK = 1e-9  # eV/atom, so that rounding never makes a linear program infeasible
+TRACE_AMOUNT = 1e-7  # formula units per ion; less than this in a reaction is rounding
+PROBE_CHANGE = 1e-4  # relative change of the ion's amount that shows what forms beyond a limit
 LARGEST_DENOMINATOR = 64  # of coefficients written as fractions; chosen, no published reaction needs more
 
 
@@ -55,7 +55,7 @@ class Reaction:
     voltage: float
     n_atoms: float
 
-    def deviation(self, per_atom: float) -> float:
+    def voltage_deviation(self, per_atom: float) -> float:
         """Standard deviation of the voltage, V.
 
         An error of `per_atom` (eV/atom) in the energy of the reacting phases against their products changes the
@@ -107,7 +107,7 @@ class Window:
     @property
     def counted_as_on_hull(self) -> bool:
         """True if the phase lies above the hull, and no further than `ON_HULL`."""
-        return not self.of_products and self.above_hull > ROUNDING
+        return not self.of_products and self.above_hull > ENERGY_ROUNDING
 
     @property
     def width(self) -> float:
@@ -140,7 +140,7 @@ def electrochemical_window(
     Source:
         Richards et al., Chem. Mater. 28, 266 (2016); Zhu, He, Mo, ACS Appl. Mater. Interfaces 7, 23685 (2015).
     """
-    system = _System.gather_phases(reference, composition, ion)
+    system = _PhaseSystem.gather_phases(reference, composition, ion)
     return system.find_window(system.decompose(), energy_per_atom)
 
 
@@ -160,7 +160,7 @@ def products(
         energy_per_atom: of the candidate, eV/atom, for a change; by default it has decomposed.
         ion: the working ion; a change needs it.
         change: `oxidised` is just above the oxidation limit, `reduced` just below the reduction limit: the ion's
-            amount has changed by `PROBE`. `Window` has the reactions themselves.
+            amount has changed by `PROBE_CHANGE`. `Window` has the reactions themselves.
 
     Returns:
         Fraction of the atoms in each phase, by the phase's name in the set; of a change, with a candidate that its
@@ -173,18 +173,18 @@ def products(
     if change == "none":
         diagram = phase_diagram(reference, [element.symbol for element in composition])
         shares = diagram.get_decomposition(composition)
-        return {item.name: float(share) for item, share in shares.items() if share > TRACE}
+        return {item.name: float(share) for item, share in shares.items() if share > TRACE_AMOUNT}
     if ion is None:
         raise ValueError(f"name the working ion: {write_formula(composition)} is {change} by its exchange")
-    system = _System.gather_phases(reference, composition, ion)
+    system = _PhaseSystem.gather_phases(reference, composition, ion)
     amounts = system.decompose()
     window = system.find_window(amounts, np.inf if energy_per_atom is None else energy_per_atom)
-    exchanged = PROBE * float(system.here[system.place])  # ions per atom of the composition
+    exchanged = PROBE_CHANGE * float(system.here[system.place])  # ions per atom of the composition
     return system.exchange_ions(window, amounts, exchanged if change == "oxidised" else -exchanged)
 
 
 @dataclass(frozen=True)
-class _System:
+class _PhaseSystem:
     """The phases around a composition, as arrays.
 
     Attributes:
@@ -210,7 +210,7 @@ class _System:
     ion: Ion
 
     @classmethod
-    def gather_phases(cls, reference: ReferenceSet, composition: Composition, ion: Ion) -> _System:
+    def gather_phases(cls, reference: ReferenceSet, composition: Composition, ion: Ion) -> _PhaseSystem:
         """The phases of the set within the elements of a composition; see `electrochemical_window`."""
         symbols = tuple(sorted(element.symbol for element in composition))
         if ion not in symbols:
@@ -220,7 +220,7 @@ class _System:
         if len(symbols) == 1:
             raise ValueError(f"a window needs an element beside the working ion {ion}")
         require_coverage(reference, symbols)
-        phases = reference.within(symbols)
+        phases = reference.select_phases(symbols)
         formulas, units = zip(*(read_formula_unit(phase) for phase in phases), strict=True)
         _, factor = composition.get_reduced_formula_and_factor()
         return cls(
@@ -251,18 +251,18 @@ class _System:
         if not found.success:
             raise InvdesignError(f"the phases around {self.formula} have no hull: {found.message}")
         shares = np.asarray(found.x, dtype=float)
-        return np.where(shares > TRACE, shares, 0.0)
+        return np.where(shares > TRACE_AMOUNT, shares, 0.0)
 
     def find_window(self, amounts: FloatArray, energy: float) -> Window:
         """The window of a phase with an energy in eV/atom; `amounts` are those of `decompose`."""
         hull = float(amounts @ self.energies)
         own = energy <= hull + ON_HULL
-        if energy < hull - ROUNDING:
+        if energy < hull - ENERGY_ROUNDING:
             limits = [self.find_own_limit(energy, side) for side in (1.0, -1.0)]
         else:
             limits = [self.find_products_limit(amounts, side, own=own) for side in (1.0, -1.0)]
         (oxidation, at_oxidation), (reduction, at_reduction) = limits
-        formulas = [self.formulas[j] for j in _places(amounts)]
+        formulas = [self.formulas[j] for j in _nonzero_indices(amounts)]
         return Window(
             reduction=max(0.0, reduction),
             oxidation=max(0.0, oxidation),
@@ -275,7 +275,7 @@ class _System:
 
     def name_shares(self, amounts: FloatArray) -> dict[str, float]:
         """The phases of which there is any, by name."""
-        return {self.names[j]: float(amounts[j]) for j in _places(amounts)}
+        return {self.names[j]: float(amounts[j]) for j in _nonzero_indices(amounts)}
 
     def exchange_ions(self, window: Window, amounts: FloatArray, ions: float) -> dict[str, float]:
         """Fraction of the atoms in each phase after a few ions were exchanged.
@@ -311,9 +311,9 @@ class _System:
         potential, taken, made = self._find_extreme(
             side, self.here[None], np.array([energy]), range(len(self.energies))
         )
-        if taken[0] > -TRACE:  # the metal alone bounds the potential: nothing of the phase reacts
-            return self._voltage(potential), None
-        return self._voltage(potential), self._write_reaction(
+        if taken[0] > -TRACE_AMOUNT:  # the metal alone bounds the potential: nothing of the phase reacts
+            return self._to_voltage(potential), None
+        return self._to_voltage(potential), self._write_reaction(
             side, -float(taken[0]), energy, np.zeros_like(made), made
         )
 
@@ -327,32 +327,32 @@ class _System:
             side: 1 where the ion is given off, -1 where it is taken up.
             own: write the reaction for the phase on the hull instead of those it consists of.
         """
-        present = _places(amounts)
-        absent = _places(amounts == 0)
+        present = _nonzero_indices(amounts)
+        absent = _nonzero_indices(amounts == 0)
         potential, changes, made = self._find_extreme(
-            side, self.fractions[present], self.energies[present], absent, SLACK
+            side, self.fractions[present], self.energies[present], absent, LP_SLACK
         )
         net = np.zeros(len(self.energies))
         net[present], net[absent] = changes, made
-        net[np.abs(net) < TRACE] = 0.0
+        net[np.abs(net) < TRACE_AMOUNT] = 0.0
         consumed = np.maximum(-net, 0.0)
         if not consumed[self._not_metal].any():
-            return self._voltage(potential), None
+            return self._to_voltage(potential), None
         if not own:
-            return self._voltage(potential), self._write_reaction(
+            return self._to_voltage(potential), self._write_reaction(
                 side, 0.0, 0.0, consumed, np.maximum(net, 0.0)
             )
         # The least of the phase that supplies all that is consumed; the rest of it stays as it is.
         needed = float((consumed[present] / amounts[present]).max())
         left = np.maximum(net + needed * amounts, 0.0)
         hull = float(amounts @ self.energies)
-        return self._voltage(potential), self._write_reaction(side, needed, hull, np.zeros_like(net), left)
+        return self._to_voltage(potential), self._write_reaction(side, needed, hull, np.zeros_like(net), left)
 
     @property
     def _not_metal(self) -> NDArray[np.bool_]:
         return self.fractions[:, self.place] < 1.0
 
-    def _voltage(self, potential: float) -> float:
+    def _to_voltage(self, potential: float) -> float:
         return float(self.metal - potential) / CHARGES[self.ion]
 
     def _find_extreme(
@@ -399,14 +399,17 @@ class _System:
         """
         metal = self.fractions[:, self.place] == 1.0
         ions = side + float((made - consumed)[metal].sum())
-        if abs(ions) < TRACE:
+        if abs(ions) < TRACE_AMOUNT:
             return None
         consumed, made = np.where(metal, 0.0, consumed), np.where(metal, 0.0, made)
         change = float((made - consumed) @ self.energies) - phase * energy
-        reactants = {self.formula: phase / self.unit} if phase > TRACE else {}
+        reactants = {self.formula: phase / self.unit} if phase > TRACE_AMOUNT else {}
         reactants |= self._count_formula_units(consumed)
         scale = 1.0 / min(reactants.values())
-        used = {self.names[j]: self.formulas[j] for j in _places((made > TRACE) | (consumed > TRACE))}
+        used = {
+            self.names[j]: self.formulas[j]
+            for j in _nonzero_indices((made > TRACE_AMOUNT) | (consumed > TRACE_AMOUNT))
+        }
         return Reaction(
             reactants={name: scale * amount for name, amount in reactants.items()},
             products={name: scale * amount for name, amount in self._count_formula_units(made).items()},
@@ -419,10 +422,12 @@ class _System:
 
     def _count_formula_units(self, atoms: FloatArray) -> dict[str, float]:
         """Formula units of each phase of which there is any, by its name."""
-        return {self.names[j]: float(atoms[j] / self.units[j]) for j in _places(atoms > TRACE)}
+        return {
+            self.names[j]: float(atoms[j] / self.units[j]) for j in _nonzero_indices(atoms > TRACE_AMOUNT)
+        }
 
 
-def _places(mask: NDArray[Any]) -> list[int]:
+def _nonzero_indices(mask: NDArray[Any]) -> list[int]:
     """Positions of what is not zero."""
     return [int(place) for place in np.flatnonzero(mask)]
 

@@ -12,10 +12,13 @@ from invdesign.errors import RunError, nearest
 from invdesign.properties import STRUCTURE, Unit, check_unit, is_structure
 from invdesign.protocols import EvaluatorSettings
 
-TAKEN = frozenset(
+RESERVED_COLUMNS = frozenset(
     {"candidate", "stage", "formula", "structure", "failure", "measurement", "note", "genome"}
 )  # columns of the files in which batches and results go to and fro
-NOISE = ("_noise", "_uncertainty")  # endings of columns for the noise of a property, today's and an older one
+NOISE_SUFFIXES = (
+    "_noise",
+    "_uncertainty",
+)  # endings of columns for the noise of a property, today's and an older one
 
 
 class Experiment(EvaluatorSettings):
@@ -38,24 +41,26 @@ class Experiment(EvaluatorSettings):
 
     @field_validator("provides_")
     @classmethod
-    def _named(cls, provides: dict[str, Unit]) -> dict[str, Unit]:
+    def _check_provides(cls, provides: dict[str, Unit]) -> dict[str, Unit]:
         for name, unit in provides.items():
             _check_name(name)
             others = provides.keys() - {name}
-            if name in TAKEN or any(name.removesuffix(ending) in others for ending in NOISE):
+            if name in RESERVED_COLUMNS or any(
+                name.removesuffix(ending) in others for ending in NOISE_SUFFIXES
+            ):
                 raise ValueError(f"'{name}' is the name of another column of batch files; choose another")
             check_unit(name, unit)
         return provides
 
     @field_validator("requires_")
     @classmethod
-    def _readable(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_requires(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             _check_name(name.removeprefix(STRUCTURE))
         return names
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _check_consistency(self) -> Self:
         for name in self.noise:
             if name not in self.provides_:
                 hint = nearest(name, self.provides_) or f"Measured are: {', '.join(self.provides_)}."

@@ -74,15 +74,15 @@ class _Function:
     unit_cube: bool = False  # whether it is defined there only
 
 
-_TWO = ("f1", "f2")
+_TWO_OBJECTIVES = ("f1", "f2")
 _FUNCTIONS: Mapping[str, _Function] = {
     "sphere": _Function(sphere),
     "rastrigin": _Function(rastrigin),
     "rosenbrock": _Function(rosenbrock, least=2),
     "ackley": _Function(ackley),
-    "zdt1": _Function(zdt1, _TWO, least=2, unit_cube=True),
-    "zdt2": _Function(zdt2, _TWO, least=2, unit_cube=True),
-    "dtlz2": _Function(dtlz2, _TWO, least=2, unit_cube=True),
+    "zdt1": _Function(zdt1, _TWO_OBJECTIVES, least=2, unit_cube=True),
+    "zdt2": _Function(zdt2, _TWO_OBJECTIVES, least=2, unit_cube=True),
+    "dtlz2": _Function(dtlz2, _TWO_OBJECTIVES, least=2, unit_cube=True),
 }
 
 
@@ -113,14 +113,14 @@ class Landscape(EvaluatorSettings):
         return Batch(size=self.batch_size)
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
-        return [self._evaluated(item) for item in inputs]
+        return [self._evaluate_parameters(item) for item in inputs]
 
-    def _evaluated(self, item: Input) -> Evaluation:
+    def _evaluate_parameters(self, item: Input) -> Evaluation:
         start = time.perf_counter()
         time.sleep(self.delay)
         function = _FUNCTIONS[self.function]
         parameters = item.design.parameters
-        refusal = _refusal(self.function, function, parameters)
+        refusal = _explain_refusal(self.function, function, parameters)
         if refusal is not None:
             return Evaluation(failure=refusal)
         x = np.array([float(value) for value in parameters.values()])
@@ -132,7 +132,7 @@ class Landscape(EvaluatorSettings):
         return Evaluation(properties=values, cost={"seconds": time.perf_counter() - start})
 
 
-def _refusal(name: str, function: _Function, parameters: Mapping[str, float | str]) -> Failure | None:
+def _explain_refusal(name: str, function: _Function, parameters: Mapping[str, float | str]) -> Failure | None:
     """Why the function has no value at `parameters`; None where it has one."""
     words = [f"{key} = {value!r}" for key, value in parameters.items() if isinstance(value, str)]
     if words:

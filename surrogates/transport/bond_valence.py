@@ -19,7 +19,7 @@ from invdesign.protocols import Batch
 from invdesign.roles import StructureEvaluator
 from invdesign.structures.charges import AllowedStates, ElementSymbol, States, assign_oxidation_states
 from invdesign.structures.formulas import write_formula
-from surrogates.transport.bond_valence_parameters import COVALENT_RADII, PAIRS
+from surrogates.transport.bond_valence_parameters import COVALENT_RADII, PAIR_PARAMETERS
 from surrogates.transport.frameworks import MissingIonError, check_ionic, mean_counts, split_framework
 
 if TYPE_CHECKING:
@@ -28,14 +28,16 @@ if TYPE_CHECKING:
 Ion = Literal["Li", "Na", "K"]
 Ions = Annotated[tuple[Ion, ...], Field(strict=False, min_length=1)]
 
-COULOMB = 14.4  # eV Å, of two elementary charges; as rounded by the authors of the parameters
-SCREENING = 0.74  # share of the covalent radii over which repulsion is screened
-REACH = 8.0  # Å: beyond it the energies of all pairs change the barriers by less than a meV
-CLOSEST = 0.5  # Å: nearer than this to an ion everything is as high as here, so that nothing overflows
-MOST_POINTS = 400_000  # half a gigabyte of joints between them
-ABOVE = 0.3  # eV above the highest level of the grid up to which passes are looked at; grids err by less
-EXPANDED = 64  # points whose derivatives are computed together
-BLOCK = 8  # points a side that are computed together
+COULOMB_CONSTANT = 14.4  # eV Å, of two elementary charges; as rounded by the authors of the parameters
+SCREENING_FACTOR = 0.74  # share of the covalent radii over which repulsion is screened
+PAIR_REACH = 8.0  # Å: beyond it the energies of all pairs change the barriers by less than a meV
+MIN_DISTANCE = 0.5  # Å: nearer than this to an ion everything is as high as here, so that nothing overflows
+MAX_GRID_POINTS = 400_000  # half a gigabyte of joints between them
+PASS_MARGIN = (
+    0.3  # eV above the highest level of the grid up to which passes are looked at; grids err by less
+)
+EXPANSION_CHUNK = 64  # points whose derivatives are computed together
+BLOCK_POINTS = 8  # points a side that are computed together
 BARRIER_DEVIATION = 0.71
 """eV: root mean square error against the computed barriers of 67 compounds of the literature, each relaxed with CHGNet, over all
 their frameworks (`benchmarks/truth_tasks/barriers_bond_valence.py`; mean absolute error 0.49 eV)."""
@@ -77,9 +79,11 @@ def migration_barriers(
     from surrogates.transport.passes import barrier_levels
     from surrogates.transport.pathways import percolation_levels
 
-    cell, images, energies = _landscape(structure, ion, spacing, states)
+    cell, images, energies = _map_energies(structure, ion, spacing, states)
     of_grid = percolation_levels(energies)
-    lowest, levels = barrier_levels(energies, cell, partial(images.expanded, cell), of_grid[2] + ABOVE)
+    lowest, levels = barrier_levels(
+        energies, cell, partial(images.expand_energies, cell), of_grid[2] + PASS_MARGIN
+    )
     one, two, three = levels or of_grid
     return one - lowest, two - lowest, three - lowest
 
@@ -101,36 +105,36 @@ def site_energies(
     Raises:
         As `migration_barriers`.
     """
-    return _landscape(structure, ion, spacing, states)[2]
+    return _map_energies(structure, ion, spacing, states)[2]
 
 
-def _landscape(
+def _map_energies(
     structure: Structure, ion: str, spacing: float, states: AllowedStates
 ) -> tuple[FloatArray, _Framework, FloatArray]:
     """(reduced cell (3, 3), all ions within reach of it, site energies on a grid over it)."""
     from ase.geometry.minkowski_reduction import minkowski_reduce
 
-    framework = _Framework.of(structure, ion, states)
+    framework = _Framework.from_structure(structure, ion, states)
     cell = np.asarray(minkowski_reduce(structure.lattice.matrix)[0], dtype=np.float64)
     shape = np.maximum(np.ceil(np.linalg.norm(cell, axis=1) / spacing), 3).astype(np.int64)
-    if np.prod(shape) > MOST_POINTS:
+    if np.prod(shape) > MAX_GRID_POINTS:
         raise ValueError(
-            f"the cell of {write_formula(structure.composition)} needs more than {MOST_POINTS} points; raise "
+            f"the cell of {write_formula(structure.composition)} needs more than {MAX_GRID_POINTS} points; raise "
             f"'spacing' ({spacing:g} Å)"
         )
-    images = framework.images(cell)
+    images = framework.add_images(cell)
     place = np.indices(shape).reshape(3, -1).T
     energies = np.empty(len(place))
-    for block in _blocks(place, shape):
+    for block in _group_points(place, shape):
         points = place[block] / shape @ cell
-        energies[block] = images.near(points).energies(points)
+        energies[block] = images.select_near(points).energies_at(points)
     return cell, images, energies.reshape(shape)
 
 
-def _blocks(place: IntArray, shape: IntArray) -> Iterator[IntArray]:
+def _group_points(place: IntArray, shape: IntArray) -> Iterator[IntArray]:
     """Points of the grid in groups that lie close together."""
-    block = place // BLOCK
-    across = (shape - 1) // BLOCK + 1
+    block = place // BLOCK_POINTS
+    across = (shape - 1) // BLOCK_POINTS + 1
     code = (block[:, 0] * across[1] + block[:, 1]) * across[2] + block[:, 2]
     order = np.argsort(code, kind="stable")
     yield from np.split(order, np.flatnonzero(np.diff(code[order])) + 1)
@@ -155,29 +159,29 @@ class _Framework:
     softness: FloatArray
 
     @classmethod
-    def of(cls, structure: Structure, ion: str, allowed: AllowedStates) -> _Framework:
+    def from_structure(cls, structure: Structure, ion: str, allowed: AllowedStates) -> _Framework:
         symbols, positions = split_framework(structure, ion)
         counts = mean_counts(structure)
         states = assign_oxidation_states(counts, allowed)
         check_ionic(counts, states)
-        pairs = {name: pair_of(ion, name, state) for name, state in states.items() if name != ion}
+        pairs = {name: pair_parameters(ion, name, state) for name, state in states.items() if name != ion}
         columns = np.array([pairs[symbol] for symbol in symbols])
         return cls(positions, columns[:, 0] > 0, columns[:, 1], columns[:, 2], columns[:, 3])
 
-    def images(self, cell: FloatArray) -> _Framework:
+    def add_images(self, cell: FloatArray) -> _Framework:
         """All within reach of the cell."""
         inside = (self.positions @ np.linalg.inv(cell)) % 1.0
         heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)  # Å between opposite faces
-        most = np.ceil(REACH / heights).astype(int)
+        most = np.ceil(PAIR_REACH / heights).astype(int)
         axes = [np.arange(-n, n + 1) for n in most]
         shifts = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 1, 3)
         fractional = (inside + shifts).reshape(-1, 3)
         beyond = np.maximum(np.maximum(-fractional, fractional - 1.0), 0.0) * heights
-        which = np.flatnonzero((beyond <= REACH).all(axis=1))
-        kept = self.only(which % len(inside))
+        which = np.flatnonzero((beyond <= PAIR_REACH).all(axis=1))
+        kept = self.select_ions(which % len(inside))
         return _Framework(fractional[which] @ cell, kept.attracts, kept.depth, kept.distance, kept.softness)
 
-    def only(self, which: IntArray) -> _Framework:
+    def select_ions(self, which: IntArray) -> _Framework:
         """Some of them."""
         return _Framework(
             self.positions[which],
@@ -187,42 +191,52 @@ class _Framework:
             self.softness[which],
         )
 
-    def near(self, points: FloatArray) -> _Framework:
+    def select_near(self, points: FloatArray) -> _Framework:
         """Those within reach of at least one of `points` (p, 3), which lie close together."""
         middle = points.mean(axis=0)
         spread = float(np.linalg.norm(points - middle, axis=1).max())
-        return self.only(np.flatnonzero(np.linalg.norm(self.positions - middle, axis=1) <= REACH + spread))
+        return self.select_ions(
+            np.flatnonzero(np.linalg.norm(self.positions - middle, axis=1) <= PAIR_REACH + spread)
+        )
 
-    def energies(self, points: FloatArray) -> FloatArray:
+    def energies_at(self, points: FloatArray) -> FloatArray:
         """Shape (p,), eV: of the ion at each of `points` (p, 3)."""
         from scipy.spatial.distance import cdist
         from scipy.special import erfc
 
-        attract, repel = self.only(np.flatnonzero(self.attracts)), self.only(np.flatnonzero(~self.attracts))
+        attract, repel = (
+            self.select_ions(np.flatnonzero(self.attracts)),
+            self.select_ions(np.flatnonzero(~self.attracts)),
+        )
         apart = cdist(points, attract.positions)
-        bond = np.exp((attract.distance - np.maximum(apart, CLOSEST)) / attract.softness)
-        morse = np.where(apart <= REACH, attract.depth / 2 * (bond * (bond - 2.0)), 0.0)
+        bond = np.exp((attract.distance - np.maximum(apart, MIN_DISTANCE)) / attract.softness)
+        morse = np.where(apart <= PAIR_REACH, attract.depth / 2 * (bond * (bond - 2.0)), 0.0)
         apart = cdist(points, repel.positions)
-        far = np.maximum(apart, CLOSEST)
-        coulomb = np.where(apart <= REACH, repel.depth / far * erfc(far / repel.distance), 0.0)
+        far = np.maximum(apart, MIN_DISTANCE)
+        coulomb = np.where(apart <= PAIR_REACH, repel.depth / far * erfc(far / repel.distance), 0.0)
         total: FloatArray = morse.sum(axis=1) + coulomb.sum(axis=1)
         return total
 
-    def expanded(self, cell: FloatArray, points: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def expand_energies(
+        self, cell: FloatArray, points: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Energies (p,), gradients (p, 3) and second derivatives (p, 3, 3) at `points` (p, 3), anywhere."""
         inside = (points @ np.linalg.inv(cell)) % 1.0 @ cell
-        parts = [self._expanded(inside[k : k + EXPANDED]) for k in range(0, len(points), EXPANDED)]
+        parts = [
+            self._expand_chunk(inside[k : k + EXPANSION_CHUNK])
+            for k in range(0, len(points), EXPANSION_CHUNK)
+        ]
         if not parts:
             return np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3, 3))
         energies, gradients, seconds = (np.concatenate(part) for part in zip(*parts, strict=True))
         return energies, gradients, seconds
 
-    def _expanded(self, points: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def _expand_chunk(self, points: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         from scipy.special import erfc
 
         away = points[:, None] - self.positions
-        distance = np.maximum(np.linalg.norm(away, axis=2), CLOSEST)
-        near = distance <= REACH
+        distance = np.maximum(np.linalg.norm(away, axis=2), MIN_DISTANCE)
+        near = distance <= PAIR_REACH
         bond = np.exp(np.where(self.attracts, (self.distance - distance) / self.softness, 0.0))
         outside = erfc(distance / self.distance)
         slope = 2.0 / (np.sqrt(np.pi) * self.distance) * np.exp(-((distance / self.distance) ** 2))
@@ -248,7 +262,7 @@ class _Framework:
         return np.where(near, value, 0.0).sum(axis=1), gradient, curvature
 
 
-def pair_of(ion: str, other: str, state: float) -> tuple[float, float, float, float]:
+def pair_parameters(ion: str, other: str, state: float) -> tuple[float, float, float, float]:
     """Parameters of a 1+ `ion` and an element in an oxidation state, which may be a mean: see `_Framework`.
 
     Returns:
@@ -262,23 +276,23 @@ def pair_of(ion: str, other: str, state: float) -> tuple[float, float, float, fl
     rows = (Element(ion).row * Element(other).row) ** 0.5
     if state < 0:
         whole = round(state)
-        known = PAIRS[ion].get((other, whole)) if state == whole else None
+        known = PAIR_PARAMETERS[ion].get((other, whole)) if state == whole else None
         if known is None:
-            names = ", ".join(_written(*anion) for anion in PAIRS[ion])
+            names = ", ".join(_format_ion(*anion) for anion in PAIR_PARAMETERS[ion])
             raise UnknownPairError(
-                f"there are no bond-valence parameters for {ion}+ and {_written(other, state)}; there are for {names}"
+                f"there are no bond-valence parameters for {ion}+ and {_format_ion(other, state)}; there are for {names}"
             )
         distance, softness = known
-        return 1.0, COULOMB * -state * softness**2 / (2 * distance * rows), distance, softness
+        return 1.0, COULOMB_CONSTANT * -state * softness**2 / (2 * distance * rows), distance, softness
     if other not in COVALENT_RADII:
         raise UnknownPairError(
-            f"there are no bond-valence parameters for {ion}+ and {_written(other, state)}"
+            f"there are no bond-valence parameters for {ion}+ and {_format_ion(other, state)}"
         )
-    screening = SCREENING * (COVALENT_RADII[ion] + COVALENT_RADII[other])
-    return 0.0, COULOMB * state / rows, screening, 1.0
+    screening = SCREENING_FACTOR * (COVALENT_RADII[ion] + COVALENT_RADII[other])
+    return 0.0, COULOMB_CONSTANT * state / rows, screening, 1.0
 
 
-def _written(element: str, state: float) -> str:
+def _format_ion(element: str, state: float) -> str:
     """An ion as chemists write it: `S2-`, `Li+`, `He` without a charge, `O0.5-` for a mean."""
     size = f"{abs(state):.3g}" if abs(state) not in {0, 1} else ""
     return f"{element}{size}{'+' if state > 0 else '-' if state < 0 else ''}"
@@ -308,13 +322,16 @@ class MigrationBarrier(StructureEvaluator):
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """Three numbers each; ions without parameters are a failure that names them."""
-        return [self._evaluate(self.structure_of(item)) for item in inputs]
+        return [self._evaluate_structure(self.structure_of(item)) for item in inputs]
 
-    def _evaluate(self, structure: Structure) -> Evaluation:
+    def _evaluate_structure(self, structure: Structure) -> Evaluation:
         began = time.perf_counter()
         try:
             barriers = migration_barriers(
-                structure, self._ion_of(structure), self.spacing, tuple(sorted(self.oxidation_states.items()))
+                structure,
+                self._choose_ion(structure),
+                self.spacing,
+                tuple(sorted(self.oxidation_states.items())),
             )
         except ValueError as error:
             kind = "missing" if isinstance(error, MissingIonError | UnknownPairError) else "error"
@@ -326,7 +343,7 @@ class MigrationBarrier(StructureEvaluator):
             cost={"seconds": time.perf_counter() - began},
         )
 
-    def _ion_of(self, structure: Structure) -> str:
+    def _choose_ion(self, structure: Structure) -> str:
         """The first ion named that `structure` holds; the first where it holds none."""
         named = (self.ion,) if isinstance(self.ion, str) else self.ion
         held = {element.symbol for element in structure.composition.elements}

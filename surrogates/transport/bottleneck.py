@@ -21,7 +21,7 @@ from surrogates.transport.frameworks import MissingIonError, check_ionic, mean_c
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-MOST_VOXELS = 2_000_000  # about 1 GB
+MAX_VOXELS = 2_000_000  # about 1 GB
 GRID_ERROR = 0.01  # Å at a spacing of 0.25 Å, falls with its square: lattices and salts whose windows are known exactly
 
 
@@ -53,9 +53,9 @@ def bottleneck_radius(structure: Structure, ion: str, spacing: float = 0.25) -> 
 
     symbols, positions = split_framework(structure, ion)
     radii = framework_radii(structure)
-    if structure.volume / spacing**3 > MOST_VOXELS:
+    if structure.volume / spacing**3 > MAX_VOXELS:
         raise ValueError(
-            f"the cell of {write_formula(structure.composition)} needs more than {MOST_VOXELS} voxels; raise 'spacing' "
+            f"the cell of {write_formula(structure.composition)} needs more than {MAX_VOXELS} voxels; raise 'spacing' "
             f"({spacing:g} Å)"
         )
     return widest_path(
@@ -100,9 +100,9 @@ class BottleneckRadius(StructureEvaluator):
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """One number each; a candidate without the ion is a failure that says so."""
-        return [self._evaluate(self.structure_of(item)) for item in inputs]
+        return [self._evaluate_structure(self.structure_of(item)) for item in inputs]
 
-    def _evaluate(self, structure: Structure) -> Evaluation:
+    def _evaluate_structure(self, structure: Structure) -> Evaluation:
         began = time.perf_counter()
         try:
             radius = bottleneck_radius(structure, self.ion, self.spacing)

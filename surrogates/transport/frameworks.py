@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 Counts = tuple[tuple[str, float], ...]
 
-LEAST_CHARGE = 0.5
+MIN_CHARGE_PER_ANION = 0.5
 """Electrons per anion below which atoms share electrons and are no ions: graphite holds 1/6 in LiC6, azide 1/3. Chosen:
 superoxide and S4^2-, ions of two and four atoms, have 1/2."""
-LISTED = 4  # sites in a message
+LISTED_SITES = 4  # sites in a message
 
 
 class MissingIonError(ValueError):
@@ -53,18 +53,18 @@ def split_framework(structure: Structure, ion: str) -> tuple[list[str], FloatArr
         raise MissingIonError(f"{formula} has no {ion}, so there is no way for it to measure")
     if not others:
         raise MissingIonError(f"{formula} is nothing but {ion}: without it no framework is left")
-    disordered = list(dict.fromkeys(_partial_sites(structure, others)))
+    disordered = list(dict.fromkeys(_describe_partial_sites(structure, others)))
     if disordered:
-        more = f"; and {len(disordered) - LISTED} more" if len(disordered) > LISTED else ""
+        more = f"; and {len(disordered) - LISTED_SITES} more" if len(disordered) > LISTED_SITES else ""
         raise DisorderError(
-            f"the framework of {formula} is disordered: {', '.join(disordered[:LISTED])}{more}. Only sites of {ion} alone "
+            f"the framework of {formula} is disordered: {', '.join(disordered[:LISTED_SITES])}{more}. Only sites of {ion} alone "
             "may be partly occupied; give an ordered occupation of the others"
         )
     symbols = [structure[number].specie.symbol for number in others]
     return symbols, np.asarray(structure.cart_coords[others], dtype=np.float64)
 
 
-def _partial_sites(structure: Structure, numbers: list[int]) -> Iterator[str]:
+def _describe_partial_sites(structure: Structure, numbers: list[int]) -> Iterator[str]:
     for number in numbers:
         site = structure[number]
         if not site.is_ordered:
@@ -98,8 +98,8 @@ def check_ionic(counts: Counts, states: Mapping[str, float]) -> None:
         )
     positive = sum(n * states[name] for name, n in counts if states[name] > 0)
     anions = [(name, n) for name, n in counts if states[name] < 0]
-    charge = positive / sum(n for _, n in anions) if anions else LEAST_CHARGE
-    if charge < LEAST_CHARGE:
+    charge = positive / sum(n for _, n in anions) if anions else MIN_CHARGE_PER_ANION
+    if charge < MIN_CHARGE_PER_ANION:
         names = ", ".join(name for name, _ in anions)
         raise NotIonicError(
             f"{formula} has no ions of {names}: {charge:.2g} electrons per atom of it are shared in bonds or bands. {remedy}"

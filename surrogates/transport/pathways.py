@@ -9,9 +9,9 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 
-FEWEST = 3  # points along an axis, so that a step forwards and one backwards end at different ones
+MIN_GRID_POINTS = 3  # points along an axis, so that a step forwards and one backwards end at different ones
 # One of each pair of opposite steps to the 26 points around a point.
-STEPS = tuple(step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0))
+HALF_NEIGHBOUR_STEPS = tuple(step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0))
 
 
 def percolation_levels(heights: FloatArray) -> tuple[float, float, float]:
@@ -30,9 +30,11 @@ def percolation_levels(heights: FloatArray) -> tuple[float, float, float]:
         A minimum spanning tree with lattice vectors, as in `surrogates.transport.percolation`; the dimension of a net is the
         rank of the lattice vectors along its cycles: W. E. Klee, Cryst. Res. Technol. 39, 959 (2004).
     """
-    if min(heights.shape) < FEWEST:
-        raise ValueError(f"a grid needs {FEWEST} points or more along each axis, got {heights.shape}")
-    net = _Net.of(heights)
+    if min(heights.shape) < MIN_GRID_POINTS:
+        raise ValueError(
+            f"a grid needs {MIN_GRID_POINTS} points or more along each axis, got {heights.shape}"
+        )
+    net = _Net.from_heights(heights)
     levels = np.unique(np.concatenate([net.tree_cost, net.cost]))
     found: list[float] = []
     first = int(np.searchsorted(levels, net.cost.min()))
@@ -40,7 +42,7 @@ def percolation_levels(heights: FloatArray) -> tuple[float, float, float]:
         low, high = first, len(levels) - 1  # all points joined percolate in three directions
         while low < high:
             middle = (low + high) // 2
-            if net.dimension(levels[middle]) >= dimension:
+            if net.percolation_dimension(levels[middle]) >= dimension:
                 high = middle
             else:
                 low = middle + 1
@@ -70,12 +72,12 @@ class _Net:
     winding: IntArray
 
     @classmethod
-    def of(cls, heights: FloatArray) -> _Net:
+    def from_heights(cls, heights: FloatArray) -> _Net:
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import minimum_spanning_tree
 
         flat = heights.reshape(-1)
-        here, there, wraps = _joints(heights.shape)
+        here, there, wraps = _list_joints(heights.shape)
         # Ranks in place of heights: exact, positive (a zero is no joint to scipy), and the tree is that of the heights.
         rank = np.empty(len(flat))
         rank[np.argsort(flat, kind="stable")] = np.arange(1, len(flat) + 1)
@@ -83,7 +85,7 @@ class _Net:
         shape = (len(flat), len(flat))
         tree = minimum_spanning_tree(coo_array((weight, (here, there)), shape=shape).tocsr()).tocoo()
         ends = np.stack([tree.row, tree.col]).astype(np.int64)
-        origin = _origins(heights.shape, ends)
+        origin = _trace_cells(heights.shape, ends)
         winding = origin[here] + wraps - origin[there]
         cycle = winding.any(axis=1)
         return cls(
@@ -95,7 +97,7 @@ class _Net:
             winding=winding[cycle],
         )
 
-    def dimension(self, level: float) -> int:
+    def percolation_dimension(self, level: float) -> int:
         """In how many directions the widest region of joints up to `level` extends."""
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
@@ -105,13 +107,13 @@ class _Net:
         graph = coo_array((np.ones(len(row)), (row, column)), shape=(self.count, self.count))
         _, region = connected_components(graph, directed=False)
         below = self.cost <= level
-        cycles = _distinct(region[self.ends[below]], self.winding[below])
+        cycles = _drop_duplicates(region[self.ends[below]], self.winding[below])
         starts = np.flatnonzero(np.diff(cycles[:, 0], prepend=-1))
         groups = np.split(cycles[:, 1:], starts[1:])
         return max((int(np.linalg.matrix_rank(group)) for group in groups if len(group)), default=0)
 
 
-def _distinct(region: IntArray, winding: IntArray) -> IntArray:
+def _drop_duplicates(region: IntArray, winding: IntArray) -> IntArray:
     """Shape (k, 4): distinct rows of region (m,) and lattice vector (m, 3), regions in order."""
     if not len(region):
         return np.empty((0, 4), dtype=np.int64)
@@ -124,21 +126,21 @@ def _distinct(region: IntArray, winding: IntArray) -> IntArray:
     return np.asarray(rows, dtype=np.int64)
 
 
-def _joints(shape: tuple[int, ...]) -> tuple[IntArray, IntArray, IntArray]:
+def _list_joints(shape: tuple[int, ...]) -> tuple[IntArray, IntArray, IntArray]:
     """(one end (m,), other end (m,), by how many cells the step from one to the other leaves (m, 3))."""
     number = np.arange(np.prod(shape)).reshape(shape)
     ends, wraps = [], []
-    for step in STEPS:
+    for step in HALF_NEIGHBOUR_STEPS:
         ends.append(np.roll(number, [-n for n in step], axis=(0, 1, 2)).ravel())
         cells = np.zeros((*shape, 3), dtype=np.int64)
         for axis, n in enumerate(step):
             if n:  # the last layer steps into the next cell, or the first into the one before
                 np.moveaxis(cells, axis, 0)[-1 if n > 0 else 0, ..., axis] = n
         wraps.append(cells.reshape(-1, 3))
-    return np.tile(number.ravel(), len(STEPS)), np.concatenate(ends), np.concatenate(wraps)
+    return np.tile(number.ravel(), len(HALF_NEIGHBOUR_STEPS)), np.concatenate(ends), np.concatenate(wraps)
 
 
-def _origins(shape: tuple[int, ...], tree: IntArray) -> IntArray:
+def _trace_cells(shape: tuple[int, ...], tree: IntArray) -> IntArray:
     """Shape (N, 3): the cell in which each point is reached from point 0 along the joints of `tree` (2, N - 1)."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import breadth_first_order

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from invdesign.run.requests import done, is_waiting, leave, refusal, refuse, remove_leftovers, waiting
-from invdesign.store.lock import holding_session, run_lock
+from invdesign.store.lock import holding_session, lock_run
 
 GENOME = {"x": 0.5}
 
@@ -115,11 +115,11 @@ def test_what_is_no_request_is_set_aside(
 
 def test_a_stop_is_for_the_session_it_was_left_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that was not seen does not stop the next session, whatever the clock says; one left for that does."""
-    with run_lock(tmp_path):
+    with lock_run(tmp_path):
         leave(tmp_path, "stop", {"session": holding_session(tmp_path)})
     kept = leave(tmp_path, "budget", {"candidates": 3})
     monkeypatch.setattr(time, "time_ns", lambda: 10**18)  # the clock is set back by decades
-    with run_lock(tmp_path):
+    with lock_run(tmp_path):
         new = leave(tmp_path, "stop", {"session": holding_session(tmp_path)})
         remove_leftovers(tmp_path)
         assert waiting(tmp_path) == [kept, new]

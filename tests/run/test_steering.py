@@ -87,7 +87,7 @@ def test_a_live_run_is_steered(live: subprocess.Popen[str], tmp_path: Path) -> N
     assert "Stopped; everything finished is kept." in stopped.stdout
     assert live.wait(PATIENCE) == 130
     assert not waiting(folder)
-    assert "Nobody works on" in here("stop", folder).stdout
+    assert "No process works on" in here("stop", folder).stdout
 
     run = Run.open(folder, trust_code=True)
     assert run.trial(int(second)).status is Status.WITHDRAWN
@@ -168,7 +168,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["budget", "RUN", "--candidates", 0], 2, "--candidates"),
         (["add", "RUN", "nowhere.csv"], 2, "there is no such file"),
         (["add", "RUN", "nowhere.csv", "--until", "Hight"], 2, "there is no stage 'Hight'"),
-        (["stop", "RUN"], 0, "Nobody works on"),
+        (["stop", "RUN"], 0, "No process works on"),
         (["stop", "NOWHERE"], 3, "holds no run"),
         (["add", "NOWHERE", "nowhere.csv"], 3, "holds no run"),
         (["budget", "NOWHERE", "--candidates", 4], 3, "holds no run"),

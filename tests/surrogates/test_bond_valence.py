@@ -18,9 +18,9 @@ from invdesign.structures.prototypes import find_prototype
 from surrogates.transport.bond_valence import (
     BARRIER_DEVIATION,
     UnknownPairError,
-    _landscape,
+    _map_energies,
     migration_barriers,
-    pair_of,
+    pair_parameters,
     site_energies,
 )
 from surrogates.transport.frameworks import MissingIonError
@@ -70,7 +70,7 @@ def test_barriers_carry_the_error_of_the_method() -> None:
 )
 def test_depths_are_those_tabulated(ion: str, anion: str, state: int, depth: float) -> None:
     """The depth follows from distance, softness, charges and rows; BVlain 0.25.1 tabulates it."""
-    assert pair_of(ion, anion, state)[1] == pytest.approx(depth, rel=2e-5)
+    assert pair_parameters(ion, anion, state)[1] == pytest.approx(depth, rel=2e-5)
 
 
 @pytest.mark.parametrize(("ion", "anion"), [("Li", "F"), ("Na", "Cl")])
@@ -78,7 +78,7 @@ def test_one_bond_is_deepest_at_its_length(ion: str, anion: str) -> None:
     """Half of the pair's depth, at the tabulated distance from the counter ion."""
     size, spacing = 17.0, 0.25
     energies = site_energies(alone(anion, ion, size), ion, spacing)
-    _, depth, length, _ = pair_of(ion, anion, -1)
+    _, depth, length, _ = pair_parameters(ion, anion, -1)
     assert energies.min() == pytest.approx(-depth / 2, abs=0.01)
     along = energies[: len(energies) // 2, 0, 0]
     assert np.argmin(along) * size / len(energies) == pytest.approx(length, abs=spacing)
@@ -153,13 +153,13 @@ def test_barriers_do_not_depend_on_the_grid(name: str) -> None:
 
 def test_derivatives_are_those_of_the_energy() -> None:
     """Gradients and second derivatives agree with differences, at points anywhere."""
-    cell, images, _ = _landscape(antiperovskite(), "Li", 0.5, ())
+    cell, images, _ = _map_energies(antiperovskite(), "Li", 0.5, ())
     points = np.random.default_rng(0).uniform(-1.0, 2.0, size=(6, 3)) @ cell
-    energies, gradients, seconds = images.expanded(cell, points)
+    energies, gradients, seconds = images.expand_energies(cell, points)
     inside = (points @ np.linalg.inv(cell)) % 1.0 @ cell
-    assert energies == pytest.approx(np.concatenate([images.energies(point[None]) for point in inside]))
+    assert energies == pytest.approx(np.concatenate([images.energies_at(point[None]) for point in inside]))
     for axis, step in enumerate(1e-5 * np.eye(3)):
-        up, down = images.expanded(cell, points + step), images.expanded(cell, points - step)
+        up, down = images.expand_energies(cell, points + step), images.expand_energies(cell, points - step)
         assert (up[0] - down[0]) / 2e-5 == pytest.approx(gradients[:, axis], rel=1e-6, abs=1e-6)
         assert (up[1] - down[1]) / 2e-5 == pytest.approx(seconds[:, axis], rel=1e-6, abs=1e-5)
 
