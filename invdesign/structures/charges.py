@@ -172,6 +172,7 @@ def charge_imbalance(counts: Mapping[str, int], states: Mapping[str, Sequence[in
 
 @lru_cache(maxsize=200_000)
 def _find_least_charge(atoms: tuple[tuple[int, tuple[int, ...]], ...]) -> int:
+    """Find the smallest |total charge| with at most one mixed-valent element."""
     plain, mixed = {0}, {0}  # total charges reachable without, and with at most one, mixed-valent element
     for count, states in atoms:
         own = {count * state for state in states}

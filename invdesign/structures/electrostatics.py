@@ -192,7 +192,7 @@ class Electrostatics:
     def _descend_by_swaps(
         self, fillings: Sequence[Filling], species: Sequence[IntArray], base: FloatArray, steps: int
     ) -> Arrangement:
-        """Exchange the best pair of sites until the energy is minimal."""
+        """Exchange the best pair of sites until no exchange gains, at most `steps` times."""
         charges = base.copy()
         for filling, codes in zip(fillings, species, strict=True):
             charges[list(filling.sites)] = np.asarray(filling.charges)[codes]

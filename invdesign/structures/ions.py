@@ -107,7 +107,7 @@ def has_open_shell(element: str) -> bool:
 def is_salt_forming_metal(element: str) -> bool:
     """True if the `element` is a salt-forming metal.
 
-    These are metals of groups 1 to 3 and 12, and lanthanides. These leave oxygen to the oxoanions of other elements.
+    These are metals of groups 1 to 3 and 12, and lanthanides. They leave oxygen to the oxoanions of other elements.
     """
     found = _get_element(element)
     return is_metal(element) and (found.group in {1, 2, 3, 12} or found.is_lanthanoid)
@@ -308,6 +308,7 @@ def _get_element(symbol: str) -> Element:
 
 @cache
 def _read_ion_data() -> Mapping[str, Any]:
+    """Read `ions.yaml`."""
     from ruamel.yaml import YAML
 
     text = (files("invdesign.structures") / "ions.yaml").read_text(encoding="utf-8")
