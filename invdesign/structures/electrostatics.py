@@ -169,8 +169,7 @@ class Electrostatics:
         """Find an arrangement of low energy by descents from random starts.
 
         Each descent exchanges, within a group, the two sites that gain most, until no exchange gains. The best
-        descent is
-        returned. The result is deterministic for a generator in a given state.
+        descent is returned. The result is deterministic for a generator in a given state.
 
         Args:
             fillings: disjoint groups of sites with the species to put on them.

@@ -99,9 +99,8 @@ def _balance_molecule(counts: Counts) -> Balance | None:
     """Balance a molecule of two nonmetals.
 
     They share electrons in many ratios (CO, P4S3). The more electronegative element has its usual state. Beside
-    halogens the other state is one of a molecule with
-    closed
-    shells (PCl5, PCl3, P2Cl4, S2Cl2). Beside hydrogen of 1+ any state is possible (N2H4, C2H6).
+    halogens the other state is one of a molecule with closed shells (PCl5, PCl3, P2Cl4, S2Cl2). Beside hydrogen of 1+
+    any state is possible (N2H4, C2H6).
     """
     names = [name for name, _ in counts]
     if len(names) != 2 or any(is_metal(name) or is_metalloid(name) for name in names):

@@ -67,9 +67,8 @@ class Sublattice:
     def measure_misfit(self, species: IntArray, kinds: int) -> float:
         """Distance between the pairs of a filling and those of a random alloy.
 
-        It is 0 for a perfect match: the squared difference between the share of each pair of species in a shell and the
-        product of their
-        fractions, summed over pairs and averaged over shells.
+        It is 0 for a perfect match: the squared difference between the share of each pair of species in a shell and
+        the product of their fractions, summed over pairs and averaged over shells.
 
         Args:
             species: shape (n,), the number of the species on each site.
