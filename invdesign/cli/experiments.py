@@ -201,7 +201,7 @@ def tell(
 ) -> None:
     """Read results back into a run; a file with a mistake changes nothing."""
     from invdesign.run import steering
-    from invdesign.run.changes import told_detail
+    from invdesign.run.changes import write_tell_detail
     from invdesign.run.run import Run
     from invdesign.run.told import Taken
     from invdesign.sheets.results import read_results
@@ -221,7 +221,7 @@ def tell(
         typer.echo(f"{results}: {_summarize_file(found)}, {said}.")
         return
     outcome = steering.leave_or_apply(
-        run_dir, "tell", told_detail(found.told, replace=replace), open_run=open_run
+        run_dir, "tell", write_tell_detail(found.told, replace=replace), open_run=open_run
     )
     if outcome.state == "waiting":
         typer.echo(f"{run_dir} is worked on: {_summarize_file(found)}, taken up as soon as a step ends.")

@@ -18,11 +18,11 @@ from invdesign.measurements import Measurement
 from invdesign.properties import words_beside
 from invdesign.protocols import Context, design_of, notes_of
 from invdesign.rng import derived_seed
-from invdesign.run.changes import handed_out
-from invdesign.run.loop import MEASURING, STOPPED
-from invdesign.run.status import RunStatus, origin_of, snapshot
+from invdesign.run.changes import find_handed_out
+from invdesign.run.loop import STOPPED, WAITS_FOR_MEASUREMENTS
+from invdesign.run.status import RunStatus, describe_origin, take_snapshot
 from invdesign.run.table import trials_table
-from invdesign.run.told import outside_rules
+from invdesign.run.told import broken_rules
 from invdesign.store.database import damaged_store_error
 from invdesign.store.lock import is_held
 from invdesign.store.store import Store
@@ -50,10 +50,10 @@ class Reading:
         self.campaign = campaign
         self.store = store
         self._mark = store.history_version()  # before loading: what is written meanwhile shows as a change
-        self._history = self._loaded(store)
+        self._history = self._load_history(store)
         self._recommended: tuple[tuple[object, ...], Recommendation] | None = None
 
-    def _loaded(self, store: Store) -> RunHistory:
+    def _load_history(self, store: Store) -> RunHistory:
         return store.load_history(
             RunHistory(self.campaign.problem, store.load_candidate, self.campaign.all_views)
         )
@@ -70,14 +70,14 @@ class Reading:
         if rows:
             reason = rows[-1]["reason"] or ""
             state = state_of(reason, ended=rows[-1]["ended"] is not None, held=is_held(self.folder))
-        return self._snapshot(state, reason)
+        return self._stored_status(state, reason)
 
-    def _snapshot(self, state: str, reason: str) -> RunStatus:
+    def _stored_status(self, state: str, reason: str) -> RunStatus:
         elapsed = self.store.worked_seconds()
         _, left = self.store.last_event() or (-1, None)
-        notes = (*origin_of(self.store), *notes_of(left).values())
+        notes = (*describe_origin(self.store), *notes_of(left).values())
         waiting = {stage: len(ids) for stage, ids in self.waiting().items()}
-        return snapshot(
+        return take_snapshot(
             self.campaign,
             self._history,
             state=state,
@@ -113,7 +113,7 @@ class Reading:
         if role in trial.structures:
             blob = self.store.load_structure(id, role)
             if blob is not None:
-                return self._unpacked(blob, id, role)
+                return self._unpack_structure(blob, id, role)
             if (
                 self.store.history_version() == self._mark
             ):  # else it was taken back since the history was loaded
@@ -124,7 +124,7 @@ class Reading:
             return None
         return self.design(id).structures.get(role)
 
-    def _unpacked(self, blob: bytes, id: int, role: str) -> Structure:
+    def _unpack_structure(self, blob: bytes, id: int, role: str) -> Structure:
         with translate_value_errors(
             self.store.path, f"structure {role!r:.40} of candidate {id} (table structures)"
         ):
@@ -220,7 +220,7 @@ class Reading:
             "operator": trial.candidate.proposal.operator,
             "parents": list(trial.candidate.proposal.parents),
             "genome": dict(trial.genome),
-            "outside": outside_rules(self.campaign.space, trial.candidate),
+            "outside": broken_rules(self.campaign.space, trial.candidate),
             "gate": trial.gate,
             "failure": [trial.failure.kind, trial.failure.stage, trial.failure.message]
             if trial.failure
@@ -293,7 +293,7 @@ class Reading:
 
     def handed_out(self) -> list[int]:
         """Of the candidates that wait, those that were handed out."""
-        given = handed_out(self.store.user_events())
+        given = find_handed_out(self.store.user_events())
         return [id for ids in self.waiting().values() for id in ids if id in given]
 
     def measurements(self, id: int | None = None) -> list[Measurement]:
@@ -320,6 +320,6 @@ def state_of(reason: str, *, ended: bool, held: bool) -> str:
         return "interrupted"
     if reason.startswith("failed"):
         return "failed"
-    if reason == MEASURING:
+    if reason == WAITS_FOR_MEASUREMENTS:
         return "waiting"
     return "stopped" if reason == STOPPED else "finished"

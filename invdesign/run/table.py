@@ -43,12 +43,12 @@ def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.flo
         "passed": history.reached(),
         **{name: history.column(name) for name in history.names()},
         **{name: column for name, column in sigmas.items() if not np.isnan(column).all()},
-        **_details(history),
+        **_detail_columns(history),
         **{f"{name}_at_{stage}": column for (name, stage), column in earlier.items()},
         "operator": [row.operator for row in rows],
         "parents": [row.parents for row in rows],
         "genome": [row.genome for row in rows],
-        "cause": [_cause(row) for row in rows],
+        "cause": [_describe_cause(row) for row in rows],
     }
     if len(history.outside()):
         columns["outside"] = np.isin(np.arange(len(rows)), history.outside())
@@ -57,7 +57,7 @@ def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.flo
     return pd.DataFrame(columns)
 
 
-def _details(history: RunHistory) -> dict[str, list[str]]:
+def _detail_columns(history: RunHistory) -> dict[str, list[str]]:
     """A column of texts for every property of which anything was said in words, empty where nothing was."""
     found, columns = history.details(), {name: history.column(name) for name in history.names()}
 
@@ -76,7 +76,7 @@ def _details(history: RunHistory) -> dict[str, list[str]]:
     }
 
 
-def _cause(row: Any) -> str:
+def _describe_cause(row: Any) -> str:
     """Why a candidate's row has no result, in words."""
     failure = parse_failure(row.failure)
     if failure is not None and failure.kind == WITHDRAWN:

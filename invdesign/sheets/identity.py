@@ -16,7 +16,7 @@ from invdesign.candidate import Design, Genome, canonical, genome_key, to_json
 from invdesign.errors import InvdesignError, candidates_text
 from invdesign.protocols import OpenSpace, SearchSpace, StructureSpace, TabledSpace, place_genome
 from invdesign.run.run import Run
-from invdesign.run.told import outside_words
+from invdesign.run.told import describe_outside
 from invdesign.settings import InputFile
 from invdesign.sheets.columns import CANDIDATE, FAILURE, GENOME, LABEL, STRUCTURE, Layout
 from invdesign.sheets.table import Row, Table
@@ -286,7 +286,7 @@ class RowIdentifier:
         rest = {name: cell for name, cell in cells.design.items() if name not in columns}
         self._check_design(row, rest, found, "the genome")
         if placement.outside and genome_key(found) not in self.run.history:
-            said = f"made outside the space ({placement.outside}): {outside_words(space, found)}"
+            said = f"made outside the space ({placement.outside}): {describe_outside(space, found)}"
             self._add_remark(row, said)
         return found
 

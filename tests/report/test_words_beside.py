@@ -20,7 +20,7 @@ from invdesign.report.export import export_run
 from invdesign.report.html import render_report
 from invdesign.report.marks import MARKED_SYMBOLS, count_own
 from invdesign.report.tables import read_facts
-from invdesign.run.notebook import one_line
+from invdesign.run.notebook import status_line
 from invdesign.run.run import Run
 from tests.report.conftest import PLUGINS, parameters
 from tests.support import finished
@@ -73,7 +73,7 @@ def test_words_stand_in_every_text(limits_run: Run) -> None:
     shown = next(line for line in describe_candidate(limits_run, best) if "oxidation_limit:" in line)
     assert shown.endswith(f"V {WORDS}")
     assert f"V {WORDS} (candidate {best})" in "\n".join(describe_status(limits_run.status()))
-    assert f"V {WORDS}" in one_line(limits_run.status())
+    assert f"V {WORDS}" in status_line(limits_run.status())
     assert WORDS in limits_run._repr_html_()
     assert WORDS in "\n".join(format_recommendation(limits_run.recommend()))
 

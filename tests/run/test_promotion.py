@@ -13,7 +13,7 @@ from invdesign.candidate import Proposal, Status, genome_key
 from invdesign.cli.describe import describe_campaign, describe_candidate, describe_status, format_table
 from invdesign.problem import Merit, Objective, Problem
 from invdesign.protocols import Context, StageView, depth_until, notes_of
-from invdesign.run.loop import admitted
+from invdesign.run.loop import admit_proposals
 from invdesign.run.run import Run
 from invdesign.store import schema
 from invdesign.testing import MemoryHistory
@@ -206,7 +206,7 @@ def test_what_is_admitted() -> None:
     history.finish(4, depth=3)
     assert [given.admits(keys[0], until) for until in ("middle", "dear", None)] == [False, True, True]
     proposals = [Proposal({"n": n % 5}, until="dear") for n in range(10)]
-    assert [p.genome["n"] for p in admitted(given, proposals).values()] == [0, 4]
+    assert [p.genome["n"] for p in admit_proposals(given, proposals).values()] == [0, 4]
 
 
 def test_without_stages_nothing_is_promoted() -> None:
