@@ -32,7 +32,6 @@ NOT_YET = {
     "invdesign/protocols",
     "invdesign/recommendation",
     "invdesign/report",
-    "invdesign/run",
     "invdesign/sheets",
     "invdesign/spaces",
     "invdesign/standing.py",
