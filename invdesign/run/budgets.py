@@ -1,4 +1,4 @@
-"""How far a run goes, and who said so last: commands, requests, or the campaign file where it was changed since."""
+"""Budget of a run: limits from the campaign file, commands and requests; the latest counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user's request changes in a run: planned as a whole before anything of it is written."""
+"""Changes that a user's request makes in a run, planned as a whole before anything is written."""
 
 from __future__ import annotations
 

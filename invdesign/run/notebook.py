@@ -1,4 +1,4 @@
-"""What is seen of a run while Python works on it: a panel in a notebook, lines on a terminal, else nothing."""
+"""Display of a run in Python: a panel in notebooks, lines on terminals, else nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a run stands, as numbers a person or a program may read."""
+"""Status of a run, as numbers for people and programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user tells a run, and what the run made of it."""
+"""Results that a user tells a run, and their outcome."""
 
 from __future__ import annotations
 
