@@ -23,7 +23,7 @@ from invdesign.run.run import Run
 from invdesign.run.told import Told
 from invdesign.settings import load
 from invdesign.sheets.batch import check_output, write_batch
-from invdesign.sheets.columns import NOISE, OLDER_NOISE, RESERVED
+from invdesign.sheets.columns import NOISE_ENDING, OLDER_NOISE_ENDING, RESERVED_HEADINGS
 from invdesign.sheets.results import Results, read_results
 from invdesign.tables.text import open_table
 from surrogates.tabulated import experiment
@@ -523,8 +523,8 @@ def test_a_row_may_hold_the_results_of_several_stages(tmp_path: Path) -> None:
 
 def test_columns_of_files_are_no_properties() -> None:
     """The experiment refuses names that its files use."""
-    assert frozenset(RESERVED) == experiment.RESERVED_COLUMNS
-    assert experiment.NOISE_SUFFIXES == (NOISE, OLDER_NOISE)
+    assert frozenset(RESERVED_HEADINGS) == experiment.RESERVED_COLUMNS
+    assert experiment.NOISE_SUFFIXES == (NOISE_ENDING, OLDER_NOISE_ENDING)
 
 
 @pytest.mark.parametrize(

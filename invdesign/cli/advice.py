@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from invdesign.cli.describe import explain_errors, property_caveats
 from invdesign.errorbars import value_text
-from invdesign.report.text import AS_MEASURED, interval_text
+from invdesign.report.text import AS_MEASURED, format_interval
 from invdesign.wording import align_columns
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _estimate_cells(item: Estimate) -> tuple[str, str]:
         return measured, "-"
     if item.is_exact():
         return measured, AS_MEASURED
-    mean, ends = interval_text(item.mean or 0.0, *interval)
+    mean, ends = format_interval(item.mean or 0.0, *interval)
     return measured, f"{mean} ({ends})"
 
 

@@ -149,7 +149,7 @@ def describe_status(status: RunStatus) -> list[str]:
     combined = status.ranked_by < len(status.best)
     for place, best in enumerate(status.best):
         whose = "" if best.value is None or (combined and place) else f" (candidate {best.candidate})"
-        lines.append(f"{'its' if combined and place else 'best':<12}{best}: {best.found()}{whose}")
+        lines.append(f"{'its' if combined and place else 'best':<12}{best}: {best.format_value()}{whose}")
     if status.ranked_by > 1:
         lines.append(f"front       {status.front_size} candidates")
     if status.hypervolume is not None:

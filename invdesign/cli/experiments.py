@@ -73,10 +73,10 @@ def _open_or_create(
     from invdesign.campaign.load import load_campaign
     from invdesign.run.run import Run
     from invdesign.sheets.batch import check_output
-    from invdesign.store.store import FILE
+    from invdesign.store.store import STORE_FILE
 
     campaign = load_campaign(campaign_file, trust_code=trust_code) if campaign_file else None
-    if (run_dir / FILE).exists():
+    if (run_dir / STORE_FILE).exists():
         opened = Run.open(run_dir, trust_code=trust_code)
         if output is not None:
             check_output(opened.campaign, output)
@@ -176,9 +176,9 @@ def _work_lines(opened: Run, ids: Sequence[int]) -> list[str]:
 
 
 def _batch_table(opened: Run, ids: Sequence[int]) -> list[str]:
-    from invdesign.sheets.batch import to_make
+    from invdesign.sheets.batch import design_rows
 
-    rows = to_make(opened, ids)
+    rows = design_rows(opened, ids)
     head = list(rows[0])
     return align_columns([head, *([_format_cell(row[name]) for name in head] for row in rows)])
 
@@ -201,7 +201,7 @@ def tell(
 ) -> None:
     """Read results back into a run; a file with a mistake changes nothing."""
     from invdesign.run import steering
-    from invdesign.run.changes import told_detail
+    from invdesign.run.changes import write_tell_detail
     from invdesign.run.run import Run
     from invdesign.run.told import Taken
     from invdesign.sheets.results import read_results
@@ -221,7 +221,7 @@ def tell(
         typer.echo(f"{results}: {_summarize_file(found)}, {said}.")
         return
     outcome = steering.leave_or_apply(
-        run_dir, "tell", told_detail(found.told, replace=replace), open_run=open_run
+        run_dir, "tell", write_tell_detail(found.told, replace=replace), open_run=open_run
     )
     if outcome.state == "waiting":
         typer.echo(f"{run_dir} is worked on: {_summarize_file(found)}, taken up as soon as a step ends.")
@@ -334,7 +334,7 @@ def _events_by_number(opened: Run) -> dict[int, Any]:
     """Kind, detail and time of the run's events, by number."""
     from invdesign.store.schema import events
 
-    return {row.id: row for row in opened.store.rows(events, ("id", "kind", "detail", "time"))}
+    return {row.id: row for row in opened.store.read_rows(events, ("id", "kind", "detail", "time"))}
 
 
 def _measurement_row(opened: Run, item: Measurement, events: Mapping[int, Any]) -> dict[str, Any]:

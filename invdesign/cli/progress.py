@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from invdesign.cli.describe import describe_status
 from invdesign.cli.output import plain_stream
 from invdesign.errors import visible
-from invdesign.run.notebook import lines
+from invdesign.run.notebook import line_observer
 
 if TYPE_CHECKING:
     from rich.panel import Panel
@@ -28,7 +28,7 @@ def show_progress(folder: Path) -> Iterator[Observer]:
         with _show_live(folder) as observer:
             yield observer
     else:
-        yield lines()
+        yield line_observer()
 
 
 def draw_panel(status: RunStatus, folder: Path) -> Panel:

@@ -36,7 +36,7 @@ def stop(run_dir: RunDir, wait: Wait = 30.0) -> None:
     """Ask the process that works on a run to stop in good order."""
     from invdesign.run import steering
 
-    stopped = steering.stop(run_dir, wait)
+    stopped = steering.stop_run(run_dir, wait)
     if stopped is None:
         typer.echo(f"No process works on {run_dir}.")
         return
@@ -62,7 +62,7 @@ def budget(
 ) -> None:
     """Change the budget of a run, also while it works; other limits stay."""
     from invdesign.run import steering
-    from invdesign.run.budgets import shown
+    from invdesign.run.budgets import format_budget
     from invdesign.run.run import Run
 
     limits = {"candidates": candidates, "evaluations": evaluations, "hours": hours}
@@ -74,7 +74,7 @@ def budget(
         typer.echo(_describe_request(run_dir, "change the budget", live=True))
         return
     opened = Run.open(run_dir, trust_code=trust_code)
-    typer.echo(f"Budget: {shown(opened.campaign.budget)}")
+    typer.echo(f"Budget: {format_budget(opened.campaign.budget)}")
     for line in _budget_warnings(opened):
         typer.echo(line)
     if outcome.state == "applied":
@@ -124,7 +124,7 @@ def add(
     if until and until not in stages:
         raise typer.BadParameter(f"there is no stage '{until}'; stages: {', '.join(stages)}")
     genomes = read_candidates(files, opened.campaign)
-    new, known = steering.new_ones(opened, genomes, until)
+    new, known = steering.split_new_genomes(opened, genomes, until)
     opened.close()
     if known:
         typer.echo(f"{count_noun(len(known), 'candidate')} known already: {list_numbers(known, MAX_LISTED)}")
@@ -135,7 +135,7 @@ def add(
     outcome = steering.leave_for_holder(run_dir, "add", detail, wait=wait)
     what = count_noun(len(new), "candidate")
     if outcome.state == "taken":
-        numbers = steering.numbers_of(Run.open(run_dir, trust_code=trust_code), new)
+        numbers = steering.find_numbers(Run.open(run_dir, trust_code=trust_code), new)
         typer.echo(f"Added {what}: {list_numbers(numbers, MAX_LISTED)}")
     else:
         typer.echo(_describe_request(run_dir, f"add {what}", live=outcome.live))
@@ -173,7 +173,7 @@ def withdraw(
     opened = Run.open(run_dir, trust_code=trust_code)
     for id in ids:
         opened.trial(id)
-    apply = steering.withdraws_at_once(opened, ids, measurements, again=again)
+    apply = steering.is_quick_withdrawal(opened, ids, measurements, again=again)
     opened.close()
     detail: dict[str, Json] = {
         "ids": [*ids],

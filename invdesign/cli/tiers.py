@@ -57,16 +57,16 @@ def promote(
     if candidates and top is not None:
         raise typer.BadParameter("--top and --candidates say the same: give one of them")
     opened = Run.open(run_dir, trust_code=trust_code)
-    goal = jobs.stage_called(opened, stage)
-    ids = _parse_numbers(candidates) if candidates else jobs.best(opened, top or DEFAULT_TOP)
+    goal = jobs.find_stage(opened, stage)
+    ids = _parse_numbers(candidates) if candidates else jobs.best_candidates(opened, top or DEFAULT_TOP)
     for id in ids:
         opened.trial(id)  # says so where there is none
-    there = {id: found for id in ids if (found := jobs.sent_on(opened, id, goal.name)) is not None}
+    there = {id: found for id in ids if (found := jobs.find_promotion(opened, id, goal.name)) is not None}
     new = [id for id in ids if id not in there]
     later = _send_on(opened, new, goal.name, workers, wait, trust_code=trust_code) if new else ""
     opened.close()
     opened = Run.open(run_dir, trust_code=trust_code)
-    sent = {id: found for id in new if (found := jobs.sent_on(opened, id, goal.name)) is not None}
+    sent = {id: found for id in new if (found := jobs.find_promotion(opened, id, goal.name)) is not None}
     written = _write_waiting_inputs(opened, goal)
     if sent and not any(opened.history.trial(number).status.name == "PENDING" for number in sent.values()):
         later = ""  # whoever works on the run was quick
@@ -193,7 +193,7 @@ def _candidate_line(opened: Run, id: int) -> str:
         word = f"{word}: {trial.failure.message}"
     elif word == "pending":
         word = "waiting"
-    return f"{id} ({origin}) {opened.store.formula(id) or ''} {word}".replace("  ", " ")
+    return f"{id} ({origin}) {opened.store.display_formula(id) or ''} {word}".replace("  ", " ")
 
 
 def collect(
@@ -234,7 +234,7 @@ def _apply_requests(opened: Run) -> None:
     from invdesign.run import steering
 
     with suppress(RunLockedError):  # the process that holds it takes them up
-        steering.take_up_quick_ones(opened)
+        steering.apply_quick_requests(opened)
 
 
 def _tell_results(
@@ -246,13 +246,13 @@ def _tell_results(
         The outcome, and a sentence on what is still to come.
     """
     from invdesign.run import steering
-    from invdesign.run.changes import told_detail
+    from invdesign.run.changes import write_tell_detail
     from invdesign.run.told import Taken
 
     results = [job.told for job in found if job.told is not None]
     if not results:
         return None, ""
-    detail = told_detail(results, replace=False)
+    detail = write_tell_detail(results, replace=False)
     outcome = steering.leave_or_apply(opened.folder, "tell", detail, wait=wait, trust_code=trust_code)
     if outcome.state == "waiting":
         return None, (
@@ -266,7 +266,7 @@ def _collected_lines(opened: Run, found: Sequence[Job], later: str) -> list[str]
     if not found:
         return [f"Nothing waits for outputs. Send candidates on with: invdesign promote {folder}"]
     units = opened.campaign.units()
-    lines = [_collected_line(job, opened.store.formula(job.candidate), units) for job in found]
+    lines = [_collected_line(job, opened.store.display_formula(job.candidate), units) for job in found]
     read, failed = (sum(job.state == state for job in found) for state in ("read", "failed"))
     left = len(found) - read - failed
     lines.append(f"Read {read}, failed {failed}, not there yet {left}.")

@@ -29,7 +29,7 @@ from invdesign.worker import OUR_MARK, RAISED, SAFE_PATH, Setup, Worker, execute
 if TYPE_CHECKING:
     from pebble import ProcessPool
 
-POOLS = 3  # a machine that is short of memory for a moment deserves another try
+MAX_POOLS = 3  # a machine that is short of memory for a moment deserves another try
 _POOL_LOST = Failure("lost", "", "the pool lost its workers")
 _NO_WORKER = Failure(
     "setup",
@@ -94,7 +94,7 @@ def safe_path() -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts_blocked() -> Iterator[None]:
+def _block_interrupts() -> Iterator[None]:
     """Threads and processes started here never see Ctrl-C, which the terminal sends to the whole group."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -183,16 +183,16 @@ class ProcessEngine:
     def submit(self, task: Task) -> None:
         self._open[task.id] = task
         if self._pool is None:
-            with _interrupts_blocked():
-                self._pool = self._started_pool()
+            with _block_interrupts():
+                self._pool = self._start_pool()
         try:
             future = self._pool.schedule(execute, args=(task.payload,), timeout=task.deadline)
         except RuntimeError:  # the pool has just lost its workers
             self._done.put(TaskResult(task.id, None, _POOL_LOST))
             return
-        future.add_done_callback(lambda done: self._done.put(self._result(task, done)))
+        future.add_done_callback(lambda done: self._done.put(self._to_result(task, done)))
 
-    def _started_pool(self) -> ProcessPool:
+    def _start_pool(self) -> ProcessPool:
         from pebble import ProcessPool
 
         # Workers import numpy before any code of ours runs in them, and its BLAS reads these only then.
@@ -208,7 +208,7 @@ class ProcessEngine:
         pool.schedule(os.getpid)
         return pool
 
-    def _result(self, task: Task, future: Future[str]) -> TaskResult:
+    def _to_result(self, task: Task, future: Future[str]) -> TaskResult:
         from pebble import ProcessExpired
 
         try:
@@ -216,7 +216,7 @@ class ProcessEngine:
         except FutureTimeoutError:
             return TaskResult(task.id, None, Failure("timeout", "", f"not done after {task.deadline:g} s"))
         except ProcessExpired as error:
-            return TaskResult(task.id, None, Failure("crash", "", _last_words(error.exitcode)))
+            return TaskResult(task.id, None, Failure("crash", "", _exit_message(error.exitcode)))
         except MemoryError:
             limit = f"{self._memory / 1e9:.3g} GB"
             return TaskResult(
@@ -240,14 +240,14 @@ class ProcessEngine:
         for result in answered:
             del self._open[result.id]
         self._broken_in_a_row = 0 if answered else self._broken_in_a_row
-        return answered if len(answered) == len(results) else [*answered, *self._replaced_pool()]
+        return answered if len(answered) == len(results) else [*answered, *self._replace_pool()]
 
-    def _replaced_pool(self) -> list[TaskResult]:
+    def _replace_pool(self) -> list[TaskResult]:
         """Give every open task to a new pool, or give up where the third in a row could not do a single one."""
         self._broken_in_a_row += 1
         self.close()
         self._done = queue.SimpleQueue()
-        if self._broken_in_a_row < POOLS:
+        if self._broken_in_a_row < MAX_POOLS:
             for task in list(self._open.values()):
                 self.submit(task)
             return []
@@ -261,7 +261,7 @@ class ProcessEngine:
             self._pool = None
 
 
-def _last_words(exit_code: int | None) -> str:
+def _exit_message(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         name = signal.Signals(-exit_code).name if -exit_code in set(signal.Signals) else str(-exit_code)
         hint = ", often the system's out-of-memory killer" if name == "SIGKILL" else ""

@@ -15,11 +15,11 @@ from invdesign.rng import rng_for
 
 Means = Callable[[FloatArray], FloatArray]
 
-PREDICTIONS = 20_000  # at most so many are made for one property
-SHUFFLES = 8  # of every variable, where there are few
+MAX_PREDICTIONS = 20_000  # at most so many are made for one property
+MAX_SHUFFLES = 8  # of every variable, where there are few
 
 
-def shares(
+def variance_shares(
     means: Means, x: FloatArray, inputs: Inputs, relevance: Sequence[float | None]
 ) -> tuple[tuple[Share, ...], tuple[Share, ...]]:
     """Shares of variables and of groups, largest first.
@@ -42,7 +42,7 @@ def shares(
     sets = [(column,) for column in range(len(inputs))] + [columns for _, columns in inputs.groups]
     effects = np.zeros(len(sets))
     if variance > 0:
-        effects = np.minimum(_effects(means, x, base, sets) / variance, 1.0)
+        effects = np.minimum(_total_effects(means, x, base, sets) / variance, 1.0)
     group_of = {column: name for name, columns in inputs.groups for column in columns}
     variables = [
         Share(
@@ -58,10 +58,10 @@ def shares(
         Share(name, name, float(effect))
         for (name, _), effect in zip(inputs.groups, effects[len(inputs) :], strict=True)
     ]
-    return _sorted(variables), _sorted(groups)
+    return _sort_by_effect(variables), _sort_by_effect(groups)
 
 
-def contributions_of(
+def group_contributions(
     groups: Sequence[str], parts: FloatArray, best: Sequence[int]
 ) -> tuple[Contribution, ...]:
     """What each group of an additive model adds, largest spread first; empty where there is none.
@@ -85,19 +85,23 @@ def contributions_of(
     return tuple(sorted(found, key=lambda item: -item.spread))
 
 
-def _sorted(found: Sequence[Share]) -> tuple[Share, ...]:
+def _sort_by_effect(found: Sequence[Share]) -> tuple[Share, ...]:
     return tuple(sorted(found, key=lambda share: -share.effect))
 
 
-def _effects(means: Means, x: FloatArray, base: FloatArray, sets: Sequence[tuple[int, ...]]) -> FloatArray:
+def _total_effects(
+    means: Means, x: FloatArray, base: FloatArray, sets: Sequence[tuple[int, ...]]
+) -> FloatArray:
     """Half the mean squared change of the means for each set of columns, shape (len(sets),)."""
     rng = rng_for(0, 0, "importance")
     n = len(x)
     kept = np.arange(n)
-    if n * len(sets) > PREDICTIONS:  # fewer candidates rather than fewer shuffles than one
-        kept = np.unique(np.linspace(0, n - 1, max(PREDICTIONS // len(sets), 20)).round().astype(np.int64))
-    shuffles = int(np.clip(PREDICTIONS // max(len(kept) * len(sets), 1), 1, SHUFFLES))
-    orders = [_derangement(rng.permutation(len(kept))) for _ in range(shuffles)]
+    if n * len(sets) > MAX_PREDICTIONS:  # fewer candidates rather than fewer shuffles than one
+        kept = np.unique(
+            np.linspace(0, n - 1, max(MAX_PREDICTIONS // len(sets), 20)).round().astype(np.int64)
+        )
+    shuffles = int(np.clip(MAX_PREDICTIONS // max(len(kept) * len(sets), 1), 1, MAX_SHUFFLES))
+    orders = [_cyclic_partners(rng.permutation(len(kept))) for _ in range(shuffles)]
     part, values = x[kept], base[kept]
     effects = np.zeros(len(sets))
     for place, columns in enumerate(sets):
@@ -111,7 +115,7 @@ def _effects(means: Means, x: FloatArray, base: FloatArray, sets: Sequence[tuple
     return effects
 
 
-def _derangement(order: NDArray[np.int64]) -> NDArray[np.int64]:
+def _cyclic_partners(order: NDArray[np.int64]) -> NDArray[np.int64]:
     """Every row's partner in a cycle through `order`: none is its own."""
     partner = np.empty(len(order), dtype=np.int64)
     partner[order] = np.roll(order, 1)

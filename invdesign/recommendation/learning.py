@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 Groups = Mapping[str, Sequence[str]]
 
-ROWS = 300  # candidates that models learn from, at most: a fit of so many takes a second or two
-MOST = 600  # rows of a model with those of earlier stages and earlier results
-BEST = 150  # of them the best; the rest evenly by number
-FEWEST = 6  # values without which a property is not modelled
+MAX_CANDIDATES = 300  # candidates that models learn from, at most: a fit of so many takes a second or two
+MAX_MODEL_ROWS = 600  # rows of a model with those of earlier stages and earlier results
+MAX_BEST_CANDIDATES = 150  # of them the best; the rest evenly by number
+MIN_VALUES = 6  # values without which a property is not modelled
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Trials:
         return self.context.history.systematic(name)[self.ids]
 
 
-def trials_of(context: Context, groups: Groups, tables: Sequence[PriorTable] = ()) -> Trials:
+def choose_trials(context: Context, groups: Groups, tables: Sequence[PriorTable] = ()) -> Trials:
     """At most 300 candidates with values: the best half by measured values, the others evenly by number.
 
     Args:
@@ -87,25 +87,25 @@ def trials_of(context: Context, groups: Groups, tables: Sequence[PriorTable] = (
     counted[list(history.superseded())] = False
     order = scores.order()
     ranked = scores.ids[order[counted[order]]]
-    ids = _chosen(ranked, scores.ids[scores.front()])
+    ids = _choose_ids(ranked, scores.ids[scores.front()])
     frame = make_frame(context.space, groups)
     x = frame.of([history.candidate(int(id)).genome for id in ids])
     priors = prior_rows(tables, context.space, names) if tables else ()
     return Trials(context, ids, len(ranked), history.scores(ids.tolist()), frame, x, tuple(priors))
 
 
-def _chosen(ranked: IntArray, front: IntArray) -> IntArray:
+def _choose_ids(ranked: IntArray, front: IntArray) -> IntArray:
     """At most 300 of candidates that are ranked from best to worst, ascending; the front's members first."""
-    if len(ranked) <= ROWS:
+    if len(ranked) <= MAX_CANDIDATES:
         return np.sort(ranked)
-    first = np.concatenate([front[:BEST], ranked])
-    best = first[np.sort(np.unique(first, return_index=True)[1])][:BEST]
+    first = np.concatenate([front[:MAX_BEST_CANDIDATES], ranked])
+    best = first[np.sort(np.unique(first, return_index=True)[1])][:MAX_BEST_CANDIDATES]
     rest = np.setdiff1d(ranked, best)
-    evenly = np.linspace(0, len(rest) - 1, ROWS - len(best)).round().astype(np.int64)
+    evenly = np.linspace(0, len(rest) - 1, MAX_CANDIDATES - len(best)).round().astype(np.int64)
     return np.union1d(best, rest[evenly])
 
 
-def rows_of(trials: Trials, name: str) -> tuple[Rows, int, int]:
+def training_rows(trials: Trials, name: str) -> tuple[Rows, int, int]:
     """What the model of a property learns from: rows, how many of them are the trials', number of sources.
 
     The trials' own values come first, then sources of their own: what earlier stages said, and earlier results.
@@ -116,14 +116,14 @@ def rows_of(trials: Trials, name: str) -> tuple[Rows, int, int]:
     event = modelling.Event(trials.context, trials.frame, known, {}, priors=trials.priors)
     rows, sources = modelling.rows_of(event, name)
     own = int(np.isfinite(trials.column(name)).sum())
-    if len(rows) > MOST:
-        rest = np.linspace(own, len(rows) - 1, MOST - own).round().astype(np.int64)
+    if len(rows) > MAX_MODEL_ROWS:
+        rest = np.linspace(own, len(rows) - 1, MAX_MODEL_ROWS - own).round().astype(np.int64)
         rows = rows.at(np.concatenate([np.arange(own), rest]))
     return rows, own, sources
 
 
 @dataclass(frozen=True)
-class Learned:
+class PropertyModel:
     """The model of one property.
 
     Attributes:
@@ -143,31 +143,35 @@ class Learned:
     noisy: bool
 
 
-def learned(trials: Trials, name: str, settings: GaussianSettings) -> Learned | str:
+def fit_property(trials: Trials, name: str, settings: GaussianSettings) -> PropertyModel | str:
     """The model of a property, or why there is none, in words."""
     from invdesign.optimizers.bayesian.process import fit_gaussian, gaussian_process
 
-    rows, own, sources = rows_of(trials, name)
+    rows, own, sources = training_rows(trials, name)
     y = rows.y[:own]
-    if own < FEWEST:
-        return f"{own} {'candidate has' if own == 1 else 'candidates have'} a value; a model needs {FEWEST}"
+    if own < MIN_VALUES:
+        return (
+            f"{own} {'candidate has' if own == 1 else 'candidates have'} a value; a model needs {MIN_VALUES}"
+        )
     if np.ptp(y) <= 1e-12 * float(np.abs(y).max()):
         return f"all {own} values are the same ({y[0]:.4g})"
-    if not _varies(rows.x[:own]):
+    if not _has_variation(rows.x[:own]):
         return "all candidates have the same features"
     inputs = trials.frame.inputs
-    few = rows.at(chosen_rows(rows, np.arange(own), ROWS))
+    few = rows.at(chosen_rows(rows, np.arange(own), MAX_CANDIDATES))
     hyperparameters = fit_gaussian(few, inputs, settings, None, sources)
     model = gaussian_process(rows, inputs, settings, hyperparameters, sources)
     mean, deviation = model.predict(trials.x)
     positions = np.flatnonzero(np.isfinite(trials.column(name)))
     left = [part[:own] for part in model.left_out()]
-    noise = _noise(trials, name, model, settings)[:own]
+    noise = _repetition_variance(trials, name, model, settings)[:own]
     mean[positions], deviation[positions] = measured_values(y, noise, *left)
-    return Learned(model, positions, left[0], left[1], mean, deviation, noisy=bool((noise > 0.0).any()))
+    return PropertyModel(model, positions, left[0], left[1], mean, deviation, noisy=bool((noise > 0.0).any()))
 
 
-def _noise(trials: Trials, name: str, model: GaussianProcess, settings: GaussianSettings) -> FloatArray:
+def _repetition_variance(
+    trials: Trials, name: str, model: GaussianProcess, settings: GaussianSettings
+) -> FloatArray:
     """Variance of repeating each row's evaluation, shape (n,): as it was said.
 
     Where it was not, an evaluation gives the same number again; but for measurements from outside, whose noise the model
@@ -180,6 +184,6 @@ def _noise(trials: Trials, name: str, model: GaussianProcess, settings: Gaussian
     return np.where(np.isfinite(noise), noise, 0.0)
 
 
-def _varies(x: FloatArray) -> bool:
+def _has_variation(x: FloatArray) -> bool:
     finite = x[:, np.isfinite(x).all(axis=0)]
     return bool((np.ptp(finite, axis=0) > 0).any()) if len(x) and finite.shape[1] else False

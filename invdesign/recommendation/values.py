@@ -9,7 +9,9 @@ from typing import Literal
 
 from invdesign.candidate import Json
 
-WITHIN = 1.959963984540054  # standard deviations on either side that hold 95 % of a normal distribution
+DEVIATIONS_95 = (
+    1.959963984540054  # standard deviations on either side that hold 95 % of a normal distribution
+)
 
 Verdict = Literal[
     "well calibrated",
@@ -50,7 +52,7 @@ class Estimate:
         """The central 95 % of what the model believes; None without a model."""
         if self.mean is None or self.deviation is None:
             return None
-        return self.mean - WITHIN * self.deviation, self.mean + WITHIN * self.deviation
+        return self.mean - DEVIATIONS_95 * self.deviation, self.mean + DEVIATIONS_95 * self.deviation
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,21 +190,21 @@ class Recommendation:
 
     def to_dict(self) -> dict[str, Json]:
         """Plain JSON; every estimate with its 95 % interval."""
-        found = _plain(self)
+        found = _to_json(self)
         assert isinstance(found, dict)
         return found
 
 
-def _plain(value: object) -> Json:
+def _to_json(value: object) -> Json:
     if is_dataclass(value) and not isinstance(value, type):
-        found = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        found = {field.name: _to_json(getattr(value, field.name)) for field in fields(value)}
         if isinstance(value, Estimate):
-            found["interval"] = _plain(value.interval())
+            found["interval"] = _to_json(value.interval())
         return found
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(item) for item in value]
+        return [_to_json(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int | str):

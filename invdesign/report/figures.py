@@ -17,35 +17,35 @@ from numpy.typing import NDArray
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.problem import Merit, Objective
-from invdesign.report.growth import records
+from invdesign.report.growth import find_records
 from invdesign.report.tables import Facts
-from invdesign.report.text import brief, formula_html, number
+from invdesign.report.text import format_number, formula_html, shorten_setting
 
 Figure = dict[str, Any]
 
-SHOWN = 2500  # points in a figure; more are thinned evenly
-FRONT_SHOWN = 400
-RANKED = 60
-CROWD = 800  # points beyond which they are drawn smaller
-HOVER_LINES = 14
-HOVER_LETTERS = 90  # of a detail
+MAX_POINTS = 2500  # points in a figure; more are thinned evenly
+MAX_FRONT_POINTS = 400
+MAX_RANKED = 60
+CROWDED_FROM = 800  # points beyond which they are drawn smaller
+MAX_HOVER_LINES = 14
+MAX_DETAIL_LETTERS = 90  # of a detail
 
 INK, FAINT, GRID = "#1f2937", "#6b7280", "#e5e7eb"
 BLUE, ORANGE, GREY, GREEN = "#0b5fa5", "#c2410c", "#9ca3af", "#0f766e"
-KINDS = (
+MERIT_STYLES = (
     (Merit.FEASIBLE, "feasible", BLUE, "circle"),
     (Merit.VIOLATING, "violates a constraint", ORANGE, "diamond-open"),
     (Merit.GATED, "stopped by a gate", GREY, "x-thin-open"),
 )
 FRONT_NAME, WINNER_NAME, BEST_NAME = "Pareto front", "best candidate", "best so far"
 GOAL_NAME = "target or window"
-LEGEND_ORDER = (FRONT_NAME, WINNER_NAME, *(name for _, name, _, _ in KINDS), BEST_NAME, GOAL_NAME)
+LEGEND_ORDER = (FRONT_NAME, WINNER_NAME, *(name for _, name, _, _ in MERIT_STYLES), BEST_NAME, GOAL_NAME)
 GOAL_LINE, GOAL_FILL = {"color": "#0f766e", "width": 1.2, "dash": "dash"}, "rgba(15,118,110,0.09)"
 FONT = {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": INK}
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownCandidates:
     """Which candidates the figures show.
 
     Attributes:
@@ -56,7 +56,7 @@ class Shown:
     ids: IntArray
     front: IntArray
 
-    def thinned(self, facts: Facts) -> str:
+    def thinning_note(self, facts: Facts) -> str:
         """A word where not everything is shown."""
         if len(self.ids) == len(facts):
             return ""
@@ -66,25 +66,25 @@ class Shown:
         )
 
 
-def choose_shown(facts: Facts, limit: int = SHOWN) -> Shown:
+def choose_shown(facts: Facts, limit: int = MAX_POINTS) -> ShownCandidates:
     """The front and the records of every objective first, then the rest evenly by number."""
-    front = evenly(facts.front, FRONT_SHOWN)
+    front = pick_evenly(facts.front, MAX_FRONT_POINTS)
     objectives = range(len(facts.objectives))
-    wanted = [front, facts.ranking[:RANKED], *(records(facts, k)[0] for k in objectives)]
+    wanted = [front, facts.ranking[:MAX_RANKED], *(find_records(facts, k)[0] for k in objectives)]
     kept = np.unique(np.concatenate(wanted))[:limit]
     rest = np.setdiff1d(np.arange(len(facts)), kept)
-    ids = np.union1d(kept, evenly(rest, max(0, limit - len(kept))))
-    return Shown(ids.astype(np.int64), front)
+    ids = np.union1d(kept, pick_evenly(rest, max(0, limit - len(kept))))
+    return ShownCandidates(ids.astype(np.int64), front)
 
 
-def evenly(values: IntArray, n: int) -> IntArray:
+def pick_evenly(values: IntArray, n: int) -> IntArray:
     """At most n of the values, evenly spaced, the first and the last among them."""
     if len(values) <= n:
         return values
     return values[np.unique(np.linspace(0, len(values) - 1, n).round().astype(np.int64))]
 
 
-def complete(facts: Facts, shown: Shown) -> IntArray:
+def select_complete(facts: Facts, shown: ShownCandidates) -> IntArray:
     """Numbers of the complete candidates among those shown."""
     ids: IntArray = shown.ids[facts.scores.merit[shown.ids] <= Merit.VIOLATING]
     return ids
@@ -101,20 +101,20 @@ def robust_range(values: FloatArray, inside: FloatArray) -> dict[str, Any]:
     if high <= low:
         return {}
     pad = 0.08 * (high - low)
-    return {"range": rounded(np.array([low - pad, high + pad]))}
+    return {"range": round_for_json(np.array([low - pad, high + pad]))}
 
 
 def error_bars(key: str, sigma: FloatArray) -> dict[str, Any]:
     """Bars of one standard deviation; none where no candidate has one."""
     if np.isnan(sigma).all():
         return {}
-    bars = {"type": "data", "array": rounded(sigma), "color": "rgba(15,118,110,0.35)"}
+    bars = {"type": "data", "array": round_for_json(sigma), "color": "rgba(15,118,110,0.35)"}
     return {key: bars | {"thickness": 1, "width": 3}}
 
 
 def objective_axis(facts: Facts, item: Objective) -> dict[str, Any]:
     """An axis of the objective's property, whatever is wanted of it."""
-    return axis(facts.heading(item.property))
+    return titled_axis(facts.property_heading(item.property))
 
 
 def goal_ends(item: Objective) -> FloatArray:
@@ -139,7 +139,7 @@ def goal_shapes(item: Objective, side: str) -> list[dict[str, Any]]:
     return [band | {"fillcolor": GOAL_FILL, "line": {"width": 0}}, *lines]
 
 
-def legend(figures: Sequence[Figure]) -> list[tuple[str, str, str]]:
+def legend_entries(figures: Sequence[Figure]) -> list[tuple[str, str, str]]:
     """(name, colour, symbol, `line` or `dash`) of what these figures draw, once for all of them.
 
     The marked values (`marks.split_marked`) come last, as `hollow: of its decomposition products`.
@@ -166,64 +166,64 @@ def _marked_legend(figures: Sequence[Figure]) -> list[tuple[str, str, str]]:
     return [(f"{look}: {words}", FAINT, "ring") for words, look in looks.items()]
 
 
-def hover_texts(facts: Facts, shown: Shown) -> dict[str, str]:
+def hover_texts(facts: Facts, shown: ShownCandidates) -> dict[str, str]:
     """What is said of each candidate shown, by its number; escaped for Plotly."""
-    ids = {int(id) for id in np.concatenate([shown.ids, facts.ranking[:RANKED]])}
-    return {str(id): _hover(facts, id) for id in sorted(ids)}
+    ids = {int(id) for id in np.concatenate([shown.ids, facts.ranking[:MAX_RANKED]])}
+    return {str(id): _hover_text(facts, id) for id in sorted(ids)}
 
 
-def _hover(facts: Facts, id: int) -> str:
+def _hover_text(facts: Facts, id: int) -> str:
     formula = formula_html(facts.formulas[id])
     lines = [f"<b>{formula}</b>  candidate {id}" if formula else f"<b>candidate {id}</b>"]
-    known = facts.known(id)
+    known = facts.known_properties(id)
     if facts.desirability is not None and not np.isnan(facts.desirability[id]):
-        lines.append(f"desirability: {number(float(facts.desirability[id]))}")
-    for name in known[:HOVER_LINES]:
-        lines.append(f"{escape(name)}: {escape(facts.text(name, id))}")
-        if said := facts.detail(name, id):
-            lines.append(f"<i>{escape(brief(said, HOVER_LETTERS))}</i>")
-    if len(known) > HOVER_LINES:
-        lines.append(f"and {len(known) - HOVER_LINES} more")
-    lines += [escape(words) for words in facts.fate(id)[1:] if words]
+        lines.append(f"desirability: {format_number(float(facts.desirability[id]))}")
+    for name in known[:MAX_HOVER_LINES]:
+        lines.append(f"{escape(name)}: {escape(facts.full_text(name, id))}")
+        if said := facts.detail_text(name, id):
+            lines.append(f"<i>{escape(shorten_setting(said, MAX_DETAIL_LETTERS))}</i>")
+    if len(known) > MAX_HOVER_LINES:
+        lines.append(f"and {len(known) - MAX_HOVER_LINES} more")
+    lines += [escape(words) for words in facts.describe_fate(id)[1:] if words]
     lines.append(f"by {escape(facts.operators[id])}")
     return "<br>".join(lines)
 
 
-def rounded(values: FloatArray) -> list[float | None]:
+def round_for_json(values: FloatArray) -> list[float | None]:
     """Six significant digits, as JSON holds them: enough for a screen, a third of the size; NaN becomes null."""
     return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values.tolist()]
 
 
-def points(ids: IntArray, x: NDArray[Any], y: FloatArray, name: str, marker: dict[str, Any]) -> Figure:
+def point_trace(ids: IntArray, x: NDArray[Any], y: FloatArray, name: str, marker: dict[str, Any]) -> Figure:
     """A trace of points that know their candidate."""
     return {
         "type": "scatter",
         "mode": "markers",
         "name": name,
-        "x": rounded(x.astype(np.float64)),
-        "y": rounded(y),
+        "x": round_for_json(x.astype(np.float64)),
+        "y": round_for_json(y),
         "customdata": ids.tolist(),
         "hoverinfo": "text",
         "marker": marker,
     }
 
 
-def marker(colour: str, symbol: str, size: int, opacity: float, points: int = 0) -> dict[str, Any]:
+def marker_style(colour: str, symbol: str, size: int, opacity: float, points: int = 0) -> dict[str, Any]:
     """Smaller and fainter where there are many."""
-    if points > CROWD:
+    if points > CROWDED_FROM:
         size, opacity = size - 2, 0.7 * opacity
     return {"color": colour, "symbol": symbol, "size": size, "opacity": opacity}
 
 
 def count_axis(title: str) -> dict[str, Any]:
     """An axis of counts."""
-    return axis(title) | {"tickformat": ",d"}
+    return titled_axis(title) | {"tickformat": ",d"}
 
 
-def axis(title: str) -> dict[str, Any]:
+def titled_axis(title: str) -> dict[str, Any]:
     """An axis with its title."""
     return {
-        "title": {"text": _wrapped_title(title), "standoff": 8, "font": {"size": 13}},
+        "title": {"text": _wrap_title(title), "standoff": 8, "font": {"size": 13}},
         "gridcolor": GRID,
         "zeroline": False,
         "linecolor": "#9ca3af",
@@ -233,11 +233,11 @@ def axis(title: str) -> dict[str, Any]:
     }
 
 
-def _wrapped_title(title: str) -> str:
-    return escape(title) if len(title) <= 44 else "<br>".join(_halves(title))
+def _wrap_title(title: str) -> str:
+    return escape(title) if len(title) <= 44 else "<br>".join(_split_title(title))
 
 
-def _halves(title: str) -> list[str]:
+def _split_title(title: str) -> list[str]:
     words = title.split()
     middle = min(
         range(1, len(words)), key=lambda k: abs(len(" ".join(words[:k])) - len(title) / 2), default=1
@@ -245,7 +245,7 @@ def _halves(title: str) -> list[str]:
     return [escape(" ".join(words[:middle])), escape(" ".join(words[middle:]))]
 
 
-def layout(xaxis: dict[str, Any], yaxis: dict[str, Any]) -> dict[str, Any]:
+def base_layout(xaxis: dict[str, Any], yaxis: dict[str, Any]) -> dict[str, Any]:
     """What all figures share."""
     return {
         "xaxis": xaxis,

@@ -12,19 +12,19 @@ from invdesign.report.tables import Facts
 from invdesign.report.text import pretty_unit
 from invdesign.run.status import volume_unit
 
-CHECKPOINTS = 200
+MAX_CHECKPOINTS = 200
 # The curve of a larger front takes minutes: the cost grows steeply with the number of objectives.
-LARGEST_FRONT = {1: 10**9, 2: 10**9, 3: 10**9, 4: 10_000, 5: 1_500, 6: 300}
+MAX_FRONT_SIZE = {1: 10**9, 2: 10**9, 3: 10**9, 4: 10_000, 5: 1_500, 6: 300}
 
 
-def records(facts: Facts, objective: int | None) -> tuple[IntArray, FloatArray]:
+def find_records(facts: Facts, objective: int | None) -> tuple[IntArray, FloatArray]:
     """Where the best so far improved, among feasible candidates: numbers, and values at them.
 
     Args:
         objective: place of an objective, whose property is given; None gives the desirability. Where objectives
             are combined to one score, the best so far is the best by that score, whatever is asked for.
     """
-    ids = facts.feasible()
+    ids = facts.feasible_ids()
     combined = objective is None or facts.scalarized
     values = facts.scores.values[ids, 0] if combined else facts.minimised[ids, objective]
     if len(ids) == 0:
@@ -62,17 +62,17 @@ def hypervolume_growth(facts: Facts) -> Hypervolume | None:
 
     The reference point is the campaign's, or the one `pareto.reference_point` makes of all feasible candidates.
     """
-    ids = facts.feasible()
+    ids = facts.feasible_ids()
     values = facts.scores.values[ids]
     m = values.shape[1]
-    if m < 2 or len(ids) == 0 or len(facts.front) > LARGEST_FRONT.get(m, 0):
+    if m < 2 or len(ids) == 0 or len(facts.front) > MAX_FRONT_SIZE.get(m, 0):
         return None
     problem = facts.run.campaign.problem
     best = values.min(axis=0)
     reference = problem.reference
     if reference is None:
         reference = pareto.reference_point(best, values.max(axis=0))
-    counts = np.unique(np.linspace(1, len(facts), min(CHECKPOINTS, len(facts))).round().astype(np.int64))
+    counts = np.unique(np.linspace(1, len(facts), min(MAX_CHECKPOINTS, len(facts))).round().astype(np.int64))
     grown = np.zeros(len(counts))
     front, start, volume = np.empty((0, m)), 0, 0.0
     for step, count in enumerate(counts):

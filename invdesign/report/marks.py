@@ -16,7 +16,7 @@ from invdesign.properties import Mark, describe
 from invdesign.report.figures import FAINT
 from invdesign.report.tables import Facts
 
-MARKED = {"circle": "circle-open", "diamond-open": "diamond-cross-open", "x-thin-open": "x-open"}
+MARKED_SYMBOLS = {"circle": "circle-open", "diamond-open": "diamond-cross-open", "x-thin-open": "x-open"}
 """Symbol of a marked value by that of the others: hollow, or crossed where it is hollow already."""
 
 
@@ -29,7 +29,7 @@ def split_marked(
         facts: of the run.
         names: of the properties that the figure shows.
         ids: numbers of the candidates, shape (n,).
-        trace: makes the trace of some of them, with a marker of one of the symbols in `MARKED`.
+        trace: makes the trace of some of them, with a marker of one of the symbols in `MARKED_SYMBOLS`.
     """
     marked = np.zeros(len(ids), dtype=bool)
     words = []
@@ -41,7 +41,7 @@ def split_marked(
     traces = [trace(ids[~marked])] if not marked.all() else []
     if marked.any():
         hollow = trace(ids[marked])
-        hollow["marker"] = hollow["marker"] | {"symbol": MARKED[hollow["marker"]["symbol"]]}
+        hollow["marker"] = hollow["marker"] | {"symbol": MARKED_SYMBOLS[hollow["marker"]["symbol"]]}
         traces.append(hollow | {"meta": " or ".join(dict.fromkeys(words))})
     return traces
 
@@ -79,7 +79,7 @@ def find_marked(facts: Facts, name: str, ids: IntArray) -> BoolArray:
     if mark is None or mark.flag not in facts.columns:
         return np.zeros(len(ids), dtype=bool)
     known = range(len(facts))  # a run that goes on meanwhile may have more by now
-    return np.array([int(id) in known and bool(facts.words(name, int(id))) for id in ids], dtype=bool)
+    return np.array([int(id) in known and bool(facts.mark_words(name, int(id))) for id in ids], dtype=bool)
 
 
 def _mark_of(name: str) -> Mark:

@@ -18,17 +18,24 @@ from invdesign.candidate import Json, Status
 from invdesign.errors import InvdesignError
 from invdesign.problem import Constraint, Merit, Objective, Scores
 from invdesign.properties import KEPT, STRUCTURE, describe, is_structure, structure_fate, words_beside
-from invdesign.report.text import SETTING_UNITS, axis_label, brief, measured, pretty_unit, with_unit
+from invdesign.report.text import (
+    SETTING_UNITS,
+    axis_label,
+    format_measured,
+    pretty_unit,
+    shorten_setting,
+    with_unit,
+)
 from invdesign.run.run import Run
 from invdesign.run.status import RunStatus
 from invdesign.store import schema
 from invdesign.structures.formulas import order_formula
 
-TREE_DEPTH = 5
-TREE_NODES = 40
-EXAMPLES = 12  # candidate numbers listed beside a cause of failure
-SETTING = 800  # characters of a setting that are shown in "What was asked"
-LONG = 2000  # characters of a setting beyond which a dump says its length instead
+MAX_TREE_DEPTH = 5
+MAX_TREE_NODES = 40
+MAX_EXAMPLES = 12  # candidate numbers listed beside a cause of failure
+MAX_SETTING_LETTERS = 800  # characters of a setting that are shown in "What was asked"
+MAX_DUMPED_LETTERS = 2000  # characters of a setting beyond which a dump says its length instead
 
 
 @dataclass(frozen=True)
@@ -83,43 +90,43 @@ class Facts:
         """Whether the objectives are combined to one score."""
         return self.run.campaign.problem.scalarize is not None
 
-    def value(self, name: str, id: int) -> str:
+    def value_text(self, name: str, id: int) -> str:
         """A property of one candidate with its errors; empty where unknown."""
         errors = float(self.noise[name][id]), float(self.systematic[name][id])
-        return measured(float(self.columns[name][id]), *errors, unit=self.units[name])
+        return format_measured(float(self.columns[name][id]), *errors, unit=self.units[name])
 
-    def words(self, name: str, id: int) -> str:
+    def mark_words(self, name: str, id: int) -> str:
         """Words that belong beside a property of one candidate; mostly none."""
         return words_beside(
             name, lambda flag: float(self.columns[flag][id]) if flag in self.columns else None
         )
 
-    def cell(self, name: str, id: int) -> str:
+    def cell_text(self, name: str, id: int) -> str:
         """A property of one candidate as a cell of a table, under a head with its unit."""
-        return f"{self.value(name, id)} {self.words(name, id)}".rstrip()
+        return f"{self.value_text(name, id)} {self.mark_words(name, id)}".rstrip()
 
-    def detail(self, name: str, id: int) -> str:
+    def detail_text(self, name: str, id: int) -> str:
         """What was said beside a property of one candidate; empty where nothing was."""
         return self.details.get(id, {}).get(name, "")
 
-    def text(self, name: str, id: int) -> str:
+    def full_text(self, name: str, id: int) -> str:
         """A property of one candidate with its errors, unit, and the words beside it."""
-        return f"{with_unit(self.value(name, id), pretty_unit(self.units[name]))} {self.words(name, id)}".rstrip()
+        return f"{with_unit(self.value_text(name, id), pretty_unit(self.units[name]))} {self.mark_words(name, id)}".rstrip()
 
-    def heading(self, name: str) -> str:
+    def property_heading(self, name: str) -> str:
         """A property's label with its unit and the structure it was measured on."""
         return axis_label(name, self.units[name], self.structures.get(name, ""))
 
-    def fate(self, id: int) -> tuple[bool, str]:
+    def describe_fate(self, id: int) -> tuple[bool, str]:
         """True if a candidate lost its structure, and a few words on it: `no longer an anti-perovskite`."""
         known = {KEPT: float(self.columns[KEPT][id])} if KEPT in self.columns else {}
         return structure_fate(known, self.details.get(id, {}))
 
-    def known(self, id: int) -> list[str]:
+    def known_properties(self, id: int) -> list[str]:
         """Names of the properties known of one candidate, those of the problem first."""
         return [name for name in self.columns if not np.isnan(self.columns[name][id])]
 
-    def feasible(self) -> IntArray:
+    def feasible_ids(self) -> IntArray:
         """Numbers of the feasible candidates, ascending."""
         ids: IntArray = self.scores.ids[self.scores.merit == Merit.FEASIBLE]
         return ids
@@ -137,7 +144,7 @@ def read_facts(run: Run) -> Facts:
     names = dict.fromkeys((*run.campaign.problem.properties, *history.names()))
     units = run.campaign.units()
     columns = ("id", "formula", "operator", "parents")
-    rows = [row for row in run.store.rows(schema.candidates, columns) if row.id < n]
+    rows = [row for row in run.store.read_rows(schema.candidates, columns) if row.id < n]
     order = scores.ids[scores.order()]
     positions = scores.front()
     by_first = np.argsort(scores.values[positions, 0], kind="stable")
@@ -194,7 +201,7 @@ def stage_rows(facts: Facts) -> list[StageRow]:
     """The funnel, the build stage first."""
     seconds: defaultdict[str, list[float]] = defaultdict(list)
     cached: defaultdict[str, int] = defaultdict(int)
-    for row in facts.run.store.rows(schema.evaluations, ("candidate", "stage", "cost", "source")):
+    for row in facts.run.store.read_rows(schema.evaluations, ("candidate", "stage", "cost", "source")):
         if row.candidate >= len(facts):
             continue
         if row.source is None:
@@ -208,7 +215,7 @@ def stage_rows(facts: Facts) -> list[StageRow]:
         rows.append(
             StageRow(
                 name=stage.name,
-                kind=kind_of(stage.evaluator or facts.run.campaign.space),
+                kind=plugin_kind(stage.evaluator or facts.run.campaign.space),
                 entered=counts.entered,
                 passed=counts.passed,
                 gated=counts.gated,
@@ -251,22 +258,22 @@ class Cause:
     candidates: tuple[int, ...]
 
 
-def causes(facts: Facts) -> list[Cause]:
+def group_failures(facts: Facts) -> list[Cause]:
     """Failures grouped by stage and kind, most frequent first."""
     groups: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     failures = facts.run.history.failures()
     for id in sorted(failures):
         groups[failures[id].stage, failures[id].kind].append(id)
     found = [
-        Cause(stage, kind, len(ids), failures[ids[0]].message, tuple(ids[:EXAMPLES]))
+        Cause(stage, kind, len(ids), failures[ids[0]].message, tuple(ids[:MAX_EXAMPLES]))
         for (stage, kind), ids in groups.items()
     ]
     return sorted(found, key=lambda cause: (-cause.count, cause.stage, cause.kind))
 
 
-def lost_tasks(facts: Facts) -> int:
+def count_lost_tasks(facts: Facts) -> int:
     """Tasks whose worker died, hung or ran out of memory, those that succeeded when tried again included."""
-    return sum(1 for _ in facts.run.store.rows(schema.tasks, ("id",), schema.tasks.c.status == "lost"))
+    return sum(1 for _ in facts.run.store.read_rows(schema.tasks, ("id",), schema.tasks.c.status == "lost"))
 
 
 # Lineage.
@@ -291,12 +298,14 @@ class Ancestor:
     cut: bool = False
 
 
-def ancestry(facts: Facts, id: int, depth: int = TREE_DEPTH, nodes: int = TREE_NODES) -> Ancestor:
+def build_ancestry(
+    facts: Facts, id: int, depth: int = MAX_TREE_DEPTH, nodes: int = MAX_TREE_NODES
+) -> Ancestor:
     """The candidate with its ancestors, at most `depth` generations and about `nodes` of them."""
     seen: set[int] = set()
     first = facts.run.campaign.problem.objectives[0].property
 
-    def node(id: int, depth: int) -> Ancestor:
+    def build_node(id: int, depth: int) -> Ancestor:
         repeated = id in seen
         seen.add(id)
         parents = facts.parents[id]
@@ -305,13 +314,15 @@ def ancestry(facts: Facts, id: int, depth: int = TREE_DEPTH, nodes: int = TREE_N
             id=id,
             formula=facts.formulas[id],
             operator=facts.operators[id],
-            value=facts.text(first, id),
-            parents=() if repeated or not room else tuple(node(parent, depth - 1) for parent in parents),
+            value=facts.full_text(first, id),
+            parents=()
+            if repeated or not room
+            else tuple(build_node(parent, depth - 1) for parent in parents),
             repeated=repeated and bool(parents),
             cut=bool(parents) and not room and not repeated,
         )
 
-    return node(id, depth)
+    return build_node(id, depth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,11 +342,11 @@ def operator_rows(facts: Facts) -> list[OperatorRow]:
     if len(names) == 0:
         return []
 
-    def counted(ids: NDArray[Any]) -> IntArray:
+    def count_by_operator(ids: NDArray[Any]) -> IntArray:
         return np.bincount(index[ids], minlength=len(names))
 
-    proposed, complete = counted(np.arange(len(facts))), counted(facts.ranking)
-    feasible, front = counted(facts.feasible()), counted(facts.front)
+    proposed, complete = count_by_operator(np.arange(len(facts))), count_by_operator(facts.ranking)
+    feasible, front = count_by_operator(facts.feasible_ids()), count_by_operator(facts.front)
     rows = [
         OperatorRow(str(name), int(proposed[k]), int(complete[k]), int(feasible[k]), int(front[k]))
         for k, name in enumerate(names)
@@ -380,22 +391,28 @@ def trust_notes(facts: Facts) -> list[str]:
     return [f"{', '.join(names)}: {text}" for text, names in stages.items()]
 
 
-def notes_elsewhere(facts: Facts) -> list[str]:
+def other_notes(facts: Facts) -> list[str]:
     """Notes of the campaign that no evaluator makes: files, functions, structures."""
     made = facts.run.campaign.evaluators
     return [note for note in facts.run.campaign.notes if note.partition(": ")[0] not in made]
 
 
-def kind_of(plugin: Any) -> str:
+def plugin_kind(plugin: Any) -> str:
     """The name a campaign file calls this plug-in by."""
     return str(plugin.model_dump(mode="json", include=set()).get("kind") or registry.name_of(type(plugin)))
 
 
-def settings_of(plugin: Any) -> list[tuple[str, str]]:
+def plugin_settings(plugin: Any) -> list[tuple[str, str]]:
     """Settings that differ from their defaults, each in one line."""
     dump: dict[str, Json] = plugin.model_dump(mode="json", exclude_defaults=True)
     return [
-        (key, with_unit(brief(value, SETTING), SETTING_UNITS.get(key, "") if _is_number(value) else ""))
+        (
+            key,
+            with_unit(
+                shorten_setting(value, MAX_SETTING_LETTERS),
+                SETTING_UNITS.get(key, "") if _is_number(value) else "",
+            ),
+        )
         for key, value in dump.items()
         if key != "kind"
     ]
@@ -405,14 +422,14 @@ def _is_number(value: Json) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def shortened(value: Json) -> Json:
+def shorten_texts(value: Json) -> Json:
     """A dump whose longest texts (structure files, reference sets) are replaced by their length."""
-    if isinstance(value, str) and len(value) > LONG:
+    if isinstance(value, str) and len(value) > MAX_DUMPED_LETTERS:
         return f"({len(value)} characters: {value[:60]} ...)"
     if isinstance(value, list):
-        return [shortened(item) for item in value]
+        return [shorten_texts(item) for item in value]
     if isinstance(value, dict):
-        return {key: shortened(item) for key, item in value.items()}
+        return {key: shorten_texts(item) for key, item in value.items()}
     return value
 
 
@@ -426,14 +443,14 @@ class StageIdentity:
     potential: str
 
 
-def identities(facts: Facts) -> list[StageIdentity]:
+def stage_identities(facts: Facts) -> list[StageIdentity]:
     """One per stage with an evaluator, as the last session recorded them."""
     rows = facts.run.store.session_rows()
     recorded = rows[-1]["environment"].get("evaluators", {}) if rows else {}
     return [
         StageIdentity(
             name,
-            kind_of(evaluator),
+            plugin_kind(evaluator),
             recorded.get(name, {}).get("fingerprint") or "",
             recorded.get(name, {}).get("potential") or "",
         )
@@ -450,7 +467,7 @@ class Versions:
     packages: Mapping[str, str]
 
 
-def environments(sessions: Sequence[Mapping[str, Any]]) -> list[Versions]:
+def distinct_environments(sessions: Sequence[Mapping[str, Any]]) -> list[Versions]:
     """Distinct environments of a run's sessions, in the order they first occurred."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in sessions:

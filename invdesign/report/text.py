@@ -19,7 +19,7 @@ _COUNT = re.compile(r"(?<=[A-Za-z)\]])(\d+(?:\.\d+)?)")
 _POWER = re.compile(r"\^(-?\d+)")
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Four significant digits, with a true minus and a power of ten where it is needed; empty for NaN."""
     if math.isnan(value):
         return ""
@@ -31,25 +31,27 @@ def number(value: float) -> str:
 AS_MEASURED = "as measured"  # of a model's value, where measured values have no noise
 
 
-def measured(value: float, noise: float = math.nan, systematic: float = math.nan, unit: str = "") -> str:
+def format_measured(
+    value: float, noise: float = math.nan, systematic: float = math.nan, unit: str = ""
+) -> str:
     """A value with its errors and the digits these leave it (`errorbars.count_decimals`); without its unit."""
     if math.isnan(value):
-        return number(value)
+        return format_number(value)
     error, decimals = known_error(noise), count_decimals(value, noise, systematic, unit)
-    own = number(value) if decimals is None else f"{value:.{decimals}f}"
+    own = format_number(value) if decimals is None else f"{value:.{decimals}f}"
     if not math.isnan(error):
-        own += f" ± {number(float(f'{error:.2g}')) if decimals is None else f'{error:.{decimals}f}'}"
+        own += f" ± {format_number(float(f'{error:.2g}')) if decimals is None else f'{error:.{decimals}f}'}"
     return (own + method_text(systematic)).replace("-", "−")
 
 
-def interval_text(mean: float, low: float, high: float) -> tuple[str, str]:
+def format_interval(mean: float, low: float, high: float) -> tuple[str, str]:
     """A mean, and its interval as `low to high`, to the decimal at which the interval's width has two digits."""
     width = high - low
     if not (math.isfinite(width) and width > 0):
-        return number(mean), f"{number(low)} to {number(high)}"
+        return format_number(mean), f"{format_number(low)} to {format_number(high)}"
     decimals = 1 - math.floor(math.log10(width))
     if not 0 <= decimals <= 6 or max(abs(low), abs(high)) >= 1e6:
-        return number(mean), f"{number(low)} to {number(high)}"
+        return format_number(mean), f"{format_number(low)} to {format_number(high)}"
     texts = [f"{value:.{decimals}f}".replace("-", "−") for value in (mean, low, high)]
     return texts[0], f"{texts[1]} to {texts[2]}"
 
@@ -87,8 +89,8 @@ def distance_text(item: Objective, minimised: float) -> str:
     """A minimised value in the property's own sign; of a target or window, how far off it is."""
     if item.direction in {"target", "window"}:
         inside = "on target" if item.direction == "target" else "inside"
-        return f"{number(minimised)} off" if minimised > 0 else inside
-    return number(-minimised if item.direction == "maximize" else minimised)
+        return f"{format_number(minimised)} off" if minimised > 0 else inside
+    return format_number(-minimised if item.direction == "maximize" else minimised)
 
 
 def formula_html(formula: str) -> Markup:
@@ -104,7 +106,7 @@ SETTING_UNITS = {"rattle": "Å", "fmax": "eV/Å", "smax": "GPa"}
 """Units of settings that are known by name in every plug-in of ours that has them."""
 
 
-def brief(value: Json, limit: int = 120) -> str:
+def shorten_setting(value: Json, limit: int = 120) -> str:
     """A setting in one line, cut before a word at `limit` characters.
 
     Strings are bare and lists go by commas; a plug-in is its kind and settings, and what has a name (a reference

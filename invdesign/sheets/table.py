@@ -13,8 +13,8 @@ from invdesign.tables.records import WORKBOOK_SIGNATURES, TableError, TextData
 from invdesign.tables.text import TextTable, find_mistake
 from invdesign.textfiles import MEGABYTE, UnreadableFileError, decode, read_bytes, read_text
 
-LARGEST = 200 * MEGABYTE  # a file of results is read whole
-HEAD = 1  # line of the headings where nothing comes before them
+MAX_BYTES = 200 * MEGABYTE  # a file of results is read whole
+HEAD_LINE = 1  # line of the headings where nothing comes before them
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,9 @@ class Table:
     rows: list[Row] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
     lines: bool = True
-    head: int = HEAD
+    head: int = HEAD_LINE
 
-    def complain(self, row: Row | None, column: str, message: str, hint: str = "") -> None:
+    def add_mistake(self, row: Row | None, column: str, message: str, hint: str = "") -> None:
         """Take note of a mistake in a row, or in the headings where it is None."""
         if not self.lines:
             entry = "every entry" if row is None else f"entry {row.line}"
@@ -51,7 +51,7 @@ class Table:
         line = self.head if row is None else row.line
         self.mistakes.append(Mistake(column, message, line, hint))
 
-    def place(self, row: Row) -> str:
+    def row_place(self, row: Row) -> str:
         """Where a row stands, in words."""
         return f"line {row.line}" if self.lines else f"entry {row.line}"
 
@@ -65,28 +65,30 @@ def read_table(path: Path) -> Table:
     table = Table(path.name)
     try:
         if path.suffix.lower() == ".json":
-            _read_json(table, read_text(path, LARGEST))
+            _read_json(table, read_text(path, MAX_BYTES))
         else:
-            _read_csv(table, TextTable(TextData(_text_of(path)), path.name))
+            _read_csv(table, TextTable(TextData(_read_file_text(path)), path.name))
     except TableError as error:
         column = "row" if error.line is not None else "file"
         raise ResultsError([Mistake(column, error.message, error.line, error.hint)], path.name) from error
     except UnreadableFileError as error:
-        raise _refused(path, str(error)) from error
+        raise _file_error(path, str(error)) from error
     return table
 
 
-def _refused(path: Path, message: str) -> ResultsError:
+def _file_error(path: Path, message: str) -> ResultsError:
     return ResultsError([Mistake("file", message)], path.name)
 
 
-def _text_of(path: Path) -> str:
-    data = read_bytes(path, LARGEST)
+def _read_file_text(path: Path) -> str:
+    data = read_bytes(path, MAX_BYTES)
     if data.startswith(WORKBOOK_SIGNATURES):
-        raise _refused(path, "this is a workbook or an archive. In the spreadsheet, save it as 'CSV UTF-8'.")
+        raise _file_error(
+            path, "this is a workbook or an archive. In the spreadsheet, save it as 'CSV UTF-8'."
+        )
     text = decode(data, path.name, letters=True)
     if not text.strip():
-        raise _refused(path, "the file is empty. It needs a line of headings and a line per result.")
+        raise _file_error(path, "the file is empty. It needs a line of headings and a line per result.")
     return text
 
 
@@ -96,17 +98,17 @@ def _text_of(path: Path) -> str:
 def _read_csv(table: Table, text: TextTable) -> None:
     table.head, table.headings = text.head.line, text.headings
     for heading in text.twice:
-        table.complain(None, heading, "there is more than one column of this heading.")
+        table.add_mistake(None, heading, "there is more than one column of this heading.")
     for line, cells in text.read_lines():
-        row = Row(line, _filled(dict(zip(table.headings, cells, strict=False))))
+        row = Row(line, _drop_blank(dict(zip(table.headings, cells, strict=False))))
         mistake = find_mistake(table.headings, cells)
         if mistake is not None:
-            table.complain(row, *mistake)
+            table.add_mistake(row, *mistake)
         if row.cells:
             table.rows.append(row)
 
 
-def _filled(cells: Mapping[str, Cell]) -> dict[str, Cell]:
+def _drop_blank(cells: Mapping[str, Cell]) -> dict[str, Cell]:
     """Cells that hold something, text without the space around it."""
     return {
         heading: cell.strip() if isinstance(cell, str) else cell
@@ -129,6 +131,6 @@ def _read_json(table: Table, text: str) -> None:
         raise ResultsError([Mistake("file", message)], table.source)
     table.headings = tuple(dict.fromkeys(str(key).strip() for entry in entries for key in entry))
     for number, entry in enumerate(entries, 1):
-        cells = _filled({str(key).strip(): cell for key, cell in entry.items()})
+        cells = _drop_blank({str(key).strip(): cell for key, cell in entry.items()})
         if cells:
             table.rows.append(Row(number, cells))

@@ -17,12 +17,12 @@ from typing import Any
 from sqlalchemy import Connection, Select, Table, bindparam, func, insert, select, update
 
 from invdesign.errors import StoreError
-from invdesign.store.database import damaged
-from invdesign.store.schema import CHECKSUM, SEALED, meta
+from invdesign.store.database import damaged_store_error
+from invdesign.store.schema import CHECKSUM, CHECKSUMMED_TABLES, meta
 
-BATCH = 5000  # rows fetched at a time
-COUNTS = "rows"  # entry of `meta` that says how many rows the tables have
-COUNTED = tuple(table for table in SEALED if table is not meta)
+ROWS_PER_FETCH = 5000  # rows fetched at a time
+COUNTS_ENTRY = "rows"  # entry of `meta` that says how many rows the tables have
+COUNTED_TABLES = tuple(table for table in CHECKSUMMED_TABLES if table is not meta)
 Change = Mapping[str, Any]
 
 
@@ -31,13 +31,13 @@ def checksum_of(values: tuple[object, ...]) -> bytes:
     return blake2b(ascii(values).encode(), digest_size=8).digest()
 
 
-def sealed(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
+def add_checksum(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
     """A whole row of plain values with its checksum."""
-    values = {name: _plain(row.get(name)) for name in value_names(table)}
+    values = {name: _to_plain_value(row.get(name)) for name in value_names(table)}
     return {**values, CHECKSUM: checksum_of(tuple(values.values()))}
 
 
-def _plain(value: Any) -> Any:
+def _to_plain_value(value: Any) -> Any:
     """The value as it comes back from SQLite: its own type, no subclass of it."""
     for kind in (str, int, float):
         if isinstance(value, kind):
@@ -57,26 +57,26 @@ def row_type(table: Table) -> Any:
     return namedtuple(table.name, [*value_names(table), CHECKSUM])  # noqa: PYI024 - names are known at run time
 
 
-def key_of(table: Table) -> Any:
+def key_column(table: Table) -> Any:
     """The column that tells the rows of a table apart."""
     return next(iter(table.primary_key.columns))
 
 
-def is_whole(values: tuple[Any, ...]) -> bool:
+def is_row_intact(values: tuple[Any, ...]) -> bool:
     """True if the last of a row's values is the checksum of the others."""
     return bool(checksum_of(values[:-1]) == values[-1])
 
 
-def whole_rows(connection: Connection, query: Select[Any], table: Table, path: Path) -> Iterator[Any]:
+def read_checked_rows(connection: Connection, query: Select[Any], table: Table, path: Path) -> Iterator[Any]:
     """Rows of one table, each checked; `query` selects all its columns.
 
     Raises:
         StoreError: a row is not as it was written.
     """
-    return map(row_type(table)._make, whole_values(connection, query, table, path))
+    return map(row_type(table)._make, read_checked_values(connection, query, table, path))
 
 
-def whole_values(
+def read_checked_values(
     connection: Connection, query: Select[Any], table: Table, path: Path
 ) -> Iterator[tuple[Any, ...]]:
     """The same as plain tuples, for when there are many.
@@ -86,19 +86,21 @@ def whole_values(
     """
     # Past SQLAlchemy's own rows: of 10,000 candidates they take as long as the checksums do.
     cursor: Any = connection.execute(query).cursor
-    while batch := cursor.fetchmany(BATCH):
+    while batch := cursor.fetchmany(ROWS_PER_FETCH):
         for values in batch:
             if blake2b(ascii(values[:-1]).encode(), digest_size=8).digest() != values[-1]:
-                raise damaged_row(path, table, row_type(table)._make(values))
+                raise damaged_row_error(path, table, row_type(table)._make(values))
         yield from batch
 
 
-def damaged_row(path: Path, table: Table, row: Any) -> StoreError:
+def damaged_row_error(path: Path, table: Table, row: Any) -> StoreError:
     """The error for a row that is not as it was written."""
-    return damaged(path, f"{row_in_words(table, getattr(row, key_of(table).name))} is not as it was written")
+    return damaged_store_error(
+        path, f"{describe_row(table, getattr(row, key_column(table).name))} is not as it was written"
+    )
 
 
-_WORDS = {
+_ROW_WORDS = {
     "meta": "the entry {!r} of table meta",
     "sessions": "session {} (table sessions)",
     "events": "event {} (table events)",
@@ -110,10 +112,10 @@ _WORDS = {
 }
 
 
-def row_in_words(table: Table, key: object) -> str:
+def describe_row(table: Table, key: object) -> str:
     """A row as a user knows it."""
     shown = key if isinstance(key, int) else str(key)[:40]
-    return _WORDS[table.name].format(shown)
+    return _ROW_WORDS[table.name].format(shown)
 
 
 # Writing.
@@ -121,7 +123,7 @@ def row_in_words(table: Table, key: object) -> str:
 
 def insert_rows(connection: Connection, table: Table, rows: Iterable[Mapping[str, Any]]) -> int:
     """Insert rows with their checksums; how many."""
-    whole = [sealed(table, row) for row in rows]
+    whole = [add_checksum(table, row) for row in rows]
     if whole:
         connection.execute(insert(table), whole)
     return len(whole)
@@ -135,16 +137,20 @@ def change_rows(connection: Connection, table: Table, changes: Mapping[Any, Chan
     """
     if not changes:
         return
-    key, names = key_of(table), value_names(table)
+    key, names = key_column(table), value_names(table)
     keys = list(changes)
     found = {}
     for start in range(0, len(keys), 500):  # SQLite takes some thousand values in one statement
         query = select(table).where(key.in_(keys[start : start + 500]))
-        found.update({getattr(row, key.name): row for row in whole_rows(connection, query, table, path)})
+        found.update(
+            {getattr(row, key.name): row for row in read_checked_rows(connection, query, table, path)}
+        )
     missing = changes.keys() - found.keys()
     if missing:
-        raise damaged(path, f"{row_in_words(table, min(missing))} is missing")
-    rows = [sealed(table, {**dict(zip(names, found[one], strict=False)), **changes[one]}) for one in changes]
+        raise damaged_store_error(path, f"{describe_row(table, min(missing))} is missing")
+    rows = [
+        add_checksum(table, {**dict(zip(names, found[one], strict=False)), **changes[one]}) for one in changes
+    ]
     changed = sorted({name for one in changes.values() for name in one} | {CHECKSUM})
     statement = (
         update(table).where(key == bindparam("at")).values({name: bindparam(name) for name in changed})
@@ -154,9 +160,9 @@ def change_rows(connection: Connection, table: Table, changes: Mapping[Any, Chan
     )
 
 
-def seal_all(
+def write_checksums(
     connection: Connection,
-    tables: Iterable[Table] = SEALED,
+    tables: Iterable[Table] = CHECKSUMMED_TABLES,
     except_for: Mapping[str, Container[Any]] = MappingProxyType({}),
 ) -> None:
     """Give every row of these tables its checksum.
@@ -165,7 +171,7 @@ def seal_all(
         except_for: keys, by table, of rows that keep the checksum they have: those whose damage must stay known.
     """
     for table in tables:
-        key, names = key_of(table), value_names(table)
+        key, names = key_column(table), value_names(table)
         query = select(*(table.c[name] for name in names))
         at, damaged_keys = names.index(key.name), except_for.get(table.name, ())
         rows = [row for row in map(tuple, connection.execute(query)) if row[at] not in damaged_keys]
@@ -178,4 +184,7 @@ def seal_all(
 
 def count_rows(connection: Connection) -> dict[str, int]:
     """Rows of every table that is counted."""
-    return {table.name: connection.scalar(select(func.count()).select_from(table)) or 0 for table in COUNTED}
+    return {
+        table.name: connection.scalar(select(func.count()).select_from(table)) or 0
+        for table in COUNTED_TABLES
+    }

@@ -13,7 +13,7 @@ from invdesign.textfiles import check_replaceable
 
 
 @contextmanager
-def replaced(path: Path, *, durable: bool = False) -> Iterator[Path]:
+def replace_atomically(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """A new, empty file in the same folder; it replaces `path` at the end, or vanishes where writing failed.
 
     It is made anew under a name that cannot be foreseen, readable by its owner alone; at the end it has the permissions
@@ -26,12 +26,12 @@ def replaced(path: Path, *, durable: bool = False) -> Iterator[Path]:
         OSError: the disk refuses.
     """
     check_replaceable(path)
-    temporary = fresh_file(path)
+    temporary = create_temporary(path)
     try:
         yield temporary
-        temporary.chmod(usual_mode())
+        temporary.chmod(default_mode())
         if durable:
-            sync(temporary)
+            sync_to_disk(temporary)
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):  # the first error is the one that says something
@@ -39,19 +39,19 @@ def replaced(path: Path, *, durable: bool = False) -> Iterator[Path]:
         raise
 
 
-def fresh_file(path: Path) -> Path:
+def create_temporary(path: Path) -> Path:
     """Make an empty file beside `path` under a name that cannot be foreseen; nothing that exists is opened."""
-    temporary = beside(path)
+    temporary = temporary_name(path)
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     return temporary
 
 
-def beside(path: Path, word: str = "new") -> Path:
+def temporary_name(path: Path, word: str = "new") -> Path:
     """A name beside `path` that cannot be foreseen."""
     return path.with_name(f".{path.name}.{word}-{secrets.token_hex(8)}")
 
 
-def usual_mode() -> int:
+def default_mode() -> int:
     """Permissions of a new file under the user's umask."""
     mask = os.umask(
         0o077
@@ -60,18 +60,18 @@ def usual_mode() -> int:
     return 0o666 & ~mask
 
 
-def sync(path: Path) -> None:
+def sync_to_disk(path: Path) -> None:
     """Have the system write a file, or a folder's list of names, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        with suppress(OSError) if path.is_dir() else _strictly():  # some file systems sync no folder
+        with suppress(OSError) if path.is_dir() else _raise_all():  # some file systems sync no folder
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
 @contextmanager
-def _strictly() -> Iterator[None]:
+def _raise_all() -> Iterator[None]:
     yield
 
 

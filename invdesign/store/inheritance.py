@@ -8,15 +8,15 @@ from pathlib import Path
 
 from sqlalchemy import Connection, MetaData, func, insert, select
 
-from invdesign.store.checksums import insert_rows, seal_all, value_names
-from invdesign.store.database import clear_errors, connect, uri_of
+from invdesign.store.checksums import insert_rows, value_names, write_checksums
+from invdesign.store.database import connect, sqlite_uri, translate_database_errors
 from invdesign.store.schema import evaluations, inherited, measurements
 
-AT_START = 0  # the event that everything inherited belongs to
-SOURCE = "source"
-_metadata = MetaData(schema=SOURCE)
-_source = {
-    table.name: table.to_metadata(_metadata, schema=SOURCE)
+START_EVENT = 0  # the event that everything inherited belongs to
+SOURCE_SCHEMA = "source"
+_metadata = MetaData(schema=SOURCE_SCHEMA)
+_source_tables = {
+    table.name: table.to_metadata(_metadata, schema=SOURCE_SCHEMA)
     for table in (evaluations, inherited, measurements)
 }
 
@@ -44,13 +44,13 @@ def copy_store(source: Path, target: Path) -> None:
     """
     engine = connect(source, writable=False)
     try:
-        with clear_errors(source), engine.connect() as connection:
-            connection.exec_driver_sql("VACUUM INTO ?", (uri_of(target),))
+        with translate_database_errors(source), engine.connect() as connection:
+            connection.exec_driver_sql("VACUUM INTO ?", (sqlite_uri(target),))
     finally:
         engine.dispose()
 
 
-def inherit(target: Path, source: Path, selection: Selection, advice: str = "") -> tuple[int, int]:
+def copy_selection(target: Path, source: Path, selection: Selection, advice: str = "") -> tuple[int, int]:
     """Copy what was selected from one store into a new one that nobody reads yet, in one transaction.
 
     Args:
@@ -61,8 +61,8 @@ def inherit(target: Path, source: Path, selection: Selection, advice: str = "") 
     """
     engine = connect(target, writable=True, wal=False)
     try:
-        with clear_errors(target, advice), engine.connect() as connection:
-            connection.exec_driver_sql(f"ATTACH DATABASE ? AS {SOURCE}", (uri_of(source),))
+        with translate_database_errors(target, advice), engine.connect() as connection:
+            connection.exec_driver_sql(f"ATTACH DATABASE ? AS {SOURCE_SCHEMA}", (sqlite_uri(source),))
             connection.commit()  # SQLite attaches outside of transactions, SQLAlchemy counts every statement to one
             with connection.begin():
                 counts = _copy_evaluations(connection, selection), _copy_measurements(connection, selection)
@@ -72,13 +72,13 @@ def inherit(target: Path, source: Path, selection: Selection, advice: str = "") 
         engine.dispose()
 
 
-def measured(source: Path) -> dict[str, set[str]]:
+def measured_stages(source: Path) -> dict[str, set[str]]:
     """Stages of which a genome has measurements that count, by its key."""
     engine = connect(source, writable=False)
     query = select(measurements.c.key, measurements.c.stage).where(measurements.c.withdrawn.is_(None))
     found: dict[str, set[str]] = {}
     try:
-        with clear_errors(source), engine.connect() as connection:
+        with translate_database_errors(source), engine.connect() as connection:
             for key, stage in connection.execute(query.order_by(measurements.c.id)):
                 found.setdefault(key, set()).add(stage)
     finally:
@@ -89,7 +89,7 @@ def measured(source: Path) -> dict[str, set[str]]:
 def _copy_evaluations(connection: Connection, selection: Selection) -> int:
     """One of each cache key: what the source had inherited itself, then the oldest, as its own cache had it."""
     columns = value_names(inherited)
-    before, own = _source[inherited.name], _source[evaluations.name]
+    before, own = _source_tables[inherited.name], _source_tables[evaluations.name]
     holds = (
         own.c.stage.in_(list(selection.evaluations))
         & own.c.cache_key.is_not(None)
@@ -101,18 +101,18 @@ def _copy_evaluations(connection: Connection, selection: Selection) -> int:
         select(*[own.c[name] for name in columns]).where(holds).order_by(own.c.candidate, own.c.id),
     ):
         connection.execute(insert(inherited).prefix_with("OR IGNORE").from_select(list(columns), query))
-    seal_all(connection, [inherited])
+    write_checksums(connection, [inherited])
     return connection.scalar(select(func.count()).select_from(inherited)) or 0
 
 
 def _copy_measurements(connection: Connection, selection: Selection) -> int:
     """Those that count, numbered anew; a stage of the source may be several of the new run."""
-    old = _source[measurements.name]
+    old = _source_tables[measurements.name]
     query = select(old).where(old.c.withdrawn.is_(None)).order_by(old.c.id)
     found = [row for row in connection.execute(query).mappings() if row["key"] in selection.keys]
     told = [(row, stage) for row in found for stage in selection.measurements.get(row["stage"], ())]
     rows = [
-        {**row, "id": number, "key": selection.keys[row["key"]], "stage": stage, "event": AT_START}
+        {**row, "id": number, "key": selection.keys[row["key"]], "stage": stage, "event": START_EVENT}
         for number, (row, stage) in enumerate(told, 1)
     ]
     return insert_rows(connection, measurements, rows)

@@ -12,15 +12,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from invdesign.errors import RunLockedError, StoreError
-from invdesign.store.files import refuse_links, replaced
+from invdesign.store.files import refuse_links, replace_atomically
 
-LOCK = "run.lock"
-OWN = (LOCK, "run.sqlite", "requests", "requests/refused", "work")  # what a run writes in its folder
-PATIENCE = 0.5  # seconds: `is_held` holds the lock for an instant
+LOCK_FILE = "run.lock"
+OWN_PATHS = (
+    LOCK_FILE,
+    "run.sqlite",
+    "requests",
+    "requests/refused",
+    "work",
+)  # what a run writes in its folder
+LOCK_TIMEOUT = 0.5  # seconds: `is_held` holds the lock for an instant
 
 
 @contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
+def lock_run(folder: Path) -> Iterator[None]:
     """Hold the run in `folder` (flock, which the system releases however the process ends).
 
     Raises:
@@ -28,20 +34,23 @@ def run_lock(folder: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    refuse_links([folder / name for name in OWN])
+    refuse_links([folder / name for name in OWN_PATHS])
     holder = folder / "run.holder"
-    lock = FileLock(folder / LOCK, timeout=PATIENCE)
+    lock = FileLock(folder / LOCK_FILE, timeout=LOCK_TIMEOUT)
     try:
         lock.acquire()
     except Timeout as error:
         raise RunLockedError(
-            f"{folder} is in use by {_who(holder)}. Look at it with: invdesign status {folder}"
+            f"{folder} is in use by {_describe_holder(holder)}. Look at it with: invdesign status {folder}"
         ) from error
     except OSError as error:
         full = "; make room, and do it again" if error.errno in {errno.ENOSPC, errno.EDQUOT} else ""
         raise StoreError(f"{folder} cannot be locked: {error.strerror or error}{full}") from error
     try:
-        with suppress(OSError), replaced(holder) as note:  # a full disk; the lock holds all the same
+        with (
+            suppress(OSError),
+            replace_atomically(holder) as note,
+        ):  # a full disk; the lock holds all the same
             session = {"host": socket.gethostname(), "process": os.getpid(), "session": uuid.uuid4().hex}
             note.write_text(json.dumps(session), encoding="utf-8")
         yield
@@ -62,7 +71,7 @@ def holding_session(folder: Path) -> str:
 def is_held(folder: Path) -> bool:
     """Whether a process works on the run in `folder` now."""
     try:
-        descriptor = os.open(folder / LOCK, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        descriptor = os.open(folder / LOCK_FILE, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     except FileNotFoundError:
         return False
     except OSError:  # a lock we may not look at: the holder's note is all there is to go by
@@ -85,7 +94,7 @@ def _is_locked(descriptor: int) -> bool:
     return False
 
 
-def _who(holder: Path) -> str:
+def _describe_holder(holder: Path) -> str:
     try:
         data = json.loads(holder.read_text(encoding="utf-8"))
         return f"process {data['process']} on {data['host']}"

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from invdesign.errors import LostRunError
-from invdesign.store.files import fresh_file, sync, usual_mode
+from invdesign.store.files import create_temporary, default_mode, sync_to_disk
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class FileIdentity:
     """What tells a file from any other that may take its name."""
 
     device: int
     inode: int
 
     @classmethod
-    def of(cls, path: Path) -> Identity | None:
+    def of_path(cls, path: Path) -> FileIdentity | None:
         """The identity of the file at `path`; None where there is none that can be looked at."""
         try:
             found = path.stat()
@@ -30,14 +30,14 @@ class Identity:
         return cls(found.st_dev, found.st_ino)
 
 
-def lost(path: Path, identity: Identity, connection: Any) -> LostRunError:
+def rescue_store(path: Path, identity: FileIdentity, connection: Any) -> LostRunError:
     """Save what was written to a file that is no longer at `path`; the error that says where it is.
 
     Args:
         connection: the driver's, open on the file since before.
     """
-    found = _found_again(identity)
-    if found is not None and found.name == path.name and _is_whole(connection):
+    found = _find_moved_file(identity)
+    if found is not None and found.name == path.name and _empty_journal(connection):
         return LostRunError(
             f"{path} was moved to {found} while the run was at work. Everything up to the last step is there; go on with: "
             f"invdesign resume {found.parent}"
@@ -46,7 +46,7 @@ def lost(path: Path, identity: Identity, connection: Any) -> LostRunError:
         f"{path} was {'replaced by another file' if path.exists() else 'deleted'} while the run was at work"
     )
     try:
-        place = _copied(connection, path)
+        place = _copy_database(connection, path)
     except (OSError, sqlite3.Error) as error:
         return LostRunError(f"{happened}, and what it held could not be saved: {error}")
     return LostRunError(
@@ -54,19 +54,19 @@ def lost(path: Path, identity: Identity, connection: Any) -> LostRunError:
     )
 
 
-def _found_again(identity: Identity) -> Path | None:
+def _find_moved_file(identity: FileIdentity) -> Path | None:
     """Where a file that this process has open is now, as far as the system tells (Linux does)."""
     with suppress(OSError):
         for entry in Path("/proc/self/fd").iterdir():
             with suppress(OSError):
-                if Identity.of(entry) == identity:
+                if FileIdentity.of_path(entry) == identity:
                     name = entry.readlink()
-                    if Identity.of(name) == identity:
+                    if FileIdentity.of_path(name) == identity:
                         return name
     return None
 
 
-def _is_whole(connection: Any) -> bool:
+def _empty_journal(connection: Any) -> bool:
     """True if the file holds all that was written, its journal emptied: the two may have been parted."""
     with suppress(sqlite3.Error):
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -74,23 +74,23 @@ def _is_whole(connection: Any) -> bool:
     return False
 
 
-def _copied(connection: Any, path: Path) -> Path:
+def _copy_database(connection: Any, path: Path) -> Path:
     """Copy the open database into the run's folder where that is gone, else into a new one beside it.
 
     Raises:
         OSError, sqlite3.Error: the copy cannot be written.
     """
-    folder = _new_folder(path.parent)
-    temporary = fresh_file(folder / path.name)
+    folder = _make_rescue_folder(path.parent)
+    temporary = create_temporary(folder / path.name)
     with closing(sqlite3.connect(temporary)) as target:
         connection.backup(target)
-    temporary.chmod(usual_mode())
-    sync(temporary)
+    temporary.chmod(default_mode())
+    sync_to_disk(temporary)
     temporary.replace(folder / path.name)
     return folder / path.name
 
 
-def _new_folder(folder: Path) -> Path:
+def _make_rescue_folder(folder: Path) -> Path:
     rescued = folder.with_name(f"{folder.name}.rescued")
     more = (folder.with_name(f"{folder.name}.rescued-{number}") for number in count(2))
     for place in chain([folder, rescued], more):

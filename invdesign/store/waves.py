@@ -12,26 +12,26 @@ from sqlalchemy import Connection, Table, func, select
 from invdesign.candidate import Status
 from invdesign.steps import PlannedTask, Unfinished
 from invdesign.store.schema import (
-    candidate_from,
     candidates,
-    ending_from,
     evaluations,
     events,
-    result_from,
+    parse_ending,
+    row_to_candidate,
+    row_to_result,
     tasks,
 )
-from invdesign.store.values import parse_bounded, words
+from invdesign.store.values import parse_bounded_json, parse_texts
 
 USER_KINDS = ("add", "measure", "withdraw", "hand_out")
 NO_EVENT = 2**62
 PlannedRow = tuple[PlannedTask, str]  # with its status
 
 
-class Readable(Protocol):
+class ReadableStore(Protocol):
     """What is read of a store."""
 
-    def reading(self) -> AbstractContextManager[Connection]: ...
-    def rows(
+    def open_connection(self) -> AbstractContextManager[Connection]: ...
+    def read_rows(
         self, table: Table, columns: Sequence[str] = (), where: Any = None, order: Sequence[Any] = ()
     ) -> Iterator[Any]: ...
 
@@ -56,7 +56,7 @@ class Opening:
     parted: bool = False
 
 
-def openings(events: Iterable[tuple[int, str, Mapping[str, Any], int | None]]) -> list[Opening]:
+def find_openings(events: Iterable[tuple[int, str, Mapping[str, Any], int | None]]) -> list[Opening]:
     """Openings with candidates that were not told yet, in order.
 
     Args:
@@ -98,29 +98,29 @@ def opened_ids(detail: Mapping[str, Any]) -> list[int]:
     return [*again, *range(detail.get("first", 0), detail.get("first", 0) + detail.get("count", 0))]
 
 
-def unfinished(store: Readable) -> list[Unfinished]:
+def read_unfinished(store: ReadableStore) -> list[Unfinished]:
     """What was set on its way and not told yet, oldest first, with what is known of it but structures' data."""
-    waiting = _openings(store)
+    waiting = _read_openings(store)
     if not waiting:
         return []
     since = _tasks_since(store, min(opening.task for opening in waiting))
-    return [_unfinished(store, opening, since) for opening in waiting]
+    return [_restore_wave(store, opening, since) for opening in waiting]
 
 
-def opened(store: Readable, event: int) -> Unfinished:
+def read_opened(store: ReadableStore, event: int) -> Unfinished:
     """What the event with this number set on its way, without structures' data.
 
     Raises:
         KeyError: nothing.
     """
-    for opening in _openings(store, event):
+    for opening in _read_openings(store, event):
         if opening.event == event:
-            return _unfinished(store, opening, _tasks_since(store, opening.task))
+            return _restore_wave(store, opening, _tasks_since(store, opening.task))
     raise KeyError(event)
 
 
-def _openings(store: Readable, since: int = 0) -> list[Opening]:
-    with store.reading() as connection:
+def _read_openings(store: ReadableStore, since: int = 0) -> list[Opening]:
+    with store.open_connection() as connection:
         parted = (events.c.kind == "tell") & events.c.detail.contains(
             '"ids"'
         )  # some of a wave waits for the user
@@ -132,33 +132,35 @@ def _openings(store: Readable, since: int = 0) -> list[Opening]:
             told = connection.scalar(query) or 0
             asks = select(events.c.id).where(events.c.kind == "ask").order_by(events.c.id)
             since = connection.scalar(asks.offset(told).limit(1)) or NO_EVENT
-    rows = store.rows(events, where=events.c.id >= since)
+    rows = store.read_rows(events, where=events.c.id >= since)
     kinds = ("ask", "tell", *USER_KINDS) if steered else ("ask",)
-    return openings(
-        (row.id, row.kind, parse_bounded(row.detail), row.task) for row in rows if row.kind in kinds
+    return find_openings(
+        (row.id, row.kind, parse_bounded_json(row.detail), row.task) for row in rows if row.kind in kinds
     )
 
 
-def _unfinished(store: Readable, opening: Opening, since: Sequence[PlannedRow]) -> Unfinished:
+def _restore_wave(store: ReadableStore, opening: Opening, since: Sequence[PlannedRow]) -> Unfinished:
     ids = set(opening.ids)
     low, high = min(ids), max(ids)
-    asked = store.rows(candidates, where=candidates.c.id.between(low, high))
+    asked = store.read_rows(candidates, where=candidates.c.id.between(low, high))
     found = {row.id: row for row in asked if row.id in ids}
     rows = [found[id] for id in opening.ids]
     within = evaluations.c.candidate.between(low, high) & evaluations.c.withdrawn.is_(None)
-    results = [result_from(row) for row in store.rows(evaluations, where=within) if row.candidate in ids]
+    results = [
+        row_to_result(row) for row in store.read_rows(evaluations, where=within) if row.candidate in ids
+    ]
     wave_tasks = [
         (task, status)
         for task, status in since
         if task.id >= opening.task and not ids.isdisjoint(task.members)
     ]
     return Unfinished(
-        asked=[candidate_from(row) for row in rows],
+        asked=[row_to_candidate(row) for row in rows],
         told=opening.told,
-        designs={row.id: words(row.design) for row in rows if row.design},
+        designs={row.id: parse_texts(row.design) for row in rows if row.design},
         results=results,
         finished=[
-            ending_from(row.id, row.status, row.depth, row.failure, row.gate)
+            parse_ending(row.id, row.status, row.depth, row.failure, row.gate)
             for row in rows
             if row.status != Status.PENDING
         ],
@@ -170,9 +172,9 @@ def _unfinished(store: Readable, opening: Opening, since: Sequence[PlannedRow]) 
     )
 
 
-def _tasks_since(store: Readable, first: int) -> list[PlannedRow]:
+def _tasks_since(store: ReadableStore, first: int) -> list[PlannedRow]:
     """Tasks from this number on with their status, in order."""
     return [
-        (PlannedTask(row.id, row.stage, tuple(parse_bounded(row.members)), row.attempt), row.status)
-        for row in store.rows(tasks, where=tasks.c.id >= first)
+        (PlannedTask(row.id, row.stage, tuple(parse_bounded_json(row.members)), row.attempt), row.status)
+        for row in store.read_rows(tasks, where=tasks.c.id >= first)
     ]

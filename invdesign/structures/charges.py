@@ -1,4 +1,4 @@
-"""Oxidation states and whether charges can balance."""
+"""Oxidation states of elements, and charge balance of compositions."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ from invdesign.structures.ions import (
 )
 from invdesign.structures.neutrality import balance_charges
 
-MAX_DENOMINATOR = 1000  # largest denominator of a fractional amount
-CLUSTER_CHARGE_LIMIT = (
-    -3
-)  # metals with less charge (Sn- in NaSn) share electrons with their like; Bi3- and Sn4- do not
+MAX_DENOMINATOR = 1000  # of fractional amounts; chosen
+# Metals with less charge (Sn- in NaSn) share electrons with their like; Bi3- and Sn4- do not.
+CLUSTER_CHARGE_LIMIT = -3
 INTERSTITIAL_ELEMENTS = frozenset({"H", "C", "N", "P"})
 
 
@@ -39,7 +38,7 @@ def element_symbols() -> tuple[str, ...]:
 
 
 def check_element(symbol: str) -> str:
-    """`symbol` itself where it is an element's.
+    """Return `symbol`, if it is an element's.
 
     Raises:
         ValueError: it is none; the message names the nearest ones.
@@ -57,15 +56,16 @@ States = Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
 
 @cache
 def oxidation_states(element: str, sign: int = 0) -> tuple[int, ...]:
-    """Oxidation states `element` commonly has in solids, ascending.
+    """Common oxidation states of an element in solids, ascending.
 
     Args:
         element: symbol.
         sign: +1 for cationic states only, -1 for anionic ones, 0 for both.
 
     Returns:
-        Common states by pymatgen, with those that electrodes pass through (`ions.yaml`); where the element has no common state, all
-        known ones; (0,) for an element without any (helium), or () where none has the sign asked for.
+        Common states by pymatgen, with those that electrodes pass through (`ions.yaml`); where the element has no
+        common
+        state, all known ones; (0,) for an element without any (helium), or () where none has the requested sign.
 
     Raises:
         ValueError: `element` is no element, or `sign` is none of -1, 0, 1.
@@ -83,7 +83,9 @@ def oxidation_states(element: str, sign: int = 0) -> tuple[int, ...]:
 
 
 def scale_to_whole_counts(amounts: Mapping[str, float]) -> tuple[dict[str, int], int]:
-    """Whole numbers of atoms, and by what the amounts were multiplied: Li0.5CoO2 is LiCo2O4 and 2.
+    """Scale amounts to whole numbers; return these and the factor.
+
+    Li0.5CoO2 gives LiCo2O4 and 2.
 
     Args:
         amounts: by element symbol, with denominators up to 1000; zero amounts are left out.
@@ -99,8 +101,8 @@ def scale_to_whole_counts(amounts: Mapping[str, float]) -> tuple[dict[str, int],
 def is_metallic(amounts: Mapping[str, float]) -> bool:
     """True for metals and alloys: compositions without ions.
 
-    Such a composition has a metal and, besides metals, metalloids at most (B, Si, Ge, As, Sb, Te, Po), and its
-    charges cannot balance, or do so with clusters and nets of a metal alone: lithium, LiAl, Li15Si4 and NaSn are
+    Such a composition has a metal and, besides metals, at most metalloids (B, Si, Ge, As, Sb, Te, Po). Its
+    charges cannot balance, or do so only with clusters and nets of a metal: lithium, LiAl, Li15Si4 and NaSn are
     metallic, Li2Te, Mg2Si and Li3Sb are not.
 
     Args:
@@ -118,10 +120,14 @@ def is_metallic(amounts: Mapping[str, float]) -> bool:
 
 
 def is_alloy(elements: Iterable[str]) -> bool:
-    """True if nothing but metals and metalloids is there, or what transition metals take into their gaps.
+    """True for metals, metalloids and interstitial compounds of transition metals.
 
-    Tellurium beside metals of groups 1 and 2 makes salts. Besides metals and metalloids, hydrogen, carbon, nitrogen and phosphorus are let in beside a transition metal,
-    lanthanide or actinide where there is no alkali metal (Fe3C, Ni2P, LaNi5H6).
+    Tellurium beside metals of groups 1 and 2 makes salts. Hydrogen, carbon, nitrogen and phosphorus are allowed
+    beside a
+    transition metal, lanthanide or actinide if there is no alkali metal (Fe3C, Ni2P, LaNi5H6).
+
+    Args:
+        elements: symbols.
 
     Source:
         Interstitial compounds: G. Haegg, Z. Phys. Chem. B 12, 33 (1931).
@@ -138,7 +144,7 @@ def is_alloy(elements: Iterable[str]) -> bool:
 
 
 def charge_imbalance(counts: Mapping[str, int], states: Mapping[str, Sequence[int]]) -> int:
-    """How far a composition is from charge balance, at best.
+    """Smallest possible |total charge| of a composition.
 
     Every element takes one of its states; at most one element is mixed-valent, between two states of one sign
     that are neighbours in its list (Fe2+ and Fe3+ in Fe3O4, Mn3+ and Mn4+ in LiMn2O4). Without that limit nearly
@@ -149,7 +155,7 @@ def charge_imbalance(counts: Mapping[str, int], states: Mapping[str, Sequence[in
         states: oxidation states by the same names.
 
     Returns:
-        The smallest possible |total charge|; 0 where the charges balance.
+        0 where the charges balance.
 
     Raises:
         ValueError: a name with atoms has no state.
@@ -177,7 +183,10 @@ def _find_least_charge(atoms: tuple[tuple[int, tuple[int, ...]], ...]) -> int:
 
 @lru_cache(maxsize=20_000)
 def _list_mixed_totals(count: int, states: tuple[int, ...]) -> frozenset[int]:
-    """Total charges of `count` atoms spread over two neighbouring states of one sign."""
+    """List total charges of `count` mixed-valent atoms.
+
+    They are spread over two neighbouring states of one sign.
+    """
     ordered = sorted(set(states))
     totals: set[int] = set()
     for low, high in pairwise(ordered):
@@ -193,10 +202,11 @@ AllowedStates = tuple[tuple[str, tuple[int, ...]], ...]
 def assign_oxidation_states(
     counts: tuple[tuple[str, float], ...], allowed: AllowedStates = ()
 ) -> Mapping[str, float]:
-    """Mean oxidation state of each element, by the rule of `charge_neutrality`: 3.5 for Mn in LiMn2O4.
+    """Assign each element its likeliest mean oxidation state.
 
-    Of states that balance equally well those are taken that are frequent in the ICSD, then those in which the
-    electronegative elements are negative: V3+ and P5+ in LiVPO4F, not V5+ and P3+.
+    Mn in LiMn2O4 has 3.5. The rule is that of `charge_neutrality`. Among states that balance equally well, frequent
+    states in the ICSD are
+    preferred, then negative states of electronegative elements: V3+ and P5+ in LiVPO4F, not V5+ and P3+.
 
     Args:
         counts: atoms by element.

@@ -1,4 +1,4 @@
-"""Crystals as they are published: space group, cell, one position per orbit, and where it was read."""
+"""Crystals as they are published: space group, cell, one position per orbit, and the source."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from invdesign.structures.charges import check_element
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-POSITION_TOLERANCE = 1e-3  # fractional; positions are published to four digits
+POSITION_TOLERANCE = 1e-3  # fractional; chosen: positions are published to four digits
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -64,13 +64,16 @@ class Crystal(Frozen):
     """Paper, database entry or both."""
 
     def build_structure(self, *, primitive: bool = False) -> Structure:
-        """The crystal with site property `label`; each orbit checked against its Wyckoff multiplicity.
+        """Build the structure with the site property `label`.
+
+        Each orbit is checked against its Wyckoff multiplicity.
 
         Args:
             primitive: reduce a centred cell to its primitive one (labels are kept).
 
         Raises:
-            InvdesignError: positions generate another multiplicity or formula than published, or the angles no cell.
+            InvdesignError: positions generate another multiplicity or formula than published, or no cell has the
+                angles.
         """
         from pymatgen.core import Lattice, Structure
 
@@ -103,6 +106,7 @@ class Crystal(Frozen):
         return structure
 
     def _expand_orbit(self, site: Site) -> np.ndarray:
+        """List all positions of a site's orbit, shape (m, 3)."""
         from ase.spacegroup import Spacegroup
 
         group = Spacegroup(self.spacegroup, setting=self.setting)
@@ -123,7 +127,10 @@ def _reduce_formula(formula: str) -> str:
 
 
 def read_crystals(resource: Traversable) -> dict[str, Crystal]:
-    """Crystals by name from a YAML list (the package's own data files).
+    """Read crystals by name from a YAML list of the package.
+
+    Args:
+        resource: the data file.
 
     Raises:
         InvdesignError: two crystals have one name.
@@ -132,7 +139,12 @@ def read_crystals(resource: Traversable) -> dict[str, Crystal]:
 
 
 def read_entries(text: str) -> Iterator[tuple[str, Crystal | Exception]]:
-    """Name and crystal of every entry of a YAML list; in place of a crystal, why an entry is none.
+    """Yield name and crystal of every entry of a YAML list.
+
+    An entry that is no crystal yields the error in its place.
+
+    Args:
+        text: content of the YAML file.
 
     Raises:
         YAMLError: the text is no YAML.
@@ -167,7 +179,7 @@ def _parse_crystals(text: str, file: str) -> dict[str, Crystal]:
 
 
 def _convert_lists_to_tuples(value: object) -> object:
-    """YAML lists as tuples, which strict models ask for."""
+    """Convert YAML lists to tuples, which strict models require."""
     if isinstance(value, list):
         return tuple(_convert_lists_to_tuples(item) for item in value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Numbers a model can learn from: statistics of elemental properties over a composition, and simple geometry."""
+"""Descriptors for models: statistics of elemental properties, and simple geometry of structures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 STATISTICS = ("mean", "deviation", "min", "max")
-# Name here, and attribute of pymatgen's Element; units cancel in what is learned from them.
+# Name here, and attribute of pymatgen's Element; units cancel in models.
 ELEMENT_PROPERTIES: Mapping[str, str] = {
     "mendeleev_number": "mendeleev_no",
     "atomic_mass": "atomic_mass",
@@ -39,7 +39,7 @@ COMPOSITION_FEATURES = (
         for statistic in STATISTICS
     ),
 )
-# Elemental properties that answer the same question of a composition, for models that are sums over groups.
+# Groups of elemental properties with similar information, for models that are sums over groups.
 PROPERTY_GROUPS: Mapping[str, str] = {
     "mendeleev_number": "electronic",
     "atomic_mass": "size",
@@ -60,10 +60,16 @@ STRUCTURE_FEATURES = ("density", "volume_per_atom", "packing_fraction", "shortes
 
 
 def composition_features(compositions: Sequence[Composition]) -> FloatArray:
-    """Shape (n, d), columns as `COMPOSITION_FEATURES` names them; invariant to the size of the formula.
+    """Features of compositions, shape (n, d).
 
-    How many elements there are, the 2-norm of their fractions, and of every elemental property the mean, the
-    mean absolute deviation from it, the least and the largest value, weighted by the fractions.
+    They do not depend on the size of the formula. The columns are named by `COMPOSITION_FEATURES`: the number of
+    elements, the 2-norm of their fractions, and for
+    every
+    elemental property the mean, the mean absolute deviation from it, the least and the largest value, weighted by the
+    fractions.
+
+    Args:
+        compositions: n compositions.
 
     Source:
         Ward, Agrawal, Choudhary & Wolverton, npj Comput. Mater. 2, 16028 (2016): the statistics of equations 1
@@ -82,7 +88,10 @@ def composition_features(compositions: Sequence[Composition]) -> FloatArray:
 
 
 def _summarise_properties(fractions: FloatArray, elements: NDArray[np.int64]) -> FloatArray:
-    """From fractions (n, k) of elements (n, k), 0 where a row has fewer than k."""
+    """Statistics of properties from fractions (n, k) of elements (n, k).
+
+    A fraction is 0 where a row has fewer than k elements.
+    """
     values = elemental_properties()[elements]  # (n, k, p)
     present = (fractions > 0)[..., None]
     mean = np.einsum("nk,nkp->np", fractions, values)
@@ -97,16 +106,19 @@ def _summarise_properties(fractions: FloatArray, elements: NDArray[np.int64]) ->
 
 @cache
 def _atomic_numbers() -> Mapping[str, int]:
+    """Atomic number by symbol; deuterium and tritium count as hydrogen."""
     numbers = {symbol: number for number, symbol in enumerate(element_symbols(), start=1)}
     return {**numbers, "D": 1, "T": 1}
 
 
 @cache
 def elemental_properties() -> FloatArray:
-    """Shape (119, p) by atomic number, row 0 unused: `ELEMENT_PROPERTIES`, then valence electrons by shell.
+    """Elemental properties by atomic number, shape (119, p).
 
-    A property that is not known of an element (the electronegativity of neon) is the mean over the elements it is
-    known of.
+    Row 0 is unused. The columns are `ELEMENT_PROPERTIES`, then valence electrons by shell. An unknown value (the
+    electronegativity of
+    neon)
+    is replaced by the mean over the elements with a known one.
     """
     import warnings
 
@@ -114,9 +126,8 @@ def elemental_properties() -> FloatArray:
 
     table = np.full((len(element_symbols()) + 1, len(ELEMENT_PROPERTIES) + len(VALENCE_SHELLS)), np.nan)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # it warns of every property it does not know; they are filled in below
+        # pymatgen warns of every unknown property; they are filled in below.
+        warnings.simplefilter("ignore")
         for number, symbol in enumerate(element_symbols(), start=1):
             element = Element(symbol)
             with suppress(KeyError):  # of the heaviest elements hardly anything is known
@@ -133,7 +144,10 @@ def elemental_properties() -> FloatArray:
 
 
 def _count_valence_electrons(electrons: str) -> list[float]:
-    """Electrons by shell outside the noble-gas core: `[Ar].3d6.4s2` has 2, 0, 6, 0; full d and f shells count."""
+    """Count electrons by shell outside the noble-gas core.
+
+    `[Ar].3d6.4s2` has 2, 0, 6, 0; full d and f shells count.
+    """
     counts = dict.fromkeys(VALENCE_SHELLS, 0.0)
     for part in electrons.split("."):
         if len(part) > 2 and part[0].isdigit() and part[1] in counts:
@@ -141,13 +155,19 @@ def _count_valence_electrons(electrons: str) -> list[float]:
     return list(counts.values())
 
 
-FULL_OCCUPANCY = 1.0 - 1e-6  # atoms on a site, above which it is not occupied in part
+FULL_OCCUPANCY = 1.0 - 1e-6  # atoms on a site above which it is fully occupied; chosen
 
 
 def structure_features(structure: Structure) -> FloatArray:
-    """Shape (d,), as `STRUCTURE_FEATURES` names them: g/cm^3, Å^3, a fraction, Å; of the crystal, not of the cell.
+    """Features of a crystal, shape (d,), for any cell.
 
-    The packing fraction is that of spheres of covalent radius, Cordero et al., Dalton Trans. 2832 (2008).
+    They are named by `STRUCTURE_FEATURES`, in g/cm^3, Å^3, a fraction and Å.
+
+    Args:
+        structure: ordered or disordered.
+
+    Source:
+        Packing fraction of spheres with covalent radii: Cordero et al., Dalton Trans. 2832 (2008).
     """
     from ase.data import covalent_radii
 

@@ -1,6 +1,6 @@
-"""Electrostatic energies of point charges on the sites of one cell, and arrangements that make them low.
+"""Electrostatic energies of point charges in a periodic cell, and arrangements of low energy.
 
-The sum over the lattice is done once per set of sites; every energy after that is a quadratic form.
+The Ewald sum is done once per set of sites; every energy after that is a quadratic form.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng
 
 COULOMB_CONSTANT = 14.399645478  # eV Å: e^2 / (4 pi epsilon_0), CODATA 2018
-EWALD_ACCURACY = 6.0  # both sums end where their terms have fallen to exp(-PRECISION^2), 2e-16
-MIN_SITE_DISTANCE = 1e-3  # Å; sites nearer than that are one
-MIN_SWAP_GAIN = 1e-9  # eV; swaps that gain less are rounding
-VECTOR_CHUNK = 4096  # reciprocal vectors summed together
+# Both sums end where their terms have fallen to exp(-EWALD_ACCURACY^2), 2e-16; chosen for full precision.
+EWALD_ACCURACY = 6.0
+MIN_SITE_DISTANCE = 1e-3  # Å; closer sites coincide; chosen
+MIN_SWAP_GAIN = 1e-9  # eV; a smaller gain is rounding; chosen
+VECTOR_CHUNK = 4096  # reciprocal vectors summed together; chosen
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Filling:
 
     Attributes:
         sites: k of the cell's sites.
-        counts: how many of each species, together k.
-        charges: of each species, in elementary charges; 0 for a vacancy.
+        counts: number of sites for each species; together k.
+        charges: charge of each species in elementary charges; 0 for a vacancy.
     """
 
     sites: tuple[int, ...]
@@ -46,7 +47,7 @@ class Filling:
 
 @dataclass(frozen=True)
 class Arrangement:
-    """Which species sits where.
+    """Species on each site of the fillings, with the energy.
 
     Attributes:
         species: per filling, shape (k,): the number of the species on each of its sites.
@@ -59,7 +60,9 @@ class Arrangement:
 
 @dataclass(frozen=True, eq=False)
 class Electrostatics:
-    """Point charges on n sites of a periodic cell; a net charge is balanced by a uniform background.
+    """Point charges on n sites of a periodic cell.
+
+    A net charge is balanced by a uniform background.
 
     Attributes:
         lattice: shape (3, 3), rows are the cell's vectors in Å.
@@ -77,7 +80,9 @@ class Electrostatics:
 
     @cached_property
     def matrix(self) -> FloatArray:
-        """Shape (n, n), eV per squared elementary charge: charges q have the energy `q @ matrix @ q`.
+        """Ewald matrix, shape (n, n), eV per squared elementary charge.
+
+        Charges q have the energy `q @ matrix @ q`.
 
         Raises:
             ValueError: two sites coincide.
@@ -92,7 +97,10 @@ class Electrostatics:
         return 0.5 * (half + half.T)
 
     def _sum_real_space(self, alpha: float) -> FloatArray:
-        """Sum over lattice vectors of erfc(alpha r) / r, without each site's own place."""
+        """Sum erfc(alpha r) / r over lattice vectors.
+
+        The term of a site with itself is left out.
+        """
         from scipy.special import erfc
 
         cutoff = EWALD_ACCURACY / alpha
@@ -108,12 +116,19 @@ class Electrostatics:
         return total
 
     def _check_distinct_sites(self, distance: FloatArray) -> None:
+        """Refuse sites that coincide.
+
+        `distance` has the shape (n, n), in Å.
+        """
         if distance.size and distance.min() < MIN_SITE_DISTANCE:
             first, second = np.unravel_index(int(distance.argmin()), distance.shape)
             raise ValueError(f"sites {first} and {second} are on one place; charges need places of their own")
 
     def _sum_reciprocal_space(self, alpha: float, volume: float) -> FloatArray:
-        """Sum over reciprocal vectors other than 0 of 4 pi / V exp(-G^2 / 4 alpha^2) / G^2 cos(G r)."""
+        """Sum over reciprocal lattice vectors G other than 0.
+
+        The terms are 4 pi / V exp(-G^2 / 4 alpha^2) / G^2 cos(G r).
+        """
         cell = np.asarray(2.0 * np.pi * np.linalg.inv(self.lattice).T, dtype=np.float64)
         vectors = _list_lattice_vectors(cell, 2.0 * alpha * EWALD_ACCURACY)
         squared = (vectors**2).sum(axis=1)
@@ -151,17 +166,18 @@ class Electrostatics:
         starts: int = 4,
         steps: int = 10_000,
     ) -> Arrangement:
-        """Species on groups of sites so that the energy is low: the best of several descents by swaps.
+        """Find an arrangement of low energy by descents from random starts.
 
-        Each descent starts at random and exchanges, within a group, the two sites that gain most, until none
-        gains. Deterministic for a generator in a given state.
+        Each descent exchanges, within a group, the two sites that gain most, until no exchange gains. The best
+        descent is
+        returned. The result is deterministic for a generator in a given state.
 
         Args:
-            fillings: disjoint groups of sites with what is put there.
+            fillings: disjoint groups of sites with the species to put on them.
             rng: draws the starts.
-            fixed: shape (n,), charges of the other sites; what it says of filled sites is ignored. 0 if not given.
-            starts: how many descents.
-            steps: most swaps of one descent.
+            fixed: shape (n,), charges of the other sites; its values at filled sites are ignored. 0 if not given.
+            starts: number of descents.
+            steps: largest number of swaps in one descent.
         """
         base = np.zeros(len(self)) if fixed is None else np.array(fixed, dtype=np.float64)
         found = [
@@ -176,6 +192,7 @@ class Electrostatics:
     def _descend_by_swaps(
         self, fillings: Sequence[Filling], species: Sequence[IntArray], base: FloatArray, steps: int
     ) -> Arrangement:
+        """Exchange the best pair of sites until the energy is minimal."""
         charges = base.copy()
         for filling, codes in zip(fillings, species, strict=True):
             charges[list(filling.sites)] = np.asarray(filling.charges)[codes]
@@ -193,7 +210,9 @@ class Electrostatics:
         return Arrangement(tuple(found), float(self.energy(charges)))
 
     def find_best_swap(self, charges: FloatArray, sites: IntArray) -> tuple[float, int, int]:
-        """The exchange of two charges among some sites that lowers the energy most.
+        """Find the best exchange of two charges among some sites.
+
+        It lowers the energy most.
 
         Args:
             charges: shape (n,).
@@ -207,7 +226,9 @@ class Electrostatics:
 
 
 def exchange_cost(matrix: FloatArray) -> FloatArray:
-    """Shape (k, k): what the energy grows by when one unit of charge goes from a site to another, in no potential.
+    """Energy to move one unit of charge between sites, shape (k, k).
+
+    It is that without any potential.
 
     Args:
         matrix: shape (k, k), of the quadratic form of these sites.
@@ -219,19 +240,19 @@ def exchange_cost(matrix: FloatArray) -> FloatArray:
 def find_best_exchange(
     charges: FloatArray, potential: FloatArray, cost: FloatArray
 ) -> tuple[float, int, int]:
-    """The exchange of two charges among k sites that lowers the energy most.
+    """Find the exchange of two charges with the largest gain.
 
     Args:
         charges: shape (k,).
-        potential: shape (k,), how fast the energy grows with each charge, eV per elementary charge.
-        cost: shape (k, k), of `exchange_cost`.
+        potential: shape (k,), derivative of the energy by each charge, eV per elementary charge.
+        cost: shape (k, k), from `exchange_cost`.
 
     Returns:
         (change of energy in eV, one site, the other); (0, 0, 0) where none gains.
     """
     if len(charges) < 2:
         return 0.0, 0, 0
-    step = charges[None, :] - charges[:, None]  # what site i gains where it takes the charge of j
+    step = charges[None, :] - charges[:, None]  # gain of site i if it takes the charge of j
     change = step * (potential[:, None] - potential[None, :] + step * cost)
     # Rounded, so that of symmetric exchanges the first is taken on every machine.
     first, second = divmod(int(np.round(change, 9).argmin()), len(charges))
@@ -240,13 +261,17 @@ def find_best_exchange(
 
 
 def _shuffle_species(filling: Filling, rng: Rng) -> IntArray:
+    """Put the species of a filling on its sites at random."""
     codes = np.repeat(np.arange(len(filling.counts)), filling.counts)
     rng.shuffle(codes)
     return codes.astype(np.int64)
 
 
 def _list_lattice_vectors(cell: FloatArray, radius: float) -> FloatArray:
-    """Shape (m, 3): all vectors of a lattice up to `radius` beyond a vector within its cell, with some more."""
+    """Lattice vectors within `radius` of the cell, shape (m, 3).
+
+    Some vectors farther away are listed too.
+    """
     heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
     most = np.ceil(radius / heights + 0.5).astype(np.int64)
     grid = np.stack(np.meshgrid(*(np.arange(-m, m + 1) for m in most), indexing="ij"), axis=-1)

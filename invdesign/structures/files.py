@@ -1,4 +1,4 @@
-"""Structures from files and JSON, checked before anything is computed with them."""
+"""Structures of the store: as JSON, as CIF and compressed; a check of distances."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from invdesign.structures.reading.read import read_structure
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-MIN_ATOM_DISTANCE = 0.5  # Å: no two nuclei of any material are this close (H2 has 0.74)
+MIN_ATOM_DISTANCE = 0.5  # Å; chosen: no two nuclei of any material are this close (H2 has 0.74)
 STORED_LABEL = "the stored structure"
 MAX_UNPACKED_BYTES = 64_000_000  # bytes of a structure unpacked; chosen: some 500,000 atoms
 _SPECIES = re.compile(r"([A-Z][a-z]?)((?:[0-9]+(?:\.[0-9]+)?)?[+-])?(?:,spin=[+-]?[0-9]+(?:\.[0-9]+)?)?")
 
 
 def parse_structure(file: InputFile) -> Structure:
-    """Return the ordered structure in a file that a campaign names; see `reading.read_structure`.
+    """Parse the ordered structure in a `file` of a campaign.
 
     Raises:
         StructureFileError: it cannot be read, is no crystal, is disordered, or atoms overlap.
@@ -36,10 +36,17 @@ def parse_structure(file: InputFile) -> Structure:
 
 
 def check_distances(structure: Structure, name: str, limit: float = MIN_ATOM_DISTANCE) -> None:
-    """Refuse overlapping atoms, the sign of a wrong origin choice or a wrong file.
+    """Refuse overlapping atoms.
+
+    They are the sign of a wrong origin choice or a wrong file.
+
+    Args:
+        structure: the crystal.
+        name: name of the structure in messages.
+        limit: smallest distance allowed, Å.
 
     Raises:
-        InvdesignError: two atoms are closer than `limit` (Å); the message names them.
+        InvdesignError: two atoms are closer than `limit`; the message names them.
     """
     first, second, _, distance = structure.get_neighbor_list(limit, exclude_self=True)
     if len(distance):
@@ -52,7 +59,10 @@ def check_distances(structure: Structure, name: str, limit: float = MIN_ATOM_DIS
 
 
 def structure_to_cif(structure: Structure) -> str:
-    """Return a CIF without symmetry, its sites labelled by element and number; CIF wants every label once."""
+    """Write a `structure` as CIF without symmetry.
+
+    Sites are labelled by element and number, since CIF requires unique labels.
+    """
     from pymatgen.io.cif import CifWriter
 
     numbered = structure.copy()
@@ -62,9 +72,11 @@ def structure_to_cif(structure: Structure) -> str:
 
 
 def structure_to_json(structure: Structure) -> str:
-    """Lattice, species and positions as JSON text; floats in their shortest exact form.
+    """Write lattice, species and positions of a `structure` as JSON.
 
-    A site that is occupied in part, or by several elements, has its occupancies in place of its species.
+    Floats are in their shortest exact form. A site that is occupied in part, or by several elements, has its
+    occupancies
+    in place of its species.
     """
     return json.dumps(
         {
@@ -82,10 +94,10 @@ def structure_to_json(structure: Structure) -> str:
 
 
 def structure_from_json(text: str) -> Structure:
-    """The inverse of `structure_to_json`; what else stands in the text is refused.
+    """Parse the `text` of `structure_to_json`; other keys are refused.
 
     Raises:
-        StructureFileError: it is no structure in this form: a store was damaged, or made by somebody else.
+        StructureFileError: it has another form: the store was damaged, or made by another program.
     """
     from pymatgen.core import Structure
 
@@ -117,10 +129,10 @@ def structure_from_json(text: str) -> Structure:
 
 
 def _read_occupancies(item: object) -> dict[str, float]:
-    """Occupancies of a site by species, of what stands for it in a stored structure.
+    """Read the occupancies of a stored site by species.
 
     Raises:
-        StructureFileError: they are no shares of a site.
+        StructureFileError: they are not positive numbers with a sum of at most 1.
     """
     if not isinstance(item, dict):
         return {str(item): 1.0}
@@ -134,15 +146,15 @@ def _read_occupancies(item: object) -> dict[str, float]:
 
 
 def compress_text(text: str) -> bytes:
-    """Compressed for storage."""
+    """Compress `text` for storage."""
     return zlib.compress(text.encode(), level=6)
 
 
 def decompress_text(blob: bytes) -> str:
-    """The inverse of `compress_text`.
+    """Restore the text from the `blob` of `compress_text`.
 
     Raises:
-        StructureFileError: it was not packed so, or is larger than any structure.
+        StructureFileError: the bytes have another form, or hold more text than any structure.
     """
     inflating = zlib.decompressobj()
     try:

@@ -1,4 +1,4 @@
-"""Chemical formulas as people write them: read exactly, or refused with what to write."""
+"""Chemical formulas as people write them: parsed exactly, or refused with a remedy."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from invdesign.structures.charges import check_element, element_symbols
 if TYPE_CHECKING:
     from pymatgen.core import Composition
 
-MAX_FORMULA_LENGTH = 400  # characters
-MAX_AMOUNT = 1e9  # of one amount
+MAX_FORMULA_LENGTH = 400  # characters; chosen
+MAX_AMOUNT = 1e9  # of one element; chosen
 _SUBSCRIPTS = str.maketrans(
     "\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089\u208a\u208b\u208d\u208e", "0123456789+-()"
 )
@@ -31,7 +31,7 @@ _TOKEN = re.compile(
 _FRACTION = re.compile(r"\(?(\d{1,4})/(\d{1,4})\)?", re.ASCII)
 _MOLE_PER_CENT = re.compile(r"\(?(mol|at)\.?%\)?$", re.IGNORECASE)
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
-# Rarely meant in materials for batteries: radioactive beyond bismuth but Th and U, Tc and Pm, and the light noble gases.
+# Rare in materials for batteries: radioactive elements beyond bismuth but Th and U, Tc, Pm, and light noble gases.
 _RARE_ELEMENTS = frozenset(
     [
         "Tc",
@@ -78,16 +78,19 @@ _MISTAKEN_CAPITALS: Mapping[str, str] = {
     "CO": "Co", "CI": "Cl", "NI": "Ni", "SN": "Sn", "NB": "Nb", "SI": "Si", "BI": "Bi", "IN": "In", "CU": "Cu", "PB": "Pb",
     "CS": "Cs", "SC": "Sc", "HF": "Hf",
 }  # fmt: skip
-# Groups of which these are a part: carbonates, carboxylates, carbonyls, thiocyanates, hydrogen difluorides.
+# Groups with such capitals: carbonates, carboxylates, carbonyls, thiocyanates, hydrogen difluorides.
 _CAPITAL_GROUPS = re.compile(r"CO3|CO(?=[(H)])|COO(?!\d)|SCN|NCS|OCN|NCO|HF2|CN")
 _CAPITAL_PAIR = re.compile(r"(" + "|".join(_MISTAKEN_CAPITALS) + r")(?![a-z])")
 
 
 def parse_composition(text: str) -> Composition:
-    """Read a formula: `Li3OCl`, `Li(Ni0.8Co0.1Mn0.1)O2`, `Li₆PS₅Cl`, `CuSO4·5H2O`.
+    """Parse a formula: `Li3OCl`, `Li(Ni0.8Co0.1Mn0.1)O2`, `Li₆PS₅Cl`, `CuSO4·5H2O`.
+
+    Args:
+        text: the formula.
 
     Raises:
-        InvdesignError: it is no formula, its amounts are not fixed, or it names something that is no element.
+        InvdesignError: it is no formula, its amounts are not fixed, or it names an unknown element.
     """
     from pymatgen.core import Composition
 
@@ -96,7 +99,7 @@ def parse_composition(text: str) -> Composition:
 
 @lru_cache(maxsize=4096)
 def _parse_amounts(text: str) -> Mapping[str, float]:
-    """Amount by element in a formula.
+    """Parse the amount of each element in a formula.
 
     Raises:
         InvdesignError: as `parse_composition`.
@@ -117,11 +120,15 @@ def _parse_amounts(text: str) -> Mapping[str, float]:
 
 
 def _formula_error(text: str, reason: str) -> InvdesignError:
+    """Error for a text that is not a formula."""
     return InvdesignError(f"'{text:.60}' is not a formula: {reason}")
 
 
 def _to_plain_formula(text: str, shown: str) -> str:
-    """The formula in letters, digits, points, brackets and dots; refused where it says more."""
+    """Reduce a formula to letters, digits, points, brackets and dots.
+
+    Anything that means more, such as a charge or markup, is refused.
+    """
     if _SUPERSCRIPTS.search(text):
         raise _formula_error(shown, "superscripts say charges, and charges are no part of it; leave them out")
     text = _SUBSCRIPT_POINT.sub(".", text).translate(_SUBSCRIPTS)
@@ -143,7 +150,7 @@ def _to_plain_formula(text: str, shown: str) -> str:
 
 
 def _check_spaces(text: str, shown: str) -> None:
-    """Refuse spaces that more than part symbols and amounts."""
+    """Refuse spaces unless they only separate symbols and amounts."""
     named = re.fullmatch(r"\s*(.*\S)\s+\((.*)\)\s*", text)
     if named and _is_formula(named[1]) and (_is_name(named[2]) or not _is_formula(named[2])):
         raise _formula_error(shown, f"a name in brackets is no part of it; write {named[1]}")
@@ -167,12 +174,15 @@ def _check_spaces(text: str, shown: str) -> None:
 
 
 def _is_name(text: str) -> bool:
-    """Return whether letters in brackets are an abbreviation (NPS) rather than a group."""
+    """True if letters in brackets are an abbreviation (NPS)."""
     return re.fullmatch(r"[A-Z]{3,}", text) is not None and text not in {"SCN", "OCN", "NCS", "NCO"}
 
 
 def _check_amounts(text: str, shown: str) -> None:
-    """Refuse what is not a fixed amount: variables, charges, decimal commas, ranges."""
+    """Refuse amounts that are not fixed numbers.
+
+    Examples are variables, charges, decimal commas and ranges.
+    """
     if not re.match(r"[A-Z(\[{\d.]", text) and text:
         raise _unreadable_character_error(text, 0, shown)
     comma = re.sub(r"(?<=\d),(?=\d)", ".", text)
@@ -199,7 +209,7 @@ def _check_amounts(text: str, shown: str) -> None:
 
 
 def _check_fractions(text: str, shown: str) -> None:
-    """Refuse vulgar fractions and hydrates with a colon, with what to write."""
+    """Refuse vulgar fractions and hydrates with a colon."""
     if re.search(r"\d/\d", text):
         decimal = _FRACTION.sub(
             lambda found: f"{int(found[1]) / max(int(found[2]), 1):.4f}".rstrip("0"), text
@@ -213,14 +223,20 @@ def _check_fractions(text: str, shown: str) -> None:
 
 
 def _suggest_formula_alone(shown: str) -> str:
-    """Advise to write the one formula among words and prefixes, as in `\u03b2-Li3PS4`; empty where there is none."""
+    """Advise to write the formula without words and prefixes.
+
+    An example is `β-Li3PS4`. Empty where there is no such formula.
+    """
     words = re.split(r"[\s:;,+\-\u2010-\u2015\u2212]+", shown)
     found = [word for word in words if len(re.findall("[A-Z]", word)) > 1 and _is_formula(word)]
     return f"; write {found[0]} alone, if that is meant" if len(words) > 1 and len(found) == 1 else ""
 
 
 def _split_addition_compound(text: str, shown: str) -> Iterator[tuple[float, str]]:
-    """(factor, formula) of each part of an addition compound; a formula without dots is one part."""
+    """Yield (factor, formula) of each part of an addition compound.
+
+    A formula without dots is one part.
+    """
     text = re.sub(r"\.(?=\(|[A-Z])", "\u00b7", text)  # a point before an element is no decimal point
     tail = re.fullmatch(r"(.*[A-Za-z)\]}]\d+)\.(\d+(?:\.\d+)?(?:H2O|D2O))", text)
     if tail:
@@ -244,21 +260,23 @@ def _split_addition_compound(text: str, shown: str) -> Iterator[tuple[float, str
 
 
 def _is_compound(part: str) -> bool:
-    """Return whether a part of an addition compound can stand alone: two elements or more, one no metal, none 0."""
+    """True if a part of an addition compound can stand alone.
+
+    It needs at least two elements, one of them a nonmetal, all with amounts above 0.
+    """
     try:
         amounts = _read_part(part, part)
     except InvdesignError:
-        return True  # it is refused for what it is
+        return True  # refused later, with its own message
     nonmetals = {"H", "D", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Se", "Br", "Te", "I"}
     return len(amounts) > 1 and all(amounts.values()) and bool(nonmetals & amounts.keys())
 
 
 def _read_part(text: str, shown: str) -> dict[str, float]:
-    """Amount by element in a formula of symbols, amounts and brackets."""
+    """Parse the amounts in a formula without dots."""
     stack: list[tuple[str, dict[str, float]]] = [("", {})]
-    last: dict[str, float] | None = (
-        None  # what an amount multiplies: a symbol or a group, held back until it is known
-    )
+    # A symbol or a group that waits for the amount that multiplies it.
+    last: dict[str, float] | None = None
     place = 0
 
     def add_pending(amount: float) -> None:
@@ -301,12 +319,17 @@ def _read_part(text: str, shown: str) -> dict[str, float]:
 
 
 def _unreadable_character_error(text: str, place: int, shown: str) -> InvdesignError:
+    """Error for an unreadable character, with the likely formula."""
     meant = _correct_capitals(text)
     advice = f". Did you mean {meant}?" if meant else _suggest_formula_alone(shown)
     return _formula_error(shown, f"'{text[place]}' cannot be read here{advice}")
 
 
 def _check_symbol(symbol: str, text: str, shown: str) -> str:
+    """Refuse a symbol of no element, with the likely formula.
+
+    Deuterium counts as hydrogen.
+    """
     if symbol == "D":
         return "H"  # deuterium; tritium is refused, since T stands in names such as LiTFSI
     try:
@@ -321,7 +344,10 @@ def _check_symbol(symbol: str, text: str, shown: str) -> str:
 
 
 def _correct_capitals(text: str) -> str:
-    """The formula with capitals put right; empty where it cannot be, or is right already."""
+    """Correct the capitals of a formula.
+
+    Empty where that fails, or where they are right already.
+    """
     found = []
     for run in re.findall(r"[A-Za-z]+|[^A-Za-z]+", text):
         spelt = _spell_as_symbols(run.lower()) if run[0].isalpha() else run
@@ -335,7 +361,10 @@ def _correct_capitals(text: str) -> str:
 
 
 def _spell_as_symbols(letters: str) -> str | None:
-    """Letters as element symbols: the fewest rare ones, then the fewest; None where they are none."""
+    """Split letters into element symbols; None if impossible.
+
+    Symbols of few rare elements are preferred, then few symbols.
+    """
     symbols = {symbol.lower(): symbol for symbol in element_symbols()}
     best: list[tuple[int, int, str] | None] = [(0, 0, "")]
     for end in range(1, len(letters) + 1):
@@ -351,6 +380,7 @@ def _spell_as_symbols(letters: str) -> str | None:
 
 
 def _is_formula(text: str) -> bool:
+    """True if the text can be parsed as a formula."""
     try:
         _read_part(text, text) if not set(text) & set(_DOTS) else _parse_amounts(text)
     except (InvdesignError, RecursionError):
@@ -358,26 +388,25 @@ def _is_formula(text: str) -> bool:
     return bool(text)
 
 
-# What is shown.
+# Formulas for people.
 
 
 def write_formula(composition: Composition) -> str:
-    """Write a composition for people: `Li3OCl`, `LiAlPO4Cl`; see `order_formula`."""
+    """Write a `composition` for people: `Li3OCl`, `LiAlPO4Cl`; see `order_formula`."""
     return order_formula(str(composition.reduced_formula))
 
 
 @lru_cache(maxsize=65536)
 def order_formula(text: str) -> str:
-    """Put the elements of a formula in IUPAC's order, without brackets: `LiAlPClO4` is `LiAlPO4Cl`.
+    """Put the elements of a formula in IUPAC's order, without brackets.
 
-    Amounts stay; what cannot be read stays as it is.
+    `LiAlPClO4` becomes `LiAlPO4Cl`. Amounts stay, and a text that is no formula is returned unchanged.
+
+    Args:
+        text: the formula.
 
     Source:
         Nomenclature of Inorganic Chemistry, IUPAC Recommendations 2005, table VI, as pymatgen has it.
-
-    Examples:
-        >>> order_formula("ClLi3O")
-        'Li3OCl'
     """
     if not text:
         return text
@@ -392,20 +421,25 @@ def order_formula(text: str) -> str:
     return "".join(f"{symbol}{formula_double_format(amounts[symbol])}" for symbol in ordered)
 
 
-# What was read.
+# Elements, and likely slips.
 
 
 def list_element_symbols(composition: Composition) -> set[str]:
-    """Symbols of the elements of a composition."""
+    """Symbols of the elements of a `composition`."""
     return set(composition.get_el_amt_dict())
 
 
 @lru_cache(maxsize=4096)
 def describe_likely_slip(text: str) -> str:
-    """Say where a formula that was read may be a slip: a rare element, or capitals that are two elements.
+    """Describe a likely slip in a formula.
+
+    Slips are rare elements, and capitals that are two elements.
+
+    Args:
+        text: a formula that can be parsed.
 
     Returns:
-        A sentence; empty where nothing is striking.
+        A sentence; empty where nothing is suspicious.
     """
     from pymatgen.core import Element
 

@@ -1,4 +1,4 @@
-"""The crystal a space starts from: a prototype or a file of the user's, as a supercell with its bonds."""
+"""Parent crystals of search spaces: a prototype or a user's file, as a supercell with its bonds."""
 
 from __future__ import annotations
 
@@ -26,20 +26,18 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-SHELL_FACTOR = 1.15  # neighbours up to this multiple of the nearest distance count as one shell
-MAX_CHARGE_GUESSES = 2_000_000  # combinations of charges, a few seconds
-MAX_GUESSED_ATOMS = 60  # atoms of a reduced formula whose charges can be guessed in under a second
-DEFAULT_PARENT_ATOMS = (
-    1_000  # the search for symmetry takes a second for so many without any, and grows with their square
-)
-MAX_PRIMITIVE_SEARCH_ATOMS = (
-    200  # the search for a smaller cell takes a second for so many of one element, and minutes for 1,000
-)
+SHELL_FACTOR = 1.15  # neighbours within this multiple of the nearest distance are one shell; chosen
+MAX_CHARGE_GUESSES = 2_000_000  # combinations of charges, a few seconds; chosen
+# Atoms of a reduced formula with charges that can be guessed in under a second; chosen.
+MAX_GUESSED_ATOMS = 60
+# Chosen: finding the symmetry of so many atoms takes a second, and the time grows with their square.
+DEFAULT_PARENT_ATOMS = 1_000
+# Chosen: the search takes a second for so many atoms of one element, and minutes for 1,000.
+MAX_PRIMITIVE_SEARCH_ATOMS = 200
 MAX_PARENT_ATOMS = "INVDESIGN_MAX_PARENT_ATOMS"
-NEAR_SYMMETRY_TOLERANCE = (
-    0.1  # Å; noise of relaxations and of rounded coordinates is below, distortions of crystals mostly above
-)
-NEIGHBOUR_REACH = 8.0  # Å; every site of a solid has a neighbour within it
+# Å; chosen: noise of relaxations and rounded coordinates is below, distortions of crystals mostly above.
+NEAR_SYMMETRY_TOLERANCE = 0.1
+NEIGHBOUR_REACH = 8.0  # Å; every site of a solid has a neighbour within it; chosen
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +45,7 @@ class Parent:
     """A supercell of n sites before substitution.
 
     Attributes:
-        name: of the prototype or file.
+        name: name of the prototype or file.
         lattice: shape (3, 3), rows in Å.
         positions: shape (n, 3), fractional.
         elements: n symbols.
@@ -68,7 +66,9 @@ class Parent:
         return len(self.elements)
 
     def find_sites(self, name: str) -> tuple[int, ...]:
-        """Sites called `name`: by label first, then by Wyckoff site, then by element.
+        """Find the sites with a `name`.
+
+        It is a label, else a Wyckoff site, else an element.
 
         Raises:
             ValueError: there are none, or the Wyckoff site holds more than one element.
@@ -95,22 +95,30 @@ class Parent:
         )
 
     def build_structure(self) -> Structure:
-        """The undecorated supercell."""
+        """Build the undecorated supercell."""
         from pymatgen.core import Structure
 
         return Structure(self.lattice, list(self.elements), self.positions)
 
     @cached_property
     def bonds(self) -> tuple[IntArray, IntArray]:
-        """(sites (m,), neighbours (m,)) of each site's nearest shell of opposite charge, of any where unknown."""
+        """Bonds of each site's nearest shell, as (sites (m,), neighbours (m,)).
+
+        Neighbours are of opposite charge; of any charge where it is unknown.
+        """
         return self.find_nearest_shells(range(len(self)), opposite=True)
 
     def find_nearest_shells(
         self, among: Sequence[int], *, opposite: bool = False
     ) -> tuple[IntArray, IntArray]:
-        """(sites (m,), neighbours (m,)): the nearest shell around each of some sites, within these sites.
+        """Find each site's nearest shell among some sites.
 
-        Periodic images count each for itself. With `opposite`, like charges are no neighbours.
+        Args:
+            among: the sites.
+            opposite: leave out neighbours with a charge of the same sign.
+
+        Returns:
+            (sites (m,), neighbours (m,)); each periodic image is a neighbour of its own.
         """
         kept = np.asarray(among, dtype=np.int64)
         part = self.build_structure()
@@ -128,20 +136,21 @@ class Parent:
 
 
 def _drop_repeats(names: Iterable[str]) -> tuple[str, ...]:
+    """Names without repeats, in the order of their first occurrence."""
     return tuple(dict.fromkeys(names))
 
 
 @lru_cache(maxsize=16)
 def build_parent(source: str | InputFile, cell: tuple[int, int, int], *, primitive: bool) -> Parent:
-    """The supercell of a prototype (by name) or of a structure file.
+    """Build the supercell of a prototype or structure file.
 
     Args:
         source: prototype name, or the file's text.
-        cell: how often the unit cell is repeated along its axes.
+        cell: repeats of the unit cell along its axes.
         primitive: start from the primitive cell instead of the conventional one (or the file's).
 
     Raises:
-        InvdesignError: no such prototype, or the file cannot be used.
+        InvdesignError: there is no such prototype, or the file cannot be used.
     """
     unit = (
         _parent_from_prototype(source, primitive)
@@ -164,6 +173,7 @@ def build_parent(source: str | InputFile, cell: tuple[int, int, int], *, primiti
 
 
 def _repeat_per_cell(names: Sequence[str], count: int) -> tuple[str, ...]:
+    """Repeat each name `count` times, once for each unit cell."""
     return tuple(name for name in names for _ in range(count))
 
 
@@ -185,10 +195,13 @@ def _parent_from_prototype(name: str, primitive: bool) -> Parent:
 
 @lru_cache(maxsize=16)
 def read_parent_file(file: InputFile) -> Reading:
-    """Return the ordered structure in the file of a parent, with remarks on how it was read.
+    """Read the structure in a parent's file, with remarks.
+
+    Args:
+        file: the file with its text.
 
     Raises:
-        StructureFileError: it cannot be used; the message says why.
+        StructureFileError: it cannot be used; the message gives the reason.
     """
     reading = read_structure(file.text, file.name, alternatives=True)
     most = parent_atom_limit()
@@ -204,8 +217,8 @@ def check_supercell_size(cells: int, atoms: int) -> None:
     """Refuse a supercell of more atoms than a parent may have.
 
     Args:
-        cells: unit cells in it.
-        atoms: of a unit cell.
+        cells: number of unit cells.
+        atoms: number of atoms of a unit cell.
 
     Raises:
         InvdesignError: it is too large; the message names the limit.
@@ -219,19 +232,29 @@ def check_supercell_size(cells: int, atoms: int) -> None:
 
 
 def parent_atom_limit() -> int:
-    """Largest number of atoms of a parent, as a file or as a supercell."""
+    """Largest number of atoms of a parent or its file."""
     return int(read_positive_variable(MAX_PARENT_ATOMS, DEFAULT_PARENT_ATOMS))
 
 
 def describe_structure_type(source: str | InputFile) -> str:
-    """Return what kind of structure a parent is: `an anti-perovskite`, or `its parent's structure` for one of a file."""
+    """Name the structure type of a parent: `an anti-perovskite`.
+
+    Args:
+        source: prototype name, or a file, for which the answer is `its parent's structure`.
+    """
     if not isinstance(source, str):
         return "its parent's structure"
     return find_prototype(source).called or f"the structure {source}"
 
 
 def list_parent_remarks(source: str | InputFile) -> tuple[str, ...]:
-    """Sentences on how the file of a parent was read, and on symmetry it nearly has; on a prototype's former name."""
+    """List remarks on a parent's file or name.
+
+    For a file they say how it was read, and which higher symmetry it nearly has.
+
+    Args:
+        source: prototype name, or the file.
+    """
     if isinstance(source, str):
         name = FORMER_NAMES.get(source)
         return (f"the prototype '{source}' is called '{name}' now; write so in new files",) if name else ()
@@ -240,7 +263,7 @@ def list_parent_remarks(source: str | InputFile) -> tuple[str, ...]:
 
 @lru_cache(maxsize=16)
 def _describe_near_symmetry(file: InputFile) -> tuple[str, ...]:
-    """A sentence where atoms are slightly off the positions of a higher symmetry, which then counts for nothing."""
+    """Warn of a higher symmetry that the atoms miss slightly."""
     structure = read_parent_file(file).structure
     try:
         exact, loose = (
@@ -285,7 +308,10 @@ def _parent_from_file(file: InputFile, primitive: bool) -> Parent:
 
 
 def _guess_states(structure: Structure) -> dict[str, float]:
-    """Likeliest mean charges by element that balance the composition; empty where none do."""
+    """Guess the mean charge of each element such that the composition balances.
+
+    Empty if impossible.
+    """
     counts, _ = scale_to_whole_counts(structure.composition.get_el_amt_dict())
     balance = balance_charges(counts) if len(counts) > 1 else None
     if balance is not None and not balance.imbalance:
@@ -300,7 +326,10 @@ def _guess_states(structure: Structure) -> dict[str, float]:
 
 
 def _is_guessable(structure: Structure) -> bool:
-    """True if few enough combinations of charges are to be tried; pymatgen tries all of them, however many."""
+    """True if charges have few enough combinations.
+
+    Pymatgen tries all of them.
+    """
     from pymatgen.core import Element
 
     ways, combinations = 0, 1
@@ -313,7 +342,10 @@ def _is_guessable(structure: Structure) -> bool:
 
 
 def _label_wyckoff_sites(structure: Structure, name: str) -> tuple[str, ...]:
-    """Wyckoff site of each site, multiplicity in the conventional cell first."""
+    """Label each site by its Wyckoff site.
+
+    The multiplicity is that in the conventional cell.
+    """
     try:
         dataset = symmetry_dataset(structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
     except InvdesignError as error:
@@ -325,7 +357,7 @@ def _label_wyckoff_sites(structure: Structure, name: str) -> tuple[str, ...]:
 
 
 def _load_source(value: object, info: ValidationInfo) -> object:
-    """A prototype's name as it is, a path as the file's text."""
+    """Load a file from its path; keep a prototype's name."""
     if not isinstance(value, str) or value in list_prototype_names():
         return value
     path = Path(value)

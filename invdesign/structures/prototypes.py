@@ -1,4 +1,4 @@
-"""A small library of battery prototypes, each with its published source."""
+"""Library of battery prototypes, each with its published source."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def list_prototype_names() -> tuple[str, ...]:
 
 
 def find_prototype(name: str) -> Crystal:
-    """The prototype called `name`, or formerly called so.
+    """Find the prototype of a current or former `name`.
 
     Raises:
         PluginError: there is none; the message lists all and the nearest.

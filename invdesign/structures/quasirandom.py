@@ -1,4 +1,4 @@
-"""Special quasi-random structures: small cells whose pairs are as in a random alloy."""
+"""Special quasi-random structures: small cells with the pair statistics of a random alloy."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-MATCHED_SHELLS = 4  # distances matched, nearest first
-SHELL_TOLERANCE = 0.01  # Å; distances closer than that are one shell
-SHELL_FADING = 0.5  # weight of a shell beside the one before it
-FIRST_REACH = 6.0  # Å, of the first search for shells
-MAX_REACH = 20.0  # Å; sites of a sublattice that have no neighbours within it have none
-TEMPERATURE_RANGE = (0.3, 0.003)  # first and last temperature, as a share of the misfit at the start
-PERFECT_MISFIT = 1e-12
+MATCHED_SHELLS = 4  # distances to match, nearest first; chosen
+SHELL_TOLERANCE = 0.01  # Å; closer distances are one shell; chosen
+SHELL_FADING = 0.5  # weight of a shell relative to the one before it; chosen
+FIRST_REACH = 6.0  # Å, of the first search for shells; chosen
+MAX_REACH = 20.0  # Å; sites without neighbours within it count as isolated; chosen
+TEMPERATURE_RANGE = (0.3, 0.003)  # first and last temperature, relative to the misfit at the start; chosen
+PERFECT_MISFIT = 1e-12  # a smaller misfit is rounding; chosen
 
 
 @dataclass(frozen=True, eq=False)
 class Sublattice:
-    """Some sites of a periodic crystal, and their pairs by shells of distance.
+    """Some sites of a crystal, and their pairs by distance.
 
     Attributes:
         lattice: shape (3, 3), rows in Å.
         frac_coords: shape (n, 3), of the sites of the sublattice alone.
-        shells: how many distances are matched.
+        shells: number of distances to match.
     """
 
     lattice: FloatArray
@@ -44,7 +44,10 @@ class Sublattice:
 
     @cached_property
     def pairs(self) -> FloatArray:
-        """Shape (s, n, n): how often each site has each other, or an image of itself, as a neighbour, by shell."""
+        """Number of pairs of sites in each shell, shape (s, n, n).
+
+        Images of a site count as its neighbours.
+        """
         from pymatgen.core import Structure
 
         structure = Structure(self.lattice, ["H"] * len(self), self.frac_coords)
@@ -57,19 +60,20 @@ class Sublattice:
 
     @cached_property
     def weights(self) -> FloatArray:
-        """Shape (s,): what each shell counts; together 1."""
+        """Weight of each shell, shape (s,); the sum is 1."""
         raw: FloatArray = np.power(SHELL_FADING, np.arange(len(self.pairs), dtype=np.float64))
         return raw / raw.sum() if len(raw) else raw
 
     def measure_misfit(self, species: IntArray, kinds: int) -> float:
-        """How far the pairs of a filling are from those of a random alloy; 0 where all shells match.
+        """Distance between the pairs of a filling and those of a random alloy.
 
-        The squared difference between the share of each pair of species in a shell and the product of their
+        0 for a perfect match. The squared difference between the share of each pair of species in a shell and the
+        product of their
         fractions, summed over pairs and averaged over shells.
 
         Args:
             species: shape (n,), the number of the species on each site.
-            kinds: how many species there are.
+            kinds: number of species.
         """
         filled = np.eye(kinds)[species]
         off = self.pair_deviation(filled)
@@ -77,14 +81,19 @@ class Sublattice:
 
     @cached_property
     def weighted_pairs(self) -> FloatArray:
-        """Shape (s, n, n): `pairs` such that squared shares add up with the shells' weights."""
+        """`pairs` scaled by the shells' weights, shape (s, n, n).
+
+        Squared shares then add up with these weights.
+        """
         weighted: FloatArray = (
             self.pairs * (np.sqrt(self.weights) / self.pairs.sum(axis=(1, 2)))[:, None, None]
         )
         return weighted
 
     def pair_deviation(self, filled: FloatArray) -> FloatArray:
-        """Shape (s, k, k): shares of the pairs less those of a random alloy, weighted by shell.
+        """Deviation of pairs from a random alloy, shape (s, k, k).
+
+        Shares of pairs less those of the alloy, weighted by shell.
 
         Args:
             filled: shape (n, k), 1 where a site holds a species.
@@ -97,13 +106,15 @@ class Sublattice:
     def anneal_species(
         self, counts: Sequence[int], rng: Rng, *, sweeps: int = 25, starts: int = 2
     ) -> IntArray:
-        """A filling whose pairs are as random as this cell allows, found by swaps under simulated annealing.
+        """Find a filling with random pairs by simulated annealing.
+
+        They are as random as this cell allows.
 
         Args:
-            counts: how many sites each species takes, together n.
-            rng: draws starts and swaps; the answer is a function of its state.
+            counts: number of sites of each species, together n.
+            rng: draws starts and swaps; the result is a function of its state.
             sweeps: swaps tried per site and start.
-            starts: independent searches, of which the best is taken.
+            starts: independent searches; the best is taken.
 
         Returns:
             Shape (n,), the number of the species on each site.
@@ -132,7 +143,7 @@ class Sublattice:
 
 
 class _Annealing:
-    """One search: a filling, how its pairs deviate, and swaps that change both."""
+    """State of one annealing run."""
 
     def __init__(self, sublattice: Sublattice, species: IntArray, kinds: int) -> None:
         self.pairs = sublattice.weighted_pairs
@@ -142,7 +153,7 @@ class _Annealing:
         self.misfit = float(np.vdot(self.off, self.off))
 
     def run(self, swaps: int, rng: Rng) -> tuple[float, IntArray]:
-        """(misfit, filling (n,)) of the best filling met."""
+        """Try `swaps` drawn by `rng`; return the best misfit and filling (n,)."""
         best, kept = self.misfit, self.species.copy()
         scale, (first, last) = max(best, 1e-9), TEMPERATURE_RANGE
         heats = scale * first * (last / first) ** (np.arange(swaps) / swaps)
@@ -163,12 +174,11 @@ class _Annealing:
         return best, kept
 
     def _deviation_after_swap(self, a: int, b: int) -> FloatArray:
-        """The deviation with the species of two sites exchanged."""
+        """Deviation of the pairs with the species of two sites exchanged."""
         pairs = self.pairs
         change = self.filled[b] - self.filled[a]
-        rows = (
-            pairs[:, a] - pairs[:, b]
-        ) @ self.filled  # (s, k): what either site's neighbours gain and lose
+        # (s, k): gains and losses of pairs with either site's neighbours.
+        rows = (pairs[:, a] - pairs[:, b]) @ self.filled
         own = pairs[:, a, a] + pairs[:, b, b] - pairs[:, a, b] - pairs[:, b, a]
         cross = change[:, None] * (rows + 0.5 * own[:, None] * change)[:, None, :]
         off: FloatArray = self.off + cross + cross.transpose(0, 2, 1)
@@ -181,7 +191,10 @@ class _Annealing:
 
 
 def _group_pairs_by_shell(structure: Structure, reach: float) -> list[FloatArray]:
-    """Pairs (n, n) of each distance up to `reach` Å, nearest first; the last one may be cut off."""
+    """Pairs (n, n) of each distance up to `reach` Å, nearest first.
+
+    The last shell may be cut off.
+    """
     first, second, _, distance = structure.get_neighbor_list(reach, exclude_self=True)
     order = np.argsort(distance, kind="stable")
     edges = np.flatnonzero(np.diff(distance[order]) > SHELL_TOLERANCE) + 1

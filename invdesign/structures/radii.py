@@ -21,7 +21,7 @@ PAULING_RADII: Mapping[tuple[str, int], float] = {
 }
 # In Shannon's frame: half the lattice constant of NaH (rocksalt, a = 4.88 Å), less the 1.02 Å of Na+.
 HYDRIDE_RADIUS = 1.42
-DEFAULT_RADIUS = 1.5  # Å, for elements that no crystal was ever made of
+DEFAULT_RADIUS = 1.5  # Å, for elements without any known crystal; chosen
 # Coordination numbers, octahedral first, then outwards from it.
 COORDINATION_ORDER = (
     "VI",
@@ -45,12 +45,12 @@ COORDINATION_ORDER = (
 
 @cache
 def ionic_radius(element: str, state: float) -> float:
-    """Ionic radius in Å, for six-fold coordination where that is tabulated and high spin where it matters.
+    """Ionic radius in Å, six-coordinate and high-spin where tabulated.
 
     Args:
         element: symbol.
-        state: oxidation state, a mean one too; between two that are tabulated the radius is in proportion, beyond
-            them that of the nearest one of its sign, and for an element without any the atomic radius.
+        state: oxidation state, also a mean one. Between two tabulated states the radius is interpolated; beyond
+            them it is that of the nearest state of the same sign, and without any the atomic radius.
 
     Raises:
         ValueError: `element` is no element.
@@ -75,7 +75,7 @@ def ionic_radius(element: str, state: float) -> float:
 
 
 def _pick_radius(sites: Mapping[str, Mapping[str, Mapping[str, float]]]) -> float:
-    """One radius of all those tabulated by coordination and spin."""
+    """Pick one radius among those tabulated by coordination and spin."""
     coordination = min(
         sites, key=lambda name: COORDINATION_ORDER.index(name) if name in COORDINATION_ORDER else 99
     )

@@ -1,4 +1,4 @@
-"""What a crystal's symmetry does to its sites, and how many decorations of them are distinct."""
+"""Symmetry of a cell: permutations of its sites, and distinct decorations of them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from numpy.typing import NDArray
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.errors import InvdesignError
 
-SYMPREC = 1e-2  # Å: published positions have four digits, relaxed files are noisier
+SYMPREC = 1e-2  # Å; chosen: published positions have four digits, relaxed files are noisier
 MAX_WORD = 2**62  # packed words stay within int64
 
 
 def symmetry_dataset(
     lattice: FloatArray, positions: FloatArray, numbers: Sequence[int], symprec: float = SYMPREC
 ) -> Any:
-    """What spglib finds of a cell's space group: `number`, `rotations`, `translations`, `wyckoffs` and more.
+    """Find the space group of a cell with spglib.
 
     Args:
         lattice: shape (3, 3), rows are the cell's vectors in Å.
         positions: shape (n, 3), fractional.
-        numbers: n; equal ones may be mapped onto each other.
+        numbers: n integers; sites with equal ones may be mapped onto each other.
         symprec: Å.
 
+    Returns:
+        spglib's dataset: `number`, `rotations`, `translations`, `wyckoffs` and more.
+
     Raises:
-        InvdesignError: it finds none, as with overlapping atoms.
+        InvdesignError: spglib finds none, as with overlapping atoms.
     """
     import spglib
 
@@ -53,7 +56,7 @@ def site_permutations(
     sites: Sequence[int],
     symprec: float = SYMPREC,
 ) -> IntArray:
-    """What the operations of a cell's space group do to some of its sites.
+    """Permutations of some sites by a cell's space group.
 
     Args:
         lattice: shape (3, 3), rows are the cell's vectors in Å.
@@ -84,8 +87,8 @@ def site_permutations(
             row[member] = member[moved]
         return row
 
-    # An operation is one of the same rotation and a translation after it: of a supercell with n translations that are
-    # 48 + n images to find instead of 48 n.
+    # Each operation is a representative of its rotation followed by a translation. A supercell with n translations then
+    # needs 48 + n images instead of 48 n.
     kinds: dict[bytes, list[int]] = {}
     for operation, rotation in enumerate(dataset.rotations):
         kinds.setdefault(np.ascontiguousarray(rotation, dtype=np.int64).tobytes(), []).append(operation)
@@ -96,6 +99,7 @@ def site_permutations(
 
 
 def _number_colours(colours: Sequence[Hashable]) -> list[int]:
+    """Number the colours from 1 by first occurrence."""
     codes: dict[Hashable, int] = {}
     return [codes.setdefault(colour, len(codes) + 1) for colour in colours]
 
@@ -103,7 +107,7 @@ def _number_colours(colours: Sequence[Hashable]) -> list[int]:
 def _match_images(
     lattice: FloatArray, positions: FloatArray, rotation: IntArray, shift: FloatArray
 ) -> IntArray:
-    """The site nearest to where an operation puts each of the sites (k, 3) of one colour; (k,)."""
+    """Find the site nearest to each site's image, shape (k,)."""
     apart = positions[None, :, :] - (positions @ rotation.T + shift)[:, None, :]
     apart -= np.round(apart)
     nearest: IntArray = ((apart @ lattice) ** 2).sum(axis=2).argmin(axis=1)
@@ -113,7 +117,7 @@ def _match_images(
 
 
 def find_smallest_image(codes: IntArray, permutations: IntArray, base: int) -> IntArray:
-    """The lexicographically smallest of all symmetric images of a decoration.
+    """Find the lexicographically smallest symmetric image of a decoration.
 
     Args:
         codes: shape (n,), a number in [0, base) per site.
@@ -136,7 +140,7 @@ def find_smallest_image(codes: IntArray, permutations: IntArray, base: int) -> I
 
 
 def are_smallest_images(codes: IntArray, permutations: IntArray, weights: IntArray) -> NDArray[np.bool_]:
-    """Which decorations are their own smallest image.
+    """True for each decoration that is its own smallest image.
 
     Args:
         codes: shape (m, n).
@@ -160,7 +164,12 @@ Cycles = tuple[tuple[int, int], ...]  # (class, length) of each cycle, sorted
 
 
 def count_cycle_types(permutations: IntArray, classes: Sequence[int]) -> Counter[Cycles]:
-    """How often each cycle type occurs among permutations (g, n) that keep the `classes` (n) of what they move."""
+    """Count the cycle types of permutations.
+
+    Args:
+        permutations: shape (g, n).
+        classes: class of each of the n sites; every permutation keeps it.
+    """
     return Counter(tuple(sorted(_list_cycles(row, classes))) for row in permutations.tolist())
 
 

@@ -1,4 +1,4 @@
-"""A file of text cut into records, by byte offsets: read in blocks once, and one record at a place after that."""
+"""Records of a text file by byte offsets: found once in blocks, then read one at a time."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from invdesign.arrays import IntArray
 from invdesign.errors import InvdesignError
 from invdesign.textfiles import MEGABYTE, UnreadableFileError, decode, read_bytes
 
-BLOCK_BYTES = 16_000_000  # per block
-BLOCK_ROWS = 20_000  # per block
-MAX_RECODED_BYTES = (
-    500 * MEGABYTE
-)  # a file in another encoding than UTF-8 is held in memory, and may be no larger
-MAX_LINE_BYTES = 200 * MEGABYTE
+BLOCK_BYTES = 16_000_000  # chosen
+BLOCK_ROWS = 20_000  # chosen
+MAX_RECODED_BYTES = 500 * MEGABYTE  # chosen: a file in another encoding than UTF-8 is held in memory
+MAX_LINE_BYTES = 200 * MEGABYTE  # chosen
 _UTF8_MARK = b"\xef\xbb\xbf"
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 WORKBOOK_SIGNATURES = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx and .ods are archives; .xls is an OLE file
@@ -31,9 +29,10 @@ class TableError(InvdesignError):
     """A table cannot be read.
 
     Attributes:
-        line: where, or None.
-        message: what is wrong there, as in "line 3 MESSAGE".
-        hint: what to do.
+        name: name of the table.
+        line: line of the fault, or None.
+        message: the fault, as in "line 3 MESSAGE".
+        hint: the remedy.
     """
 
     exit_code = 2
@@ -45,48 +44,54 @@ class TableError(InvdesignError):
 
 
 class Data(Protocol):
-    """UTF-8 text with newlines, at offsets from 0; a mark at its beginning is not part of it."""
+    """UTF-8 text with newlines and without byte order mark.
+
+    Offsets begin at 0.
+    """
 
     def lines(self, start: int) -> Iterator[bytes]:
-        """Lines with their ends, from the one that begins at `start`."""
+        """Yield lines with their ends from offset `start`."""
         ...
 
     def chunks(self, start: int) -> Iterator[bytes]:
-        """Blocks of whole lines, from the one that begins at `start`."""
+        """Yield blocks of whole lines from offset `start`."""
         ...
 
     def read(self, start: int, end: int) -> bytes:
-        """The bytes from `start` to `end`."""
+        """Read the bytes from `start` to `end`."""
         ...
 
 
 class _Recode(Exception):  # noqa: N818 - no fault: the file is read in another way
-    """A file is no UTF-8, or has lines that end in carriage returns alone."""
+    """The file must be decoded in memory.
+
+    It is no UTF-8, or has lines that end in carriage returns alone.
+    """
 
 
 class FileData:
     """A file of UTF-8 text, which stays on disk."""
 
     def __init__(self, path: Path, mark: int) -> None:
-        """`mark`: bytes before the text."""
+        """Open `path`; the text begins after `mark` bytes."""
         self._path, self._mark = path, mark
 
     def lines(self, start: int) -> Iterator[bytes]:
-        """Lines with their ends."""
+        """Yield lines with their ends, from offset `start`."""
         with self._path.open("rb") as stream:
             stream.seek(start + self._mark)
             while line := stream.readline(MAX_LINE_BYTES):
                 yield line
 
     def chunks(self, start: int) -> Iterator[bytes]:
-        """Blocks of whole lines."""
+        """Yield blocks of whole lines, from offset `start`."""
         with self._path.open("rb") as stream:
             stream.seek(start + self._mark)
             while chunk := stream.read(BLOCK_BYTES):
                 yield chunk if chunk.endswith(b"\n") else chunk + stream.readline(MAX_LINE_BYTES)
 
     def read(self, start: int, end: int) -> bytes:
-        """The bytes from `start` to `end`."""
+        """Read the bytes from `start` to `end`."""
         with self._path.open("rb") as stream:
             stream.seek(start + self._mark)
             return stream.read(end - start)
@@ -100,31 +105,36 @@ class TextData:
         self._bytes = plain.encode("utf-8", "surrogatepass")
 
     def lines(self, start: int) -> Iterator[bytes]:
-        """Lines with their ends."""
+        """Yield lines with their ends, from offset `start`."""
         while start < len(self._bytes):
             end = self._bytes.find(b"\n", start) + 1 or len(self._bytes)
             yield self._bytes[start:end]
             start = end
 
     def chunks(self, start: int) -> Iterator[bytes]:
-        """All at once."""
+        """Yield the text from offset `start` in one block."""
         if start < len(self._bytes):
             yield self._bytes[start:]
 
     def read(self, start: int, end: int) -> bytes:
-        """The bytes from `start` to `end`."""
+        """Read the bytes from `start` to `end`."""
         return self._bytes[start:end]
 
 
 def open_data(path: Path) -> Data:
-    """The text of a file: on disk where it is UTF-8, else in memory, in the encodings of `textfiles.decode`.
+    """Open the text of a file.
+
+    UTF-8 stays on disk; other text is decoded in memory.
+
+    Args:
+        path: the file; its encoding is one of those of `textfiles.decode`.
 
     Raises:
         TableError: it is a workbook, or no text.
-        UnreadableFileError: it cannot be read, or is too large to be held in memory in its encoding.
+        UnreadableFileError: it cannot be read, or is too large to be decoded in memory.
     """
     if not path.is_file():
-        read_bytes(path, MAX_RECODED_BYTES)  # says why not
+        read_bytes(path, MAX_RECODED_BYTES)  # raises with the reason
     with path.open("rb") as stream:
         start = stream.read(4)
     if start.startswith(WORKBOOK_SIGNATURES):
@@ -151,7 +161,10 @@ def open_data(path: Path) -> Data:
 
 
 def _check_plain(chunk: bytes, name: str) -> None:
-    """Refuse text that cannot be read where it lies; `chunk` is of whole lines."""
+    """Refuse text that must be decoded first.
+
+    `chunk` holds whole lines.
+    """
     if b"\0" in chunk:
         raise TableError(name, "is not a text file: it holds zero bytes")
     if b"\r" in chunk and chunk.count(b"\r") != chunk.count(b"\r\n"):
@@ -164,10 +177,16 @@ def _check_plain(chunk: bytes, name: str) -> None:
 
 
 class Records:
-    """Text from `head` on, cut into records; a newline within quotes ends none, where quotes count."""
+    """Records of a text from `head` on.
+
+    A newline within quotes ends none, where quotes count.
+    """
 
     def __init__(self, data: Data, name: str, *, head: int = 0, separator: str | None = None) -> None:
-        """`separator` of the cells; None where quotes do not count."""
+        """Find the records.
+
+        `separator` separates cells, None where quotes do not count.
+        """
         self.data, self.name, self.head = data, name, head
         self.starts = self._find_starts(separator)
 
@@ -175,10 +194,12 @@ class Records:
         return len(self.starts) - 1
 
     def _find_starts(self, separator: str | None) -> IntArray:
-        """Shape (n + 1,): where records begin, and the end of the last.
+        """Find the offsets of all records, shape (n + 1,).
 
-        Where each quotation mark stands at an end of its cell, or beside another, their number before a newline says
-        whether it is within a cell. Otherwise the CSV parser finds out, row by row.
+        The last offset is the end of the text. Where each quotation mark stands at an end of its cell, or beside
+        another, their number before a newline
+        decides
+        whether it is within a cell. Otherwise the CSV parser decides, row by row.
         """
         ends = [np.full(1, self.head, dtype=np.int64)]
         offset, quotes = self.head, 0
@@ -194,12 +215,12 @@ class Records:
             ends.append(newlines + offset + 1)
             offset += len(chunk)
         if quotes % 2 and separator is not None:
-            return self._find_starts_by_parsing(separator)  # which says where
+            return self._find_starts_by_parsing(separator)  # raises with the line
         starts = np.concatenate(ends)
         return starts if starts[-1] == offset else np.append(starts, offset)
 
     def _find_starts_by_parsing(self, separator: str) -> IntArray:
-        """The same by the CSV parser, row by row.
+        """Find the offsets with the CSV parser, row by row.
 
         Raises:
             TableError: a quotation mark is not closed, or followed by something else than a separator.
@@ -222,7 +243,10 @@ class Records:
         return np.array([*starts, begin], dtype=np.int64)
 
     def record_error(self, place: int, error: csv.Error) -> TableError:
-        """What is wrong with the record at a place."""
+        """Error for the record at offset `place`.
+
+        It explains the `error` of the CSV parser.
+        """
         if "unexpected end" in str(error):
             message = "has a quotation mark that is never closed."
         else:
@@ -231,11 +255,14 @@ class Records:
         return TableError(self.name, message, hint, self.find_line(place))
 
     def find_line(self, place: int) -> int:
-        """Line of the record that begins at `place`, from 1."""
+        """Line of the record that begins at offset `place`, from 1."""
         return int(self.find_lines(np.array([place]))[0])
 
     def find_lines(self, places: IntArray) -> IntArray:
-        """Lines (n,) of the records that begin at places (n,), from 1."""
+        """Lines (n,) of the records at offsets `places` (n,).
+
+        Lines count from 1.
+        """
         found = np.ones(len(places), dtype=np.int64)
         offset = 0
         for chunk in self.data.chunks(0):
@@ -245,7 +272,7 @@ class Records:
         return found
 
     def iterate_spans(self, first: int = 0) -> Iterator[tuple[int, int]]:
-        """(first, last + 1) of the records of each block, from record `first` on."""
+        """Yield (first, last + 1) of blocks of records from `first` on."""
         while first < len(self):
             by_size = int(np.searchsorted(self.starts, self.starts[first] + BLOCK_BYTES))
             end = min(max(by_size, first + 1), first + BLOCK_ROWS, len(self))
@@ -253,35 +280,42 @@ class Records:
             first = end
 
     def read_text(self, first: int, end: int) -> str:
-        """The records `first` to `end` as text."""
+        """Read the records `first` to `end` as text."""
         return decode_records(self.data.read(int(self.starts[first]), int(self.starts[end])))
 
     def read_record(self, place: int) -> str:
-        """The record that begins at `place`."""
+        """Read the record that begins at offset `place`."""
         index = int(np.searchsorted(self.starts, place))
         return self.read_text(index, index + 1)
 
 
 def decode_records(data: bytes) -> str:
-    """Bytes of whole records as text."""
+    """Decode the `data` of whole records."""
     text = data.decode("utf-8", "surrogatepass")
     return text.replace("\r\n", "\n") if "\r" in text else text
 
 
 def parse_rows(lines: Iterator[str], separator: str) -> Iterator[list[str]]:
-    """Rows of cells; cells may be longer than the parser's own limit of 128 kB, as genomes and structures are."""
+    """Parse rows of cells.
+
+    Cells may be longer than the parser's own limit of 128 kB, as genomes and structures are.
+
+    Args:
+        lines: text with line ends.
+        separator: character between cells.
+    """
     csv.field_size_limit(2**31 - 1)
     return csv.reader(lines, delimiter=separator, strict=True)
 
 
 def _are_quotes_well_placed(data: NDArray[np.uint8], marks: IntArray, before: int, separator: int) -> bool:
-    """Return whether each quotation mark stands at an end of its cell or beside another.
+    """True if quotation marks stand at cell ends or in pairs.
 
     Args:
         data: bytes of whole lines.
-        marks: where quotation marks stand in it, shape (m,).
-        before: how many came before it.
-        separator: of the cells.
+        marks: offsets of quotation marks in it, shape (m,).
+        before: number of quotation marks before it.
+        separator: code of the character between cells.
     """
     if not len(marks):
         return True

@@ -37,11 +37,11 @@ _SPACE = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows that follow each other.
+    """Consecutive rows.
 
     Attributes:
-        places: shape (n,), where each can be found again.
-        cells: the asked columns, n cells each.
+        places: shape (n,), byte offsets to find the rows again.
+        cells: the requested columns, n cells each.
     """
 
     places: IntArray
@@ -50,12 +50,12 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The headings of a table, and what stands before them.
+    """The headings of a table, and the lines before them.
 
     Attributes:
         place: byte offset of the record with the headings.
         line: its line, from 1.
-        separator: of the cells.
+        separator: character between cells.
         skipped: comment lines before it.
     """
 
@@ -66,13 +66,15 @@ class Head:
 
 
 class TextTable:
-    """Comma, semicolon or tab between the cells; read in blocks, or one row at its place.
+    """A table of text, read in blocks or row by row.
+
+    Cells are separated by comma, semicolon or tab.
 
     Attributes:
-        name: what messages call it.
-        head: where the headings stand.
+        name: name of the table in messages.
+        head: place of the headings.
         headings: the columns, spaces put right; an empty one where a column has none.
-        twice: headings that more than one column has.
+        twice: headings of more than one column.
     """
 
     def __init__(self, data: Data, name: str) -> None:
@@ -93,10 +95,10 @@ class TextTable:
         self._place = {heading: place for place, heading in reversed(list(enumerate(self.headings)))}
 
     def check_headings(self) -> None:
-        """Refuse a table of which several columns have one heading.
+        """Refuse headings that stand for several columns.
 
         Raises:
-            TableError: naming them.
+            TableError: the message names one of them.
         """
         if self.twice:
             message = f"has more than one column '{self.twice[0]}';"
@@ -104,11 +106,14 @@ class TextTable:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Sentences on what was left out before the headings."""
+        """Sentences on lines that were left out before the headings."""
         return tuple(f"line '{line:.60}' before the headings is a comment" for line in self.head.skipped)
 
     def _read_row(self, index: int) -> list[str]:
-        """The cells of record `index`, the headings being number 0."""
+        """Read the cells of record `index`.
+
+        The headings are number 0.
+        """
         try:
             rows = list(parse_rows(iter([self._records.read_text(index, index + 1)]), self.head.separator))
         except csv.Error as error:
@@ -116,11 +121,14 @@ class TextTable:
         return rows[0] if rows else []
 
     def find_places(self, columns: Sequence[str]) -> list[int]:
-        """Positions of columns by heading."""
+        """Find the positions of `columns` by heading."""
         return [self._place[column] for column in columns]
 
     def read_blocks(self, columns: Sequence[str]) -> Iterator[Rows]:
-        """All rows in their order, without blank ones.
+        """Yield all rows in their order, without blank ones.
+
+        Args:
+            columns: headings of the columns to read.
 
         Raises:
             TableError: a row has too many or too few cells.
@@ -132,7 +140,10 @@ class TextTable:
             yield Rows(places, dict(zip(columns, turned, strict=True)))
 
     def _read_filled_rows(self, first: int, end: int, cells: int) -> tuple[list[list[str]], IntArray]:
-        """Rows `first` to `end` that hold something, at least the first `cells` of each parsed; and their places."""
+        """Read the filled rows of `first` to `end`, with offsets.
+
+        At least the first `cells` cells of each row are parsed.
+        """
         text = self._records.read_text(first, end)
         places = self._records.starts[first:end]
         separator = self.head.separator
@@ -160,13 +171,15 @@ class TextTable:
     def _check_rows(
         self, rows: Sequence[Sequence[str]], widths: Sequence[int], blank: set[int], places: IntArray
     ) -> None:
-        """Refuse rows that do not fit the headings; only those of an odd number of cells are looked at, where that is enough.
+        """Refuse rows that do not fit the headings.
+
+        Where it suffices, only rows with a wrong number of cells are looked at.
 
         Args:
             rows: n rows, whole.
             widths: number of cells of each, n.
-            blank: those that are no rows.
-            places: of each, n.
+            blank: positions of rows without content.
+            places: offset of each, n.
         """
         count = len(self.headings)
         if "" not in self.headings and not {*widths} - {count}:
@@ -182,6 +195,7 @@ class TextTable:
                 raise TableError(self.name, f"{column}{message}", hint, self.find_line(int(places[k])))
 
     def _parse_text(self, text: str, first: int, end: int) -> list[list[str]]:
+        """Parse the records `first` to `end` into rows."""
         try:
             rows = list(parse_rows(io.StringIO(text, newline="\n"), self.head.separator))
         except csv.Error as error:
@@ -194,7 +208,12 @@ class TextTable:
         return rows
 
     def fetch_row(self, place: int, columns: Sequence[str]) -> dict[str, str]:
-        """The cells of the row at a place."""
+        """Read the cells of one row.
+
+        Args:
+            place: offset of the row.
+            columns: headings of the columns to read.
+        """
         row = next(parse_rows(iter([self._records.read_record(place)]), self.head.separator))
         return {
             name: unguard_cell(row[index])
@@ -202,11 +221,14 @@ class TextTable:
         }
 
     def find_line(self, place: int) -> int:
-        """Line of the row at a place, from 1."""
+        """Line of the row at offset `place`, from 1."""
         return self._records.find_line(place)
 
     def read_lines(self) -> Iterator[tuple[int, list[str]]]:
-        """(line, all cells) of every row that is not blank, whether it fits the headings or not."""
+        """Yield (line, all cells) of every filled row.
+
+        Rows that do not fit the headings are included.
+        """
         line = self.head.line + self._records.read_text(0, 1).count("\n")
         for index in range(1, len(self._records)):
             text = self._records.read_text(index, index + 1)
@@ -216,7 +238,10 @@ class TextTable:
             line += text.count("\n")
 
     def read_columns(self, columns: Sequence[str]) -> tuple[dict[str, list[str]], list[int]]:
-        """Whole columns, and the line of each row; for tables that are held in memory.
+        """Read whole columns into memory, and the line of each row.
+
+        Args:
+            columns: headings of the columns to read.
 
         Raises:
             TableError: a row has too many or too few cells.
@@ -231,7 +256,7 @@ class TextTable:
 
 
 class _Split(Sequence[list[str]]):
-    """Lines as rows of all their cells, split when they are looked at."""
+    """Lines as rows of all their cells, split on access."""
 
     def __init__(self, lines: Sequence[str], separator: str) -> None:
         self._lines, self._separator = lines, separator
@@ -244,7 +269,12 @@ class _Split(Sequence[list[str]]):
 
 
 def open_table(path: Path) -> TextTable:
-    """The table in a file, which stays on disk where it is UTF-8.
+    """Open the table in a file.
+
+    UTF-8 stays on disk.
+
+    Args:
+        path: the file.
 
     Raises:
         TableError: it is no table.
@@ -256,7 +286,11 @@ def open_table(path: Path) -> TextTable:
 
 
 def parse_table(name: str, text: str) -> TextTable:
-    """The table in a text.
+    """Parse the table in a text.
+
+    Args:
+        name: name of the table in messages.
+        text: content of the table.
 
     Raises:
         TableError: it is no table.
@@ -267,10 +301,15 @@ def parse_table(name: str, text: str) -> TextTable:
 
 
 def find_mistake(headings: Sequence[str], cells: Sequence[str]) -> tuple[str, str, str] | None:
-    """What is wrong with the cells of a row beside its headings: (column, message, hint); None where they fit.
+    """Find the mistake in a row as (column, message, hint).
 
-    Cells may be missing or blank beyond the last column that has a heading; whole numbers in a first column without
+    None where the cells fit. Cells may be missing or blank beyond the last column that has a heading; whole numbers
+    in a first column without
     one are the numbers of rows, as pandas writes them.
+
+    Args:
+        headings: all headings of the table.
+        cells: all cells of the row.
     """
     named = max((place for place, heading in enumerate(headings, 1) if heading), default=0)
     if any(cell.strip() for cell in cells[len(headings) :]):
@@ -295,7 +334,10 @@ def _count_headings(headings: Sequence[str]) -> str:
 
 
 def _pick_columns(rows: Sequence[Sequence[str]], wanted: Sequence[int]) -> list[Sequence[str]]:
-    """The columns `wanted` of rows, which may be of unequal length beyond these."""
+    """Pick the columns `wanted` of rows.
+
+    Rows may be of unequal length beyond these.
+    """
     if not rows:
         return [() for _ in wanted]
     try:
@@ -309,14 +351,14 @@ def _pick_columns(rows: Sequence[Sequence[str]], wanted: Sequence[int]) -> list[
 
 
 def find_separator(header: str, following: str = "") -> str:
-    """The comma, semicolon or tab that separates columns.
+    """Find the separator of columns: comma, semicolon or tab.
 
     Args:
         header: the line of headings.
-        following: the line after it: of several that the headings hold, the one it holds as often is taken.
+        following: the line after it; a candidate that occurs equally often in both lines is preferred.
 
     Returns:
-        The separator; of several that remain, the one the headings have most of.
+        The separator; among several the most frequent one of the headings.
     """
     bare, after = _IN_QUOTES.sub("", header), _IN_QUOTES.sub("", following)
     same = [mark for mark in SEPARATORS if bare.count(mark) and bare.count(mark) == after.count(mark)]
@@ -324,7 +366,7 @@ def find_separator(header: str, following: str = "") -> str:
 
 
 def _find_head(data: Data, name: str) -> Head:
-    """Skip blank lines, `sep=;` and comments before the headings.
+    """Find the headings after blank lines, `sep=;` and comments.
 
     A line that begins with # holds the headings where it is the last of these, and has as many cells, two or more, as
     the line after it.
@@ -367,8 +409,8 @@ def _check_first_lines(found: tuple[int, int, str], following: str, separator: s
     Args:
         found: place, line and text of the headings.
         following: the next line that is not blank.
-        separator: of the headings.
-        name: what messages call the table.
+        separator: separator of the headings.
+        name: name of the table in messages.
     """
     words = _list_filled_cells(following, find_separator(following))
     if len(_list_filled_cells(found[2], separator)) == 1 and len(words) > 1 and all(map(_is_heading, words)):
@@ -391,6 +433,7 @@ def _check_first_lines(found: tuple[int, int, str], following: str, separator: s
 
 
 def _list_filled_cells(line: str, separator: str) -> list[str]:
+    """Cells of a line that are not blank."""
     cells = next(csv.reader([line], delimiter=separator), [])
     return [cell.strip() for cell in cells if cell.strip()]
 
@@ -400,7 +443,10 @@ def _is_heading(cell: str) -> bool:
 
 
 def _parse_separator_line(line: str) -> str:
-    """The separator that a line `sep=;` of spreadsheets states; empty for any other line."""
+    """Parse the separator from a spreadsheet's line `sep=;`.
+
+    Empty for any other line.
+    """
     text = line.rstrip("\r\n").strip(" ").strip('"')
     if text[:4].lower() != "sep=" or len(text.rstrip()) > 5:
         return ""

@@ -1,4 +1,4 @@
-"""Units in the headings of tables: found, compared, never converted."""
+"""Units in the headings of tables: parsed and compared, never converted."""
 
 from __future__ import annotations
 
@@ -104,14 +104,20 @@ _UNPREFIXED_UNITS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class FoundColumn:
-    """A column: its heading, and the unit in that; None where it names none."""
+    """A column with its heading, and the unit in that.
+
+    None where it names none.
+    """
 
     heading: str
     unit: str | None
 
 
 def describe_heading_fault(name: str) -> str:
-    """What is wrong with a name that shall head a column; empty where every table gives it back as it is."""
+    """Describe the fault of a `name` as a heading.
+
+    Empty where any table can hold it.
+    """
     if not name:
         return "a name must not be empty"
     if not name.isprintable():
@@ -122,7 +128,10 @@ def describe_heading_fault(name: str) -> str:
 
 
 def split_heading(heading: str) -> tuple[str, str | None]:
-    """Name and unit of a heading; the unit is None where there is none."""
+    """Split a `heading` into name and unit.
+
+    The unit is None where there is none.
+    """
     found = _HEADING.fullmatch(heading)
     if found:
         return found["name"], found["unit"].strip()
@@ -133,16 +142,18 @@ def split_heading(heading: str) -> tuple[str, str | None]:
 
 
 def find_column(name: str, headings: Sequence[str], table: str, remedy: str) -> FoundColumn | None:
-    """Find the column called `name`, with or without a unit in its heading; None where there is none.
+    """Find a column by name; None if missing.
+
+    Its heading may have a unit.
 
     Args:
-        name: as the user calls it: the whole heading, or the heading without its unit.
-        headings: of the table.
-        table: what messages call the table.
-        remedy: what to do where several columns may be meant.
+        name: the whole heading, or the heading without its unit.
+        headings: all headings of the table.
+        table: name of the table in messages.
+        remedy: what to do if several columns match.
 
     Raises:
-        InvdesignError: several may be meant.
+        InvdesignError: several columns match.
     """
     wanted = " ".join(name.split())
     if wanted in headings:
@@ -156,14 +167,14 @@ def find_column(name: str, headings: Sequence[str], table: str, remedy: str) -> 
 
 
 def check_heading_unit(found: FoundColumn, unit: str, name: str, table: str, *, named: bool) -> None:
-    """Refuse a column whose heading names another unit than the one it should be in.
+    """Refuse a heading with another unit than the expected one.
 
     Args:
         found: the column.
-        unit: what the numbers should be in.
-        name: of the property, in messages.
-        table: what messages call the table.
-        named: whether the user named the whole heading, so that what stands in brackets may be a remark.
+        unit: expected unit of the numbers.
+        name: name of the property in messages.
+        table: name of the table in messages.
+        named: True if the user named the whole heading, so that its brackets may hold a remark.
 
     Raises:
         InvdesignError: the heading names another unit.
@@ -183,7 +194,12 @@ def check_heading_unit(found: FoundColumn, unit: str, name: str, table: str, *, 
 
 
 def describe_missing_column(name: str, headings: Sequence[str]) -> str:
-    """Say that there is no such column, and what there is."""
+    """Describe a missing column: the nearest headings, and those that exist.
+
+    Args:
+        name: name of the column.
+        headings: all headings of the table.
+    """
     shown = [heading for heading in headings if heading]
     hint = nearest(name, shown)
     more = f" and {len(shown) - 40} more" if len(shown) > 40 else ""
@@ -196,7 +212,14 @@ def describe_missing_column(name: str, headings: Sequence[str]) -> str:
 
 
 def is_same_unit(written: str, unit: str) -> bool:
-    """Return whether two units are the same, however they are written: `S cm-1`, `S/cm`, `S·cm⁻¹`."""
+    """True if two units are the same in any spelling.
+
+    `S cm-1`, `S/cm` and `S·cm⁻¹` are the same.
+
+    Args:
+        written: unit of a table.
+        unit: expected unit.
+    """
     if not unit.strip():
         return written.strip() in {"", "-", "1", "\u2014", "\u2013"}
     first, second = _parse_factors(written), _parse_factors(unit)
@@ -206,7 +229,7 @@ def is_same_unit(written: str, unit: str) -> bool:
 
 
 def is_unit(text: str) -> bool:
-    """Return whether text is a unit of measurement: `mS/cm`, `g cm-3`, `%`."""
+    """True if `text` is a unit of measurement: `mS/cm`, `g cm-3`, `%`."""
     factors = _parse_factors(text)
     return bool(factors) and all(_is_symbol(symbol) for symbol in factors or ())
 
@@ -221,7 +244,10 @@ def _is_symbol(symbol: str) -> bool:
 
 
 def _normalize_characters(text: str) -> str:
-    """Text with one form of each character: powers as digits, one Å, one µ, one minus."""
+    """Replace variants of characters by one form each.
+
+    Powers become digits; one Å, one µ and one minus remain.
+    """
     text = text.translate(_POWER).replace("\u2212", "-")
     return unicodedata.normalize("NFKC", text).strip()
 
@@ -230,7 +256,10 @@ _UNPREFIXED_PLAIN = frozenset(_normalize_characters(symbol) for symbol in _UNPRE
 
 
 def _parse_factors(text: str) -> dict[str, int] | None:
-    """Power by symbol of a unit; None where it is not written as one."""
+    """Parse the power of each symbol of a unit.
+
+    None where the text has another form.
+    """
     found: dict[str, int] = {}
     for number, part in enumerate(_normalize_characters(text).split("/")):
         for factor in re.split(r"[\s*\u00b7\u22c5]+", part.strip().strip("()")):

@@ -17,7 +17,7 @@ from invdesign.errors import CampaignChangedError, CampaignError, InvdesignError
 from invdesign.optimizers.genetic import Genetic
 from invdesign.run.run import Run
 from invdesign.spaces.parameters.space import ParameterSpace
-from invdesign.store.lock import run_lock
+from invdesign.store.lock import lock_run
 from surrogates.tabulated.landscape import Landscape
 from tests.plugins.steps import Picky
 from tests.support import environment
@@ -267,7 +267,7 @@ def test_a_run_at_work_elsewhere(tmp_path: Path) -> None:
     """One process works on a run; the second is told who does."""
     function = bowl(0.3, [])
     invdesign.optimize(**asked(tmp_path / "run", function, execute=False))
-    with run_lock(tmp_path / "run"), pytest.raises(RunLockedError, match="is in use by process"):
+    with lock_run(tmp_path / "run"), pytest.raises(RunLockedError, match="is in use by process"):
         invdesign.optimize(**asked(tmp_path / "run", function))
 
 

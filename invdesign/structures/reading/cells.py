@@ -1,4 +1,4 @@
-"""Formats of other programs that hold a cell and its atoms: XSF of XCrySDen, RES of SHELX and AIRSS, GEN of DFTB+."""
+"""Readers of XSF (XCrySDen), RES (SHELX and AIRSS) and GEN (DFTB+)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,14 @@ _NON_CRYSTAL_KEYWORDS = ("MOLECULE", "ATOMS", "POLYMER", "SLAB")
 
 
 def read_xsf(text: str, name: str, limits: Limits) -> list[RawCrystal]:
-    """Read the crystals in an XSF file; an animation holds several.
+    """Read the crystals in an XSF file.
+
+    An animation holds several.
+
+    Args:
+        text: content of the file.
+        name: name of the file in messages.
+        limits: limits on the numbers of atoms and structures.
 
     Raises:
         StructureFileError: it holds a molecule, polymer or slab, or cannot be read.
@@ -56,7 +63,7 @@ def read_xsf(text: str, name: str, limits: Limits) -> list[RawCrystal]:
 
 
 def _skip_xsf_keyword(lines: Lines, key: str) -> None:
-    """Pass a keyword that says nothing of the atoms; refuse what is no crystal."""
+    """Skip a keyword without atoms; refuse a non-crystal."""
     if key in _NON_CRYSTAL_KEYWORDS:
         raise StructureFileError(f"{lines.name} says {key}: it is {SLAB_MESSAGE}")
     if key == "DIM-GROUP":
@@ -74,10 +81,15 @@ def _skip_xsf_keyword(lines: Lines, key: str) -> None:
 
 
 def check_frames(count: int, name: str, limits: Limits) -> None:
-    """Refuse more structures in one file than are read.
+    """Refuse a file with too many structures.
+
+    Args:
+        count: number of structures.
+        name: name of the file in messages.
+        limits: limits; `limits.frames` is the largest number.
 
     Raises:
-        StructureFileError: there are more than `limits.frames`.
+        StructureFileError: there are more, or none.
     """
     if not 0 < count <= limits.frames:
         raise StructureFileError(f"{name} holds {count} structures, 1 to {limits.frames} are read")
@@ -117,7 +129,7 @@ def _build_crystal(
 
 # RES.
 
-# Instructions of SHELX that say nothing of where atoms are; AFIX, PART, SYMM and LATT are looked at.
+# Instructions of SHELX without influence on positions; AFIX, PART, SYMM and LATT are not ignored.
 _IGNORED_INSTRUCTIONS = frozenset(
     [
         "TITL",
@@ -202,7 +214,14 @@ _IGNORED_INSTRUCTIONS = frozenset(
 
 
 def read_res(text: str, name: str, limits: Limits) -> list[RawCrystal]:
-    """Read the structure in a RES file whose atoms are all written out, as AIRSS writes them.
+    """Read the structure in a RES file that lists all atoms.
+
+    AIRSS writes such files.
+
+    Args:
+        text: content of the file.
+        name: name of the file in messages.
+        limits: limits on the number of atoms.
 
     Raises:
         StructureFileError: it holds symmetry, partial occupancies or several structures, or cannot be read.
@@ -212,14 +231,14 @@ def read_res(text: str, name: str, limits: Limits) -> list[RawCrystal]:
     while lines.left and not file.ended:
         line = lines.take_line("an instruction")
         words = line.split("!", 1)[0].split()
-        if words and line[0] != " ":  # SHELX: what begins with a space is a comment
+        if words and line[0] != " ":  # SHELX: a line that begins with a space is a comment
             file.take_instruction(words[0].upper()[:4], words)
     if file.lattice is None:
         raise StructureFileError(f"{name} has no cell (CELL)")
     if not file.written_out:
         raise StructureFileError(
-            f"{name} does not say LATT -1, so that its symmetry adds atoms; only files whose atoms are all written out are "
-            "read; save it as CIF"
+            f"{name} has no LATT -1, so its symmetry adds atoms; only files that list all atoms are read; "
+            "save it as CIF"
         )
     if any(line.strip() and not line.upper().startswith("REM") for line in lines.lines[lines.next :]):
         raise StructureFileError(f"{name} goes on after END; give each structure its own file")
@@ -227,7 +246,7 @@ def read_res(text: str, name: str, limits: Limits) -> list[RawCrystal]:
 
 
 class _Res:
-    """Instructions and atoms of a RES file, taken one after the other."""
+    """Cell and atoms of a RES file, filled line by line."""
 
     def __init__(self, lines: Lines, limits: Limits) -> None:
         self._lines, self._limits = lines, limits
@@ -239,7 +258,12 @@ class _Res:
         self.ended = False
 
     def take_instruction(self, key: str, words: Sequence[str]) -> None:
-        """Take an instruction, or an atom."""
+        """Read an instruction, or an atom.
+
+        Args:
+            key: first four letters of the line, in capitals.
+            words: all words of the line.
+        """
         if key == "CELL":
             if self.lattice is not None:
                 raise self._lines.refuse_line("there is a second cell; give each structure its own file")
@@ -249,9 +273,7 @@ class _Res:
         elif key == "SFAC":
             self._kinds += [word for word in words[1:] if parse_number(word) is None]
         elif key in {"SYMM", "AFIX", "PART"}:
-            raise self._lines.refuse_line(
-                f"{key}: only files whose atoms are all written out are read; save it as CIF"
-            )
+            raise self._lines.refuse_line(f"{key}: only files that list all atoms are read; save it as CIF")
         elif key == "END":
             self.ended = True
         elif key not in _IGNORED_INSTRUCTIONS:
@@ -263,7 +285,7 @@ class _Res:
 
 
 def _parse_cell(lines: Lines, words: Sequence[str]) -> Matrix:
-    """The cell of a CELL line: wavelength, lengths, angles."""
+    """Parse a CELL line: wavelength, lengths, angles."""
     numbers = lines.parse_numbers(words[1:], "wavelength, lengths and angles of the cell")
     if len(numbers) != 7:
         raise lines.refuse_line(
@@ -273,7 +295,14 @@ def _parse_cell(lines: Lines, words: Sequence[str]) -> Matrix:
 
 
 def cell_from_lengths(lengths: Sequence[float], angles: Sequence[float], name: str) -> Matrix:
-    """Return the cell of lengths (Å) and angles (degrees): a along x, b in the xy plane.
+    """Build a cell from lengths and angles.
+
+    It has a along x and b in the xy plane.
+
+    Args:
+        lengths: three lengths, Å.
+        angles: three angles, degrees.
+        name: name of the file in messages.
 
     Raises:
         StructureFileError: no cell has these.
@@ -297,7 +326,7 @@ def cell_from_lengths(lengths: Sequence[float], angles: Sequence[float], name: s
 
 
 def _find_res_element(lines: Lines, words: Sequence[str], kinds: Sequence[str]) -> str:
-    """The element of an atom's row: label, kind, position, occupancy."""
+    """Find the element of an atom's row: label, kind, position, occupancy."""
     if len(words) < 5:
         raise lines.refuse_line(
             f"neither an instruction that is known here nor an atom: '{shorten_line(' '.join(words))}'"
@@ -321,7 +350,7 @@ def _find_res_element(lines: Lines, words: Sequence[str], kinds: Sequence[str]) 
 
 
 def _take_data_line(lines: Lines, expected: str) -> str:
-    """Return the next line that is no comment."""
+    """Take the next line that is no comment."""
     while lines.peek().lstrip().startswith("#"):
         lines.take_line("a comment")
     return lines.take_line(expected)
@@ -329,6 +358,11 @@ def _take_data_line(lines: Lines, expected: str) -> str:
 
 def read_gen(text: str, name: str, limits: Limits) -> list[RawCrystal]:
     """Read the structure in a GEN file.
+
+    Args:
+        text: content of the file.
+        name: name of the file in messages.
+        limits: limits on the number of atoms.
 
     Raises:
         StructureFileError: it is a cluster, or cannot be read.

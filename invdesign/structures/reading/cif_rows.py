@@ -1,4 +1,4 @@
-"""Rows of the list of sites of a CIF, read and checked one by one."""
+"""Reader of the site list of a CIF, which checks each row."""
 
 from __future__ import annotations
 
@@ -24,27 +24,26 @@ FRACTIONAL_TAGS = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
 CARTESIAN_TAGS = tuple(f"_atom_site_cartn_{axis}" for axis in "xyz")
 _MATRIX = "_atom_sites_cartn_tran_matrix_"
 _VECTOR = "_atom_sites_cartn_tran_vector_"
-_HYDROUS = re.compile(
-    r"O[HhWw]|O\d*[Ww]\b|O\(?\d+\)?[HhWw]"
-)  # hydroxyl and water as authors label their oxygen
+# Labels of oxygen in hydroxyl and water.
+_HYDROUS = re.compile(r"O[HhWw]|O\d*[Ww]\b|O\(?\d+\)?[HhWw]")
 _EXACT_STEP = 1.0 / 8.0  # multiples of it are special positions written in full
 
 
 def has_sites(block: Block) -> bool:
-    """True if the block lists coordinates."""
+    """True if the `block` lists coordinates."""
     return any(block.columns.get(tag) for tag in (*FRACTIONAL_TAGS, *CARTESIAN_TAGS))
 
 
 @dataclass(slots=True)
 class RowReader:
-    """Reads the rows of one block.
+    """Reader of the site rows of one block.
 
     Attributes:
-        block: of the file.
-        name: what messages call the file.
+        block: the block.
+        name: name of the file in messages.
         lattice: rows of the cell, Å.
         formula: elements of the file's formula, where it has one.
-        limits: sizes and numbers that a file may have.
+        limits: limits on sizes and numbers.
     """
 
     block: Block
@@ -54,7 +53,7 @@ class RowReader:
     limits: Limits
 
     def read_rows(self) -> tuple[list[SiteRow], list[str]]:
-        """All rows but dummies, and remarks on how they were read.
+        """Read all rows except dummies, with remarks on the reading.
 
         Raises:
             StructureFileError: a row without a position, an element or a possible occupancy.
@@ -225,7 +224,10 @@ class RowReader:
     def _check_alternatives(
         self, labels: Sequence[str], dummies: Sequence[bool], occupancies: Sequence[str]
     ) -> None:
-        """Refuse alternatives of a disorder that are all fully occupied: their occupancies were left out."""
+        """Refuse alternatives of a disorder that are all fully occupied.
+
+        Their occupancies were left out.
+        """
         count = len(labels)
         full: dict[str, dict[str, str]] = {}
         columns = (
@@ -313,6 +315,7 @@ class RowReader:
 def _place_site(
     numbers: Sequence[Number], invert: tuple[Array, Array] | None
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Fractional coordinates of a site and their last-digit units."""
     values = [number.value for number in numbers]
     if invert is None:
         units = [_find_unit(number) for number in numbers]
@@ -326,7 +329,7 @@ def _place_site(
 
 
 def _find_unit(number: Number) -> float:
-    """Unit of the last digit written, 0 where the number is exact.
+    """Unit of the last digit; 0 for an exact number.
 
     Multiples of 1/8 in full and numbers with one digit are exact. Zeros at the end of four digits and more are not
     counted: 0.33330 is 1/3 to four digits.
@@ -340,12 +343,15 @@ def _find_unit(number: Number) -> float:
 
 
 def standard_axes(lattice: Array) -> Array:
-    """Rows of the same cell with a along x and b in the plane of x and y."""
+    """Rotate a cell with rows `lattice` to standard axes.
+
+    These are a along x and b in the xy plane.
+    """
     metric = lattice @ lattice.T
     return np.asarray(np.linalg.cholesky(metric), dtype=np.float64)
 
 
 def list_names(labels: Sequence[str]) -> str:
-    """The first five labels, and the number of the others."""
+    """List the first five `labels`, and the number of the others."""
     names = list(dict.fromkeys(labels))
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,7 +1,8 @@
 """ASE databases, SQLite and JSON: numbers, positions, cell and key-value pairs of every row.
 
-ASE itself would make objects of what a row says of constraints, calculators and data. Nothing of these is looked at here,
-and a database is opened for reading only.
+ASE itself would build objects from a row's constraints, calculators and data. They are ignored here, and a database
+is
+opened for reading only.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ SQLITE_HEADER = b"SQLite format 3\0"
 
 @dataclass(frozen=True, slots=True)
 class DatabaseRow:
-    """A row as the database holds it; numbers, positions and cell are read when the crystal is made.
+    """A row as stored.
+
+    Numbers, positions and cell are parsed when they are asked for.
 
     Attributes:
         id: its number.
@@ -51,7 +54,11 @@ class DatabaseRow:
     pairs: Mapping[str, int | float | str | bool] = field(default_factory=dict)
 
     def read_numbers(self, name: str, limits: Limits) -> list[int]:
-        """Return the atomic numbers (n,).
+        """Parse the atomic numbers (n,).
+
+        Args:
+            name: name of the row in messages.
+            limits: limits on the number of atoms.
 
         Raises:
             StructureFileError: they cannot be read.
@@ -64,7 +71,11 @@ class DatabaseRow:
         return whole
 
     def read_symbols(self, name: str, limits: Limits) -> list[str]:
-        """Return the elements of the atoms (n,).
+        """Parse the elements of the atoms (n,).
+
+        Args:
+            name: name of the row in messages.
+            limits: limits on the number of atoms.
 
         Raises:
             StructureFileError: an atomic number is that of no element.
@@ -75,7 +86,11 @@ class DatabaseRow:
         return [str(symbol) for symbol in symbols]
 
     def build_crystal(self, name: str, limits: Limits) -> RawCrystal:
-        """Return the crystal of the row.
+        """Build the crystal of the row.
+
+        Args:
+            name: name of the row in messages.
+            limits: limits on sizes and numbers.
 
         Raises:
             StructureFileError: it is not periodic in all directions, or cannot be read.
@@ -97,7 +112,10 @@ class DatabaseRow:
 
 
 def _parse_array(value: object, kind: str, name: str, what: str) -> Any:
-    """Numbers as a flat array: bytes of SQLite, a list, or the form in which ASE writes an array as JSON."""
+    """Parse numbers into a flat array.
+
+    The value is bytes of SQLite, a list, or an array as ASE writes it in JSON.
+    """
     if isinstance(value, bytes) and not len(value) % np.dtype(kind).itemsize:
         return np.frombuffer(value, dtype=kind)
     if isinstance(value, Mapping):
@@ -120,6 +138,10 @@ def _parse_array(value: object, kind: str, name: str, what: str) -> Any:
 
 
 def _parse_periodicity(value: object) -> Sequence[bool]:
+    """Periodicity along each axis.
+
+    False where the value cannot be read.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         return [bool(value & bit) for bit in (1, 2, 4)]
     if isinstance(value, Mapping):
@@ -142,16 +164,22 @@ class Database(Protocol):
     """Rows of an ASE database."""
 
     def read_rows(self) -> Iterator[DatabaseRow]:
-        """All rows by their numbers."""
+        """Yield all rows by their numbers."""
         ...
 
     def read_row(self, id: int) -> DatabaseRow:
-        """The row of a number."""
+        """Read the row of number `id`."""
         ...
 
 
 def open_database(path: Path, limits: Limits | None = None) -> Database:
-    """Return the database in a file: JSON where its name ends so, else SQLite.
+    """Open the database in a file.
+
+    It is JSON by its suffix, else SQLite.
+
+    Args:
+        path: the file.
+        limits: limits on sizes and numbers; those of the environment where not given.
 
     Raises:
         StructureFileError: it is no ASE database.
@@ -161,7 +189,7 @@ def open_database(path: Path, limits: Limits | None = None) -> Database:
 
 
 class SqliteDatabase:
-    """A database of SQLite, opened for reading only."""
+    """An SQLite database, opened for reading only."""
 
     def __init__(self, path: Path, limits: Limits) -> None:
         self.path, self._limits = path, limits
@@ -181,7 +209,10 @@ class SqliteDatabase:
         return connection
 
     def _check_schema(self, connection: sqlite3.Connection) -> None:
-        """Only a plain table is read: a view or a computed column could compute forever."""
+        """Refuse all but a plain table.
+
+        A view or a computed column could compute forever.
+        """
         try:
             kinds = connection.execute("SELECT type FROM sqlite_master WHERE name = 'systems'").fetchall()
             columns = (
@@ -198,7 +229,7 @@ class SqliteDatabase:
             )
 
     def read_rows(self) -> Iterator[DatabaseRow]:
-        """All rows by their numbers.
+        """Yield all rows by their numbers.
 
         Raises:
             StructureFileError: there are too many, or the file is damaged.
@@ -217,7 +248,7 @@ class SqliteDatabase:
             ) from error
 
     def read_row(self, id: int) -> DatabaseRow:
-        """The row of a number.
+        """Read the row of number `id`.
 
         Raises:
             StructureFileError: there is none, or the file is damaged.
@@ -241,7 +272,10 @@ class SqliteDatabase:
 
 
 def _read_header(path: Path) -> bytes:
-    """The first bytes; connecting to a file that is none would make it a database."""
+    """Read the first bytes.
+
+    Connecting to any other file would make it a database.
+    """
     if not path.is_file():
         raise OSError("it is no regular file")
     with path.open("rb") as stream:
@@ -277,11 +311,11 @@ class JsonDatabase:
         return sorted(ids)
 
     def read_rows(self) -> Iterator[DatabaseRow]:
-        """All rows by their numbers."""
+        """Yield all rows by their numbers."""
         return map(self.read_row, self._ids)
 
     def read_row(self, id: int) -> DatabaseRow:
-        """The row of a number.
+        """Read the row of number `id`.
 
         Raises:
             StructureFileError: there is none.

@@ -1,4 +1,4 @@
-"""Structures as JSON: the form of the store, and pymatgen's. Names of classes in a file are never looked at."""
+"""Structures as JSON: the store's form, and pymatgen's. Class names in a file are ignored."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ from invdesign.structures.reading.raw import MAX_FRAMES, Limits, RawCrystal, Raw
 from invdesign.structures.reading.words import Matrix, Vector, parse_element, shorten_line
 
 Json = object
-MAX_JSON_LENGTH = 50_000_000  # characters; brackets alone take twenty times their length in memory
-POSITION_TOLERANCE = 0.1  # Å; how far apart the two ways in which a file gives a position may lie: files round to 3 or 4 digits
+MAX_JSON_LENGTH = 50_000_000  # characters; chosen: brackets alone take twenty times their length in memory
+# Å between the fractional and the Cartesian position of a site; chosen: files round to 3 or 4 digits.
+POSITION_TOLERANCE = 0.1
 
 
 def parse_json(text: str, name: str) -> Json:
-    """Return the value of a JSON text.
+    """Parse a JSON text.
+
+    Args:
+        text: content of the file.
+        name: name of the file in messages.
 
     Raises:
-        StructureFileError: it is no JSON, names a key twice, or holds what is no finite number.
+        StructureFileError: it is no JSON, names a key twice, or holds a number that is not finite.
     """
     try:
         return strictjson.loads(text)
@@ -31,12 +36,12 @@ def parse_json(text: str, name: str) -> Json:
 
 
 def read_json(text: str, name: str, limits: Limits) -> list[RawCrystal]:
-    """Read the structure, or the list of structures, in a JSON file.
+    """Read one or several structures in a JSON file.
 
     Args:
-        text: of the file.
-        name: what messages call it.
-        limits: on the numbers of atoms and structures.
+        text: content of the file.
+        name: name of the file in messages.
+        limits: limits on the numbers of atoms and structures.
 
     Raises:
         StructureFileError: it holds something else.
@@ -62,15 +67,23 @@ def read_json(text: str, name: str, limits: Limits) -> list[RawCrystal]:
 
 
 def is_structure(value: Json) -> bool:
-    """True for an object in the form of the store, or in pymatgen's."""
+    """True if a JSON `value` is a structure.
+
+    It is in the store's form, or in pymatgen's.
+    """
     return isinstance(value, Mapping) and "lattice" in value and ("sites" in value or "species" in value)
 
 
 def parse_crystal(value: Json, name: str, limits: Limits) -> RawCrystal:
-    """Return the crystal that a JSON value describes or holds as `structure`, in the form of the store or pymatgen's.
+    """Parse the crystal of a JSON object or its member `structure`.
+
+    Args:
+        value: JSON in the store's form or pymatgen's.
+        name: name of the file in messages.
+        limits: limits on the number of atoms.
 
     Raises:
-        StructureFileError: it is neither.
+        StructureFileError: it has another form.
     """
     if isinstance(value, Mapping) and not is_structure(value) and is_structure(value.get("structure")):
         value = value["structure"]  # an entry of pymatgen, a document of the Materials Project
@@ -134,7 +147,10 @@ def _parse_periodicity(value: Json, name: str) -> tuple[bool, bool, bool]:
 def _parse_site(
     value: Json, name: str, number: int
 ) -> tuple[dict[str, float], str, Vector | None, Vector | None]:
-    """(occupancies, label, fractional, Cartesian) of a site; one of the places may be missing."""
+    """Parse (occupancies, label, fractional, Cartesian) of a site.
+
+    One of the two positions may be missing.
+    """
     if not isinstance(value, Mapping):
         raise StructureFileError(f"{name}: site {number} is no object")
     species = value.get("species")
@@ -169,7 +185,10 @@ def _locate_sites(
     name: str,
     limits: Limits,
 ) -> list[RawSite]:
-    """The sites at their fractional coordinates, which must agree with the Cartesian ones."""
+    """Place the sites at their fractional coordinates.
+
+    Cartesian ones, if given, must agree.
+    """
     cartesian = [xyz if xyz is not None else (0.0, 0.0, 0.0) for _, _, _, xyz in sites]
     by_cartesian = to_fractional(matrix, cartesian, name, limits)
     found = []
@@ -191,7 +210,12 @@ def _locate_sites(
 
 
 def parse_number(value: Json, name: str, what: str) -> float:
-    """Return a finite number of JSON.
+    """Parse a finite number of JSON.
+
+    Args:
+        value: JSON.
+        name: name of the file in messages.
+        what: name of the number in messages.
 
     Raises:
         StructureFileError: it is none.
@@ -204,7 +228,12 @@ def parse_number(value: Json, name: str, what: str) -> float:
 
 
 def parse_vector(value: Json, name: str, what: str) -> Vector:
-    """Return a list of three numbers.
+    """Parse a list of three numbers.
+
+    Args:
+        value: JSON.
+        name: name of the file in messages.
+        what: name of the vector in messages.
 
     Raises:
         StructureFileError: it is something else.
@@ -216,7 +245,11 @@ def parse_vector(value: Json, name: str, what: str) -> Vector:
 
 
 def parse_matrix(value: Json, name: str) -> Matrix:
-    """Return three lists of three numbers.
+    """Parse three lists of three numbers.
+
+    Args:
+        value: JSON.
+        name: name of the file in messages.
 
     Raises:
         StructureFileError: it is something else.

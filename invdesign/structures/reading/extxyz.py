@@ -1,4 +1,4 @@
-"""Extended XYZ: frames of atoms with a cell, one after the other."""
+"""Reader of extended XYZ: consecutive frames of atoms with a cell."""
 
 from __future__ import annotations
 
@@ -35,12 +35,14 @@ STRUCTURE_KEYS = frozenset({"lattice", "pbc", "properties"})
 
 
 def read_extxyz(text: str, name: str, limits: Limits) -> list[RawCrystal]:
-    """Read all frames of an extended XYZ file; frames of several are named `NAME#1` and so on.
+    """Read all frames of an extended XYZ file.
+
+    Several frames are named `NAME#1` and so on.
 
     Args:
-        text: of the file.
-        name: what messages call it.
-        limits: on the numbers of atoms and frames.
+        text: content of the file.
+        name: name of the file in messages.
+        limits: limits on the numbers of atoms and frames.
 
     Raises:
         StructureFileError: a frame has no cell, is not periodic in all directions, or cannot be read.
@@ -55,7 +57,16 @@ def read_extxyz(text: str, name: str, limits: Limits) -> list[RawCrystal]:
 
 
 def find_frame_offsets(data: bytes) -> list[tuple[int, int]] | None:
-    """Return (start, end) of each frame in bytes, by the numbers of atoms alone; None where these are wrong."""
+    """Find (start, end) of each frame in bytes.
+
+    Only the numbers of atoms are parsed.
+
+    Args:
+        data: content of the file.
+
+    Returns:
+        The offsets; None where the numbers of atoms do not fit the file.
+    """
     newlines = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n"))
     starts: NDArray[np.int64] = np.concatenate([[0], newlines + 1]).astype(np.int64)
     ends = np.append(starts[1:], len(data))
@@ -77,7 +88,7 @@ def find_frame_offsets(data: bytes) -> list[tuple[int, int]] | None:
 
 
 def _find_frame_spans(lines: Lines, limits: Limits) -> Iterator[tuple[int, int]]:
-    """(number of the line, number of atoms) of each frame."""
+    """Yield (first line, number of atoms) of each frame."""
     found = 0
     while lines.left:
         line = lines.take_line("a frame").strip()
@@ -100,7 +111,17 @@ def _find_frame_spans(lines: Lines, limits: Limits) -> Iterator[tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Where a row says what: first column of each, None where there is none, and the number of all columns."""
+    """First column of each entry of an atom's row.
+
+    None where absent.
+
+    Attributes:
+        species: element symbols.
+        numbers: atomic numbers.
+        positions: coordinates.
+        width: number of all columns.
+        exact: True if a row may have no further columns.
+    """
 
     species: int | None
     numbers: int | None
@@ -131,7 +152,10 @@ def _read_frame(lines: Lines, start: int, count: int, name: str, limits: Limits)
 
 
 def _parse_entries(lines: Lines, comment: str) -> Mapping[str, str]:
-    """The entries of a comment line by their keys in lower case; a line that has no such form has none."""
+    """Parse a comment line into entries by lower-case key.
+
+    A line of another form has none.
+    """
     found: dict[str, str] = {}
     place = 0
     while place < len(comment.rstrip()):
@@ -167,7 +191,7 @@ def _parse_lattice(lines: Lines, text: str | None) -> list[float] | None:
 
 def _parse_periodicity(lines: Lines, text: str | None) -> tuple[bool, bool, bool]:
     if text is None:
-        return True, True, True  # as the format says of a file with a cell
+        return True, True, True  # the format's default for a file with a cell
     words = [word.lower() for word in _split_list(text)]
     if len(words) != 3 or not all(word in _TRUE | _FALSE for word in words):
         raise lines.refuse_line(f"pbc must be three of T and F, got '{shorten_line(text)}'")
@@ -230,7 +254,7 @@ def _find_row_element(lines: Lines, words: Sequence[str], columns: _Columns) -> 
 
 
 def _parse_properties(entries: Mapping[str, str]) -> Mapping[str, int | float | str]:
-    """What the comment line says beside the structure: whole numbers, numbers and text."""
+    """Numbers and text of the comment line beside the structure."""
     found: dict[str, int | float | str] = {}
     for key, text in entries.items():
         if key not in STRUCTURE_KEYS:

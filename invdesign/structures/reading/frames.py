@@ -1,4 +1,4 @@
-"""The structures in files of a folder: found without reading them, and read one by one."""
+"""Structures in the files of a folder: found without parsing, and read one by one."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from invdesign.structures.reading.read import (
 )
 from invdesign.textfiles import UnreadableFileError
 
-WHOLE_FILE = (0, -1)  # the span of a whole file
-CACHED_FILES = (
-    4  # files of several structures whose crystals are kept; those of extended XYZ are found by their bytes
-)
+WHOLE_FILE = (0, -1)  # span of a whole file
+# Files of several structures to keep in memory, those of extended XYZ aside, which are found by their bytes;
+# chosen.
+CACHED_FILES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class Frame:
     """One structure of a file.
 
     Attributes:
-        path: of the file.
-        name: the name of the file, with `#1` and so on where it holds several structures.
+        path: the file.
+        name: name of the file, with `#1` and so on where it holds several structures.
         number: from 1; 0 where it is the only one.
         span: first byte and the one after the last, where it can be read by itself.
     """
@@ -66,9 +66,10 @@ class Frame:
 
 
 def find_frames(path: Path) -> list[Frame]:
-    """Return the structures in a file, in their order.
+    """Find the structures in a file, in their order.
 
-    A file that cannot be read is one frame, whose reading says why.
+    Args:
+        path: the file; one that cannot be read is a single frame, and reading that gives the error.
     """
     whole = [Frame(path, path.name)]
     try:
@@ -90,7 +91,10 @@ def find_frames(path: Path) -> list[Frame]:
 
 
 def _may_hold_several(data: bytes, kind: str) -> bool:
-    """True unless a look at the text shows that it holds one structure, so that it need not be parsed twice."""
+    """False if the text obviously holds one structure.
+
+    Such a file need not be parsed twice.
+    """
     if kind == "CIF":
         return b"\0" in data or data.lower().count(b"data_") > 1
     if kind == "JSON":

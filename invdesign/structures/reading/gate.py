@@ -1,4 +1,4 @@
-"""The one gate that every structure passes before a library computes with its numbers."""
+"""Checks of every structure before a library computes with its numbers."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-OCCUPANCY_TOLERANCE = (
-    1e-3  # an occupancy, or a sum of them, as near to 1 as this is 1: files give three digits
-)
+# Distance from 1 of a full occupancy or sum of occupancies; chosen: files give three digits.
+OCCUPANCY_TOLERANCE = 1e-3
 SLAB_MESSAGE = (
     "a slab, wire or molecule, and crystals are designed here. Where it is a crystal after all, write "
     'pbc="T T T" and its cell'
@@ -38,10 +37,15 @@ SLAB_MESSAGE = (
 
 
 def check_count(atoms: int, name: str, limits: Limits) -> None:
-    """Refuse too many atoms, before anything is made of them.
+    """Refuse too many atoms, before anything is built from them.
+
+    Args:
+        atoms: number of atoms.
+        name: name of the structure in messages.
+        limits: limits; `limits.atoms` is the largest number.
 
     Raises:
-        StructureFileError: there are more than `limits.atoms`, or none.
+        StructureFileError: there are more, or none.
     """
     if atoms < 1:
         raise StructureFileError(f"{name} has no atoms")
@@ -53,10 +57,18 @@ def check_count(atoms: int, name: str, limits: Limits) -> None:
 
 
 def check_lattice(lattice: ArrayLike, name: str, limits: Limits) -> FloatArray:
-    """Return the cell as an array (3, 3), if lengths, angles and volume are those of a crystal.
+    """Check lengths, angles and flatness of a cell.
+
+    Args:
+        lattice: rows of the cell, Å.
+        name: name of the structure in messages.
+        limits: limits on these.
+
+    Returns:
+        The cell, shape (3, 3).
 
     Raises:
-        StructureFileError: they are not; the message says which.
+        StructureFileError: one is out of range; the message names it.
     """
     cell = np.asarray(lattice, dtype=np.float64)
     if cell.shape != (3, 3):
@@ -97,7 +109,13 @@ def _check_shape(cell: FloatArray, lengths: FloatArray, name: str, limits: Limit
 def to_fractional(
     lattice: ArrayLike, cartesian: ArrayLike, name: str, limits: Limits
 ) -> list[tuple[float, float, float]]:
-    """Return fractional coordinates of points (n, 3) given in Å, after a check of the cell.
+    """Convert Cartesian to fractional coordinates, after a check of the cell.
+
+    Args:
+        lattice: rows of the cell, Å.
+        cartesian: shape (n, 3), Å.
+        name: name of the structure in messages.
+        limits: limits on the cell.
 
     Raises:
         StructureFileError: cell or points are not those of a crystal.
@@ -110,7 +128,12 @@ def to_fractional(
 
 
 def check_positions(positions: FloatArray, name: str, largest: float) -> None:
-    """Refuse coordinates (n, 3) that are not finite, or farther out than `largest` cells.
+    """Refuse coordinates that are not finite or far outside.
+
+    Args:
+        positions: shape (n, 3), fractional.
+        name: name of the structure in messages.
+        largest: largest absolute coordinate.
 
     Raises:
         StructureFileError: the message names the first such atom.
@@ -129,7 +152,13 @@ def check_positions(positions: FloatArray, name: str, largest: float) -> None:
 
 
 def check_crystal(raw: RawCrystal, limits: Limits) -> RawCrystal:
-    """Return the crystal with full occupancies written as 1 and empty sites left out.
+    """Check a crystal; return it without empty sites.
+
+    Full occupancies are written as 1.
+
+    Args:
+        raw: the crystal as read.
+        limits: limits on sizes and numbers.
 
     Raises:
         StructureFileError: numbers, elements, occupancies or sizes are not those of a crystal.
@@ -165,7 +194,10 @@ def check_crystal(raw: RawCrystal, limits: Limits) -> RawCrystal:
 
 
 def _check_occupancies(site: RawSite, number: int, name: str) -> Mapping[str, float]:
-    """Occupancies above 0; a sum that rounding alone keeps from 1 is scaled to 1."""
+    """Occupancies above 0.
+
+    A sum that only rounding keeps from 1 is scaled to 1.
+    """
     where = f"{name}: site {site.label or number}"
     for element, share in site.occupancies.items():
         if element not in element_symbols():
@@ -199,7 +231,10 @@ def _check_volume(cell: FloatArray, sites: list[RawSite], name: str, limits: Lim
 
 
 def to_structure(raw: RawCrystal) -> Structure:
-    """Return a checked crystal as pymatgen's structure, its sites and labels in their order."""
+    """Convert a checked crystal `raw` to pymatgen's structure.
+
+    Sites and labels keep their order.
+    """
     from pymatgen.core import Element, Lattice, Structure
 
     known: dict[str, Element] = {}

@@ -1,4 +1,4 @@
-"""Atoms that are closer than two atoms of their elements can be: the sign of a file that is read wrongly."""
+"""Atoms closer than their elements allow, the sign of a misread file."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-# Of the sum of covalent radii, Cordero et al., Dalton Trans. 2832 (2008). Chosen: the shortest bonds known are 0.7 to 0.75 of
+# Share of the sum of covalent radii, Cordero et al., Dalton Trans. 2832 (2008). Chosen: the shortest bonds known are 0.7 to 0.75 of
 # it (N2 0.77, CO 0.79, Cr-Cr quadruple bonds 0.66, the uranyl ion 0.67), and of the 19,012 crystals and reference phases
 # this project was tested with, none is closer.
 MIN_RADIUS_SHARE = 0.6
-# Å. Bonds of hydrogen are short (H2 has 0.74, water 0.96), and X-rays see them shorter still, since they see the electron
+# Å; chosen. Bonds of hydrogen are short (H2 has 0.74, water 0.96), and shorter still by X-rays, which see the electron
 # of the bond: down to 0.6 in published files.
 MIN_DISTANCE = 0.5
-MAX_PAIRS = 50_000_000  # two seconds and two gigabytes; crystals have a hundred times less
+MAX_PAIRS = 50_000_000  # chosen: two seconds and two gigabytes; crystals have a hundred times less
 ALTERNATIVES_REMARK = (
     "sites of one element this close are alternatives, of which one at most is occupied; let the space leave one of them "
     "vacant"
@@ -56,23 +56,29 @@ def _load_covalent_radii() -> FloatArray:
 
 
 def smallest_distance(first: int, second: int) -> float:
-    """Smallest distance of two atoms by their atomic numbers, Å."""
+    """Smallest plausible distance of two atoms, Å.
+
+    Args:
+        first: atomic number of one.
+        second: atomic number of the other.
+    """
     radii = _load_covalent_radii()
     return float(max(MIN_DISTANCE, MIN_RADIUS_SHARE * (radii[first] + radii[second])))
 
 
 def find_overlaps(structure: Structure, share: float = MIN_RADIUS_SHARE) -> list[Overlap]:
-    """Pairs of sites closer than their elements allow, the worst first.
+    """Find pairs of sites that are too close, worst first.
 
-    Two partially occupied sites are alternatives of each other, and so are two whose occupancies sum to 1 at most: these
+    Two partially occupied sites are alternatives of each other, and so are two whose occupancies sum to 1 at most:
+    these
     may be at any distance.
 
     Args:
         structure: ordered or disordered.
-        share: of the sum of covalent radii; 0 for 0.5 Å whatever the elements.
+        share: fraction of the sum of covalent radii; 0 for 0.5 Å whatever the elements.
     """
     species = [site.species for site in structure]
-    # The lighter radius of a mixed site: what is refused could not be whatever sits there.
+    # The smallest radius of a mixed site: a refusal then holds for each of its elements.
     radii = np.array(
         [min(float(_load_covalent_radii()[element.Z]) for element in mix.elements) for mix in species]
     )
@@ -93,7 +99,9 @@ def find_overlaps(structure: Structure, share: float = MIN_RADIUS_SHARE) -> list
 
 
 def _check_crowding(structure: Structure, reach: float) -> None:
-    """Refuse so many sites in one place that a list of neighbours would fill the memory.
+    """Refuse crowds of sites that would fill the memory.
+
+    Neighbour lists would be too long.
 
     Raises:
         StructureFileError: the message names one of these sites.
@@ -115,13 +123,15 @@ def _check_crowding(structure: Structure, reach: float) -> None:
 def check_overlaps(
     structure: Structure, name: str, *, alternatives: bool = False, share: float = MIN_RADIUS_SHARE
 ) -> tuple[str, ...]:
-    """Refuse atoms closer than 0.6 of the sum of their covalent radii, or than 0.5 Å.
+    """Refuse atoms that are too close.
+
+    The limit is 0.6 of the sum of their covalent radii, at least 0.5 Å.
 
     Args:
         structure: ordered or disordered.
-        name: what messages call it.
-        alternatives: sites of one element may be closer than that, down to 0.5 Å: not all of them are to be occupied.
-        share: of the sum of covalent radii; 0 for 0.5 Å whatever the elements.
+        name: name of the structure in messages.
+        alternatives: sites of one element may be closer, down to 0.5 Å: not all of them are to be occupied.
+        share: fraction of the sum of covalent radii; 0 for 0.5 Å whatever the elements.
 
     Returns:
         Remarks on alternatives.
@@ -155,7 +165,10 @@ def _describe_overlap(structure: Structure, found: Overlap) -> str:
 
 
 def _site_name(structure: Structure, index: int) -> str:
-    """`Na1 (Na)` where the file names its sites, else `Na (site 3)`."""
+    """Name a site by label or number.
+
+    `Na1 (Na)` where the file has labels, else `Na (site 3)`.
+    """
     site = structure[index]
     elements = "/".join(element.symbol for element in site.species.elements)
     return (

@@ -1,4 +1,4 @@
-"""POSCAR and CONTCAR, the structure files of VASP."""
+"""Reader of POSCAR and CONTCAR, the structure files of VASP."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ COMMENT_PATTERN = re.compile(r"[!#].*")
 
 
 def read_poscar(text: str, name: str, limits: Limits) -> list[RawCrystal]:
-    """Read the structure in a POSCAR of VASP 5 or later: one with a line of element symbols.
+    """Read the structure in a POSCAR of VASP 5 or later.
 
-    Velocities, predictor-corrector coordinates and selective dynamics say nothing of the crystal.
+    Velocities, predictor-corrector coordinates and selective dynamics do not describe the crystal and are ignored. A
+    line of
+    element symbols is needed, or symbols at the ends of the rows.
 
     Args:
-        text: of the file.
-        name: what messages call it.
-        limits: on the number of atoms.
+        text: content of the file.
+        name: name of the file in messages.
+        limits: limits on the number of atoms.
 
     Raises:
         StructureFileError: elements are missing, counts and rows disagree, or a line cannot be read.
@@ -64,7 +66,7 @@ def read_poscar(text: str, name: str, limits: Limits) -> list[RawCrystal]:
 
 
 def _elements_from_rows(trailing: list[str] | None, counts: Sequence[int], name: str) -> list[str]:
-    """The elements at the ends of the rows, where no line names them."""
+    """Elements at the ends of rows, if no line names them."""
     if trailing is None:
         example = " ".join(["Li", "O", "Cl", "S", "P"][: len(counts)])
         raise StructureFileError(
@@ -75,12 +77,15 @@ def _elements_from_rows(trailing: list[str] | None, counts: Sequence[int], name:
 
 
 def _check_row_elements(trailing: Sequence[str], expected: Sequence[str], name: str) -> None:
-    """Refuse elements at the ends of rows that are not those of the lines of elements and counts."""
+    """Refuse elements at row ends that contradict the header.
+
+    The header has the lines of elements and counts.
+    """
     for number, (found, wanted) in enumerate(zip(trailing, expected, strict=True), 1):
         if found != wanted:
             raise StructureFileError(
                 f"{name}: atom {number} is {wanted} by the lines of elements and counts, and {found} at the end of its "
-                "row; mend what is wrong"
+                "row; correct one of them"
             )
 
 
@@ -89,7 +94,10 @@ def _split_words(line: str) -> list[str]:
 
 
 def _read_scales(lines: Lines) -> list[float]:
-    """The universal scaling factor, or three of them; a negative one is the volume of the cell."""
+    """Read the scaling factor, or three of them.
+
+    A negative one is the cell's volume.
+    """
     words = _split_words(lines.take_line("the scaling factor"))
     scales = lines.parse_numbers(words, "a scaling factor") if len(words) in {1, 3} else []
     if not scales or 0.0 in scales or (len(scales) == 3 and min(scales) < 0):
@@ -100,7 +108,10 @@ def _read_scales(lines: Lines) -> list[float]:
 
 
 def _scale_cell(lines: Lines, rows: Matrix, scales: Sequence[float]) -> tuple[Matrix, np.ndarray]:
-    """The cell in Å, and factors (3,) of Cartesian coordinates."""
+    """Scale the cell to Å.
+
+    Return it with the factors (3,) of Cartesian coordinates.
+    """
     cell = np.asarray(rows)
     if len(scales) == 1 and scales[0] < 0:
         volume = abs(float(np.linalg.det(cell)))
@@ -114,7 +125,10 @@ def _scale_cell(lines: Lines, rows: Matrix, scales: Sequence[float]) -> tuple[Ma
 
 
 def _read_species(lines: Lines) -> tuple[list[str], list[int]]:
-    """Elements, none where the file names none, and how many atoms of each follow each other."""
+    """Read elements and the numbers of their atoms.
+
+    A file may name no elements.
+    """
     line = lines.take_line("the line of elements")
     elements: list[str] = []
     if not _COUNTS.fullmatch(COMMENT_PATTERN.sub("", line)):
@@ -131,14 +145,14 @@ def _read_species(lines: Lines) -> tuple[list[str], list[int]]:
         line = lines.take_line("the numbers of atoms of each element")
     counts = [lines.parse_count(word, "the number of atoms of an element") for word in _split_words(line)]
     if not sum(counts):
-        raise lines.refuse_line("there are no atoms: this line says how many there are of each element")
+        raise lines.refuse_line("there are no atoms: this line gives the number of atoms of each element")
     if elements and len(elements) != len(counts):
         raise lines.refuse_line(f"there are {len(elements)} elements and {len(counts)} numbers of atoms")
     return elements, counts
 
 
 def _read_mode(lines: Lines) -> tuple[bool, bool]:
-    """(coordinates are Cartesian, rows end with flags of selective dynamics)."""
+    """Read (coordinates are Cartesian, rows end with flags of selective dynamics)."""
     word = lines.take_line("'Direct' or 'Cartesian'").strip()
     selective = word[:1] in {"S", "s"}
     if selective:
@@ -149,7 +163,10 @@ def _read_mode(lines: Lines) -> tuple[bool, bool]:
 
 
 def _read_positions(lines: Lines, total: int, *, selective: bool) -> tuple[list[Vector], list[str] | None]:
-    """Coordinates of all rows, and the elements at their ends where all rows have one."""
+    """Read coordinates of all rows, and elements at their ends.
+
+    None in place of elements if a row has none.
+    """
     positions: list[Vector] = []
     trailing: list[str | None] = []
     for number in range(1, total + 1):
@@ -178,7 +195,10 @@ def _element_at_end(words: Sequence[str]) -> str | None:
 
 
 def _check_end(lines: Lines, total: int) -> None:
-    """Refuse rows beyond the counts, and further configurations, which would be left out silently."""
+    """Refuse rows beyond the counts, and further configurations.
+
+    Both would be left out silently.
+    """
     words = lines.peek().split()
     lines.next += 1
     if len(words) >= 3 and all(parse_number(word) is not None for word in words[:3]):
