@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from invdesign.settings import load
 from invdesign.structures.charges import oxidation_states
 from invdesign.structures.crystallography import Crystal
-from invdesign.structures.prototypes import prototypes
+from invdesign.structures.prototypes import load_prototypes
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition, Structure
@@ -191,7 +191,7 @@ def _decorated(compound: Compound) -> tuple[Structure | None, str]:
     from pymatgen.core import Composition
 
     wanted = Composition(compound.formula).get_el_amt_dict()
-    for name, parent in prototypes().items():
+    for name, parent in load_prototypes().items():
         if parent.spacegroup == compound.spacegroup:
             swaps = _replacements(parent, wanted)
             if swaps is not None:
@@ -235,7 +235,7 @@ def _substituted(name: str, parent: Crystal, swaps: Mapping[str, str]) -> Struct
         for site in parent.sites
     }
     if all(old == new for old, new in swaps.items()):
-        return parent.structure(primitive=True)
+        return parent.build_structure(primitive=True)
     fields = {"kind": "substitution", "parent": name, "primitive": True, "charge_neutral": False}
     space = load("spaces", {**fields, "sites": sites})
     genome = {label: options["species"][0] for label, options in sites.items() if len(options["species"]) > 1}

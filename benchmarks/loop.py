@@ -65,7 +65,7 @@ def measure(data: Mapping[str, object], size: int) -> dict[str, float]:
 def _evaluator_seconds(run: object) -> list[float]:
     from invdesign.store.schema import evaluations
 
-    return [json.loads(row.cost)["seconds"] for row in run.store.rows(evaluations, ("cost",))]  # type: ignore[attr-defined]
+    return [json.loads(row.cost)["seconds"] for row in run.store.read_rows(evaluations, ("cost",))]  # type: ignore[attr-defined]
 
 
 def main() -> None:

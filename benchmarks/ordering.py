@@ -37,7 +37,7 @@ from invdesign.arrays import FloatArray
 from invdesign.candidate import genome_key
 from invdesign.problem import Objective, Problem
 from invdesign.protocols import Context
-from invdesign.structures.prototypes import prototype
+from invdesign.structures.prototypes import find_prototype
 from invdesign.testing import MemoryHistory
 
 Matrix = list[list[int]]
@@ -90,7 +90,7 @@ def space_of(matrix: Matrix, lithium: object, **more: Any) -> Any:
 
 def read_entries(path: Path) -> list[Entry]:
     """The entries whose NiO2 framework is that of the prototype, without the empty one."""
-    host = prototype("layered").structure(primitive=True)
+    host = find_prototype("layered").build_structure(primitive=True)
     host.replace_species({"Co": "Ni"})
     host.remove_species(["Li"])
     matcher = StructureMatcher(ltol=0.3, stol=0.5, angle_tol=15, primitive_cell=False, attempt_supercell=True)

@@ -21,11 +21,11 @@ from common import Row, merge_results
 from pymatgen.core import Element, Structure
 
 from surrogates.potentials.chgnet import CHGNet
-from surrogates.potentials.correction import SUFFIX, write_correction
+from surrogates.potentials.correction import CORRECTION_SUFFIX, write_correction
 from surrogates.stability.oxygen_fit import (
-    COMPOUNDS,
-    ENTHALPIES,
-    NAME,
+    COMPOUNDS_FILE,
+    CORRECTION_NAME,
+    ENTHALPIES_FILE,
     Fit,
     Sample,
     fit_prediction,
@@ -34,16 +34,16 @@ from surrogates.stability.oxygen_fit import (
     make_correction,
     shipped_samples,
 )
-from surrogates.stability.reference import make_reference, shipped
+from surrogates.stability.reference import load_shipped_set, make_reference
 from surrogates.stability.reference_build import Progress, build_reference
-from surrogates.stability.reference_sources import Published, read_structures
+from surrogates.stability.reference_sources import PublishedCrystal, read_structures
 
 FOLDER = Path(__file__).parents[1] / "surrogates" / "corrections"
 PUBLISHED = Path(__file__).with_name("oxygen_compounds.yaml")
 PARTIAL = Path(__file__).parents[1] / "oxygen_compounds.partial.jsonl"
 SOURCE = (
     "enthalpies: CRC Handbook (95th ed., 2014) by way of the package chemicals, and papers named beside them in "
-    f"{ENTHALPIES}; crystals: Materials Project (CC BY 4.0) and papers named in {COMPOUNDS}; fitted by "
+    f"{ENTHALPIES_FILE}; crystals: Materials Project (CC BY 4.0) and papers named in {COMPOUNDS_FILE}; fitted by "
     "benchmarks/oxygen_correction.py"
 )
 
@@ -125,12 +125,12 @@ PAPERS = {
 # --- relaxing ----------------------------------------------------------------------------------------------
 
 
-def gather_crystals(data: Path | None) -> list[Published]:
+def gather_crystals(data: Path | None) -> list[PublishedCrystal]:
     """Starts, small cells first: published crystals, or the relaxed cells of the set where `data` is None."""
     if data is None:
         known = set(FROM_BASE)
         found = [
-            Published(p.name, p.formula, p.cell.structure(), p.source, p.title)
+            PublishedCrystal(p.name, p.formula, p.cell.build_structure(), p.source, p.title)
             for p in load_compounds().phases
             if p.name not in known
         ]
@@ -138,12 +138,12 @@ def gather_crystals(data: Path | None) -> list[Published]:
         found = [
             *_from_tables(data / "crystals"),
             *_from_phases(data / "phases"),
-            *(item for item in read_structures(PUBLISHED) if isinstance(item, Published)),
+            *(item for item in read_structures(PUBLISHED) if isinstance(item, PublishedCrystal)),
         ]
     return sorted(found, key=lambda crystal: len(crystal.structure))
 
 
-def _from_tables(folder: Path) -> list[Published]:
+def _from_tables(folder: Path) -> list[PublishedCrystal]:
     names = {number: name for name, number in MATERIALS_PROJECT.items()}
     found = {}
     for file in ("mp20_binary_ternary.csv.gz", "mpts52.csv.gz"):
@@ -153,11 +153,11 @@ def _from_tables(folder: Path) -> list[Published]:
                 if number in names and number not in found:
                     cell = Structure.from_str(line["cif"], fmt="cif").get_primitive_structure()
                     source = f"Materials Project {number} (CC BY 4.0)"
-                    found[number] = Published(names[number], names[number], cell, source)
+                    found[number] = PublishedCrystal(names[number], names[number], cell, source)
     return list(found.values())
 
 
-def _from_phases(folder: Path) -> list[Published]:
+def _from_phases(folder: Path) -> list[PublishedCrystal]:
     with (folder / "index.csv").open(encoding="utf-8") as stream:
         index = {line["file"]: line["source"].split(";")[0] for line in csv.DictReader(stream)}
     found = []
@@ -165,13 +165,13 @@ def _from_phases(folder: Path) -> list[Published]:
         source = index[f"cif/{file}.cif"]
         source = next((words for key, words in WAYS.items() if key in source), f"{source} (CC BY 4.0)")
         cell = Structure.from_file(folder / "cif" / f"{file}.cif").get_primitive_structure()
-        found.append(Published(name, name, cell, source))
+        found.append(PublishedCrystal(name, name, cell, source))
     return found
 
 
 def relax_compounds(data: Path | None) -> None:
     """Relax every crystal and write the set of compounds."""
-    base = shipped(BASE_SET)
+    base = load_shipped_set(BASE_SET)
     kept = [phase for phase in base.phases if phase.name in FROM_BASE]
     built = build_reference(gather_crystals(data), CHGNet(), name="compounds", partial=PARTIAL, report=_say)
     compounds = make_reference(
@@ -183,7 +183,7 @@ def relax_compounds(data: Path | None) -> None:
         versions=built.versions,
         skipped=built.skipped,
     )
-    (FOLDER / COMPOUNDS).write_text(compounds.to_json(), encoding="utf-8")
+    (FOLDER / COMPOUNDS_FILE).write_text(compounds.to_json(), encoding="utf-8")
     PARTIAL.unlink()
     print(f"{len(compounds.phases)} phases, hash {compounds.hash}")
 
@@ -202,7 +202,7 @@ def _say(progress: Progress) -> None:
 def write_enthalpies() -> None:
     """Look every enthalpy up and write the table."""
     found = {**{name: look_up_enthalpy(number) for name, number in CAS.items()}, **PAPERS}
-    with (FOLDER / ENTHALPIES).open("w", encoding="utf-8", newline="") as stream:
+    with (FOLDER / ENTHALPIES_FILE).open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream, lineterminator="\n")
         table.writerow(("phase", "cas", "kj_per_mol", "source"))
         for name, (value, source) in found.items():
@@ -319,7 +319,9 @@ def fit_correction() -> None:
             rows.append(Row("oxygen_correction", "forms", name, metric, value, "eV", len(used), 0.0))
     merge_results("oxygen_correction", rows)
     correction = make_correction(samples, compounds, SOURCE)
-    (FOLDER / f"{NAME}{SUFFIX}").write_text(write_correction(correction), encoding="utf-8")
+    (FOLDER / f"{CORRECTION_NAME}{CORRECTION_SUFFIX}").write_text(
+        write_correction(correction), encoding="utf-8"
+    )
     print(f"{'compound':12s} {'computed':>9s} {'measured':>9s} {'eV/O':>7s} {'left':>7s}")
     for sample, left in zip(used, leave_one_out(used), strict=True):
         print(

@@ -17,8 +17,8 @@ from pymatgen.core import Lattice, Structure
 from invdesign.protocols import Potential
 from invdesign.settings import load
 from surrogates.stability.coverage import FORMER_SETS
-from surrogates.stability.reference import earlier_set
-from surrogates.stability.reference_build import RELAXATION, relax_from_start
+from surrogates.stability.reference import find_earlier_set
+from surrogates.stability.reference_build import DEFAULT_RELAXATION, relax_from_start
 
 SHORTER = 0.94  # bond of four neighbours over that of six; a start
 LONGER = 1.04  # bond of eight neighbours over that of six; a start
@@ -55,7 +55,7 @@ def make_chalcogenides(anion: str, volume: float) -> Iterator[tuple[str, Structu
 
 def relax_energy(structure: Structure, potential: Potential) -> float:
     """eV/atom of the relaxed crystal; NaN where no optimizer gets to an end."""
-    found = relax_from_start(structure, potential, RELAXATION)
+    found = relax_from_start(structure, potential, DEFAULT_RELAXATION)
     return float("nan") if isinstance(found, str) else found.energy / len(structure)
 
 
@@ -63,12 +63,12 @@ def compare_types() -> None:
     """Print every salt with its types, against its form of ambient conditions."""
     potential = cast("Potential", load("potentials", "chgnet"))
     (hash,) = FORMER_SETS
-    ambient = earlier_set(
+    ambient = find_earlier_set(
         "lithium-chalcohalides", hash
     )  # one start each: rocksalt and antifluorite stay what they are
     assert ambient is not None
     for phase in ambient.phases:
-        volume = phase.cell.structure().volume  # Å^3; primitive cells, one formula unit each
+        volume = phase.cell.build_structure().volume  # Å^3; primitive cells, one formula unit each
         if phase.name in {"LiH", "LiF", "LiCl", "LiBr", "LiI"}:
             types = make_salts(phase.name.removeprefix("Li"), (volume / 2) ** (1 / 3))
         elif phase.name in {"Li2O", "Li2S", "Li2Se", "Li2Te"}:

@@ -166,12 +166,12 @@ def barriers(data: Path, work: Path) -> Task:
     from pymatgen.core import Composition
 
     from invdesign.errors import InvdesignError
-    from invdesign.structures.formulas import composition_in
+    from invdesign.structures.formulas import parse_composition
 
     lowest: dict[str, float] = {}
     for row in read(data / "barriers" / "literature.csv"):
         try:
-            composition = composition_in(plain_formula(row["COMPOSITION"]))
+            composition = parse_composition(plain_formula(row["COMPOSITION"]))
         except InvdesignError:
             continue
         formula = Composition(composition).reduced_formula

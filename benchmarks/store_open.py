@@ -22,15 +22,15 @@ from sqlalchemy import Connection, Select
 import invdesign.store.store as opening
 from invdesign.campaign.load import campaign_from
 from invdesign.run.run import Run
-from invdesign.store.checksums import BATCH
+from invdesign.store.checksums import ROWS_PER_FETCH
 
 TIMES = 7
 
 
 def plain_values(connection: Connection, query: Select[Any], *_: object) -> Iterator[tuple[Any, ...]]:
-    """Rows as `whole_values` gives them, none of them checked."""
+    """Rows as `read_checked_values` gives them, none of them checked."""
     cursor: Any = connection.execute(query).cursor
-    while batch := cursor.fetchmany(BATCH):
+    while batch := cursor.fetchmany(ROWS_PER_FETCH):
         yield from batch
 
 
@@ -38,7 +38,7 @@ def plain_values(connection: Connection, query: Select[Any], *_: object) -> Iter
 def without_checks() -> Iterator[None]:
     """Within the block stores are opened without checking rows, and without counting them."""
     with (
-        patch.object(opening, "whole_values", plain_values),
+        patch.object(opening, "read_checked_values", plain_values),
         patch.object(opening.Store, "_check_counts", lambda *_: None),
     ):
         yield

@@ -195,7 +195,7 @@ def compare_limit(
     except NoDatumError:
         gibbs = None
     value = window.oxidation if side == "oxidation" else window.reduction
-    sigma = reaction.deviation(energy_deviation(reference))
+    sigma = reaction.voltage_deviation(energy_deviation(reference))
     return Comparison(formula, str(reaction), value, sigma, measured.value, gibbs, measured.sources)
 
 

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from invdesign.beside import OURS, object_named
 from invdesign.errors import PluginError, nearest
@@ -16,15 +16,29 @@ GROUPS = ("evaluators", "potentials", "spaces", "optimizers", "generators", "eng
 
 
 CONTRACT = {
-    "spaces": ("build", "canonical", "count"),
-    "evaluators": ("evaluate",),
+    "spaces": ("build", "canonical", "count", "size"),
+    "evaluators": ("evaluate", "external", "needs_trust"),
+    "potentials": ("compute", "label", "prepare"),
     "optimizers": ("ask",),
     "engines": ("open",),
 }
-"""Methods that every plug-in of a group has."""
-GIVEN = {"canonical": "invdesign.protocols.SpaceSettings", "count": "invdesign.protocols.SpaceSettings"}
-"""Base class that has a default of the method, by method."""
+"""Members that every plug-in of a group has: first the method that tells the group."""
+BASES = {
+    "spaces": "invdesign.protocols.SpaceSettings",
+    "evaluators": "invdesign.protocols.EvaluatorSettings",
+    "potentials": "invdesign.protocols.PotentialSettings",
+}
+"""Class with defaults of all members but the first, by group."""
 RAISED = (Exception, SystemExit)  # what foreign code may raise while it is imported
+
+
+@runtime_checkable
+class PluginSource(Protocol):
+    """An object that stands for a class of settings, as a decorated function does."""
+
+    def as_plugin(self) -> type:
+        """Class that the registry loads in its place."""
+        ...
 
 
 @cache
@@ -121,14 +135,13 @@ def _loaded(group: str, entry: EntryPoint) -> type:
         raise PluginError(
             f"the plug-in '{entry.name}' of {_source(entry)} cannot be loaded: {_cause(error)}."
         ) from error
-    settings = group in CONTRACT or group == "potentials"
-    if settings and not (isinstance(found, type) and hasattr(found, "model_validate_json")):
+    if group in CONTRACT and not (isinstance(found, type) and hasattr(found, "model_validate_json")):
         raise PluginError(
             f"the plug-in '{entry.name}' of {_source(entry)} is no class of settings: {entry.value} is {found!r:.60}."
         )
-    lack = missing_method(group, found)
-    if lack:
-        raise PluginError(f"the plug-in '{entry.name}' of {_source(entry)} is none of the {group}: {lack}")
+    missing = missing_member(group, found)
+    if missing:
+        raise PluginError(f"the plug-in '{entry.name}' of {_source(entry)} is none of the {group}: {missing}")
     if group == "commands" and not hasattr(found, "registered_commands"):
         raise PluginError(
             f"the plug-in '{entry.name}' of {_source(entry)} is no typer app: it is {found!r:.60}."
@@ -137,12 +150,26 @@ def _loaded(group: str, entry: EntryPoint) -> type:
     return plugin
 
 
-def missing_method(group: str, plugin: object) -> str:
-    """A sentence on the first method of the group's contract that the plug-in lacks; else empty."""
-    for method in CONTRACT.get(group, ()):
-        if not hasattr(plugin, method):
-            remedy = f"; a class derived from {GIVEN[method]} has one" if method in GIVEN else ""
-            return f"it has no {method}(){remedy}."
+def belongs_to(group: str, plugin: object) -> bool:
+    """True if the plug-in has the method that tells its `group`.
+
+    Args:
+        group: one with a contract.
+        plugin: a class of settings, or an instance of one.
+    """
+    return hasattr(plugin, CONTRACT[group][0])
+
+
+def missing_member(group: str, plugin: type) -> str:
+    """Name the first member of the group's contract that the class `plugin` lacks, in a sentence; else empty."""
+    if group not in CONTRACT:
+        return ""
+    if not belongs_to(group, plugin):
+        return f"it has no {CONTRACT[group][0]}()."
+    fields = getattr(plugin, "model_fields", {})  # pydantic keeps fields without a default out of the class
+    for name in CONTRACT[group]:
+        if name not in fields and not hasattr(plugin, name):
+            return f"it has no '{name}'; a class derived from {BASES[group]} has one."
     return ""
 
 
@@ -162,7 +189,7 @@ def _from_path(path: str) -> type:
 
 def _class_of(found: Any) -> Any:
     """A fitness function says by itself which class it stands for: this module knows of none."""
-    return found.as_plugin() if hasattr(found, "as_plugin") and not isinstance(found, type) else found
+    return found.as_plugin() if isinstance(found, PluginSource) and not isinstance(found, type) else found
 
 
 def _cause(error: BaseException) -> str:

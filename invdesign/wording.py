@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 
 
 def format_duration(seconds: float, *, fine: bool = False) -> str:
@@ -32,3 +33,28 @@ def format_duration(seconds: float, *, fine: bool = False) -> str:
 def join_words(*parts: str) -> str:
     """Join texts by spaces; empty ones leave no gap."""
     return " ".join(filter(None, parts))
+
+
+def count_noun(number: int, noun: str) -> str:
+    """Write a `number` with its `noun`, which takes an s unless there is one.
+
+    Examples:
+        >>> count_noun(2, "candidate")
+        '2 candidates'
+    """
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def list_numbers(numbers: Iterable[object], most: int) -> str:
+    """List the first `most` of `numbers`, and how many more there are."""
+    listed = [str(number) for number in numbers]
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
+def align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Write `rows` of cells as lines whose columns are aligned."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]

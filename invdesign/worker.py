@@ -25,7 +25,7 @@ from invdesign.functions import FitnessFunction
 from invdesign.properties import STRUCTURE, is_structure
 from invdesign.protocols import Evaluator, FolderEvaluator, SearchSpace, design_of
 from invdesign.settings import STORED, load
-from invdesign.structures.files import pack, structure_from_json, structure_to_json, unpack
+from invdesign.structures.files import compress_text, decompress_text, structure_from_json, structure_to_json
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -270,11 +270,11 @@ def _broken_promise(evaluation: Evaluation, evaluator: Evaluator) -> Failure | N
 
 
 def _packed(structure: Structure) -> str:
-    return base64.b64encode(pack(structure_to_json(structure))).decode()
+    return base64.b64encode(compress_text(structure_to_json(structure))).decode()
 
 
 def _unpacked(blob: str) -> Structure:
-    return structure_from_json(unpack(base64.b64decode(blob)))
+    return structure_from_json(decompress_text(base64.b64decode(blob)))
 
 
 def _hash(text: str) -> str:

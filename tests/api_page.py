@@ -12,9 +12,11 @@ from typing import Any
 
 import invdesign
 from invdesign import protocols, testing
+from invdesign.protocols import engines, evaluators, optimizers, potentials, spaces
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "api.md"
+PROTOCOLS = (spaces, optimizers, evaluators, potentials, engines)
 WIDTH = 100  # of a signature, which goes on in lines of its own beyond
 HEAD = """# Python API
 
@@ -32,8 +34,9 @@ def render() -> str:
     names = [name for name in invdesign.__all__ if name != "__version__"]
     contracts = [
         found
-        for name, found in vars(protocols).items()
-        if (inspect.isclass(found) or inspect.isfunction(found)) and found.__module__ == protocols.__name__
+        for module in PROTOCOLS
+        for found in vars(module).values()
+        if (inspect.isclass(found) or inspect.isfunction(found)) and found.__module__ == module.__name__
     ]
     parts = [
         HEAD,
@@ -108,7 +111,7 @@ def _owner(found: type, name: str) -> type:
 
 def _kin(found: type) -> list[type]:
     """The class, with the bases that its own page does not describe."""
-    described = found.__module__ == protocols.__name__
+    described = found.__module__.startswith(protocols.__name__)
     bases = (
         [] if described else [base for base in found.__mro__[1:] if base.__module__.startswith("invdesign")]
     )

@@ -20,7 +20,7 @@ import pytest
 from invdesign.campaign.load import campaign_from
 from invdesign.campaign.model import Campaign
 from invdesign.run.run import Run
-from invdesign.store.checksums import COUNTS, count_rows, seal_all
+from invdesign.store.checksums import COUNTS_ENTRY, count_rows, write_checksums
 from invdesign.store.database import connect
 from invdesign.store.writing import set_entry
 
@@ -138,8 +138,8 @@ def seal(path: Path) -> None:
     """Give every row of a store the checksum of what it says now, as whoever forges one would."""
     engine = connect(path, writable=True)
     with engine.begin() as connection:
-        set_entry(connection, COUNTS, json.dumps(count_rows(connection)))
-        seal_all(connection)
+        set_entry(connection, COUNTS_ENTRY, json.dumps(count_rows(connection)))
+        write_checksums(connection)
     engine.dispose()
 
 

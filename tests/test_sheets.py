@@ -23,7 +23,7 @@ from invdesign.run.run import Run
 from invdesign.run.told import Told
 from invdesign.settings import load
 from invdesign.sheets.batch import check_output, write_batch
-from invdesign.sheets.columns import NOISE, OLDER_NOISE, RESERVED
+from invdesign.sheets.columns import NOISE_ENDING, OLDER_NOISE_ENDING, RESERVED_HEADINGS
 from invdesign.sheets.results import Results, read_results
 from invdesign.tables.text import open_table
 from surrogates.tabulated import experiment
@@ -214,7 +214,7 @@ def test_names_that_spreadsheets_would_run(tmp_path: Path) -> None:
     assert {str((item.genome or {})["name"]) for item in told} == set(names)
     export_run(opened, "csv", tmp_path / "all.csv")
     table = open_table(tmp_path / "all.csv")
-    assert [json.loads(cell)["name"] for cell in table.columns(["genome"])[0]["genome"]] == [
+    assert [json.loads(cell)["name"] for cell in table.read_columns(["genome"])[0]["genome"]] == [
         opened.history.candidate(id).genome["name"] for id in range(7)
     ]
     opened.close()
@@ -523,8 +523,8 @@ def test_a_row_may_hold_the_results_of_several_stages(tmp_path: Path) -> None:
 
 def test_columns_of_files_are_no_properties() -> None:
     """The experiment refuses names that its files use."""
-    assert frozenset(RESERVED) == experiment.TAKEN
-    assert experiment.NOISE == (NOISE, OLDER_NOISE)
+    assert frozenset(RESERVED_HEADINGS) == experiment.RESERVED_COLUMNS
+    assert experiment.NOISE_SUFFIXES == (NOISE_ENDING, OLDER_NOISE_ENDING)
 
 
 @pytest.mark.parametrize(

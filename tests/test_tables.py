@@ -17,11 +17,18 @@ from invdesign.campaign.load import campaign_from
 from invdesign.errors import InvdesignError
 from invdesign.sheets.additions import CandidatesError, read_candidates
 from invdesign.tables import records
-from invdesign.tables.cells import is_blank, looks_like_number, no_number, number_in, numbers_in, remedy
-from invdesign.tables.guard import guard, unguard
+from invdesign.tables.cells import (
+    is_blank,
+    is_missing_number,
+    looks_like_number,
+    parse_number,
+    parse_numbers,
+    suggest_remedy,
+)
+from invdesign.tables.guard import guard_cell, unguard_cell
 from invdesign.tables.records import TableError
-from invdesign.tables.text import open_table, separator_of, table_of
-from invdesign.tables.units import is_unit, same_unit, split_heading
+from invdesign.tables.text import find_separator, open_table, parse_table
+from invdesign.tables.units import is_same_unit, is_unit, split_heading
 from tests.fuzz.tables import NAMES, Reader, all_readers, run_fuzzer
 from tests.fuzz.tables import campaign as told_campaign
 
@@ -239,29 +246,29 @@ def test_every_table_comes_back(
     path.write_bytes(text.getvalue().replace("\n", end).encode(encoding))
     head, *body = rows
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(records, "ROWS", rows_per_block)
+        patch.setattr(records, "BLOCK_ROWS", rows_per_block)
         table = open_table(path)
-        blocks = list(table.blocks(head))
+        blocks = list(table.read_blocks(head))
     assert list(table.headings) == head
     found = [list(row) for block in blocks for row in zip(*(block.cells[name] for name in head), strict=True)]
     assert found == body
     places = np.concatenate([np.zeros(0, dtype=np.int64), *(block.places for block in blocks)])
-    assert [list(table.fetch(int(place), head).values()) for place in places] == body
-    assert [cells for _, cells in table_of("t.csv", text.getvalue()).lines()] == body
+    assert [list(table.fetch_row(int(place), head).values()) for place in places] == body
+    assert [cells for _, cells in parse_table("t.csv", text.getvalue()).read_lines()] == body
 
 
 def test_lines_are_those_of_the_file() -> None:
     """Blank rows, comments and cells of several lines are counted."""
-    table = table_of("t.csv", '\n# made by hand\na,b\n1,"x\ny"\n,\n2,z\n')
-    assert [line for line, _ in table.lines()] == [4, 7]
-    assert table.columns(["b"]) == ({"b": ["x\ny", "z"]}, [4, 7])
+    table = parse_table("t.csv", '\n# made by hand\na,b\n1,"x\ny"\n,\n2,z\n')
+    assert [line for line, _ in table.read_lines()] == [4, 7]
+    assert table.read_columns(["b"]) == ({"b": ["x\ny", "z"]}, [4, 7])
     assert table.remarks == ("line '# made by hand' before the headings is a comment",)
 
 
 def test_quotation_marks_within_cells() -> None:
     """Inches are no quotation, wherever they stand; the rows stay apart."""
     text = 'size,note\n5" pipe,"a\nb"\n6" pipe,c\n"7"" pipe",d" e\n'
-    assert table_of("t.csv", text).columns(["size"])[0]["size"] == ['5" pipe', '6" pipe', '7" pipe']
+    assert parse_table("t.csv", text).read_columns(["size"])[0]["size"] == ['5" pipe', '6" pipe', '7" pipe']
 
 
 @pytest.mark.parametrize(
@@ -278,13 +285,13 @@ def test_quotation_marks_within_cells() -> None:
 )
 def test_separator(header: str, following: str, separator: str) -> None:
     """The headings tell what separates columns; where they hold several marks, the line after them helps."""
-    assert separator_of(header, following) == separator
+    assert find_separator(header, following) == separator
 
 
 @pytest.mark.parametrize("start", ["#name,x\n", "# c\n#name,x\n"])
 def test_headings_behind_a_hash(start: str) -> None:
     """A line with as many cells as the rows holds the headings, also where it begins as a comment does."""
-    assert table_of("t.csv", f"{start}a,1\n").headings == ("#name", "x")
+    assert parse_table("t.csv", f"{start}a,1\n").headings == ("#name", "x")
 
 
 def test_a_workbook_is_no_table(tmp_path: Path) -> None:
@@ -299,12 +306,12 @@ def test_a_workbook_is_no_table(tmp_path: Path) -> None:
 def test_a_line_of_data_is_no_line_of_headings() -> None:
     """No table has as many columns as that, and no message could name them."""
     with pytest.raises(TableError, match="has 20001 columns; at most 16384 are read"):
-        table_of("t.csv", "x" + ",x" * 20_000)
+        parse_table("t.csv", "x" + ",x" * 20_000)
 
 
 def test_large_files_in_other_encodings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are held in memory, and so may not be larger than that allows."""
-    monkeypatch.setattr(records, "RECODED", 20)
+    monkeypatch.setattr(records, "MAX_RECODED_BYTES", 20)
     (tmp_path / "t.csv").write_bytes("name,x\na,1\n".encode("utf-16"))
     with pytest.raises(TableError, match=r"too large to be read as another.*Save it as UTF-8"):
         open_table(tmp_path / "t.csv")
@@ -313,34 +320,34 @@ def test_large_files_in_other_encodings(tmp_path: Path, monkeypatch: pytest.Monk
 @given(st.floats(allow_nan=False))
 def test_numbers_survive_being_written(value: float) -> None:
     """A cell holds the number that was written, to the last digit, and infinity is a number."""
-    assert number_in(repr(value)) == value
-    assert number_in(f" {value!r} ".replace("-", "\u2212")) == value
+    assert parse_number(repr(value)) == value
+    assert parse_number(f" {value!r} ".replace("-", "\u2212")) == value
 
 
 @given(st.text(alphabet="0123456789.,eE+-_ %<'\u00a0\u2212\u0661x", max_size=10))
 def test_numbers_are_read_in_one_way(text: str) -> None:
     """A column and a cell agree; what is read is what Python reads; nothing is a number in two forms."""
-    number = number_in(text)
-    values, wrong = numbers_in([text, "1"])
+    number = parse_number(text)
+    values, wrong = parse_numbers([text, "1"])
     if number is None:
         assert np.isnan(values[0])
-        assert wrong == ([] if no_number(text) else [0])
+        assert wrong == ([] if is_missing_number(text) else [0])
     else:
         assert number == float(text.replace("\u2212", "-"))
         assert values[0] == number or wrong == [0]
-    assert remedy(text)
+    assert suggest_remedy(text)
 
 
 @pytest.mark.parametrize("cell", ["", "  ", "\u00a0", None, float("nan")])
 def test_blank_cells(cell: object) -> None:
     """Nothing, spaces and NaN are blank, and so no number either."""
     assert is_blank(cell)
-    assert no_number(cell)
+    assert is_missing_number(cell)
 
 
 def test_a_column_tells_missing_from_wrong() -> None:
     """Empty cells are NaN; words, true and false, and infinities are wrong, and told by position."""
-    values, wrong = numbers_in(["1.5", "", "n/a", "abc", "inf", 2, True])
+    values, wrong = parse_numbers(["1.5", "", "n/a", "abc", "inf", 2, True])
     assert wrong == [3, 4, 6]
     np.testing.assert_array_equal(values, [1.5, np.nan, np.nan, np.nan, np.nan, 2.0, np.nan])
 
@@ -368,8 +375,8 @@ def test_names_are_no_numbers(text: str) -> None:
 )
 def test_one_unit_in_several_forms(written: str, unit: str) -> None:
     """Powers, signs of products, and the several characters of one letter."""
-    assert same_unit(written, unit)
-    assert not same_unit(f"m{written}", unit)
+    assert is_same_unit(written, unit)
+    assert not is_same_unit(f"m{written}", unit)
 
 
 def test_headings() -> None:
@@ -391,13 +398,13 @@ def test_headings() -> None:
 @given(st.text(alphabet="'=+-@\t\r\n1aE. ", max_size=6) | st.text())
 def test_marked_text_comes_back(text: str) -> None:
     """Any text, whatever it begins with; what is marked begins no formula."""
-    marked = guard(text)
+    marked = guard_cell(text)
     assert isinstance(marked, str)
-    assert unguard(marked) == text
-    assert marked[:1] not in {"=", "+", "-", "@", "\t", "\r"} or number_in(marked) is not None
+    assert unguard_cell(marked) == text
+    assert marked[:1] not in {"=", "+", "-", "@", "\t", "\r"} or parse_number(marked) is not None
 
 
 @pytest.mark.parametrize("cell", [-1.5, 3, None, True, "-1.5", "+2e3", "Li2O"])
 def test_numbers_are_not_marked(cell: object) -> None:
     """Numbers stay numbers, as text too; other text stays as it is."""
-    assert guard(cell) == cell
+    assert guard_cell(cell) == cell

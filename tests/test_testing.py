@@ -15,7 +15,8 @@ from invdesign.optimizers.random import RandomSearch
 from invdesign.problem import Constraint, Merit, Objective, Problem
 from invdesign.protocols import Batch, Descriptor, EvaluatorSettings, History, Placement
 from invdesign.settings import Settings
-from invdesign.spaces.parameters.space import ParameterOperator, ParameterSpace
+from invdesign.spaces.operators import GenomeOperator
+from invdesign.spaces.parameters.space import ParameterSpace
 from invdesign.testing import MemoryHistory, check_evaluator, check_optimizer, check_space
 from surrogates.tabulated.landscape import Landscape
 
@@ -37,7 +38,7 @@ class _Replaced(ParameterSpace):
     """Has one more operator."""
 
     def operators(self) -> Any:
-        return {**super().operators(), "zebra": ParameterOperator(1, self._zebra)}
+        return {**super().operators(), "zebra": GenomeOperator(1, self._zebra)}
 
     def _zebra(self, parents: Sequence[Any], rng: Any) -> Any:
         raise NotImplementedError
@@ -155,6 +156,16 @@ class Incomplete(ParameterSpace):
         return (super().count() or 0) - 1
 
 
+class Oversized(ParameterSpace):
+    """Gives a size of one genome more than it counts."""
+
+    def count(self) -> int | None:
+        return super().size()
+
+    def size(self) -> int:
+        return (super().size() or 0) + 1
+
+
 class WrongBlocks(ParameterSpace):
     """Streams its features backwards."""
 
@@ -186,6 +197,7 @@ CALLS: list[int] = []
         (Repeats, WHOLES, "12 indices gave 6 different genomes"),
         (Incomplete, WHOLES, "genomes that counting through never meets"),
         (WrongBlocks, WHOLES, "of blocks must equal its features"),
+        (Oversized, WHOLES, "size and count must agree: 13 and 12"),
     ],
 )
 def test_broken_spaces_are_found(kind: type[ParameterSpace], fields: Any, rule: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from invdesign.store.files import replaced
+from invdesign.store.files import replace_atomically
 from invdesign.textfiles import UnreadableFileError, decode, read_bytes, read_text
 
 TEXT = "Li₂O, 25 °C\nzweite Zeile\n"
@@ -85,6 +85,6 @@ def test_devices_and_pipes_are_never_replaced(tmp_path: Path, place: str) -> Non
     os.mkfifo(tmp_path / "pipe")
     path = tmp_path / place  # an absolute place stands for itself
     before = path.lstat()
-    with pytest.raises(OSError, match=r"belongs to the system|it is a pipe"), replaced(path):
+    with pytest.raises(OSError, match=r"belongs to the system|it is a pipe"), replace_atomically(path):
         pytest.fail("a file was opened")
     assert path.lstat().st_mode == before.st_mode

@@ -99,7 +99,7 @@ def test_an_answer() -> None:
     """Numbers come back as they are, structures to the last digit, with what it cost."""
     import base64
 
-    from invdesign.structures.files import structure_from_json, unpack
+    from invdesign.structures.files import decompress_text, structure_from_json
 
     def say(item: Input) -> Evaluation:
         return Evaluation(
@@ -119,7 +119,9 @@ def test_an_answer() -> None:
     assert len(answer["details"]["height"]) == DETAIL_LENGTH
     assert answer["cost"]["potential_calls"] == 3
     assert answer["cost"]["seconds"] >= 0
-    assert structure_from_json(unpack(base64.b64decode(answer["structures"]["relaxed"]))) == structure()
+    assert (
+        structure_from_json(decompress_text(base64.b64decode(answer["structures"]["relaxed"]))) == structure()
+    )
 
 
 def test_numbers_of_numpy_are_numbers() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from common import Row
 
-from invdesign.recommendation.values import WITHIN
+from invdesign.recommendation.values import DEVIATIONS_95
 from truth_tasks.structure_kept import finished_run
 
 PROPERTY = "decomposition_energy"
@@ -47,12 +47,12 @@ def measure() -> list[Row]:
     rmse = (sum((measured - mean) ** 2 for measured, mean, _ in hull) / len(hull)) ** 0.5
     found = [
         ("within_68_percent_interval", inside(hull, 1.0), "%", len(hull)),
-        ("within_95_percent_interval", inside(hull, WITHIN), "%", len(hull)),
+        ("within_95_percent_interval", inside(hull, DEVIATIONS_95), "%", len(hull)),
         ("rmse", rmse, "eV/atom", len(hull)),
         *(
             (f"{name}_within_{percent}_percent_interval", inside(rows[name], widths), "%", len(rows[name]))
             for name in OTHERS
-            for percent, widths in ((68, 1.0), (95, WITHIN))
+            for percent, widths in ((68, 1.0), (95, DEVIATIONS_95))
         ),
     ]
     return [Row("truth", TASK, METHOD, metric, value, unit, n, 0.0) for metric, value, unit, n in found]

@@ -20,7 +20,7 @@ from pathlib import Path
 from common import Row
 from pymatgen.core import Composition
 
-from invdesign.structures.charges import charge_imbalance, oxidation_states, whole_counts
+from invdesign.structures.charges import charge_imbalance, oxidation_states, scale_to_whole_counts
 from surrogates.filters.composition import ChargeNeutrality
 
 COMPOUNDS = Path(__file__).parents[1] / "charge_rule_compounds.csv"
@@ -68,7 +68,7 @@ def draw_wrong() -> list[tuple[str, str]]:
 
 def change_ions(formula: str) -> Iterator[str]:
     """The formula with each of its ions once added and once taken; nothing where a valence is not fixed."""
-    counts, _ = whole_counts(Composition(formula).get_el_amt_dict())
+    counts, _ = scale_to_whole_counts(Composition(formula).get_el_amt_dict())
     if not set(counts) <= set(FIXED) or sum(FIXED[name] * n for name, n in counts.items()) != 0:
         return
     for name in sorted(IONS & set(counts)):
@@ -83,9 +83,9 @@ def judges() -> dict[str, Judge]:
     from_file = ChargeNeutrality(metallic="allow")
     plain = ChargeNeutrality()
     found: dict[str, Judge] = {
-        "invdesign": lambda formula: not from_file.imbalance(Composition(formula).get_el_amt_dict()),
+        "invdesign": lambda formula: not from_file.smallest_imbalance(Composition(formula).get_el_amt_dict()),
         "invdesign metallic: refuse": lambda formula: (
-            not plain.imbalance(Composition(formula).get_el_amt_dict())
+            not plain.smallest_imbalance(Composition(formula).get_el_amt_dict())
         ),
         "before": is_plainly_neutral,
     }
@@ -102,7 +102,7 @@ def judges() -> dict[str, Judge]:
 
 def is_plainly_neutral(formula: str) -> bool:
     """The rule of before: every element in one of its common states, one of them between two."""
-    counts, _ = whole_counts(Composition(formula).get_el_amt_dict())
+    counts, _ = scale_to_whole_counts(Composition(formula).get_el_amt_dict())
     return charge_imbalance(counts, {name: oxidation_states(name) for name in counts}) == 0
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from common import Row
 from pymatgen.core import Composition
 
-from surrogates.stability.coverage import asks_formerly, missing_binaries, missing_ternaries
+from surrogates.stability.coverage import is_required_by_former_rule, missing_binaries, missing_ternaries
 from surrogates.stability.reference import (
     Cell,
     Phase,
@@ -83,7 +83,7 @@ def measure() -> list[Row]:
     pairs = [(system.split(), sorted(_symbols(formula))) for system, formula in BINARIES]
     triples = [(system.split(), sorted(_symbols(formula))) for system, formula in TERNARIES]
     asked = [any(list(gap.system) == pair for gap in missing_binaries(_bare(s), s)) for s, pair in pairs]
-    formerly = [asks_formerly(*pair) for _, pair in pairs]
+    formerly = [is_required_by_former_rule(*pair) for _, pair in pairs]
     named = [any(list(gap.system) == three for gap in missing_ternaries(_bare(s), s)) for s, three in triples]
     return [
         _row("invdesign", "noticed_percent", asked),

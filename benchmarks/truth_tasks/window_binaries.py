@@ -9,7 +9,7 @@ from common import Row
 from truth_windows import Comparison, compare_limit, mean_row, print_comparisons
 
 from invdesign.settings import load
-from surrogates.stability.reference import ReferenceSet, shipped
+from surrogates.stability.reference import ReferenceSet, load_shipped_set
 from surrogates.stability.reference_build import build_reference
 from surrogates.stability.reference_sources import read_structures
 
@@ -22,7 +22,7 @@ NITRIDES = Path(__file__).parents[1] / "window_nitrides.yaml"
 @cache
 def compare_limits(name: str = SHIPPED) -> tuple[Comparison, ...]:
     """The oxidation limit of every salt by a shipped set."""
-    reference = shipped(name)
+    reference = load_shipped_set(name)
     nitrides = relax_nitrides(name)
     return (*(compare_limit(reference, salt) for salt in SALTS), compare_limit(nitrides, "Li3N"))
 
@@ -30,7 +30,7 @@ def compare_limits(name: str = SHIPPED) -> tuple[Comparison, ...]:
 @cache
 def relax_nitrides(name: str) -> ReferenceSet:
     """Li, N2 and Li3N, relaxed by the potential of a shipped set; seconds."""
-    potential = load("potentials", shipped(name).potential.settings)
+    potential = load("potentials", load_shipped_set(name).potential.settings)
     return build_reference(read_structures(NITRIDES), potential, name="nitrides")
 
 

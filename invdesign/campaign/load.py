@@ -218,15 +218,18 @@ class _Reader:
         self, group: str, kind: str, settings: Mapping[str, Any], at: Place, place: Place
     ) -> Any:
         if place in self.made:
+            for name in sorted(settings.keys() - {"kind"}):  # it was made with its settings
+                hint = nearest(name, COMMON) or f"Allowed: {', '.join(COMMON)}."
+                self.add_mistake((*place, name), "unknown key.", hint)
             return self.made[place]
         try:
             plugin = registry.load(group, kind, trust_code=self.trust_code)
         except PluginError as error:
             self.add_mistake(at, str(error))
             return None
-        lack = registry.missing_method(group, plugin)
-        if lack:
-            self.add_mistake(at, f"'{kind}' is none of the {group}: {lack}")
+        missing = registry.missing_member(group, plugin)
+        if missing:
+            self.add_mistake(at, f"'{kind}' is none of the {group}: {missing}")
             return None
         try:
             return self._probe_plugin(
@@ -259,8 +262,6 @@ class _Reader:
 
     def _place_in_file(self, place: Place, item: Any) -> Place:
         """Place of an error in the file.
-
-        Pydantic's paths also name validators and members of unions.
 
         Pydantic's paths also name validators and members of unions.
         """
@@ -541,11 +542,7 @@ class _Reader:
 
     def _read_seed(self, item: Any, space: SearchSpace) -> Genome:
         if isinstance(item, dict):
-            canonical_form = getattr(
-                space, "canonical", dict
-            )  # a space may write one candidate in several ways
-            written: Genome = canonical_form(item)
-            return written
+            return space.canonical(item)
         if not isinstance(item, str):
             raise InvdesignError(
                 f"expected a structure file, or a genome as 'key: value', got {quote_value(item)}"

@@ -113,7 +113,7 @@ def _allowed_fields(model: type, place: Place, value: Any) -> tuple[str, ...]:
         if model is Settings and isinstance(value, dict):
             model = _find_plugin(value.get("kind"))
     fields = tuple(field.alias or name for name, field in getattr(model, "model_fields", {}).items())
-    return (*fields, *COMMON) if hasattr(model, "evaluate") else fields
+    return (*fields, *COMMON) if registry.belongs_to("evaluators", model) else fields
 
 
 def _find_plugin(kind: Any) -> type:

@@ -214,8 +214,7 @@ class Campaign:
 
         None where it has no end or cannot be counted.
         """
-        size = getattr(self.space, "size", None)
-        return size() if callable(size) else None
+        return self.space.size()
 
     @property
     def notes(self) -> tuple[str, ...]:

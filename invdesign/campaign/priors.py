@@ -94,14 +94,14 @@ def run_table(folder: str | Path) -> InputFile:
         StoreError: there is no run, or it cannot be read.
         RunError: it has no complete candidate.
     """
-    from invdesign.store.store import FILE, Store
+    from invdesign.store.store import STORE_FILE, Store
 
     folder = Path(folder).resolve()
-    store = Store.open(folder / FILE, writable=False)
+    store = Store.open(folder / STORE_FILE, writable=False)
     try:
-        objectives = json.loads(store.entry("campaign"))["objectives"]
+        objectives = json.loads(store.read_entry("campaign"))["objectives"]
         problem = Problem(tuple(load_objective(row) for row in objectives))
-        history = store.load_history(RunHistory(problem, store.candidate))
+        history = store.load_history(RunHistory(problem, store.load_candidate))
         ids = np.flatnonzero(history.status() == Status.COMPLETE).tolist()
         if not ids:
             raise RunError(f"the run in {folder} has no complete candidate to learn from")

@@ -1,4 +1,7 @@
-"""The command line. It stays light: a command imports what it needs when it runs."""
+"""The command line.
+
+It stays light: a command imports what it needs when it runs.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ def main() -> None:
 
 
 def _open_missing_streams() -> None:
-    """Open the standard streams that this process was started without (`>&-`), so that nothing else gets their places."""
+    """Open standard streams that the process was started without (`>&-`).
+
+    Otherwise other files would get their places.
+    """
     for number in range(3):
         try:
             os.fstat(number)
@@ -40,7 +46,7 @@ def _report_unwritten(error: OSError) -> None:
 
 
 def _flush_output() -> None:
-    """Write what is left; a pipe closed by its reader (`invdesign top DIR | head`) is no mistake."""
+    """Write buffered output; a reader that closed the pipe is no error."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -52,5 +58,5 @@ def _flush_output() -> None:
 
 
 def _discard_output() -> None:
-    """Let nothing more of the output be written, so that Python does not stumble over it when it ends."""
+    """Redirect output to nowhere, so that Python's own flush cannot fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

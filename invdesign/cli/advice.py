@@ -1,4 +1,4 @@
-"""A recommendation as lines for a person."""
+"""Recommendations as lines of text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from invdesign.cli.describe import explain_errors, property_caveats
 from invdesign.errorbars import value_text
-from invdesign.report.text import AS_MEASURED, interval_text
+from invdesign.report.text import AS_MEASURED, format_interval
+from invdesign.wording import align_columns
 
 if TYPE_CHECKING:
     from invdesign.recommendation.values import (
@@ -19,13 +20,17 @@ if TYPE_CHECKING:
         Share,
     )
 
-BAR_CHARACTERS = 30  # characters of a bar that stands for all of the variance
-MAX_VARIABLES = 8  # listed of each property
-MIN_EFFECT = 0.005  # effect from which a variable is listed
+BAR_CHARACTERS = 30  # of a bar that stands for the whole variance (chosen)
+MAX_VARIABLES = 8  # listed for each property (chosen)
+MIN_EFFECT = 0.005  # share of the variance from which a variable is listed (chosen)
 
 
 def format_recommendation(found: Recommendation) -> list[str]:
-    """Words first, then the best or the front, calibration, and what mattered."""
+    """Format a recommendation: summary, front, calibration and importance.
+
+    Args:
+        found: the recommendation of a run.
+    """
     lines = [*found.words]
     if found.front:
         lines += ["", _front_title(found), *_front_table(found.front)]
@@ -73,7 +78,7 @@ def _front_table(members: Sequence[Member]) -> list[str]:
         ]
         for member in members
     ]
-    return _table([head, *rows])
+    return align_columns([head, *rows])
 
 
 def _estimate_cells(item: Estimate) -> tuple[str, str]:
@@ -87,7 +92,7 @@ def _estimate_cells(item: Estimate) -> tuple[str, str]:
         return measured, "-"
     if item.is_exact():
         return measured, AS_MEASURED
-    mean, ends = interval_text(item.mean or 0.0, *interval)
+    mean, ends = format_interval(item.mean or 0.0, *interval)
     return measured, f"{mean} ({ends})"
 
 
@@ -117,7 +122,7 @@ def _calibration_table(found: Sequence[Calibration]) -> list[str]:
         ]
         for item in found
     ]
-    return _table([head, *rows])
+    return align_columns([head, *rows])
 
 
 def _importance_lines(item: Importance) -> list[str]:
@@ -127,7 +132,7 @@ def _importance_lines(item: Importance) -> list[str]:
         lines += ["by group:", *_share_bars(item.groups)]
     if item.contributions:
         lines += ["what each group adds (standard deviation; to the best):"]
-        lines += _table(
+        lines += align_columns(
             [
                 [f"  {one.group}", f"{one.spread:.3g}", "" if one.of_best is None else f"{one.of_best:+.3g}"]
                 for one in item.contributions
@@ -152,10 +157,3 @@ def _trend_word(share: Share) -> str:
     if share.trend is None or abs(share.trend) < 0.3:
         return ""
     return "  rising" if share.trend > 0 else "  falling"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]

@@ -1,4 +1,4 @@
-"""Commands and their options; what they do lives in the rooms they call."""
+"""Commands and their options; the work is done in the rooms they call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INTERRUPTED = 130
 
 
 class _Group(TyperGroup):
-    """Shows mistakes and conditions as messages, never as stack traces, and names without effect on the terminal."""
+    """Group of commands that shows errors as messages and escapes control characters."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         kwargs.setdefault("color", True)  # else escapes in names would be taken out before they can be shown
@@ -61,7 +61,7 @@ class _Group(TyperGroup):
 
 
 def _describe_os_error(error: OSError) -> str:
-    """An error of the system that names no file, in words."""
+    """Describe an error of the system that names no file."""
     try:
         Path.cwd()
     except OSError:
@@ -82,7 +82,7 @@ app = typer.Typer(
 
 
 class Format(StrEnum):
-    """What a run can be exported as."""
+    """Formats of `invdesign export`."""
 
     csv = "csv"
     cif = "cif"
@@ -115,7 +115,7 @@ def init(
     ] = "antiperovskite",
     force: Annotated[bool, typer.Option(help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Write a campaign file to start from, with a comment beside every key."""
+    """Write a campaign file to start from, with comments."""
     from invdesign.cli.starter import write_starter
 
     if file.exists() and not force:
@@ -126,7 +126,7 @@ def init(
 
 @app.command()
 def validate(file: CampaignFile, trust_code: TrustCode = False, json_: AsJson = False) -> None:
-    """Check a campaign file and say what it would do."""
+    """Check a campaign file and print what it would do."""
     from invdesign.campaign.load import load_campaign
     from invdesign.cli.describe import describe_campaign
 
@@ -230,7 +230,7 @@ def _execute_run(opened: Run, workers: int | None) -> None:
 
 
 def _print_failures(opened: Run, status: RunStatus) -> None:
-    """How many candidates failed, and the cause of most of them."""
+    """Print the number of failed candidates and the most frequent cause."""
     failed = status.counts["failed"]
     if not failed:
         return
@@ -246,7 +246,7 @@ def _print_failures(opened: Run, status: RunStatus) -> None:
 
 @app.command()
 def status(run_dir: RunDir, trust_code: TrustCode = False, json_: AsJson = False) -> None:
-    """Where a run stands: counts per stage, best so far, failures, pace."""
+    """Print the state of a run: counts per stage, best so far, failures, pace."""
     from invdesign.cli.describe import describe_status
     from invdesign.run.run import run_status
 
@@ -265,7 +265,7 @@ def top(
     trust_code: TrustCode = False,
     json_: AsJson = False,
 ) -> None:
-    """The best candidates, best first."""
+    """Print the best candidates, best first."""
     from invdesign.cli.describe import format_table
     from invdesign.run.run import Run
 
@@ -290,7 +290,7 @@ def recommend(
     trust_code: TrustCode = False,
     json_: AsJson = False,
 ) -> None:
-    """What to take from a run: the best with credible intervals, calibration of the models, what mattered."""
+    """Recommend candidates: credible intervals, calibration of the models, importance of variables."""
     from invdesign.cli.advice import format_recommendation
     from invdesign.run.run import Run
 
@@ -310,7 +310,7 @@ def show(
     trust_code: TrustCode = False,
     json_: AsJson = False,
 ) -> None:
-    """All that is known of one candidate: properties, lineage, structure or cause of failure."""
+    """Print everything known of one candidate: properties, lineage, structure or failure."""
     from invdesign.cli.describe import describe_candidate
     from invdesign.run.run import Run
 
@@ -369,7 +369,7 @@ def schema(
         Path | None, typer.Option("--output", "-o", help="File to write; by default printed.")
     ] = None,
 ) -> None:
-    """Print the JSON Schema of campaign files, by which editors complete and check them."""
+    """Print the JSON Schema of campaign files, for completion in editors."""
     from invdesign.campaign.schema import build_campaign_schema
 
     text = json.dumps(build_campaign_schema(), indent=2, ensure_ascii=False)
@@ -389,7 +389,7 @@ def doctor(
     ] = None,
     json_: AsJson = False,
 ) -> None:
-    """Check this installation (versions, plug-ins, cores, memory, disk, locks), or a run's store for damage."""
+    """Check this installation, or the store of a run for damage."""
     from invdesign.cli.doctor import examine_machine, examine_run
 
     findings = examine_machine(Path.cwd()) if run_dir is None else examine_run(run_dir)
@@ -412,7 +412,10 @@ for _command in _COMMANDS:
 
 
 def _mount_plugins() -> None:
-    """Commands of plug-ins stand beside ours: `invdesign reference`. `doctor` names those that cannot be loaded."""
+    """Add the commands of plug-ins, such as `invdesign reference`.
+
+    `doctor` names those that cannot be loaded.
+    """
     for name in registry.names("commands"):
         if registry.is_built_in("commands", name):
             app.add_typer(registry.load("commands", name), name=name)  # type: ignore[arg-type]  # a typer app, by contract
@@ -421,7 +424,7 @@ def _mount_plugins() -> None:
 
 
 def _mount_foreign(name: str) -> None:
-    """Commands of another package, which is imported when they are used: help must not depend on it."""
+    """Add commands of another package, imported only when used."""
 
     def command(context: typer.Context) -> None:
         plugin = registry.load("commands", name)

@@ -1,4 +1,4 @@
-"""What the commands print for a person, as lines."""
+"""Output of the commands, as lines of text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from invdesign.optimizers.choice import ChoosingOptimizer
 from invdesign.properties import describe, structure_fate, words_beside
 from invdesign.protocols import RowSpace
 from invdesign.roles import INITIAL
-from invdesign.wording import format_duration, join_words
+from invdesign.wording import align_columns, format_duration, join_words
 
 if TYPE_CHECKING:
     from invdesign.campaign.model import Campaign
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def warn_of_small_space(campaign: Campaign) -> str:
-    """A word where the budget is larger than the space."""
+    """Warning if the budget of `campaign` exceeds its space; else empty."""
     size, budget = campaign.count_space(), campaign.budget.candidates
     if size is None or budget is None or budget <= size:
         return ""
@@ -30,7 +30,7 @@ def warn_of_small_space(campaign: Campaign) -> str:
 
 
 def describe_campaign(campaign: Campaign) -> list[str]:
-    """What a campaign would do."""
+    """Describe what a `campaign` would do."""
     size = campaign.count_space()
     kind = campaign.space.model_dump(mode="json")["kind"]  # type: ignore[attr-defined]  # spaces are settings
     counted = f"{size} distinct candidates" if size is not None else "not counted: continuous, or too large"
@@ -62,12 +62,12 @@ def describe_campaign(campaign: Campaign) -> list[str]:
 
 
 def _escape_newlines(lines: Sequence[str]) -> list[str]:
-    """The same number of lines on the terminal, whatever names hold."""
+    """Escape newlines in names, so that every line stays one."""
     return [line.replace("\n", "\\n") for line in lines]
 
 
 def _untrusted_functions(campaign: Campaign) -> list[str]:
-    """What will be imported from beside the campaign."""
+    """Sentences on functions to be imported from beside the campaign."""
     from invdesign.campaign.functions import list_untrusted
 
     return [
@@ -77,13 +77,13 @@ def _untrusted_functions(campaign: Campaign) -> list[str]:
 
 
 def _stage_label(stage: Stage) -> str:
-    """A stage by its name, and what sets it apart."""
+    """Name of a stage, with `on demand` and `external`."""
     marks = [word for word, is_so in (("on demand", stage.on_demand), ("external", stage.external)) if is_so]
     return f"{stage.name} ({', '.join(marks)})" if marks else stage.name
 
 
 def _shorten_setting(value: object) -> str:
-    """A setting; of optimizers within an optimizer their kinds, of files that travel with the campaign their names."""
+    """Write a setting; nested optimizers by kind, embedded files by name."""
     value = _replace_files(value)
     members = value if isinstance(value, list) else []
     kinds = [str(item["kind"]) for item in members if isinstance(item, dict) and "kind" in item]
@@ -91,7 +91,7 @@ def _shorten_setting(value: object) -> str:
 
 
 def _replace_files(value: Any) -> Any:
-    """A setting with each file in it replaced by its name; its text may be long."""
+    """Replace embedded files in a setting by their names."""
     if isinstance(value, dict):
         if value.keys() == {"name", "text"}:
             return value["name"]
@@ -100,7 +100,7 @@ def _replace_files(value: Any) -> Any:
 
 
 def _foreseen_choice(campaign: Campaign) -> list[str]:
-    """What an optimizer that chooses another would choose, where it can be known before anything is evaluated."""
+    """Choice of an optimizer that chooses another, if known before evaluations."""
     if not isinstance(campaign.optimizer, ChoosingOptimizer):
         return []
     choice = campaign.optimizer.foreseen(campaign.space, campaign.problem, campaign.budget.most)
@@ -110,7 +110,7 @@ def _foreseen_choice(campaign: Campaign) -> list[str]:
 
 
 def _deciding_stages(campaign: Campaign) -> list[str]:
-    """Which stage decides a property that several provide."""
+    """Name the deciding stage of each property that several provide."""
     makers = {
         name: [s.name for s in campaign.views if name in s.provides] for name in campaign.problem.properties
     }
@@ -122,7 +122,7 @@ def _deciding_stages(campaign: Campaign) -> list[str]:
 
 
 def _objective_scale(objective: Objective) -> str:
-    """How an objective is judged beside others, in words."""
+    """Scale and weight of an objective, in words."""
     parts = [
         f"{name} {value:g}"
         for name in ("best", "worst", "tolerance", "reference")
@@ -133,7 +133,7 @@ def _objective_scale(objective: Objective) -> str:
 
 
 def describe_status(status: RunStatus) -> list[str]:
-    """A run's status, the name first."""
+    """Describe the `status` of a run, its name first."""
     counts = status.counts
     budget = ", ".join(f"{value:g} {name}" for name, value in status.budget.items() if value is not None)
     lines = [
@@ -149,7 +149,7 @@ def describe_status(status: RunStatus) -> list[str]:
     combined = status.ranked_by < len(status.best)
     for place, best in enumerate(status.best):
         whose = "" if best.value is None or (combined and place) else f" (candidate {best.candidate})"
-        lines.append(f"{'its' if combined and place else 'best':<12}{best}: {best.found()}{whose}")
+        lines.append(f"{'its' if combined and place else 'best':<12}{best}: {best.format_value()}{whose}")
     if status.ranked_by > 1:
         lines.append(f"front       {status.front_size} candidates")
     if status.hypervolume is not None:
@@ -169,7 +169,7 @@ def describe_status(status: RunStatus) -> list[str]:
 
 
 def _feasible_count(status: RunStatus) -> str:
-    """How many meet the constraints, where there are any."""
+    """Number of candidates that meet the constraints, if there are any."""
     return "" if status.feasible is None else f" ({status.feasible} of them feasible)"
 
 
@@ -201,7 +201,16 @@ def _stage_counts(status: RunStatus) -> str:
 
 
 def format_property(row: Mapping[str, Any], name: str, unit: str = "") -> str:
-    """A property of a candidate's row with its errors, unit, and the words that belong beside it; a dash where it has none."""
+    """Format a property of a candidate with errors, unit and remarks.
+
+    Args:
+        row: row of the candidate (`Run.row`).
+        name: of the property.
+        unit: its unit; not appended if empty.
+
+    Returns:
+        A dash if the candidate has no such property.
+    """
     if name not in row["properties"]:
         return "-"
     errors = row["noise"].get(name), row["systematic"].get(name)
@@ -210,7 +219,12 @@ def format_property(row: Mapping[str, Any], name: str, unit: str = "") -> str:
 
 
 def format_table(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[str]:
-    """The best candidates as a table; caveats of the ranked properties below."""
+    """Format the best candidates as a table, with notes on the properties.
+
+    Args:
+        rows: rows of candidates, best first.
+        campaign: of the run.
+    """
     names = list(campaign.problem.properties)
     units, measured = campaign.units(), campaign.measured_on
     judged = campaign.problem.judged
@@ -233,11 +247,7 @@ def format_table(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[
         ]
         for row in rows
     ]
-    widths = [max(len(line[column]) for line in [head, *cells]) for column in range(len(head))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in [head, *cells]
-    ]
+    lines = align_columns([head, *cells])
     if not rows:
         lines.append("(no candidate is complete yet)")
     said = explain_errors(cell for line in cells for cell in line)
@@ -245,19 +255,19 @@ def format_table(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[
 
 
 def _row_marks(row: Mapping[str, Any]) -> str:
-    """A star on the front; why a candidate is not what it seems."""
+    """Marks of a candidate: a star on the front, changed structures."""
     lost, words = structure_fate(row["properties"], row["details"])
     marks = ["*"] if row["on_front"] else ["outside the space"] if row["outside"] else []
     return " ".join([*marks, *([words] if lost else [])])
 
 
 def explain_errors(cells: Iterable[str]) -> list[str]:
-    """The sentence on errors, where any of these cells shows one of a method."""
+    """Explain systematic errors, if any of `cells` shows one."""
     return [f"note: {EXPLAINED}"] if any(METHOD in cell for cell in cells) else []
 
 
 def _column_title(name: str, unit: str, role: str) -> str:
-    """A property with its unit and the structure it was measured on: `bottleneck_radius [Å, relaxed]`."""
+    """Title of a property's column: `bottleneck_radius [Å, relaxed]`."""
     beside = ", ".join(filter(None, [unit, role]))
     return f"{name} [{beside}]" if beside else name
 
@@ -267,7 +277,7 @@ def _format_or_dash(value: float | None) -> str:
 
 
 def property_caveats(names: Sequence[str]) -> list[str]:
-    """What must be known before properties are believed, once each."""
+    """Caveats of the properties called `names`, once each."""
     return list(dict.fromkeys(text for text in (describe(name).caveat for name in names) if text))
 
 
@@ -276,7 +286,7 @@ def _in_brackets(role: str | None) -> str:
 
 
 def describe_candidate(run: Run, id: int) -> list[str]:
-    """All that is known of one candidate."""
+    """Describe everything known of candidate `id` of a `run`."""
     row = run.row(id)
     units, measured = run.campaign.units(), map_measured_roles(run.campaign.stages)
     roles = run.campaign.measured_on

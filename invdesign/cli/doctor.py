@@ -1,4 +1,4 @@
-"""Is this machine ready? Every finding says what was looked at and what to do."""
+"""Checks of the installation, the machine and the stores of runs."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from invdesign import registry
 from invdesign.engines.local import usable_cores
 from invdesign.environment import package_versions
 from invdesign.errors import InvdesignError
-from invdesign.store.database import on_network
+from invdesign.store.database import is_on_network
 from invdesign.store.examining import examine_store
-from invdesign.store.lock import run_lock
-from invdesign.store.store import FILE
+from invdesign.store.lock import lock_run
+from invdesign.store.store import STORE_FILE
 
-MAX_IMPORT_SECONDS = 15.0  # seconds for the import of a foreign plug-in; torch takes a few
+MAX_IMPORT_SECONDS = 15.0  # for a foreign plug-in; torch takes a few (chosen)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at."""
+    """Result of one check."""
 
     subject: str
     verdict: Literal["fine", "note", "problem"]
     message: str
 
     def format_line(self) -> str:
-        """For a person."""
+        """Format the finding as a line of text."""
         return f"{self.verdict:8}{self.subject}: {self.message}"
 
     def as_dict(self) -> dict[str, str]:
-        """For a program."""
+        """The finding as JSON."""
         return asdict(self)
 
 
 def examine_machine(folder: Path) -> list[Finding]:
-    """Look at the installation, the machine and the folder runs would go to."""
+    """Check the installation, the machine and a `folder` for runs."""
     return [*_examine_versions(), *_examine_plugins(), *_examine_hardware(), *_examine_folder(folder)]
 
 
 def examine_run(folder: Path) -> list[Finding]:
-    """Look at a run's store: every row, every structure, and the file itself.
+    """Check the store of the run in `folder`: rows, structures and file.
 
     Raises:
-        StoreError: there is no run, or its store cannot be opened at all.
+        StoreError: there is no run, or its store cannot be opened.
     """
-    path = folder / FILE
+    path = folder / STORE_FILE
     found = examine_store(path)
     if not found:
         rows = f"{path.stat().st_size / 1e6:.1f} MB; every row and structure is as it was written"
@@ -85,17 +85,17 @@ def _table_meaning(table: str) -> str:
 
 
 def _describe_remedy(folder: Path, tables: set[str]) -> str:
-    """What to do about damage, in the order in which to try it."""
+    """Steps to repair damage, in the order to try them."""
     steps = [
         f"Keep a copy of {folder} as it is. Where there is a backup, put it in its place: resume goes on from it"
     ]
     if "" in tables:
-        steps.append(f"What SQLite can still read is recovered by: sqlite3 {folder / FILE} .recover")
+        steps.append(f"What SQLite can still read is recovered by: sqlite3 {folder / STORE_FILE} .recover")
     if "meta" not in tables:
         query = "select value from meta where key = 'campaign_text'"
         steps.append(
             "Else start the run again in another folder: on this machine, the same campaign and seed find the same. "
-            f'The campaign is in the store: sqlite3 {folder / FILE} "{query}"'
+            f'The campaign is in the store: sqlite3 {folder / STORE_FILE} "{query}"'
         )
     if "measurements" in tables:
         steps.append("Results from outside are told again: invdesign tell")
@@ -127,7 +127,7 @@ def _examine_plugins() -> Iterator[Finding]:
 
 
 def _find_fault(group: str, name: str) -> str:
-    """Why a plug-in cannot be loaded; empty where it can."""
+    """Reason why a plug-in cannot be loaded; empty if it can."""
     if registry.is_built_in(group, name):
         return _load_fault(group, name)
     faults: list[str] = []
@@ -172,14 +172,14 @@ def _examine_folder(folder: Path) -> Iterator[Finding]:
 
     free = psutil.disk_usage(str(folder)).free
     yield Finding("disk", "fine" if free > 1e9 else "problem", f"{free / 1e9:.1f} GB free in {folder}")
-    if on_network(folder):
+    if is_on_network(folder):
         yield Finding(
             "file system",
             "note",
             f"{folder} is on a network: a run locks its store; read it with invdesign status",
         )
     try:
-        with tempfile.TemporaryDirectory(dir=folder) as trial, run_lock(Path(trial)):
+        with tempfile.TemporaryDirectory(dir=folder) as trial, lock_run(Path(trial)):
             yield Finding("locks", "fine", "file locks work here")
     except (OSError, InvdesignError) as error:
         yield Finding(

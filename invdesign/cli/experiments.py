@@ -1,4 +1,4 @@
-"""Commands of experiments: candidates go out to whoever measures them, results come back, over days."""
+"""Commands for experiments: hand out candidates, read results back."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typer
 
 from invdesign.cli.options import COUNT, NUMBER, AsJson, RunDir, TrustCode, Workers
 from invdesign.errors import RunError
+from invdesign.wording import align_columns, count_noun, list_numbers
 
 if TYPE_CHECKING:
     from invdesign.measurements import Measurement
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from invdesign.sheets.results import Results
 
 INTERRUPTED = 130
-MAX_LISTED = 12  # numbers in a sentence
+MAX_LISTED = 12  # numbers in a sentence (chosen)
 
 
 def ask(
@@ -44,7 +45,7 @@ def ask(
     trust_code: TrustCode = False,
     json_: AsJson = False,
 ) -> None:
-    """Hand out candidates to be measured, as a file to fill in."""
+    """Hand out candidates to measure, as a file to fill in."""
     from invdesign.sheets.batch import batch_rows, write_batch
 
     opened = _open_or_create(run_dir, campaign_file, workers, output, trust_code=trust_code)
@@ -65,17 +66,17 @@ def ask(
 def _open_or_create(
     run_dir: Path, campaign_file: Path | None, workers: int | None, output: Path | None, *, trust_code: bool
 ) -> Run:
-    """The run in a folder; a new one where there is none and a campaign is given.
+    """Open a run, or create it from the campaign if there is none.
 
     A batch that cannot be written to `output` is refused before anything is made, changed or handed out.
     """
     from invdesign.campaign.load import load_campaign
     from invdesign.run.run import Run
     from invdesign.sheets.batch import check_output
-    from invdesign.store.store import FILE
+    from invdesign.store.store import STORE_FILE
 
     campaign = load_campaign(campaign_file, trust_code=trust_code) if campaign_file else None
-    if (run_dir / FILE).exists():
+    if (run_dir / STORE_FILE).exists():
         opened = Run.open(run_dir, trust_code=trust_code)
         if output is not None:
             check_output(opened.campaign, output)
@@ -97,7 +98,7 @@ def _open_or_create(
 
 
 def _set_workers(opened: Run, workers: int | None) -> None:
-    """As many workers as asked for; none where there is nothing to compute, which spares their start."""
+    """Set the number of workers; none if there is nothing to compute."""
     from invdesign.protocols import StructureSpace
 
     idle = all(stage.external for stage in opened.campaign.stages)
@@ -143,7 +144,7 @@ def _nothing_lines(opened: Run, reason: str, *, pending: bool) -> list[str]:
     lines = [f"No new candidates: {_ending_reason(opened, reason)}"]
     if out:
         lines.append(
-            f"Handed out and without result: {_list_numbers(out)}. Bring results: invdesign tell {folder} FILE"
+            f"Handed out and without result: {list_numbers(out, MAX_LISTED)}. Bring results: invdesign tell {folder} FILE"
         )
     return lines
 
@@ -160,7 +161,7 @@ def _ending_reason(opened: Run, reason: str) -> str:
 
 
 def _work_lines(opened: Run, ids: Sequence[int]) -> list[str]:
-    """What is measured of them, stage by stage, and how."""
+    """Properties to measure, by stage, with instructions."""
     from invdesign.protocols import MeasuredEvaluator
 
     lines = []
@@ -175,11 +176,11 @@ def _work_lines(opened: Run, ids: Sequence[int]) -> list[str]:
 
 
 def _batch_table(opened: Run, ids: Sequence[int]) -> list[str]:
-    from invdesign.sheets.batch import to_make
+    from invdesign.sheets.batch import design_rows
 
-    rows = to_make(opened, ids)
+    rows = design_rows(opened, ids)
     head = list(rows[0])
-    return _align_columns([head, *([_format_cell(row[name]) for name in head] for row in rows)])
+    return align_columns([head, *([_format_cell(row[name]) for name in head] for row in rows)])
 
 
 def tell(
@@ -198,9 +199,9 @@ def tell(
     workers: Workers = None,
     trust_code: TrustCode = False,
 ) -> None:
-    """Bring results back from the laboratory: all of a file, or nothing where something in it is wrong."""
+    """Read results back into a run; a file with a mistake changes nothing."""
     from invdesign.run import steering
-    from invdesign.run.changes import told_detail
+    from invdesign.run.changes import write_tell_detail
     from invdesign.run.run import Run
     from invdesign.run.told import Taken
     from invdesign.sheets.results import read_results
@@ -220,7 +221,7 @@ def tell(
         typer.echo(f"{results}: {_summarize_file(found)}, {said}.")
         return
     outcome = steering.leave_or_apply(
-        run_dir, "tell", told_detail(found.told, replace=replace), open_run=open_run
+        run_dir, "tell", write_tell_detail(found.told, replace=replace), open_run=open_run
     )
     if outcome.state == "waiting":
         typer.echo(f"{run_dir} is worked on: {_summarize_file(found)}, taken up as soon as a step ends.")
@@ -231,17 +232,17 @@ def tell(
 
 
 def _summarize_file(found: Results) -> str:
-    rows = f", {_count_noun(found.open, 'row')} without one" if found.open else ""
-    return f"{_count_noun(len(found.told), 'result')}{rows}"
+    rows = f", {count_noun(found.open, 'row')} without one" if found.open else ""
+    return f"{count_noun(len(found.told), 'result')}{rows}"
 
 
 def _told_lines(opened: Run, found: Results, taken: Taken | None, *, replaced: bool) -> list[str]:
     folder = opened.folder
     if taken is None:  # by another process, which does not say
         return [f"{_summarize_file(found)}: taken up by the process that works on {folder}."]
-    lines = [f"Recorded {_count_noun(taken.recorded, 'measurement')}{_other_rows(found, taken)}."]
+    lines = [f"Recorded {count_noun(taken.recorded, 'measurement')}{_other_rows(found, taken)}."]
     if taken.added:
-        lines.append(f"Nobody had asked for {_name_candidates(taken.added)}: added to the run.")
+        lines.append(f"Not asked for, added to the run: {_name_candidates(taken.added)}.")
     by_status: dict[str, list[int]] = {}
     for id, status in taken.ended.items():
         by_status.setdefault(status, []).append(id)
@@ -258,12 +259,12 @@ def _told_lines(opened: Run, found: Results, taken: Taken | None, *, replaced: b
 
 def _other_rows(found: Results, taken: Taken) -> str:
     parts = [f"{taken.known} told before"] if taken.known else []
-    parts += [f"{_count_noun(found.open, 'row')} without a result yet"] if found.open else []
+    parts += [f"{count_noun(found.open, 'row')} without a result yet"] if found.open else []
     return f" ({', '.join(parts)})" if parts else ""
 
 
 def _averaged_candidates(opened: Run, found: Results) -> list[int]:
-    """Candidates in the file of which more than one measurement counts, at one stage."""
+    """Candidates in the file with several measurements at one stage."""
     from invdesign.candidate import genome_key
 
     counted = Counter((item.key, item.stage) for item in opened.measurements() if item.withdrawn is None)
@@ -298,7 +299,7 @@ def measurements(
     trust_code: TrustCode = False,
     json_: AsJson = False,
 ) -> None:
-    """What was told from outside, what was taken back included."""
+    """List the measurements of a run, including withdrawn ones."""
     from invdesign.run.run import Run
 
     opened = Run.open(run_dir, trust_code=trust_code)
@@ -325,15 +326,15 @@ def measurements(
         ]
         for row in rows
     ]
-    for line in _align_columns([[*head, ""], *cells]):
+    for line in align_columns([[*head, ""], *cells]):
         typer.echo(line)
 
 
 def _events_by_number(opened: Run) -> dict[int, Any]:
-    """What happened in the run, by its number: kind, detail and time."""
+    """Kind, detail and time of the run's events, by number."""
     from invdesign.store.schema import events
 
-    return {row.id: row for row in opened.store.rows(events, ("id", "kind", "detail", "time"))}
+    return {row.id: row for row in opened.store.read_rows(events, ("id", "kind", "detail", "time"))}
 
 
 def _measurement_row(opened: Run, item: Measurement, events: Mapping[int, Any]) -> dict[str, Any]:
@@ -374,22 +375,6 @@ def _format_cell(cell: object) -> str:
     return "-" if cell is None or cell == "" else str(cell)
 
 
-def _align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
-
-
-def _count_noun(number: int, word: str) -> str:
-    return f"{number} {word}" + ("" if number == 1 else "s")
-
-
 def _name_candidates(ids: Iterable[int]) -> str:
     ids = list(ids)
-    return f"candidate{'' if len(ids) == 1 else 's'} {_list_numbers(ids)}"
-
-
-def _list_numbers(ids: Sequence[int]) -> str:
-    more = f" and {len(ids) - MAX_LISTED} more" if len(ids) > MAX_LISTED else ""
-    return ", ".join(map(str, ids[:MAX_LISTED])) + more
+    return f"candidate{'' if len(ids) == 1 else 's'} {list_numbers(ids, MAX_LISTED)}"

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options shared by commands."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import typer
 from invdesign.strictjson import LARGEST
 
 MAX_WORKERS = 1024  # as in the settings of the local engine
-MAX_QUOTED_DIGITS = 30  # of a number that messages quote
+MAX_QUOTED_DIGITS = 30  # of a number in a message (chosen)
 
 
 def quote_argument(text: str) -> str:
-    """A word of the command line as messages quote it."""
+    """Quote `text` of the command line for a message."""
     return (
         f"'{text}'"
         if len(text) <= MAX_QUOTED_DIGITS
@@ -25,10 +25,15 @@ def quote_argument(text: str) -> str:
 
 
 def parse_integer(text: str, least: int = 0, most: int = LARGEST) -> int:
-    """The whole number that a text is, within limits.
+    """Parse a whole number within limits.
+
+    Args:
+        text: as the user wrote it.
+        least: smallest allowed number.
+        most: largest allowed number.
 
     Raises:
-        ValueError: it is none; the message says what is allowed.
+        ValueError: it is no such number; the message says what is allowed.
     """
     digits = text.strip()
     known = len(digits) <= MAX_QUOTED_DIGITS and digits.isascii() and digits.removeprefix("-").isdecimal()
@@ -39,7 +44,7 @@ def parse_integer(text: str, least: int = 0, most: int = LARGEST) -> int:
 
 
 def integer_parser(least: int, most: int = LARGEST) -> Callable[[Any], int]:
-    """A parser of whole numbers within limits, for an option or argument."""
+    """Parser of whole numbers from `least` to `most`, for an option."""
 
     def integer(value: Any) -> int:
         try:
@@ -51,7 +56,7 @@ def integer_parser(least: int, most: int = LARGEST) -> Callable[[Any], int]:
 
 
 def number_parser(least: float) -> Callable[[Any], float]:
-    """A parser of finite numbers from a limit on, for an option."""
+    """Parser of finite numbers from `least` on, for an option."""
 
     def number(value: Any) -> float:
         text = str(value)

@@ -1,4 +1,7 @@
-"""Output of the command line: text of campaigns, files and stores is shown on the terminal and never obeyed by it."""
+"""Output streams that show control characters instead of obeying them.
+
+Text of campaigns, files and stores cannot control the terminal.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from invdesign.errors import visible
 
 
 class VisibleStream(io.TextIOBase):
-    """A stream that writes control characters as visible escapes."""
+    """Stream that writes control characters as visible escapes."""
 
     def __init__(self, plain: TextIO) -> None:
         super().__init__()
@@ -50,7 +53,7 @@ class VisibleStream(io.TextIOBase):
 
 @contextmanager
 def visible_output() -> Iterator[None]:
-    """Within the block whatever is printed passes through `visible`."""
+    """Escape control characters in all output within the block."""
     before = sys.stdout, sys.stderr
     sys.stdout = cast("TextIO", VisibleStream(sys.stdout))
     sys.stderr = cast("TextIO", VisibleStream(sys.stderr))
@@ -61,5 +64,5 @@ def visible_output() -> Iterator[None]:
 
 
 def plain_stream(stream: TextIO) -> TextIO:
-    """The stream itself, for a display that draws with control characters of its own."""
+    """The `stream` itself, for displays that draw with control characters."""
     return stream.plain if isinstance(stream, VisibleStream) else stream

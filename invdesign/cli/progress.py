@@ -1,4 +1,4 @@
-"""Live progress: a display that redraws itself on a terminal, plain lines elsewhere."""
+"""Live progress: a display on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from invdesign.cli.describe import describe_status
 from invdesign.cli.output import plain_stream
 from invdesign.errors import visible
-from invdesign.run.notebook import lines
+from invdesign.run.notebook import line_observer
 
 if TYPE_CHECKING:
     from rich.panel import Panel
@@ -23,16 +23,16 @@ Observer = Callable[["RunStatus"], None]
 
 @contextmanager
 def show_progress(folder: Path) -> Iterator[Observer]:
-    """An observer that shows a run's status until the block ends."""
+    """Observer that shows the status of the run in `folder`."""
     if sys.stderr.isatty():
         with _show_live(folder) as observer:
             yield observer
     else:
-        yield lines()
+        yield line_observer()
 
 
 def draw_panel(status: RunStatus, folder: Path) -> Panel:
-    """The status in a frame; names in it are text, whatever they look like."""
+    """Draw the `status` of the run in `folder` in a frame."""
     from rich.panel import Panel
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""A campaign file to start from, for any prototype of the library."""
+"""Campaign file to start from, for any prototype."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _METALS = ("Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni")  # those electrodes are made
 
 
 def write_starter(parent: str, name: str) -> str:
-    """The text of a valid campaign that substitutes on every kind of site of a prototype.
+    """Write a valid campaign that substitutes on every site of a prototype.
 
     Args:
         parent: name of a prototype.
@@ -25,10 +25,10 @@ def write_starter(parent: str, name: str) -> str:
     Raises:
         PluginError: there is no such prototype; the message lists them.
     """
-    from invdesign.structures.parents import structure_type
-    from invdesign.structures.prototypes import prototype
+    from invdesign.structures.parents import describe_structure_type
+    from invdesign.structures.prototypes import find_prototype
 
-    crystal = prototype(parent)
+    crystal = find_prototype(parent)
     mobile = next((s.element for s in crystal.sites if s.element in _MOBILE), crystal.sites[0].element)
     options = {site.label: _site_options(site, crystal) for site in crystal.sites}
     if all(len(elements) == 1 for elements in options.values()):
@@ -41,7 +41,7 @@ def write_starter(parent: str, name: str) -> str:
         parent=parent,
         formula=crystal.formula,
         title=crystal.title or parent,
-        called=structure_type(parent),
+        called=describe_structure_type(parent),
         sites=sites,
         ion=mobile,
         stage=stage.format(reference=SHIPPED_SET),
@@ -50,7 +50,7 @@ def write_starter(parent: str, name: str) -> str:
 
 
 def _site_options(site: Site, crystal: Crystal) -> tuple[str, ...]:
-    """Elements the site is often substituted with, its own first; the user prunes and adds."""
+    """Elements commonly substituted on a site, its own first."""
     family: tuple[str, ...]
     if site.element in _METALS:
         family = _METALS
@@ -64,7 +64,7 @@ def _site_options(site: Site, crystal: Crystal) -> tuple[str, ...]:
 
 
 def _same_group(site: Site, mobile: str) -> tuple[str, ...]:
-    """The element and up to three of its column of the periodic table; the mobile ion stays alone."""
+    """The element and up to three of its group; the mobile ion stays alone."""
     from pymatgen.core import Element
 
     own = Element(site.element)
@@ -76,7 +76,10 @@ def _same_group(site: Site, mobile: str) -> tuple[str, ...]:
 
 
 def _is_simple(crystal: Crystal) -> bool:
-    """Whether the mobile ion is the only cation: then oxygen holds no framework of other cations together."""
+    """True if the mobile ion is the only cation.
+
+    Then oxygen holds no framework of other cations together.
+    """
     return all(site.element in _MOBILE or (site.oxidation_state or 0) < 0 for site in crystal.sites)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +13,7 @@ import typer
 
 from invdesign.cli.options import COUNT, NUMBER, AsJson, RunDir, TrustCode, Wait, number_parser
 from invdesign.errors import RunError
+from invdesign.wording import count_noun, list_numbers
 
 if TYPE_CHECKING:
     from invdesign.candidate import Json
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
     from invdesign.run.run import Run
 
 Reason = Annotated[str, typer.Option(help="Why, in a sentence; the run keeps it.")]
-MAX_LISTED = 5  # numbers in a sentence
+MAX_LISTED = 5  # numbers in a sentence (chosen)
 
 
 class Take(StrEnum):
-    """Which finished candidates a fork evaluates first."""
+    """Finished candidates that a fork evaluates first."""
 
     all = "all"
     front = "front"
@@ -35,9 +36,9 @@ def stop(run_dir: RunDir, wait: Wait = 30.0) -> None:
     """Ask the process that works on a run to stop in good order."""
     from invdesign.run import steering
 
-    stopped = steering.stop(run_dir, wait)
+    stopped = steering.stop_run(run_dir, wait)
     if stopped is None:
-        typer.echo(f"Nobody works on {run_dir}.")
+        typer.echo(f"No process works on {run_dir}.")
         return
     if not stopped:
         raise RunError(
@@ -59,9 +60,9 @@ def budget(
     wait: Wait = 30.0,
     trust_code: TrustCode = False,
 ) -> None:
-    """Change the budget of a run, also while it is worked on; limits that are not named stay."""
+    """Change the budget of a run, also while it works; other limits stay."""
     from invdesign.run import steering
-    from invdesign.run.budgets import shown
+    from invdesign.run.budgets import format_budget
     from invdesign.run.run import Run
 
     limits = {"candidates": candidates, "evaluations": evaluations, "hours": hours}
@@ -73,7 +74,7 @@ def budget(
         typer.echo(_describe_request(run_dir, "change the budget", live=True))
         return
     opened = Run.open(run_dir, trust_code=trust_code)
-    typer.echo(f"Budget: {shown(opened.campaign.budget)}")
+    typer.echo(f"Budget: {format_budget(opened.campaign.budget)}")
     for line in _budget_warnings(opened):
         typer.echo(line)
     if outcome.state == "applied":
@@ -81,7 +82,7 @@ def budget(
 
 
 def _budget_warnings(run: Run) -> list[str]:
-    """What follows from a budget below what was done already."""
+    """Warnings about a budget that is used up already."""
     limits = run.campaign.budget
     status = run.status()
     searched = [stage.name for stage in run.campaign.funnel if not stage.on_demand]
@@ -113,7 +114,7 @@ def add(
     wait: Wait = 30.0,
     trust_code: TrustCode = False,
 ) -> None:
-    """Give a run candidates to evaluate next, also while it is worked on."""
+    """Add candidates for a run to evaluate next, also while it works."""
     from invdesign.run import steering
     from invdesign.run.run import Run
     from invdesign.sheets.additions import read_candidates
@@ -123,19 +124,19 @@ def add(
     if until and until not in stages:
         raise typer.BadParameter(f"there is no stage '{until}'; stages: {', '.join(stages)}")
     genomes = read_candidates(files, opened.campaign)
-    new, known = steering.new_ones(opened, genomes, until)
+    new, known = steering.split_new_genomes(opened, genomes, until)
     opened.close()
     if known:
-        typer.echo(f"{_count_noun(len(known), 'candidate')} known already: {_list_numbers(known)}")
+        typer.echo(f"{count_noun(len(known), 'candidate')} known already: {list_numbers(known, MAX_LISTED)}")
     if not new:
         typer.echo("Nothing to add.")
         return
     detail: dict[str, Json] = {"genomes": [dict(genome) for genome in new], "until": until or None}
     outcome = steering.leave_for_holder(run_dir, "add", detail, wait=wait)
-    what = _count_noun(len(new), "candidate")
+    what = count_noun(len(new), "candidate")
     if outcome.state == "taken":
-        numbers = steering.numbers_of(Run.open(run_dir, trust_code=trust_code), new)
-        typer.echo(f"Added {what}: {_list_numbers(numbers)}")
+        numbers = steering.find_numbers(Run.open(run_dir, trust_code=trust_code), new)
+        typer.echo(f"Added {what}: {list_numbers(numbers, MAX_LISTED)}")
     else:
         typer.echo(_describe_request(run_dir, f"add {what}", live=outcome.live))
 
@@ -160,7 +161,7 @@ def withdraw(
     wait: Wait = 30.0,
     trust_code: TrustCode = False,
 ) -> None:
-    """Take back what is known of candidates, also while the run is worked on."""
+    """Withdraw results of candidates, also while the run works."""
     from invdesign.run import steering
     from invdesign.run.run import Run
 
@@ -168,11 +169,11 @@ def withdraw(
     if not ids and not measurements:
         raise typer.BadParameter("say which: numbers of candidates, or --measurement")
     if not reason.strip():
-        raise typer.BadParameter("give a --reason: whoever reads the run later must know why")
+        raise typer.BadParameter("give a --reason: readers of the run must know why")
     opened = Run.open(run_dir, trust_code=trust_code)
     for id in ids:
         opened.trial(id)
-    apply = steering.withdraws_at_once(opened, ids, measurements, again=again)
+    apply = steering.is_quick_withdrawal(opened, ids, measurements, again=again)
     opened.close()
     detail: dict[str, Json] = {
         "ids": [*ids],
@@ -197,7 +198,7 @@ def _describe_withdrawal(ids: list[int], measurements: list[int], *, again: bool
         follows = f"{each} will be {'measured again' if applied else 'evaluated anew'}"
     else:
         follows = f"{each} {'counts' if each == 'it' else 'count'} no more"
-    return f"Withdrawn: {_count_noun(len(numbers), word)} ({_list_numbers(numbers)}); {follows}."
+    return f"Withdrawn: {count_noun(len(numbers), word)} ({list_numbers(numbers, MAX_LISTED)}); {follows}."
 
 
 def fork(
@@ -218,7 +219,7 @@ def fork(
     trust_code: TrustCode = False,
     json_: AsJson = False,
 ) -> None:
-    """Start a run under a changed campaign that reuses what this one evaluated; also while it is worked on."""
+    """Start a run under a changed campaign that reuses these evaluations."""
     from invdesign.campaign.load import load_campaign
     from invdesign.run import fork as forking
 
@@ -253,10 +254,10 @@ def _fork_lines(made: Fork, source: Path, new: Path) -> list[str]:
     for name, same in made.reused.items():
         said = "results are reused where what it reads is the same" if same else "evaluated anew"
         lines.append(f"  stage {name}: {said}")
-    found = [_count_noun(made.evaluations, "evaluation")]
-    found += [_count_noun(made.measurements, "measurement")] if made.measurements else []
+    found = [count_noun(made.evaluations, "evaluation")]
+    found += [count_noun(made.measurements, "measurement")] if made.measurements else []
     lines.append(f"  taken along: {', '.join(found)}")
-    lines.append(f"  evaluated first: {_count_noun(len(made.taken), 'candidate')}")
+    lines.append(f"  evaluated first: {count_noun(len(made.taken), 'candidate')}")
     lines += [f"  left out: {line}" for line in _group_reasons("candidate", made.left_out)]
     lines += [f"  left out: {line}" for line in _group_reasons("measured genome", made.unmeasured)]
     measured = made.run.campaign.measured_outside
@@ -265,14 +266,14 @@ def _fork_lines(made: Fork, source: Path, new: Path) -> list[str]:
 
 
 def _group_reasons(what: str, reasons: Mapping[Any, str]) -> list[str]:
-    """A line per kind of reason: what one candidate had instead stands in none."""
+    """A line per kind of reason; details of single candidates are dropped."""
     kinds = {id: reason.partition(", got ")[0] for id, reason in reasons.items()}
     lines = [
-        f"{_count_noun(number, what)} ({_list_numbers(id for id in kinds if kinds[id] == kind)}): {kind}"
+        f"{count_noun(number, what)} ({list_numbers((id for id in kinds if kinds[id] == kind), MAX_LISTED)}): {kind}"
         for kind, number in Counter(kinds.values()).most_common()
     ]
     more = len(lines) - MAX_LISTED
-    return lines[:MAX_LISTED] + ([f"and for {_count_noun(more, 'other reason')}"] if more > 0 else [])
+    return lines[:MAX_LISTED] + ([f"and for {count_noun(more, 'other reason')}"] if more > 0 else [])
 
 
 def _describe_request(folder: Path, what: str, *, live: bool) -> str:
@@ -282,13 +283,3 @@ def _describe_request(folder: Path, what: str, *, live: bool) -> str:
             f"Look with: invdesign status {folder}"
         )
     return f"The request to {what} is taken up first when the run goes on: invdesign resume {folder}"
-
-
-def _count_noun(number: int, word: str) -> str:
-    return f"{number} {word}" + ("" if number == 1 else "s")
-
-
-def _list_numbers(numbers: Iterable[object]) -> str:
-    listed = [str(number) for number in numbers]
-    more = f" and {len(listed) - MAX_LISTED} more" if len(listed) > MAX_LISTED else ""
-    return ", ".join(listed[:MAX_LISTED]) + more

@@ -1,4 +1,4 @@
-"""Commands of costly last stages: the best go on, the user runs their jobs, and results come back."""
+"""Commands for costly last stages: promote the best, collect results."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from invdesign.cli.options import (
     parse_integer,
     quote_argument,
 )
+from invdesign.wording import count_noun
 
 if TYPE_CHECKING:
     from invdesign.candidate import Json
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from invdesign.run.run import Run
     from invdesign.run.told import Taken
 
-DEFAULT_TOP = 10
+DEFAULT_TOP = 10  # candidates promoted where the user gives no number (chosen)
 StageName = Annotated[
     str, typer.Option("--stage", metavar="STAGE", help="By default the only one on demand.")
 ]
@@ -36,9 +37,7 @@ StageName = Annotated[
 
 def promote(
     run_dir: RunDir,
-    top: Annotated[
-        int | None, typer.Option(parser=COUNT, help="The n best; 10 where nothing is said.")
-    ] = None,
+    top: Annotated[int | None, typer.Option(parser=COUNT, help="The n best; 10 by default.")] = None,
     candidates: Annotated[
         str, typer.Option(metavar="N,N", help="Numbers of candidates, in place of --top.")
     ] = "",
@@ -48,23 +47,26 @@ def promote(
     trust_code: TrustCode = False,
     json_: AsJson = False,
 ) -> None:
-    """Send the best candidates on to a costly stage: it is run, or its inputs are written for you to run."""
+    """Send the best candidates on to a costly stage.
+
+    The stage is run, or its inputs are written for you to run.
+    """
     from invdesign.run import jobs
     from invdesign.run.run import Run
 
     if candidates and top is not None:
         raise typer.BadParameter("--top and --candidates say the same: give one of them")
     opened = Run.open(run_dir, trust_code=trust_code)
-    goal = jobs.stage_called(opened, stage)
-    ids = _parse_numbers(candidates) if candidates else jobs.best(opened, top or DEFAULT_TOP)
+    goal = jobs.find_stage(opened, stage)
+    ids = _parse_numbers(candidates) if candidates else jobs.best_candidates(opened, top or DEFAULT_TOP)
     for id in ids:
         opened.trial(id)  # says so where there is none
-    there = {id: found for id in ids if (found := jobs.sent_on(opened, id, goal.name)) is not None}
+    there = {id: found for id in ids if (found := jobs.find_promotion(opened, id, goal.name)) is not None}
     new = [id for id in ids if id not in there]
     later = _send_on(opened, new, goal.name, workers, wait, trust_code=trust_code) if new else ""
     opened.close()
     opened = Run.open(run_dir, trust_code=trust_code)
-    sent = {id: found for id in new if (found := jobs.sent_on(opened, id, goal.name)) is not None}
+    sent = {id: found for id in new if (found := jobs.find_promotion(opened, id, goal.name)) is not None}
     written = _write_waiting_inputs(opened, goal)
     if sent and not any(opened.history.trial(number).status.name == "PENDING" for number in sent.values()):
         later = ""  # whoever works on the run was quick
@@ -93,7 +95,11 @@ def _parse_numbers(text: str) -> list[int]:
 def _send_on(
     opened: Run, ids: Sequence[int], stage: str, workers: int | None, wait: float, *, trust_code: bool
 ) -> str:
-    """Promote these, here or by whoever works on the run; what is still to come, in words."""
+    """Promote candidates, here or by the process that works on the run.
+
+    Returns:
+        A sentence on what is still to come; empty if nothing is.
+    """
     from invdesign.run import steering
     from invdesign.run.run import Run
 
@@ -112,7 +118,7 @@ def _send_on(
 
 
 def _write_waiting_inputs(opened: Run, goal: Stage) -> list[Job]:
-    """Inputs of all that wait at the stage, where the user runs its jobs."""
+    """Write inputs of all candidates waiting at a stage whose jobs the user runs."""
     from invdesign.protocols import JobEvaluator
     from invdesign.run import jobs
 
@@ -146,9 +152,9 @@ def _promoted_lines(
         return [
             f"No candidate is complete yet: nothing can be promoted. Go on with: invdesign resume {opened.folder}"
         ]
-    lines = [f"Promoted to {goal.name}: {_count_candidates(len(sent))}."] if sent or not there else []
+    lines = [f"Promoted to {goal.name}: {count_noun(len(sent), 'candidate')}."] if sent or not there else []
     lines += [f"  {_candidate_line(opened, number)}" for number in sent.values()]
-    lines += [f"At {goal.name} already: {_count_candidates(len(there))}."] if there else []
+    lines += [f"At {goal.name} already: {count_noun(len(there), 'candidate')}."] if there else []
     lines += [f"  {_candidate_line(opened, number)}" for number in there.values()]
     lines += [f"Not all is done: {later}."] if later else []
     return lines + _next_lines(opened, goal, written)
@@ -161,7 +167,9 @@ def _next_lines(opened: Run, goal: Stage, written: Sequence[Job]) -> list[str]:
             [f"They wait for what you measure: invdesign tell {opened.folder} results.csv"] if waiting else []
         )
     ready = [job for job in written if job.state != "not written"]
-    lines = [f"Inputs of {_count_candidates(len(ready))} are in {ready[0].folder.parent}:"] if ready else []
+    lines = (
+        [f"Inputs of {count_noun(len(ready), 'candidate')} are in {ready[0].folder.parent}:"] if ready else []
+    )
     lines += [f"  {job.folder.name}{'' if job.state == 'written' else ' (there already)'}" for job in ready]
     lines += [
         f"  candidate {job.candidate}: not written: {job.message}"
@@ -185,7 +193,7 @@ def _candidate_line(opened: Run, id: int) -> str:
         word = f"{word}: {trial.failure.message}"
     elif word == "pending":
         word = "waiting"
-    return f"{id} ({origin}) {opened.store.formula(id) or ''} {word}".replace("  ", " ")
+    return f"{id} ({origin}) {opened.store.display_formula(id) or ''} {word}".replace("  ", " ")
 
 
 def collect(
@@ -198,7 +206,7 @@ def collect(
     trust_code: TrustCode = False,
     json_: AsJson = False,
 ) -> None:
-    """Read the outputs of the jobs you ran yourself; those that are not there yet are read another time."""
+    """Read the outputs of jobs you ran yourself, as far as they are there."""
     from invdesign.run import jobs
     from invdesign.run.run import Run
 
@@ -221,26 +229,30 @@ def collect(
 
 
 def _apply_requests(opened: Run) -> None:
-    """What was left to be done first, as that a calculation was withdrawn, where no process works on the run."""
+    """Apply quick requests that were left, unless another process works on the run."""
     from invdesign.errors import RunLockedError
     from invdesign.run import steering
 
     with suppress(RunLockedError):  # the process that holds it takes them up
-        steering.take_up_quick_ones(opened)
+        steering.apply_quick_requests(opened)
 
 
 def _tell_results(
     opened: Run, found: Sequence[Job], wait: float, *, trust_code: bool
 ) -> tuple[Taken | None, str]:
-    """Tell the run what was read, here or by whoever works on it; and what is still to come, in words."""
+    """Tell the run the results, here or by the process that works on it.
+
+    Returns:
+        The outcome, and a sentence on what is still to come.
+    """
     from invdesign.run import steering
-    from invdesign.run.changes import told_detail
+    from invdesign.run.changes import write_tell_detail
     from invdesign.run.told import Taken
 
     results = [job.told for job in found if job.told is not None]
     if not results:
         return None, ""
-    detail = told_detail(results, replace=False)
+    detail = write_tell_detail(results, replace=False)
     outcome = steering.leave_or_apply(opened.folder, "tell", detail, wait=wait, trust_code=trust_code)
     if outcome.state == "waiting":
         return None, (
@@ -254,7 +266,7 @@ def _collected_lines(opened: Run, found: Sequence[Job], later: str) -> list[str]
     if not found:
         return [f"Nothing waits for outputs. Send candidates on with: invdesign promote {folder}"]
     units = opened.campaign.units()
-    lines = [_collected_line(job, opened.store.formula(job.candidate), units) for job in found]
+    lines = [_collected_line(job, opened.store.display_formula(job.candidate), units) for job in found]
     read, failed = (sum(job.state == state for job in found) for state in ("read", "failed"))
     left = len(found) - read - failed
     lines.append(f"Read {read}, failed {failed}, not there yet {left}.")
@@ -276,7 +288,3 @@ def _collected_line(job: Job, formula: str, units: Mapping[str, str]) -> str:
         f"{name} {value:.5g} {units.get(name, '')}".rstrip() for name, value in job.told.properties.items()
     ]
     return f"{head}: read: {', '.join(values)}"
-
-
-def _count_candidates(number: int) -> str:
-    return f"{number} candidate" + ("" if number == 1 else "s")

@@ -29,7 +29,7 @@ def _optimizer(value: object, info: ValidationInfo) -> object:
         found = load("optimizers", value, folder=folder, trust_code=trust_code)
     except PluginError as error:
         raise ValueError(str(error)) from error
-    if not hasattr(found, "ask"):
+    if not registry.belongs_to("optimizers", found):
         raise ValueError(f"'{registry.name_of(type(found))}' is none of the optimizers: it has no ask()")
     return found
 

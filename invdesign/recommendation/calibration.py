@@ -1,4 +1,4 @@
-"""Whether a model can be trusted: its predictions of rows it was not shown, beside their values."""
+"""Calibration of a model: its leave-one-out predictions beside the measured values."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from dataclasses import replace
 import numpy as np
 
 from invdesign.arrays import FloatArray
-from invdesign.recommendation.values import WITHIN, Calibration, LeftOut, Verdict
+from invdesign.recommendation.values import DEVIATIONS_95, Calibration, LeftOut, Verdict
 
-SKILL = 0.1  # R² below which a model predicts no better than the mean
-UNLIKELY = 0.01  # chance below which a count inside an interval is no accident
-ROUGHLY = 0.4  # R² from which a model predicts roughly
-INSIDE_68 = 0.6826894921370859  # of a normal distribution, within one standard deviation
-ENOUGH = 30  # values from which shares say something: that of 68 % is then known to 8.5 %
-DIFFERENT = 10  # values beside the most frequent one: of a yes or no with fewer cases shares say little
-NEAR_68, NEAR_95 = 0.1, 0.04  # how far well calibrated shares may be from 68 %, and below 95 %
-QUARTER = 16  # values from which their best quarter has a span
+MIN_SKILL = 0.1  # R² below which a model counts as no better than the mean; chosen
+UNLIKELY_CHANCE = 0.01  # significance level of the binomial tests of coverage; chosen
+ROUGH_SKILL = 0.4  # R² from which a model predicts roughly; chosen
+SHARE_INSIDE_68 = 0.6826894921370859  # of a normal distribution, within one standard deviation
+MIN_VALUES = 30  # needed to judge shares; chosen: the share of 68 % has then a standard error of 8.5 %
+MIN_DIFFERENT = 10  # values other than the most frequent one, needed to judge shares; chosen
+TOLERANCE_68, TOLERANCE_95 = 0.1, 0.04  # of good shares from 68 % on both sides, and below 95 %; chosen
+MIN_FOR_QUARTER = 16  # values needed for the range of their best quarter; chosen
 
 
-def calibration_of(
+def judge_predictions(
     name: str,
     unit: str,
     ids: Sequence[int],
@@ -36,19 +36,19 @@ def calibration_of(
         name, unit: of the property.
         ids: n candidates, 3 or more.
         y, mean, deviation: shape (n,), measured and predicted without the row, noise included.
-        minimised: shape (n,), measured values as numbers of which smaller is better; None where the property is no
+        minimised: shape (n,), measured values as numbers of which smaller is better; None if the property is no
             objective.
 
     Source:
         Coverage and predictive density as in Gneiting & Raftery, J. Am. Stat. Assoc. 102, 359 (2007).
     """
-    deviation = np.maximum(deviation, _least(y))
+    deviation = np.maximum(deviation, _negligible_deviation(y))
     error = mean - y
     off = np.abs(error) / deviation
-    others, spread = _without(y)
+    others, spread = _predict_from_mean(y)
     r2 = 1.0 - float((error**2).sum() / max(float(((others - y) ** 2).sum()), 1e-300))
-    counts = int((off <= 1.0).sum()), int((off <= WITHIN).sum())
-    verdict = _verdict(r2, *counts, y)
+    counts = int((off <= 1.0).sum()), int((off <= DEVIATIONS_95).sum())
+    verdict = _judge_calibration(r2, *counts, y)
     found = Calibration(
         property=name,
         unit=unit,
@@ -63,31 +63,31 @@ def calibration_of(
         inside_95=counts[1] / len(y),
         log_density=_log_density(y, mean, deviation),
         mean_log_density=_log_density(y, others, spread),
-        widen=float(np.quantile(off, 0.95)) / WITHIN,
+        widen=float(np.quantile(off, 0.95)) / DEVIATIONS_95,
         verdict=verdict,
         words="",
-        best_span=None if minimised is None or len(y) < QUARTER else _measure_best(y, minimised),
+        best_span=None if minimised is None or len(y) < MIN_FOR_QUARTER else _best_quarter_span(y, minimised),
     )
-    return _worded(found)
+    return _add_words(found)
 
 
-def _measure_best(y: FloatArray, minimised: FloatArray) -> float:
-    """What the best quarter of values (n,) spans."""
+def _best_quarter_span(y: FloatArray, minimised: FloatArray) -> float:
+    """Range of the best quarter of values (n,)."""
     best = y[np.argsort(minimised, kind="stable")[: len(y) // 4]]
     return float(np.ptp(best))
 
 
-def _without(y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean and predictive deviation of the other rows, for each of n: shape (n,) both."""
+def _predict_from_mean(y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Leave-one-out mean and predictive deviation of values (n,), each shape (n,)."""
     n = len(y)
     others = (y.sum() - y) / (n - 1)
     squares = ((y**2).sum() - y**2) / (n - 1) - others**2
     spread = np.sqrt(np.maximum(squares, 0.0) * (n - 1) / max(n - 2, 1) * n / (n - 1))
-    return others, np.maximum(spread, _least(y))
+    return others, np.maximum(spread, _negligible_deviation(y))
 
 
-def _least(y: FloatArray) -> float:
-    """A deviation that counts as 0 beside values (n,), and by which they can be divided."""
+def _negligible_deviation(y: FloatArray) -> float:
+    """Deviation that is negligible beside values (n,), but safe to divide by."""
     return max(1e-12 * float(np.ptp(y)), 1e-15 * float(np.abs(y).max()), 1e-100)
 
 
@@ -98,7 +98,7 @@ def _log_density(y: FloatArray, mean: FloatArray, deviation: FloatArray) -> floa
 
 
 def rank_correlation(a: FloatArray, b: FloatArray) -> float | None:
-    """Spearman's rank correlation; None where one of both is constant."""
+    """Spearman's rank correlation of `a` and `b`; None if either is constant."""
     from scipy.stats import rankdata
 
     if np.ptp(a) == 0 or np.ptp(b) == 0:
@@ -106,32 +106,36 @@ def rank_correlation(a: FloatArray, b: FloatArray) -> float | None:
     return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
 
 
-def _verdict(r2: float, inside_68: int, inside_95: int, y: FloatArray) -> Verdict:
-    """Shares must be near 68 % and 95 %; of a few values only those that honest intervals would hardly give tell."""
+def _judge_calibration(r2: float, inside_68: int, inside_95: int, y: FloatArray) -> Verdict:
+    """Judge a model by its skill and the coverage of its intervals.
+
+    The shares inside must be near 68 % and 95 %. With few values they decide only if honest intervals would hardly ever
+    give them (binomial test).
+    """
     from scipy.stats import binom
 
     n = len(y)
-    if r2 < SKILL:
+    if r2 < MIN_SKILL:
         return "no better than the mean"
-    if min(binom.cdf(inside_95, n, 0.95), binom.cdf(inside_68, n, INSIDE_68)) < UNLIKELY:
+    if min(binom.cdf(inside_95, n, 0.95), binom.cdf(inside_68, n, SHARE_INSIDE_68)) < UNLIKELY_CHANCE:
         return "intervals too narrow"
-    if n < ENOUGH or n - int(np.unique(y, return_counts=True)[1].max()) < DIFFERENT:
+    if n < MIN_VALUES or n - int(np.unique(y, return_counts=True)[1].max()) < MIN_DIFFERENT:
         return "too few to tell"
-    share = inside_68 / n - INSIDE_68
-    if inside_95 / n < 0.95 - NEAR_95 or share < -NEAR_68:
+    share = inside_68 / n - SHARE_INSIDE_68
+    if inside_95 / n < 0.95 - TOLERANCE_95 or share < -TOLERANCE_68:
         return "intervals too narrow"
-    return "intervals too wide" if share > NEAR_68 else "well calibrated"
+    return "intervals too wide" if share > TOLERANCE_68 else "well calibrated"
 
 
-def _worded(found: Calibration) -> Calibration:
-    """The same with its verdict in a sentence or two."""
+def _add_words(found: Calibration) -> Calibration:
+    """Add a sentence or two on the verdict."""
     unit = f" {found.unit}" if found.unit else ""
     error = f"R² {found.r2:.2f}, usually off by {found.rmse:.2g}{unit}"
     if found.best_span:
         error += f", where the best quarter spans {found.best_span:.2g}{unit}"
     n, in_68, in_95 = len(found.rows), 100 * found.inside_68, 100 * found.inside_95
     held = f"intervals of 68 and 95 % hold {in_68:.0f} and {in_95:.0f} % of {n} values"
-    predicts = f"It predicts unseen candidates {_skill(found)} ({error})"
+    predicts = f"It predicts unseen candidates {_skill_words(found)} ({error})"
     if found.verdict == "no better than the mean":
         words = (
             f"It predicts unseen candidates no better than the mean of all values does ({error}): intervals and "
@@ -151,12 +155,15 @@ def _worded(found: Calibration) -> Calibration:
     return replace(found, words=words)
 
 
-def _skill(found: Calibration) -> str:
-    """How well, by the share of the variance; no more than roughly where the error covers the best quarter."""
+def _skill_words(found: Calibration) -> str:
+    """Grade the skill by the share of the variance.
+
+    It is at most roughly if the error covers the best quarter.
+    """
     if found.best_span is not None and found.rmse >= found.best_span:
-        word = "roughly" if found.r2 >= ROUGHLY else "poorly"
+        word = "roughly" if found.r2 >= ROUGH_SKILL else "poorly"
         return f"{word}, and does not tell the best quarter apart"
-    for least, word in ((0.9, "very well"), (0.7, "well"), (ROUGHLY, "roughly")):
+    for least, word in ((0.9, "very well"), (0.7, "well"), (ROUGH_SKILL, "roughly")):
         if found.r2 >= least:
             return word
     return "poorly"

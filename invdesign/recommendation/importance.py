@@ -1,4 +1,4 @@
-"""Which variables mattered: what a model's means lose when a variable is shuffled among the candidates."""
+"""Importance of variables: the effect on a model's means of shuffling one among the candidates."""
 
 from __future__ import annotations
 
@@ -15,24 +15,27 @@ from invdesign.rng import rng_for
 
 Means = Callable[[FloatArray], FloatArray]
 
-PREDICTIONS = 20_000  # at most so many are made for one property
-SHUFFLES = 8  # of every variable, where there are few
+MAX_PREDICTIONS = 20_000  # of a model for one property; chosen
+MAX_SHUFFLES = 8  # of every variable; chosen
 
 
-def shares(
+def variance_shares(
     means: Means, x: FloatArray, inputs: Inputs, relevance: Sequence[float | None]
 ) -> tuple[tuple[Share, ...], tuple[Share, ...]]:
-    """Shares of variables and of groups, largest first.
+    """Total effects of variables and of groups, largest first.
 
-    A share is the total effect: half the mean squared change of the model's mean when the variable takes the value
-    it has in another candidate, over the variance of the means. Shares of variables that act together overlap, so
-    their sum may exceed 1; variables that repeat each other share one effect.
+    A share is half the mean squared change of the model's mean when the variable takes its value in another candidate,
+    over the variance of the means. Shares of variables that act together overlap, so their sum may exceed 1; variables
+    that repeat each other share one effect.
 
     Args:
         means: the model's means at (q, d), shape (q,).
         x: shape (n, d), the candidates' inputs.
-        inputs: what the columns are.
+        inputs: names, kinds and groups of the columns.
         relevance: of each column, by the model itself.
+
+    Returns:
+        Shares of the variables, and of the groups.
 
     Source:
         Jansen, Comput. Phys. Commun. 117, 35 (1999), as a permutation over the evaluated candidates.
@@ -42,7 +45,7 @@ def shares(
     sets = [(column,) for column in range(len(inputs))] + [columns for _, columns in inputs.groups]
     effects = np.zeros(len(sets))
     if variance > 0:
-        effects = np.minimum(_effects(means, x, base, sets) / variance, 1.0)
+        effects = np.minimum(_total_effects(means, x, base, sets) / variance, 1.0)
     group_of = {column: name for name, columns in inputs.groups for column in columns}
     variables = [
         Share(
@@ -58,18 +61,18 @@ def shares(
         Share(name, name, float(effect))
         for (name, _), effect in zip(inputs.groups, effects[len(inputs) :], strict=True)
     ]
-    return _sorted(variables), _sorted(groups)
+    return _sort_by_effect(variables), _sort_by_effect(groups)
 
 
-def contributions_of(
+def group_contributions(
     groups: Sequence[str], parts: FloatArray, best: Sequence[int]
 ) -> tuple[Contribution, ...]:
-    """What each group of an additive model adds, largest spread first; empty where there is none.
+    """Contributions of groups to an additive model, largest spread first.
 
     Args:
         groups: names of g groups.
         parts: shape (n, g), contributions to the candidates' predictions, in the property's unit.
-        best: position of the best candidate, where there is one.
+        best: position of the best candidate, if there is one.
     """
     variance = parts.var(axis=0)
     total = float(variance.sum())
@@ -85,19 +88,23 @@ def contributions_of(
     return tuple(sorted(found, key=lambda item: -item.spread))
 
 
-def _sorted(found: Sequence[Share]) -> tuple[Share, ...]:
+def _sort_by_effect(found: Sequence[Share]) -> tuple[Share, ...]:
     return tuple(sorted(found, key=lambda share: -share.effect))
 
 
-def _effects(means: Means, x: FloatArray, base: FloatArray, sets: Sequence[tuple[int, ...]]) -> FloatArray:
-    """Half the mean squared change of the means for each set of columns, shape (len(sets),)."""
+def _total_effects(
+    means: Means, x: FloatArray, base: FloatArray, sets: Sequence[tuple[int, ...]]
+) -> FloatArray:
+    """Half the mean squared change of the means by set of columns, shape (len(sets),)."""
     rng = rng_for(0, 0, "importance")
     n = len(x)
     kept = np.arange(n)
-    if n * len(sets) > PREDICTIONS:  # fewer candidates rather than fewer shuffles than one
-        kept = np.unique(np.linspace(0, n - 1, max(PREDICTIONS // len(sets), 20)).round().astype(np.int64))
-    shuffles = int(np.clip(PREDICTIONS // max(len(kept) * len(sets), 1), 1, SHUFFLES))
-    orders = [_derangement(rng.permutation(len(kept))) for _ in range(shuffles)]
+    if n * len(sets) > MAX_PREDICTIONS:  # fewer candidates rather than fewer shuffles than one
+        kept = np.unique(
+            np.linspace(0, n - 1, max(MAX_PREDICTIONS // len(sets), 20)).round().astype(np.int64)
+        )
+    shuffles = int(np.clip(MAX_PREDICTIONS // max(len(kept) * len(sets), 1), 1, MAX_SHUFFLES))
+    orders = [_cyclic_partners(rng.permutation(len(kept))) for _ in range(shuffles)]
     part, values = x[kept], base[kept]
     effects = np.zeros(len(sets))
     for place, columns in enumerate(sets):
@@ -111,8 +118,8 @@ def _effects(means: Means, x: FloatArray, base: FloatArray, sets: Sequence[tuple
     return effects
 
 
-def _derangement(order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Every row's partner in a cycle through `order`: none is its own."""
+def _cyclic_partners(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Partner of every row in a cycle through `order`, never itself."""
     partner = np.empty(len(order), dtype=np.int64)
     partner[order] = np.roll(order, 1)
     return partner

@@ -1,4 +1,4 @@
-"""What the models of a recommendation learn from, and how they are made."""
+"""Training rows and fits of the models of a recommendation."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ if TYPE_CHECKING:
 
 Groups = Mapping[str, Sequence[str]]
 
-ROWS = 300  # candidates that models learn from, at most: a fit of so many takes a second or two
-MOST = 600  # rows of a model with those of earlier stages and earlier results
-BEST = 150  # of them the best; the rest evenly by number
-FEWEST = 6  # values without which a property is not modelled
+MAX_CANDIDATES = 300  # to learn from; chosen: a fit takes a second or two
+MAX_MODEL_ROWS = 600  # training rows with earlier stages and earlier results; chosen
+MAX_BEST_CANDIDATES = 150  # of `MAX_CANDIDATES`, the others lie evenly by number; chosen
+MIN_VALUES = 6  # needed to model a property; chosen
 
 
 @dataclass(frozen=True)
 class Trials:
-    """The candidates a recommendation is made of.
+    """Candidates that a recommendation is based on.
 
     Attributes:
+        context: of the run.
         ids: shape (n,), ascending.
-        known: how many candidates have a value the problem reads.
+        known: number of candidates with a value that the problem reads.
         scores: of these n.
-        frame: how genomes become inputs.
+        frame: encoding of genomes as inputs.
         x: shape (n, d), their inputs.
         priors: earlier results.
     """
@@ -52,20 +53,22 @@ class Trials:
     priors: tuple[Prior, ...] = ()
 
     def column(self, name: str) -> FloatArray:
-        """Measured values, shape (n,), NaN where unknown."""
+        """Measured values of property `name`, shape (n,), NaN where unknown."""
         return self.context.history.column(name)[self.ids]
 
     def noise(self, name: str) -> FloatArray:
-        """One standard deviation of repeating them, shape (n,), NaN where unknown."""
+        """Noise of property `name`, shape (n,), NaN where unknown."""
         return self.context.history.noise(name)[self.ids]
 
     def systematic(self, name: str) -> FloatArray:
-        """One standard deviation of their method, shape (n,), NaN where unknown."""
+        """Systematic errors of property `name`, shape (n,), NaN where unknown."""
         return self.context.history.systematic(name)[self.ids]
 
 
-def trials_of(context: Context, groups: Groups, tables: Sequence[PriorTable] = ()) -> Trials:
-    """At most 300 candidates with values: the best half by measured values, the others evenly by number.
+def choose_trials(context: Context, groups: Groups, tables: Sequence[PriorTable] = ()) -> Trials:
+    """Choose at most 300 candidates with values.
+
+    Half of them are the best by measured values, the others lie evenly by number.
 
     Args:
         context: of the run.
@@ -73,7 +76,7 @@ def trials_of(context: Context, groups: Groups, tables: Sequence[PriorTable] = (
         tables: earlier results that the run's optimizer knew.
 
     Raises:
-        ValueError: the space's features cannot be had, or a group names what the space does not have.
+        ValueError: the space's features are unavailable, or a group names one that the space does not have.
         InvdesignError: a table does not fit the space.
     """
     history, names = context.history, context.problem.properties
@@ -81,34 +84,41 @@ def trials_of(context: Context, groups: Groups, tables: Sequence[PriorTable] = (
     columns: list[tuple[str, str | None]] = [(name, None) for name in names]
     columns += [(name, stage.name) for stage in context.stages for name in names if name in stage.provides]
     values = [np.isfinite(history.column(name, stage)) for name, stage in columns]
-    outside = history.outside()  # of no use as an answer, but made and measured
+    outside = history.outside()  # never recommended, but measured and worth learning from
     counted = np.any(values, axis=0) & ((scores.merit != Merit.PENDING) | np.isin(scores.ids, outside))
     counted[[id for id in outside if not teaches(context, id)]] = False
     counted[list(history.superseded())] = False
     order = scores.order()
     ranked = scores.ids[order[counted[order]]]
-    ids = _chosen(ranked, scores.ids[scores.front()])
+    ids = _choose_ids(ranked, scores.ids[scores.front()])
     frame = make_frame(context.space, groups)
     x = frame.of([history.candidate(int(id)).genome for id in ids])
     priors = prior_rows(tables, context.space, names) if tables else ()
     return Trials(context, ids, len(ranked), history.scores(ids.tolist()), frame, x, tuple(priors))
 
 
-def _chosen(ranked: IntArray, front: IntArray) -> IntArray:
-    """At most 300 of candidates that are ranked from best to worst, ascending; the front's members first."""
-    if len(ranked) <= ROWS:
+def _choose_ids(ranked: IntArray, front: IntArray) -> IntArray:
+    """Choose at most 300 ranked candidates, ascending; the front's members first."""
+    if len(ranked) <= MAX_CANDIDATES:
         return np.sort(ranked)
-    first = np.concatenate([front[:BEST], ranked])
-    best = first[np.sort(np.unique(first, return_index=True)[1])][:BEST]
+    first = np.concatenate([front[:MAX_BEST_CANDIDATES], ranked])
+    best = first[np.sort(np.unique(first, return_index=True)[1])][:MAX_BEST_CANDIDATES]
     rest = np.setdiff1d(ranked, best)
-    evenly = np.linspace(0, len(rest) - 1, ROWS - len(best)).round().astype(np.int64)
+    evenly = np.linspace(0, len(rest) - 1, MAX_CANDIDATES - len(best)).round().astype(np.int64)
     return np.union1d(best, rest[evenly])
 
 
-def rows_of(trials: Trials, name: str) -> tuple[Rows, int, int]:
-    """What the model of a property learns from: rows, how many of them are the trials', number of sources.
+def training_rows(trials: Trials, name: str) -> tuple[Rows, int, int]:
+    """Training rows of the model of a property.
 
-    The trials' own values come first, then sources of their own: what earlier stages said, and earlier results.
+    The trials' own values come first, then other sources: earlier stages, and earlier results.
+
+    Args:
+        trials: of the run.
+        name: of the property.
+
+    Returns:
+        The rows, how many of them are the trials', and the number of sources.
     """
     from invdesign.optimizers.bayesian import modelling
 
@@ -116,22 +126,23 @@ def rows_of(trials: Trials, name: str) -> tuple[Rows, int, int]:
     event = modelling.Event(trials.context, trials.frame, known, {}, priors=trials.priors)
     rows, sources = modelling.rows_of(event, name)
     own = int(np.isfinite(trials.column(name)).sum())
-    if len(rows) > MOST:
-        rest = np.linspace(own, len(rows) - 1, MOST - own).round().astype(np.int64)
+    if len(rows) > MAX_MODEL_ROWS:
+        rest = np.linspace(own, len(rows) - 1, MAX_MODEL_ROWS - own).round().astype(np.int64)
         rows = rows.at(np.concatenate([np.arange(own), rest]))
     return rows, own, sources
 
 
 @dataclass(frozen=True)
-class Learned:
-    """The model of one property.
+class PropertyModel:
+    """Model of one property.
 
     Attributes:
-        positions: shape (k,), of the trials that have the property, which are the first k of the model's rows.
-        left_mean, left_deviation: shape (k,), predicted without the row, noise included.
+        model: fitted.
+        positions: shape (k,), of the trials with a value, which are the first k training rows.
+        left_mean, left_deviation: shape (k,), leave-one-out predictions, noise included.
         mean, deviation: shape (n,), of the value itself at every trial: at measured ones never further from the
             measurement than its noise.
-        noisy: whether repeating an evaluation may give another value.
+        noisy: True if repeating an evaluation may give another value.
     """
 
     model: GaussianProcess
@@ -143,35 +154,45 @@ class Learned:
     noisy: bool
 
 
-def learned(trials: Trials, name: str, settings: GaussianSettings) -> Learned | str:
-    """The model of a property, or why there is none, in words."""
+def fit_property(trials: Trials, name: str, settings: GaussianSettings) -> PropertyModel | str:
+    """Fit the model of a property, or give the reason for having none.
+
+    Args:
+        trials: to learn from.
+        name: of the property.
+        settings: of the Gaussian process.
+    """
     from invdesign.optimizers.bayesian.process import fit_gaussian, gaussian_process
 
-    rows, own, sources = rows_of(trials, name)
+    rows, own, sources = training_rows(trials, name)
     y = rows.y[:own]
-    if own < FEWEST:
-        return f"{own} {'candidate has' if own == 1 else 'candidates have'} a value; a model needs {FEWEST}"
+    if own < MIN_VALUES:
+        return (
+            f"{own} {'candidate has' if own == 1 else 'candidates have'} a value; a model needs {MIN_VALUES}"
+        )
     if np.ptp(y) <= 1e-12 * float(np.abs(y).max()):
         return f"all {own} values are the same ({y[0]:.4g})"
-    if not _varies(rows.x[:own]):
+    if not _has_variation(rows.x[:own]):
         return "all candidates have the same features"
     inputs = trials.frame.inputs
-    few = rows.at(chosen_rows(rows, np.arange(own), ROWS))
+    few = rows.at(chosen_rows(rows, np.arange(own), MAX_CANDIDATES))
     hyperparameters = fit_gaussian(few, inputs, settings, None, sources)
     model = gaussian_process(rows, inputs, settings, hyperparameters, sources)
     mean, deviation = model.predict(trials.x)
     positions = np.flatnonzero(np.isfinite(trials.column(name)))
     left = [part[:own] for part in model.left_out()]
-    noise = _noise(trials, name, model, settings)[:own]
+    noise = _repetition_variance(trials, name, model, settings)[:own]
     mean[positions], deviation[positions] = measured_values(y, noise, *left)
-    return Learned(model, positions, left[0], left[1], mean, deviation, noisy=bool((noise > 0.0).any()))
+    return PropertyModel(model, positions, left[0], left[1], mean, deviation, noisy=bool((noise > 0.0).any()))
 
 
-def _noise(trials: Trials, name: str, model: GaussianProcess, settings: GaussianSettings) -> FloatArray:
-    """Variance of repeating each row's evaluation, shape (n,): as it was said.
+def _repetition_variance(
+    trials: Trials, name: str, model: GaussianProcess, settings: GaussianSettings
+) -> FloatArray:
+    """Noise variance of repeating each row's evaluation, shape (n,).
 
-    Where it was not, an evaluation gives the same number again; but for measurements from outside, whose noise the model
-    learns, and where the user set it.
+    An evaluation without a stated noise is taken as exact; except for measurements from outside, whose noise the model
+    learns, and where the user set the noise.
     """
     noise = model.rows.noise
     deciding = [view for view in trials.context.stages if name in view.provides][-1:]
@@ -180,6 +201,6 @@ def _noise(trials: Trials, name: str, model: GaussianProcess, settings: Gaussian
     return np.where(np.isfinite(noise), noise, 0.0)
 
 
-def _varies(x: FloatArray) -> bool:
+def _has_variation(x: FloatArray) -> bool:
     finite = x[:, np.isfinite(x).all(axis=0)]
     return bool((np.ptp(finite, axis=0) > 0).any()) if len(x) and finite.shape[1] else False

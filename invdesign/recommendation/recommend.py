@@ -1,4 +1,4 @@
-"""The recommendation of a run: what models make of everything that was measured."""
+"""Recommendation of a run by models of all its measurements."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from invdesign.optimizers.bayesian.threads import one_thread
 from invdesign.problem import Merit, Problem, Scores
 from invdesign.properties import words_beside
 from invdesign.protocols import Context
-from invdesign.recommendation.calibration import calibration_of
-from invdesign.recommendation.importance import contributions_of, shares
-from invdesign.recommendation.learning import Learned, Trials, learned, trials_of
+from invdesign.recommendation.calibration import judge_predictions
+from invdesign.recommendation.importance import group_contributions, variance_shares
+from invdesign.recommendation.learning import PropertyModel, Trials, choose_trials, fit_property
 from invdesign.recommendation.values import (
-    WITHIN,
+    DEVIATIONS_95,
     Calibration,
     Estimate,
     Importance,
@@ -28,8 +28,8 @@ from invdesign.recommendation.values import (
     Recommendation,
 )
 
-MEMBERS = 50  # of a front that are listed
-RIVALS = 10  # beside the best, where one value ranks
+MAX_MEMBERS = 50  # listed members of a front; chosen
+MAX_RIVALS = 10  # listed beside the best if one value ranks; chosen
 
 
 class RecommendationError(InvdesignError):
@@ -40,22 +40,30 @@ class RecommendationError(InvdesignError):
 
 @dataclass(frozen=True)
 class Names:
-    """What candidates and properties are called: formula by candidate, unit by property; empty where there is none."""
+    """Formula by candidate and unit by property; empty if unknown."""
 
     formula: Callable[[int], str]
     units: Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A modelled property: its model, how far that can be trusted, and what it says of every trial."""
+class JudgedProperty:
+    """A modelled property with its calibration.
 
-    model: Learned
+    Attributes:
+        model: predictions for every trial.
+        calibration: of the model.
+    """
+
+    model: PropertyModel
     calibration: Calibration
 
     @property
-    def believed(self) -> bool:
-        """Whether its means may overrule measured values: not where these are exact, or the model knows nothing."""
+    def is_believed(self) -> bool:
+        """True if its means may overrule measured values.
+
+        They may not where measured values are exact, or the model has no skill.
+        """
         return self.model.noisy and self.calibration.verdict != "no better than the mean"
 
 
@@ -67,18 +75,18 @@ def recommend(
     properties: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Recommendation:
-    """What to take from a run: the best or the front with credible intervals, and how far to trust the models.
+    """Recommend candidates of a run, with credible intervals and calibration.
 
     The models are Gaussian processes of every property the problem reads, fitted anew: the optimizer that made the
-    candidates does not matter, but where it is a Bayesian one its settings of Gaussian processes hold here too.
-    The cost is bounded, by 300 candidates, to seconds; the answer is a function of the history alone.
+    candidates does not matter, but if it is a Bayesian one its settings of Gaussian processes hold here too.
+    The cost is limited to seconds by learning from at most 300 candidates; the result is a function of the history alone.
 
     Args:
         context: space, problem, history and stages of the run.
-        names: what candidates and properties are called.
+        names: of candidates and properties.
         optimizer: of the run.
-        properties: those that are judged and explained; by default all the problem reads. The choice of the best
-            does not depend on it.
+        properties: to calibrate and explain; by default all that the problem reads. The choice of the best does not
+            depend on them.
         notes: of the optimizer, passed on.
 
     Raises:
@@ -90,41 +98,47 @@ def recommend(
         if name not in known:
             hint = nearest(name, known) or f"It has {', '.join(known)}."
             raise RecommendationError(f"the run has no property '{name}'. {hint}")
-    settings, groups, tables = _settings(optimizer)
+    settings, groups, tables = _model_settings(optimizer)
     try:
-        trials = trials_of(context, groups, tables)
+        trials = choose_trials(context, groups, tables)
     except Exception as error:  # noqa: BLE001 - features may be computed by a third party's space
-        return _empty(problem, [f"The features of the candidates cannot be had: {error}"], notes)
+        return _empty_recommendation(
+            problem, [f"The features of the candidates cannot be had: {error}"], notes
+        )
     if not len(trials.ids):
-        return _empty(problem, ["No candidate has a value yet, so there is nothing to recommend."], notes)
-    with one_thread():  # so that no digit depends on the machine's cores
-        return _recommended(trials, names, settings, properties, notes)
+        return _empty_recommendation(
+            problem, ["No candidate has a value yet, so there is nothing to recommend."], notes
+        )
+    with one_thread():  # the digits must not depend on the number of cores
+        return _recommend_from_trials(trials, names, settings, properties, notes)
 
 
-def _recommended(
+def _recommend_from_trials(
     trials: Trials, names: Names, settings: GaussianSettings, properties: Sequence[str], notes: Sequence[str]
 ) -> Recommendation:
     problem, words = trials.context.problem, list[str]()
-    judged = _judged(trials, list(dict.fromkeys([*problem.properties, *properties])), settings, names, words)
+    judged = _judge_properties(
+        trials, list(dict.fromkeys([*problem.properties, *properties])), settings, names, words
+    )
     if trials.known > len(trials.ids):
         words.append(
             f"The models learn from {len(trials.ids)} of {trials.known:,} candidates: the best, and others evenly."
         )
-    found = _chosen(trials, judged, names, words)
+    found = _choose_best(trials, judged, names, words)
     shown = [name for name in (properties or problem.properties) if name in judged]
     return replace(
         found,
         calibration=tuple(judged[name].calibration for name in shown),
-        importance=tuple(_importance(trials, name, judged[name].model, found.best) for name in shown),
+        importance=tuple(_explain_property(trials, name, judged[name].model, found.best) for name in shown),
         words=tuple(words),
         notes=tuple(notes),
     )
 
 
-def _settings(
+def _model_settings(
     optimizer: object,
 ) -> tuple[GaussianSettings, Mapping[str, Sequence[str]], Sequence[PriorTable]]:
-    """Settings of Gaussian processes, groups of descriptors and earlier results, where the optimizer has them."""
+    """Settings of Gaussian processes, descriptor groups and earlier results of an optimizer."""
     if not isinstance(optimizer, Modelling):
         return GaussianSettings(), {}, ()
     if not isinstance(optimizer, BayesianSettings):
@@ -132,20 +146,20 @@ def _settings(
     return optimizer.gaussian, optimizer.groups, optimizer.prior
 
 
-def _empty(problem: Problem, words: Sequence[str], notes: Sequence[str]) -> Recommendation:
+def _empty_recommendation(problem: Problem, words: Sequence[str], notes: Sequence[str]) -> Recommendation:
     objectives = tuple(str(objective) for objective in problem.objectives)
     return Recommendation(objectives, None, None, (), 0, 0, (), (), tuple(words), tuple(notes))
 
 
-def _judged(
+def _judge_properties(
     trials: Trials, wanted: Sequence[str], settings: GaussianSettings, names: Names, words: list[str]
-) -> dict[str, Judged]:
-    """Every property that can be modelled; what cannot be is told in `words`."""
+) -> dict[str, JudgedProperty]:
+    """Model every property; add a sentence to `words` for each failure."""
     found = {}
     for name in wanted:
         try:
-            model = learned(trials, name, settings)
-        except (ArithmeticError, RuntimeError, ValueError) as error:  # of linear algebra on odd data
+            model = fit_property(trials, name, settings)
+        except (ArithmeticError, RuntimeError, ValueError) as error:  # linear algebra on degenerate data
             model = f"the fit failed ({' '.join(str(error).split())[:200]})"
         if isinstance(model, str):
             words.append(f"{name} is not modelled: {model}.")
@@ -153,7 +167,7 @@ def _judged(
         own = model.positions
         values = trials.column(name)[own]
         wanted_as = next((item for item in trials.context.problem.objectives if item.property == name), None)
-        calibration = calibration_of(
+        calibration = judge_predictions(
             name,
             names.units.get(name, ""),
             trials.ids[own].tolist(),
@@ -162,51 +176,56 @@ def _judged(
             model.left_deviation,
             None if wanted_as is None else wanted_as.minimised(values),
         )
-        found[name] = Judged(model, calibration)
+        found[name] = JudgedProperty(model, calibration)
     return found
 
 
-def _importance(trials: Trials, name: str, item: Learned, best: Member | None) -> Importance:
+def _explain_property(trials: Trials, name: str, item: PropertyModel, best: Member | None) -> Importance:
     model, x = item.model, trials.x[item.positions]
     relevance = model.importance().tolist()
-    variables, groups = shares(model.means, x, trials.frame.inputs, relevance)
+    variables, groups = variance_shares(model.means, x, trials.frame.inputs, relevance)
     place = [] if best is None else np.flatnonzero(trials.ids[item.positions] == best.candidate).tolist()
     added = [group.name for group in model.kernel.plan.groups]
     parts = model.contributions(x) if len(added) > 1 else np.empty((len(x), 0))
-    return Importance(name, variables, groups, contributions_of(added, parts, place))
+    return Importance(name, variables, groups, group_contributions(added, parts, place))
 
 
 # The best, and the front.
 
 
-def _chosen(trials: Trials, judged: Mapping[str, Judged], names: Names, words: list[str]) -> Recommendation:
-    """The best or the front by the means of believed models, among the candidates that meet the constraints."""
+def _choose_best(
+    trials: Trials, judged: Mapping[str, JudgedProperty], names: Names, words: list[str]
+) -> Recommendation:
+    """Choose the best or the front among candidates that meet the constraints.
+
+    Means of believed models rank them, else measured values.
+    """
     problem, measured = trials.context.problem, trials.scores
-    scores = _by_means(trials, judged)
+    scores = _score_by_means(trials, judged)
     ranked = [
         int(place)
         for place in scores.order()
         if scores.merit[place] in {Merit.FEASIBLE, Merit.VIOLATING}
         and np.isfinite(scores.values[place]).all()
     ]
-    found = replace(_empty(problem, (), ()), learned_from=len(trials.ids))
+    found = replace(_empty_recommendation(problem, (), ()), learned_from=len(trials.ids))
     if not ranked:
         words.append("No candidate has a value of every objective yet, so none is recommended.")
         return found
     if scores.merit[ranked[0]] != Merit.FEASIBLE:
         words.append("No candidate meets every constraint; those that violate them least are listed.")
-    front = _front(scores, ranked, judged, problem)
+    front = _find_front(scores, ranked, judged, problem)
     best_measured = measured.front() if (measured.merit == Merit.FEASIBLE).any() else measured.order()[:1]
-    member = _Members(trials, judged, names, frozenset(best_measured.tolist()))
+    member = _MemberBuilder(trials, judged, names, frozenset(best_measured.tolist()))
     if problem.n_values > 1:
-        listed = tuple(member.of(place) for place in _evenly(front, MEMBERS))
+        listed = tuple(member.build(place) for place in _pick_evenly(front, MAX_MEMBERS))
         return replace(found, front=listed, front_size=len(front))
     overruled = None if front[0] in member.best else int(best_measured[0])
-    shown = front[: 1 + RIVALS]
+    shown = front[: 1 + MAX_RIVALS]
     if overruled is not None:
-        words.append(_overruling(int(trials.ids[overruled]), int(trials.ids[front[0]])))
+        words.append(_overruling_sentence(int(trials.ids[overruled]), int(trials.ids[front[0]])))
         shown += [overruled] if overruled not in shown else []
-    listed = tuple(member.of(place) for place in shown)
+    listed = tuple(member.build(place) for place in shown)
     return replace(
         found,
         best=listed[0],
@@ -216,48 +235,54 @@ def _chosen(trials: Trials, judged: Mapping[str, Judged], names: Names, words: l
     )
 
 
-def _overruling(measured: int, best: int) -> str:
+def _overruling_sentence(measured: int, best: int) -> str:
     return (
         f"Candidate {measured} has the best measured value. Within the noise of its measurement the models take part of "
         f"that for luck, since its neighbours do not bear it out, and expect more of candidate {best}."
     )
 
 
-def _by_means(trials: Trials, judged: Mapping[str, Judged]) -> Scores:
-    """Scores whose values are of the models' means; whether constraints are met is a matter of measured values."""
+def _score_by_means(trials: Trials, judged: Mapping[str, JudgedProperty]) -> Scores:
+    """Scores with values from the models' means.
+
+    Constraints are judged by measured values.
+    """
     problem, scores = trials.context.problem, trials.scores
 
-    def column(name: str) -> FloatArray:
+    def column_of_means(name: str) -> FloatArray:
         values = trials.column(name)
         item = judged.get(name)
-        if item is None or not item.believed:
+        if item is None or not item.is_believed:
             return values
         return np.where(np.isfinite(values), item.model.mean, np.nan)
 
-    values = problem.score(trials.ids, column, np.zeros_like(trials.ids), scores.depth).values
+    values = problem.score(trials.ids, column_of_means, np.zeros_like(trials.ids), scores.depth).values
     return replace(scores, values=values)
 
 
-def _front(
-    scores: Scores, ranked: Sequence[int], judged: Mapping[str, Judged], problem: Problem
+def _find_front(
+    scores: Scores, ranked: Sequence[int], judged: Mapping[str, JudgedProperty], problem: Problem
 ) -> list[int]:
-    """Positions: the front by the first value; of one value the best, and those it cannot be told from."""
+    """Positions of the front, ordered by the first value.
+
+    With one value these are the best and its indistinguishable rivals.
+    """
     level = [place for place in ranked if scores.merit[place] == scores.merit[ranked[0]]]
     if scores.merit[ranked[0]] != Merit.FEASIBLE:
-        return level[: 1 + RIVALS]
+        return level[: 1 + MAX_RIVALS]
     if problem.n_values > 1:
         members = np.array(level)[pareto.front(scores.values[level])]
         return [int(place) for place in members[np.argsort(scores.values[members, 0], kind="stable")]]
     values, first = scores.values[:, 0], level[0]
     item = judged.get(problem.objectives[0].property)
-    if len(problem.objectives) > 1 or item is None or not item.believed:
+    if len(problem.objectives) > 1 or item is None or not item.is_believed:
         return [place for place in level if values[place] == values[first]]
     width = item.model.deviation
-    apart = WITHIN * np.hypot(width, width[first])
+    apart = DEVIATIONS_95 * np.hypot(width, width[first])
     return [place for place in level if values[place] - values[first] <= apart[place]]
 
 
-def _evenly(places: Sequence[int], n: int) -> list[int]:
+def _pick_evenly(places: Sequence[int], n: int) -> list[int]:
     if len(places) <= n:
         return list(places)
     chosen = np.unique(np.linspace(0, len(places) - 1, n).round().astype(np.int64))
@@ -265,43 +290,43 @@ def _evenly(places: Sequence[int], n: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class _Members:
-    """Makes members of trials.
+class _MemberBuilder:
+    """Builds members from trials.
 
     Attributes:
         best: positions of the best trials by measured values.
     """
 
     trials: Trials
-    judged: Mapping[str, Judged]
+    judged: Mapping[str, JudgedProperty]
     names: Names
     best: frozenset[int]
 
-    def of(self, place: int) -> Member:
+    def build(self, place: int) -> Member:
         problem = self.trials.context.problem
-        estimates = tuple(self._estimate(name, place) for name in problem.properties)
+        estimates = tuple(self._estimate_property(name, place) for name in problem.properties)
         means = {e.property: e.measured if e.mean is None else e.mean for e in estimates}
         desirability = None
         if problem.judged:
             minimised = problem.minimised(lambda name: np.array([means[name]], dtype=np.float64))
-            desirability = _number(float(problem.desirability(minimised)[0]))
+            desirability = _finite_or_none(float(problem.desirability(minimised)[0]))
         id = int(self.trials.ids[place])
         return Member(id, self.names.formula(id), estimates, desirability, place in self.best)
 
-    def _estimate(self, name: str, place: int) -> Estimate:
-        measured = _number(float(self.trials.column(name)[place]))
+    def _estimate_property(self, name: str, place: int) -> Estimate:
+        measured = _finite_or_none(float(self.trials.column(name)[place]))
         item = self.judged.get(name)
         return Estimate(
             property=name,
             unit=self.names.units.get(name, ""),
             measured=measured,
-            noise=_number(float(self.trials.noise(name)[place])),
-            systematic=_number(float(self.trials.systematic(name)[place])),
+            noise=_finite_or_none(float(self.trials.noise(name)[place])),
+            systematic=_finite_or_none(float(self.trials.systematic(name)[place])),
             mean=None if item is None else float(item.model.mean[place]),
             deviation=None if item is None else float(item.model.deviation[place]),
             words=words_beside(name, lambda flag: float(self.trials.column(flag)[place])),
         )
 
 
-def _number(value: float) -> float | None:
+def _finite_or_none(value: float) -> float | None:
     return value if np.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""The recommendation as the report shows it: tables, parity plots, bars of what mattered."""
+"""The recommendation in the report: tables, parity plots, and bars of importance."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from invdesign.recommendation.values import (
-    WITHIN,
+    DEVIATIONS_95,
     Calibration,
     Contribution,
     Estimate,
@@ -19,30 +19,44 @@ from invdesign.recommendation.values import (
     Recommendation,
     Share,
 )
-from invdesign.report.figures import BLUE, GREEN, GREY, INK, ORANGE, Figure, axis, layout, rounded
+from invdesign.report.figures import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    Figure,
+    base_layout,
+    round_for_json,
+    titled_axis,
+)
 from invdesign.report.marks import mark_points
-from invdesign.report.results import label
+from invdesign.report.results import property_label
 from invdesign.report.tables import Facts
 from invdesign.report.text import (
     AS_MEASURED,
     axis_label,
-    interval_text,
-    measured,
-    number,
+    format_interval,
+    format_measured,
+    format_number,
     pretty_unit,
     with_unit,
 )
 
-BARS = 12  # variables in a figure
-LEAST = 0.005  # effect from which a variable is drawn
-CLEAR = 0.3  # rank correlation from which a trend is told by a colour
-FEW_BARS = 4  # room for so many, so that fewer are no fatter
-ROOM = 44  # characters of a bar's name
+MAX_BARS = 12  # variables in a figure; chosen
+LEAST_EFFECT = 0.005  # smaller effects are not drawn; chosen
+CLEAR_TREND = 0.3  # rank correlation from which a bar is coloured; chosen
+LEAST_BAR_PLACES = 4  # places on the axis, so that few bars are not too wide; chosen
+MAX_NAME_LETTERS = 44  # of a bar's name; chosen
 
 
 @dataclass(frozen=True, slots=True)
 class AdvisedRow:
-    """One recommended candidate; three cells per property: measured, mean of the model, its interval."""
+    """One recommended candidate.
+
+    Attributes:
+        cells: by property: the measured value, the model's mean, and its interval.
+    """
 
     id: int
     formula: str
@@ -53,7 +67,7 @@ class AdvisedRow:
 
 @dataclass(frozen=True, slots=True)
 class JudgedModel:
-    """How far the model of one property can be trusted."""
+    """Calibration of the model of one property."""
 
     label: str
     cells: tuple[str, ...]
@@ -64,10 +78,16 @@ class JudgedModel:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """All the section shows; without rows and models it is words alone.
+    """Contents of the section; without rows and models only words.
 
     Attributes:
+        words: sentences to read first.
+        notes: of the optimizer.
+        several: True if several objectives leave a choice.
         heads: properties of the table with their units.
+        judged: True if rows have a desirability.
+        front_size: number of recommended candidates, also those not listed.
+        learned_from: number of candidates the models learned from.
         models: calibration and figures by property.
     """
 
@@ -85,8 +105,14 @@ class Advice:
 MODEL_HEADS = ("Rows", "R²", "RMSE", "Rank corr.", "In 68 %", "In 95 %", "Log density", "Of the mean")
 
 
-def advice(facts: Facts, found: Recommendation, figures: dict[str, Figure]) -> Advice:
-    """The recommendation with its figures, which are added to `figures`."""
+def build_advice(facts: Facts, found: Recommendation, figures: dict[str, Figure]) -> Advice:
+    """Build the section of the recommendation.
+
+    Args:
+        facts: of the run.
+        found: the recommendation.
+        figures: by name; those of this section are added.
+    """
     estimates = found.front[0].estimates if found.front else ()
     importance = {item.property: item for item in found.importance}
     return Advice(
@@ -98,24 +124,24 @@ def advice(facts: Facts, found: Recommendation, figures: dict[str, Figure]) -> A
             for item in estimates
         ),
         judged=bool(found.front) and found.front[0].desirability is not None,
-        rows=tuple(_row(member) for member in found.front),
+        rows=tuple(_advised_row(member) for member in found.front),
         front_size=found.front_size,
         learned_from=found.learned_from,
         models=tuple(
-            _model(facts, item, importance.get(item.property), place, figures)
+            _describe_model(facts, item, importance.get(item.property), place, figures)
             for place, item in enumerate(found.calibration)
         ),
     )
 
 
 def optimizer_notes(facts: Facts, notes: Sequence[str]) -> tuple[str, ...]:
-    """What the optimizer says, without the notes of the campaign, which stand elsewhere."""
+    """Select `notes` of the optimizer; those of the campaign (`facts`) stand elsewhere."""
     own = set(facts.run.campaign.notes)
     return tuple(note for note in notes if note not in own)
 
 
-def notes_alone(notes: Sequence[str]) -> Advice | None:
-    """What is left of the section without models: notes, where there are any."""
+def advice_of_notes(notes: Sequence[str]) -> Advice | None:
+    """Section without models, holding only `notes`; None without any."""
     if not notes:
         return None
     return Advice(
@@ -131,28 +157,28 @@ def notes_alone(notes: Sequence[str]) -> Advice | None:
     )
 
 
-def _row(member: Member) -> AdvisedRow:
-    judged = "" if member.desirability is None else number(member.desirability)
-    cells = tuple(_cells(item) for item in member.estimates)
+def _advised_row(member: Member) -> AdvisedRow:
+    judged = "" if member.desirability is None else format_number(member.desirability)
+    cells = tuple(_estimate_cells(item) for item in member.estimates)
     return AdvisedRow(member.candidate, member.formula, judged, cells, member.measured_best)
 
 
-def _cells(item: Estimate) -> tuple[str, str, str]:
+def _estimate_cells(item: Estimate) -> tuple[str, str, str]:
     value = np.nan if item.measured is None else item.measured
     noise, systematic = (np.nan if error is None else error for error in (item.noise, item.systematic))
-    text = f"{measured(value, noise, systematic, item.unit)} {item.words}".rstrip()
+    text = f"{format_measured(value, noise, systematic, item.unit)} {item.words}".rstrip()
     interval = item.interval()
     if interval is None or item.mean is None:
         return text, "", ""
     if item.is_exact():
         return text, AS_MEASURED, ""
-    return text, *interval_text(item.mean, *interval)
+    return text, *format_interval(item.mean, *interval)
 
 
-def _model(
+def _describe_model(
     facts: Facts, item: Calibration, importance: Importance | None, place: int, figures: dict[str, Figure]
 ) -> JudgedModel:
-    named = label(item.property, facts.units)
+    named = property_label(item.property, facts.units)
     drawn = [(f"parity{place}", f"{named}: every candidate predicted from all others")]
     figures[f"parity{place}"] = mark_points(facts, item.property, parity_figure(item))
     if importance is not None:
@@ -160,20 +186,20 @@ def _model(
         if 1 < len(importance.groups) < len(importance.variables):
             bars.append(("groups", importance.groups, "Share of the variance lost with each group"))
         for kind, shares, title in bars:
-            if shares and shares[0].effect >= LEAST:
+            if shares and shares[0].effect >= LEAST_EFFECT:
                 figures[f"{kind}{place}"] = importance_figure(shares, title)
                 drawn.append((f"{kind}{place}", f"{named}: {title.lower()}"))
         if importance.contributions:
             figures[f"added{place}"] = contribution_figure(importance.contributions, item.unit)
             drawn.append((f"added{place}", f"{named}: what each group of descriptors adds"))
-    return JudgedModel(named, _statistics(item), item.words, item.verdict, tuple(drawn))
+    return JudgedModel(named, _statistics_cells(item), item.words, item.verdict, tuple(drawn))
 
 
-def _statistics(item: Calibration) -> tuple[str, ...]:
+def _statistics_cells(item: Calibration) -> tuple[str, ...]:
     return (
         str(len(item.rows)),
         f"{item.r2:.2f}".replace("-", "−"),
-        with_unit(number(item.rmse), pretty_unit(item.unit)),
+        with_unit(format_number(item.rmse), pretty_unit(item.unit)),
         "" if item.rank_correlation is None else f"{item.rank_correlation:.2f}".replace("-", "−"),
         f"{100 * item.inside_68:.0f} %",
         f"{100 * item.inside_95:.0f} %",
@@ -186,15 +212,21 @@ def _statistics(item: Calibration) -> tuple[str, ...]:
 
 
 def parity_figure(item: Calibration) -> Figure:
-    """Predicted against measured values with bars of 95 %; those whose bar misses the value stand out."""
+    """Figure of predicted against measured values, with intervals of 95 %.
+
+    Values outside their interval have another colour.
+
+    Args:
+        item: calibration of the property's model.
+    """
     values = np.array([row.measured for row in item.rows])
     means = np.array([row.predicted for row in item.rows])
-    bars = WITHIN * np.array([row.deviation for row in item.rows])
+    bars = DEVIATIONS_95 * np.array([row.deviation for row in item.rows])
     inside = np.abs(means - values) <= bars
     ids = np.array([row.candidate for row in item.rows])
     low, high = float(min(values.min(), means.min())), float(max(values.max(), means.max()))
     pad = 0.06 * (high - low) or 1.0
-    ends = rounded(np.array([low - pad, high + pad]))
+    ends = round_for_json(np.array([low - pad, high + pad]))
     traces: list[dict[str, Any]] = [
         {
             "type": "scatter",
@@ -215,11 +247,11 @@ def parity_figure(item: Calibration) -> Figure:
                 "type": "scatter",
                 "mode": "markers",
                 "name": name,
-                "x": rounded(values[chosen]),
-                "y": rounded(means[chosen]),
+                "x": round_for_json(values[chosen]),
+                "y": round_for_json(means[chosen]),
                 "error_y": {
                     "type": "data",
-                    "array": rounded(bars[chosen]),
+                    "array": round_for_json(bars[chosen]),
                     "color": f"rgba({faint},0.3)",
                     "thickness": 1,
                     "width": 0,
@@ -230,25 +262,31 @@ def parity_figure(item: Calibration) -> Figure:
             }
         )
     unit = f" ({pretty_unit(item.unit)})" if item.unit else ""
-    drawn = layout(
-        axis(f"Measured{unit}") | {"range": ends}, axis(f"Predicted without it{unit}") | {"range": ends}
+    drawn = base_layout(
+        titled_axis(f"Measured{unit}") | {"range": ends},
+        titled_axis(f"Predicted without it{unit}") | {"range": ends},
     )
     return {"data": traces, "layout": drawn | {"showlegend": True}}
 
 
 def importance_figure(shares: Sequence[Share], title: str) -> Figure:
-    """Bars of the largest effects, coloured by whether the property rises or falls with the variable."""
-    shown = [share for share in shares if share.effect >= LEAST][:BARS]
+    """Bars of the largest effects, coloured by the trend of the property.
+
+    Args:
+        shares: by variable or group, largest effect first.
+        title: of the axis.
+    """
+    shown = [share for share in shares if share.effect >= LEAST_EFFECT][:MAX_BARS]
     kinds = (
-        ("property rises with it", GREEN, lambda trend: trend is not None and trend >= CLEAR),
-        ("falls with it", ORANGE, lambda trend: trend is not None and trend <= -CLEAR),
-        ("neither", GREY, lambda trend: trend is None or abs(trend) < CLEAR),
+        ("property rises with it", GREEN, lambda trend: trend is not None and trend >= CLEAR_TREND),
+        ("falls with it", ORANGE, lambda trend: trend is not None and trend <= -CLEAR_TREND),
+        ("neither", GREY, lambda trend: trend is None or abs(trend) < CLEAR_TREND),
     )
-    coloured = any(share.trend is not None and abs(share.trend) >= CLEAR for share in shown)
+    coloured = any(share.trend is not None and abs(share.trend) >= CLEAR_TREND for share in shown)
     traces = [
-        _bars(
+        _bar_trace(
             [place for place, share in enumerate(shown) if belongs(share.trend)],
-            [(share.effect, _hover(share)) for share in shown],
+            [(share.effect, _share_hover(share)) for share in shown],
             name,
             colour if coloured else GREEN,
         )
@@ -259,7 +297,7 @@ def importance_figure(shares: Sequence[Share], title: str) -> Figure:
     return {"data": [trace for trace in traces if trace["x"]], "layout": drawn | {"showlegend": coloured}}
 
 
-def _hover(share: Share) -> str:
+def _share_hover(share: Share) -> str:
     lines = [f"<b>{escape(share.name)}</b>", f"{100 * share.effect:.1f} % of the variance is lost with it"]
     if share.relevance is not None:
         lines.append(f"{100 * share.relevance:.1f} % by the model's length scales")
@@ -269,16 +307,23 @@ def _hover(share: Share) -> str:
 
 
 def contribution_figure(found: Sequence[Contribution], unit: str) -> Figure:
-    """What each group of an additive model adds: its spread, and what it adds to the best candidate."""
-    shown = list(found)[:BARS]
+    """Bars of the contributions of groups to an additive model.
+
+    Each bar is a group's spread; a diamond is its contribution to the best candidate.
+
+    Args:
+        found: contributions, largest spread first.
+        unit: of the property; may be empty.
+    """
+    shown = list(found)[:MAX_BARS]
     pretty = pretty_unit(unit)
     traces = [
-        _bars(
+        _bar_trace(
             list(range(len(shown))),
             [
                 (
                     item.spread,
-                    f"{escape(item.group)}: spread {with_unit(number(item.spread), pretty)}, {100 * item.share:.0f} % of all",
+                    f"{escape(item.group)}: spread {with_unit(format_number(item.spread), pretty)}, {100 * item.share:.0f} % of all",
                 )
                 for item in shown
             ],
@@ -293,12 +338,12 @@ def contribution_figure(found: Sequence[Contribution], unit: str) -> Figure:
                 "type": "scatter",
                 "mode": "markers",
                 "name": "in the best candidate",
-                "x": rounded(np.array([value for value, _ in best])),
+                "x": round_for_json(np.array([value for value, _ in best])),
                 "y": list(range(len(best))),
                 "marker": {"color": INK, "symbol": "diamond", "size": 9},
                 "hoverinfo": "text",
                 "hovertext": [
-                    f"{escape(group)} adds {with_unit(number(float(value)), pretty)} to the best beyond its mean"
+                    f"{escape(group)} adds {with_unit(format_number(float(value)), pretty)} to the best beyond its mean"
                     for value, group in best
                 ],
             }
@@ -310,14 +355,14 @@ def contribution_figure(found: Sequence[Contribution], unit: str) -> Figure:
     }
 
 
-def _bars(
+def _bar_trace(
     places: Sequence[int], values: Sequence[tuple[float, str]], name: str, colour: str
 ) -> dict[str, Any]:
     return {
         "type": "bar",
         "orientation": "h",
         "name": name,
-        "x": rounded(np.array([values[place][0] for place in places])),
+        "x": round_for_json(np.array([values[place][0] for place in places])),
         "y": list(places),
         "marker": {"color": colour, "opacity": 0.85},
         "hoverinfo": "text",
@@ -326,12 +371,15 @@ def _bars(
 
 
 def _bar_layout(names: Sequence[str], title: str) -> dict[str, Any]:
-    yaxis = axis("") | {
+    yaxis = titled_axis("") | {
         "tickvals": list(range(len(names))),
-        "ticktext": [escape(name if len(name) <= ROOM else f"{name[: ROOM - 1]}…") for name in names],
-        "range": [max(len(names), FEW_BARS) - 0.4, -0.6],
+        "ticktext": [
+            escape(name if len(name) <= MAX_NAME_LETTERS else f"{name[: MAX_NAME_LETTERS - 1]}…")
+            for name in names
+        ],
+        "range": [max(len(names), LEAST_BAR_PLACES) - 0.4, -0.6],
         "showgrid": False,
     }
-    drawn = layout(axis(title), yaxis) | {"bargap": 0.3, "barmode": "overlay"}
+    drawn = base_layout(titled_axis(title), yaxis) | {"bargap": 0.3, "barmode": "overlay"}
     drawn["margin"]["t"] = 36
     return drawn

@@ -1,4 +1,4 @@
-"""Candidates for other programs: a table of all of them, or structures with their properties, best first."""
+"""Exports: all candidates as a table, or structures with their properties, best first."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ import numpy as np
 from invdesign.candidate import Status
 from invdesign.errors import InvdesignError, nearest
 from invdesign.properties import describe, sentence_beside, words_beside
-from invdesign.report.files import OutputError, replaced_file, replaced_folder
+from invdesign.report.files import OutputError, replace_file, replace_folder
 from invdesign.run.run import Run
 from invdesign.structures.files import structure_to_cif
-from invdesign.tables.guard import guard
+from invdesign.tables.guard import guard_cell
 from invdesign.wording import join_words
 
 if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
 
-INDEX = "index.csv"  # lists the files of a CIF export; a folder with it is ours, and may be replaced
+INDEX_FILE = "index.csv"  # lists the files of a CIF export; a folder with it may be replaced
 INDEX_HEAD = ("rank", "candidate", "formula", "file")
 OWN_KEYS = frozenset({"candidate", "rank", "noise", "systematic"})
 EXTXYZ_KEYS = frozenset({"lattice", "properties", "virial", "polarization", "dielectric_tensor"})
@@ -33,14 +33,14 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class ExportError(InvdesignError):
-    """A run has nothing of the kind that was asked for, or the format is unknown."""
+    """The run has nothing to export in this format, or the format is unknown."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A complete candidate with its place and structure."""
+    """A complete candidate with its rank and structure."""
 
     rank: int
     id: int
@@ -53,17 +53,18 @@ class Ranked:
 
 
 def export_run(run: Run, format: str, output: Path, top: int | None = None) -> int:
-    """Write candidates to a file, or CIFs to a folder; how many were written.
+    """Write candidates to a file or folder; return their number.
 
     Args:
+        run: to export.
         format: `csv` (every candidate, in the order of their numbers; with `top` the best, in order), `cif` (a
             folder of files and an index), `extxyz` or `ase-db` (complete candidates, best first).
-        output: replaced at once where it exists; a folder only where an earlier export made it.
+        output: replaced at once where it exists; a folder only if an earlier export made it.
         top: only the n best complete candidates.
 
     Raises:
         ExportError: there is no such format, or the run has no structures to write.
-        OutputError: it cannot be written there.
+        OutputError: the output cannot be written.
         StoreError: the run's store cannot be read.
     """
     writers: dict[str, Callable[[Run, Path, int | None], int]] = {
@@ -83,27 +84,33 @@ def export_run(run: Run, format: str, output: Path, top: int | None = None) -> i
 def _write_csv(run: Run, output: Path, top: int | None) -> int:
     table = run.table()
     if top is not None:
-        table = table.iloc[_best(run, top)]
-    with replaced_file(output) as temporary:
-        # Names come from tables of others: a spreadsheet must not take one for a formula.
-        text = {name: table[name].map(guard) for name in table.select_dtypes(include=["object", "string"])}
-        table.assign(**text).rename(columns=guard).to_csv(temporary, index=False)
+        table = table.iloc[_rank_complete(run, top)]
+    with replace_file(output) as temporary:
+        # Names may come from foreign tables; a spreadsheet must not read one as a formula.
+        text = {
+            name: table[name].map(guard_cell) for name in table.select_dtypes(include=["object", "string"])
+        }
+        table.assign(**text).rename(columns=guard_cell).to_csv(temporary, index=False)
     return len(table)
 
 
-def _best(run: Run, top: int | None) -> list[int]:
+def _rank_complete(run: Run, top: int | None) -> list[int]:
     """Numbers of the complete candidates, best first."""
     status = run.history.status()
     return [id for id in run.ranking() if status[id] == Status.COMPLETE][:top]
 
 
-def ranked(run: Run, top: int | None = None) -> Iterator[Ranked]:
-    """The complete candidates that have a structure, best first; built one at a time.
+def iterate_ranked(run: Run, top: int | None = None) -> Iterator[Ranked]:
+    """Iterate over complete candidates with a structure, best first.
+
+    Args:
+        run: to export.
+        top: only the n best complete candidates.
 
     Raises:
         ExportError: no candidate is complete, or none has a structure.
     """
-    ids = _best(run, top)
+    ids = _rank_complete(run, top)
     if not ids:
         raise ExportError("no candidate of this run is complete yet, so there is no structure to export")
     found = False
@@ -114,7 +121,7 @@ def ranked(run: Run, top: int | None = None) -> Iterator[Ranked]:
         found = True
         trial = run.trial(id)
         said = trial.properties, trial.noise, trial.systematic, trial.details
-        yield Ranked(rank, id, run.store.formula(id), structure, *said)
+        yield Ranked(rank, id, run.store.display_formula(id), structure, *said)
     if not found:
         raise ExportError(
             "the candidates of this run have no structures, only parameters. Export them as a table: --format csv"
@@ -128,32 +135,32 @@ def _write_cifs(run: Run, output: Path, top: int | None) -> int:
     _check_replaceable(output)
     units = run.campaign.units()
     rows = []
-    with replaced_folder(output) as folder:
-        for item in ranked(run, top):
-            name = f"{item.id:04d}_{_file_part(item.formula)}.cif"
+    with replace_folder(output) as folder:
+        for item in iterate_ranked(run, top):
+            name = f"{item.id:04d}_{_file_name_part(item.formula)}.cif"
             (folder / name).write_text(cif_text(item, units), encoding="utf-8")
             rows.append((item.rank, item.id, item.formula, name))
-        with (folder / INDEX).open("w", newline="", encoding="utf-8") as file:
+        with (folder / INDEX_FILE).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerows([INDEX_HEAD, *(tuple(map(guard, row)) for row in rows)])
+            writer.writerows([INDEX_HEAD, *(tuple(map(guard_cell, row)) for row in rows)])
     return len(rows)
 
 
 def _check_replaceable(output: Path) -> None:
-    """A folder may be replaced where it is empty, or holds an export and nothing else."""
+    """Refuse a folder that holds anything but an earlier export."""
     if not output.exists():
         return
     if not output.is_dir():
         raise OutputError(f"{output} is a file; name a folder for the CIF files")
     present = {path.name for path in output.iterdir()}
-    strangers = sorted(present - _exported(output / INDEX))
+    strangers = sorted(present - _read_index(output / INDEX_FILE))
     if strangers:
         shown = ", ".join(strangers[:3]) + (" and more" if len(strangers) > 3 else "")
         raise OutputError(f"{output} holds files that no export made ({shown}); choose another folder")
 
 
-def _exported(index: Path) -> set[str]:
-    """Names of the files an export's index lists, itself included; none where it is no index."""
+def _read_index(index: Path) -> set[str]:
+    """Names of files in an export's index, with its own; empty if it is none."""
     try:
         with index.open(newline="", encoding="utf-8") as file:
             head, *rows = list(csv.reader(file)) or [[]]
@@ -164,12 +171,19 @@ def _exported(index: Path) -> set[str]:
     return {index.name, *(row[3] for row in rows if len(row) == len(INDEX_HEAD))}
 
 
-def _file_part(formula: str) -> str:
+def _file_name_part(formula: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", formula).strip("-") or "structure"
 
 
 def cif_text(item: Ranked, units: Mapping[str, str]) -> str:
-    """A CIF without symmetry (positions as computed), its properties in comments above."""
+    """Write a CIF without symmetry, with properties as comments above.
+
+    Positions are as computed.
+
+    Args:
+        item: the candidate.
+        units: by property.
+    """
     lines = [f"candidate {item.id}, rank {item.rank}, {item.formula}"]
     for name, value in item.properties.items():
         unit = units.get(name) or describe(name).unit
@@ -180,12 +194,12 @@ def cif_text(item: Ranked, units: Mapping[str, str]) -> str:
                 lines.append(f"{name}_{what} = {said[name]:.6g} {unit}".rstrip())
         if name in item.details:
             lines.append(f"{name}_detail = {item.details[name]}")
-    lines += [f"note: {text}" for text in _caveats(item.properties)]
+    lines += [f"note: {text}" for text in _list_caveats(item.properties)]
     head = "".join(f"# {' '.join(line.split())}\n" for line in lines)
     return head + structure_to_cif(item.structure)
 
 
-def _caveats(names: Iterable[str]) -> list[str]:
+def _list_caveats(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(text for text in (describe(name).caveat for name in names) if text))
 
 
@@ -193,10 +207,10 @@ def _caveats(names: Iterable[str]) -> list[str]:
 
 
 def to_atoms(item: Ranked) -> Atoms:
-    """The structure as ASE holds it, atoms in the same order.
+    """Convert the structure of `item` to ASE, keeping the order of its atoms.
 
     Raises:
-        OutputError: sites are occupied in part.
+        OutputError: sites are partly occupied.
     """
     from ase import Atoms
 
@@ -217,10 +231,10 @@ def _write_extxyz(run: Run, output: Path, top: int | None) -> int:
 
     keys = ase_keys(run.history.names())
     count = 0
-    with replaced_file(output) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for item in ranked(run, top):
+    with replace_file(output) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for item in iterate_ranked(run, top):
             atoms = to_atoms(item)
-            atoms.info.update({**_numbers(item, keys), **_texts(item, keys)})
+            atoms.info.update({**_ase_numbers(item, keys), **_ase_texts(item, keys)})
             write_extxyz(file, [atoms])
             count += 1
     return count
@@ -232,23 +246,23 @@ def _write_ase_db(run: Run, output: Path, top: int | None) -> int:
     keys = ase_keys(run.history.names())
     count = 0
     try:
-        with replaced_file(output) as temporary:
+        with replace_file(output) as temporary:
             database = connect(temporary, type="db", append=False, use_lock_file=False)
-            with database:  # one transaction: row by row it writes some 40 a second
-                for item in ranked(run, top):
+            with database:  # one transaction, since single rows take 25 ms each
+                for item in iterate_ranked(run, top):
                     data = {
                         "formula": item.formula,
                         "genome": dict(run.trial(item.id).genome),
-                        **_texts(item, keys),
+                        **_ase_texts(item, keys),
                     }
-                    database.write(to_atoms(item), key_value_pairs=_numbers(item, keys), data=data)
+                    database.write(to_atoms(item), key_value_pairs=_ase_numbers(item, keys), data=data)
                     count += 1
     except sqlite3.Error as error:
         raise OutputError(f"{output} cannot be written: {error}") from error
     return count
 
 
-def _numbers(item: Ranked, keys: Mapping[str, str]) -> dict[str, float | int]:
+def _ase_numbers(item: Ranked, keys: Mapping[str, str]) -> dict[str, float | int]:
     values: dict[str, float | int] = {"candidate": item.id, "rank": item.rank}
     values |= {keys[name]: value for name, value in item.properties.items()}
     sigmas = {
@@ -260,8 +274,8 @@ def _numbers(item: Ranked, keys: Mapping[str, str]) -> dict[str, float | int]:
     return values | {key: float(value) for key, value in sigmas.items() if np.isfinite(value)}
 
 
-def _texts(item: Ranked, keys: Mapping[str, str]) -> dict[str, str]:
-    """What was said of a candidate's properties in words."""
+def _ase_texts(item: Ranked, keys: Mapping[str, str]) -> dict[str, str]:
+    """Details and marks of a candidate's properties, by key."""
     said = {
         f"{keys[name]}_detail": sentence_beside(name, item.properties.get, item.details.get(name, ""))
         for name in item.properties
@@ -270,10 +284,10 @@ def _texts(item: Ranked, keys: Mapping[str, str]) -> dict[str, str]:
 
 
 def ase_keys(names: Sequence[str]) -> dict[str, str]:
-    """Key by property name, as ASE's formats allow them.
+    """Keys by property for `names`, in a form that ASE's formats allow.
 
-    A name with other characters than letters, digits and underscores has them replaced; one that ASE takes for
-    something else (`energy`, `V`, `id`) is prefixed by `property_`.
+    Characters other than letters, digits and underscores become underscores; a name with another meaning in ASE
+    (`energy`, `V`, `id`) is prefixed by `property_`.
     """
     from ase.db.core import reserved_keys
 

@@ -1,4 +1,4 @@
-"""What the figures of a report are made of: which candidates they show, points, axes, goals, hover texts.
+"""Parts of the report's figures: selection of candidates, points, axes, goals, hover texts.
 
 A figure is Plotly's plain JSON, `{"data": [...], "layout": {...}}`, light enough for any number of candidates. Points
 carry the candidate's number as `customdata`; their hover texts are written once for all figures (`hover_texts`) and
@@ -17,36 +17,36 @@ from numpy.typing import NDArray
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.problem import Merit, Objective
-from invdesign.report.growth import records
+from invdesign.report.growth import find_records
 from invdesign.report.tables import Facts
-from invdesign.report.text import brief, formula_html, number
+from invdesign.report.text import format_number, formula_html, shorten_setting
 
 Figure = dict[str, Any]
 
-SHOWN = 2500  # points in a figure; more are thinned evenly
-FRONT_SHOWN = 400
-RANKED = 60
-CROWD = 800  # points beyond which they are drawn smaller
-HOVER_LINES = 14
-HOVER_LETTERS = 90  # of a detail
+MAX_POINTS = 2500  # points in a figure, others are thinned evenly; chosen
+MAX_FRONT_POINTS = 400  # of the front; chosen
+MAX_RANKED = 60  # candidates in a ranking; chosen
+CROWDED_FROM = 800  # points beyond which markers are smaller; chosen
+MAX_HOVER_LINES = 14  # properties in a hover text; chosen
+MAX_DETAIL_LETTERS = 90  # of a detail in a hover text; chosen
 
 INK, FAINT, GRID = "#1f2937", "#6b7280", "#e5e7eb"
 BLUE, ORANGE, GREY, GREEN = "#0b5fa5", "#c2410c", "#9ca3af", "#0f766e"
-KINDS = (
+MERIT_STYLES = (
     (Merit.FEASIBLE, "feasible", BLUE, "circle"),
     (Merit.VIOLATING, "violates a constraint", ORANGE, "diamond-open"),
     (Merit.GATED, "stopped by a gate", GREY, "x-thin-open"),
 )
 FRONT_NAME, WINNER_NAME, BEST_NAME = "Pareto front", "best candidate", "best so far"
 GOAL_NAME = "target or window"
-LEGEND_ORDER = (FRONT_NAME, WINNER_NAME, *(name for _, name, _, _ in KINDS), BEST_NAME, GOAL_NAME)
+LEGEND_ORDER = (FRONT_NAME, WINNER_NAME, *(name for _, name, _, _ in MERIT_STYLES), BEST_NAME, GOAL_NAME)
 GOAL_LINE, GOAL_FILL = {"color": "#0f766e", "width": 1.2, "dash": "dash"}, "rgba(15,118,110,0.09)"
 FONT = {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": INK}
 
 
 @dataclass(frozen=True)
-class Shown:
-    """Which candidates the figures show.
+class ShownCandidates:
+    """Candidates in the figures.
 
     Attributes:
         ids: numbers, ascending.
@@ -56,8 +56,8 @@ class Shown:
     ids: IntArray
     front: IntArray
 
-    def thinned(self, facts: Facts) -> str:
-        """A word where not everything is shown."""
+    def thinning_note(self, facts: Facts) -> str:
+        """Sentence on the omitted candidates of `facts`; empty if there are none."""
         if len(self.ids) == len(facts):
             return ""
         return (
@@ -66,32 +66,47 @@ class Shown:
         )
 
 
-def choose_shown(facts: Facts, limit: int = SHOWN) -> Shown:
-    """The front and the records of every objective first, then the rest evenly by number."""
-    front = evenly(facts.front, FRONT_SHOWN)
+def choose_shown(facts: Facts, limit: int = MAX_POINTS) -> ShownCandidates:
+    """Choose candidates for the figures.
+
+    The front and the records of every objective come first, then the rest evenly by number.
+
+    Args:
+        facts: of the run.
+        limit: number of candidates.
+    """
+    front = pick_evenly(facts.front, MAX_FRONT_POINTS)
     objectives = range(len(facts.objectives))
-    wanted = [front, facts.ranking[:RANKED], *(records(facts, k)[0] for k in objectives)]
+    wanted = [front, facts.ranking[:MAX_RANKED], *(find_records(facts, k)[0] for k in objectives)]
     kept = np.unique(np.concatenate(wanted))[:limit]
     rest = np.setdiff1d(np.arange(len(facts)), kept)
-    ids = np.union1d(kept, evenly(rest, max(0, limit - len(kept))))
-    return Shown(ids.astype(np.int64), front)
+    ids = np.union1d(kept, pick_evenly(rest, max(0, limit - len(kept))))
+    return ShownCandidates(ids.astype(np.int64), front)
 
 
-def evenly(values: IntArray, n: int) -> IntArray:
-    """At most n of the values, evenly spaced, the first and the last among them."""
+def pick_evenly(values: IntArray, n: int) -> IntArray:
+    """Pick at most `n` of the `values`, evenly spaced, with both ends."""
     if len(values) <= n:
         return values
     return values[np.unique(np.linspace(0, len(values) - 1, n).round().astype(np.int64))]
 
 
-def complete(facts: Facts, shown: Shown) -> IntArray:
-    """Numbers of the complete candidates among those shown."""
+def select_complete(facts: Facts, shown: ShownCandidates) -> IntArray:
+    """Numbers of the complete candidates of `facts` among those `shown`."""
     ids: IntArray = shown.ids[facts.scores.merit[shown.ids] <= Merit.VIOLATING]
     return ids
 
 
 def robust_range(values: FloatArray, inside: FloatArray) -> dict[str, Any]:
-    """A fixed range, so that a few values far off do not squeeze all others; every value `inside` stays in view."""
+    """Axis range that a few extreme values do not stretch.
+
+    Args:
+        values: on the axis, NaN where unknown.
+        inside: values that stay in view.
+
+    Returns:
+        `{"range": ...}`, or an empty dict to leave the choice to Plotly.
+    """
     values = values[~np.isnan(values)]
     if len(values) < 10:
         return {}
@@ -101,31 +116,36 @@ def robust_range(values: FloatArray, inside: FloatArray) -> dict[str, Any]:
     if high <= low:
         return {}
     pad = 0.08 * (high - low)
-    return {"range": rounded(np.array([low - pad, high + pad]))}
+    return {"range": round_for_json(np.array([low - pad, high + pad]))}
 
 
 def error_bars(key: str, sigma: FloatArray) -> dict[str, Any]:
-    """Bars of one standard deviation; none where no candidate has one."""
+    """Error bars of one standard deviation; empty if none is known.
+
+    Args:
+        key: `error_x` or `error_y`.
+        sigma: standard deviations, NaN where unknown.
+    """
     if np.isnan(sigma).all():
         return {}
-    bars = {"type": "data", "array": rounded(sigma), "color": "rgba(15,118,110,0.35)"}
+    bars = {"type": "data", "array": round_for_json(sigma), "color": "rgba(15,118,110,0.35)"}
     return {key: bars | {"thickness": 1, "width": 3}}
 
 
 def objective_axis(facts: Facts, item: Objective) -> dict[str, Any]:
-    """An axis of the objective's property, whatever is wanted of it."""
-    return axis(facts.heading(item.property))
+    """Axis of the property of an objective `item`, labelled from `facts`."""
+    return titled_axis(facts.property_heading(item.property))
 
 
 def goal_ends(item: Objective) -> FloatArray:
-    """Values of the property that must be in view: the target, or the ends of the window."""
+    """Values of the target or window of `item`, which must stay in view."""
     if item.direction not in {"target", "window"}:
         return np.empty(0)
     return np.array([end for end in (item.min, item.max) if end is not None])
 
 
 def goal_shapes(item: Objective, side: str) -> list[dict[str, Any]]:
-    """A line at the target, or a band over the window, across the axis `side` (`x` or `y`)."""
+    """Line at the target of `item`, or band over its window, across axis `side`."""
     ends = goal_ends(item).tolist()
     across = "y" if side == "x" else "x"
     fixed = {f"{across}0": 0, f"{across}1": 1, f"{across}ref": "paper", f"{side}ref": side}
@@ -139,10 +159,13 @@ def goal_shapes(item: Objective, side: str) -> list[dict[str, Any]]:
     return [band | {"fillcolor": GOAL_FILL, "line": {"width": 0}}, *lines]
 
 
-def legend(figures: Sequence[Figure]) -> list[tuple[str, str, str]]:
-    """(name, colour, symbol, `line` or `dash`) of what these figures draw, once for all of them.
+def legend_entries(figures: Sequence[Figure]) -> list[tuple[str, str, str]]:
+    """List legend entries of `figures`, each once.
 
     The marked values (`marks.split_marked`) come last, as `hollow: of its decomposition products`.
+
+    Returns:
+        (name, colour, symbol, or `line` or `dash`) of each.
     """
     found = {}
     for trace in (trace for figure in figures for trace in figure["data"] if "name" in trace):
@@ -166,64 +189,84 @@ def _marked_legend(figures: Sequence[Figure]) -> list[tuple[str, str, str]]:
     return [(f"{look}: {words}", FAINT, "ring") for words, look in looks.items()]
 
 
-def hover_texts(facts: Facts, shown: Shown) -> dict[str, str]:
-    """What is said of each candidate shown, by its number; escaped for Plotly."""
-    ids = {int(id) for id in np.concatenate([shown.ids, facts.ranking[:RANKED]])}
-    return {str(id): _hover(facts, id) for id in sorted(ids)}
+def hover_texts(facts: Facts, shown: ShownCandidates) -> dict[str, str]:
+    """Hover text of each candidate, by its number, escaped for Plotly.
+
+    Args:
+        facts: of the run.
+        shown: candidates in the figures; the best ones are added.
+    """
+    ids = {int(id) for id in np.concatenate([shown.ids, facts.ranking[:MAX_RANKED]])}
+    return {str(id): _hover_text(facts, id) for id in sorted(ids)}
 
 
-def _hover(facts: Facts, id: int) -> str:
+def _hover_text(facts: Facts, id: int) -> str:
     formula = formula_html(facts.formulas[id])
     lines = [f"<b>{formula}</b>  candidate {id}" if formula else f"<b>candidate {id}</b>"]
-    known = facts.known(id)
+    known = facts.known_properties(id)
     if facts.desirability is not None and not np.isnan(facts.desirability[id]):
-        lines.append(f"desirability: {number(float(facts.desirability[id]))}")
-    for name in known[:HOVER_LINES]:
-        lines.append(f"{escape(name)}: {escape(facts.text(name, id))}")
-        if said := facts.detail(name, id):
-            lines.append(f"<i>{escape(brief(said, HOVER_LETTERS))}</i>")
-    if len(known) > HOVER_LINES:
-        lines.append(f"and {len(known) - HOVER_LINES} more")
-    lines += [escape(words) for words in facts.fate(id)[1:] if words]
+        lines.append(f"desirability: {format_number(float(facts.desirability[id]))}")
+    for name in known[:MAX_HOVER_LINES]:
+        lines.append(f"{escape(name)}: {escape(facts.full_text(name, id))}")
+        if said := facts.detail_text(name, id):
+            lines.append(f"<i>{escape(shorten_setting(said, MAX_DETAIL_LETTERS))}</i>")
+    if len(known) > MAX_HOVER_LINES:
+        lines.append(f"and {len(known) - MAX_HOVER_LINES} more")
+    lines += [escape(words) for words in facts.describe_fate(id)[1:] if words]
     lines.append(f"by {escape(facts.operators[id])}")
     return "<br>".join(lines)
 
 
-def rounded(values: FloatArray) -> list[float | None]:
-    """Six significant digits, as JSON holds them: enough for a screen, a third of the size; NaN becomes null."""
+def round_for_json(values: FloatArray) -> list[float | None]:
+    """Round `values` to six significant digits; NaN becomes null.
+
+    That is enough for a screen, and a third of the size.
+    """
     return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values.tolist()]
 
 
-def points(ids: IntArray, x: NDArray[Any], y: FloatArray, name: str, marker: dict[str, Any]) -> Figure:
-    """A trace of points that know their candidate."""
+def point_trace(ids: IntArray, x: NDArray[Any], y: FloatArray, name: str, marker: dict[str, Any]) -> Figure:
+    """Trace of points that carry their candidate's number.
+
+    Args:
+        ids: numbers of the candidates, shape (n,).
+        x, y: coordinates, shape (n,).
+        name: in the legend.
+        marker: as of `marker_style`.
+    """
     return {
         "type": "scatter",
         "mode": "markers",
         "name": name,
-        "x": rounded(x.astype(np.float64)),
-        "y": rounded(y),
+        "x": round_for_json(x.astype(np.float64)),
+        "y": round_for_json(y),
         "customdata": ids.tolist(),
         "hoverinfo": "text",
         "marker": marker,
     }
 
 
-def marker(colour: str, symbol: str, size: int, opacity: float, points: int = 0) -> dict[str, Any]:
-    """Smaller and fainter where there are many."""
-    if points > CROWD:
+def marker_style(colour: str, symbol: str, size: int, opacity: float, points: int = 0) -> dict[str, Any]:
+    """Marker of points, smaller and fainter where there are many.
+
+    Args:
+        colour, symbol, size, opacity: as in Plotly.
+        points: number of points in the figure.
+    """
+    if points > CROWDED_FROM:
         size, opacity = size - 2, 0.7 * opacity
     return {"color": colour, "symbol": symbol, "size": size, "opacity": opacity}
 
 
 def count_axis(title: str) -> dict[str, Any]:
-    """An axis of counts."""
-    return axis(title) | {"tickformat": ",d"}
+    """Axis of counts with a `title`."""
+    return titled_axis(title) | {"tickformat": ",d"}
 
 
-def axis(title: str) -> dict[str, Any]:
-    """An axis with its title."""
+def titled_axis(title: str) -> dict[str, Any]:
+    """Axis with a `title`."""
     return {
-        "title": {"text": _wrapped_title(title), "standoff": 8, "font": {"size": 13}},
+        "title": {"text": _wrap_title(title), "standoff": 8, "font": {"size": 13}},
         "gridcolor": GRID,
         "zeroline": False,
         "linecolor": "#9ca3af",
@@ -233,11 +276,11 @@ def axis(title: str) -> dict[str, Any]:
     }
 
 
-def _wrapped_title(title: str) -> str:
-    return escape(title) if len(title) <= 44 else "<br>".join(_halves(title))
+def _wrap_title(title: str) -> str:
+    return escape(title) if len(title) <= 44 else "<br>".join(_split_title(title))
 
 
-def _halves(title: str) -> list[str]:
+def _split_title(title: str) -> list[str]:
     words = title.split()
     middle = min(
         range(1, len(words)), key=lambda k: abs(len(" ".join(words[:k])) - len(title) / 2), default=1
@@ -245,8 +288,8 @@ def _halves(title: str) -> list[str]:
     return [escape(" ".join(words[:middle])), escape(" ".join(words[middle:]))]
 
 
-def layout(xaxis: dict[str, Any], yaxis: dict[str, Any]) -> dict[str, Any]:
-    """What all figures share."""
+def base_layout(xaxis: dict[str, Any], yaxis: dict[str, Any]) -> dict[str, Any]:
+    """Layout that all figures share, with `xaxis` and `yaxis`."""
     return {
         "xaxis": xaxis,
         "yaxis": yaxis,

@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are whole."""
+"""Output files and folders that appear under their name only when they are complete."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from invdesign.errors import InvdesignError
-from invdesign.store.files import beside, replaced
-from invdesign.store.store import FILE
+from invdesign.store.files import replace_atomically, temporary_name
+from invdesign.store.store import STORE_FILE
 
 
 class OutputError(InvdesignError):
-    """A report or an export cannot be written where it was asked for."""
+    """A report or an export cannot be written to the requested place."""
 
 
 @contextmanager
-def replaced_file(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder; it replaces `path` at the end, or vanishes where writing failed.
+def replace_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary file that replaces `path` on success.
 
     Raises:
         OutputError: `path` is a folder, pipe, device or a run's store, or the disk refuses.
     """
     if path.is_dir():
         raise OutputError(f"{path} is a folder; name a file in it")
-    if path.name == FILE:
+    if path.name == STORE_FILE:
         raise OutputError(f"{path} has the name of a run's store; choose another")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replaced(path) as temporary:
+        with replace_atomically(path) as temporary:
             yield temporary
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 @contextmanager
-def replaced_folder(path: Path) -> Iterator[Path]:
-    """A new temporary folder beside `path`; it takes its place at the end, or vanishes where writing failed.
+def replace_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder that replaces `path` on success.
 
-    Whether an existing folder may go is for the caller to decide.
+    The caller decides if an existing folder may go.
 
     Raises:
         OutputError: the disk refuses.
     """
     path = path.absolute()
-    temporary, former = beside(path), beside(path, "old")
+    temporary, former = temporary_name(path), temporary_name(path, "old")
     try:
         temporary.mkdir(parents=True)
         yield temporary

@@ -1,4 +1,4 @@
-"""How a run improved: records of every objective, and the growth of the dominated hypervolume."""
+"""Progress of a run: records of every objective, and growth of the dominated hypervolume."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from invdesign.report.tables import Facts
 from invdesign.report.text import pretty_unit
 from invdesign.run.status import volume_unit
 
-CHECKPOINTS = 200
-# The curve of a larger front takes minutes: the cost grows steeply with the number of objectives.
-LARGEST_FRONT = {1: 10**9, 2: 10**9, 3: 10**9, 4: 10_000, 5: 1_500, 6: 300}
+MAX_CHECKPOINTS = 200  # points of the curve; chosen
+# By number of objectives; chosen, since the curve of a larger front takes minutes.
+MAX_FRONT_SIZE = {1: 10**9, 2: 10**9, 3: 10**9, 4: 10_000, 5: 1_500, 6: 300}
 
 
-def records(facts: Facts, objective: int | None) -> tuple[IntArray, FloatArray]:
-    """Where the best so far improved, among feasible candidates: numbers, and values at them.
+def find_records(facts: Facts, objective: int | None) -> tuple[IntArray, FloatArray]:
+    """Find improvements of the best value among feasible candidates.
 
     Args:
-        objective: place of an objective, whose property is given; None gives the desirability. Where objectives
-            are combined to one score, the best so far is the best by that score, whatever is asked for.
+        facts: of the run.
+        objective: place of the objective whose property is returned; None returns the desirability. If objectives
+            are combined to one score, the records are those of the score in both cases.
+
+    Returns:
+        Numbers of the candidates, and the values at them.
     """
-    ids = facts.feasible()
+    ids = facts.feasible_ids()
     combined = objective is None or facts.scalarized
     values = facts.scores.values[ids, 0] if combined else facts.minimised[ids, objective]
     if len(ids) == 0:
@@ -43,7 +47,7 @@ class Hypervolume:
 
     Attributes:
         reference: shape (m,), minimised.
-        given: whether the campaign gives it.
+        given: True if the campaign gives it.
         counts: candidates proposed up to each checkpoint.
         values: hypervolume at each checkpoint, in `unit`, the product of the objectives' units.
         box: volume between `reference` and the best value of each objective; 0 where one never beats it.
@@ -58,30 +62,32 @@ class Hypervolume:
 
 
 def hypervolume_growth(facts: Facts) -> Hypervolume | None:
-    """The hypervolume of all feasible candidates up to at most 200 numbers; None where it is out of reach.
+    """Hypervolume of the feasible candidates of `facts` up to at most 200 numbers.
 
-    The reference point is the campaign's, or the one `pareto.reference_point` makes of all feasible candidates.
+    The reference point is the campaign's, or `pareto.reference_point` of all feasible candidates.
+
+    Returns:
+        None with a single ranking value, without feasible candidates, or for a front too large to measure.
     """
-    ids = facts.feasible()
+    ids = facts.feasible_ids()
     values = facts.scores.values[ids]
     m = values.shape[1]
-    if m < 2 or len(ids) == 0 or len(facts.front) > LARGEST_FRONT.get(m, 0):
+    if m < 2 or len(ids) == 0 or len(facts.front) > MAX_FRONT_SIZE.get(m, 0):
         return None
     problem = facts.run.campaign.problem
     best = values.min(axis=0)
     reference = problem.reference
     if reference is None:
         reference = pareto.reference_point(best, values.max(axis=0))
-    counts = np.unique(np.linspace(1, len(facts), min(CHECKPOINTS, len(facts))).round().astype(np.int64))
+    counts = np.unique(np.linspace(1, len(facts), min(MAX_CHECKPOINTS, len(facts))).round().astype(np.int64))
     grown = np.zeros(len(counts))
     front, start, volume = np.empty((0, m)), 0, 0.0
     for step, count in enumerate(counts):
         end = int(np.searchsorted(ids, count))  # candidates are numbered from 0
         union = np.concatenate([front, values[start:end]])
         kept, start = pareto.extended_front(front, values[start:end]), end
-        if len(kept) != len(front) or kept.max(initial=-1) >= len(
-            front
-        ):  # most checkpoints of a long run add nothing
+        # Most checkpoints of a long run add nothing, so the volume is computed only for a changed front.
+        if len(kept) != len(front) or kept.max(initial=-1) >= len(front):
             front = union[kept]
             volume = pareto.hypervolume(front, reference)
         grown[step] = volume

@@ -1,4 +1,4 @@
-"""The report: one HTML file that opens offline and says what was asked, found, and how to repeat it."""
+"""The report: one HTML file that opens offline, with the question, the results and how to repeat the run."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from invdesign.properties import describe
 from invdesign.report import advice as advising
 from invdesign.report import figures as drawing
 from invdesign.report import fronts, plots, results, structure, tables
-from invdesign.report.figures import Figure, Shown
-from invdesign.report.files import replaced_file
+from invdesign.report.figures import Figure, ShownCandidates
+from invdesign.report.files import replace_file
 from invdesign.report.growth import hypervolume_growth
 from invdesign.report.marks import count_own
 from invdesign.report.tables import Facts, read_facts
 from invdesign.report.text import (
-    brief,
+    format_measured,
+    format_number,
     formula_html,
-    measured,
-    number,
     pretty_unit,
+    shorten_setting,
 )
 from invdesign.run.run import Run
 from invdesign.version import __version__
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from pymatgen.core import Structure
 
-BEST = 9  # candidates shown with picture and properties
-TREES = 12  # members of the front whose ancestors are listed
+MAX_CARDS = 9  # candidates with picture and properties; chosen
+MAX_TREES = 12  # members of the front with a family tree; chosen
 SECTIONS = (
     ("summary", "Result"),
     ("asked", "What was asked"),
@@ -62,53 +62,55 @@ SECTIONS = (
 
 
 def write_report(run: Run, path: Path, *, model: bool = True) -> Path:
-    """Write the report of a run in any state; it appears under its name when it is whole.
+    """Write the report of a run in any state; return its path.
 
     Args:
-        path: the HTML file; folders on the way are made.
-        model: whether to fit models for the recommendation, which takes seconds.
+        run: to report.
+        path: the HTML file; folders on the way are made. It appears under its name when it is complete.
+        model: fit models for the recommendation, which takes seconds.
 
     Raises:
-        OutputError: it cannot be written there.
+        OutputError: the file cannot be written.
         StoreError: the run's store cannot be read.
     """
     path = Path(path)
-    page = render(run, model=model)
-    with replaced_file(path) as temporary:
+    page = render_report(run, model=model)
+    with replace_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8", errors="backslashreplace")  # a path need not be text
     return path
 
 
-def render(run: Run, *, model: bool = True) -> str:
-    """The report as HTML text; see `write_report`."""
+def render_report(run: Run, *, model: bool = True) -> str:
+    """Render the report of `run` as HTML text; `model` as in `write_report`."""
     from plotly.offline import get_plotlyjs
 
     facts = read_facts(run)
     shown = drawing.choose_shown(facts)
     figures: dict[str, Figure] = {}
     parts = {
-        **_head(facts),
-        **_asked(facts),
-        **_convergence(facts, shown, figures),
-        **_fronts(facts, shown, figures),
+        **_head_values(facts),
+        **_asked_values(facts),
+        **_convergence_values(facts, shown, figures),
+        **_front_values(facts, shown, figures),
         "best_candidates": [
-            _card(facts, rank, int(id), figures) for rank, id in enumerate(facts.ranking[:BEST], 1)
+            _candidate_card(facts, rank, int(id), figures)
+            for rank, id in enumerate(facts.ranking[:MAX_CARDS], 1)
         ],
-        "advice": advising.advice(facts, run.recommend(), figures)
+        "advice": advising.build_advice(facts, run.recommend(), figures)
         if model
-        else advising.notes_alone(advising.optimizer_notes(facts, facts.status.notes)),
-        **_counts(facts, figures),
-        **_reproducibility(facts),
+        else advising.advice_of_notes(advising.optimizer_notes(facts, facts.status.notes)),
+        **_count_values(facts, figures),
+        **_reproducibility_values(facts),
     }
-    plotly, script = str(get_plotlyjs()), _resource("report.js")
+    plotly, script = str(get_plotlyjs()), _read_resource("report.js")
     page = (
-        _environment()
+        _jinja_environment()
         .get_template("report.html")
         .render(
             **parts,
-            sections=_sections(facts, parts),
+            sections=_section_links(facts, parts),
             policy=content_policy((plotly, script)),
-            css=Markup(_resource("report.css")),  # noqa: S704 - our own file
+            css=Markup(_read_resource("report.css")),  # noqa: S704 - our own file
             plotly=Markup(plotly),  # noqa: S704 - Plotly's own file
             script=Markup(script),  # noqa: S704 - our own file
             figures=script_json({"figures": figures, "hover": drawing.hover_texts(facts, shown)}),
@@ -122,13 +124,13 @@ def render(run: Run, *, model: bool = True) -> str:
     return str(page)
 
 
-def _sections(facts: Facts, parts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(anchor, name) of the sections that are there."""
+def _section_links(facts: Facts, parts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(anchor, name) of the sections in the report."""
     words = dict(SECTIONS) | {"front": "Pareto front" if facts.ranked_by > 1 else "Ranking"}
-    return [(anchor, word) for anchor, word in words.items() if _present(anchor, parts)]
+    return [(anchor, word) for anchor, word in words.items() if _is_present(anchor, parts)]
 
 
-def _present(anchor: str, parts: Mapping[str, Any]) -> bool:
+def _is_present(anchor: str, parts: Mapping[str, Any]) -> bool:
     needs = {
         "convergence": "convergence",
         "front": "fronts",
@@ -141,16 +143,16 @@ def _present(anchor: str, parts: Mapping[str, Any]) -> bool:
 
 
 @cache
-def _resource(name: str) -> str:
+def _read_resource(name: str) -> str:
     return (files("invdesign.report") / "template" / name).read_text(encoding="utf-8")
 
 
 @cache
-def _environment() -> Environment:
+def _jinja_environment() -> Environment:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     return Environment(
-        loader=FunctionLoader(_resource),
+        loader=FunctionLoader(_read_resource),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -159,7 +161,7 @@ def _environment() -> Environment:
 
 
 def content_policy(scripts: Sequence[str]) -> str:
-    """A policy under which these scripts run, no other does, and nothing is fetched from anywhere."""
+    """Content security policy that allows exactly these `scripts` and no network."""
     digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
     return (
@@ -169,26 +171,29 @@ def content_policy(scripts: Sequence[str]) -> str:
 
 
 def script_json(value: object) -> Markup:
-    """JSON that can stand inside a script element: nothing in it can close the element or open a comment."""
+    """Serialise `value` to JSON that is safe inside a script element.
+
+    Nothing in it can close the element or open a comment.
+    """
     text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)  # noqa: S704 - see above
 
 
-# What was asked, and what came of it.
+# The question and the result.
 
 
 @dataclass(frozen=True, slots=True)
 class Caveat:
-    """What must be known of properties before they are believed."""
+    """Limits of properties to know before their values are believed."""
 
     names: str
     text: str
 
 
-def caveats(facts: Facts) -> list[Caveat]:
-    """One per text, for the properties that rank candidates."""
+def list_caveats(facts: Facts) -> list[Caveat]:
+    """List caveats of the ranking properties of `facts`, each text once."""
     labels: dict[str, list[str]] = {}
     for name in facts.run.campaign.problem.properties:
         item = describe(name)
@@ -197,16 +202,18 @@ def caveats(facts: Facts) -> list[Caveat]:
     return [Caveat(", ".join(names), text) for text, names in labels.items()]
 
 
-def _head(facts: Facts) -> dict[str, Any]:
+def _head_values(facts: Facts) -> dict[str, Any]:
     status, counts = facts.status, facts.status.counts
     several = facts.ranked_by > 1
     row: list[tuple[str, object, str]] = [
         ("asked", counts["asked"], ""),
         ("complete", counts["complete"], ""),
     ]
-    row.append(("feasible", len(facts.feasible()), "meet every constraint"))
+    row.append(("feasible", len(facts.feasible_ids()), "meet every constraint"))
     failed = set(np.flatnonzero(facts.run.history.status() == Status.FAILED).tolist())
-    lost = [words for gone, words in map(facts.fate, sorted(set(range(len(facts))) - failed)) if gone]
+    lost = [
+        words for gone, words in map(facts.describe_fate, sorted(set(range(len(facts))) - failed)) if gone
+    ]
     if lost:
         row.append(("in another structure", len(lost), max(set(lost), key=lost.count)))
     row.append(("gated", counts["gated"], "stopped early on purpose"))
@@ -230,11 +237,11 @@ def _head(facts: Facts) -> dict[str, Any]:
         "elapsed": format_duration(status.elapsed, fine=True),
         "started": sessions[0]["started"].replace("T", " ")[:16] if sessions else "",
         "figures_row": row,
-        "notice": _notice(facts),
-        "bests": results.bests(facts),
+        "notice": _state_notice(facts),
+        "bests": results.best_values(facts),
         "scalarized": facts.scalarized,
         "several": several,
-        "caveats": caveats(facts),
+        "caveats": list_caveats(facts),
         "trust_notes": tables.trust_notes(facts),
         "own": count_own(facts),
         "front_size": len(facts.front),
@@ -248,14 +255,14 @@ def _head(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _notice(facts: Facts) -> str:
-    """What a reader must know first of an unfinished or empty run."""
+def _state_notice(facts: Facts) -> str:
+    """First sentence on an unfinished or empty run; else empty."""
     state, folder = facts.status.state, facts.run.folder
     if state == "new":
         return "The run was not started yet."
     if not len(facts.ranking):
         return "No candidate is complete yet. The funnel and the failures below say where candidates stopped."
-    if not len(facts.feasible()):
+    if not len(facts.feasible_ids()):
         return (
             "No complete candidate meets every constraint; candidates are ranked by how far they are outside."
         )
@@ -264,34 +271,36 @@ def _notice(facts: Facts) -> str:
     return ""
 
 
-def _asked(facts: Facts) -> dict[str, Any]:
+def _asked_values(facts: Facts) -> dict[str, Any]:
     campaign = facts.run.campaign
     limits = campaign.budget.model_dump(exclude_none=True)
     return {
-        "objectives": results.wanted(facts),
+        "objectives": results.objective_texts(facts),
         "constraints": [tables.bounds_text(item, facts.units) for item in campaign.problem.constraints],
         "structures": tables.structure_rows(campaign),
-        "space": _plugin(campaign.space),
+        "space": _plugin_values(campaign.space),
         "searched": tables.searched_text(facts),
-        "campaign_notes": tables.notes_elsewhere(facts),
-        "optimizer": _plugin(campaign.optimizer),
+        "campaign_notes": tables.other_notes(facts),
+        "optimizer": _plugin_values(campaign.optimizer),
         "stages": [
-            {"name": stage.name, "settings": tables.settings_of(stage.evaluator)} for stage in campaign.stages
+            {"name": stage.name, "settings": tables.plugin_settings(stage.evaluator)}
+            for stage in campaign.stages
         ],
         "budget": ", ".join(f"{value:,} {name}" for name, value in limits.items()),
     }
 
 
-def _plugin(plugin: object) -> dict[str, Any]:
-    return {"kind": tables.kind_of(plugin), "settings": tables.settings_of(plugin)}
+def _plugin_values(plugin: object) -> dict[str, Any]:
+    return {"kind": tables.plugin_kind(plugin), "settings": tables.plugin_settings(plugin)}
 
 
 # Figures.
 
 
-def _convergence(facts: Facts, shown: Shown, figures: dict[str, Figure]) -> dict[str, Any]:
+def _convergence_values(facts: Facts, shown: ShownCandidates, figures: dict[str, Figure]) -> dict[str, Any]:
     wanted: list[tuple[int | None, str]] = [
-        (place, results.label(item.property, facts.units)) for place, item in enumerate(facts.objectives)
+        (place, results.property_label(item.property, facts.units))
+        for place, item in enumerate(facts.objectives)
     ]
     if facts.scalarized:
         wanted = [(None, "Desirability"), *wanted]
@@ -307,8 +316,8 @@ def _convergence(facts: Facts, shown: Shown, figures: dict[str, Figure]) -> dict
     out_of_reach = facts.ranked_by > 1 and len(facts.front) > 0
     return {
         "convergence": drawn,
-        "convergence_legend": drawing.legend([figures[id] for id, _ in drawn]),
-        "thinned": shown.thinned(facts),
+        "convergence_legend": drawing.legend_entries([figures[id] for id, _ in drawn]),
+        "thinned": shown.thinning_note(facts),
         "growth": growth and results.growth_text(facts, growth),
         "growth_note": "A front of this size in so many objectives is too costly to measure by hypervolume."
         if out_of_reach
@@ -316,7 +325,7 @@ def _convergence(facts: Facts, shown: Shown, figures: dict[str, Figure]) -> dict
     }
 
 
-def _fronts(facts: Facts, shown: Shown, figures: dict[str, Figure]) -> dict[str, Any]:
+def _front_values(facts: Facts, shown: ShownCandidates, figures: dict[str, Figure]) -> dict[str, Any]:
     drawn = []
     for place, item in enumerate(fronts.front_figures(facts, shown) if len(facts.ranking) else []):
         if item.figure["data"]:
@@ -324,31 +333,31 @@ def _fronts(facts: Facts, shown: Shown, figures: dict[str, Figure]) -> dict[str,
             drawn.append((f"front{place}", item.title, item.wide))
     return {
         "fronts": drawn,
-        "front_legend": drawing.legend([figures[id] for id, _, _ in drawn]),
+        "front_legend": drawing.legend_entries([figures[id] for id, _, _ in drawn]),
         "ranking": results.ranking_table(facts),
-        "ranked_count": min(drawing.RANKED, len(facts.ranking)),
+        "ranked_count": min(drawing.MAX_RANKED, len(facts.ranking)),
     }
 
 
-def _counts(facts: Facts, figures: dict[str, Figure]) -> dict[str, Any]:
+def _count_values(facts: Facts, figures: dict[str, Figure]) -> dict[str, Any]:
     rows = tables.stage_rows(facts)
     figures["funnel"] = plots.funnel_figure(rows)
     return {
         "funnel": rows,
-        "causes": tables.causes(facts),
-        "lost": tables.lost_tasks(facts),
+        "causes": tables.group_failures(facts),
+        "lost": tables.count_lost_tasks(facts),
         "operators": tables.operator_rows(facts),
-        "trees": [tables.ancestry(facts, int(id)) for id in facts.front[:TREES]],
+        "trees": [tables.build_ancestry(facts, int(id)) for id in facts.front[:MAX_TREES]],
     }
 
 
 # The best candidates.
 
 
-def _card(facts: Facts, rank: int, id: int, figures: dict[str, Figure]) -> dict[str, Any]:
+def _candidate_card(facts: Facts, rank: int, id: int, figures: dict[str, Figure]) -> dict[str, Any]:
     ranked = set(facts.run.campaign.problem.properties)
     formula, judged = facts.formulas[id], facts.desirability
-    score = [] if judged is None else [_desirability(float(judged[id]))]
+    score = [] if judged is None else [_desirability_entry(float(judged[id]))]
     card: dict[str, Any] = {
         "rank": rank,
         "id": id,
@@ -356,109 +365,114 @@ def _card(facts: Facts, rank: int, id: int, figures: dict[str, Figure]) -> dict[
         "on_front": id in set(facts.front.tolist()),
         "feasible": facts.scores.merit[id] == Merit.FEASIBLE,
         "outside": id in facts.outside,
-        "lost": facts.fate(id)[1] if facts.fate(id)[0] else "",
-        "properties": score + [_property(facts, name, id) for name in facts.known(id) if name in ranked],
-        "others": [_property(facts, name, id) for name in facts.known(id) if name not in ranked],
+        "lost": facts.describe_fate(id)[1] if facts.describe_fate(id)[0] else "",
+        "properties": score
+        + [_property_entry(facts, name, id) for name in facts.known_properties(id) if name in ranked],
+        "others": [
+            _property_entry(facts, name, id) for name in facts.known_properties(id) if name not in ranked
+        ],
         "operator": facts.operators[id],
         "parents": [(parent, facts.formulas[parent]) for parent in facts.parents[id]],
         "svg": None,
         "note": "",
         "parameters": [],
     }
-    return card | _picture(facts, id, figures)
+    return card | _candidate_picture(facts, id, figures)
 
 
 def _has_method_errors(facts: Facts) -> bool:
-    """True if an error of a method is known of any complete candidate."""
+    """True if any complete candidate has a known systematic error."""
     return any(np.isfinite(facts.systematic[name][facts.ranking]).any() for name in facts.columns)
 
 
-def _desirability(value: float) -> dict[str, str]:
+def _desirability_entry(value: float) -> dict[str, str]:
     return {
         "name": "desirability",
         "label": "Desirability",
         "structure": "",
-        "value": number(value),
+        "value": format_number(value),
         "unit": "",
         "words": "",
         "detail": "",
     }
 
 
-def _property(facts: Facts, name: str, id: int) -> dict[str, str]:
+def _property_entry(facts: Facts, name: str, id: int) -> dict[str, str]:
     return {
         "name": name,
-        "label": results.label(name, facts.units),
+        "label": results.property_label(name, facts.units),
         "structure": facts.structures.get(name, ""),
-        "value": facts.value(name, id),
+        "value": facts.value_text(name, id),
         "unit": pretty_unit(facts.units[name]),
-        "words": facts.words(name, id),
-        "detail": facts.detail(name, id),
+        "words": facts.mark_words(name, id),
+        "detail": facts.detail_text(name, id),
     }
 
 
-def _picture(facts: Facts, id: int, figures: dict[str, Figure]) -> dict[str, Any]:
-    """Picture and figure of a candidate's structure, or its parameters where it has none."""
+def _candidate_picture(facts: Facts, id: int, figures: dict[str, Figure]) -> dict[str, Any]:
+    """Picture and figure of a candidate's structure, or else its parameters."""
     try:
-        crystal, role = _structure(facts.run, id)
-        parameters = _parameters(facts.run, id) if crystal is None else []
+        crystal, role = _last_structure(facts.run, id)
+        parameters = _parameter_rows(facts.run, id) if crystal is None else []
     except InvdesignError as error:
-        return {"note": f"It cannot be built here: {error}", "parameters": _genome(facts.run, id)}
+        return {"note": f"It cannot be built here: {error}", "parameters": _genome_rows(facts.run, id)}
     if crystal is None:
         return {"parameters": parameters}
-    note = ", ".join(filter(None, [f"{len(crystal)} atoms", role, facts.fate(id)[1]]))
-    drawn = structure.scene(crystal)
+    note = ", ".join(filter(None, [f"{len(crystal)} atoms", role, facts.describe_fate(id)[1]]))
+    drawn = structure.build_scene(crystal)
     if drawn is None:
         return {"note": f"{note}, too many to draw"}
     name = f"crystal{id}"
-    figures[name] = structure.figure(drawn)
+    figures[name] = structure.scene_figure(drawn)
     title = f"Structure of candidate {id}: {facts.formulas[id]}, {note}"
     return {
-        "svg": structure.svg(drawn, name, title),
-        "legend": structure.legend(drawn),
+        "svg": structure.draw_svg(drawn, name, title),
+        "legend": structure.element_legend(drawn),
         "figure": name,
         "note": note,
     }
 
 
-def _structure(run: Run, id: int) -> tuple[Structure | None, str]:
+def _last_structure(run: Run, id: int) -> tuple[Structure | None, str]:
     made = run.trial(id).structures
     role = made[-1] if made else "initial"
     return run.structure(id, role), role
 
 
-def _parameters(run: Run, id: int) -> list[tuple[str, str]]:
+def _parameter_rows(run: Run, id: int) -> list[tuple[str, str]]:
     parameters = run.design(id).parameters
     if not parameters:
-        return _genome(run, id)
+        return _genome_rows(run, id)
     return [
-        (name, value if isinstance(value, str) else measured(float(value)))
+        (name, value if isinstance(value, str) else format_measured(float(value)))
         for name, value in parameters.items()
     ]
 
 
-def _genome(run: Run, id: int) -> list[tuple[str, str]]:
-    return [(name, brief(value)) for name, value in run.trial(id).genome.items()]
+def _genome_rows(run: Run, id: int) -> list[tuple[str, str]]:
+    return [(name, shorten_setting(value)) for name, value in run.trial(id).genome.items()]
 
 
 # Reproducibility.
 
 
-def _reproducibility(facts: Facts) -> dict[str, Any]:
+def _reproducibility_values(facts: Facts) -> dict[str, Any]:
     run = facts.run
     sessions = run.store.session_rows()
-    dump: Json = tables.shortened(run.campaign.dump())
+    dump: Json = tables.shorten_texts(run.campaign.dump())
     return {
-        "file_name": "FILE" if run.store.entry("campaign_text") else "FILE (the campaign was made in Python)",
+        "file_name": "FILE"
+        if run.store.read_entry("campaign_text")
+        else "FILE (the campaign was made in Python)",
         "folder": str(run.folder),
-        "created_by": run.store.entry("created_by"),
-        "created": run.store.entry("created").replace("T", " ")[:16],
-        "fingerprint": run.store.entry("fingerprint"),
+        "created_by": run.store.read_entry("created_by"),
+        "created": run.store.read_entry("created").replace("T", " ")[:16],
+        "fingerprint": run.store.read_entry("fingerprint"),
         "fingerprint_now": run.campaign.fingerprint,
         "digest": run.digest(),
-        "identities": tables.identities(facts),
+        "identities": tables.stage_identities(facts),
         "sessions": sessions,
-        "environments": tables.environments(sessions),
-        "campaign_text": run.store.entry("campaign_text"),
+        "environments": tables.distinct_environments(sessions),
+        "campaign_text": run.store.read_entry("campaign_text"),
         "dump": json.dumps(dump, indent=1, ensure_ascii=False),
     }

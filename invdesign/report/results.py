@@ -1,4 +1,4 @@
-"""What was wanted and what was found, in words and numbers: objectives, bests, hypervolume, the table of the front."""
+"""Objectives and results in words and numbers: best values, hypervolume, the table of the front."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from invdesign.problem import Merit, Objective
 from invdesign.properties import describe
 from invdesign.report.growth import Hypervolume
 from invdesign.report.tables import Facts
-from invdesign.report.text import distance_text, goal_text, number, pretty_unit, with_unit
+from invdesign.report.text import distance_text, format_number, goal_text, pretty_unit, with_unit
 from invdesign.wording import join_words
 
-FRONT_ROWS = 50  # members of a front that are listed
-BEST_ROWS = 25  # candidates listed where they are ranked by one value
-VERBS = {"target": "bring", "window": "keep"}
+MAX_FRONT_ROWS = 50  # listed members of a front; chosen
+MAX_BEST_ROWS = 25  # listed candidates if one value ranks them; chosen
+GOAL_VERBS = {"target": "bring", "window": "keep"}
 
 
-def label(name: str, units: Mapping[str, str]) -> str:
-    """A property's name for people."""
+def property_label(name: str, units: Mapping[str, str]) -> str:
+    """Label of the property `name`; `units` by property."""
     return describe(name, units.get(name, "")).label
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """An objective in words: `bring` **Voltage** `to 3.5 V`, and how it is judged beside others."""
+class ObjectiveText:
+    """An objective in words, `bring` **Voltage** `to 3.5 V`, with its scale."""
 
     verb: str
     label: str
@@ -40,29 +40,37 @@ class Wanted:
         return join_words(self.verb, self.label, measured, self.goal)
 
 
-def wanted(facts: Facts) -> list[Wanted]:
-    """Every objective."""
-    return [_wanted(item, facts.units, facts.structures.get(item.property, "")) for item in facts.objectives]
+def objective_texts(facts: Facts) -> list[ObjectiveText]:
+    """Describe every objective of `facts`."""
+    return [
+        _objective_text(item, facts.units, facts.structures.get(item.property, ""))
+        for item in facts.objectives
+    ]
 
 
-def _wanted(item: Objective, units: Mapping[str, str], structure: str) -> Wanted:
+def _objective_text(item: Objective, units: Mapping[str, str], structure: str) -> ObjectiveText:
     unit = units.get(item.property, "")
     scale = [
-        with_unit(f"{word} {number(value)}", pretty_unit(unit))
+        with_unit(f"{word} {format_number(value)}", pretty_unit(unit))
         for word in ("best", "worst", "tolerance", "reference")
         if (value := getattr(item, word)) is not None
     ]
     if item.weight != 1:
-        scale.append(f"weight {number(item.weight)}")
-    verb = VERBS.get(item.direction, item.direction)
-    return Wanted(
-        verb, label(item.property, units), goal_text(item, unit), item.property, ", ".join(scale), structure
+        scale.append(f"weight {format_number(item.weight)}")
+    verb = GOAL_VERBS.get(item.direction, item.direction)
+    return ObjectiveText(
+        verb,
+        property_label(item.property, units),
+        goal_text(item, unit),
+        item.property,
+        ", ".join(scale),
+        structure,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """The best of one objective, or the objective's value of the candidate with the best score."""
+class BestValue:
+    """Best value of an objective, or its value at the best score."""
 
     words: str
     value: str
@@ -70,19 +78,19 @@ class Found:
     formula: str
 
 
-def bests(facts: Facts) -> list[Found]:
-    """The desirability first where there is a score, then every objective."""
+def best_values(facts: Facts) -> list[BestValue]:
+    """Best values of `facts`: the desirability, if any, then every objective."""
     rows = []
-    texts = [str(item) for item in wanted(facts)]
+    texts = [str(item) for item in objective_texts(facts)]
     if facts.scalarized:
         texts = ["maximize Desirability", *texts]
     for words, best in zip(texts, facts.status.best, strict=True):
         if best.candidate is None:
-            rows.append(Found(words, "", None, ""))
+            rows.append(BestValue(words, "", None, ""))
             continue
         scored = facts.scalarized and not rows
-        value = number(best.value or 0.0) if scored else facts.text(best.property, best.candidate)
-        rows.append(Found(words, value, best.candidate, facts.formulas[best.candidate]))
+        value = format_number(best.value or 0.0) if scored else facts.full_text(best.property, best.candidate)
+        rows.append(BestValue(words, value, best.candidate, facts.formulas[best.candidate]))
     return rows
 
 
@@ -99,14 +107,19 @@ class GrowthText:
 
 
 def growth_text(facts: Facts, growth: Hypervolume) -> GrowthText:
-    """Final value, reference point and where that comes from."""
+    """Describe the final hypervolume, its reference point and that point's origin.
+
+    Args:
+        facts: of the run.
+        growth: of the hypervolume.
+    """
     places = [
-        f"{item.property} {with_unit(_coordinate(item, float(value)), pretty_unit(facts.units[item.property]))}"
+        f"{item.property} {with_unit(_coordinate_text(item, float(value)), pretty_unit(facts.units[item.property]))}"
         for item, value in zip(facts.objectives, growth.reference, strict=True)
     ]
-    final = with_unit(number(float(growth.values[-1])), growth.unit)
+    final = with_unit(format_number(float(growth.values[-1])), growth.unit)
     if growth.box > 0:
-        final += f" ({number(100 * float(growth.values[-1]) / growth.box)} % of the box)"
+        final += f" ({format_number(100 * float(growth.values[-1]) / growth.box)} % of the box)"
     origin = (
         "as the campaign gives it; candidates beyond it do not count."
         if growth.given
@@ -115,8 +128,8 @@ def growth_text(facts: Facts, growth: Hypervolume) -> GrowthText:
     return GrowthText(final, ", ".join(places), origin)
 
 
-def _coordinate(item: Objective, value: float) -> str:
-    return number(-value if item.direction == "maximize" else value) + (
+def _coordinate_text(item: Objective, value: float) -> str:
+    return format_number(-value if item.direction == "maximize" else value) + (
         " off" if item.direction in {"target", "window"} else ""
     )
 
@@ -131,6 +144,7 @@ class TableRow:
     Attributes:
         cells: desirability where there is one, then objectives (of targets and windows also how far off), then
             constraints that are no objectives.
+        outside: True if it was made outside the space.
         lost: `no longer an anti-perovskite` of a candidate that fell into another structure.
     """
 
@@ -153,48 +167,51 @@ class Table:
 
 
 def ranking_table(facts: Facts) -> Table:
-    """At most 50 members of the front, evenly chosen; or the best 25 where candidates are ranked by one value."""
+    """Table of the front or of the best candidates of `facts`.
+
+    At most 50 members of a front, evenly chosen; the best 25 where one value ranks.
+    """
     several = facts.ranked_by > 1
     ids = facts.front if several else facts.ranking
     total = len(ids)
-    if several and total > FRONT_ROWS:
-        ids = ids[np.unique(np.linspace(0, total - 1, FRONT_ROWS).round().astype(np.int64))]
+    if several and total > MAX_FRONT_ROWS:
+        ids = ids[np.unique(np.linspace(0, total - 1, MAX_FRONT_ROWS).round().astype(np.int64))]
     elif not several:
-        ids = ids[:BEST_ROWS]
+        ids = ids[:MAX_BEST_ROWS]
     rows = tuple(
         TableRow(
             rank=place,
             id=int(id),
             formula=facts.formulas[id],
             feasible=bool(facts.scores.merit[id] == Merit.FEASIBLE),
-            cells=_cells(facts, int(id)),
+            cells=_row_cells(facts, int(id)),
             outside=int(id) in facts.outside,
             lost=words if gone else "",
         )
         for place, id in enumerate(ids, 1)
-        for gone, words in [facts.fate(int(id))]
+        for gone, words in [facts.describe_fate(int(id))]
     )
-    return Table(_heads(facts), rows, total)
+    return Table(_table_heads(facts), rows, total)
 
 
-def _heads(facts: Facts) -> tuple[str, ...]:
+def _table_heads(facts: Facts) -> tuple[str, ...]:
     heads = ["Desirability"] if facts.desirability is not None else []
     for item in facts.objectives:
-        heads.append(facts.heading(item.property))
+        heads.append(facts.property_heading(item.property))
         if item.direction in {"target", "window"}:
             heads.append(f"Off {item.direction}")
-    return (*heads, *(facts.heading(name) for name in _others(facts)))
+    return (*heads, *(facts.property_heading(name) for name in _other_properties(facts)))
 
 
-def _others(facts: Facts) -> Sequence[str]:
+def _other_properties(facts: Facts) -> Sequence[str]:
     """Properties of constraints that are no objectives."""
     return facts.run.campaign.problem.properties[len(facts.objectives) :]
 
 
-def _cells(facts: Facts, id: int) -> tuple[str, ...]:
-    cells = [] if facts.desirability is None else [number(float(facts.desirability[id]))]
+def _row_cells(facts: Facts, id: int) -> tuple[str, ...]:
+    cells = [] if facts.desirability is None else [format_number(float(facts.desirability[id]))]
     for item, value in zip(facts.objectives, facts.minimised[id], strict=True):
-        cells.append(facts.cell(item.property, id))
+        cells.append(facts.cell_text(item.property, id))
         if item.direction in {"target", "window"}:
             cells.append("" if np.isnan(value) else distance_text(item, float(value)).removesuffix(" off"))
-    return (*cells, *(facts.cell(name, id) for name in _others(facts)))
+    return (*cells, *(facts.cell_text(name, id) for name in _other_properties(facts)))

@@ -1,7 +1,7 @@
 """Pictures of crystals: an SVG that prints, and a figure that turns.
 
-Colours are Jmol's (what is white there is grey, to be seen on white), sizes follow covalent radii (both from ASE). Atoms on faces, edges and corners of the cell are
-drawn on all of them, as crystallographers do.
+Colours are Jmol's (white becomes grey, to be seen on white), sizes follow covalent radii (both from ASE). Atoms on
+faces, edges and corners of the cell are drawn on all of them, as crystallographers do.
 """
 
 from __future__ import annotations
@@ -16,32 +16,37 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from invdesign.arrays import FloatArray, IntArray
-from invdesign.report.figures import Figure, rounded
+from invdesign.report.figures import Figure, round_for_json
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-LARGEST = 1500  # atoms drawn, repeated ones included
-ON_BORDER = (
+MAX_ATOMS = 1500  # drawn atoms, with repeated ones; chosen
+BORDER_DISTANCE = (
     0.35  # Å from a face at which an atom is drawn on the opposite one too: relaxed atoms are a bit off
 )
-BOND = 1.15  # bonded up to this multiple of the sum of covalent radii
-DIFFERENCE = 0.4  # Pauling electronegativities of bonded neighbours; less only between two nonmetals
-LEAST = 0.53
+BOND_FACTOR = 1.15  # bonded up to this multiple of the sum of covalent radii
+MIN_ELECTRONEGATIVITY_DIFFERENCE = (
+    0.4  # Pauling electronegativities of bonded neighbours; less only between two nonmetals
+)
+MIN_RADIUS = 0.53
 """Å, the least radius drawn and bonded: so hydrogen is seen, and joined to lithium at 2.04 Å (LiH) but not over a hydrogen bond."""
-PALE, GREY = 0.8, 0.78  # colours whose every channel is beyond the first are mixed down by the second
-BALL = 0.48  # of the covalent radius
-LEAST_BALL = 0.3  # Å
+PALE_CHANNEL, PALE_FACTOR = (
+    0.8,
+    0.78,
+)  # colours whose every channel is beyond the first are mixed down by the second
+BALL_FACTOR = 0.48  # of the covalent radius
+MIN_BALL = 0.3  # Å
 WIDTH, HEIGHT, MARGIN = 340.0, 240.0, 14.0
 YAW, PITCH = np.radians(24.0), np.radians(15.0)
 ZOOM = 2.7  # of the picture that turns
-SEGMENTS = 24  # of a cell edge, so that it passes behind and in front of atoms
+EDGE_SEGMENTS = 24  # of a cell edge, so that it passes behind and in front of atoms
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A crystal as it is drawn.
+    """A crystal as drawn.
 
     Attributes:
         symbols: element of each of n drawn atoms.
@@ -58,28 +63,28 @@ class Scene:
     lattice: FloatArray
 
 
-def scene(structure: Structure) -> Scene | None:
-    """What to draw of a crystal; None where it has too many atoms."""
+def build_scene(structure: Structure) -> Scene | None:
+    """Build the scene of a `structure`; None if it has too many atoms."""
     lattice = np.asarray(structure.lattice.matrix, dtype=np.float64)
-    symbols, fractions = _with_repeats(structure, lattice)
-    if not 0 < len(symbols) <= LARGEST:
+    symbols, fractions = _repeat_at_borders(structure, lattice)
+    if not 0 < len(symbols) <= MAX_ATOMS:
         return None
     positions = fractions @ lattice
     corners = np.array(list(product((0.0, 1.0), repeat=3)))
     edges = [(a @ lattice, b @ lattice) for a, b in combinations(corners, 2) if np.abs(a - b).sum() == 1]
-    return Scene(tuple(symbols), positions, _bonds(symbols, positions), np.array(edges), lattice)
+    return Scene(tuple(symbols), positions, _find_bonds(symbols, positions), np.array(edges), lattice)
 
 
-def _symbol(site: Any) -> str:
-    """The site's element; of a mixed site the most frequent one."""
+def _site_symbol(site: Any) -> str:
+    """Element of a site; of a mixed site the most frequent one."""
     species = max(site.species.items(), key=lambda item: (item[1], str(item[0])))[0]
     return str(getattr(species, "symbol", species))
 
 
-def _with_repeats(structure: Structure, lattice: FloatArray) -> tuple[list[str], FloatArray]:
-    """Atoms within the cell, those near a face also on the opposite one."""
+def _repeat_at_borders(structure: Structure, lattice: FloatArray) -> tuple[list[str], FloatArray]:
+    """Atoms within the cell; those near a face also on the opposite one."""
     heights = 1.0 / np.linalg.norm(np.linalg.inv(lattice), axis=0)  # between opposite faces
-    near = ON_BORDER / heights
+    near = BORDER_DISTANCE / heights
     symbols, fractions = [], []
     for site in structure:
         inside = np.asarray(site.frac_coords) % 1.0
@@ -88,71 +93,74 @@ def _with_repeats(structure: Structure, lattice: FloatArray) -> tuple[list[str],
             for x, tolerance in zip(inside.tolist(), near.tolist(), strict=True)
         ]
         for place in product(*choices):
-            symbols.append(_symbol(site))
+            symbols.append(_site_symbol(site))
             fractions.append(place)
     return symbols, np.array(fractions).reshape(-1, 3)
 
 
-def _bonds(symbols: Sequence[str], positions: FloatArray) -> IntArray:
+def _find_bonds(symbols: Sequence[str], positions: FloatArray) -> IntArray:
     from pymatgen.core import Element
     from scipy.spatial import KDTree
 
-    radii = np.array([_radius(symbol) for symbol in symbols])
-    pairs = KDTree(positions).query_pairs(2 * BOND * float(radii.max()), output_type="ndarray")
+    radii = np.array([_covalent_radius(symbol) for symbol in symbols])
+    pairs = KDTree(positions).query_pairs(2 * BOND_FACTOR * float(radii.max()), output_type="ndarray")
     if len(pairs) == 0:
         return np.empty((0, 2), dtype=np.int64)
     first, second = pairs.T
     distance = np.linalg.norm(positions[first] - positions[second], axis=1)
-    close = distance < BOND * (radii[first] + radii[second])
+    close = distance < BOND_FACTOR * (radii[first] + radii[second])
     known = {symbol: Element(symbol) for symbol in set(symbols) if Element.is_valid_symbol(symbol)}
 
-    def bonded(a: str, b: str) -> bool:
+    def may_bond(a: str, b: str) -> bool:
         if a not in known or b not in known:
             return False
         if not (known[a].is_metal or known[b].is_metal):
             return True
         with warnings.catch_warnings():  # elements without an electronegativity: NaN, and so no bond
             warnings.simplefilter("ignore")
-            return abs(float(known[a].X) - float(known[b].X)) > DIFFERENCE
+            return abs(float(known[a].X) - float(known[b].X)) > MIN_ELECTRONEGATIVITY_DIFFERENCE
 
-    allowed = np.array([bonded(symbols[a], symbols[b]) for a, b in pairs], dtype=bool)
+    allowed = np.array([may_bond(symbols[a], symbols[b]) for a, b in pairs], dtype=bool)
     return np.asarray(pairs[close & allowed], dtype=np.int64)
 
 
-def _number(symbol: str) -> int:
+def _atomic_number(symbol: str) -> int:
     from ase.data import atomic_numbers
 
     return int(atomic_numbers.get(symbol, 0))
 
 
-def _radius(symbol: str) -> float:
-    """Covalent radius in Å, never less than hydrogen needs to be seen."""
+def _covalent_radius(symbol: str) -> float:
+    """Covalent radius (Å), at least `MIN_RADIUS`."""
     from ase.data import covalent_radii
 
-    return max(LEAST, float(covalent_radii[_number(symbol)]))
+    return max(MIN_RADIUS, float(covalent_radii[_atomic_number(symbol)]))
 
 
-def _ball(symbol: str) -> float:
-    """Radius of the ball that is drawn, Å."""
-    return max(LEAST_BALL, BALL * _radius(symbol))
+def _ball_radius(symbol: str) -> float:
+    """Radius of the drawn ball (Å)."""
+    return max(MIN_BALL, BALL_FACTOR * _covalent_radius(symbol))
 
 
-def _colour(symbol: str) -> FloatArray:
+def _element_colour(symbol: str) -> FloatArray:
     from ase.data.colors import jmol_colors
 
-    colour = np.asarray(jmol_colors[_number(symbol)], dtype=np.float64)
-    return colour * GREY if _is_pale(symbol) else colour
+    colour = np.asarray(jmol_colors[_atomic_number(symbol)], dtype=np.float64)
+    return colour * PALE_FACTOR if _is_pale(symbol) else colour
 
 
 def _is_pale(symbol: str) -> bool:
     from ase.data.colors import jmol_colors
 
-    return float(np.min(jmol_colors[_number(symbol)])) > PALE
+    return float(np.min(jmol_colors[_atomic_number(symbol)])) > PALE_CHANNEL
 
 
 def hex_colour(symbol: str, mix: float = 0.0) -> str:
-    """An element's colour, mixed with white (`mix` > 0) or black (< 0)."""
-    base = np.array([1.0, 0.08, 0.58]) if _number(symbol) == 0 else _colour(symbol)
+    """Colour of the element `symbol` as hex, mixed by `mix`.
+
+    Positive values of `mix` add white, negative ones black.
+    """
+    base = np.array([1.0, 0.08, 0.58]) if _atomic_number(symbol) == 0 else _element_colour(symbol)
     target = 1.0 if mix > 0 else 0.0
     red, green, blue = np.clip(np.rint(255 * (base + abs(mix) * (target - base))), 0, 255).astype(int)
     return f"#{red:02x}{green:02x}{blue:02x}"
@@ -161,8 +169,11 @@ def hex_colour(symbol: str, mix: float = 0.0) -> str:
 # The printed picture.
 
 
-def _view(lattice: FloatArray) -> FloatArray:
-    """Rows are the directions of right, up and towards the eye; the longest lattice vector lies flat."""
+def _view_axes(lattice: FloatArray) -> FloatArray:
+    """Directions of right, up and towards the eye, as rows.
+
+    The longest lattice vector lies flat.
+    """
     lengths = np.linalg.norm(lattice, axis=1)
     flat = int(np.flatnonzero(lengths > 0.98 * lengths.max())[0])
     right = lattice[flat] / lengths[flat]
@@ -176,16 +187,17 @@ def _view(lattice: FloatArray) -> FloatArray:
     return turned
 
 
-def svg(drawn: Scene, name: str, title: str) -> Markup:
-    """An orthographic picture, drawn from back to front.
+def draw_svg(drawn: Scene, name: str, title: str) -> Markup:
+    """Draw an orthographic picture, from back to front.
 
     Args:
+        drawn: the scene.
         name: makes the ids within the page unique.
-        title: read to those who do not see it.
+        title: for screen readers.
     """
-    view = _view(drawn.lattice)
+    view = _view_axes(drawn.lattice)
     atoms, edges = drawn.positions @ view.T, drawn.edges @ view.T
-    radii = np.array([_ball(symbol) for symbol in drawn.symbols])
+    radii = np.array([_ball_radius(symbol) for symbol in drawn.symbols])
     points = np.concatenate(
         [atoms[:, :2] - radii[:, None], atoms[:, :2] + radii[:, None], edges.reshape(-1, 3)[:, :2]]
     )
@@ -193,43 +205,41 @@ def svg(drawn: Scene, name: str, title: str) -> Markup:
     scale = float(min((WIDTH - 2 * MARGIN) / (high[0] - low[0]), (HEIGHT - 2 * MARGIN) / (high[1] - low[1])))
     middle = (low + high) / 2
 
-    def place(point: FloatArray) -> tuple[float, float]:
+    def to_page(point: FloatArray) -> tuple[float, float]:
         return WIDTH / 2 + scale * (point[0] - middle[0]), HEIGHT / 2 - scale * (point[1] - middle[1])
 
-    shapes = [*_edge_shapes(edges, atoms, radii, place), *_bond_shapes(drawn, atoms, radii, scale, place)]
+    shapes = [*_edge_shapes(edges, atoms, radii, to_page), *_bond_shapes(drawn, atoms, radii, scale, to_page)]
     for symbol, atom, radius in zip(drawn.symbols, atoms, radii, strict=True):
-        x, y = place(atom)
-        ball = (
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{scale * radius:.1f}" fill="url(#{name}-{_id(symbol)})" '
-        )
+        x, y = to_page(atom)
+        ball = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{scale * radius:.1f}" fill="url(#{name}-{_gradient_id(symbol)})" '
         shapes.append(
-            (atom[2], f'{ball}stroke="{hex_colour(symbol, _outline(symbol))}" stroke-width="0.8"/>')
+            (atom[2], f'{ball}stroke="{hex_colour(symbol, _outline_mix(symbol))}" stroke-width="0.8"/>')
         )
     shapes.sort(key=lambda shape: shape[0])
     body = "".join(text for _, text in shapes)
-    gradients = "".join(_gradient(name, symbol) for symbol in dict.fromkeys(drawn.symbols))
+    gradients = "".join(_gradient_svg(name, symbol) for symbol in dict.fromkeys(drawn.symbols))
     head = f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" class="crystal">'
     return Markup(f"{head}<title>{escape(title)}</title><defs>{gradients}</defs>{body}</svg>")  # noqa: S704 - numbers, our own words, and an escaped title
 
 
-def _outline(symbol: str) -> float:
-    """How much darker than its colour an atom's outline is; of a pale one more."""
+def _outline_mix(symbol: str) -> float:
+    """Share of black in an atom's outline, as a negative mix."""
     return -0.75 if _is_pale(symbol) else -0.45
 
 
-def _id(symbol: str) -> str:
+def _gradient_id(symbol: str) -> str:
     return symbol if symbol.isalnum() and symbol.isascii() else "x"
 
 
-def _gradient(name: str, symbol: str) -> str:
+def _gradient_svg(name: str, symbol: str) -> str:
     light, plain, dark = (hex_colour(symbol, mix) for mix in (0.65, 0.0, -0.22))
     return (
-        f'<radialGradient id="{name}-{_id(symbol)}" cx="0.35" cy="0.32" r="0.75"><stop offset="0" stop-color="{light}"/>'
+        f'<radialGradient id="{name}-{_gradient_id(symbol)}" cx="0.35" cy="0.32" r="0.75"><stop offset="0" stop-color="{light}"/>'
         f'<stop offset="0.45" stop-color="{plain}"/><stop offset="1" stop-color="{dark}"/></radialGradient>'
     )
 
 
-def _line(a: tuple[float, float], b: tuple[float, float], colour: str, width: float) -> str:
+def _line_svg(a: tuple[float, float], b: tuple[float, float], colour: str, width: float) -> str:
     ends = f'x1="{a[0]:.1f}" y1="{a[1]:.1f}" x2="{b[0]:.1f}" y2="{b[1]:.1f}"'
     return f'<line {ends} stroke="{colour}" stroke-width="{width:.1f}" stroke-linecap="round"/>'
 
@@ -237,21 +247,21 @@ def _line(a: tuple[float, float], b: tuple[float, float], colour: str, width: fl
 def _edge_shapes(
     edges: FloatArray, atoms: FloatArray, radii: FloatArray, place: Any
 ) -> list[tuple[float, str]]:
-    """The cell's edges in short pieces, without those inside of an atom."""
+    """Pieces of the cell's edges outside of atoms."""
     shapes = []
     for start, end in edges:
-        for step in range(SEGMENTS):
-            a, b = (start + (end - start) * k / SEGMENTS for k in (step, step + 1))
+        for step in range(EDGE_SEGMENTS):
+            a, b = (start + (end - start) * k / EDGE_SEGMENTS for k in (step, step + 1))
             middle = (a + b) / 2
             if (np.linalg.norm(atoms - middle, axis=1) >= radii).all():
-                shapes.append((float(middle[2]), _line(place(a), place(b), "#94a3b8", 1.1)))
+                shapes.append((float(middle[2]), _line_svg(place(a), place(b), "#94a3b8", 1.1)))
     return shapes
 
 
 def _bond_shapes(
     drawn: Scene, atoms: FloatArray, radii: FloatArray, scale: float, place: Any
 ) -> list[tuple[float, str]]:
-    """Each bond in two halves, in the colours of its atoms."""
+    """Halves of bonds in the colours of their atoms."""
     shapes = []
     width = max(1.4, 0.13 * scale)
     for first, second in drawn.bonds:
@@ -261,27 +271,27 @@ def _bond_shapes(
             start = atoms[end] + 0.95 * radii[end] * towards / np.linalg.norm(towards)
             depth = float((start[2] + middle[2]) / 2)
             shapes.append(
-                (depth, _line(place(start), place(middle), hex_colour(drawn.symbols[end], -0.12), width))
+                (depth, _line_svg(place(start), place(middle), hex_colour(drawn.symbols[end], -0.12), width))
             )
     return shapes
 
 
-def legend(drawn: Scene) -> list[tuple[str, str]]:
-    """(element, colour) of what is drawn, by atomic number."""
-    return [(symbol, hex_colour(symbol)) for symbol in sorted(set(drawn.symbols), key=_number)]
+def element_legend(drawn: Scene) -> list[tuple[str, str]]:
+    """(element, colour) of the `drawn` atoms, by atomic number."""
+    return [(symbol, hex_colour(symbol)) for symbol in sorted(set(drawn.symbols), key=_atomic_number)]
 
 
 # The picture that turns.
 
 
-def figure(drawn: Scene) -> Figure:
-    """The same in three dimensions for Plotly.
+def scene_figure(drawn: Scene) -> Figure:
+    """Figure of the `drawn` scene in three dimensions for Plotly.
 
     Markers have a size on the screen, not in the crystal; the page turns those with a `meta.radius` (Å) into balls.
     """
-    traces = [_lines3d(drawn.edges, "#64748b", 3)]
+    traces = [_line_trace_3d(drawn.edges, "#64748b", 3)]
     if len(drawn.bonds):
-        traces.append(_lines3d(drawn.positions[drawn.bonds], "#9ca3af", 5))
+        traces.append(_line_trace_3d(drawn.positions[drawn.bonds], "#9ca3af", 5))
     symbols = np.array(drawn.symbols)
     for symbol in dict.fromkeys(drawn.symbols):
         chosen = drawn.positions[symbols == symbol]
@@ -290,18 +300,18 @@ def figure(drawn: Scene) -> Figure:
                 "type": "scatter3d",
                 "mode": "markers",
                 "name": escape(symbol),
-                "x": rounded(chosen[:, 0]),
-                "y": rounded(chosen[:, 1]),
-                "z": rounded(chosen[:, 2]),
+                "x": round_for_json(chosen[:, 0]),
+                "y": round_for_json(chosen[:, 1]),
+                "z": round_for_json(chosen[:, 2]),
                 "hoverinfo": "name",
                 "marker": {"size": 14, "color": hex_colour(symbol), "opacity": 1},
-                "meta": {"radius": round(_ball(symbol), 3)},
+                "meta": {"radius": round(_ball_radius(symbol), 3)},
             }
         )
-    view = _view(drawn.lattice)
+    view = _view_axes(drawn.lattice)
     camera = {
-        "eye": dict(zip("xyz", rounded(3 * view[2]), strict=True)),
-        "up": dict(zip("xyz", rounded(view[1]), strict=True)),
+        "eye": dict(zip("xyz", round_for_json(3 * view[2]), strict=True)),
+        "up": dict(zip("xyz", round_for_json(view[1]), strict=True)),
         "projection": {"type": "orthographic"},
     }
     points = np.concatenate([drawn.positions, drawn.edges.reshape(-1, 3)])
@@ -312,7 +322,7 @@ def figure(drawn: Scene) -> Figure:
     scene3d = {
         **{f"{axis}axis": {"visible": False, "range": [start, end]} for axis, start, end in ranges},
         "aspectmode": "manual",
-        "aspectratio": dict(zip("xyz", rounded(ratio), strict=True)),
+        "aspectratio": dict(zip("xyz", round_for_json(ratio), strict=True)),
         "camera": camera,
     }
     layout = {
@@ -324,14 +334,14 @@ def figure(drawn: Scene) -> Figure:
     return {"data": traces, "layout": layout}
 
 
-def _lines3d(lines: FloatArray, colour: str, width: float) -> Figure:
+def _line_trace_3d(lines: FloatArray, colour: str, width: float) -> Figure:
     broken = np.concatenate([lines, np.full((len(lines), 1, 3), np.nan)], axis=1).reshape(-1, 3)
     return {
         "type": "scatter3d",
         "mode": "lines",
-        "x": rounded(broken[:, 0]),
-        "y": rounded(broken[:, 1]),
-        "z": rounded(broken[:, 2]),
+        "x": round_for_json(broken[:, 0]),
+        "y": round_for_json(broken[:, 1]),
+        "z": round_for_json(broken[:, 2]),
         "line": {"color": colour, "width": width},
         "hoverinfo": "skip",
     }

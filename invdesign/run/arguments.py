@@ -16,11 +16,12 @@ from invdesign.campaign.document import Document, Place
 from invdesign.campaign.load import read_campaign
 from invdesign.campaign.mistakes import COMMON
 from invdesign.campaign.model import Campaign
-from invdesign.errors import CampaignError, Mistake, nearest
+from invdesign.errors import CampaignError, Mistake
 from invdesign.functions import Decorated, FitnessFunction
 from invdesign.functions.modules import import_root, is_installed
 from invdesign.properties import is_structure
-from invdesign.run.completing import Entry, completed, looked_at, makers, provides
+from invdesign.protocols import is_evaluator
+from invdesign.run.completing import Entry, complete_stages, find_makers, provided_units, try_evaluator
 from invdesign.settings import Settings
 
 SOURCE = "optimize"
@@ -54,83 +55,99 @@ class Arguments:
     code: dict[str, None] = field(default_factory=dict)
     completed: list[str] = field(default_factory=list)
 
-    def complain(self, path: str, message: str, hint: str = "") -> None:
+    def add_mistake(self, path: str, message: str, hint: str = "") -> None:
         self.mistakes.append(Mistake(path, message, None, hint))
 
-    def campaign(self) -> Campaign:
+    def build_campaign(self) -> Campaign:
         """The campaign they describe.
 
         Raises:
             CampaignError: with every mistake; the paths are those of the arguments.
         """
         if self.run_dir is not None and not isinstance(self.run_dir, str | Path):
-            self.complain("run_dir", f"expected a folder, got {_shown(self.run_dir)}.")
+            self.add_mistake("run_dir", f"expected a folder, got {_quote_value(self.run_dir)}.")
         if self.observer is not None and not callable(self.observer):
-            self.complain("observer", f"expected a function of the status, got {_shown(self.observer)}.")
-        stages, self.completed = completed(self._entries())
-        objectives, origins = self._objectives(stages)
-        data = self._data(stages, objectives)
+            self.add_mistake(
+                "observer", f"expected a function of the status, got {_quote_value(self.observer)}."
+            )
+        stages, self.completed = complete_stages(self._read_fitness())
+        objectives, origins = self._read_objectives(stages)
+        data = self._campaign_mapping(stages, objectives)
         if self.mistakes and not (stages and objectives):  # the rest would only be told to be missing
             raise CampaignError(self.mistakes, SOURCE)
         try:
             campaign = read_campaign(Document(data), Path.cwd(), made=self.made)
         except CampaignError as error:
             said = {mistake.path for mistake in self.mistakes}
-            found = [self._in_our_words(mistake, stages, origins) for mistake in error.mistakes]
+            found = [self._at_argument(mistake, stages, origins) for mistake in error.mistakes]
             found = [mistake for mistake in found if mistake.path not in said]
             raise CampaignError(list(dict.fromkeys([*self.mistakes, *found])), SOURCE) from None
         if self.mistakes:
             raise CampaignError(self.mistakes, SOURCE)
         return replace(campaign, code=tuple(self.code))
 
-    def _data(self, stages: list[Entry], objectives: list[Any]) -> dict[str, Any]:
+    def _campaign_mapping(self, stages: list[Entry], objectives: list[Any]) -> dict[str, Any]:
         for number, stage in enumerate(stages):
             if stage.made is not None:
                 self.made["evaluate", number, stage.kind] = stage.made
         data: dict[str, Any] = {
             "version": 1,
-            "name": self._name(stages),
+            "name": self._choose_name(stages),
             "description": " ".join(self.completed),
-            "seed": self._plain(self.seed, "seed"),
-            "space": self._plugin(self.space, "space", "build"),
+            "seed": self._to_plain_json(self.seed, "seed"),
+            "space": self._plugin_settings(self.space, "space", "spaces"),
             "evaluate": [stage.item for stage in stages],
             "objectives": objectives,
-            "constraints": self._constraints(),
-            "optimizer": self._plugin(self.optimizer, "optimizer", "ask"),
-            "budget": self._budget(),
-            "seeds": self._plain(self.seeds, "seeds"),
-            "engine": {"kind": "local", "workers": self._plain(self.workers, "workers")},
-            "max_failure_rate": self._plain(self.max_failure_rate, "max_failure_rate"),
+            "constraints": self._read_constraints(),
+            "optimizer": self._plugin_settings(self.optimizer, "optimizer", "optimizers"),
+            "budget": self._read_budget(),
+            "seeds": self._to_plain_json(self.seeds, "seeds"),
+            "engine": {"kind": "local", "workers": self._to_plain_json(self.workers, "workers")},
+            "max_failure_rate": self._to_plain_json(self.max_failure_rate, "max_failure_rate"),
         }
-        combined = self._plain(self.scalarize, "scalarize")
+        combined = self._to_plain_json(self.scalarize, "scalarize")
         return {**data, "scalarize": combined} if combined is not None else data
 
     # Space, optimizer, and the plain arguments.
 
-    def _plugin(self, value: Any, path: str, method: str) -> Any:
+    def _plugin_settings(self, value: Any, path: str, group: str) -> Any:
         """Settings as a file has them; an object made in Python stands for itself."""
         kind = value if isinstance(value, str) else value.get("kind") if isinstance(value, Mapping) else ""
-        if isinstance(kind, str) and ":" in kind:
-            module, _, name = kind.partition(":")
-            self.complain(
-                path,
-                f"'{kind}' is code, and a name is not a reason to run it.",
-                f"Import it and make one: from {module} import {name}.",
-            )
+        if self._refuse_code(kind, path, "make one"):
             return None
         if isinstance(value, str | Mapping):
-            return self._plain(value, path)
-        if isinstance(value, type) and hasattr(value, method):
-            self.complain(path, f"{value.__name__} is a class: give an instance, {value.__name__}(...).")
+            return self._to_plain_json(value, path)
+        if self._refuse_class(value, path, group):
             return None
-        if not isinstance(value, Settings) or not hasattr(value, method):
-            self.complain(path, f"expected a name, a mapping with 'kind' or a plug-in, got {_shown(value)}.")
+        if not isinstance(value, Settings) or not registry.belongs_to(group, value):
+            self.add_mistake(
+                path, f"expected a name, a mapping with 'kind' or a plug-in, got {_quote_value(value)}."
+            )
             return None
-        self._trust(type(value), path)
+        self._trust_class(type(value), path)
         self.made[path,] = value
         return {"kind": registry.name_of(type(value))}
 
-    def _trust(self, plugin: type, path: str) -> None:
+    def _refuse_code(self, kind: Any, path: str, advice: str) -> bool:
+        """Complain of `module:Name`, whose code would have to run; true if that is what was given."""
+        if not isinstance(kind, str) or ":" not in kind:
+            return False
+        module, _, name = kind.partition(":")
+        self.add_mistake(
+            path,
+            f"'{kind}' is code, and a name is not a reason to run it.",
+            f"Import it and {advice}: from {module} import {name}.",
+        )
+        return True
+
+    def _refuse_class(self, value: Any, path: str, group: str) -> bool:
+        """Complain of a plug-in's class in the place of an instance; true if that is what was given."""
+        if not isinstance(value, type) or not registry.belongs_to(group, value):
+            return False
+        self.add_mistake(path, f"{value.__name__} is a class: give an instance, {value.__name__}(...).")
+        return True
+
+    def _trust_class(self, plugin: type, path: str) -> None:
         """Workers import the plug-in's class by its name: from where, if it is not installed."""
         if ":" not in registry.name_of(plugin):
             return
@@ -138,7 +155,7 @@ class Arguments:
 
         module = sys.modules.get(plugin.__module__)
         if module is None or plugin.__module__ == "__main__" or "." in plugin.__qualname__:
-            self.complain(
+            self.add_mistake(
                 path,
                 f"{plugin.__qualname__} is defined where worker processes cannot import it.",
                 "Put the class into a module of its own and import it from there.",
@@ -147,151 +164,122 @@ class Arguments:
         root = None if is_installed(plugin.__module__) else import_root(module)
         self.code[str(root or Path.cwd())] = None
 
-    def _name(self, stages: list[Entry]) -> Any:
+    def _choose_name(self, stages: list[Entry]) -> Any:
         if self.name is not None:
-            return self._plain(self.name, "name")
+            return self._to_plain_json(self.name, "name")
         own = [stage.kind for stage in stages if stage.label and stage.made is not None]
         given = [stage.kind for stage in stages if stage.label]
         return next(iter([*own, *given]), "optimization")
 
-    def _budget(self) -> Any:
-        given = self._plain(self.budget, "budget")
+    def _read_budget(self) -> Any:
+        given = self._to_plain_json(self.budget, "budget")
         return given if isinstance(given, dict) else {"candidates": given}
 
-    def _constraints(self) -> Any:
-        given = self._plain(self.constraints, "constraints")
+    def _read_constraints(self) -> Any:
+        given = self._to_plain_json(self.constraints, "constraints")
         if isinstance(given, dict):
             return [{name: bounds} for name, bounds in given.items()]
         return [] if given is None else given
 
-    def _plain(self, value: Any, path: str) -> Any:
+    def _to_plain_json(self, value: Any, path: str) -> Any:
         """JSON types, or None with a complaint."""
         try:
-            return _json(value)
+            return _to_json_types(value)
         except ValueError as error:
-            self.complain(path, str(error))
+            self.add_mistake(path, str(error))
             return None
 
     # The funnel.
 
-    def _entries(self) -> list[Entry]:
+    def _read_fitness(self) -> list[Entry]:
         """What was given as fitness, in order; nothing for what cannot be used."""
         single = isinstance(self.fitness, str | Mapping) or not isinstance(self.fitness, Sequence)
         items = [self.fitness] if single else list(self.fitness)
         if not items:
-            self.complain("fitness", "nothing is to be evaluated.", "Give functions, or names of evaluators.")
+            self.add_mistake(
+                "fitness", "nothing is to be evaluated.", "Give functions, or names of evaluators."
+            )
         labels = ["fitness"] if single else [f"fitness[{number}]" for number in range(len(items))]
-        found = [self._entry(item, label) for item, label in zip(items, labels, strict=True)]
+        found = [self._read_entry(item, label) for item, label in zip(items, labels, strict=True)]
         return [entry for entry in found if entry is not None]
 
-    def _entry(self, item: Any, label: str) -> Entry | None:
+    def _read_entry(self, item: Any, label: str) -> Entry | None:
         if isinstance(item, str | Decorated):
             item = {item: {}}
         if isinstance(item, Mapping):
-            decorated = [key for key in item if isinstance(key, Decorated)]
-            return self._function(decorated[0], item, label) if decorated else self._named(item, label)
-        if isinstance(item, type) and hasattr(item, "evaluate"):
-            self.complain(label, f"{item.__name__} is a class: give an instance, {item.__name__}(...).")
-        elif isinstance(item, Settings) and hasattr(item, "evaluate"):
+            return self._read_stage(item, label)
+        if self._refuse_class(item, label, "evaluators"):
+            return None
+        if isinstance(item, Settings) and is_evaluator(item):
             if isinstance(item, FitnessFunction):
                 return Entry(label, {item.name: {}}, item, item)
             name = registry.name_of(type(item)).rpartition(":")[2]
-            self._trust(type(item), label)
-            return Entry(label, {name: {}}, item, item)  # type: ignore[arg-type]  # it has evaluate
-        elif callable(item):
+            self._trust_class(type(item), label)
+            return Entry(label, {name: {}}, item, item)
+        if callable(item):
             name = getattr(item, "__name__", type(item).__name__)
             known = name if name.isidentifier() else "my_property"
-            self.complain(
+            self.add_mistake(
                 label,
                 f"{name} is a plain function, which does not say what it provides.",
                 f"Decorate it with {DECORATE.format(name=known)}.",
             )
         else:
-            self.complain(
-                label, f"expected a fitness function or the name of an evaluator, got {_shown(item)}."
+            self.add_mistake(
+                label, f"expected a fitness function or the name of an evaluator, got {_quote_value(item)}."
             )
         return None
 
-    def _function(self, decorated: Decorated, item: Mapping[Any, Any], label: str) -> Entry | None:
-        """A function, with what a campaign file may say of any stage."""
-        settings = self._plain(item[decorated], label)
-        strange = (
-            sorted(set(settings) - set(COMMON)) if isinstance(settings, dict) else ["what is not a mapping"]
-        )
-        if len(item) > 1 or strange:
-            found = "several evaluators" if len(item) > 1 else ", ".join(strange)
-            hint = f"A function takes {', '.join(COMMON)} here."
-            self.complain(label, f"expected {{function: {{...}}}}, got {found}.", hint)
+    def _read_stage(self, item: Mapping[Any, Any], label: str) -> Entry | None:
+        """A function, or an evaluator by its name or by that of a property it provides, with settings."""
+        functions = {key.evaluator.name: key.evaluator for key in item if isinstance(key, Decorated)}
+        names = {key.evaluator.name if isinstance(key, Decorated) else key: item[key] for key in item}
+        plain = self._to_plain_json(names, label)
+        kind = next(iter(plain or {}), "")
+        if plain is None or self._refuse_code(kind, label, "give the function itself"):
             return None
-        function = decorated.evaluator
-        return Entry(label, {function.name: settings}, function, function)
-
-    def _named(self, item: Mapping[str, Any], label: str) -> Entry | None:
-        """An evaluator by its name, or by that of a property that one provides."""
-        plain = self._plain(item, label)
-        if plain is None or len(plain) != 1:
-            if plain is not None:
-                self.complain(label, f"expected one evaluator, as {{'relax': {{...}}}}, got {_shown(item)}.")
-            return None
-        ((kind, settings),) = plain.items()
-        if ":" in kind:
-            module, _, name = kind.partition(":")
-            self.complain(
-                label,
-                f"'{kind}' is code, and a name is not a reason to run it.",
-                f"Import it and give the function itself: from {module} import {name}.",
-            )
-            return None
-        if kind in registry.names("evaluators"):
-            own = {key: value for key, value in (settings or {}).items() if key not in COMMON}
-            return Entry(label, plain, None, looked_at({**own, "kind": kind}))
-        able = makers(kind)
-        if len(able) == 1 and not settings:
-            return Entry(label, {able[0][0]: {}}, None, able[0][1])
-        if len(able) > 1:
-            names = ", ".join(name for name, _ in able)
-            self.complain(
-                label, f"'{kind}' is a property that several evaluators provide: {names}.", "Name one."
-            )
-            return None
-        known = registry.names("evaluators")
-        hint = nearest(kind, known) or f"Evaluators: {', '.join(known)}."
-        self.complain(label, f"there is no evaluator '{kind}', and none provides it without settings.", hint)
-        return None
+        if kind in functions:
+            return Entry(label, plain, functions[kind], functions[kind])
+        settings = plain.get(kind)
+        if kind not in registry.names("evaluators"):
+            able = find_makers(kind)
+            if len(able) > 1:
+                listed = ", ".join(name for name, _ in able)
+                message = f"'{kind}' is a property that several evaluators provide: {listed}."
+                self.add_mistake(label, message, "Name one.")
+                return None
+            if able and not settings:
+                return Entry(label, {able[0][0]: {}}, None, able[0][1])
+        own = settings if isinstance(settings, dict) else {}
+        own = {key: value for key, value in own.items() if key not in COMMON}
+        return Entry(label, plain, None, try_evaluator({**own, "kind": kind}))
 
     # Objectives.
 
-    def _objectives(self, stages: list[Entry]) -> tuple[list[Any], list[tuple[str, bool]]]:
+    def _read_objectives(self, stages: list[Entry]) -> tuple[list[Any], list[tuple[str, bool]]]:
         """As a file writes them, with where each comes from and whether its own place adds to that."""
         items: list[Any] = []
         origins: list[tuple[str, bool]] = []
         for word in ("maximize", "minimize"):
-            for label, name in self._properties(word):
+            for label, name in self._named_properties(word):
                 items.append({word: name})
                 origins.append((label, False))
         for word in ("target", "window"):
-            given = self._plain(getattr(self, word), word)
-            if given is not None and not isinstance(given, dict):
-                self.complain(
-                    word,
-                    f"expected a property and what it should be, as {_EXAMPLES[word]}, got {_shown(given)}.",
-                )
-                given = None
-            for name, value in (given or {}).items():
-                items.append({word: {name: value}})
-                origins.append(("", True))
-        listed = self._plain(self.objectives, "objectives")
+            given = self._to_plain_json(getattr(self, word), word)
+            wanted = [{name: value} for name, value in given.items()] if isinstance(given, dict) else [given]
+            wanted = [item for item in wanted if item is not None]
+            items += [{word: item} for item in wanted]
+            origins += [("", True)] * len(wanted)
+        listed = self._to_plain_json(self.objectives, "objectives")
         if listed is not None and not isinstance(listed, list):
-            self.complain("objectives", f"expected a list, as in a campaign file, got {_shown(listed)}.")
-            listed = None
-        for number, item in enumerate(listed or []):
-            items.append(item)
-            origins.append((f"objectives[{number}]", True))
+            return listed, []  # the campaign's own check says that it must be a list
+        items += listed or []
+        origins += [(f"objectives[{number}]", True) for number in range(len(listed or []))]
         if not items and not self.mistakes:
-            self._undirected(stages)
+            self._complain_of_directions(stages)
         return items, origins
 
-    def _properties(self, word: str) -> list[tuple[str, str]]:
+    def _named_properties(self, word: str) -> list[tuple[str, str]]:
         """(where, name) of properties given by name, or by a function that provides one."""
         given = getattr(self, word)
         single = isinstance(given, str | Mapping) or not isinstance(given, Sequence)
@@ -299,7 +287,7 @@ class Arguments:
         found = []
         for number, item in enumerate(items):
             label = word if single else f"{word}[{number}]"
-            said = provides(item.evaluator if isinstance(item, Decorated) else item)
+            said = provided_units(item.evaluator if isinstance(item, Decorated) else item)
             provided = [name for name in said if not is_structure(name)]
             if isinstance(item, str):
                 found.append((label, item))
@@ -307,14 +295,14 @@ class Arguments:
                 found.append((label, provided[0]))
             else:
                 hint = f"It provides {', '.join(provided)}: name one." if provided else ""
-                self.complain(label, f"expected the name of a property, got {_shown(item)}.", hint)
+                self.add_mistake(label, f"expected the name of a property, got {_quote_value(item)}.", hint)
         return found
 
-    def _undirected(self, stages: list[Entry]) -> None:
-        units = {name: unit for stage in stages for name, unit in provides(stage.evaluator).items()}
+    def _complain_of_directions(self, stages: list[Entry]) -> None:
+        units = {name: unit for stage in stages for name, unit in provided_units(stage.evaluator).items()}
         numbers = {name: unit for name, unit in units.items() if not is_structure(name)}
         listed = ", ".join(f"{name} ({unit})" if unit else name for name, unit in numbers.items())
-        self.complain(
+        self.add_mistake(
             "maximize, minimize",
             f"nothing says what is wanted. Provided are: {listed}.",
             "Give maximize=[...], minimize=[...], target={...}, window={...} or objectives=[...].",
@@ -322,13 +310,11 @@ class Arguments:
 
     # Mistakes.
 
-    def _in_our_words(
-        self, mistake: Mistake, stages: list[Entry], origins: list[tuple[str, bool]]
-    ) -> Mistake:
+    def _at_argument(self, mistake: Mistake, stages: list[Entry], origins: list[tuple[str, bool]]) -> Mistake:
         """The mistake at the argument it comes from."""
-        return replace(mistake, path=self._path(mistake.path, stages, origins))
+        return replace(mistake, path=self._argument_path(mistake.path, stages, origins))
 
-    def _path(self, path: str, stages: list[Entry], origins: list[tuple[str, bool]]) -> str:
+    def _argument_path(self, path: str, stages: list[Entry], origins: list[tuple[str, bool]]) -> str:
         listed = re.match(r"(evaluate|objectives|constraints)\[(\d+)\]\.?", path)
         rest = path[listed.end() :] if listed else ""
         if listed and listed[1] == "evaluate":
@@ -348,10 +334,7 @@ class Arguments:
         return "budget" if path == "budget.candidates" and not isinstance(self.budget, Mapping) else path
 
 
-_EXAMPLES = {"target": "{'voltage': 3.5}", "window": "{'band_gap': {'min': 3.0, 'max': 4.2}}"}
-
-
-def _json(value: Any) -> Any:
+def _to_json_types(value: Any) -> Any:
     """`value` in JSON's types: numpy's numbers, tuples and paths have their counterparts there.
 
     Raises:
@@ -360,20 +343,20 @@ def _json(value: Any) -> Any:
     if isinstance(value, Settings):
         return value.model_dump(mode="json")
     if isinstance(value, Mapping):
-        return {str(key): _json(item) for key, item in value.items()}
+        return {str(key): _to_json_types(item) for key, item in value.items()}
     if isinstance(value, np.generic | np.ndarray):
-        return _json(value.tolist())
+        return _to_json_types(value.tolist())
     if isinstance(value, list | tuple | range):
-        return [_json(item) for item in value]
+        return [_to_json_types(item) for item in value]
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"must be finite, got {value}")
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise ValueError(f"expected numbers, text, lists and mappings, got {_shown(value)}")
+    raise ValueError(f"expected numbers, text, lists and mappings, got {_quote_value(value)}")
 
 
-def _shown(value: object) -> str:
+def _quote_value(value: object) -> str:
     text = repr(value)
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"

@@ -17,11 +17,11 @@ from invdesign.run.requests import Request
 from invdesign.run.since import check_same_run
 from invdesign.store.store import Store
 
-CHANGE = "budget_change"  # entry of the store: name of the last change
-OF_FILE = "budget_of_file"  # what the campaign said last, where something else holds
+CHANGE_KEY = "budget_change"  # entry of the store: name of the last change
+FILE_BUDGET_KEY = "budget_of_file"  # what the campaign said last, where something else holds
 
 
-def with_limits(budget: Budget, limits: Mapping[str, Json]) -> Budget:
+def replace_limits(budget: Budget, limits: Mapping[str, Json]) -> Budget:
     """A budget with some limits replaced; those that are None stay.
 
     Raises:
@@ -39,7 +39,7 @@ def with_limits(budget: Budget, limits: Mapping[str, Json]) -> Budget:
 
 def stored_budget(store: Store) -> Budget:
     """The budget that holds."""
-    return Budget.model_validate(json.loads(store.entry("campaign"))["budget"])
+    return Budget.model_validate(json.loads(store.read_entry("campaign"))["budget"])
 
 
 def change_by_request(store: Store, request: Request) -> Budget:
@@ -48,17 +48,17 @@ def change_by_request(store: Store, request: Request) -> Budget:
     Raises:
         RefusedError: it is no budget, or was changed since the request was made by something its author did not see.
     """
-    old, last, seen = stored_budget(store), store.entry(CHANGE), request.seen
+    old, last, seen = stored_budget(store), store.read_entry(CHANGE_KEY), request.seen
     if seen is not None:
         check_same_run(seen, store)
     if last == request.id:
         return old  # done, and killed before the request was removed
-    new = with_limits(old, request.detail)
+    new = replace_limits(old, request.detail)
     if new == old:
         return old
     if seen is not None and last != seen.budget and last not in seen.waiting:
         raise RefusedError(
-            f"this request is out of date: the budget was changed since it was made, and is now {shown(old)}. "
+            f"this request is out of date: the budget was changed since it was made, and is now {format_budget(old)}. "
             "If it still holds, give it again. Nothing was changed."
         )
     return write_limits(store, request.detail, request.id)
@@ -75,20 +75,20 @@ def write_limits(store: Store, limits: Mapping[str, Json], name: str = "") -> Bu
     Raises:
         RefusedError: there is no such limit, or it is no positive number.
     """
-    dump = json.loads(store.entry("campaign"))
+    dump = json.loads(store.read_entry("campaign"))
     old = Budget.model_validate(dump["budget"])
-    new = with_limits(old, limits)
-    if not store.entry(OF_FILE):
-        store.set_entry(OF_FILE, to_json(old.model_dump(mode="json")))
+    new = replace_limits(old, limits)
+    if not store.read_entry(FILE_BUDGET_KEY):
+        store.set_entry(FILE_BUDGET_KEY, to_json(old.model_dump(mode="json")))
     store.set_entry("campaign", to_json({**dump, "budget": new.model_dump(mode="json")}))
-    store.set_entry(CHANGE, name or uuid.uuid4().hex)  # last: killed before, it is done again
+    store.set_entry(CHANGE_KEY, name or uuid.uuid4().hex)  # last: killed before, it is done again
     return new
 
 
 def write_campaign(store: Store, campaign: Campaign) -> Budget:
     """Store a campaign as it reads now; a limit that its file does not change stays as the user set it since."""
     held = stored_budget(store).model_dump(mode="json")
-    said = json.loads(store.entry(OF_FILE) or to_json(held))
+    said = json.loads(store.read_entry(FILE_BUDGET_KEY) or to_json(held))
     reads = cast("dict[str, Json]", campaign.budget.model_dump(mode="json"))
     merged = {
         name: reads[name] if reads[name] != said.get(name) else held[name] for name in Budget.model_fields
@@ -99,20 +99,20 @@ def write_campaign(store: Store, campaign: Campaign) -> Budget:
         budget = campaign.budget
     dump = campaign.dump()
     store.set_entry("campaign", to_json({**dump, "budget": budget.model_dump(mode="json")}))
-    store.set_entry(OF_FILE, to_json(reads))
+    store.set_entry(FILE_BUDGET_KEY, to_json(reads))
     if budget.model_dump(mode="json") != held:
-        store.set_entry(CHANGE, uuid.uuid4().hex)
+        store.set_entry(CHANGE_KEY, uuid.uuid4().hex)
     if campaign.text:
         store.set_entry("campaign_text", campaign.text)
     return budget
 
 
-def with_budget(campaign: Campaign, budget: Budget) -> Campaign:
+def replace_budget(campaign: Campaign, budget: Budget) -> Campaign:
     """The campaign under another budget."""
     return campaign if campaign.budget == budget else replace(campaign, budget=budget)
 
 
-def shown(budget: Budget) -> str:
+def format_budget(budget: Budget) -> str:
     """A budget in words: `400 candidates, 2 hours`."""
     limits = budget.model_dump(exclude_none=True).items()
     return ", ".join(f"{value if isinstance(value, int) else f'{value:g}'} {name}" for name, value in limits)

@@ -46,13 +46,13 @@ def run_html(run: Reading, best: int = 5) -> str:
     status = run.status()
     parts = [
         status_html(status),
-        _asked(run),
-        _best(run, best),
-        _picture(run),
-        _troubles(run, status),
-        _further(run, status),
+        _objective_line(run),
+        _best_table(run, best),
+        _search_plot(run),
+        _failure_line(run, status),
+        _next_steps(run, status),
     ]
-    return _framed("".join(parts))
+    return _frame_html("".join(parts))
 
 
 def live_html(status: RunStatus, folder: str) -> str:
@@ -61,11 +61,11 @@ def live_html(status: RunStatus, folder: str) -> str:
     for best in status.best:
         whose = "" if best.candidate is None else f' <span style="{SOFT}">candidate {best.candidate}</span>'
         rows.append(
-            f'<td style="{CELL}">{escape(str(best))}</td><td style="{NUMBER}"><b>{escape(best.found())}</b>{whose}</td>'
+            f'<td style="{CELL}">{escape(str(best))}</td><td style="{NUMBER}"><b>{escape(best.format_value())}</b>{whose}</td>'
         )
     table = f'<table style="border:0;font-size:inherit;margin:.2em 0">{"".join(f"<tr>{row}</tr>" for row in rows)}</table>'
     where = f'<div style="{SOFT}">in {escape(folder)}</div>' if status.state != "running" else ""
-    return _framed(status_html(status) + table + _notes(status) + where)
+    return _frame_html(status_html(status) + table + _note_lines(status) + where)
 
 
 def status_html(status: RunStatus) -> str:
@@ -77,14 +77,14 @@ def status_html(status: RunStatus) -> str:
         f'<div><b style="font-size:1.1em">{escape(status.name)}</b> <span style="{pill}">{status.state}</span>'
         f' <span style="{SOFT}">{escape(reason)}</span></div>'
     )
-    return head + _bar(status) + f"<div>{escape(_counts(status))}</div>"
+    return head + _progress_bar(status) + f"<div>{escape(_count_line(status))}</div>"
 
 
-def _framed(body: str) -> str:
+def _frame_html(body: str) -> str:
     return f'<div style="max-width:760px;line-height:1.5;margin:.3em 0">{body}</div>'
 
 
-def _bar(status: RunStatus) -> str:
+def _progress_bar(status: RunStatus) -> str:
     total = status.budget.get("candidates")
     if not total:
         return ""
@@ -95,7 +95,7 @@ def _bar(status: RunStatus) -> str:
     )
 
 
-def _counts(status: RunStatus) -> str:
+def _count_line(status: RunStatus) -> str:
     counts = status.counts
     total = status.budget.get("candidates")
     parts = [f"{counts['asked']} of {total:g} candidates" if total else f"{counts['asked']} candidates"]
@@ -116,7 +116,7 @@ def _counts(status: RunStatus) -> str:
 # What is asked, and the best.
 
 
-def _asked(run: Reading) -> str:
+def _objective_line(run: Reading) -> str:
     problem = run.campaign.problem
     wanted = [str(objective) for objective in problem.objectives]
     wanted += [f"{constraint}" for constraint in problem.constraints]
@@ -129,7 +129,7 @@ def _asked(run: Reading) -> str:
     return f'<div>{escape(words)}</div><div style="{SOFT}">{escape(stages)}</div>{about}'
 
 
-def _best(run: Reading, most: int) -> str:
+def _best_table(run: Reading, most: int) -> str:
     rows = run.top(most)
     if not rows:
         return f'<div style="{SOFT}">No candidate is complete yet.</div>'
@@ -139,48 +139,48 @@ def _best(run: Reading, most: int) -> str:
     heads = ["", "candidate", "", *(["desirability"] if judged else [])]
     measured = run.campaign.measured_on
     heads += [", ".join(filter(None, [name, units.get(name), measured.get(name)])) for name in names]
-    lines = [_row([escape(head) for head in heads], head=True)]
+    lines = [_best_row([escape(head) for head in heads], head=True)]
     for row in rows:
         lost, words = structure_fate(row["properties"], row["details"])
         marks = ["outside the space"] * bool(row["outside"]) + [escape(words)] * lost
         mark = f" ({', '.join(marks)})" if marks else ""
-        cells = [str(row["rank"]), f"{row['candidate']}{mark}", _what(row)]
-        cells += [_number(row.get("desirability"))] if judged else []
+        cells = [str(row["rank"]), f"{row['candidate']}{mark}", _candidate_label(row)]
+        cells += [_format_number(row.get("desirability"))] if judged else []
         cells += [
-            _number(row["properties"].get(name), row["noise"].get(name), row["systematic"].get(name))
+            _format_number(row["properties"].get(name), row["noise"].get(name), row["systematic"].get(name))
             + escape(f" {words_beside(name, row['properties'].get)}".rstrip())
             for name in names
         ]
-        lines.append(_row(cells))
+        lines.append(_best_row(cells))
     return f'<table style="border:0;border-collapse:collapse;font-size:inherit;margin:.5em 0">{"".join(lines)}</table>'
 
 
-def _row(cells: Sequence[str], *, head: bool = False) -> str:
+def _best_row(cells: Sequence[str], *, head: bool = False) -> str:
     style = f"{NUMBER};{SOFT};font-weight:600" if head else NUMBER
     return "<tr>" + "".join(f'<td style="{style}">{cell}</td>' for cell in cells) + "</tr>"
 
 
-def _what(row: Mapping[str, Any]) -> str:
+def _candidate_label(row: Mapping[str, Any]) -> str:
     """The candidate's formula, or else the plain values of its genome."""
     if row["formula"]:
         return re.sub(r"(?<=[A-Za-z)\]])([0-9.]+)", r"<sub>\1</sub>", escape(row["formula"]))
-    values = [f"{name} {_short(value)}" for name, value in row["genome"].items()]
+    values = [f"{name} {_truncate_text(value)}" for name, value in row["genome"].items()]
     text = ", ".join(values)
     return escape(text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 3]}...")
 
 
-def _short(value: object) -> str:
+def _truncate_text(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _number(value: float | None, noise: float | None = None, systematic: float | None = None) -> str:
+def _format_number(value: float | None, noise: float | None = None, systematic: float | None = None) -> str:
     return "–" if value is None else escape(value_text(value, noise, systematic))
 
 
 # The picture.
 
 
-def _picture(run: Reading) -> str:
+def _search_plot(run: Reading) -> str:
     """Of one value the best so far, of two the front; of more there is none."""
     problem = run.campaign.problem
     if problem.n_values > 2 or len(run.history) < 2:
@@ -194,7 +194,7 @@ def _picture(run: Reading) -> str:
         first, second = (objective.property for objective in problem.objectives)
         front = np.isin(ids, run.front())
         x, y = run.history.column(first)[ids], run.history.column(second)[ids]
-        return _svg(x, y, (_titled(first, units), _titled(second, units)), marked=front)
+        return _draw_points(x, y, (_titled_plot(first, units), _titled_plot(second, units)), marked=front)
     if problem.scalarize is not None:
         name, values = "desirability", 1.0 - np.minimum(scores.values[feasible, 0], 1.0)
     else:
@@ -203,16 +203,16 @@ def _picture(run: Reading) -> str:
     ranked = scores.values[feasible, 0]
     best = np.minimum.accumulate(ranked)
     record = np.concatenate([[True], best[1:] < best[:-1]])
-    return _svg(
-        ids.astype(np.float64), values, ("candidate", _titled(name, units)), marked=record, steps=True
+    return _draw_points(
+        ids.astype(np.float64), values, ("candidate", _titled_plot(name, units)), marked=record, steps=True
     )
 
 
-def _titled(name: str, units: Mapping[str, str]) -> str:
+def _titled_plot(name: str, units: Mapping[str, str]) -> str:
     return f"{name}, {units[name]}" if units.get(name) else name
 
 
-def _svg(
+def _draw_points(
     x: FloatArray, y: FloatArray, titles: tuple[str, str], *, marked: NDArray[np.bool_], steps: bool = False
 ) -> str:
     """Points, of which the marked ones stand out; joined by the steps of a record, or by a front's."""
@@ -220,30 +220,30 @@ def _svg(
     x, y, marked = x[known], y[known], marked[known]
     if len(x) < 2:
         return ""
-    px, py = _scaled(x, LEFT, WIDTH - RIGHT), _scaled(y, HEIGHT - BOTTOM, TOP)
+    px, py = _scale_to_plot(x, LEFT, WIDTH - RIGHT), _scale_to_plot(y, HEIGHT - BOTTOM, TOP)
     plain = np.flatnonzero(~marked)
     plain = plain[:: max(1, math.ceil(len(plain) / MOST_POINTS))]
     dots = "".join(f'<circle cx="{px[i]:.1f}" cy="{py[i]:.1f}" r="1.8"/>' for i in plain)
     chosen = np.flatnonzero(marked)
     chosen = chosen if steps else chosen[np.argsort(x[chosen], kind="stable")]
     rings = "".join(f'<circle cx="{px[i]:.1f}" cy="{py[i]:.1f}" r="2.6"/>' for i in chosen[-MOST_POINTS:])
-    path = _steps(px[chosen], py[chosen]) if steps else ""
+    path = _record_steps(px[chosen], py[chosen]) if steps else ""
     line = f'<polyline points="{path}" fill="none" stroke="{ACCENT}" stroke-width="1.5"/>' if path else ""
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" style="max-width:100%;height:auto" '
         f'role="img" aria-label="{escape(titles[1])} by {escape(titles[0])}" font-size="11" fill="currentColor">'
         f'<path d="M{LEFT},{TOP} V{HEIGHT - BOTTOM} H{WIDTH - RIGHT}" fill="none" stroke="currentColor" opacity=".4"/>'
-        f'<g opacity=".35">{dots}</g>{line}<g fill="{ACCENT}">{rings}</g>{_axes(x, y, titles)}</svg>'
+        f'<g opacity=".35">{dots}</g>{line}<g fill="{ACCENT}">{rings}</g>{_draw_axes(x, y, titles)}</svg>'
     )
 
 
-def _scaled(values: FloatArray, start: float, end: float) -> FloatArray:
+def _scale_to_plot(values: FloatArray, start: float, end: float) -> FloatArray:
     low, high = float(values.min()), float(values.max())
     share = (values - low) / (high - low) if high > low else np.full_like(values, 0.5)
     return start + share * (end - start)
 
 
-def _steps(px: FloatArray, py: FloatArray) -> str:
+def _record_steps(px: FloatArray, py: FloatArray) -> str:
     """From record to record, level in between, and on to the right edge."""
     points = []
     for i in range(len(px)):
@@ -253,7 +253,7 @@ def _steps(px: FloatArray, py: FloatArray) -> str:
     return " ".join([*points, f"{WIDTH - RIGHT},{py[-1]:.1f}"])
 
 
-def _axes(x: FloatArray, y: FloatArray, titles: tuple[str, str]) -> str:
+def _draw_axes(x: FloatArray, y: FloatArray, titles: tuple[str, str]) -> str:
     foot = HEIGHT - BOTTOM
     written = [
         (LEFT, foot + 13, "start", f"{x.min():.4g}"),
@@ -276,7 +276,7 @@ def _axes(x: FloatArray, y: FloatArray, titles: tuple[str, str]) -> str:
 # What went wrong, what the optimizer says, how to go on.
 
 
-def _troubles(run: Reading, status: RunStatus) -> str:
+def _failure_line(run: Reading, status: RunStatus) -> str:
     failures = run.history.failures()
     said = ""
     if status.state == "failed":
@@ -286,14 +286,14 @@ def _troubles(run: Reading, status: RunStatus) -> str:
         number, failure = next(iter(failures.items()))
         example = f"candidate {number}: {failure.message}"
         said = f'<div style="{SOFT}">failed at {escape(causes)}; for example {escape(example)}</div>'
-    return said + _notes(status)
+    return said + _note_lines(status)
 
 
-def _notes(status: RunStatus) -> str:
+def _note_lines(status: RunStatus) -> str:
     return "".join(f'<div style="{SOFT}">note: {escape(note)}</div>' for note in status.notes)
 
 
-def _further(run: Reading, status: RunStatus) -> str:
+def _next_steps(run: Reading, status: RunStatus) -> str:
     """Where it lies, and what to type to go on."""
     folder = escape(str(run.folder))
     if status.state == "running":

@@ -31,16 +31,16 @@ from invdesign.measurements import Measurement
 from invdesign.properties import STRUCTURE, is_structure
 from invdesign.protocols import MeasuredEvaluator, SearchSpace, place_genome
 from invdesign.run.requests import Request
-from invdesign.run.since import Since, changes_since
+from invdesign.run.since import ChangesSince, find_changes_since
 from invdesign.run.told import Taken, Told
 from invdesign.steps import Finished, UserEvent
 from invdesign.store.store import Store
-from invdesign.structures.files import pack, structure_from_json, structure_to_json
+from invdesign.structures.files import compress_text, structure_from_json, structure_to_json
 from invdesign.structures.reading.raw import StructureFileError
 from invdesign.worker import RAISED
 
 BY_USER = "user"  # operator of candidates nobody else asked for
-LISTED = 10  # complaints in one message
+MAX_LISTED = 10  # complaints in one message
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class Change:
     """A user's event before it is written.
 
     Attributes:
-        kind: `add`, `measure` or `withdraw`.
+        kind: `plan_addition`, `measure` or `plan_withdrawal`.
         detail: what the journal says of it.
         added: new candidates.
         released: candidates that wait no more where they did: they go their way again, or were withdrawn.
@@ -71,17 +71,17 @@ class Change:
     outside: dict[int, str] = field(default_factory=dict)
 
     @property
-    def nothing(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether it changes nothing."""
         event = self.event
         return not (self.added or event.measurements or event.taken_back or event.reopened or event.withdrawn)
 
-    def taken(self, history: RunHistory, funnel: Sequence[Stage]) -> Taken:
+    def describe_outcome(self, history: RunHistory, funnel: Sequence[Stage]) -> Taken:
         """What became of it."""
         ended, stopped = {}, dict(self.stopped)
         for id, stage in self.touched.items():
             trial = history.trial(id)
-            number = _number(funnel, stage)
+            number = _stage_number(funnel, stage)
             if trial.status is Status.PENDING:
                 continue
             if trial.depth < number and id not in stopped:
@@ -99,7 +99,7 @@ class Change:
         )
 
 
-def planned_change(
+def plan_change(
     request: Request, campaign: Campaign, history: RunHistory, store: Store, waiting: Mapping[int, str]
 ) -> Change:
     """What a request to add, tell or withdraw changes.
@@ -111,10 +111,14 @@ def planned_change(
         RefusedError: it cannot be done; the message says everything that is wrong with it.
     """
     planner = _Planner(
-        campaign, history, store, waiting, request, changes_since(request.seen, store, history)
+        campaign, history, store, waiting, request, find_changes_since(request.seen, store, history)
     )
     try:
-        return {"add": planner.add, "tell": planner.tell, "withdraw": planner.withdraw}[request.kind]()
+        return {
+            "add": planner.plan_addition,
+            "tell": planner.plan_results,
+            "withdraw": planner.plan_withdrawal,
+        }[request.kind]()
     except (StoreError, RefusedError):
         raise
     except RAISED as error:
@@ -124,12 +128,12 @@ def planned_change(
         ) from error
 
 
-def told_detail(results: Sequence[Told], *, replace: bool) -> dict[str, Json]:
+def write_tell_detail(results: Sequence[Told], *, replace: bool) -> dict[str, Json]:
     """The detail of a request that tells results."""
-    return {"results": [_told_json(item) for item in results], "replace": replace}
+    return {"results": [_result_to_json(item) for item in results], "replace": replace}
 
 
-def _told_json(item: Told) -> Json:
+def _result_to_json(item: Told) -> Json:
     whole: dict[str, Json] = {
         "candidate": item.candidate,
         "genome": None if item.genome is None else canonical(item.genome),
@@ -146,7 +150,7 @@ def _told_json(item: Told) -> Json:
     return {key: value for key, value in whole.items() if value not in (None, "", {})}
 
 
-def handed_out(events: Sequence[tuple[str, Mapping[str, Any]]]) -> set[int]:
+def find_handed_out(events: Sequence[tuple[str, Mapping[str, Any]]]) -> set[int]:
     """Candidates that were given to the user and not sent on their way again since."""
     given: set[int] = set()
     for kind, detail in events:
@@ -156,16 +160,16 @@ def handed_out(events: Sequence[tuple[str, Mapping[str, Any]]]) -> set[int]:
     return given
 
 
-def _number(funnel: Sequence[Stage], name: str) -> int:
+def _stage_number(funnel: Sequence[Stage], name: str) -> int:
     return next(number for number, stage in enumerate(funnel) if stage.name == name)
 
 
-def _numbers_of(stage: Stage) -> set[str]:
+def _provided_properties(stage: Stage) -> set[str]:
     assert stage.evaluator is not None
     return {name for name in stage.evaluator.provides if not is_structure(name)}
 
 
-def _roles_of(stage: Stage) -> set[str]:
+def _provided_roles(stage: Stage) -> set[str]:
     assert stage.evaluator is not None
     return {name.removeprefix(STRUCTURE) for name in stage.evaluator.provides if is_structure(name)}
 
@@ -177,7 +181,7 @@ class _Planner:
     store: Store
     waiting: Mapping[int, str]
     request: Request
-    since: Since
+    since: ChangesSince
 
     def __post_init__(self) -> None:
         self.funnel = self.campaign.funnel
@@ -189,19 +193,19 @@ class _Planner:
 
     # Candidates.
 
-    def add(self) -> Change:
+    def plan_addition(self) -> Change:
         """New candidates, or known ones that are to run a further stage."""
         detail = self.request.detail
         until = str(detail.get("until") or "")
         if until:
-            self._stage(until)
+            self._find_stage(until)
         known = []
         for number, given in enumerate(cast("list[Genome]", detail["genomes"]), 1):
             where = f"genome {number}"
             if detail.get("made"):  # of a fork: what was made outside the space goes along with its results
-                self._made(given, where)
+                self._place_made(given, where)
                 continue
-            genome = self._written(given, where)
+            genome = self._check_genome(given, where)
             if genome is None:
                 continue
             key = genome_key(genome)
@@ -209,29 +213,29 @@ class _Planner:
             if key in self.added:
                 continue
             if found is None:
-                self._new(genome, until or None)
+                self._add_candidate(genome, until or None)
             elif until and self._can_go_on(found, until):
-                self._new(genome, until, parents=(found,), operator=PROMOTION)
+                self._add_candidate(genome, until, parents=(found,), operator=PROMOTION)
             else:
                 known.append(found)
-        self._complain()
+        self._raise_complaints()
         if not self.added and known:
-            listed = ", ".join(map(str, known[:LISTED]))
+            listed = ", ".join(map(str, known[:MAX_LISTED]))
             word = "candidates" if len(known) > 1 else "candidate"
             raise RefusedError(f"nothing was added: the run knows all of them already ({word} {listed})")
-        return self._change("add", UserEvent(request=self.request.id), known=len(known))
+        return self._build_change("add", UserEvent(request=self.request.id), known=len(known))
 
     def _can_go_on(self, id: int, until: str) -> bool:
         trial = self.history.trial(id)
         if trial.candidate.outside:
-            self.complaints.append(not_promoted(id))
+            self.complaints.append(refuse_promotion(id))
             return False
         if trial.status is not Status.COMPLETE and id not in self.waiting:
             self.complaints.append(f"candidate {id} is {trial.status.name.lower()}: only complete ones go on")
             return False
-        return id not in self.waiting and trial.depth <= _number(self.funnel, until)
+        return id not in self.waiting and trial.depth <= _stage_number(self.funnel, until)
 
-    def _new(
+    def _add_candidate(
         self, genome: Genome, until: str | None, parents: tuple[int, ...] = (), operator: str = BY_USER
     ) -> Candidate:
         written = cast("Genome", canonical(genome))
@@ -240,7 +244,7 @@ class _Planner:
         self.added[key] = Candidate(id, key, Proposal(written, parents, operator, until=until))
         return self.added[key]
 
-    def _stage(self, name: str) -> Stage | None:
+    def _find_stage(self, name: str) -> Stage | None:
         for stage in self.funnel[1:]:
             if stage.name == name:
                 return stage
@@ -254,37 +258,37 @@ class _Planner:
 
     # Results.
 
-    def tell(self) -> Change:
+    def plan_results(self) -> Change:
         """Results from outside: new measurements, and candidates that go their way (again) with them."""
         items = cast("list[dict[str, Any]]", self.request.detail["results"])
-        new = [item for number, row in enumerate(items, 1) if (item := self._measurement(row, number))]
-        self._complain()
-        before = self.store.measurements({item.key for item in new}, withdrawn=False)
+        new = [item for number, row in enumerate(items, 1) if (item := self._read_measurement(row, number))]
+        self._raise_complaints()
+        before = self.store.load_measurements({item.key for item in new}, withdrawn=False)
         old: dict[tuple[str, str], list[Measurement]] = {}
         for measurement in before:
             old.setdefault((measurement.key, measurement.stage), []).append(measurement)
         self._check_computed(new, old)
         self._check_as_seen(new, before)
-        self._complain()
+        self._raise_complaints()
         taken_back: list[int] = []
-        since = [_words(item) for item in self.since.told]
+        since = [_measurement_identity(item) for item in self.since.told]
         recorded, known = [], 0
         for place in dict.fromkeys((item.key, item.stage) for item in new):
             mine = [item for item in new if (item.key, item.stage) == place]
             theirs = old.get(place, [])
             # What was told since the request was made is known, also where it was taken back: told once, late or twice.
-            said = [*(_words(item) for item in theirs), *since]
-            fresh = [item for item in mine if _words(item) not in said]
+            said = [*(_measurement_identity(item) for item in theirs), *since]
+            fresh = [item for item in mine if _measurement_identity(item) not in said]
             if self.request.detail.get("replace") and (fresh or len(mine) < len(theirs)):
-                kept = [_words(item) for item in mine]
-                taken_back += [item.id for item in theirs if _words(item) not in kept]
+                kept = [_measurement_identity(item) for item in mine]
+                taken_back += [item.id for item in theirs if _measurement_identity(item) not in kept]
             known += len(mine) - len(fresh)
             recorded += fresh
         changed = {(item.key, item.stage) for item in recorded}
         changed |= {(item.key, item.stage) for item in before if item.id in taken_back}
-        stopped = dict(filter(None, (self._affected(key, stage) for key, stage in sorted(changed))))
-        event = UserEvent(recorded, taken_back, self._again(), request=self.request.id)
-        change = self._change("measure", event, known=known)
+        stopped = dict(filter(None, (self._continue_trial(key, stage) for key, stage in sorted(changed))))
+        event = UserEvent(recorded, taken_back, self._reopened_stages(), request=self.request.id)
+        change = self._build_change("measure", event, known=known)
         change.detail |= {"measurements": len(recorded), "taken_back": list(taken_back)}
         change.stopped = stopped
         for item in new:
@@ -293,13 +297,13 @@ class _Planner:
             change.touched[id] = item.stage
         return change
 
-    def _measurement(self, row: Mapping[str, Any], number: int) -> Measurement | None:
+    def _read_measurement(self, row: Mapping[str, Any], number: int) -> Measurement | None:
         where = f"result {number}"
         if row.get("candidate") is not None:
             where += f" (candidate {row['candidate']})"
         before = len(self.complaints)
-        key = self._key(row, where)
-        stage = self._stage_told(row, where)
+        key = self._find_key(row, where)
+        stage = self._stage_of_result(row, where)
         if stage is None or key is None or len(self.complaints) > before:
             return None
         self._check_numbers(row, stage, where)
@@ -307,7 +311,7 @@ class _Planner:
         blobs, hashes = {}, {}
         for role, text in texts.items():
             try:
-                blob = pack(structure_to_json(structure_from_json(text)))
+                blob = compress_text(structure_to_json(structure_from_json(text)))
             except StructureFileError as error:
                 self.complaints.append(f"{where}: structure '{role:.40}': {error}")
                 return None
@@ -315,7 +319,7 @@ class _Planner:
             blobs[hashes[role]] = blob
         usual = stage.evaluator.noise if isinstance(stage.evaluator, MeasuredEvaluator) else {}
         properties = {name: float(value) for name, value in row.get("properties", {}).items()}
-        own = {name: float(value) for name, value in _noise_told(row).items()}
+        own = {name: float(value) for name, value in _noise_of_result(row).items()}
         failure = str(row.get("failure", ""))
         return Measurement(
             key=key,
@@ -339,7 +343,7 @@ class _Planner:
             return
         for item in new:
             id = self.history.id_of(item.key)
-            number = _number(self.funnel, item.stage)
+            number = _stage_number(self.funnel, item.stage)
             if id is None or (item.key, item.stage) in old or self.funnel[number].external:
                 continue
             computed = {
@@ -356,32 +360,36 @@ class _Planner:
 
     def _check_as_seen(self, new: Sequence[Measurement], counted: Sequence[Measurement]) -> None:
         """Nothing is taken back, and no candidate brought back, that changed since the request was made."""
-        words = {_words(item) for item in new}
-        recorded = {_words(item) for item in self.since.told}
-        for key in dict.fromkeys(item.key for item in new if _words(item) not in recorded):
+        words = {_measurement_identity(item) for item in new}
+        recorded = {_measurement_identity(item) for item in self.since.told}
+        for key in dict.fromkeys(item.key for item in new if _measurement_identity(item) not in recorded):
             id = self.history.id_of(key)
             event = None if id is None else self.since.touched.get(id)
             if id is not None and event is not None and self.history.trial(id).status is Status.WITHDRAWN:
-                self._outdated(id, event)
+                self._complain_of_outdated(id, event)
         if self.request.detail.get("replace"):
             places = {(item.key, item.stage) for item in new}
-            self._check_takes(i for i in counted if (i.key, i.stage) in places and _words(i) not in words)
+            self._check_takes(
+                i for i in counted if (i.key, i.stage) in places and _measurement_identity(i) not in words
+            )
 
     def _check_takes(self, measurements: Iterable[Measurement]) -> None:
         takes = self.request.detail.get("takes")
-        for number in [] if takes is None else self.since.foreign([*measurements], cast("list[int]", takes)):
+        for number in (
+            [] if takes is None else self.since.unseen_measurements([*measurements], cast("list[int]", takes))
+        ):
             self.complaints.append(
                 f"this request is out of date: measurement {number} was told since it was made; "
                 "if it still holds, give it again"
             )
 
-    def _outdated(self, id: int, event: int) -> None:
+    def _complain_of_outdated(self, id: int, event: int) -> None:
         self.complaints.append(
             f"this request is out of date: candidate {id} was changed since it was made (event {event}); "
             "if it still holds, give it again"
         )
 
-    def _key(self, row: Mapping[str, Any], where: str) -> str | None:
+    def _find_key(self, row: Mapping[str, Any], where: str) -> str | None:
         """Of the genome a result is about; one nobody asked for becomes a candidate."""
         id = row.get("candidate")
         if id is not None:
@@ -396,9 +404,9 @@ class _Planner:
         if "genome" not in row:
             self.complaints.append(f"{where}: it names neither a candidate nor a genome")
             return None
-        return self._made(cast("Genome", row["genome"]), where)
+        return self._place_made(cast("Genome", row["genome"]), where)
 
-    def _made(self, genome: Genome, where: str) -> str | None:
+    def _place_made(self, genome: Genome, where: str) -> str | None:
         """Key of a genome that somebody made; one nobody asked for becomes a candidate, inside the space or not."""
         key = genome_key(genome)
         if key in self.history:
@@ -406,39 +414,40 @@ class _Planner:
         try:
             placement = place_genome(self.campaign.space, genome)
         except RAISED as error:  # a genome of any form may trip any space
-            self.complaints.append(f"{where}: {_refusal(error)}")
+            self.complaints.append(f"{where}: {_describe_refusal(error)}")
             return None
         key = genome_key(placement.genome)
         if key not in self.history and key not in self.added:
-            new = self._new(placement.genome, None, operator=OUTSIDE if placement.outside else BY_USER)
+            new = self._add_candidate(
+                placement.genome, None, operator=OUTSIDE if placement.outside else BY_USER
+            )
             if placement.outside:
                 self.outside[new.id] = placement.outside
         return key
 
-    def _written(self, genome: Genome, where: str) -> Genome | None:
+    def _check_genome(self, genome: Genome, where: str) -> Genome | None:
         """A genome as the space writes it; None where it is none of its."""
         if genome_key(genome) in self.history:
             return genome
-        refused = refusal_of(self.campaign.space, genome)
+        refused = check_genome(self.campaign.space, genome)
         if refused:
             self.complaints.append(f"{where}: {refused}")
             return None
-        form = getattr(
-            self.campaign.space, "canonical", dict
-        )  # a space may write one candidate in several ways
-        return cast("Genome", form(genome))
+        return self.campaign.space.canonical(genome)
 
-    def _stage_told(self, row: Mapping[str, Any], where: str) -> Stage | None:
+    def _stage_of_result(self, row: Mapping[str, Any], where: str) -> Stage | None:
         if row.get("stage"):
-            return self._stage(str(row["stage"]))
+            return self._find_stage(str(row["stage"]))
         names = set(row.get("properties", ()))
         options = [
-            stage for stage in self.funnel[1:] if (_numbers_of(stage) == names if names else stage.external)
+            stage
+            for stage in self.funnel[1:]
+            if (_provided_properties(stage) == names if names else stage.external)
         ]
         if len(options) == 1:
             return options[0]
         stages = "; ".join(
-            f"{stage.name}: {', '.join(sorted(_numbers_of(stage)))}" for stage in self.funnel[1:]
+            f"{stage.name}: {', '.join(sorted(_provided_properties(stage)))}" for stage in self.funnel[1:]
         )
         said = (
             f"no stage has just {', '.join(sorted(names))}"
@@ -449,14 +458,14 @@ class _Planner:
         return None
 
     def _check_numbers(self, row: Mapping[str, Any], stage: Stage, where: str) -> None:
-        given, wanted = set(row.get("properties", ())), _numbers_of(stage)
+        given, wanted = set(row.get("properties", ())), _provided_properties(stage)
         failed = bool(row.get("failure"))
         if failed == bool(given) or (given and given != wanted):
             self.complaints.append(
                 f"{where}: {stage.name} has {', '.join(sorted(wanted))}, or a failure and no values; "
                 f"got {', '.join(sorted(given)) or 'none'}{' and a failure' if failed else ''}"
             )
-        spreads = {"noise": _noise_told(row), "systematic error": row.get("systematic", {})}
+        spreads = {"noise": _noise_of_result(row), "systematic error": row.get("systematic", {})}
         for what, told in {**spreads, "detail": row.get("details", {})}.items():
             extra = set(told) - given
             if extra:
@@ -473,34 +482,34 @@ class _Planner:
             if not isinstance(text, str):
                 self.complaints.append(f"{where}: the detail of {name} is {text!r:.60}, must be a text")
         roles = set(row.get("structures", ()))
-        if not failed and roles != _roles_of(stage):
+        if not failed and roles != _provided_roles(stage):
             self.complaints.append(
-                f"{where}: {stage.name} gives structures {', '.join(sorted(_roles_of(stage))) or '(none)'}, "
+                f"{where}: {stage.name} gives structures {', '.join(sorted(_provided_roles(stage))) or '(none)'}, "
                 f"got {', '.join(sorted(roles)) or 'none'}"
             )
 
-    def _affected(self, key: str, stage: str) -> tuple[int, str] | None:
+    def _continue_trial(self, key: str, stage: str) -> tuple[int, str] | None:
         """Let the trial of a genome go on with what was told; why it cannot, where it ended too early."""
         id = self.history.id_of(key)
         if id is None or self.waiting.get(id) == stage:
             return None
-        number = _number(self.funnel, stage)
+        number = _stage_number(self.funnel, stage)
         if id in self.waiting:
-            if _number(self.funnel, self.waiting[id]) > number:
-                self._reopen(id, number)
+            if _stage_number(self.funnel, self.waiting[id]) > number:
+                self._reopen_trial(id, number)
             return None
         trial = self.history.trial(id)
         if trial.status is Status.WITHDRAWN:
-            self._reopen(id, 1)
+            self._reopen_trial(id, 1)
         elif trial.status is Status.INFEASIBLE or trial.depth < number:
-            return None  # told in `Change.taken`, with its cause
+            return None  # told in `Change.describe_outcome`, with its cause
         elif trial.status is Status.COMPLETE and trial.depth == number:
             return id, f"complete before {stage}; send it there with invdesign promote"
         else:
-            self._reopen(id, number)
+            self._reopen_trial(id, number)
         return None
 
-    def _reopen(self, id: int, number: int) -> None:
+    def _reopen_trial(self, id: int, number: int) -> None:
         """Let a trial go its way again from a stage on, or from where it ended if that was before."""
         trial = self.history.trial(id)
         if trial.status is not Status.PENDING:
@@ -511,7 +520,7 @@ class _Planner:
 
     # Taking back.
 
-    def withdraw(self) -> Change:
+    def plan_withdrawal(self) -> Change:
         """Candidates, or some of their measurements, that count no more."""
         detail = self.request.detail
         again = bool(detail.get("again"))
@@ -523,18 +532,18 @@ class _Planner:
                 self.complaints.append(f"there is no candidate {id}; {candidates_text(len(self.history))}")
         if not ids and not numbers:
             self.complaints.append("nothing to withdraw: give candidates or measurements")
-        self._complain()
-        dropped = self._measurements_dropped(numbers, ids, gone, again=again)
+        self._raise_complaints()
+        dropped = self._withdraw_measurements(numbers, ids, gone, again=again)
         for id in [] if numbers else ids:
-            self._withdrawn_whole(id, gone, dropped, again=again)
-        self._complain()
+            self._withdraw_candidate(id, gone, dropped, again=again)
+        self._raise_complaints()
         reason = str(detail["reason"])
         endings = [
-            (Finished(id, Status.WITHDRAWN, 0, Failure("withdrawn", BY_USER, reason)), self._from(1))
+            (Finished(id, Status.WITHDRAWN, 0, Failure("withdrawn", BY_USER, reason)), self._stages_from(1))
             for id in sorted(dropped)
         ]
-        event = UserEvent((), sorted(gone), self._again(), endings, self.request.id)
-        change = self._change("withdraw", event)
+        event = UserEvent((), sorted(gone), self._reopened_stages(), endings, self.request.id)
+        change = self._build_change("withdraw", event)
         change.detail |= {
             "withdrawn": list[Json](sorted(dropped)),
             "measurements": list[Json](sorted(gone)),
@@ -544,12 +553,12 @@ class _Planner:
         change.untold = {id for id in dropped if id in self.waiting}
         return change
 
-    def _measurements_dropped(
+    def _withdraw_measurements(
         self, numbers: Collection[int], ids: Collection[int], gone: dict[int, int], *, again: bool
     ) -> set[int]:
         """Candidates that end since none of their measurements is left."""
         dropped: set[int] = set()
-        known = {item.id: item for item in self.store.measurements(withdrawn=False)} if numbers else {}
+        known = {item.id: item for item in self.store.load_measurements(withdrawn=False)} if numbers else {}
         for number in numbers:
             id = self.history.id_of(known[number].key) if number in known else None
             if id is None or (ids and id not in ids):
@@ -563,18 +572,18 @@ class _Planner:
             stages = {item.stage for item in mine if item.id in gone}
             lost = {s for s in stages if all(item.id in gone for item in mine if item.stage == s)}
             if lost and not again:
-                self._drop(id, dropped, measured=True)
+                self._drop_trial(id, dropped, measured=True)
                 continue
-            first = min(_number(self.funnel, stage) for stage in stages)
-            if id not in self.waiting or first < _number(self.funnel, self.waiting[id]):
-                self._reopen(id, first)
+            first = min(_stage_number(self.funnel, stage) for stage in stages)
+            if id not in self.waiting or first < _stage_number(self.funnel, self.waiting[id]):
+                self._reopen_trial(id, first)
         return dropped
 
-    def _withdrawn_whole(self, id: int, gone: dict[int, int], dropped: set[int], *, again: bool) -> None:
+    def _withdraw_candidate(self, id: int, gone: dict[int, int], dropped: set[int], *, again: bool) -> None:
         """All that is known of a candidate, or what was told of it where anything was."""
         trial = self.history.trial(id)
         if id in self.since.touched:
-            self._outdated(id, self.since.touched[id])
+            self._complain_of_outdated(id, self.since.touched[id])
             return
         if trial.status in {Status.INFEASIBLE, Status.WITHDRAWN} and not (
             again and trial.status is Status.WITHDRAWN
@@ -589,15 +598,15 @@ class _Planner:
                 f"candidate {id} was taken further by candidate {latest}: withdraw that one"
             )
             return
-        told = self.store.measurements([trial.candidate.key], withdrawn=False)
+        told = self.store.load_measurements([trial.candidate.key], withdrawn=False)
         self._check_takes(told)
         gone.update((item.id, id) for item in told)
         if not again:
-            self._drop(id, dropped, measured=bool(told))
+            self._drop_trial(id, dropped, measured=bool(told))
             return
-        self._reopen(id, min((_number(self.funnel, item.stage) for item in told), default=1))
+        self._reopen_trial(id, min((_stage_number(self.funnel, item.stage) for item in told), default=1))
 
-    def _drop(self, id: int, dropped: set[int], *, measured: bool) -> None:
+    def _drop_trial(self, id: int, dropped: set[int], *, measured: bool) -> None:
         """A trial counts no more; nor do earlier ones of its genome, where a measurement of it is taken back."""
         dropped.add(id)
         if id in self.waiting:
@@ -608,67 +617,67 @@ class _Planner:
 
     # Together.
 
-    def _again(self) -> list[tuple[int, Sequence[str]]]:
-        return [(id, self._from(number)) for id, number in sorted(self.reopened.items())]
+    def _reopened_stages(self) -> list[tuple[int, Sequence[str]]]:
+        return [(id, self._stages_from(number)) for id, number in sorted(self.reopened.items())]
 
-    def _from(self, number: int) -> list[str]:
+    def _stages_from(self, number: int) -> list[str]:
         """Names of the stages from this one on."""
         return [stage.name for stage in self.funnel[max(number, 1) :]]
 
-    def _change(self, kind: str, event: UserEvent, known: int = 0) -> Change:
+    def _build_change(self, kind: str, event: UserEvent, known: int = 0) -> Change:
         first = len(self.history)
         detail: dict[str, Json] = {"told": first, "first": first, "count": len(self.added)}
         detail["reopened"] = [[id, number] for id, number in sorted(self.reopened.items())]
         added = list(self.added.values())
         return Change(kind, detail, event, added, self.released, known=known, outside=self.outside)
 
-    def _complain(self) -> None:
+    def _raise_complaints(self) -> None:
         if self.complaints:
-            more = len(self.complaints) - LISTED
-            shown = self.complaints[:LISTED] + ([f"and {more} more"] if more > 0 else [])
+            more = len(self.complaints) - MAX_LISTED
+            shown = self.complaints[:MAX_LISTED] + ([f"and {more} more"] if more > 0 else [])
             raise RefusedError(f"{together(shown).removesuffix('.')}. Nothing was changed.")
 
 
-def not_promoted(id: int) -> str:
+def refuse_promotion(id: int) -> str:
     """Why a candidate that was made outside the space cannot be sent to a further stage."""
     return f"candidate {id} was made outside the space: nothing evaluates it further"
 
 
-def refusal_of(space: SearchSpace, genome: Genome) -> str:
+def check_genome(space: SearchSpace, genome: Genome) -> str:
     """Why a genome is none of the space's; empty where it is."""
     try:
         space.build(genome)
     except Exception as error:  # noqa: BLE001 - a genome of any form may trip any space
-        return _refusal(error)
+        return _describe_refusal(error)
     return ""
 
 
-def _refusal(error: BaseException) -> str:
+def _describe_refusal(error: BaseException) -> str:
     if isinstance(error, InvdesignError):
         return str(error)
     return f"it is no genome of this space: {type(error).__name__}: {error}"
 
 
-def _noise_told(row: Mapping[str, Any]) -> Mapping[str, Any]:
+def _noise_of_result(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """The noise a request tells; requests of earlier versions called it uncertainties."""
     found: Mapping[str, Any] = row.get("noise", row.get("uncertainties", {}))
     return found
 
 
-def _words(item: Measurement) -> tuple[object, ...]:
+def _measurement_identity(item: Measurement) -> tuple[object, ...]:
     """What makes two measurements the same."""
     failure = item.failure.message if item.failure else ""
-    numbers = _sorted(item.properties), _sorted(item.noise), _sorted(item.structures)
+    numbers = _sorted_items(item.properties), _sorted_items(item.noise), _sorted_items(item.structures)
     return (
         item.key,
         item.stage,
         item.label,
         *numbers,
-        _sorted(item.systematic),
-        _sorted(item.details),
+        _sorted_items(item.systematic),
+        _sorted_items(item.details),
         failure,
     )
 
 
-def _sorted(values: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+def _sorted_items(values: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted(values.items()))

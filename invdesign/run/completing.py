@@ -9,7 +9,7 @@ from typing import Any
 
 from invdesign import registry
 from invdesign.campaign.load import DESIGN
-from invdesign.protocols import Evaluator
+from invdesign.protocols import Evaluator, is_evaluator
 from invdesign.settings import load
 
 
@@ -32,48 +32,48 @@ class Entry:
     @property
     def kind(self) -> str:
         """Name of the evaluator, and of the stage where it has no other."""
-        return next(iter(self.item))
+        return next(iter(self.item), "")
 
     @property
     def settings(self) -> Any:
         """What is said of it, as a campaign file would."""
-        return self.item[self.kind]
+        return self.item.get(self.kind)
 
 
-def completed(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
+def complete_stages(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
     """The stages with those that had to be put before them, and a sentence about each of these.
 
     What somebody given provides is left in its place, also where that is too late: the campaign's own check says so.
     """
-    given = {name for entry in entries for name in provides(entry.evaluator)}
+    given = {name for entry in entries for name in provided_units(entry.evaluator)}
     stages: list[Entry] = []
     sentences: list[str] = []
     for entry in entries:
         if any(stage.item == entry.item and stage.made is None for stage in stages) and not entry.settings:
             continue  # a property of an evaluator that is there already
-        known = {name for stage in stages for name in provides(stage.evaluator)}
-        stages += [*_before(entry, known | given, sentences), entry]
+        known = {name for stage in stages for name in provided_units(stage.evaluator)}
+        stages += [*_missing_providers(entry, known | given, sentences), entry]
     return stages, sentences
 
 
-def _before(entry: Entry, known: set[str], sentences: list[str]) -> list[Entry]:
+def _missing_providers(entry: Entry, known: set[str], sentences: list[str]) -> list[Entry]:
     """Evaluators that provide what the entry requires and is not known; none where there is a choice."""
     found: list[Entry] = []
     if entry.evaluator is None:
         return found
     for name in sorted(entry.evaluator.requires - DESIGN - known):
-        able = makers(name, entry.evaluator.potential_id)
-        have = {other for stage in found for other in provides(stage.evaluator)}
+        able = find_makers(name, entry.evaluator.potential_id)
+        have = {other for stage in found for other in provided_units(stage.evaluator)}
         if len(able) != 1 or name in have:
             continue
         kind, evaluator = able[0]
         maker = Entry("", {kind: {}}, None, evaluator)
-        found += [*_before(maker, known | have, sentences), maker]
+        found += [*_missing_providers(maker, known | have, sentences), maker]
         sentences.append(f"{kind} was put before {entry.kind}, which needs its {name}.")
     return found
 
 
-def looked_at(settings: Mapping[str, Any]) -> Evaluator | None:
+def try_evaluator(settings: Mapping[str, Any]) -> Evaluator | None:
     """The evaluator, to ask what it requires and provides; None where its settings are wrong."""
     try:
         evaluator: Evaluator = load("evaluators", settings, folder=Path.cwd())
@@ -82,11 +82,11 @@ def looked_at(settings: Mapping[str, Any]) -> Evaluator | None:
     return evaluator
 
 
-def makers(name: str, potential: str | None = None) -> list[tuple[str, Evaluator]]:
+def find_makers(name: str, potential: str | None = None) -> list[tuple[str, Evaluator]]:
     """Installed evaluators that provide a property or structure as they are, with energies of that potential."""
     found = []
     for kind in registry.names("evaluators"):
-        evaluator = looked_at({"kind": kind})
+        evaluator = try_evaluator({"kind": kind})
         if evaluator is None or evaluator.external or name not in evaluator.provides:
             continue
         if potential is None or evaluator.potential_id in {None, potential}:
@@ -94,6 +94,6 @@ def makers(name: str, potential: str | None = None) -> list[tuple[str, Evaluator
     return found
 
 
-def provides(evaluator: Any) -> dict[str, str]:
+def provided_units(evaluator: object) -> dict[str, str]:
     """Unit by property; nothing of what is no evaluator."""
-    return dict(getattr(evaluator, "provides", {}) or {})
+    return dict(evaluator.provides) if is_evaluator(evaluator) else {}

@@ -15,12 +15,12 @@ from invdesign.candidate import Candidate, Design, Genome, Json, Status, canonic
 from invdesign.errors import RunError, visible
 from invdesign.protocols import SearchSpace, design_of, place_genome
 from invdesign.run.requests import FOLDER as REQUESTS
-from invdesign.run.requests import leave
-from invdesign.run.run import Run, new_folder, run_entries
-from invdesign.store.database import clear_errors
-from invdesign.store.inheritance import Selection, copy_store, inherit, measured
-from invdesign.store.lock import run_lock
-from invdesign.store.store import FILE, Store
+from invdesign.run.requests import write_request
+from invdesign.run.run import Run, create_folder, initial_entries
+from invdesign.store.database import translate_database_errors
+from invdesign.store.inheritance import Selection, copy_selection, copy_store, measured_stages
+from invdesign.store.lock import lock_run
+from invdesign.store.store import STORE_FILE, Store
 from invdesign.structures.files import structure_to_json
 from invdesign.worker import RAISED
 
@@ -82,49 +82,51 @@ def fork(
     if campaign is not None:
         how = f"invdesign fork {source} {folder} --campaign {campaign.file} --trust-code"
         campaign.check_usable(how if campaign.file else "load it with trust_code=True")
-    Store.open(source / FILE, writable=False).close()  # says what is wrong with it, before anything is made
-    with new_folder(folder, _again_after(source, folder)), run_lock(folder):
-        if (folder / FILE).exists():
+    Store.open(
+        source / STORE_FILE, writable=False
+    ).close()  # says what is wrong with it, before anything is made
+    with create_folder(folder, _retry_command(source, folder)), lock_run(folder):
+        if (folder / STORE_FILE).exists():
             raise RunError(f"{folder} holds a run already; choose another folder for the fork")
-        with _snapshot(source, folder) as old:
-            run = _opened(old, source, trust_code)
-            campaign = _with_budget(campaign or _again(run), candidates)
+        with _copy_store(source, folder) as old:
+            run = _open_source(old, source, trust_code)
+            campaign = _with_budget(campaign or _fork_command(run), candidates)
             try:
-                return _forked(run, source, folder, campaign, take, top)
+                return _create_fork(run, source, folder, campaign, take, top)
             finally:
                 run.close()
 
 
 @contextmanager
-def _snapshot(source: Path, folder: Path) -> Iterator[Path]:
+def _copy_store(source: Path, folder: Path) -> Iterator[Path]:
     """A copy of the source as it is now, brought to the present schema."""
     place = folder / SNAPSHOT
     try:
-        with clear_errors(folder / FILE, _again_after(source, folder)):
+        with translate_database_errors(folder / STORE_FILE, _retry_command(source, folder)):
             shutil.rmtree(place, ignore_errors=True)  # of a fork that was killed
             place.mkdir()
-        copy_store(source / FILE, place / FILE)
-        with Store.open(place / FILE) as store:
-            store.check()
+        copy_store(source / STORE_FILE, place / STORE_FILE)
+        with Store.open(place / STORE_FILE) as store:
+            store.check_for_damage()
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _again_after(source: Path, folder: Path) -> str:
+def _retry_command(source: Path, folder: Path) -> str:
     """What to do where the disk was full."""
     return f"Nothing is left of the new run; make room, and fork again: invdesign fork {source} {folder}"
 
 
-def _opened(snapshot: Path, source: Path, trust_code: bool) -> Run:
+def _open_source(snapshot: Path, source: Path, trust_code: bool) -> Run:
     try:
         return Run.open(snapshot, trust_code=trust_code)
     except RunError as error:
         raise RunError(str(error).replace(str(snapshot), str(source))) from error
 
 
-def _again(run: Run) -> Campaign:
-    return replace(run.campaign, text=run.store.entry("campaign_text"))
+def _fork_command(run: Run) -> Campaign:
+    return replace(run.campaign, text=run.store.read_entry("campaign_text"))
 
 
 def _with_budget(campaign: Campaign, candidates: int | None) -> Campaign:
@@ -134,41 +136,43 @@ def _with_budget(campaign: Campaign, candidates: int | None) -> Campaign:
     return replace(campaign, budget=Budget.model_validate(limits))
 
 
-def _forked(run: Run, source: Path, folder: Path, campaign: Campaign, take: Take, top: int | None) -> Fork:
-    same = _same_evaluators(run.campaign, campaign)
+def _create_fork(
+    run: Run, source: Path, folder: Path, campaign: Campaign, take: Take, top: int | None
+) -> Fork:
+    same = _match_stages(run.campaign, campaign)
     same_space = run.campaign.dump()["space"] == campaign.dump()["space"]
-    entrance = _Entrance(run.campaign, campaign, same, same_space)
+    entrance = _Admission(run.campaign, campaign, same, same_space)
     taken: list[int] = []
     genomes: dict[tuple[str | None, bool], list[Genome]] = {}
     left_out: dict[int, str] = {}
-    for id in _chosen(run, take, top):
+    for id in _choose_candidates(run, take, top):
         try:
             candidate = run.history.candidate(id)
-            genome, until = entrance.admit(candidate)
+            genome, until = entrance.admit_candidate(candidate)
         except _Refused as error:
             left_out[id] = str(error)
             continue
         taken.append(id)
         genomes.setdefault((until, candidate.outside), []).append(genome)
-    _must_leave_room(campaign, run, taken)
-    keys, unmeasured = _measured(run, entrance, same)
+    _check_budget(campaign, run, taken)
+    keys, unmeasured = _translate_measured_keys(run, entrance, same)
     internal = {stage.name for stage in run.campaign.stages if not stage.external}
     selection = Selection(evaluations=same.keys() & internal, measurements=same, keys=keys)
-    _leave_requests(folder, genomes)
+    _write_requests(folder, genomes)
     counts: list[int] = []
-    advice = _again_after(source, folder)
+    advice = _retry_command(source, folder)
 
-    def fill(unfinished: Path) -> None:
-        counts.extend(inherit(unfinished, run.folder / FILE, selection, advice))
+    def fill_store(unfinished: Path) -> None:
+        counts.extend(copy_selection(unfinished, run.folder / STORE_FILE, selection, advice))
         run.close()
         # Before there is a new run: a fork that is killed after that leaves nothing to be done.
         shutil.rmtree(run.folder, ignore_errors=True)
 
-    entries = {**run_entries(campaign), "forked_from": json.dumps(_origin(run, source))}
+    entries = {**initial_entries(campaign), "forked_from": json.dumps(_origin_entry(run, source))}
     try:
-        Store.create(folder / FILE, entries, fill, advice)
+        Store.create(folder / STORE_FILE, entries, fill_store, advice)
     except BaseException:
-        _take_back_requests(folder)
+        _remove_requests(folder)
         raise
     return Fork(
         run=Run.open(
@@ -185,7 +189,7 @@ def _forked(run: Run, source: Path, folder: Path, campaign: Campaign, take: Take
     )
 
 
-def _same_evaluators(old: Campaign, new: Campaign) -> dict[str, list[str]]:
+def _match_stages(old: Campaign, new: Campaign) -> dict[str, list[str]]:
     """Stages of the new campaign by stage of the old one with the same evaluator."""
     found = {
         name: [n for n, other in new.evaluators.items() if other.fingerprint == evaluator.fingerprint]
@@ -194,7 +198,7 @@ def _same_evaluators(old: Campaign, new: Campaign) -> dict[str, list[str]]:
     return {name: stages for name, stages in found.items() if stages}
 
 
-def _chosen(run: Run, take: Take, top: int | None) -> list[int]:
+def _choose_candidates(run: Run, take: Take, top: int | None) -> list[int]:
     """Numbers of candidates that came to an end which says something of them; of each genome the latest."""
     status, superseded = run.history.status(), set(run.history.superseded())
     finished = {
@@ -214,7 +218,7 @@ class _Refused(Exception):  # noqa: N818 - a statement about a candidate, not a 
 
 
 @dataclass(frozen=True, slots=True)
-class _Entrance:
+class _Admission:
     """Decides which candidates of the old run are ones of the new run, and how far those go there."""
 
     old: Campaign
@@ -222,30 +226,30 @@ class _Entrance:
     same: Mapping[str, Sequence[str]]
     same_space: bool
 
-    def admit(self, candidate: Candidate) -> tuple[Genome, str | None]:
+    def admit_candidate(self, candidate: Candidate) -> tuple[Genome, str | None]:
         """A candidate's genome in the new space, and the stage it stops at.
 
         Raises:
             _Refused: it has no place in the new run.
         """
-        return self.genome(candidate), self._until(candidate.proposal.until)
+        return self.translate_genome(candidate), self._last_stage(candidate.proposal.until)
 
-    def _until(self, until: str | None) -> str | None:
+    def _last_stage(self, until: str | None) -> str | None:
         if until is None or until in self.new.evaluators:
             return until
         if until not in self.same:
             raise _Refused(f"it was to stop at {until}, a stage the new campaign lacks")
         return self.same[until][0]
 
-    def genome(self, candidate: Candidate) -> Genome:
+    def translate_genome(self, candidate: Candidate) -> Genome:
         """The genome as the new space writes it; one that was made outside the old space may lie outside this one too.
 
         Raises:
             _Refused: it is none of the new space.
         """
-        return candidate.genome if self.same_space else _built(self.new.space, candidate)[0]
+        return candidate.genome if self.same_space else _build_design(self.new.space, candidate)[0]
 
-    def measured_genome(self, candidate: Candidate) -> Genome:
+    def translate_measured(self, candidate: Candidate) -> Genome:
         """The same, of one that was measured: it must stand for the very thing that was.
 
         Raises:
@@ -253,33 +257,32 @@ class _Entrance:
         """
         if self.same_space:
             return candidate.genome
-        written, design = _built(self.new.space, candidate)
-        if _described(design) != _described(_built(self.old.space, candidate)[1]):
+        written, design = _build_design(self.new.space, candidate)
+        if _describe_design(design) != _describe_design(_build_design(self.old.space, candidate)[1]):
             raise _Refused("it stands for another design in the new space")
         return written
 
 
-def _built(space: SearchSpace, candidate: Candidate) -> tuple[Genome, Design]:
+def _build_design(space: SearchSpace, candidate: Candidate) -> tuple[Genome, Design]:
     genome = candidate.genome
     try:
         if candidate.outside:
             placement = place_genome(space, genome)
             made = cast("Genome", canonical(placement.genome))
             return made, design_of(space, made, outside=bool(placement.outside))
-        # A space may write one candidate in several ways.
-        written = cast("Genome", canonical(getattr(space, "canonical", dict)(genome)))
+        written = cast("Genome", canonical(space.canonical(genome)))
         return written, space.build(written)
     except RAISED as error:  # what a foreign genome does to a space, nobody knows
         raise _Refused(" ".join(str(error).split()) or type(error).__name__) from error
 
 
-def _described(design: Design) -> tuple[object, ...]:
+def _describe_design(design: Design) -> tuple[object, ...]:
     composition = None if design.composition is None else design.composition.formula
     structures = {role: structure_to_json(structure) for role, structure in design.structures.items()}
     return dict(design.parameters), composition, structures
 
 
-def _must_leave_room(campaign: Campaign, run: Run, taken: Sequence[int]) -> None:
+def _check_budget(campaign: Campaign, run: Run, taken: Sequence[int]) -> None:
     """What is taken over counts in the budget, and something should be left of it."""
     last = {None, campaign.stages[-1].name}
     counts = {
@@ -297,43 +300,43 @@ def _must_leave_room(campaign: Campaign, run: Run, taken: Sequence[int]) -> None
             )
 
 
-def _measured(
-    run: Run, entrance: _Entrance, same: Mapping[str, Sequence[str]]
+def _translate_measured_keys(
+    run: Run, entrance: _Admission, same: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Keys in the new run by keys in the old one, of genomes whose measurements hold; why not, of the others."""
     keys: dict[str, str] = {}
     refused: dict[str, str] = {}
-    for key, stages in measured(run.folder / FILE).items():
+    for key, stages in measured_stages(run.folder / STORE_FILE).items():
         if not stages & same.keys():
             refused[key] = f"the evaluator of {', '.join(sorted(stages))} is another"
             continue
         id = run.history.id_of(key)
         assert id is not None  # only candidates are measured
         try:
-            keys[key] = genome_key(entrance.measured_genome(run.history.candidate(id)))
+            keys[key] = genome_key(entrance.translate_measured(run.history.candidate(id)))
         except _Refused as error:
             refused[key] = str(error)
     return keys, refused
 
 
-def _leave_requests(folder: Path, genomes: Mapping[tuple[str | None, bool], list[Genome]]) -> None:
-    with clear_errors(folder / FILE):
-        _take_back_requests(folder)  # of a fork that was killed before there was a run
+def _write_requests(folder: Path, genomes: Mapping[tuple[str | None, bool], list[Genome]]) -> None:
+    with translate_database_errors(folder / STORE_FILE):
+        _remove_requests(folder)  # of a fork that was killed before there was a run
         for number, ((until, made), chosen) in enumerate(genomes.items()):
             detail: dict[str, Json] = {"genomes": [dict(genome) for genome in chosen], "until": until}
             if made:
                 detail["made"] = True
-            leave(folder, "add", detail, id=f"{FIRST}-{number:04d}")
+            write_request(folder, "add", detail, id=f"{FIRST}-{number:04d}")
 
 
-def _take_back_requests(folder: Path) -> None:
+def _remove_requests(folder: Path) -> None:
     for left in (folder / REQUESTS).glob(f"{FIRST}*.json"):
         left.unlink()
     with suppress(OSError):  # there is none, or it holds others
         (folder / REQUESTS).rmdir()
 
 
-def _origin(run: Run, source: Path) -> dict[str, str]:
+def _origin_entry(run: Run, source: Path) -> dict[str, str]:
     digest = run.digest()
     note = f"forked from {source}, which had {len(run.history)} candidates then (digest {digest[:12]})"
     return {

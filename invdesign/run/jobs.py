@@ -44,7 +44,7 @@ class Job:
     told: Told | None = field(default=None, compare=False)
 
 
-def stage_called(run: Run, name: str = "") -> Stage:
+def find_stage(run: Run, name: str = "") -> Stage:
     """The stage of this name; where none is given, the only one on demand.
 
     Raises:
@@ -65,7 +65,7 @@ def stage_called(run: Run, name: str = "") -> Stage:
     return found[0]
 
 
-def best(run: Run, n: int) -> list[int]:
+def best_candidates(run: Run, n: int) -> list[int]:
     """Numbers of the n best complete candidates, best first; of a genome that was taken further, the later trial.
 
     What was made outside the space is not among them: nothing evaluates it further.
@@ -75,7 +75,7 @@ def best(run: Run, n: int) -> list[int]:
     return [id for id, _ in zip(complete, range(n), strict=False)]
 
 
-def sent_on(run: Run, id: int, stage: str) -> int | None:
+def find_promotion(run: Run, id: int, stage: str) -> int | None:
     """Number of the trial of this candidate's genome that went to the stage, or is on its way; None where none did."""
     history = run.history
     latest = history.id_of(history.candidate(id).key)
@@ -87,7 +87,7 @@ def sent_on(run: Run, id: int, stage: str) -> int | None:
     return latest if bound or trial.depth > names.index(stage) else None
 
 
-def folder_of(run: Run, stage: str, id: int) -> Path:
+def job_folder(run: Run, stage: str, id: int) -> Path:
     """A candidate's folder at an external stage: its number, and its formula for people."""
     formula = re.sub(r"[^A-Za-z0-9.]", "", run.store.stored_formula(id)) or run.history.candidate(id).key[:12]
     return run.folder / WORK / stage / f"{id:06d}-{formula}"
@@ -98,19 +98,19 @@ def write_inputs(run: Run, stage: str, ids: Sequence[int]) -> list[Job]:
     evaluator = _job_evaluator(run, stage)
     jobs = []
     for id in ids:
-        folder = folder_of(run, stage, id)
+        folder = job_folder(run, stage, id)
         if folder.exists():
             jobs.append(Job(id, stage, folder, "there"))
             continue
         try:
-            _write_whole(evaluator, run.inputs([id], stage)[0], folder)
+            _write_all_inputs(evaluator, run.inputs([id], stage)[0], folder)
             jobs.append(Job(id, stage, folder, "written"))
         except RAISED as error:  # an evaluator may raise anything; the others go on
-            jobs.append(Job(id, stage, folder, "not written", _one_line(error)))
+            jobs.append(Job(id, stage, folder, "not written", _join_lines(error)))
     return jobs
 
 
-def _write_whole(evaluator: JobEvaluator, item: Input, folder: Path) -> None:
+def _write_all_inputs(evaluator: JobEvaluator, item: Input, folder: Path) -> None:
     """All inputs, or no folder: who finds it can start the job."""
     fresh = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)  # of a process that was killed over it
@@ -125,22 +125,22 @@ def _write_whole(evaluator: JobEvaluator, item: Input, folder: Path) -> None:
 def read_outputs(run: Run, stage: str, ids: Sequence[int]) -> list[Job]:
     """What the outputs of candidates that wait at a stage say; nothing is told to the run yet."""
     evaluator = _job_evaluator(run, stage)
-    return [_read(run, evaluator, stage, id) for id in ids]
+    return [_read_job(run, evaluator, stage, id) for id in ids]
 
 
-def _read(run: Run, evaluator: JobEvaluator, stage: str, id: int) -> Job:
-    folder = folder_of(run, stage, id)
+def _read_job(run: Run, evaluator: JobEvaluator, stage: str, id: int) -> Job:
+    folder = job_folder(run, stage, id)
     try:
         found = evaluator.read_outputs(run.inputs([id], stage)[0], folder) if folder.is_dir() else None
     except RAISED as error:  # a folder nobody may read says nothing of the candidate
-        return Job(id, stage, folder, "unreadable", _one_line(error))
+        return Job(id, stage, folder, "unreadable", _join_lines(error))
     if found is None:
-        return Job(id, stage, folder, "not there yet", _lying_there(folder))
+        return Job(id, stage, folder, "not there yet", _list_files(folder))
     note = f"collected from {folder.relative_to(run.folder)}"
     if found.failure is not None:
         told = Told(candidate=id, failure=found.failure.message, stage=stage, note=note)
         return Job(id, stage, folder, "failed", found.failure.message, told)
-    broken = _broken_promise(found, evaluator)
+    broken = _missing_outputs(found, evaluator)
     if broken:
         return Job(id, stage, folder, "unreadable", broken)
     told = Told(
@@ -156,7 +156,7 @@ def _read(run: Run, evaluator: JobEvaluator, stage: str, id: int) -> Job:
     return Job(id, stage, folder, "read", told=told)
 
 
-def _lying_there(folder: Path) -> str:
+def _list_files(folder: Path) -> str:
     """What a person looks for first where no result was found."""
     if not folder.is_dir():
         return "its inputs are not written"
@@ -164,7 +164,7 @@ def _lying_there(folder: Path) -> str:
     return f"in its folder: {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}"
 
 
-def _broken_promise(found: Evaluation, evaluator: JobEvaluator) -> str:
+def _missing_outputs(found: Evaluation, evaluator: JobEvaluator) -> str:
     promised = {name for name in evaluator.provides if not is_structure(name)}
     roles = {name.removeprefix(STRUCTURE) for name in evaluator.provides if is_structure(name)}
     if set(found.properties) != promised or set(found.structures) != roles:
@@ -180,7 +180,7 @@ def job_stages(run: Run, name: str = "") -> list[Stage]:
     Raises:
         RunError: there is none.
     """
-    found = [stage_called(run, name)] if name else list(run.campaign.stages)
+    found = [find_stage(run, name)] if name else list(run.campaign.stages)
     found = [stage for stage in found if stage.external and isinstance(stage.evaluator, JobEvaluator)]
     if not found:
         what = f"stage {name} of {run.folder}" if name else f"no stage of {run.folder}"
@@ -195,5 +195,5 @@ def _job_evaluator(run: Run, stage: str) -> JobEvaluator:
     return cast("JobEvaluator", run.campaign.evaluators[stage])
 
 
-def _one_line(error: BaseException) -> str:
+def _join_lines(error: BaseException) -> str:
     return " ".join(str(error).split())[:500] or type(error).__name__

@@ -20,25 +20,25 @@ from invdesign.evaluation import Wave
 from invdesign.history import RunHistory
 from invdesign.protocols import Context, Engine, notes_of
 from invdesign.run import budgets, requests
-from invdesign.run.changes import Change, handed_out, planned_change
+from invdesign.run.changes import Change, find_handed_out, plan_change
 from invdesign.run.requests import Request
-from invdesign.run.status import RunStatus, failure_counts, origin_of, snapshot
+from invdesign.run.status import RunStatus, describe_origin, failure_counts, take_snapshot
 from invdesign.run.told import Taken
-from invdesign.run.work import settle
+from invdesign.run.work import settle_folders
 from invdesign.steps import Step, Unfinished, UserEvent
 from invdesign.store.lock import holding_session
 from invdesign.store.store import Store
 
-POLL = 0.2  # seconds between looks at signals and the display while evaluations run
-STATUS_EVERY = 1.0
-FAILURES_AFTER = 20  # a rate of failures means something from here on
+POLL_SECONDS = 0.2  # seconds between looks at signals and the display while evaluations run
+STATUS_SECONDS = 1.0
+MIN_CANDIDATES_FOR_RATE = 20  # a rate of failures means something from here on
 BUDGET_REACHED = "budget reached"
 EXHAUSTED = "space exhausted: every candidate was proposed"
-TOLD_FIRST = (
+NEEDS_RESULTS = (
     "nothing new: the optimizer wants results of some that wait first, or every candidate was proposed"
 )
 STOPPED = "stopped"
-MEASURING = "waiting for measurements"
+WAITS_FOR_MEASUREMENTS = "waiting for measurements"
 LOGGER = logging.getLogger("invdesign.run")
 Observer = Callable[[RunStatus], None]
 
@@ -62,7 +62,7 @@ class _Flight:
     told: set[int] = field(default_factory=set)
 
     @property
-    def news(self) -> list[int]:
+    def untold_ids(self) -> list[int]:
         """Candidates that ended since the optimizer was told last."""
         return [id for id in self.wave.ended if id not in self.told]
 
@@ -93,75 +93,75 @@ class Loop:
         self._began = time.monotonic()
         self._last_look = 0.0
         self._last_write = 0.0
-        self._numbers = _Numbers(self.store.next_task())
+        self._numbers = _TaskNumbers(self.store.next_task_number())
         self._state: Json
         self._event, self._state = self.store.last_event() or (-1, None)
         self._stages = self.campaign.views
         self._said = set(notes_of(self._state))
-        self._origin = origin_of(self.store)
+        self._origin = describe_origin(self.store)
         # Results of one wave are seen at once; of several under way each when it is told, since an optimizer
         # that saw what happened to be finished would not repeat itself.
         outside = any(stage.external or stage.on_demand for stage in self.campaign.stages)
         self._holds = self.campaign.optimizer.overlap > 1 or outside
-        self._flights = deque(self._restored(rest) for rest in self.store.unfinished())
+        self._flights = deque(self._restore_flight(rest) for rest in self.store.load_unfinished())
         self._aside: list[_Flight] = []  # waves that wait for the user
         self._session = holding_session(self.folder)
         self._later: set[str] = set()  # requests that are taken up between two waves
 
-    def work(self) -> str:
+    def run_until_end(self) -> str:
         """Go on until the run ends or is stopped; why it did.
 
         Raises:
             RunError: no worker can be set up, or too many candidates fail.
             StoreError: the store cannot be written; everything up to the last step is kept.
         """
-        self.take_up()
+        self.restore_session()
         while not self.stop.is_set():
-            self.steer()
+            self.apply_requests()
             if self.stop.is_set():
                 break
-            reason = MEASURING if self.campaign.measured_outside else self._fill()
+            reason = WAITS_FOR_MEASUREMENTS if self.campaign.measured_outside else self._open_waves()
             if not self._flights:
                 return reason
-            if not self._evaluate():
+            if not self._finish_oldest_wave():
                 return STOPPED
-            self._tell()
+            self._tell_oldest_wave()
             self._check_failures()
         return STOPPED
 
-    def take_up(self) -> None:
+    def restore_session(self) -> None:
         """Begin, or go on where the last session ended; what a user set on its way then is seen through first."""
         if self._event < 0:
-            self._write_event("start", None, self.campaign.optimizer.start(self._context()))
+            self._write_event("start", None, self.campaign.optimizer.start(self._make_context()))
         by_user = self.campaign.measured_outside
         for flight in list(self._flights):
             for task in flight.wave.in_flight():
                 self.engine.submit(task)
-            self._commit(flight, flight.wave.step())
-            if flight.wave.idle and not flight.news:
+            self._commit_step(flight, flight.wave.step())
+            if flight.wave.idle and not flight.untold_ids:
                 self._flights.remove(flight)
                 self._put_aside(flight)
             else:
                 by_user |= flight.by_user
         if by_user:
-            self.settle()
+            self.finish_waves()
 
-    def settle(self) -> bool:
+    def finish_waves(self) -> bool:
         """See all waves through as far as they go without the user; False where the run was told to stop."""
         while self._flights:
-            if not self._evaluate():
+            if not self._finish_oldest_wave():
                 return False
-            self._tell()
+            self._tell_oldest_wave()
         return True
 
     @property
-    def settled(self) -> bool:
+    def is_settled(self) -> bool:
         """Whether the history holds all that the store does."""
         return not (self._holds and self._flights)
 
     # What users do.
 
-    def waiting(self) -> dict[int, str]:
+    def waiting_candidates(self) -> dict[int, str]:
         """External stage by number of the candidate that waits there."""
         return {id: stage for flight in self._aside for id, stage in flight.wave.waiting().items()}
 
@@ -171,21 +171,21 @@ class Loop:
         Returns:
             Their numbers, and why there are fewer than n, if so.
         """
-        self.take_up()
-        self.steer()
-        given, reason = handed_out(self.store.user_events()), ""
-        fresh = [id for id in sorted(self.waiting()) if id not in given]
+        self.restore_session()
+        self.apply_requests()
+        given, reason = find_handed_out(self.store.user_events()), ""
+        fresh = [id for id in sorted(self.waiting_candidates()) if id not in given]
         while len(fresh) < n and not reason:
-            reason = self._ask(n - len(fresh)) if not self.stop.is_set() else STOPPED
-            if not reason and not self.settle():
+            reason = self._open_wave(n - len(fresh)) if not self.stop.is_set() else STOPPED
+            if not reason and not self.finish_waves():
                 reason = STOPPED
-            fresh = [id for id in sorted(self.waiting()) if id not in given]
+            fresh = [id for id in sorted(self.waiting_candidates()) if id not in given]
             self._check_failures()
         if fresh and reason != STOPPED:
             self._write_event("hand_out", {"ids": list(fresh[:n])}, self._state)
         return ([] if reason == STOPPED else fresh[:n]), reason
 
-    def carry_out(self, request: Request) -> Taken:
+    def apply_request(self, request: Request) -> Taken:
         """Do what a user wants, as an event, and all that follows from it.
 
         Raises:
@@ -197,23 +197,23 @@ class Loop:
             return Taken()
         if request.kind == "budget":
             budget = budgets.change_by_request(self.store, request)
-            self.campaign = budgets.with_budget(self.campaign, budget)
+            self.campaign = budgets.replace_budget(self.campaign, budget)
             return Taken()
-        if not self.settle():
+        if not self.finish_waves():
             raise RunError("the run was stopped before it could take this up")
-        if self.store.took_up(request.id):
+        if self.store.has_taken_up(request.id):
             LOGGER.info(
                 "Request %s was taken up before, and is not again; a new one needs a new name.", request.id
             )
             return Taken()
-        change = planned_change(request, self.campaign, self.history, self.store, self.waiting())
-        if change.nothing:
-            return change.taken(self.history, self.campaign.funnel)
-        self._make(change)
-        self.settle()
-        return change.taken(self.history, self.campaign.funnel)
+        change = plan_change(request, self.campaign, self.history, self.store, self.waiting_candidates())
+        if change.is_empty:
+            return change.describe_outcome(self.history, self.campaign.funnel)
+        self._write_change(change)
+        self.finish_waves()
+        return change.describe_outcome(self.history, self.campaign.funnel)
 
-    def _make(self, change: Change) -> None:
+    def _write_change(self, change: Change) -> None:
         """Write what a user did, and set on its way what follows from it."""
         for flight in self._aside:
             for id in change.released & flight.wave.waiting().keys():
@@ -226,97 +226,97 @@ class Loop:
             self.history.finish(ending)
         state = self._state
         if change.untold:
-            state = self._told(state, sorted(change.untold))
+            state = self._tell_optimizer(state, sorted(change.untold))
         event = self._event + 1
-        settle(self.folder, {id for id, _ in change.event.reopened}.__contains__)
+        settle_folders(self.folder, {id for id, _ in change.event.reopened}.__contains__)
         self._write_event(change.kind, change.detail, state, change.added, user=change.event)
         for id, _ in change.event.reopened:
-            self.history.reopen(id, self.store.results(id))
+            self.history.reopen(id, self.store.load_results(id))
         waiting, self._aside = sorted(self._aside, key=lambda flight: flight.event), []
         for flight in waiting:
             step = flight.wave.step()
             if step:
-                self._hold_again(flight)
-                self._commit(flight, step)
+                self._hold_results(flight)
+                self._commit_step(flight, step)
                 self._flights.append(flight)
             elif not flight.wave.done:
                 self._aside.append(flight)
         if change.added or change.event.reopened:
-            flight = self._restored(self.store.opened(event))
+            flight = self._restore_flight(self.store.load_opened(event))
             self._flights.append(flight)
-            self._commit(flight, flight.wave.step())
+            self._commit_step(flight, flight.wave.step())
 
-    def _hold_again(self, flight: _Flight) -> None:
+    def _hold_results(self, flight: _Flight) -> None:
         """What is known of a wave that goes on is seen when it is told, as after a restart."""
         if self._holds:
             for id in set(flight.wave.ids) - flight.told:
-                known = self.store.results(id)
+                known = self.store.load_results(id)
                 self.history.forget(id)
                 flight.held.append(Step(results=known))
 
-    def steer(self, before: Request | None = None, skip: Collection[str] = ()) -> None:
+    def apply_requests(self, before: Request | None = None, skip: Collection[str] = ()) -> None:
         """Take up what users left in the run's folder, in order.
 
         Args:
             before: only what was left before this request.
             skip: ids of requests that go on waiting.
         """
-        for request in requests.waiting(self.folder, skip):
+        for request in requests.waiting_requests(self.folder, skip):
             if self.stop.is_set():
                 return
             if before is not None and requests.sort_key(request.id) >= requests.sort_key(before.id):
                 continue
             if requests.is_waiting(self.folder, request):  # else taken up at once, on the way of one before
-                self._take_up(request)
+                self._try_request(request)
 
-    def _steer_at_once(self) -> None:
+    def _apply_urgent_requests(self) -> None:
         """What need not wait for the end of a wave: to stop, and a new budget."""
-        for request in requests.waiting(self.folder, skip=self._later):
+        for request in requests.waiting_requests(self.folder, skip=self._later):
             if request.kind in {"stop", "budget"}:
-                self._take_up(request)
+                self._try_request(request)
             else:
                 self._later.add(request.id)
 
-    def _take_up(self, request: Request) -> None:
+    def _try_request(self, request: Request) -> None:
         """Do what a request says and remove it; set it aside where that cannot be done."""
         try:
-            self.carry_out(request)
+            self.apply_request(request)
         except RefusedError as error:
-            requests.refuse(self.folder, request, str(error))
+            requests.set_refused(self.folder, request, str(error))
         except RunError:
             if not self.stop.is_set():  # else it waits for the next session
                 raise
         else:
-            requests.done(self.folder, request)
+            requests.remove_request(self.folder, request)
 
     # Ask.
 
-    def _fill(self) -> str:
+    def _open_waves(self) -> str:
         """Ask until as many waves are under way as the optimizer allows; why there are not more."""
         while len(self._flights) < self.campaign.optimizer.overlap:
-            reason = self._ask()
+            reason = self._open_wave()
             if reason:
                 return reason
         return ""
 
-    def _ask(self, wanted: int | None = None) -> str:
+    def _open_wave(self, wanted: int | None = None) -> str:
         """Open a wave; why there is none, where the budget or the optimizer gives no more.
 
         Args:
             wanted: how many candidates; the optimizer's batch where not given.
         """
-        n = self._allowed(self.campaign.optimizer.batch if wanted is None else wanted)
+        n = self._limit_to_budget(self.campaign.optimizer.batch if wanted is None else wanted)
         if n <= 0:
             return BUDGET_REACHED
-        context = self._context()
+        context = self._make_context()
         proposals, state = self.campaign.optimizer.ask(context, self._state, n)
         first = len(self.history)
-        new = enumerate(admitted(context, proposals).items())
+        new = enumerate(admit_proposals(context, proposals).items())
         asked = [Candidate(first + number, key, proposal) for number, (key, proposal) in new]
         if not asked:
-            return TOLD_FIRST if self._aside and self.campaign.measured_outside else EXHAUSTED
+            return NEEDS_RESULTS if self._aside and self.campaign.measured_outside else EXHAUSTED
         told = self._flights[0].wave.ids[0] if self._flights else first
-        flight = _Flight(self._wave(asked, told), event=self._event + 1)
+        flight = _Flight(self._make_wave(asked, told), event=self._event + 1)
         task = self._numbers.following
         step = flight.wave.step()
         detail: Json = {"n": n, "first": first, "count": len(asked), "told": told}
@@ -324,14 +324,14 @@ class Loop:
         for candidate in asked:
             self.history.add(candidate.id, candidate.key, candidate)
         self._flights.append(flight)
-        self._take(flight, step)
+        self._apply_step(flight, step)
         return ""
 
-    def _wave(self, asked: Sequence[Candidate], told: int) -> Wave:
-        found = self.store.cached, self._numbers, told, self.store.measured
+    def _make_wave(self, asked: Sequence[Candidate], told: int) -> Wave:
+        found = self.store.find_cached, self._numbers, told, self.store.combine_measurements
         return Wave(asked, self.campaign.funnel, *found)
 
-    def _context(self) -> Context:
+    def _make_context(self) -> Context:
         return Context(
             space=self.campaign.space,
             problem=self.campaign.problem,
@@ -344,7 +344,7 @@ class Loop:
             budget=self.campaign.budget.most,
         )
 
-    def _allowed(self, wanted: int) -> int:
+    def _limit_to_budget(self, wanted: int) -> int:
         """How many candidates to ask for: so many, as far as the budget reaches."""
         budget = self.campaign.budget
         left = [wanted]
@@ -364,9 +364,9 @@ class Loop:
 
     # Evaluate and commit.
 
-    def _restored(self, rest: Unfinished) -> _Flight:
+    def _restore_flight(self, rest: Unfinished) -> _Flight:
         """A wave under way when the last session ended; a finished one still has to be told."""
-        wave = self._wave(rest.asked, rest.told)
+        wave = self._make_wave(rest.asked, rest.told)
         wave.restore(rest)
         flight = _Flight(wave, by_user=rest.by_user, parted=rest.parted, event=rest.event)
         if self._holds:
@@ -375,29 +375,29 @@ class Loop:
             flight.held.append(Step(results=list(rest.results), finished=list(rest.finished)))
         return flight
 
-    def _evaluate(self) -> bool:
+    def _finish_oldest_wave(self) -> bool:
         """See the oldest wave through as far as it goes; False where the run was told to stop."""
         oldest = self._flights[0]
         while not oldest.wave.done and not oldest.wave.idle:
             if self.stop.is_set():
                 return False
-            results = self.engine.next_done(POLL)
+            results = self.engine.next_done(POLL_SECONDS)
             if self.stop.is_set():
                 # Whoever stopped us may have signalled the workers too: their end says nothing of the candidates.
                 results = [result for result in results if result.lost is None]
             for flight in self._flights if results else ():
                 of_its = [result for result in results if flight.wave.holds(result.id)]
                 if of_its:
-                    self._commit(flight, flight.wave.step(of_its))
-            self._look()
+                    self._commit_step(flight, flight.wave.step(of_its))
+            self._poll_and_show()
         return True
 
-    def _commit(self, flight: _Flight, step: Step) -> None:
+    def _commit_step(self, flight: _Flight, step: Step) -> None:
         if step:
             self.store.write_step(step)
-            self._take(flight, step)
+            self._apply_step(flight, step)
 
-    def _take(self, flight: _Flight, step: Step) -> None:
+    def _apply_step(self, flight: _Flight, step: Step) -> None:
         if self._holds:
             flight.held.append(step)
         else:
@@ -407,15 +407,15 @@ class Loop:
 
     # Tell.
 
-    def _tell(self) -> None:
+    def _tell_oldest_wave(self) -> None:
         """Tell the optimizer what ended of the oldest wave; the rest of it waits for the user."""
         flight = self._flights.popleft()
         for step in flight.held:
             self.history.apply(step)
         flight.held.clear()
-        ids = flight.news
+        ids = flight.untold_ids
         if ids:
-            state = self._told(self._state, ids)
+            state = self._tell_optimizer(self._state, ids)
             flight.parted |= flight.by_user or len(ids) < len(flight.wave.ids)
             whole = not flight.parted
             detail: Json = {"first": ids[0], "count": len(ids)} if whole else {"ids": list(ids)}
@@ -423,11 +423,11 @@ class Loop:
             flight.told.update(ids)
         self._put_aside(flight)
 
-    def _told(self, state: Json, ids: Sequence[int]) -> Json:
+    def _tell_optimizer(self, state: Json, ids: Sequence[int]) -> Json:
         """The optimizer's state after a tell; of what was made outside the space it is not told."""
         outside = set(self.history.outside())
         inside = [id for id in ids if id not in outside]
-        return self.campaign.optimizer.tell(self._context(), state, inside) if inside else state
+        return self.campaign.optimizer.tell(self._make_context(), state, inside) if inside else state
 
     def _put_aside(self, flight: _Flight) -> None:
         if not flight.wave.done:
@@ -452,9 +452,9 @@ class Loop:
         self.store.write_event(self._event + 1, kind, detail, text, asked, step, task=task, user=user)
         self._event += 1
         self._state = json.loads(text)  # exactly what a resumed run would read
-        self._announce()
+        self._log_notes()
 
-    def _announce(self) -> None:
+    def _log_notes(self) -> None:
         """Log what the optimizer has to say, each of it once in the run."""
         for code, sentence in notes_of(self._state).items():
             if code not in self._said:
@@ -464,7 +464,7 @@ class Loop:
     def _check_failures(self) -> None:
         status = self.history.status()
         failed = int((status == Status.FAILED).sum())
-        if len(status) < FAILURES_AFTER or failed <= self.campaign.max_failure_rate * len(status):
+        if len(status) < MIN_CANDIDATES_FOR_RATE or failed <= self.campaign.max_failure_rate * len(status):
             return
         causes = list(failure_counts(self.history).items())[:3]
         listed = ", ".join(f"{cause} ({count})" for cause, count in causes)
@@ -485,7 +485,7 @@ class Loop:
         """Where the run stands now."""
         flights = (*self._flights, *self._aside)
         now_in = [sum(counts) for counts in zip(*(f.wave.at_stage() for f in flights), strict=True)]
-        return snapshot(
+        return take_snapshot(
             self.campaign,
             self.history,
             state=state,
@@ -493,28 +493,28 @@ class Loop:
             elapsed=self.elapsed(),
             now_in=now_in or None,
             notes=(*self._origin, *notes_of(self._state).values()),
-            waiting=Counter(self.waiting().values()),
+            waiting=Counter(self.waiting_candidates().values()),
         )
 
-    def _look(self) -> None:
+    def _poll_and_show(self) -> None:
         now = time.monotonic()
-        if now - self._last_look < POLL:
+        if now - self._last_look < POLL_SECONDS:
             return
         self._last_look = now
         self.store.check_place()
-        self._steer_at_once()
-        if self.observer is None and now - self._last_write < STATUS_EVERY:
+        self._apply_urgent_requests()
+        if self.observer is None and now - self._last_write < STATUS_SECONDS:
             return
         status = self.status("running")
         if self.observer is not None:
             self.observer(status)
-        if now - self._last_write >= STATUS_EVERY:
+        if now - self._last_write >= STATUS_SECONDS:
             with suppress(OSError):  # a copy for readers on network file systems; the store has it all
                 status.write(self.folder)
             self._last_write = now
 
 
-class _Numbers:
+class _TaskNumbers:
     """Counts tasks, and says which number comes next."""
 
     def __init__(self, first: int) -> None:
@@ -528,7 +528,7 @@ class _Numbers:
         return self.following - 1
 
 
-def admitted(context: Context, proposals: Sequence[Proposal]) -> dict[str, Proposal]:
+def admit_proposals(context: Context, proposals: Sequence[Proposal]) -> dict[str, Proposal]:
     """Proposals of new genomes, and promotions, by key: an optimizer that repeats itself costs no evaluation."""
     fresh: dict[str, Proposal] = {}
     for proposal in proposals:

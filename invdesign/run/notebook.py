@@ -23,7 +23,7 @@ PANEL_EVERY = (
 Observer = Callable[["RunStatus"], None]
 
 
-def in_kernel() -> bool:
+def is_notebook() -> bool:
     """Whether this is a notebook's kernel; IPython is not imported to find out."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
@@ -36,11 +36,11 @@ def is_interactive() -> bool:
     return hasattr(sys, "ps1") or (ipython is not None and ipython.get_ipython() is not None)
 
 
-def observer_here(folder: Path) -> Observer | None:
+def default_observer(folder: Path) -> Observer | None:
     """How a run shows itself where nobody says how: as a panel in a notebook, as lines on a terminal."""
-    if in_kernel():
+    if is_notebook():
         return Panel(folder)
-    return lines() if sys.stderr.isatty() else None
+    return line_observer() if sys.stderr.isatty() else None
 
 
 class Panel:
@@ -65,32 +65,32 @@ class Panel:
             self._handle.update(picture)
 
 
-def lines() -> Observer:
+def line_observer() -> Observer:
     """An observer that writes a line to stderr now and then, and every note once."""
     last, said = [-LINE_EVERY], [""]
     notes: set[str] = set()
 
-    def show(status: RunStatus) -> None:
+    def show_line(status: RunStatus) -> None:
         for note in status.notes:
             if note not in notes:
                 notes.add(note)
-                _write(f"note: {note}")
+                _write_line(f"note: {note}")
         now = time.monotonic()
-        line = one_line(status)
+        line = status_line(status)
         if status.state == "running" and (now - last[0] < LINE_EVERY or line == said[0]):
             return
         last[0], said[0] = now, line
-        _write(line)
+        _write_line(line)
 
-    return show
+    return show_line
 
 
-def _write(line: str) -> None:
+def _write_line(line: str) -> None:
     sys.stderr.write(f"{visible(line)}\n")
     sys.stderr.flush()
 
 
-def one_line(status: RunStatus) -> str:
+def status_line(status: RunStatus) -> str:
     """A run's status in one line."""
     counts = status.counts
     done = counts["asked"] - counts["pending"]

@@ -14,9 +14,9 @@ from invdesign.campaign.model import Campaign
 from invdesign.errors import CampaignChangedError
 from invdesign.run.arguments import Arguments
 from invdesign.run.loop import Observer
-from invdesign.run.notebook import observer_here
+from invdesign.run.notebook import default_observer
 from invdesign.run.run import Run
-from invdesign.store.store import FILE
+from invdesign.store.store import STORE_FILE
 
 LOGGER = logging.getLogger("invdesign.run")
 HOME = Path("runs")  # where runs go that have no folder of their own
@@ -115,20 +115,20 @@ def optimize(
         run_dir=run_dir,
         observer=observer,
     )
-    campaign = _trusted(arguments.campaign())
+    campaign = _trust_programs(arguments.build_campaign())
     for sentence in arguments.completed:
         LOGGER.info("%s", sentence)
     folder = HOME / _folder_name(campaign.name) if run_dir is None else Path(run_dir)
-    if not (folder / FILE).exists():
+    if not (folder / STORE_FILE).exists():
         run, finished = Run.create(campaign, folder), False
     else:
-        run, finished = _continued(folder, campaign)
+        run, finished = _continue_run(folder, campaign)
     if execute and not finished:
-        run.execute(observer or observer_here(folder))
+        run.execute(observer or default_observer(folder))
     return run
 
 
-def _continued(folder: Path, campaign: Campaign) -> tuple[Run, bool]:
+def _continue_run(folder: Path, campaign: Campaign) -> tuple[Run, bool]:
     """The run that is there, under this call's budget and number of workers; and whether nothing is left to do."""
     run = Run.open(folder, trust_code=bool(campaign.code))
     campaign = campaign.with_roles_of(run.campaign)
@@ -145,7 +145,7 @@ def _continued(folder: Path, campaign: Campaign) -> tuple[Run, bool]:
             "Only budget and workers may change. For a new run give another run_dir (or name); "
             f"to go on with the one that is there, undo the change, or call Run.open({str(folder)!r}).execute()."
         )
-    run.campaign = _trusted(run.campaign)
+    run.campaign = _trust_programs(run.campaign)
     if run.status().state == "finished" and run.campaign.budget == campaign.budget:
         return run, True
     if run.campaign.dump() != campaign.dump():
@@ -153,7 +153,7 @@ def _continued(folder: Path, campaign: Campaign) -> tuple[Run, bool]:
     return run, False
 
 
-def _trusted(campaign: Campaign) -> Campaign:
+def _trust_programs(campaign: Campaign) -> Campaign:
     """The same with its programs trusted: who wrote this very call wrote what they are."""
     return replace(campaign, trusted=True) if stages_running_code(campaign.evaluators) else campaign
 

@@ -18,16 +18,16 @@ from invdesign.measurements import Measurement
 from invdesign.properties import words_beside
 from invdesign.protocols import Context, design_of, notes_of
 from invdesign.rng import derived_seed
-from invdesign.run.changes import handed_out
-from invdesign.run.loop import MEASURING, STOPPED
-from invdesign.run.status import RunStatus, origin_of, snapshot
+from invdesign.run.changes import find_handed_out
+from invdesign.run.loop import STOPPED, WAITS_FOR_MEASUREMENTS
+from invdesign.run.status import RunStatus, describe_origin, take_snapshot
 from invdesign.run.table import trials_table
-from invdesign.run.told import outside_rules
-from invdesign.store.database import damaged
+from invdesign.run.told import broken_rules
+from invdesign.store.database import damaged_store_error
 from invdesign.store.lock import is_held
 from invdesign.store.store import Store
-from invdesign.store.values import clear_values
-from invdesign.structures.files import structure_from_json, unpack
+from invdesign.store.values import translate_value_errors
+from invdesign.structures.files import decompress_text, structure_from_json
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -49,12 +49,14 @@ class Reading:
         self.folder = folder
         self.campaign = campaign
         self.store = store
-        self._mark = store.mark()  # before loading: what is written meanwhile shows as a change
-        self._history = self._loaded(store)
+        self._mark = store.history_version()  # before loading: what is written meanwhile shows as a change
+        self._history = self._load_history(store)
         self._recommended: tuple[tuple[object, ...], Recommendation] | None = None
 
-    def _loaded(self, store: Store) -> RunHistory:
-        return store.load_history(RunHistory(self.campaign.problem, store.candidate, self.campaign.all_views))
+    def _load_history(self, store: Store) -> RunHistory:
+        return store.load_history(
+            RunHistory(self.campaign.problem, store.load_candidate, self.campaign.all_views)
+        )
 
     @property
     def history(self) -> RunHistory:
@@ -68,14 +70,14 @@ class Reading:
         if rows:
             reason = rows[-1]["reason"] or ""
             state = state_of(reason, ended=rows[-1]["ended"] is not None, held=is_held(self.folder))
-        return self._snapshot(state, reason)
+        return self._stored_status(state, reason)
 
-    def _snapshot(self, state: str, reason: str) -> RunStatus:
-        elapsed = self.store.seconds()
+    def _stored_status(self, state: str, reason: str) -> RunStatus:
+        elapsed = self.store.worked_seconds()
         _, left = self.store.last_event() or (-1, None)
-        notes = (*origin_of(self.store), *notes_of(left).values())
+        notes = (*describe_origin(self.store), *notes_of(left).values())
         waiting = {stage: len(ids) for stage, ids in self.waiting().items()}
-        return snapshot(
+        return take_snapshot(
             self.campaign,
             self._history,
             state=state,
@@ -109,18 +111,24 @@ class Reading:
         trial = self.trial(id)
         role = role or (trial.structures[-1] if trial.structures else "initial")
         if role in trial.structures:
-            blob = self.store.structure(id, role)
+            blob = self.store.load_structure(id, role)
             if blob is not None:
-                return self._unpacked(blob, id, role)
-            if self.store.mark() == self._mark:  # else it was taken back since the history was loaded
-                raise damaged(self.store.path, f"structure {role!r:.40} of candidate {id} cannot be found")
+                return self._unpack_structure(blob, id, role)
+            if (
+                self.store.history_version() == self._mark
+            ):  # else it was taken back since the history was loaded
+                raise damaged_store_error(
+                    self.store.path, f"structure {role!r:.40} of candidate {id} cannot be found"
+                )
         if trial.status is Status.INFEASIBLE:
             return None
         return self.design(id).structures.get(role)
 
-    def _unpacked(self, blob: bytes, id: int, role: str) -> Structure:
-        with clear_values(self.store.path, f"structure {role!r:.40} of candidate {id} (table structures)"):
-            return structure_from_json(unpack(blob))
+    def _unpack_structure(self, blob: bytes, id: int, role: str) -> Structure:
+        with translate_value_errors(
+            self.store.path, f"structure {role!r:.40} of candidate {id} (table structures)"
+        ):
+            return structure_from_json(decompress_text(blob))
 
     def ranking(self) -> Sequence[int]:
         """Numbers of all trials, best first: feasible by Pareto rank or score, then by violation, gated, failed."""
@@ -196,7 +204,7 @@ class Reading:
         trial = self._history.trial(id)
         return {
             "candidate": id,
-            "formula": self.store.formula(id),
+            "formula": self.store.display_formula(id),
             "status": trial.status.name.lower(),
             "properties": dict(trial.properties),
             "noise": dict(trial.noise),
@@ -212,7 +220,7 @@ class Reading:
             "operator": trial.candidate.proposal.operator,
             "parents": list(trial.candidate.proposal.parents),
             "genome": dict(trial.genome),
-            "outside": outside_rules(self.campaign.space, trial.candidate),
+            "outside": broken_rules(self.campaign.space, trial.candidate),
             "gate": trial.gate,
             "failure": [trial.failure.kind, trial.failure.stage, trial.failure.message]
             if trial.failure
@@ -237,7 +245,7 @@ class Reading:
         """
         from invdesign.recommendation.recommend import Names, recommend
 
-        asked = (self.store.mark(), tuple(properties))
+        asked = (self.store.history_version(), tuple(properties))
         if self._recommended is None or self._recommended[0] != asked:
             campaign = self.campaign
             context = Context(
@@ -245,7 +253,7 @@ class Reading:
             )
             found = recommend(
                 context,
-                Names(self.store.formula, campaign.units()),
+                Names(self.store.display_formula, campaign.units()),
                 optimizer=campaign.optimizer,
                 properties=properties,
                 notes=self.status().notes,
@@ -271,22 +279,26 @@ class Reading:
         return found
 
     def _waits_at(self, id: int) -> str:
-        known = {result.stage for result in self.store.results(id)}
+        known = {result.stage for result in self.store.load_results(id)}
         if not self.store.is_built(id):
             return ""
         stage = next((stage for stage in self.campaign.stages if stage.name not in known), None)
         if stage is None or not stage.external:
             return ""
-        return "" if self.store.measured([self._history.candidate(id).key], stage.name) else stage.name
+        return (
+            ""
+            if self.store.combine_measurements([self._history.candidate(id).key], stage.name)
+            else stage.name
+        )
 
     def handed_out(self) -> list[int]:
         """Of the candidates that wait, those that were handed out."""
-        given = handed_out(self.store.user_events())
+        given = find_handed_out(self.store.user_events())
         return [id for ids in self.waiting().values() for id in ids if id in given]
 
     def measurements(self, id: int | None = None) -> list[Measurement]:
         """What was told from outside, with what was taken back; of all genomes, or of one candidate's."""
-        return self.store.measurements(None if id is None else [self.trial(id).candidate.key])
+        return self.store.load_measurements(None if id is None else [self.trial(id).candidate.key])
 
     def inputs(self, ids: Sequence[int], stage: str) -> list[Input]:
         """What a stage's evaluator sees of these candidates: their designs, and what earlier stages found."""
@@ -308,6 +320,6 @@ def state_of(reason: str, *, ended: bool, held: bool) -> str:
         return "interrupted"
     if reason.startswith("failed"):
         return "failed"
-    if reason == MEASURING:
+    if reason == WAITS_FOR_MEASUREMENTS:
         return "waiting"
     return "stopped" if reason == STOPPED else "finished"

@@ -29,7 +29,7 @@ import psutil
 from invdesign import strictjson
 from invdesign.candidate import Json
 from invdesign.errors import RefusedError
-from invdesign.store.database import unwritable
+from invdesign.store.database import unwritable_error
 from invdesign.store.lock import holding_session
 from invdesign.textfiles import UnreadableFileError, decode, read_bytes
 
@@ -88,12 +88,12 @@ def new_request(kind: str, detail: Mapping[str, Json]) -> Request:
         RefusedError: its kind or detail is none.
     """
     try:
-        return _parsed(_new_id(), _content(kind, detail, None))
+        return _parse_request(_new_id(), _file_content(kind, detail, None))
     except (ValueError, TypeError, RecursionError) as error:
         raise RefusedError(f"{error}. Nothing was changed.") from error
 
 
-def leave(
+def write_request(
     folder: Path, kind: str, detail: Mapping[str, Json], id: str = "", seen: Seen | None = None
 ) -> Request:
     """Put a request into the run's folder; readers see all of it or nothing.
@@ -110,17 +110,17 @@ def leave(
         StoreError: the folder cannot be written.
     """
     inbox = folder / FOLDER
-    content = _content(kind, detail, seen)
+    content = _file_content(kind, detail, seen)
     try:
-        request = _parsed(id or _new_id(inbox), content)
+        request = _parse_request(id or _new_id(inbox), content)
         inbox.mkdir(exist_ok=True)
-        _write(inbox / f"{request.id}.json", content)
+        _write_file(inbox / f"{request.id}.json", content)
     except OSError as error:
-        raise unwritable(inbox, error, "Nothing was changed; make room, and type it again.") from error
+        raise unwritable_error(inbox, error, "Nothing was changed; make room, and type it again.") from error
     return request
 
 
-def waiting(folder: Path, skip: Collection[str] = ()) -> list[Request]:
+def waiting_requests(folder: Path, skip: Collection[str] = ()) -> list[Request]:
     """Requests that were not taken up yet, oldest first.
 
     A file that is no request is moved to `requests/refused`, with the reason beside it, and logged.
@@ -130,52 +130,54 @@ def waiting(folder: Path, skip: Collection[str] = ()) -> list[Request]:
         skip: ids that are left out, unread.
     """
     found = []
-    for path in _files(folder / FOLDER):
+    for path in _request_files(folder / FOLDER):
         if path.stem in skip:
             continue
         try:
-            request = _read(path)
+            request = _read_request(path)
         except (ValueError, RecursionError, UnreadableFileError, OSError) as error:
             if os.path.lexists(path):  # else taken up meanwhile, by the process that holds the run
-                _set_aside(path, f"this is no request: {error}")
+                _move_aside(path, f"this is no request: {error}")
             continue
-        if refusal(folder, request):  # killed between the note of the refusal and this
-            done(folder, request)
+        if read_refusal(folder, request):  # killed between the note of the refusal and this
+            remove_request(folder, request)
         else:
             found.append(request)
     return found
 
 
-def done(folder: Path, request: Request) -> None:
+def remove_request(folder: Path, request: Request) -> None:
     """Remove a request that was committed."""
     try:
-        _path(folder, request).unlink(missing_ok=True)
+        _request_path(folder, request).unlink(missing_ok=True)
     except OSError as error:  # what is not removed is known by its id: it is not taken up again
-        _warn_once(f"{_path(folder, request)} was taken up and cannot be removed: {error.strerror}")
+        _warn_once(f"{_request_path(folder, request)} was taken up and cannot be removed: {error.strerror}")
 
 
-def refuse(folder: Path, request: Request, reason: str) -> None:
+def set_refused(folder: Path, request: Request, reason: str) -> None:
     """Move a request that cannot be met to `requests/refused`, with the reason."""
     said = reason if len(reason) <= SHOWN else f"{reason[:SHOWN]}..."
     content = {"kind": request.kind, "detail": dict(request.detail), "reason": said}
     refused = folder / FOLDER / REFUSED
     try:
         refused.mkdir(parents=True, exist_ok=True)
-        _write(refused / f"{request.id}.json", content)  # first: its author sees the reason, not a success
+        _write_file(
+            refused / f"{request.id}.json", content
+        )  # first: its author sees the reason, not a success
     except OSError as error:
         _warn_once(f"{refused} cannot be written: {error.strerror}")
-    done(folder, request)
+    remove_request(folder, request)
     LOGGER.warning("A request to %s was refused: %s", request.kind, said)
 
 
 def remove_leftovers(folder: Path) -> None:
     """Remove requests to stop other sessions than the present one, and unfinished files of writers that are gone."""
     session = holding_session(folder)
-    for request in waiting(folder):
+    for request in waiting_requests(folder):
         if request.kind == "stop" and not is_meant(request, session):
-            done(folder, request)
+            remove_request(folder, request)
     for place in (folder / FOLDER, folder / FOLDER / REFUSED):
-        for path in _listed(place):
+        for path in _list_folder(place):
             written = _UNFINISHED.fullmatch(path.name)
             if written and _is_abandoned(path, written):
                 with suppress(OSError):
@@ -189,10 +191,10 @@ def is_meant(request: Request, session: str) -> bool:
 
 def is_waiting(folder: Path, request: Request) -> bool:
     """True if the request was not taken up yet."""
-    return os.path.lexists(_path(folder, request))
+    return os.path.lexists(_request_path(folder, request))
 
 
-def refusal(folder: Path, request: Request) -> str:
+def read_refusal(folder: Path, request: Request) -> str:
     """Why a request was refused; empty where it was not."""
     path = folder / FOLDER / REFUSED / f"{request.id}.json"
     if not path.is_file():
@@ -208,33 +210,33 @@ def sort_key(request_id: str) -> tuple[float, str]:
     return (int(number[0]) if number else math.inf, request_id)
 
 
-def _path(folder: Path, request: Request) -> Path:
+def _request_path(folder: Path, request: Request) -> Path:
     return folder / FOLDER / f"{request.id}.json"
 
 
-def _listed(folder: Path) -> list[Path]:
+def _list_folder(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
     except OSError:
         return []
 
 
-def _files(inbox: Path) -> list[Path]:
+def _request_files(inbox: Path) -> list[Path]:
     """What may be requests, oldest first."""
-    found = [p for p in _listed(inbox) if p.name.endswith(".json") and not p.name.startswith(".")]
+    found = [p for p in _list_folder(inbox) if p.name.endswith(".json") and not p.name.startswith(".")]
     return sorted(found, key=lambda path: sort_key(path.stem))
 
 
 def _new_id(inbox: Path | None = None) -> str:
     """An id after all that wait, also where the clock was set back since they were left."""
     now = time.time_ns()
-    for path in _files(inbox) if inbox is not None else ():
+    for path in _request_files(inbox) if inbox is not None else ():
         number = _NUMBER.match(path.stem)
         now = max(now, int(number[0]) + 1 if number else 0)
     return f"{now:020d}-{uuid.uuid4().hex[:8]}"
 
 
-def _content(kind: str, detail: Mapping[str, Json], seen: Seen | None) -> dict[str, Any]:
+def _file_content(kind: str, detail: Mapping[str, Json], seen: Seen | None) -> dict[str, Any]:
     content: dict[str, Any] = {"kind": kind, "detail": dict(detail)}
     if seen is not None:
         content["seen"] = {"event": seen.event, "budget": seen.budget, "waiting": list(seen.waiting)}
@@ -244,12 +246,12 @@ def _content(kind: str, detail: Mapping[str, Json], seen: Seen | None) -> dict[s
     return cast("dict[str, Any]", strictjson.loads(text))
 
 
-def _host() -> str:
+def _host_name() -> str:
     return blake2b(socket.gethostname().encode(), digest_size=4).hexdigest()
 
 
-def _write(path: Path, content: Mapping[str, object]) -> None:
-    temporary = path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+def _write_file(path: Path, content: Mapping[str, object]) -> None:
+    temporary = path.with_name(f".{path.name}.{_host_name()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     try:
         with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
             json.dump(content, file, ensure_ascii=False)
@@ -263,7 +265,7 @@ def _write(path: Path, content: Mapping[str, object]) -> None:
 
 def _is_abandoned(path: Path, written: re.Match[str]) -> bool:
     """True if the writer of an unfinished file is gone, or can be taken for gone."""
-    if written["host"] == _host() and int(written["process"]) < 2**31:
+    if written["host"] == _host_name() and int(written["process"]) < 2**31:
         return not psutil.pid_exists(int(written["process"]))
     try:
         return (
@@ -273,9 +275,9 @@ def _is_abandoned(path: Path, written: re.Match[str]) -> bool:
         return False
 
 
-def _set_aside(path: Path, reason: str) -> None:
+def _move_aside(path: Path, reason: str) -> None:
     refused = path.parent / REFUSED
-    name = path.name if len(os.fsencode(path.name)) <= 200 else f"{_digest(path.name)}.json"
+    name = path.name if len(os.fsencode(path.name)) <= 200 else f"{_content_hash(path.name)}.json"
     try:
         refused.mkdir(exist_ok=True)
         if os.path.lexists(refused / name):
@@ -294,7 +296,7 @@ def _set_aside(path: Path, reason: str) -> None:
     LOGGER.warning("%s was moved to %s: %s", ascii(path.name)[1:-1], refused, reason[:SHOWN])
 
 
-def _digest(name: str) -> str:
+def _content_hash(name: str) -> str:
     return blake2b(os.fsencode(name), digest_size=16).hexdigest()
 
 
@@ -303,7 +305,7 @@ def _warn_once(message: str) -> None:
     LOGGER.warning("%s", message)
 
 
-def _read(path: Path) -> Request:
+def _read_request(path: Path) -> Request:
     """The request in a file.
 
     Raises:
@@ -316,10 +318,10 @@ def _read(path: Path) -> Request:
         kind = "a folder" if stat.S_ISDIR(mode) else "a link" if stat.S_ISLNK(mode) else "a pipe or a device"
         raise ValueError(f"it is {kind}, and requests are regular files")
     text = decode(read_bytes(path, LIMIT), path.name, fallback=None)
-    return _parsed(path.stem, strictjson.loads(text))
+    return _parse_request(path.stem, strictjson.loads(text))
 
 
-def _parsed(id: str, content: object) -> Request:
+def _parse_request(id: str, content: object) -> Request:
     """The request a file holds.
 
     Raises:
@@ -329,22 +331,24 @@ def _parsed(id: str, content: object) -> Request:
         raise ValueError("it must be an object of kind and detail")  # noqa: TRY004 - what a file says, not a type
     unknown = sorted(set(content) - {"kind", "detail", "seen"})
     if unknown:
-        raise ValueError(f"it knows no {_names(unknown)}")
+        raise ValueError(f"it knows no {_check_names(unknown)}")
     if not _ID.fullmatch(id):
         raise ValueError(f"{id[:60]!a} is no id")
     kind, detail = content.get("kind"), content["detail"]
     if not isinstance(kind, str) or kind not in _DETAILS:
-        raise ValueError(f"kind must be one of {', '.join(_DETAILS)}, got {_short(kind, quote=chr(39))}")
+        raise ValueError(
+            f"kind must be one of {', '.join(_DETAILS)}, got {_check_short_text(kind, quote=chr(39))}"
+        )
     for name, (allowed, fits) in _DETAILS[kind].items():
         if not fits(detail.get(name)):
-            raise ValueError(f"{kind}: {name} must be {allowed}, got {_short(detail.get(name))}")
+            raise ValueError(f"{kind}: {name} must be {allowed}, got {_check_short_text(detail.get(name))}")
     unknown = sorted(set(detail) - set(_DETAILS[kind]))
     if unknown:
-        raise ValueError(f"{kind} knows no {_names(unknown)}")
-    return Request(id, cast("Kind", kind), detail, _seen(content.get("seen")))
+        raise ValueError(f"{kind} knows no {_check_names(unknown)}")
+    return Request(id, cast("Kind", kind), detail, _check_seen(content.get("seen")))
 
 
-def _seen(content: object) -> Seen | None:
+def _check_seen(content: object) -> Seen | None:
     if content is None:
         return None
     if isinstance(content, dict) and set(content) <= {"event", "budget", "waiting"}:
@@ -357,82 +361,84 @@ def _seen(content: object) -> Seen | None:
             and all(isinstance(item, str) for item in behind)
         ):
             return Seen(cast("int", event), budget, tuple(behind))
-    raise ValueError(f"seen must be an object of event, budget and waiting, got {_short(content)}")
+    raise ValueError(f"seen must be an object of event, budget and waiting, got {_check_short_text(content)}")
 
 
-def _names(names: Collection[str]) -> str:
+def _check_names(names: Collection[str]) -> str:
     return ", ".join(name[:60] for name in list(names)[:10])
 
 
-def _short(value: object, quote: str = "") -> str:
+def _check_short_text(value: object, quote: str = "") -> str:
     if isinstance(value, str) and quote:
         return f"{quote}{value[:60]}{quote}"
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _objects(value: object) -> bool:
+def _check_objects(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
 
 
-def _results(value: object) -> bool:
+def _check_results(value: object) -> bool:
     texts = ("stage", "failure", "label", "note")
-    return _objects(value) and all(_text(row.get(name)) for row in cast("list[Any]", value) for name in texts)
+    return _check_objects(value) and all(
+        _check_text(row.get(name)) for row in cast("list[Any]", value) for name in texts
+    )
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _numbers(value: object) -> bool:
+def _check_numbers(value: object) -> bool:
     return value is None or (isinstance(value, list) and all(_is_number(item) for item in value))
 
 
-def _positive(value: object) -> bool:
+def _check_positive(value: object) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0)
 
 
-def _positive_whole(value: object) -> bool:
-    return _positive(value) and not isinstance(value, float)
+def _check_positive_integer(value: object) -> bool:
+    return _check_positive(value) and not isinstance(value, float)
 
 
-def _flag(value: object) -> bool:
+def _check_flag(value: object) -> bool:
     return value is None or isinstance(value, bool)
 
 
-def _text(value: object) -> bool:
+def _check_text(value: object) -> bool:
     return value is None or (isinstance(value, str) and len(value) <= SENTENCE)
 
 
-def _said(value: object) -> bool:
+def _check_sentence(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip()) and len(value) <= SENTENCE
 
 
 _DETAILS: Mapping[str, Mapping[str, tuple[str, Callable[[object], bool]]]] = {
     "add": {
-        "genomes": ("a list of genomes", _objects),
-        "until": ("the name of a stage", _text),
+        "genomes": ("a list of genomes", _check_objects),
+        "until": ("the name of a stage", _check_text),
         "made": (
             "true or false",
-            _flag,
+            _check_flag,
         ),  # a fork's: genomes that were made and measured, inside the space or not
     },
     "tell": {
-        "results": (f"a list of results, with texts of at most {SENTENCE} characters", _results),
-        "replace": ("true or false", _flag),
-        "takes": ("a list of measurements' numbers", _numbers),
+        "results": (f"a list of results, with texts of at most {SENTENCE} characters", _check_results),
+        "replace": ("true or false", _check_flag),
+        "takes": ("a list of measurements' numbers", _check_numbers),
     },
     "withdraw": {
-        "ids": ("a list of candidates' numbers", _numbers),
-        "reason": ("a sentence", _said),
-        "again": ("true or false", _flag),
-        "measurements": ("a list of measurements' numbers", _numbers),
-        "takes": ("a list of measurements' numbers", _numbers),
+        "ids": ("a list of candidates' numbers", _check_numbers),
+        "reason": ("a sentence", _check_sentence),
+        "again": ("true or false", _check_flag),
+        "measurements": ("a list of measurements' numbers", _check_numbers),
+        "takes": ("a list of measurements' numbers", _check_numbers),
     },
     "budget": {
-        "candidates": ("a positive whole number", _positive_whole),
-        "evaluations": ("a positive whole number", _positive_whole),
-        "hours": ("a positive number", _positive),
+        "candidates": ("a positive whole number", _check_positive_integer),
+        "evaluations": ("a positive whole number", _check_positive_integer),
+        "hours": ("a positive number", _check_positive),
     },
-    "stop": {"session": ("the name of a session", _text)},
+    "stop": {"session": ("the name of a session", _check_text)},
 }

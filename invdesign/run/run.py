@@ -28,21 +28,21 @@ from invdesign.history import RunHistory
 from invdesign.protocols import PreparedSpace
 from invdesign.run import budgets, requests
 from invdesign.run.card import run_html
-from invdesign.run.changes import not_promoted, refusal_of, told_detail
-from invdesign.run.loop import MEASURING, STOPPED, Loop, Observer
-from invdesign.run.notebook import Panel, in_kernel, is_interactive
+from invdesign.run.changes import check_genome, refuse_promotion, write_tell_detail
+from invdesign.run.loop import STOPPED, WAITS_FOR_MEASUREMENTS, Loop, Observer
+from invdesign.run.notebook import Panel, is_interactive, is_notebook
 from invdesign.run.reading import Reading, state_of
 from invdesign.run.requests import Request, new_request
 from invdesign.run.status import FILE as STATUS_FILE
 from invdesign.run.status import RunStatus, read_status
 from invdesign.run.told import Taken, Told
-from invdesign.run.work import settle
-from invdesign.store.checksums import row_in_words
-from invdesign.store.database import clear_errors, kept, on_network, unwritable
-from invdesign.store.lock import LOCK, is_held, run_lock
+from invdesign.run.work import settle_folders
+from invdesign.store.checksums import describe_row
+from invdesign.store.database import is_on_network, resume_advice, translate_database_errors, unwritable_error
+from invdesign.store.lock import LOCK_FILE, is_held, lock_run
 from invdesign.store.schema import meta
-from invdesign.store.store import FILE, Store
-from invdesign.store.values import clear_values, parse_bounded
+from invdesign.store.store import STORE_FILE, Store
+from invdesign.store.values import parse_bounded_json, translate_value_errors
 from invdesign.version import __version__
 from invdesign.worker import Setup
 
@@ -91,15 +91,15 @@ class Run(Reading):
         start = f"invdesign run {campaign.file} --run-dir {folder}" if campaign.file else "the same call"
         advice = f"Nothing is left of the new run; make room, and start it again: {start}"
         with (
-            new_folder(folder, advice),
-            run_lock(folder),
+            create_folder(folder, advice),
+            lock_run(folder),
         ):  # of two processes that start here at once, one makes the run
-            if (folder / FILE).exists():
+            if (folder / STORE_FILE).exists():
                 raise RunError(
                     f"{folder} holds a run already. Go on with it: invdesign resume {folder}; "
                     "or choose another folder with --run-dir"
                 )
-            Store.create(folder / FILE, run_entries(campaign), advice=advice)
+            Store.create(folder / STORE_FILE, initial_entries(campaign), advice=advice)
         return cls.open(folder, trust_code=True, functions=campaign.held_functions)
 
     @classmethod
@@ -117,9 +117,11 @@ class Run(Reading):
             CampaignChangedError: a function is not the one it began with.
         """
         folder = Path(folder)
-        store = Store.open(folder / FILE, writable=False)
+        store = Store.open(folder / STORE_FILE, writable=False)
         try:
-            return cls(folder, store, _stored_campaign(store, folder, trust_code).with_functions(functions))
+            return cls(
+                folder, store, _load_stored_campaign(store, folder, trust_code).with_functions(functions)
+            )
         except BaseException:
             store.close()
             raise
@@ -145,19 +147,19 @@ class Run(Reading):
             raise CampaignChangedError(
                 f"the campaign was changed since {self.folder} was started:\n  {listed}\n"
                 "A run goes on under the campaign it began with; only budget and engine may change. "
-                f"Undo the change, or {self._way_on()}"
+                f"Undo the change, or {self._resume_command()}"
             )
         self._prepare_space()
-        budgets.with_limits(
+        budgets.replace_limits(
             (campaign or self.campaign).budget, budget or {}
         )  # refused before anything is written
-        with run_lock(self.folder), _writable(self.folder) as store:
+        with lock_run(self.folder), _check_writable(self.folder) as store:
             self._take_up_budgets(store)
             held = (
                 budgets.stored_budget(store) if campaign is None else budgets.write_campaign(store, campaign)
             )
             held = budgets.write_limits(store, budget) if budget else held
-        new = budgets.with_budget(campaign or self.campaign, held)
+        new = budgets.replace_budget(campaign or self.campaign, held)
         changed = replace(new, trusted=self.campaign.trusted or new.trusted)
         known = {function.name for function in new.held_functions}
         mine = [function for function in self.campaign.held_functions if function.name not in known]
@@ -169,20 +171,20 @@ class Run(Reading):
         Raises:
             RunLockedError: another process works on the run, and takes them up.
         """
-        with run_lock(self.folder), _writable(self.folder) as store:
+        with lock_run(self.folder), _check_writable(self.folder) as store:
             self._take_up_budgets(store)
 
     def _take_up_budgets(self, store: Store) -> None:
-        for request in requests.waiting(self.folder):
+        for request in requests.waiting_requests(self.folder):
             if request.kind != "budget":
                 continue
             try:
                 budgets.change_by_request(store, request)
             except RefusedError as error:
-                requests.refuse(self.folder, request, str(error))
+                requests.set_refused(self.folder, request, str(error))
             else:
-                requests.done(self.folder, request)
-        self.campaign = budgets.with_budget(self.campaign, budgets.stored_budget(store))
+                requests.remove_request(self.folder, request)
+        self.campaign = budgets.replace_budget(self.campaign, budgets.stored_budget(store))
 
     def _prepare_space(self) -> None:
         """Let a space that reads a file do so: one that changed fails here, not every candidate in the workers."""
@@ -192,10 +194,10 @@ class Run(Reading):
             self.campaign.space.prepare()
         except InvdesignError as error:
             raise CampaignChangedError(
-                f"{str(error).removesuffix('.')}. Nothing was changed. You may also {self._way_on()}"
+                f"{str(error).removesuffix('.')}. Nothing was changed. You may also {self._resume_command()}"
             ) from error
 
-    def _way_on(self) -> str:
+    def _resume_command(self) -> str:
         return (
             "take what it evaluated into a new run under the changed one: "
             f"invdesign fork {self.folder} NEW --campaign FILE"
@@ -220,56 +222,58 @@ class Run(Reading):
             StoreError: the store cannot be written; everything up to the last step is kept.
         """
         self._stop.clear()
-        observer = Panel(self.folder) if observer is None and in_kernel() else observer
+        observer = Panel(self.folder) if observer is None and is_notebook() else observer
         try:
-            reason = self._working(lambda loop: loop.work(), str, observer)
+            reason = self._hold_and_work(lambda loop: loop.run_until_end(), str, observer)
         except BaseException:
             if isinstance(observer, Panel):  # else it would say for ever that the run is at work
                 observer(self.status())
             raise
-        status = self._snapshot(state_of(reason, ended=True, held=False), reason)
+        status = self._stored_status(state_of(reason, ended=True, held=False), reason)
         with suppress(OSError):  # a copy for readers on network file systems; the store has it all
             status.write(self.folder)
         if observer is not None:
             observer(status)
         return status
 
-    def _working(
+    def _hold_and_work(
         self, work: Callable[[Loop], T], reason: Callable[[T], str], observer: Observer | None = None
     ) -> T:
-        """Hold the run while `work` is done on it, and note why it ended."""
+        """Hold the run while `run_until_end` is done on it, and note why it ended."""
         self.campaign.check_usable(f"invdesign resume {self.folder} --trust-code", self.folder)
         self._prepare_space()
-        with run_lock(self.folder), _writable(self.folder) as store, self._signals_handled():
-            store.check()  # what is damaged must not be built upon
+        with lock_run(self.folder), _check_writable(self.folder) as store, self._handle_signals():
+            store.check_for_damage()  # what is damaged must not be built upon
             requests.remove_leftovers(self.folder)
-            self.campaign = budgets.with_budget(self.campaign, budgets.stored_budget(store))
-            store.begin_session({**environment(Path.cwd()), "evaluators": self._identities()})
+            self.campaign = budgets.replace_budget(self.campaign, budgets.stored_budget(store))
+            store.begin_session({**environment(Path.cwd()), "evaluators": self._stage_fingerprints()})
             try:
-                result = self._session(store, observer, work)
+                result = self._start_session(store, observer, work)
             except KeyboardInterrupt:
                 _end_session(store, STOPPED)
                 raise
             except OSError as error:  # a full disk, met by something else than the store
                 _end_session(store, f"failed: {error}")
-                raise unwritable(Path(error.filename or self.folder), error, kept(self.folder)) from error
+                raise unwritable_error(
+                    Path(error.filename or self.folder), error, resume_advice(self.folder)
+                ) from error
             except BaseException as error:
                 _end_session(store, f"failed: {error}")
                 raise
             _end_session(store, reason(result))
-        self._seen_again()
+        self._reread_store()
         return result
 
-    def _seen_again(self) -> None:
+    def _reread_store(self) -> None:
         """Read the store as it is now: an older one was brought to the present schema meanwhile."""
         if self.store.is_copy:
             self.store.close()
-            self.store = Store.open(self.folder / FILE, writable=False)
-        self._mark, self._history = self.store.mark(), self._up_to_date(self.store)
+            self.store = Store.open(self.folder / STORE_FILE, writable=False)
+        self._mark, self._history = self.store.history_version(), self._current_history(self.store)
 
-    def _session(self, store: Store, observer: Observer | None, work: Callable[[Loop], T]) -> T:
-        self._history = self._up_to_date(store)
-        settle(self.folder, self._has_ended())  # before a worker may look
+    def _start_session(self, store: Store, observer: Observer | None, work: Callable[[Loop], T]) -> T:
+        self._history = self._current_history(store)
+        settle_folders(self.folder, self._end_check())  # before a worker may look
         campaign = self.campaign
         setup = Setup.of(campaign.space, campaign.evaluators, campaign.code, self.folder)
         engine = self.campaign.engine.open(setup)
@@ -283,17 +287,17 @@ class Run(Reading):
                 engine,
                 observer,
                 self._stop,
-                store.seconds(),
+                store.worked_seconds(),
             )
             result = work(loop)
             self.campaign = replace(self.campaign, budget=loop.campaign.budget)
-            self._mark = store.mark() if loop.settled else _NEVER
+            self._mark = store.history_version() if loop.is_settled else _NEVER
         finally:
             engine.close()
-        settle(self.folder, self._has_ended())
+        settle_folders(self.folder, self._end_check())
         return result
 
-    def _has_ended(self) -> Callable[[int], bool]:
+    def _end_check(self) -> Callable[[int], bool]:
         """What says of a candidate's number whether the run knows its end."""
         known, pending = len(self._history), set(self._history.pending())
         return lambda number: number < known and number not in pending
@@ -316,7 +320,9 @@ class Run(Reading):
         if n < 1:
             raise RunError(f"ask for at least one candidate, got {n}")
         self._stop.clear()
-        given, self.ask_ended = self._working(lambda loop: loop.hand_out(n), lambda _: MEASURING)
+        given, self.ask_ended = self._hold_and_work(
+            lambda loop: loop.hand_out(n), lambda _: WAITS_FOR_MEASUREMENTS
+        )
         return given
 
     def tell(self, results: Sequence[Told], *, replace: bool = False) -> Taken:
@@ -337,7 +343,7 @@ class Run(Reading):
         if not results:
             return Taken()
         try:
-            detail = told_detail(results, replace=replace)
+            detail = write_tell_detail(results, replace=replace)
         except (TypeError, ValueError) as error:  # a genome with what JSON does not hold: NaN, an array
             raise RefusedError(f"a result cannot be taken: {error}. Nothing was changed.") from error
         return self.apply(new_request("tell", detail))
@@ -351,7 +357,7 @@ class Run(Reading):
         Raises:
             RunError: a genome is none of the space's, or all are known already.
         """
-        refused = [refusal_of(self.campaign.space, genome) for genome in genomes]
+        refused = [check_genome(self.campaign.space, genome) for genome in genomes]
         complaints = [f"genome {n}: {said}" for n, said in enumerate(refused, 1) if said]
         if complaints:
             raise RunError(f"{together(complaints)}. Nothing was added.")
@@ -366,7 +372,7 @@ class Run(Reading):
         """
         for id in ids:
             if self.trial(id).candidate.outside:
-                raise RunError(f"{not_promoted(id)}. Nothing was added.")
+                raise RunError(f"{refuse_promotion(id)}. Nothing was added.")
         return self.add([self.trial(id).genome for id in ids], until=stage)
 
     def withdraw(
@@ -401,33 +407,33 @@ class Run(Reading):
         refused: list[RefusedError] = []
 
         def work(loop: Loop) -> Taken:
-            loop.take_up()
-            loop.steer(before=request, skip=skip)
+            loop.restore_session()
+            loop.apply_requests(before=request, skip=skip)
             try:
-                taken = loop.carry_out(request)
+                taken = loop.apply_request(request)
             except RefusedError as error:  # that is no failure of the run
                 refused.append(error)
                 return Taken()
-            requests.done(self.folder, request)
+            requests.remove_request(self.folder, request)
             return taken
 
         self._stop.clear()
         rows = self.store.session_rows()
         before = rows[-1]["reason"] if rows and rows[-1]["ended"] else ""  # a finished run stays one
-        ended = MEASURING if self.campaign.measured_outside else before or STOPPED
-        taken = self._working(work, lambda _: ended)
+        ended = WAITS_FOR_MEASUREMENTS if self.campaign.measured_outside else before or STOPPED
+        taken = self._hold_and_work(work, lambda _: ended)
         if refused:
             raise refused[0]
         return taken
 
-    def _up_to_date(self, store: Store) -> RunHistory:
+    def _current_history(self, store: Store) -> RunHistory:
         """The history as the store has it now: loading takes seconds for 100,000 trials, so not without need."""
-        if store.mark() != self._mark:
-            return self._loaded(store)
-        self._history.fetch = store.candidate
+        if store.history_version() != self._mark:
+            return self._load_history(store)
+        self._history.fetch = store.load_candidate
         return self._history
 
-    def _identities(self) -> dict[str, dict[str, str | None]]:
+    def _stage_fingerprints(self) -> dict[str, dict[str, str | None]]:
         """Which model, weights and settings every stage works with."""
         return {
             name: {"fingerprint": evaluator.fingerprint, "potential": evaluator.potential_id}
@@ -439,7 +445,7 @@ class Run(Reading):
         self._stop.set()
 
     @contextmanager
-    def _signals_handled(self) -> Iterator[None]:
+    def _handle_signals(self) -> Iterator[None]:
         """The first SIGINT or SIGTERM lets the transaction finish; a second SIGINT leaves at once.
 
         Where somebody types at this Python, what it holds outlives that.
@@ -475,7 +481,7 @@ class Run(Reading):
         self.close()
 
 
-def run_entries(campaign: Campaign) -> dict[str, str]:
+def initial_entries(campaign: Campaign) -> dict[str, str]:
     """What a new run's store says of it."""
     return {
         "campaign": to_json(campaign.dump()),
@@ -485,15 +491,15 @@ def run_entries(campaign: Campaign) -> dict[str, str]:
     }
 
 
-def _stored_campaign(store: Store, folder: Path, trust_code: bool) -> Campaign:
+def _load_stored_campaign(store: Store, folder: Path, trust_code: bool) -> Campaign:
     """The campaign a store holds.
 
     Raises:
         StoreError: it is damaged, or made by a version that this one does not understand.
         RunError: it needs code that is not trusted.
     """
-    with clear_values(store.path, row_in_words(meta, "campaign")):
-        data = parse_bounded(store.entry("campaign"))
+    with translate_value_errors(store.path, describe_row(meta, "campaign")):
+        data = parse_bounded_json(store.read_entry("campaign"))
         if type(data) is not dict or type(data.get("seed")) is not int:
             raise ValueError("it is no campaign with a seed")
     try:
@@ -514,12 +520,12 @@ def _stored_campaign(store: Store, folder: Path, trust_code: bool) -> Campaign:
     ) as error:
         raise StoreError(
             f"the campaign stored in {folder} cannot be read by invdesign {__version__} "
-            f"(it was made by {store.entry('created_by')[:40] or 'another version'}): {_brief(error)}"
+            f"(it was made by {store.read_entry('created_by')[:40] or 'another version'}): {_first_line(error)}"
         ) from error
 
 
 @contextmanager
-def new_folder(folder: Path, advice: str = "") -> Iterator[None]:
+def create_folder(folder: Path, advice: str = "") -> Iterator[None]:
     """A folder for a new run; where it was made here and the run could not be, it goes again.
 
     Args:
@@ -529,25 +535,25 @@ def new_folder(folder: Path, advice: str = "") -> Iterator[None]:
         StoreError: it cannot be made.
     """
     existed = folder.exists()
-    with clear_errors(folder / FILE, advice):
+    with translate_database_errors(folder / STORE_FILE, advice):
         folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
-        if not existed and not (folder / FILE).exists():
+        if not existed and not (folder / STORE_FILE).exists():
             with suppress(OSError):
-                (folder / LOCK).unlink(missing_ok=True)
+                (folder / LOCK_FILE).unlink(missing_ok=True)
                 folder.rmdir()  # only if nothing else is in it
         raise
 
 
 @contextmanager
-def _writable(folder: Path) -> Iterator[Store]:
-    with Store.open(folder / FILE) as store:
+def _check_writable(folder: Path) -> Iterator[Store]:
+    with Store.open(folder / STORE_FILE) as store:
         yield store
 
 
-def _brief(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """The first line a person needs of an error; pydantic's has many more."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
@@ -571,7 +577,7 @@ def run_status(folder: str | Path, *, trust_code: bool = False) -> RunStatus:
         StoreError: there is no run, or it cannot be read.
     """
     folder = Path(folder)
-    if on_network(folder) and is_held(folder) and (folder / STATUS_FILE).is_file():
+    if is_on_network(folder) and is_held(folder) and (folder / STATUS_FILE).is_file():
         return read_status(folder)  # the store itself is locked there
     with Run.open(folder, trust_code=trust_code) as run:
         return run.status()

@@ -15,11 +15,11 @@ from invdesign.run.requests import Request, Seen
 from invdesign.store.schema import candidates, events
 from invdesign.store.store import Store
 
-CHANGES = ("measure", "withdraw")  # events after which a candidate may say something else
+CHANGING_EVENTS = ("measure", "withdraw")  # events after which a candidate may say something else
 
 
 @dataclass(frozen=True, slots=True)
-class Since:
+class ChangesSince:
     """User events that the author of a request did not know of.
 
     Attributes:
@@ -34,32 +34,32 @@ class Since:
     touched: Mapping[int, int] = field(default_factory=dict)
     told: Sequence[Measurement] = ()
 
-    def foreign(self, found: Collection[Measurement], takes: Collection[int]) -> list[int]:
+    def unseen_measurements(self, found: Collection[Measurement], takes: Collection[int]) -> list[int]:
         """Numbers of measurements that a request would take back without its author knowing of them."""
         if not self.known:
             return []
         return [item.id for item in found if item.id not in takes and item.event not in self.behind]
 
 
-def changes_since(seen: Seen | None, store: Store, history: RunHistory) -> Since:
+def find_changes_since(seen: Seen | None, store: Store, history: RunHistory) -> ChangesSince:
     """User events after a request was made, but for those of the requests it was left behind.
 
     Raises:
         RefusedError: it was made for another run, whose place this one took.
     """
     if seen is None:
-        return Since()
+        return ChangesSince()
     check_same_run(seen, store)
     rows = [
         row
-        for row in store.rows(events, ("id", "kind", "detail", "request"), events.c.id > seen.event)
-        if row.kind in CHANGES
+        for row in store.read_rows(events, ("id", "kind", "detail", "request"), events.c.id > seen.event)
+        if row.kind in CHANGING_EVENTS
     ]
     expected = set(seen.waiting)
     behind = frozenset(row.id for row in rows if row.request in expected)
     unknown = [row for row in rows if row.id not in behind]
     if not unknown:
-        return Since(True, behind)
+        return ChangesSince(True, behind)
     touched: dict[int, int] = {}
     for row in unknown:
         detail = json.loads(row.detail)
@@ -67,14 +67,14 @@ def changes_since(seen: Seen | None, store: Store, history: RunHistory) -> Since
             touched[id] = row.id
     numbers = {row.id for row in unknown}
     told = []
-    for item in store.measurements():
+    for item in store.load_measurements():
         latest = max(numbers & {item.event, item.withdrawn}, default=None, key=lambda event: event or 0)
         id = history.id_of(item.key)
         for trial in history.trials_of(id) if latest is not None and id is not None else ():
             touched[trial] = max(latest or 0, touched.get(trial, 0))
         if latest is not None:
             told.append(item)
-    return Since(True, behind, touched, told)
+    return ChangesSince(True, behind, touched, told)
 
 
 def check_same_run(seen: Seen, store: Store) -> None:
@@ -105,27 +105,27 @@ def resolve_request(
     last = store.last_event()
     seen = Seen(-1 if last is None else last[0], budget, tuple(waiting))
     whole = dict(detail)
-    keys = _keys_taken(store, kind, detail)
+    keys = _keys_of_taken_results(store, kind, detail)
     if keys is not None:
-        whole["takes"] = [item.id for item in store.measurements(keys, withdrawn=False)] if keys else []
+        whole["takes"] = [item.id for item in store.load_measurements(keys, withdrawn=False)] if keys else []
     return whole, seen
 
 
-def _keys_taken(store: Store, kind: str, detail: Mapping[str, Json]) -> set[str] | None:
+def _keys_of_taken_results(store: Store, kind: str, detail: Mapping[str, Json]) -> set[str] | None:
     """Keys of the genomes whose measurements a request takes back; None where it names them, or takes none."""
     if kind == "withdraw" and not detail.get("measurements"):
-        return _keys(store, cast("list[int]", detail.get("ids") or []))
+        return _keys_of_candidates(store, cast("list[int]", detail.get("ids") or []))
     if kind == "tell" and detail.get("replace"):
         rows = cast("list[dict[str, Any]]", detail["results"])
         told = [row["candidate"] for row in rows if row.get("candidate") is not None]
         own = {genome_key(cast("Genome", row["genome"])) for row in rows if row.get("candidate") is None}
-        return _keys(store, told) | own
+        return _keys_of_candidates(store, told) | own
     return None
 
 
-def _keys(store: Store, ids: Collection[int]) -> set[str]:
+def _keys_of_candidates(store: Store, ids: Collection[int]) -> set[str]:
     wanted = set(ids)
-    return {row.key for row in store.rows(candidates, ("id", "key")) if row.id in wanted}
+    return {row.key for row in store.read_rows(candidates, ("id", "key")) if row.id in wanted}
 
 
 def is_same(request: Request, kind: str, detail: Mapping[str, Json]) -> bool:

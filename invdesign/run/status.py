@@ -18,9 +18,9 @@ from invdesign.history import RunHistory
 from invdesign.problem import Merit, Problem, in_words
 from invdesign.properties import words_beside
 from invdesign.standing import Standing
-from invdesign.store.files import replaced
+from invdesign.store.files import replace_atomically
 from invdesign.store.store import Store
-from invdesign.store.values import clear_values, parse_bounded
+from invdesign.store.values import parse_bounded_json, translate_value_errors
 from invdesign.wording import join_words
 
 FILE = "status.json"
@@ -65,7 +65,7 @@ class Best:
     def __str__(self) -> str:
         return in_words(self.direction, self.property, self.goal)
 
-    def found(self) -> str:
+    def format_value(self) -> str:
         """The value with its errors, its unit and words; `none yet` without a value."""
         if self.value is None:
             return "none yet"
@@ -136,15 +136,15 @@ class RunStatus:
 
     def write(self, folder: Path) -> None:
         """Replace the status file at once, so that a reader on a network file system never sees half of it."""
-        with replaced(folder / FILE) as temporary:
+        with replace_atomically(folder / FILE) as temporary:
             temporary.write_text(self.to_json() + "\n", encoding="utf-8")
 
 
 def read_status(folder: Path) -> RunStatus:
     """The snapshot last written by the process that holds the run."""
     path = folder / FILE
-    with clear_values(path, "the status file"):
-        data = parse_bounded(path.read_text(encoding="utf-8").strip(), finite=False)
+    with translate_value_errors(path, "the status file"):
+        data = parse_bounded_json(path.read_text(encoding="utf-8").strip(), finite=False)
         data["stages"] = [StageStatus(**row) for row in data["stages"]]
         data["best"] = [Best(**row) for row in data["best"]]
         data["hypervolume"] = Volume(**data["hypervolume"]) if data.get("hypervolume") else None
@@ -152,14 +152,14 @@ def read_status(folder: Path) -> RunStatus:
         return RunStatus(**data)
 
 
-def origin_of(store: Store) -> tuple[str, ...]:
+def describe_origin(store: Store) -> tuple[str, ...]:
     """A sentence of where the run was forked from, if it was."""
-    text = store.entry("forked_from")
-    with clear_values(store.path, "the entry 'forked_from' of table meta"):
-        return (str(parse_bounded(text)["note"]),) if text else ()
+    text = store.read_entry("forked_from")
+    with translate_value_errors(store.path, "the entry 'forked_from' of table meta"):
+        return (str(parse_bounded_json(text)["note"]),) if text else ()
 
 
-def snapshot(
+def take_snapshot(
     campaign: Campaign,
     history: RunHistory,
     *,
@@ -192,13 +192,13 @@ def snapshot(
         counts={"asked": len(history), **counts},
         budget=campaign.budget.model_dump(),
         stages=stage_counts(campaign, history, now_in),
-        best=_best(campaign, history, standing),
+        best=_best_values(campaign, history, standing),
         front_size=len(standing.front),
         failures=failure_counts(history),
         elapsed=elapsed,
         candidates_per_hour=3600 * pace,
         time_left=_time_left(campaign, finished, pace, elapsed),
-        hypervolume=_volume(campaign, standing),
+        hypervolume=_front_volume(campaign, standing),
         ranked_by=campaign.problem.n_values,
         notes=(*campaign.notes, *notes, *outside_notes(history, campaign.problem, standing)),
         waiting=dict(waiting or {}),
@@ -214,7 +214,7 @@ def outside_notes(history: RunHistory, problem: Problem, standing: Standing) -> 
         return []
     what = "it is" if len(ids) == 1 else "they are"
     rest = f"{what} data for the models, never a proposal or a parent, and not among the best"
-    found = [f"{_numbered(ids)} {'was' if len(ids) == 1 else 'were'} made outside the space: {rest}"]
+    found = [f"{_list_candidates(ids)} {'was' if len(ids) == 1 else 'were'} made outside the space: {rest}"]
     scores = history.outside_scores()
     feasible = scores.at(np.flatnonzero(scores.merit == Merit.FEASIBLE))
     # On the joint front, and not the equal of a member within the space.
@@ -227,13 +227,13 @@ def outside_notes(history: RunHistory, problem: Problem, standing: Standing) -> 
         word = "is" if len(better) == 1 else "are"
         than = "the best within it" if problem.n_values == 1 else "the front within it, or beside it"
         found.append(
-            f"{_numbered(better)}, outside the space, {word} better than {than}: to search there, widen the space and go "
+            f"{_list_candidates(better)}, outside the space, {word} better than {than}: to search there, widen the space and go "
             "on with invdesign fork"
         )
     return found
 
 
-def _numbered(ids: Sequence[int]) -> str:
+def _list_candidates(ids: Sequence[int]) -> str:
     more = f" and {len(ids) - LISTED} more" if len(ids) > LISTED else ""
     return f"candidate{'' if len(ids) == 1 else 's'} {', '.join(map(str, ids[:LISTED]))}{more}"
 
@@ -252,11 +252,11 @@ def stage_counts(
     status, depth = history.status(), history.depth()
     size = len(funnel) + 1
 
-    def at(*wanted: Status) -> np.ndarray:
+    def count_at(*wanted: Status) -> np.ndarray:
         return np.bincount(depth[np.isin(status, wanted)], minlength=size)
 
-    gated, failed = at(Status.GATED), at(Status.FAILED, Status.INFEASIBLE)
-    ended_after = at(Status.COMPLETE)
+    gated, failed = count_at(Status.GATED), count_at(Status.FAILED, Status.INFEASIBLE)
+    ended_after = count_at(Status.COMPLETE)
     inside = np.zeros(size, dtype=np.int64)
     inside[: len(funnel)] = now_in if now_in is not None else 0
     passed = [
@@ -274,7 +274,7 @@ def stage_counts(
     ]
 
 
-def _best(campaign: Campaign, history: RunHistory, standing: Standing) -> list[Best]:
+def _best_values(campaign: Campaign, history: RunHistory, standing: Standing) -> list[Best]:
     problem, units = campaign.problem, campaign.units()
     found = standing.best_ids.tolist() or [None] * problem.n_values
     rows = []
@@ -286,19 +286,19 @@ def _best(campaign: Campaign, history: RunHistory, standing: Standing) -> list[B
     for objective, candidate in zip(problem.objectives, found, strict=True):
         name = objective.property
         value = None if candidate is None else history.value(name, candidate)
-        words = "" if candidate is None else _words(history, name, candidate)
+        words = "" if candidate is None else _words_of_trial(history, name, candidate)
         errors = (None, None) if candidate is None else history.errors_of(name, candidate)
         unit = units.get(name, "")
         rows.append(Best(name, objective.direction, unit, value, candidate, objective.goal(), words, *errors))
     return rows
 
 
-def _words(history: RunHistory, name: str, id: int) -> str:
+def _words_of_trial(history: RunHistory, name: str, id: int) -> str:
     """Words beside a property of a trial."""
     return words_beside(name, lambda flag: history.value(flag, id))
 
 
-def _volume(campaign: Campaign, standing: Standing) -> Volume | None:
+def _front_volume(campaign: Campaign, standing: Standing) -> Volume | None:
     problem = campaign.problem
     reference = problem.reference if problem.reference is not None else standing.reference()
     if problem.n_values < 2 or reference is None:

@@ -12,11 +12,11 @@ from invdesign.candidate import Genome, Json, genome_key
 from invdesign.errors import RefusedError, RunError, RunLockedError, StoreError
 from invdesign.protocols import Context
 from invdesign.run import budgets, requests
-from invdesign.run.requests import Request, done, is_waiting, refusal
+from invdesign.run.requests import Request, is_waiting, read_refusal, remove_request
 from invdesign.run.run import Run
 from invdesign.run.since import is_same, resolve_request
 from invdesign.store.lock import holding_session, is_held
-from invdesign.store.store import FILE, Store
+from invdesign.store.store import STORE_FILE, Store
 
 PATIENCE = 30.0  # seconds: a step ends when an evaluation does
 LOOK_EVERY = 0.1
@@ -28,7 +28,7 @@ class Outcome:
     """What became of a request.
 
     Attributes:
-        state: `applied` here, since nobody worked on the run; `taken` up by the process that does; still `waiting`.
+        state: `applied` here, since nobody worked on the run; `taken` up by the process that does; still `waiting_requests`.
         live: whether a process works on the run.
         answer: what the run said of it where it was applied here (of results that were told, `Taken`).
     """
@@ -68,28 +68,28 @@ def leave_or_apply(
     while outcome.state == "waiting" and not outcome.live:
         run = open_run(folder) if open_run else Run.open(folder, trust_code=trust_code)
         try:
-            answer = _apply(run, outcome.request)
+            answer = _apply_request(run, outcome.request)
         except (
             RunLockedError
         ):  # another process began to work on it this very moment: it takes the request up
-            outcome = _awaited(folder, outcome.request, wait)
+            outcome = _wait_for_outcome(folder, outcome.request, wait)
             continue
         except BaseException:
-            done(folder, outcome.request)  # its author hears of it: a resume must not try it again
+            remove_request(folder, outcome.request)  # its author hears of it: a resume must not try it again
             raise
         finally:
             run.close()
-        done(folder, outcome.request)
+        remove_request(folder, outcome.request)
         return Outcome("applied", outcome.request, live=False, answer=answer)
     return outcome
 
 
-def _apply(run: Run, request: Request) -> object:
+def _apply_request(run: Run, request: Request) -> object:
     if request.kind != "budget":
-        before = [found for found in requests.waiting(run.folder) if found.id != request.id]
+        before = [found for found in requests.waiting_requests(run.folder) if found.id != request.id]
         return run.apply(request, skip=_can_wait(run, [*before, request]))
     run.take_up_budgets()  # nothing has to be evaluated for it
-    reason = refusal(run.folder, request)
+    reason = read_refusal(run.folder, request)
     if reason:
         raise RunError(reason)
     return None
@@ -107,12 +107,12 @@ def leave_for_holder(
         RunError: it was refused; the message is the reason.
         StoreError: there is no run in `folder`.
     """
-    _must_hold_a_run(folder)
+    _check_holds_run(folder)
     try:
         request = leave_once(folder, kind, detail)
     except (ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{error}. Nothing was changed.") from error
-    return _awaited(folder, request, wait)
+    return _wait_for_outcome(folder, request, wait)
 
 
 def leave_once(folder: Path, kind: str, detail: Mapping[str, Json]) -> Request:
@@ -122,19 +122,19 @@ def leave_once(folder: Path, kind: str, detail: Mapping[str, Json]) -> Request:
         ValueError: it is no request.
         StoreError: the run cannot be read.
     """
-    before = requests.waiting(folder)
-    store = Store.open(folder / FILE, writable=False)
+    before = requests.waiting_requests(folder)
+    store = Store.open(folder / STORE_FILE, writable=False)
     try:
         names = [request.id for request in before]
-        whole, seen = resolve_request(store, kind, detail, names, store.entry(budgets.CHANGE))
+        whole, seen = resolve_request(store, kind, detail, names, store.read_entry(budgets.CHANGE_KEY))
     finally:
         store.close()
     if before and is_same(before[-1], kind, whole):
         return before[-1]
-    return requests.leave(folder, kind, whole, seen=seen)
+    return requests.write_request(folder, kind, whole, seen=seen)
 
 
-def _awaited(folder: Path, request: Request, wait: float) -> Outcome:
+def _wait_for_outcome(folder: Path, request: Request, wait: float) -> Outcome:
     deadline = time.monotonic() + wait
     while is_waiting(folder, request):
         live = is_held(folder)
@@ -143,13 +143,13 @@ def _awaited(folder: Path, request: Request, wait: float) -> Outcome:
         if not live or time.monotonic() >= deadline:
             return Outcome("waiting", request, live)
         time.sleep(LOOK_EVERY)
-    reason = refusal(folder, request)
+    reason = read_refusal(folder, request)
     if reason:
         raise RunError(reason)
     return Outcome("taken", request)
 
 
-def new_ones(run: Run, genomes: Sequence[Genome], until: str = "") -> tuple[list[Genome], list[int]]:
+def split_new_genomes(run: Run, genomes: Sequence[Genome], until: str = "") -> tuple[list[Genome], list[int]]:
     """Genomes the run does not know, or that go on to the stage named; and the numbers of the others."""
     context = Context(
         run.campaign.space,
@@ -168,30 +168,30 @@ def new_ones(run: Run, genomes: Sequence[Genome], until: str = "") -> tuple[list
     return new, known
 
 
-def numbers_of(run: Run, genomes: Sequence[Genome]) -> list[int]:
+def find_numbers(run: Run, genomes: Sequence[Genome]) -> list[int]:
     """Numbers of the candidates of these genomes, as far as the run knows them."""
     found = [run.history.id_of(genome_key(genome)) for genome in genomes]
     return [id for id in found if id is not None]
 
 
-def withdraws_at_once(run: Run, ids: Sequence[int], measurements: Sequence[int], *, again: bool) -> bool:
+def is_quick_withdrawal(run: Run, ids: Sequence[int], measurements: Sequence[int], *, again: bool) -> bool:
     """True if nothing has to be evaluated to take these candidates or measurements back.
 
     Evaluated anew is what an evaluator of the campaign said; what was told of an external stage is waited for again.
     """
-    before = requests.waiting(run.folder)
+    before = requests.waiting_requests(run.folder)
     later = _can_wait(run, before)
     quick = all(request.id in later or _is_quick(run, request) for request in before)
     return quick and _is_taken_back(run, ids, measurements, again)
 
 
-def take_up_quick_ones(run: Run) -> None:
+def apply_quick_requests(run: Run) -> None:
     """Take up what waits and needs no evaluation, in order, as far as nothing else comes first.
 
     Raises:
         RunLockedError: another process works on the run, and takes them up.
     """
-    found = requests.waiting(run.folder)
+    found = requests.waiting_requests(run.folder)
     later = _can_wait(run, found)
     for request in found:
         if request.kind == "stop" or request.id in later:
@@ -203,7 +203,7 @@ def take_up_quick_ones(run: Run) -> None:
         except RunLockedError:
             raise
         except RefusedError as error:
-            requests.refuse(run.folder, request, str(error))
+            requests.set_refused(run.folder, request, str(error))
 
 
 def _can_wait(run: Run, found: Sequence[Request]) -> frozenset[str]:
@@ -211,14 +211,14 @@ def _can_wait(run: Run, found: Sequence[Request]) -> frozenset[str]:
 
     These are candidates the run does not know, where all else is by the numbers of others: nothing of it can concern them.
     """
-    told = [row for request in found if request.kind == "tell" for row in _rows(request, "results")]
+    told = [row for request in found if request.kind == "tell" for row in _read_rows(request, "results")]
     if any(row.get("candidate") is None for row in told):
         return frozenset()
     adds = [request for request in found if request.kind == "add"]
-    return frozenset(add.id for add in adds if not numbers_of(run, _rows(add, "genomes")))
+    return frozenset(add.id for add in adds if not find_numbers(run, _read_rows(add, "genomes")))
 
 
-def _rows(request: Request, name: str) -> list[dict[str, Any]]:
+def _read_rows(request: Request, name: str) -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", request.detail[name])
 
 
@@ -248,7 +248,7 @@ def _is_taken_back(run: Run, ids: Sequence[int], measurements: Sequence[int], ag
     return keys <= measured
 
 
-def stop(folder: Path, wait: float = PATIENCE) -> bool | None:
+def stop_run(folder: Path, wait: float = PATIENCE) -> bool | None:
     """Ask the process that works on the run to stop in good order, and wait until it let go of it.
 
     Returns:
@@ -257,19 +257,19 @@ def stop(folder: Path, wait: float = PATIENCE) -> bool | None:
     Raises:
         StoreError: there is no run in `folder`.
     """
-    _must_hold_a_run(folder)
+    _check_holds_run(folder)
     if not is_held(folder):
         return None
-    request = requests.leave(folder, "stop", {"session": holding_session(folder)})
+    request = requests.write_request(folder, "stop", {"session": holding_session(folder)})
     deadline = time.monotonic() + wait
     while is_held(folder):
         if time.monotonic() >= deadline:
             return False
         time.sleep(LOOK_EVERY)
-    done(folder, request)  # where it ended by itself: the next session must not stop for it
+    remove_request(folder, request)  # where it ended by itself: the next session must not stop for it
     return True
 
 
-def _must_hold_a_run(folder: Path) -> None:
-    if not (folder / FILE).is_file():
-        raise StoreError(f"{folder} holds no run ({FILE} is missing)")
+def _check_holds_run(folder: Path) -> None:
+    if not (folder / STORE_FILE).is_file():
+        raise StoreError(f"{folder} holds no run ({STORE_FILE} is missing)")

@@ -11,7 +11,7 @@ from invdesign.candidate import Status
 from invdesign.history import RunHistory
 from invdesign.properties import describe, sentence_beside
 from invdesign.run.status import WITHDRAWN
-from invdesign.store.schema import candidates, failure_from
+from invdesign.store.schema import candidates, parse_failure
 from invdesign.store.store import Store
 from invdesign.structures.formulas import order_formula
 
@@ -32,7 +32,7 @@ def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.flo
     import pandas as pd
 
     names = ("id", "formula", "operator", "parents", "genome", "gate", "failure")
-    rows = [row for row in store.rows(candidates, names) if row.id < len(history)]
+    rows = [row for row in store.read_rows(candidates, names) if row.id < len(history)]
     sigmas = {f"{name}_noise": history.noise(name) for name in history.names()}
     sigmas |= {f"{name}_systematic": history.systematic(name) for name in history.names()}
     earlier = history.preliminary()
@@ -43,12 +43,12 @@ def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.flo
         "passed": history.reached(),
         **{name: history.column(name) for name in history.names()},
         **{name: column for name, column in sigmas.items() if not np.isnan(column).all()},
-        **_details(history),
+        **_detail_columns(history),
         **{f"{name}_at_{stage}": column for (name, stage), column in earlier.items()},
         "operator": [row.operator for row in rows],
         "parents": [row.parents for row in rows],
         "genome": [row.genome for row in rows],
-        "cause": [_cause(row) for row in rows],
+        "cause": [_describe_cause(row) for row in rows],
     }
     if len(history.outside()):
         columns["outside"] = np.isin(np.arange(len(rows)), history.outside())
@@ -57,7 +57,7 @@ def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.flo
     return pd.DataFrame(columns)
 
 
-def _details(history: RunHistory) -> dict[str, list[str]]:
+def _detail_columns(history: RunHistory) -> dict[str, list[str]]:
     """A column of texts for every property of which anything was said in words, empty where nothing was."""
     found, columns = history.details(), {name: history.column(name) for name in history.names()}
 
@@ -76,9 +76,9 @@ def _details(history: RunHistory) -> dict[str, list[str]]:
     }
 
 
-def _cause(row: Any) -> str:
+def _describe_cause(row: Any) -> str:
     """Why a candidate's row has no result, in words."""
-    failure = failure_from(row.failure)
+    failure = parse_failure(row.failure)
     if failure is not None and failure.kind == WITHDRAWN:
         return f"{WITHDRAWN}: {failure.message}"
     return row.gate or (f"{failure.stage}: {failure.kind}: {failure.message}" if failure else "")

@@ -51,12 +51,12 @@ class Told:
     structures: Mapping[str, Structure] = field(default_factory=dict)
 
 
-def outside_rules(space: SearchSpace, candidate: Candidate) -> str:
+def broken_rules(space: SearchSpace, candidate: Candidate) -> str:
     """The rules of the space that a candidate breaks, in words; empty of one within it."""
     return place_genome(space, candidate.genome).outside if candidate.outside else ""
 
 
-def outside_words(space: SearchSpace, genome: Genome) -> str:
+def describe_outside(space: SearchSpace, genome: Genome) -> str:
     """What becomes of a candidate that was made outside the space."""
     if not is_near(space, genome):
         return "it is kept, but lies so far off that no model learns from it."

@@ -17,7 +17,7 @@ from invdesign.worker import WORK
 MARKER, SETTLED, OWN = "job.json", "job.settled.json", "job."
 
 
-def settle(folder: Path, ended: Callable[[int], bool]) -> None:
+def settle_folders(folder: Path, ended: Callable[[int], bool]) -> None:
     """Remove the job folders of ended candidates where no files were kept, and mark the others as settled.
 
     Args:
@@ -28,7 +28,7 @@ def settle(folder: Path, ended: Callable[[int], bool]) -> None:
     for marker in work.glob(f"*/*-*/{MARKER}"):
         number = marker.parent.name.partition("-")[0]
         if number.isdecimal() and ended(int(number)):
-            _settled(marker)
+            _mark_settled(marker)
     for stage in work.glob("*"):
         with suppress(OSError):  # it holds something
             stage.rmdir()
@@ -36,7 +36,7 @@ def settle(folder: Path, ended: Callable[[int], bool]) -> None:
         work.rmdir()
 
 
-def _settled(marker: Path) -> None:
+def _mark_settled(marker: Path) -> None:
     job = marker.parent
     if all(path.name.startswith(OWN) for path in job.iterdir()):
         shutil.rmtree(job, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What the columns of batch and results files are called."""
+"""Names of the columns in files of batches and results."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from invdesign.campaign.model import Campaign
 from invdesign.errors import nearest
 from invdesign.properties import describe, is_structure
 from invdesign.protocols import TabledSpace
-from invdesign.tables.units import is_unit, same_unit, split_heading
+from invdesign.tables.units import is_same_unit, is_unit, split_heading
 
 CANDIDATE, STAGE, FORMULA, STRUCTURE = "candidate", "stage", "formula", "structure"
 FAILURE, LABEL, NOTE, GENOME = "failure", "measurement", "note", "genome"
-RESERVED = (CANDIDATE, STAGE, FORMULA, STRUCTURE, FAILURE, LABEL, NOTE, GENOME)
-NOISE = "_noise"  # added to a property's name: one standard deviation of repeating the measurement
-OLDER_NOISE = "_uncertainty"  # the same in files of earlier versions
-DESIGN = "design "  # before the name of a design column that another column has already
+RESERVED_HEADINGS = (CANDIDATE, STAGE, FORMULA, STRUCTURE, FAILURE, LABEL, NOTE, GENOME)
+NOISE_ENDING = "_noise"  # of the column with one standard deviation of repeating the measurement
+OLDER_NOISE_ENDING = "_uncertainty"  # the same in files of earlier versions
+DESIGN_PREFIX = "design "  # of a design column whose name another column has
 
 Kind = Literal["reserved", "value", "noise", "design"]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What a column holds: of which property or part of the design, by name."""
+    """Meaning of a column: its kind, and the name of its property or design part."""
 
     kind: Kind
     name: str
@@ -32,12 +32,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns that files of a campaign may have.
+    """Columns that files of a campaign may have.
 
     Attributes:
-        stages: unit by property of every stage that says numbers.
+        stages: unit by property, for every stage that gives numbers.
         external: names of the stages whose results come from outside.
-        lacking: structures by stage, for those that give some: no file of rows can tell such a stage's result.
+        lacking: a structure by stage, for stages that give structures, which no file of rows can hold.
         design: names of the design's columns.
     """
 
@@ -47,11 +47,12 @@ class Layout:
     design: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, campaign: Campaign, more: Iterable[str] = ()) -> Layout:
-        """The layout of a campaign.
+    def of_campaign(cls, campaign: Campaign, more: Iterable[str] = ()) -> Layout:
+        """Make the layout of a `campaign`.
 
         Args:
-            more: what its candidates' designs hold beside what their space writes in columns.
+            campaign: to read.
+            more: parameters of designs beside the columns of the space.
         """
         space = campaign.space
         written = space.table_columns() if isinstance(space, TabledSpace) else ()
@@ -68,53 +69,57 @@ class Layout:
 
     @property
     def units(self) -> dict[str, str]:
-        """Unit by property, of whatever stage."""
+        """Unit by property, over all stages."""
         return {name: unit for units in self.stages.values() for name, unit in units.items()}
 
-    def heading(self, name: str, unit: str | None = None) -> str:
-        """The heading of a property's column, with its unit where there is one."""
+    def property_heading(self, name: str, unit: str | None = None) -> str:
+        """Heading of a property's column.
+
+        Args:
+            name: of the property.
+            unit: to write; the property's own by default, none if empty.
+        """
         unit = self.units[name] if unit is None else unit
         return f"{name} [{unit}]" if unit else name
 
     def design_heading(self, name: str) -> str:
-        """The heading of a column of the design, set apart where another column has that name."""
-        return f"{DESIGN}{name}" if name in RESERVED or self._property(name) else name
+        """Heading of the design column `name`, prefixed where that is taken."""
+        return f"{DESIGN_PREFIX}{name}" if name in RESERVED_HEADINGS or self._find_property(name) else name
 
-    def _property(self, name: str) -> Column | None:
+    def _find_property(self, name: str) -> Column | None:
         if name in self.units:
             return Column("value", name)
-        of = name.removesuffix(NOISE).removesuffix(OLDER_NOISE)
+        of = name.removesuffix(NOISE_ENDING).removesuffix(OLDER_NOISE_ENDING)
         return Column("noise", of) if of != name and of in self.units else None
 
-    def column(self, heading: str) -> Column | str:
-        """What a column with this heading holds; what is wrong with the heading, in words, where that is not known."""
-        if heading in RESERVED:
+    def find_column(self, heading: str) -> Column | str:
+        """Find the meaning of a column by its `heading`; else a message."""
+        if heading in RESERVED_HEADINGS:
             return Column("reserved", heading)
         by_heading = {self.design_heading(name): name for name in self.design}
         if heading in by_heading:
             return Column("design", by_heading[heading])
-        found, unit = self.meant(heading)
+        found, unit = self.match_property(heading)
         if found is not None:
-            same = unit is None or same_unit(unit, self.units[found.name])
-            return found if same else self._other_unit(found, str(unit))
+            same = unit is None or is_same_unit(unit, self.units[found.name])
+            return found if same else self._unit_message(found, str(unit))
         bare, unit = split_heading(heading)
-        if (
-            bare in by_heading and unit is not None and is_unit(unit)
-        ):  # parameters have no unit to compare it with
+        # Parameters have no unit to compare it with.
+        if bare in by_heading and unit is not None and is_unit(unit):
             return Column("design", by_heading[bare])
-        known = [*RESERVED, *by_heading, *self.units, *(name + NOISE for name in self.units)]
+        known = [*RESERVED_HEADINGS, *by_heading, *self.units, *(name + NOISE_ENDING for name in self.units)]
         hint = nearest(split_heading(heading)[0], known) or f"Known are: {', '.join(known)}."
         return f"no column of this run's files is called so. {hint} Remarks go into the column {NOTE}."
 
-    def meant(self, heading: str) -> tuple[Column | None, str | None]:
-        """The property's column that a heading means, whatever unit it names; and that unit."""
+    def match_property(self, heading: str) -> tuple[Column | None, str | None]:
+        """Property column and unit in a `heading`, whatever the unit; None if unknown."""
         name, unit = split_heading(heading)
-        return self._property(name), unit
+        return self._find_property(name), unit
 
-    def _other_unit(self, found: Column, unit: str) -> str:
-        name = found.name + (NOISE if found.kind == "noise" else "")
+    def _unit_message(self, found: Column, unit: str) -> str:
+        name = found.name + (NOISE_ENDING if found.kind == "noise" else "")
         wanted = self.units[found.name]
-        right = self.heading(name, wanted)
+        right = self.property_heading(name, wanted)
         has = f"in {wanted}" if wanted else "a number without unit"
         return (
             f"is in {unit or 'no unit'} by its heading, and in the campaign {found.name} is {has}: convert the "

@@ -1,4 +1,4 @@
-"""A file of results or candidates as rows, with its mistakes; what the cells mean is not known here."""
+"""Rows of a file of results or candidates, with its mistakes; the meaning of cells is left to callers."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from pathlib import Path
 from invdesign import strictjson
 from invdesign.errors import Mistake, ResultsError
 from invdesign.tables.cells import Cell, is_blank
-from invdesign.tables.records import WORKBOOKS, TableError, TextData
+from invdesign.tables.records import WORKBOOK_SIGNATURES, TableError, TextData
 from invdesign.tables.text import TextTable, find_mistake
 from invdesign.textfiles import MEGABYTE, UnreadableFileError, decode, read_bytes, read_text
 
-LARGEST = 200 * MEGABYTE  # a file of results is read whole
-HEAD = 1  # line of the headings where nothing comes before them
+MAX_BYTES = 200 * MEGABYTE  # of a file of results, which is read whole; chosen
+HEAD_LINE = 1  # of the headings if nothing comes before them
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row: its line in the file, or its number among the entries of a JSON file, and its filled cells by heading."""
+    """A row: its place and its filled cells by heading.
+
+    Attributes:
+        line: in the file, or number among the entries of a JSON file.
+        cells: filled ones, by heading.
+    """
 
     line: int
     cells: Mapping[str, Cell]
@@ -27,11 +32,14 @@ class Row:
 
 @dataclass
 class Table:
-    """What a file holds, and what is wrong with its form.
+    """Rows of a file, and mistakes in its form.
 
     Attributes:
-        source: the file, as messages call it.
-        lines: whether rows have lines; entries of a JSON file are counted.
+        source: name of the file in messages.
+        headings: of its columns.
+        rows: with filled cells.
+        mistakes: found so far.
+        lines: True if rows have lines; entries of a JSON file are counted.
         head: line of the headings.
     """
 
@@ -40,10 +48,17 @@ class Table:
     rows: list[Row] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
     lines: bool = True
-    head: int = HEAD
+    head: int = HEAD_LINE
 
-    def complain(self, row: Row | None, column: str, message: str, hint: str = "") -> None:
-        """Take note of a mistake in a row, or in the headings where it is None."""
+    def add_mistake(self, row: Row | None, column: str, message: str, hint: str = "") -> None:
+        """Record a mistake.
+
+        Args:
+            row: with the mistake; None for the headings.
+            column: its heading, or `row` or `file`.
+            message: the finding.
+            hint: the remedy.
+        """
         if not self.lines:
             entry = "every entry" if row is None else f"entry {row.line}"
             self.mistakes.append(Mistake(f"{entry}, {column}", message, None, hint))
@@ -51,13 +66,16 @@ class Table:
         line = self.head if row is None else row.line
         self.mistakes.append(Mistake(column, message, line, hint))
 
-    def place(self, row: Row) -> str:
-        """Where a row stands, in words."""
+    def row_place(self, row: Row) -> str:
+        """Place of a `row` in words."""
         return f"line {row.line}" if self.lines else f"entry {row.line}"
 
 
 def read_table(path: Path) -> Table:
-    """The rows of a CSV file (comma, semicolon or tab), or of a JSON file (a list of objects).
+    """Read the rows of a CSV or JSON file.
+
+    Args:
+        path: CSV with comma, semicolon or tab, or JSON with a list of objects.
 
     Raises:
         ResultsError: the file is missing, empty, no text, or no such list.
@@ -65,28 +83,30 @@ def read_table(path: Path) -> Table:
     table = Table(path.name)
     try:
         if path.suffix.lower() == ".json":
-            _read_json(table, read_text(path, LARGEST))
+            _read_json(table, read_text(path, MAX_BYTES))
         else:
-            _read_csv(table, TextTable(TextData(_text_of(path)), path.name))
+            _read_csv(table, TextTable(TextData(_read_file_text(path)), path.name))
     except TableError as error:
         column = "row" if error.line is not None else "file"
         raise ResultsError([Mistake(column, error.message, error.line, error.hint)], path.name) from error
     except UnreadableFileError as error:
-        raise _refused(path, str(error)) from error
+        raise _file_error(path, str(error)) from error
     return table
 
 
-def _refused(path: Path, message: str) -> ResultsError:
+def _file_error(path: Path, message: str) -> ResultsError:
     return ResultsError([Mistake("file", message)], path.name)
 
 
-def _text_of(path: Path) -> str:
-    data = read_bytes(path, LARGEST)
-    if data.startswith(WORKBOOKS):
-        raise _refused(path, "this is a workbook or an archive. In the spreadsheet, save it as 'CSV UTF-8'.")
+def _read_file_text(path: Path) -> str:
+    data = read_bytes(path, MAX_BYTES)
+    if data.startswith(WORKBOOK_SIGNATURES):
+        raise _file_error(
+            path, "this is a workbook or an archive. In the spreadsheet, save it as 'CSV UTF-8'."
+        )
     text = decode(data, path.name, letters=True)
     if not text.strip():
-        raise _refused(path, "the file is empty. It needs a line of headings and a line per result.")
+        raise _file_error(path, "the file is empty. It needs a line of headings and a line per result.")
     return text
 
 
@@ -96,18 +116,18 @@ def _text_of(path: Path) -> str:
 def _read_csv(table: Table, text: TextTable) -> None:
     table.head, table.headings = text.head.line, text.headings
     for heading in text.twice:
-        table.complain(None, heading, "there is more than one column of this heading.")
-    for line, cells in text.lines():
-        row = Row(line, _filled(dict(zip(table.headings, cells, strict=False))))
+        table.add_mistake(None, heading, "there is more than one column of this heading.")
+    for line, cells in text.read_lines():
+        row = Row(line, _drop_blank(dict(zip(table.headings, cells, strict=False))))
         mistake = find_mistake(table.headings, cells)
         if mistake is not None:
-            table.complain(row, *mistake)
+            table.add_mistake(row, *mistake)
         if row.cells:
             table.rows.append(row)
 
 
-def _filled(cells: Mapping[str, Cell]) -> dict[str, Cell]:
-    """Cells that hold something, text without the space around it."""
+def _drop_blank(cells: Mapping[str, Cell]) -> dict[str, Cell]:
+    """Drop blank cells, and strip space around text."""
     return {
         heading: cell.strip() if isinstance(cell, str) else cell
         for heading, cell in cells.items()
@@ -129,6 +149,6 @@ def _read_json(table: Table, text: str) -> None:
         raise ResultsError([Mistake("file", message)], table.source)
     table.headings = tuple(dict.fromkeys(str(key).strip() for entry in entries for key in entry))
     for number, entry in enumerate(entries, 1):
-        cells = _filled({str(key).strip(): cell for key, cell in entry.items()})
+        cells = _drop_blank({str(key).strip(): cell for key, cell in entry.items()})
         if cells:
             table.rows.append(Row(number, cells))

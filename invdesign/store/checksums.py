@@ -1,7 +1,7 @@
 """A checksum in every row: values that changed on disk are found when they are read.
 
 The checksum is BLAKE2b, 8 bytes, over the row's values as a tuple of Python literals in ASCII, which every version of
-Python writes alike. It finds damage; it is no protection against somebody who wants to deceive.
+Python writes alike. It finds damage; it does not protect against deliberate forgery.
 """
 
 from __future__ import annotations
@@ -17,28 +17,33 @@ from typing import Any
 from sqlalchemy import Connection, Select, Table, bindparam, func, insert, select, update
 
 from invdesign.errors import StoreError
-from invdesign.store.database import damaged
-from invdesign.store.schema import CHECKSUM, SEALED, meta
+from invdesign.store.database import damaged_store_error
+from invdesign.store.schema import CHECKSUM, CHECKSUMMED_TABLES, meta
 
-BATCH = 5000  # rows fetched at a time
-COUNTS = "rows"  # entry of `meta` that says how many rows the tables have
-COUNTED = tuple(table for table in SEALED if table is not meta)
+ROWS_PER_FETCH = 5000  # chosen: few calls, and a few MB at a time
+COUNTS_ENTRY = "rows"  # key in `meta` of the numbers of rows of the tables
+COUNTED_TABLES = tuple(table for table in CHECKSUMMED_TABLES if table is not meta)
 Change = Mapping[str, Any]
 
 
 def checksum_of(values: tuple[object, ...]) -> bytes:
-    """Checksum of a row's values, 8 bytes."""
+    """Checksum of a row's `values`, 8 bytes."""
     return blake2b(ascii(values).encode(), digest_size=8).digest()
 
 
-def sealed(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
-    """A whole row of plain values with its checksum."""
-    values = {name: _plain(row.get(name)) for name in value_names(table)}
+def add_checksum(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Build a whole row of plain values with its checksum.
+
+    Args:
+        table: the row's table.
+        row: values by column; missing ones are NULL.
+    """
+    values = {name: _to_plain_value(row.get(name)) for name in value_names(table)}
     return {**values, CHECKSUM: checksum_of(tuple(values.values()))}
 
 
-def _plain(value: Any) -> Any:
-    """The value as it comes back from SQLite: its own type, no subclass of it."""
+def _to_plain_value(value: Any) -> Any:
+    """Convert a value to the plain type that SQLite returns."""
     for kind in (str, int, float):
         if isinstance(value, kind):
             return value if type(value) is kind else kind(value)
@@ -47,58 +52,72 @@ def _plain(value: Any) -> Any:
 
 @cache
 def value_names(table: Table) -> tuple[str, ...]:
-    """Names of a table's columns but the checksum."""
+    """Names of the columns of `table` except the checksum."""
     return tuple(column.name for column in table.c if column.name != CHECKSUM)
 
 
 @cache
 def row_type(table: Table) -> Any:
-    """A named tuple of a table's columns."""
+    """Named tuple type with the columns of `table`."""
     return namedtuple(table.name, [*value_names(table), CHECKSUM])  # noqa: PYI024 - names are known at run time
 
 
-def key_of(table: Table) -> Any:
-    """The column that tells the rows of a table apart."""
+def key_column(table: Table) -> Any:
+    """Primary key column of `table`."""
     return next(iter(table.primary_key.columns))
 
 
-def is_whole(values: tuple[Any, ...]) -> bool:
-    """True if the last of a row's values is the checksum of the others."""
+def is_row_intact(values: tuple[Any, ...]) -> bool:
+    """Check that a row's `values` agree with their checksum."""
     return bool(checksum_of(values[:-1]) == values[-1])
 
 
-def whole_rows(connection: Connection, query: Select[Any], table: Table, path: Path) -> Iterator[Any]:
-    """Rows of one table, each checked; `query` selects all its columns.
+def read_checked_rows(connection: Connection, query: Select[Any], table: Table, path: Path) -> Iterator[Any]:
+    """Iterate over rows of one table, checking each.
+
+    Args:
+        connection: to the store.
+        query: selects all columns of `table`.
+        table: the rows' table.
+        path: the store's file, for the message.
 
     Raises:
         StoreError: a row is not as it was written.
     """
-    return map(row_type(table)._make, whole_values(connection, query, table, path))
+    return map(row_type(table)._make, read_checked_values(connection, query, table, path))
 
 
-def whole_values(
+def read_checked_values(
     connection: Connection, query: Select[Any], table: Table, path: Path
 ) -> Iterator[tuple[Any, ...]]:
-    """The same as plain tuples, for when there are many.
+    """Iterate over rows as plain tuples, checking each.
+
+    Args:
+        connection: to the store.
+        query: selects all columns of `table`.
+        table: the rows' table.
+        path: the store's file, for the message.
 
     Raises:
         StoreError: a row is not as it was written.
     """
-    # Past SQLAlchemy's own rows: of 10,000 candidates they take as long as the checksums do.
+    # The driver's cursor is used directly: SQLAlchemy's rows would cost as much time as the checksums.
     cursor: Any = connection.execute(query).cursor
-    while batch := cursor.fetchmany(BATCH):
+    while batch := cursor.fetchmany(ROWS_PER_FETCH):
         for values in batch:
             if blake2b(ascii(values[:-1]).encode(), digest_size=8).digest() != values[-1]:
-                raise damaged_row(path, table, row_type(table)._make(values))
+                raise damaged_row_error(path, table, row_type(table)._make(values))
         yield from batch
 
 
-def damaged_row(path: Path, table: Table, row: Any) -> StoreError:
-    """The error for a row that is not as it was written."""
-    return damaged(path, f"{row_in_words(table, getattr(row, key_of(table).name))} is not as it was written")
+def damaged_row_error(path: Path, table: Table, row: Any) -> StoreError:
+    """Error for a damaged `row` of `table` at `path`."""
+    return damaged_store_error(
+        path, f"{describe_row(table, getattr(row, key_column(table).name))} is not as it was written"
+    )
 
 
-_WORDS = {
+_ROW_WORDS = {
     "meta": "the entry {!r} of table meta",
     "sessions": "session {} (table sessions)",
     "events": "event {} (table events)",
@@ -110,41 +129,57 @@ _WORDS = {
 }
 
 
-def row_in_words(table: Table, key: object) -> str:
-    """A row as a user knows it."""
+def describe_row(table: Table, key: object) -> str:
+    """Name the row of `table` with this `key`."""
     shown = key if isinstance(key, int) else str(key)[:40]
-    return _WORDS[table.name].format(shown)
+    return _ROW_WORDS[table.name].format(shown)
 
 
 # Writing.
 
 
 def insert_rows(connection: Connection, table: Table, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Insert rows with their checksums; how many."""
-    whole = [sealed(table, row) for row in rows]
+    """Insert rows with their checksums; return their number.
+
+    Args:
+        connection: to the store, in a transaction.
+        table: their table.
+        rows: values by column.
+    """
+    whole = [add_checksum(table, row) for row in rows]
     if whole:
         connection.execute(insert(table), whole)
     return len(whole)
 
 
 def change_rows(connection: Connection, table: Table, changes: Mapping[Any, Change], path: Path) -> None:
-    """Change values of rows, by key, and their checksums with them.
+    """Change values of rows and update their checksums.
+
+    Args:
+        connection: to the store, in a transaction.
+        table: their table.
+        changes: new values by column, by key of the row.
+        path: the store's file, for messages.
 
     Raises:
-        StoreError: a row was not as it was written before: its damage must not get a checksum of its own.
+        StoreError: a row was damaged before: it must not get a checksum of its own.
     """
     if not changes:
         return
-    key, names = key_of(table), value_names(table)
+    key, names = key_column(table), value_names(table)
     keys = list(changes)
     found = {}
     for start in range(0, len(keys), 500):  # SQLite takes some thousand values in one statement
         query = select(table).where(key.in_(keys[start : start + 500]))
-        found.update({getattr(row, key.name): row for row in whole_rows(connection, query, table, path)})
+        found.update(
+            {getattr(row, key.name): row for row in read_checked_rows(connection, query, table, path)}
+        )
     missing = changes.keys() - found.keys()
     if missing:
-        raise damaged(path, f"{row_in_words(table, min(missing))} is missing")
-    rows = [sealed(table, {**dict(zip(names, found[one], strict=False)), **changes[one]}) for one in changes]
+        raise damaged_store_error(path, f"{describe_row(table, min(missing))} is missing")
+    rows = [
+        add_checksum(table, {**dict(zip(names, found[one], strict=False)), **changes[one]}) for one in changes
+    ]
     changed = sorted({name for one in changes.values() for name in one} | {CHECKSUM})
     statement = (
         update(table).where(key == bindparam("at")).values({name: bindparam(name) for name in changed})
@@ -154,18 +189,20 @@ def change_rows(connection: Connection, table: Table, changes: Mapping[Any, Chan
     )
 
 
-def seal_all(
+def write_checksums(
     connection: Connection,
-    tables: Iterable[Table] = SEALED,
+    tables: Iterable[Table] = CHECKSUMMED_TABLES,
     except_for: Mapping[str, Container[Any]] = MappingProxyType({}),
 ) -> None:
     """Give every row of these tables its checksum.
 
     Args:
-        except_for: keys, by table, of rows that keep the checksum they have: those whose damage must stay known.
+        connection: to the store, in a transaction.
+        tables: the tables to go through.
+        except_for: keys, by table, of damaged rows; they keep the checksum they have, so that the damage stays known.
     """
     for table in tables:
-        key, names = key_of(table), value_names(table)
+        key, names = key_column(table), value_names(table)
         query = select(*(table.c[name] for name in names))
         at, damaged_keys = names.index(key.name), except_for.get(table.name, ())
         rows = [row for row in map(tuple, connection.execute(query)) if row[at] not in damaged_keys]
@@ -177,5 +214,8 @@ def seal_all(
 
 
 def count_rows(connection: Connection) -> dict[str, int]:
-    """Rows of every table that is counted."""
-    return {table.name: connection.scalar(select(func.count()).select_from(table)) or 0 for table in COUNTED}
+    """Count the rows of each table over `connection`."""
+    return {
+        table.name: connection.scalar(select(func.count()).select_from(table)) or 0
+        for table in COUNTED_TABLES
+    }

@@ -1,4 +1,4 @@
-"""A new store: written under another name, checked, and named when it is whole."""
+"""Creation of a store: written under a temporary name, checked, and renamed when it is whole."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from sqlalchemy import Connection, select
 
 from invdesign.candidate import to_json
 from invdesign.errors import StoreError
-from invdesign.store.checksums import COUNTS, count_rows, insert_rows, whole_rows
-from invdesign.store.database import COMPANIONS, clear_errors, connect
-from invdesign.store.files import fresh_file, sync, usual_mode
+from invdesign.store.checksums import COUNTS_ENTRY, count_rows, insert_rows, read_checked_rows
+from invdesign.store.database import COMPANION_ENDINGS, connect, translate_database_errors
+from invdesign.store.files import create_temporary, default_mode, sync_to_disk
 from invdesign.store.schema import SCHEMA_VERSION, meta, metadata
 from invdesign.store.writing import set_entry
 
@@ -22,28 +22,35 @@ from invdesign.store.writing import set_entry
 def create_store(
     path: Path, entries: Mapping[str, str], fill: Callable[[Path], object] | None, advice: str
 ) -> None:
-    """Write a new store, or leave nothing behind (`Store.create`)."""
+    """Write a new store, or leave nothing behind (`Store.create`).
+
+    Args:
+        path: the store's file.
+        entries: values of the `meta` table by key.
+        fill: writes more into the file, under its temporary name.
+        advice: for the message about a full disk; a default where it is empty.
+    """
     advice = advice or "Nothing is left of the new run; make room, and start it again."
-    with clear_errors(path, advice):
+    with translate_database_errors(path, advice):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_unfinished(path)
-        temporary = fresh_file(path)
+        temporary = create_temporary(path)
         try:
-            _write(temporary, entries)
+            _write_entries(temporary, entries)
             if fill is not None:
                 fill(temporary)
-            _complete(temporary)
-            temporary.chmod(usual_mode())
-            sync(temporary)
+            _finish_file(temporary)
+            temporary.chmod(default_mode())
+            sync_to_disk(temporary)
             temporary.replace(path)
         except BaseException:
             _remove_unfinished(path)
             raise
         with suppress(OSError):
-            sync(path.parent)
+            sync_to_disk(path.parent)
 
 
-def _write(path: Path, entries: Mapping[str, str]) -> None:
+def _write_entries(path: Path, entries: Mapping[str, str]) -> None:
     created = datetime.now(UTC).isoformat(timespec="seconds")
     rows = {"schema_version": str(SCHEMA_VERSION), "created": created, **entries}
     engine = connect(path, writable=True, wal=False)
@@ -55,43 +62,48 @@ def _write(path: Path, entries: Mapping[str, str]) -> None:
         engine.dispose()
 
 
-def _complete(path: Path) -> None:
-    """Count its rows, switch it to its journal, and make sure that the one file is all of it.
+def _finish_file(path: Path) -> None:
+    """Write the row counts, empty the journal, and check the file.
 
-    A checkpoint that a full disk prevents raises nothing where the last connection closes: it is asked for, and its
-    answer is read.
+    A checkpoint that a full disk prevents raises nothing when the last connection closes, so a checkpoint is requested
+    here and its answer is read.
     """
     engine = connect(path, writable=True)
     try:
         with engine.connect() as connection:
             with connection.begin():
-                set_entry(connection, COUNTS, to_json(dict(count_rows(connection))))
+                set_entry(connection, COUNTS_ENTRY, to_json(dict(count_rows(connection))))
             answer = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
     finally:
         engine.dispose()
     if tuple(answer) != (0, 0, 0):
         raise OSError(errno.ENOSPC, "its journal was not emptied, as on a full disk")
-    for ending in COMPANIONS:
+    for ending in COMPANION_ENDINGS:
         path.with_name(path.name + ending).unlink(missing_ok=True)
     engine = connect(path, writable=False, alone=True)
     try:
         with engine.connect() as connection:
-            _check(connection, path)
+            _check_written_file(connection, path)
     finally:
         engine.dispose()
 
 
-def _check(connection: Connection, path: Path) -> None:
+def _check_written_file(connection: Connection, path: Path) -> None:
     verdict = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
     if verdict != "ok":
         raise StoreError(f"{path} was not written as it should be: {verdict}")
-    for _ in whole_rows(connection, select(meta), meta, path):
+    for _ in read_checked_rows(connection, select(meta), meta, path):
         pass
 
 
 def _remove_unfinished(path: Path) -> None:
-    """Remove what a creation that failed or was killed left behind; links, not where they lead to."""
-    earlier = [path.with_suffix(f".new{ending}") for ending in ("", *COMPANIONS)]  # as they were named once
+    """Remove files left by a creation that failed or was killed.
+
+    Of links, the link itself is removed and not its target.
+    """
+    earlier = [
+        path.with_suffix(f".new{ending}") for ending in ("", *COMPANION_ENDINGS)
+    ]  # as they were named once
     for left in [*path.parent.glob(f".{path.name}.new-*"), *earlier]:
         with suppress(OSError):
             left.unlink()

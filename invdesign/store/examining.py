@@ -1,4 +1,4 @@
-"""Everything that is wrong with a store, as far as it can be read: `invdesign doctor RUN`."""
+"""Examination of a damaged store: finds all damage in the readable part (`invdesign doctor RUN`)."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from typing import Any
 from sqlalchemy import Connection, Table, select
 from sqlalchemy.exc import DatabaseError
 
-from invdesign.store.checksums import COUNTED, COUNTS, is_whole, key_of, row_type
+from invdesign.store.checksums import COUNTED_TABLES, COUNTS_ENTRY, is_row_intact, key_column, row_type
 from invdesign.store.schema import candidates as candidates_table
 from invdesign.store.schema import evaluations, events, inherited, measurements, meta, structures
-from invdesign.store.store import Store, is_structure_whole
+from invdesign.store.store import Store, is_structure_intact
 
-MOST_UNREAD = 1_000_000  # rows that are looked for one by one where a table cannot be read through; chosen
-STATEMENTS = 5  # of SQLite on its file that are shown
+MAX_SINGLE_READS = 1_000_000  # rows read one by one if a table cannot be scanned; chosen
+MAX_SQLITE_MESSAGES = 5  # SQLite's messages about its file that are shown; chosen
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Rows of a table that are not as they were written.
+    """Damaged rows of one table.
 
     Attributes:
         table: its name; empty for the file itself.
         keys: of rows whose values changed.
-        lost: how many rows cannot be found or read.
-        message: all of it in words.
+        lost: number of rows that cannot be found or read.
+        message: the finding in words.
     """
 
     table: str
@@ -39,23 +39,27 @@ class Damage:
 
 
 def examine_store(path: Path) -> list[Damage]:
-    """Read every row and structure of a store, and have SQLite check its file.
+    """Check every row and structure of the store at `path`.
+
+    SQLite's own check of the file is run, too.
 
     Raises:
-        StoreError: it cannot be opened at all.
+        StoreError: the store cannot be opened.
     """
-    with Store.open(path, writable=False, checked=False) as store, store.reading() as connection:
-        found = list(_file(connection))
-        expected = _expected(connection)
-        for table in (meta, *COUNTED):
-            found += _table(connection, table, expected.get(table.name))
-        found += _structures(connection)
+    with Store.open(path, writable=False, checked=False) as store, store.open_connection() as connection:
+        found = list(_check_file(connection))
+        expected = _read_row_counts(connection)
+        for table in (meta, *COUNTED_TABLES):
+            found += _check_table(connection, table, expected.get(table.name))
+        found += _check_structures(connection)
     return found
 
 
-def _file(connection: Connection) -> Iterator[Damage]:
+def _check_file(connection: Connection) -> Iterator[Damage]:
     try:
-        said = [row[0] for row in connection.exec_driver_sql(f"PRAGMA integrity_check({STATEMENTS})")]
+        said = [
+            row[0] for row in connection.exec_driver_sql(f"PRAGMA integrity_check({MAX_SQLITE_MESSAGES})")
+        ]
     except DatabaseError as error:
         said = [str(error.orig)]
     if said != ["ok"]:
@@ -63,22 +67,22 @@ def _file(connection: Connection) -> Iterator[Damage]:
         yield Damage("", (), 0, f"the file itself is damaged, SQLite says: {shown:.300}")
 
 
-def _expected(connection: Connection) -> dict[str, int]:
+def _read_row_counts(connection: Connection) -> dict[str, int]:
     try:
-        text = connection.scalar(select(meta.c.value).where(meta.c.key == COUNTS))
+        text = connection.scalar(select(meta.c.value).where(meta.c.key == COUNTS_ENTRY))
         return {str(name): int(count) for name, count in json.loads(text or "{}").items()}
     except (DatabaseError, ValueError, TypeError, AttributeError):
         return {}
 
 
-def _table(connection: Connection, table: Table, expected: int | None) -> Iterator[Damage]:
-    bad, seen, broken = _scan(connection, table)
+def _check_table(connection: Connection, table: Table, expected: int | None) -> Iterator[Damage]:
+    bad, seen, broken = _scan_table(connection, table)
     if broken and expected is not None and table not in (meta, inherited):
-        bad, seen = _one_by_one(connection, table, expected)
+        bad, seen = _read_one_by_one(connection, table, expected)
     lost = 0 if expected is None else expected - seen
     said = []
     if bad:
-        said.append(f"{listed(bad)} {'is' if len(bad) == 1 else 'are'} not as written")
+        said.append(f"{list_keys(bad)} {'is' if len(bad) == 1 else 'are'} not as written")
     if lost > 0:
         said.append(f"{lost} of {expected} cannot be found")
     if lost < 0:
@@ -89,53 +93,57 @@ def _table(connection: Connection, table: Table, expected: int | None) -> Iterat
         yield Damage(table.name, tuple(bad), max(lost, 0), "; ".join(said))
 
 
-def listed(keys: Sequence[Any]) -> str:
-    """Numbers or names, the first ten of many."""
+def list_keys(keys: Sequence[Any]) -> str:
+    """Join `keys` of rows for a message, at most ten."""
     shown = ", ".join(str(key)[:40] for key in keys[:10])
     return f"{shown} and {len(keys) - 10} more" if len(keys) > 10 else shown
 
 
-def _scan(connection: Connection, table: Table) -> tuple[list[Any], int, bool]:
-    """(Keys of changed rows, how many rows there are, whether reading broke off)."""
+def _scan_table(connection: Connection, table: Table) -> tuple[list[Any], int, bool]:
+    """Scan a table for changed rows.
+
+    Returns:
+        Keys of changed rows, number of rows, and whether reading broke off.
+    """
     bad, seen = [], 0
-    at = row_type(table)._fields.index(key_of(table).name)
+    at = row_type(table)._fields.index(key_column(table).name)
     try:
-        cursor: Any = connection.execute(select(table).order_by(key_of(table))).cursor
+        cursor: Any = connection.execute(select(table).order_by(key_column(table))).cursor
         for values in iter(cursor.fetchone, None):
             seen += 1
-            if not is_whole(values):
+            if not is_row_intact(values):
                 bad.append(values[at])
     except (DatabaseError, sqlite3.Error):
         return bad, seen, True
     return bad, seen, False
 
 
-def _one_by_one(connection: Connection, table: Table, expected: int) -> tuple[list[Any], int]:
+def _read_one_by_one(connection: Connection, table: Table, expected: int) -> tuple[list[Any], int]:
     first = 0 if table in (candidates_table, events) else 1
     bad, seen = [], 0
-    for number in range(first, first + min(expected, MOST_UNREAD)):
+    for number in range(first, first + min(expected, MAX_SINGLE_READS)):
         try:
-            cursor: Any = connection.execute(select(table).where(key_of(table) == number)).cursor
+            cursor: Any = connection.execute(select(table).where(key_column(table) == number)).cursor
             values = cursor.fetchone()
         except (DatabaseError, sqlite3.Error):
             continue
         if values is not None:
             seen += 1
-            if not is_whole(values):
+            if not is_row_intact(values):
                 bad.append(number)
     return bad, seen
 
 
-def _structures(connection: Connection) -> Iterator[Damage]:
-    """Structures that are damaged or missing, with the candidates they are of."""
+def _check_structures(connection: Connection) -> Iterator[Damage]:
+    """Yield the damaged or missing structures and the candidates that use them."""
     whole: set[object] = set()
     bad: set[object] = set()
     try:
         cursor: Any = connection.execute(select(structures.c.hash, structures.c.data)).cursor
         for key, data in iter(cursor.fetchone, None):
-            (whole if is_structure_whole(key, data) else bad).add(key)
+            (whole if is_structure_intact(key, data) else bad).add(key)
     except (DatabaseError, sqlite3.Error):
-        pass  # those that were not reached count as missing
+        pass  # structures that were not reached count as missing
     missing, owners = set(), set()
     for table, owner in ((evaluations, "candidate"), (measurements, "key"), (inherited, "cache_key")):
         try:
@@ -145,9 +153,9 @@ def _structures(connection: Connection) -> Iterator[Damage]:
                     missing |= lacking
                     owners.add(f"candidate {row[0]}" if table is evaluations else f"{table.name} {row[0]}")
         except (DatabaseError, sqlite3.Error, ValueError, AttributeError, TypeError):
-            continue  # the table's own finding says so
+            continue  # the finding about that table reports it
     lost = len(missing - bad)
     if bad or lost:
-        of = f", of {listed(sorted(owners))}" if owners else ""
+        of = f", of {list_keys(sorted(owners))}" if owners else ""
         message = f"{len(bad)} changed, {lost} missing{of}"
         yield Damage(structures.name, tuple(sorted(map(str, bad))), lost, message)

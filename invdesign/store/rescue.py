@@ -1,4 +1,4 @@
-"""A store whose file was moved, deleted or replaced while a process works on it: noticed, and saved."""
+"""Rescue of a store whose file was moved, deleted or replaced during a run."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from invdesign.errors import LostRunError
-from invdesign.store.files import fresh_file, sync, usual_mode
+from invdesign.store.files import create_temporary, default_mode, sync_to_disk
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """What tells a file from any other that may take its name."""
+class FileIdentity:
+    """Device and inode of a file."""
 
     device: int
     inode: int
 
     @classmethod
-    def of(cls, path: Path) -> Identity | None:
-        """The identity of the file at `path`; None where there is none that can be looked at."""
+    def of_path(cls, path: Path) -> FileIdentity | None:
+        """Identity of the file at `path`; None if unreadable."""
         try:
             found = path.stat()
         except OSError:
@@ -30,14 +30,19 @@ class Identity:
         return cls(found.st_dev, found.st_ino)
 
 
-def lost(path: Path, identity: Identity, connection: Any) -> LostRunError:
-    """Save what was written to a file that is no longer at `path`; the error that says where it is.
+def rescue_store(path: Path, identity: FileIdentity, connection: Any) -> LostRunError:
+    """Save a store whose file disappeared; return the error to raise.
 
     Args:
+        path: the file's former place.
+        identity: of the file when it was opened.
         connection: the driver's, open on the file since before.
+
+    Returns:
+        The error, whose message says where the data is now.
     """
-    found = _found_again(identity)
-    if found is not None and found.name == path.name and _is_whole(connection):
+    found = _find_moved_file(identity)
+    if found is not None and found.name == path.name and _empty_journal(connection):
         return LostRunError(
             f"{path} was moved to {found} while the run was at work. Everything up to the last step is there; go on with: "
             f"invdesign resume {found.parent}"
@@ -46,7 +51,7 @@ def lost(path: Path, identity: Identity, connection: Any) -> LostRunError:
         f"{path} was {'replaced by another file' if path.exists() else 'deleted'} while the run was at work"
     )
     try:
-        place = _copied(connection, path)
+        place = _copy_database(connection, path)
     except (OSError, sqlite3.Error) as error:
         return LostRunError(f"{happened}, and what it held could not be saved: {error}")
     return LostRunError(
@@ -54,43 +59,51 @@ def lost(path: Path, identity: Identity, connection: Any) -> LostRunError:
     )
 
 
-def _found_again(identity: Identity) -> Path | None:
-    """Where a file that this process has open is now, as far as the system tells (Linux does)."""
+def _find_moved_file(identity: FileIdentity) -> Path | None:
+    """Find the present path of an open file.
+
+    Only Linux tells; elsewhere the result is None.
+    """
     with suppress(OSError):
         for entry in Path("/proc/self/fd").iterdir():
             with suppress(OSError):
-                if Identity.of(entry) == identity:
+                if FileIdentity.of_path(entry) == identity:
                     name = entry.readlink()
-                    if Identity.of(name) == identity:
+                    if FileIdentity.of_path(name) == identity:
                         return name
     return None
 
 
-def _is_whole(connection: Any) -> bool:
-    """True if the file holds all that was written, its journal emptied: the two may have been parted."""
+def _empty_journal(connection: Any) -> bool:
+    """Write the journal into the file; True on success.
+
+    File and journal may have been separated by the move.
+    """
     with suppress(sqlite3.Error):
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
     return False
 
 
-def _copied(connection: Any, path: Path) -> Path:
-    """Copy the open database into the run's folder where that is gone, else into a new one beside it.
+def _copy_database(connection: Any, path: Path) -> Path:
+    """Copy the open database into the run's or a new folder.
+
+    The new folder is used where the run's own still exists.
 
     Raises:
         OSError, sqlite3.Error: the copy cannot be written.
     """
-    folder = _new_folder(path.parent)
-    temporary = fresh_file(folder / path.name)
+    folder = _make_rescue_folder(path.parent)
+    temporary = create_temporary(folder / path.name)
     with closing(sqlite3.connect(temporary)) as target:
         connection.backup(target)
-    temporary.chmod(usual_mode())
-    sync(temporary)
+    temporary.chmod(default_mode())
+    sync_to_disk(temporary)
     temporary.replace(folder / path.name)
     return folder / path.name
 
 
-def _new_folder(folder: Path) -> Path:
+def _make_rescue_folder(folder: Path) -> Path:
     rescued = folder.with_name(f"{folder.name}.rescued")
     more = (folder.with_name(f"{folder.name}.rescued-{number}") for number in count(2))
     for place in chain([folder, rescued], more):

@@ -1,4 +1,4 @@
-"""Tables of the run store, what a step writes into them, and rows as values."""
+"""Tables of the run store, and conversion between rows and values."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from invdesign.candidate import Candidate, Failure, Proposal, Status, canonical,
 from invdesign.measurements import Measurement
 from invdesign.steps import Finished, StageResult
 from invdesign.store.values import (
-    costs,
-    details,
-    ending_of,
-    key_from,
-    numbers,
-    parse,
-    parse_bounded,
-    words,
+    check_ending,
+    parse_bounded_json,
+    parse_costs,
+    parse_details,
+    parse_json,
+    parse_key,
+    parse_numbers,
+    parse_texts,
 )
 
 SCHEMA_VERSION = 5
-SEALED_SINCE = 4  # the first schema whose rows carry checksums
+CHECKSUMS_SINCE = 4  # the first schema whose rows carry checksums
 CHECKSUM = "checksum"
 
 metadata = MetaData()
 
 
-def _checksum() -> Column[bytes]:
-    """The last column of a table: the checksum of all others (`store.checksums`)."""
+def _checksum_column() -> Column[bytes]:
+    """Last column of a table: the checksum of the others (`store.checksums`)."""
     return Column(CHECKSUM, LargeBinary)
 
 
@@ -38,18 +38,18 @@ meta = Table(
     metadata,
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
-    _checksum(),
+    _checksum_column(),
 )
 sessions = Table(
     "sessions",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("started", Text, nullable=False),
-    Column("ended", Text),  # NULL while it runs, and for ever after a kill
+    Column("ended", Text),  # NULL while it runs or after a kill
     Column("reason", Text),
     Column("seconds", Float, nullable=False, default=0.0),
     Column("environment", Text, nullable=False),
-    _checksum(),
+    _checksum_column(),
 )
 events = Table(
     "events",
@@ -61,13 +61,13 @@ events = Table(
     Column("time", Float, nullable=False),
     Column("task", Integer),  # number of the first task its candidates may have
     Column("request", Text),  # the request it took up
-    _checksum(),
+    _checksum_column(),
 )
 candidates = Table(
     "candidates",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("key", Text, nullable=False),  # of several candidates where a genome was taken further
+    Column("key", Text, nullable=False),  # not unique: a promotion has the key of its parent
     Column("genome", Text, nullable=False),
     Column("parents", Text, nullable=False),
     Column("operator", Text, nullable=False),
@@ -77,11 +77,11 @@ candidates = Table(
     Column("status", Integer, nullable=False),
     Column("depth", Integer, nullable=False),
     Column("formula", Text),
-    Column("design", Text),  # hashes of what the genome stands for
+    Column("design", Text),  # hashes of the parts of the design
     Column("failure", Text),  # [kind, stage, message]
     Column("gate", Text),
     Column("finished", Float),
-    _checksum(),
+    _checksum_column(),
 )
 tasks = Table(
     "tasks",
@@ -92,7 +92,7 @@ tasks = Table(
     Column("status", Text, nullable=False, index=True),  # planned, done, lost
     Column("attempt", Integer, nullable=False),
     Column("lost", Text),
-    _checksum(),
+    _checksum_column(),
 )
 evaluations = Table(
     "evaluations",
@@ -109,8 +109,8 @@ evaluations = Table(
     Column("cost", Text, nullable=False),
     Column("cache_key", Text),
     Column("source", Integer),  # the evaluation it was copied from, for a cache hit
-    Column("withdrawn", Integer),  # the event since which it counts no more
-    _checksum(),
+    Column("withdrawn", Integer),  # the event that took it back
+    _checksum_column(),
 )
 Index("evaluations_cache_key", evaluations.c.cache_key)
 measurements = Table(
@@ -128,8 +128,8 @@ measurements = Table(
     Column("failure", Text),
     Column("label", Text, nullable=False),
     Column("note", Text, nullable=False),
-    Column("withdrawn", Integer),  # the event since which it counts no more
-    _checksum(),
+    Column("withdrawn", Integer),  # the event that took it back
+    _checksum_column(),
 )
 inherited = Table(  # evaluations of the run this one was forked from
     "inherited",
@@ -142,7 +142,7 @@ inherited = Table(  # evaluations of the run this one was forked from
     Column("details", Text, nullable=False),
     Column("structures", Text, nullable=False),
     Column("cost", Text, nullable=False),
-    _checksum(),
+    _checksum_column(),
 )
 structures = Table(
     "structures",
@@ -150,11 +150,11 @@ structures = Table(
     Column("hash", Text, primary_key=True),
     Column("data", LargeBinary, nullable=False),
 )
-SEALED = (meta, sessions, events, candidates, tasks, evaluations, measurements, inherited)
+CHECKSUMMED_TABLES = (meta, sessions, events, candidates, tasks, evaluations, measurements, inherited)
 
 # From schema version n to n + 1: SQL statements, in order. A newer invdesign upgrades an older store when it opens it.
-# Since a checksum is over all of a row, a statement that changes rows is followed by sealing them anew.
-# SQLite drops no constraint of a table: it is made again (https://www.sqlite.org/lang_altertable.html, section 7).
+# Since a checksum covers a whole row, rows that a statement changes get new checksums afterwards.
+# SQLite cannot drop a constraint: the table is made again (https://www.sqlite.org/lang_altertable.html, section 7).
 MIGRATIONS: dict[int, tuple[str, ...]] = {
     1: (
         """CREATE TABLE candidates_2 (
@@ -184,8 +184,8 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
             uncertainties TEXT NOT NULL, structures TEXT NOT NULL, cost TEXT NOT NULL
         )""",
     ),
-    3: tuple(f"ALTER TABLE {table.name} ADD COLUMN {CHECKSUM} BLOB" for table in SEALED),
-    # The split of uncertainties into noise and errors of the method depends on the campaign: `store.migration` makes it.
+    3: tuple(f"ALTER TABLE {table.name} ADD COLUMN {CHECKSUM} BLOB" for table in CHECKSUMMED_TABLES),
+    # Uncertainties are split into noise and systematic error by `store.migration`, since this depends on the campaign.
     4: tuple(
         statement
         for table in ("evaluations", "measurements", "inherited")
@@ -198,55 +198,55 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
 }
 
 
-def failure_json(failure: Failure | None) -> str | None:
-    """How failures are stored."""
+def failure_to_json(failure: Failure | None) -> str | None:
+    """Serialise a `failure` for its column; None stays None."""
     return None if failure is None else to_json([failure.kind, failure.stage, failure.message])
 
 
-def failure_from(text: str | None) -> Failure | None:
-    """The inverse of how failures are stored."""
+def parse_failure(text: str | None) -> Failure | None:
+    """Parse a stored failure from `text`; inverse of `failure_to_json`."""
     if text is None:
         return None
-    found = parse(text)
+    found = parse_json(text)
     if type(found) is not list or [type(item) for item in found] != [str, str, str]:
         raise ValueError(f"{text[:60]!r} is no failure: kind, stage and message")
     return Failure(*found)
 
 
-def candidate_from(row: Any) -> Candidate:
-    """A candidate from its row."""
-    genome, parents = parse_bounded(row.genome), parse_bounded(row.parents)
+def row_to_candidate(row: Any) -> Candidate:
+    """Convert a `row` of the candidates table to a candidate."""
+    genome, parents = parse_bounded_json(row.genome), parse_bounded_json(row.parents)
     if type(genome) is not dict or type(parents) is not list or not all(type(id) is int for id in parents):
         raise ValueError(f"candidate {row.id} has no genome with parents")
     proposal = Proposal(
         genome=genome,
         parents=tuple(parents),
         operator=row.operator,
-        memo=parse_bounded(row.memo),
+        memo=parse_bounded_json(row.memo),
         until=row.until,
     )
-    return Candidate(row.id, key_from(row.key), proposal)
+    return Candidate(row.id, parse_key(row.key), proposal)
 
 
-def result_from(row: Any) -> StageResult:
-    """A stage result from its row, without the structures' data."""
+def row_to_result(row: Any) -> StageResult:
+    """Convert an evaluation's `row` to a result without structure data."""
     return StageResult(
         candidate=row.candidate,
         stage=row.stage,
-        properties=numbers(row.properties),
-        noise=numbers(row.noise),
-        systematic=numbers(row.systematic),
-        details=details(row.details),
-        structures=words(row.structures),
-        failure=failure_from(row.failure),
-        cost=costs(row.cost),
+        properties=parse_numbers(row.properties),
+        noise=parse_numbers(row.noise),
+        systematic=parse_numbers(row.systematic),
+        details=parse_details(row.details),
+        structures=parse_texts(row.structures),
+        failure=parse_failure(row.failure),
+        cost=parse_costs(row.cost),
         cache_key=row.cache_key,
         source=row.id,
     )
 
 
-def candidate_row(candidate: Candidate, number: int) -> dict[str, Any]:
-    """The row of a candidate asked for at event `number`."""
+def candidate_to_row(candidate: Candidate, number: int) -> dict[str, Any]:
+    """Convert a `candidate` of event `number` to a row."""
     proposal = candidate.proposal
     return {
         "id": candidate.id,
@@ -262,19 +262,19 @@ def candidate_row(candidate: Candidate, number: int) -> dict[str, Any]:
     }
 
 
-def ending_row(ending: Finished) -> dict[str, Any]:
-    """What changes in a candidate's row when it ends."""
+def ending_to_row(ending: Finished) -> dict[str, Any]:
+    """Columns of a candidate's row that its `ending` changes."""
     return {
         "status": int(ending.status),
         "depth": ending.depth,
-        "failure": failure_json(ending.failure),
+        "failure": failure_to_json(ending.failure),
         "gate": ending.gate,
         "finished": time.time(),
     }
 
 
-def measurement_row(measurement: Measurement, number: int, event: int) -> dict[str, Any]:
-    """The row of a measurement told at an event."""
+def measurement_to_row(measurement: Measurement, number: int, event: int) -> dict[str, Any]:
+    """Convert a `measurement` with `number` and `event` to a row."""
     return {
         "id": number,
         "key": measurement.key,
@@ -285,23 +285,23 @@ def measurement_row(measurement: Measurement, number: int, event: int) -> dict[s
         "systematic": to_json(dict(measurement.systematic)),
         "details": to_json(dict(measurement.details)),
         "structures": to_json(dict(measurement.structures)),
-        "failure": failure_json(measurement.failure),
+        "failure": failure_to_json(measurement.failure),
         "label": measurement.label,
         "note": measurement.note,
     }
 
 
-def measurement_from(row: Any) -> Measurement:
-    """A measurement from its row, without the structures' data."""
+def row_to_measurement(row: Any) -> Measurement:
+    """Convert a `row` to a measurement without structure data."""
     return Measurement(
         key=row.key,
         stage=row.stage,
-        properties=numbers(row.properties),
-        noise=numbers(row.noise),
-        systematic=numbers(row.systematic),
-        details=details(row.details),
-        structures=words(row.structures),
-        failure=failure_from(row.failure),
+        properties=parse_numbers(row.properties),
+        noise=parse_numbers(row.noise),
+        systematic=parse_numbers(row.systematic),
+        details=parse_details(row.details),
+        structures=parse_texts(row.structures),
+        failure=parse_failure(row.failure),
         label=row.label,
         note=row.note,
         id=row.id,
@@ -310,6 +310,13 @@ def measurement_from(row: Any) -> Measurement:
     )
 
 
-def ending_from(id: int, status: int, depth: int, failure: str | None, gate: str | None) -> Finished:
-    """How a candidate ended, from the columns of its row."""
-    return Finished(id, *ending_of(status, depth), failure_from(failure), gate or "")
+def parse_ending(id: int, status: int, depth: int, failure: str | None, gate: str | None) -> Finished:
+    """Parse a candidate's end from columns of its row.
+
+    Args:
+        id: number of the candidate.
+        status, depth: as stored.
+        failure: JSON of its failure, if any.
+        gate: the gate that stopped it, if any.
+    """
+    return Finished(id, *check_ending(status, depth), parse_failure(failure), gate or "")

@@ -24,60 +24,60 @@ from invdesign.history import RunHistory
 from invdesign.measurements import Measurement, combined
 from invdesign.steps import StageResult, Step, Unfinished, UserEvent
 from invdesign.store.checksums import (
-    COUNTED,
-    COUNTS,
-    key_of,
-    row_in_words,
+    COUNTED_TABLES,
+    COUNTS_ENTRY,
+    describe_row,
+    key_column,
+    read_checked_rows,
+    read_checked_values,
     row_type,
     value_names,
-    whole_rows,
-    whole_values,
 )
 from invdesign.store.creation import create_store
-from invdesign.store.database import clear_errors, connect, damaged, in_memory
-from invdesign.store.digest import digest
+from invdesign.store.database import connect, copy_to_memory, damaged_store_error, translate_database_errors
+from invdesign.store.digest import digest_store
 from invdesign.store.migration import migrate_store
-from invdesign.store.rescue import Identity, lost
+from invdesign.store.rescue import FileIdentity, rescue_store
 from invdesign.store.schema import (
     SCHEMA_VERSION,
-    candidate_from,
     candidates,
-    ending_from,
     evaluations,
     events,
     inherited,
-    measurement_from,
     measurements,
     meta,
-    result_from,
+    parse_ending,
+    row_to_candidate,
+    row_to_measurement,
+    row_to_result,
     sessions,
     structures,
     tasks,
 )
 from invdesign.store.values import (
-    clear_values,
-    costs,
-    details,
-    key_from,
-    numbers,
-    parse,
-    parse_bounded,
-    words,
+    parse_bounded_json,
+    parse_costs,
+    parse_details,
+    parse_json,
+    parse_key,
+    parse_numbers,
+    parse_texts,
+    translate_value_errors,
 )
-from invdesign.store.waves import USER_KINDS, opened, unfinished
+from invdesign.store.waves import USER_KINDS, read_opened, read_unfinished
 from invdesign.store.writing import Writer, set_entry
 from invdesign.structures.formulas import order_formula
 
-FILE = "run.sqlite"
-PRIME = 1_000_003  # keeps sums of products within 64 bits
-READ_BY = frozenset({"ix_candidates_event", "ix_evaluations_candidate", "ix_measurements_key"})
-"""Indices that readers search by; the others are for work, before which SQLite checks all of them (`Store.check`)."""
+STORE_FILE = "run.sqlite"
+CHECK_PRIME = 1_000_003  # chosen: keeps sums of products within 64 bits
+SEARCHED_INDICES = frozenset({"ix_candidates_event", "ix_evaluations_candidate", "ix_measurements_key"})
+"""Indices used by readers; before a run goes on SQLite checks all indices (`Store.check_for_damage`)."""
 
 
 class Store:
-    """One run's database. Only the coordinating process writes it.
+    """Database of one run; only the coordinating process writes it.
 
-    A context manager; `close` lets go of every connection.
+    A context manager; `close` closes every connection.
 
     Args:
         path: the SQLite file, which exists.
@@ -87,16 +87,16 @@ class Store:
     def __init__(self, path: Path, *, writable: bool = True) -> None:
         self.path = path
         self._writable = writable
-        self._identity = Identity.of(path)
+        self._identity = FileIdentity.of_path(path)
         self._gone: LostRunError | None = None
-        self._hold(connect(path, writable=writable))
+        self._use_engine(connect(path, writable=writable))
         self._session: dict[str, Any] | None = None
         self._clock = time.monotonic()
         self._counts: dict[str, int] = {}
         self._next_evaluation = 0
         self._measured = False
-        self.inherits = False  # whether it was forked from a run that had evaluations
-        self.is_copy = False  # whether this is an older store, read as it would be today
+        self.inherits = False  # True if it holds evaluations of the run it was forked from
+        self.is_copy = False  # True for an older store that is read through a migrated copy in memory
 
     @classmethod
     def create(
@@ -106,11 +106,13 @@ class Store:
         fill: Callable[[Path], object] | None = None,
         advice: str = "",
     ) -> None:
-        """Write a new store holding `entries` (the campaign's text, dump, hash, ...): a whole one, or none.
+        """Write a new store: a complete one, or none.
 
         Args:
+            path: the store's file.
+            entries: values of the `meta` table by key: the campaign's text, dump, hash and so on.
             fill: writes more into the file before it appears under its name.
-            advice: what to do where the disk is full.
+            advice: what to do if the disk is full.
 
         Raises:
             StoreError: it cannot be written.
@@ -119,33 +121,37 @@ class Store:
 
     @classmethod
     def open(cls, path: Path, *, writable: bool = True, checked: bool = True) -> Store:
-        """An existing store, checked first where its last session did not end cleanly.
+        """Open an existing store.
+
+        It is checked first if its last session ended abnormally.
 
         Args:
-            checked: False to look at one of which nothing is known to be whole.
+            path: the store's file.
+            writable: False for looking at a run that another process may hold.
+            checked: False for examining a store that may be damaged.
 
         Raises:
-            StoreError: missing, damaged, or made by another version.
+            StoreError: missing, damaged, or made by a newer version.
         """
-        with clear_errors(path):
+        with translate_database_errors(path):
             if not path.is_file():
-                raise _missing(path)
+                raise _missing_run_error(path)
             store = cls(path, writable=writable)
         try:
-            with clear_errors(path):
+            with translate_database_errors(path):
                 store._check_version()
                 if checked:
-                    store._prepare()
+                    store._load_counts()
         except BaseException:
             store.close()
             raise
         return store
 
-    def _prepare(self) -> None:
+    def _load_counts(self) -> None:
         if self._writable and not self._ended_cleanly():
             self._check_file()
-        with self._snapshot() as connection:
-            self._counts = self._counted(connection)
+        with self._open_snapshot() as connection:
+            self._counts = self._read_counts(connection)
             self._check_counts(connection)
             self._next_evaluation = 1 + (connection.scalar(select(func.max(evaluations.c.id))) or 0)
             self._measured = connection.scalar(select(measurements.c.id).limit(1)) is not None
@@ -159,19 +165,19 @@ class Store:
             not (isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) < 10)
             or int(text) < 1
         ):
-            raise damaged(self.path, f"its schema version is {text!r:.40}")
+            raise damaged_store_error(self.path, f"its schema version is {text!r:.40}")
         found = int(text)
         if found > SCHEMA_VERSION:
             raise StoreError(
                 f"{self.path} has schema version {found}, this invdesign knows {SCHEMA_VERSION}: upgrade invdesign"
             )
         if found < SCHEMA_VERSION:
-            if not self._writable:  # a reader looks at a copy as it would be
-                self._hold(in_memory(self._engine))
+            if not self._writable:  # readers migrate a copy in memory
+                self._use_engine(copy_to_memory(self._engine))
                 self.is_copy = True
-            self._migrate(found)
+            self._upgrade_schema(found)
 
-    def _migrate(self, found: int) -> None:
+    def _upgrade_schema(self, found: int) -> None:
         with self._engine.begin() as connection:
             migrate_store(connection, found)
 
@@ -183,20 +189,20 @@ class Store:
         return not open_sessions
 
     def _check_file(self) -> None:
-        """Have SQLite check the file: pages, rows, and that every row stands in the indices."""
-        with self.reading() as connection:
+        """Run SQLite's own check of pages, rows and indices."""
+        with self.open_connection() as connection:
             verdict = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
         if verdict != "ok":
-            raise damaged(self.path, verdict)
+            raise damaged_store_error(self.path, verdict)
 
-    def _hold(self, engine: Engine) -> None:
-        """Work through this engine, and close its connections with the store, also where nobody calls `close`."""
+    def _use_engine(self, engine: Engine) -> None:
+        """Use this engine, and dispose of it with the store."""
         self._engine = engine
         # Python 3.13 warns of a connection that is collected open; SQLAlchemy's pool leaves those to the collector.
         weakref.finalize(self, engine.dispose)
 
     def close(self) -> None:
-        """Let go of the file, and of every connection to it."""
+        """Close every connection to the file."""
         self._engine.dispose()
 
     def __enter__(self) -> Self:
@@ -205,119 +211,135 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # Sessions: who worked on the run, when, with which versions. Outside the digest.
+    # Sessions: processes that worked on the run, with times and versions. Outside the digest.
 
     def begin_session(self, environment: Mapping[str, Any]) -> None:
-        """Note that this process now works on the run; sessions that never ended were killed."""
+        """Record that this process now works on the run.
+
+        Earlier sessions without an end are marked as killed.
+
+        Args:
+            environment: versions, machine and code revision, as plain JSON.
+        """
         row = {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": 0.0,
             "environment": json.dumps(dict(environment), sort_keys=True),
         }
-        with self._writing() as writer:
+        with self._open_transaction() as writer:
             self._session = writer.begin_session(row)
         self._clock = time.monotonic()
 
     def end_session(self, reason: str) -> None:
-        """Note that this process is done, and why."""
+        """Record the end of this process's work and its `reason`."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        with self._writing() as writer:
+        with self._open_transaction() as writer:
             if self._session is not None:
                 said = reason.encode(errors="replace").decode()  # half a character cannot be stored
                 self._session |= {"ended": now, "reason": said}
-            self._touch(writer)
+            self._update_session(writer)
         self._session = None
-        # What others still read keeps the journal from being removed: empty it, so that one file is the run.
-        with clear_errors(self.path), self._engine.connect() as connection:
+        # Other readers keep the journal from being removed; it is emptied, so that one file holds the run.
+        with translate_database_errors(self.path), self._engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def _touch(self, writer: Writer) -> None:
+    def _update_session(self, writer: Writer) -> None:
         if self._session is not None:
             self._session["seconds"] = time.monotonic() - self._clock
             writer.note_session(self._session)
 
     def session_rows(self) -> list[dict[str, Any]]:
-        """All sessions, in order."""
-        with clear_values(self.path, "table sessions"):
+        """Rows of all sessions, in order."""
+        with translate_value_errors(self.path, "table sessions"):
             return [
                 {
                     **dict(zip(value_names(sessions), row, strict=False)),
-                    "environment": dict(parse_bounded(row.environment or "{}")),
+                    "environment": dict(parse_bounded_json(row.environment or "{}")),
                 }
-                for row in self.rows(sessions)
+                for row in self.read_rows(sessions)
             ]
 
     # Entries of the run itself.
 
-    def entry(self, key: str) -> str:
-        """A value of the `meta` table; an empty string where there is none."""
-        found = self._found(select(meta).where(meta.c.key == key), meta)
+    def read_entry(self, key: str) -> str:
+        """Value of `key` in the `meta` table, or an empty text."""
+        found = self._select_rows(select(meta).where(meta.c.key == key), meta)
         return str(found[0].value) if found else ""
 
     def set_entry(self, key: str, value: str) -> None:
-        """Write a value of the `meta` table (the budget, the engine: what a resume may change)."""
-        with self._writing() as writer:
+        """Write a `value` of the `meta` table under `key`.
+
+        These are the budget and the engine, which a resume may change.
+        """
+        with self._open_transaction() as writer:
             set_entry(writer.connection, key, value)
 
-    def counts(self) -> dict[str, int]:
-        """How many rows the tables had after the last transaction."""
-        with self.reading() as connection:
-            return self._counted(connection)
+    def row_counts(self) -> dict[str, int]:
+        """Numbers of rows by table after the last transaction."""
+        with self.open_connection() as connection:
+            return self._read_counts(connection)
 
-    def _counted(self, connection: Connection) -> dict[str, int]:
-        query = select(meta).where(meta.c.key == COUNTS)
-        found = list(whole_rows(connection, query, meta, self.path))
-        with clear_values(self.path, row_in_words(meta, COUNTS)):
-            counts = parse_bounded(found[0].value)
-            return {table.name: int(counts[table.name]) for table in COUNTED}
+    def _read_counts(self, connection: Connection) -> dict[str, int]:
+        query = select(meta).where(meta.c.key == COUNTS_ENTRY)
+        found = list(read_checked_rows(connection, query, meta, self.path))
+        with translate_value_errors(self.path, describe_row(meta, COUNTS_ENTRY)):
+            counts = parse_bounded_json(found[0].value)
+            return {table.name: int(counts[table.name]) for table in COUNTED_TABLES}
 
     def _check_counts(self, connection: Connection) -> None:
-        """Count the rows of every table and the entries of its indices: a search finds no row that is lost to either.
+        """Check the row counts of tables and the entries of indices.
+
+        A search in an incomplete table or index would leave out rows in silence.
 
         Raises:
-            StoreError: some are missing; searches would leave them out in silence.
+            StoreError: some are missing.
         """
         ways = [
             (table.name, way)
-            for table in COUNTED
+            for table in COUNTED_TABLES
             for way in ("NOT INDEXED", *(f"INDEXED BY {index.name}" for index in table.indexes))
         ]
         counts = [f"(SELECT count(*) FROM {name} {way})" for name, way in ways]  # noqa: S608 - our own schema
-        indices = [index for table in COUNTED for index in table.indexes if index.name in READ_BY]
-        strange = [f"({_strange_entries(index)})" for index in indices]
+        indices = [
+            index for table in COUNTED_TABLES for index in table.indexes if index.name in SEARCHED_INDICES
+        ]
+        strange = [f"({_index_mismatch_sql(index)})" for index in indices]
         found = connection.exec_driver_sql(f"SELECT {', '.join([*counts, *strange])}").one()
         for (name, _), number in zip(ways, found[: len(ways)], strict=True):
             if number != self._counts[name]:
-                raise damaged(self.path, f"table {name} has {number} rows, and had {self._counts[name]}")
+                raise damaged_store_error(
+                    self.path, f"table {name} has {number} rows, and had {self._counts[name]}"
+                )
         for index, number in zip(indices, found[len(ways) :], strict=True):
             if number:
-                raise damaged(self.path, f"the index {index.name} names other rows than its table has")
+                raise damaged_store_error(
+                    self.path, f"the index {index.name} names other rows than its table has"
+                )
 
     # Steps.
 
     @contextmanager
-    def _writing(self) -> Iterator[Writer]:
-        """One transaction."""
+    def _open_transaction(self) -> Iterator[Writer]:
+        """Open one transaction and yield its writer."""
         self.check_place()
-        with clear_errors(self.path), self._engine.begin() as connection:
+        with translate_database_errors(self.path), self._engine.begin() as connection:
             writer = Writer(connection, self.path, dict(self._counts), self._next_evaluation)
             yield writer
             writer.note_counts(self._counts)
         self._counts, self._next_evaluation = writer.counts, writer.next_evaluation
 
     def check_place(self) -> None:
-        """Make sure that the file we write is still the one at its path.
+        """Check that the open file is still at its path.
 
         Raises:
-            LostRunError: it was moved, deleted or replaced; the message says where what it held is now.
+            LostRunError: it was moved, deleted or replaced; the message says where its data is now.
         """
-        if self._gone is None and Identity.of(self.path) != self._identity:
+        if self._gone is None and FileIdentity.of_path(self.path) != self._identity:
             assert self._identity is not None  # it was there when it was opened
-            connection = (
-                self._engine.raw_connection()
-            )  # of the pool, which holds at least one: a new one finds no file
+            # The pool holds at least one open connection; a new one would not find the file.
+            connection = self._engine.raw_connection()
             try:
-                self._gone = lost(self.path, self._identity, connection.driver_connection)
+                self._gone = rescue_store(self.path, self._identity, connection.driver_connection)
             finally:
                 connection.close()
         if self._gone is not None:
@@ -335,11 +357,17 @@ class Store:
         task: int | None = None,
         user: UserEvent | None = None,
     ) -> None:
-        """One numbered event with the state it left, the candidates it asked for and their first tasks.
+        """Write a numbered event with its state, candidates and first tasks.
 
         Args:
+            number: of the event.
+            kind: of the event.
+            detail: its content, as plain JSON.
+            state: the optimizer's state after the event, as JSON.
+            asked: candidates it asked for.
+            step: the step it led to, if any.
             task: number of the first task that candidates under way by this event may have.
-            user: what a user did by it.
+            user: the change a user made by it, if any.
         """
         row = {
             "id": number,
@@ -350,141 +378,153 @@ class Store:
             "task": task,
             "request": user.request or None if user else None,
         }
-        with self._writing() as writer:
+        with self._open_transaction() as writer:
             writer.write_event(row, asked, user, step)
-            self._touch(writer)
+            self._update_session(writer)
         self._measured |= bool(user and user.measurements)
 
     def write_step(self, step: Step) -> None:
-        """Results, endings and the tasks they led to, in one transaction."""
-        with self._writing() as writer:
+        """Write a `step`, results, endings and new tasks, in one transaction."""
+        with self._open_transaction() as writer:
             writer.write_step(step)
-            self._touch(writer)
+            self._update_session(writer)
 
     # Reading.
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A connection to read by."""
-        with clear_errors(self.path), self._engine.connect() as connection:
+    def open_connection(self) -> Iterator[Connection]:
+        """Open a connection for reading."""
+        with translate_database_errors(self.path), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
-    def _snapshot(self) -> Iterator[Connection]:
-        """A connection that sees the store as it is now, whatever is written meanwhile."""
-        with self.reading() as connection:
-            if not self.is_copy:  # which nobody writes, and whose one connection has no second transaction
+    def _open_snapshot(self) -> Iterator[Connection]:
+        """Open a connection that sees no later writes."""
+        with self.open_connection() as connection:
+            if not self.is_copy:  # a copy does not change, and its only connection has a transaction already
                 connection.exec_driver_sql("BEGIN")
             yield connection
 
-    def _found(self, query: Any, table: Table) -> list[Any]:
-        """Rows of a table, each checked."""
-        with self.reading() as connection:
-            return list(whole_rows(connection, query, table, self.path))
+    def _select_rows(self, query: Any, table: Table) -> list[Any]:
+        """Select rows of a table and check each."""
+        with self.open_connection() as connection:
+            return list(read_checked_rows(connection, query, table, self.path))
 
-    def rows(
+    def read_rows(
         self, table: Table, columns: Sequence[str] = (), where: Any = None, order: Sequence[Any] = ()
     ) -> Iterator[Any]:
-        """Rows of a table in the order of their ids, streamed; each is checked, and that none is missing.
+        """Stream rows of a table by id, checking each.
+
+        Without `where` it also checks that no row is missing.
 
         Args:
-            columns: names of those that are wanted, in this order; all and the checksum where none is named.
-            order: another order.
+            table: to read.
+            columns: names of the wanted columns, in this order; if empty, all of them and the checksum.
+            where: SQL condition.
+            order: columns to order by instead of the ids.
 
         Raises:
             StoreError: a row is not as it was written, or rows are missing.
         """
-        with self._snapshot() as connection:
+        with self._open_snapshot() as connection:
             query = select(table).order_by(*(order or table.primary_key.columns))
             if where is None:
-                found = self._scanned(connection, table, query, self._counted(connection))
+                found = self._scan_table(connection, table, query, self._read_counts(connection))
             else:
-                found = whole_values(connection, query.where(where), table, self.path)
+                found = read_checked_values(connection, query.where(where), table, self.path)
             if not columns:
                 yield from map(row_type(table)._make, found)
                 return
-            make = _row_of(table.name, tuple(columns))._make
+            make = _named_row(table.name, tuple(columns))._make
             if len(columns) == 1:
                 at = row_type(table)._fields.index(columns[0])
                 yield from (make((values[at],)) for values in found)
             else:
-                yield from map(make, map(_picker(table, tuple(columns)), found))
+                yield from map(make, map(_column_picker(table, tuple(columns)), found))
 
-    def _scanned(
+    def _scan_table(
         self, connection: Connection, table: Table, query: Any, counts: Mapping[str, int]
     ) -> Iterator[tuple[Any, ...]]:
-        """Values of all rows of a table, of which none may be missing."""
+        """Iterate over all rows of a table; none may be missing."""
         expected, number = counts[table.name], 0
-        for number, values in enumerate(whole_values(connection, query, table, self.path), 1):  # noqa: B007 - how many
+        for number, values in enumerate(read_checked_values(connection, query, table, self.path), 1):  # noqa: B007 - how many
             yield values
         if number != expected:
-            raise damaged(self.path, f"table {table.name} has {number} rows, and had {expected}")
+            raise damaged_store_error(self.path, f"table {table.name} has {number} rows, and had {expected}")
 
-    def check(self) -> None:
-        """Read all that loading the history does not, so that damage shows before anything is built on it.
+    def check_for_damage(self) -> None:
+        """Check all data that loading the history does not read.
+
+        So damage shows before anything is built on it.
 
         Raises:
             StoreError: a row is not as it was written, rows are missing, or SQLite finds its file or indices damaged.
         """
         self._check_file()
-        with self._snapshot() as connection:
-            deque(whole_values(connection, select(meta), meta, self.path), maxlen=0)
-            counts = self._counted(connection)
+        with self._open_snapshot() as connection:
+            deque(read_checked_values(connection, select(meta), meta, self.path), maxlen=0)
+            counts = self._read_counts(connection)
             for table in (sessions, events, tasks, measurements, inherited):
-                deque(self._scanned(connection, table, select(table), counts), maxlen=0)
+                deque(self._scan_table(connection, table, select(table), counts), maxlen=0)
 
     def last_event(self) -> tuple[int, Any] | None:
-        """(number, the state it left) of the newest event."""
-        found = self._found(select(events).order_by(events.c.id.desc()).limit(1), events)
-        with clear_values(self.path, "the last event"):
-            return (found[0].id, parse_bounded(found[0].state)) if found else None
+        """Number of the newest event, and the state it left."""
+        found = self._select_rows(select(events).order_by(events.c.id.desc()).limit(1), events)
+        with translate_value_errors(self.path, "the last event"):
+            return (found[0].id, parse_bounded_json(found[0].state)) if found else None
 
-    def mark(self) -> tuple[int, int, int]:
-        """Changes whenever a trial does: tells whether a history that was loaded earlier still holds."""
+    def history_version(self) -> tuple[int, int, int]:
+        """Numbers that change whenever a trial does.
+
+        They tell if a history that was loaded earlier is still current.
+        """
         counted = (events.c.id, evaluations.c.id, tasks.c.id)
-        with self.reading() as connection:
+        with self.open_connection() as connection:
             newest = [connection.scalar(select(func.max(column))) or 0 for column in counted]
             done = select(func.count()).select_from(tasks).where(tasks.c.status == "planned")
             return newest[0], newest[1], newest[2] - (connection.scalar(done) or 0)
 
-    def next_task(self) -> int:
-        """A number no task has."""
-        with self.reading() as connection:
+    def next_task_number(self) -> int:
+        """First unused number of a task."""
+        with self.open_connection() as connection:
             return 1 + (connection.scalar(select(func.max(tasks.c.id))) or 0)
 
-    def seconds(self) -> float:
+    def worked_seconds(self) -> float:
         """Seconds of work over all sessions."""
-        with clear_values(self.path, "table sessions"):
-            return float(sum(row.seconds for row in self._found(select(sessions), sessions)))
+        with translate_value_errors(self.path, "table sessions"):
+            return float(sum(row.seconds for row in self._select_rows(select(sessions), sessions)))
 
     def load_history(self, history: RunHistory) -> RunHistory:
-        """Fill an empty history with every trial.
+        """Fill an empty `history` with every trial.
 
         Raises:
             StoreError: a row of a candidate or an evaluation is not as it was written, or rows are missing.
         """
-        with self._snapshot() as connection, clear_values(self.path, "candidates and evaluations"):
-            counts = self._counted(connection)
+        with (
+            self._open_snapshot() as connection,
+            translate_value_errors(self.path, "candidates and evaluations"),
+        ):
+            counts = self._read_counts(connection)
             asked = select(candidates).order_by(candidates.c.id)
-            self._fill_candidates(self._scanned(connection, candidates, asked, counts), history)
+            self._fill_candidates(self._scan_table(connection, candidates, asked, counts), history)
             said = select(evaluations).order_by(evaluations.c.id)
-            self._fill_evaluations(self._scanned(connection, evaluations, said, counts), history)
+            self._fill_evaluations(self._scan_table(connection, evaluations, said, counts), history)
         return history
 
     def _fill_candidates(self, rows: Iterable[tuple[Any, ...]], history: RunHistory) -> None:
-        pick = _picker(candidates, ("id", "key", "operator", "status", "depth", "failure", "gate"))
+        pick = _column_picker(candidates, ("id", "key", "operator", "status", "depth", "failure", "gate"))
         for number, values in enumerate(rows):
             id, key, operator, status, *ended = pick(values)
             if id != number:
                 raise ValueError(f"candidate {number} is missing")
-            history.add(number, key_from(key), outside=operator == OUTSIDE)
+            history.add(number, parse_key(key), outside=operator == OUTSIDE)
             if status != Status.PENDING:
-                history.finish(ending_from(number, status, *ended))
+                history.finish(parse_ending(number, status, *ended))
 
     def _fill_evaluations(self, rows: Iterable[tuple[Any, ...]], history: RunHistory) -> None:
         size = len(history)
         names = ("id", "candidate", "stage", "failure", "withdrawn")
-        pick, said = _picker(evaluations, names), _picker(evaluations, _SAID)
+        pick, said = _column_picker(evaluations, names), _column_picker(evaluations, _RESULT_COLUMNS)
         for values in rows:
             id, candidate, stage, failure, withdrawn = pick(values)
             if not 0 <= candidate < size:
@@ -492,143 +532,164 @@ class Store:
             if failure is None and withdrawn is None:
                 properties, noise, systematic, remarks, roles, cost = said(values)
                 found = (
-                    numbers(properties),
-                    numbers(noise),
-                    numbers(systematic),
-                    details(remarks),
-                    words(roles),
+                    parse_numbers(properties),
+                    parse_numbers(noise),
+                    parse_numbers(systematic),
+                    parse_details(remarks),
+                    parse_texts(roles),
                 )
-                history.record(StageResult(candidate, stage, *found, cost=costs(cost)))
+                history.record(StageResult(candidate, stage, *found, cost=parse_costs(cost)))
 
-    def unfinished(self) -> list[Unfinished]:
-        """What was set on its way and not told yet, oldest first, with what is known of it."""
-        with clear_values(self.path, "the waves under way"):
-            return [self._restored(rest) for rest in unfinished(self)]
+    def load_unfinished(self) -> list[Unfinished]:
+        """Load waves under way that were not told yet, oldest first."""
+        with translate_value_errors(self.path, "the waves under way"):
+            return [self._add_structures(rest) for rest in read_unfinished(self)]
 
-    def opened(self, event: int) -> Unfinished:
-        """What the event with this number set on its way.
-
-        Raises:
-            KeyError: nothing.
-        """
-        return self._restored(opened(self, event))
-
-    def _restored(self, rest: Unfinished) -> Unfinished:
-        return replace(rest, results=[self.with_blobs(result) for result in rest.results])
-
-    # What users did.
-
-    def user_events(self) -> list[tuple[str, dict[str, Any]]]:
-        """(kind, detail) of what users did, in order."""
-        found = self.rows(events, where=events.c.kind.in_(USER_KINDS))
-        with clear_values(self.path, "table events"):
-            return [(row.kind, dict(parse(row.detail))) for row in found]
-
-    def took_up(self, request: str) -> bool:
-        """Whether an event took this request up."""
-        return bool(self._found(select(events).where(events.c.request == request), events))
-
-    def measurements(self, keys: Iterable[str] | None = None, *, withdrawn: bool = True) -> list[Measurement]:
-        """Measurements in the order of their numbers, of all genomes or of those with these keys.
+    def load_opened(self, event: int) -> Unfinished:
+        """Load the candidates that the event with this number started.
 
         Args:
-            withdrawn: whether those that count no more are among them.
+            event: number of the event.
+
+        Raises:
+            KeyError: it started none, or all of them were told.
+        """
+        return self._add_structures(read_opened(self, event))
+
+    def _add_structures(self, rest: Unfinished) -> Unfinished:
+        return replace(rest, results=[self.with_blobs(result) for result in rest.results])
+
+    # Changes by users.
+
+    def user_events(self) -> list[tuple[str, dict[str, Any]]]:
+        """(kind, detail) of the users' events, in order."""
+        found = self.read_rows(events, where=events.c.kind.in_(USER_KINDS))
+        with translate_value_errors(self.path, "table events"):
+            return [(row.kind, dict(parse_json(row.detail))) for row in found]
+
+    def has_taken_up(self, request: str) -> bool:
+        """True if an event took up this `request`."""
+        return bool(self._select_rows(select(events).where(events.c.request == request), events))
+
+    def load_measurements(
+        self, keys: Iterable[str] | None = None, *, withdrawn: bool = True
+    ) -> list[Measurement]:
+        """Load measurements in the order of their numbers.
+
+        Args:
+            keys: genomes to load them for; all by default.
+            withdrawn: include measurements that were taken back.
         """
         counts = measurements.c.withdrawn.is_(None)
         if keys is not None:
             chosen = measurements.c.key.in_(list(keys))
-            found = self.rows(measurements, where=chosen if withdrawn else chosen & counts)
+            found = self.read_rows(measurements, where=chosen if withdrawn else chosen & counts)
         else:
-            found = self.rows(measurements, where=None if withdrawn else counts)
-        with clear_values(self.path, "table measurements"):
-            return [measurement_from(row) for row in found]
+            found = self.read_rows(measurements, where=None if withdrawn else counts)
+        with translate_value_errors(self.path, "table measurements"):
+            return [row_to_measurement(row) for row in found]
 
-    def measured(self, keys: Sequence[str], stage: str) -> dict[str, Measurement]:
-        """What counts of the measurements of genomes at a stage, by key of the genome."""
+    def combine_measurements(self, keys: Sequence[str], stage: str) -> dict[str, Measurement]:
+        """Combine the valid measurements of each genome at one stage.
+
+        Args:
+            keys: of the genomes.
+            stage: name of the stage.
+
+        Returns:
+            One measurement by key, with structure data, for genomes that have any.
+        """
         if self._writable and not self._measured:
             return {}
         told = defaultdict(list)
-        for item in self.measurements(keys, withdrawn=False):
+        for item in self.load_measurements(keys, withdrawn=False):
             if item.stage == stage:
                 told[item.key].append(item)
         found = {key: combined(items) for key, items in told.items()}
         return {
-            key: replace(item, blobs=self.blobs(item.structures.values())) if item.structures else item
+            key: replace(item, blobs=self.load_blobs(item.structures.values())) if item.structures else item
             for key, item in found.items()
         }
 
-    def results(self, candidate: int) -> list[StageResult]:
-        """What stages say of a candidate, in the order they said it, without the structures' data."""
+    def load_results(self, candidate: int) -> list[StageResult]:
+        """Load the results of a `candidate` in order, without structure data."""
         where = (evaluations.c.candidate == candidate) & evaluations.c.withdrawn.is_(None)
-        found = self.rows(evaluations, where=where)
-        with clear_values(self.path, f"evaluations of candidate {candidate}"):
-            return [result_from(row) for row in found]
+        found = self.read_rows(evaluations, where=where)
+        with translate_value_errors(self.path, f"evaluations of candidate {candidate}"):
+            return [row_to_result(row) for row in found]
 
     def _candidate_row(self, id: int) -> Any:
-        """A candidate's row.
+        """Row of a candidate.
 
         Raises:
             KeyError: there is none.
         """
-        found = self._found(select(candidates).where(candidates.c.id == id), candidates)
+        found = self._select_rows(select(candidates).where(candidates.c.id == id), candidates)
         if not found:
             raise KeyError(id)
         return found[0]
 
     def is_built(self, candidate: int) -> bool:
-        """Whether the build stage is done for a candidate."""
+        """True if the build stage of a `candidate` is done."""
         with suppress(KeyError):
             return self._candidate_row(candidate).design is not None
         return False
 
-    def formula(self, candidate: int) -> str:
-        """Reduced formula of a candidate for people; empty where it has none, or was not built yet."""
+    def display_formula(self, candidate: int) -> str:
+        """Reduced formula of a `candidate` for display, or an empty text."""
         return order_formula(self.stored_formula(candidate))
 
     def stored_formula(self, candidate: int) -> str:
-        """Formula of a candidate as it is stored, by which folders of outside programs are named."""
+        """Formula of a `candidate` as stored.
+
+        Folders of outside programs are named by it.
+        """
         with suppress(KeyError):
             return self._candidate_row(candidate).formula or ""
         return ""
 
-    def candidate(self, id: int) -> Candidate:
-        """The candidate with this number.
+    def load_candidate(self, id: int) -> Candidate:
+        """Load the candidate with number `id`.
 
         Raises:
             KeyError: there is none.
         """
         row = self._candidate_row(id)
-        with clear_values(self.path, f"candidate {id}"):
-            return candidate_from(row)
+        with translate_value_errors(self.path, f"candidate {id}"):
+            return row_to_candidate(row)
 
-    def structure(self, candidate: int, role: str) -> bytes | None:
-        """The compressed structure the last stage made for this candidate under this role."""
-        for result in reversed(self.results(candidate)):
+    def load_structure(self, candidate: int, role: str) -> bytes | None:
+        """Last compressed structure of a `candidate` under a `role`."""
+        for result in reversed(self.load_results(candidate)):
             key = result.structures.get(role)
             if key is not None:
-                return self.blobs([key])[key]
+                return self.load_blobs([key])[key]
         return None
 
-    def blobs(self, hashes: Iterable[str]) -> dict[str, bytes]:
-        """Compressed structures by hash.
+    def load_blobs(self, hashes: Iterable[str]) -> dict[str, bytes]:
+        """Compressed structures by hash, for these `hashes`.
 
         Raises:
             StoreError: one is missing, or not as it was written.
         """
         wanted = set(hashes)
-        with self.reading() as connection:
+        with self.open_connection() as connection:
             query = select(structures).where(structures.c.hash.in_(wanted))
             found: dict[str, bytes] = {row.hash: row.data for row in connection.execute(query)}
         for key in sorted(wanted):
-            if not is_structure_whole(key, found.get(key)):
+            if not is_structure_intact(key, found.get(key)):
                 how = "not as it was written" if key in found else "missing"
-                raise damaged(self.path, f"structure {key[:40]} (table structures) is {how}")
+                raise damaged_store_error(self.path, f"structure {key[:40]} (table structures) is {how}")
         return found
 
-    def cached(self, keys: Sequence[str], before: int) -> dict[str, StageResult]:
-        """Successful evaluations of candidates below number `before`, by cache key; the oldest where several are.
+    def find_cached(self, keys: Sequence[str], before: int) -> dict[str, StageResult]:
+        """Find successful evaluations by cache key; the oldest of several.
 
-        Only waves that are complete count, so that what is found does not depend on who finished first.
+        Only complete waves count, so that the result does not depend on which candidate finished first.
+
+        Args:
+            keys: cache keys.
+            before: candidates with smaller numbers are searched.
         """
         if before == 0 and not self.inherits:
             return {}
@@ -639,60 +700,64 @@ class Store:
             .where(evaluations.c.failure.is_(None), evaluations.c.withdrawn.is_(None))
             .order_by(evaluations.c.candidate.desc())
         )
-        with clear_values(self.path, "evaluations that are found again"):
-            found = self._inherited(keys) if self.inherits else {}
-            found |= {row.cache_key: result_from(row) for row in self._found(query, evaluations)}
+        with translate_value_errors(self.path, "evaluations that are found again"):
+            found = self._find_inherited(keys) if self.inherits else {}
+            found |= {row.cache_key: row_to_result(row) for row in self._select_rows(query, evaluations)}
         return {key: self.with_blobs(result) for key, result in found.items()}
 
-    def _inherited(self, keys: Sequence[str]) -> dict[str, StageResult]:
-        """What the run this one was forked from had evaluated."""
+    def _find_inherited(self, keys: Sequence[str]) -> dict[str, StageResult]:
+        """Find evaluations inherited from the run this one was forked from."""
         query = select(inherited).where(inherited.c.cache_key.in_(list(keys)))
         return {
             row.cache_key: StageResult(
                 candidate=-1,
                 stage=row.stage,
-                properties=numbers(row.properties),
-                noise=numbers(row.noise),
-                systematic=numbers(row.systematic),
-                details=details(row.details),
-                structures=words(row.structures),
-                cost=costs(row.cost),
+                properties=parse_numbers(row.properties),
+                noise=parse_numbers(row.noise),
+                systematic=parse_numbers(row.systematic),
+                details=parse_details(row.details),
+                structures=parse_texts(row.structures),
+                cost=parse_costs(row.cost),
                 cache_key=row.cache_key,
             )
-            for row in self._found(query, inherited)
+            for row in self._select_rows(query, inherited)
         }
 
     def with_blobs(self, result: StageResult) -> StageResult:
-        """The result with the data of its structures."""
-        return replace(result, blobs=self.blobs(result.structures.values())) if result.structures else result
+        """Add the data of its structures to a `result`."""
+        return (
+            replace(result, blobs=self.load_blobs(result.structures.values()))
+            if result.structures
+            else result
+        )
 
     def digest(self) -> str:
-        """Hash of everything a search found and decided; equal for runs that are equal (`store.digest`)."""
-        return digest(self)
+        """Hash of all results and decisions; equal for equal runs (`store.digest`)."""
+        return digest_store(self)
 
 
-def is_structure_whole(key: str, data: object) -> bool:
-    """True if these are the data of the structure with this hash."""
+def is_structure_intact(key: str, data: object) -> bool:
+    """Check that `data` are those of the structure with hash `key`."""
     return isinstance(data, bytes) and hashlib.blake2b(data, digest_size=16).hexdigest() == key
 
 
-_SAID = ("properties", "noise", "systematic", "details", "structures", "cost")
+_RESULT_COLUMNS = ("properties", "noise", "systematic", "details", "structures", "cost")
 
 
 @cache
-def _picker(table: Table, columns: tuple[str, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """Picks these columns, several, from a row's values."""
+def _column_picker(table: Table, columns: tuple[str, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """Function that picks two or more columns of a row."""
     names = row_type(table)._fields
     return itemgetter(*(names.index(name) for name in columns))
 
 
 @cache
-def _row_of(name: str, columns: tuple[str, ...]) -> Any:
+def _named_row(name: str, columns: tuple[str, ...]) -> Any:
     return namedtuple(name, columns)  # noqa: PYI024 - names are known at run time
 
 
-def _missing(path: Path) -> StoreError:
-    """The error for a folder without a run, with the run that may be meant."""
+def _missing_run_error(path: Path) -> StoreError:
+    """Error for a folder without a run, with a suggestion."""
     folder = path.parent
     what = f"{folder} holds no run ({path.name} is missing)"
     if folder.is_dir():
@@ -702,17 +767,17 @@ def _missing(path: Path) -> StoreError:
     return StoreError(f"{what}: there is no such folder. {hint}".strip())
 
 
-def _strange_entries(index: Index) -> str:
-    """SQL for a number that is 0 where the entries of an index are those of its table.
+def _index_mismatch_sql(index: Index) -> str:
+    """SQL that yields 0 if an index agrees with its table.
 
-    Of whole numbers sums are compared, in a tenth of the time that comparing entries takes.
+    For integers sums are compared, in a tenth of the time that comparing entries takes.
     """
     table, (column,) = index.table, index.columns
     assert table is not None  # of an index that belongs to one
-    key, name = key_of(table).name, f'"{column.name}"'
+    key, name = key_column(table).name, f'"{column.name}"'
     indexed, plain = f"{table.name} INDEXED BY {index.name}", f"{table.name} NOT INDEXED"
     if isinstance(column.type, Integer):
-        total = f"SELECT sum({key} * ({name} + 1) % {PRIME}) FROM"
+        total = f"SELECT sum({key} * ({name} + 1) % {CHECK_PRIME}) FROM"
         return f"SELECT ({total} {indexed}) IS NOT ({total} {plain})"
     return (
         f"SELECT count(*) FROM (SELECT {name}, {key} FROM {indexed} EXCEPT SELECT {name}, {key} FROM {plain})"  # noqa: S608 - our own schema

@@ -1,4 +1,4 @@
-"""Which candidates the optimizer was not told of yet, and by which event each of them is under way."""
+"""Waves under way: candidates the optimizer was not told of yet, by the event that started them."""
 
 from __future__ import annotations
 
@@ -12,40 +12,41 @@ from sqlalchemy import Connection, Table, func, select
 from invdesign.candidate import Status
 from invdesign.steps import PlannedTask, Unfinished
 from invdesign.store.schema import (
-    candidate_from,
     candidates,
-    ending_from,
     evaluations,
     events,
-    result_from,
+    parse_ending,
+    row_to_candidate,
+    row_to_result,
     tasks,
 )
-from invdesign.store.values import parse_bounded, words
+from invdesign.store.values import parse_bounded_json, parse_texts
 
 USER_KINDS = ("add", "measure", "withdraw", "hand_out")
 NO_EVENT = 2**62
-PlannedRow = tuple[PlannedTask, str]  # with its status
+PlannedRow = tuple[PlannedTask, str]  # a task and its status
 
 
-class Readable(Protocol):
-    """What is read of a store."""
+class ReadableStore(Protocol):
+    """Read access to a store."""
 
-    def reading(self) -> AbstractContextManager[Connection]: ...
-    def rows(
+    def open_connection(self) -> AbstractContextManager[Connection]: ...
+    def read_rows(
         self, table: Table, columns: Sequence[str] = (), where: Any = None, order: Sequence[Any] = ()
     ) -> Iterator[Any]: ...
 
 
 @dataclass(slots=True)
 class Opening:
-    """An event that set candidates on their way, and those of them the optimizer was not told of.
+    """An event with started candidates that were not told yet.
 
     Attributes:
-        told: how many candidates had been told when it happened.
+        event: its number.
+        told: number of candidates that had been told when it happened.
         task: number of the first task they may have.
         ids: their numbers, in the order of the wave.
-        by_user: whether the optimizer did not ask for them, or not this time.
-        parted: whether others that set out with these were told already.
+        by_user: True if a user caused the event, not the optimizer.
+        parted: True if other candidates of the same event were told already.
     """
 
     event: int
@@ -56,14 +57,14 @@ class Opening:
     parted: bool = False
 
 
-def openings(events: Iterable[tuple[int, str, Mapping[str, Any], int | None]]) -> list[Opening]:
-    """Openings with candidates that were not told yet, in order.
+def find_openings(events: Iterable[tuple[int, str, Mapping[str, Any], int | None]]) -> list[Opening]:
+    """Find openings with candidates that were not told yet, in order.
 
     Args:
         events: (number, kind, detail, first task), in order.
     """
     found: dict[int, Opening] = {}
-    under: dict[int, int] = {}  # opening by candidate
+    under: dict[int, int] = {}  # event of the opening by candidate
     for number, kind, detail, task in events:
         if kind == "tell":
             for id in told_ids(detail):
@@ -86,79 +87,84 @@ def openings(events: Iterable[tuple[int, str, Mapping[str, Any], int | None]]) -
 
 
 def told_ids(detail: Mapping[str, Any]) -> list[int]:
-    """Candidates a tell was about: a whole wave, or what ended of one."""
+    """Candidates in a tell's `detail`, a whole wave or part."""
     if "ids" in detail:
         return list(detail["ids"])
     return list(range(detail["first"], detail["first"] + detail["count"]))
 
 
 def opened_ids(detail: Mapping[str, Any]) -> list[int]:
-    """Candidates an event set on their way: new ones, and such as go their way again."""
+    """Candidates started or reopened by an event with this `detail`."""
     again = [id for id, _ in detail.get("reopened", ())]
     return [*again, *range(detail.get("first", 0), detail.get("first", 0) + detail.get("count", 0))]
 
 
-def unfinished(store: Readable) -> list[Unfinished]:
-    """What was set on its way and not told yet, oldest first, with what is known of it but structures' data."""
-    waiting = _openings(store)
+def read_unfinished(store: ReadableStore) -> list[Unfinished]:
+    """Read waves under way from `store`, oldest first, without structure data."""
+    waiting = _read_openings(store)
     if not waiting:
         return []
     since = _tasks_since(store, min(opening.task for opening in waiting))
-    return [_unfinished(store, opening, since) for opening in waiting]
+    return [_restore_wave(store, opening, since) for opening in waiting]
 
 
-def opened(store: Readable, event: int) -> Unfinished:
-    """What the event with this number set on its way, without structures' data.
+def read_opened(store: ReadableStore, event: int) -> Unfinished:
+    """Read the candidates that one event started, without structure data.
+
+    Args:
+        store: to read from.
+        event: number of the event.
 
     Raises:
-        KeyError: nothing.
+        KeyError: the event started none, or all of them were told.
     """
-    for opening in _openings(store, event):
+    for opening in _read_openings(store, event):
         if opening.event == event:
-            return _unfinished(store, opening, _tasks_since(store, opening.task))
+            return _restore_wave(store, opening, _tasks_since(store, opening.task))
     raise KeyError(event)
 
 
-def _openings(store: Readable, since: int = 0) -> list[Opening]:
-    with store.reading() as connection:
-        parted = (events.c.kind == "tell") & events.c.detail.contains(
-            '"ids"'
-        )  # some of a wave waits for the user
+def _read_openings(store: ReadableStore, since: int = 0) -> list[Opening]:
+    with store.open_connection() as connection:
+        # A tell with ids is about part of a wave, whose rest waits for the user.
+        parted = (events.c.kind == "tell") & events.c.detail.contains('"ids"')
         unusual = events.c.kind.in_(USER_KINDS) | parted
         by_user = select(func.count()).select_from(events).where(unusual)
         steered = connection.scalar(by_user)
-        if not steered:  # then waves are told in the order of asking, and only the last ones need be read
+        if not steered:  # waves are told in the order of asking, so only the last ones are read
             query = select(func.count()).select_from(events).where(events.c.kind == "tell")
             told = connection.scalar(query) or 0
             asks = select(events.c.id).where(events.c.kind == "ask").order_by(events.c.id)
             since = connection.scalar(asks.offset(told).limit(1)) or NO_EVENT
-    rows = store.rows(events, where=events.c.id >= since)
+    rows = store.read_rows(events, where=events.c.id >= since)
     kinds = ("ask", "tell", *USER_KINDS) if steered else ("ask",)
-    return openings(
-        (row.id, row.kind, parse_bounded(row.detail), row.task) for row in rows if row.kind in kinds
+    return find_openings(
+        (row.id, row.kind, parse_bounded_json(row.detail), row.task) for row in rows if row.kind in kinds
     )
 
 
-def _unfinished(store: Readable, opening: Opening, since: Sequence[PlannedRow]) -> Unfinished:
+def _restore_wave(store: ReadableStore, opening: Opening, since: Sequence[PlannedRow]) -> Unfinished:
     ids = set(opening.ids)
     low, high = min(ids), max(ids)
-    asked = store.rows(candidates, where=candidates.c.id.between(low, high))
+    asked = store.read_rows(candidates, where=candidates.c.id.between(low, high))
     found = {row.id: row for row in asked if row.id in ids}
     rows = [found[id] for id in opening.ids]
     within = evaluations.c.candidate.between(low, high) & evaluations.c.withdrawn.is_(None)
-    results = [result_from(row) for row in store.rows(evaluations, where=within) if row.candidate in ids]
+    results = [
+        row_to_result(row) for row in store.read_rows(evaluations, where=within) if row.candidate in ids
+    ]
     wave_tasks = [
         (task, status)
         for task, status in since
         if task.id >= opening.task and not ids.isdisjoint(task.members)
     ]
     return Unfinished(
-        asked=[candidate_from(row) for row in rows],
+        asked=[row_to_candidate(row) for row in rows],
         told=opening.told,
-        designs={row.id: words(row.design) for row in rows if row.design},
+        designs={row.id: parse_texts(row.design) for row in rows if row.design},
         results=results,
         finished=[
-            ending_from(row.id, row.status, row.depth, row.failure, row.gate)
+            parse_ending(row.id, row.status, row.depth, row.failure, row.gate)
             for row in rows
             if row.status != Status.PENDING
         ],
@@ -170,9 +176,9 @@ def _unfinished(store: Readable, opening: Opening, since: Sequence[PlannedRow]) 
     )
 
 
-def _tasks_since(store: Readable, first: int) -> list[PlannedRow]:
+def _tasks_since(store: ReadableStore, first: int) -> list[PlannedRow]:
     """Tasks from this number on with their status, in order."""
     return [
-        (PlannedTask(row.id, row.stage, tuple(parse_bounded(row.members)), row.attempt), row.status)
-        for row in store.rows(tasks, where=tasks.c.id >= first)
+        (PlannedTask(row.id, row.stage, tuple(parse_bounded_json(row.members)), row.attempt), row.status)
+        for row in store.read_rows(tasks, where=tasks.c.id >= first)
     ]

@@ -1,1 +1,1 @@
-"""What spaces and surrogates share about structures."""
+"""Structures for spaces and surrogates: parents, charges, symmetry, descriptors and readers."""

@@ -1,4 +1,4 @@
-"""Oxidation states and whether charges can balance."""
+"""Oxidation states of elements, and charge balance of compositions."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ from invdesign.structures.ions import (
     electrode_states,
     has_open_shell,
     is_alkali,
+    is_group_1_or_2_metal,
     is_metal,
     is_metalloid,
-    is_salt_former,
 )
 from invdesign.structures.neutrality import balance_charges
 
-FINEST = 1000  # largest denominator of a fractional amount
-CLUSTER_CHARGE = (
-    -3
-)  # metals with less charge (Sn- in NaSn) share electrons with their like; Bi3- and Sn4- do not
-INTERSTITIAL = frozenset({"H", "C", "N", "P"})
+MAX_DENOMINATOR = 1000  # of fractional amounts; chosen
+# Metals with less charge (Sn- in NaSn) share electrons with their like; Bi3- and Sn4- do not.
+CLUSTER_CHARGE_LIMIT = -3
+INTERSTITIAL_ELEMENTS = frozenset({"H", "C", "N", "P"})
 
 
 @cache
@@ -39,7 +38,7 @@ def element_symbols() -> tuple[str, ...]:
 
 
 def check_element(symbol: str) -> str:
-    """`symbol` itself where it is an element's.
+    """Return `symbol`, if it is an element's.
 
     Raises:
         ValueError: it is none; the message names the nearest ones.
@@ -57,15 +56,16 @@ States = Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
 
 @cache
 def oxidation_states(element: str, sign: int = 0) -> tuple[int, ...]:
-    """Oxidation states `element` commonly has in solids, ascending.
+    """Common oxidation states of an element in solids, ascending.
 
     Args:
         element: symbol.
         sign: +1 for cationic states only, -1 for anionic ones, 0 for both.
 
     Returns:
-        Common states by pymatgen, with those that electrodes pass through (`ions.yaml`); where the element has no common state, all
-        known ones; (0,) for an element without any (helium), or () where none has the sign asked for.
+        Common states by pymatgen, with those that electrodes pass through (`ions.yaml`); where the element has no
+        common state, all known ones; (0,) for an element without any (helium), or () where none has the requested
+        sign.
 
     Raises:
         ValueError: `element` is no element, or `sign` is none of -1, 0, 1.
@@ -82,13 +82,17 @@ def oxidation_states(element: str, sign: int = 0) -> tuple[int, ...]:
     return tuple(state for state in states if state * sign > 0)
 
 
-def whole_counts(amounts: Mapping[str, float]) -> tuple[dict[str, int], int]:
-    """Whole numbers of atoms, and by what the amounts were multiplied: Li0.5CoO2 is LiCo2O4 and 2.
+def scale_to_whole_counts(amounts: Mapping[str, float]) -> tuple[dict[str, int], int]:
+    """Scale amounts to whole numbers; return these and the factor.
+
+    Li0.5CoO2 gives LiCo2O4 and 2.
 
     Args:
         amounts: by element symbol, with denominators up to 1000; zero amounts are left out.
     """
-    exact = {name: Fraction(float(n)).limit_denominator(FINEST) for name, n in amounts.items() if n > 0}
+    exact = {
+        name: Fraction(float(n)).limit_denominator(MAX_DENOMINATOR) for name, n in amounts.items() if n > 0
+    }
     exact = {name: n for name, n in exact.items() if n}
     scale = lcm(*(n.denominator for n in exact.values()))
     return {name: int(n * scale) for name, n in exact.items()}, scale
@@ -97,8 +101,8 @@ def whole_counts(amounts: Mapping[str, float]) -> tuple[dict[str, int], int]:
 def is_metallic(amounts: Mapping[str, float]) -> bool:
     """True for metals and alloys: compositions without ions.
 
-    Such a composition has a metal and, besides metals, metalloids at most (B, Si, Ge, As, Sb, Te, Po), and its
-    charges cannot balance, or do so with clusters and nets of a metal alone: lithium, LiAl, Li15Si4 and NaSn are
+    Such a composition has a metal and, besides metals, at most metalloids (B, Si, Ge, As, Sb, Te, Po). Its
+    charges cannot balance, or do so only with clusters and nets of a metal: lithium, LiAl, Li15Si4 and NaSn are
     metallic, Li2Te, Mg2Si and Li3Sb are not.
 
     Args:
@@ -107,34 +111,39 @@ def is_metallic(amounts: Mapping[str, float]) -> bool:
     Raises:
         ValueError: a symbol is no element's.
     """
-    counts, _ = whole_counts({check_element(name): n for name, n in amounts.items()})
+    counts, _ = scale_to_whole_counts({check_element(name): n for name, n in amounts.items()})
     if not any(map(is_metal, counts)) or not all(is_metal(name) or is_metalloid(name) for name in counts):
         return False
     balance = balance_charges(counts)
-    nets = any(is_metal(name) and CLUSTER_CHARGE < state < 0 for name, state in balance.states.items())
+    nets = any(is_metal(name) and CLUSTER_CHARGE_LIMIT < state < 0 for name, state in balance.states.items())
     return len(counts) == 1 or balance.imbalance > 0 or nets
 
 
 def is_alloy(elements: Iterable[str]) -> bool:
-    """True if nothing but metals and metalloids is there, or what transition metals take into their gaps.
+    """True for metals, metalloids and interstitial compounds of transition metals.
 
-    Tellurium beside metals of groups 1 and 2 makes salts. Besides metals and metalloids, hydrogen, carbon, nitrogen and phosphorus are let in beside a transition metal,
-    lanthanide or actinide where there is no alkali metal (Fe3C, Ni2P, LaNi5H6).
+    Tellurium beside metals of groups 1 and 2 makes salts. Hydrogen, carbon, nitrogen and phosphorus are allowed
+    beside a transition metal, lanthanide or actinide if there is no alkali metal (Fe3C, Ni2P, LaNi5H6).
+
+    Args:
+        elements: symbols.
 
     Source:
         Interstitial compounds: G. Haegg, Z. Phys. Chem. B 12, 33 (1931).
     """
     found = set(elements)
-    if "Te" in found and any(map(is_salt_former, found)):
+    if "Te" in found and any(map(is_group_1_or_2_metal, found)):
         return False
     rest = {name for name in found if not is_metal(name) and not is_metalloid(name)}
     if not rest:
         return True
-    return rest <= INTERSTITIAL and any(map(has_open_shell, found)) and not any(map(is_alkali, found))
+    return (
+        rest <= INTERSTITIAL_ELEMENTS and any(map(has_open_shell, found)) and not any(map(is_alkali, found))
+    )
 
 
 def charge_imbalance(counts: Mapping[str, int], states: Mapping[str, Sequence[int]]) -> int:
-    """How far a composition is from charge balance, at best.
+    """Smallest possible |total charge| of a composition.
 
     Every element takes one of its states; at most one element is mixed-valent, between two states of one sign
     that are neighbours in its list (Fe2+ and Fe3+ in Fe3O4, Mn3+ and Mn4+ in LiMn2O4). Without that limit nearly
@@ -145,7 +154,7 @@ def charge_imbalance(counts: Mapping[str, int], states: Mapping[str, Sequence[in
         states: oxidation states by the same names.
 
     Returns:
-        The smallest possible |total charge|; 0 where the charges balance.
+        0 where the charges balance.
 
     Raises:
         ValueError: a name with atoms has no state.
@@ -157,23 +166,27 @@ def charge_imbalance(counts: Mapping[str, int], states: Mapping[str, Sequence[in
         if not states.get(name):
             raise ValueError(f"{name} has no oxidation state; give some for it")
         key.append((count, tuple(states[name])))
-    return _imbalance(tuple(sorted(key)))
+    return _find_least_charge(tuple(sorted(key)))
 
 
 @lru_cache(maxsize=200_000)
-def _imbalance(atoms: tuple[tuple[int, tuple[int, ...]], ...]) -> int:
+def _find_least_charge(atoms: tuple[tuple[int, tuple[int, ...]], ...]) -> int:
+    """Find the smallest |total charge| with at most one mixed-valent element."""
     plain, mixed = {0}, {0}  # total charges reachable without, and with at most one, mixed-valent element
     for count, states in atoms:
         own = {count * state for state in states}
-        between = _mixed(count, states)
+        between = _list_mixed_totals(count, states)
         mixed = {a + b for a in mixed for b in own} | {a + b for a in plain for b in between}
         plain = {a + b for a in plain for b in own}
     return min(abs(total) for total in mixed)
 
 
 @lru_cache(maxsize=20_000)
-def _mixed(count: int, states: tuple[int, ...]) -> frozenset[int]:
-    """Total charges of `count` atoms spread over two neighbouring states of one sign."""
+def _list_mixed_totals(count: int, states: tuple[int, ...]) -> frozenset[int]:
+    """List total charges of `count` mixed-valent atoms.
+
+    They are spread over two neighbouring states of one sign.
+    """
     ordered = sorted(set(states))
     totals: set[int] = set()
     for low, high in pairwise(ordered):
@@ -182,15 +195,18 @@ def _mixed(count: int, states: tuple[int, ...]) -> frozenset[int]:
     return frozenset(totals)
 
 
-Allowed = tuple[tuple[str, tuple[int, ...]], ...]
+AllowedStates = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 @lru_cache(maxsize=10_000)
-def likely_states(counts: tuple[tuple[str, float], ...], allowed: Allowed = ()) -> Mapping[str, float]:
-    """Mean oxidation state of each element, by the rule of `charge_neutrality`: 3.5 for Mn in LiMn2O4.
+def assign_oxidation_states(
+    counts: tuple[tuple[str, float], ...], allowed: AllowedStates = ()
+) -> Mapping[str, float]:
+    """Assign each element its likeliest mean oxidation state.
 
-    Of states that balance equally well those are taken that are frequent in the ICSD, then those in which the
-    electronegative elements are negative: V3+ and P5+ in LiVPO4F, not V5+ and P3+.
+    Mn in LiMn2O4 has 3.5. The rule is that of `charge_neutrality`. Among states that balance equally well, frequent
+    states in the ICSD are preferred, then negative states of electronegative elements: V3+ and P5+ in LiVPO4F, not
+    V5+ and P3+.
 
     Args:
         counts: atoms by element.
@@ -199,6 +215,6 @@ def likely_states(counts: tuple[tuple[str, float], ...], allowed: Allowed = ()) 
     Raises:
         ValueError: no oxidation state of an element is known.
     """
-    whole, _ = whole_counts(dict(counts))
+    whole, _ = scale_to_whole_counts(dict(counts))
     states = balance_charges(whole, dict(allowed)).states
     return {name: float(states[name]) for name, _ in counts}

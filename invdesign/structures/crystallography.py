@@ -1,4 +1,4 @@
-"""Crystals as they are published: space group, cell, one position per orbit, and where it was read."""
+"""Crystals as they are published: space group, cell, one position per orbit, and the source."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from invdesign.structures.charges import check_element
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-SAME_POSITION = 1e-3  # fractional; positions are published to four digits
+POSITION_TOLERANCE = 1e-3  # fractional; chosen: positions are published to four digits
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -63,14 +63,17 @@ class Crystal(Frozen):
     source: str
     """Paper, database entry or both."""
 
-    def structure(self, *, primitive: bool = False) -> Structure:
-        """The crystal with site property `label`; each orbit checked against its Wyckoff multiplicity.
+    def build_structure(self, *, primitive: bool = False) -> Structure:
+        """Build the structure with the site property `label`.
+
+        Each orbit is checked against its Wyckoff multiplicity.
 
         Args:
             primitive: reduce a centred cell to its primitive one (labels are kept).
 
         Raises:
-            InvdesignError: positions generate another multiplicity or formula than published, or the angles no cell.
+            InvdesignError: positions generate another multiplicity or formula than published, or no cell has the
+                angles.
         """
         from pymatgen.core import Lattice, Structure
 
@@ -83,7 +86,7 @@ class Crystal(Frozen):
         labels: list[str] = []
         charges: list[int | None] = []
         for site in self.sites:
-            orbit = self._orbit(site)
+            orbit = self._expand_orbit(site)
             species += [site.element] * len(orbit)
             positions += list(orbit)
             labels += [site.label] * len(orbit)
@@ -95,18 +98,19 @@ class Crystal(Frozen):
             site_properties={"label": labels, "oxidation_state": charges},
         )
         found = structure.composition.reduced_formula
-        expected = _reduced(self.formula)
+        expected = _reduce_formula(self.formula)
         if found != expected:
             raise InvdesignError(f"{self.name}: positions give {found}, published formula is {expected}")
         if primitive:
             structure = structure.get_primitive_structure(use_site_props=True)
         return structure
 
-    def _orbit(self, site: Site) -> np.ndarray:
+    def _expand_orbit(self, site: Site) -> np.ndarray:
+        """List all positions of a site's orbit, shape (m, 3)."""
         from ase.spacegroup import Spacegroup
 
         group = Spacegroup(self.spacegroup, setting=self.setting)
-        orbit, _ = group.equivalent_sites([site.position], symprec=SAME_POSITION, onduplicates="error")
+        orbit, _ = group.equivalent_sites([site.position], symprec=POSITION_TOLERANCE, onduplicates="error")
         expected = int(site.wyckoff.rstrip("abcdefghijklmnopqrstuvwxyzA"))
         if len(orbit) != expected:
             raise InvdesignError(
@@ -116,23 +120,32 @@ class Crystal(Frozen):
         return np.asarray(orbit)
 
 
-def _reduced(formula: str) -> str:
+def _reduce_formula(formula: str) -> str:
+    """Reduced formula as pymatgen writes it."""
     from pymatgen.core import Composition
 
     return str(Composition(formula).reduced_formula)
 
 
 def read_crystals(resource: Traversable) -> dict[str, Crystal]:
-    """Crystals by name from a YAML list (the package's own data files).
+    """Read crystals by name from a YAML list of the package.
+
+    Args:
+        resource: the data file.
 
     Raises:
         InvdesignError: two crystals have one name.
     """
-    return dict(_parsed(resource.read_text(encoding="utf-8"), resource.name))
+    return dict(_parse_crystals(resource.read_text(encoding="utf-8"), resource.name))
 
 
 def read_entries(text: str) -> Iterator[tuple[str, Crystal | Exception]]:
-    """Name and crystal of every entry of a YAML list; in place of a crystal, why an entry is none.
+    """Yield name and crystal of every entry of a YAML list.
+
+    An entry that is no crystal yields the error in its place.
+
+    Args:
+        text: content of the YAML file.
 
     Raises:
         YAMLError: the text is no YAML.
@@ -147,13 +160,14 @@ def read_entries(text: str) -> Iterator[tuple[str, Crystal | Exception]]:
         name = entry.get("name") if isinstance(entry, dict) else None
         place = name if isinstance(name, str) and name else f"entry {number}"
         try:
-            yield place, Crystal.model_validate(_tuples(entry))
+            yield place, Crystal.model_validate(_convert_lists_to_tuples(entry))
         except ValidationError as error:
             yield place, error
 
 
 @cache
-def _parsed(text: str, file: str) -> dict[str, Crystal]:
+def _parse_crystals(text: str, file: str) -> dict[str, Crystal]:
+    """Parse a YAML list of crystals with unique names."""
     crystals: list[Crystal] = []
     for _, found in read_entries(text):
         if isinstance(found, Exception):
@@ -166,10 +180,10 @@ def _parsed(text: str, file: str) -> dict[str, Crystal]:
     return named
 
 
-def _tuples(value: object) -> object:
-    """YAML lists as tuples, which strict models ask for."""
+def _convert_lists_to_tuples(value: object) -> object:
+    """Convert YAML lists to tuples, which strict models require."""
     if isinstance(value, list):
-        return tuple(_tuples(item) for item in value)
+        return tuple(_convert_lists_to_tuples(item) for item in value)
     if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
+        return {key: _convert_lists_to_tuples(item) for key, item in value.items()}
     return value

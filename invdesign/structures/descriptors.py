@@ -1,4 +1,4 @@
-"""Numbers a model can learn from: statistics of elemental properties over a composition, and simple geometry."""
+"""Descriptors for models: statistics of elemental properties, and simple geometry of structures."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 STATISTICS = ("mean", "deviation", "min", "max")
-# Name here, and attribute of pymatgen's Element; units cancel in what is learned from them.
-PROPERTIES: Mapping[str, str] = {
+# Name here, and attribute of pymatgen's Element; units cancel in models.
+ELEMENT_PROPERTIES: Mapping[str, str] = {
     "mendeleev_number": "mendeleev_no",
     "atomic_mass": "atomic_mass",
     "group": "group",
@@ -28,18 +28,18 @@ PROPERTIES: Mapping[str, str] = {
     "atomic_radius": "atomic_radius_calculated",
     "melting_point": "melting_point",
 }
-SHELLS = "spdf"  # valence electrons in each
+VALENCE_SHELLS = "spdf"  # valence electrons in each
 
 COMPOSITION_FEATURES = (
     "elements",
     "fraction_norm",
     *(
         f"{statistic}_{name}"
-        for name in (*PROPERTIES, *(f"{shell}_valence" for shell in SHELLS))
+        for name in (*ELEMENT_PROPERTIES, *(f"{shell}_valence" for shell in VALENCE_SHELLS))
         for statistic in STATISTICS
     ),
 )
-# Elemental properties that answer the same question of a composition, for models that are sums over groups.
+# Groups of elemental properties with similar information, for models that are sums over groups.
 PROPERTY_GROUPS: Mapping[str, str] = {
     "mendeleev_number": "electronic",
     "atomic_mass": "size",
@@ -48,7 +48,7 @@ PROPERTY_GROUPS: Mapping[str, str] = {
     "electronegativity": "electronic",
     "atomic_radius": "size",
     "melting_point": "cohesion",
-    **{f"{shell}_valence": "electronic" for shell in SHELLS},
+    **{f"{shell}_valence": "electronic" for shell in VALENCE_SHELLS},
 }
 COMPOSITION_GROUPS = (
     "stoichiometry",
@@ -60,10 +60,14 @@ STRUCTURE_FEATURES = ("density", "volume_per_atom", "packing_fraction", "shortes
 
 
 def composition_features(compositions: Sequence[Composition]) -> FloatArray:
-    """Shape (n, d), columns as `COMPOSITION_FEATURES` names them; invariant to the size of the formula.
+    """Features of compositions, shape (n, d).
 
-    How many elements there are, the 2-norm of their fractions, and of every elemental property the mean, the
-    mean absolute deviation from it, the least and the largest value, weighted by the fractions.
+    They do not depend on the size of the formula. The columns are named by `COMPOSITION_FEATURES`: the number of
+    elements, the 2-norm of their fractions, and for every elemental property the mean, the mean absolute deviation
+    from it, the least and the largest value, weighted by the fractions.
+
+    Args:
+        compositions: n compositions.
 
     Source:
         Ward, Agrawal, Choudhary & Wolverton, npj Comput. Mater. 2, 16028 (2016): the statistics of equations 1
@@ -78,11 +82,14 @@ def composition_features(compositions: Sequence[Composition]) -> FloatArray:
         elements[row, : len(numbers)] = numbers
         fractions[row, : len(numbers)] = list(amounts.values())
     fractions /= fractions.sum(axis=1, keepdims=True)
-    return _statistics(fractions, elements)
+    return _summarise_properties(fractions, elements)
 
 
-def _statistics(fractions: FloatArray, elements: NDArray[np.int64]) -> FloatArray:
-    """From fractions (n, k) of elements (n, k), 0 where a row has fewer than k."""
+def _summarise_properties(fractions: FloatArray, elements: NDArray[np.int64]) -> FloatArray:
+    """Statistics of properties from fractions (n, k) of elements (n, k).
+
+    A fraction is 0 where a row has fewer than k elements.
+    """
     values = elemental_properties()[elements]  # (n, k, p)
     present = (fractions > 0)[..., None]
     mean = np.einsum("nk,nkp->np", fractions, values)
@@ -97,31 +104,33 @@ def _statistics(fractions: FloatArray, elements: NDArray[np.int64]) -> FloatArra
 
 @cache
 def _atomic_numbers() -> Mapping[str, int]:
+    """Atomic number by symbol; deuterium and tritium count as hydrogen."""
     numbers = {symbol: number for number, symbol in enumerate(element_symbols(), start=1)}
     return {**numbers, "D": 1, "T": 1}
 
 
 @cache
 def elemental_properties() -> FloatArray:
-    """Shape (119, p) by atomic number, row 0 unused: `PROPERTIES`, then valence electrons by shell.
+    """Elemental properties by atomic number, shape (119, p).
 
-    A property that is not known of an element (the electronegativity of neon) is the mean over the elements it is
-    known of.
+    Row 0 is unused. The columns are `ELEMENT_PROPERTIES`, then valence electrons by shell. An unknown value (the
+    electronegativity of neon) is replaced by the mean over the elements with a known one.
     """
     import warnings
 
     from pymatgen.core import Element
 
-    table = np.full((len(element_symbols()) + 1, len(PROPERTIES) + len(SHELLS)), np.nan)
+    table = np.full((len(element_symbols()) + 1, len(ELEMENT_PROPERTIES) + len(VALENCE_SHELLS)), np.nan)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # it warns of every property it does not know; they are filled in below
+        # pymatgen warns of every unknown property; they are filled in below.
+        warnings.simplefilter("ignore")
         for number, symbol in enumerate(element_symbols(), start=1):
             element = Element(symbol)
             with suppress(KeyError):  # of the heaviest elements hardly anything is known
-                table[number, len(PROPERTIES) :] = _valence(element.electronic_structure)
-            for column, attribute in enumerate(PROPERTIES.values()):
+                table[number, len(ELEMENT_PROPERTIES) :] = _count_valence_electrons(
+                    element.electronic_structure
+                )
+            for column, attribute in enumerate(ELEMENT_PROPERTIES.values()):
                 value = getattr(element, attribute, None)
                 table[number, column] = np.nan if value is None else float(value)
     unknown = np.isnan(table[1:])
@@ -130,29 +139,38 @@ def elemental_properties() -> FloatArray:
     return table
 
 
-def _valence(electrons: str) -> list[float]:
-    """Electrons by shell outside the noble-gas core: `[Ar].3d6.4s2` has 2, 0, 6, 0; full d and f shells count."""
-    counts = dict.fromkeys(SHELLS, 0.0)
+def _count_valence_electrons(electrons: str) -> list[float]:
+    """Count electrons by shell outside the noble-gas core.
+
+    `[Ar].3d6.4s2` has 2, 0, 6, 0; full d and f shells count.
+    """
+    counts = dict.fromkeys(VALENCE_SHELLS, 0.0)
     for part in electrons.split("."):
         if len(part) > 2 and part[0].isdigit() and part[1] in counts:
             counts[part[1]] += float(part[2:])
     return list(counts.values())
 
 
-FULL = 1.0 - 1e-6  # atoms on a site, above which it is not occupied in part
+FULL_OCCUPANCY = 1.0 - 1e-6  # atoms on a site above which it is fully occupied; chosen
 
 
 def structure_features(structure: Structure) -> FloatArray:
-    """Shape (d,), as `STRUCTURE_FEATURES` names them: g/cm^3, Å^3, a fraction, Å; of the crystal, not of the cell.
+    """Features of a crystal, shape (d,), for any cell.
 
-    The packing fraction is that of spheres of covalent radius, Cordero et al., Dalton Trans. 2832 (2008).
+    They are named by `STRUCTURE_FEATURES`, in g/cm^3, Å^3, a fraction and Å.
+
+    Args:
+        structure: ordered or disordered.
+
+    Source:
+        Packing fraction of spheres with covalent radii: Cordero et al., Dalton Trans. 2832 (2008).
     """
     from ase.data import covalent_radii
 
     held = [(element.Z, share) for site in structure for element, share in site.species.items()]
     radii, shares = covalent_radii[[number for number, _ in held]], np.array([share for _, share in held])
     spheres = float(4.0 / 3.0 * np.pi * np.sum(shares * radii**3))
-    full = np.array([site.species.num_atoms > FULL for site in structure])
+    full = np.array([site.species.num_atoms > FULL_OCCUPANCY for site in structure])
     reach = 3.0
     while True:
         first, second, _, distance = structure.get_neighbor_list(reach, exclude_self=True)

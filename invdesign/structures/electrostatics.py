@@ -1,6 +1,6 @@
-"""Electrostatic energies of point charges on the sites of one cell, and arrangements that make them low.
+"""Electrostatic energies of point charges in a periodic cell, and arrangements of low energy.
 
-The sum over the lattice is done once per set of sites; every energy after that is a quadratic form.
+The Ewald sum is done once per set of sites; every energy after that is a quadratic form.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import numpy as np
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng
 
-COULOMB = 14.399645478  # eV Å: e^2 / (4 pi epsilon_0), CODATA 2018
-PRECISION = 6.0  # both sums end where their terms have fallen to exp(-PRECISION^2), 2e-16
-CLOSEST = 1e-3  # Å; sites nearer than that are one
-SMALLEST_GAIN = 1e-9  # eV; swaps that gain less are rounding
-VECTORS = 4096  # reciprocal vectors summed together
+COULOMB_CONSTANT = 14.399645478  # eV Å: e^2 / (4 pi epsilon_0), CODATA 2018
+# Both sums end where their terms have fallen to exp(-EWALD_ACCURACY^2), 2e-16; chosen for full precision.
+EWALD_ACCURACY = 6.0
+MIN_SITE_DISTANCE = 1e-3  # Å; closer sites coincide; chosen
+MIN_SWAP_GAIN = 1e-9  # eV; a smaller gain is rounding; chosen
+VECTOR_CHUNK = 4096  # reciprocal vectors summed together; chosen
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Filling:
 
     Attributes:
         sites: k of the cell's sites.
-        counts: how many of each species, together k.
-        charges: of each species, in elementary charges; 0 for a vacancy.
+        counts: number of sites for each species; together k.
+        charges: charge of each species in elementary charges; 0 for a vacancy.
     """
 
     sites: tuple[int, ...]
@@ -46,7 +47,7 @@ class Filling:
 
 @dataclass(frozen=True)
 class Arrangement:
-    """Which species sits where.
+    """Species on each site of the fillings, with the energy.
 
     Attributes:
         species: per filling, shape (k,): the number of the species on each of its sites.
@@ -59,7 +60,9 @@ class Arrangement:
 
 @dataclass(frozen=True, eq=False)
 class Electrostatics:
-    """Point charges on n sites of a periodic cell; a net charge is balanced by a uniform background.
+    """Point charges on n sites of a periodic cell.
+
+    A net charge is balanced by a uniform background.
 
     Attributes:
         lattice: shape (3, 3), rows are the cell's vectors in Å.
@@ -77,7 +80,9 @@ class Electrostatics:
 
     @cached_property
     def matrix(self) -> FloatArray:
-        """Shape (n, n), eV per squared elementary charge: charges q have the energy `q @ matrix @ q`.
+        """Ewald matrix, shape (n, n), eV per squared elementary charge.
+
+        Charges q have the energy `q @ matrix @ q`.
 
         Raises:
             ValueError: two sites coincide.
@@ -85,44 +90,54 @@ class Electrostatics:
         volume = abs(float(np.linalg.det(self.lattice)))
         # With this width the two sums cost about the same: Perram, Petersen & de Leeuw, Mol. Phys. 65, 875 (1988).
         alpha = float((max(len(self), 1) * np.pi**3 / volume**2) ** (1 / 6))
-        total = self._real(alpha) + self._reciprocal(alpha, volume)
+        total = self._sum_real_space(alpha) + self._sum_reciprocal_space(alpha, volume)
         total -= np.pi / (volume * alpha**2)
         total[np.diag_indices(len(self))] -= 2.0 * alpha / np.sqrt(np.pi)
-        half: FloatArray = 0.5 * COULOMB * total
+        half: FloatArray = 0.5 * COULOMB_CONSTANT * total
         return 0.5 * (half + half.T)
 
-    def _real(self, alpha: float) -> FloatArray:
-        """Sum over lattice vectors of erfc(alpha r) / r, without each site's own place."""
+    def _sum_real_space(self, alpha: float) -> FloatArray:
+        """Sum erfc(alpha r) / r over lattice vectors.
+
+        The term of a site with itself is left out.
+        """
         from scipy.special import erfc
 
-        cutoff = PRECISION / alpha
+        cutoff = EWALD_ACCURACY / alpha
         apart = self.frac_coords[None, :, :] - self.frac_coords[:, None, :]
         apart = (apart - np.round(apart)) @ self.lattice
         total = np.zeros((len(self), len(self)))
-        for shift in _lattice_vectors(self.lattice, cutoff):
+        for shift in _list_lattice_vectors(self.lattice, cutoff):
             distance = np.linalg.norm(apart + shift, axis=2)
             if not shift.any():
                 np.fill_diagonal(distance, np.inf)
-                self._check_apart(distance)
+                self._check_distinct_sites(distance)
             total += np.where(distance < cutoff, erfc(alpha * distance) / distance, 0.0)
         return total
 
-    def _check_apart(self, distance: FloatArray) -> None:
-        if distance.size and distance.min() < CLOSEST:
+    def _check_distinct_sites(self, distance: FloatArray) -> None:
+        """Refuse sites that coincide.
+
+        `distance` has the shape (n, n), in Å.
+        """
+        if distance.size and distance.min() < MIN_SITE_DISTANCE:
             first, second = np.unravel_index(int(distance.argmin()), distance.shape)
             raise ValueError(f"sites {first} and {second} are on one place; charges need places of their own")
 
-    def _reciprocal(self, alpha: float, volume: float) -> FloatArray:
-        """Sum over reciprocal vectors other than 0 of 4 pi / V exp(-G^2 / 4 alpha^2) / G^2 cos(G r)."""
+    def _sum_reciprocal_space(self, alpha: float, volume: float) -> FloatArray:
+        """Sum over reciprocal lattice vectors G other than 0.
+
+        The terms are 4 pi / V exp(-G^2 / 4 alpha^2) / G^2 cos(G r).
+        """
         cell = np.asarray(2.0 * np.pi * np.linalg.inv(self.lattice).T, dtype=np.float64)
-        vectors = _lattice_vectors(cell, 2.0 * alpha * PRECISION)
+        vectors = _list_lattice_vectors(cell, 2.0 * alpha * EWALD_ACCURACY)
         squared = (vectors**2).sum(axis=1)
-        kept = (squared > 0) & (squared <= (2.0 * alpha * PRECISION) ** 2)
+        kept = (squared > 0) & (squared <= (2.0 * alpha * EWALD_ACCURACY) ** 2)
         vectors, squared = vectors[kept], squared[kept]
         positions = self.frac_coords @ self.lattice
         total = np.zeros((len(self), len(self)))
-        for start in range(0, len(vectors), VECTORS):
-            part = slice(start, start + VECTORS)
+        for start in range(0, len(vectors), VECTOR_CHUNK):
+            part = slice(start, start + VECTOR_CHUNK)
             weight = 4.0 * np.pi / volume * np.exp(-squared[part] / (4.0 * alpha**2)) / squared[part]
             phase = positions @ vectors[part].T
             cosine, sine = np.cos(phase), np.sin(phase)
@@ -142,7 +157,7 @@ class Electrostatics:
         energies: FloatArray = ((q @ self.matrix) * q).sum(axis=-1)
         return energies
 
-    def arrange(
+    def arrange_species(
         self,
         fillings: Sequence[Filling],
         rng: Rng,
@@ -151,38 +166,41 @@ class Electrostatics:
         starts: int = 4,
         steps: int = 10_000,
     ) -> Arrangement:
-        """Species on groups of sites so that the energy is low: the best of several descents by swaps.
+        """Find an arrangement of low energy by descents from random starts.
 
-        Each descent starts at random and exchanges, within a group, the two sites that gain most, until none
-        gains. Deterministic for a generator in a given state.
+        Each descent exchanges, within a group, the two sites that gain most, until no exchange gains. The best
+        descent is returned. The result is deterministic for a generator in a given state.
 
         Args:
-            fillings: disjoint groups of sites with what is put there.
+            fillings: disjoint groups of sites with the species to put on them.
             rng: draws the starts.
-            fixed: shape (n,), charges of the other sites; what it says of filled sites is ignored. 0 if not given.
-            starts: how many descents.
-            steps: most swaps of one descent.
+            fixed: shape (n,), charges of the other sites; its values at filled sites are ignored. 0 if not given.
+            starts: number of descents.
+            steps: largest number of swaps in one descent.
         """
         base = np.zeros(len(self)) if fixed is None else np.array(fixed, dtype=np.float64)
         found = [
-            self._descended(fillings, [_shuffled(filling, rng) for filling in fillings], base, steps)
+            self._descend_by_swaps(
+                fillings, [_shuffle_species(filling, rng) for filling in fillings], base, steps
+            )
             for _ in range(starts)
         ]
         best = min(range(starts), key=lambda i: (round(found[i].energy, 9), i))
         return found[best]
 
-    def _descended(
+    def _descend_by_swaps(
         self, fillings: Sequence[Filling], species: Sequence[IntArray], base: FloatArray, steps: int
     ) -> Arrangement:
+        """Exchange the best pair of sites until no exchange gains, at most `steps` times."""
         charges = base.copy()
         for filling, codes in zip(fillings, species, strict=True):
             charges[list(filling.sites)] = np.asarray(filling.charges)[codes]
         found = [codes.copy() for codes in species]
         members = [np.asarray(filling.sites, dtype=np.int64) for filling in fillings]
         for _ in range(steps):
-            swaps = [self.best_swap(charges, sites) for sites in members]
+            swaps = [self.find_best_swap(charges, sites) for sites in members]
             group = min(range(len(swaps)), key=lambda g: swaps[g][0], default=None)
-            if group is None or swaps[group][0] > -SMALLEST_GAIN:
+            if group is None or swaps[group][0] > -MIN_SWAP_GAIN:
                 break
             _, first, second = swaps[group]
             sites, codes = members[group], found[group]
@@ -190,8 +208,10 @@ class Electrostatics:
             codes[[first, second]] = codes[[second, first]]
         return Arrangement(tuple(found), float(self.energy(charges)))
 
-    def best_swap(self, charges: FloatArray, sites: IntArray) -> tuple[float, int, int]:
-        """The exchange of two charges among some sites that lowers the energy most.
+    def find_best_swap(self, charges: FloatArray, sites: IntArray) -> tuple[float, int, int]:
+        """Find the best exchange of two charges among some sites.
+
+        It lowers the energy most.
 
         Args:
             charges: shape (n,).
@@ -201,11 +221,13 @@ class Electrostatics:
             (change of energy in eV, position of one site among `sites`, of the other); (0, 0, 0) where none gains.
         """
         part = self.matrix[np.ix_(sites, sites)]
-        return best_exchange(charges[sites], 2.0 * (self.matrix[sites] @ charges), exchange_cost(part))
+        return find_best_exchange(charges[sites], 2.0 * (self.matrix[sites] @ charges), exchange_cost(part))
 
 
 def exchange_cost(matrix: FloatArray) -> FloatArray:
-    """Shape (k, k): what the energy grows by when one unit of charge goes from a site to another, in no potential.
+    """Energy to move one unit of charge between sites, shape (k, k).
+
+    It is that without any potential.
 
     Args:
         matrix: shape (k, k), of the quadratic form of these sites.
@@ -214,20 +236,22 @@ def exchange_cost(matrix: FloatArray) -> FloatArray:
     return cost
 
 
-def best_exchange(charges: FloatArray, potential: FloatArray, cost: FloatArray) -> tuple[float, int, int]:
-    """The exchange of two charges among k sites that lowers the energy most.
+def find_best_exchange(
+    charges: FloatArray, potential: FloatArray, cost: FloatArray
+) -> tuple[float, int, int]:
+    """Find the exchange of two charges with the largest gain.
 
     Args:
         charges: shape (k,).
-        potential: shape (k,), how fast the energy grows with each charge, eV per elementary charge.
-        cost: shape (k, k), of `exchange_cost`.
+        potential: shape (k,), derivative of the energy by each charge, eV per elementary charge.
+        cost: shape (k, k), from `exchange_cost`.
 
     Returns:
         (change of energy in eV, one site, the other); (0, 0, 0) where none gains.
     """
     if len(charges) < 2:
         return 0.0, 0, 0
-    step = charges[None, :] - charges[:, None]  # what site i gains where it takes the charge of j
+    step = charges[None, :] - charges[:, None]  # gain of site i if it takes the charge of j
     change = step * (potential[:, None] - potential[None, :] + step * cost)
     # Rounded, so that of symmetric exchanges the first is taken on every machine.
     first, second = divmod(int(np.round(change, 9).argmin()), len(charges))
@@ -235,14 +259,18 @@ def best_exchange(charges: FloatArray, potential: FloatArray, cost: FloatArray) 
     return (gain, first, second) if gain < 0 else (0.0, 0, 0)
 
 
-def _shuffled(filling: Filling, rng: Rng) -> IntArray:
+def _shuffle_species(filling: Filling, rng: Rng) -> IntArray:
+    """Put the species of a filling on its sites at random."""
     codes = np.repeat(np.arange(len(filling.counts)), filling.counts)
     rng.shuffle(codes)
     return codes.astype(np.int64)
 
 
-def _lattice_vectors(cell: FloatArray, radius: float) -> FloatArray:
-    """Shape (m, 3): all vectors of a lattice up to `radius` beyond a vector within its cell, with some more."""
+def _list_lattice_vectors(cell: FloatArray, radius: float) -> FloatArray:
+    """Lattice vectors within `radius` of the cell, shape (m, 3).
+
+    Some vectors farther away are listed too.
+    """
     heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
     most = np.ceil(radius / heights + 0.5).astype(np.int64)
     grid = np.stack(np.meshgrid(*(np.arange(-m, m + 1) for m in most), indexing="ij"), axis=-1)

@@ -1,4 +1,4 @@
-"""Structures from files and JSON, checked before anything is computed with them."""
+"""Structures of the store: as JSON, as CIF and compressed; a check of distances."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from invdesign.errors import InvdesignError
 from invdesign.settings import InputFile
 from invdesign.structures.charges import element_symbols
-from invdesign.structures.reading.documents import matrix_in, parse_json, vector_in
+from invdesign.structures.reading.documents import parse_json, parse_matrix, parse_vector
 from invdesign.structures.reading.gate import check_count
 from invdesign.structures.reading.raw import StructureFileError, current_limits
 from invdesign.structures.reading.read import read_structure
@@ -20,14 +20,14 @@ from invdesign.structures.reading.read import read_structure
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-OVERLAP = 0.5  # Å: no two nuclei of any material are this close (H2 has 0.74)
-STORED = "the stored structure"
-MOST_TEXT = 64_000_000  # bytes of a structure unpacked; chosen: some 500,000 atoms
+MIN_ATOM_DISTANCE = 0.5  # Å; chosen: no two nuclei of any material are this close (H2 has 0.74)
+STORED_LABEL = "the stored structure"
+MAX_UNPACKED_BYTES = 64_000_000  # bytes of a structure unpacked; chosen: some 500,000 atoms
 _SPECIES = re.compile(r"([A-Z][a-z]?)((?:[0-9]+(?:\.[0-9]+)?)?[+-])?(?:,spin=[+-]?[0-9]+(?:\.[0-9]+)?)?")
 
 
 def parse_structure(file: InputFile) -> Structure:
-    """Return the ordered structure in a file that a campaign names; see `reading.read_structure`.
+    """Parse the ordered structure in a `file` of a campaign.
 
     Raises:
         StructureFileError: it cannot be read, is no crystal, is disordered, or atoms overlap.
@@ -35,11 +35,18 @@ def parse_structure(file: InputFile) -> Structure:
     return read_structure(file.text, file.name).ordered
 
 
-def check_distances(structure: Structure, name: str, limit: float = OVERLAP) -> None:
-    """Refuse overlapping atoms, the sign of a wrong origin choice or a wrong file.
+def check_distances(structure: Structure, name: str, limit: float = MIN_ATOM_DISTANCE) -> None:
+    """Refuse overlapping atoms.
+
+    They are the sign of a wrong origin choice or a wrong file.
+
+    Args:
+        structure: the crystal.
+        name: name of the structure in messages.
+        limit: smallest distance allowed, Å.
 
     Raises:
-        InvdesignError: two atoms are closer than `limit` (Å); the message names them.
+        InvdesignError: two atoms are closer than `limit`; the message names them.
     """
     first, second, _, distance = structure.get_neighbor_list(limit, exclude_self=True)
     if len(distance):
@@ -52,7 +59,10 @@ def check_distances(structure: Structure, name: str, limit: float = OVERLAP) -> 
 
 
 def structure_to_cif(structure: Structure) -> str:
-    """Return a CIF without symmetry, its sites labelled by element and number; CIF wants every label once."""
+    """Write a `structure` as CIF without symmetry.
+
+    Sites are labelled by element and number, since CIF requires unique labels.
+    """
     from pymatgen.io.cif import CifWriter
 
     numbered = structure.copy()
@@ -62,9 +72,10 @@ def structure_to_cif(structure: Structure) -> str:
 
 
 def structure_to_json(structure: Structure) -> str:
-    """Lattice, species and positions as JSON text; floats in their shortest exact form.
+    """Write lattice, species and positions of a `structure` as JSON.
 
-    A site that is occupied in part, or by several elements, has its occupancies in place of its species.
+    Floats are in their shortest exact form. A site that is occupied in part, or by several elements, has its
+    occupancies in place of its species.
     """
     return json.dumps(
         {
@@ -82,31 +93,33 @@ def structure_to_json(structure: Structure) -> str:
 
 
 def structure_from_json(text: str) -> Structure:
-    """The inverse of `structure_to_json`; what else stands in the text is refused.
+    """Parse the `text` of `structure_to_json`; other keys are refused.
 
     Raises:
-        StructureFileError: it is no structure in this form: a store was damaged, or made by somebody else.
+        StructureFileError: it has another form: the store was damaged, or made by another program.
     """
     from pymatgen.core import Structure
 
-    data = parse_json(text, STORED)
+    data = parse_json(text, STORED_LABEL)
     if not isinstance(data, dict) or set(data) != {"lattice", "species", "positions"}:
-        raise StructureFileError(f"{STORED} is not in the form of a store: 'lattice', 'species', 'positions'")
+        raise StructureFileError(
+            f"{STORED_LABEL} is not in the form of a store: 'lattice', 'species', 'positions'"
+        )
     species, positions = data["species"], data["positions"]
     if not isinstance(species, list) or not isinstance(positions, list) or len(species) != len(positions):
-        raise StructureFileError(f"{STORED} has no position for each of its species")
+        raise StructureFileError(f"{STORED_LABEL} has no position for each of its species")
     if len(species):
-        check_count(len(species), STORED, current_limits())
-    lattice = matrix_in(data["lattice"], STORED)
+        check_count(len(species), STORED_LABEL, current_limits())
+    lattice = parse_matrix(data["lattice"], STORED_LABEL)
     if not abs(np.linalg.det(lattice)) > 0:
-        raise StructureFileError(f"{STORED} has a cell without a volume")
+        raise StructureFileError(f"{STORED_LABEL} has a cell without a volume")
     symbols = {"D", "T", *element_symbols()}
-    occupied = [_occupancies(item) for item in species]
+    occupied = [_read_occupancies(item) for item in species]
     for word in {word for site in occupied for word in site}:
         match = _SPECIES.fullmatch(word)
         if match is None or match[1] not in symbols:
-            raise StructureFileError(f"{STORED} holds '{word:.40}', which is no element")
-    places = [vector_in(place, STORED, "a position") for place in positions]
+            raise StructureFileError(f"{STORED_LABEL} holds '{word:.40}', which is no element")
+    places = [parse_vector(place, STORED_LABEL, "a position") for place in positions]
     held = [
         next(iter(site)) if isinstance(item, str) else site
         for item, site in zip(species, occupied, strict=True)
@@ -114,38 +127,42 @@ def structure_from_json(text: str) -> Structure:
     return Structure(lattice, held, places)
 
 
-def _occupancies(item: object) -> dict[str, float]:
-    """Occupancies of a site by species, of what stands for it in a stored structure.
+def _read_occupancies(item: object) -> dict[str, float]:
+    """Read the occupancies of a stored site by species.
 
     Raises:
-        StructureFileError: they are no shares of a site.
+        StructureFileError: they are not positive numbers with a sum of at most 1.
     """
     if not isinstance(item, dict):
         return {str(item): 1.0}
     shares = list(item.values())
     numbers = all(isinstance(share, int | float) and not isinstance(share, bool) for share in shares)
     if not shares or not numbers or not all(share > 0 for share in shares) or not sum(shares) <= 1.0 + 1e-8:
-        raise StructureFileError(f"{STORED} holds occupancies that are no shares of a site: {item!s:.80}")
+        raise StructureFileError(
+            f"{STORED_LABEL} holds occupancies that are no shares of a site: {item!s:.80}"
+        )
     return {str(word): float(share) for word, share in item.items()}
 
 
-def pack(text: str) -> bytes:
-    """Compressed for storage."""
+def compress_text(text: str) -> bytes:
+    """Compress `text` for storage."""
     return zlib.compress(text.encode(), level=6)
 
 
-def unpack(blob: bytes) -> str:
-    """The inverse of `pack`.
+def decompress_text(blob: bytes) -> str:
+    """Restore the text from the `blob` of `compress_text`.
 
     Raises:
-        StructureFileError: it was not packed so, or is larger than any structure.
+        StructureFileError: the bytes have another form, or hold more text than any structure.
     """
     inflating = zlib.decompressobj()
     try:
-        data = inflating.decompress(blob, MOST_TEXT)
+        data = inflating.decompress(blob, MAX_UNPACKED_BYTES)
         if not inflating.eof:
-            cause = f"longer than {MOST_TEXT:,} bytes" if len(data) == MOST_TEXT else "cut off"
-            raise StructureFileError(f"{STORED} is {cause}")
+            cause = (
+                f"longer than {MAX_UNPACKED_BYTES:,} bytes" if len(data) == MAX_UNPACKED_BYTES else "cut off"
+            )
+            raise StructureFileError(f"{STORED_LABEL} is {cause}")
         return data.decode()
     except (zlib.error, UnicodeDecodeError) as error:
-        raise StructureFileError(f"{STORED} is damaged: {error}") from error
+        raise StructureFileError(f"{STORED_LABEL} is damaged: {error}") from error

@@ -1,4 +1,4 @@
-"""Chemical formulas as people write them: read exactly, or refused with what to write."""
+"""Chemical formulas as people write them: parsed exactly, or refused with a remedy."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from invdesign.structures.charges import check_element, element_symbols
 if TYPE_CHECKING:
     from pymatgen.core import Composition
 
-LONGEST = 400  # characters
-LARGEST = 1e9  # of one amount
+MAX_FORMULA_LENGTH = 400  # characters; chosen
+MAX_AMOUNT = 1e9  # of one element; chosen
 _SUBSCRIPTS = str.maketrans(
     "\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089\u208a\u208b\u208d\u208e", "0123456789+-()"
 )
@@ -31,8 +31,8 @@ _TOKEN = re.compile(
 _FRACTION = re.compile(r"\(?(\d{1,4})/(\d{1,4})\)?", re.ASCII)
 _MOLE_PER_CENT = re.compile(r"\(?(mol|at)\.?%\)?$", re.IGNORECASE)
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
-# Rarely meant in materials for batteries: radioactive beyond bismuth but Th and U, Tc and Pm, and the light noble gases.
-_RARE = frozenset(
+# Rare in materials for batteries: radioactive elements beyond bismuth but Th and U, Tc, Pm, and light noble gases.
+_RARE_ELEMENTS = frozenset(
     [
         "Tc",
         "Pm",
@@ -74,103 +74,117 @@ _RARE = frozenset(
     ]
 )
 # Symbols in capitals that are two elements: cobalt as CO, and so on.
-_CAPITALS: Mapping[str, str] = {
+_MISTAKEN_CAPITALS: Mapping[str, str] = {
     "CO": "Co", "CI": "Cl", "NI": "Ni", "SN": "Sn", "NB": "Nb", "SI": "Si", "BI": "Bi", "IN": "In", "CU": "Cu", "PB": "Pb",
     "CS": "Cs", "SC": "Sc", "HF": "Hf",
 }  # fmt: skip
-# Groups of which these are a part: carbonates, carboxylates, carbonyls, thiocyanates, hydrogen difluorides.
-_MEANT = re.compile(r"CO3|CO(?=[(H)])|COO(?!\d)|SCN|NCS|OCN|NCO|HF2|CN")
-_CAPITAL_PAIR = re.compile(r"(" + "|".join(_CAPITALS) + r")(?![a-z])")
+# Groups with such capitals: carbonates, carboxylates, carbonyls, thiocyanates, hydrogen difluorides.
+_CAPITAL_GROUPS = re.compile(r"CO3|CO(?=[(H)])|COO(?!\d)|SCN|NCS|OCN|NCO|HF2|CN")
+_CAPITAL_PAIR = re.compile(r"(" + "|".join(_MISTAKEN_CAPITALS) + r")(?![a-z])")
 
 
-def composition_in(text: str) -> Composition:
-    """Read a formula: `Li3OCl`, `Li(Ni0.8Co0.1Mn0.1)O2`, `Li₆PS₅Cl`, `CuSO4·5H2O`.
+def parse_composition(text: str) -> Composition:
+    """Parse a formula: `Li3OCl`, `Li(Ni0.8Co0.1Mn0.1)O2`, `Li₆PS₅Cl`, `CuSO4·5H2O`.
+
+    Args:
+        text: the formula.
 
     Raises:
-        InvdesignError: it is no formula, its amounts are not fixed, or it names something that is no element.
+        InvdesignError: it is no formula, its amounts are not fixed, or it names an unknown element.
     """
     from pymatgen.core import Composition
 
-    return Composition(_amounts_of(text))
+    return Composition(_parse_amounts(text))
 
 
 @lru_cache(maxsize=4096)
-def _amounts_of(text: str) -> Mapping[str, float]:
-    """Amount by element in a formula.
+def _parse_amounts(text: str) -> Mapping[str, float]:
+    """Parse the amount of each element in a formula.
 
     Raises:
-        InvdesignError: as `composition_in`.
+        InvdesignError: as `parse_composition`.
     """
     shown = " ".join(text.split())
-    if len(text) > LONGEST:
-        raise _refused(shown, f"it is longer than {LONGEST} characters")
-    plain = _plain(text, shown)
+    if len(text) > MAX_FORMULA_LENGTH:
+        raise _formula_error(shown, f"it is longer than {MAX_FORMULA_LENGTH} characters")
+    plain = _to_plain_formula(text, shown)
     found: dict[str, float] = {}
-    for factor, part in _parts(plain, shown):
+    for factor, part in _split_addition_compound(plain, shown):
         for symbol, amount in _read_part(part, shown).items():
             found[symbol] = found.get(symbol, 0.0) + factor * amount
     if not found:
-        raise _refused(shown, "it names no element")
+        raise _formula_error(shown, "it names no element")
     if not any(found.values()):
-        raise _refused(shown, "all its amounts are 0")
+        raise _formula_error(shown, "all its amounts are 0")
     return found
 
 
-def _refused(text: str, reason: str) -> InvdesignError:
+def _formula_error(text: str, reason: str) -> InvdesignError:
+    """Error for a text that is not a formula."""
     return InvdesignError(f"'{text:.60}' is not a formula: {reason}")
 
 
-def _plain(text: str, shown: str) -> str:
-    """The formula in letters, digits, points, brackets and dots; refused where it says more."""
+def _to_plain_formula(text: str, shown: str) -> str:
+    """Reduce a formula to letters, digits, points, brackets and dots.
+
+    Anything that means more, such as a charge or markup, is refused.
+    """
     if _SUPERSCRIPTS.search(text):
-        raise _refused(shown, "superscripts say charges, and charges are no part of it; leave them out")
+        raise _formula_error(shown, "superscripts say charges, and charges are no part of it; leave them out")
     text = _SUBSCRIPT_POINT.sub(".", text).translate(_SUBSCRIPTS)
     _check_spaces(text, shown)
     text = "".join(_INVISIBLE.sub("", text).split())
     text = "".join(char if char in _DOTS else unicodedata.normalize("NFKC", char) for char in text)
     if _MARKUP.search(text):
         bare = re.sub(r"[{}]", "", _MARKUP.sub("", text))
-        raise _refused(shown, f"it holds markup; write {bare}" if _is_formula(bare) else "it holds markup")
+        raise _formula_error(
+            shown, f"it holds markup; write {bare}" if _is_formula(bare) else "it holds markup"
+        )
     _check_fractions(text, shown)
     _check_amounts(text, shown)
     strange = next((char for char in text if not char.isascii() and char not in _DOTS), "")
     if strange:
         name = unicodedata.name(strange, "no known character").lower()
-        raise _refused(shown, f"it holds '{strange}' ({name}); write it in Latin letters and digits")
+        raise _formula_error(shown, f"it holds '{strange}' ({name}); write it in Latin letters and digits")
     return text
 
 
 def _check_spaces(text: str, shown: str) -> None:
-    """Refuse spaces that more than part symbols and amounts."""
+    """Refuse spaces unless they only separate symbols and amounts."""
     named = re.fullmatch(r"\s*(.*\S)\s+\((.*)\)\s*", text)
     if named and _is_formula(named[1]) and (_is_name(named[2]) or not _is_formula(named[2])):
-        raise _refused(shown, f"a name in brackets is no part of it; write {named[1]}")
+        raise _formula_error(shown, f"a name in brackets is no part of it; write {named[1]}")
     if re.search(r"\d\s+[\d.]", text):
-        raise _refused(
+        raise _formula_error(
             shown,
             "a space between digits may part a hydrate; write that with a raised dot, as in CaCl2\u00b76H2O",
         )
     strange = re.search(r"\s([a-z])", text)
     if strange:
-        raise _refused(shown, f"'{strange[1]}' cannot be read after a space{_say_alone(shown)}")
+        raise _formula_error(
+            shown, f"'{strange[1]}' cannot be read after a space{_suggest_formula_alone(shown)}"
+        )
 
     for part in re.split(f"[{re.escape(_DOTS)}]", text):
         # `Li7 La3 Zr2 O12` and `Li 7 La 3` are one formula each; `LiF LiCl` may be two.
         symbols = [len(re.findall(r"[A-Z]", re.sub(r"[(\[{].*?[)\]}]", "", chunk))) for chunk in part.split()]
         if len(list(filter(None, symbols))) > 1 and max(symbols) > 1:
-            advice = _say_alone(shown) or "; leave them out if it is one"
-            raise _refused(shown, f"its spaces may part two formulas{advice}")
+            advice = _suggest_formula_alone(shown) or "; leave them out if it is one"
+            raise _formula_error(shown, f"its spaces may part two formulas{advice}")
 
 
 def _is_name(text: str) -> bool:
-    """Return whether letters in brackets are an abbreviation (NPS) rather than a group."""
+    """True if letters in brackets are an abbreviation (NPS)."""
     return re.fullmatch(r"[A-Z]{3,}", text) is not None and text not in {"SCN", "OCN", "NCS", "NCO"}
 
 
 def _check_amounts(text: str, shown: str) -> None:
-    """Refuse what is not a fixed amount: variables, charges, decimal commas, ranges."""
+    """Refuse amounts that are not fixed numbers.
+
+    Examples are variables, charges, decimal commas and ranges.
+    """
     if not re.match(r"[A-Z(\[{\d.]", text) and text:
-        raise _strange(text, 0, shown)
+        raise _unreadable_character_error(text, 0, shown)
     comma = re.sub(r"(?<=\d),(?=\d)", ".", text)
     if "," in text:
         reason = (
@@ -178,51 +192,57 @@ def _check_amounts(text: str, shown: str) -> None:
             if "," not in comma
             else "a list of elements has no amounts"
         )
-        raise _refused(shown, reason)
+        raise _formula_error(shown, reason)
     sign = re.search(r"[+\-\u2010-\u2015\u2212\u00b1]", text)
     if sign and re.search(r"[+\-\u2212]\d*$|\^", text) and not re.search(r"[a-z\u03b1-\u03c9]$", text):
-        raise _refused(shown, "charges are no part of it; leave them out")
+        raise _formula_error(shown, "charges are no part of it; leave them out")
     if sign and re.match(r"\d", text):
         dotted = re.sub(r"[+\-\u2010-\u2015\u2212]", "\u00b7", _MOLE_PER_CENT.sub("", text))
         advice = f": write {dotted}, where its amounts are moles" if _is_formula(dotted) else "; multiply out"
-        raise _refused(shown, f"the parts of a mixture are joined by raised dots{advice}")
+        raise _formula_error(shown, f"the parts of a mixture are joined by raised dots{advice}")
     if sign and re.search(r"[A-Za-z)\]}][\-\u2212]\d", text):
-        raise _refused(shown, "amounts cannot be negative")
+        raise _formula_error(shown, "amounts cannot be negative")
     if sign or re.search(r"(?<![A-Z])[xyz](?![a-z])|[\u03b1-\u03c9]", text):
-        raise _refused(
+        raise _formula_error(
             shown, "its amounts are not fixed; write the numbers that were made, as in Li6.5La3Zr2O12"
         )
 
 
 def _check_fractions(text: str, shown: str) -> None:
-    """Refuse vulgar fractions and hydrates with a colon, with what to write."""
+    """Refuse vulgar fractions and hydrates with a colon."""
     if re.search(r"\d/\d", text):
         decimal = _FRACTION.sub(
             lambda found: f"{int(found[1]) / max(int(found[2]), 1):.4f}".rstrip("0"), text
         )
         advice = f"; write {decimal}" if _is_formula(decimal) else ""
-        raise _refused(shown, f"its amounts are no decimal numbers{advice}")
+        raise _formula_error(shown, f"its amounts are no decimal numbers{advice}")
     if re.search(r":\d", text):
         dotted = text.replace(":", "\u00b7")
         advice = f"; write {dotted}" if _is_formula(dotted) else ""
-        raise _refused(shown, f"the parts of an addition compound are joined by raised dots{advice}")
+        raise _formula_error(shown, f"the parts of an addition compound are joined by raised dots{advice}")
 
 
-def _say_alone(shown: str) -> str:
-    """Advise to write the one formula among words and prefixes, as in `\u03b2-Li3PS4`; empty where there is none."""
+def _suggest_formula_alone(shown: str) -> str:
+    """Advise to write the formula without words and prefixes.
+
+    An example is `β-Li3PS4`. Empty where there is no such formula.
+    """
     words = re.split(r"[\s:;,+\-\u2010-\u2015\u2212]+", shown)
     found = [word for word in words if len(re.findall("[A-Z]", word)) > 1 and _is_formula(word)]
     return f"; write {found[0]} alone, if that is meant" if len(words) > 1 and len(found) == 1 else ""
 
 
-def _parts(text: str, shown: str) -> Iterator[tuple[float, str]]:
-    """(factor, formula) of each part of an addition compound; a formula without dots is one part."""
+def _split_addition_compound(text: str, shown: str) -> Iterator[tuple[float, str]]:
+    """Yield (factor, formula) of each part of an addition compound.
+
+    A formula without dots is one part.
+    """
     text = re.sub(r"\.(?=\(|[A-Z])", "\u00b7", text)  # a point before an element is no decimal point
     tail = re.fullmatch(r"(.*[A-Za-z)\]}]\d+)\.(\d+(?:\.\d+)?(?:H2O|D2O))", text)
     if tail:
         hydrate = f"{tail[1]}\u00b7{tail[2]}"
         reason = f"its point may be that of a hydrate or of a decimal number; for the hydrate write {hydrate}"
-        raise _refused(shown, reason)
+        raise _formula_error(shown, reason)
     parts = re.split(f"[{re.escape(_DOTS)}]", text)
     if len(parts) == 1:
         yield 1.0, text
@@ -231,33 +251,35 @@ def _parts(text: str, shown: str) -> Iterator[tuple[float, str]]:
     for part in parts:
         match = re.fullmatch(r"(\d+\.\d+|\d+|\.\d+)?(.+)", part)
         if match is None:
-            raise _refused(shown, "a part of it is empty")
+            raise _formula_error(shown, "a part of it is empty")
         if ambiguous and not _is_compound(match[2]):
-            raise _refused(
+            raise _formula_error(
                 shown, "a raised dot between digits may be a decimal point; write that as a full stop"
             )
         yield float(match[1] or 1), match[2]
 
 
 def _is_compound(part: str) -> bool:
-    """Return whether a part of an addition compound can stand alone: two elements or more, one no metal, none 0."""
+    """True if a part of an addition compound can stand alone.
+
+    It needs at least two elements, one of them a nonmetal, all with amounts above 0.
+    """
     try:
         amounts = _read_part(part, part)
     except InvdesignError:
-        return True  # it is refused for what it is
+        return True  # refused later, with its own message
     nonmetals = {"H", "D", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Se", "Br", "Te", "I"}
     return len(amounts) > 1 and all(amounts.values()) and bool(nonmetals & amounts.keys())
 
 
 def _read_part(text: str, shown: str) -> dict[str, float]:
-    """Amount by element in a formula of symbols, amounts and brackets."""
+    """Parse the amounts in a formula without dots."""
     stack: list[tuple[str, dict[str, float]]] = [("", {})]
-    last: dict[str, float] | None = (
-        None  # what an amount multiplies: a symbol or a group, held back until it is known
-    )
+    # A symbol or a group that waits for the amount that multiplies it.
+    last: dict[str, float] | None = None
     place = 0
 
-    def settle(amount: float) -> None:
+    def add_pending(amount: float) -> None:
         nonlocal last
         for symbol, count in (last or {}).items():
             stack[-1][1][symbol] = stack[-1][1].get(symbol, 0.0) + count * amount
@@ -266,7 +288,7 @@ def _read_part(text: str, shown: str) -> dict[str, float]:
     while place < len(text):
         token = _TOKEN.match(text, place)
         if token is None:
-            raise _strange(text, place, shown)
+            raise _unreadable_character_error(text, place, shown)
         place = token.end()
         if token["amount"]:
             if last is None:
@@ -275,61 +297,74 @@ def _read_part(text: str, shown: str) -> dict[str, float]:
                     if token.start() == 0
                     else f"'{token['amount']}' follows no element"
                 )
-                raise _refused(shown, reason)
+                raise _formula_error(shown, reason)
             amount = float(token["amount"])
-            if amount > LARGEST:
-                raise _refused(shown, f"an amount is above {LARGEST:g}")
-            settle(amount)
+            if amount > MAX_AMOUNT:
+                raise _formula_error(shown, f"an amount is above {MAX_AMOUNT:g}")
+            add_pending(amount)
             continue
-        settle(1.0)
+        add_pending(1.0)
         if token["symbol"]:
-            last = {_checked(token["symbol"], text, shown): 1.0}
+            last = {_check_symbol(token["symbol"], text, shown): 1.0}
         elif token["open"]:
             stack.append((_BRACKETS[token["open"]], {}))
         elif stack[-1][0] != token["close"] or not stack[-1][1]:
-            raise _refused(shown, f"its brackets do not match at '{token['close']}'")
+            raise _formula_error(shown, f"its brackets do not match at '{token['close']}'")
         else:
             last = stack.pop()[1]
-    settle(1.0)
+    add_pending(1.0)
     if len(stack) > 1:
-        raise _refused(shown, f"a bracket is not closed: '{stack[-1][0]}' is missing")
+        raise _formula_error(shown, f"a bracket is not closed: '{stack[-1][0]}' is missing")
     return stack[0][1]
 
 
-def _strange(text: str, place: int, shown: str) -> InvdesignError:
-    meant = _recased(text)
-    advice = f". Did you mean {meant}?" if meant else _say_alone(shown)
-    return _refused(shown, f"'{text[place]}' cannot be read here{advice}")
+def _unreadable_character_error(text: str, place: int, shown: str) -> InvdesignError:
+    """Error for an unreadable character, with the likely formula."""
+    meant = _correct_capitals(text)
+    advice = f". Did you mean {meant}?" if meant else _suggest_formula_alone(shown)
+    return _formula_error(shown, f"'{text[place]}' cannot be read here{advice}")
 
 
-def _checked(symbol: str, text: str, shown: str) -> str:
+def _check_symbol(symbol: str, text: str, shown: str) -> str:
+    """Refuse a symbol of no element, with the likely formula.
+
+    Deuterium counts as hydrogen.
+    """
     if symbol == "D":
         return "H"  # deuterium; tritium is refused, since T stands in names such as LiTFSI
     try:
         return check_element(symbol)
     except ValueError as error:
-        meant = _recased(text)
+        meant = _correct_capitals(text)
         if meant:
-            raise _refused(shown, f"'{symbol}' is not an element symbol. Did you mean {meant}?") from error
-        raise _refused(shown, str(error)) from error
+            raise _formula_error(
+                shown, f"'{symbol}' is not an element symbol. Did you mean {meant}?"
+            ) from error
+        raise _formula_error(shown, str(error)) from error
 
 
-def _recased(text: str) -> str:
-    """The formula with capitals put right; empty where it cannot be, or is right already."""
+def _correct_capitals(text: str) -> str:
+    """Correct the capitals of a formula.
+
+    Empty where that fails, or where they are right already.
+    """
     found = []
     for run in re.findall(r"[A-Za-z]+|[^A-Za-z]+", text):
-        spelt = _spelt(run.lower()) if run[0].isalpha() else run
+        spelt = _spell_as_symbols(run.lower()) if run[0].isalpha() else run
         if spelt is None:
             return ""
         found.append(spelt)
     meant = "".join(found)
-    if meant == text or len(meant) > 60 or _RARE & set(re.findall(r"[A-Z][a-z]?", meant)):
+    if meant == text or len(meant) > 60 or _RARE_ELEMENTS & set(re.findall(r"[A-Z][a-z]?", meant)):
         return ""
     return meant if _is_formula(meant) else ""
 
 
-def _spelt(letters: str) -> str | None:
-    """Letters as element symbols: the fewest rare ones, then the fewest; None where they are none."""
+def _spell_as_symbols(letters: str) -> str | None:
+    """Split letters into element symbols; None if impossible.
+
+    Symbols of few rare elements are preferred, then few symbols.
+    """
     symbols = {symbol.lower(): symbol for symbol in element_symbols()}
     best: list[tuple[int, int, str] | None] = [(0, 0, "")]
     for end in range(1, len(letters) + 1):
@@ -338,40 +373,40 @@ def _spelt(letters: str) -> str | None:
             before = best[end - width] if end >= width else None
             symbol = symbols.get(letters[end - width : end]) if before is not None else None
             if before is not None and symbol is not None:
-                choices.append((before[0] + (symbol in _RARE), before[1] + 1, before[2] + symbol))
+                choices.append((before[0] + (symbol in _RARE_ELEMENTS), before[1] + 1, before[2] + symbol))
         best.append(min(choices) if choices else None)
     last = best[-1]
     return last[2] if last is not None else None
 
 
 def _is_formula(text: str) -> bool:
+    """True if the text can be parsed as a formula."""
     try:
-        _read_part(text, text) if not set(text) & set(_DOTS) else _amounts_of(text)
+        _read_part(text, text) if not set(text) & set(_DOTS) else _parse_amounts(text)
     except (InvdesignError, RecursionError):
         return False
     return bool(text)
 
 
-# What is shown.
+# Formulas for people.
 
 
 def write_formula(composition: Composition) -> str:
-    """Write a composition for people: `Li3OCl`, `LiAlPO4Cl`; see `order_formula`."""
+    """Write a `composition` for people: `Li3OCl`, `LiAlPO4Cl`; see `order_formula`."""
     return order_formula(str(composition.reduced_formula))
 
 
 @lru_cache(maxsize=65536)
 def order_formula(text: str) -> str:
-    """Put the elements of a formula in IUPAC's order, without brackets: `LiAlPClO4` is `LiAlPO4Cl`.
+    """Put the elements of a formula in IUPAC's order, without brackets.
 
-    Amounts stay; what cannot be read stays as it is.
+    `LiAlPClO4` becomes `LiAlPO4Cl`. Amounts stay, and a text that is no formula is returned unchanged.
+
+    Args:
+        text: the formula.
 
     Source:
         Nomenclature of Inorganic Chemistry, IUPAC Recommendations 2005, table VI, as pymatgen has it.
-
-    Examples:
-        >>> order_formula("ClLi3O")
-        'Li3OCl'
     """
     if not text:
         return text
@@ -379,46 +414,51 @@ def order_formula(text: str) -> str:
     from pymatgen.util.string import formula_double_format
 
     try:
-        amounts = _amounts_of(text)
+        amounts = _parse_amounts(text)
     except InvdesignError:
         return text
     ordered = sorted(amounts, key=lambda symbol: float(Element(symbol).iupac_ordering))
     return "".join(f"{symbol}{formula_double_format(amounts[symbol])}" for symbol in ordered)
 
 
-# What was read.
+# Elements, and likely slips.
 
 
-def elements_in(composition: Composition) -> set[str]:
-    """Symbols of the elements of a composition."""
+def list_element_symbols(composition: Composition) -> set[str]:
+    """Symbols of the elements of a `composition`."""
     return set(composition.get_el_amt_dict())
 
 
 @lru_cache(maxsize=4096)
-def suspect(text: str) -> str:
-    """Say where a formula that was read may be a slip: a rare element, or capitals that are two elements.
+def describe_likely_slip(text: str) -> str:
+    """Describe a likely slip in a formula.
+
+    Slips are rare elements, and capitals that are two elements.
+
+    Args:
+        text: a formula that can be parsed.
 
     Returns:
-        A sentence; empty where nothing is striking.
+        A sentence; empty where nothing is suspicious.
     """
     from pymatgen.core import Element
 
     shown = " ".join(text.split())
     try:
-        amounts = _amounts_of(text)
+        amounts = _parse_amounts(text)
     except InvdesignError:
         return ""
     for symbol in amounts:
-        if symbol in _RARE:
+        if symbol in _RARE_ELEMENTS:
             two = symbol.upper() if all(letter in element_symbols() for letter in symbol.upper()) else ""
             said = f"; {symbol[0]} and {symbol[1].upper()} are written {two}" if len(two) == 2 else ""
             return f"'{shown:.60}' was read with {symbol} ({Element(symbol).long_name.lower()}){said}"
-    bare = _MEANT.sub(" ", text.translate(_SUBSCRIPTS))
+    bare = _CAPITAL_GROUPS.sub(" ", text.translate(_SUBSCRIPTS))
     pair = _CAPITAL_PAIR.search(bare)
     if pair is None or len(amounts) < 3:
         return ""
     first, second = (Element(letter).long_name.lower() for letter in pair[1])
-    meant = _CAPITALS[pair[1]]
+    meant = _MISTAKEN_CAPITALS[pair[1]]
     return (
         f"'{shown:.60}' was read with {pair[1][0]} ({first}) and {pair[1][1]} ({second}); "
         f"{Element(meant).long_name.lower()} is written {meant}"

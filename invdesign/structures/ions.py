@@ -1,4 +1,4 @@
-"""Ions that elements form in solids: oxidation states of metals, and polyatomic ions of nonmetals."""
+"""Ions of the elements in solids: oxidation states of metals, and polyatomic ions of nonmetals."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
 CHALCOGENS = frozenset({"O", "S", "Se", "Te"})
 HALOGENS = frozenset({"F", "Cl", "Br", "I"})
-# States of the other elements of a polyatomic ion, where `ions.yaml` does not say otherwise.
+# States of the other elements of a polyatomic ion, unless `ions.yaml` gives others.
 PARTNER_STATES: Mapping[str, int] = {"F": -1, "H": 1, "N": -3, "O": -2, "S": -2, "Se": -2}
 # Lanthanides whose 2+ ion is found beyond binary compounds, and whose monoxide or difluoride is known: Greenwood and Earnshaw, table 30.2.
 DIVALENT_LANTHANIDES = frozenset({"Sm", "Eu", "Tm", "Yb"})
-RARE = 1.0  # decades: demerit of a nonmetal's state that is not its group's; chosen
-UNIT = 0.25  # decades per atom: demerit of a polyatomic ion; chosen
-PINNED: Mapping[str, int] = {"Fe": 4, "Co": 4, "Ni": 4, "Cu": 3}
+RARE_STATE_DEMERIT = 1.0  # decades: demerit of a nonmetal's state that is not its group's; chosen
+UNIT_DEMERIT = 0.25  # decades per atom: demerit of a polyatomic ion; chosen
+LAST_CHARGED_STATES: Mapping[str, int] = {"Fe": 4, "Co": 4, "Ni": 4, "Cu": 3}
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One form that all atoms of an element may take in a compound.
+    """One possible form of all atoms of an element.
 
     Attributes:
         state: mean oxidation state.
         demerit: 0 for the element's usual states, more for others.
-        partners: other elements that must be there: (symbol, atoms per atom of this element, state or None).
+        partners: other elements that must be present: (symbol, atoms per atom of this element, state or None).
         exact: True if there are no more of these partners than needed (hydrogen besides excuses more).
     """
 
@@ -43,7 +43,13 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """What `ions.yaml` says of a unit: its form, what else the compound may hold, whether it needs no metal."""
+    """A polyatomic unit of `ions.yaml`.
+
+    Attributes:
+        form: the form of its central element.
+        allowed: the other elements that the compound may hold; None for any.
+        free: True if it needs no metal.
+    """
 
     form: Form
     allowed: frozenset[str] | None
@@ -52,59 +58,77 @@ class _Unit:
 
 @cache
 def electrode_states(element: str) -> tuple[int, ...]:
-    """States that electrodes pass through and that pymatgen's common states lack."""
-    return tuple(_read_table()["electrode_states"].get(element, ()))
+    """States of an `element` in electrodes that pymatgen's common states lack."""
+    return tuple(_read_ion_data()["electrode_states"].get(element, ()))
 
 
 @cache
 def is_metal(element: str) -> bool:
-    """True for metals as pymatgen counts them; metalloids are none."""
+    """True if the `element` is a metal for pymatgen.
+
+    Metalloids are none.
+    """
     return bool(_get_element(element).is_metal)
 
 
 @cache
 def is_metalloid(element: str) -> bool:
-    """True for B, Si, Ge, As, Sb, Te and Po."""
+    """True if the `element` is a metalloid.
+
+    These are B, Si, Ge, As, Sb, Te and Po.
+    """
     return bool(_get_element(element).is_metalloid)
 
 
 @cache
 def is_alkali(element: str) -> bool:
-    """True for Li to Fr."""
+    """True if the `element` is one of Li to Fr."""
     return bool(_get_element(element).is_alkali)
 
 
 @cache
-def is_salt_former(element: str) -> bool:
-    """True for metals of groups 1 and 2."""
+def is_group_1_or_2_metal(element: str) -> bool:
+    """True if the `element` is a metal of groups 1 and 2."""
     found = _get_element(element)
     return bool(found.is_alkali or found.is_alkaline)
 
 
 @cache
 def has_open_shell(element: str) -> bool:
-    """True for metals of groups 3 to 11, lanthanides and actinides."""
+    """True if the `element` has open d or f shells.
+
+    These are metals of groups 3 to 11, lanthanides and actinides.
+    """
     found = _get_element(element)
     return bool((found.is_transition_metal and found.group < 12) or found.is_lanthanoid or found.is_actinoid)
 
 
 @cache
-def forms_salts(element: str) -> bool:
-    """True for metals of groups 1 to 3 and 12 and for lanthanides, which leave oxygen to the oxoanions of others."""
+def is_salt_forming_metal(element: str) -> bool:
+    """True if the `element` is a salt-forming metal.
+
+    These are metals of groups 1 to 3 and 12, and lanthanides. They leave oxygen to the oxoanions of other elements.
+    """
     found = _get_element(element)
     return is_metal(element) and (found.group in {1, 2, 3, 12} or found.is_lanthanoid)
 
 
 @cache
 def is_electropositive(element: str) -> bool:
-    """True for metals whose oxide hydrides are known: groups 1 to 5 and lanthanides."""
+    """True if oxide hydrides of the `element` are known.
+
+    These are metals of groups 1 to 5, and lanthanides.
+    """
     found = _get_element(element)
     return is_metal(element) and (found.group <= 5 or found.is_lanthanoid)
 
 
 @cache
 def group_valences(element: str) -> tuple[int, ...]:
-    """6 and -2 for sulfur: what nonmetals and metalloids of the p block mostly have; empty for all others."""
+    """Highest and lowest valence of a p-block `element` by group.
+
+    Sulfur has 6 and -2. Empty for all but nonmetals and metalloids.
+    """
     found = _get_element(element)
     if found.block != "p" or found.is_post_transition_metal or found.is_noble_gas:
         return ()
@@ -113,19 +137,27 @@ def group_valences(element: str) -> tuple[int, ...]:
 
 @cache
 def electronegativity(element: str) -> float:
-    """Pauling's value; 0 where there is none."""
+    """Pauling's electronegativity of an `element`; 0 where there is none."""
     return float(_get_element(element).data.get("X") or 0.0)
 
 
 @cache
 def metal_states(element: str, others: frozenset[str]) -> tuple[tuple[int, float], ...]:
-    """Cationic states of a metal beside `others`, ascending, each with its demerit.
+    """List the cationic states of a metal in a compound.
 
-    The usual ones are pymatgen's common states and those of electrodes. Higher ones that Shannon tabulates or
-    the ICSD holds belong to oxides and fluorides, in binary ones all that are known (IrF6). Lower ones that the ICSD
-    holds (pymatgen: one entry in a hundred of the element) belong to compounds without oxygen and fluorine: of metals of
-    groups 5 to 11 and of some lanthanides in all of them (nitrides: 7 to 11), of others in binary compounds. Demerits are decades by which a state is rarer than the most
-    frequent one.
+    The usual ones are pymatgen's common states and those of electrodes. Higher ones that Shannon tabulates or the
+    ICSD holds belong to oxides and fluorides; in binary ones all known states are listed (IrF6). Lower ones that the
+    ICSD holds (pymatgen: one entry in a hundred of the element) belong to compounds without oxygen and fluorine: of
+    metals of groups 5 to 11 and of some lanthanides in all of them (nitrides: 7 to 11), of others in binary
+    compounds.
+
+    Args:
+        element: symbol of the metal.
+        others: the other elements of the compound.
+
+    Returns:
+        (state, demerit) pairs. A demerit is the number of decades by which the state is rarer than the most frequent
+        one.
 
     Source:
         R. D. Shannon, Acta Crystallogr. A 32, 751 (1976); pymatgen's element data; `ions.yaml`.
@@ -139,10 +171,10 @@ def metal_states(element: str, others: frozenset[str]) -> tuple[tuple[int, float
         return ()
     tabulated = {int(s) for s in (found.data.get("Shannon radii") or {}) if s}
     recorded = _recorded_states(found, alone=len(others) == 1)
-    further: set[int] = set(_read_table()["further_states"].get(element, ()))
+    further: set[int] = set(_read_ion_data()["further_states"].get(element, ()))
     further |= tetrahedral_states(element) if "N" in others else set()
-    if "H" in others and all(name == "H" or forms_salts(name) for name in others):
-        further |= set(_read_table()["hydride_states"].get(element, ()))
+    if "H" in others and all(name == "H" or is_salt_forming_metal(name) for name in others):
+        further |= set(_read_ion_data()["hydride_states"].get(element, ()))
     if _is_reducible(found, others):
         further |= {s for s in recorded | tabulated if s > 0}
     elif hard:
@@ -155,7 +187,10 @@ def metal_states(element: str, others: frozenset[str]) -> tuple[tuple[int, float
 
 
 def _recorded_states(found: Element, *, alone: bool) -> set[int]:
-    """States that the ICSD holds, without those of metals of clusters and pairs (La2+, Sn3+) in larger compounds."""
+    """States in the ICSD, without those of clusters and pairs.
+
+    La2+ and Sn3+ in larger compounds are such states.
+    """
     if found.group == 3 or found.is_lanthanoid or (found.block == "p" and not alone):
         return set()
     return {int(state) for state in found.icsd_oxidation_states}
@@ -163,10 +198,10 @@ def _recorded_states(found: Element, *, alone: bool) -> set[int]:
 
 @cache
 def _state_rarity(element: str, state: int) -> float:
-    """Decades between the frequency of a state in the ICSD and that of the element's most frequent one.
+    """Rarity of a state, in decades below the most frequent one.
 
-    The 4+ states of iron, cobalt and nickel and Cu3+ count one decade more: they are the last to be reached on charge,
-    at the top of the oxygen band.
+    The 4+ states of iron, cobalt and nickel and Cu3+ count one decade more: they are the last to be reached on
+    charge, at the top of the oxygen band.
 
     Source:
         ICSD: O'Keeffe and Brese, through pymatgen's `icsd_bv.yaml`. J. B. Goodenough and Y. Kim, Chem. Mater. 22, 587
@@ -174,13 +209,13 @@ def _state_rarity(element: str, state: int) -> float:
     """
     counts = _count_states().get(element, {})
     most = max(counts.values(), default=1)
-    rare = math.log10(most / counts[state]) if state in counts else 2.0 * RARE
-    return rare + (RARE if state >= PINNED.get(element, 99) else 0.0)
+    rare = math.log10(most / counts[state]) if state in counts else 2.0 * RARE_STATE_DEMERIT
+    return rare + (RARE_STATE_DEMERIT if state >= LAST_CHARGED_STATES.get(element, 99) else 0.0)
 
 
 @cache
 def _count_states() -> Mapping[str, Mapping[int, int]]:
-    """Ions counted in the ICSD, by element and charge, neutral atoms left out."""
+    """Count ions in the ICSD by element and charge."""
     from pymatgen.core import Composition, Species
 
     Composition("NaCl").oxi_state_guesses()  # reads the table
@@ -193,13 +228,18 @@ def _count_states() -> Mapping[str, Mapping[int, int]]:
 
 @cache
 def tetrahedral_states(element: str) -> frozenset[int]:
-    """States known in MO4 and MN4 groups alone."""
-    return frozenset(_read_table()["tetrahedral_states"].get(element, ()))
+    """States of an `element` in MO4 and MN4 groups alone."""
+    return frozenset(_read_ion_data()["tetrahedral_states"].get(element, ()))
 
 
 @cache
 def anion_forms(element: str, others: frozenset[str]) -> tuple[Form, ...]:
-    """Forms of an element that `ions.yaml` lists, and its monatomic anion, beside `others`."""
+    """List an element's forms of `ions.yaml` and its monatomic anion.
+
+    Args:
+        element: symbol.
+        others: the other elements of the compound.
+    """
     salt = any(map(is_metal, others))
     forms = [
         unit.form
@@ -218,7 +258,14 @@ def anion_forms(element: str, others: frozenset[str]) -> tuple[Form, ...]:
 
 @cache
 def cation_forms(element: str, others: frozenset[str]) -> tuple[Form, ...]:
-    """Positive states of a nonmetal or metalloid beside `others`: Ge2+ in binaries and halides, S2+ without metals."""
+    """List the positive states of a nonmetal or metalloid.
+
+    Ge2+ belongs to binary compounds and halides, S2+ to compounds without metals.
+
+    Args:
+        element: symbol.
+        others: the other elements of the compound.
+    """
     found = _get_element(element)
     if found.is_noble_gas and not found.common_oxidation_states:
         return (Form(Fraction(0)),)
@@ -234,11 +281,13 @@ def cation_forms(element: str, others: frozenset[str]) -> tuple[Form, ...]:
         states.discard(2)
     top = group_valences(element)[:1]
     none = (Form(Fraction(0)),) if found.is_noble_gas else ()
-    return none + tuple(Form(Fraction(s), 0.0 if not top or s in top else RARE) for s in sorted(states))
+    return none + tuple(
+        Form(Fraction(s), 0.0 if not top or s in top else RARE_STATE_DEMERIT) for s in sorted(states)
+    )
 
 
 def _is_reducible(found: Element, others: frozenset[str]) -> bool:
-    """True if states below the usual ones are known of such compounds."""
+    """True if such compounds have states below the usual ones."""
     alone = len(others) == 1
     if others & {"O", "F"}:
         return alone and found.symbol in DIVALENT_LANTHANIDES
@@ -256,7 +305,8 @@ def _get_element(symbol: str) -> Element:
 
 
 @cache
-def _read_table() -> Mapping[str, Any]:
+def _read_ion_data() -> Mapping[str, Any]:
+    """Read `ions.yaml`."""
     from ruamel.yaml import YAML
 
     text = (files("invdesign.structures") / "ions.yaml").read_text(encoding="utf-8")
@@ -266,16 +316,19 @@ def _read_table() -> Mapping[str, Any]:
 
 @cache
 def _read_units() -> Mapping[str, tuple[_Unit, ...]]:
-    """Units by the element whose atoms they hold."""
+    """Polyatomic units by their central element."""
     units: dict[str, tuple[_Unit, ...]] = {}
-    for entry in _read_table()["units"]:
+    for entry in _read_ion_data()["units"]:
         element, unit = _read_unit(entry)
         units[element] = (*units.get(element, ()), unit)
     return units
 
 
 def _read_unit(entry: Mapping[str, Any]) -> tuple[str, _Unit]:
-    """The element of a unit and its form: `{ion: S2O3, charge: -2}` is sulfur at +2 with 3/2 oxygen atoms each."""
+    """Read the element of a unit and its form.
+
+    `{ion: S2O3, charge: -2}` is sulfur at +2 with 3/2 oxygen atoms each.
+    """
     from pymatgen.core import Composition
 
     amounts = {str(k): int(n) for k, n in Composition(entry["ion"]).get_el_amt_dict().items()}
@@ -286,7 +339,7 @@ def _read_unit(entry: Mapping[str, Any]) -> tuple[str, _Unit]:
     rest = sum(states[name] * n for name, n in amounts.items())
     form = Form(
         state=Fraction(int(entry["charge"]) - rest, atoms),
-        demerit=UNIT,
+        demerit=UNIT_DEMERIT,
         partners=tuple((name, Fraction(n, atoms), states[name]) for name, n in amounts.items()),
         exact=bool(entry.get("exact", False)),
     )
@@ -295,12 +348,13 @@ def _read_unit(entry: Mapping[str, Any]) -> tuple[str, _Unit]:
 
 
 def _expand_groups(names: list[str]) -> frozenset[str]:
-    """Element symbols, those of groups such as `alkali` written out."""
+    """Expand groups such as `alkali` to element symbols."""
     return frozenset(symbol for name in names for symbol in _element_groups().get(name, {name}))
 
 
 @cache
 def _element_groups() -> Mapping[str, frozenset[str]]:
+    """Elements of each group that `ions.yaml` may name."""
     from pymatgen.core import Element
 
     every = [e for e in Element if e.value not in {"D", "T"}]
@@ -316,6 +370,6 @@ def _element_groups() -> Mapping[str, frozenset[str]]:
 
 @cache
 def oxidation_range(element: str) -> tuple[int, int]:
-    """Lowest and highest known oxidation state."""
+    """Lowest and highest known oxidation state of an `element`."""
     states = [int(state) for state in _get_element(element).oxidation_states] or [0]
     return min(states), max(states)

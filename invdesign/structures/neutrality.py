@@ -1,4 +1,4 @@
-"""The rule by which a composition's charges balance: which forms its elements take, and how far they are from zero.
+"""Charge balance of compositions: the best oxidation states, and the remaining charge.
 
 Every element takes one form: an oxidation state, or a unit such as peroxide or azide that all its atoms belong to. At
 most one metal is mixed-valent, at any mean between two neighbouring states. Positive nonmetals need partners that are
@@ -18,16 +18,16 @@ from math import gcd, prod
 from invdesign.structures.ions import (
     CHALCOGENS,
     HALOGENS,
-    UNIT,
+    UNIT_DEMERIT,
     Form,
     anion_forms,
     cation_forms,
     electronegativity,
-    forms_salts,
     group_valences,
     is_electropositive,
     is_metal,
     is_metalloid,
+    is_salt_forming_metal,
     metal_states,
     oxidation_range,
     tetrahedral_states,
@@ -37,16 +37,17 @@ Counts = tuple[tuple[str, int], ...]
 Given = tuple[tuple[str, tuple[int, ...]], ...]
 States = dict[str, Fraction]
 
-LONE_PAIR_OXYGEN = 3  # at most, per atom, in the oxoanions XO3 of nonmetals two below their group's valence
-TETRAHEDRAL = 4  # atoms of oxygen or nitrogen around a metal in a state that is known in such groups alone
-BOROHYDRIDE = 4  # hydride atoms per boron beside nitrogen, whose hydrogen is positive
-ANY_WIDTH = 99  # between states that the campaign gives
-MOST_ASSIGNMENTS = 3_000  # combinations of forms of nonmetals that are tried, 0.1 s; chosen
+MAX_LONE_PAIR_OXYGEN = 3  # oxygen per atom in the oxoanions XO3 of nonmetals two below their group's valence
+# Oxygen or nitrogen atoms around a metal in a state that is known in such groups alone.
+TETRAHEDRAL_NEIGHBOURS = 4
+HYDRIDES_PER_BORON = 4  # in BH4-, beside nitrogen with positive hydrogen
+ANY_STATE_GAP = 99  # between states that the campaign gives: no limit
+MAX_ASSIGNMENTS = 3_000  # combinations of forms of nonmetals to try, 0.1 s; chosen
 
 
 @dataclass(frozen=True)
 class Balance:
-    """How the charges of a composition balance at best.
+    """Best charge balance of a composition.
 
     Attributes:
         imbalance: |total charge| per formula unit of the counts, in elementary charges.
@@ -58,10 +59,10 @@ class Balance:
 
 
 def balance_charges(counts: Mapping[str, int], given: Mapping[str, Sequence[int]] | None = None) -> Balance:
-    """The forms of a composition's elements whose charges add up to least.
+    """Find the forms of all elements with the smallest total charge.
 
-    Of equal ones those with the fewest rare states and units are taken, then those in which the more electronegative
-    elements are the more negative.
+    Among equal ones those with the fewest rare states and units are preferred, then those in which the more
+    electronegative elements are the more negative.
 
     Args:
         counts: atoms by element symbol; zero counts are ignored.
@@ -82,20 +83,24 @@ def balance_charges(counts: Mapping[str, int], given: Mapping[str, Sequence[int]
 
 @lru_cache(maxsize=50_000)
 def _find_balance(counts: Counts, given: Given) -> Balance:
+    """Balance counts without a common divisor."""
     if len(counts) < 2:
         return Balance(Fraction(0), {name: Fraction(0) for name, _ in counts})
     if not given and (molecule := _balance_molecule(counts)):
         return molecule
-    problem = _Problem.of(counts, given)
-    assignments = list(problem.assignments(strict=True)) or list(problem.assignments(strict=False))
-    return problem.best(assignments)
+    problem = _Problem.from_counts(counts, given)
+    assignments = list(problem.iterate_assignments(strict=True)) or list(
+        problem.iterate_assignments(strict=False)
+    )
+    return problem.find_best_balance(assignments)
 
 
 def _balance_molecule(counts: Counts) -> Balance | None:
-    """Two nonmetals share electrons in many ratios (CO, P4S3): the more electronegative has its usual state.
+    """Balance a molecule of two nonmetals.
 
-    Beside halogens the state is one of a molecule with closed shells (PCl5, PCl3, P2Cl4, S2Cl2). Beside hydrogen of 1+
-    any state goes (N2H4, C2H6).
+    They share electrons in many ratios (CO, P4S3). The more electronegative element has its usual state. Beside
+    halogens the other state is one of a molecule with closed shells (PCl5, PCl3, P2Cl4, S2Cl2). Beside hydrogen of 1+
+    any state is possible (N2H4, C2H6).
     """
     names = [name for name, _ in counts]
     if len(names) != 2 or any(is_metal(name) or is_metalloid(name) for name in names):
@@ -113,27 +118,33 @@ def _balance_molecule(counts: Counts) -> Balance | None:
     return None
 
 
-def _states_beside(name: str, atoms: Mapping[str, int]) -> tuple[tuple[int, float], ...]:
-    """States of a metal, those of MO4 and MN4 groups only where there are atoms enough for such groups."""
-    hosts = sum(n for other, n in atoms.items() if is_metal(other) and not forms_salts(other))
-    enough = atoms.get("O", 0) + atoms.get("N", 0) >= TETRAHEDRAL * hosts
+def _list_metal_states(name: str, atoms: Mapping[str, int]) -> tuple[tuple[int, float], ...]:
+    """List states of a metal with demerits.
+
+    Those of MO4 and MN4 groups need enough O and N.
+    """
+    hosts = sum(n for other, n in atoms.items() if is_metal(other) and not is_salt_forming_metal(other))
+    enough = atoms.get("O", 0) + atoms.get("N", 0) >= TETRAHEDRAL_NEIGHBOURS * hosts
     known = metal_states(name, frozenset(atoms) - {name})
     return tuple(pair for pair in known if enough or pair[0] not in tetrahedral_states(name))
 
 
 def _split_hydrogen(name: str, atoms: Mapping[str, int]) -> tuple[Form, ...]:
-    """Hydride in BH4- and positive hydrogen in NH3, NH2- or NH4+ side by side: Li4BN3H10, NH4BH4."""
-    hydride = BOROHYDRIDE * atoms.get("B", 0)
+    """Form of hydrogen beside both boron and nitrogen.
+
+    It is hydride in BH4- and positive in NH3, NH2- or NH4+. Examples are Li4BN3H10 and NH4BH4.
+    """
+    hydride = HYDRIDES_PER_BORON * atoms.get("B", 0)
     if name != "H" or "N" not in atoms or not 0 < hydride < atoms["H"]:
         return ()
     state = Fraction(atoms["H"] - 2 * hydride, atoms["H"])
-    return (Form(state, UNIT, (("B", Fraction(0), 3), ("N", Fraction(0), -3))),)
+    return (Form(state, UNIT_DEMERIT, (("B", Fraction(0), 3), ("N", Fraction(0), -3))),)
 
 
 def _drop_rare_forms(forms: Mapping[str, tuple[Form, ...]]) -> Mapping[str, tuple[Form, ...]]:
-    """Forms without the rarest ones where there are too many combinations to try."""
+    """Drop the rarest forms until few enough combinations remain."""
     kept = {name: list(own) for name, own in forms.items()}
-    while prod(map(len, kept.values())) > MOST_ASSIGNMENTS:
+    while prod(map(len, kept.values())) > MAX_ASSIGNMENTS:
         longest = max(kept.values(), key=len)
         longest.remove(max(longest, key=lambda form: form.demerit))
     return {name: tuple(own) for name, own in kept.items()}
@@ -141,11 +152,13 @@ def _drop_rare_forms(forms: Mapping[str, tuple[Form, ...]]) -> Mapping[str, tupl
 
 @dataclass(frozen=True)
 class _Metal:
-    """A cation whose state depends on charge alone.
+    """A metal with a state that depends on charge alone.
 
     Attributes:
+        name: symbol.
+        count: number of atoms.
         states: (state, demerit), ascending.
-        ranges: two states between which its mean may lie, each with its demerit.
+        ranges: pairs of states that the mean may lie between, each with its demerit.
     """
 
     name: str
@@ -156,7 +169,7 @@ class _Metal:
 
 @dataclass(frozen=True)
 class _Assignment:
-    """Forms of the elements that are no plain metals, with their charge and demerit."""
+    """Forms of all elements but plain metals, with charge and demerit."""
 
     states: States
     charge: Fraction
@@ -165,12 +178,15 @@ class _Assignment:
 
 @dataclass(frozen=True)
 class _Problem:
+    """Metals and forms of the other elements in one composition."""
+
     counts: Mapping[str, int]
     metals: tuple[_Metal, ...]
     forms: Mapping[str, tuple[Form, ...]]
 
     @classmethod
-    def of(cls, counts: Counts, given: Given) -> _Problem:
+    def from_counts(cls, counts: Counts, given: Given) -> _Problem:
+        """Sort the elements into metals of free state and elements with listed forms."""
         atoms, stated = dict(counts), dict(given)
         alone = sum(is_metal(name) or is_metalloid(name) for name in atoms) == 1
         metals: list[_Metal] = []
@@ -179,13 +195,13 @@ class _Problem:
             others = frozenset(atoms) - {name}
             if name in stated:
                 own: tuple[tuple[int, float], ...] = tuple((state, 0.0) for state in stated[name])
-                metals.append(_Metal(name, count, own, _find_ranges(own, ANY_WIDTH)))
+                metals.append(_Metal(name, count, own, _find_mixed_ranges(own, ANY_STATE_GAP)))
                 continue
             negative = (*anion_forms(name, others), *_split_hydrogen(name, atoms))
-            own = _states_beside(name, atoms) if is_metal(name) else ()
+            own = _list_metal_states(name, atoms) if is_metal(name) else ()
             if own and not negative:
                 mixable = tuple(pair for pair in own if pair[0] not in tetrahedral_states(name))
-                metals.append(_Metal(name, count, own, _find_ranges(mixable, 2 if alone else 1)))
+                metals.append(_Metal(name, count, own, _find_mixed_ranges(mixable, 2 if alone else 1)))
                 continue
             positive = () if is_metal(name) else cation_forms(name, others)
             stated_forms = tuple(Form(Fraction(state), demerit) for state, demerit in own)
@@ -196,8 +212,11 @@ class _Problem:
                 )
         return cls(atoms, tuple(metals), _drop_rare_forms(forms))
 
-    def assignments(self, *, strict: bool) -> Iterator[_Assignment]:
-        """Every choice of forms; with `strict`, those alone whose partners are there."""
+    def iterate_assignments(self, *, strict: bool) -> Iterator[_Assignment]:
+        """Yield all choices of forms.
+
+        With `strict` only those that hold the partners they need.
+        """
         for chosen in product(*self.forms.values()):
             picked = dict(zip(self.forms, chosen, strict=True))
             if strict and not self._is_plausible(picked):
@@ -205,21 +224,30 @@ class _Problem:
             states = {name: form.state for name, form in picked.items()}
             charge = sum((state * self.counts[name] for name, state in states.items()), Fraction(0))
             rare = sum(form.demerit * self.counts[name] for name, form in picked.items())
-            yield _Assignment(states, charge, (rare, self._pull(states)))
+            yield _Assignment(states, charge, (rare, self._weigh_electronegativity(states)))
 
-    def _pull(self, states: Mapping[str, Fraction]) -> float:
+    def _weigh_electronegativity(self, states: Mapping[str, Fraction]) -> float:
+        """Sum of charge times electronegativity.
+
+        Low where electronegative elements are negative.
+        """
         return sum(float(s) * self.counts[name] * electronegativity(name) for name, s in states.items())
 
     def _is_plausible(self, picked: Mapping[str, Form]) -> bool:
+        """True if these forms are chemically possible together."""
         if not self._is_hydride_plausible(picked):
             return False
         return all(
-            self._has_partners(name, form, picked) and (form.state <= 0 or self._is_covered(name, picked))
+            self._has_partners(name, form, picked)
+            and (form.state <= 0 or self._is_charge_covered(name, picked))
             for name, form in picked.items()
         )
 
     def _is_hydride_plausible(self, picked: Mapping[str, Form]) -> bool:
-        """False for hydride beside peroxide and its like, and beside oxide without electropositive metals alone."""
+        """False for hydride beside peroxide or an incompatible oxide.
+
+        Oxide is compatible without metals, or with electropositive ones alone.
+        """
         if "H" not in picked or picked["H"].state >= 0:
             return True
         chalcogens = [form.state for name, form in picked.items() if name in CHALCOGENS]
@@ -229,7 +257,10 @@ class _Problem:
         return "O" not in picked or all(map(is_electropositive, metals)) or not metals
 
     def _has_partners(self, name: str, form: Form, picked: Mapping[str, Form]) -> bool:
-        """True if the other atoms of a unit are there, in the states that they have in it; water or ammonia may be besides."""
+        """True if a unit's other atoms are present in the right states.
+
+        Water or ammonia may come besides.
+        """
         count = self.counts[name]
         needed = {partner: ratio * count for partner, ratio, _ in form.partners}
         hydrogen = max(self.counts.get("H", 0) - needed.get("H", Fraction(0)), Fraction(0))
@@ -242,16 +273,17 @@ class _Problem:
                 return False
         return "O" not in needed or "H" not in picked or picked["H"].state > 0
 
-    def _is_covered(self, name: str, picked: Mapping[str, Form]) -> bool:
-        """True if more electronegative anions carry the charges of a positive nonmetal and of those beyond it.
+    def _is_charge_covered(self, name: str, picked: Mapping[str, Form]) -> bool:
+        """True if more electronegative anions balance a positive nonmetal.
 
-        No anion is less electronegative than a positive nonmetal: there is no phosphide beside iodate.
+        They must carry the charges of all nonmetals at least as electronegative, too. No anion is less
+        electronegative than a positive nonmetal: there is no phosphide beside iodate.
         """
         in_units = {name for form in picked.values() for name, *_ in form.partners}
         in_units |= {other for other, form in picked.items() if form.partners}
         if is_metal(name) or name in in_units:
             return True
-        if not self._holds_its_oxygen(name, picked[name].state):
+        if not self._is_oxygen_plausible(name, picked[name].state):
             return False
         own = _anion_rank(name)
         if name != "H" and not is_metalloid(name):
@@ -269,8 +301,8 @@ class _Problem:
                 asked += (form.state + spare) * self.counts[other]
         return carried >= asked
 
-    def _holds_its_oxygen(self, name: str, state: Fraction) -> bool:
-        """False for oxide ions beside a nonmetal that would take them up.
+    def _is_oxygen_plausible(self, name: str, state: Fraction) -> bool:
+        """False for oxide ions beside a nonmetal that would bind them.
 
         With salt-forming metals alone the lower oxoanions end at XO3 (sulfite, selenite, arsenite), those of halogens
         at ClO-, ClO2-, ClO3-: more oxygen belongs to the higher ones. Phosphorus at 3+ needs its own units
@@ -285,16 +317,20 @@ class _Problem:
             state == top
             or name in {"N", "Te"}
             or "H" in self.counts
-            or not (metals and all(map(forms_salts, metals)))
+            or not (metals and all(map(is_salt_forming_metal, metals)))
         ):
             return True
         if state < 4 and name in CHALCOGENS:
             return False
-        most = (state + 1) / 2 if name in HALOGENS else LONE_PAIR_OXYGEN
+        most = (state + 1) / 2 if name in HALOGENS else MAX_LONE_PAIR_OXYGEN
         return oxygen <= most * self.counts[name]
 
-    def best(self, assignments: Sequence[_Assignment]) -> Balance:
-        """The assignment, with states of the metals, whose total charge is least."""
+    def find_best_balance(self, assignments: Sequence[_Assignment]) -> Balance:
+        """Find the assignment with the smallest total charge.
+
+        Args:
+            assignments: forms of the other elements to choose from.
+        """
         whole = _sum_charges(self.metals)
         partial = [
             (metal, _sum_charges([other for other in self.metals if other is not metal]))
@@ -304,9 +340,9 @@ class _Problem:
         ]
         found: tuple[tuple[Fraction, float, float], States] | None = None
         for assignment in assignments:
-            options = _rank_plain(assignment, whole)
+            options = _rank_single_states(assignment, whole)
             for part in filter(None, partial):
-                options = [*options, *_rank_mixed(assignment, *part)]
+                options = [*options, *_rank_mixed_valence(assignment, *part)]
             for rank, states in options:
                 if found is None or rank < found[0]:
                     found = rank, {**assignment.states, **states}
@@ -320,22 +356,28 @@ Ranked = tuple[tuple[Fraction, float, float], States]
 
 
 def _anion_rank(name: str) -> float:
-    """Electronegativity; metalloids count as less electronegative than every nonmetal and tellurium."""
+    """Rank of an anion by electronegativity.
+
+    Metalloids count as less electronegative than every nonmetal and tellurium.
+    """
     value = electronegativity(name)
     return value if not is_metalloid(name) or name == "Te" else min(value, 2.0)
 
 
-def _find_ranges(
+def _find_mixed_ranges(
     states: Sequence[tuple[int, float]], widest: int
 ) -> tuple[tuple[tuple[int, float], tuple[int, float]], ...]:
-    """Neighbouring states of one sign that are at most so far apart."""
+    """Neighbouring states of one sign at most `widest` apart."""
     return tuple(
         (low, high) for low, high in pairwise(states) if low[0] * high[0] > 0 and high[0] - low[0] <= widest
     )
 
 
 def _sum_charges(metals: Sequence[_Metal]) -> Sums:
-    """Total charges of metals of one state each, with the least demerit and the states that give it."""
+    """Total charges of metals in single states.
+
+    Each has the least demerit and the states that give it.
+    """
     sums: dict[int, tuple[tuple[float, float], tuple[tuple[str, int], ...]]] = {0: ((0.0, 0.0), ())}
     for metal in metals:
         wider: dict[int, tuple[tuple[float, float], tuple[tuple[str, int], ...]]] = {}
@@ -350,7 +392,8 @@ def _sum_charges(metals: Sequence[_Metal]) -> Sums:
     return sums
 
 
-def _rank_plain(assignment: _Assignment, sums: Sums) -> list[Ranked]:
+def _rank_single_states(assignment: _Assignment, sums: Sums) -> list[Ranked]:
+    """Rank an assignment with every metal in a single state."""
     found = []
     for total, (cost, states) in sums.items():
         rank = _add_costs(abs(assignment.charge + total), assignment.cost, cost)
@@ -358,8 +401,8 @@ def _rank_plain(assignment: _Assignment, sums: Sums) -> list[Ranked]:
     return found
 
 
-def _rank_mixed(assignment: _Assignment, metal: _Metal, sums: Sums) -> list[Ranked]:
-    """The same with one metal at a mean state."""
+def _rank_mixed_valence(assignment: _Assignment, metal: _Metal, sums: Sums) -> list[Ranked]:
+    """Rank an assignment with one mixed-valent metal."""
     found = []
     for total, (cost, states) in sums.items():
         wanted = -(assignment.charge + total) / metal.count
@@ -376,4 +419,5 @@ def _rank_mixed(assignment: _Assignment, metal: _Metal, sums: Sums) -> list[Rank
 def _add_costs(
     left: Fraction, first: tuple[float, float], second: tuple[float, float]
 ) -> tuple[Fraction, float, float]:
+    """Rank of a balance: remaining charge, then demerit, then electronegativity."""
     return left, round(first[0] + second[0], 9), round(first[1] + second[1], 9)

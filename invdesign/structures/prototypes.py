@@ -1,4 +1,4 @@
-"""A small library of battery prototypes, each with its published source."""
+"""Library of battery prototypes, each with its published source."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ FORMER_NAMES: Mapping[str, str] = {"halide": "Na3YCl6"}
 """Names that campaign files and stored runs may still use."""
 
 
-def prototypes() -> dict[str, Crystal]:
+def load_prototypes() -> dict[str, Crystal]:
     """All prototypes by name, sorted."""
     found = read_crystals(files("invdesign.structures") / "prototypes.yaml")
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
-def prototype_names() -> tuple[str, ...]:
+def list_prototype_names() -> tuple[str, ...]:
     """Names of all prototypes, sorted."""
-    return tuple(prototypes())
+    return tuple(load_prototypes())
 
 
-def prototype(name: str) -> Crystal:
-    """The prototype called `name`, or formerly called so.
+def find_prototype(name: str) -> Crystal:
+    """Find the prototype of a current or former `name`.
 
     Raises:
         PluginError: there is none; the message lists all and the nearest.
     """
-    known = prototypes()
+    known = load_prototypes()
     name = FORMER_NAMES.get(name, name)
     if name not in known:
         hint = nearest(name, known)

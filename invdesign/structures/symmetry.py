@@ -1,4 +1,4 @@
-"""What a crystal's symmetry does to its sites, and how many decorations of them are distinct."""
+"""Symmetry of a cell: permutations of its sites, and distinct decorations of them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from numpy.typing import NDArray
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.errors import InvdesignError
 
-SYMPREC = 1e-2  # Å: published positions have four digits, relaxed files are noisier
-WORD = 2**62  # packed words stay within int64
+SYMPREC = 1e-2  # Å; chosen: published positions have four digits, relaxed files are noisier
+MAX_WORD = 2**62  # packed words stay within int64
 
 
 def symmetry_dataset(
     lattice: FloatArray, positions: FloatArray, numbers: Sequence[int], symprec: float = SYMPREC
 ) -> Any:
-    """What spglib finds of a cell's space group: `number`, `rotations`, `translations`, `wyckoffs` and more.
+    """Find the space group of a cell with spglib.
 
     Args:
         lattice: shape (3, 3), rows are the cell's vectors in Å.
         positions: shape (n, 3), fractional.
-        numbers: n; equal ones may be mapped onto each other.
+        numbers: n integers; sites with equal ones may be mapped onto each other.
         symprec: Å.
 
+    Returns:
+        spglib's dataset: `number`, `rotations`, `translations`, `wyckoffs` and more.
+
     Raises:
-        InvdesignError: it finds none, as with overlapping atoms.
+        InvdesignError: spglib finds none, as with overlapping atoms.
     """
     import spglib
 
@@ -53,7 +56,7 @@ def site_permutations(
     sites: Sequence[int],
     symprec: float = SYMPREC,
 ) -> IntArray:
-    """What the operations of a cell's space group do to some of its sites.
+    """Permutations of some sites by a cell's space group.
 
     Args:
         lattice: shape (3, 3), rows are the cell's vectors in Å.
@@ -68,40 +71,43 @@ def site_permutations(
     Raises:
         InvdesignError: the symmetry cannot be determined, as with overlapping atoms.
     """
-    dataset = symmetry_dataset(lattice, positions, _numbers(colours), symprec)
+    dataset = symmetry_dataset(lattice, positions, _number_colours(colours), symprec)
     members = [
         np.asarray([k for k, site in enumerate(sites) if colours[site] == colour], dtype=np.int64)
         for colour in dict.fromkeys(colours[site] for site in sites)
     ]
     own = positions[list(sites)]
 
-    def row_of(operation: int) -> IntArray:
+    def permute_sites(operation: int) -> IntArray:
         row = np.empty(len(sites), dtype=np.int64)
         for member in members:
-            moved = _image(
+            moved = _match_images(
                 lattice, own[member], dataset.rotations[operation], dataset.translations[operation]
             )
             row[member] = member[moved]
         return row
 
-    # An operation is one of the same rotation and a translation after it: of a supercell with n translations that are
-    # 48 + n images to find instead of 48 n.
+    # Each operation is a representative of its rotation followed by a translation. A supercell with n translations then
+    # needs 48 + n images instead of 48 n.
     kinds: dict[bytes, list[int]] = {}
     for operation, rotation in enumerate(dataset.rotations):
         kinds.setdefault(np.ascontiguousarray(rotation, dtype=np.int64).tobytes(), []).append(operation)
     unmoved = np.eye(3, dtype=np.int64).tobytes()
-    translations = np.array([row_of(operation) for operation in kinds[unmoved]])
-    rows = np.concatenate([translations[:, row_of(operations[0])] for operations in kinds.values()])
+    translations = np.array([permute_sites(operation) for operation in kinds[unmoved]])
+    rows = np.concatenate([translations[:, permute_sites(operations[0])] for operations in kinds.values()])
     return np.unique(rows, axis=0)
 
 
-def _numbers(colours: Sequence[Hashable]) -> list[int]:
+def _number_colours(colours: Sequence[Hashable]) -> list[int]:
+    """Number the colours from 1 by first occurrence."""
     codes: dict[Hashable, int] = {}
     return [codes.setdefault(colour, len(codes) + 1) for colour in colours]
 
 
-def _image(lattice: FloatArray, positions: FloatArray, rotation: IntArray, shift: FloatArray) -> IntArray:
-    """The site nearest to where an operation puts each of the sites (k, 3) of one colour; (k,)."""
+def _match_images(
+    lattice: FloatArray, positions: FloatArray, rotation: IntArray, shift: FloatArray
+) -> IntArray:
+    """Find the site nearest to each site's image, shape (k,)."""
     apart = positions[None, :, :] - (positions @ rotation.T + shift)[:, None, :]
     apart -= np.round(apart)
     nearest: IntArray = ((apart @ lattice) ** 2).sum(axis=2).argmin(axis=1)
@@ -110,8 +116,8 @@ def _image(lattice: FloatArray, positions: FloatArray, rotation: IntArray, shift
     return nearest
 
 
-def smallest_image(codes: IntArray, permutations: IntArray, base: int) -> IntArray:
-    """The lexicographically smallest of all symmetric images of a decoration.
+def find_smallest_image(codes: IntArray, permutations: IntArray, base: int) -> IntArray:
+    """Find the lexicographically smallest symmetric image of a decoration.
 
     Args:
         codes: shape (n,), a number in [0, base) per site.
@@ -121,20 +127,21 @@ def smallest_image(codes: IntArray, permutations: IntArray, base: int) -> IntArr
     Returns:
         Shape (n,).
     """
+    # Codes of several sites are packed into one integer: its order is lexicographic, and only the smallest images go on.
     rows = permutations
     width = _digits_per_word(base)
     for start in range(0, len(codes), width):
         if len(rows) == 1:
             break
         chunk = codes[rows[:, start : start + width]]
-        words = chunk @ _weights(base, chunk.shape[1])
+        words = chunk @ _digit_weights(base, chunk.shape[1])
         rows = rows[words == words.min()]
     image: IntArray = codes[rows[0]]
     return image
 
 
-def is_smallest(codes: IntArray, permutations: IntArray, weights: IntArray) -> NDArray[np.bool_]:
-    """Which decorations are their own smallest image.
+def are_smallest_images(codes: IntArray, permutations: IntArray, weights: IntArray) -> NDArray[np.bool_]:
+    """True for each decoration that is its own smallest image.
 
     Args:
         codes: shape (m, n).
@@ -157,12 +164,18 @@ def is_smallest(codes: IntArray, permutations: IntArray, weights: IntArray) -> N
 Cycles = tuple[tuple[int, int], ...]  # (class, length) of each cycle, sorted
 
 
-def cycle_types(permutations: IntArray, classes: Sequence[int]) -> Counter[Cycles]:
-    """How often each cycle type occurs among permutations (g, n) that keep the `classes` (n) of what they move."""
-    return Counter(tuple(sorted(_cycles(row, classes))) for row in permutations.tolist())
+def count_cycle_types(permutations: IntArray, classes: Sequence[int]) -> Counter[Cycles]:
+    """Count the cycle types of permutations.
+
+    Args:
+        permutations: shape (g, n).
+        classes: class of each of the n sites; every permutation keeps it.
+    """
+    return Counter(tuple(sorted(_list_cycles(row, classes))) for row in permutations.tolist())
 
 
-def _cycles(row: Sequence[int], classes: Sequence[int]) -> list[tuple[int, int]]:
+def _list_cycles(row: Sequence[int], classes: Sequence[int]) -> list[tuple[int, int]]:
+    """List (class, length) of each cycle of one permutation."""
     seen = [False] * len(row)
     cycles = []
     for start in range(len(row)):
@@ -177,12 +190,14 @@ def _cycles(row: Sequence[int], classes: Sequence[int]) -> list[tuple[int, int]]
 
 @cache
 def _digits_per_word(base: int) -> int:
+    """Number of digits of a base that fit into one int64 word."""
     width = 1
-    while base ** (width + 1) < WORD and width < 62:
+    while base ** (width + 1) < MAX_WORD and width < 62:
         width += 1
     return width
 
 
 @cache
-def _weights(base: int, digits: int) -> IntArray:
+def _digit_weights(base: int, digits: int) -> IntArray:
+    """Place values of digits, the highest first."""
     return base ** np.arange(digits - 1, -1, -1, dtype=np.int64)

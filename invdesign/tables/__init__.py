@@ -1,1 +1,1 @@
-"""The one reader of tables: encodings, separators, headings, and what cells stand for."""
+"""Reader of tables: encodings, separators, headings, and the meaning of cells."""

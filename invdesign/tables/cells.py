@@ -1,4 +1,4 @@
-"""Numbers in the cells of tables: read exactly, refused with a remedy, never guessed."""
+"""Numbers in the cells of tables: parsed exactly, refused with a remedy, never guessed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from invdesign.arrays import FloatArray
 from invdesign.tables.units import is_unit
 
 Cell = object  # str, int, float, bool or None; a structure where the source holds structures
-LISTED = 10  # rows named in a message
-LONGEST = 60  # characters; no number is written with more
+MAX_LISTED_ROWS = 10  # rows in a message; chosen
+MAX_NUMBER_LENGTH = 60  # characters; chosen: no number is written with more
 
-# Words by which tables say that there is no number, in lower case; a hyphen or dash alone is one of them.
-NO_NUMBER = frozenset(
+# Words for a missing number in lower case; a hyphen or dash alone is one of them.
+MISSING_WORDS = frozenset(
     {"", "nan", "na", "n/a", "n.a.", "#n/a", "null", "none", "-", "\u2013", "\u2014", "\u2212"}
 )
 # Errors that spreadsheets leave in the cells of formulas (Excel, LibreOffice). `#N/A` alone means: no value.
@@ -31,9 +31,8 @@ _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _PLAIN = re.compile(_NUMBER, re.ASCII)
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _COMMA = re.compile(r"([+-]?\d*),(\d+)((?:[eE][+-]?\d+)?)", re.ASCII)
-_AMBIGUOUS = re.compile(
-    r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII
-)  # 1,234: a thousand and more, or one and a fraction
+# 1,234: a thousand and more, or one and a fraction.
+_AMBIGUOUS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
 _GROUPED = re.compile(
     r"[+-]?\d{1,3}(?:(?:[ '_\u2019]\d{3})+|(?:,\d{3}){2,}|,\d{3}(?=\.))(?:\.\d+)?", re.ASCII
 )
@@ -59,22 +58,22 @@ BOUND_HINT = (
 
 
 def is_blank(cell: Cell) -> bool:
-    """Return whether a cell holds nothing: empty, spaces alone, or NaN."""
+    """True if a `cell` holds nothing: empty, spaces alone, or NaN."""
     if isinstance(cell, float):
         return math.isnan(cell)
     return cell is None or (isinstance(cell, str) and not cell.strip())
 
 
-def no_number(cell: Cell) -> bool:
-    """Return whether a cell of a column of numbers says that there is none."""
-    return is_blank(cell) or (isinstance(cell, str) and cell.strip().lower() in NO_NUMBER)
+def is_missing_number(cell: Cell) -> bool:
+    """True if a `cell` states that there is no number."""
+    return is_blank(cell) or (isinstance(cell, str) and cell.strip().lower() in MISSING_WORDS)
 
 
-def number_in(cell: Cell) -> float | None:
-    """Read the number in a cell; None where it holds something else, or nothing. Infinities are numbers.
+def parse_number(cell: Cell) -> float | None:
+    """Parse the number in a `cell`.
 
-    Text must be a plain decimal number, with a point, without separators of thousands and without a unit; the
-    typographic minus counts as one. True and false are no numbers.
+    None where it holds none. Infinities are numbers. Text must be a plain decimal number, with a point, without
+    separators of thousands and without a unit; the typographic minus counts as one. True and false are no numbers.
     """
     if isinstance(cell, str):
         text = cell.strip().replace(_MINUS, "-")
@@ -88,28 +87,34 @@ def number_in(cell: Cell) -> float | None:
     return None if math.isnan(value) else value
 
 
-def numbers_in(cells: Sequence[Cell]) -> tuple[FloatArray, list[int]]:
-    """Read a column of numbers.
+def parse_numbers(cells: Sequence[Cell]) -> tuple[FloatArray, list[int]]:
+    """Parse a column of numbers.
+
+    Args:
+        cells: n cells.
 
     Returns:
-        Shape (n,), NaN where a cell says that there is none; and the positions of cells that hold something that is
-        no finite number.
+        Shape (n,), NaN where a cell states that there is no number; and the positions of cells with anything else
+        that is no finite number.
     """
-    values = _quickly(cells)
+    values = _parse_numbers_fast(cells)
     if values is None:
-        found = [number_in(cell) for cell in cells]
+        found = [parse_number(cell) for cell in cells]
         values = np.array([math.nan if value is None else value for value in found], dtype=np.float64)
     absent = np.flatnonzero(np.isnan(values)).tolist()
-    wrong = [k for k in absent if not no_number(cells[k])]
+    wrong = [k for k in absent if not is_missing_number(cells[k])]
     infinite = np.flatnonzero(np.isinf(values)).tolist()
     values[infinite] = math.nan
     return values, sorted([*wrong, *infinite])
 
 
-def _quickly(cells: Sequence[Cell]) -> FloatArray | None:
-    """All cells by Python's own reading, where that agrees with `number_in`; else None."""
+def _parse_numbers_fast(cells: Sequence[Cell]) -> FloatArray | None:
+    """Parse all cells by `float`, where `parse_number` agrees.
+
+    None elsewhere.
+    """
     try:
-        joined = "\n".join(cells)  # type: ignore[arg-type]  # what is no text raises
+        joined = "\n".join(cells)  # type: ignore[arg-type]  # other types raise
         # Python takes underscores and the digits of all scripts.
         plain = joined.isascii() and "_" not in joined
     except TypeError:
@@ -117,52 +122,64 @@ def _quickly(cells: Sequence[Cell]) -> FloatArray | None:
     if not plain:
         return None
     try:
-        return np.fromiter(map(float, cells), np.float64, len(cells))  # type: ignore[arg-type]  # what is none raises
+        return np.fromiter(map(float, cells), np.float64, len(cells))  # type: ignore[arg-type]  # other types raise
     except (ValueError, OverflowError):
         return None
 
 
 def looks_like_number(cell: Cell) -> bool:
-    """Return whether text is meant as a number, and written in a form that is not read."""
+    """True if a `cell` is meant as a number.
+
+    Its form is one that is not read.
+    """
     if not isinstance(cell, str):
         return False
-    if len(cell) > LONGEST:
+    if len(cell) > MAX_NUMBER_LENGTH:
         return False
-    text = _normal(cell)
+    text = _normalize_text(cell)
     forms = (_COMMA, _GROUPED, _POINTS, _BOUND, _SPREAD, _ABOUT, _TIMES_TEN)
-    return any(form.fullmatch(text) for form in forms) or _unit_of(text) != ""
+    return any(form.fullmatch(text) for form in forms) or _find_unit(text) != ""
 
 
 def is_miswritten(cell: Cell) -> bool:
-    """Return whether a cell holds a number that can be written plainly: `0,05`, `1 000`, `1.2·10-3`."""
-    if not isinstance(cell, str) or len(cell) > LONGEST:
+    """True if a `cell` holds a number in another form.
+
+    Examples are `0,05`, `1 000` and `1.2·10-3`, which can be written plainly.
+    """
+    if not isinstance(cell, str) or len(cell) > MAX_NUMBER_LENGTH:
         return False
-    text = _normal(cell)
-    return bool(_rewritten(text)) and not (_SPREAD.fullmatch(text) or _ABOUT.fullmatch(text))
+    text = _normalize_text(cell)
+    return bool(_suggest_plain_number(text)) and not (_SPREAD.fullmatch(text) or _ABOUT.fullmatch(text))
 
 
-def remedy(cell: Cell) -> str:
-    """Say, in a sentence, how to write what a cell holds as a number, or what to do where it is none."""
+def suggest_remedy(cell: Cell) -> str:
+    """Suggest how to write a `cell` as a number.
+
+    Where it is no number, the sentence tells how to record that.
+    """
     if not isinstance(cell, str | float):
         return "Numbers are plain; true, false and lists are none."
-    text = _normal(str(cell)[:LONGEST])
-    if text.lower().lstrip("+-") in NO_NUMBER:
-        return "Leave the cell empty where nothing was measured; in a file of results, the column failure says why."
+    text = _normalize_text(str(cell)[:MAX_NUMBER_LENGTH])
+    if text.lower().lstrip("+-") in MISSING_WORDS:
+        return "Leave the cell empty where nothing was measured; in a file of results, give the cause in the column failure."
     if _BOUND.fullmatch(text):
         return BOUND_HINT
     if text.lower() in _UNDETECTED:
         return f"'{text}' may mean not determined or not detected. {BOUND_HINT}"
     if _FORMULA_ERROR.fullmatch(text):
-        return "This is an error of a formula in the spreadsheet: mend it there, or empty the cell."
+        return "This is an error of a formula in the spreadsheet: correct it there, or empty the cell."
     if _INFINITE.fullmatch(text) or _PLAIN.fullmatch(text):
         return (
             "It is infinite, or larger than any number here: leave the cell empty where nothing was measured."
         )
-    return _rewritten(text) or _otherwise(text)
+    return _suggest_plain_number(text) or _suggest_other_remedy(text)
 
 
-def _rewritten(text: str) -> str:
-    """The sentence that says how a number is written plainly; empty where it is none of these forms."""
+def _suggest_plain_number(text: str) -> str:
+    """Suggest the plain form of a number.
+
+    Empty where it is none of these forms.
+    """
     if _AMBIGUOUS.fullmatch(text):
         return f"Write {text.replace(',', '.')} or {text.replace(',', '')}: it may be either."
     if comma := _COMMA.fullmatch(text):
@@ -182,7 +199,8 @@ def _rewritten(text: str) -> str:
     return "Write one plain number." if _ABOUT.fullmatch(text) else ""
 
 
-def _otherwise(text: str) -> str:
+def _suggest_other_remedy(text: str) -> str:
+    """Suggest a remedy for fractions, ranges and other text."""
     if fraction := _FRACTION.fullmatch(text):
         return f"Write {int(fraction[1]) / int(fraction[2]):.6g}."
     if _RANGE.fullmatch(text):
@@ -194,13 +212,16 @@ def _otherwise(text: str) -> str:
     return "Units stand in the heading, remarks in a column of their own; leave the cell empty where there is no value."
 
 
-def _normal(cell: str) -> str:
-    """Text with plain minus, plain exponents and plain spaces, as forms of numbers are told apart."""
+def _normalize_text(cell: str) -> str:
+    """Replace signs, exponents and spaces by plain ones."""
     return " ".join(cell.replace(_MINUS, "-").translate(_POWER).split())
 
 
-def _unit_of(text: str) -> str:
-    """The unit behind a number; empty where there is no number, or what follows is no unit."""
+def _find_unit(text: str) -> str:
+    """Find the unit behind a number.
+
+    Empty where there is no number or no unit.
+    """
     found = _WITH_UNIT.fullmatch(text)
     if found is None:
         return ""
@@ -210,9 +231,16 @@ def _unit_of(text: str) -> str:
     return unit if apart and is_unit(unit) else ""
 
 
-def list_rows(rows: Sequence[object], word: str = "line") -> str:
-    """`2 rows (lines 3, 8)`: how many, and the first ten of them."""
-    more = f" and {len(rows) - LISTED} more" if len(rows) > LISTED else ""
-    named = ", ".join(map(str, rows[:LISTED]))
+def describe_rows(rows: Sequence[object], word: str = "line") -> str:
+    """Describe rows by count and first ten numbers.
+
+    `2 rows (lines 3, 8)` is an example.
+
+    Args:
+        rows: numbers of the rows.
+        word: noun before the numbers, in the singular.
+    """
+    more = f" and {len(rows) - MAX_LISTED_ROWS} more" if len(rows) > MAX_LISTED_ROWS else ""
+    named = ", ".join(map(str, rows[:MAX_LISTED_ROWS]))
     places = f"{word}s" if len(rows) > 1 else word
     return f"{len(rows)} row{'s' if len(rows) > 1 else ''} ({places} {named}{more})"

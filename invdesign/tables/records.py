@@ -1,4 +1,4 @@
-"""A file of text cut into records, by byte offsets: read in blocks once, and one record at a place after that."""
+"""Records of a text file by byte offsets: found once in blocks, then read one at a time."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from invdesign.arrays import IntArray
 from invdesign.errors import InvdesignError
 from invdesign.textfiles import MEGABYTE, UnreadableFileError, decode, read_bytes
 
-BYTES = 16_000_000  # per block
-ROWS = 20_000  # per block
-RECODED = 500 * MEGABYTE  # a file in another encoding than UTF-8 is held in memory, and may be no larger
-LONGEST_LINE = 200 * MEGABYTE
+BLOCK_BYTES = 16_000_000  # chosen
+BLOCK_ROWS = 20_000  # chosen
+MAX_RECODED_BYTES = 500 * MEGABYTE  # chosen: a file in another encoding than UTF-8 is held in memory
+MAX_LINE_BYTES = 200 * MEGABYTE  # chosen
 _UTF8_MARK = b"\xef\xbb\xbf"
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
-WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx and .ods are archives; .xls is an OLE file
+WORKBOOK_SIGNATURES = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx and .ods are archives; .xls is an OLE file
 _QUOTE, _NEWLINE, _RETURN = ord('"'), ord("\n"), ord("\r")
 
 
@@ -29,9 +29,10 @@ class TableError(InvdesignError):
     """A table cannot be read.
 
     Attributes:
-        line: where, or None.
-        message: what is wrong there, as in "line 3 MESSAGE".
-        hint: what to do.
+        name: name of the table.
+        line: line of the fault, or None.
+        message: the fault, as in "line 3 MESSAGE".
+        hint: the remedy.
     """
 
     exit_code = 2
@@ -43,48 +44,54 @@ class TableError(InvdesignError):
 
 
 class Data(Protocol):
-    """UTF-8 text with newlines, at offsets from 0; a mark at its beginning is not part of it."""
+    """UTF-8 text with newlines and without byte order mark.
+
+    Offsets begin at 0.
+    """
 
     def lines(self, start: int) -> Iterator[bytes]:
-        """Lines with their ends, from the one that begins at `start`."""
+        """Yield lines with their ends from offset `start`."""
         ...
 
     def chunks(self, start: int) -> Iterator[bytes]:
-        """Blocks of whole lines, from the one that begins at `start`."""
+        """Yield blocks of whole lines from offset `start`."""
         ...
 
     def read(self, start: int, end: int) -> bytes:
-        """The bytes from `start` to `end`."""
+        """Read the bytes from `start` to `end`."""
         ...
 
 
 class _Recode(Exception):  # noqa: N818 - no fault: the file is read in another way
-    """A file is no UTF-8, or has lines that end in carriage returns alone."""
+    """The file must be decoded in memory.
+
+    It is no UTF-8, or has lines that end in carriage returns alone.
+    """
 
 
 class FileData:
     """A file of UTF-8 text, which stays on disk."""
 
     def __init__(self, path: Path, mark: int) -> None:
-        """`mark`: bytes before the text."""
+        """Open `path`; the text begins after `mark` bytes."""
         self._path, self._mark = path, mark
 
     def lines(self, start: int) -> Iterator[bytes]:
-        """Lines with their ends."""
+        """Yield lines with their ends, from offset `start`."""
         with self._path.open("rb") as stream:
             stream.seek(start + self._mark)
-            while line := stream.readline(LONGEST_LINE):
+            while line := stream.readline(MAX_LINE_BYTES):
                 yield line
 
     def chunks(self, start: int) -> Iterator[bytes]:
-        """Blocks of whole lines."""
+        """Yield blocks of whole lines, from offset `start`."""
         with self._path.open("rb") as stream:
             stream.seek(start + self._mark)
-            while chunk := stream.read(BYTES):
-                yield chunk if chunk.endswith(b"\n") else chunk + stream.readline(LONGEST_LINE)
+            while chunk := stream.read(BLOCK_BYTES):
+                yield chunk if chunk.endswith(b"\n") else chunk + stream.readline(MAX_LINE_BYTES)
 
     def read(self, start: int, end: int) -> bytes:
-        """The bytes from `start` to `end`."""
+        """Read the bytes from `start` to `end`."""
         with self._path.open("rb") as stream:
             stream.seek(start + self._mark)
             return stream.read(end - start)
@@ -98,34 +105,39 @@ class TextData:
         self._bytes = plain.encode("utf-8", "surrogatepass")
 
     def lines(self, start: int) -> Iterator[bytes]:
-        """Lines with their ends."""
+        """Yield lines with their ends, from offset `start`."""
         while start < len(self._bytes):
             end = self._bytes.find(b"\n", start) + 1 or len(self._bytes)
             yield self._bytes[start:end]
             start = end
 
     def chunks(self, start: int) -> Iterator[bytes]:
-        """All at once."""
+        """Yield the text from offset `start` in one block."""
         if start < len(self._bytes):
             yield self._bytes[start:]
 
     def read(self, start: int, end: int) -> bytes:
-        """The bytes from `start` to `end`."""
+        """Read the bytes from `start` to `end`."""
         return self._bytes[start:end]
 
 
 def open_data(path: Path) -> Data:
-    """The text of a file: on disk where it is UTF-8, else in memory, in the encodings of `textfiles.decode`.
+    """Open the text of a file.
+
+    UTF-8 stays on disk; other text is decoded in memory.
+
+    Args:
+        path: the file; its encoding is one of those of `textfiles.decode`.
 
     Raises:
         TableError: it is a workbook, or no text.
-        UnreadableFileError: it cannot be read, or is too large to be held in memory in its encoding.
+        UnreadableFileError: it cannot be read, or is too large to be decoded in memory.
     """
     if not path.is_file():
-        read_bytes(path, RECODED)  # says why not
+        read_bytes(path, MAX_RECODED_BYTES)  # raises with the reason
     with path.open("rb") as stream:
         start = stream.read(4)
-    if start.startswith(WORKBOOKS):
+    if start.startswith(WORKBOOK_SIGNATURES):
         raise TableError(
             path.name, "is a workbook or an archive.", "In the spreadsheet, save it as 'CSV UTF-8'."
         )
@@ -139,7 +151,7 @@ def open_data(path: Path) -> Data:
         else:
             return data
     try:
-        return TextData(decode(read_bytes(path, RECODED), path.name, letters=True))
+        return TextData(decode(read_bytes(path, MAX_RECODED_BYTES), path.name, letters=True))
     except UnreadableFileError as error:
         if "too large" in str(error):
             raise TableError(
@@ -149,7 +161,10 @@ def open_data(path: Path) -> Data:
 
 
 def _check_plain(chunk: bytes, name: str) -> None:
-    """Refuse text that cannot be read where it lies; `chunk` is of whole lines."""
+    """Refuse text that must be decoded first.
+
+    `chunk` holds whole lines.
+    """
     if b"\0" in chunk:
         raise TableError(name, "is not a text file: it holds zero bytes")
     if b"\r" in chunk and chunk.count(b"\r") != chunk.count(b"\r\n"):
@@ -162,10 +177,16 @@ def _check_plain(chunk: bytes, name: str) -> None:
 
 
 class Records:
-    """Text from `head` on, cut into records; a newline within quotes ends none, where quotes count."""
+    """Records of a text from `head` on.
+
+    A newline within quotes ends none, where quotes count.
+    """
 
     def __init__(self, data: Data, name: str, *, head: int = 0, separator: str | None = None) -> None:
-        """`separator` of the cells; None where quotes do not count."""
+        """Find the records.
+
+        `separator` separates cells, None where quotes do not count.
+        """
         self.data, self.name, self.head = data, name, head
         self.starts = self._find_starts(separator)
 
@@ -173,10 +194,11 @@ class Records:
         return len(self.starts) - 1
 
     def _find_starts(self, separator: str | None) -> IntArray:
-        """Shape (n + 1,): where records begin, and the end of the last.
+        """Find the offsets of all records, shape (n + 1,).
 
-        Where each quotation mark stands at an end of its cell, or beside another, their number before a newline says
-        whether it is within a cell. Otherwise the CSV parser finds out, row by row.
+        The last offset is the end of the text. Where each quotation mark stands at an end of its cell, or beside
+        another, their number before a newline decides whether it is within a cell. Otherwise the CSV parser decides,
+        row by row.
         """
         ends = [np.full(1, self.head, dtype=np.int64)]
         offset, quotes = self.head, 0
@@ -185,19 +207,19 @@ class Records:
             newlines = np.flatnonzero(data == _NEWLINE)
             if separator is not None and (quotes % 2 or b'"' in chunk):
                 marks = np.flatnonzero(data == _QUOTE)
-                if not _well_placed(data, marks, quotes, ord(separator)):
-                    return self._exact(separator)
+                if not _are_quotes_well_placed(data, marks, quotes, ord(separator)):
+                    return self._find_starts_by_parsing(separator)
                 outside = (quotes + np.searchsorted(marks, newlines)) % 2 == 0
                 newlines, quotes = newlines[outside], quotes + len(marks)
             ends.append(newlines + offset + 1)
             offset += len(chunk)
         if quotes % 2 and separator is not None:
-            return self._exact(separator)  # which says where
+            return self._find_starts_by_parsing(separator)  # raises with the line
         starts = np.concatenate(ends)
         return starts if starts[-1] == offset else np.append(starts, offset)
 
-    def _exact(self, separator: str) -> IntArray:
-        """The same by the CSV parser, row by row.
+    def _find_starts_by_parsing(self, separator: str) -> IntArray:
+        """Find the offsets with the CSV parser, row by row.
 
         Raises:
             TableError: a quotation mark is not closed, or followed by something else than a separator.
@@ -208,7 +230,7 @@ class Records:
             nonlocal consumed
             for line in self.data.lines(self.head):
                 consumed += len(line)
-                yield to_text(line)
+                yield decode_records(line)
 
         starts = []
         try:
@@ -216,24 +238,30 @@ class Records:
                 starts.append(begin)
                 begin = consumed
         except csv.Error as error:
-            raise self.error(begin, error) from error
+            raise self.record_error(begin, error) from error
         return np.array([*starts, begin], dtype=np.int64)
 
-    def error(self, place: int, error: csv.Error) -> TableError:
-        """What is wrong with the record at a place."""
+    def record_error(self, place: int, error: csv.Error) -> TableError:
+        """Error for the record at offset `place`.
+
+        It explains the `error` of the CSV parser.
+        """
         if "unexpected end" in str(error):
             message = "has a quotation mark that is never closed."
         else:
             message = f"cannot be read: {error}. A quotation mark that is not closed?"
         hint = "Write cells that hold one in quotes, with their own quotation marks doubled"
-        return TableError(self.name, message, hint, self.line(place))
+        return TableError(self.name, message, hint, self.find_line(place))
 
-    def line(self, place: int) -> int:
-        """Line of the record that begins at `place`, from 1."""
-        return int(self.lines_of(np.array([place]))[0])
+    def find_line(self, place: int) -> int:
+        """Line of the record that begins at offset `place`, from 1."""
+        return int(self.find_lines(np.array([place]))[0])
 
-    def lines_of(self, places: IntArray) -> IntArray:
-        """Lines (n,) of the records that begin at places (n,), from 1."""
+    def find_lines(self, places: IntArray) -> IntArray:
+        """Lines (n,) of the records at offsets `places` (n,).
+
+        Lines count from 1.
+        """
         found = np.ones(len(places), dtype=np.int64)
         offset = 0
         for chunk in self.data.chunks(0):
@@ -242,44 +270,51 @@ class Records:
             offset += len(chunk)
         return found
 
-    def spans(self, first: int = 0) -> Iterator[tuple[int, int]]:
-        """(first, last + 1) of the records of each block, from record `first` on."""
+    def iterate_spans(self, first: int = 0) -> Iterator[tuple[int, int]]:
+        """Yield (first, last + 1) of blocks of records from `first` on."""
         while first < len(self):
-            by_size = int(np.searchsorted(self.starts, self.starts[first] + BYTES))
-            end = min(max(by_size, first + 1), first + ROWS, len(self))
+            by_size = int(np.searchsorted(self.starts, self.starts[first] + BLOCK_BYTES))
+            end = min(max(by_size, first + 1), first + BLOCK_ROWS, len(self))
             yield first, end
             first = end
 
-    def text(self, first: int, end: int) -> str:
-        """The records `first` to `end` as text."""
-        return to_text(self.data.read(int(self.starts[first]), int(self.starts[end])))
+    def read_text(self, first: int, end: int) -> str:
+        """Read the records `first` to `end` as text."""
+        return decode_records(self.data.read(int(self.starts[first]), int(self.starts[end])))
 
-    def record(self, place: int) -> str:
-        """The record that begins at `place`."""
+    def read_record(self, place: int) -> str:
+        """Read the record that begins at offset `place`."""
         index = int(np.searchsorted(self.starts, place))
-        return self.text(index, index + 1)
+        return self.read_text(index, index + 1)
 
 
-def to_text(data: bytes) -> str:
-    """Bytes of whole records as text."""
+def decode_records(data: bytes) -> str:
+    """Decode the `data` of whole records."""
     text = data.decode("utf-8", "surrogatepass")
     return text.replace("\r\n", "\n") if "\r" in text else text
 
 
 def parse_rows(lines: Iterator[str], separator: str) -> Iterator[list[str]]:
-    """Rows of cells; cells may be longer than the parser's own limit of 128 kB, as genomes and structures are."""
+    """Parse rows of cells.
+
+    Cells may be longer than the parser's own limit of 128 kB, as genomes and structures are.
+
+    Args:
+        lines: text with line ends.
+        separator: character between cells.
+    """
     csv.field_size_limit(2**31 - 1)
     return csv.reader(lines, delimiter=separator, strict=True)
 
 
-def _well_placed(data: NDArray[np.uint8], marks: IntArray, before: int, separator: int) -> bool:
-    """Return whether each quotation mark stands at an end of its cell or beside another.
+def _are_quotes_well_placed(data: NDArray[np.uint8], marks: IntArray, before: int, separator: int) -> bool:
+    """True if quotation marks stand at cell ends or in pairs.
 
     Args:
         data: bytes of whole lines.
-        marks: where quotation marks stand in it, shape (m,).
-        before: how many came before it.
-        separator: of the cells.
+        marks: offsets of quotation marks in it, shape (m,).
+        before: number of quotation marks before it.
+        separator: code of the character between cells.
     """
     if not len(marks):
         return True

@@ -14,14 +14,22 @@ from typing import Any
 import numpy as np
 
 from invdesign.arrays import IntArray
-from invdesign.tables.cells import number_in
-from invdesign.tables.guard import unguard
-from invdesign.tables.records import Data, Records, TableError, TextData, open_data, parse_rows, to_text
+from invdesign.tables.cells import parse_number
+from invdesign.tables.guard import unguard_cell
+from invdesign.tables.records import (
+    Data,
+    Records,
+    TableError,
+    TextData,
+    decode_records,
+    open_data,
+    parse_rows,
+)
 from invdesign.tables.units import is_unit
 
 SEPARATORS = (",", ";", "\t")
-COMMENT = "#"
-COLUMNS = 16_384  # as many as a sheet of Excel has
+COMMENT_MARK = "#"
+MAX_COLUMNS = 16_384  # as many as a sheet of Excel has
 _COMPOSED = re.compile(r"[/\u00b7\u207b%\u00b0]|-\d")  # in units that are no symbols of elements too
 _IN_QUOTES = re.compile(r'"[^"]*"')
 _SPACE = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
@@ -29,11 +37,11 @@ _SPACE = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows that follow each other.
+    """Consecutive rows.
 
     Attributes:
-        places: shape (n,), where each can be found again.
-        cells: the asked columns, n cells each.
+        places: shape (n,), byte offsets to find the rows again.
+        cells: the requested columns, n cells each.
     """
 
     places: IntArray
@@ -42,12 +50,12 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The headings of a table, and what stands before them.
+    """The headings of a table, and the lines before them.
 
     Attributes:
         place: byte offset of the record with the headings.
         line: its line, from 1.
-        separator: of the cells.
+        separator: character between cells.
         skipped: comment lines before it.
     """
 
@@ -58,13 +66,15 @@ class Head:
 
 
 class TextTable:
-    """Comma, semicolon or tab between the cells; read in blocks, or one row at its place.
+    """A table of text, read in blocks or row by row.
+
+    Cells are separated by comma, semicolon or tab.
 
     Attributes:
-        name: what messages call it.
-        head: where the headings stand.
+        name: name of the table in messages.
+        head: place of the headings.
         headings: the columns, spaces put right; an empty one where a column has none.
-        twice: headings that more than one column has.
+        twice: headings of more than one column.
     """
 
     def __init__(self, data: Data, name: str) -> None:
@@ -76,19 +86,19 @@ class TextTable:
         self.name = name
         self.head = _find_head(data, name)
         self._records = Records(data, name, head=self.head.place, separator=self.head.separator)
-        self.headings = tuple(" ".join(unguard(cell).split()) for cell in self._row(0))
-        if len(self.headings) > COLUMNS:
-            message = f"has {len(self.headings)} columns; at most {COLUMNS} are read"
+        self.headings = tuple(" ".join(unguard_cell(cell).split()) for cell in self._read_row(0))
+        if len(self.headings) > MAX_COLUMNS:
+            message = f"has {len(self.headings)} columns; at most {MAX_COLUMNS} are read"
             raise TableError(name, message, "Is its first line one of headings?", self.head.line)
         counted = Counter(filter(None, self.headings))
         self.twice = tuple(heading for heading, count in counted.items() if count > 1)
         self._place = {heading: place for place, heading in reversed(list(enumerate(self.headings)))}
 
     def check_headings(self) -> None:
-        """Refuse a table of which several columns have one heading.
+        """Refuse headings that stand for several columns.
 
         Raises:
-            TableError: naming them.
+            TableError: the message names one of them.
         """
         if self.twice:
             message = f"has more than one column '{self.twice[0]}';"
@@ -96,41 +106,50 @@ class TextTable:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Sentences on what was left out before the headings."""
+        """Sentences on lines that were left out before the headings."""
         return tuple(f"line '{line:.60}' before the headings is a comment" for line in self.head.skipped)
 
-    def _row(self, index: int) -> list[str]:
-        """The cells of record `index`, the headings being number 0."""
+    def _read_row(self, index: int) -> list[str]:
+        """Read the cells of record `index`.
+
+        The headings are number 0.
+        """
         try:
-            rows = list(parse_rows(iter([self._records.text(index, index + 1)]), self.head.separator))
+            rows = list(parse_rows(iter([self._records.read_text(index, index + 1)]), self.head.separator))
         except csv.Error as error:
-            raise self._records.error(int(self._records.starts[index]), error) from error
+            raise self._records.record_error(int(self._records.starts[index]), error) from error
         return rows[0] if rows else []
 
-    def places_of(self, columns: Sequence[str]) -> list[int]:
-        """Positions of columns by heading."""
+    def find_places(self, columns: Sequence[str]) -> list[int]:
+        """Find the positions of `columns` by heading."""
         return [self._place[column] for column in columns]
 
-    def blocks(self, columns: Sequence[str]) -> Iterator[Rows]:
-        """All rows in their order, without blank ones.
+    def read_blocks(self, columns: Sequence[str]) -> Iterator[Rows]:
+        """Yield all rows in their order, without blank ones.
+
+        Args:
+            columns: headings of the columns to read.
 
         Raises:
             TableError: a row has too many or too few cells.
         """
-        wanted = self.places_of(columns)
-        for first, end in self._records.spans(1):
-            rows, places = self._filled(first, end, max(wanted, default=-1) + 1)
-            turned = _transpose(rows, wanted)
+        wanted = self.find_places(columns)
+        for first, end in self._records.iterate_spans(1):
+            rows, places = self._read_filled_rows(first, end, max(wanted, default=-1) + 1)
+            turned = _pick_columns(rows, wanted)
             yield Rows(places, dict(zip(columns, turned, strict=True)))
 
-    def _filled(self, first: int, end: int, cells: int) -> tuple[list[list[str]], IntArray]:
-        """Rows `first` to `end` that hold something, at least the first `cells` of each parsed; and their places."""
-        text = self._records.text(first, end)
+    def _read_filled_rows(self, first: int, end: int, cells: int) -> tuple[list[list[str]], IntArray]:
+        """Read the filled rows of `first` to `end`, with offsets.
+
+        At least the first `cells` cells of each row are parsed.
+        """
+        text = self._records.read_text(first, end)
         places = self._records.starts[first:end]
         separator = self.head.separator
         whole: Sequence[Sequence[str]]
         if '"' in text:
-            whole = rows = self._parsed(text, first, end)
+            whole = rows = self._parse_text(text, first, end)
             widths = [len(row) for row in rows]
             blank = [k for k, row in enumerate(rows) if not any(map(str.strip, row))]
         else:
@@ -140,25 +159,27 @@ class TextTable:
             whole = _Split(lines, separator)
             widths = [line.count(separator) + 1 for line in lines]
             blank = [k for k, line in enumerate(lines) if not line.strip(separator + _SPACE)]
-        self._check(whole, widths, set(blank), places)
+        self._check_rows(whole, widths, set(blank), places)
         if blank:
             out = set(blank)
             filled = [k for k in range(len(rows)) if k not in out]
             rows, places = [rows[k] for k in filled], places[filled]
         if "'" in text:
-            rows = [[unguard(cell) for cell in row] for row in rows]
+            rows = [[unguard_cell(cell) for cell in row] for row in rows]
         return rows, places
 
-    def _check(
+    def _check_rows(
         self, rows: Sequence[Sequence[str]], widths: Sequence[int], blank: set[int], places: IntArray
     ) -> None:
-        """Refuse rows that do not fit the headings; only those of an odd number of cells are looked at, where that is enough.
+        """Refuse rows that do not fit the headings.
+
+        Where it suffices, only rows with a wrong number of cells are looked at.
 
         Args:
             rows: n rows, whole.
             widths: number of cells of each, n.
-            blank: those that are no rows.
-            places: of each, n.
+            blank: positions of rows without content.
+            places: offset of each, n.
         """
         count = len(self.headings)
         if "" not in self.headings and not {*widths} - {count}:
@@ -171,58 +192,71 @@ class TextTable:
             if mistake is not None:
                 column, message, hint = mistake
                 column = "" if column == "row" else f"({column}) "
-                raise TableError(self.name, f"{column}{message}", hint, self.line(int(places[k])))
+                raise TableError(self.name, f"{column}{message}", hint, self.find_line(int(places[k])))
 
-    def _parsed(self, text: str, first: int, end: int) -> list[list[str]]:
+    def _parse_text(self, text: str, first: int, end: int) -> list[list[str]]:
+        """Parse the records `first` to `end` into rows."""
         try:
             rows = list(parse_rows(io.StringIO(text, newline="\n"), self.head.separator))
         except csv.Error as error:
-            raise self._records.error(int(self._records.starts[first]), error) from error
+            raise self._records.record_error(int(self._records.starts[first]), error) from error
         if len(rows) != end - first:
-            line = self._records.line(int(self._records.starts[first]))
+            line = self._records.find_line(int(self._records.starts[first]))
             raise TableError(
                 self.name, "cannot be cut into rows. A quotation mark that is not closed?", "", line
             )
         return rows
 
-    def fetch(self, place: int, columns: Sequence[str]) -> dict[str, str]:
-        """The cells of the row at a place."""
-        row = next(parse_rows(iter([self._records.record(place)]), self.head.separator))
+    def fetch_row(self, place: int, columns: Sequence[str]) -> dict[str, str]:
+        """Read the cells of one row.
+
+        Args:
+            place: offset of the row.
+            columns: headings of the columns to read.
+        """
+        row = next(parse_rows(iter([self._records.read_record(place)]), self.head.separator))
         return {
-            name: unguard(row[index]) for name, index in zip(columns, self.places_of(columns), strict=True)
+            name: unguard_cell(row[index])
+            for name, index in zip(columns, self.find_places(columns), strict=True)
         }
 
-    def line(self, place: int) -> int:
-        """Line of the row at a place, from 1."""
-        return self._records.line(place)
+    def find_line(self, place: int) -> int:
+        """Line of the row at offset `place`, from 1."""
+        return self._records.find_line(place)
 
-    def lines(self) -> Iterator[tuple[int, list[str]]]:
-        """(line, all cells) of every row that is not blank, whether it fits the headings or not."""
-        line = self.head.line + self._records.text(0, 1).count("\n")
+    def read_lines(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield (line, all cells) of every filled row.
+
+        Rows that do not fit the headings are included.
+        """
+        line = self.head.line + self._records.read_text(0, 1).count("\n")
         for index in range(1, len(self._records)):
-            text = self._records.text(index, index + 1)
-            row = self._row(index)
+            text = self._records.read_text(index, index + 1)
+            row = self._read_row(index)
             if any(map(str.strip, row)):
-                yield line, [unguard(cell) for cell in row]
+                yield line, [unguard_cell(cell) for cell in row]
             line += text.count("\n")
 
-    def columns(self, columns: Sequence[str]) -> tuple[dict[str, list[str]], list[int]]:
-        """Whole columns, and the line of each row; for tables that are held in memory.
+    def read_columns(self, columns: Sequence[str]) -> tuple[dict[str, list[str]], list[int]]:
+        """Read whole columns into memory, and the line of each row.
+
+        Args:
+            columns: headings of the columns to read.
 
         Raises:
             TableError: a row has too many or too few cells.
         """
         cells: dict[str, list[str]] = {name: [] for name in columns}
         places: list[IntArray] = [np.zeros(0, dtype=np.int64)]
-        for block in self.blocks(columns):
+        for block in self.read_blocks(columns):
             places.append(block.places)
             for name in columns:
                 cells[name] += block.cells[name]
-        return cells, self._records.lines_of(np.concatenate(places)).tolist()
+        return cells, self._records.find_lines(np.concatenate(places)).tolist()
 
 
 class _Split(Sequence[list[str]]):
-    """Lines as rows of all their cells, split when they are looked at."""
+    """Lines as rows of all their cells, split on access."""
 
     def __init__(self, lines: Sequence[str], separator: str) -> None:
         self._lines, self._separator = lines, separator
@@ -235,7 +269,12 @@ class _Split(Sequence[list[str]]):
 
 
 def open_table(path: Path) -> TextTable:
-    """The table in a file, which stays on disk where it is UTF-8.
+    """Open the table in a file.
+
+    UTF-8 stays on disk.
+
+    Args:
+        path: the file.
 
     Raises:
         TableError: it is no table.
@@ -246,8 +285,12 @@ def open_table(path: Path) -> TextTable:
     return table
 
 
-def table_of(name: str, text: str) -> TextTable:
-    """The table in a text.
+def parse_table(name: str, text: str) -> TextTable:
+    """Parse the table in a text.
+
+    Args:
+        name: name of the table in messages.
+        text: content of the table.
 
     Raises:
         TableError: it is no table.
@@ -258,20 +301,24 @@ def table_of(name: str, text: str) -> TextTable:
 
 
 def find_mistake(headings: Sequence[str], cells: Sequence[str]) -> tuple[str, str, str] | None:
-    """What is wrong with the cells of a row beside its headings: (column, message, hint); None where they fit.
+    """Find the mistake in a row as (column, message, hint).
 
-    Cells may be missing or blank beyond the last column that has a heading; whole numbers in a first column without
-    one are the numbers of rows, as pandas writes them.
+    None where the cells fit. Cells may be missing or blank beyond the last column that has a heading; whole numbers
+    in a first column without one are the numbers of rows, as pandas writes them.
+
+    Args:
+        headings: all headings of the table.
+        cells: all cells of the row.
     """
     named = max((place for place, heading in enumerate(headings, 1) if heading), default=0)
     if any(cell.strip() for cell in cells[len(headings) :]):
         hint = "A decimal comma, or text with a comma in it? Write 0.5, and text in quotation marks."
-        return "row", f"has {len(cells)} cells, and there are {_count(headings)}.", hint
+        return "row", f"has {len(cells)} cells, and there are {_count_headings(headings)}.", hint
     if len(cells) < named:
         hint = "Give every row a cell for each heading, empty where there is nothing."
         return (
             "row",
-            f"has {len(cells)} cell{'s' if len(cells) != 1 else ''}, and there are {_count(headings)}.",
+            f"has {len(cells)} cell{'s' if len(cells) != 1 else ''}, and there are {_count_headings(headings)}.",
             hint,
         )
     for place, (heading, cell) in enumerate(zip(headings, cells, strict=False), 1):
@@ -281,12 +328,15 @@ def find_mistake(headings: Sequence[str], cells: Sequence[str]) -> tuple[str, st
     return None
 
 
-def _count(headings: Sequence[str]) -> str:
+def _count_headings(headings: Sequence[str]) -> str:
     return f"{len(headings)} heading{'s' if len(headings) != 1 else ''}"
 
 
-def _transpose(rows: Sequence[Sequence[str]], wanted: Sequence[int]) -> list[Sequence[str]]:
-    """The columns `wanted` of rows, which may be of unequal length beyond these."""
+def _pick_columns(rows: Sequence[Sequence[str]], wanted: Sequence[int]) -> list[Sequence[str]]:
+    """Pick the columns `wanted` of rows.
+
+    Rows may be of unequal length beyond these.
+    """
     if not rows:
         return [() for _ in wanted]
     try:
@@ -299,15 +349,15 @@ def _transpose(rows: Sequence[Sequence[str]], wanted: Sequence[int]) -> list[Seq
 # The head.
 
 
-def separator_of(header: str, following: str = "") -> str:
-    """The comma, semicolon or tab that separates columns.
+def find_separator(header: str, following: str = "") -> str:
+    """Find the separator of columns: comma, semicolon or tab.
 
     Args:
         header: the line of headings.
-        following: the line after it: of several that the headings hold, the one it holds as often is taken.
+        following: the line after it; a candidate that occurs equally often in both lines is preferred.
 
     Returns:
-        The separator; of several that remain, the one the headings have most of.
+        The separator; among several the most frequent one of the headings.
     """
     bare, after = _IN_QUOTES.sub("", header), _IN_QUOTES.sub("", following)
     same = [mark for mark in SEPARATORS if bare.count(mark) and bare.count(mark) == after.count(mark)]
@@ -315,7 +365,7 @@ def separator_of(header: str, following: str = "") -> str:
 
 
 def _find_head(data: Data, name: str) -> Head:
-    """Skip blank lines, `sep=;` and comments before the headings.
+    """Find the headings after blank lines, `sep=;` and comments.
 
     A line that begins with # holds the headings where it is the last of these, and has as many cells, two or more, as
     the line after it.
@@ -325,7 +375,7 @@ def _find_head(data: Data, name: str) -> Head:
     found: tuple[int, int, str] | None = None
     following = ""
     for number, raw in enumerate(data.lines(0), 1):
-        place, text = offset, to_text(raw)
+        place, text = offset, decode_records(raw)
         offset += len(raw)
         plain = text.strip()
         if found is not None:
@@ -334,20 +384,20 @@ def _find_head(data: Data, name: str) -> Head:
                 break
         elif not plain.strip("".join(SEPARATORS)):
             continue
-        elif not said and not held and _said_separator(text):
-            said = _said_separator(text)
-        elif plain.startswith(COMMENT):
+        elif not said and not held and _parse_separator_line(text):
+            said = _parse_separator_line(text)
+        elif plain.startswith(COMMENT_MARK):
             held.append((place, number, plain))
         else:
             found = (place, number, plain)
     if found is None and not held:
         raise TableError(name, "is empty: it has no header, its first line must name the columns")
     found = found or held.pop()
-    separator = said or separator_of(found[2], following)
+    separator = said or find_separator(found[2], following)
     _check_first_lines(found, following, separator, name)
-    if held and found[2][:1] != COMMENT:
-        cells = _cell_count(held[-1][2], separator)
-        if cells > 1 and cells == _cell_count(found[2], separator):
+    if held and found[2][:1] != COMMENT_MARK:
+        cells = _count_cells(held[-1][2], separator)
+        if cells > 1 and cells == _count_cells(found[2], separator):
             found = held.pop()
     return Head(found[0], found[1], separator, tuple(text for _, _, text in held))
 
@@ -358,11 +408,11 @@ def _check_first_lines(found: tuple[int, int, str], following: str, separator: s
     Args:
         found: place, line and text of the headings.
         following: the next line that is not blank.
-        separator: of the headings.
-        name: what messages call the table.
+        separator: separator of the headings.
+        name: name of the table in messages.
     """
-    words = _filled_cells(following, separator_of(following))
-    if len(_filled_cells(found[2], separator)) == 1 and len(words) > 1 and all(map(_is_heading, words)):
+    words = _list_filled_cells(following, find_separator(following))
+    if len(_list_filled_cells(found[2], separator)) == 1 and len(words) > 1 and all(map(_is_heading, words)):
         message = (
             f"begins with '{found[2].strip(separator):.60}', which looks like a title above the headings."
         )
@@ -371,32 +421,36 @@ def _check_first_lines(found: tuple[int, int, str], following: str, separator: s
         )
     columns, values = found[2].split(), following.split()
     spaced = not any(mark in found[2] + following for mark in SEPARATORS) and len(columns) == len(values) > 2
-    if spaced and any("." in word and number_in(word) is not None for word in values):
+    if spaced and any("." in word and parse_number(word) is not None for word in values):
         message = "has columns that are separated by spaces."
         raise TableError(name, message, "Separate them with commas, semicolons or tabs.", found[1])
-    units = _filled_cells(following, separator)
+    units = _list_filled_cells(following, separator)
     if units and all(map(is_unit, units)) and any(map(_COMPOSED.search, units)):
         message = f"holds headings whose units ({', '.join(units):.60}) stand in a row of their own."
         hint = f"Write them into the headings, as in 'NAME [{next(filter(_COMPOSED.search, units))}]', and remove that row."
         raise TableError(name, message, hint, found[1])
 
 
-def _filled_cells(line: str, separator: str) -> list[str]:
+def _list_filled_cells(line: str, separator: str) -> list[str]:
+    """Cells of a line that are not blank."""
     cells = next(csv.reader([line], delimiter=separator), [])
     return [cell.strip() for cell in cells if cell.strip()]
 
 
 def _is_heading(cell: str) -> bool:
-    return cell[0].isalpha() and number_in(cell) is None
+    return cell[0].isalpha() and parse_number(cell) is None
 
 
-def _said_separator(line: str) -> str:
-    """The separator that a line `sep=;` of spreadsheets states; empty for any other line."""
+def _parse_separator_line(line: str) -> str:
+    """Parse the separator from a spreadsheet's line `sep=;`.
+
+    Empty for any other line.
+    """
     text = line.rstrip("\r\n").strip(" ").strip('"')
     if text[:4].lower() != "sep=" or len(text.rstrip()) > 5:
         return ""
     return text[4:5] if text[4:5] in SEPARATORS else "\t" if not text[4:] else ""
 
 
-def _cell_count(line: str, separator: str) -> int:
+def _count_cells(line: str, separator: str) -> int:
     return _IN_QUOTES.sub("", line).count(separator) + 1

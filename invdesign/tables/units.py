@@ -1,4 +1,4 @@
-"""Units in the headings of tables: found, compared, never converted."""
+"""Units in the headings of tables: parsed and compared, never converted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _POWER = str.maketrans(
     "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b\u207a", "0123456789-+"
 )
 _PREFIXES = ("", "k", "M", "G", "T", "c", "m", "d", "h", "\u03bc", "u", "n", "p", "f", "da")
-_SYMBOLS = frozenset(
+_PREFIXABLE_UNITS = frozenset(
     [
         "m",
         "g",
@@ -58,7 +58,7 @@ _SYMBOLS = frozenset(
         "lm",
     ]
 )
-_ALONE = frozenset(
+_UNPREFIXED_UNITS = frozenset(
     [
         "%",
         "‰",
@@ -103,15 +103,21 @@ _ALONE = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A column: its heading, and the unit in that; None where it names none."""
+class FoundColumn:
+    """A column with its heading, and the unit in that.
+
+    None where it names none.
+    """
 
     heading: str
     unit: str | None
 
 
-def heading_refusal(name: str) -> str:
-    """What is wrong with a name that shall head a column; empty where every table gives it back as it is."""
+def describe_heading_fault(name: str) -> str:
+    """Describe the fault of a `name` as a heading.
+
+    Empty where any table can hold it.
+    """
     if not name:
         return "a name must not be empty"
     if not name.isprintable():
@@ -122,7 +128,10 @@ def heading_refusal(name: str) -> str:
 
 
 def split_heading(heading: str) -> tuple[str, str | None]:
-    """Name and unit of a heading; the unit is None where there is none."""
+    """Split a `heading` into name and unit.
+
+    The unit is None where there is none.
+    """
     found = _HEADING.fullmatch(heading)
     if found:
         return found["name"], found["unit"].strip()
@@ -132,43 +141,45 @@ def split_heading(heading: str) -> tuple[str, str | None]:
     return heading, None
 
 
-def find_column(name: str, headings: Sequence[str], table: str, remedy: str) -> Found | None:
-    """Find the column called `name`, with or without a unit in its heading; None where there is none.
+def find_column(name: str, headings: Sequence[str], table: str, remedy: str) -> FoundColumn | None:
+    """Find a column by name; None if missing.
+
+    Its heading may have a unit.
 
     Args:
-        name: as the user calls it: the whole heading, or the heading without its unit.
-        headings: of the table.
-        table: what messages call the table.
-        remedy: what to do where several columns may be meant.
+        name: the whole heading, or the heading without its unit.
+        headings: all headings of the table.
+        table: name of the table in messages.
+        remedy: what to do if several columns match.
 
     Raises:
-        InvdesignError: several may be meant.
+        InvdesignError: several columns match.
     """
     wanted = " ".join(name.split())
     if wanted in headings:
-        return Found(wanted, split_heading(wanted)[1])
+        return FoundColumn(wanted, split_heading(wanted)[1])
     meant = [heading for heading in headings if heading and split_heading(heading)[0] == wanted]
     if len(meant) > 1:
         raise InvdesignError(
             f"{table} has several columns that may be '{name}': {', '.join(meant)}. {remedy}"
         )
-    return Found(meant[0], split_heading(meant[0])[1]) if meant else None
+    return FoundColumn(meant[0], split_heading(meant[0])[1]) if meant else None
 
 
-def check_heading_unit(found: Found, unit: str, name: str, table: str, *, named: bool) -> None:
-    """Refuse a column whose heading names another unit than the one it should be in.
+def check_heading_unit(found: FoundColumn, unit: str, name: str, table: str, *, named: bool) -> None:
+    """Refuse a heading with another unit than the expected one.
 
     Args:
         found: the column.
-        unit: what the numbers should be in.
-        name: of the property, in messages.
-        table: what messages call the table.
-        named: whether the user named the whole heading, so that what stands in brackets may be a remark.
+        unit: expected unit of the numbers.
+        name: name of the property in messages.
+        table: name of the table in messages.
+        named: True if the user named the whole heading, so that its brackets may hold a remark.
 
     Raises:
         InvdesignError: the heading names another unit.
     """
-    if found.unit is None or same_unit(found.unit, unit) or (named and not is_unit(found.unit)):
+    if found.unit is None or is_same_unit(found.unit, unit) or (named and not is_unit(found.unit)):
         return
     has = f"in {unit}" if unit else "a number without unit"
     raise InvdesignError(
@@ -182,8 +193,13 @@ def check_heading_unit(found: Found, unit: str, name: str, table: str, *, named:
     )
 
 
-def no_column(name: str, headings: Sequence[str]) -> str:
-    """Say that there is no such column, and what there is."""
+def describe_missing_column(name: str, headings: Sequence[str]) -> str:
+    """Describe a missing column: the nearest headings, and those that exist.
+
+    Args:
+        name: name of the column.
+        headings: all headings of the table.
+    """
     shown = [heading for heading in headings if heading]
     hint = nearest(name, shown)
     more = f" and {len(shown) - 40} more" if len(shown) > 40 else ""
@@ -195,43 +211,57 @@ def no_column(name: str, headings: Sequence[str]) -> str:
     return f"{hint + ' ' if hint else ''}It has {', '.join(shown[:40]) or 'none'}{more}{comment}"
 
 
-def same_unit(written: str, unit: str) -> bool:
-    """Return whether two units are the same, however they are written: `S cm-1`, `S/cm`, `S·cm⁻¹`."""
+def is_same_unit(written: str, unit: str) -> bool:
+    """True if two units are the same in any spelling.
+
+    `S cm-1`, `S/cm` and `S·cm⁻¹` are the same.
+
+    Args:
+        written: unit of a table.
+        unit: expected unit.
+    """
     if not unit.strip():
         return written.strip() in {"", "-", "1", "\u2014", "\u2013"}
-    first, second = _factors(written), _factors(unit)
+    first, second = _parse_factors(written), _parse_factors(unit)
     if first is None or second is None:
-        return _plain(written).replace(" ", "") == _plain(unit).replace(" ", "")
+        return _normalize_characters(written).replace(" ", "") == _normalize_characters(unit).replace(" ", "")
     return first == second
 
 
 def is_unit(text: str) -> bool:
-    """Return whether text is a unit of measurement: `mS/cm`, `g cm-3`, `%`."""
-    factors = _factors(text)
+    """True if `text` is a unit of measurement: `mS/cm`, `g cm-3`, `%`."""
+    factors = _parse_factors(text)
     return bool(factors) and all(_is_symbol(symbol) for symbol in factors or ())
 
 
 def _is_symbol(symbol: str) -> bool:
-    if symbol in _ALONE_PLAIN or symbol in _SYMBOLS:
+    if symbol in _UNPREFIXED_PLAIN or symbol in _PREFIXABLE_UNITS:
         return True
     return any(
-        prefix and symbol.startswith(prefix) and symbol[len(prefix) :] in _SYMBOLS for prefix in _PREFIXES
+        prefix and symbol.startswith(prefix) and symbol[len(prefix) :] in _PREFIXABLE_UNITS
+        for prefix in _PREFIXES
     )
 
 
-def _plain(text: str) -> str:
-    """Text with one form of each character: powers as digits, one Å, one µ, one minus."""
+def _normalize_characters(text: str) -> str:
+    """Replace variants of characters by one form each.
+
+    Powers become digits; one Å, one µ and one minus remain.
+    """
     text = text.translate(_POWER).replace("\u2212", "-")
     return unicodedata.normalize("NFKC", text).strip()
 
 
-_ALONE_PLAIN = frozenset(_plain(symbol) for symbol in _ALONE)
+_UNPREFIXED_PLAIN = frozenset(_normalize_characters(symbol) for symbol in _UNPREFIXED_UNITS)
 
 
-def _factors(text: str) -> dict[str, int] | None:
-    """Power by symbol of a unit; None where it is not written as one."""
+def _parse_factors(text: str) -> dict[str, int] | None:
+    """Parse the power of each symbol of a unit.
+
+    None where the text has another form.
+    """
     found: dict[str, int] = {}
-    for number, part in enumerate(_plain(text).split("/")):
+    for number, part in enumerate(_normalize_characters(text).split("/")):
         for factor in re.split(r"[\s*\u00b7\u22c5]+", part.strip().strip("()")):
             match = _FACTOR.fullmatch(factor)
             if match is None:

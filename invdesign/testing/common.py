@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from invdesign import settings
 from invdesign.candidate import Genome, canonical, to_json
@@ -25,7 +26,7 @@ def expect(condition: object, rule: str) -> None:
 def check_settings(group: str, plugin: Any) -> None:
     """A plug-in is plain JSON: workers, resumed runs and other machines build it anew from that."""
     name = type(plugin).__name__
-    expect(hasattr(plugin, "model_dump"), f"{name}: derive plug-ins from invdesign.settings.Settings")
+    expect(isinstance(plugin, BaseModel), f"{name}: derive plug-ins from invdesign.settings.Settings")
     expect("<locals>" not in type(plugin).__qualname__, f"{name}: define plug-ins at the top of a module")
     dump = plugin.model_dump(mode="json")
     again = settings.load(group, json.loads(json.dumps(dump)), trust_code=True)

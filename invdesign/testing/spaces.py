@@ -50,7 +50,7 @@ def check_space(space: Any, *, samples: int = 20, seed: int = 0) -> None:
     check_settings("spaces", space)
     expect(
         isinstance(space, SearchSpace),
-        f"{_name(space)} needs operators(), build(), features(), canonical() and count()",
+        f"{_name(space)} needs operators(), build(), features(), canonical(), count() and size()",
     )
     genomes = _check_operators(space, samples, seed)
     _check_build(space, genomes)
@@ -251,6 +251,7 @@ def _check_counting(space: FiniteSpace, genomes: Sequence[Genome], seed: int) ->
         strays = [to_json(genome) for genome in genomes if genome_key(genome) not in keys]
         expect(not strays, f"operators gave genomes that counting through never meets: {strays[:3]}")
     _check_blocks(space, counted)
+    expect(space.size() == size, f"size and count must agree: {space.size()} and {size}")
 
 
 def _check_end(space: FiniteSpace, index: int) -> None:

@@ -1,4 +1,4 @@
-"""Any outside program as an evaluator: files are written, a command is run, results are read."""
+"""Evaluator that writes files, runs any outside program and reads its results."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from invdesign.properties import STRUCTURE, Unit, check_unit
 from invdesign.protocols import Batch, EvaluatorSettings
 from invdesign.roles import LATEST, StructureRole, find_structure, required_structure
 from invdesign.settings import Frozen, InputFile
-from surrogates.external.folders import ATTEMPT, OWN, STDERR, STDOUT, JobError, JobFolder
-from surrogates.external.jobs import Keep, Plan, carry_out, found_program
+from surrogates.external.folders import ATTEMPT_PREFIX, OWN_FILES, STDERR, STDOUT, JobError, JobFolder
+from surrogates.external.jobs import Keep, Plan, find_program, run_job
 from surrogates.external.placeholders import (
-    OF_STRUCTURE,
-    SPECIAL,
-    filled,
-    placeholders,
-    unknown,
-    values_of,
-    words,
+    SPECIAL_PLACEHOLDERS,
+    STRUCTURE_PLACEHOLDERS,
+    collect_values,
+    describe_unknown,
+    fill_placeholders,
+    list_placeholders,
+    split_line,
 )
 from surrogates.external.readers import Result, read_results
 
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+-][A-Za-z0-9_.+ -]*$")]
-SHELL = frozenset({"|", "||", "&&", ";", "&", ">", ">>", "<", "<<", "2>", "2>&1", "&>"})
-RESERVED = frozenset({*OWN, STDOUT, STDERR})
+SHELL_OPERATORS = frozenset({"|", "||", "&&", ";", "&", ">", ">>", "<", "<<", "2>", "2>&1", "&>"})
+RESERVED_NAMES = frozenset({*OWN_FILES, STDOUT, STDERR})
 
 
 class Written(Frozen):
-    """The candidate's structure as a file."""
+    """A file with the candidate's structure."""
 
     file: FileName
     """Name of the file in the candidate's folder."""
@@ -50,11 +50,11 @@ class Written(Frozen):
 
     @property
     def ase_format(self) -> str:
-        """The name ASE knows the format by."""
+        """Name of the format in ASE."""
         return "vasp" if self.format == "poscar" else self.format
 
-    def elements(self, structure: Structure) -> list[str]:
-        """Symbols in the order in which the file numbers or lists them."""
+    def list_elements(self, structure: Structure) -> list[str]:
+        """List the symbols of `structure` in the order of the file."""
         symbols = list(dict.fromkeys(site.specie.symbol for site in structure))
         order = self.options.get("specorder")
         if isinstance(order, list):
@@ -62,10 +62,10 @@ class Written(Frozen):
         return sorted(symbols) if self.ase_format == "lammps-data" or self.options.get("sort") else symbols
 
     def write(self, structure: Structure, folder: Path) -> None:
-        """Write the file.
+        """Write `structure` into `folder`, in the format given.
 
         Raises:
-            JobError: ASE cannot.
+            JobError: ASE cannot write the file.
         """
         import ase.io
 
@@ -81,22 +81,22 @@ class Written(Frozen):
 
 
 class Restart(Frozen):
-    """How the job goes on whose program was lost, with the files it left in its folder."""
+    """Continuation of a job whose program was lost, from the files it left."""
 
     run: Annotated[str, Field(min_length=1)] | None = None
-    """The line to run instead; the same line where not given."""
+    """Command line to run instead; the same line where not given."""
     copy_: dict[str, str] = Field(default={}, alias="copy")
-    """Files it may have left, and as what they are found by the next attempt: `{CONTCAR: POSCAR}`. Where one is missing or
-    empty, the job begins afresh."""
+    """Files of the lost job, and the names the next attempt finds them by: `{CONTCAR: POSCAR}`. Where one is
+    missing or empty, the job begins afresh."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
 
 class Command(EvaluatorSettings):
-    """Writes a candidate into a folder of its own, runs a program there, and reads what it wrote.
+    """Runs a program on each candidate and reads its results.
 
-    The program ends with the worker that runs it: at the stage's deadline, with the run, and where that is killed. A job
-    that had ended by then is read, not run again.
+    Each candidate has a folder of its own. The program ends with the worker that runs it: at the stage's
+    deadline, with the run, and where that is killed. A job that had ended by then is read, not run again.
     """
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -108,35 +108,37 @@ class Command(EvaluatorSettings):
     files: tuple[InputFile, ...] = ()
     """Input files. In them, `{{temperature}}` stands for the candidate's parameter `temperature`."""
     results: Annotated[tuple[Result, ...], Field(min_length=1)]
-    """The files the program writes, and what is read from them."""
+    """The files the program writes, and the values read from them."""
     provides_: Annotated[dict[str, Unit], Field(min_length=1)] = Field(alias="provides")
     """Unit by property: `{energy_per_atom: eV/atom}`."""
     requires_: tuple[str, ...] = Field(default=(), alias="requires")
-    """Properties of earlier stages that placeholders stand for. What else the program reads of a candidate is known by itself."""
+    """Properties of earlier stages that placeholders stand for. Structure, composition and parameters are
+    recognised without being listed."""
     stdin: FileName | None = None
     """File in the folder that the program reads as its standard input: `pw.x < scf.in` is `run: pw.x`, `stdin: scf.in`."""
     environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = Field(default={})
-    """Environment variables, besides those `invdesign` has itself."""
+    """Environment variables, in addition to those of `invdesign` itself."""
     success: Annotated[tuple[Annotated[int, Field(ge=0, le=255)], ...], Field(min_length=1)] = (0,)
     """Exit codes that mean success."""
     keep: Keep = "failures"
-    """Whose folders stay: `failures`, `all`, `nothing`."""
+    """Jobs whose folders are kept: `failures`, `all`, `nothing`."""
     restart: Restart | None = None
-    """How a job goes on whose program was lost; it begins afresh where not given."""
+    """Continuation of a job whose program was lost; without it, the job begins afresh."""
     version_: str = Field(default="", alias="version")
-    """Version of the program, in any words. Change it when the program changes: results of another are then not taken for its."""
+    """Version of the program, in any words. Change it when the program changes, so that results of the old
+    version are not reused."""
 
-    _base: Path | None = PrivateAttr(default=None)
+    _work_folder: Path | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _check_consistency(self) -> Self:
         self._check_lines()
         self._check_names()
         self._check_results()
-        wrong = unknown(self._placeholders)
+        wrong = describe_unknown(self._placeholders)
         if wrong:
             raise ValueError(wrong)
-        special = [name for name in self._placeholders if name in OF_STRUCTURE]
+        special = [name for name in self._placeholders if name in STRUCTURE_PLACEHOLDERS]
         if special and self.structure is None:
             raise ValueError(
                 f"{{{{{special[0]}}}}} needs the setting 'structure': the file the structure is written to"
@@ -151,12 +153,12 @@ class Command(EvaluatorSettings):
     def _check_lines(self) -> None:
         for line in [self.run, *([self.restart.run] if self.restart and self.restart.run else [])]:
             try:
-                parts = words(line)
+                parts = split_line(line)
             except ValueError as error:
                 raise ValueError(f"'{line}' cannot be split into words: {error}") from error
-            if not parts or placeholders(parts[0]):
+            if not parts or list_placeholders(parts[0]):
                 raise ValueError(f"'{line}' begins with no program")
-            operators = SHELL & set(parts)
+            operators = SHELL_OPERATORS & set(parts)
             if operators:
                 raise ValueError(
                     f"'{min(operators)}' is for a shell, and none reads '{line}'. What the program prints is in {STDOUT}; "
@@ -177,7 +179,12 @@ class Command(EvaluatorSettings):
 
     def _check_names(self) -> None:
         for name in self._names:
-            if Path(name).name != name or name in RESERVED or name.startswith(ATTEMPT) or name in {".", ".."}:
+            if (
+                Path(name).name != name
+                or name in RESERVED_NAMES
+                or name.startswith(ATTEMPT_PREFIX)
+                or name in {".", ".."}
+            ):
                 raise ValueError(f"no file in the candidate's folder can be called '{name}'")
         twice = sorted({name for name in self._names if self._names.count(name) > 1})
         if twice:
@@ -186,7 +193,7 @@ class Command(EvaluatorSettings):
             hint = nearest(self.stdin, self._names)
             raise ValueError(f"stdin '{self.stdin}' is not among the files that are written. {hint}".rstrip())
         for target in self.restart.copy_.values() if self.restart else ():
-            if Path(target).name != target or target in RESERVED:
+            if Path(target).name != target or target in RESERVED_NAMES:
                 raise ValueError(
                     f"a restart cannot copy to '{target}': a name in the candidate's folder is wanted"
                 )
@@ -217,21 +224,21 @@ class Command(EvaluatorSettings):
 
     @property
     def needs_trust(self) -> bool:
-        """It runs what the campaign says."""
+        """True: it runs a command line of the campaign."""
         return True
 
     @cached_property
     def _placeholders(self) -> list[str]:
         lines = [self.run, self.restart.run if self.restart and self.restart.run else ""]
         names = [
-            name for text in [*lines, *(file.text for file in self.files)] for name in placeholders(text)
+            name for text in [*lines, *(file.text for file in self.files)] for name in list_placeholders(text)
         ]
         return list(dict.fromkeys(names))
 
     @cached_property
     def requires(self) -> frozenset[str]:
-        """The structure that is written, what placeholders stand for, and what is asked for by name."""
-        free = set(self._placeholders) - set(SPECIAL) - set(self.requires_)
+        """The structure that is written, the values of placeholders, and the listed properties."""
+        free = set(self._placeholders) - set(SPECIAL_PLACEHOLDERS) - set(self.requires_)
         found = {*self.requires_}
         if free or "candidate.parameters" in self._placeholders:
             found.add("parameters")
@@ -243,25 +250,28 @@ class Command(EvaluatorSettings):
 
     @property
     def provides(self) -> Mapping[str, Unit]:
-        """The properties named, and structures that are read."""
+        """Units of the listed properties, and the structures that are read."""
         roles = [result.structure for result in self.results if result.structure is not None]
         return {**self.provides_, **{STRUCTURE + role: "" for role in roles}}
 
     @property
     def batch(self) -> Batch:
-        """One: every job is its own."""
+        """One candidate: every job is its own."""
         return Batch(1)
 
     def use_folder(self, folder: Path) -> None:
-        """Where the candidates' folders are made; temporary ones where nobody says."""
-        self._base = folder
+        """Make the candidates' folders in `folder`.
+
+        Without this call they are temporary.
+        """
+        self._work_folder = folder
 
     def prepare(self) -> None:
-        """See that the programs are there, and that ASE knows the formats."""
+        """Check that the programs exist and that ASE knows the formats."""
         for line in [self.run, *([self.restart.run] if self.restart and self.restart.run else [])]:
-            program = words(line)[0]
+            program = split_line(line)[0]
             if "/" not in program or Path(program).is_absolute():
-                found_program(program, self.environment)
+                find_program(program, self.environment)
         if self.structure is not None:
             _check_format(self.structure.ase_format, "written")
         for result in self.results:
@@ -269,29 +279,34 @@ class Command(EvaluatorSettings):
                 _check_format(result.format, "read")
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
-        """What the program says of each, one after the other."""
-        return [self._evaluate(item) for item in inputs]
+        """Run the program for each of `inputs`, one after the other."""
+        return [self._evaluate_candidate(item) for item in inputs]
 
-    def _evaluate(self, item: Input) -> Evaluation:
+    def _evaluate_candidate(self, item: Input) -> Evaluation:
         structure = find_structure(item, self.structure.role) if self.structure is not None else None
         elements = (
-            self.structure.elements(structure) if self.structure is not None and structure is not None else []
+            self.structure.list_elements(structure)
+            if self.structure is not None and structure is not None
+            else []
         )
         try:
-            values = values_of(item, self.requires, structure, elements)
-            plan = self._plan(values, structure)
+            values = collect_values(item, self.requires, structure, elements)
+            plan = self._plan_job(values, structure)
         except JobError as error:
             return Evaluation(failure=Failure(error.kind, "", str(error)))
-        return carry_out(JobFolder.of(self._base, self, item), plan)
+        return run_job(JobFolder.for_candidate(self._work_folder, self, item), plan)
 
-    def _plan(self, values: Mapping[str, str], structure: Structure | None) -> Plan:
-        texts = {file.name: filled(file.text, values, file.name) for file in self.files}
+    def _plan_job(self, values: Mapping[str, str], structure: Structure | None) -> Plan:
+        texts = {file.name: fill_placeholders(file.text, values, file.name) for file in self.files}
         again = None
         if self.restart is not None:
-            again = [filled(part, values, "restart.run") for part in words(self.restart.run or self.run)]
+            again = [
+                fill_placeholders(part, values, "restart.run")
+                for part in split_line(self.restart.run or self.run)
+            ]
         symbols = frozenset(site.specie.symbol for site in structure) if structure is not None else None
 
-        def write(folder: Path) -> None:
+        def write_files(folder: Path) -> None:
             for name, text in texts.items():
                 file = folder / name
                 file.write_text(text, encoding="utf-8")
@@ -301,8 +316,8 @@ class Command(EvaluatorSettings):
                 self.structure.write(structure, folder)
 
         return Plan(
-            command=[filled(part, values, "run") for part in words(self.run)],
-            write=write,
+            command=[fill_placeholders(part, values, "run") for part in split_line(self.run)],
+            write=write_files,
             read=lambda folder: read_results(self.results, folder, symbols),
             stdin=self.stdin or "",
             environment=self.environment,
@@ -314,10 +329,14 @@ class Command(EvaluatorSettings):
 
 
 def _check_format(name: str, verb: str) -> None:
-    """Refuse a format ASE does not know, with the nearest that it does.
+    """Refuse a format unknown to ASE, and name the nearest known one.
+
+    Args:
+        name: format, in ASE's spelling.
+        verb: `written` or `read`.
 
     Raises:
-        InvdesignError: it cannot be read, or written.
+        InvdesignError: ASE cannot write, or read, this format.
     """
     from ase.io.formats import ioformats
 

@@ -1,4 +1,4 @@
-"""Quantum ESPRESSO: inputs of pw.x by ASE's writer, outputs read by ASE's reader and checked."""
+"""Quantum ESPRESSO: inputs of pw.x written by ASE, outputs read by ASE and checked."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from invdesign.candidate import Evaluation, Input
 from invdesign.errors import InvdesignError
 from invdesign.properties import Unit
 from surrogates.external.dft import (
-    NOTE,
+    NOTE_FILE,
     DensityFunctional,
     Outcome,
     OutputError,
     band_gap,
-    check_said,
+    check_parameters,
     check_start,
-    failed,
-    provided,
+    failed_evaluation,
+    provided_units,
 )
 from surrogates.external.folders import STDOUT
 from surrogates.external.jobs import Plan
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 Positive = Annotated[float, Field(gt=0)]
 Value = bool | int | float | str
-INPUT, OUTPUT = "espresso.pwi", "espresso.pwo"
+INPUT_FILE, OUTPUT_FILE = "espresso.pwi", "espresso.pwo"
 NAMELISTS = ("control", "system", "electrons", "ions", "cell")
-OWN = {  # keys of namelists that settings stand for, or that reading relies on
+RESERVED_KEYS = {  # keys set by settings (by name), or needed to read the output (empty)
     "calculation": "calculation",
     "pseudo_dir": "pseudo_dir",
     "ecutwfc": "ecutwfc",
@@ -49,15 +49,15 @@ OWN = {  # keys of namelists that settings stand for, or that reading relies on
     "nat": "",
     "ntyp": "",
 }
-LEVEL = 1e-3  # eV: energies are printed to four decimals
-ERROR = re.compile(r"%{20,}\s*Error in routine\s+(.*?)\s*:?\s*\n(.*?)%{20,}", re.DOTALL)
-POTENTIALS = re.compile(r"PseudoPot\. #\s*\d+ for\s+(\S+)\s+read from file:\s+(\S+)")
-CUTOFFS = (r"kinetic-energy cutoff\s*=\s*([0-9.]+)", r"charge density cutoff\s*=\s*([0-9.]+)")
-RELAXED = re.compile(r"bfgs converged in|convergence achieved", re.IGNORECASE)
+FERMI_TOLERANCE = 1e-3  # eV; chosen: energies are printed to four decimals
+ERROR_PATTERN = re.compile(r"%{20,}\s*Error in routine\s+(.*?)\s*:?\s*\n(.*?)%{20,}", re.DOTALL)
+POTENTIAL_PATTERN = re.compile(r"PseudoPot\. #\s*\d+ for\s+(\S+)\s+read from file:\s+(\S+)")
+CUTOFF_PATTERNS = (r"kinetic-energy cutoff\s*=\s*([0-9.]+)", r"charge density cutoff\s*=\s*([0-9.]+)")
+RELAXED_PATTERN = re.compile(r"bfgs converged in|convergence achieved", re.IGNORECASE)
 
 
 class Espresso(DensityFunctional):
-    """pw.x of Quantum ESPRESSO: relaxes atoms and cell, atoms alone, or takes a single point."""
+    """pw.x of Quantum ESPRESSO, for relaxations and single points."""
 
     pseudopotentials: Annotated[dict[str, str], Field(min_length=1)]
     """File by element: `{Li: Li.pbesol-s-kjpaw_psl.0.2.1.UPF}`."""
@@ -76,13 +76,13 @@ class Espresso(DensityFunctional):
 
     @field_validator("input_data")
     @classmethod
-    def _known_namelists(cls, data: dict[str, dict[str, Value]]) -> dict[str, dict[str, Value]]:
+    def _check_namelists(cls, data: dict[str, dict[str, Value]]) -> dict[str, dict[str, Value]]:
         for name, keys in data.items():
             if name not in NAMELISTS:
                 raise ValueError(f"'{name}' is no namelist of pw.x's; known are {', '.join(NAMELISTS)}")
             for key in keys:
-                if key.lower() in OWN:
-                    own = OWN[key.lower()]
+                if key.lower() in RESERVED_KEYS:
+                    own = RESERVED_KEYS[key.lower()]
                     raise ValueError(
                         f"{key} cannot be given here: "
                         + (f"it is the setting '{own}'" if own else "reading the output relies on it")
@@ -91,18 +91,18 @@ class Espresso(DensityFunctional):
 
     @property
     def provides(self) -> Mapping[str, Unit]:
-        return provided(relaxed=self.calculation != "scf")
+        return provided_units(relaxed=self.calculation != "scf")
 
     @property
     def _density_cutoff(self) -> float:
         return self.ecutrho or 8 * self.ecutwfc
 
     def prepare(self) -> None:
-        """Refuse a missing program, and missing pseudopotentials, before any candidate fails of it.
+        """Refuse a missing program and missing pseudopotentials before the first candidate.
 
         Raises:
             PluginError: there is no such program.
-            InvdesignError: a pseudopotential is not there.
+            InvdesignError: a pseudopotential file is missing.
         """
         super().prepare()
         if self.command is None or self.pseudo_dir is None:
@@ -114,16 +114,18 @@ class Espresso(DensityFunctional):
                 f"there is no pseudopotential '{missing[0]}' in {folder}: check pseudo_dir and pseudopotentials"
             )
 
-    def _plan(self, item: Input, command: Sequence[str]) -> Plan:
-        return super()._plan(item, [*command, "-in", INPUT])
+    def _plan_job(self, item: Input, command: Sequence[str]) -> Plan:
+        return super()._plan_job(item, [*command, "-in", INPUT_FILE])
 
     # Writing.
 
     def write_inputs(self, item: Input, folder: Path) -> None:
-        """The input of pw.x, and what to do next.
+        """Write the input of pw.x for `item` into `folder`.
+
+        A note on how to run it lies beside.
 
         Raises:
-            InvdesignError: there is no pseudopotential for an element.
+            InvdesignError: an element has no pseudopotential.
         """
         from ase.io.espresso import write_espresso_in
 
@@ -139,14 +141,14 @@ class Espresso(DensityFunctional):
         write_espresso_in(
             text,
             to_atoms(structure),
-            input_data=self._input_data(len(structure)),
+            input_data=self._fill_namelists(len(structure)),
             pseudopotentials=dict(self.pseudopotentials),
             kspacing=self.kspacing / (2 * math.pi),
         )
-        (folder / INPUT).write_text(text.getvalue(), encoding="utf-8")
-        (folder / NOTE).write_text(
+        (folder / INPUT_FILE).write_text(text.getvalue(), encoding="utf-8")
+        (folder / NOTE_FILE).write_text(
             f"Candidate {item.id}. Input of pw.x (Quantum ESPRESSO).\n\n"
-            f"Run it in this folder: pw.x -in {INPUT} > {OUTPUT}\n"
+            f"Run it in this folder: pw.x -in {INPUT_FILE} > {OUTPUT_FILE}\n"
             f"The pseudopotentials {', '.join(self.pseudopotentials.values())} must lie in "
             f"{self.pseudo_dir or 'the folder that ESPRESSO_PSEUDO names'}. Scratch files may go elsewhere (outdir);\n"
             "cutoffs and pseudopotentials are checked against what is written here.\n"
@@ -154,8 +156,11 @@ class Espresso(DensityFunctional):
             encoding="utf-8",
         )
 
-    def _input_data(self, n: int) -> dict[str, dict[str, Value]]:
-        """Namelists for n atoms; thresholds and smearing as in the moderate protocol of aiida-quantumespresso."""
+    def _fill_namelists(self, n: int) -> dict[str, dict[str, Value]]:
+        """Namelists for `n` atoms.
+
+        Thresholds and smearing are those of the moderate protocol of aiida-quantumespresso.
+        """
         data: dict[str, dict[str, Value]] = {
             "control": {
                 "calculation": self.calculation,
@@ -185,61 +190,64 @@ class Espresso(DensityFunctional):
     # Reading.
 
     def read_outputs(self, item: Input, folder: Path) -> Evaluation | None:
-        """What pw.x printed; None while it is not there or not complete."""
-        file = next((folder / name for name in (OUTPUT, STDOUT) if (folder / name).is_file()), None)
+        """Read the results of pw.x for `item` from `folder`.
+
+        Returns None while missing or incomplete.
+        """
+        file = next((folder / name for name in (OUTPUT_FILE, STDOUT) if (folder / name).is_file()), None)
         if file is None:
             return None
         text = file.read_text(encoding="utf-8", errors="replace")
-        stopped = ERROR.search(text)
+        stopped = ERROR_PATTERN.search(text)
         if stopped:
-            return failed(f"pw.x stopped in {stopped[1]}: {' '.join(stopped[2].split())}")
+            return failed_evaluation(f"pw.x stopped in {stopped[1]}: {' '.join(stopped[2].split())}")
         if "JOB DONE" not in text:
             return None
         try:
-            outcome = self._outcome(self.structure_of(item), text)
+            outcome = self._parse_outcome(self.structure_of(item), text)
         except OutputError as error:
-            return failed(str(error))
-        except Exception as error:  # noqa: BLE001 - ASE raises anything over a file that is not one
-            return failed(f"{file.name} cannot be read: {type(error).__name__}: {error}")
-        return outcome.evaluation(relaxed=self.calculation != "scf")
+            return failed_evaluation(str(error))
+        except Exception as error:  # noqa: BLE001 - ASE raises any error on a broken file
+            return failed_evaluation(f"{file.name} cannot be read: {type(error).__name__}: {error}")
+        return outcome.to_evaluation(relaxed=self.calculation != "scf")
 
-    def _outcome(self, structure: Structure, text: str) -> Outcome:
-        """What the output says, checked against what was written.
+    def _parse_outcome(self, structure: Structure, text: str) -> Outcome:
+        """Parse the output and check it against the inputs.
 
         Raises:
-            OutputError: it cannot be believed.
+            OutputError: the output is not usable.
         """
         from ase.io.espresso import parse_pwo_start, read_espresso_out
         from ase.units import GPa
 
-        start = _crystal(parse_pwo_start(text.splitlines())["atoms"])
+        start = _to_crystal(parse_pwo_start(text.splitlines())["atoms"])
         check_start(structure, start, relaxes=self.calculation != "scf")
-        self._check_said(structure, text)
+        self._check_parameters(structure, text)
         self._check_converged(text)
         # The last with results: vc-relax takes the final structure's anew, with plane waves of its own cell.
         (last,) = read_espresso_out(io.StringIO(text), index=slice(-1, None))
         return Outcome(
-            structure=_crystal(last),
+            structure=_to_crystal(last),
             energy=float(last.get_potential_energy()),
             forces=last.get_forces(),
             stress=last.get_stress(voigt=False) / GPa,
-            gap=_gap(last),
+            gap=_read_band_gap(last),
         )
 
-    def _check_said(self, structure: Structure, text: str) -> None:
+    def _check_parameters(self, structure: Structure, text: str) -> None:
         elements = {site.specie.symbol for site in structure}
         asked = {f"the pseudopotential of {el}": self.pseudopotentials.get(el) for el in sorted(elements)}
         used = {
             f"the pseudopotential of {el.rstrip('0123456789')}": Path(name).name
-            for el, name in POTENTIALS.findall(text)
+            for el, name in POTENTIAL_PATTERN.findall(text)
         }
-        cutoffs = [re.findall(pattern, text) for pattern in CUTOFFS]
+        cutoffs = [re.findall(pattern, text) for pattern in CUTOFF_PATTERNS]
         ran = {
             name: float(found[-1])
             for name, found in zip(("ecutwfc", "ecutrho"), cutoffs, strict=True)
             if found
         }
-        check_said(
+        check_parameters(
             {**asked, "ecutwfc": self.ecutwfc, "ecutrho": self._density_cutoff},
             {**used, **ran},
         )
@@ -251,13 +259,13 @@ class Espresso(DensityFunctional):
             raise OutputError("pw.x stopped at max_seconds before it was done")
         if self.calculation == "scf":
             return
-        if "The maximum number of steps has been reached" in text or not RELAXED.search(text):
+        if "The maximum number of steps has been reached" in text or not RELAXED_PATTERN.search(text):
             raise OutputError(
                 "the relaxation did not converge: go on from its last structure (nstep says how many steps it may take)"
             )
 
 
-def _crystal(atoms: Atoms) -> Structure:
+def _to_crystal(atoms: Atoms) -> Structure:
     from invdesign.structures.reading.raw import StructureFileError
     from invdesign.structures.reading.read import make_crystal
 
@@ -267,11 +275,11 @@ def _crystal(atoms: Atoms) -> Structure:
         raise OutputError(str(error)) from error
 
 
-def _gap(atoms: Atoms) -> float:
+def _read_band_gap(atoms: Atoms) -> float:
     calculator: Any = atoms.calc
     points = calculator.kpts
     if not points or calculator.eFermi is None:
         raise OutputError("the output holds no eigenvalues or no Fermi energy")
     spins = sorted({point.s for point in points})
     energies = [np.array([point.eps_n for point in points if point.s == spin]) for spin in spins]
-    return band_gap(energies, [channel <= calculator.eFermi + LEVEL for channel in energies])
+    return band_gap(energies, [channel <= calculator.eFermi + FERMI_TOLERANCE for channel in energies])

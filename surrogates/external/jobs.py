@@ -1,4 +1,4 @@
-"""Carrying out one job: its folder written, the program run under a supervisor, its results read once."""
+"""Jobs: write the folder, run the program under a supervisor, read its results once."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from typing import Literal
 
 from invdesign.candidate import Evaluation, Failure
 from surrogates.external import supervisor
-from surrogates.external.folders import MARKER, STDERR, STDOUT, JobError, JobFolder, Marker
+from surrogates.external.folders import MARKER_FILE, STDERR, STDOUT, JobError, JobFolder, Marker
 
 Keep = Literal["failures", "all", "nothing"]
-SHOWN = 300  # characters of a program's own words in a message
-TAIL = 20_000  # bytes looked at for them
+LAST_WORDS_CHARS = 300  # characters of a program's last words in a message; chosen
+TAIL_BYTES = 20_000  # bytes at the end of an output searched for them; chosen
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a job consists of.
+    """Description of one job.
 
     Attributes:
         command: program and arguments.
         write: puts the input files into the folder.
-        read: what came of it, from the folder; raises `JobError` where that is nothing.
+        read: reads the results from the folder; raises `JobError` where there are none.
         stdin: file in the folder that the program reads as its standard input; none by default.
-        environment: variables besides those of this process.
+        environment: variables in addition to those of this process.
         success: exit codes that mean success.
-        keep: whose folders stay.
-        again: program and arguments for what a lost job left; without it, one that was lost begins afresh.
-        copy: files of a lost job, and as what they are found by the next attempt.
+        keep: jobs whose folders are kept.
+        again: program and arguments that continue a lost job; without it, a lost job begins afresh.
+        copy: files of a lost job, and the names the next attempt finds them by.
     """
 
     command: Sequence[str]
@@ -50,42 +50,51 @@ class Plan:
     copy: Mapping[str, str] = field(default_factory=dict)
 
 
-def carry_out(folder: JobFolder, plan: Plan) -> Evaluation:
-    """What the job gives: read where it was done or had ended before, else run; a failure names its folder.
+def run_job(folder: JobFolder, plan: Plan) -> Evaluation:
+    """Return the job's results, running its program only if needed.
 
-    A job that was lost (its worker or the whole run was killed) is taken up by `plan.again` where the files that it
-    copies are there, and else begun afresh, with what it left in `attempt-1`, `attempt-2`, ...
+    A job that was done, or had ended, is read and not run again. A job that was lost (its worker or the whole
+    run was killed) is continued by `plan.again` where the files that it copies are there. Else it begins
+    afresh, with the old files in `attempt-1`, `attempt-2`, ... A failure names its folder.
+
+    Args:
+        folder: where the job runs.
+        plan: describes the job.
     """
     try:
-        with folder.held() as lock:
-            return folder.recorded() or _carried_out(folder, plan, lock)
-    except JobError as error:  # the folder is another's
+        with folder.hold_lock() as lock:
+            return folder.read_evaluation() or _run_and_read(folder, plan, lock)
+    except JobError as error:  # another process holds the folder
         return Evaluation(failure=Failure(error.kind, "", str(error)))
 
 
-def _carried_out(folder: JobFolder, plan: Plan, lock: int) -> Evaluation:
+def _run_and_read(folder: JobFolder, plan: Plan, lock: int) -> Evaluation:
+    """Run the job if needed, then read and record its results."""
     try:
-        if folder.marker().state != "ended":
-            _run(folder, plan, lock)
-        _check_end(folder.marker(), plan)
+        if folder.read_marker().state != "ended":
+            _start_program(folder, plan, lock)
+        _check_exit(folder.read_marker(), plan)
         evaluation = plan.read(folder.path)
     except JobError as error:
-        evaluation = Evaluation(failure=Failure(error.kind, "", _told(folder, plan, error)))
-    cost = {"seconds": folder.marker().seconds, **evaluation.cost}
+        evaluation = Evaluation(failure=Failure(error.kind, "", _describe_failure(folder, plan, error)))
+    cost = {"seconds": folder.read_marker().seconds, **evaluation.cost}
     evaluation = replace(evaluation, cost=cost)
-    folder.record(evaluation)
+    folder.record_evaluation(evaluation)
     failed = evaluation.failure is not None
     if plan.keep == "nothing" or (plan.keep == "failures" and not failed):
-        folder.clear()
+        folder.remove_files()
     return evaluation
 
 
-def _run(folder: JobFolder, plan: Plan, lock: int) -> None:
-    """Start the program, afresh or with what a lost attempt left, and wait for its end."""
-    before = folder.marker()
+def _start_program(folder: JobFolder, plan: Plan, lock: int) -> None:
+    """Run the program to its end.
+
+    It begins afresh, or from the files of a lost attempt.
+    """
+    before = folder.read_marker()
     lost = before.state == "running"
     begun = lost and before.pid is not None
-    taken_up = begun and plan.again is not None and all(_holds(folder.path / name) for name in plan.copy)
+    taken_up = begun and plan.again is not None and all(_is_filled(folder.path / name) for name in plan.copy)
     if taken_up:
         for source, target in plan.copy.items():
             shutil.copyfile(folder.path / source, folder.path / target)
@@ -93,39 +102,50 @@ def _run(folder: JobFolder, plan: Plan, lock: int) -> None:
         if lost or folder.settled:
             folder.set_aside()
         else:  # inputs that were written before anything was started
-            folder.clear()
+            folder.remove_files()
         plan.write(folder.path)
     command = plan.again if taken_up and plan.again is not None else plan.command
     attempt = before.attempt + 1 if lost else 0
-    supervise(folder, command, lock, attempt=attempt, plan=plan, append=taken_up)
+    run_supervised(folder, command, lock, attempt=attempt, plan=plan, append=taken_up)
 
 
-def _holds(path: Path) -> bool:
+def _is_filled(path: Path) -> bool:
+    """True if the file exists and is not empty."""
     return path.is_file() and path.stat().st_size > 0
 
 
-def supervise(
+def run_supervised(
     folder: JobFolder, command: Sequence[str], lock: int, *, attempt: int, plan: Plan, append: bool
 ) -> None:
-    """Run the command in the folder until it ends; the marker then says how.
+    """Run the command in the folder until it ends.
+
+    The marker then holds its exit code.
+
+    Args:
+        folder: the job's folder.
+        command: program and arguments.
+        lock: file descriptor of the folder's lock, which the program inherits.
+        attempt: number of programs started before this one.
+        plan: gives environment and standard input.
+        append: True to append to the outputs of a lost attempt.
 
     Raises:
-        JobError: its supervisor was killed.
+        JobError: the supervisor was killed.
     """
     environment = {**os.environ, **plan.environment}
     order = {
         "command": list(command),
-        "program": found_program(command[0], plan.environment, folder.path),
+        "program": find_program(command[0], plan.environment, folder.path),
         "environment": {**environment, "PATH": search_path(plan.environment)},
         "stdin": plan.stdin,
         "stdout": STDOUT,
         "stderr": STDERR,
         "append": append,
-        "marker": str(folder.path.resolve() / MARKER),
+        "marker": str(folder.path.resolve() / MARKER_FILE),
         "said": {"attempt": attempt, "command": list(command)},
         "parent": os.getpid(),
     }
-    folder.mark(state="running", attempt=attempt, command=list(command))
+    folder.write_marker(state="running", attempt=attempt, command=list(command))
     with (folder.path / STDERR).open("ab") as errors:
         process = subprocess.Popen(  # noqa: S603 - our own file, by our own interpreter
             [sys.executable, "-I", "-S", supervisor.__file__],
@@ -150,7 +170,7 @@ def supervise(
 
 
 def _check_supervisor(folder: JobFolder, code: int) -> None:
-    marker = folder.marker()
+    marker = folder.read_marker()
     if marker.state == "ended":
         return
     if marker.pid is not None:
@@ -161,16 +181,27 @@ def _check_supervisor(folder: JobFolder, code: int) -> None:
 
 
 def search_path(environment: Mapping[str, str]) -> str:
-    """Where programs are looked for: PATH, and last the folder of the Python that runs this, where pip puts programs."""
+    """Search path of programs.
+
+    It is PATH, and then the folder of this Python, where pip puts programs.
+
+    Args:
+        environment: variables of the job; its PATH goes before that of this process.
+    """
     path = environment.get("PATH", os.environ.get("PATH", os.defpath))
     return os.pathsep.join([path, str(Path(sys.executable).parent)])
 
 
-def found_program(name: str, environment: Mapping[str, str], folder: Path | None = None) -> str:
-    """The file of a program: one on the search path, or with a slash in its name, one from the job's folder on.
+def find_program(name: str, environment: Mapping[str, str], folder: Path | None = None) -> str:
+    """Find the file of a program.
+
+    Args:
+        name: searched on the search path; with a slash, a path from the job's folder on.
+        environment: variables of the job.
+        folder: the job's folder; the current one by default.
 
     Raises:
-        JobError: there is none; the message says where it was looked for.
+        JobError: there is none; the message names the places searched.
     """
     path = search_path(environment)
     if "/" in name:
@@ -188,7 +219,8 @@ def found_program(name: str, environment: Mapping[str, str], folder: Path | None
     return str(Path(found).absolute())
 
 
-def _check_end(marker: Marker, plan: Plan) -> None:
+def _check_exit(marker: Marker, plan: Plan) -> None:
+    """Refuse a program that did not start or did not succeed."""
     name = Path(plan.command[0]).name
     if marker.error:
         raise JobError(f"{name} {marker.error}")
@@ -206,24 +238,28 @@ def _signal_name(number: int) -> str:
     return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 
-def _told(folder: JobFolder, plan: Plan, error: JobError) -> str:
-    """The error with the program's last words and where its files are, on one line."""
+def _describe_failure(folder: JobFolder, plan: Plan, error: JobError) -> str:
+    """Describe an error on one line.
+
+    The program's last words and the folder of its files follow.
+    """
     parts = [" ".join(str(error).split())]
-    said = last_words(folder.path)
+    said = find_last_words(folder.path)
     if said:
         said = said.replace(str(folder.path.resolve()), ".").replace(str(folder.path), ".")
-        parts.append(f"its last words: {said[:SHOWN]}")
-    if plan.keep != "nothing" and folder.files():
+        parts.append(f"its last words: {said[:LAST_WORDS_CHARS]}")
+    if plan.keep != "nothing" and folder.list_files():
         parts.append(f"its files are in {folder.shown}")
     return "; ".join(parts)
 
 
-def last_words(folder: Path) -> str:
-    """What a program said last; empty where it said nothing.
+def find_last_words(folder: Path) -> str:
+    """Return the last words of a program from the outputs in `folder`.
 
-    Of what it wrote to stderr and stdout, the last line that speaks of an error; or else the last of stderr, or of stdout.
+    Returns an empty text if none. These are the last line of stderr or stdout that mentions an error, else the
+    last line of stderr, else of stdout.
     """
-    errors, output = _lines(folder / STDERR), _lines(folder / STDOUT)
+    errors, output = _read_tail(folder / STDERR), _read_tail(folder / STDOUT)
     for lines in (errors, output):
         for line in reversed(lines):
             if "error" in line.lower():
@@ -231,12 +267,12 @@ def last_words(folder: Path) -> str:
     return next(iter([*errors[-1:], *output[-1:]]), "")
 
 
-def _lines(file: Path) -> list[str]:
-    """The lines at the end of a text file that say something."""
+def _read_tail(file: Path) -> list[str]:
+    """Read the nonblank lines at the end of a text file."""
     try:
         with file.open("rb") as stream:
             size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(size - TAIL, 0))
+            stream.seek(max(size - TAIL_BYTES, 0))
             text = stream.read().decode(errors="replace")
     except OSError:
         return []

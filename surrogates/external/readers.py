@@ -1,4 +1,4 @@
-"""Numbers and structures out of the files a program wrote: by regular expression, from JSON, or by ASE."""
+"""Numbers and structures from a program's output files: by regular expression, from JSON, or by ASE."""
 
 from __future__ import annotations
 
@@ -16,45 +16,48 @@ from pydantic_core import CoreSchema
 from invdesign.candidate import Evaluation
 from invdesign.errors import nearest
 from invdesign.settings import Frozen
-from surrogates.external.folders import OWN, JobError
+from surrogates.external.folders import OWN_FILES, JobError
 from surrogates.relaxation.relax import GPA
 
 if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
 
-MOST_BYTES = 500_000_000
-LISTED = 12  # names in a message
+MAX_OUTPUT_BYTES = 500_000_000  # chosen
+LISTED_NAMES = 12  # names in a message; chosen
 DALTON = 1.66053906660  # g/cm^3 per u/Å^3
 
 
-def _file_name(name: str) -> str:
+def _check_file_name(name: str) -> str:
     parts = Path(name).parts
-    if not name or Path(name).is_absolute() or ".." in parts or name in OWN:
+    if not name or Path(name).is_absolute() or ".." in parts or name in OWN_FILES:
         raise ValueError(f"names a file in the candidate's folder, as in out/log.txt, got '{name}'")
     return name
 
 
 class Value(Frozen):
-    """Where a number stands: the place alone, where nothing else is to say."""
+    """Place of a number in a file.
+
+    A plain string is the place alone.
+    """
 
     at: Annotated[str, Field(min_length=1)]
-    """A regular expression, a path in JSON, or a quantity ASE knows."""
+    """Regular expression, path in JSON, or a quantity ASE knows."""
     scale: float = 1.0
-    """The number is multiplied by it, to come into the property's unit."""
+    """Factor that converts the number to the property's unit."""
     noise: str | None = None
-    """Where one standard deviation of repeating the job stands, in the same way; the scale holds for it too."""
+    """Place of one standard deviation of repeating the job, given in the same way; scaled too."""
     systematic: str | None = None
-    """Where one standard deviation of the method stands, in the same way; the scale holds for it too."""
+    """Place of one standard deviation of the method, given in the same way; scaled too."""
 
     @model_validator(mode="before")
     @classmethod
-    def _short(cls, value: object) -> object:
+    def _accept_place_alone(cls, value: object) -> object:
         if isinstance(value, str):
             return {"at": value}
         if isinstance(value, Mapping) and "uncertainty" in value and "noise" not in value:
             return {("noise" if key == "uncertainty" else key): held for key, held in value.items()}
-        return value  # `uncertainty` is what earlier versions called the noise
+        return value  # earlier versions called the noise `uncertainty`
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -64,7 +67,7 @@ class Value(Frozen):
 
     @property
     def places(self) -> Sequence[str]:
-        """Of the number and, where there are any, of its errors."""
+        """Places of the number and of its errors, where these are given."""
         return [place for place in (self.at, self.noise, self.systematic) if place is not None]
 
 
@@ -72,14 +75,17 @@ Values = dict[str, Value]
 
 
 class Result(Frozen):
-    """A file the program writes, and what is read from it in one of three ways: `regex`, `json` or `format`."""
+    """A file the program writes, and the values read from it.
+
+    They are read in one of three ways: `regex`, `json` or `format`.
+    """
 
     model_config = ConfigDict(serialize_by_alias=True)
 
     file: str
     """The file, in the candidate's folder; `stdout.txt` and `stderr.txt` hold what the program printed."""
     contains: str = ""
-    """Text that stands in the file of a job that came to its end; without it in the file the job failed."""
+    """Text that the file of a finished job contains; without it in the file the job failed."""
     regex: Values = Field(default={})
     """Regular expression by property; its group is the number. Of several matches the last counts."""
     json_: Values = Field(default={}, alias="json")
@@ -87,17 +93,18 @@ class Result(Frozen):
     format: str | None = None
     """Format of the file, of those that ASE reads: `extxyz`, `vasp-out`, `espresso-out`, `lammps-dump-text`, ..."""
     properties: Values = Field(default={})
-    """With `format`: what ASE knows, by property: `energy`, `energy_per_atom`, `max_force`, `volume`, `info.NAME`, ..."""
+    """With `format`: quantity by property, of those ASE knows: `energy`, `energy_per_atom`, `max_force`,
+    `volume`, `info.NAME`, ..."""
     structure: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")] | None = None
-    """With `format`: the role the structure in the file is handed on in: `relaxed`."""
+    """With `format`: role of the structure in the file for later stages: `relaxed`."""
     index: int = -1
-    """With `format`: which of several structures in the file; the last where not given."""
+    """With `format`: number of the structure in a file with several; the last where not given."""
     options: dict[str, JsonValue] = Field(default={})
     """With `format`: arguments of ASE's reader: `{specorder: [Li, Cl]}`."""
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        _file_name(self.file)
+    def _check_one_way(self) -> Self:
+        _check_file_name(self.file)
         by_ase = bool(self.properties or self.structure)
         if by_ase and self.format is None:
             raise ValueError("say the format 'properties' and 'structure' are read from: {format: extxyz}")
@@ -118,7 +125,7 @@ class Result(Frozen):
 
     @property
     def values(self) -> Values:
-        """Where its properties stand."""
+        """Places of all properties, by property."""
         return {**self.regex, **self.json_, **self.properties}
 
 
@@ -137,48 +144,50 @@ def _check_pattern(name: str, pattern: str) -> None:
 def read_results(
     results: Sequence[Result], folder: Path, elements: frozenset[str] | None = None
 ) -> Evaluation:
-    """Properties with their errors, and structures from the files in `folder`.
+    """Read properties with their errors, and structures, from the files in `folder`.
 
     Args:
+        results: the files, and the values in them.
+        folder: where the program ran.
         elements: symbols that a structure may hold; any where not given.
 
     Raises:
-        JobError: a file is missing or broken, or a value is not there, no number or not finite.
+        JobError: a file is missing or broken, or a value is missing, no number or not finite.
     """
     properties: dict[str, float] = {}
     errors: dict[str, dict[str, float]] = {"noise": {}, "systematic": {}}
     structures: dict[str, Structure] = {}
     for result in results:
-        file = _present(folder, result)
-        look_up, structure = _opened(file, result, elements)
+        file = _require_file(folder, result)
+        look_up, structure = _open_result(file, result, elements)
         for name, value in result.values.items():
-            properties[name] = _number(look_up(value.at), value, name, result.file)
+            properties[name] = _parse_number(look_up(value.at), value, name, result.file)
             for kind, place in (("noise", value.noise), ("systematic", value.systematic)):
                 if place is not None:
-                    errors[kind][name] = abs(_number(look_up(place), value, name, result.file))
+                    errors[kind][name] = abs(_parse_number(look_up(place), value, name, result.file))
         if structure is not None and result.structure is not None:
             structures[result.structure] = structure
     return Evaluation(properties, errors["noise"], errors["systematic"], structures)
 
 
-def _present(folder: Path, result: Result) -> Path:
+def _require_file(folder: Path, result: Result) -> Path:
     file = folder / result.file
     if not file.is_file():
         there = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-        there = [name for name in there if name not in OWN]
-        more = f" and {len(there) - LISTED} more" if len(there) > LISTED else ""
+        there = [name for name in there if name not in OWN_FILES]
+        more = f" and {len(there) - LISTED_NAMES} more" if len(there) > LISTED_NAMES else ""
         raise JobError(
-            f"the program wrote no {result.file}; there are {', '.join(there[:LISTED]) or 'no files'}{more}",
+            f"the program wrote no {result.file}; there are {', '.join(there[:LISTED_NAMES]) or 'no files'}{more}",
             "missing",
         )
     size = file.stat().st_size
     if size == 0:
         raise JobError(f"{result.file} is empty", "missing")
-    if size > MOST_BYTES:
+    if size > MAX_OUTPUT_BYTES:
         raise JobError(
-            f"{result.file} has {size / 1e6:.0f} MB, more than the {MOST_BYTES / 1e6:.0f} MB that are read"
+            f"{result.file} has {size / 1e6:.0f} MB, more than the {MAX_OUTPUT_BYTES / 1e6:.0f} MB that are read"
         )
-    if result.contains and result.contains not in _text(file):
+    if result.contains and result.contains not in _read_text(file):
         raise JobError(
             f"{result.file} does not contain '{result.contains}', so the job did not come to its end",
             "missing",
@@ -186,23 +195,29 @@ def _present(folder: Path, result: Result) -> Path:
     return file
 
 
-def _text(file: Path) -> str:
+def _read_text(file: Path) -> str:
     return file.read_text(encoding="utf-8", errors="replace")
 
 
-Look = Callable[[str], object]
+LookUp = Callable[[str], object]
 
 
-def _opened(file: Path, result: Result, elements: frozenset[str] | None) -> tuple[Look, Structure | None]:
-    """What finds a value by its place, and the structure where one is wanted."""
+def _open_result(
+    file: Path, result: Result, elements: frozenset[str] | None
+) -> tuple[LookUp, Structure | None]:
+    """Open a result file.
+
+    Returns:
+        A function that looks up a value by its place, and the structure if requested.
+    """
     if result.format is not None:
         atoms = read_atoms(file, result.format, result.index, result.options)
         structure = None if result.structure is None else to_structure(atoms, result.file, elements)
-        return lambda place: quantity(atoms, place, result.file), structure
+        return lambda place: read_quantity(atoms, place, result.file), structure
     if result.json_:
-        data = _json(file, result.file)
-        return lambda place: _in_json(data, place, result.file), None
-    text = _text(file) if result.regex else ""
+        data = _parse_json(file, result.file)
+        return lambda place: _find_in_json(data, place, result.file), None
+    text = _read_text(file) if result.regex else ""
     return lambda place: _last_match(text, place, result.file), None
 
 
@@ -216,15 +231,18 @@ def _last_match(text: str, pattern: str, name: str) -> str:
     return found
 
 
-def _json(file: Path, name: str) -> object:
+def _parse_json(file: Path, name: str) -> object:
     try:
-        return json.loads(_text(file))
+        return json.loads(_read_text(file))
     except ValueError as error:
         raise JobError(f"{name} is no whole JSON: {error}") from error
 
 
-def _in_json(data: object, path: str, name: str) -> object:
-    """The value at `energy.total` or `steps.-1.energy`; a key that has dots itself may be given whole."""
+def _find_in_json(data: object, path: str, name: str) -> object:
+    """Return the value at `energy.total` or `steps.-1.energy`.
+
+    A key with dots may be given whole.
+    """
     here, passed = data, ""
     steps = [path] if isinstance(data, dict) and path in data else path.split(".")
     for step in steps:
@@ -233,31 +251,33 @@ def _in_json(data: object, path: str, name: str) -> object:
         elif isinstance(here, list) and re.fullmatch(r"-?\d+", step) and -len(here) <= int(step) < len(here):
             here = here[int(step)]
         else:
-            raise JobError(f"{name} has no '{path}': {_at(passed)} {_holds(here, step)}", "missing")
+            raise JobError(
+                f"{name} has no '{path}': {_name_place(passed)} {_describe_value(here, step)}", "missing"
+            )
         passed = f"{passed}.{step}" if passed else step
     return here
 
 
-def _at(passed: str) -> str:
+def _name_place(passed: str) -> str:
     return f"'{passed}'" if passed else "it"
 
 
-def _holds(value: object, step: str) -> str:
+def _describe_value(value: object, step: str) -> str:
     if isinstance(value, dict):
-        keys = ", ".join(list(value)[:LISTED])
+        keys = ", ".join(list(value)[:LISTED_NAMES])
         return f"has {keys or 'no keys'}, not '{step}'. {nearest(step, value)}".rstrip()
     return f"is a list of {len(value)}" if isinstance(value, list) else f"is {value!r:.60}"
 
 
-_FORTRAN = re.compile(r"[dD](?=[+-]?\d+$)")
+_FORTRAN_EXPONENT = re.compile(r"[dD](?=[+-]?\d+$)")
 
 
-def _number(value: object, where: Value, name: str, file: str) -> float:
-    """The value as a finite number in the property's unit."""
+def _parse_number(value: object, where: Value, name: str, file: str) -> float:
+    """Parse the value as a finite number in the property's unit."""
     number: float
     if isinstance(value, str):
         try:
-            number = float(_FORTRAN.sub("e", value.strip()))
+            number = float(_FORTRAN_EXPONENT.sub("e", value.strip()))
         except ValueError:
             raise JobError(f"{name} in {file} is '{value:.60}', not a number") from None
     elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -274,16 +294,22 @@ def _number(value: object, where: Value, name: str, file: str) -> float:
 
 
 def read_atoms(file: Path, fmt: str, index: int = -1, options: Mapping[str, Any] | None = None) -> Atoms:
-    """One arrangement of atoms, with what the file says of its energy and forces.
+    """Read one structure by ASE, with its energy and forces.
+
+    Args:
+        file: path of the file.
+        fmt: ASE's name of its format.
+        index: number of the structure in the file; -1 is the last.
+        options: arguments of ASE's reader.
 
     Raises:
-        JobError: ASE cannot read it; the message says why.
+        JobError: ASE cannot read it; the message gives the reason.
     """
     import ase.io
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # readers comment on how they read; what matters is checked
+            warnings.simplefilter("ignore")  # readers comment on how they read; the values are checked
             found: Any = ase.io.read(file, index=index, format=fmt, **(options or {}))
     except Exception as error:
         cause = " ".join(str(error).split())[:200]
@@ -297,15 +323,15 @@ def _per_atom(atoms: Atoms, number: float) -> float:
     return number / len(atoms)
 
 
-def _pressure(atoms: Atoms) -> float:
+def _hydrostatic_pressure(atoms: Atoms) -> float:
     return -float(atoms.get_stress(voigt=False).trace()) / 3 * GPA
 
 
-def _length(axis: int) -> Callable[[Atoms], float]:
+def _cell_length(axis: int) -> Callable[[Atoms], float]:
     return lambda atoms: float(atoms.cell.lengths()[axis])
 
 
-def _angle(axis: int) -> Callable[[Atoms], float]:
+def _cell_angle(axis: int) -> Callable[[Atoms], float]:
     return lambda atoms: float(atoms.cell.angles()[axis])
 
 
@@ -313,7 +339,7 @@ def _max_force(atoms: Atoms) -> float:
     return float((atoms.get_forces(apply_constraint=False) ** 2).sum(axis=1).max() ** 0.5)
 
 
-def _density(atoms: Atoms) -> float:
+def _mass_density(atoms: Atoms) -> float:
     return float(atoms.get_masses().sum() / atoms.get_volume() * DALTON)
 
 
@@ -323,14 +349,14 @@ QUANTITIES: Mapping[str, Callable[[Atoms], float]] = {
     "free_energy": lambda atoms: atoms.get_potential_energy(force_consistent=True),
     "max_force": _max_force,
     "max_stress": lambda atoms: float(abs(atoms.get_stress(voigt=False)).max() * GPA),
-    "pressure": _pressure,
+    "pressure": _hydrostatic_pressure,
     "magnetic_moment": lambda atoms: atoms.get_magnetic_moment(),
     "volume": lambda atoms: atoms.get_volume(),
     "volume_per_atom": lambda atoms: _per_atom(atoms, atoms.get_volume()),
-    "density": _density,
+    "density": _mass_density,
     "atoms": len,
-    **{name: _length(axis) for axis, name in enumerate(("a", "b", "c"))},
-    **{name: _angle(axis) for axis, name in enumerate(("alpha", "beta", "gamma"))},
+    **{name: _cell_length(axis) for axis, name in enumerate(("a", "b", "c"))},
+    **{name: _cell_angle(axis) for axis, name in enumerate(("alpha", "beta", "gamma"))},
 }
 """Energies in eV, forces in eV/Å, stress and pressure in GPa, volumes in Å^3, moments in Bohr magnetons, density in g/cm^3."""
 
@@ -344,11 +370,18 @@ def _check_quantity(name: str, quantity: str) -> None:
         )
 
 
-def quantity(atoms: Atoms, name: str, file: str) -> object:
-    """One of `QUANTITIES`, or `info.NAME`: what an extended XYZ file says in its comment line.
+def read_quantity(atoms: Atoms, name: str, file: str) -> object:
+    """Return a quantity of `QUANTITIES`, or `info.NAME`.
+
+    The latter stands in the comment line of an extended XYZ file.
+
+    Args:
+        atoms: as ASE read them.
+        name: of the quantity.
+        file: name of the file, for messages.
 
     Raises:
-        JobError: the file does not say.
+        JobError: the file does not hold it.
     """
     if name not in QUANTITIES:
         key = name.removeprefix("info.")
@@ -368,10 +401,15 @@ def quantity(atoms: Atoms, name: str, file: str) -> object:
 
 
 def to_structure(atoms: Atoms, file: str, elements: frozenset[str] | None = None) -> Structure:
-    """The atoms as a crystal.
+    """Convert ASE's atoms to a crystal.
+
+    Args:
+        atoms: as ASE read them.
+        file: name of the file, for messages.
+        elements: symbols that may occur; any where not given.
 
     Raises:
-        JobError: there is no cell, positions are not finite, or elements are not among `elements`.
+        JobError: there is no cell, positions are not finite, or other elements occur.
     """
     import numpy as np
 
@@ -382,7 +420,7 @@ def to_structure(atoms: Atoms, file: str, elements: frozenset[str] | None = None
         raise JobError(f"the structure in {file} has positions that are not finite numbers", "not_finite")
     if atoms.cell.rank < 3:
         raise JobError(f"the structure in {file} has no cell in three dimensions")
-    if atoms.pbc.any() and not atoms.pbc.all():  # many formats say nothing of it, and ASE then says F F F
+    if atoms.pbc.any() and not atoms.pbc.all():  # many formats do not hold pbc, and ASE then gives F F F
         raise JobError(f"the structure in {file} is periodic in some directions only, and so is no crystal")
     symbols = atoms.get_chemical_symbols()
     strange = sorted(set(symbols) - elements) if elements is not None else []

@@ -18,17 +18,17 @@ from invdesign.candidate import Evaluation, Input
 from invdesign.errors import PluginError
 from invdesign.properties import Unit
 from surrogates.external.dft import (
-    CORRECTED,
-    HALF,
-    NOTE,
+    CORRECTED_ENERGY,
+    HALF_OCCUPATION,
+    NOTE_FILE,
     DensityFunctional,
     Outcome,
     OutputError,
     band_gap,
-    check_said,
+    check_parameters,
     check_start,
-    failed,
-    provided,
+    failed_evaluation,
+    provided_units,
 )
 from surrogates.external.jobs import Plan
 
@@ -52,11 +52,11 @@ InputSet = Literal[
     "MPHSERelaxSet",
 ]
 Library = Literal["PBE", "PBE_52", "PBE_54", "PBE_64"]
-OUTPUTS = ("vasprun.xml", "vasprun.xml.gz", "vasprun.xml.bz2", "vasprun.xml.xz")
-CORRECTABLE = frozenset({"MPRelaxSet", "MPStaticSet"})  # whose energies the 2020 scheme was fitted to
-KBAR = 0.1  # GPa
-# What decides the numbers, with what VASP takes where nothing is said (PBE potentials, no U, no dispersion).
-DECIDING: Mapping[str, object] = {
+OUTPUT_FILES = ("vasprun.xml", "vasprun.xml.gz", "vasprun.xml.bz2", "vasprun.xml.xz")
+CORRECTABLE_SETS = frozenset({"MPRelaxSet", "MPStaticSet"})  # sets the 2020 corrections were fitted to
+GPA_PER_KBAR = 0.1  # GPa
+# Tags that decide the numbers, with VASP's defaults (PBE potentials, no U, no dispersion).
+DECIDING_TAGS: Mapping[str, object] = {
     "GGA": "PE",
     "METAGGA": "--",
     "LHFCALC": False,
@@ -72,16 +72,19 @@ DECIDING: Mapping[str, object] = {
     "LDAUU": (),
     "LDAUJ": (),
 }
-FUNCTIONAL = frozenset({"GGA", "METAGGA", "LHFCALC", "LDAU", "LDAUU", "LDAUJ", "LDAUL", "IVDW", "ENCUT"})
+FUNCTIONAL_TAGS = frozenset({"GGA", "METAGGA", "LHFCALC", "LDAU", "LDAUU", "LDAUJ", "LDAUL", "IVDW", "ENCUT"})
 # lxml's error over XML that ends too early is a SyntaxError.
-HALF_WRITTEN = (SyntaxError, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
+HALF_WRITTEN_ERRORS = (SyntaxError, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
 
 
 class Vasp(DensityFunctional):
-    """VASP with an input set of the Materials Project: relaxes or takes a single point, as the set says."""
+    """VASP with an input set of the Materials Project.
+
+    The set decides between a relaxation and a single point.
+    """
 
     input_set: InputSet = "MPRelaxSet"
-    """Which of pymatgen's input sets."""
+    """Name of one of pymatgen's input sets."""
     user_incar: dict[str, bool | int | float | str | list[Any] | dict[str, Any]] = Field(default_factory=dict)
     """INCAR tags that replace the set's."""
     kpoint_density: Annotated[int, Field(gt=0)] | None = None
@@ -89,40 +92,44 @@ class Vasp(DensityFunctional):
     potcars: dict[str, str] = Field(default_factory=dict)
     """Pseudopotential by element, in place of the set's: `{Li: Li}`."""
     potcar_functional: Library | None = None
-    """Release of the pseudopotentials, where yours is not the set's."""
+    """Release of the pseudopotentials, if yours is not the set's."""
     corrections: bool = True
-    """Whether energies of `MPRelaxSet` and `MPStaticSet` are also given with the Materials Project's corrections."""
+    """True to give energies of `MPRelaxSet` and `MPStaticSet` also with the Materials Project's corrections."""
 
     @field_validator("user_incar")
     @classmethod
-    def _capitals(cls, tags: dict[str, Any]) -> dict[str, Any]:
+    def _check_capitals(cls, tags: dict[str, Any]) -> dict[str, Any]:
         for tag in tags:
             if tag != tag.upper():
                 raise ValueError(f"INCAR tags are written in capitals: '{tag.upper()}', not '{tag}'")
         return tags
 
     @model_validator(mode="after")
-    def _one_mesh(self) -> Self:
+    def _check_one_mesh(self) -> Self:
         if self.kpoint_density is not None and "KSPACING" in self.user_incar:
             raise ValueError("give kpoint_density or KSPACING in user_incar, not both")
         return self
 
     @property
     def relaxes(self) -> bool:
-        """Whether atoms move."""
+        """True if atoms move."""
         return bool(self.user_incar.get("NSW", 0 if self.input_set.endswith("StaticSet") else 1))
 
     @property
     def corrected(self) -> bool:
-        """Whether the 2020 corrections hold for what is asked for."""
-        return self.corrections and self.input_set in CORRECTABLE and not FUNCTIONAL & self.user_incar.keys()
+        """True if the 2020 corrections apply to these settings."""
+        return (
+            self.corrections
+            and self.input_set in CORRECTABLE_SETS
+            and not FUNCTIONAL_TAGS & self.user_incar.keys()
+        )
 
     @property
     def provides(self) -> Mapping[str, Unit]:
-        return provided(relaxed=self.relaxes, corrected=self.corrected)
+        return provided_units(relaxed=self.relaxes, corrected=self.corrected)
 
     def prepare(self) -> None:
-        """Refuse a missing program, and missing pseudopotentials, before any candidate fails of it.
+        """Refuse a missing program and missing pseudopotentials before the first candidate.
 
         Raises:
             PluginError: one of them is missing.
@@ -139,13 +146,13 @@ class Vasp(DensityFunctional):
                 "Or leave 'command' out of the stage to have the inputs written"
             )
 
-    def _plan(self, item: Input, command: Sequence[str]) -> Plan:
-        plan = super()._plan(item, command)
+    def _plan_job(self, item: Input, command: Sequence[str]) -> Plan:
+        plan = super()._plan_job(item, command)
         return replace(plan, again=plan.command, copy={"CONTCAR": "POSCAR"}) if self.relaxes else plan
 
     # Writing.
 
-    def _set(self, structure: Structure) -> VaspInputSet:
+    def _build_input_set(self, structure: Structure) -> VaspInputSet:
         from pymatgen.io.vasp import sets
 
         options: dict[str, Any] = {"user_incar_settings": dict(self.user_incar)}
@@ -159,70 +166,81 @@ class Vasp(DensityFunctional):
         return made
 
     def write_inputs(self, item: Input, folder: Path) -> None:
-        """INCAR, KPOINTS where there is one, POSCAR, POTCAR or POTCAR.spec, and what to do next."""
+        """Write the inputs of VASP for `item` into `folder`.
+
+        These are INCAR, KPOINTS where there is one, POSCAR, POTCAR or POTCAR.spec, and a note on how to run it.
+        """
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            inputs = self._set(self.structure_of(item))
-            lacking = _potcar_lacking(inputs)
+            inputs = self._build_input_set(self.structure_of(item))
+            lacking = _explain_missing_potcar(inputs)
             inputs.write_input(str(folder), potcar_spec=bool(lacking))
-        text = _note(item, self.input_set, inputs, lacking)
+        text = _compose_note(item, self.input_set, inputs, lacking)
         remarks = dict.fromkeys(
             " ".join(str(w.message).split()) for w in said if issubclass(w.category, UserWarning)
         )
         text += "".join(f"\npymatgen remarks: {remark}\n" for remark in remarks)
-        (folder / NOTE).write_text(text, encoding="utf-8")
+        (folder / NOTE_FILE).write_text(text, encoding="utf-8")
 
     # Reading.
 
     def read_outputs(self, item: Input, folder: Path) -> Evaluation | None:
-        """What `vasprun.xml` says, also compressed; None while it is not there or not complete."""
-        file = next((folder / name for name in OUTPUTS if (folder / name).is_file()), None)
+        """Read `vasprun.xml` of `item` in `folder`, also compressed.
+
+        Returns None while missing or incomplete.
+        """
+        file = next((folder / name for name in OUTPUT_FILES if (folder / name).is_file()), None)
         if file is None:
             return None
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what matters of them is checked below
-                run = _parsed(file)
-                outcome = self._outcome(self.structure_of(item), run)
-        except HALF_WRITTEN:
+                warnings.simplefilter("ignore")  # the relevant ones are checked below
+                run = _parse_vasprun(file)
+                outcome = self._parse_outcome(self.structure_of(item), run)
+        except HALF_WRITTEN_ERRORS:
             return None  # VASP writes it as it goes
         except OutputError as error:
-            return failed(str(error))
-        except Exception as error:  # noqa: BLE001 - pymatgen raises anything over a file that is not one
-            return failed(f"{file.name} cannot be read: {type(error).__name__}: {error}")
-        return outcome.evaluation(relaxed=self.relaxes)
+            return failed_evaluation(str(error))
+        except Exception as error:  # noqa: BLE001 - pymatgen raises any error on a broken file
+            return failed_evaluation(f"{file.name} cannot be read: {type(error).__name__}: {error}")
+        return outcome.to_evaluation(relaxed=self.relaxes)
 
-    def _outcome(self, structure: Structure, run: Vasprun) -> Outcome:
-        """What the run says, checked against what was written.
+    def _parse_outcome(self, structure: Structure, run: Vasprun) -> Outcome:
+        """Parse the output and check it against the inputs.
 
         Raises:
-            OutputError: it cannot be believed.
+            OutputError: the output is not usable.
         """
-        inputs = self._set(structure)
+        inputs = self._build_input_set(structure)
         written = inputs.structure
         assert written is not None
         check_start(written, run.initial_structure, relaxes=self.relaxes)
-        check_said(_asked(inputs), _ran(run))
+        check_parameters(_expected_parameters(inputs), _run_parameters(run))
         _check_converged(run)
         last = run.ionic_steps[-1]
         if "forces" not in last or "stress" not in last:
             raise OutputError("vasprun.xml holds no forces or no stress (ISIF = 0 leaves stress out)")
         energy = float(run.final_energy)
-        more = {CORRECTED: (energy + _correction(run)) / len(structure)} if self.corrected else {}
+        more = (
+            {CORRECTED_ENERGY: (energy + _correction_energy(run)) / len(structure)} if self.corrected else {}
+        )
         # Sites were sorted by electronegativity for VASP; the candidate keeps its own order.
         order = np.argsort(sorted(range(len(structure)), key=lambda index: structure[index]))
         return Outcome(
-            structure=_reordered(run.final_structure, order.tolist()),
+            structure=_reorder_sites(run.final_structure, order.tolist()),
             energy=energy,
             forces=np.asarray(last["forces"]),
-            stress=np.asarray(last["stress"]) * KBAR,
-            gap=_gap(run),
+            stress=np.asarray(last["stress"]) * GPA_PER_KBAR,
+            gap=_read_band_gap(run),
             more=more,
         )
 
 
-def _potcar_lacking(inputs: VaspInputSet) -> str:
-    """Why POTCAR cannot be written; empty where it can."""
+def _explain_missing_potcar(inputs: VaspInputSet) -> str:
+    """Reason why POTCAR cannot be written.
+
+    Returns an empty text if it can.
+    """
     from pymatgen.io.vasp.inputs import PmgVaspPspDirError
 
     try:
@@ -232,7 +250,7 @@ def _potcar_lacking(inputs: VaspInputSet) -> str:
     return ""
 
 
-def _note(item: Input, name: str, inputs: VaspInputSet, lacking: str) -> str:
+def _compose_note(item: Input, name: str, inputs: VaspInputSet, lacking: str) -> str:
     from importlib.metadata import version
 
     made = f"Inputs of pymatgen's {name} (pymatgen-core {version('pymatgen-core')})"
@@ -256,24 +274,30 @@ def _note(item: Input, name: str, inputs: VaspInputSet, lacking: str) -> str:
     return "\n".join(lines)
 
 
-def _parsed(file: Path) -> Vasprun:
+def _parse_vasprun(file: Path) -> Vasprun:
     from pymatgen.io.vasp.outputs import Vasprun
 
     return Vasprun(file, parse_dos=False, parse_potcar_file=False)
 
 
-def _asked(inputs: VaspInputSet) -> dict[str, object]:
-    asked = {tag: inputs.incar.get(tag, value) for tag, value in DECIDING.items()}
-    return {**_plain(asked), "pseudopotentials": [f"PAW_PBE {symbol}" for symbol in inputs.potcar_symbols]}
+def _expected_parameters(inputs: VaspInputSet) -> dict[str, object]:
+    asked = {tag: inputs.incar.get(tag, value) for tag, value in DECIDING_TAGS.items()}
+    return {
+        **_normalise_tags(asked),
+        "pseudopotentials": [f"PAW_PBE {symbol}" for symbol in inputs.potcar_symbols],
+    }
 
 
-def _ran(run: Vasprun) -> dict[str, object]:
-    ran = {tag: run.incar.get(tag, value) for tag, value in DECIDING.items()}
-    return {**_plain(ran), "pseudopotentials": [" ".join(title.split()[:2]) for title in run.potcar_symbols]}
+def _run_parameters(run: Vasprun) -> dict[str, object]:
+    ran = {tag: run.incar.get(tag, value) for tag, value in DECIDING_TAGS.items()}
+    return {
+        **_normalise_tags(ran),
+        "pseudopotentials": [" ".join(title.split()[:2]) for title in run.potcar_symbols],
+    }
 
 
-def _plain(tags: dict[str, Any]) -> dict[str, object]:
-    """Tags with what says the same written in one way."""
+def _normalise_tags(tags: dict[str, Any]) -> dict[str, object]:
+    """Write tags that mean the same in one way."""
     if not tags["LDAU"]:
         tags |= {"LDAU": False, "LDAUU": (), "LDAUJ": ()}
     if str(tags["METAGGA"]).upper() in {"--", "NONE", "FALSE"}:
@@ -306,18 +330,18 @@ def _check_converged(run: Vasprun) -> None:
             )
 
 
-def _gap(run: Vasprun) -> float:
+def _read_band_gap(run: Vasprun) -> float:
     if not run.eigenvalues:
         raise OutputError("vasprun.xml holds no eigenvalues")
     channels = list(run.eigenvalues.values())
-    return band_gap([c[..., 0] for c in channels], [c[..., 1] > HALF for c in channels])
+    return band_gap([c[..., 0] for c in channels], [c[..., 1] > HALF_OCCUPATION for c in channels])
 
 
-def _correction(run: Vasprun) -> float:
+def _correction_energy(run: Vasprun) -> float:
     """Energy of the Materials Project's 2020 corrections, eV per cell.
 
     Raises:
-        OutputError: the scheme does not hold for this run.
+        OutputError: the corrections do not apply to this run.
 
     Source:
         Wang et al., Sci. Rep. 11, 15496 (2021); the parameters come with pymatgen.
@@ -337,7 +361,7 @@ def _correction(run: Vasprun) -> float:
     return float(sum(adjustment.value for adjustment in found))
 
 
-def _reordered(structure: Structure, order: Sequence[int]) -> Structure:
+def _reorder_sites(structure: Structure, order: Sequence[int]) -> Structure:
     from invdesign.structures.reading.raw import StructureFileError
     from invdesign.structures.reading.read import make_crystal
 

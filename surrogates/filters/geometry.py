@@ -1,4 +1,4 @@
-"""Judgements by geometry alone: atoms too close."""
+"""Filter by geometry: distances of atoms."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-BATCH = 32
-ENOUGH = 1.2  # times the largest sum of radii: how far pairs are looked for at first
-FULL = 1.0 - 1e-6  # atoms on a site, above which it is not occupied in part
+BATCH_SIZE = 32  # candidates in a task; chosen
+FIRST_REACH = 1.2  # first search radius, in units of the largest sum of radii; chosen
+FULL_OCCUPANCY = 1.0 - 1e-6  # a site with fewer atoms is occupied in part; chosen
 
 
 def minimum_distance_ratio(structure: Structure) -> float:
-    """The smallest distance of two atoms over the sum of their covalent radii; images count as atoms.
+    """Smallest distance of two atoms, relative to the sum of their covalent radii.
+
+    Periodic images count as atoms.
 
     Args:
-        structure: with at least one atom. Two sites that are both occupied in part are alternatives and may be at any
-            distance; a shared site counts as its smallest element.
+        structure: with at least one atom. Two sites that are both occupied in part are alternatives and may be
+            at any distance; a shared site counts as its smallest element.
 
     Returns:
         About 1 for bonded atoms; 0 for atoms on top of each other.
@@ -40,8 +42,8 @@ def minimum_distance_ratio(structure: Structure) -> float:
     from ase.data import covalent_radii
 
     radii = np.array([min(covalent_radii[element.Z] for element in site.species) for site in structure])
-    whole = np.array([site.species.num_atoms > FULL for site in structure])
-    reach = ENOUGH * 2 * float(radii.max())
+    whole = np.array([site.species.num_atoms > FULL_OCCUPANCY for site in structure])
+    reach = FIRST_REACH * 2 * float(radii.max())
     while True:
         first, second, _, distance = structure.get_neighbor_list(reach, exclude_self=True)
         ratios = distance / (radii[first] + radii[second])
@@ -54,7 +56,7 @@ def minimum_distance_ratio(structure: Structure) -> float:
 
 
 class MinimumDistance(StructureEvaluator):
-    """Refuses candidates whose atoms overlap, before anything costly is asked of them."""
+    """Refuses candidates whose atoms overlap, before costly stages."""
 
     scale: Annotated[float, Field(gt=0, le=2)] = 0.6
     """Smallest distance allowed, as a fraction of the sum of the two covalent radii."""
@@ -71,14 +73,14 @@ class MinimumDistance(StructureEvaluator):
 
     @property
     def batch(self) -> Batch:
-        """Many: one costs less than its trip to a worker."""
-        return Batch(BATCH)
+        """Many candidates: one costs less than its transfer to a worker."""
+        return Batch(BATCH_SIZE)
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
-        """One number each."""
-        return [self._evaluate(self.structure_of(item)) for item in inputs]
+        """Return the smallest ratio of each of `inputs`."""
+        return [self._evaluate_structure(self.structure_of(item)) for item in inputs]
 
-    def _evaluate(self, structure: Structure) -> Evaluation:
+    def _evaluate_structure(self, structure: Structure) -> Evaluation:
         began = time.perf_counter()
         ratio = minimum_distance_ratio(structure)
         return Evaluation({"minimum_distance_ratio": ratio}, cost={"seconds": time.perf_counter() - began})

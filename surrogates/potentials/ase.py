@@ -1,4 +1,4 @@
-"""Any ASE calculator as a potential: a few by name, every other one by its import path."""
+"""Any ASE calculator as a potential: a few by name, others by import path."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Scalar = bool | int | float | str | None
 
-# Those of ASE that run in this process, start no command and read no file, with the arguments that keep it so.
+# ASE's calculators that run in this process, start no command and read no file, with the arguments that keep it so.
 BUILT_IN: dict[str, tuple[str, frozenset[str]]] = {
     "emt": ("ase.calculators.emt:EMT", frozenset({"asap_cutoff"})),
     "lj": ("ase.calculators.lj:LennardJones", frozenset({"epsilon", "sigma", "rc", "ro", "smooth"})),
@@ -40,11 +40,11 @@ class ASECalculator(PotentialSettings):
     calculator: str
     """Name of a calculator that comes with ASE, or `module:Class` of one that takes `arguments`."""
     arguments: dict[str, Scalar] = Field(default_factory=dict)
-    """What the calculator is made with: `{epsilon: 0.01, sigma: 3.4}`."""
+    """Arguments of the calculator: `{epsilon: 0.01, sigma: 3.4}`."""
 
     @field_validator("calculator")
     @classmethod
-    def _known(cls, name: str, info: ValidationInfo) -> str:
+    def _check_calculator(cls, name: str, info: ValidationInfo) -> str:
         if ":" in name:
             if not context_of(info)[1]:
                 raise ValueError(
@@ -52,7 +52,7 @@ class ASECalculator(PotentialSettings):
                     f"with --trust-code; or use one of {', '.join(BUILT_IN)}"
                 )
             try:
-                _imported(name)
+                _import_calculator(name)
             except PluginError as error:
                 raise ValueError(str(error)) from error
         elif name not in BUILT_IN:
@@ -63,7 +63,7 @@ class ASECalculator(PotentialSettings):
         return name
 
     @model_validator(mode="after")
-    def _known_arguments(self) -> Self:
+    def _check_arguments(self) -> Self:
         if self.calculator not in BUILT_IN:
             return self
         allowed = BUILT_IN[self.calculator][1]
@@ -86,17 +86,17 @@ class ASECalculator(PotentialSettings):
 
     @property
     def fingerprint(self) -> str:
-        """Calculator, its arguments, and the version of whatever package it comes from."""
+        """Calculator, its arguments, and the version of its package."""
         arguments = json.dumps(self.arguments, sort_keys=True)
         digest = hashlib.sha256(f"{self.calculator} {arguments}".encode()).hexdigest()[:12]
-        return f"ase-{self.calculator}-{_version(self.calculator)}-{digest}"
+        return f"ase-{self.calculator}-{_package_version(self.calculator)}-{digest}"
 
     @cached_property
     def _calculator(self) -> Any:
         path = BUILT_IN[self.calculator][0] if self.calculator in BUILT_IN else self.calculator
         try:
             # Whether the code is trusted was asked when the campaign was read.
-            return _imported(path)(**self.arguments)
+            return _import_calculator(path)(**self.arguments)
         except TypeError as error:
             raise PluginError(f"the calculator '{self.calculator}' cannot be made: {error}") from error
 
@@ -105,14 +105,21 @@ class ASECalculator(PotentialSettings):
         _ = self._calculator
 
     def compute(self, atoms: Sequence[Atoms], want: frozenset[str]) -> Sequence[Forces]:
-        """Energy (eV per cell), forces (eV/Å) and, where wanted, stress (eV/Å^3) of each arrangement.
+        """Compute energy, forces and stress of each arrangement.
+
+        Args:
+            atoms: n arrangements.
+            want: of `energy`, `forces`, `stress`; without `stress`, the stress is None.
+
+        Returns:
+            Energy in eV per cell, forces in eV/Å, stress in eV/Å^3, per arrangement.
 
         Raises:
             PotentialError: the calculator has no parameters for an element, or gives no stress.
         """
-        return [self._single_point(item, want) for item in atoms]
+        return [self._compute_single_point(item, want) for item in atoms]
 
-    def _single_point(self, atoms: Atoms, want: frozenset[str]) -> Forces:
+    def _compute_single_point(self, atoms: Atoms, want: frozenset[str]) -> Forces:
         calculator = self._calculator
         calculator.reset()  # neighbour lists kept from an earlier arrangement change the last digits
         own = atoms.copy()
@@ -127,7 +134,7 @@ class ASECalculator(PotentialSettings):
         return Forces(energy, forces, stress)
 
 
-def _imported(path: str) -> Any:
+def _import_calculator(path: str) -> Any:
     try:
         return object_named(path)
     except Exception as error:  # foreign code may raise anything while it is imported
@@ -138,8 +145,11 @@ def _imported(path: str) -> Any:
 
 
 @cache
-def _version(calculator: str) -> str:
-    """Of the package `calculator` comes from, or a hash of its file where it is a module of its own."""
+def _package_version(calculator: str) -> str:
+    """Version of the calculator's package.
+
+    It is a hash of the file if the calculator is a single module.
+    """
     package = "ase" if calculator in BUILT_IN else calculator.partition(":")[0].partition(".")[0]
     try:
         return metadata.version(package)

@@ -14,7 +14,7 @@ import numpy as np
 from invdesign.errors import PluginError
 from invdesign.protocols import Forces, PotentialSettings
 from surrogates.potentials import PotentialError
-from surrogates.potentials.chgnet_network import Device, Graph, Network, crystal_graph, side_by_side
+from surrogates.potentials.chgnet_network import Device, Graph, Network, build_crystal_graph, join_graphs
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -26,22 +26,25 @@ CHECKPOINTS: dict[str, str] = {
     "0.2.0": "0.2.0/chgnet_0.2.0_e30f77s348m32.pth.tar",
     "r2scan": "r2scan/chgnet_r2scan_transfer_learning_e15f36s161m23.pth.tar",
 }
-HEAVIEST = 94  # plutonium: the size of the model's embedding
-UNSEEN = frozenset({84, 85, 86, 87, 88})  # Po, At, Rn, Fr, Ra: not among the 89 elements of MPtrj
-SMALLEST_VOLUME = (
-    1.0  # Å^3 per atom; hydrogen at 500 GPa has 1.2, and a collapsed cell has endless neighbours
-)
-BATCH_BONDS = {"cpu": 10_000, "cuda": 200_000, "mps": 50_000}  # in one forward pass: memory against overhead
+HEAVIEST_ELEMENT = 94  # plutonium: the size of the model's embedding
+UNTRAINED_ELEMENTS = frozenset({84, 85, 86, 87, 88})  # Po, At, Rn, Fr, Ra: not among the 89 elements of MPtrj
+# Å^3 per atom. Chosen: hydrogen at 500 GPa has 1.2, and a collapsed cell has endless neighbours.
+MIN_VOLUME_PER_ATOM = 1.0
+# Bonds in one forward pass, by device: memory against overhead; chosen.
+BATCH_BONDS = {"cpu": 10_000, "cuda": 200_000, "mps": 50_000}
 
 
 class CHGNet(PotentialSettings):
-    """The checkpoints that come with the `chgnet` package; nothing is downloaded."""
+    """CHGNet with a checkpoint of the `chgnet` package.
+
+    Nothing is downloaded.
+    """
 
     model: Model = "0.3.0"
     """Checkpoint. 0.3.0 and 0.2.0 are on the Materials Project's corrected GGA/GGA+U scale, r2scan is
     uncorrected r2SCAN: their energies never meet."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where it runs; `auto` takes a CUDA device if there is one, else the CPU."""
+    """Device it runs on; `auto` takes a CUDA device if there is one, else the CPU."""
 
     @property
     def label(self) -> str:
@@ -50,35 +53,44 @@ class CHGNet(PotentialSettings):
 
     @property
     def fingerprint(self) -> str:
-        """`chgnet-0.3.0-` and 12 hexadecimal digits of the checkpoint's SHA-256; loads no torch."""
-        return f"chgnet-{self.model}-{_digest(self.model)}"
+        """`chgnet-0.3.0-` and 12 hexadecimal digits of the checkpoint's SHA-256.
+
+        It loads no torch.
+        """
+        return f"chgnet-{self.model}-{_hash_checkpoint(self.model)}"
 
     def prepare(self) -> None:
         """Load the network into this process."""
-        _network(self.model, _device(self.device))
+        _load_network(self.model, _choose_device(self.device))
 
     def compute(self, atoms: Sequence[Atoms], want: frozenset[str]) -> Sequence[Forces]:
-        """Energy (eV per cell), forces (eV/Å) and stress (eV/Å^3, ASE's sign) of each arrangement.
+        """Compute energy, forces and stress of each arrangement.
 
         Args:
             atoms: n arrangements, evaluated together.
-            want: of `energy`, `forces`, `stress`; where only energy is wanted, forces are zeros.
+            want: of `energy`, `forces`, `stress`; if only energy is wanted, forces are zeros.
+
+        Returns:
+            Energy in eV per cell, forces in eV/Å, stress in eV/Å^3 with ASE's sign, per arrangement.
 
         Raises:
             PotentialError: an atom has no neighbour within 6 Å, or an element is unknown to the model.
         """
-        network = _network(self.model, _device(self.device))
-        graphs = [_graph(network, item) for item in atoms]
+        network = _load_network(self.model, _choose_device(self.device))
+        graphs = [_build_graph(network, item) for item in atoms]
         limit = BATCH_BONDS[network.device] if network.joins else 0
         results: list[Forces] = []
-        for chunk in _chunks(graphs, limit):
+        for chunk in _split_into_batches(graphs, limit):
             volumes = [abs(item.get_volume()) for item in atoms[len(results) : len(results) + len(chunk)]]
-            results += _predict(network, chunk, volumes, want)
+            results += _predict_forces(network, chunk, volumes, want)
         return results
 
 
-def checkpoint(model: str) -> Path:
-    """The checkpoint's file, found without importing chgnet.
+def find_checkpoint(model: str) -> Path:
+    """Find the checkpoint's file without importing chgnet.
+
+    Args:
+        model: version, a key of `CHECKPOINTS`.
 
     Raises:
         PluginError: chgnet is not installed, or lacks this checkpoint.
@@ -95,11 +107,11 @@ def checkpoint(model: str) -> Path:
 
 
 @cache
-def _digest(model: str) -> str:
-    return hashlib.sha256(checkpoint(model).read_bytes()).hexdigest()[:12]
+def _hash_checkpoint(model: str) -> str:
+    return hashlib.sha256(find_checkpoint(model).read_bytes()).hexdigest()[:12]
 
 
-def _device(wanted: str) -> Device:
+def _choose_device(wanted: str) -> Device:
     import torch
 
     if wanted == "auto":
@@ -112,47 +124,55 @@ def _device(wanted: str) -> Device:
 
 
 @cache
-def _network(name: str, device: Device) -> Network:
-    """The network, loaded once per process; nothing in the file is executed.
+def _load_network(name: str, device: Device) -> Network:
+    """Load the network, once per process.
 
-    On the CPU this sets torch to one thread: two per worker under load were measured 20 times slower.
+    Nothing in the file is executed. On the CPU this sets torch to one thread: two per worker under load were
+    measured 20 times slower.
     """
     import torch
 
     if device == "cpu":
         torch.set_num_threads(1)
-    state = torch.load(checkpoint(name), map_location="cpu", weights_only=True)
+    state = torch.load(find_checkpoint(name), map_location="cpu", weights_only=True)
     return Network(state["model"], device)
 
 
-def _graph(network: Network, atoms: Atoms) -> Graph:
-    """The crystal's graph.
+def _build_graph(network: Network, atoms: Atoms) -> Graph:
+    """Build the crystal's graph.
 
     Raises:
-        PotentialError: there is nothing sensible the network could say of it.
+        PotentialError: the network cannot describe this crystal.
     """
     formula = atoms.get_chemical_formula()
     unseen = sorted(
-        {s for s, z in zip(atoms.symbols, atoms.numbers, strict=True) if z > HEAVIEST or z in UNSEEN}
+        {
+            s
+            for s, z in zip(atoms.symbols, atoms.numbers, strict=True)
+            if z > HEAVIEST_ELEMENT or z in UNTRAINED_ELEMENTS
+        }
     )
     if unseen:
         raise PotentialError(f"CHGNet was not trained on {', '.join(unseen)} (in {formula})")
     if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
         raise PotentialError(f"{formula} has positions or cell vectors that are not finite")
     volume = abs(float(np.linalg.det(atoms.cell.array))) / max(len(atoms), 1)
-    if volume < SMALLEST_VOLUME:
+    if volume < MIN_VOLUME_PER_ATOM:
         raise PotentialError(
-            f"{formula} has {volume:.2g} Å^3 per atom (at least {SMALLEST_VOLUME:g}): no crystal has"
+            f"{formula} has {volume:.2g} Å^3 per atom (at least {MIN_VOLUME_PER_ATOM:g}): no crystal has"
         )
-    graph = crystal_graph(atoms, network.reach, network.bond_reach)
+    graph = build_crystal_graph(atoms, network.reach, network.bond_reach)
     isolated = len(atoms) - len(np.unique(graph.directed[:, 0]))
     if isolated:
         raise PotentialError(f"{formula}: {isolated} atom(s) without a neighbour within {network.reach:g} Å")
     return graph
 
 
-def _chunks(graphs: Sequence[Graph], limit: int) -> Iterator[list[Graph]]:
-    """Runs of graphs with at most `limit` bonds together, or one graph."""
+def _split_into_batches(graphs: Sequence[Graph], limit: int) -> Iterator[list[Graph]]:
+    """Split the graphs into runs of at most `limit` bonds together.
+
+    A run may also be a single larger graph.
+    """
     chunk: list[Graph] = []
     bonds = 0
     for graph in graphs:
@@ -165,11 +185,14 @@ def _chunks(graphs: Sequence[Graph], limit: int) -> Iterator[list[Graph]]:
         yield chunk
 
 
-def _predict(
+def _predict_forces(
     network: Network, graphs: list[Graph], volumes: list[float], want: frozenset[str]
 ) -> Iterator[Forces]:
-    """Answers for the crystals of one forward pass (and one backward pass, where more than energy is wanted)."""
-    graph = side_by_side(graphs)
+    """Predict energy, forces and stress of crystals in one batch.
+
+    It takes one forward pass, and a backward pass if more than energy is wanted.
+    """
+    graph = join_graphs(graphs)
     energies, slopes = network.evaluate(graph, gradient=not want <= {"energy"})
     forces = np.zeros((len(graph.numbers), 3))
     np.add.at(forces, graph.ends[:, 0], -slopes)

@@ -29,12 +29,14 @@ if TYPE_CHECKING:
 
 Device = Literal["cpu", "cuda", "mps"]
 Weights = Mapping[str, "Tensor"]
-SELF = 1e-8  # Å: a neighbour this close is the atom itself
+SELF_DISTANCE = 1e-8  # Å: a neighbour this close is the atom itself; chosen
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """n atoms, u bonds (each once), their 2u directions, and a angles; several crystals may lie side by side.
+    """Graph of n atoms, u bonds, their 2u directions, and a angles.
+
+    Each bond counts once. Several crystals may be joined in one graph.
 
     Attributes:
         numbers: shape (n,), atomic numbers.
@@ -57,21 +59,23 @@ class Graph:
     signs: FloatArray
 
 
-def crystal_graph(atoms: Atoms, reach: float, bond_reach: float) -> Graph:
-    """The graph of one crystal.
+def build_crystal_graph(atoms: Atoms, reach: float, bond_reach: float) -> Graph:
+    """Build the graph of one crystal.
 
     Args:
         atoms: periodic where their cell is.
-        reach: Å, up to which two atoms are bonded.
-        bond_reach: Å, up to which two bonds make an angle.
+        reach: Å, longest bond between two atoms.
+        bond_reach: Å, longest bond that takes part in an angle.
     """
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
     positions = np.ascontiguousarray(atoms.positions, dtype=np.float64)
     cell = np.ascontiguousarray(atoms.cell.array, dtype=np.float64)
     pbc = np.ascontiguousarray(atoms.pbc, dtype=np.int64)
-    center, neighbor, image, distance = find_points_in_spheres(positions, positions, reach, pbc, cell, SELF)
-    keep = (center != neighbor) | (distance > SELF)
+    center, neighbor, image, distance = find_points_in_spheres(
+        positions, positions, reach, pbc, cell, SELF_DISTANCE
+    )
+    keep = (center != neighbor) | (distance > SELF_DISTANCE)
     center, neighbor, image, distance = (
         center[keep],
         neighbor[keep],
@@ -79,14 +83,14 @@ def crystal_graph(atoms: Atoms, reach: float, bond_reach: float) -> Graph:
         distance[keep],
     )
 
-    flipped, code = _direction(center, neighbor, image)
+    flipped, code = _orient_bonds(center, neighbor, image)
     _, bond, count = np.unique(code, return_inverse=True, return_counts=True)
     paired = count[bond] == 2  # rounding at the very cutoff can find one direction without the other
     center, neighbor, image, distance = center[paired], neighbor[paired], image[paired], distance[paired]
     flipped = flipped[paired]
     _, first, bond = np.unique(code[paired], return_index=True, return_inverse=True)
     vectors = positions[center[first]] - positions[neighbor[first]] - image[first] @ cell
-    left, right = _meeting(center, np.flatnonzero(distance <= bond_reach))
+    left, right = _pair_bonds_at_centre(center, np.flatnonzero(distance <= bond_reach))
     outward = np.where(flipped == flipped[first][bond], 1.0, -1.0)
     return Graph(
         numbers=np.asarray(atoms.numbers, dtype=np.int64),
@@ -100,8 +104,14 @@ def crystal_graph(atoms: Atoms, reach: float, bond_reach: float) -> Graph:
     )
 
 
-def _direction(center: IntArray, neighbor: IntArray, image: IntArray) -> tuple[NDArray[np.bool_], IntArray]:
-    """Whether each directed bond (e,) runs against its bond's reference direction, and its bond's code."""
+def _orient_bonds(
+    center: IntArray, neighbor: IntArray, image: IntArray
+) -> tuple[NDArray[np.bool_], IntArray]:
+    """Orient directed bonds (e,) relative to their bond's reference direction.
+
+    Returns:
+        (True where a bond runs against it (e,), code that both directions of a bond share (e,)).
+    """
     x, y, z = image.T
     backward = (x < 0) | ((x == 0) & ((y < 0) | ((y == 0) & (z < 0))))
     flipped = (center > neighbor) | ((center == neighbor) & backward)
@@ -114,7 +124,7 @@ def _direction(center: IntArray, neighbor: IntArray, image: IntArray) -> tuple[N
     return flipped, code
 
 
-def _meeting(center: IntArray, short: IntArray) -> tuple[IntArray, IntArray]:
+def _pair_bonds_at_centre(center: IntArray, short: IntArray) -> tuple[IntArray, IntArray]:
     """All ordered pairs of different directed bonds among `short` with the same centre."""
     short = short[np.argsort(center[short], kind="stable")]
     owner = center[short]
@@ -127,8 +137,8 @@ def _meeting(center: IntArray, short: IntArray) -> tuple[IntArray, IntArray]:
     return short[left[different]], short[right[different]]
 
 
-def side_by_side(graphs: Sequence[Graph]) -> Graph:
-    """One graph of several crystals that do not touch."""
+def join_graphs(graphs: Sequence[Graph]) -> Graph:
+    """Join `graphs` of crystals that do not touch into one."""
     if len(graphs) == 1:
         return graphs[0]
     atoms = np.cumsum([0, *(len(g.numbers) for g in graphs)])
@@ -150,7 +160,10 @@ def side_by_side(graphs: Sequence[Graph]) -> Graph:
 
 
 class _Linears:
-    """Linear maps in a row with SiLU between them (chgnet's `MLP`): those of the checkpoint under one prefix."""
+    """Linear maps with SiLU between them (chgnet's `MLP`).
+
+    They are those of the checkpoint under one prefix.
+    """
 
     def __init__(self, weights: Weights, prefix: str) -> None:
         numbers = sorted(
@@ -167,7 +180,7 @@ class _Linears:
 
 
 class _Norm:
-    """Layer normalisation, or nothing where the checkpoint has none."""
+    """Layer normalisation; the identity if the checkpoint has none."""
 
     def __init__(self, weights: Weights, prefix: str) -> None:
         self.pair = (
@@ -183,7 +196,10 @@ class _Norm:
 
 
 class _Message:
-    """A gated perceptron (chgnet's `GatedMLP`) of concatenated features, its first map split by feature."""
+    """Gated perceptron (chgnet's `GatedMLP`) of concatenated features.
+
+    Its first map is split by feature.
+    """
 
     def __init__(self, weights: Weights, prefix: str) -> None:
         import torch
@@ -196,7 +212,11 @@ class _Message:
         self.bias = torch.cat([bias for bias in (core_bias, gate_bias) if bias is not None])
 
     def __call__(self, features: Sequence[tuple[Tensor, Tensor | None]]) -> Tensor:
-        """Shape (m, width), from one (features, row of each message in them) per part."""
+        """Messages from one (features, row of each message in them) per part.
+
+        Returns:
+            Shape (m, width).
+        """
         from torch.nn.functional import silu
 
         total = self.bias
@@ -212,7 +232,7 @@ class _Message:
 
 
 class _Radial:
-    """Bessel functions of the distance that end smoothly at the cutoff (chgnet's `RadialBessel`)."""
+    """Bessel functions of the distance with a smooth cutoff (chgnet's `RadialBessel`)."""
 
     def __init__(self, frequencies: Tensor, cutoff: float, power: float) -> None:
         self.frequencies, self.cutoff, self.power = frequencies, cutoff, power
@@ -235,14 +255,14 @@ class Network:
     """The network of a checkpoint, on one device.
 
     Attributes:
-        device: where its weights are.
+        device: device of its weights.
         reach, bond_reach: Å, cutoffs of the atom graph and the bond graph.
-        joins: whether crystals may be computed side by side. Checkpoint 0.2.0 adds a bias to every bond of a
+        joins: True if crystals may share a forward pass. Checkpoint 0.2.0 adds a bias to every bond of a
             crystal that has an angle, so that there a neighbour in the batch would change the energy.
     """
 
     def __init__(self, checkpoint: Mapping[str, Any], device: Device) -> None:
-        """From a checkpoint's entry `model`: its `state_dict` and `model_args`."""
+        """Take the entry `model` of a checkpoint: its `state_dict` and `model_args`."""
         arguments = checkpoint["model_args"]
         w: Weights = {name: value.to(device) for name, value in checkpoint["state_dict"].items()}
         self.weights = w
@@ -261,24 +281,36 @@ class Network:
         self.atom_updates = [_Linears(w, f"atom_conv_layers.{k}.mlp_out.layers") for k in layers]
         self.bond_messages = [_Message(w, f"bond_conv_layers.{k}.twoBody_bond") for k in layers[:-1]]
         self.bond_updates = [_Linears(w, f"bond_conv_layers.{k}.mlp_out.layers") for k in layers[:-1]]
-        # The checkpoint has one more of these, whose result nobody reads.
+        # The checkpoint has one more of these, whose result is not used.
         self.angle_messages = [_Message(w, f"angle_layers.{k}.twoBody_bond") for k in layers[:-2]]
         self.readout_norm, self.readout = _Norm(w, "readout_norm"), _Linears(w, "mlp.layers")
 
     def evaluate(self, graph: Graph, *, gradient: bool) -> tuple[FloatArray, FloatArray]:
-        """(energy of each atom, shape (n,) in eV; its sum's gradient by the bond vectors, (u, 3) in eV/Å)."""
+        """Compute the energy of each atom of `graph`.
+
+        Args:
+            graph: one or several crystals.
+            gradient: True to compute the gradient too; else it is zero.
+
+        Returns:
+            (energies, shape (n,), eV; gradient of their sum by the bond vectors, shape (u, 3), eV/Å).
+        """
         import torch
 
         vectors = torch.tensor(graph.vectors, dtype=torch.float32, device=self.device, requires_grad=gradient)
-        energies = self._energies(graph, vectors)
+        energies = self._pass_messages(graph, vectors)
         slope = torch.zeros_like(vectors)
         if gradient:
             (slope,) = torch.autograd.grad(energies.sum(), vectors)
         atomic = energies.detach().double().cpu().numpy() + self.elemental[graph.numbers - 1]
         return atomic, slope.double().cpu().numpy()
 
-    def _energies(self, graph: Graph, vectors: Tensor) -> Tensor:
-        """The network itself: messages from bonds to atoms and from angles to bonds; an energy per atom."""
+    def _pass_messages(self, graph: Graph, vectors: Tensor) -> Tensor:
+        """Pass messages from bonds to atoms and from angles to bonds.
+
+        Returns:
+            Energy of each atom, shape (n,), eV.
+        """
         import torch
 
         w = self.weights
@@ -289,7 +321,7 @@ class Network:
         atoms = w["atom_embedding.embedding.weight"][torch.tensor(graph.numbers - 1, device=self.device)]
         bonds = radial @ w["bond_embedding.weight"].T
         atom_weights = (radial @ w["bond_weights_ag.weight"].T).index_select(0, bond)
-        angles = self._angles(graph, vectors / lengths[:, None], bond_i, bond_j)
+        angles = self._angle_features(graph, vectors / lengths[:, None], bond_i, bond_j)
         short = self.bond_radial(lengths) @ w["bond_weights_bg.weight"].T
         angle_weights = short.index_select(0, bond_i) * short.index_select(0, bond_j)
         for k, (message, update) in enumerate(zip(self.atom_messages, self.atom_updates, strict=True)):
@@ -307,8 +339,11 @@ class Network:
                 )
         return self.readout(self.readout_norm(atoms)).squeeze(1)
 
-    def _angles(self, graph: Graph, units: Tensor, bond_i: Tensor, bond_j: Tensor) -> Tensor:
-        """Shape (a, width): features of the angle between each pair of bonds, a Fourier series."""
+    def _angle_features(self, graph: Graph, units: Tensor, bond_i: Tensor, bond_j: Tensor) -> Tensor:
+        """Fourier features of the angle between each pair of bonds.
+
+        Shape (a, width).
+        """
         import torch
 
         signs = torch.tensor(graph.signs, dtype=units.dtype, device=self.device)

@@ -13,7 +13,14 @@ from pydantic import Field, ValidationError
 
 from invdesign.errors import InvdesignError, nearest
 from invdesign.settings import Frozen
-from surrogates.potentials.oxygen import COVALENT_RADII, SOFTNESS, STATES, STRETCH, Valence, oxygen_valences
+from surrogates.potentials.oxygen import (
+    BOND_SOFTNESS,
+    BOND_STRETCH,
+    COVALENT_RADII,
+    COVALENT_STATES,
+    Valence,
+    oxygen_valences,
+)
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -21,8 +28,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 FORMAT: Final = "invdesign-correction-1"
-SUFFIX = ".correction.json"
-JOINT = "+"
+CORRECTION_SUFFIX = ".correction.json"
+CORRECTION_SEPARATOR = "+"
 """Joins the name of a reference set, or the fingerprint of a potential, and that of a correction."""
 
 
@@ -44,7 +51,7 @@ class Correction(Frozen):
     linear: dict[str, float]
     """eV per oxygen and unit of valence, by element."""
     n: int
-    """Compounds it was fitted to."""
+    """Number of compounds it was fitted to."""
     error_per_oxygen: float
     """eV, root mean square over the compounds, each left out of the fit."""
     error_per_atom: float
@@ -53,40 +60,43 @@ class Correction(Frozen):
 
     @cached_property
     def digest(self) -> str:
-        """12 hexadecimal digits that change whenever an energy may: of base, coefficients and rule."""
-        rule = [STRETCH, SOFTNESS, COVALENT_RADII, STATES]
+        """Twelve hexadecimal digits that change whenever an energy may.
+
+        They hash the base, the coefficients and the rule of bonding.
+        """
+        rule = [BOND_STRETCH, BOND_SOFTNESS, COVALENT_RADII, COVALENT_STATES]
         text = json.dumps([FORMAT, self.potential, self.quadratic, self.linear, rule], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
     @property
     def fingerprint(self) -> str:
-        """Fingerprint of the corrected potential: its base's, and the correction's name and digest."""
-        return f"{self.potential}{JOINT}{self.name}-{self.digest}"
+        """Fingerprint of the corrected potential: its base's, with the correction's name and digest."""
+        return f"{self.potential}{CORRECTION_SEPARATOR}{self.name}-{self.digest}"
 
     @property
     def label(self) -> str:
         """Name of the corrected potential for people: `CHGNet 0.3.0 with covalent-oxygen`."""
         return f"{self.potential_label} with {self.name}"
 
-    def energy(self, atoms: Atoms) -> float:
+    def added_energy(self, atoms: Atoms) -> float:
         """Energy to add for an arrangement, eV per cell.
 
         Args:
             atoms: periodic where their cell is; the energy is constant while no bond to oxygen forms or breaks.
         """
-        return sum(self.energy_of_oxygen(valence) for valence in oxygen_valences(atoms))
+        return sum(self.added_energy_of_oxygen(valence) for valence in oxygen_valences(atoms))
 
-    def energy_of_oxygen(self, valence: Valence) -> float:
+    def added_energy_of_oxygen(self, valence: Valence) -> float:
         """Energy to add for one oxygen, eV.
 
         Args:
-            valence: what it gets from each covalently bonded element, from `oxygen_valences`.
+            valence: of this oxygen by covalently bonded element, from `oxygen_valences`.
         """
         total = sum(valence.values())
         return self.quadratic * total**2 + sum(share * self.linear[e] for e, share in valence.items())
 
     def require_base(self, fingerprint: str, label: str) -> None:
-        """Refuse another potential than the one the correction was fitted to.
+        """Refuse any potential but the one the correction was fitted to.
 
         Args:
             fingerprint: of the potential whose energies are to be corrected.
@@ -103,19 +113,21 @@ class Correction(Frozen):
             )
 
 
-def _folder() -> Traversable:
+def _corrections_folder() -> Traversable:
     return files("surrogates").joinpath("corrections")
 
 
 def correction_names() -> tuple[str, ...]:
-    """Names of the corrections that come with the package, sorted."""
-    names = (item.name for item in _folder().iterdir())
-    return tuple(sorted(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)))
+    """Names of the package's corrections, sorted."""
+    names = (item.name for item in _corrections_folder().iterdir())
+    return tuple(
+        sorted(name.removesuffix(CORRECTION_SUFFIX) for name in names if name.endswith(CORRECTION_SUFFIX))
+    )
 
 
 @lru_cache(maxsize=8)
 def load_correction(name: str) -> Correction:
-    """The correction `name` of the package.
+    """Load the correction `name` of the package.
 
     Raises:
         InvdesignError: there is none of that name, or its file is damaged.
@@ -124,19 +136,22 @@ def load_correction(name: str) -> Correction:
     if name not in known:
         hint = f"{nearest(name, known)} Known: {', '.join(known) or 'none'}.".strip()
         raise InvdesignError(f"there is no correction '{name}'. {hint}")
-    text = _folder().joinpath(name + SUFFIX).read_text(encoding="utf-8")
+    text = _corrections_folder().joinpath(name + CORRECTION_SUFFIX).read_text(encoding="utf-8")
     try:
         found = Correction.model_validate_json(text)
     except ValidationError as error:
         raise InvdesignError(f"the file of the correction '{name}' is damaged: {error}") from error
-    missing = sorted(STATES.keys() - found.linear.keys())
+    missing = sorted(COVALENT_STATES.keys() - found.linear.keys())
     if missing:
         raise InvdesignError(f"the correction '{name}' has no coefficients of {', '.join(missing)}")
     return found
 
 
 def find_correction(fingerprint: str) -> Correction | None:
-    """The shipped correction of a potential's fingerprint; None for a potential without one."""
+    """Find the correction contained in a potential's `fingerprint`.
+
+    Returns None if it has none.
+    """
     for name in correction_names():
         found = load_correction(name)
         if found.fingerprint == fingerprint:
@@ -145,6 +160,6 @@ def find_correction(fingerprint: str) -> Correction | None:
 
 
 def write_correction(correction: Correction) -> str:
-    """The file of a correction, as JSON text."""
+    """Write a `correction` as the JSON text of its file."""
     fields: Mapping[str, object] = correction.model_dump(mode="json")
     return json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

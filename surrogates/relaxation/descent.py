@@ -1,4 +1,4 @@
-"""Downhill moves of atoms and cell together: a quasi-Newton method made for short ways and costly potentials."""
+"""Descent of atoms and cell together: a quasi-Newton method for short ways and costly potentials."""
 
 from __future__ import annotations
 
@@ -13,48 +13,58 @@ from invdesign.protocols import Forces, Potential
 if TYPE_CHECKING:
     from ase import Atoms
 
-EVERYTHING = frozenset({"energy", "forces", "stress"})
-CURVATURE = 5.0
+ALL_QUANTITIES = frozenset({"energy", "forces", "stress"})
+FIRST_CURVATURE = 5.0
 """eV/Å^2, the first guess of every second derivative. ASE's 70 suits covalent bonds; the ionic and molecular
 crystals searched here are softer, and 4 to 6 needs a third of the calls of 70 (docs/evaluators.md)."""
-SOFTEST = 0.3  # eV/Å^2: directions softer than this are moved along as if they were this stiff
-LONGEST_STEP = 0.2  # Å, of an atom or a cell coordinate in one move
-DAMPING = 0.2  # Powell's: the least curvature believed along a move, as a fraction of the expected one
+MIN_CURVATURE = 0.3  # eV/Å^2, assumed along softer directions; chosen
+LONGEST_STEP = 0.2  # Å, of an atom or a cell coordinate in one move; chosen
+# Least curvature believed along a move, as a fraction of the expected one; Powell (1978).
+POWELL_DAMPING = 0.2
 
 
 def quasi_newton(atoms: Atoms, potential: Potential, *, cell: bool) -> Iterator[Forces]:
-    """Move `atoms` downhill for ever; yields what the potential says at the start and after each move.
+    """Move `atoms` downhill without end.
 
-    The coordinates are the atoms' positions, carried along by the cell, and a symmetric strain of the present cell
-    times the square root of the number of atoms: then a strain is about as stiff as an atom's displacement (both
-    about volume times elastic constant per atom) whatever the size of the cell. Each strain starts from the cell
-    as it is, so the stress is its exact gradient, and the cell cannot turn.
+    Yield the potential's answer at every step. The first answer is that of the start. The coordinates are the
+    atoms' positions, carried along by the cell, and a symmetric strain of the present cell times the square
+    root of the number of atoms: then a strain is about as stiff as an atom's displacement (both about volume
+    times elastic constant per atom) whatever the size of the cell. Each strain starts from the cell as it is,
+    so the stress is its exact gradient, and the cell cannot turn.
 
     Args:
         atoms: changed in place.
         potential: gives forces and, for a free cell, stress.
-        cell: whether the cell may change.
+        cell: True if the cell may change.
 
     Source:
         BFGS with damping: Powell, Lecture Notes in Mathematics 630, 144 (1978); Nocedal and Wright, Numerical
-        Optimization, 2nd ed., procedure 18.2.
+            Optimization, 2nd ed., procedure 18.2.
     """
-    want = EVERYTHING if cell else EVERYTHING - {"stress"}
+    want = ALL_QUANTITIES if cell else ALL_QUANTITIES - {"stress"}
     (found,) = potential.compute([atoms], want)
     yield found
-    gradient = _gradient(atoms, found, cell)
-    hessian = CURVATURE * np.eye(len(gradient))
+    gradient = _energy_gradient(atoms, found, cell)
+    hessian = FIRST_CURVATURE * np.eye(len(gradient))
     while True:
-        step = _step(hessian, gradient)
-        _move(atoms, step)
+        step = _newton_step(hessian, gradient)
+        _move_atoms(atoms, step)
         (found,) = potential.compute([atoms], want)
         yield found
-        before, gradient = gradient, _gradient(atoms, found, cell)
-        hessian = _learned(hessian, step, gradient - before)
+        before, gradient = gradient, _energy_gradient(atoms, found, cell)
+        hessian = _update_hessian(hessian, step, gradient - before)
 
 
 def fire(atoms: Atoms, potential: Potential, *, cell: bool) -> Iterator[Forces]:
-    """The same by ASE's FIRE: three to five times the calls, and no second derivatives to be misled by.
+    """Move `atoms` downhill by ASE's FIRE.
+
+    Yield the answer at every step, as `quasi_newton` does. It takes three to five times the calls, and has no
+    second derivatives that could mislead it.
+
+    Args:
+        atoms: changed in place.
+        potential: gives forces and, for a free cell, stress.
+        cell: True if the cell may change.
 
     Source:
         Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006); cell through the exponential map, as in ASE's
@@ -74,8 +84,11 @@ def fire(atoms: Atoms, potential: Potential, *, cell: bool) -> Iterator[Forces]:
         algorithm.step()
 
 
-def _gradient(atoms: Atoms, found: Forces, cell: bool) -> FloatArray:
-    """Shape (3n,) or (3n + 9,), eV/Å: of the energy by positions and scaled strain."""
+def _energy_gradient(atoms: Atoms, found: Forces, cell: bool) -> FloatArray:
+    """Gradient of the energy by positions and scaled strain.
+
+    Shape (3n,), or (3n + 9,) with a free cell, eV/Å.
+    """
     downhill = -found.forces.ravel()
     if not cell or found.stress is None:
         return downhill
@@ -83,17 +96,20 @@ def _gradient(atoms: Atoms, found: Forces, cell: bool) -> FloatArray:
     return np.concatenate([downhill, virial.ravel()])
 
 
-def _step(hessian: FloatArray, gradient: FloatArray) -> FloatArray:
-    """Newton's step, downhill also along negative curvature, shortened to `LONGEST_STEP`."""
+def _newton_step(hessian: FloatArray, gradient: FloatArray) -> FloatArray:
+    """Newton step, downhill also along negative curvature, shortened to `LONGEST_STEP`."""
     curvature, modes = np.linalg.eigh(hessian)
-    step = -modes @ ((modes.T @ gradient) / np.maximum(np.abs(curvature), SOFTEST))
+    step = -modes @ ((modes.T @ gradient) / np.maximum(np.abs(curvature), MIN_CURVATURE))
     longest = np.linalg.norm(step.reshape(-1, 3), axis=1).max()
     shortened: FloatArray = step * min(1.0, LONGEST_STEP / longest) if longest > 0 else step
     return shortened
 
 
-def _move(atoms: Atoms, step: FloatArray) -> None:
-    """Displace the atoms, then strain cell and atoms by the exponential of the strain."""
+def _move_atoms(atoms: Atoms, step: FloatArray) -> None:
+    """Displace the atoms, then strain cell and atoms.
+
+    The strain acts by its exponential.
+    """
     n = len(atoms)
     atoms.positions += step[: 3 * n].reshape(-1, 3)
     if len(step) == 3 * n:
@@ -105,15 +121,18 @@ def _move(atoms: Atoms, step: FloatArray) -> None:
     atoms.positions = atoms.positions @ stretch
 
 
-def _learned(hessian: FloatArray, step: FloatArray, change: FloatArray) -> FloatArray:
-    """The Hessian, corrected by how the gradient changed along `step`; stays positive definite."""
+def _update_hessian(hessian: FloatArray, step: FloatArray, change: FloatArray) -> FloatArray:
+    """Update the Hessian by the gradient's change along `step`.
+
+    It stays positive definite.
+    """
     expected = hessian @ step
     stiffness = float(step @ expected)
     if stiffness <= 0:
         return hessian
     seen = float(step @ change)
-    if seen < DAMPING * stiffness:
-        share = (1 - DAMPING) * stiffness / (stiffness - seen)
+    if seen < POWELL_DAMPING * stiffness:
+        share = (1 - POWELL_DAMPING) * stiffness / (stiffness - seen)
         change = share * change + (1 - share) * expected
         seen = float(step @ change)
     return hessian + np.outer(change, change) / seen - np.outer(expected, expected) / stiffness

@@ -1,4 +1,4 @@
-"""Thermodynamic stability against a frozen set of competing phases, and the electrochemical window."""
+"""Evaluators of thermodynamic stability and of the electrochemical window, against a reference set."""
 
 from __future__ import annotations
 
@@ -45,20 +45,21 @@ theory by 40 to 50 meV/atom for Li3OCl."""
 
 
 def energy_deviation(reference: ReferenceSet) -> float:
-    """Standard deviation of the energies of a set against one another, eV/atom: that of its potential.
+    """Standard deviation of the energies in `reference` against one another, eV/atom.
 
-    A corrected potential has the error that its correction leaves in compounds it was not fitted to.
+    It is that of the potential. A corrected potential has the error that its correction leaves in compounds it
+    was not fitted to.
     """
     correction = find_correction(reference.potential.fingerprint)
     return UNCERTAINTY if correction is None else correction.error_per_atom
 
 
 def decomposition_energy(reference: ReferenceSet, composition: Composition, energy_per_atom: float) -> float:
-    """Energy of a phase against the most stable combination of other phases at its composition.
+    """Energy of a phase against the most stable combination of others.
 
     Args:
         reference: the competing phases; the candidate is not among them.
-        composition: of the candidate.
+        composition: of the candidate; the combination has it too.
         energy_per_atom: eV/atom, from the potential that made `reference`.
 
     Returns:
@@ -72,19 +73,19 @@ def decomposition_energy(reference: ReferenceSet, composition: Composition, ener
         Bartel et al., npj Comput. Mater. 6, 97 (2020), for the sign; Ong et al., Chem. Mater. 20, 1798 (2008),
         for the hull.
     """
-    diagram = phase_diagram(reference, _symbols(composition))
+    diagram = phase_diagram(reference, _list_symbols(composition))
     return float(energy_per_atom - diagram.get_hull_energy_per_atom(composition))
 
 
-def _symbols(composition: Composition) -> tuple[str, ...]:
+def _list_symbols(composition: Composition) -> tuple[str, ...]:
     return tuple(sorted(element.symbol for element in composition))
 
 
 # --- evaluators --------------------------------------------------------------------------------------------
 
 
-class _AgainstReference(EvaluatorSettings, ABC):
-    """What the evaluators here share: a reference set, and energies of its potential alone."""
+class _ReferenceEvaluator(EvaluatorSettings, ABC):
+    """Base of evaluators with a reference set, for energies of its potential alone."""
 
     reference: ReferenceField = Field(default="lithium-chalcohalides", validate_default=True)
     """A shipped reference set (`lithium-chalcohalides`), or a file that `invdesign reference build` wrote; either with
@@ -101,7 +102,10 @@ class _AgainstReference(EvaluatorSettings, ABC):
 
     @property
     def fingerprint(self) -> str:
-        """Follows the set's content, not its name: the same set from a file and from the package is one."""
+        """Hash of the settings and of the set's content.
+
+        Its name and place do not count.
+        """
         fields = self.model_dump(mode="json", exclude={"reference"})
         text = json.dumps(
             [registry.name_of(type(self)), fields, self.reference.hash, self.version], sort_keys=True
@@ -110,49 +114,49 @@ class _AgainstReference(EvaluatorSettings, ABC):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Sentences on known compounds that the set does not hold."""
+        """Sentences on known compounds that the set lacks."""
         try:
             return coverage_notes(self.reference.load())
-        except InvdesignError:  # another set than the pinned one; evaluating says so
+        except InvdesignError:  # not the pinned set; the evaluation fails with the reason
             return ()
 
     def prepare(self) -> None:
-        """Read the set, and import what makes hulls of it."""
+        """Read the set, and import the phase diagrams of pymatgen."""
         reference = self.reference.load()
         phase_diagram(reference, sorted(reference.elements)[:1])
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
-        return [self._one(item) for item in inputs]
+        return [self._evaluate_candidate(item) for item in inputs]
 
-    def _one(self, item: Input) -> Evaluation:
+    def _evaluate_candidate(self, item: Input) -> Evaluation:
         composition = item.design.composition
         if composition is None:
             return Evaluation(failure=Failure("missing", "", "the design has no composition"))
         try:
-            return self._judge(composition, item.properties["energy_per_atom"])
+            return self._evaluate_energy(composition, item.properties["energy_per_atom"])
         except MissingReferenceError as error:
             return Evaluation(failure=Failure("missing", "", str(error)))
         except ValueError as error:
             return Evaluation(failure=Failure("error", "", str(error)))
 
     @abstractmethod
-    def _judge(self, composition: Composition, energy_per_atom: float) -> Evaluation:
-        """The evaluator's own property of one candidate; ValueError where it has none."""
+    def _evaluate_energy(self, composition: Composition, energy_per_atom: float) -> Evaluation:
+        """Evaluate one candidate; ValueError if it has no value."""
 
 
-class DecompositionEnergy(_AgainstReference):
-    """Signed energy against the most stable competing phases; negative is stable.
+class DecompositionEnergy(_ReferenceEvaluator):
+    """Signed energy against the most stable competing phases.
 
-    The hull is that of a frozen, hashed reference set without the candidate, so that stable candidates are
-    ranked too and no candidate's value depends on another's. The systematic error of 0.05 eV/atom is that of
-    machine-learned potentials here (see `UNCERTAINTY`).
+    Negative is stable. The hull is that of a frozen, hashed reference set without the candidate, so that stable
+    candidates are ranked too and no candidate's value depends on another's. The systematic error of 0.05
+    eV/atom is that of machine-learned potentials here (see `UNCERTAINTY`).
     """
 
     @property
     def provides(self) -> Mapping[str, Unit]:
         return {"decomposition_energy": "eV/atom"}
 
-    def _judge(self, composition: Composition, energy_per_atom: float) -> Evaluation:
+    def _evaluate_energy(self, composition: Composition, energy_per_atom: float) -> Evaluation:
         value = decomposition_energy(self.reference.load(), composition, energy_per_atom)
         return Evaluation(
             properties={"decomposition_energy": value},
@@ -160,8 +164,8 @@ class DecompositionEnergy(_AgainstReference):
         )
 
 
-class EnergyAboveHull(_AgainstReference):
-    """Distance to the convex hull of the reference set, zero for whatever lies on it or below.
+class EnergyAboveHull(_ReferenceEvaluator):
+    """Distance to the hull of the reference set, zero on or below it.
 
     For ranking prefer `decomposition_energy`: this one ties all stable candidates.
     """
@@ -170,7 +174,7 @@ class EnergyAboveHull(_AgainstReference):
     def provides(self) -> Mapping[str, Unit]:
         return {"energy_above_hull": "eV/atom"}
 
-    def _judge(self, composition: Composition, energy_per_atom: float) -> Evaluation:
+    def _evaluate_energy(self, composition: Composition, energy_per_atom: float) -> Evaluation:
         value = max(0.0, decomposition_energy(self.reference.load(), composition, energy_per_atom))
         return Evaluation(
             properties={"energy_above_hull": value},
@@ -178,17 +182,17 @@ class EnergyAboveHull(_AgainstReference):
         )
 
 
-class StabilityWindow(_AgainstReference):
-    """Voltages against the ion's metal between which the ion is neither taken up nor given off.
+class StabilityWindow(_ReferenceEvaluator):
+    """Voltages between which a candidate does not exchange the ion.
 
-    A candidate on the hull of the reference set (within 1 meV/atom) or below it has its own window; one above it gets the
-    window of its decomposition products, and `window_of_products` is 1. The reaction that sets a limit is its detail;
-    through it the energies' deviation becomes the limit's, which is systematic.
+    They are measured against the ion's metal. A candidate on the hull of the reference set (within 1 meV/atom)
+    or below it has its own window; one above it gets the window of its decomposition products, and
+    `window_of_products` is 1. The reaction that sets a limit is its detail; through it the energies' deviation
+    becomes the limit's, which is systematic.
     """
 
-    version: ClassVar[str] = (
-        "3"  # 2: phases within 1 meV/atom of the hull are on it; 3: details on oxygen and the hull
-    )
+    # 2: phases within 1 meV/atom of the hull are on it; 3: details on oxygen and the hull.
+    version: ClassVar[str] = "3"
 
     ion: Ion
     """The working ion; a candidate without it fails."""
@@ -197,7 +201,7 @@ class StabilityWindow(_AgainstReference):
     def provides(self) -> Mapping[str, Unit]:
         return {"reduction_limit": "V", "oxidation_limit": "V", "window_width": "V", "window_of_products": ""}
 
-    def _judge(self, composition: Composition, energy_per_atom: float) -> Evaluation:
+    def _evaluate_energy(self, composition: Composition, energy_per_atom: float) -> Evaluation:
         reference = self.reference.load()
         window = electrochemical_window(reference, composition, energy_per_atom, self.ion)
         return Evaluation(
@@ -217,23 +221,23 @@ class StabilityWindow(_AgainstReference):
 
 
 def window_deviations(window: Window, per_atom: float) -> dict[str, float]:
-    """Standard deviation of each limit that a reaction sets, and of the width, V.
+    """Standard deviations of the limits and of the width, V.
 
-    Both limits come from the energy of the same phase, with opposite signs: an error of it moves them apart or
-    together, so that the width's deviation is the sum of theirs. A limit without a reaction (0 V, stable against the
-    metal) adds nothing.
+    Only limits set by a reaction have one. Both limits come from the energy of the same phase, with opposite
+    signs: an error of it moves them apart or together, so that the width's deviation is the sum of theirs. A
+    limit without a reaction (0 V, stable against the metal) adds nothing.
 
     Args:
         window: the limits with their reactions.
         per_atom: standard deviation of the energies of the phases against one another, eV/atom.
     """
     reactions = {"reduction_limit": window.reduction_reaction, "oxidation_limit": window.oxidation_reaction}
-    found = {name: item.deviation(per_atom) for name, item in reactions.items() if item is not None}
+    found = {name: item.voltage_deviation(per_atom) for name, item in reactions.items() if item is not None}
     return {**found, "window_width": sum(found.values())} if found else {}
 
 
 def window_details(window: Window, ion: Ion, remarks: Mapping[str, str] | None = None) -> dict[str, str]:
-    """A sentence for each number of a window: the reaction that sets a limit, and what the phase decomposes into.
+    """Sentence for each number of a window: limiting reactions and decomposition.
 
     Args:
         window: the limits with their reactions.
@@ -258,7 +262,11 @@ def window_details(window: Window, ion: Ion, remarks: Mapping[str, str] | None =
 
 
 def describe_fate(window: Window) -> str:
-    """What a phase above the hull becomes, or that it counts as on the hull; empty on the hull and below it."""
+    """Describe the decomposition of the phase of `window`.
+
+    The text is empty on the hull and below it. A phase less than `ON_HULL` above the hull is described as
+    counted as on the hull.
+    """
     if window.counted_as_on_hull:
         return f"counted as on the hull ({1000 * window.above_hull:.1g} meV/atom above)"
     if not window.of_products:

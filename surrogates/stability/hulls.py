@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 
 
-def entry(phase: Phase) -> PDEntry:
-    """The phase as pymatgen's entry, under its own name."""
+def to_pd_entry(phase: Phase) -> PDEntry:
+    """Convert a `phase` to pymatgen's entry, under the phase's name."""
     from pymatgen.analysis.phase_diagram import PDEntry
     from pymatgen.core import Composition
 
@@ -24,7 +24,7 @@ def entry(phase: Phase) -> PDEntry:
 def phase_diagram(
     reference: ReferenceSet, elements: Iterable[str], extra: Sequence[PDEntry] = ()
 ) -> PhaseDiagram:
-    """The convex hull of everything in `reference` that is made of `elements`.
+    """Convex hull of all phases in `reference` that consist of `elements`.
 
     Args:
         reference: the competing phases.
@@ -37,36 +37,38 @@ def phase_diagram(
     system = frozenset(elements)
     if not extra:
         return _cached_diagram(reference, system)
-    return _diagram(reference, system, extra)
+    return _build_diagram(reference, system, extra)
 
 
 @lru_cache(maxsize=128)
 def _cached_diagram(reference: ReferenceSet, system: frozenset[str]) -> PhaseDiagram:
-    return _diagram(reference, system, ())
+    return _build_diagram(reference, system, ())
 
 
-def _diagram(reference: ReferenceSet, system: frozenset[str], extra: Sequence[PDEntry]) -> PhaseDiagram:
+def _build_diagram(reference: ReferenceSet, system: frozenset[str], extra: Sequence[PDEntry]) -> PhaseDiagram:
     from pymatgen.analysis.phase_diagram import PhaseDiagram
 
     require_coverage(reference, system)
-    return PhaseDiagram([*(entry(phase) for phase in reference.within(system)), *extra])
+    return PhaseDiagram([*(to_pd_entry(phase) for phase in reference.select_phases(system)), *extra])
 
 
 def formation_energy(reference: ReferenceSet, phase: Phase) -> float:
-    """Energy of a phase of the set from the lowest elemental phases of the set, eV/atom.
+    """Energy of a `phase` of `reference` against its lowest elemental phases, eV/atom.
 
     Raises:
         MissingReferenceError: an element or a binary edge of the phase is missing.
     """
     diagram = phase_diagram(reference, phase.composition)
-    return float(diagram.get_form_energy_per_atom(entry(phase)))
+    return float(diagram.get_form_energy_per_atom(to_pd_entry(phase)))
 
 
 def hull_distance(reference: ReferenceSet, phase: Phase) -> float:
-    """Distance of a phase of the set to the set's own hull, eV/atom, 0 on it.
+    """Distance of a `phase` of `reference` to the set's own hull.
+
+    In eV/atom, 0 on the hull.
 
     Raises:
         MissingReferenceError: an element or a binary edge of the phase is missing.
     """
     diagram = phase_diagram(reference, phase.composition)
-    return float(diagram.get_e_above_hull(entry(phase), on_error="raise"))
+    return float(diagram.get_e_above_hull(to_pd_entry(phase), on_error="raise"))

@@ -1,4 +1,4 @@
-"""Frozen, hashed sets of competing phases: every energy in one set is one potential's own."""
+"""Frozen, hashed sets of competing phases, all energies of one set from one potential."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, ValidationInfo, WithJsonSchema, mod
 from invdesign.errors import InvdesignError, MissingReferenceError, nearest
 from invdesign.settings import MAX_INPUT_BYTES, Frozen, InputFile, context_of
 from invdesign.textfiles import read_text
-from surrogates.potentials.correction import JOINT, correction_names, load_correction
+from surrogates.potentials.correction import CORRECTION_SEPARATOR, correction_names, load_correction
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -26,16 +26,19 @@ if TYPE_CHECKING:
 FORMAT: Final = "invdesign-reference-2"
 """Of sets written today. The first format had neither `starts` nor `starts_apart`; its files are read as before."""
 
-HASH_RULE: Final = "invdesign-reference-1"  # first word of what is hashed; another rule gets another word
-SUFFIX = ".json"
+HASH_RULE: Final = "invdesign-reference-1"  # first word of the hashed text; another rule gets another word
+REFERENCE_SUFFIX = ".json"
 ENERGY_DIGITS = 6  # eV per cell; potentials compute in single precision
-LENGTH_DIGITS = 6  # Å, and fractional coordinates
+LENGTH_DIGITS = 6  # Å, and fractional coordinates; chosen
 
 Vector = tuple[float, float, float]
 
 
 class Cell(Frozen):
-    """A relaxed structure, rounded to a millionth of an Å and of a cell edge."""
+    """A relaxed structure, rounded to six decimals.
+
+    That is a millionth of an Å, and of a cell edge.
+    """
 
     lattice: tuple[Vector, Vector, Vector]
     """Å, one row per vector."""
@@ -44,28 +47,32 @@ class Cell(Frozen):
     """Fractional."""
 
     @model_validator(mode="after")
-    def _as_many_positions(self) -> Cell:
+    def _check_positions(self) -> Cell:
         if not self.species or len(self.species) != len(self.positions):
             raise ValueError(f"{len(self.species)} species for {len(self.positions)} positions")
         return self
 
     @classmethod
-    def of(cls, structure: Structure) -> Cell:
-        """The cell of an ordered structure."""
+    def from_structure(cls, structure: Structure) -> Cell:
+        """Return the cell of an ordered `structure`."""
 
-        def rows(array: Any) -> tuple[Any, ...]:
+        def round_rows(array: Any) -> tuple[Any, ...]:
             return tuple(tuple(round(float(x), LENGTH_DIGITS) + 0.0 for x in row) for row in array)
 
         species = tuple(site.specie.symbol for site in structure)
         return cls(
-            lattice=rows(structure.lattice.matrix), species=species, positions=rows(structure.frac_coords)
+            lattice=round_rows(structure.lattice.matrix),
+            species=species,
+            positions=round_rows(structure.frac_coords),
         )
 
-    def structure(self) -> Structure:
-        """As a pymatgen structure; the file of a set may be anybody's, so its numbers are checked.
+    def build_structure(self) -> Structure:
+        """Build the pymatgen structure.
+
+        The numbers are checked, since files are not trusted.
 
         Raises:
-            StructureFileError: they are those of no crystal.
+            StructureFileError: the numbers are those of no crystal.
         """
         from invdesign.structures.reading.gate import check_crystal, to_structure
         from invdesign.structures.reading.raw import RawCrystal, RawSite, current_limits
@@ -109,7 +116,10 @@ class Phase(Frozen):
 
 
 class PotentialRecord(Frozen):
-    """Which potential made the energies; they never meet those of another fingerprint."""
+    """The potential of a set's energies.
+
+    Energies are never mixed with those of another fingerprint.
+    """
 
     label: str
     fingerprint: str
@@ -117,7 +127,7 @@ class PotentialRecord(Frozen):
 
 
 class RelaxationRecord(Frozen):
-    """How every phase was relaxed."""
+    """Settings of the relaxation of every phase."""
 
     fmax: float
     """eV/Å, largest force left."""
@@ -130,20 +140,23 @@ class RelaxationRecord(Frozen):
 
 
 class Skipped(Frozen):
-    """A phase that was to be in the set and is not."""
+    """A phase that was left out of the set, and the reason."""
 
     name: str
     reason: str
 
 
 class ReferenceSet(Frozen):
-    """Competing phases relaxed by one potential, with a hash over everything that makes their energies."""
+    """Competing phases relaxed by one potential.
+
+    Its hash covers everything their energies depend on.
+    """
 
     format: Literal["invdesign-reference-1", "invdesign-reference-2"] = FORMAT
     name: str
     title: str = ""
     hash: str
-    """Of potential, relaxation and phases (names, energies, structures); not of titles, sources and
+    """Hash of potential, relaxation and phases (names, energies, structures); not of titles, sources and
     `starts_apart`. The same phases have the same hash in every format."""
     potential: PotentialRecord
     relaxation: RelaxationRecord
@@ -153,11 +166,11 @@ class ReferenceSet(Frozen):
     phases: tuple[Phase, ...]
 
     @model_validator(mode="after")
-    def _consistent(self) -> ReferenceSet:
+    def _check_content(self) -> ReferenceSet:
         repeated = [name for name, count in Counter(phase.name for phase in self.phases).items() if count > 1]
         if repeated:
             raise ValueError(f"these phases appear more than once: {', '.join(repeated)}")
-        found = content_hash(self.potential, self.relaxation, self.phases)
+        found = hash_content(self.potential, self.relaxation, self.phases)
         if found != self.hash:
             raise ValueError(
                 f"its content has the hash {found}, and {self.hash} is written in it: it was changed after it "
@@ -170,21 +183,23 @@ class ReferenceSet(Frozen):
 
     @cached_property
     def elements(self) -> frozenset[str]:
-        """Elements that have an elemental phase here."""
+        """Elements with an elemental phase in the set."""
         return frozenset(next(iter(p.composition)) for p in self.phases if len(p.composition) == 1)
 
     @cached_property
     def binaries(self) -> frozenset[frozenset[str]]:
-        """Pairs of elements with at least one binary compound here."""
+        """Pairs of elements with at least one binary compound in the set."""
         return frozenset(frozenset(p.composition) for p in self.phases if len(p.composition) == 2)
 
-    def within(self, elements: Iterable[str]) -> tuple[Phase, ...]:
-        """Phases made of nothing but `elements`."""
+    def select_phases(self, elements: Iterable[str]) -> tuple[Phase, ...]:
+        """Phases that consist of `elements` alone."""
         allowed = set(elements)
         return tuple(phase for phase in self.phases if allowed.issuperset(phase.composition))
 
-    def without(self, *names: str) -> ReferenceSet:
-        """The same set without the phases of these names, under a hash of its own.
+    def without_phases(self, *names: str) -> ReferenceSet:
+        """The same set without the phases of these `names`.
+
+        It has a hash of its own.
 
         Raises:
             KeyError: there is no phase of that name.
@@ -199,7 +214,10 @@ class ReferenceSet(Frozen):
         )  # fmt: skip
 
     def to_json(self) -> str:
-        """One line per phase, so that versions of a set can be compared line by line."""
+        """JSON text with one line per phase.
+
+        Versions of a set can so be compared line by line.
+        """
         fields = self.model_dump(mode="json")
         phases = fields.pop("phases")
         head = json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False)
@@ -207,14 +225,19 @@ class ReferenceSet(Frozen):
         return head.removesuffix("\n}") + ',\n "phases": [\n' + ",\n".join(lines) + "\n]}\n"
 
 
-def content_hash(potential: PotentialRecord, relaxation: RelaxationRecord, phases: Iterable[Phase]) -> str:
-    """32 hexadecimal digits that change whenever an energy of the set may."""
+def hash_content(potential: PotentialRecord, relaxation: RelaxationRecord, phases: Iterable[Phase]) -> str:
+    """Hash that changes whenever an energy of the set may: 32 hexadecimal digits.
+
+    Args:
+        potential: of the energies.
+        relaxation: its settings.
+        phases: of the set.
+    """
     content = [
         HASH_RULE,
         potential.fingerprint,
-        relaxation.model_dump(
-            mode="json", exclude_defaults=True
-        ),  # one start is as before there were several
+        # Defaults are left out: a set from one start has the hash it had before there were several.
+        relaxation.model_dump(mode="json", exclude_defaults=True),
         [[phase.name, phase.energy, phase.cell.model_dump(mode="json")] for phase in phases],
     ]
     text = json.dumps(content, separators=(",", ":"), sort_keys=True, allow_nan=False)
@@ -231,11 +254,21 @@ def make_reference(
     title: str = "",
     skipped: Sequence[Skipped] = (),
 ) -> ReferenceSet:
-    """A reference set with its hash."""
+    """Make a reference set with its hash.
+
+    Args:
+        name: of the set.
+        potential: of all energies.
+        relaxation: settings of the relaxation of every phase.
+        phases: of the set, with unique names.
+        versions: version by package that built it.
+        title: a line for people.
+        skipped: phases left out, with reasons.
+    """
     return ReferenceSet(
         name=name,
         title=title,
-        hash=content_hash(potential, relaxation, phases),
+        hash=hash_content(potential, relaxation, phases),
         potential=potential,
         relaxation=relaxation,
         versions=dict(versions),
@@ -247,20 +280,22 @@ def make_reference(
 # --- finding a set -----------------------------------------------------------------------------------------
 
 
-def _folder() -> Traversable:
+def _references_folder() -> Traversable:
     return files("surrogates").joinpath("references")
 
 
-def earlier_set(name: str, hash: str) -> ReferenceSet | None:
-    """The set that an earlier version of the package shipped, where it is still here.
+def find_earlier_set(name: str, hash: str) -> ReferenceSet | None:
+    """Find a set that an earlier version of the package shipped.
+
+    Returns None if it is not kept.
 
     Args:
         name: of the set.
         hash: of its content.
     """
-    base, _, correction = name.partition(JOINT)
-    # The name is compared and never opened: a stored campaign may be anybody's.
-    for file in _folder().joinpath("earlier").iterdir():
+    base, _, correction = name.partition(CORRECTION_SEPARATOR)
+    # The name is compared and never opened: stored campaigns are not trusted.
+    for file in _references_folder().joinpath("earlier").iterdir():
         if file.name.startswith(f"{base}-"):
             found = parse_reference(file.read_text(encoding="utf-8"), base)
             found = correct_reference(found, correction) if correction else found
@@ -270,33 +305,37 @@ def earlier_set(name: str, hash: str) -> ReferenceSet | None:
 
 
 def shipped_names() -> tuple[str, ...]:
-    """Names of the reference sets that come with the package, sorted."""
-    names = (item.name for item in _folder().iterdir())
-    return tuple(sorted(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)))
-
-
-def corrected_names() -> tuple[str, ...]:
-    """Names of the shipped sets with each correction that was fitted to their potential, sorted."""
-    names = shipped_names()
-    corrections = [load_correction(name) for name in correction_names()]
+    """Names of the package's reference sets, sorted."""
+    names = (item.name for item in _references_folder().iterdir())
     return tuple(
-        f"{name}{JOINT}{correction.name}"
-        for name in names
-        for correction in corrections
-        if shipped(name).potential.fingerprint == correction.potential
+        sorted(name.removesuffix(REFERENCE_SUFFIX) for name in names if name.endswith(REFERENCE_SUFFIX))
     )
 
 
-def shipped(name: str) -> ReferenceSet:
-    """The reference set `name` of the package; `NAME+CORRECTION` is the set with its energies corrected.
+def corrected_names() -> tuple[str, ...]:
+    """Names of the package's sets with each correction fitted to their potential, sorted."""
+    names = shipped_names()
+    corrections = [load_correction(name) for name in correction_names()]
+    return tuple(
+        f"{name}{CORRECTION_SEPARATOR}{correction.name}"
+        for name in names
+        for correction in corrections
+        if load_shipped_set(name).potential.fingerprint == correction.potential
+    )
+
+
+def load_shipped_set(name: str) -> ReferenceSet:
+    """Load the package's reference set `name`.
+
+    `NAME+CORRECTION` has corrected energies.
 
     Raises:
         InvdesignError: there is none of that name, or the correction was fitted to another potential.
     """
     known = shipped_names()
-    base, _, correction = name.partition(JOINT)
+    base, _, correction = name.partition(CORRECTION_SEPARATOR)
     if base in known and correction:
-        return correct_reference(shipped(base), correction)
+        return correct_reference(load_shipped_set(base), correction)
     if name not in known:
         raise InvdesignError(
             " ".join(
@@ -304,17 +343,21 @@ def shipped(name: str) -> ReferenceSet:
                 for part in (
                     f"there is no reference set '{name}'.",
                     nearest(name, (*known, *corrected_names())),
-                    f"Known: {', '.join((*known, *corrected_names())) or 'none'}; or name a file that ends with {SUFFIX}.",
+                    f"Known: {', '.join((*known, *corrected_names())) or 'none'}; or name a file that ends with {REFERENCE_SUFFIX}.",
                 )
                 if part
             )
         )
-    return parse_reference(_folder().joinpath(name + SUFFIX).read_text(encoding="utf-8"), name)
+    return parse_reference(
+        _references_folder().joinpath(name + REFERENCE_SUFFIX).read_text(encoding="utf-8"), name
+    )
 
 
 @lru_cache(maxsize=16)
 def parse_reference(text: str, source: str) -> ReferenceSet:
-    """The reference set in a JSON text, its hash checked. Nothing in it is executed.
+    """Parse a reference set from JSON text and check its hash.
+
+    Nothing in it is executed.
 
     Args:
         text: the file's content.
@@ -337,10 +380,10 @@ def parse_reference(text: str, source: str) -> ReferenceSet:
 
 @lru_cache(maxsize=16)
 def correct_reference(reference: ReferenceSet, correction: str) -> ReferenceSet:
-    """A set with the correction of every phase added to its energy, under the name `SET+CORRECTION`.
+    """Add a correction to the energy of every phase, under the name `SET+CORRECTION`.
 
-    Nothing is relaxed again: the correction leaves forces and stress as they are, so every phase is at a minimum
-    of the corrected potential too.
+    Nothing is relaxed again: the correction leaves forces and stress as they are, so every phase is at a
+    minimum of the corrected potential too.
 
     Args:
         reference: by the potential that the correction was fitted to.
@@ -356,14 +399,16 @@ def correct_reference(reference: ReferenceSet, correction: str) -> ReferenceSet:
     phases = [
         phase.model_copy(
             update={
-                "energy": round(phase.energy + found.energy(to_atoms(phase.cell.structure())), ENERGY_DIGITS)
+                "energy": round(
+                    phase.energy + found.added_energy(to_atoms(phase.cell.build_structure())), ENERGY_DIGITS
+                )
             }
         )
         for phase in reference.phases
     ]
     settings = {"kind": "corrected", "correction": correction, "potential": reference.potential.settings}
     return make_reference(
-        name=f"{reference.name}{JOINT}{correction}",
+        name=f"{reference.name}{CORRECTION_SEPARATOR}{correction}",
         title=f"{reference.title}, corrected" if reference.title else "",
         potential=PotentialRecord(label=found.label, fingerprint=found.fingerprint, settings=settings),
         relaxation=reference.relaxation,
@@ -374,14 +419,19 @@ def correct_reference(reference: ReferenceSet, correction: str) -> ReferenceSet:
 
 
 def load_reference(name_or_path: str | Path) -> ReferenceSet:
-    """A shipped set by its name, or a set of yours by the path of its file; either with `+CORRECTION`.
+    """Load a shipped set by its name, or a set from a file.
+
+    Either may end with `+CORRECTION`.
+
+    Args:
+        name_or_path: name of a shipped set, or path of a file that ends with `.json`.
 
     Raises:
         InvdesignError: neither exists, the file is no reference set, or the correction is not for its potential.
     """
     text, correction = _split_correction(str(name_or_path))
     if not _is_path(text):
-        return shipped(str(name_or_path))
+        return load_shipped_set(str(name_or_path))
     path = Path(text).expanduser()
     if not path.is_file():
         raise InvdesignError(f"there is no file '{text}'")
@@ -390,20 +440,23 @@ def load_reference(name_or_path: str | Path) -> ReferenceSet:
 
 
 def _is_path(text: str) -> bool:
-    return text.endswith(SUFFIX) or "/" in text or "\\" in text
+    return text.endswith(REFERENCE_SUFFIX) or "/" in text or "\\" in text
 
 
 def _split_correction(text: str) -> tuple[str, str]:
-    """(`sets/mine.json`, `covalent-oxygen`) of `sets/mine.json+covalent-oxygen`; no correction without that."""
-    base, joint, correction = text.rpartition(SUFFIX + JOINT)
-    return (base + SUFFIX, correction) if joint else (text, "")
+    """Split `sets/mine.json+covalent-oxygen` into file and correction.
+
+    The latter may be empty.
+    """
+    base, joint, correction = text.rpartition(REFERENCE_SUFFIX + CORRECTION_SEPARATOR)
+    return (base + REFERENCE_SUFFIX, correction) if joint else (text, "")
 
 
 class Reference(Frozen):
-    """A reference set as a campaign holds it: pinned by its hash, so that a resumed run never meets another.
+    """A reference set of a campaign, pinned by its hash.
 
-    A shipped set is pinned by name and hash, and a set of an earlier version is found by them; a file of the
-    user's travels with the campaign.
+    So a resumed run never meets another set. A shipped set is pinned by name and hash, and a set of an earlier
+    version is found by them; a file of the user's travels with the campaign.
     """
 
     name: str
@@ -414,19 +467,19 @@ class Reference(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _pin(cls, value: object, info: ValidationInfo) -> object:
+    def _pin_by_hash(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, str):
             return value
         file = None
         text, correction = _split_correction(value)
         if not _is_path(text):
-            found = _as_value_error(shipped, value)
+            found = _call_with_value_errors(load_shipped_set, value)
         else:
             folder, _ = context_of(info)
             file = InputFile.model_validate(text, context={"folder": folder})
-            found = _as_value_error(parse_reference, file.text, file.name)
+            found = _call_with_value_errors(parse_reference, file.text, file.name)
             if correction:
-                found = _as_value_error(correct_reference, found, correction)
+                found = _call_with_value_errors(correct_reference, found, correction)
         return {
             "name": found.name,
             "hash": found.hash,
@@ -435,20 +488,20 @@ class Reference(Frozen):
         }
 
     def load(self) -> ReferenceSet:
-        """The set itself; read once per process.
+        """Load the set, once per process.
 
         Raises:
-            MissingReferenceError: it is not the one that was pinned. Checked here and not when a campaign is
-                read, so that a run made with an earlier set can still be looked at.
+            MissingReferenceError: it is not the pinned one. Checked here and not when a campaign is read, so
+                that a run made with an earlier set can still be opened.
         """
         if self.file is None:
-            found = shipped(self.name)
-            found = found if found.hash == self.hash else earlier_set(self.name, self.hash) or found
+            found = load_shipped_set(self.name)
+            found = found if found.hash == self.hash else find_earlier_set(self.name, self.hash) or found
         else:
             found = parse_reference(self.file.text, self.file.name)
             correction = self.name.removeprefix(found.name)
-            if correction.startswith(JOINT):
-                found = correct_reference(found, correction.removeprefix(JOINT))
+            if correction.startswith(CORRECTION_SEPARATOR):
+                found = correct_reference(found, correction.removeprefix(CORRECTION_SEPARATOR))
         if found.hash != self.hash:
             raise MissingReferenceError(
                 f"the reference set '{self.name}' of the installed version has the hash {found.hash}, and this "
@@ -467,8 +520,8 @@ ReferenceField = Annotated[
 """A field that names a reference set: a shipped one, or a file that `invdesign reference build` wrote."""
 
 
-def _as_value_error(function: Any, *arguments: Any) -> ReferenceSet:
-    """For validators: pydantic collects ValueErrors into one list of mistakes."""
+def _call_with_value_errors(function: Any, *arguments: Any) -> ReferenceSet:
+    """Call a function and turn its errors into ValueErrors, which pydantic collects."""
     try:
         found: ReferenceSet = function(*arguments)
     except InvdesignError as error:

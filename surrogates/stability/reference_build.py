@@ -1,4 +1,4 @@
-"""Building a reference set: published crystals in, phases relaxed by one potential out; interruptible."""
+"""Building of a reference set: published crystals are relaxed by one potential; can be interrupted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from surrogates.stability.reference import (
     Skipped,
     make_reference,
 )
-from surrogates.stability.reference_sources import Published, Source
+from surrogates.stability.reference_sources import PublishedCrystal, Source
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -34,27 +34,27 @@ if TYPE_CHECKING:
     from surrogates.relaxation.relax import OptimizerName, Relaxation
 
 PARTIAL_FORMAT = "invdesign-reference-partial-1"
-PACKAGES = ("invdesign", "ase", "chgnet", "numpy", "pymatgen", "torch")
+RECORDED_PACKAGES = ("invdesign", "ase", "chgnet", "numpy", "pymatgen", "torch")
 
-OPTIMIZERS: tuple[OptimizerName, ...] = ("bfgs", "fire")
-"""Tried in this order: molecular crystals are so soft that BFGS may overshoot, and FIRE does not."""
+OPTIMIZER_ORDER: tuple[OptimizerName, ...] = ("bfgs", "fire")
+"""Optimizers in the order they are tried: molecular crystals are so soft that BFGS may overshoot, and FIRE does not."""
 
-RELAXATION = RelaxationRecord(fmax=0.01, smax=0.05, steps=500, starts=2)
-"""Tighter than a candidate's, since every candidate is measured against it, and from two starts: a symmetric start may stop
-on a saddle."""
+DEFAULT_RELAXATION = RelaxationRecord(fmax=0.01, smax=0.05, steps=500, starts=2)
+"""Tighter than a candidate's, since every candidate is measured against it, and from two starts: a symmetric
+start may stop on a saddle."""
 
-STRAIN = 0.02  # largest component of the strain of a further start; chosen: what two functionals differ by
-RATTLE = 0.05  # Å, standard deviation of its displacements; chosen: breaks symmetry, breaks no molecule
+START_STRAIN = 0.02  # largest strain component of a further start; chosen: two functionals differ by as much
+START_RATTLE = 0.05  # Å, standard deviation of its displacements; chosen: breaks symmetry, breaks no molecule
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What became of one crystal.
+    """Result of one crystal in a build.
 
     Attributes:
-        number, total: from 1.
-        result: the relaxed phase, or why there is none.
-        seconds: what it took; 0 where an interrupted build had done it.
+        number, total: number of the crystal, from 1, and of all.
+        result: the relaxed phase, or the reason why there is none.
+        seconds: time of the relaxation; 0 if an interrupted build had done it.
     """
 
     number: int
@@ -69,29 +69,28 @@ def build_reference(
     *,
     name: str,
     title: str = "",
-    relaxation: RelaxationRecord = RELAXATION,
+    relaxation: RelaxationRecord = DEFAULT_RELAXATION,
     partial: Path | None = None,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> ReferenceSet:
-    """Relax every crystal, atoms and cell, and put the phases into a reference set.
+    """Relax all crystals and make a reference set of the phases.
 
-    A crystal that cannot be read or relaxed (an isolated atom, an element the potential does not know, no convergence)
-    is left out, reported, and listed in the set with its reason.
+    A crystal that cannot be read or relaxed (an isolated atom, an element the potential does not know, no
+    convergence) is left out, reported, and listed in the set with its reason.
 
     Args:
         crystals: as published; several polymorphs of a compound are welcome, the hull takes the lowest.
         potential: of the `potentials` group.
         name: of the set.
         title: a line for people.
-        relaxation: from how many starts, and limits on what forces and stress may be left.
-        partial: a file to which every finished phase is added at once, and from which an interrupted build
-            goes on.
-        report: told of every crystal.
+        relaxation: number of starts, and limits on the force and stress left.
+        partial: file to which every finished phase is added at once, and from which an interrupted build goes on.
+        report: called after every crystal.
 
     Raises:
         InvdesignError: nothing could be relaxed, or `partial` belongs to another potential or relaxation.
     """
-    record = potential_record(potential)
+    record = record_potential(potential)
     journal = _Journal(partial, record, relaxation)
     results: list[Phase | Skipped] = []
     for number, crystal in enumerate(crystals, start=1):
@@ -101,9 +100,9 @@ def build_reference(
         elif crystal.key in journal.done:
             result = journal.done[crystal.key]
         else:
-            result = _relaxed(crystal, potential_of(potential), relaxation)
-            journal.add(crystal.key, result)
-        fresh = isinstance(crystal, Published) and crystal.key not in journal.done
+            result = _relax_crystal(crystal, potential_of(potential), relaxation)
+            journal.add_result(crystal.key, result)
+        fresh = isinstance(crystal, PublishedCrystal) and crystal.key not in journal.done
         results.append(result)
         report(Progress(number, len(crystals), result, time.perf_counter() - began if fresh else 0.0))
     phases = [result for result in results if isinstance(result, Phase)]
@@ -115,13 +114,13 @@ def build_reference(
         potential=record,
         relaxation=relaxation,
         phases=phases,
-        versions=_versions(),
+        versions=_installed_versions(),
         skipped=[result for result in results if isinstance(result, Skipped)],
     )
 
 
-def potential_record(potential: Settings) -> PotentialRecord:
-    """What a reference set remembers of its potential; the device it ran on is not part of it."""
+def record_potential(potential: Settings) -> PotentialRecord:
+    """Record a `potential` for a reference set, without its device."""
     settings = _without_device(potential.model_dump(mode="json"))
     return PotentialRecord(
         label=potential_of(potential).label, fingerprint=potential.fingerprint, settings=settings
@@ -129,7 +128,7 @@ def potential_record(potential: Settings) -> PotentialRecord:
 
 
 def _without_device(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a potential, and of the one it corrects, without the device it runs on."""
+    """Settings of a potential, and of the one it corrects, without their device."""
     return {
         key: _without_device(value) if key == "potential" else value
         for key, value in settings.items()
@@ -137,8 +136,13 @@ def _without_device(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _relaxed(crystal: Published, potential: Potential, relaxation: RelaxationRecord) -> Phase | Skipped:
-    """The lowest of the relaxations from all starts; skipped where none of them got to an end."""
+def _relax_crystal(
+    crystal: PublishedCrystal, potential: Potential, relaxation: RelaxationRecord
+) -> Phase | Skipped:
+    """Relax from all starts and keep the lowest energy.
+
+    The crystal is skipped if no start converged.
+    """
     found: list[Relaxation] = []
     reason = ""
     for structure in make_starts(crystal, relaxation.starts):
@@ -159,12 +163,14 @@ def _relaxed(crystal: Published, potential: Potential, relaxation: RelaxationRec
         energy=round(lowest.energy, ENERGY_DIGITS),
         starts_apart=round(apart, ENERGY_DIGITS) if len(found) > 1 else None,
         source=crystal.source,
-        cell=Cell.of(lowest.structure),
+        cell=Cell.from_structure(lowest.structure),
     )
 
 
-def make_starts(crystal: Published, number: int) -> Iterator[Structure]:
-    """The crystal as it was published, then strained and rattled, always the same for the same crystal.
+def make_starts(crystal: PublishedCrystal, number: int) -> Iterator[Structure]:
+    """Yield the crystal as published, then strained and rattled copies.
+
+    They are always the same for the same crystal.
 
     Args:
         crystal: as published.
@@ -173,35 +179,41 @@ def make_starts(crystal: Published, number: int) -> Iterator[Structure]:
     yield crystal.structure
     for start in range(1, number):
         rng = rng_for(0, start, f"reference.{crystal.key}")
-        strain = rng.uniform(-STRAIN, STRAIN, (3, 3))
+        strain = rng.uniform(-START_STRAIN, START_STRAIN, (3, 3))
         structure = crystal.structure.copy()
         lattice = structure.lattice.matrix @ (np.eye(3) + (strain + strain.T) / 2)
-        moved = structure.frac_coords @ lattice + rng.normal(0.0, RATTLE, (len(structure), 3))
+        moved = structure.frac_coords @ lattice + rng.normal(0.0, START_RATTLE, (len(structure), 3))
         yield type(structure)(lattice, structure.species, moved, coords_are_cartesian=True)
 
 
 def relax_from_start(
     structure: Structure, potential: Potential, relaxation: RelaxationRecord
 ) -> Relaxation | str:
-    """Relax a crystal by the first optimizer that ends; why none did, in words.
+    """Relax a crystal by the first optimizer that converges.
 
     Args:
         structure: the start.
         potential: gives energy, forces and stress.
-        relaxation: limits on what may be left.
+        relaxation: limits on the force and stress left.
+
+    Returns:
+        The relaxation; if no optimizer converged, the reason in words.
     """
     found: Relaxation | str = ""
-    for optimizer in OPTIMIZERS:
-        found = _attempt(structure, potential, relaxation, optimizer)
+    for optimizer in OPTIMIZER_ORDER:
+        found = _relax_with_optimizer(structure, potential, relaxation, optimizer)
         if not isinstance(found, str):
             break
     return found
 
 
-def _attempt(
+def _relax_with_optimizer(
     structure: Structure, potential: Potential, relaxation: RelaxationRecord, optimizer: OptimizerName
 ) -> Relaxation | str:
-    """The relaxed crystal, or why there is none."""
+    """Relax by one optimizer.
+
+    Returns the reason in words if it fails.
+    """
     from surrogates.relaxation.relax import relax_structure
 
     try:
@@ -223,9 +235,9 @@ def _attempt(
     )
 
 
-def _versions() -> dict[str, str]:
+def _installed_versions() -> dict[str, str]:
     found: dict[str, str] = {}
-    for package in PACKAGES:
+    for package in RECORDED_PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -235,7 +247,10 @@ def _versions() -> dict[str, str]:
 
 @dataclass(slots=True)
 class _Journal:
-    """Finished phases of a build under way: a header line, then one line per crystal."""
+    """Finished phases of an unfinished build.
+
+    A header line, then one line per crystal.
+    """
 
     file: Path | None
     potential: PotentialRecord
@@ -246,36 +261,36 @@ class _Journal:
         if self.file is None:
             return
         if not self.file.exists():
-            self._write(self._header())
+            self._write_line(self._describe_build())
             return
         lines = self.file.read_text(encoding="utf-8").split("\n")
-        if _read(lines[0]) != self._header():
+        if _parse_line(lines[0]) != self._describe_build():
             raise InvdesignError(
                 f"{self.file} was left by a build with another potential or other limits; finish that one with "
                 "its own command, or remove the file"
             )
         for line in lines[1:]:
-            item = _read(line)
+            item = _parse_line(line)
             if item is None:
                 continue
             kind = Phase if "energy" in item["result"] else Skipped
             self.done[item["key"]] = kind.model_validate_json(json.dumps(item["result"]))
-        # A killed build may leave half a line; what comes next must not be glued to it.
+        # A killed build may leave half a line, to which the next one must not be joined.
         if lines[-1]:
             self._write_text("\n")
 
-    def _header(self) -> dict[str, Any]:
+    def _describe_build(self) -> dict[str, Any]:
         return {
             "format": PARTIAL_FORMAT,
             "potential": self.potential.fingerprint,
             "relaxation": self.relaxation.model_dump(mode="json"),
         }
 
-    def add(self, key: str, result: Phase | Skipped) -> None:
+    def add_result(self, key: str, result: Phase | Skipped) -> None:
         if self.file is not None:
-            self._write({"key": key, "result": result.model_dump(mode="json")})
+            self._write_line({"key": key, "result": result.model_dump(mode="json")})
 
-    def _write(self, item: dict[str, Any]) -> None:
+    def _write_line(self, item: dict[str, Any]) -> None:
         self._write_text(json.dumps(item, ensure_ascii=False, separators=(",", ":")) + "\n")
 
     def _write_text(self, text: str) -> None:
@@ -284,7 +299,7 @@ class _Journal:
             stream.write(text)
 
 
-def _read(line: str) -> dict[str, Any] | None:
+def _parse_line(line: str) -> dict[str, Any] | None:
     try:
         found = json.loads(line)
     except json.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""What `invdesign reference` does and prints: build, look at and list sets of competing phases."""
+"""The commands of `invdesign reference`: build, show and list sets of competing phases."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from surrogates.potentials.correction import find_correction
 from surrogates.stability.coverage import missing_binaries, missing_elements, missing_ternaries
 from surrogates.stability.hulls import formation_energy, hull_distance
 from surrogates.stability.reference import (
-    SUFFIX,
+    REFERENCE_SUFFIX,
     Phase,
     ReferenceSet,
     Skipped,
     corrected_names,
     load_reference,
-    shipped,
+    load_shipped_set,
     shipped_names,
 )
-from surrogates.stability.reference_build import RELAXATION, Progress, build_reference
-from surrogates.stability.reference_sources import Source, from_materials_project, read_structures
+from surrogates.stability.reference_build import DEFAULT_RELAXATION, Progress, build_reference
+from surrogates.stability.reference_sources import Source, fetch_crystals, read_structures
 
-SYMPREC = 0.05  # Å: relaxed structures are noisier than published ones
-LISTED = 40  # gaps of three elements on the screen
-INTERRUPTED = 130  # the shell's number for a program that Ctrl-C stopped
+SYMPREC = 0.05  # Å; chosen: relaxed structures are noisier than published ones
+LISTED_GAPS = 40  # gaps of three elements on the screen; chosen
+INTERRUPT_EXIT_CODE = 130  # exit code of a program that Ctrl-C stopped, in shells
 
 
 def build_set(
@@ -45,17 +45,25 @@ def build_set(
     title: str,
     limits: Mapping[str, float | None],
 ) -> None:
-    """Relax crystals with one potential and write them as a reference set; Ctrl-C keeps what is done so far.
+    """Relax crystals with one potential and write a reference set.
+
+    Ctrl-C keeps the finished ones.
 
     Args:
+        output: JSON file to write.
+        structures: folder of CIF files, crystallography (.yaml) or ASE database (.db); None for the Materials Project.
+        materials_project: chemical system to fetch, `Li-O-Cl`; None for `structures`.
+        potential: `chgnet`, `ase:emt`, or JSON.
+        name: of the set; the file's name if None.
+        title: a line for people.
         limits: `fmax` (eV/Å), `smax` (GPa), `steps` and `starts` of the relaxations, None for the default.
     """
-    if output.suffix != SUFFIX:
-        raise InvdesignError(f"--output must end with {SUFFIX}, got '{output}'")
+    if output.suffix != REFERENCE_SUFFIX:
+        raise InvdesignError(f"--output must end with {REFERENCE_SUFFIX}, got '{output}'")
     if not output.parent.is_dir():
         raise InvdesignError(f"there is no folder '{output.parent}' to write '{output.name}' to")
-    model = _potential(potential)
-    crystals = _crystals(structures, materials_project)
+    model = _parse_potential(potential)
+    crystals = _read_crystals(structures, materials_project)
     partial = output.with_suffix(".partial.jsonl")
     typer.echo(f"{len(crystals)} crystals, {potential_of(model).label}")
     try:
@@ -64,25 +72,32 @@ def build_set(
             model,
             name=name or output.stem,
             title=title,
-            relaxation=RELAXATION.model_copy(update={k: v for k, v in limits.items() if v is not None}),
+            relaxation=DEFAULT_RELAXATION.model_copy(
+                update={k: v for k, v in limits.items() if v is not None}
+            ),
             partial=partial,
-            report=_say,
+            report=_print_progress,
         )
     except KeyboardInterrupt:
         typer.echo(
             f"\nStopped. What is relaxed so far is in {partial}; the same command goes on from there.",
             err=True,
         )
-        raise typer.Exit(INTERRUPTED) from None
-    _replace(output, built.to_json())
+        raise typer.Exit(INTERRUPT_EXIT_CODE) from None
+    _replace_file(output, built.to_json())
     partial.unlink()
-    _summarise(built, output)
+    _print_summary(built, output)
 
 
 def show_set(name: str, *, as_json: bool) -> None:
-    """The phases of a set, with formation energy and distance to the set's own hull."""
+    """Print the phases of the set `name`, with formation energy and hull distance.
+
+    Args:
+        name: of a shipped set, or path of a file.
+        as_json: True for JSON.
+    """
     found = load_reference(name)
-    rows = [_row(found, phase) for phase in found.phases]
+    rows = [_describe_phase(found, phase) for phase in found.phases]
     if as_json:
         fields = found.model_dump(mode="json", exclude={"phases"})
         fields["missing"] = [
@@ -100,14 +115,14 @@ def show_set(name: str, *, as_json: bool) -> None:
             f"corrected: {correction.name}, {correction.title}; fitted to {correction.n} compounds, left-out error "
             f"{correction.error_per_oxygen:.3f} eV per oxygen"
         )
-    typer.echo(_table(rows))
-    for line in _warnings(found):
+    typer.echo(_format_table(rows))
+    for line in _list_warnings(found):
         typer.echo(line)
 
 
 def list_sets(*, as_json: bool) -> None:
-    """The sets that come with the package."""
-    sets = [shipped(name) for name in (*shipped_names(), *corrected_names())]
+    """Print the package's sets, as JSON if `as_json` is true."""
+    sets = [load_shipped_set(name) for name in (*shipped_names(), *corrected_names())]
     rows = [
         {
             "name": item.name,
@@ -127,8 +142,8 @@ def list_sets(*, as_json: bool) -> None:
         typer.echo(f"{row['name']}  {row['phases']} phases by {row['potential']}: {elements}")
 
 
-def _potential(text: str) -> Settings:
-    """The potential a command line names."""
+def _parse_potential(text: str) -> Settings:
+    """Parse the potential of a command line."""
     from invdesign import settings
 
     value: object = text
@@ -146,15 +161,15 @@ def _potential(text: str) -> Settings:
         raise InvdesignError(f"--potential {text}: {wrong}") from error
 
 
-def _crystals(structures: Path | None, materials_project: str | None) -> list[Source]:
+def _read_crystals(structures: Path | None, materials_project: str | None) -> list[Source]:
     if structures is not None and materials_project is None:
         return read_structures(structures)
     if materials_project is not None and structures is None:
-        return from_materials_project(materials_project)
+        return fetch_crystals(materials_project)
     raise InvdesignError("say where the crystals come from: either --structures or --materials-project")
 
 
-def _say(progress: Progress) -> None:
+def _print_progress(progress: Progress) -> None:
     result = progress.result
     place = f"[{progress.number:>{len(str(progress.total))}}/{progress.total}] {result.name:<18}"
     if isinstance(result, Skipped):
@@ -165,22 +180,25 @@ def _say(progress: Progress) -> None:
         typer.echo(f"{place} {result.energy_per_atom:9.4f} eV/atom  done before")
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write beside, then rename: a reader sees the old file or the new one, never half of one."""
+def _replace_file(path: Path, text: str) -> None:
+    """Write a new file beside the old one, then rename it.
+
+    A reader never sees half of a file.
+    """
     check_replaceable(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text(text, encoding="utf-8")
     beside.replace(path)
 
 
-def _summarise(built: ReferenceSet, output: Path) -> None:
+def _print_summary(built: ReferenceSet, output: Path) -> None:
     typer.echo(f"{len(built.phases)} phases in {output}, hash {built.hash}")
-    for line in _warnings(built):
+    for line in _list_warnings(built):
         typer.echo(line, err=True)
 
 
-def _warnings(found: ReferenceSet) -> Iterator[str]:
-    """Lines on what was left out of a set, and on the gaps that it has."""
+def _list_warnings(found: ReferenceSet) -> Iterator[str]:
+    """Lines on phases left out of a set, and on its gaps."""
     for skipped in found.skipped:
         yield f"left out: {skipped.name}: {skipped.reason}"
     everything = {element for phase in found.phases for element in phase.composition}
@@ -190,18 +208,18 @@ def _warnings(found: ReferenceSet) -> Iterator[str]:
     for gap in missing_binaries(found, everything):
         yield f"without {gap}; candidates with both elements will fail"
     ternaries = missing_ternaries(found, everything)
-    for gap in ternaries[:LISTED]:
+    for gap in ternaries[:LISTED_GAPS]:
         yield f"without {gap}; candidates of these elements may look more stable than they are"
-    if len(ternaries) > LISTED:
-        yield f"and without {len(ternaries) - LISTED} more compounds of three elements (`reference show --json` lists all)"
+    if len(ternaries) > LISTED_GAPS:
+        yield f"and without {len(ternaries) - LISTED_GAPS} more compounds of three elements (`reference show --json` lists all)"
 
 
-def _row(found: ReferenceSet, phase: Phase) -> dict[str, Any]:
+def _describe_phase(found: ReferenceSet, phase: Phase) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": phase.name,
         "formula": phase.formula,
         "title": phase.title,
-        "spacegroup": _spacegroup(phase),
+        "spacegroup": _find_space_group(phase),
         "n_atoms": phase.n_atoms,
         "energy_per_atom": phase.energy_per_atom,
         "formation_energy_per_atom": None,
@@ -217,8 +235,11 @@ def _row(found: ReferenceSet, phase: Phase) -> dict[str, Any]:
     return row
 
 
-def _spacegroup(phase: Phase) -> str:
-    """International symbol of the relaxed structure, or an empty string where none is found."""
+def _find_space_group(phase: Phase) -> str:
+    """International symbol of the relaxed structure.
+
+    Returns an empty text if none is found.
+    """
     import numpy as np
 
     from invdesign.structures.symmetry import symmetry_dataset
@@ -233,10 +254,13 @@ def _spacegroup(phase: Phase) -> str:
     return str(found.international)
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> str:
-    """Columns for people; energies in eV/atom, hull distances in meV/atom."""
+def _format_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Format the phases as a table for people.
 
-    def number(value: float | None, scale: float, digits: int) -> str:
+    Energies are in eV/atom, hull distances in meV/atom.
+    """
+
+    def format_number(value: float | None, scale: float, digits: int) -> str:
         return "-" if value is None else f"{value * scale:.{digits}f}"
 
     head = (
@@ -253,9 +277,9 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
             row["name"],
             row["formula"],
             row["spacegroup"],
-            number(row["formation_energy_per_atom"], 1, 3),
-            number(row["energy_above_hull"], 1000, 0),
-            number(row["starts_apart"], 1000, 1),
+            format_number(row["formation_energy_per_atom"], 1, 3),
+            format_number(row["energy_above_hull"], 1000, 0),
+            format_number(row["starts_apart"], 1000, 1),
             row["source"],
         )
         for row in rows

@@ -26,15 +26,14 @@ if TYPE_CHECKING:
     from invdesign.structures.reading.databases import DatabaseRow
     from invdesign.structures.reading.raw import Limits
 
-KEY = "MP_API_KEY"
-NEAR_HULL = (
-    0.1  # eV/atom: farther up in the Materials Project no phase competes, even after another relaxation
-)
-LISTED = 5  # crystals in the message that none can be read
+API_KEY_VARIABLE = "MP_API_KEY"
+# eV/atom. Chosen: higher phases of the Materials Project do not compete, even after another relaxation.
+MAX_HULL_DISTANCE = 0.1
+LISTED_CRYSTALS = 5  # crystals in the message that none can be read; chosen
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedCrystal:
     """A crystal before its relaxation."""
 
     name: str
@@ -45,54 +44,57 @@ class Published:
 
     @property
     def key(self) -> str:
-        """Tells whether an interrupted build has done exactly this crystal."""
-        text = json.dumps([self.name, Cell.of(self.structure).model_dump(mode="json")])
+        """Hash of name and structure, by which an interrupted build finds finished crystals."""
+        text = json.dumps([self.name, Cell.from_structure(self.structure).model_dump(mode="json")])
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-Source = Published | Skipped
+Source = PublishedCrystal | Skipped
 """A crystal to be relaxed, or one that cannot be read, with its reason."""
 
 
 def read_structures(path: Path) -> list[Source]:
-    """The crystals in a folder of CIF files, a crystallography YAML or an ASE database.
+    """Read crystals from CIF files, crystallography or an ASE database.
 
-    A file, row or entry that is no ordered crystal (unreadable, partly occupied, overlapping atoms, not periodic) stands in
-    the list with its reason, so that one pass names all of them.
+    A file, row or entry that is no ordered crystal (unreadable, partly occupied, overlapping atoms, not
+    periodic) stands in the list with its reason, so that one pass names all of them.
 
     Args:
-        path: a folder, a file that ends with .yaml or .yml, or one that ends with .db.
+        path: a folder of CIF files, a file that ends with .yaml or .yml, or one that ends with .db.
 
     Raises:
-        InvdesignError: nothing there, nothing that can be read, or two crystals of one name.
+        InvdesignError: nothing there, nothing readable, or two crystals of one name.
     """
     if path.is_dir():
-        found = list(_from_folder(path))
+        found = list(_read_folder(path))
     elif not path.is_file():
         raise InvdesignError(f"there is no file or folder '{path}'")
     elif path.suffix in {".yaml", ".yml"}:
-        found = list(_from_crystallography(path))
+        found = list(_read_crystallography(path))
     elif path.suffix == ".db":
-        found = list(_from_ase_database(path))
+        found = list(_read_ase_database(path))
     else:
         raise InvdesignError(
             f"'{path}' is neither a folder of CIF files, nor crystallography (.yaml), nor an ASE database (.db)"
         )
     if not found:
         raise InvdesignError(f"'{path}' holds no structures")
-    return _check_names(_check_any(found, str(path)))
+    return _check_names(_require_readable(found, str(path)))
 
 
-def _read_or_skip(name: str, read: Callable[[], Published]) -> Source:
-    """The crystal, or why there is none; an unforeseen fault of a library is a reason too."""
+def _read_or_skip(name: str, read: Callable[[], PublishedCrystal]) -> Source:
+    """Read a crystal, or give the reason why that fails.
+
+    An unforeseen error of a library is a reason too.
+    """
     try:
         return read()
     except Exception as error:  # noqa: BLE001 - a fault of one crystal names it and never stops the others
-        return Skipped(name=name, reason=_reason_in(error))
+        return Skipped(name=name, reason=_describe_error(error))
 
 
-def _reason_in(error: Exception) -> str:
-    """One line that says what was wrong."""
+def _describe_error(error: Exception) -> str:
+    """Describe an error on one line."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
@@ -103,19 +105,19 @@ def _reason_in(error: Exception) -> str:
     return f"cannot be read: {text or type(error).__name__}"
 
 
-def _from_folder(folder: Path) -> Iterator[Source]:
+def _read_folder(folder: Path) -> Iterator[Source]:
     for file in sorted(item for item in folder.iterdir() if item.suffix.lower() == ".cif"):
-        yield _read_or_skip(file.stem, partial(_from_cif, file))
+        yield _read_or_skip(file.stem, partial(_read_cif, file))
 
 
-def _from_cif(file: Path) -> Published:
+def _read_cif(file: Path) -> PublishedCrystal:
     from invdesign.structures.reading.read import read_structure, read_structure_bytes
 
     structure = read_structure(read_structure_bytes(file), file.name).ordered
-    return Published(file.stem, structure.composition.reduced_formula, structure, source=file.name)
+    return PublishedCrystal(file.stem, structure.composition.reduced_formula, structure, source=file.name)
 
 
-def _from_crystallography(file: Path) -> Iterator[Source]:
+def _read_crystallography(file: Path) -> Iterator[Source]:
     from ruamel.yaml.error import YAMLError
 
     from invdesign.structures.crystallography import Crystal, read_entries
@@ -126,88 +128,91 @@ def _from_crystallography(file: Path) -> Iterator[Source]:
         raise InvdesignError(f"{file} is no list of crystals: {error}") from error
     for name, found in entries:
         if isinstance(found, Crystal):
-            yield _read_or_skip(name, partial(_from_entry, found))
+            yield _read_or_skip(name, partial(_convert_entry, found))
         else:
-            yield Skipped(name=name, reason=_reason_in(found))
+            yield Skipped(name=name, reason=_describe_error(found))
 
 
-def _from_entry(crystal: Crystal) -> Published:
+def _convert_entry(crystal: Crystal) -> PublishedCrystal:
     from invdesign.structures.reading.overlaps import check_overlaps
 
-    structure = crystal.structure(primitive=True)
+    structure = crystal.build_structure(primitive=True)
     check_overlaps(structure, crystal.name)
-    return Published(crystal.name, crystal.formula, structure, crystal.source, crystal.title)
+    return PublishedCrystal(crystal.name, crystal.formula, structure, crystal.source, crystal.title)
 
 
-def _from_ase_database(file: Path) -> Iterator[Source]:
-    """Numbers, cell and positions of every row; calculators, constraints and other objects stay unread."""
+def _read_ase_database(file: Path) -> Iterator[Source]:
+    """Read numbers, cell and positions of every row.
+
+    Calculators, constraints and other objects stay unread.
+    """
     from invdesign.structures.reading.databases import open_database
     from invdesign.structures.reading.raw import current_limits
 
     limits = current_limits()
-    for row in open_database(file, limits).rows():
+    for row in open_database(file, limits).read_rows():
         place = f"{file.name}, row {row.id}"
         yield _read_or_skip(
-            str(row.pairs.get("name") or f"row {row.id}"), partial(_from_row, row, place, limits)
+            str(row.pairs.get("name") or f"row {row.id}"), partial(_convert_row, row, place, limits)
         )
 
 
-def _from_row(row: DatabaseRow, place: str, limits: Limits) -> Published:
+def _convert_row(row: DatabaseRow, place: str, limits: Limits) -> PublishedCrystal:
     from invdesign.structures.reading.gate import check_crystal
     from invdesign.structures.reading.read import make_reading
 
-    structure = make_reading(check_crystal(row.crystal(place, limits), limits)).ordered
+    structure = make_reading(check_crystal(row.build_crystal(place, limits), limits)).ordered
     name = str(row.pairs.get("name") or f"{structure.composition.reduced_formula}-{row.id}")
-    return Published(name, structure.composition.reduced_formula, structure, place)
+    return PublishedCrystal(name, structure.composition.reduced_formula, structure, place)
 
 
-def _check_any(found: Sequence[Source], place: str) -> Sequence[Source]:
-    """Refuse sources of which nothing can be read."""
+def _require_readable(found: Sequence[Source], place: str) -> Sequence[Source]:
+    """Refuse sources without any readable crystal."""
     skipped = [item for item in found if isinstance(item, Skipped)]
     if len(skipped) < len(found):
         return found
-    named = "; ".join(f"{item.name}: {item.reason}" for item in skipped[:LISTED])
-    more = f"; and {len(skipped) - LISTED} more" if len(skipped) > LISTED else ""
+    named = "; ".join(f"{item.name}: {item.reason}" for item in skipped[:LISTED_CRYSTALS])
+    more = f"; and {len(skipped) - LISTED_CRYSTALS} more" if len(skipped) > LISTED_CRYSTALS else ""
     raise InvdesignError(f"nothing in '{place}' is a crystal that can be relaxed: {named}{more}")
 
 
 def _check_names(found: Sequence[Source]) -> list[Source]:
     seen: set[str] = set()
     for item in found:
-        if item.name in seen and isinstance(item, Published):
+        if item.name in seen and isinstance(item, PublishedCrystal):
             raise InvdesignError(f"two structures are named '{item.name}'; give each its own name")
-        if isinstance(item, Published):
+        if isinstance(item, PublishedCrystal):
             seen.add(item.name)
     return list(found)
 
 
-def from_materials_project(system: str) -> list[Source]:
-    """Everything within 0.1 eV/atom of the Materials Project's hull in a chemical system and its subsystems.
+def fetch_crystals(system: str) -> list[Source]:
+    """Fetch all crystals within 0.1 eV/atom of the Materials Project's hull.
 
     Args:
-        system: elements joined by hyphens: `Li-O-Cl`.
+        system: elements joined by hyphens: `Li-O-Cl`; its subsystems are included.
 
     Raises:
         PluginError: the `mp-api` extra is not installed.
         InvdesignError: no key, no network, or nothing found.
     """
     require_extra("mp_api.client", "mp-api", "Structures from the Materials Project")
-    if not os.environ.get(KEY):
+    if not os.environ.get(API_KEY_VARIABLE):
         raise InvdesignError(
-            f"structures from the Materials Project need a key: set the environment variable {KEY} "
+            f"structures from the Materials Project need a key: set the environment variable {API_KEY_VARIABLE} "
             "(https://next-gen.materialsproject.org/api gives one), or use --structures with files of your own"
         )
     found = [
-        _read_or_skip(str(document["material_id"]), partial(_from_document, document))
-        for document in _ask_materials_project(_subsystems(system))
+        _read_or_skip(str(document["material_id"]), partial(_convert_document, document))
+        for document in _query_materials_project(_list_subsystems(system))
     ]
     if not found:
         raise InvdesignError(f"the Materials Project has nothing in the system '{system}'")
-    return list(_check_any(found, f"the Materials Project's {system}"))
+    return list(_require_readable(found, f"the Materials Project's {system}"))
 
 
-def _from_document(document: Mapping[str, Any]) -> Published:
-    from invdesign.structures.reading.documents import crystal_in
+def _convert_document(document: Mapping[str, Any]) -> PublishedCrystal:
+    from invdesign.structures.reading.documents import parse_crystal
     from invdesign.structures.reading.gate import check_crystal
     from invdesign.structures.reading.raw import current_limits
     from invdesign.structures.reading.read import make_reading
@@ -215,12 +220,14 @@ def _from_document(document: Mapping[str, Any]) -> Published:
     limits = current_limits()
     name, structure = str(document["material_id"]), document["structure"]
     if isinstance(structure, dict):
-        structure = make_reading(check_crystal(crystal_in(structure, name, limits), limits)).ordered
+        structure = make_reading(check_crystal(parse_crystal(structure, name, limits), limits)).ordered
     formula = structure.composition.reduced_formula
-    return Published(f"{formula} {name}", formula, structure, source=f"Materials Project {name} (CC BY 4.0)")
+    return PublishedCrystal(
+        f"{formula} {name}", formula, structure, source=f"Materials Project {name} (CC BY 4.0)"
+    )
 
 
-def _subsystems(system: str) -> list[str]:
+def _list_subsystems(system: str) -> list[str]:
     from itertools import combinations
 
     from pymatgen.core import Element
@@ -234,16 +241,18 @@ def _subsystems(system: str) -> list[str]:
     return ["-".join(part) for n in range(1, len(elements) + 1) for part in combinations(elements, n)]
 
 
-def _ask_materials_project(systems: list[str]) -> list[dict[str, Any]]:
+def _query_materials_project(systems: list[str]) -> list[dict[str, Any]]:
     from mp_api.client import MPRester
     from mp_api.client.core import MPRestError
     from requests import RequestException
 
     try:
-        with MPRester(os.environ[KEY], mute_progress_bars=True, use_document_model=False) as client:
+        with MPRester(
+            os.environ[API_KEY_VARIABLE], mute_progress_bars=True, use_document_model=False
+        ) as client:
             documents = client.materials.summary.search(
                 chemsys=systems,
-                energy_above_hull=(0.0, NEAR_HULL),
+                energy_above_hull=(0.0, MAX_HULL_DISTANCE),
                 all_fields=False,
                 fields=["material_id", "structure"],
             )

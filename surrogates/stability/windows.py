@@ -1,4 +1,4 @@
-"""Electrochemical windows: the limits, and the reactions that set them."""
+"""Electrochemical windows: their limits, and the reactions that set them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from invdesign.arrays import FloatArray
 from invdesign.errors import InvdesignError
-from invdesign.structures.formulas import composition_in, write_formula
+from invdesign.structures.formulas import parse_composition, write_formula
 from surrogates.stability.coverage import require_coverage
 from surrogates.stability.hulls import phase_diagram
 from surrogates.stability.reference import Phase, ReferenceSet
@@ -27,16 +27,16 @@ ON_HULL = 1e-3
 """eV/atom, distance up to which a phase counts as on the hull. Chosen five times the scatter of a relaxation:
 cells of one phase that were started differently end within 2e-4 eV/atom of each other."""
 
-ROUNDING = 1e-6  # eV/atom: energies are kept to a millionth of an eV per cell
-SLACK = 1e-9  # eV/atom, so that rounding never makes a linear program infeasible
-TRACE = 1e-7  # formula units per ion; less than this in a reaction is rounding
-PROBE = 1e-4  # relative change of the ion's amount that shows what forms beyond a limit
+ENERGY_ROUNDING = 1e-6  # eV/atom: energies are kept to a millionth of an eV per cell
+LP_SLACK = 1e-9  # eV/atom; chosen: rounding then makes no linear program infeasible
+TRACE_AMOUNT = 1e-7  # formula units per ion; smaller amounts in a reaction are rounding; chosen
+PROBE_CHANGE = 1e-4  # relative change of the ion's amount that shows the phases beyond a limit; chosen
 LARGEST_DENOMINATOR = 64  # of coefficients written as fractions; chosen, no published reaction needs more
 
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """An exchange of the working ion, for one formula unit of the scarcest reactant.
+    """An exchange of the working ion, per formula unit of the scarcest reactant.
 
     Attributes:
         reactants, products: formula units by phase, positive; the ion itself is in neither.
@@ -55,7 +55,7 @@ class Reaction:
     voltage: float
     n_atoms: float
 
-    def deviation(self, per_atom: float) -> float:
+    def voltage_deviation(self, per_atom: float) -> float:
         """Standard deviation of the voltage, V.
 
         An error of `per_atom` (eV/atom) in the energy of the reacting phases against their products changes the
@@ -64,7 +64,7 @@ class Reaction:
         return per_atom * self.n_atoms / (CHARGES[self.ion] * abs(self.ions))
 
     def __str__(self) -> str:
-        """As chemists write it, `Li2O -> 1/2 Li2O2 + Li`."""
+        """Reaction in chemical notation, `Li2O -> 1/2 Li2O2 + Li`."""
         left = [self._write_term(name, amount) for name, amount in self.reactants.items()]
         right = [self._write_term(name, amount) for name, amount in self.products.items()]
         (left if self.ions < 0 else right).append(write_term(self.ion, abs(self.ions)))
@@ -75,7 +75,10 @@ class Reaction:
 
 
 def write_term(formula: str, amount: float) -> str:
-    """A formula with its coefficient: none for 1, a fraction where it is one."""
+    """Write a `formula` with its coefficient `amount`.
+
+    The coefficient is left out if it is 1, and a fraction if it is one.
+    """
     fraction = Fraction(amount).limit_denominator(LARGEST_DENOMINATOR)
     if abs(float(fraction) - amount) > 1e-6 * max(amount, 1.0):
         return f"{amount:.3g} {formula}"
@@ -84,12 +87,13 @@ def write_term(formula: str, amount: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Voltages against the ion's metal between which a phase neither takes up nor gives off the ion.
+    """Voltages between which a phase does not exchange the ion.
 
     Attributes:
-        reduction: V; below it the phase takes up the ion. 0 where it is stable against the metal.
+        reduction: V against the ion's metal; below it the phase takes up the ion. 0 where it is stable against
+            the metal.
         oxidation: V; above it the phase gives off the ion.
-        of_products: the phase lies above the hull, and this is the window of what it decomposes into.
+        of_products: True if the phase lies above the hull, and this is the window of its decomposition products.
         decomposition: formula of each decomposition product; the phase's own alone where it is on the hull.
         reduction_reaction: sets the reduction limit; None where no phase reacts with the metal.
         oxidation_reaction: sets the oxidation limit; None where the decomposition products hold the metal.
@@ -107,25 +111,25 @@ class Window:
     @property
     def counted_as_on_hull(self) -> bool:
         """True if the phase lies above the hull, and no further than `ON_HULL`."""
-        return not self.of_products and self.above_hull > ROUNDING
+        return not self.of_products and self.above_hull > ENERGY_ROUNDING
 
     @property
     def width(self) -> float:
-        """V."""
+        """Oxidation less reduction limit, V."""
         return self.oxidation - self.reduction
 
 
 def electrochemical_window(
     reference: ReferenceSet, composition: Composition, energy_per_atom: float, ion: Ion
 ) -> Window:
-    """The interval of voltage without exchange of the ion.
+    """Voltages between which a phase does not exchange the ion.
 
     The chemical potentials mu at which a phase of composition c and energy e coexists with all others form a
-    polytope: mu.c = e, and mu.c_i <= e_i for every competing phase i. The two ends of its projection on the
-    ion are the limits; V = -(mu - mu0)/z. They equal the slopes of the hull on the line from the phase to the
-    pure ion. Below the hull (decomposition energy negative) the phase itself enters with its own energy; above
-    it, e is the hull's energy, and the window is the decomposition products'. Up to `ON_HULL` above it the
-    window is still called the phase's own; the limits are continuous there.
+    polytope: mu.c = e, and mu.c_i <= e_i for every competing phase i. The two ends of its projection on the ion
+    are the limits; V = -(mu - mu0)/z. They equal the slopes of the hull on the line from the phase to the pure
+    ion. Below the hull (decomposition energy negative) the phase itself enters with its own energy; above it, e
+    is the hull's energy, and the window is the decomposition products'. Up to `ON_HULL` above it the window is
+    still called the phase's own; the limits are continuous there.
 
     Args:
         reference: the competing phases, with the ion's metal.
@@ -140,7 +144,7 @@ def electrochemical_window(
     Source:
         Richards et al., Chem. Mater. 28, 266 (2016); Zhu, He, Mo, ACS Appl. Mater. Interfaces 7, 23685 (2015).
     """
-    system = _System.gather_phases(reference, composition, ion)
+    system = _PhaseSystem.gather_phases(reference, composition, ion)
     return system.find_window(system.decompose(), energy_per_atom)
 
 
@@ -152,19 +156,20 @@ def products(
     ion: Ion | None = None,
     change: Literal["none", "oxidised", "reduced"] = "none",
 ) -> dict[str, float]:
-    """Phases a composition decomposes into, and those that form first where it loses or takes up the ion.
+    """Phases a composition decomposes into, or forms first when it exchanges the ion.
 
     Args:
         reference: the competing phases; the candidate is not among them.
         composition: of the candidate.
         energy_per_atom: of the candidate, eV/atom, for a change; by default it has decomposed.
         ion: the working ion; a change needs it.
-        change: `oxidised` is just above the oxidation limit, `reduced` just below the reduction limit: the ion's
-            amount has changed by `PROBE`. `Window` has the reactions themselves.
+        change: `oxidised` is just above the oxidation limit, `reduced` just below the reduction limit: the
+            ion's amount has changed by `PROBE_CHANGE`. `Window` has the reactions themselves.
 
     Returns:
-        Fraction of the atoms in each phase, by the phase's name in the set; of a change, with a candidate that its
-        energy puts on the hull or below it by its formula, and with the ion's metal where nothing reacts with it.
+        Fraction of the atoms in each phase, by the phase's name in the set; of a change, with a candidate that
+        its energy puts on the hull or below it by its formula, and with the ion's metal where nothing reacts
+        with it.
 
     Raises:
         ValueError: a change without an ion, or of a composition without it.
@@ -173,18 +178,18 @@ def products(
     if change == "none":
         diagram = phase_diagram(reference, [element.symbol for element in composition])
         shares = diagram.get_decomposition(composition)
-        return {item.name: float(share) for item, share in shares.items() if share > TRACE}
+        return {item.name: float(share) for item, share in shares.items() if share > TRACE_AMOUNT}
     if ion is None:
         raise ValueError(f"name the working ion: {write_formula(composition)} is {change} by its exchange")
-    system = _System.gather_phases(reference, composition, ion)
+    system = _PhaseSystem.gather_phases(reference, composition, ion)
     amounts = system.decompose()
     window = system.find_window(amounts, np.inf if energy_per_atom is None else energy_per_atom)
-    exchanged = PROBE * float(system.here[system.place])  # ions per atom of the composition
+    exchanged = PROBE_CHANGE * float(system.here[system.place])  # ions per atom of the composition
     return system.exchange_ions(window, amounts, exchanged if change == "oxidised" else -exchanged)
 
 
 @dataclass(frozen=True)
-class _System:
+class _PhaseSystem:
     """The phases around a composition, as arrays.
 
     Attributes:
@@ -210,8 +215,14 @@ class _System:
     ion: Ion
 
     @classmethod
-    def gather_phases(cls, reference: ReferenceSet, composition: Composition, ion: Ion) -> _System:
-        """The phases of the set within the elements of a composition; see `electrochemical_window`."""
+    def gather_phases(cls, reference: ReferenceSet, composition: Composition, ion: Ion) -> _PhaseSystem:
+        """Gather the phases of the set within the elements of a composition.
+
+        Args:
+            reference: the competing phases.
+            composition: of the candidate.
+            ion: the working ion; see `electrochemical_window` for errors.
+        """
         symbols = tuple(sorted(element.symbol for element in composition))
         if ion not in symbols:
             raise ValueError(
@@ -220,7 +231,7 @@ class _System:
         if len(symbols) == 1:
             raise ValueError(f"a window needs an element beside the working ion {ion}")
         require_coverage(reference, symbols)
-        phases = reference.within(symbols)
+        phases = reference.select_phases(symbols)
         formulas, units = zip(*(read_formula_unit(phase) for phase in phases), strict=True)
         _, factor = composition.get_reduced_formula_and_factor()
         return cls(
@@ -242,7 +253,13 @@ class _System:
         return float(self.energies[self.fractions[:, self.place] == 1.0].min())
 
     def decompose(self) -> FloatArray:
-        """Share of the atoms in each phase, shape (n,), of the most stable combination at the composition."""
+        """Decompose the composition: share of the atoms in each phase.
+
+        The phases are those of the most stable combination.
+
+        Returns:
+            Shape (n,).
+        """
         from scipy.optimize import linprog
 
         found = linprog(
@@ -251,18 +268,23 @@ class _System:
         if not found.success:
             raise InvdesignError(f"the phases around {self.formula} have no hull: {found.message}")
         shares = np.asarray(found.x, dtype=float)
-        return np.where(shares > TRACE, shares, 0.0)
+        return np.where(shares > TRACE_AMOUNT, shares, 0.0)
 
     def find_window(self, amounts: FloatArray, energy: float) -> Window:
-        """The window of a phase with an energy in eV/atom; `amounts` are those of `decompose`."""
+        """Find the window of a phase.
+
+        Args:
+            amounts: of `decompose`, shape (n,).
+            energy: of the phase, eV/atom.
+        """
         hull = float(amounts @ self.energies)
         own = energy <= hull + ON_HULL
-        if energy < hull - ROUNDING:
+        if energy < hull - ENERGY_ROUNDING:
             limits = [self.find_own_limit(energy, side) for side in (1.0, -1.0)]
         else:
             limits = [self.find_products_limit(amounts, side, own=own) for side in (1.0, -1.0)]
         (oxidation, at_oxidation), (reduction, at_reduction) = limits
-        formulas = [self.formulas[j] for j in _places(amounts)]
+        formulas = [self.formulas[j] for j in _nonzero_indices(amounts)]
         return Window(
             reduction=max(0.0, reduction),
             oxidation=max(0.0, oxidation),
@@ -274,14 +296,14 @@ class _System:
         )
 
     def name_shares(self, amounts: FloatArray) -> dict[str, float]:
-        """The phases of which there is any, by name."""
-        return {self.names[j]: float(amounts[j]) for j in _places(amounts)}
+        """Nonzero `amounts` by the phase's name."""
+        return {self.names[j]: float(amounts[j]) for j in _nonzero_indices(amounts)}
 
     def exchange_ions(self, window: Window, amounts: FloatArray, ions: float) -> dict[str, float]:
         """Fraction of the atoms in each phase after a few ions were exchanged.
 
         Args:
-            window: whose reactions go on; where there is none, the metal is added.
+            window: its reactions go on; where there is none, the metal is added.
             amounts: of `decompose`.
             ions: given off per atom, negative where taken up.
         """
@@ -302,7 +324,7 @@ class _System:
         return {name: amount / total for name, amount in atoms.items()}
 
     def find_own_limit(self, energy: float, side: float) -> tuple[float, Reaction | None]:
-        """A limit of a phase below the hull, V, and its reaction.
+        """Find a limit of a phase below the hull, V, and its reaction.
 
         Args:
             energy: of the phase, eV/atom.
@@ -311,63 +333,63 @@ class _System:
         potential, taken, made = self._find_extreme(
             side, self.here[None], np.array([energy]), range(len(self.energies))
         )
-        if taken[0] > -TRACE:  # the metal alone bounds the potential: nothing of the phase reacts
-            return self._voltage(potential), None
-        return self._voltage(potential), self._write_reaction(
+        if taken[0] > -TRACE_AMOUNT:  # the metal alone bounds the potential: nothing of the phase reacts
+            return self._to_voltage(potential), None
+        return self._to_voltage(potential), self._write_reaction(
             side, -float(taken[0]), energy, np.zeros_like(made), made
         )
 
     def find_products_limit(
         self, amounts: FloatArray, side: float, *, own: bool
     ) -> tuple[float, Reaction | None]:
-        """A limit of the most stable combination at the composition, V, and its reaction.
+        """Find a limit of the most stable combination, V, and its reaction.
 
         Args:
             amounts: of the combination, shape (n,), share of the atoms.
             side: 1 where the ion is given off, -1 where it is taken up.
-            own: write the reaction for the phase on the hull instead of those it consists of.
+            own: True to write the reaction for the phase on the hull instead of those it consists of.
         """
-        present = _places(amounts)
-        absent = _places(amounts == 0)
+        present = _nonzero_indices(amounts)
+        absent = _nonzero_indices(amounts == 0)
         potential, changes, made = self._find_extreme(
-            side, self.fractions[present], self.energies[present], absent, SLACK
+            side, self.fractions[present], self.energies[present], absent, LP_SLACK
         )
         net = np.zeros(len(self.energies))
         net[present], net[absent] = changes, made
-        net[np.abs(net) < TRACE] = 0.0
+        net[np.abs(net) < TRACE_AMOUNT] = 0.0
         consumed = np.maximum(-net, 0.0)
         if not consumed[self._not_metal].any():
-            return self._voltage(potential), None
+            return self._to_voltage(potential), None
         if not own:
-            return self._voltage(potential), self._write_reaction(
+            return self._to_voltage(potential), self._write_reaction(
                 side, 0.0, 0.0, consumed, np.maximum(net, 0.0)
             )
         # The least of the phase that supplies all that is consumed; the rest of it stays as it is.
         needed = float((consumed[present] / amounts[present]).max())
         left = np.maximum(net + needed * amounts, 0.0)
         hull = float(amounts @ self.energies)
-        return self._voltage(potential), self._write_reaction(side, needed, hull, np.zeros_like(net), left)
+        return self._to_voltage(potential), self._write_reaction(side, needed, hull, np.zeros_like(net), left)
 
     @property
     def _not_metal(self) -> NDArray[np.bool_]:
         return self.fractions[:, self.place] < 1.0
 
-    def _voltage(self, potential: float) -> float:
+    def _to_voltage(self, potential: float) -> float:
         return float(self.metal - potential) / CHARGES[self.ion]
 
     def _find_extreme(
         self, side: float, equal: FloatArray, levels: FloatArray, others: Sequence[int], slack: float = 0.0
     ) -> tuple[float, FloatArray, FloatArray]:
-        """An end of the ion's chemical potential, with the multipliers: the reaction, per ion and per atom.
+        """Find an end of the ion's chemical potential, with the multipliers.
 
-        The multipliers say how the composition changes by an ion: those of the phases that are present may have
-        either sign, those of all others are amounts that form.
+        The multipliers are the reaction, per ion and per atom: the change of composition by an ion. Those of
+        the phases that are present may have either sign, those of all others are amounts that form.
 
         Args:
             side: 1 for the lowest potential, -1 for the highest.
             equal: atomic fractions (k, m) of the phases that are present.
             levels: their energies (k,), eV/atom.
-            others: numbers of the phases that are not.
+            others: numbers of the phases that are absent.
             slack: eV/atom.
         """
         from scipy.optimize import linprog
@@ -388,7 +410,9 @@ class _System:
     def _write_reaction(
         self, side: float, phase: float, energy: float, consumed: FloatArray, made: FloatArray
     ) -> Reaction | None:
-        """A reaction from its amounts per ion; None where the metal alone is left of it.
+        """Write a reaction from its amounts per ion.
+
+        Returns None if only the metal is left of it.
 
         Args:
             side: 1 where the ion is given off, -1 where it is taken up.
@@ -399,14 +423,17 @@ class _System:
         """
         metal = self.fractions[:, self.place] == 1.0
         ions = side + float((made - consumed)[metal].sum())
-        if abs(ions) < TRACE:
+        if abs(ions) < TRACE_AMOUNT:
             return None
         consumed, made = np.where(metal, 0.0, consumed), np.where(metal, 0.0, made)
         change = float((made - consumed) @ self.energies) - phase * energy
-        reactants = {self.formula: phase / self.unit} if phase > TRACE else {}
+        reactants = {self.formula: phase / self.unit} if phase > TRACE_AMOUNT else {}
         reactants |= self._count_formula_units(consumed)
         scale = 1.0 / min(reactants.values())
-        used = {self.names[j]: self.formulas[j] for j in _places((made > TRACE) | (consumed > TRACE))}
+        used = {
+            self.names[j]: self.formulas[j]
+            for j in _nonzero_indices((made > TRACE_AMOUNT) | (consumed > TRACE_AMOUNT))
+        }
         return Reaction(
             reactants={name: scale * amount for name, amount in reactants.items()},
             products={name: scale * amount for name, amount in self._count_formula_units(made).items()},
@@ -418,17 +445,19 @@ class _System:
         )
 
     def _count_formula_units(self, atoms: FloatArray) -> dict[str, float]:
-        """Formula units of each phase of which there is any, by its name."""
-        return {self.names[j]: float(atoms[j] / self.units[j]) for j in _places(atoms > TRACE)}
+        """Nonzero formula units of each phase, by its name."""
+        return {
+            self.names[j]: float(atoms[j] / self.units[j]) for j in _nonzero_indices(atoms > TRACE_AMOUNT)
+        }
 
 
-def _places(mask: NDArray[Any]) -> list[int]:
-    """Positions of what is not zero."""
+def _nonzero_indices(mask: NDArray[Any]) -> list[int]:
+    """Indices of the nonzero elements."""
     return [int(place) for place in np.flatnonzero(mask)]
 
 
 def read_formula_unit(phase: Phase) -> tuple[str, float]:
-    """Formula of a phase, and the atoms in it.
+    """Formula of a `phase`, and the atoms in it.
 
     The formula is the one of the set where it can be read and is that of the cell, and reduced from the cell otherwise.
     """
@@ -436,7 +465,7 @@ def read_formula_unit(phase: Phase) -> tuple[str, float]:
 
     cell = Composition(phase.composition)
     try:
-        written = composition_in(phase.formula)
+        written = parse_composition(phase.formula)
     except InvdesignError:
         written = None
     if written is not None and written.fractional_composition.almost_equals(cell.fractional_composition):

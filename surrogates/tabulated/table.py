@@ -1,4 +1,4 @@
-"""Known values looked up in a table: results to replay, measurements, a search to be judged in retrospect."""
+"""Values looked up in a table: known results, measurements, or a search to judge in retrospect."""
 
 from __future__ import annotations
 
@@ -21,42 +21,51 @@ from invdesign.errors import InvdesignError
 from invdesign.properties import Unit, check_unit
 from invdesign.protocols import Batch, EvaluatorSettings
 from invdesign.settings import Frozen, InputFile, listed_names
-from invdesign.structures.formulas import composition_in, elements_in, suspect
+from invdesign.structures.formulas import describe_likely_slip, list_element_symbols, parse_composition
 from invdesign.tables.cells import (
+    describe_rows,
     is_blank,
     is_miswritten,
-    list_rows,
     looks_like_number,
-    number_in,
-    numbers_in,
-    remedy,
+    parse_number,
+    parse_numbers,
+    suggest_remedy,
 )
-from invdesign.tables.text import TextTable, table_of
-from invdesign.tables.units import check_heading_unit, find_column, no_column, same_unit, split_heading
+from invdesign.tables.text import TextTable, parse_table
+from invdesign.tables.units import (
+    check_heading_unit,
+    describe_missing_column,
+    find_column,
+    is_same_unit,
+    split_heading,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
 
-MOST_BYTES = 50_000_000
-CLOSE = 1e-9  # relative: two numbers of a key that close are the same
-LISTED = 10  # formulas named in a message
-SUSPECTS = 3  # formulas with a doubtful element that a remark names
-STAGE = "table"
+MAX_TABLE_BYTES = 50_000_000  # chosen
+KEY_TOLERANCE = 1e-9  # relative difference up to which two numbers of a key are the same; chosen
+LISTED_FORMULAS = 10  # formulas named in a message; chosen
+LISTED_SUSPECTS = 3  # formulas with a doubtful element named in a remark; chosen
+FAILURE_STAGE = "table"
 
 Repeated = Literal["error", "mean", "first", "lowest", "highest"]
 
 
 class Provided(Frozen):
-    """A property and the column it stands in: a unit alone where the column is called as the property."""
+    """A property with its unit and column.
+
+    A plain string is the unit alone.
+    """
 
     unit: Unit
     """Unit of the numbers; an empty one for pure numbers."""
     column: str | None = None
-    """Column it stands in, where that is not called as the property."""
+    """Column it stands in, if that does not have the property's name."""
 
     @model_validator(mode="before")
     @classmethod
-    def _short(cls, value: object) -> object:
+    def _accept_unit_alone(cls, value: object) -> object:
         return {"unit": value} if isinstance(value, str) else value
 
     @classmethod
@@ -66,8 +75,11 @@ class Provided(Frozen):
         return {"anyOf": [{"type": "string"}, handler(schema)]}
 
 
-def _as_mapping(value: object) -> object:
-    """A column, or a list of them, stands for parameters of the same names."""
+def _expand_key(value: object) -> object:
+    """Expand a column, or a list of them, to a mapping.
+
+    The parameters have the names of the columns.
+    """
     if isinstance(value, str):
         return {value: value}
     return {name: name for name in listed_names(value)} if isinstance(value, list | tuple) else value
@@ -75,7 +87,7 @@ def _as_mapping(value: object) -> object:
 
 Key = Annotated[
     dict[str, str],
-    BeforeValidator(_as_mapping),
+    BeforeValidator(_expand_key),
     WithJsonSchema(
         {
             "anyOf": [
@@ -91,7 +103,7 @@ Key = Annotated[
 class Table(EvaluatorSettings):
     """Looks up known values by parameters, by composition, or by both.
 
-    A candidate that the table does not hold fails, and says so: nothing is made up.
+    A candidate that the table does not hold fails with that reason: no value is invented.
     """
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -103,7 +115,7 @@ class Table(EvaluatorSettings):
     text: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Parameters of the key that are text also where they look like numbers: `007` is not 7 then."""
     composition: str | None = None
-    """Column with formulas; compared by what is in them, not by how they are written."""
+    """Column with formulas; compared by composition, not by spelling."""
     provides_: dict[str, Provided] = Field(alias="provides", min_length=1)
     """Unit by property: `{band_gap: eV}`; `{gap: {unit: eV, column: "Gap (eV)"}}` where the column has another name."""
     repeated: Repeated = "error"
@@ -112,10 +124,10 @@ class Table(EvaluatorSettings):
     """Cells that hold no plain number, as `<1e-10`: an error, or as if the cell were empty."""
 
     @model_validator(mode="after")
-    def _readable(self) -> Self:
-        if len(self.file.text.encode()) > MOST_BYTES:
+    def _check_readable(self) -> Self:
+        if len(self.file.text.encode()) > MAX_TABLE_BYTES:
             raise ValueError(
-                f"'{self.file.name}' is larger than {MOST_BYTES // 10**6} MB; keep the columns that are needed"
+                f"'{self.file.name}' is larger than {MAX_TABLE_BYTES // 10**6} MB; keep the columns that are needed"
             )
         if not self.key and self.composition is None:
             raise ValueError(
@@ -129,14 +141,14 @@ class Table(EvaluatorSettings):
         for name, provided in self.provides_.items():
             _check_property(name, provided.unit)
         try:
-            _ = self._known
+            _ = self._lookup
         except InvdesignError as error:
             raise ValueError(str(error)) from error
         return self
 
     @property
     def requires(self) -> frozenset[str]:
-        """What rows are found by."""
+        """Parameters, composition, or both: the values that rows are found by."""
         return frozenset(
             {
                 *(["parameters"] if self.key else []),
@@ -146,36 +158,45 @@ class Table(EvaluatorSettings):
 
     @property
     def provides(self) -> Mapping[str, Unit]:
-        """The columns asked for."""
+        """Units of the properties."""
         return {name: provided.unit for name, provided in self.provides_.items()}
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the settings and of every byte of the table; hashed once."""
+        """Hash of the settings and of every byte of the table.
+
+        Computed once.
+        """
         text = json.dumps([self.model_dump(mode="json"), self.version], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     @property
     def batch(self) -> Batch:
-        """Many: one costs less than its trip to a worker."""
+        """Many candidates: one costs less than its transfer to a worker."""
         return Batch(64)
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """How the table was read: rows, columns, elements; and formulas that may be slips."""
-        return self._known.remarks
+        """Sentences on how the table was read.
+
+        They name rows, columns, elements, and doubtful formulas.
+        """
+        return self._lookup.remarks
 
     def prepare(self) -> None:
         """Read the table."""
-        _ = self._known
+        _ = self._lookup
 
     @cached_property
-    def _known(self) -> Known:
-        return _read(self)
+    def _lookup(self) -> LookupTable:
+        return _read_lookup(self)
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
-        """The row of each input; a failure where there is none, or where it lacks a value."""
-        return [self._known.look_up(item.design.parameters, item.design.composition) for item in inputs]
+        """Return the values of the row of each of `inputs`.
+
+        An input without a row, or with a missing value, is a failure.
+        """
+        return [self._lookup.look_up(item.design.parameters, item.design.composition) for item in inputs]
 
 
 def _check_property(name: str, unit: Unit) -> None:
@@ -188,27 +209,36 @@ def _check_property(name: str, unit: Unit) -> None:
 
 
 class Levels:
-    """The numbers of a column of the key; those closer than a billionth of themselves are one."""
+    """Distinct numbers of a key column.
+
+    Those closer than a billionth of themselves are one.
+    """
 
     def __init__(self, values: FloatArray) -> None:
-        """Values (n,), NaN where there is none."""
+        """Collect the levels of `values`.
+
+        Shape (n,), NaN where there is none.
+        """
         ordered = np.unique(values[~np.isnan(values)])
-        apart = np.abs(np.diff(ordered)) > CLOSE * np.abs(ordered[1:])
+        apart = np.abs(np.diff(ordered)) > KEY_TOLERANCE * np.abs(ordered[1:])
         self._levels = ordered[np.concatenate([[True], apart])] if len(ordered) else ordered
 
-    def of(self, value: float) -> int | None:
-        """The number of the level `value` is on; None where it is on none."""
+    def find_level(self, value: float) -> int | None:
+        """Number of the level that `value` is on.
+
+        Returns None if it is on none.
+        """
         at = int(np.searchsorted(self._levels, value))
         for index in (at - 1, at):
             if 0 <= index < len(self._levels):
                 level = float(self._levels[index])
-                if math.isclose(level, value, rel_tol=CLOSE, abs_tol=0.0):
+                if math.isclose(level, value, rel_tol=KEY_TOLERANCE, abs_tol=0.0):
                     return index
         return None
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class LookupTable:
     """The rows of a table by key."""
 
     name: str
@@ -219,44 +249,52 @@ class Known:
     remarks: tuple[str, ...]
 
     def look_up(self, parameters: Mapping[str, float | str], composition: Composition | None) -> Evaluation:
-        """The values of the row that fits, or why there are none."""
+        """Return the values of the matching row, or a failure with the reason.
+
+        Args:
+            parameters: of the candidate.
+            composition: of the candidate; None if it has none.
+        """
         absent = [name for name in self.columns if name not in parameters]
         if absent:
             has = ", ".join(parameters) or "none"
-            return _missing(f"the candidate has no parameter '{absent[0]}'; it has {has}")
+            return _fail_missing(f"the candidate has no parameter '{absent[0]}'; it has {has}")
         if self.by_composition and composition is None:
-            return _missing("the candidate has no composition")
-        key: list[Hashable] = [_key_of(parameters[name], levels) for name, levels in self.columns.items()]
+            return _fail_missing("the candidate has no composition")
+        key: list[Hashable] = [_encode_key(parameters[name], levels) for name, levels in self.columns.items()]
         shown = [f"{name} = {parameters[name]}" for name in self.columns]
         if self.by_composition and composition is not None:
             key.append(composition_key(composition))
             shown.append(str(composition.reduced_formula))
         values = self.rows.get(tuple(key))
         if values is None:
-            return _missing(f"{self.name} has no row for {', '.join(shown)}")
+            return _fail_missing(f"{self.name} has no row for {', '.join(shown)}")
         found = {
             name: value for name, value in zip(self.properties, values, strict=True) if value is not None
         }
         lacking = [name for name in self.properties if name not in found]
         if lacking:
-            return _missing(f"{self.name} has no {', '.join(lacking)} for {', '.join(shown)}")
+            return _fail_missing(f"{self.name} has no {', '.join(lacking)} for {', '.join(shown)}")
         return Evaluation(found)
 
 
-def _missing(message: str) -> Evaluation:
-    return Evaluation(failure=Failure("missing", STAGE, message))
+def _fail_missing(message: str) -> Evaluation:
+    return Evaluation(failure=Failure("missing", FAILURE_STAGE, message))
 
 
-def _key_of(value: float | str, levels: Levels | None) -> Hashable:
-    """A value as part of a key: text as it is; a number by its level, None where the table has no such number."""
+def _encode_key(value: float | str, levels: Levels | None) -> Hashable:
+    """Encode a value as part of a key.
+
+    Text stays as it is; a number becomes its level, or None if the table has no such number.
+    """
     if levels is None:
         return value.strip() if isinstance(value, str) else f"{value:.12g}"
-    number = number_in(value)
-    return levels.of(number) if number is not None else None
+    number = parse_number(value)
+    return levels.find_level(number) if number is not None else None
 
 
 def composition_key(composition: Composition) -> Hashable:
-    """The same for all ways to write a composition: fractions to nine digits."""
+    """Key of a `composition`, independent of its spelling: fractions to nine digits."""
     amounts = composition.get_el_amt_dict()
     total = sum(amounts.values())
     return tuple(sorted((symbol, round(amount / total, 9)) for symbol, amount in amounts.items() if amount))
@@ -278,104 +316,114 @@ class _Cells:
     columns: Mapping[str, Sequence[str]]
     lines: Sequence[int]
 
-    def rows(self, places: Sequence[int]) -> str:
-        """Rows at places, in words."""
-        return list_rows([self.lines[place] for place in places])
+    def describe_rows(self, places: Sequence[int]) -> str:
+        """Describe the rows with the indices `places`, in words."""
+        return describe_rows([self.lines[place] for place in places])
 
 
-def _read(settings: Table) -> Known:
-    """The table's rows by key.
+def _read_lookup(settings: Table) -> LookupTable:
+    """Read the table's rows by key.
 
     Raises:
-        InvdesignError: columns are missing, cells are not what they should be, or keys repeat.
+        InvdesignError: columns are missing, cells cannot be read, or keys repeat.
     """
-    table = table_of(settings.file.name, settings.file.text)
-    cells = _cells(settings, table)
+    table = parse_table(settings.file.name, settings.file.text)
+    cells = _select_columns(settings, table)
     keys: list[Sequence[Hashable]] = []
     levels: dict[str, Levels | None] = {}
     for parameter, column in settings.key.items():
-        _complete(cells, column)
-        levels[parameter] = None if parameter in settings.text else _levels(cells, parameter, column)
-        keys.append([_key_of(cell, levels[parameter]) for cell in cells.columns[column]])
+        _check_complete(cells, column)
+        levels[parameter] = None if parameter in settings.text else _find_levels(cells, parameter, column)
+        keys.append([_encode_key(cell, levels[parameter]) for cell in cells.columns[column]])
     compositions: list[Composition] = []
     if settings.composition is not None:
-        _complete(cells, settings.composition)
-        compositions = _compositions(cells, settings.composition)
+        _check_complete(cells, settings.composition)
+        compositions = _parse_compositions(cells, settings.composition)
         keys.append([composition_key(composition) for composition in compositions])
-    values_by_row = list(zip(*(_values(settings, p, cells) for p in settings.provides_), strict=True))
+    values_by_row = list(zip(*(_parse_values(settings, p, cells) for p in settings.provides_), strict=True))
     rows: dict[tuple[Hashable, ...], list[int]] = {}
     for row, key in enumerate(zip(*keys, strict=True)):
         rows.setdefault(key, []).append(row)
     if not rows:
         raise InvdesignError(f"{cells.name} has no rows")
-    merge = _merger(settings, rows, cells)
+    merge = _choose_merge(settings, rows, cells)
     found = {key: merge([values_by_row[row] for row in group]) for key, group in rows.items()}
-    remarks = (*table.remarks, *_remarks(settings, cells, levels, compositions))
-    return Known(
+    remarks = (*table.remarks, *_describe_reading(settings, cells, levels, compositions))
+    return LookupTable(
         cells.name, levels, settings.composition is not None, found, tuple(settings.provides_), remarks
     )
 
 
-def _remarks(
+def _describe_reading(
     settings: Table, cells: _Cells, levels: Mapping[str, Levels | None], compositions: Sequence[Composition]
 ) -> list[str]:
-    """Sentences on what was read."""
+    """Sentences on the table as it was read."""
     count = len(cells.lines)
     columns = [
         f"{column} ({'text' if levels[name] is None else 'number'})" for name, column in settings.key.items()
     ]
     columns += [
-        f"{name} ({provided.unit or 'no unit'}{_headed(cells, name, provided.column or name)})"
+        f"{name} ({provided.unit or 'no unit'}{_describe_heading(cells, name, provided.column or name)})"
         for name, provided in settings.provides_.items()
     ]
     parts = [f"{cells.name}: {count} row{'s' if count != 1 else ''} read", f"columns {', '.join(columns)}"]
-    elements = sorted({symbol for composition in compositions for symbol in elements_in(composition)})
+    elements = sorted(
+        {symbol for composition in compositions for symbol in list_element_symbols(composition)}
+    )
     parts += [f"elements {', '.join(elements)}"] if elements else []
     mixed = [
-        _mixed(cells, column)
+        _remark_on_mixed_column(cells, column)
         for name, column in settings.key.items()
         if levels[name] is None and name not in settings.text
     ]
     formulas = cells.columns[settings.composition] if settings.composition is not None else ()
-    doubts = list(dict.fromkeys(filter(None, map(suspect, formulas))))
-    return ["; ".join(parts), *filter(None, mixed), *doubts[:SUSPECTS]]
+    doubts = list(dict.fromkeys(filter(None, map(describe_likely_slip, formulas))))
+    return ["; ".join(parts), *filter(None, mixed), *doubts[:LISTED_SUSPECTS]]
 
 
-def _mixed(cells: _Cells, column: str) -> str:
-    """Say that a column of the key is text for the sake of a few cells; empty where most are no numbers."""
-    values, wrong = numbers_in(cells.columns[column])
+def _remark_on_mixed_column(cells: _Cells, column: str) -> str:
+    """Remark that a key column is text because of a few cells.
+
+    The remark is empty if half or more of the cells are no numbers.
+    """
+    values, wrong = parse_numbers(cells.columns[column])
     count = int((~np.isnan(values)).sum())
     if not wrong or 2 * count <= len(values):
         return ""
     first = cells.columns[column][wrong[0]]
     return (
         f"{cells.name}: column '{column}' is text, although {count} of {len(values)} cells are numbers: "
-        f"'{first:.40}' in {cells.rows(wrong)} is none"
+        f"'{first:.40}' in {cells.describe_rows(wrong)} is none"
     )
 
 
-def _headed(cells: _Cells, name: str, column: str) -> str:
+def _describe_heading(cells: _Cells, name: str, column: str) -> str:
     heading = cells.headings[column]
     return f", headed '{heading}'" if heading != name else ""
 
 
-def _unit_hint(settings: Table, column: str, table: TextTable) -> str:
-    """Name the one column of the unit asked for, where the table has none of the name."""
+def _suggest_unit_column(settings: Table, column: str, table: TextTable) -> str:
+    """Suggest the only column with the requested unit.
+
+    It is for a table that has no column of the property's name.
+    """
     provided = settings.provides_.get(column)
     if provided is None or not provided.unit or provided.column is not None:
         return ""
     units = {heading: split_heading(heading)[1] for heading in table.headings}
-    same = [heading for heading, unit in units.items() if unit is not None and same_unit(unit, provided.unit)]
+    same = [
+        heading for heading, unit in units.items() if unit is not None and is_same_unit(unit, provided.unit)
+    ]
     if len(same) != 1:
         return ""
     return f". If '{same[0]}' is meant, write {column}: {{unit: {provided.unit}, column: \"{same[0]}\"}}"
 
 
-def _cells(settings: Table, table: TextTable) -> _Cells:
-    """The columns that are used.
+def _select_columns(settings: Table, table: TextTable) -> _Cells:
+    """Select the columns that are used.
 
     Raises:
-        InvdesignError: there is no such column, several may be meant, or one is in another unit by its heading.
+        InvdesignError: a column is missing, ambiguous, or in another unit by its heading.
     """
     wanted = [*settings.key.values(), *([settings.composition] if settings.composition is not None else [])]
     wanted += [provided.column or name for name, provided in settings.provides_.items()]
@@ -383,7 +431,7 @@ def _cells(settings: Table, table: TextTable) -> _Cells:
     for column in wanted:
         found = find_column(column, table.headings, table.name, "Name one in full, with 'column'")
         if found is None:
-            hint = f"{no_column(column, table.headings)}{_unit_hint(settings, column, table)}"
+            hint = f"{describe_missing_column(column, table.headings)}{_suggest_unit_column(settings, column, table)}"
             raise InvdesignError(f"{table.name} has no column '{column}'. {hint}")
         headings[column] = found.heading
     for name, provided in settings.provides_.items():
@@ -392,17 +440,19 @@ def _cells(settings: Table, table: TextTable) -> _Cells:
         if found is not None:
             named = provided.column is not None and provided.column == found.heading
             check_heading_unit(found, provided.unit, name, table.name, named=named)
-    columns, lines = table.columns(list(dict.fromkeys(headings.values())))
+    columns, lines = table.read_columns(list(dict.fromkeys(headings.values())))
     return _Cells(table.name, headings, {name: columns[heading] for name, heading in headings.items()}, lines)
 
 
-def _levels(cells: _Cells, parameter: str, column: str) -> Levels | None:
-    """The numbers of a column of the key; None where it holds text.
+def _find_levels(cells: _Cells, parameter: str, column: str) -> Levels | None:
+    """Levels of a key column.
+
+    Returns None if it holds text.
 
     Raises:
-        InvdesignError: half or more of what is no number in it is one in a form that is not read.
+        InvdesignError: half or more of its cells that are no number are numbers in an unreadable form.
     """
-    values, wrong = numbers_in(cells.columns[column])
+    values, wrong = parse_numbers(cells.columns[column])
     if not wrong and not np.isnan(values).any():
         return Levels(values)
     odd = [place for place in wrong if looks_like_number(cells.columns[column][place])]
@@ -410,40 +460,40 @@ def _levels(cells: _Cells, parameter: str, column: str) -> Levels | None:
         first = cells.columns[column][odd[0]]
         raise InvdesignError(
             f"{cells.name}: column '{column}' is part of the key and seems to hold numbers, and they cannot be read in "
-            f"{cells.rows(odd)}, first '{first:.40}'. {remedy(first)} Mend these, or say that all are text: "
+            f"{cells.describe_rows(odd)}, first '{first:.40}'. {suggest_remedy(first)} Mend these, or say that all are text: "
             f"text: [{parameter}]"
         )
     return None
 
 
-def _complete(cells: _Cells, column: str) -> None:
+def _check_complete(cells: _Cells, column: str) -> None:
     blank = [place for place, cell in enumerate(cells.columns[column]) if is_blank(cell)]
     if blank:
         raise InvdesignError(
-            f"{cells.name}: column '{column}' is part of the key and empty in {cells.rows(blank)}; complete or remove them"
+            f"{cells.name}: column '{column}' is part of the key and empty in {cells.describe_rows(blank)}; complete or remove them"
         )
 
 
-def _compositions(cells: _Cells, column: str) -> list[Composition]:
+def _parse_compositions(cells: _Cells, column: str) -> list[Composition]:
     found: list[Composition] = []
     wrong: list[str] = []
     for line, cell in zip(cells.lines, cells.columns[column], strict=True):
         try:
-            found.append(composition_in(cell))
+            found.append(parse_composition(cell))
         except InvdesignError as error:
             wrong.append(f"line {line}: {error}")
     if wrong:
-        more = f"; and {len(wrong) - LISTED} more" if len(wrong) > LISTED else ""
-        raise InvdesignError(f"{cells.name}: {'; '.join(wrong[:LISTED])}{more}")
+        more = f"; and {len(wrong) - LISTED_FORMULAS} more" if len(wrong) > LISTED_FORMULAS else ""
+        raise InvdesignError(f"{cells.name}: {'; '.join(wrong[:LISTED_FORMULAS])}{more}")
     return found
 
 
-def _values(settings: Table, name: str, cells: _Cells) -> list[float | None]:
-    """The numbers of a property, None where there is none."""
+def _parse_values(settings: Table, name: str, cells: _Cells) -> list[float | None]:
+    """Parse the numbers of a property, None for cells without one."""
     column = settings.provides_[name].column or name
-    values, wrong = numbers_in(cells.columns[column])
+    values, wrong = parse_numbers(cells.columns[column])
     if settings.censored == "missing":
-        # A decimal comma is no censored value: what is written in another form is never taken for nothing.
+        # A decimal comma is no censored value: a number in another form is never taken for an empty cell.
         wrong = [place for place in wrong if is_miswritten(cells.columns[column][place])]
     if wrong:
         first = cells.columns[column][wrong[0]]
@@ -453,8 +503,8 @@ def _values(settings: Table, name: str, cells: _Cells) -> list[float | None]:
             else ", or treat such cells as empty with 'censored: missing'"
         )
         raise InvdesignError(
-            f"{cells.name}: column '{column}' holds no plain number in {cells.rows(wrong)}, first '{first:.40}'. "
-            f"{remedy(first)} Mend it{empty}"
+            f"{cells.name}: column '{column}' holds no plain number in {cells.describe_rows(wrong)}, first '{first:.40}'. "
+            f"{suggest_remedy(first)} Mend it{empty}"
         )
     return [None if math.isnan(value) else value for value in values.tolist()]
 
@@ -462,31 +512,31 @@ def _values(settings: Table, name: str, cells: _Cells) -> list[float | None]:
 Values = tuple[float | None, ...]
 
 
-def _merger(
+def _choose_merge(
     settings: Table, rows: Mapping[tuple[Hashable, ...], list[int]], cells: _Cells
 ) -> Callable[[Sequence[Values]], Values]:
-    """What becomes of the rows of one key."""
+    """Choose the function that merges the rows of one key."""
     repeats = sorted(row for group in rows.values() for row in group[1:])
     if repeats and settings.repeated == "error":
         raise InvdesignError(
-            f"{cells.name}: {cells.rows(repeats)} {'has' if len(repeats) == 1 else 'have'} the key of an earlier row. Add a column that tells them "
+            f"{cells.name}: {cells.describe_rows(repeats)} {'has' if len(repeats) == 1 else 'have'} the key of an earlier row. Add a column that tells them "
             "apart to the key, or say what is meant: 'repeated: mean', 'first', 'lowest' or 'highest'"
         )
     choices: dict[Repeated, Callable[[Sequence[Values]], Values]] = {
         "error": lambda group: group[0],
         "first": lambda group: group[0],
-        "mean": _mean,
-        "lowest": lambda group: min(group, key=lambda values: _or(values[0], math.inf)),
-        "highest": lambda group: max(group, key=lambda values: _or(values[0], -math.inf)),
+        "mean": _average_columns,
+        "lowest": lambda group: min(group, key=lambda values: _value_or(values[0], math.inf)),
+        "highest": lambda group: max(group, key=lambda values: _value_or(values[0], -math.inf)),
     }
     return choices[settings.repeated]
 
 
-def _or(value: float | None, other: float) -> float:
+def _value_or(value: float | None, other: float) -> float:
     return other if value is None else value
 
 
-def _mean(group: Sequence[Values]) -> Values:
-    """Column by column, of the rows that have a value."""
+def _average_columns(group: Sequence[Values]) -> Values:
+    """Average each column over the rows that have a value."""
     columns = ([value for value in column if value is not None] for column in zip(*group, strict=True))
     return tuple(statistics.fmean(column) if column else None for column in columns)

@@ -1,8 +1,9 @@
-"""Parameters of bond-valence site energies: what an alkali ion feels of the ions around it.
+"""Parameters of bond-valence site energies of alkali ions.
 
 Sources:
-    `PAIRS`: H. Chen and S. Adams, IUCrJ 4, 614 (2017), and H. Chen, L. L. Wong and S. Adams, Acta Crystallogr. B 75,
-    18 (2019): the parameter set `softBV`, as tabulated by `bvlain` 0.25.1 (A. Dembitskiy, MIT licence).
+    `PAIR_PARAMETERS`: H. Chen and S. Adams, IUCrJ 4, 614 (2017), and H. Chen, L. L. Wong and S. Adams, Acta
+        Crystallogr. B 75, 18 (2019): the parameter set `softBV`, as tabulated by `bvlain` 0.25.1 (A.
+        Dembitskiy, MIT licence).
     `COVALENT_RADII`: those of the program softBV (Chen, Wong and Adams 2019), by way of the same package.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 # Å: (distance of the lowest energy, softness b of the bond) by ion and counter ion.
-PAIRS: Mapping[str, Mapping[tuple[str, int], tuple[float, float]]] = {
+PAIR_PARAMETERS: Mapping[str, Mapping[tuple[str, int], tuple[float, float]]] = {
     "Li": {
         ("N", -3): (2.132557, 0.637),
         ("O", -2): (1.940013, 0.516),

@@ -1,4 +1,4 @@
-"""How wide an ion's way through a crystal is, with everything else standing still."""
+"""Bottleneck radius: width of an ion's widest path through a rigid crystal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.properties import Unit
 from invdesign.protocols import Batch
 from invdesign.roles import StructureEvaluator
-from invdesign.structures.charges import ElementSymbol, likely_states
+from invdesign.structures.charges import ElementSymbol, assign_oxidation_states
 from invdesign.structures.formulas import write_formula
 from invdesign.structures.radii import ionic_radius
 from surrogates.transport.frameworks import MissingIonError, check_ionic, mean_counts, split_framework
@@ -21,15 +21,16 @@ from surrogates.transport.frameworks import MissingIonError, check_ionic, mean_c
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-MOST_VOXELS = 2_000_000  # about 1 GB
-GRID_ERROR = 0.01  # Å at a spacing of 0.25 Å, falls with its square: lattices and salts whose windows are known exactly
+MAX_VOXELS = 2_000_000  # chosen: about 1 GB
+# Å at a spacing of 0.25 Å, falls with its square; from lattices and salts whose windows are known exactly.
+GRID_ERROR = 0.01
 
 
 def bottleneck_radius(structure: Structure, ion: str, spacing: float = 0.25) -> float:
-    """Radius of the largest sphere that can travel through `structure` without its ions of kind `ion`.
+    """Radius of the largest sphere that can travel through a framework.
 
-    The others are hard spheres of their ionic radii. See `surrogates.transport.percolation.widest_path` for what counts as
-    travelling and for the error of the grid.
+    The framework is all but the ions of kind `ion`, as hard spheres of their ionic radii.
+    `surrogates.transport.percolation.widest_path` defines travelling, and the error of the grid.
 
     Args:
         structure: ordered, but for sites of `ion`, which may be occupied in part.
@@ -47,15 +48,15 @@ def bottleneck_radius(structure: Structure, ion: str, spacing: float = 0.25) -> 
 
     Source:
         Largest free sphere: Willems et al., Microporous Mesoporous Mater. 149, 134 (2012). Radii: Shannon, Acta
-        Crystallogr. A 32, 751 (1976).
+            Crystallogr. A 32, 751 (1976).
     """
     from surrogates.transport.percolation import widest_path
 
     symbols, positions = split_framework(structure, ion)
     radii = framework_radii(structure)
-    if structure.volume / spacing**3 > MOST_VOXELS:
+    if structure.volume / spacing**3 > MAX_VOXELS:
         raise ValueError(
-            f"the cell of {write_formula(structure.composition)} needs more than {MOST_VOXELS} voxels; raise 'spacing' "
+            f"the cell of {write_formula(structure.composition)} needs more than {MAX_VOXELS} voxels; raise 'spacing' "
             f"({spacing:g} Å)"
         )
     return widest_path(
@@ -67,19 +68,22 @@ def bottleneck_radius(structure: Structure, ion: str, spacing: float = 0.25) -> 
 
 
 def framework_radii(structure: Structure) -> Mapping[str, float]:
-    """Ionic radius (Å) of each element of `structure`, in the mean state that suits its composition.
+    """Ionic radius (Å) of each element of `structure`, in its mean oxidation state.
 
     Raises:
         NotIonicError: the structure is a metal, or its atoms share their electrons.
     """
     counts = mean_counts(structure)
-    states = likely_states(counts)
+    states = assign_oxidation_states(counts)
     check_ionic(counts, states)
     return {name: ionic_radius(name, state) for name, state in states.items()}
 
 
 class BottleneckRadius(StructureEvaluator):
-    """How wide the widest way for an ion is, with everything else standing still: a cheap hint at mobility."""
+    """Radius of an ion's widest path through a rigid framework.
+
+    It is a cheap hint at mobility.
+    """
 
     version: ClassVar[str] = "3"  # mean states; no numbers where there are no ions
 
@@ -90,19 +94,22 @@ class BottleneckRadius(StructureEvaluator):
 
     @property
     def provides(self) -> Mapping[str, Unit]:
-        """The radius of the largest sphere that can pass."""
+        """Radius of the largest passing sphere."""
         return {"bottleneck_radius": "Å"}
 
     @property
     def batch(self) -> Batch:
-        """Some: one takes a tenth of a second."""
+        """Eight candidates: one takes a tenth of a second."""
         return Batch(8)
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
-        """One number each; a candidate without the ion is a failure that says so."""
-        return [self._evaluate(self.structure_of(item)) for item in inputs]
+        """Return the radius for each of `inputs`.
 
-    def _evaluate(self, structure: Structure) -> Evaluation:
+        A candidate without the ion is a failure.
+        """
+        return [self._evaluate_structure(self.structure_of(item)) for item in inputs]
+
+    def _evaluate_structure(self, structure: Structure) -> Evaluation:
         began = time.perf_counter()
         try:
             radius = bottleneck_radius(structure, self.ion, self.spacing)

@@ -1,4 +1,4 @@
-"""The framework past which an ion moves: all other ions, which must be ordered, and must be ions at all."""
+"""The framework past which an ion moves: all other ions, which must be ordered and ionic."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 Counts = tuple[tuple[str, float], ...]
 
-LEAST_CHARGE = 0.5
+MIN_CHARGE_PER_ANION = 0.5
 """Electrons per anion below which atoms share electrons and are no ions: graphite holds 1/6 in LiC6, azide 1/3. Chosen:
 superoxide and S4^2-, ions of two and four atoms, have 1/2."""
-LISTED = 4  # sites in a message
+LISTED_SITES = 4  # sites in a message; chosen
 
 
 class MissingIonError(ValueError):
@@ -35,9 +35,16 @@ class DisorderError(ValueError):
 
 
 def split_framework(structure: Structure, ion: str) -> tuple[list[str], FloatArray]:
-    """Elements (n) and Cartesian positions (n, 3) in Å of all sites that do not belong to `ion`.
+    """Split off the sites that do not belong to `ion`.
 
     Sites of `ion` alone may be occupied in part; all others must be ordered.
+
+    Args:
+        structure: the crystal.
+        ion: symbol of the element that moves.
+
+    Returns:
+        Elements (n) and Cartesian positions (n, 3) in Å of the other sites.
 
     Raises:
         MissingIonError: there is no such ion, or nothing but it.
@@ -53,18 +60,18 @@ def split_framework(structure: Structure, ion: str) -> tuple[list[str], FloatArr
         raise MissingIonError(f"{formula} has no {ion}, so there is no way for it to measure")
     if not others:
         raise MissingIonError(f"{formula} is nothing but {ion}: without it no framework is left")
-    disordered = list(dict.fromkeys(_partial_sites(structure, others)))
+    disordered = list(dict.fromkeys(_describe_partial_sites(structure, others)))
     if disordered:
-        more = f"; and {len(disordered) - LISTED} more" if len(disordered) > LISTED else ""
+        more = f"; and {len(disordered) - LISTED_SITES} more" if len(disordered) > LISTED_SITES else ""
         raise DisorderError(
-            f"the framework of {formula} is disordered: {', '.join(disordered[:LISTED])}{more}. Only sites of {ion} alone "
+            f"the framework of {formula} is disordered: {', '.join(disordered[:LISTED_SITES])}{more}. Only sites of {ion} alone "
             "may be partly occupied; give an ordered occupation of the others"
         )
     symbols = [structure[number].specie.symbol for number in others]
     return symbols, np.asarray(structure.cart_coords[others], dtype=np.float64)
 
 
-def _partial_sites(structure: Structure, numbers: list[int]) -> Iterator[str]:
+def _describe_partial_sites(structure: Structure, numbers: list[int]) -> Iterator[str]:
     for number in numbers:
         site = structure[number]
         if not site.is_ordered:
@@ -72,20 +79,25 @@ def _partial_sites(structure: Structure, numbers: list[int]) -> Iterator[str]:
 
 
 def mean_counts(structure: Structure) -> Counts:
-    """Atoms by element, sorted; occupancies count as fractions of atoms."""
+    """Atoms of `structure` by element, sorted.
+
+    Occupancies count as fractions of atoms.
+    """
     amounts = structure.composition.get_el_amt_dict()
     return tuple(sorted((str(name), float(n)) for name, n in amounts.items()))
 
 
 def check_ionic(counts: Counts, states: Mapping[str, float]) -> None:
-    """Refuse compositions whose atoms are no ions: metals, alloys, and nets such as graphite that share few electrons.
+    """Refuse compositions whose atoms are no ions.
+
+    These are metals, alloys, and nets such as graphite that share few electrons.
 
     Args:
         counts: atoms by element.
         states: oxidation state of each element, those that balance best.
 
     Raises:
-        NotIonicError: the message says what was found and what to do.
+        NotIonicError: with the finding and the remedy.
     """
     from pymatgen.core import Composition
 
@@ -98,8 +110,8 @@ def check_ionic(counts: Counts, states: Mapping[str, float]) -> None:
         )
     positive = sum(n * states[name] for name, n in counts if states[name] > 0)
     anions = [(name, n) for name, n in counts if states[name] < 0]
-    charge = positive / sum(n for _, n in anions) if anions else LEAST_CHARGE
-    if charge < LEAST_CHARGE:
+    charge = positive / sum(n for _, n in anions) if anions else MIN_CHARGE_PER_ANION
+    if charge < MIN_CHARGE_PER_ANION:
         names = ", ".join(name for name, _ in anions)
         raise NotIonicError(
             f"{formula} has no ions of {names}: {charge:.2g} electrons per atom of it are shared in bonds or bands. {remedy}"

@@ -1,4 +1,4 @@
-"""Up to which level a landscape must be flooded before one can travel through it without end."""
+"""Percolation levels of a landscape on a grid: flooding levels for endless travel."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 
-FEWEST = 3  # points along an axis, so that a step forwards and one backwards end at different ones
+MIN_GRID_POINTS = 3  # along an axis, so that a step forwards and one backwards end at different points
 # One of each pair of opposite steps to the 26 points around a point.
-STEPS = tuple(step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0))
+HALF_NEIGHBOUR_STEPS = tuple(step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0))
 
 
 def percolation_levels(heights: FloatArray) -> tuple[float, float, float]:
-    """Levels at which what lies below first extends without end in one, two and three directions.
+    """Levels below which a landscape percolates in one, two and three directions.
 
-    A point is joined with the 26 around it, at the height of the higher of two neighbours. What counts is one
-    connected region: two sets of channels that cross without meeting are one-dimensional.
+    A point is joined with the 26 around it, at the height of the higher of two neighbours. Only one connected
+    region counts: two sets of channels that cross without meeting are one-dimensional.
 
     Args:
         heights: shape (n1, n2, n3), on a grid that repeats along each axis; three points or more along each.
@@ -27,12 +27,15 @@ def percolation_levels(heights: FloatArray) -> tuple[float, float, float]:
         Ascending; equal to the highest height of the ways, not their depth.
 
     Source:
-        A minimum spanning tree with lattice vectors, as in `surrogates.transport.percolation`; the dimension of a net is the
-        rank of the lattice vectors along its cycles: W. E. Klee, Cryst. Res. Technol. 39, 959 (2004).
+        A minimum spanning tree with lattice vectors, as in `surrogates.transport.percolation`; the dimension of
+        a net is the rank of the lattice vectors along its cycles: W. E. Klee, Cryst. Res. Technol. 39, 959
+        (2004).
     """
-    if min(heights.shape) < FEWEST:
-        raise ValueError(f"a grid needs {FEWEST} points or more along each axis, got {heights.shape}")
-    net = _Net.of(heights)
+    if min(heights.shape) < MIN_GRID_POINTS:
+        raise ValueError(
+            f"a grid needs {MIN_GRID_POINTS} points or more along each axis, got {heights.shape}"
+        )
+    net = _Net.from_heights(heights)
     levels = np.unique(np.concatenate([net.tree_cost, net.cost]))
     found: list[float] = []
     first = int(np.searchsorted(levels, net.cost.min()))
@@ -40,7 +43,7 @@ def percolation_levels(heights: FloatArray) -> tuple[float, float, float]:
         low, high = first, len(levels) - 1  # all points joined percolate in three directions
         while low < high:
             middle = (low + high) // 2
-            if net.dimension(levels[middle]) >= dimension:
+            if net.percolation_dimension(levels[middle]) >= dimension:
                 high = middle
             else:
                 low = middle + 1
@@ -51,7 +54,9 @@ def percolation_levels(heights: FloatArray) -> tuple[float, float, float]:
 
 @dataclass(frozen=True, slots=True)
 class _Net:
-    """A spanning tree of the cheapest joints, and the joints outside of it that lead to another image.
+    """Minimum spanning tree of the grid, and the joints beyond it.
+
+    Of the other joints only those that lead to another image are held.
 
     Attributes:
         count: points.
@@ -70,12 +75,12 @@ class _Net:
     winding: IntArray
 
     @classmethod
-    def of(cls, heights: FloatArray) -> _Net:
+    def from_heights(cls, heights: FloatArray) -> _Net:
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import minimum_spanning_tree
 
         flat = heights.reshape(-1)
-        here, there, wraps = _joints(heights.shape)
+        here, there, wraps = _list_joints(heights.shape)
         # Ranks in place of heights: exact, positive (a zero is no joint to scipy), and the tree is that of the heights.
         rank = np.empty(len(flat))
         rank[np.argsort(flat, kind="stable")] = np.arange(1, len(flat) + 1)
@@ -83,7 +88,7 @@ class _Net:
         shape = (len(flat), len(flat))
         tree = minimum_spanning_tree(coo_array((weight, (here, there)), shape=shape).tocsr()).tocoo()
         ends = np.stack([tree.row, tree.col]).astype(np.int64)
-        origin = _origins(heights.shape, ends)
+        origin = _trace_cells(heights.shape, ends)
         winding = origin[here] + wraps - origin[there]
         cycle = winding.any(axis=1)
         return cls(
@@ -95,8 +100,8 @@ class _Net:
             winding=winding[cycle],
         )
 
-    def dimension(self, level: float) -> int:
-        """In how many directions the widest region of joints up to `level` extends."""
+    def percolation_dimension(self, level: float) -> int:
+        """Largest number of directions in which a region below `level` percolates."""
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
 
@@ -105,14 +110,22 @@ class _Net:
         graph = coo_array((np.ones(len(row)), (row, column)), shape=(self.count, self.count))
         _, region = connected_components(graph, directed=False)
         below = self.cost <= level
-        cycles = _distinct(region[self.ends[below]], self.winding[below])
+        cycles = _drop_duplicates(region[self.ends[below]], self.winding[below])
         starts = np.flatnonzero(np.diff(cycles[:, 0], prepend=-1))
         groups = np.split(cycles[:, 1:], starts[1:])
         return max((int(np.linalg.matrix_rank(group)) for group in groups if len(group)), default=0)
 
 
-def _distinct(region: IntArray, winding: IntArray) -> IntArray:
-    """Shape (k, 4): distinct rows of region (m,) and lattice vector (m, 3), regions in order."""
+def _drop_duplicates(region: IntArray, winding: IntArray) -> IntArray:
+    """Distinct pairs of region and lattice vector, regions in order.
+
+    Args:
+        region: shape (m,).
+        winding: shape (m, 3).
+
+    Returns:
+        Shape (k, 4).
+    """
     if not len(region):
         return np.empty((0, 4), dtype=np.int64)
     low = winding.min(axis=0)
@@ -124,22 +137,34 @@ def _distinct(region: IntArray, winding: IntArray) -> IntArray:
     return np.asarray(rows, dtype=np.int64)
 
 
-def _joints(shape: tuple[int, ...]) -> tuple[IntArray, IntArray, IntArray]:
-    """(one end (m,), other end (m,), by how many cells the step from one to the other leaves (m, 3))."""
+def _list_joints(shape: tuple[int, ...]) -> tuple[IntArray, IntArray, IntArray]:
+    """List the joints of all neighbouring points.
+
+    Returns:
+        (one end (m,), other end (m,), cells crossed from one to the other (m, 3)).
+    """
     number = np.arange(np.prod(shape)).reshape(shape)
     ends, wraps = [], []
-    for step in STEPS:
+    for step in HALF_NEIGHBOUR_STEPS:
         ends.append(np.roll(number, [-n for n in step], axis=(0, 1, 2)).ravel())
         cells = np.zeros((*shape, 3), dtype=np.int64)
         for axis, n in enumerate(step):
             if n:  # the last layer steps into the next cell, or the first into the one before
                 np.moveaxis(cells, axis, 0)[-1 if n > 0 else 0, ..., axis] = n
         wraps.append(cells.reshape(-1, 3))
-    return np.tile(number.ravel(), len(STEPS)), np.concatenate(ends), np.concatenate(wraps)
+    return np.tile(number.ravel(), len(HALF_NEIGHBOUR_STEPS)), np.concatenate(ends), np.concatenate(wraps)
 
 
-def _origins(shape: tuple[int, ...], tree: IntArray) -> IntArray:
-    """Shape (N, 3): the cell in which each point is reached from point 0 along the joints of `tree` (2, N - 1)."""
+def _trace_cells(shape: tuple[int, ...], tree: IntArray) -> IntArray:
+    """Cell in which each point is reached from point 0 along a tree.
+
+    Args:
+        shape: of the grid.
+        tree: shape (2, N - 1), ends of its joints.
+
+    Returns:
+        Shape (N, 3).
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import breadth_first_order
 
@@ -152,7 +177,7 @@ def _origins(shape: tuple[int, ...], tree: IntArray) -> IntArray:
     last = np.asarray(shape) - 1
     origin = np.where(step == -last, 1, np.where(step == last, -1, 0))
     origin[0] = 0
-    while parent.any():  # doubles the distance looked back, until everyone looks at point 0
+    while parent.any():  # pointer jumping: doubles the distance until all point to point 0
         origin = origin + origin[parent]
         parent = parent[parent]
     return np.asarray(origin, dtype=np.int64)

@@ -457,7 +457,7 @@ def test_a_space_says_what_the_contract_asks() -> None:
     """A space without `canonical` and `count` is refused as it is read, with the base class that has them."""
     data: Any = parse_yaml(toy()).value
     data["space"] = {"kind": f"{STEPS}:Uncounted"}
-    message = r"it has no canonical\(\); a class derived from invdesign\.protocols\.SpaceSettings has one"
+    message = r"it has no 'canonical'; a class derived from invdesign\.protocols\.SpaceSettings has one"
     with pytest.raises(CampaignError, match=message):
         campaign_from(data, trust_code=True)
 

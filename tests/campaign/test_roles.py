@@ -16,7 +16,7 @@ from invdesign.campaign.load import campaign_from
 from invdesign.campaign.model import Campaign
 from invdesign.cli.describe import describe_candidate, format_table
 from invdesign.errors import CampaignChangedError, CampaignError
-from invdesign.report.html import render
+from invdesign.report.html import render_report
 from invdesign.run.run import Run
 from tests.support import Data
 
@@ -196,7 +196,7 @@ def test_the_structure_stands_beside_the_property(tmp_path: Path) -> None:
         run.execute()
         head = format_table(run.top(2), run.campaign)[0]
         told = "\n".join(describe_candidate(run, 0))
-        page = re.sub(r"<[^>]*>", "", render(run, model=False).partition("<script")[0])
+        page = re.sub(r"<[^>]*>", "", render_report(run, model=False).partition("<script")[0])
     assert "bottleneck_radius [Å, relaxed]  minimum_distance_ratio [initial]" in head
     assert re.search(r"bottleneck_radius: [\d.]+ ± 0.01 \(method\) Å \(relaxed\)", told)
     assert re.search(r"minimum_distance_ratio: [\d.]+ \(initial\)", told)

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 from invdesign.cli.starter import SHIPPED_ELEMENTS, SHIPPED_SET
 from invdesign.run.run import Run
-from surrogates.stability.reference import shipped
+from surrogates.stability.reference import load_shipped_set
 from tests.support import cli, command, environment, funnel, here, toy, written
 
 
@@ -267,7 +267,7 @@ def test_init(tmp_path: Path) -> None:
 
 def test_init_ranks_stability_where_it_can(tmp_path: Path) -> None:
     """Against the shipped reference set where it has all elements; else the file says what is needed, and ranks none."""
-    assert shipped(SHIPPED_SET).elements == SHIPPED_ELEMENTS
+    assert load_shipped_set(SHIPPED_SET).elements == SHIPPED_ELEMENTS
     for parent, ranks in (("antiperovskite", True), ("olivine", False)):
         done = here("init", f"{parent}.yaml", "--parent", parent, cwd=tmp_path)
         assert done.returncode == 0, done.stderr

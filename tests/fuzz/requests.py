@@ -288,7 +288,7 @@ def try_files(rng: random.Random, state: Path, work: Path, findings: Findings) -
     inbox = crowd / requests.FOLDER
     aside = {path.name for path in (inbox / requests.REFUSED).glob("*")}
     for name in hostile - aside:
-        if f"{requests._digest(name)}.json" not in aside:
+        if f"{requests._content_hash(name)}.json" not in aside:
             findings.kinds[f"not set aside: {name!a}"] += 1
     left = [path.name for path in inbox.iterdir() if path.name != requests.REFUSED]
     findings.kinds["left in the inbox"] += len(left)
@@ -410,7 +410,7 @@ def _bring_back(rng: random.Random, folder: Path, file: tuple[str, bytes]) -> st
         (inbox / name).write_bytes(data)
     else:
         seen = content["seen"]
-        requests.leave(
+        requests.write_request(
             folder,
             content["kind"],
             content["detail"],

@@ -20,7 +20,7 @@ from typing import Any
 
 from invdesign.errors import StoreError
 from invdesign.run.run import Run
-from invdesign.store.store import FILE
+from invdesign.store.store import STORE_FILE
 from tests.support import finished, funnel
 
 TABLES = ("meta", "sessions", "events", "candidates", "tasks", "evaluations", "structures")
@@ -52,18 +52,18 @@ def truncate(path: Path, rng: random.Random) -> None:
 def add_torn_journal(path: Path, rng: random.Random) -> None:
     """A journal of a writer that was cut off, whole up to somewhere."""
     with tempfile.TemporaryDirectory() as place:
-        other = Path(place) / FILE
+        other = Path(place) / STORE_FILE
         shutil.copy(path, other)
         with closing(sqlite3.connect(other)) as writer:
             writer.execute("pragma wal_autocheckpoint = 0")
             with writer:  # what a session leaves: it began, and never ended
                 writer.execute("create table scratch (a)")
                 writer.execute("drop table scratch")
-            journal = other.with_name(f"{FILE}-wal").read_bytes()
+            journal = other.with_name(f"{STORE_FILE}-wal").read_bytes()
     torn = bytearray(journal[: rng.randrange(len(journal))])
     if torn and rng.random() < 0.5:
         torn[rng.randrange(len(torn))] ^= 1 << rng.randrange(8)
-    path.with_name(f"{FILE}-wal").write_bytes(torn)
+    path.with_name(f"{STORE_FILE}-wal").write_bytes(torn)
 
 
 def change_value(path: Path, rng: random.Random) -> None:
@@ -146,7 +146,7 @@ class Fuzzer:
     def __init__(self, place: Path) -> None:
         self.place = place
         finished(funnel(18, population=6), place / "whole").close()
-        self.content = (place / "whole" / FILE).read_bytes()
+        self.content = (place / "whole" / STORE_FILE).read_bytes()
         self.said = seen(self.copied("reading"))
         self.digest = resumed(self.copied("going on"))
 
@@ -155,7 +155,7 @@ class Fuzzer:
         folder = self.place / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        (folder / FILE).write_bytes(self.content)
+        (folder / STORE_FILE).write_bytes(self.content)
         return folder
 
     def outcome(self, seed: int, *, resume: bool) -> str:
@@ -167,7 +167,7 @@ class Fuzzer:
         rng = random.Random(seed)
         kind = list(KINDS)[seed % len(KINDS)]
         folder = self.copied("damaged")
-        KINDS[kind](folder / FILE, rng)
+        KINDS[kind](folder / STORE_FILE, rng)
         try:
             said, expected = (resumed(folder), self.digest) if resume else (seen(folder), self.said)
         except StoreError as error:

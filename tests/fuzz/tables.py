@@ -59,7 +59,7 @@ def read_evaluator(path: Path) -> Pairs:
         "evaluators",
         {"kind": "table", "file": str(path), "key": "name", "text": ["name"], "provides": {"x": UNIT}},
     )
-    rows = table._known.rows.items()
+    rows = table._lookup.rows.items()
     return [(key[0], values[0]) for key, values in rows if values[0] is not None]
 
 

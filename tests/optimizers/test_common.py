@@ -117,6 +117,6 @@ def test_giving_up_on_a_space_that_gives_nothing_new(monkeypatch: pytest.MonkeyP
 
 def common_operator(make: Any) -> Any:
     """A start operator around a function without arguments."""
-    from invdesign.spaces.parameters.space import ParameterOperator
+    from invdesign.spaces.operators import GenomeOperator
 
-    return ParameterOperator(0, lambda parents, rng: make())
+    return GenomeOperator(0, lambda parents, rng: make())

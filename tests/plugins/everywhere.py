@@ -23,7 +23,7 @@ from typing import Any
 from invdesign.campaign.load import load_campaign
 from invdesign.candidate import Status
 from invdesign.run.fork import fork
-from invdesign.run.requests import leave
+from invdesign.run.requests import write_request
 from invdesign.run.run import Run
 from invdesign.sheets.batch import write_batch
 from tests.plugins import killing, laboratory
@@ -76,7 +76,7 @@ def requests_first(campaign: Path, folder: Path) -> None:
             ("stop", {"session": "that ended before it was seen"}),
         ]
         for number, (kind, detail) in enumerate(wanted):
-            leave(folder, kind, detail, id=f"{number:020d}-wanted")
+            write_request(folder, kind, detail, id=f"{number:020d}-wanted")
     killing.attempt_here(campaign, folder)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from invdesign.recommendation.calibration import calibration_of, rank_correlation
+from invdesign.recommendation.calibration import judge_predictions, rank_correlation
 from invdesign.recommendation.values import Calibration
 
 N = 200
@@ -18,7 +18,7 @@ def judged(noise: float = 0.1, deviation: float = 0.1, skill: float = 1.0, n: in
     rng = np.random.default_rng(7)
     truth = rng.normal(size=n)
     mean = skill * truth + noise * rng.normal(size=n)
-    return calibration_of("voltage", "V", list(range(n)), truth, mean, np.full(n, deviation))
+    return judge_predictions("voltage", "V", list(range(n)), truth, mean, np.full(n, deviation))
 
 
 def test_honest_predictions_are_trusted() -> None:
@@ -58,7 +58,7 @@ def test_few_rows_prove_nothing() -> None:
     """One value of six outside its interval may be an accident."""
     y = np.arange(6.0)
     mean = y + np.array([0.05, -0.05, 0.02, 0.3, -0.02, 0.05])
-    assert calibration_of("x", "", range(6), y, mean, np.full(6, 0.1)).verdict == "too few to tell"
+    assert judge_predictions("x", "", range(6), y, mean, np.full(6, 0.1)).verdict == "too few to tell"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_calibrated_are_those_near_both_shares(inside_68: float, inside_95: floa
     y = np.arange(float(n))
     off = np.full(n, 3.0)
     off[: round(inside_95 * n)], off[: round(inside_68 * n)] = 1.5, 0.5
-    found = calibration_of("x", "V", range(n), y, y + off, np.ones(n), -y)
+    found = judge_predictions("x", "V", range(n), y, y + off, np.ones(n), -y)
     assert found.verdict == verdict
     assert found.best_span == 24.0
     assert "where the best quarter spans 24 V" in found.words
@@ -86,14 +86,16 @@ def test_a_yes_or_no_with_few_cases_is_too_little_to_tell() -> None:
     """Ninety-eight of a hundred alike are inside any interval."""
     y = np.array([0.0, 0.0, *[1.0] * 98])
     off = np.full(100, 0.01)
-    assert calibration_of("kept", "", range(100), y, y - off, np.full(100, 0.02)).verdict == "too few to tell"
+    assert (
+        judge_predictions("kept", "", range(100), y, y - off, np.full(100, 0.02)).verdict == "too few to tell"
+    )
 
 
 def test_a_model_whose_error_covers_the_best_does_not_predict_them_well() -> None:
     """R² of a wide range says nothing of the few that matter: the best quarter spans less than the error."""
     y = np.concatenate([np.linspace(0.0, 0.1, 30), np.linspace(1.0, 3.0, 70)])
     off = np.where(np.arange(100) % 2 == 0, 0.2, -0.2)
-    found = calibration_of("barrier", "eV", range(100), y, y + off, np.full(100, 0.2), y)
+    found = judge_predictions("barrier", "eV", range(100), y, y + off, np.full(100, 0.2), y)
     assert found.r2 > 0.9
     assert "roughly, and does not tell the best quarter apart" in found.words
 
@@ -103,7 +105,7 @@ def test_the_mean_of_the_others_has_no_skill() -> None:
     y = np.random.default_rng(3).normal(size=50)
     others = (y.sum() - y) / 49
     spread = np.array([np.delete(y, i).std(ddof=1) * np.sqrt(50 / 49) for i in range(50)])
-    found = calibration_of("x", "", range(50), y, others, spread)
+    found = judge_predictions("x", "", range(50), y, others, spread)
     assert found.r2 == pytest.approx(0.0, abs=1e-12)
     assert found.log_density == pytest.approx(found.mean_log_density, abs=1e-9)
 
@@ -111,7 +113,7 @@ def test_the_mean_of_the_others_has_no_skill() -> None:
 def test_exact_predictions_do_not_divide_by_zero() -> None:
     """Deviations of 0 are taken as very small ones."""
     y = np.arange(10.0)
-    found = calibration_of("x", "", range(10), y, y, np.zeros(10))
+    found = judge_predictions("x", "", range(10), y, y, np.zeros(10))
     assert found.r2 == 1.0
     assert np.isfinite(found.log_density)
 
@@ -122,8 +124,8 @@ def test_units_do_not_matter(values: list[int], scale: float, shift: float) -> N
     assume(len(set(values)) > 1)
     y = np.array(values, dtype=np.float64)
     mean = np.roll(y, 1)
-    a = calibration_of("x", "", range(len(y)), y, mean, np.full(len(y), 1.0))
-    b = calibration_of(
+    a = judge_predictions("x", "", range(len(y)), y, mean, np.full(len(y), 1.0))
+    b = judge_predictions(
         "x", "", range(len(y)), scale * y + shift, scale * mean + shift, np.full(len(y), scale)
     )
     assert b.r2 == pytest.approx(a.r2, rel=1e-6, abs=1e-6)

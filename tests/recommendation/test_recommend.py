@@ -17,7 +17,7 @@ from invdesign.candidate import Proposal
 from invdesign.optimizers.bayesian.settings import GaussianSettings, Modelling
 from invdesign.problem import Objective, Problem
 from invdesign.protocols import Context, StageView
-from invdesign.recommendation.learning import ROWS
+from invdesign.recommendation.learning import MAX_CANDIDATES
 from invdesign.recommendation.recommend import RecommendationError
 from invdesign.rng import Rng, rng_for
 from invdesign.spaces.parameters.space import ParameterSpace
@@ -265,10 +265,10 @@ def test_pure_noise_is_judged_by_measured_values() -> None:
 
 def test_many_candidates_are_thinned() -> None:
     """Of a large run the best and an even part of the rest are learned from, and that is said."""
-    case = context(ROWS + 60, noisy(0.02))
+    case = context(MAX_CANDIDATES + 60, noisy(0.02))
     found = advised(case)
-    assert found.learned_from == ROWS
-    assert f"The models learn from {ROWS} of {ROWS + 60} candidates" in found.words[0]
+    assert found.learned_from == MAX_CANDIDATES
+    assert f"The models learn from {MAX_CANDIDATES} of {MAX_CANDIDATES + 60} candidates" in found.words[0]
     best = int(np.argmin(column(case, "height")))
     assert best in {row.candidate for row in found.calibration[0].rows}
 

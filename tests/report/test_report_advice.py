@@ -15,10 +15,10 @@ from invdesign.recommendation.values import (
     Recommendation,
     Share,
 )
-from invdesign.report.advice import advice, contribution_figure, importance_figure, parity_figure
-from invdesign.report.html import render
+from invdesign.report.advice import build_advice, contribution_figure, importance_figure, parity_figure
+from invdesign.report.html import render_report
 from invdesign.report.tables import read_facts
-from invdesign.report.text import interval_text
+from invdesign.report.text import format_interval
 from invdesign.run.run import Run
 from tests.report.conftest import EVIL, parameters
 from tests.report.test_report_html import Page
@@ -48,7 +48,7 @@ def calibration(**changes: Any) -> Calibration:
 
 def test_the_section_shows_best_calibration_and_importance(number_run: Run) -> None:
     """Measured value, mean and interval of the best; R² and coverage; a parity plot and bars of the variables."""
-    page = Page(render(number_run))
+    page = Page(render_report(number_run))
     text = " ".join(page.text.split())
     best = number_run.recommend().best
     assert best is not None
@@ -61,7 +61,7 @@ def test_the_section_shows_best_calibration_and_importance(number_run: Run) -> N
 
 def test_a_front_says_which_members_are_on_the_measured_front(crystal_run: Run) -> None:
     """Each property has a parity plot; the page's link to the section is there."""
-    page = Page(render(crystal_run))
+    page = Page(render_report(crystal_run))
     assert ("a", {"href": "#recommendation"}) in page.tags
     assert "The front by the models' means" in page.text
     assert {"parity0", "parity1"} <= page.figures()["figures"].keys()
@@ -69,7 +69,7 @@ def test_a_front_says_which_members_are_on_the_measured_front(crystal_run: Run) 
 
 def test_without_models_the_section_is_left_out(number_run: Run) -> None:
     """A report of a run whose models take too long is written without them."""
-    page = Page(render(number_run, model=False))
+    page = Page(render_report(number_run, model=False))
     assert ("a", {"href": "#recommendation"}) not in page.tags
     assert "parity0" not in page.figures()["figures"]
 
@@ -77,20 +77,20 @@ def test_without_models_the_section_is_left_out(number_run: Run) -> None:
 def test_a_run_without_values_has_words_instead(tmp_path: Path) -> None:
     """A run that was not started gives a section with a reason."""
     run = Run.create(campaign(parameters()), tmp_path / "run")
-    assert "No candidate has a value yet, so there is nothing to recommend." in Page(render(run)).text
+    assert "No candidate has a value yet, so there is nothing to recommend." in Page(render_report(run)).text
 
 
 def test_notes_and_words_are_text(number_run: Run) -> None:
     """Nothing that an optimizer or an error says becomes part of the page's code."""
     found = Recommendation(("minimize height",), None, None, (), 0, 0, (), (), (EVIL,), (EVIL,))
-    shown = advice(read_facts(number_run), found, {})
+    shown = build_advice(read_facts(number_run), found, {})
     assert (shown.words, shown.notes) == ((EVIL,), (EVIL,))
     number_run.recommend()
     kept = number_run._recommended  # what a run keeps is shown: put something dangerous there
     assert kept is not None
     number_run._recommended = (kept[0], found)
     try:
-        page = render(number_run)
+        page = render_report(number_run)
     finally:
         number_run._recommended = kept
     assert EVIL not in page
@@ -143,7 +143,7 @@ def test_figures_of_all_kinds_are_named(number_run: Run) -> None:
     item = Importance("height", variables, groups, (Contribution("g", 1.0, 0.5), Contribution("h", 1.0, 0.5)))
     found = Recommendation((), None, None, (), 0, 2, (calibration(),), (item,), ())
     figures: dict[str, Any] = {}
-    (model,) = advice(read_facts(number_run), found, figures).models
+    (model,) = build_advice(read_facts(number_run), found, figures).models
     assert [name for name, _ in model.figures] == ["parity0", "variables0", "groups0", "added0"]
     assert figures.keys() == {name for name, _ in model.figures}
     assert model.cells[1] == "−0.50"
@@ -163,4 +163,4 @@ def test_intervals_have_as_many_digits_as_they_need(
     numbers: tuple[float, float, float], texts: tuple[str, str]
 ) -> None:
     """Mean and ends share a decimal: that at which the width has two digits."""
-    assert interval_text(*numbers) == texts
+    assert format_interval(*numbers) == texts

@@ -14,7 +14,7 @@ from invdesign.errorbars import EXPLAINED
 from invdesign.report.export import ExportError, ase_keys, export_run
 from invdesign.report.files import OutputError
 from invdesign.run.run import Run
-from invdesign.store.store import FILE
+from invdesign.store.store import STORE_FILE
 from tests.report.conftest import parameters
 from tests.support import campaign, finished
 
@@ -157,7 +157,7 @@ def test_a_file_is_never_written_over_a_folder_or_a_store(
     with pytest.raises(OutputError, match="is a folder; name a file"):
         export_run(crystal_run, format, tmp_path)
     with pytest.raises(OutputError, match="run's store"):
-        export_run(crystal_run, format, crystal_run.folder / FILE)
+        export_run(crystal_run, format, crystal_run.folder / STORE_FILE)
     assert len(Run.open(crystal_run.folder, trust_code=True).history) == 60
 
 

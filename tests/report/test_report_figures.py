@@ -11,10 +11,10 @@ import pytest
 from invdesign import pareto
 from invdesign.report import figures, fronts, growth
 from invdesign.report.html import write_report
-from invdesign.report.tables import ancestry, causes, operator_rows, read_facts, stage_rows
+from invdesign.report.tables import build_ancestry, group_failures, operator_rows, read_facts, stage_rows
 from invdesign.run.run import Run
 from invdesign.store import schema
-from invdesign.store.store import FILE, Store
+from invdesign.store.store import STORE_FILE, Store
 from tests.report.conftest import crystals, parameters
 from tests.support import campaign, finished
 
@@ -25,7 +25,7 @@ def filled(folder: Path, n: int) -> Run:
     Run.create(campaign(data), folder).close()
     rng = np.random.default_rng(0)
     values = np.abs(rng.normal(size=(n, 2))) + 1 / (1 + np.arange(n))[:, None]
-    store = Store.open(folder / FILE)
+    store = Store.open(folder / STORE_FILE)
     candidates = [
         {
             "id": id,
@@ -54,10 +54,12 @@ def filled(folder: Path, n: int) -> Run:
         }
         for id, (a, b) in enumerate(values.tolist())
     ]
-    with store, store._writing() as writer:
-        writer.insert(schema.events, [{"id": 0, "kind": "ask", "detail": "{}", "state": "null", "time": 0.0}])
-        writer.insert(schema.candidates, candidates)
-        writer.insert(schema.evaluations, evaluations)
+    with store, store._open_transaction() as writer:
+        writer.insert_rows(
+            schema.events, [{"id": 0, "kind": "ask", "detail": "{}", "state": "null", "time": 0.0}]
+        )
+        writer.insert_rows(schema.candidates, candidates)
+        writer.insert_rows(schema.evaluations, evaluations)
     return Run.open(folder, trust_code=True)
 
 
@@ -76,8 +78,8 @@ def test_thinning_keeps_the_front_and_every_record(tmp_path: Path) -> None:
     assert len(shown.ids) <= 200
     assert set(facts.front) <= set(shown.ids)
     for objective in range(2):
-        assert set(growth.records(facts, objective)[0]) <= set(shown.ids)
-    assert "200 of 3,000" in shown.thinned(facts)
+        assert set(growth.find_records(facts, objective)[0]) <= set(shown.ids)
+    assert "200 of 3,000" in shown.thinning_note(facts)
 
 
 def test_small_runs_are_shown_whole(crystal_run: Run) -> None:
@@ -85,7 +87,7 @@ def test_small_runs_are_shown_whole(crystal_run: Run) -> None:
     facts = read_facts(crystal_run)
     shown = figures.choose_shown(facts)
     assert shown.ids.tolist() == list(range(len(facts)))
-    assert shown.thinned(facts) == ""
+    assert shown.thinning_note(facts) == ""
 
 
 def test_the_hypervolume_never_shrinks_and_ends_at_that_of_all(tmp_path: Path) -> None:
@@ -93,9 +95,9 @@ def test_the_hypervolume_never_shrinks_and_ends_at_that_of_all(tmp_path: Path) -
     facts = read_facts(filled(tmp_path / "run", 2000))
     grown = growth.hypervolume_growth(facts)
     assert grown is not None
-    assert len(grown.counts) <= growth.CHECKPOINTS
+    assert len(grown.counts) <= growth.MAX_CHECKPOINTS
     assert (np.diff(grown.values) >= 0).all()
-    feasible = facts.scores.values[facts.feasible()]
+    feasible = facts.scores.values[facts.feasible_ids()]
     assert grown.values[-1] == pytest.approx(pareto.hypervolume(feasible, grown.reference), rel=1e-12)
     assert (feasible < grown.reference).all()
 
@@ -104,7 +106,7 @@ def test_records_are_the_running_best_in_the_sign_of_the_property(crystal_run: R
     """A maximised property's records rise, a minimised one's fall, and the last is the best."""
     facts = read_facts(crystal_run)
     for objective, item in enumerate(crystal_run.campaign.problem.objectives):
-        ids, best = growth.records(facts, objective)
+        ids, best = growth.find_records(facts, objective)
         assert (np.diff(item.minimised(best)) < 0).all()
         assert best.tolist() == facts.columns[item.property][ids].tolist()
         assert best[-1] == crystal_run.status().best[objective].value
@@ -178,7 +180,7 @@ def test_the_funnel_counts_what_was_evaluated_and_what_was_found_again(crystal_r
 
 def test_causes_count_every_failure_once(crystal_run: Run) -> None:
     """Grouped by stage and kind, the most frequent first, with numbers of candidates that failed so."""
-    found = causes(read_facts(crystal_run))
+    found = group_failures(read_facts(crystal_run))
     failures = crystal_run.history.failures()
     assert sum(cause.count for cause in found) == len(failures)
     assert [cause.count for cause in found] == sorted((cause.count for cause in found), reverse=True)
@@ -197,7 +199,7 @@ def test_operators_account_for_every_candidate(crystal_run: Run) -> None:
 def test_a_family_tree_is_bounded_and_repeats_nobody(tmp_path: Path) -> None:
     """Long lineages are cut where they say so; an ancestor met twice is shown once."""
     facts = read_facts(filled(tmp_path / "run", 3000))
-    node, generations = ancestry(facts, 2999, depth=3), 0
+    node, generations = build_ancestry(facts, 2999, depth=3), 0
     while node.parents:
         (node,) = node.parents
         generations += 1

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from plotly.offline import get_plotlyjs
 
 from invdesign.report.files import OutputError
-from invdesign.report.html import render, script_json, write_report
+from invdesign.report.html import render_report, script_json, write_report
 from invdesign.run.run import Run
-from invdesign.store.store import FILE, Store
+from invdesign.store.store import STORE_FILE, Store
 from tests.report.conftest import EVIL, PLUGINS, crystals, parameters
 from tests.support import campaign, finished
 
@@ -61,12 +61,12 @@ class Page(HTMLParser):
 @pytest.fixture(scope="session")
 def crystal_page(crystal_run: Run) -> Page:
     """The report of the run over crystals."""
-    return Page(render(crystal_run))
+    return Page(render_report(crystal_run))
 
 
 def test_the_page_holds_plotly_once_and_fetches_nothing(crystal_run: Run) -> None:
     """One file, opened offline: Plotly is embedded once, and no element names an address."""
-    text = render(crystal_run)
+    text = render_report(crystal_run)
     assert text.count(get_plotlyjs()) == 1
     page = Page(text)
     for tag, attributes in page.tags:
@@ -80,7 +80,7 @@ def test_the_page_holds_plotly_once_and_fetches_nothing(crystal_run: Run) -> Non
 
 def test_the_policy_allows_exactly_the_two_scripts_of_the_page(crystal_run: Run) -> None:
     """Every executable script's hash is in the content policy; anything else would be refused by the browser."""
-    page = Page(render(crystal_run))
+    page = Page(render_report(crystal_run))
     policy = next(a["content"] for tag, a in page.tags if tag == "meta" and a.get("http-equiv")) or ""
     scripts = [text for kind, text in page.scripts if kind == "script"]
     hashes = {base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts}
@@ -130,9 +130,9 @@ def test_the_campaign_text_is_shown_verbatim(tmp_path: Path) -> None:
     text = "# <why> & what for\n" + json.dumps(parameters(candidates=5), indent=2) + "\n"
     file.write_text(text, encoding="utf-8")
     run = finished(load_campaign(file), tmp_path / "run")
-    page = Page(render(run))
+    page = Page(render_report(run))
     assert text.strip() in page.text
-    assert "# &lt;why&gt; &amp; what for" in render(run)
+    assert "# &lt;why&gt; &amp; what for" in render_report(run)
 
 
 def test_pictures_and_figures_of_the_best_are_there(crystal_page: Page, crystal_run: Run) -> None:
@@ -146,7 +146,7 @@ def test_pictures_and_figures_of_the_best_are_there(crystal_page: Page, crystal_
 
 def test_candidates_without_structure_show_their_parameters(number_run: Run) -> None:
     """A table of parameters stands where a crystal has its picture; one objective is ranked, not a front."""
-    page = Page(render(number_run))
+    page = Page(render_report(number_run))
     assert not any(tag == "svg" for tag, _ in page.tags)
     assert "Parameters" in page.text
     assert "Ranking" in page.text
@@ -158,7 +158,7 @@ def test_every_figure_is_one_plotly_accepts(crystal_page: Page, number_run: Run)
     """Plotly's own validators take all of them."""
     from plotly.graph_objects import Figure
 
-    for page in (crystal_page, Page(render(number_run))):
+    for page in (crystal_page, Page(render_report(number_run))):
         for figure in page.figures()["figures"].values():
             Figure(data=figure["data"], layout=figure["layout"])
 
@@ -189,7 +189,7 @@ def evil_page(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Page]:
         evaluate=[{f"{PLUGINS}:Moody": {"name": "moody", "message": f"]]>{EVIL} %{{x}} \u2028"}}],
         objectives=[{"minimize": "cost"}, {"maximize": "<b>gain</b>"}],
     )
-    text = render(finished(data, tmp_path_factory.mktemp("evil") / "run"))
+    text = render_report(finished(data, tmp_path_factory.mktemp("evil") / "run"))
     return text, Page(text)
 
 
@@ -262,7 +262,7 @@ def _run_in(state: str, folder: Path) -> tuple[Run, str]:
     run.use_workers(0)
     run.execute(lambda status: run.stop() if status.counts["complete"] else None)
     if state == "killed":
-        with Store.open(folder / FILE) as store:
+        with Store.open(folder / STORE_FILE) as store:
             store.begin_session({"python": "3.11.0"})
         return Run.open(folder, trust_code=True), "interrupted"
     return Run.open(folder, trust_code=True), "stopped"
@@ -281,7 +281,7 @@ def test_a_report_never_lands_on_a_folder_or_a_store(number_run: Run, tmp_path: 
     with pytest.raises(OutputError, match="is a folder"):
         write_report(number_run, tmp_path)
     with pytest.raises(OutputError, match="run's store"):
-        write_report(number_run, number_run.folder / FILE)
+        write_report(number_run, number_run.folder / STORE_FILE)
     assert list(tmp_path.iterdir()) == []
     assert len(Run.open(number_run.folder, trust_code=True).history) == 30
 

@@ -10,7 +10,7 @@ import pytest
 
 from invdesign.campaign.load import campaign_from
 from invdesign.cli.describe import describe_candidate, describe_status, format_table
-from invdesign.report.html import render
+from invdesign.report.html import render_report
 from invdesign.run.run import Run
 
 SPACE = {
@@ -52,7 +52,7 @@ def run(
 def test_the_report_tells_what_became_of_candidates(run: tuple[Run, bool]) -> None:
     """Table, picture and first section say `no longer an anti-perovskite`, or the picture that it still is one."""
     made, lost = run
-    page = render(made, model=False).partition('<script type="application/json"')[0]
+    page = render_report(made, model=False).partition('<script type="application/json"')[0]
     text = " ".join(re.sub(r"<[^>]*>", " ", page).split())
     if lost:
         assert re.search(r"#\d, violates a constraint, no longer an anti-perovskite", text)

@@ -12,7 +12,7 @@ from plotly.graph_objects import Figure
 from invdesign import pareto
 from invdesign.problem import Objective
 from invdesign.report import figures, fronts, growth, plots, results
-from invdesign.report.html import render
+from invdesign.report.html import render_report
 from invdesign.report.tables import read_facts
 from invdesign.report.text import distance_text, goal_text
 from invdesign.run.run import Run
@@ -59,7 +59,7 @@ def judged_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.mark.parametrize("which", ["aimed_run", "judged_run"])
 def test_every_figure_is_one_plotly_accepts(which: str, request: pytest.FixtureRequest) -> None:
     """Lines and bands included."""
-    page = Page(render(request.getfixturevalue(which)))
+    page = Page(render_report(request.getfixturevalue(which)))
     for figure in page.figures()["figures"].values():
         Figure(data=figure["data"], layout=figure["layout"])
 
@@ -75,7 +75,7 @@ def test_goals_are_drawn_where_they_are(aimed_run: Run) -> None:
     assert (low["y0"], high["y0"]) == (-0.08, -0.05)
     assert not [trace for trace in figure["data"] if trace["mode"] == "lines"]
     trace = next(trace for trace in figure["data"] if trace["name"] == figures.FRONT_NAME)
-    assert trace["x"] == figures.rounded(facts.columns["lattice_constant"][facts.front])
+    assert trace["x"] == figures.round_for_json(facts.columns["lattice_constant"][facts.front])
     for place, axis in ((0, "xaxis"), (1, "yaxis")):
         bounds = figure["layout"][axis]["range"]
         assert all(bounds[0] < end < bounds[1] for end in figures.goal_ends(facts.objectives[place]))
@@ -91,7 +91,7 @@ def test_half_open_windows_have_a_line_and_no_band() -> None:
 def test_the_record_of_a_target_comes_closer(aimed_run: Run) -> None:
     """The line shows the property, from whichever side; each step is closer to the target."""
     facts = read_facts(aimed_run)
-    ids, best = growth.records(facts, 0)
+    ids, best = growth.find_records(facts, 0)
     assert best.tolist() == facts.columns["lattice_constant"][ids].tolist()
     assert (np.diff(np.abs(best - 4.8)) < 0).all()
     assert best[-1] == aimed_run.status().best[0].value
@@ -106,7 +106,7 @@ def test_the_volume_grows_to_that_of_the_run(aimed_run: Run) -> None:
     assert grown.unit == "Å × eV/atom"
     assert grown.values[-1] == pytest.approx(aimed_run.hypervolume())
     for count, value in zip(grown.counts, grown.values, strict=True):
-        ids = facts.feasible()
+        ids = facts.feasible_ids()
         earlier = facts.minimised[ids[ids < count]]
         assert value == pytest.approx(pareto.hypervolume(earlier, grown.reference))
     text = results.growth_text(facts, grown)
@@ -137,7 +137,7 @@ def test_the_table_of_the_front(aimed_run: Run) -> None:
     )
     assert [row.id for row in table.rows] == facts.front.tolist()
     assert table.total == len(facts.front)
-    assert all(row.cells[0] == facts.value("lattice_constant", row.id) for row in table.rows)
+    assert all(row.cells[0] == facts.value_text("lattice_constant", row.id) for row in table.rows)
 
 
 def test_a_long_front_is_listed_in_part(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_long_front_is_listed_in_part(tmp_path: Path) -> None:
     data["space"]["parameters"]["y"] = {"real": [0.4999, 0.5001]}  # then nearly all lie on the front
     facts = read_facts(finished(data, tmp_path / "run"))
     table = results.ranking_table(facts)
-    assert table.total > results.FRONT_ROWS == len(table.rows)
+    assert table.total > results.MAX_FRONT_ROWS == len(table.rows)
     assert (table.rows[0].id, table.rows[-1].id) == (facts.front[0], facts.front[-1])
 
 
@@ -163,16 +163,16 @@ def test_a_score_is_ranked_and_its_objectives_are_shown(judged_run: Run) -> None
     names = {trace.get("name") for item in drawn[1:] for trace in item.figure["data"]}
     assert figures.WINNER_NAME in names
     assert figures.FRONT_NAME not in names
-    ids, best = growth.records(facts, None)
+    ids, best = growth.find_records(facts, None)
     assert (np.diff(best) >= 0).all()
     assert best[-1] == facts.desirability.max()
-    assert growth.records(facts, 1)[0].tolist() == ids.tolist()
+    assert growth.find_records(facts, 1)[0].tolist() == ids.tolist()
     assert growth.hypervolume_growth(facts) is None
 
 
 def test_the_page_of_a_score(judged_run: Run) -> None:
     """Words for what was combined, the desirability in the table, on the cards and in hovers; no front, no volume."""
-    page = Page(render(judged_run))
+    page = Page(render_report(judged_run))
     text = " ".join(page.text.split())
     for words in (
         "minimize F2 f2 best 0, worst 8, weight 2",
@@ -188,13 +188,13 @@ def test_the_page_of_a_score(judged_run: Run) -> None:
     assert all("desirability: " in hover for hover in page.figures()["hover"].values())
     table = results.ranking_table(read_facts(judged_run))
     assert table.heads == ("Desirability", "F1", "F2", "Height", "Off window")
-    assert [row.rank for row in table.rows] == list(range(1, results.BEST_ROWS + 1))
-    assert [row.id for row in table.rows] == list(judged_run.ranking())[: results.BEST_ROWS]
+    assert [row.rank for row in table.rows] == list(range(1, results.MAX_BEST_ROWS + 1))
+    assert [row.id for row in table.rows] == list(judged_run.ranking())[: results.MAX_BEST_ROWS]
 
 
 def test_the_page_of_a_target(aimed_run: Run) -> None:
     """Goals with their units, distances in the reference point, dashes in the legend."""
-    text = " ".join(Page(render(aimed_run)).text.split())
+    text = " ".join(Page(render_report(aimed_run)).text.split())
     for words in (
         "bring Lattice constant to 4.8 Å",
         "keep Decomposition energy at −0.08 to −0.05 eV/atom",
@@ -214,7 +214,7 @@ def test_a_score_of_a_run_in_any_state(state: str, tmp_path: Path) -> None:
         run = finished(judged(budget={"candidates": 1}), tmp_path / "run")
     else:
         run = finished(judged(constraints=[{"f1": {"max": -1}}]), tmp_path / "run")
-    assert "Desirability" in Page(render(run)).text
+    assert "Desirability" in Page(render_report(run)).text
 
 
 def test_scales_without_a_score_add_a_column(tmp_path: Path) -> None:

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from markupsafe import escape
 
 from invdesign.errorbars import value_text
-from invdesign.report.text import axis_label, brief, formula_html, measured, number, pretty_unit
+from invdesign.report.text import (
+    axis_label,
+    format_measured,
+    format_number,
+    formula_html,
+    pretty_unit,
+    shorten_setting,
+)
 from invdesign.wording import format_duration
 
 
@@ -28,13 +35,13 @@ from invdesign.wording import format_duration
 )
 def test_a_number_has_four_digits_and_a_true_minus(value: float, text: str) -> None:
     """Powers of ten are written out, unknown values are empty."""
-    assert number(value) == text
+    assert format_number(value) == text
 
 
 @given(st.floats(min_value=-1e12, max_value=1e12))
 def test_a_number_says_its_value(value: float) -> None:
     """Read back, it is the value to four digits."""
-    text = number(value).replace("−", "-")
+    text = format_number(value).replace("−", "-")
     mantissa, _, power = text.partition(" × 10")
     exponent = power.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
     assert float(f"{mantissa}e{exponent or 0}") == pytest.approx(value, rel=1e-3, abs=1e-300)
@@ -42,11 +49,14 @@ def test_a_number_says_its_value(value: float) -> None:
 
 def test_digits_follow_the_errors_and_tell_neighbours_apart() -> None:
     """A method's error leaves one digit more than noise does; energies per atom show tenths of a meV."""
-    shown = [measured(value, systematic=0.05) for value in (0.0006698, 0.0009392, -0.02034)]
+    shown = [format_measured(value, systematic=0.05) for value in (0.0006698, 0.0009392, -0.02034)]
     assert shown == ["0.0007 ± 0.05 (method)", "0.0009 ± 0.05 (method)", "−0.0203 ± 0.05 (method)"]
-    assert measured(0.7754, systematic=0.25) == "0.775 ± 0.25 (method)"
-    assert [measured(value, unit="eV/atom") for value in (-6.53712, -6.53691)] == ["−6.5371", "−6.5369"]
-    assert measured(-0.0189, 0.05, 0.1) == "−0.019 ± 0.050 ± 0.1 (method)"
+    assert format_measured(0.7754, systematic=0.25) == "0.775 ± 0.25 (method)"
+    assert [format_measured(value, unit="eV/atom") for value in (-6.53712, -6.53691)] == [
+        "−6.5371",
+        "−6.5369",
+    ]
+    assert format_measured(-0.0189, 0.05, 0.1) == "−0.019 ± 0.050 ± 0.1 (method)"
     assert value_text(-6.53712, unit="eV/atom") == "-6.5371"
     assert value_text(0.00026, 2e-5) == "0.000260 ± 0.000020"
     assert value_text(1200.0, 150.0) == "1200 ± 150"
@@ -66,7 +76,7 @@ def test_digits_follow_the_errors_and_tell_neighbours_apart() -> None:
 )
 def test_value_and_uncertainty_end_at_the_same_decimal(value: float, sigma: float, text: str) -> None:
     """Two significant digits of the uncertainty decide; without one, four digits of the value."""
-    assert measured(value, sigma) == text
+    assert format_measured(value, sigma) == text
 
 
 @given(st.text())
@@ -93,15 +103,18 @@ def test_durations_of_the_report(seconds: float, text: str) -> None:
 
 def test_settings_fit_a_line() -> None:
     """Lists by commas, mappings by semicolons, plug-ins and named things by name, and no more than asked for."""
-    assert brief({"A": ["Li"], "B": ["H", "F"]}) == "A: Li; B: H, F"
-    assert brief({"kind": "chgnet", "model": "r2scan"}) == "chgnet (model: r2scan)"
-    assert brief([{"kind": "chgnet"}]) == '[{"kind": "chgnet"}]'
-    assert brief({"name": "lithium-chalcohalides", "hash": "00ff"}) == "lithium-chalcohalides"
-    assert brief({"X": {"components": {"Cl": {}, "Br": {}}}, "B": {"species": ["O"]}}) == "X: Cl, Br; B: O"
+    assert shorten_setting({"A": ["Li"], "B": ["H", "F"]}) == "A: Li; B: H, F"
+    assert shorten_setting({"kind": "chgnet", "model": "r2scan"}) == "chgnet (model: r2scan)"
+    assert shorten_setting([{"kind": "chgnet"}]) == '[{"kind": "chgnet"}]'
+    assert shorten_setting({"name": "lithium-chalcohalides", "hash": "00ff"}) == "lithium-chalcohalides"
     assert (
-        brief({"V": {"species": ["Mg"], "mixed": False}, "rattle": 0.05})
+        shorten_setting({"X": {"components": {"Cl": {}, "Br": {}}}, "B": {"species": ["O"]}})
+        == "X: Cl, Br; B: O"
+    )
+    assert (
+        shorten_setting({"V": {"species": ["Mg"], "mixed": False}, "rattle": 0.05})
         == "V (species: Mg; mixed: false); rattle: 0.05 Å"
     )
-    assert brief("oxidation states, given by hand", 12) == "oxidation…"
-    assert brief("x" * 500).endswith("…")
-    assert len(brief("x" * 500)) == 120
+    assert shorten_setting("oxidation states, given by hand", 12) == "oxidation…"
+    assert shorten_setting("x" * 500).endswith("…")
+    assert len(shorten_setting("x" * 500)) == 120

@@ -15,12 +15,12 @@ from invdesign.cli.advice import format_recommendation
 from invdesign.cli.describe import describe_candidate, describe_status, format_table
 from invdesign.properties import sentence_beside, words_beside
 from invdesign.report import figures, fronts, plots
-from invdesign.report.advice import advice
+from invdesign.report.advice import build_advice
 from invdesign.report.export import export_run
-from invdesign.report.html import render
-from invdesign.report.marks import MARKED, count_own
+from invdesign.report.html import render_report
+from invdesign.report.marks import MARKED_SYMBOLS, count_own
 from invdesign.report.tables import read_facts
-from invdesign.run.notebook import one_line
+from invdesign.run.notebook import status_line
 from invdesign.run.run import Run
 from tests.report.conftest import PLUGINS, parameters
 from tests.support import finished
@@ -73,14 +73,14 @@ def test_words_stand_in_every_text(limits_run: Run) -> None:
     shown = next(line for line in describe_candidate(limits_run, best) if "oxidation_limit:" in line)
     assert shown.endswith(f"V {WORDS}")
     assert f"V {WORDS} (candidate {best})" in "\n".join(describe_status(limits_run.status()))
-    assert f"V {WORDS}" in one_line(limits_run.status())
+    assert f"V {WORDS}" in status_line(limits_run.status())
     assert WORDS in limits_run._repr_html_()
     assert WORDS in "\n".join(format_recommendation(limits_run.recommend()))
 
 
 def test_words_stand_in_the_report(limits_run: Run) -> None:
     """Beside the best value, in the ranking, on the cards and in what is said of points."""
-    page = render(limits_run, model=False)
+    page = render_report(limits_run, model=False)
     cards = page[page.index('class="candidates"') :]
     assert f"<b>{WORDS}</b>" in cards
     assert page.count(WORDS) > cards.count(WORDS)
@@ -102,15 +102,15 @@ def test_marked_points_are_hollow(pair_run: Run) -> None:
         for trace in traces:
             marked = facts.columns["window_of_products"][trace["customdata"]] > 0
             assert marked.all() if "meta" in trace else not marked.any()
-            assert (trace["marker"]["symbol"] in set(MARKED.values())) == ("meta" in trace)
-        assert [symbol for words, _, symbol in figures.legend([figure]) if WORDS in words] == ["ring"]
+            assert (trace["marker"]["symbol"] in set(MARKED_SYMBOLS.values())) == ("meta" in trace)
+        assert [symbol for words, _, symbol in figures.legend_entries([figure]) if WORDS in words] == ["ring"]
     assert not any("meta" in trace for trace in plots.convergence_figure(facts, shown, 1)["data"])
 
 
 def test_marked_predictions_are_hollow(limits_run: Run) -> None:
     """The parity plot of the recommendation draws them hollow too, with an entry in its own legend."""
     facts, drawn = read_facts(limits_run), {}
-    advice(facts, limits_run.recommend(), drawn)
+    build_advice(facts, limits_run.recommend(), drawn)
     traces = drawn["parity0"]["data"]
     assert f"hollow: {WORDS}" in [trace.get("name") for trace in traces]
     for trace in (trace for trace in traces if "customdata" in trace):
@@ -129,7 +129,7 @@ def test_the_candidates_own_values_are_counted(pair_run: Run, number_run: Run) -
         f"Oxidation limit: {own} of {len(facts)} values are the candidates' own ({front} of {len(facts.front)} "
         "on the front); the others are those of their decomposition products."
     )
-    page = render(pair_run, model=False)
+    page = render_report(pair_run, model=False)
     assert html.escape(sentence, quote=False) in page[: page.index('id="asked"')].replace("&#39;", "'")
     assert count_own(read_facts(number_run)) == []
 

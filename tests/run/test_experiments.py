@@ -165,7 +165,7 @@ def test_unasked_failed_and_withdrawn(tmp_path: Path) -> None:
     rows = [{**own, **measured(own), "note": "a favourite"}, {"candidate": 0, "failure": "cracked"}]
     write_rows(tmp_path / "own.csv", rows)
     told = said("tell", "run", "own.csv", cwd=tmp_path)
-    assert "Nobody had asked for candidate 1: added to the run." in told
+    assert "Not asked for, added to the run: candidate 1." in told
     assert "Failed: candidate 0." in told
     assert "Complete: candidate 1." in told
     said("withdraw", "run", 1, "--reason", "a dirty cell", cwd=tmp_path)

@@ -117,7 +117,9 @@ def test_lost_tasks_are_recorded(tmp_path: Path) -> None:
     assert causes(run, words) == {"exits": EXPECTED["exits"]}
     from invdesign.store.schema import tasks
 
-    rows = [(row.members, row.status, row.attempt) for row in run.store.rows(tasks) if row.stage == "Sick"]
+    rows = [
+        (row.members, row.status, row.attempt) for row in run.store.read_rows(tasks) if row.stage == "Sick"
+    ]
     assert rows == [
         ("[0,1,2,3]", "lost", 0),
         ("[0,1]", "done", 1),
@@ -132,7 +134,9 @@ def test_a_lone_crash_is_tried_twice(tmp_path: Path) -> None:
     run = finished(hospital(["exits", "sleeps"]), tmp_path / "run", workers=1)
     from invdesign.store.schema import tasks
 
-    rows = [(row.members, row.status, row.attempt) for row in run.store.rows(tasks) if row.stage == "Sick"]
+    rows = [
+        (row.members, row.status, row.attempt) for row in run.store.read_rows(tasks) if row.stage == "Sick"
+    ]
     assert sorted(rows) == [("[0]", "lost", 0), ("[0]", "lost", 1), ("[1]", "lost", 0)]
 
 

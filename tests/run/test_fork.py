@@ -34,7 +34,7 @@ INLINE = {"engine": {"kind": "local", "workers": 0}}
 def evaluated(run: Run) -> Counter[str]:
     """How many candidates were really sent to every stage: what came from elsewhere had no task."""
     counts: Counter[str] = Counter()
-    for row in run.store.rows(schema.tasks, where=schema.tasks.c.status == "done"):
+    for row in run.store.read_rows(schema.tasks, where=schema.tasks.c.status == "done"):
         counts[row.stage] += len(json.loads(row.members))
     return counts
 
@@ -103,7 +103,7 @@ def test_a_changed_stage_is_evaluated_anew(source: Path, tmp_path: Path) -> None
     assert note.startswith(
         f"forked from {source}, which had 30 candidates then (digest {opened(source).digest()[:12]}"
     )
-    origin = json.loads(run.store.entry("forked_from"))
+    origin = json.loads(run.store.read_entry("forked_from"))
     assert origin["fingerprint"] == opened(source).campaign.fingerprint
 
 
@@ -166,7 +166,7 @@ def test_a_fork_of_a_fork(source: Path, tmp_path: Path) -> None:
 
 
 def fork_size(folder: Path) -> int:
-    rows = opened(folder).store.rows(
+    rows = opened(folder).store.read_rows(
         schema.evaluations, ["cache_key"], schema.evaluations.c.failure.is_(None)
     )
     return len({row.cache_key for row in rows})

@@ -18,7 +18,7 @@ from invdesign import strictjson
 from invdesign.campaign.load import load_campaign
 from invdesign.errors import CampaignChangedError, RefusedError, RunError
 from invdesign.run import requests, steering
-from invdesign.run.requests import Seen, leave, refusal, remove_leftovers, waiting
+from invdesign.run.requests import Seen, read_refusal, remove_leftovers, waiting_requests, write_request
 from invdesign.run.run import Run
 from invdesign.run.steering import leave_or_apply
 from invdesign.spaces.pool.space import _opened
@@ -92,13 +92,13 @@ def test_an_old_withdrawal_takes_no_later_result(folder: Path, caplog: pytest.Lo
         leave_or_apply(folder, "withdraw", again(0), trust_code=True).request == old
     )  # the same, not a second one
     leave_or_apply(folder, "tell", {"results": [told(0, 2.0)], "replace": False}, trust_code=True)
-    late = leave(folder, "withdraw", {**old.detail}, seen=old.seen)
+    late = write_request(folder, "withdraw", {**old.detail}, seen=old.seen)
     (folder / "requests" / f"{old.id}.json").write_bytes(kept)
     leave_or_apply(folder, "tell", {"results": [told(1, 3.0)], "replace": False}, trust_code=True)
     assert counting(folder) == [2.0, 3.0]
-    assert "candidate 0 was changed since it was made" in refusal(folder, late)
+    assert "candidate 0 was changed since it was made" in read_refusal(folder, late)
     assert "out of date" in caplog.text
-    assert waiting(folder) == []
+    assert waiting_requests(folder) == []
 
 
 def test_what_waits_comes_before_a_command(folder: Path) -> None:
@@ -112,27 +112,27 @@ def test_a_replacement_takes_back_what_its_author_saw(folder: Path) -> None:
     """Not a result that was told since, which is said."""
     leave_or_apply(folder, "tell", {"results": [told(0, 1.0)], "replace": False}, trust_code=True)
     old = steering.leave_once(folder, "tell", {"results": [told(0, 2.0)], "replace": True})
-    requests.done(folder, old)
+    requests.remove_request(folder, old)
     leave_or_apply(folder, "tell", {"results": [told(0, 3.0)], "replace": False}, trust_code=True)
-    late = leave(folder, "tell", old.detail, seen=old.seen)
+    late = write_request(folder, "tell", old.detail, seen=old.seen)
     Run.open(folder, trust_code=True).ask(1)
     assert counting(folder) == [1.0, 3.0]
-    assert "measurement 2 was told since it was made" in refusal(folder, late)
+    assert "measurement 2 was told since it was made" in read_refusal(folder, late)
 
 
 def test_a_result_does_not_bring_back_what_was_withdrawn_since(folder: Path) -> None:
     """Neither the same result, nor a late one of a candidate that was taken back meanwhile."""
     same = steering.leave_once(folder, "tell", {"results": [told(0, 1.0)], "replace": False})
-    requests.done(folder, same)
+    requests.remove_request(folder, same)
     other = steering.leave_once(folder, "tell", {"results": [told(0, 7.0)], "replace": False})
-    requests.done(folder, other)
+    requests.remove_request(folder, other)
     leave_or_apply(folder, "tell", {"results": [told(0, 1.0)], "replace": False}, trust_code=True)
     leave_or_apply(folder, "withdraw", {"ids": [0], "reason": "a leak"}, trust_code=True)
     for request in (same, other):
-        leave(folder, "tell", request.detail, id=request.id, seen=request.seen)
+        write_request(folder, "tell", request.detail, id=request.id, seen=request.seen)
     Run.open(folder, trust_code=True).ask(1)
     assert counting(folder) == []
-    assert "candidate 0 was changed since" in refusal(folder, other)
+    assert "candidate 0 was changed since" in read_refusal(folder, other)
 
 
 def test_a_clock_that_is_set_back_reorders_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,12 +153,12 @@ def test_a_refused_budget_stays_refused(tmp_path: Path) -> None:
     Run.create(campaign(data), tmp_path / "run").close()
     folder = tmp_path / "run"
     for x in (0.2, 0.4, 0.6):
-        leave(folder, "add", {"genomes": [{"x": x, "y": 0.5}], "until": None})
-    late = leave(folder, "budget", {"candidates": 13}, seen=Seen(2, "", ()))
+        write_request(folder, "add", {"genomes": [{"x": x, "y": 0.5}], "until": None})
+    late = write_request(folder, "budget", {"candidates": 13}, seen=Seen(2, "", ()))
     run = Run.open(folder, trust_code=True)
     run.ask(1)
     run.close()
-    assert "made for another run" in refusal(folder, late)
+    assert "made for another run" in read_refusal(folder, late)
     assert run.campaign.budget.candidates == 40
     assert Run.open(folder, trust_code=True).campaign.budget.candidates == 40
 
@@ -173,7 +173,7 @@ def test_an_old_budget_does_not_come_back(folder: Path) -> None:
     run = Run.open(folder, trust_code=True)
     run.ask(1)
     assert run.campaign.budget.candidates == 40
-    assert "the budget was changed since it was made, and is now 40 candidates" in refusal(folder, old)
+    assert "the budget was changed since it was made, and is now 40 candidates" in read_refusal(folder, old)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_hostile_content_is_set_aside(content: str, says: str, tmp_path: Path) -
     inbox = tmp_path / "requests"
     inbox.mkdir()
     (inbox / "mine.json").write_text(content, encoding="utf-8")
-    assert waiting(tmp_path) == []
+    assert waiting_requests(tmp_path) == []
     reason = (inbox / "refused" / "mine.json.reason.txt").read_text(encoding="utf-8")
     with pytest.raises(ValueError, match=says):
         raise ValueError(reason)
@@ -214,7 +214,7 @@ def test_what_is_no_file_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureF
     (inbox / f"{'x' * 250}.json").write_text("{}", encoding="utf-8")
     with (inbox / "large.json").open("wb") as file:
         file.truncate(requests.LIMIT + 1)
-    assert waiting(tmp_path) == []
+    assert waiting_requests(tmp_path) == []
     assert [path.name for path in inbox.iterdir()] == ["refused"]
     assert len(list((inbox / "refused").glob("*.reason.txt"))) == 7
     assert "it is a pipe or a device" in caplog.text
@@ -227,8 +227,8 @@ def test_what_cannot_be_moved_is_said_once(tmp_path: Path, caplog: pytest.LogCap
     inbox.mkdir()
     (inbox / "refused").touch()
     (inbox / "mine.json").touch()
-    assert waiting(tmp_path) == []
-    assert waiting(tmp_path) == []
+    assert waiting_requests(tmp_path) == []
+    assert waiting_requests(tmp_path) == []
     assert caplog.text.count("cannot be moved away") == 1
 
 
@@ -239,10 +239,10 @@ def test_leftovers_of_killed_writers_are_removed(folder: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     names = {
-        "gone": f".1.json.{requests._host()}-{gone.pid}-0123abcd",
+        "gone": f".1.json.{requests._host_name()}-{gone.pid}-0123abcd",
         "old": ".1.json.0123abcd",
         "elsewhere": ".1.json.00000000-1-0123abcd",
-        "at work": f".1.json.{requests._host()}-{os.getpid()}-0123abcd",
+        "at work": f".1.json.{requests._host_name()}-{os.getpid()}-0123abcd",
         "new": ".2.json.0123abcd",
         "another's": ".notes.txt",
     }
@@ -269,7 +269,7 @@ def test_a_mistake_of_a_caller_is_refused(folder: Path) -> None:
         leave_or_apply(folder, "withdraw", {"ids": [0], "reason": "\ud800"}, trust_code=True)
     with pytest.raises(RefusedError, match=r"no budget: candidates: .* less than"):
         run.change(budget={"candidates": 10**400})
-    assert not (folder / "requests").exists() or waiting(folder) == []
+    assert not (folder / "requests").exists() or waiting_requests(folder) == []
 
 
 @given(
@@ -381,8 +381,8 @@ def test_numbers_at_the_command_line(arguments: list[str], says: str, tmp_path: 
 
 def test_seen_travels_with_a_request(tmp_path: Path) -> None:
     """What its author knew is read back as it was left."""
-    request = leave(tmp_path, "budget", {"candidates": 3}, seen=Seen(7, "a", ("b", "c")))
-    assert waiting(tmp_path) == [request]
+    request = write_request(tmp_path, "budget", {"candidates": 3}, seen=Seen(7, "a", ("b", "c")))
+    assert waiting_requests(tmp_path) == [request]
 
 
 def test_requests_of_an_earlier_run_are_not_for_a_new_one(folder: Path) -> None:
@@ -395,5 +395,5 @@ def test_requests_of_an_earlier_run_are_not_for_a_new_one(folder: Path) -> None:
     data = measured()
     run = Run.create(campaign(data), folder)
     run.ask(1)
-    assert all("made for another run in this folder" in refusal(folder, request) for request in old)
+    assert all("made for another run in this folder" in read_refusal(folder, request) for request in old)
     assert run.campaign.budget.candidates == 40

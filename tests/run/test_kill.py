@@ -39,9 +39,9 @@ def contents(run: Run) -> dict[str, list[Any]]:
         ),
         "events": (schema.events, ["id", "kind", "detail", "state"]),
     }
-    found = {name: [tuple(row) for row in run.store.rows(*query)] for name, query in tables.items()}
+    found = {name: [tuple(row) for row in run.store.read_rows(*query)] for name, query in tables.items()}
     columns = ["candidate", "stage", "properties", "noise", "structures", "failure"]
-    found["evaluations"] = sorted(map(repr, run.store.rows(schema.evaluations, columns)))
+    found["evaluations"] = sorted(map(repr, run.store.read_rows(schema.evaluations, columns)))
     return found
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from invdesign.errors import LostRunError, StoreError
 from invdesign.run.run import Run
 from invdesign.run.status import RunStatus
-from invdesign.store.store import FILE
+from invdesign.store.store import STORE_FILE
 from tests.support import ROOT, campaign, environment, finished, funnel, here, mounted_disk, toy
 
 DATA = funnel(18, population=6)
@@ -65,7 +65,7 @@ def created_and_worked(folder: Path) -> Run:
     """Go on with the run in the folder, or make it."""
     with (
         Run.open(folder, trust_code=True)
-        if (folder / FILE).exists()
+        if (folder / STORE_FILE).exists()
         else Run.create(campaign(DATA), folder) as run
     ):
         run.use_workers(0)
@@ -81,12 +81,12 @@ def full_at(writes: int, folder: Path, digest: str) -> bool:
         if not disk.met:
             created_and_worked(folder)
     except StoreError as error:
-        again = "invdesign resume" if (folder / FILE).exists() else "start it again"
+        again = "invdesign resume" if (folder / STORE_FILE).exists() else "start it again"
         assert "full" in str(error)  # noqa: PT017 - either outcome is right
         assert again in str(error)  # noqa: PT017 - see above
     finally:
         event.remove(Engine, "before_cursor_execute", disk)
-    if disk.met and not (folder / FILE).exists():
+    if disk.met and not (folder / STORE_FILE).exists():
         assert not folder.exists()
     created_and_worked(folder)
     with Run.open(folder, trust_code=True) as run:
@@ -142,7 +142,7 @@ def limited_at(size: int, folder: Path) -> None:
     run = folder / "run"
     done = limited(size, "run", file, "--run-dir", run, "--workers", 0)
     assert done.returncode in {0, 1, 3}, done.stderr
-    if (run / FILE).exists():
+    if (run / STORE_FILE).exists():
         assert here("resume", run, "--workers", 0).returncode == 0
     else:
         assert "make room, and start it again: invdesign run" in done.stderr
@@ -181,7 +181,7 @@ def test_a_small_disk(size: int, small_disk: Callable[[int], Path], digest: str)
     try:
         created_and_worked(folder)
     except StoreError:
-        assert (folder / FILE).exists() or not folder.exists()
+        assert (folder / STORE_FILE).exists() or not folder.exists()
     small_disk(8000)
     created_and_worked(folder)
     with Run.open(folder, trust_code=True) as run:
@@ -220,8 +220,8 @@ def test_a_folder_that_is_deleted(tmp_path: Path, slow_digest: str) -> None:
     """It is made anew with all that was committed, and the run goes on there to the same end."""
     folder = tmp_path / "run"
     said = interfered(folder, lambda: shutil.rmtree(folder))
-    assert f"{folder / FILE} was deleted while the run was at work" in said
-    assert f"was saved to {folder / FILE}" in said
+    assert f"{folder / STORE_FILE} was deleted while the run was at work" in said
+    assert f"was saved to {folder / STORE_FILE}" in said
     ended, found = went_on(folder)
     assert ended >= 6
     assert found == slow_digest
@@ -231,7 +231,7 @@ def test_a_folder_that_is_renamed(tmp_path: Path, slow_digest: str) -> None:
     """The run says where it is now, or where a copy of it is."""
     folder, now = tmp_path / "run", tmp_path / "renamed"
     said = interfered(folder, lambda: folder.rename(now))
-    place = now if f"was moved to {now / FILE}" in said else folder
+    place = now if f"was moved to {now / STORE_FILE}" in said else folder
     ended, found = went_on(place)
     assert ended >= 6
     assert found == slow_digest
@@ -244,18 +244,18 @@ def test_a_store_that_is_gone(how: str, tmp_path: Path, slow_digest: str) -> Non
 
     def interfere() -> None:
         if how == "deleted":
-            for file in folder.glob(f"{FILE}*"):
+            for file in folder.glob(f"{STORE_FILE}*"):
                 file.unlink()
         else:
             other = tmp_path / "other"
             other.write_bytes(b"another store")
-            other.replace(folder / FILE)
+            other.replace(folder / STORE_FILE)
 
     said = interfered(folder, interfere)
     rescued = tmp_path / "run.rescued"
     assert f"was {how} while the run was at work" in said
     assert f"go on with: invdesign resume {rescued}" in said
-    assert not (folder / FILE).exists() or (folder / FILE).read_bytes() == b"another store"
+    assert not (folder / STORE_FILE).exists() or (folder / STORE_FILE).read_bytes() == b"another store"
     ended, found = went_on(rescued)
     assert ended >= 6
     assert found == slow_digest
@@ -292,7 +292,7 @@ def test_runs_on_read_only_media(how: str, tmp_path: Path) -> None:
             reader.status()
             run.change(budget={"candidates": 24})
             shutil.copytree(folder, tmp_path / "copy")
-        assert (tmp_path / "copy" / f"{FILE}-wal").stat().st_size
+        assert (tmp_path / "copy" / f"{STORE_FILE}-wal").stat().st_size
         folder = tmp_path / "copy"
     if subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode:
         pytest.skip("mounts of its own are not allowed here")  # only such a mount goes with its process

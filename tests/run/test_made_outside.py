@@ -112,7 +112,7 @@ def test_the_command_line_says_so(tmp_path: Path) -> None:
         "own.csv, line 2: made outside the space (heat must be a number in [300, 420], got 433): it is data"
         in said
     )
-    assert "Nobody had asked for candidate 1: added to the run." in said
+    assert "Not asked for, added to the run: candidate 1." in said
     assert here("top", "run", cwd=tmp_path).stdout.splitlines()[1].endswith("outside the space")
     assert "outside the space: heat must be" in here("show", "run", 1, cwd=tmp_path).stdout
     (tmp_path / "wish.csv").write_text("heat,salt,binder,solvent\n433,1,4,DMC\n")

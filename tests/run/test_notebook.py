@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from invdesign.run.notebook import in_kernel, lines, observer_here
+from invdesign.run.notebook import default_observer, is_notebook, line_observer
 from tests.support import environment, finished, toy
 
 SEARCH = """
@@ -144,12 +144,12 @@ def test_outside_a_notebook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     from invdesign.campaign.document import parse_yaml
     from invdesign.campaign.load import campaign_from
 
-    assert not in_kernel()
-    assert observer_here(tmp_path) is None  # pytest has taken stderr
+    assert not is_notebook()
+    assert default_observer(tmp_path) is None  # pytest has taken stderr
     data = parse_yaml(toy(4)).value
     assert isinstance(data, dict)
     status = finished(campaign_from(data), tmp_path / "run").status()
-    show = lines()
+    show = line_observer()
     show(status)
     show(status)
     assert capsys.readouterr().err.splitlines()[0].startswith("toy: 4/4 candidates; f1 ")

@@ -17,7 +17,7 @@ from invdesign.errors import CampaignChangedError, CampaignError, InvdesignError
 from invdesign.optimizers.genetic import Genetic
 from invdesign.run.run import Run
 from invdesign.spaces.parameters.space import ParameterSpace
-from invdesign.store.lock import run_lock
+from invdesign.store.lock import lock_run
 from surrogates.tabulated.landscape import Landscape
 from tests.plugins.steps import Picky
 from tests.support import environment
@@ -267,7 +267,7 @@ def test_a_run_at_work_elsewhere(tmp_path: Path) -> None:
     """One process works on a run; the second is told who does."""
     function = bowl(0.3, [])
     invdesign.optimize(**asked(tmp_path / "run", function, execute=False))
-    with run_lock(tmp_path / "run"), pytest.raises(RunLockedError, match="is in use by process"):
+    with lock_run(tmp_path / "run"), pytest.raises(RunLockedError, match="is in use by process"):
         invdesign.optimize(**asked(tmp_path / "run", function))
 
 
@@ -296,11 +296,16 @@ MISTAKES: list[tuple[Arguments, str]] = [
     ({"fitness": [two, lambda c: 1.0]}, 'provides={"my_property": "UNIT"}'),
     ({"fitness": [two, 3]}, "fitness[1]: expected a fitness function or the name of an evaluator, got 3 (int)."),
     ({"fitness": []}, "fitness: nothing is to be evaluated."),
-    ({"fitness": "landscap"}, "fitness: there is no evaluator 'landscap', and none provides it without settings. Did you mean 'landscape'?"),
+    ({"fitness": "landscap"}, "fitness.landscap: there is no evaluator 'landscap'. Did you mean 'landscape'?"),
     ({"fitness": Landscape}, "fitness: Landscape is a class: give an instance, Landscape(...)."),
     ({"fitness": "my_module:hardness"}, "Import it and give the function itself: from my_module import hardness."),
     ({"fitness": [two, two]}, "fitness[1]: there is a stage 'two' already."),
-    ({"fitness": [{two: {"tiemout": 3}}]}, "fitness[0]: expected {function: {...}}, got tiemout. A function takes name, gate, timeout, on_demand here."),
+    ({"fitness": [{two: {"tiemout": 3}}]}, "fitness[0].tiemout: unknown key. Did you mean 'timeout'?"),
+    ({"fitness": [{two: {"speed": 3}}]}, "fitness[0].speed: unknown key. Allowed: name, gate, timeout, on_demand."),
+    ({"fitness": [{two: 3}]}, "fitness[0]: expected settings as 'key: value', got 3"),
+    ({"fitness": [{two: {}, "landscape": {}}]}, "fitness[0]: expected an evaluator, as 'relax' or 'relax: {...}', got {\"two\": {}, \"landscape\": {}}"),
+    ({"fitness": {"landscape": 3}}, "fitness.landscape: expected settings as 'key: value', got 3"),
+    ({"fitness": {}}, "fitness: expected an evaluator"),
     ({"fitness": [{two: {"timeout": -3}}]}, "fitness[0].timeout: must be greater than 0, got -3"),
     ({"fitness": [{"landscape": {"function": "zdt3"}}]}, "fitness[0].landscape.function: expected 'sphere'"),
     ({"fitness": "energy_above_hull"}, "fitness (relax, which was put before others): relax needs a structure"),
@@ -309,10 +314,10 @@ MISTAKES: list[tuple[Arguments, str]] = [
     ({"minimize": ["a", "c"]}, "minimize[1]: no evaluator of this campaign provides 'c'."),
     ({"minimize": two}, "It provides a, b: name one."),
     ({"minimize": "a", "maximize": ["a"]}, "a is an objective twice"),
-    ({"target": 3}, "target: expected a property and what it should be, as {'voltage': 3.5}, got 3 (int)."),
+    ({"target": 3}, "target: must be written as 'key: value', got 3"),
     ({"target": {"b": "high"}}, 'target.b: must be a number, got "high"'),
     ({"window": {"b": {"min": 3, "max": 2}}}, "window.b: min (3) is above max (2)"),
-    ({"objectives": {"minimize": "b"}}, "objectives: expected a list"),
+    ({"objectives": {"minimize": "b"}}, "objectives: must be a list, got {\"minimize\": \"b\"}"),
     ({"constraints": {"b": {"mx": 3}}}, "constraints.b.mx: unknown key. Did you mean 'max'?"),
     ({"scalarize": "sum"}, "scalarize: expected 'desirability', got \"sum\""),
     ({"optimizer": "genetik"}, "optimizer: there is no optimizer 'genetik'. Did you mean 'genetic'?"),

@@ -290,9 +290,9 @@ def test_a_request_nobody_can_read_ends_nothing(result: Any, tmp_path: Path) -> 
     """It is refused, and the run goes on."""
     run = Run.create(campaign(funnel(12)), tmp_path / "run")
     run.use_workers(0)
-    request = requests.leave(run.folder, "tell", {"results": [result], "replace": False})
+    request = requests.write_request(run.folder, "tell", {"results": [result], "replace": False})
     assert run.execute().state == "finished"
-    assert "Nothing was changed" in requests.refusal(run.folder, request)
+    assert "Nothing was changed" in requests.read_refusal(run.folder, request)
 
 
 def test_models_see_what_was_replaced(tmp_path: Path) -> None:

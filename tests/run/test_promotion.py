@@ -13,7 +13,7 @@ from invdesign.candidate import Proposal, Status, genome_key
 from invdesign.cli.describe import describe_campaign, describe_candidate, describe_status, format_table
 from invdesign.problem import Merit, Objective, Problem
 from invdesign.protocols import Context, StageView, depth_until, notes_of
-from invdesign.run.loop import admitted
+from invdesign.run.loop import admit_proposals
 from invdesign.run.run import Run
 from invdesign.store import schema
 from invdesign.testing import MemoryHistory
@@ -36,7 +36,7 @@ def pairs(run: Run) -> list[tuple[int, int]]:
     """(earlier, later) trial of every genome that was taken further."""
     keys: dict[str, int] = {}
     found = []
-    for row in run.store.rows(schema.candidates, ("id", "key")):
+    for row in run.store.read_rows(schema.candidates, ("id", "key")):
         if row.key in keys:
             found.append((keys[row.key], row.id))
         keys[row.key] = row.id
@@ -62,7 +62,7 @@ def test_a_promotion_is_a_further_trial(run: Run) -> None:
 def test_what_ran_before_is_not_run_again(run: Run) -> None:
     """The cheap stage's evaluation of a promoted genome is a copy that cost nothing."""
     later = {later for _, later in pairs(run)}
-    said = list(run.store.rows(schema.evaluations, ("candidate", "stage", "cost", "source")))
+    said = list(run.store.read_rows(schema.evaluations, ("candidate", "stage", "cost", "source")))
     sketches = {row.candidate: row for row in said if row.stage == "Sketch"}
     assert all((sketches[id].cost, sketches[id].source is None) == ("{}", False) for id in later)
     seconds = run.history.seconds("Sketch")
@@ -206,7 +206,7 @@ def test_what_is_admitted() -> None:
     history.finish(4, depth=3)
     assert [given.admits(keys[0], until) for until in ("middle", "dear", None)] == [False, True, True]
     proposals = [Proposal({"n": n % 5}, until="dear") for n in range(10)]
-    assert [p.genome["n"] for p in admitted(given, proposals).values()] == [0, 4]
+    assert [p.genome["n"] for p in admit_proposals(given, proposals).values()] == [0, 4]
 
 
 def test_without_stages_nothing_is_promoted() -> None:

@@ -12,32 +12,42 @@ from typing import Any
 
 import pytest
 
-from invdesign.run.requests import done, is_waiting, leave, refusal, refuse, remove_leftovers, waiting
-from invdesign.store.lock import holding_session, run_lock
+from invdesign.run.requests import (
+    is_waiting,
+    read_refusal,
+    remove_leftovers,
+    remove_request,
+    set_refused,
+    waiting_requests,
+    write_request,
+)
+from invdesign.store.lock import holding_session, lock_run
 
 GENOME = {"x": 0.5}
 
 
 def _leave_many(folder: Path, number: int) -> None:
     for count in range(50):
-        leave(folder, "add", {"genomes": [{"x": number, "y": count}] * 200, "until": None})
+        write_request(folder, "add", {"genomes": [{"x": number, "y": count}] * 200, "until": None})
 
 
 def test_requests_are_read_in_the_order_they_were_left(tmp_path: Path) -> None:
     """What is left comes back equal, the oldest first, until it is done."""
-    assert waiting(tmp_path) == []
+    assert waiting_requests(tmp_path) == []
     left = [
-        leave(tmp_path, "add", {"genomes": [GENOME], "until": None}),
-        leave(tmp_path, "budget", {"candidates": 30}),
-        leave(tmp_path, "withdraw", {"ids": [3], "reason": "wrong cell", "again": True, "measurements": []}),
-        leave(tmp_path, "stop", {}),
+        write_request(tmp_path, "add", {"genomes": [GENOME], "until": None}),
+        write_request(tmp_path, "budget", {"candidates": 30}),
+        write_request(
+            tmp_path, "withdraw", {"ids": [3], "reason": "wrong cell", "again": True, "measurements": []}
+        ),
+        write_request(tmp_path, "stop", {}),
     ]
-    assert waiting(tmp_path) == left
-    done(tmp_path, left[0])
-    done(tmp_path, left[0])  # after a crash once more
-    assert waiting(tmp_path) == left[1:]
+    assert waiting_requests(tmp_path) == left
+    remove_request(tmp_path, left[0])
+    remove_request(tmp_path, left[0])  # after a crash once more
+    assert waiting_requests(tmp_path) == left[1:]
     assert not is_waiting(tmp_path, left[0])
-    assert refusal(tmp_path, left[0]) == ""
+    assert read_refusal(tmp_path, left[0]) == ""
 
 
 def test_a_reader_never_sees_half(tmp_path: Path) -> None:
@@ -48,9 +58,9 @@ def test_a_reader_never_sees_half(tmp_path: Path) -> None:
         writer.start()
     found = 0
     while any(writer.is_alive() for writer in writers):
-        found = max(found, len(waiting(tmp_path)))
+        found = max(found, len(waiting_requests(tmp_path)))
     assert [writer.exitcode for writer in writers] == [0, 0]
-    requests = waiting(tmp_path)
+    requests = waiting_requests(tmp_path)
     assert len(requests) == 100 >= found
     for number in range(2):
         counts = [r.detail["genomes"][0]["y"] for r in requests if r.detail["genomes"][0]["x"] == number]  # type: ignore[index,call-overload]
@@ -62,11 +72,11 @@ def test_a_reader_never_sees_half(tmp_path: Path) -> None:
 
 def test_a_refused_request_keeps_its_reason(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Whoever left it can read why; so can whoever looks into the folder."""
-    request = leave(tmp_path, "withdraw", {"ids": [99], "reason": "wrong cell"})
+    request = write_request(tmp_path, "withdraw", {"ids": [99], "reason": "wrong cell"})
     with caplog.at_level(logging.WARNING, "invdesign.run"):
-        refuse(tmp_path, request, "there is no candidate 99; this run has 12 (0 to 11)")
-    assert waiting(tmp_path) == []
-    assert refusal(tmp_path, request) == "there is no candidate 99; this run has 12 (0 to 11)"
+        set_refused(tmp_path, request, "there is no candidate 99; this run has 12 (0 to 11)")
+    assert waiting_requests(tmp_path) == []
+    assert read_refusal(tmp_path, request) == "there is no candidate 99; this run has 12 (0 to 11)"
     kept = json.loads((tmp_path / "requests" / "refused" / f"{request.id}.json").read_text("utf-8"))
     assert kept["detail"]["ids"] == [99]
     assert "no candidate 99" in caplog.text
@@ -104,9 +114,9 @@ def test_what_is_no_request_is_set_aside(
     inbox = tmp_path / "requests"
     inbox.mkdir()
     (inbox / "mine.json").write_bytes(text if isinstance(text, bytes) else text.encode())
-    good = leave(tmp_path, "stop", {})
+    good = write_request(tmp_path, "stop", {})
     with caplog.at_level(logging.WARNING, "invdesign.run"):
-        assert waiting(tmp_path) == [good]
+        assert waiting_requests(tmp_path) == [good]
     assert (inbox / "refused" / "mine.json").exists()
     said = (inbox / "refused" / "mine.json.reason.txt").read_text("utf-8")
     assert re.search(reason, said)
@@ -115,14 +125,14 @@ def test_what_is_no_request_is_set_aside(
 
 def test_a_stop_is_for_the_session_it_was_left_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that was not seen does not stop the next session, whatever the clock says; one left for that does."""
-    with run_lock(tmp_path):
-        leave(tmp_path, "stop", {"session": holding_session(tmp_path)})
-    kept = leave(tmp_path, "budget", {"candidates": 3})
+    with lock_run(tmp_path):
+        write_request(tmp_path, "stop", {"session": holding_session(tmp_path)})
+    kept = write_request(tmp_path, "budget", {"candidates": 3})
     monkeypatch.setattr(time, "time_ns", lambda: 10**18)  # the clock is set back by decades
-    with run_lock(tmp_path):
-        new = leave(tmp_path, "stop", {"session": holding_session(tmp_path)})
+    with lock_run(tmp_path):
+        new = write_request(tmp_path, "stop", {"session": holding_session(tmp_path)})
         remove_leftovers(tmp_path)
-        assert waiting(tmp_path) == [kept, new]
+        assert waiting_requests(tmp_path) == [kept, new]
 
 
 @pytest.mark.parametrize(
@@ -132,5 +142,5 @@ def test_a_stop_is_for_the_session_it_was_left_for(tmp_path: Path, monkeypatch: 
 def test_none_is_left_that_would_be_set_aside(kind: str, detail: dict[str, Any], tmp_path: Path) -> None:
     """A mistake of the caller shows at once."""
     with pytest.raises(ValueError, match="must be"):
-        leave(tmp_path, kind, detail)
+        write_request(tmp_path, kind, detail)
     assert not (tmp_path / "requests").exists()

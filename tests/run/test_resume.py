@@ -15,7 +15,7 @@ from invdesign.errors import CampaignChangedError, RunError, RunLockedError, Sto
 from invdesign.run.loop import BUDGET_REACHED, EXHAUSTED, STOPPED
 from invdesign.run.run import Run, run_status
 from invdesign.run.status import RunStatus
-from invdesign.store.lock import run_lock
+from invdesign.store.lock import lock_run
 from invdesign.store.schema import events
 from tests.support import FAULTS, PATIENCE, STEPS, campaign, finished, funnel, seal
 
@@ -42,7 +42,7 @@ def test_overlapping_asks_do_not_depend_on_who_is_first(tmp_path: Path) -> None:
     assert len({run.digest() for run in runs}) == 1
     status = runs[2].status()
     assert (status.counts["asked"], status.counts["pending"]) == (46, 0)
-    kinds = [row.kind for row in runs[0].store.rows(events)]
+    kinds = [row.kind for row in runs[0].store.read_rows(events)]
     assert kinds[:7] == ["start", "ask", "ask", "ask", "tell", "ask", "tell"]
     assert kinds[-3:] == ["tell"] * 3
 
@@ -263,7 +263,7 @@ def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
 def test_one_process_holds_a_run(tmp_path: Path) -> None:
     """Whoever comes second is told host and process, whatever it wants to write; reading is always possible."""
     run = finished(funnel(12), tmp_path / "run")
-    with run_lock(tmp_path / "run"):
+    with lock_run(tmp_path / "run"):
         assert run.status().state == "running"
         for attempt in (run.execute, lambda: run.change(budget={"candidates": 20})):
             with pytest.raises(
@@ -280,7 +280,7 @@ def test_code_of_a_run_needs_trust(tmp_path: Path) -> None:
     """A run that names code is not opened, and its code not imported, before the user says so."""
     folder = tmp_path / "run"
     run = finished(funnel(12), folder)
-    data = json.loads(run.store.entry("campaign"))
+    data = json.loads(run.store.read_entry("campaign"))
     run.close()
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
     data |= {"code": [str(tmp_path)], "optimizer": {"kind": "evil:Search"}}
@@ -304,7 +304,7 @@ def test_missing_and_foreign_folders(tmp_path: Path) -> None:
 def test_a_campaign_of_another_version(tmp_path: Path) -> None:
     """A stored campaign that this version cannot read is an error with both versions, not a stack trace."""
     run = finished(funnel(12), tmp_path / "run")
-    data = json.loads(run.store.entry("campaign"))
+    data = json.loads(run.store.read_entry("campaign"))
     run.close()
     data["optimizer"]["populaton"] = 3
     with closing(sqlite3.connect(tmp_path / "run" / "run.sqlite")) as connection, connection:

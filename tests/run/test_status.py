@@ -12,7 +12,7 @@ import pytest
 from invdesign import pareto
 from invdesign.cli.describe import describe_campaign, describe_status, format_table
 from invdesign.errors import RunError
-from invdesign.run.notebook import one_line
+from invdesign.run.notebook import status_line
 from invdesign.run.run import Run
 from invdesign.run.status import FILE, Best, read_status
 from tests.support import campaign, finished, here
@@ -175,12 +175,12 @@ def test_what_a_person_reads(plain: Run, aimed: Run, judged: Run) -> None:
     """Goals in words, the volume with its reference point and where that comes from, the score's objectives."""
     text = "\n".join(describe_status(plain.status()))
     assert "up to f1 1, height 0.25 (as given)" in text
-    assert "hypervolume" in one_line(plain.status())
+    assert "hypervolume" in status_line(plain.status())
     text = "\n".join(describe_status(aimed.status()))
     assert "bring f1 to 0.5: 0." in text
     assert "keep f2 at 1 to 2: 1." in text
     assert " off (a tenth beyond the worst found)" in text
-    assert "hypervolume" not in one_line(aimed.status())
+    assert "hypervolume" not in status_line(aimed.status())
     lines = describe_status(judged.status())
     assert [line[:12].strip() for line in lines[3:7]] == ["best", "its", "its", "its"]
     assert lines[3].startswith("best        maximize desirability: 0.")

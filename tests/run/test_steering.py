@@ -12,7 +12,7 @@ import pytest
 
 from invdesign.candidate import Status
 from invdesign.errors import RunError
-from invdesign.run.requests import leave, waiting
+from invdesign.run.requests import waiting_requests, write_request
 from invdesign.run.run import Run
 from invdesign.run.steering import leave_or_apply
 from invdesign.run.told import Told
@@ -86,8 +86,8 @@ def test_a_live_run_is_steered(live: subprocess.Popen[str], tmp_path: Path) -> N
     stopped = here("stop", folder, "--wait", 120)
     assert "Stopped; everything finished is kept." in stopped.stdout
     assert live.wait(PATIENCE) == 130
-    assert not waiting(folder)
-    assert "Nobody works on" in here("stop", folder).stdout
+    assert not waiting_requests(folder)
+    assert "No process works on" in here("stop", folder).stdout
 
     run = Run.open(folder, trust_code=True)
     assert run.trial(int(second)).status is Status.WITHDRAWN
@@ -121,7 +121,7 @@ def _leave_all(folder: Path) -> None:
         ),
     ]
     for number, (kind, detail) in enumerate(wanted):
-        leave(folder, kind, detail, id=f"{number:020d}-wanted")
+        write_request(folder, kind, detail, id=f"{number:020d}-wanted")
 
 
 @pytest.mark.parametrize("overlapping", [False, True])
@@ -143,7 +143,7 @@ def test_requests_survive_kills(overlapping: bool, tmp_path: Path) -> None:
     assert [m.properties["height"] for m in whole.measurements()] == [0.5]
     assert report["digest"] == whole.digest()
     for name in ("killed", "whole"):
-        assert not waiting(tmp_path / name)
+        assert not waiting_requests(tmp_path / name)
         assert [path.name[:20] for path in (tmp_path / name / "requests" / "refused").iterdir()] == [
             f"{4:020d}"
         ]
@@ -168,7 +168,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["budget", "RUN", "--candidates", 0], 2, "--candidates"),
         (["add", "RUN", "nowhere.csv"], 2, "there is no such file"),
         (["add", "RUN", "nowhere.csv", "--until", "Hight"], 2, "there is no stage 'Hight'"),
-        (["stop", "RUN"], 0, "Nobody works on"),
+        (["stop", "RUN"], 0, "No process works on"),
         (["stop", "NOWHERE"], 3, "holds no run"),
         (["add", "NOWHERE", "nowhere.csv"], 3, "holds no run"),
         (["budget", "NOWHERE", "--candidates", 4], 3, "holds no run"),
@@ -181,7 +181,7 @@ def test_mistakes_of_a_command(arguments: list[Any], code: int, says: str, run_f
     done = here(*[names.get(str(argument), argument) for argument in arguments], *trust)
     said = " ".join((done.stdout + done.stderr).replace("│", " ").split())
     assert (done.returncode, says in said) == (code, True), said
-    assert not waiting(run_folder)
+    assert not waiting_requests(run_folder)
 
 
 def test_a_run_nobody_works_on_is_steered_too(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_run_nobody_works_on_is_steered_too(tmp_path: Path) -> None:
     assert outcome.state == "applied"
     with pytest.raises(RunError, match=r"infeasible|withdrawn: there is nothing to take back"):
         leave_or_apply(folder, "withdraw", {"ids": [1], "reason": "a"}, trust_code=True)
-    assert len(waiting(folder)) == 1
+    assert len(waiting_requests(folder)) == 1
     assert (
         "12 candidates were asked already"
         in here("budget", folder, "--candidates", 12, "--trust-code").stdout
@@ -206,16 +206,16 @@ def test_a_run_nobody_works_on_is_steered_too(tmp_path: Path) -> None:
     run.execute()
     assert [run.trial(id).status for id in (0, 1)] == [Status.WITHDRAWN] * 2
     assert (len(run.history), run.trial(12).genome) == (13, {"n": 1, "x": 0.5, "y": 0.25})
-    assert not waiting(folder)
+    assert not waiting_requests(folder)
 
 
 def test_a_stop_nobody_saw_is_forgotten(tmp_path: Path) -> None:
     """One left for a process that was killed before it looked does not stop the next one."""
     run = Run.create(campaign(funnel(8, population=4)), tmp_path / "run")
-    leave(run.folder, "stop", {})
+    write_request(run.folder, "stop", {})
     run.use_workers(0)
     assert run.execute().state == "finished"
-    assert not waiting(run.folder)
+    assert not waiting_requests(run.folder)
 
 
 def test_what_needs_no_evaluation_is_withdrawn_at_once(tmp_path: Path) -> None:

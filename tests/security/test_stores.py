@@ -14,7 +14,7 @@ import pytest
 from invdesign.campaign.load import campaign_from
 from invdesign.campaign.model import Campaign
 from invdesign.run.run import Run
-from invdesign.store.store import FILE
+from invdesign.store.store import STORE_FILE
 from tests.support import campaign, funnel, here, seal, toy
 
 Change = Callable[[dict[str, Any]], None]
@@ -68,14 +68,14 @@ def mailed(tmp_path: Path) -> Path:
 
 def forge(folder: Path, change: Change) -> None:
     """Change what the store says of its campaign."""
-    with sqlite3.connect(folder / "r" / FILE) as connection:
+    with sqlite3.connect(folder / "r" / STORE_FILE) as connection:
         rows = connection.execute("select key, value from meta where key = 'campaign'").fetchall()
         dump = json.loads(rows[0][1])
         change(dump)
         text = json.dumps(dump).replace("FOLDER", str(folder))
         connection.execute("update meta set value = ? where key = 'campaign'", (text,))
     connection.close()
-    seal(folder / "r" / FILE)
+    seal(folder / "r" / STORE_FILE)
 
 
 @pytest.mark.parametrize(

@@ -86,10 +86,10 @@ def test_too_much_symmetry_is_refused() -> None:
 
 def test_files_are_parents(tmp_path: Path) -> None:
     """A crystal of the user's own is ordered as a prototype is."""
-    from invdesign.structures.prototypes import prototype
+    from invdesign.structures.prototypes import find_prototype
 
     file = tmp_path / "own.cif"
-    prototype("layered").structure().to(str(file))
+    find_prototype("layered").build_structure().to(str(file))
     own = space_of(parent=str(file), sites={"Li": {"Li": 0.5, "vacancy": 0.5}})
     assert own.size() == space_of(sites=HALF).size()
     again = load("spaces", own.model_dump(mode="json"))

@@ -59,8 +59,8 @@ def test_csv_as_others_write_it(tmp_path: Path, rows: list[tuple[str, str]], row
     writer.writerows(rows)
     path.write_text(text.getvalue(), encoding="utf-8", newline="")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(records, "ROWS", rows_per_block)
-        patch.setattr(records, "BYTES", 40)
+        patch.setattr(records, "BLOCK_ROWS", rows_per_block)
+        patch.setattr(records, "BLOCK_BYTES", 40)
         source = TextSource(path)
         blocks = list(source.blocks(["right", "left"]))
     found = [pair for block in blocks for pair in zip(block.cells["left"], block.cells["right"], strict=True)]

@@ -26,7 +26,7 @@ from invdesign.rng import rng_for
 from invdesign.settings import load
 from invdesign.spaces.substitution.space import SubstitutionSpace
 from invdesign.structures.files import structure_to_json
-from invdesign.structures.prototypes import prototype, prototype_names
+from invdesign.structures.prototypes import find_prototype, list_prototype_names
 from invdesign.testing import check_space
 
 ANIONS = ["H", "F", "Cl", "Br", "I", "O", "S", "Se", "Te"]
@@ -348,12 +348,12 @@ def test_sites_stay_in_the_order_of_the_parent() -> None:
     assert symbols[4:8] == genome["M"]
 
 
-@pytest.mark.parametrize("name", prototype_names())
+@pytest.mark.parametrize("name", list_prototype_names())
 def test_the_parent_itself_comes_out_as_published(name: str) -> None:
     """With its own elements everywhere, lattice and positions are the prototype's, mixed valence or not."""
     other = {"Li": "Na", "Na": "Li", "Mn": "Ti", "O": "S", "Cl": "Br", "Fe": "Mn", "V": "Ti"}
-    published = prototype(name).structure()
-    for site in prototype(name).sites:
+    published = find_prototype(name).build_structure()
+    for site in find_prototype(name).sites:
         if site.element in other:
             one = space(name, sites={site.label: [site.element, other[site.element]]})
             built = one.build({site.label: [site.element] * int(site.wyckoff[:-1])}).structures["initial"]

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 
 from invdesign.candidate import canonical, to_json
 from invdesign.settings import load
-from invdesign.structures.prototypes import prototype, prototype_names
+from invdesign.structures.prototypes import find_prototype, list_prototype_names
 from tests.spaces.test_substitution import OLIVINE, QUICKSTART, ROCKSALT, WHOLE, drawn, space
 
 
@@ -112,7 +112,7 @@ def write(folder: Path, structure: Structure, name: str, fmt: str = "cif") -> No
 
 def test_a_cif_of_the_users_own_is_a_parent(tmp_path: Path) -> None:
     """Its text travels with the campaign; sites go by CIF label, element or Wyckoff site."""
-    write(tmp_path, prototype("olivine").structure(), "mine.cif")
+    write(tmp_path, find_prototype("olivine").build_structure(), "mine.cif")
     by_element = space("mine.cif", folder=tmp_path, sites={"Fe": ["Fe", "Mn"]})
     (tmp_path / "mine.cif").unlink()
     again = load("spaces", json.loads(json.dumps(by_element.model_dump(mode="json"))))
@@ -123,10 +123,10 @@ def test_a_cif_of_the_users_own_is_a_parent(tmp_path: Path) -> None:
 
 def test_sites_of_a_file_go_by_wyckoff_site_too(tmp_path: Path) -> None:
     """Multiplicity and letter are found for the file's own cell."""
-    write(tmp_path, prototype("antiperovskite").structure(), "POSCAR", "poscar")
+    write(tmp_path, find_prototype("antiperovskite").build_structure(), "POSCAR", "poscar")
     names = space("./POSCAR", folder=tmp_path, sites={"3c": ["Li"], "Cl": ["Cl", "Br"]})._parent.wyckoff
     assert Counter(names) == {"3c": 3, "1a": 1, "1b": 1} or Counter(names) == {"3d": 3, "1a": 1, "1b": 1}
-    primitive = prototype("spinel").structure(primitive=True)
+    primitive = find_prototype("spinel").build_structure(primitive=True)
     write(tmp_path, primitive, "spinel.vasp", "poscar")
     one = space("spinel.vasp", folder=tmp_path, sites={"Li": ["Li", "Mg"]})
     assert set(one._parent.wyckoff) in ({"8a", "16d", "32e"}, {"8a", "16c", "32e"}, {"8b", "16c", "32e"},
@@ -135,7 +135,7 @@ def test_sites_of_a_file_go_by_wyckoff_site_too(tmp_path: Path) -> None:
 
 def test_charges_of_a_file_are_guessed_and_can_be_given(tmp_path: Path) -> None:
     """Vanadium is 3+ in LiVPO4F by the balance of charges; a wrong guess can be put right."""
-    write(tmp_path, prototype("tavorite").structure(), "t.cif")
+    write(tmp_path, find_prototype("tavorite").build_structure(), "t.cif")
     one = space("t.cif", folder=tmp_path, sites={"F": ["F", "O"], "Li": ["Li", "Mg"]})
     assert one.size() > 1
     frozen = space(
@@ -163,7 +163,7 @@ def test_the_primitive_cell_is_smaller_and_says_the_same(tmp_path: Path) -> None
     whole = space("layered", sites={"M": ["Co", "Ni"]})
     reduced = space("layered", primitive=True, cell=[1, 1, 3], sites={"M": ["Co", "Ni"]})
     assert len(whole._parent) == len(reduced._parent) == 12
-    write(tmp_path, prototype("spinel").structure(), "s.cif")
+    write(tmp_path, find_prototype("spinel").build_structure(), "s.cif")
     own = space("s.cif", folder=tmp_path, primitive=True, sites={"Mn": ["Mn", "Ni"]})
     assert len(own._parent) == 14
 
@@ -239,12 +239,12 @@ def test_genomes_are_in_canonical_json() -> None:
 def test_the_documentation_is_true(tmp_path: Path) -> None:
     """Every campaign block of the page is a space, its table lists the library, and 700 is right."""
     page = (Path(__file__).parents[2] / "docs" / "spaces" / "substitution.md").read_text(encoding="utf-8")
-    write(tmp_path, prototype("tavorite").structure(), "my_crystal.cif")
+    write(tmp_path, find_prototype("tavorite").build_structure(), "my_crystal.cif")
     blocks = [block.split("```")[0] for block in page.split("```yaml\n")[1:]]
     spaces = [load("spaces", YAML(typ="safe").load(block)["space"], folder=tmp_path) for block in blocks]
     assert len(spaces) == 4
     assert spaces[0] == QUICKSTART
-    for name in prototype_names():
+    for name in list_prototype_names():
         row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` "))
         labels = [re.sub(r" \(.*\)", "", cell.strip()) for cell in row.split("|")[3].split(",")]
-        assert labels == [site.label for site in prototype(name).sites]
+        assert labels == [site.label for site in find_prototype(name).sites]

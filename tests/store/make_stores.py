@@ -22,7 +22,7 @@ from invdesign.run.run import Run
 from invdesign.run.told import Told
 from invdesign.store.checksums import checksum_of
 from invdesign.store.schema import SCHEMA_VERSION
-from invdesign.store.store import FILE
+from invdesign.store.store import STORE_FILE
 from tests.plugins.killing import die_after
 from tests.support import Data, campaign
 
@@ -219,7 +219,7 @@ def write_stores(folder: Path, kinds: Mapping[str, Any] = KINDS) -> None:
         with tempfile.TemporaryDirectory() as place:
             run = make(Path(place) / "made")
             expected = described(run)
-            path = run.folder / FILE
+            path = run.folder / STORE_FILE
             run.close()
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{name}.json").write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")

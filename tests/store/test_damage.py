@@ -16,8 +16,8 @@ import pytest
 from invdesign.errors import InvdesignError, StoreError
 from invdesign.run.fork import fork
 from invdesign.run.run import Run
-from invdesign.store.store import FILE
-from invdesign.structures.files import MOST_TEXT, pack, unpack
+from invdesign.store.store import STORE_FILE
+from invdesign.structures.files import MAX_UNPACKED_BYTES, compress_text, decompress_text
 from invdesign.structures.reading.raw import StructureFileError
 from tests.fuzz.stores import Fuzzer, resumed, seen
 from tests.support import here, seal
@@ -36,7 +36,7 @@ def copy(fuzzer: Fuzzer) -> Path:
 
 
 def execute(folder: Path, statement: str, *values: object) -> None:
-    with closing(sqlite3.connect(folder / FILE)) as connection, connection:
+    with closing(sqlite3.connect(folder / STORE_FILE)) as connection, connection:
         connection.execute(statement, values)
 
 
@@ -60,7 +60,7 @@ def look(folder: Path) -> None:
 @pytest.mark.parametrize("command", [("ask", "--pending"), ("show", 1), ("status",)])
 def test_pages_that_changed_places(copy: Path, lost: str, instead: str, command: tuple[object, ...]) -> None:
     """A table or index that seems to be empty is damage, also where only some of its rows are looked for."""
-    with closing(sqlite3.connect(copy / FILE)) as connection, connection:
+    with closing(sqlite3.connect(copy / STORE_FILE)) as connection, connection:
         connection.execute("pragma writable_schema = on")
         connection.execute(
             "update sqlite_master set rootpage = (select rootpage from sqlite_master where name = ?) where name = ?",
@@ -81,7 +81,7 @@ def test_pages_that_changed_places(copy: Path, lost: str, instead: str, command:
 )
 def test_an_index_of_other_rows(copy: Path, index: str, on: str) -> None:
     """An index with as many entries as its table has rows, which lead elsewhere, is damage."""
-    with closing(sqlite3.connect(copy / FILE)) as connection, connection:
+    with closing(sqlite3.connect(copy / STORE_FILE)) as connection, connection:
         connection.execute(f"create index other on {on}")
         connection.execute("pragma writable_schema = on")
         connection.execute(
@@ -176,11 +176,11 @@ def test_a_damaged_run_is_not_forked(copy: Path, tmp_path: Path) -> None:
 
 def test_the_doctor_of_a_whole_run(copy: Path) -> None:
     """Nothing is wrong with it, and nothing was changed."""
-    before = (copy / FILE).read_bytes()
+    before = (copy / STORE_FILE).read_bytes()
     done = here("doctor", copy, "--json")
     assert done.returncode == 0
     assert [row["verdict"] for row in json.loads(done.stdout)] == ["fine"]
-    assert (copy / FILE).read_bytes() == before
+    assert (copy / STORE_FILE).read_bytes() == before
 
 
 def test_the_doctor_of_no_run(copy: Path) -> None:
@@ -225,7 +225,7 @@ def test_forged_values(name: str, copy: Path) -> None:
     """Values of another form, whose checksums are right, are a message at most, and cost no more than whole ones."""
     table, column, value = FORGED[name]
     execute(copy, f"update {table} set {column} = ? where rowid = (select max(rowid) from {table})", value)
-    seal(copy / FILE)
+    seal(copy / STORE_FILE)
     look(copy)
 
 
@@ -234,7 +234,7 @@ def test_a_forged_campaign(seed: str, copy: Path) -> None:
     """The same of the campaign's seed."""
     execute(copy, "update meta set value = json_set(value, '$.seed', 'SEED') where key = 'campaign'")
     execute(copy, "update meta set value = replace(value, '\"SEED\"', ?) where key = 'campaign'", seed)
-    seal(copy / FILE)
+    seal(copy / STORE_FILE)
     look(copy)
     with pytest.raises(InvdesignError):
         Run.open(copy, trust_code=True).execute()
@@ -250,7 +250,7 @@ def test_a_forged_version(version: str, copy: Path) -> None:
 
 def test_a_forged_structure_that_never_ends(copy: Path) -> None:
     """What decompresses to more than any structure has is refused before it fills the memory."""
-    bomb = zlib.compress(b" " * (MOST_TEXT + 1))
+    bomb = zlib.compress(b" " * (MAX_UNPACKED_BYTES + 1))
     key = blake2b(bomb, digest_size=16).hexdigest()
     execute(copy, "insert into structures values (?, ?)", key, bomb)
     execute(
@@ -258,19 +258,19 @@ def test_a_forged_structure_that_never_ends(copy: Path) -> None:
         "update evaluations set structures = ? where structures != '{}'",
         json.dumps({"relaxed": key, "crystal": key}),
     )
-    seal(copy / FILE)
+    seal(copy / STORE_FILE)
     with Run.open(copy, trust_code=True) as run:
         id = next(id for id in range(18) if run.trial(id).structures)
         with pytest.raises(StoreError, match=r"longer than 64,000,000 bytes"):
             run.structure(id)
 
 
-@pytest.mark.parametrize("blob", [b"", b"text", pack("text")[:-3]])
+@pytest.mark.parametrize("blob", [b"", b"text", compress_text("text")[:-3]])
 def test_what_was_not_packed(blob: bytes) -> None:
     """Anything else than a packed text is an error, never less text."""
-    assert unpack(pack("text")) == "text"
+    assert decompress_text(compress_text("text")) == "text"
     with pytest.raises(StructureFileError, match=r"the stored structure is (cut off|damaged)"):
-        unpack(blob)
+        decompress_text(blob)
 
 
 # Links.
@@ -280,7 +280,7 @@ def test_what_was_not_packed(blob: bytes) -> None:
 def test_nothing_is_written_through_links(name: str, copy: Path, tmp_path: Path) -> None:
     """A link in the place of a file or folder that a run writes is refused, and what it leads to stays as it is."""
     elsewhere = tmp_path / "elsewhere"
-    if name == FILE:
+    if name == STORE_FILE:
         shutil.move(copy / name, elsewhere)
     else:
         elsewhere.write_bytes(b"precious")

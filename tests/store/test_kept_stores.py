@@ -20,7 +20,7 @@ from invdesign.store import schema
 from invdesign.store.database import DamagedError
 from invdesign.store.examining import examine_store
 from invdesign.store.schema import SCHEMA_VERSION
-from invdesign.store.store import FILE, Store
+from invdesign.store.store import STORE_FILE, Store
 from tests.store.make_stores import STORES, described, write_stores
 from tests.support import here
 
@@ -38,7 +38,7 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str
     file: Path = request.param
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / FILE).write_bytes(gzip.decompress(file.read_bytes()))
+    (folder / STORE_FILE).write_bytes(gzip.decompress(file.read_bytes()))
     expected = json.loads(file.with_name(file.name.replace(".sqlite.gz", ".json")).read_text("utf-8"))
     return folder, expected
 
@@ -69,7 +69,7 @@ def test_every_kind_is_kept() -> None:
 def without_checksums(path: Path) -> None:
     """Make a store of schema 4 one of schema 3, which had none."""
     with closing(sqlite3.connect(path)) as connection, connection:
-        for table in schema.SEALED:
+        for table in schema.CHECKSUMMED_TABLES:
             connection.execute(f"alter table {table.name} drop column checksum")
         connection.execute("delete from meta where key = 'rows'")
         connection.execute("update meta set value = '3' where key = 'schema_version'")
@@ -78,9 +78,11 @@ def without_checksums(path: Path) -> None:
 @pytest.mark.parametrize("version", [3, 4])
 def test_uncertainties_of_before_are_told_apart(version: int, tmp_path: Path) -> None:
     """Those of hull distances were of the method; those of measurements, of hull distances too, are noise."""
-    (tmp_path / FILE).write_bytes(gzip.decompress((STORES / "schema4" / "hulls.sqlite.gz").read_bytes()))
+    (tmp_path / STORE_FILE).write_bytes(
+        gzip.decompress((STORES / "schema4" / "hulls.sqlite.gz").read_bytes())
+    )
     if version == 3:
-        without_checksums(tmp_path / FILE)
+        without_checksums(tmp_path / STORE_FILE)
     with closing(Run.open(tmp_path)) as run:
         energy, hull = "energy_per_atom", "decomposition_energy"
         computed, told = run.trial(0), run.trial(4)
@@ -88,14 +90,14 @@ def test_uncertainties_of_before_are_told_apart(version: int, tmp_path: Path) ->
         assert (told.noise, told.systematic) == ({energy: 0.01, hull: 0.03}, {})
         assert run.history.systematic(hull).tolist()[:4] == [0.05] * 4
         assert np.isnan(run.history.noise(hull)[:4]).all()
-    with closing(Store.open(tmp_path / FILE)) as store:
-        inherited = list(store.rows(schema.inherited))
+    with closing(Store.open(tmp_path / STORE_FILE)) as store:
+        inherited = list(store.read_rows(schema.inherited))
         assert {(row.noise, row.systematic) for row in inherited} == {("{}", f'{{"{hull}": 0.05}}')}
 
 
 def test_damage_of_before_stays_known(tmp_path: Path) -> None:
     """A row that was damaged gets no checksum of its own by the migration; the others do."""
-    path = tmp_path / FILE
+    path = tmp_path / STORE_FILE
     path.write_bytes(gzip.decompress((STORES / "schema4" / "hulls.sqlite.gz").read_bytes()))
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("update evaluations set properties = replace(properties, '0.', '1.') where id = 4")
@@ -107,12 +109,12 @@ def test_damage_of_before_stays_known(tmp_path: Path) -> None:
 def test_a_kept_store_reads_as_when_it_was_made(kept: tuple[Path, dict[str, Any]]) -> None:
     """Candidates, values, structures, measurements and sessions are what they were; reading leaves the file as it is."""
     folder, expected = kept
-    before = (folder / FILE).read_bytes()
+    before = (folder / STORE_FILE).read_bytes()
     with closing(Run.open(folder)) as run:
         assert comparable(described(run)) == expected
         built = [id for id, item in enumerate(expected["candidates"]) if item["structures"]]
         assert all(run.structure(id, "relaxed") is not None for id in built)
-    assert (folder / FILE).read_bytes() == before
+    assert (folder / STORE_FILE).read_bytes() == before
 
 
 def test_commands_read_a_kept_store(kept: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
@@ -155,8 +157,8 @@ def test_a_kept_run_goes_on(kept: tuple[Path, dict[str, Any]]) -> None:
     ]
     assert all(old == new for old, new in ended)
     assert now["measurements"][: len(expected["measurements"])] == expected["measurements"]
-    with closing(Store.open(folder / FILE)) as store:
-        assert store.entry("schema_version") == str(SCHEMA_VERSION)
+    with closing(Store.open(folder / STORE_FILE)) as store:
+        assert store.read_entry("schema_version") == str(SCHEMA_VERSION)
 
 
 @pytest.mark.slow

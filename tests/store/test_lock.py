@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from invdesign.errors import RunLockedError, StoreError
-from invdesign.store.database import on_network
-from invdesign.store.lock import is_held, run_lock
+from invdesign.store.database import is_on_network
+from invdesign.store.lock import is_held, lock_run
 from tests.support import ROOT, environment
 
 HOLDING = """
 import sys, time
 from pathlib import Path
-from invdesign.store.lock import run_lock
-with run_lock(Path(sys.argv[1])):
+from invdesign.store.lock import lock_run
+with lock_run(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -38,22 +38,22 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
         assert is_held(tmp_path)
         with (
             pytest.raises(RunLockedError, match=rf"is in use by process {holder.pid} on "),
-            run_lock(tmp_path),
+            lock_run(tmp_path),
         ):
             pass
         holder.kill()
         holder.wait()
     assert not is_held(tmp_path)
-    with run_lock(tmp_path):
+    with lock_run(tmp_path):
         assert is_held(tmp_path)
     assert not is_held(tmp_path)
 
 
 def test_an_unreadable_note(tmp_path: Path) -> None:
     """A holder without a readable note is still a holder."""
-    with run_lock(tmp_path):
+    with lock_run(tmp_path):
         (tmp_path / "run.holder").write_text("{")
-        with pytest.raises(RunLockedError, match="is in use by another process"), run_lock(tmp_path):
+        with pytest.raises(RunLockedError, match="is in use by another process"), lock_run(tmp_path):
             pass
 
 
@@ -61,17 +61,17 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     """Nothing is held where nothing is; it cannot be locked either."""
     assert not is_held(tmp_path / "nowhere")
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="cannot be locked: File exists"), run_lock(tmp_path / "file"):
+    with pytest.raises(StoreError, match="cannot be locked: File exists"), lock_run(tmp_path / "file"):
         pass
 
 
 def test_released_after_an_error(tmp_path: Path) -> None:
     """An exception inside gives the lock back."""
-    with pytest.raises(ZeroDivisionError), run_lock(tmp_path):
+    with pytest.raises(ZeroDivisionError), lock_run(tmp_path):
         raise ZeroDivisionError
     assert not is_held(tmp_path)
 
 
 def test_a_local_folder_is_no_network(tmp_path: Path) -> None:
     """The test's own folder is on a local disk."""
-    assert not on_network(tmp_path / "run.sqlite")
+    assert not is_on_network(tmp_path / "run.sqlite")

@@ -17,7 +17,7 @@ from invdesign.problem import Objective, Problem
 from invdesign.run.run import Run
 from invdesign.steps import Built, Finished, PlannedTask, StageResult, Step
 from invdesign.store import schema
-from invdesign.store.store import FILE, Store
+from invdesign.store.store import STORE_FILE, Store
 from tests.support import cli, finished, funnel, seal
 
 BLOB = b"structure"
@@ -36,8 +36,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copied(whole: Path, folder: Path) -> Path:
     """A copy of its store, to be maltreated."""
     folder.mkdir()
-    path = folder / FILE
-    path.write_bytes((whole / FILE).read_bytes())
+    path = folder / STORE_FILE
+    path.write_bytes((whole / STORE_FILE).read_bytes())
     return path
 
 
@@ -56,8 +56,8 @@ def candidate(id: int) -> Candidate:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """An empty store."""
-    Store.create(tmp_path / FILE, {"campaign": "{}"})
-    return Store.open(tmp_path / FILE)
+    Store.create(tmp_path / STORE_FILE, {"campaign": "{}"})
+    return Store.open(tmp_path / STORE_FILE)
 
 
 # Damage.
@@ -80,7 +80,7 @@ def read_and_work(folder: Path) -> None:
 )
 def test_a_file_that_is_no_store(content: bytes, tmp_path: Path) -> None:
     """Empty, zeros or garbage under a store's name is one clear message; the file stays as it is."""
-    path = tmp_path / FILE
+    path = tmp_path / STORE_FILE
     path.write_bytes(content)
     for attempt in (lambda: Run.open(tmp_path), lambda: Store.open(path)):
         with pytest.raises(
@@ -93,7 +93,7 @@ def test_a_file_that_is_no_store(content: bytes, tmp_path: Path) -> None:
 
 def test_another_database(tmp_path: Path) -> None:
     """A database of something else is told apart."""
-    execute(tmp_path / FILE, "create table meta (key text, value text)")
+    execute(tmp_path / STORE_FILE, "create table meta (key text, value text)")
     with pytest.raises(StoreError, match=r"is no run store \(its schema version is ''"):
         Run.open(tmp_path)
 
@@ -166,9 +166,9 @@ def test_an_unclean_end_without_damage(whole: Path, tmp_path: Path) -> None:
 
 def test_a_store_without_permission(whole: Path, tmp_path: Path) -> None:
     """A folder in place of the file is a message too."""
-    (tmp_path / FILE).mkdir()
+    (tmp_path / STORE_FILE).mkdir()
     with pytest.raises(StoreError, match="holds no run"):
-        Store.open(tmp_path / FILE)
+        Store.open(tmp_path / STORE_FILE)
 
 
 # Versions.
@@ -245,9 +245,9 @@ def test_stores_of_the_first_version_take_promotions(whole: Path, tmp_path: Path
     as_version_1(path)
     assert Run.open(path.parent, trust_code=True).digest() == before  # only read: not migrated
     store = Store.open(path)
-    assert store.entry("schema_version") == str(schema.SCHEMA_VERSION)
+    assert store.read_entry("schema_version") == str(schema.SCHEMA_VERSION)
     assert store.digest() == before
-    known = next(iter(store.rows(schema.candidates)))
+    known = next(iter(store.read_rows(schema.candidates)))
     store.write_event(10**6, "ask", None, "null", [Candidate(10**6, known.key, Proposal({}))])
     store.close()
     with closing(sqlite3.connect(path)) as connection:
@@ -282,7 +282,7 @@ def test_a_migration_that_fails_changes_nothing(
         Store.open(path)
     monkeypatch.undo()
     store = Store.open(path)
-    assert store.entry("created") != "x"
+    assert store.read_entry("created") != "x"
     store.close()
 
 
@@ -293,18 +293,18 @@ def test_creation_is_whole_or_nothing(tmp_path: Path) -> None:
     """What a killed creation left behind is no run, and not in the way of the next."""
     (tmp_path / "run.new").write_bytes(b"half a store")
     (tmp_path / "run.new-wal").write_bytes(b"its journal")
-    assert not (tmp_path / FILE).exists()
-    Store.create(tmp_path / FILE, {"campaign": "{}"})
-    assert Store.open(tmp_path / FILE).entry("campaign") == "{}"
+    assert not (tmp_path / STORE_FILE).exists()
+    Store.create(tmp_path / STORE_FILE, {"campaign": "{}"})
+    assert Store.open(tmp_path / STORE_FILE).read_entry("campaign") == "{}"
     assert not (tmp_path / "run.new").exists()
 
 
 def test_entries(store: Store) -> None:
     """What belongs to the run as a whole is kept by name."""
-    assert store.entry("missing") == ""
+    assert store.read_entry("missing") == ""
     store.set_entry("budget", "Ünïcode")
     store.set_entry("budget", "two")
-    assert store.entry("budget") == "two"
+    assert store.read_entry("budget") == "two"
 
 
 def full(store: Store) -> None:
@@ -351,7 +351,7 @@ def full(store: Store) -> None:
 def test_history_comes_back(store: Store) -> None:
     """Every trial is as it was written: status, depth, values, uncertainty, structures, cause, lineage."""
     full(store)
-    history = store.load_history(RunHistory(PROBLEM, store.candidate))
+    history = store.load_history(RunHistory(PROBLEM, store.load_candidate))
     first, second, third = (history.trial(id) for id in range(3))
     assert (first.status, first.depth, dict(first.properties), first.structures) == (
         Status.COMPLETE,
@@ -366,15 +366,15 @@ def test_history_comes_back(store: Store) -> None:
     assert third.status is Status.PENDING
     assert history.pending() == [2]
     assert [history.candidate(id) for id in range(3)] == [candidate(id) for id in range(3)]
-    assert store.structure(0, "relaxed") == BLOB
-    assert store.structure(0, "charged") is None
-    assert store.formula(0) == "LiCl"
+    assert store.load_structure(0, "relaxed") == BLOB
+    assert store.load_structure(0, "charged") is None
+    assert store.display_formula(0) == "LiCl"
 
 
 def test_the_wave_under_way_comes_back(store: Store) -> None:
     """What was asked, built, found and planned is known after an interruption, with the structures' data."""
     full(store)
-    (rest,) = store.unfinished()
+    (rest,) = store.load_unfinished()
     assert [c.id for c in rest.asked] == [0, 1, 2]
     assert rest.designs[2] == {"parameters": "h2"}
     assert [(r.candidate, r.blobs) for r in rest.results] == [(0, {HASH: BLOB}), (1, {})]
@@ -387,9 +387,9 @@ def test_the_wave_under_way_comes_back(store: Store) -> None:
 def test_the_cache_knows_earlier_waves_only(store: Store) -> None:
     """Successful evaluations of earlier candidates are found by key; failures never, and the wave's own neither."""
     full(store)
-    assert store.cached(["key-0", "key-1"], before=3).keys() == {"key-0"}
-    assert store.cached(["key-0"], before=3)["key-0"].blobs == {HASH: BLOB}
-    assert store.cached(["key-0"], before=0) == {}
+    assert store.find_cached(["key-0", "key-1"], before=3).keys() == {"key-0"}
+    assert store.find_cached(["key-0"], before=3)["key-0"].blobs == {HASH: BLOB}
+    assert store.find_cached(["key-0"], before=0) == {}
 
 
 def test_an_event_is_all_or_nothing(store: Store) -> None:
@@ -400,14 +400,14 @@ def test_an_event_is_all_or_nothing(store: Store) -> None:
     last = store.last_event()
     assert last is not None
     assert last[0] == 1
-    assert len(store.load_history(RunHistory(PROBLEM, store.candidate))) == 3
+    assert len(store.load_history(RunHistory(PROBLEM, store.load_candidate))) == 3
 
 
 def test_the_digest_sees_what_was_found(tmp_path: Path) -> None:
     """Any value, status, state or lineage is in it; times, sessions, costs and the way tasks were cut are not."""
 
     def made(name: str) -> Path:
-        path = tmp_path / name / FILE
+        path = tmp_path / name / STORE_FILE
         Store.create(path, {"campaign": name})
         full(Store.open(path))
         return path
@@ -451,7 +451,7 @@ def test_reading_while_writing(store: Store) -> None:
     """A reader sees whole steps while the writer goes on."""
     reader = Store.open(store.path, writable=False)
     full(store)
-    assert len(reader.load_history(RunHistory(PROBLEM, reader.candidate))) == 3
+    assert len(reader.load_history(RunHistory(PROBLEM, reader.load_candidate))) == 3
     with pytest.raises(StoreError, match="cannot be opened for writing"):
         reader.set_entry("a", "b")
 
@@ -463,6 +463,6 @@ def test_odd_text_is_kept(store: Store) -> None:
     asked = Candidate(0, genome_key(genome), Proposal(genome))
     store.write_event(0, "ask", word, "null", [asked])
     store.write_step(Step(finished=[Finished(0, Status.FAILED, 0, Failure("error", "s", word))]))
-    history = store.load_history(RunHistory(PROBLEM, store.candidate))
+    history = store.load_history(RunHistory(PROBLEM, store.load_candidate))
     assert history.trial(0).failure == Failure("error", "s", word)
     assert history.candidate(0) == asked

@@ -15,7 +15,7 @@ from invdesign.structures.charges import (
     element_symbols,
     is_metallic,
     oxidation_states,
-    whole_counts,
+    scale_to_whole_counts,
 )
 
 
@@ -156,5 +156,5 @@ def test_salts_and_elements_without_metal_are_not_metallic(formula: str) -> None
 
 def test_fractions_become_whole_atoms() -> None:
     """The amounts and what they were multiplied by."""
-    assert whole_counts({"Li": 0.5, "Co": 1, "O": 2}) == ({"Li": 1, "Co": 2, "O": 4}, 2)
-    assert whole_counts({"Li": 1 / 3, "C": 6, "F": 0}) == ({"Li": 1, "C": 18}, 3)
+    assert scale_to_whole_counts({"Li": 0.5, "Co": 1, "O": 2}) == ({"Li": 1, "Co": 2, "O": 4}, 2)
+    assert scale_to_whole_counts({"Li": 1 / 3, "C": 6, "F": 0}) == ({"Li": 1, "C": 18}, 3)

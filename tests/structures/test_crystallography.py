@@ -31,24 +31,24 @@ def crystal(**changes: Any) -> Crystal:
 
 def test_orbits_are_generated_with_labels_and_charges() -> None:
     """One position per orbit gives the whole cell, each site with its label and formal charge."""
-    structure = crystal().structure()
+    structure = crystal().build_structure()
     assert structure.composition.formula == "Na4 Cl4"
     assert structure.site_properties["label"] == ["M"] * 4 + ["X"] * 4
     assert structure.site_properties["oxidation_state"] == [1] * 4 + [None] * 4
-    assert len(crystal().structure(primitive=True)) == 2
+    assert len(crystal().build_structure(primitive=True)) == 2
 
 
 def test_a_position_off_its_site_is_refused() -> None:
     """A typo in a coordinate changes the multiplicity, and the message says which site."""
     wrong = ({**ROCKSALT["sites"][0], "position": (0.01, 0, 0)}, ROCKSALT["sites"][1])
     with pytest.raises(InvdesignError, match=r"salt: site M at .* generates 24 positions, Wyckoff 4a has 4"):
-        crystal(sites=wrong).structure()
+        crystal(sites=wrong).build_structure()
 
 
 def test_a_formula_that_the_positions_do_not_give_is_refused() -> None:
     """The published formula is a check on the positions."""
     with pytest.raises(InvdesignError, match="positions give NaCl, published formula is KCl"):
-        crystal(formula="KCl").structure()
+        crystal(formula="KCl").build_structure()
 
 
 @pytest.mark.parametrize(("setting", "shortest"), [(2, 1.9), (1, 0.0)])
@@ -67,9 +67,9 @@ def test_the_origin_choice_decides_where_atoms_are(setting: int, shortest: float
     }
     if setting == 1:
         with pytest.raises(InvdesignError, match="Wyckoff"):
-            crystal(**spinel).structure()
+            crystal(**spinel).build_structure()
         return
-    structure = crystal(**spinel).structure()
+    structure = crystal(**spinel).build_structure()
     assert structure.get_neighbor_list(3.0)[3].min() > shortest
 
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from invdesign.rng import rng_for
-from invdesign.structures.electrostatics import COULOMB, Electrostatics, Filling
-from invdesign.structures.prototypes import prototype
+from invdesign.structures.electrostatics import COULOMB_CONSTANT, Electrostatics, Filling
+from invdesign.structures.prototypes import find_prototype
 
 MADELUNG = {  # per formula unit and nearest distance: Kittel, Introduction to Solid State Physics, 8th ed., ch. 3
     "rocksalt": (225, [[0, 0, 0], [0.5, 0.5, 0.5]], 1 / 2, 1.747565),
@@ -29,7 +29,7 @@ def test_madelung_constants(name: str) -> None:
     crystal = Structure.from_spacegroup(group, Lattice.cubic(4.0), ["Na", "Cl"], positions)
     charges = np.array([1.0 if site.specie.symbol == "Na" else -1.0 for site in crystal])
     energy = Electrostatics(crystal.lattice.matrix, crystal.frac_coords).energy(charges)
-    found = -float(energy) * 4.0 * distance / COULOMB / (len(crystal) / 2)
+    found = -float(energy) * 4.0 * distance / COULOMB_CONSTANT / (len(crystal) / 2)
     assert found == pytest.approx(constant, abs=5e-5)
 
 
@@ -39,7 +39,7 @@ def test_agrees_with_pymatgen(name: str, net: float) -> None:
     """Skewed cells, and cells with a net charge on a uniform background."""
     from pymatgen.analysis.ewald import EwaldSummation
 
-    crystal = prototype(name).structure()
+    crystal = find_prototype(name).build_structure()
     charges = np.array(crystal.site_properties["oxidation_state"], dtype=np.float64)
     charges[0] += net
     ours = Electrostatics(crystal.lattice.matrix, crystal.frac_coords).energy(charges)
@@ -49,7 +49,7 @@ def test_agrees_with_pymatgen(name: str, net: float) -> None:
 
 def _layer(cell: tuple[int, int, int]) -> tuple[Electrostatics, tuple[int, ...], np.ndarray]:
     """Supercell of a layered oxide: (electrostatics, lithium sites, charges)."""
-    crystal = prototype("layered").structure() * cell
+    crystal = find_prototype("layered").build_structure() * cell
     charges = np.array(crystal.site_properties["oxidation_state"], dtype=np.float64)
     sites = tuple(i for i, site in enumerate(crystal) if site.specie.symbol == "Li")
     return Electrostatics(crystal.lattice.matrix, crystal.frac_coords), sites, charges
@@ -61,7 +61,7 @@ def _layer(cell: tuple[int, int, int]) -> tuple[Electrostatics, tuple[int, ...],
 )
 def test_energy_does_not_depend_on_the_description(charges: list[float], shift: list[float]) -> None:
     """Shifting all atoms, or naming the cell by other vectors, changes nothing; energies scale with 1/length."""
-    crystal = prototype("layered").structure()
+    crystal = find_prototype("layered").build_structure()
     q = np.array(charges)
     cell, positions = crystal.lattice.matrix, crystal.frac_coords
     energy = float(Electrostatics(cell, positions).energy(q))
@@ -85,7 +85,7 @@ def test_arranges_as_going_through_all_does() -> None:
     """Half the lithium of a small cell ends where no arrangement is lower."""
     electrostatics, sites, charges = _layer((2, 2, 1))
     filling = Filling(sites, (6, 6), (1.0, 0.0))
-    found = electrostatics.arrange([filling], rng_for(0, 0, "arrange"), fixed=charges, starts=8)
+    found = electrostatics.arrange_species([filling], rng_for(0, 0, "arrange"), fixed=charges, starts=8)
     rows = np.tile(charges, (924, 1))
     rows[:, list(sites)] = 0.0
     for row, chosen in zip(rows, combinations(sites, 6), strict=True):
@@ -101,7 +101,7 @@ def test_arranges_several_groups_deterministically() -> None:
     electrostatics, sites, charges = _layer((2, 2, 1))
     fillings = [Filling(sites[:6], (2, 4), (1.0, 0.0)), Filling(sites[6:], (3, 2, 1), (1.0, 0.0, 2.0))]
     first, second = (
-        electrostatics.arrange(fillings, rng_for(1, 0, "arrange"), fixed=charges) for _ in range(2)
+        electrostatics.arrange_species(fillings, rng_for(1, 0, "arrange"), fixed=charges) for _ in range(2)
     )
     assert first.energy == second.energy
     assert [np.bincount(codes).tolist() for codes in first.species] == [[2, 4], [3, 2, 1]]
@@ -112,7 +112,9 @@ def test_swaps_end_after_the_steps_given() -> None:
     electrostatics, sites, charges = _layer((2, 2, 1))
     filling = Filling(sites, (6, 6), (1.0, 0.0))
     energies = [
-        electrostatics.arrange([filling], rng_for(2, 0, "a"), fixed=charges, starts=1, steps=steps).energy
+        electrostatics.arrange_species(
+            [filling], rng_for(2, 0, "a"), fixed=charges, starts=1, steps=steps
+        ).energy
         for steps in (0, 1, 2, 100)
     ]
     assert energies == sorted(energies, reverse=True)
@@ -122,7 +124,7 @@ def test_swaps_end_after_the_steps_given() -> None:
 def test_a_group_of_one_site_has_nothing_to_swap() -> None:
     """Groups that cannot vary are filled as they are."""
     electrostatics, sites, _ = _layer((1, 1, 1))
-    found = electrostatics.arrange([Filling(sites[:1], (1,), (1.0,))], rng_for(0, 0, "one"))
+    found = electrostatics.arrange_species([Filling(sites[:1], (1,), (1.0,))], rng_for(0, 0, "one"))
     assert found.species[0].tolist() == [0]
 
 

@@ -12,12 +12,12 @@ from invdesign.errors import InvdesignError
 from invdesign.settings import InputFile
 from invdesign.structures.files import (
     check_distances,
-    pack,
+    compress_text,
+    decompress_text,
     parse_structure,
     structure_from_json,
     structure_to_cif,
     structure_to_json,
-    unpack,
 )
 
 SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -76,7 +76,7 @@ def test_json_keeps_every_digit() -> None:
     rng = np.random.default_rng(1)
     structure = Structure(rng.normal(size=(3, 3)) * 4, ["Li", "O", "Cl"], rng.random((3, 3)))
     text = structure_to_json(structure)
-    again = structure_from_json(unpack(pack(text)))
+    again = structure_from_json(decompress_text(compress_text(text)))
     assert np.array_equal(again.lattice.matrix, structure.lattice.matrix)
     assert np.array_equal(again.frac_coords, structure.frac_coords)
     assert [site.species_string for site in again] == ["Li", "O", "Cl"]

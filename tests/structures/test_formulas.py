@@ -13,7 +13,12 @@ from pymatgen.core import Composition
 from invdesign.errors import InvdesignError
 from invdesign.spaces.pool.sources import structure_from
 from invdesign.structures.charges import element_symbols
-from invdesign.structures.formulas import composition_in, order_formula, suspect, write_formula
+from invdesign.structures.formulas import (
+    describe_likely_slip,
+    order_formula,
+    parse_composition,
+    write_formula,
+)
 
 POSCAR = "rock salt\n1.0\n0 2 2\n2 0 2\n2 2 0\nLi F\n1 1\ndirect\n0 0 0\n0.5 0.5 0.5\n"
 
@@ -37,7 +42,7 @@ READ = {
 @pytest.mark.parametrize("formula", READ)
 def test_formulas_as_they_are_printed(formula: str) -> None:
     """Brackets, fractions, subscripts, hydrates, spaces, deuterium."""
-    assert composition_in(formula).get_el_amt_dict() == pytest.approx(READ[formula])
+    assert parse_composition(formula).get_el_amt_dict() == pytest.approx(READ[formula])
 
 
 @pytest.mark.parametrize(
@@ -93,16 +98,16 @@ def test_what_is_no_formula_is_refused(formula: str, remedy: str) -> None:
     with pytest.raises(
         InvdesignError, match=f"'{re.escape(formula.strip()[:60])}' is not a formula: .*{re.escape(remedy)}"
     ):
-        composition_in(formula)
+        parse_composition(formula)
 
 
 @given(st.lists(st.tuples(st.sampled_from(element_symbols()), st.integers(1, 99)), min_size=1, max_size=6))
 def test_formulas_come_back(parts: list[tuple[str, int]]) -> None:
     """A formula of any elements and amounts is read as pymatgen's own; in subscripts too."""
     text = "".join(f"{symbol}{amount}" for symbol, amount in parts)
-    assert composition_in(text) == Composition(text)
+    assert parse_composition(text) == Composition(text)
     subscripts = str.maketrans("0123456789", "\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089")
-    assert composition_in(text.translate(subscripts)) == Composition(text)
+    assert parse_composition(text.translate(subscripts)) == Composition(text)
 
 
 @given(
@@ -112,8 +117,8 @@ def test_formulas_come_back(parts: list[tuple[str, int]]) -> None:
 def test_no_text_is_a_stack_trace(text: str) -> None:
     """Any text is a composition with positive amounts, or refused in words."""
     with suppress(InvdesignError):
-        assert sum(composition_in(text).values()) > 0
-    suspect(text)
+        assert sum(parse_composition(text).values()) > 0
+    describe_likely_slip(text)
 
 
 @pytest.mark.parametrize(
@@ -133,8 +138,8 @@ def test_no_text_is_a_stack_trace(text: str) -> None:
 )
 def test_slips_that_are_formulas(formula: str, doubt: str) -> None:
     """Rare elements, and capitals that may be one element, are pointed out; carbonates and acetates are none."""
-    assert doubt in suspect(formula)
-    assert bool(doubt) == bool(suspect(formula))
+    assert doubt in describe_likely_slip(formula)
+    assert bool(doubt) == bool(describe_likely_slip(formula))
 
 
 def test_structures_are_told_apart_by_what_they_begin_with() -> None:
@@ -175,5 +180,5 @@ def test_a_formula_that_is_shown_is_the_composition(amounts: dict[str, int]) -> 
     """Ordering elements changes no amount, and ordering twice nothing."""
     composition = Composition(amounts)
     shown = write_formula(composition)
-    assert composition_in(shown).almost_equals(Composition(composition.reduced_formula))
+    assert parse_composition(shown).almost_equals(Composition(composition.reduced_formula))
     assert order_formula(shown) == shown

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Composition
 
-from invdesign.structures.charges import element_symbols, whole_counts
+from invdesign.structures.charges import element_symbols, scale_to_whole_counts
 from invdesign.structures.neutrality import balance_charges
 
 KNOWN = [
@@ -55,7 +55,7 @@ def imbalance(formula: str) -> Fraction:
 
 
 def counts_of(formula: str) -> dict[str, int]:
-    return whole_counts(Composition(formula).get_el_amt_dict())[0]
+    return scale_to_whole_counts(Composition(formula).get_el_amt_dict())[0]
 
 
 @pytest.mark.parametrize(

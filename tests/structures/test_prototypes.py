@@ -8,7 +8,7 @@ import pytest
 from invdesign.errors import InvdesignError
 from invdesign.settings import load
 from invdesign.structures.charges import charge_imbalance, oxidation_states
-from invdesign.structures.prototypes import prototype, prototype_names
+from invdesign.structures.prototypes import find_prototype, list_prototype_names
 from invdesign.structures.symmetry import symmetry_dataset
 
 # Shortest cation-anion, anion-anion and cation-cation distances (Å) that any of them may have: P-O is 1.52,
@@ -41,24 +41,24 @@ def test_the_families_batteries_are_made_of_are_there() -> None:
     assert {
         "antiperovskite", "olivine", "spinel", "layered", "garnet", "argyrodite", "tavorite", "antifluorite",
         "rocksalt", "nasicon",
-    } <= set(prototype_names())  # fmt: skip
+    } <= set(list_prototype_names())  # fmt: skip
 
 
-@pytest.mark.parametrize("name", prototype_names())
+@pytest.mark.parametrize("name", list_prototype_names())
 class TestEvery:
     """Rules for every prototype."""
 
     def test_symmetry_is_the_published_one(self, name: str) -> None:
         """The atoms that one position per orbit generates have the stated space group."""
-        crystal = prototype(name)
-        structure = crystal.structure()
+        crystal = find_prototype(name)
+        structure = crystal.build_structure()
         found = symmetry_dataset(structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
         assert found.number == crystal.spacegroup
 
     def test_orbits_are_orbits(self, name: str) -> None:
         """Each label is one set of equivalent sites, of the stated multiplicity and Wyckoff letter's size."""
-        crystal = prototype(name)
-        structure = crystal.structure()
+        crystal = find_prototype(name)
+        structure = crystal.build_structure()
         found = symmetry_dataset(structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
         labels = np.array(structure.site_properties["label"])
         for site in crystal.sites:
@@ -70,7 +70,7 @@ class TestEvery:
         """The formal charges sum to zero; sites without one (mixed valence) can make up the rest."""
         counts: dict[str, int] = {}
         states: dict[str, tuple[int, ...]] = {}
-        for site in prototype(name).sites:
+        for site in find_prototype(name).sites:
             known = site.oxidation_state
             counts[site.label] = int(site.wyckoff[:-1])
             states[site.label] = (known,) if known is not None else oxidation_states(site.element, 1)
@@ -78,7 +78,7 @@ class TestEvery:
 
     def test_no_atoms_are_too_close(self, name: str) -> None:
         """Distances are those of bonds: a wrong origin choice puts oxygen 0.3 Å from oxygen."""
-        structure = prototype(name).structure()
+        structure = find_prototype(name).build_structure()
         signs = np.sign([state or 3 for state in structure.site_properties["oxidation_state"]])
         first, second, _, distance = structure.get_neighbor_list(3.0)
         for a, b, d in zip(first, second, distance, strict=True):
@@ -87,7 +87,7 @@ class TestEvery:
 
     def test_it_names_its_source_and_labels_its_sites_once(self, name: str) -> None:
         """Labels are unique, and none is the symbol of another element of the crystal."""
-        crystal = prototype(name)
+        crystal = find_prototype(name)
         labels = [site.label for site in crystal.sites]
         elements = {site.element for site in crystal.sites}
         assert len(crystal.source) > 15
@@ -96,8 +96,8 @@ class TestEvery:
 
     def test_the_primitive_cell_keeps_labels_and_formula(self, name: str) -> None:
         """Reducing a centred cell divides every orbit alike."""
-        crystal = prototype(name)
-        whole, reduced = crystal.structure(), crystal.structure(primitive=True)
+        crystal = find_prototype(name)
+        whole, reduced = crystal.build_structure(), crystal.build_structure(primitive=True)
         assert reduced.composition.reduced_formula == whole.composition.reduced_formula
         share = len(whole) / len(reduced)
         for site in crystal.sites:
@@ -110,7 +110,7 @@ def test_bond_lengths_are_those_known(
     name: str, label: str, coordination: int, neighbour: str, length: float
 ) -> None:
     """Coordination and mean bond length of key sites are those of the literature, within 0.02 Å."""
-    structure = prototype(name).structure()
+    structure = find_prototype(name).build_structure()
     site = structure[structure.site_properties["label"].index(label)]
     near = sorted(structure.get_neighbors(site, 4.0), key=lambda other: other.nn_distance)[:coordination]
     assert {other.specie.symbol for other in near} == {neighbour}
@@ -120,15 +120,15 @@ def test_bond_lengths_are_those_known(
 def test_a_wrong_name_is_answered_with_the_nearest() -> None:
     """A typo lists what there is."""
     with pytest.raises(InvdesignError, match=r"no prototype 'olivin'. Did you mean 'olivine'\? Known: anti"):
-        prototype("olivin")
+        find_prototype("olivin")
     with pytest.raises(InvdesignError, match=r"no prototype 'zzz'. Known"):
-        prototype("zzz")
+        find_prototype("zzz")
 
 
 def test_a_former_name_is_still_understood() -> None:
     """Stored campaigns say `halide`; new files are told what it is called now."""
-    assert prototype("halide") == prototype("Na3YCl6")
-    assert "halide" not in prototype_names()
+    assert find_prototype("halide") == find_prototype("Na3YCl6")
+    assert "halide" not in list_prototype_names()
     space = load("spaces", {"kind": "substitution", "parent": "halide", "sites": {"M": ["Y", "Er"]}})
     assert (
         space.size()

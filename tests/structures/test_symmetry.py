@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from invdesign.arrays import IntArray
 from invdesign.errors import InvdesignError
 from invdesign.structures.symmetry import (
-    cycle_types,
-    is_smallest,
+    are_smallest_images,
+    count_cycle_types,
+    find_smallest_image,
     site_permutations,
-    smallest_image,
     symmetry_dataset,
 )
 
@@ -47,9 +47,9 @@ def test_colours_break_symmetry() -> None:
 
 def test_permutations_form_a_group_and_keep_distances() -> None:
     """Products are members, and every member maps the crystal onto itself."""
-    from invdesign.structures.prototypes import prototype
+    from invdesign.structures.prototypes import find_prototype
 
-    structure = prototype("argyrodite").structure()
+    structure = find_prototype("argyrodite").build_structure()
     sulphur = [i for i, site in enumerate(structure) if site.specie.symbol == "S"]
     found = site_permutations(
         structure.lattice.matrix, structure.frac_coords, [s.species_string for s in structure], sulphur
@@ -73,10 +73,10 @@ def test_the_smallest_image_is_the_smallest(n: int, base: int, random: object) -
     """It is the lexicographic minimum over the group, the same for all images of a decoration."""
     codes = np.array([random.randrange(base) for _ in range(n)], dtype=np.int64)  # type: ignore[attr-defined]
     group = dihedral(n)
-    best = smallest_image(codes, group, base)
+    best = find_smallest_image(codes, group, base)
     assert best.tolist() == min(codes[row].tolist() for row in group)
     for row in group:
-        assert np.array_equal(smallest_image(codes[row], group, base), best)
+        assert np.array_equal(find_smallest_image(codes[row], group, base), best)
 
 
 def test_long_decorations_are_compared_in_words() -> None:
@@ -85,7 +85,7 @@ def test_long_decorations_are_compared_in_words() -> None:
     codes = np.full(n, 8, dtype=np.int64)
     codes[70] = 0
     codes[71] = 3
-    best = smallest_image(codes, dihedral(n), base)
+    best = find_smallest_image(codes, dihedral(n), base)
     assert best[:2].tolist() == [0, 3]
     assert best.tolist() == min(codes[row].tolist() for row in dihedral(n))
 
@@ -96,7 +96,7 @@ def test_exactly_one_image_of_each_decoration_is_smallest(n: int, base: int) -> 
     codes = np.array(list(product(range(base), repeat=n)), dtype=np.int64)
     weights = base ** np.arange(n - 1, -1, -1, dtype=np.int64)
     group = dihedral(n)
-    kept = codes[is_smallest(codes, group, weights)]
+    kept = codes[are_smallest_images(codes, group, weights)]
     assert {tuple(row) for row in kept.tolist()} == {min(tuple(row[p]) for p in group) for row in codes}
     assert len(kept) == {(4, 2): 6, (5, 3): 39, (6, 2): 13}[n, base]  # OEIS A000029, A027671
 
@@ -104,7 +104,7 @@ def test_exactly_one_image_of_each_decoration_is_smallest(n: int, base: int) -> 
 def test_cycle_types_of_all_permutations_of_four() -> None:
     """The conjugacy classes of S4, kept apart by class."""
     group = np.array(list(orders(range(4))), dtype=np.int64)
-    types = cycle_types(group, [7, 7, 7, 7])
+    types = count_cycle_types(group, [7, 7, 7, 7])
     assert {tuple(length for _, length in cycles): times for cycles, times in types.items()} == {
         (1, 1, 1, 1): 1,
         (1, 1, 2): 6,
@@ -112,5 +112,5 @@ def test_cycle_types_of_all_permutations_of_four() -> None:
         (1, 3): 8,
         (4,): 6,
     }
-    split = cycle_types(np.array([[0, 1, 2], [1, 0, 2]]), [0, 0, 1])
+    split = count_cycle_types(np.array([[0, 1, 2], [1, 0, 2]]), [0, 0, 1])
     assert split == {((0, 1), (0, 1), (1, 1)): 1, ((0, 2), (1, 1)): 1}

@@ -14,13 +14,13 @@ from pymatgen.core import Lattice, Structure
 
 from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal
 from invdesign.settings import load
-from invdesign.structures.prototypes import prototype
+from invdesign.structures.prototypes import find_prototype
 from surrogates.transport.bond_valence import (
     BARRIER_DEVIATION,
     UnknownPairError,
-    _landscape,
+    _map_energies,
     migration_barriers,
-    pair_of,
+    pair_parameters,
     site_energies,
 )
 from surrogates.transport.frameworks import MissingIonError
@@ -70,7 +70,7 @@ def test_barriers_carry_the_error_of_the_method() -> None:
 )
 def test_depths_are_those_tabulated(ion: str, anion: str, state: int, depth: float) -> None:
     """The depth follows from distance, softness, charges and rows; BVlain 0.25.1 tabulates it."""
-    assert pair_of(ion, anion, state)[1] == pytest.approx(depth, rel=2e-5)
+    assert pair_parameters(ion, anion, state)[1] == pytest.approx(depth, rel=2e-5)
 
 
 @pytest.mark.parametrize(("ion", "anion"), [("Li", "F"), ("Na", "Cl")])
@@ -78,7 +78,7 @@ def test_one_bond_is_deepest_at_its_length(ion: str, anion: str) -> None:
     """Half of the pair's depth, at the tabulated distance from the counter ion."""
     size, spacing = 17.0, 0.25
     energies = site_energies(alone(anion, ion, size), ion, spacing)
-    _, depth, length, _ = pair_of(ion, anion, -1)
+    _, depth, length, _ = pair_parameters(ion, anion, -1)
     assert energies.min() == pytest.approx(-depth / 2, abs=0.01)
     along = energies[: len(energies) // 2, 0, 0]
     assert np.argmin(along) * size / len(energies) == pytest.approx(length, abs=spacing)
@@ -97,13 +97,13 @@ BVLAIN = [
 @pytest.mark.parametrize(("name", "barriers"), BVLAIN)
 def test_barriers_of_known_crystals(name: str, barriers: tuple[float, float, float]) -> None:
     """As another program has them: LiFePO4 conducts along one channel, spinel in all directions."""
-    found = migration_barriers(prototype(name).structure(primitive=True), "Li")
+    found = migration_barriers(find_prototype(name).build_structure(primitive=True), "Li")
     assert found == pytest.approx(barriers, abs=0.06)
 
 
 def test_layers_conduct_along_themselves() -> None:
     """In LiCoO2 a way across the oxygen layers is ten times as high as one between them."""
-    one, two, three = migration_barriers(prototype("layered").structure(primitive=True), "Li")
+    one, two, three = migration_barriers(find_prototype("layered").build_structure(primitive=True), "Li")
     assert two - one < GRID
     assert three > 5 * two
 
@@ -146,20 +146,20 @@ def test_barriers_do_not_depend_on_many_settings(seed: int, copies: list[int], s
 @pytest.mark.parametrize("name", ["lithium_phosphate", "spinel"])
 def test_barriers_do_not_depend_on_the_grid(name: str) -> None:
     """Passes are located beside the grid: a coarse one finds what a finer one does."""
-    structure = prototype(name).structure(primitive=True)
+    structure = find_prototype(name).build_structure(primitive=True)
     coarse, fine = (migration_barriers(structure, "Li", spacing) for spacing in (0.45, 0.35))
     assert coarse == pytest.approx(fine, abs=SETTING)
 
 
 def test_derivatives_are_those_of_the_energy() -> None:
     """Gradients and second derivatives agree with differences, at points anywhere."""
-    cell, images, _ = _landscape(antiperovskite(), "Li", 0.5, ())
+    cell, images, _ = _map_energies(antiperovskite(), "Li", 0.5, ())
     points = np.random.default_rng(0).uniform(-1.0, 2.0, size=(6, 3)) @ cell
-    energies, gradients, seconds = images.expanded(cell, points)
+    energies, gradients, seconds = images.expand_energies(cell, points)
     inside = (points @ np.linalg.inv(cell)) % 1.0 @ cell
-    assert energies == pytest.approx(np.concatenate([images.energies(point[None]) for point in inside]))
+    assert energies == pytest.approx(np.concatenate([images.energies_at(point[None]) for point in inside]))
     for axis, step in enumerate(1e-5 * np.eye(3)):
-        up, down = images.expanded(cell, points + step), images.expanded(cell, points - step)
+        up, down = images.expand_energies(cell, points + step), images.expand_energies(cell, points - step)
         assert (up[0] - down[0]) / 2e-5 == pytest.approx(gradients[:, axis], rel=1e-6, abs=1e-6)
         assert (up[1] - down[1]) / 2e-5 == pytest.approx(seconds[:, axis], rel=1e-6, abs=1e-5)
 

@@ -21,7 +21,7 @@ from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal, 
 from invdesign.errors import InvdesignError
 from invdesign.settings import load
 from surrogates.external.command import Command
-from surrogates.external.jobs import found_program
+from surrogates.external.jobs import find_program
 from tests.support import PATIENCE, alive, here, wait_until, written
 
 Settings = dict[str, Any]
@@ -31,7 +31,7 @@ ENERGY: Settings = {"results": [{"file": "out.json", "json": {"energy": "e"}}], 
 def installed(program: str) -> bool:
     """Whether a program is there, also where the Python of the tests has it beside it."""
     try:
-        return bool(found_program(program, {}))
+        return bool(find_program(program, {}))
     except InvdesignError:
         return False
 

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from invdesign import Run, load_campaign
 from surrogates.external.command import Command, Restart, Written
-from surrogates.external.placeholders import SPECIAL
+from surrogates.external.placeholders import SPECIAL_PLACEHOLDERS
 from surrogates.external.readers import QUANTITIES, Result, Value
 from tests.surrogates.test_command import lammps
 from tests.test_documents import ROOT, blocks
@@ -50,7 +50,7 @@ def test_every_setting_is_on_the_page() -> None:
     for model in (Written, Restart, Result, Value):
         for name, field in model.model_fields.items():
             assert f"`{field.alias or name}`" in text or f"{name}:" in text, f"{model.__name__}.{name}"
-    for name in [*(f"{{{{{special}}}}}" for special in SPECIAL), *QUANTITIES]:
+    for name in [*(f"{{{{{special}}}}}" for special in SPECIAL_PLACEHOLDERS), *QUANTITIES]:
         assert f"`{name}`" in text, name
     assert Command.model_fields["keep"].default in rows["keep"]
 

@@ -22,11 +22,11 @@ from surrogates import commands
 from surrogates.potentials.chgnet import CHGNet
 from surrogates.potentials.corrected import Corrected
 from surrogates.potentials.correction import find_correction, load_correction
-from surrogates.potentials.oxygen import STATES, oxygen_valences
+from surrogates.potentials.oxygen import COVALENT_STATES, oxygen_valences
 from surrogates.relaxation.relax import Relax, to_atoms
 from surrogates.stability.evaluators import UNCERTAINTY, electrochemical_window, energy_deviation
 from surrogates.stability.oxygen_fit import (
-    NAME,
+    CORRECTION_NAME,
     Coefficients,
     Sample,
     fit_coefficients,
@@ -35,13 +35,13 @@ from surrogates.stability.oxygen_fit import (
     make_correction,
     shipped_samples,
 )
-from surrogates.stability.reference import Phase, load_reference, shipped
-from surrogates.stability.reference_build import Published, build_reference
+from surrogates.stability.reference import Phase, load_reference, load_shipped_set
+from surrogates.stability.reference_build import PublishedCrystal, build_reference
 from tests.support import campaign
 from tests.surrogates.references import made
 
 BASE = "lithium-chalcohalides"
-SET = f"{BASE}+{NAME}"
+SET = f"{BASE}+{CORRECTION_NAME}"
 ALL = frozenset({"energy", "forces", "stress"})
 CHARGES = {
     "Li": 1, "Na": 1, "K": 1, "Rb": 1, "Be": 2, "Mg": 2, "Ca": 2, "Sr": 2, "Ba": 2, "Zn": 2, "Al": 3, "Zr": 4,
@@ -54,12 +54,12 @@ OXIDES = [
 
 def atoms_of(name: str) -> Atoms:
     """The relaxed cell of a compound."""
-    return to_atoms(COMPOUNDS[name].cell.structure())
+    return to_atoms(COMPOUNDS[name].cell.build_structure())
 
 
 def added(atoms: Atoms) -> float:
     """The shipped correction, eV per cell."""
-    return load_correction(NAME).energy(atoms)
+    return load_correction(CORRECTION_NAME).added_energy(atoms)
 
 
 # --- the rule ---
@@ -71,7 +71,7 @@ def test_oxygen_gets_from_covalent_bonds_what_its_ions_leave(name: str) -> None:
     valences = oxygen_valences(atoms_of(name))
     composition = COMPOUNDS[name].composition
     ions = sum(CHARGES.get(symbol, 0) * count for symbol, count in composition.items())
-    former = any(symbol in STATES for symbol in composition)
+    former = any(symbol in COVALENT_STATES for symbol in composition)
     expected = 2 - ions / composition["O"] if former else 0.0
     if name == "K2C2O4":
         expected = 1.5  # the bond between its carbon atoms takes the rest
@@ -139,7 +139,7 @@ def test_a_molecule_needs_no_cell() -> None:
 
 def test_the_shipped_coefficients_are_the_fit_of_the_shipped_tables() -> None:
     """Anyone can make them again, with the left-out error that is shown."""
-    shipped_one = load_correction(NAME)
+    shipped_one = load_correction(CORRECTION_NAME)
     again = make_correction(shipped_samples(), load_compounds(), shipped_one.source)
     assert again.linear == pytest.approx(shipped_one.linear, abs=2e-6)
     assert again.model_dump(exclude={"linear"}) == pytest.approx(
@@ -156,7 +156,7 @@ def test_it_beats_a_constant_per_element_on_compounds_left_out() -> None:
             totals = [sum(v.values()) or 1.0 for v in sample.valences]
             return [
                 float(np.mean([v.get(e, 0.0) / t for v, t in zip(sample.valences, totals, strict=True)]))
-                for e in sorted(STATES)
+                for e in sorted(COVALENT_STATES)
             ]
 
         found = np.linalg.lstsq(
@@ -182,7 +182,7 @@ def test_an_element_without_compounds_lies_on_the_line() -> None:
     """What is known of other elements and their electronegativities goes over to it."""
     samples = [sample for sample in shipped_samples() if "N" not in sample.elements]
     found = fit_coefficients(samples)
-    least, most = min(STATES, key=lambda e: Element(e).X), "Cl"
+    least, most = min(COVALENT_STATES, key=lambda e: Element(e).X), "Cl"
     assert found.linear[least] < found.linear["N"]
     assert found.linear["N"] == pytest.approx(found.linear[most], abs=0.15)
     (nitrate,) = (sample for sample in shipped_samples() if sample.name == "LiNO3")
@@ -191,11 +191,11 @@ def test_an_element_without_compounds_lies_on_the_line() -> None:
 
 def test_coefficients_and_correction_are_one_formula() -> None:
     """The fit predicts what the potential adds."""
-    correction = load_correction(NAME)
+    correction = load_correction(CORRECTION_NAME)
     found = Coefficients(correction.quadratic, correction.linear)
     for sample in shipped_samples():
         atoms = atoms_of(sample.name)
-        per_oxygen = correction.energy(atoms) / len(sample.valences)
+        per_oxygen = correction.added_energy(atoms) / len(sample.valences)
         assert found.predict(sample) == pytest.approx(per_oxygen, abs=1e-12)
 
 
@@ -220,7 +220,7 @@ def test_forces_and_stress_are_those_of_the_base() -> None:
 def test_it_is_another_potential_by_name_and_fingerprint() -> None:
     """And travels to workers as JSON."""
     potential = load("potentials", "corrected")
-    assert potential.fingerprint.startswith(f"{CHGNet().fingerprint}+{NAME}-")
+    assert potential.fingerprint.startswith(f"{CHGNet().fingerprint}+{CORRECTION_NAME}-")
     assert potential.label == "CHGNet 0.3.0 with covalent-oxygen"
     assert load("potentials", json.loads(potential.model_dump_json())) == potential
     assert Relax(potential=potential).fingerprint != Relax().fingerprint
@@ -282,30 +282,30 @@ def validated(potential: str, reference: str) -> str:
 
 def test_a_corrected_set_is_its_base_with_energies_raised() -> None:
     """Its own hash, potential and uncertainty; the phases and structures of the base."""
-    base, corrected = shipped(BASE), shipped(SET)
+    base, corrected = load_shipped_set(BASE), load_shipped_set(SET)
     assert corrected.name == SET
     assert corrected.hash != base.hash
     assert corrected.potential.fingerprint == Corrected().fingerprint
     for before, after in zip(base.phases, corrected.phases, strict=True):
         assert after.cell == before.cell
-        expected = before.energy + added(to_atoms(before.cell.structure()))
+        expected = before.energy + added(to_atoms(before.cell.build_structure()))
         assert after.energy == pytest.approx(expected, abs=1e-6)
     assert energy_deviation(base) == UNCERTAINTY
-    assert energy_deviation(corrected) == load_correction(NAME).error_per_atom
+    assert energy_deviation(corrected) == load_correction(CORRECTION_NAME).error_per_atom
 
 
 def test_a_corrected_set_is_pinned_like_any_other(tmp_path: Path) -> None:
     """By name and hash where it is shipped; a file of one's own travels and is corrected where it is read."""
     evaluator = load("evaluators", {"kind": "decomposition_energy", "reference": SET})
     again = load("evaluators", json.loads(evaluator.model_dump_json()))
-    assert again.reference.load() == shipped(SET)
+    assert again.reference.load() == load_shipped_set(SET)
     assert again.potential_id == Corrected().fingerprint
-    (tmp_path / "mine.json").write_text(shipped(BASE).to_json(), encoding="utf-8")
-    fields = {"kind": "decomposition_energy", "reference": f"mine.json+{NAME}"}
+    (tmp_path / "mine.json").write_text(load_shipped_set(BASE).to_json(), encoding="utf-8")
+    fields = {"kind": "decomposition_energy", "reference": f"mine.json+{CORRECTION_NAME}"}
     own = load("evaluators", fields, folder=tmp_path)
-    assert load_reference(f"{tmp_path}/mine.json+{NAME}") == shipped(SET)
+    assert load_reference(f"{tmp_path}/mine.json+{CORRECTION_NAME}") == load_shipped_set(SET)
     (tmp_path / "mine.json").unlink()
-    assert load("evaluators", json.loads(own.model_dump_json())).reference.load() == shipped(SET)
+    assert load("evaluators", json.loads(own.model_dump_json())).reference.load() == load_shipped_set(SET)
     assert own.fingerprint == evaluator.fingerprint
 
 
@@ -313,24 +313,24 @@ def test_a_set_of_another_potential_is_not_corrected(tmp_path: Path) -> None:
     """The message names both potentials."""
     (tmp_path / "toy.json").write_text(made({"Li": -2.0}).to_json(), encoding="utf-8")
     with pytest.raises(InvdesignError, match=r"fitted to energies of CHGNet 0\.3\.0 .* these are of toy"):
-        load_reference(f"{tmp_path}/toy.json+{NAME}")
+        load_reference(f"{tmp_path}/toy.json+{CORRECTION_NAME}")
     with pytest.raises(InvdesignError, match="there is no correction 'oxygen'"):
-        shipped(f"{BASE}+oxygen")
+        load_shipped_set(f"{BASE}+oxygen")
 
 
 def test_building_with_the_corrected_potential_gives_the_same_energies() -> None:
     """A set of one's own and a derived one agree: the way down is that of the base."""
-    base = next(phase for phase in shipped(BASE).phases if phase.name == "LiOH")
-    start = Published("LiOH", "LiOH", base.cell.structure(), "test")
+    base = next(phase for phase in load_shipped_set(BASE).phases if phase.name == "LiOH")
+    start = PublishedCrystal("LiOH", "LiOH", base.cell.build_structure(), "test")
     built = build_reference([start], Corrected(), name="built")
-    assert built.potential == shipped(SET).potential
+    assert built.potential == load_shipped_set(SET).potential
     derived = phase_of("LiOH")
     assert built.phases[0].energy_per_atom == pytest.approx(derived.energy_per_atom, abs=1e-4)
 
 
 def phase_of(name: str) -> Phase:
     """A phase of the corrected set."""
-    return next(phase for phase in shipped(SET).phases if phase.name == name)
+    return next(phase for phase in load_shipped_set(SET).phases if phase.name == name)
 
 
 def test_the_command_names_the_correction() -> None:
@@ -347,6 +347,6 @@ def test_limits_move_to_experiment() -> None:
     from pymatgen.core import Composition
 
     for name, limit in ((BASE, 2.36), (SET, 2.62)):
-        window = electrochemical_window(shipped(name), Composition("Li3OI"), 0.0, "Li")
+        window = electrochemical_window(load_shipped_set(name), Composition("Li3OI"), 0.0, "Li")
         assert window.oxidation == pytest.approx(limit, abs=0.03)
         assert str(window.oxidation_reaction) == "LiI + 3 Li2O -> LiIO3 + 6 Li"

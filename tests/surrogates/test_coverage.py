@@ -15,8 +15,8 @@ from invdesign.errors import MissingReferenceError
 from invdesign.settings import load
 from surrogates import commands
 from surrogates.stability.coverage import (
-    asks_formerly,
     coverage_notes,
+    is_required_by_former_rule,
     known_compounds,
     missing_binaries,
     missing_ternaries,
@@ -56,7 +56,7 @@ def test_binary_edges_that_no_electronegativity_shows_are_asked_for(pair: str, k
     """The message names a known compound with its source, and what to do."""
     symbols = pair.split()
     bare = made(dict.fromkeys(symbols, -1.0))
-    assert not asks_formerly(*symbols)
+    assert not is_required_by_former_rule(*symbols)
     message = rf"a binary compound of {symbols[0]} and {symbols[1]} \(known: {known} \(.*reference build"
     with pytest.raises(MissingReferenceError, match=message):
         require_coverage(bare, symbols)

@@ -13,8 +13,8 @@ from pymatgen.core import Composition, Lattice, Structure
 
 from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal
 from invdesign.settings import load
-from invdesign.structures.charges import likely_states
-from invdesign.structures.prototypes import prototype
+from invdesign.structures.charges import assign_oxidation_states
+from invdesign.structures.prototypes import find_prototype
 from surrogates.transport.bond_valence import migration_barriers
 from surrogates.transport.bottleneck import bottleneck_radius
 from surrogates.transport.frameworks import (
@@ -46,7 +46,7 @@ def lithiated_graphite() -> Structure:
 
 def olivine() -> Structure:
     """LiFePO4 without properties of sites."""
-    found = prototype("olivine").structure()
+    found = find_prototype("olivine").build_structure()
     return Structure(found.lattice, found.species, found.frac_coords)
 
 
@@ -108,7 +108,7 @@ def test_compositions_without_ions(formula: str) -> None:
     """Alloys, Zintl phases, intercalated graphite, and nets or molecules that share an electron between many atoms."""
     counts = tuple(sorted(Composition(formula).get_el_amt_dict().items()))
     with pytest.raises(NotIonicError, match=rf"{formula} (is metallic|has no ions of)"):
-        check_ionic(counts, likely_states(counts))
+        check_ionic(counts, assign_oxidation_states(counts))
 
 
 @pytest.mark.parametrize(
@@ -121,14 +121,14 @@ def test_compositions_without_ions(formula: str) -> None:
 def test_compositions_with_ions(formula: str) -> None:
     """Salts, mixed valence, peroxides and superoxides, and amounts rounded to a few digits."""
     counts = tuple(sorted(Composition(formula).get_el_amt_dict().items()))
-    check_ionic(counts, likely_states(counts))
+    check_ionic(counts, assign_oxidation_states(counts))
 
 
 @settings(max_examples=6, deadline=None)
 @given(shares=st.lists(st.floats(0.05, 0.95), min_size=3, max_size=3), away=st.floats(0.01, 0.1))
 def test_occupancies_of_the_mobile_ion_change_nothing(shares: list[float], away: float) -> None:
     """Each ion spread over two sites, as refinements write it: all are taken out, and the ways are the same."""
-    found = prototype("antiperovskite").structure()
+    found = find_prototype("antiperovskite").build_structure()
     ordered = Structure(found.lattice, found.species, found.frac_coords)
     split = with_occupancies(ordered, lambda number: shares[number])
     mobile = [site for site in split if not site.is_ordered]

@@ -14,7 +14,7 @@ from pymatgen.core import Lattice, Structure
 
 from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal
 from invdesign.settings import load
-from invdesign.structures.charges import likely_states
+from invdesign.structures.charges import assign_oxidation_states
 from surrogates.filters.geometry import minimum_distance_ratio
 from surrogates.transport.bottleneck import bottleneck_radius, framework_radii
 from surrogates.transport.frameworks import MissingIonError
@@ -195,7 +195,7 @@ def test_a_grid_that_would_fill_the_memory_is_refused() -> None:
 )
 def test_radii_belong_to_likely_charges(counts: dict[str, float], states: dict[str, float]) -> None:
     """Charges that balance, the electronegative elements negative: sulfur in a sulfate is no sulfide."""
-    assert likely_states(tuple(counts.items())) == states
+    assert assign_oxidation_states(tuple(counts.items())) == states
 
 
 def test_radii_are_ionic() -> None:

@@ -14,20 +14,20 @@ from pymatgen.core import Lattice, Structure
 from invdesign.campaign.load import campaign_from
 from invdesign.candidate import Candidate, Design, Input, Proposal
 from invdesign.properties import structure_fate
-from invdesign.structures.prototypes import prototype, prototype_names
+from invdesign.structures.prototypes import find_prototype, list_prototype_names
 from surrogates.relaxation.bonding import effective_weights
 from surrogates.relaxation.kept import Comparison, StructureKept, compare_structures
 from surrogates.relaxation.matching import DifferentCrystalsError, match_structures
 
 SEEDS = st.integers(0, 2**32 - 1)
 NAMES = st.sampled_from(
-    [n for n in prototype_names() if n not in {"garnet", "nasicon", "argyrodite", "spinel"}]
+    [n for n in list_prototype_names() if n not in {"garnet", "nasicon", "argyrodite", "spinel"}]
 )
 
 
 def crystal(name: str) -> Structure:
     """A prototype without labels, as spaces build it."""
-    found = prototype(name).structure()
+    found = find_prototype(name).build_structure()
     return Structure(found.lattice, found.species, found.frac_coords)
 
 
@@ -85,7 +85,7 @@ def test_drift_and_strain_are_no_displacement(name: str, seed: int) -> None:
     assert found.coordination_kept == found.units_kept == 1
     assert not found.pairs
     assert found.volume_change == pytest.approx(100 * (after.volume / before.volume - 1))
-    assert compare_structures(before, before).numbers == (prototype(name).spacegroup,) * 2
+    assert compare_structures(before, before).numbers == (find_prototype(name).spacegroup,) * 2
 
 
 @settings(max_examples=20, deadline=None)
@@ -123,7 +123,7 @@ def test_displacements_are_those_that_were_made(name: str, seed: int) -> None:
     assert match.displacements.argmax() == k or len(before) <= 2
 
 
-@pytest.mark.parametrize("name", prototype_names())
+@pytest.mark.parametrize("name", list_prototype_names())
 def test_every_prototype_is_itself(name: str) -> None:
     """It has polyhedra that define it, and small displacements leave all of them, and its polyanions, whole."""
     before = crystal(name)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from invdesign.arrays import FloatArray
-from surrogates.transport.passes import barrier_levels, percolating
+from surrogates.transport.passes import barrier_levels, find_percolation_heights
 
 SIDES = np.array([3.1, 4.0, 5.3])  # Å
 
@@ -50,6 +50,6 @@ def test_a_net_extends_in_the_directions_of_its_cycles() -> None:
     """Joints within a cell lead nowhere; two channels count together only once something joins them."""
     here, along, across, up = np.vstack([np.zeros(3, dtype=np.int64), np.eye(3, dtype=np.int64)])
     edges = [(0.5, 0, 1, here), (1.0, 0, 1, along), (2.0, 2, 2, across), (3.0, 1, 2, up), (4.0, 0, 2, -up)]
-    assert percolating(edges) == (1.0, 3.0, 4.0)
-    assert percolating(edges[:4]) is None
-    assert percolating([]) is None
+    assert find_percolation_heights(edges) == (1.0, 3.0, 4.0)
+    assert find_percolation_heights(edges[:4]) is None
+    assert find_percolation_heights([]) is None

@@ -23,7 +23,7 @@ from surrogates.potentials import PotentialError
 from surrogates.potentials.ase import ASECalculator
 from surrogates.potentials.calculator import PotentialCalculator
 from surrogates.potentials.chgnet import CHGNet
-from surrogates.potentials.chgnet_network import crystal_graph, side_by_side
+from surrogates.potentials.chgnet_network import build_crystal_graph, join_graphs
 
 ALL = frozenset({"energy", "forces", "stress"})
 MODELS = ("0.3.0", "0.2.0", "r2scan")
@@ -162,7 +162,7 @@ def test_chgnet_keeps_the_symmetries_of_space(shift: tuple[float, ...], seed: in
 
 def test_a_graph_holds_every_bond_in_both_directions() -> None:
     """Two directions per bond, and the bonds of an angle meet in its corner."""
-    graph = crystal_graph(antiperovskite(mixed=True), 6.0, 3.0)
+    graph = build_crystal_graph(antiperovskite(mixed=True), 6.0, 3.0)
     assert len(graph.directed) == 2 * len(graph.vectors)
     assert (np.bincount(graph.directed[:, 2]) == 2).all()
     corner, *bonds = graph.angles.T
@@ -171,7 +171,7 @@ def test_a_graph_holds_every_bond_in_both_directions() -> None:
     lengths = np.linalg.norm(graph.vectors, axis=1)
     assert lengths.max() <= 6.0
     assert lengths[graph.angles[:, 1:]].max() <= 3.0
-    two = side_by_side([graph, graph])
+    two = join_graphs([graph, graph])
     assert two.directed[len(graph.directed) :, 0].min() == len(graph.numbers)
 
 

@@ -24,7 +24,7 @@ from invdesign.structures.files import check_distances
 from surrogates import commands
 from surrogates.stability import reference_console, reference_sources
 from surrogates.stability.coverage import FORMER_SETS, require_coverage
-from surrogates.stability.hulls import entry, formation_energy, hull_distance, phase_diagram
+from surrogates.stability.hulls import formation_energy, hull_distance, phase_diagram, to_pd_entry
 from surrogates.stability.reference import (
     Cell,
     Phase,
@@ -34,15 +34,15 @@ from surrogates.stability.reference import (
     RelaxationRecord,
     Skipped,
     corrected_names,
-    earlier_set,
+    find_earlier_set,
     load_reference,
+    load_shipped_set,
     make_reference,
     parse_reference,
-    shipped,
     shipped_names,
 )
 from surrogates.stability.reference_build import Progress, build_reference, make_starts
-from surrogates.stability.reference_sources import Published, Source, read_structures
+from surrogates.stability.reference_sources import PublishedCrystal, Source, read_structures
 from tests.surrogates.references import made
 
 NAME = "lithium-chalcohalides"
@@ -136,11 +136,11 @@ def test_an_energy_is_finite() -> None:
 
 def test_a_set_without_a_phase_is_another_set() -> None:
     """Its hash changes with it, and an unknown name is no phase."""
-    less = toy().without("Li2O")
+    less = toy().without_phases("Li2O")
     assert [phase.name for phase in less.phases] == ["Li", "O"]
     assert less.hash != toy().hash
     with pytest.raises(KeyError, match="no phase Li2S"):
-        toy().without("Li2S")
+        toy().without_phases("Li2S")
 
 
 # --- finding one ---
@@ -149,7 +149,7 @@ def test_a_set_without_a_phase_is_another_set() -> None:
 def test_the_shipped_set_is_what_its_crystallography_says() -> None:
     """Phases and crystallography go together, every crystal is sound, and every element is there."""
     crystals = read_crystals(files("surrogates").joinpath("references").joinpath(NAME + ".yaml"))
-    found = shipped(NAME)
+    found = load_shipped_set(NAME)
     assert [phase.name for phase in found.phases] == list(crystals)
     assert [phase.source for phase in found.phases] == [crystal.source for crystal in crystals.values()]
     assert found.elements == {"Li", "H", "O", "S", "Se", "Te", "F", "Cl", "Br", "I"}
@@ -157,13 +157,13 @@ def test_the_shipped_set_is_what_its_crystallography_says() -> None:
     assert found.potential.fingerprint == load("potentials", "chgnet").fingerprint
     assert not found.skipped
     for name, crystal in crystals.items():
-        check_distances(crystal.structure(), name)
+        check_distances(crystal.build_structure(), name)
 
 
 @pytest.mark.parametrize("compound", ["LiF", "LiCl", "LiBr", "LiI", "LiH", "Li2O", "Li2S", "Li2Se", "Li2Te"])
 def test_binaries_of_lithium_are_on_the_shipped_hull(compound: str) -> None:
     """The compounds every candidate decomposes into are stable by the potential too, in one of their forms."""
-    found = shipped(NAME)
+    found = load_shipped_set(NAME)
     distances = [hull_distance(found, phase) for phase in found.phases if phase.formula == compound]
     assert min(distances) == pytest.approx(0.0, abs=1e-6)
 
@@ -171,7 +171,7 @@ def test_binaries_of_lithium_are_on_the_shipped_hull(compound: str) -> None:
 @pytest.mark.parametrize("halide", ["LiCl", "LiBr", "LiI"])
 def test_wurtzite_forms_that_the_potential_prefers_are_there(halide: str) -> None:
     """And their sources say that they are models of a structure type."""
-    phases = {phase.name: phase for phase in shipped(NAME).phases}
+    phases = {phase.name: phase for phase in load_shipped_set(NAME).phases}
     model = phases[f"{halide}-wurtzite"]
     assert model.source.startswith("Structure-type model: wurtzite")
     assert model.energy_per_atom <= phases[halide].energy_per_atom
@@ -179,7 +179,7 @@ def test_wurtzite_forms_that_the_potential_prefers_are_there(halide: str) -> Non
 
 def test_the_shipped_set_has_all_binary_edges_of_its_elements() -> None:
     """No candidate of its ten elements is refused, and every phase was relaxed from two starts."""
-    found = shipped(NAME)
+    found = load_shipped_set(NAME)
     require_coverage(found, found.elements)
     assert found.relaxation.starts == 2
     assert sum(phase.starts_apart is None for phase in found.phases) <= 3
@@ -191,10 +191,10 @@ def test_shipped_phases_are_near_their_published_volumes() -> None:
     volumes = {
         item.name: item.structure.volume / len(item.structure)
         for item in read_structures(path)
-        if isinstance(item, Published)
+        if isinstance(item, PublishedCrystal)
     }
-    for phase in shipped(NAME).phases:
-        ratio = phase.cell.structure().volume / phase.n_atoms / volumes[phase.name]
+    for phase in load_shipped_set(NAME).phases:
+        ratio = phase.cell.build_structure().volume / phase.n_atoms / volumes[phase.name]
         assert 0.65 < ratio < 2.3, phase.name
         if phase.name in {
             "Li",
@@ -226,7 +226,7 @@ def test_shipped_phases_are_near_their_published_volumes() -> None:
 )
 def test_formation_energies_are_near_experiment(name: str, experiment: float) -> None:
     """Within 0.25 eV per formula unit of the enthalpies of formation at 298 K (CRC Handbook)."""
-    found = shipped(NAME)
+    found = load_shipped_set(NAME)
     phases = [phase for phase in found.phases if phase.formula == name]
     lowest = min(formation_energy(found, phase) for phase in phases)
     n_atoms = sum(Composition(name).get_el_amt_dict().values())
@@ -236,7 +236,7 @@ def test_formation_energies_are_near_experiment(name: str, experiment: float) ->
 def test_an_unknown_name_gets_the_nearest_one() -> None:
     """And the list of what there is, and the way to a set of one's own."""
     with pytest.raises(InvdesignError, match=rf"Did you mean '{NAME}'\?.*Known: {NAME}.*ends with \.json"):
-        shipped("lithium-chalcohalide")
+        load_shipped_set("lithium-chalcohalide")
     with pytest.raises(InvdesignError, match=r"there is no file 'nowhere\.json'"):
         load_reference("nowhere.json")
 
@@ -247,8 +247,8 @@ def test_a_shipped_set_is_pinned_by_its_hash() -> None:
     dump = evaluator.model_dump(mode="json")
     assert dump["reference"] == {
         "name": NAME,
-        "hash": shipped(NAME).hash,
-        "potential": shipped(NAME).potential.fingerprint,
+        "hash": load_shipped_set(NAME).hash,
+        "potential": load_shipped_set(NAME).potential.fingerprint,
         "file": None,
     }
     assert load("evaluators", json.loads(json.dumps(dump))) == evaluator
@@ -263,12 +263,12 @@ def test_another_shipped_set_than_pinned_is_refused() -> None:
 def test_a_run_made_with_an_earlier_shipped_set_goes_on_with_it() -> None:
     """It is found by name and hash, and refuses no more than it did."""
     (hash,) = FORMER_SETS
-    earlier = Reference(name=NAME, hash=hash, potential=shipped(NAME).potential.fingerprint).load()
-    assert earlier.hash == hash != shipped(NAME).hash
+    earlier = Reference(name=NAME, hash=hash, potential=load_shipped_set(NAME).potential.fingerprint).load()
+    assert earlier.hash == hash != load_shipped_set(NAME).hash
     assert earlier.format == "invdesign-reference-1"
     assert {phase.starts_apart for phase in earlier.phases} == {None}
     require_coverage(earlier, {"Li", "S", "Br"})
-    assert earlier_set("../" + NAME, hash) is None
+    assert find_earlier_set("../" + NAME, hash) is None
 
 
 def test_a_set_of_another_potential_is_refused(tmp_path: Path) -> None:
@@ -306,11 +306,11 @@ def test_a_wrong_reference_is_a_mistake_in_the_campaign(value: str, message: str
 
 def test_diagrams_are_kept() -> None:
     """The same system is made once, with its own phases only; with extra entries it is made anew."""
-    found = shipped(NAME)
+    found = load_shipped_set(NAME)
     diagram = phase_diagram(found, {"Li", "O"})
     assert phase_diagram(found, ["O", "Li"]) is diagram
     assert {item.name for item in diagram.stable_entries} == {"Li", "Li2O", "Li2O2", "O2-epsilon"}
-    extra = entry(toy().phases[2])
+    extra = to_pd_entry(toy().phases[2])
     assert extra in phase_diagram(found, {"Li", "O"}, [extra]).all_entries
 
 
@@ -326,7 +326,7 @@ def test_a_set_is_built_from_cif_files(metals: Path, emt: Settings) -> None:
     told: list[Progress] = []
     found = build(read_structures(metals), emt, report=told.append)
     copper = next(phase for phase in found.phases if phase.name == "Cu")
-    assert copper.cell.structure().volume == pytest.approx(3.59**3, rel=0.01)
+    assert copper.cell.build_structure().volume == pytest.approx(3.59**3, rel=0.01)
     assert copper.energy_per_atom == pytest.approx(0.0, abs=0.01)
     assert copper.source == "Cu.cif"
     assert found.potential.fingerprint == emt.fingerprint
@@ -379,13 +379,13 @@ def test_entries_that_are_no_crystals_are_left_out_by_name(tmp_path: Path) -> No
     )
     found = read_structures(file)
     assert [item.name for item in found] == ["good", "group", "flat", "overlap", "other", "entry 6"]
-    assert [isinstance(item, Published) for item in found] == [True, *[False] * 5]
+    assert [isinstance(item, PublishedCrystal) for item in found] == [True, *[False] * 5]
 
 
 def test_the_lower_of_two_relaxations_is_kept(emt: Settings) -> None:
     """A cubic cell of copper without its face centres is a saddle; a strained and rattled start leaves it."""
     cubic = bulk("Cu", "sc", a=2.4)
-    crystal = Published("Cu", "Cu", AseAtomsAdaptor.get_structure(cubic * (2, 2, 2)), "made up")
+    crystal = PublishedCrystal("Cu", "Cu", AseAtomsAdaptor.get_structure(cubic * (2, 2, 2)), "made up")
     one = build([crystal], emt, relaxation=RelaxationRecord(fmax=0.01, smax=0.05, steps=500))
     two = build([crystal], emt, relaxation=RelaxationRecord(fmax=0.01, smax=0.05, steps=500, starts=2))
     assert one.phases[0].starts_apart is None
@@ -455,7 +455,7 @@ def test_crystals_are_read_from_an_ase_database(tmp_path: Path) -> None:
 def test_crystals_are_read_from_crystallography() -> None:
     """Primitive cells, with the paper they come from."""
     path = Path(str(files("surrogates").joinpath("references").joinpath(NAME + ".yaml")))
-    crystals = {item.name: item for item in read_structures(path) if isinstance(item, Published)}
+    crystals = {item.name: item for item in read_structures(path) if isinstance(item, PublishedCrystal)}
     assert len(crystals["S"].structure) == 32
     assert "Rettig" in crystals["S"].source
 
@@ -487,10 +487,10 @@ def test_structures_that_cannot_be_read(tmp_path: Path, name: str, content: Any,
 
 def test_the_materials_project_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without one nothing is asked for, and the message says where keys come from."""
-    monkeypatch.delenv(reference_sources.KEY, raising=False)
+    monkeypatch.delenv(reference_sources.API_KEY_VARIABLE, raising=False)
     monkeypatch.setattr(reference_sources, "require_extra", lambda *_: None)
     with pytest.raises(InvdesignError, match="set the environment variable MP_API_KEY"):
-        reference_sources.from_materials_project("Li-O-Cl")
+        reference_sources.fetch_crystals("Li-O-Cl")
 
 
 # --- the command line ---
@@ -537,9 +537,9 @@ def test_the_command_goes_on_after_an_interrupt(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(reference_console, "_say", stop)
+        patch.setattr(reference_console, "_print_progress", stop)
         result = invoke(*arguments)
-    assert result.exit_code == reference_console.INTERRUPTED
+    assert result.exit_code == reference_console.INTERRUPT_EXIT_CODE
     assert "the same command goes on" in result.output
     assert not output.exists()
     assert "done before" in invoke(*arguments).output
@@ -548,7 +548,7 @@ def test_the_command_goes_on_after_an_interrupt(
 
 def test_the_shipped_sets_are_listed_and_shown() -> None:
     """For people and for programs."""
-    assert f"{NAME}  {len(shipped(NAME).phases)} phases by CHGNet 0.3.0" in invoke("list").output
+    assert f"{NAME}  {len(load_shipped_set(NAME).phases)} phases by CHGNet 0.3.0" in invoke("list").output
     rows = json.loads(invoke("list", "--json").output)
     assert [row["name"] for row in rows] == [*shipped_names(), *corrected_names()]
     table = invoke("show", NAME).output
@@ -599,4 +599,4 @@ def test_a_shipped_file_loads_from_elsewhere(tmp_path: Path) -> None:
     """A copy of a shipped set is the same set."""
     copy = tmp_path / "copy.json"
     shutil.copy(str(files("surrogates").joinpath("references").joinpath(NAME + ".json")), copy)
-    assert load_reference(copy).hash == shipped(NAME).hash
+    assert load_reference(copy).hash == load_shipped_set(NAME).hash

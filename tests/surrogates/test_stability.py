@@ -22,7 +22,7 @@ from surrogates.stability.evaluators import (
 )
 from surrogates.stability.hulls import phase_diagram
 from surrogates.stability.oxygen_limits import write_oxygen_remarks
-from surrogates.stability.reference import shipped
+from surrogates.stability.reference import load_shipped_set
 from tests.surrogates.references import made
 
 NAME = "lithium-chalcohalides"
@@ -41,14 +41,16 @@ def evaluate(kind: str, formula: str | None, energy: float, **fields: Any) -> Ev
 def phase_energy(formula: str) -> float:
     """eV/atom, of the lowest phase of this formula in the shipped set."""
     return min(
-        phase.energy_per_atom for phase in shipped(NAME).phases if formula in {phase.name, phase.formula}
+        phase.energy_per_atom
+        for phase in load_shipped_set(NAME).phases
+        if formula in {phase.name, phase.formula}
     )
 
 
 def hull(formula: str) -> float:
     """eV/atom, of the shipped set's hull."""
     composition = Composition(formula)
-    diagram = phase_diagram(shipped(NAME), composition.get_el_amt_dict())
+    diagram = phase_diagram(load_shipped_set(NAME), composition.get_el_amt_dict())
     return float(diagram.get_hull_energy_per_atom(composition))
 
 
@@ -58,7 +60,7 @@ def hull(formula: str) -> float:
 @given(energy=st.floats(-8.0, 2.0))
 def test_the_decomposition_energy_is_signed(energy: float) -> None:
     """It follows the candidate's energy one to one, above the hull and below."""
-    value = decomposition_energy(shipped(NAME), Composition("Li3OCl"), energy)
+    value = decomposition_energy(load_shipped_set(NAME), Composition("Li3OCl"), energy)
     assert value == pytest.approx(energy - hull("Li3OCl"), abs=1e-9)
 
 
@@ -66,7 +68,7 @@ def test_it_is_measured_against_the_binaries() -> None:
     """At Li3OCl the competitors are Li2O and LiCl, three atoms and two."""
     mixed = (3 * phase_energy("Li2O") + 2 * phase_energy("LiCl")) / 5
     assert hull("Li3OCl") == pytest.approx(mixed, abs=1e-9)
-    assert products(shipped(NAME), Composition("Li3OCl")) == pytest.approx(
+    assert products(load_shipped_set(NAME), Composition("Li3OCl")) == pytest.approx(
         {"Li2O": 0.6, "LiCl-wurtzite": 0.4}
     )
 
@@ -85,8 +87,8 @@ def test_evaluators_agree(offset: float) -> None:
 
 def test_without_lithium_oxide_oxides_look_stable() -> None:
     """The most telling competitor: the hull at Li3OCl rises by more than 0.1 eV/atom."""
-    whole = decomposition_energy(shipped(NAME), Composition("Li3OCl"), -4.5)
-    short = decomposition_energy(shipped(NAME).without("Li2O"), Composition("Li3OCl"), -4.5)
+    whole = decomposition_energy(load_shipped_set(NAME), Composition("Li3OCl"), -4.5)
+    short = decomposition_energy(load_shipped_set(NAME).without_phases("Li2O"), Composition("Li3OCl"), -4.5)
     assert short < whole - 0.1
 
 
@@ -145,7 +147,7 @@ def test_covalent_oxygen_that_sets_a_limit_is_told(
 @pytest.mark.parametrize("above", [-0.01, 0.02])
 def test_the_corrected_limit_is_that_of_the_corrected_set(formula: str, above: float) -> None:
     """The same candidate evaluated with the correction on both sides; that set says nothing more of oxygen."""
-    corrected = shipped(f"{NAME}+covalent-oxygen")
+    corrected = load_shipped_set(f"{NAME}+covalent-oxygen")
     composition = Composition(formula)
     level = phase_diagram(corrected, composition.get_el_amt_dict()).get_hull_energy_per_atom(composition)
     bare = evaluate("stability_window", formula, hull(formula) + above).details["oxidation_limit"]
@@ -219,9 +221,9 @@ def test_energies_of_one_potential_only() -> None:
 def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
     """The shipped set from a file of another name is the same; another energy, ion or kind is not."""
     file = tmp_path / "copy.json"
-    file.write_text(shipped(NAME).to_json(), encoding="utf-8")
+    file.write_text(load_shipped_set(NAME).to_json(), encoding="utf-8")
     other = tmp_path / "other.json"
-    other.write_text(shipped(NAME).without("Li2O").to_json(), encoding="utf-8")
+    other.write_text(load_shipped_set(NAME).without_phases("Li2O").to_json(), encoding="utf-8")
     prints = {
         key: load("evaluators", {"kind": "stability_window", "ion": ion, "reference": reference}).fingerprint
         for key, (ion, reference) in {

@@ -14,7 +14,7 @@ from invdesign.settings import load
 from surrogates.relaxation.relax import relax_structure
 from surrogates.stability.coverage import FORMER_SETS
 from surrogates.stability.evaluators import decomposition_energy, electrochemical_window
-from surrogates.stability.reference import ReferenceSet, earlier_set, shipped
+from surrogates.stability.reference import ReferenceSet, find_earlier_set, load_shipped_set
 
 NAME = "lithium-chalcohalides"
 pytestmark = pytest.mark.slow
@@ -43,7 +43,7 @@ def distance(centre: str, corner: str, reference: ReferenceSet) -> float:
 def test_decomposition_energies(centre: str, corner: str) -> None:
     """Oxide chloride and bromide lie below the hull of rocksalt halides, the iodide and the sulfide above it."""
     (hash,) = FORMER_SETS
-    rocksalt = earlier_set(NAME, hash)
+    rocksalt = find_earlier_set(NAME, hash)
     assert rocksalt is not None
     assert distance(centre, corner, rocksalt) == pytest.approx(FIGURES[centre, corner], abs=TOLERANCE)
 
@@ -52,38 +52,38 @@ def test_decomposition_energies(centre: str, corner: str) -> None:
 def test_wurtzite_halides_lower_the_hull(corner: str, rise: float) -> None:
     """Two atoms of five gain what the potential gives for wurtzite over rocksalt (0.6, 21 and 51 meV/atom)."""
     (hash,) = FORMER_SETS
-    rocksalt = earlier_set(NAME, hash)
+    rocksalt = find_earlier_set(NAME, hash)
     assert rocksalt is not None
-    found = distance("O", corner, shipped(NAME)) - distance("O", corner, rocksalt)
+    found = distance("O", corner, load_shipped_set(NAME)) - distance("O", corner, rocksalt)
     assert found == pytest.approx(rise, abs=0.5)
 
 
 def test_the_control_with_sulfur_in_the_octahedron() -> None:
     """Fluoride belongs on the octahedron's centre; the other way round is hopeless."""
-    assert distance("S", "F", shipped(NAME)) > 350
-    assert distance("F", "S", shipped(NAME)) == pytest.approx(75.0, abs=TOLERANCE)
+    assert distance("S", "F", load_shipped_set(NAME)) > 350
+    assert distance("F", "S", load_shipped_set(NAME)) == pytest.approx(75.0, abs=TOLERANCE)
 
 
 @pytest.mark.parametrize(("centre", "corner"), [pair for pair in FIGURES if "O" in pair])
 def test_the_figures_need_lithium_oxide(centre: str, corner: str) -> None:
     """Without Li2O in the reference every oxide misses its figure by far."""
-    short = shipped(NAME).without("Li2O")
+    short = load_shipped_set(NAME).without_phases("Li2O")
     assert abs(distance(centre, corner, short) - FIGURES[centre, corner]) > 20 * TOLERANCE
 
 
 def test_the_oxidation_limit_of_the_oxide_iodide() -> None:
     """2.36 V, where iodate forms; without LiIO3 it would seem to last longer."""
-    whole = electrochemical_window(shipped(NAME), *relaxed("O", "I"), "Li")
+    whole = electrochemical_window(load_shipped_set(NAME), *relaxed("O", "I"), "Li")
     assert whole.oxidation == pytest.approx(2.36, abs=0.05)
     assert whole.of_products
-    short = electrochemical_window(shipped(NAME).without("LiIO3"), *relaxed("O", "I"), "Li")
+    short = electrochemical_window(load_shipped_set(NAME).without_phases("LiIO3"), *relaxed("O", "I"), "Li")
     assert short.oxidation > whole.oxidation + 0.05
 
 
 def test_the_shipped_energies_are_this_potentials() -> None:
     """A phase relaxed again from where the set left it has the set's energy."""
     potential = load("potentials", "chgnet")
-    for phase in shipped(NAME).phases:
+    for phase in load_shipped_set(NAME).phases:
         if phase.name in {"Li", "Li2O", "LiCl", "LiIO3", "LiOH"}:
-            found = relax_structure(phase.cell.structure(), potential, fmax=0.02, smax=0.1)
+            found = relax_structure(phase.cell.build_structure(), potential, fmax=0.02, smax=0.1)
             assert found.energy / phase.n_atoms == pytest.approx(phase.energy_per_atom, abs=5e-4)

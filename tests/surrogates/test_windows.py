@@ -13,7 +13,7 @@ from pymatgen.core import Composition
 from invdesign.errors import MissingReferenceError
 from invdesign.structures.formulas import write_formula
 from surrogates.stability.hulls import phase_diagram
-from surrogates.stability.reference import ReferenceSet, shipped
+from surrogates.stability.reference import ReferenceSet, load_shipped_set
 from surrogates.stability.windows import CHARGES, ON_HULL, Reaction, electrochemical_window, products
 from tests.surrogates.references import made
 
@@ -24,7 +24,9 @@ ELEMENTS = {"Li": -2.0, "O": -5.0, "Cl": -1.8}
 def phase_energy(formula: str) -> float:
     """eV/atom, of the lowest phase of this formula in the shipped set."""
     return min(
-        phase.energy_per_atom for phase in shipped(NAME).phases if formula in {phase.name, phase.formula}
+        phase.energy_per_atom
+        for phase in load_shipped_set(NAME).phases
+        if formula in {phase.name, phase.formula}
     )
 
 
@@ -59,7 +61,7 @@ def energy_of(reference: ReferenceSet, formula: str, candidate: Composition, ene
 
 def test_the_window_of_a_salt_is_its_formation_energy() -> None:
     """LiI is stable against the metal, and gives off lithium where iodine forms."""
-    window = electrochemical_window(shipped(NAME), Composition("LiI"), phase_energy("LiI"), "Li")
+    window = electrochemical_window(load_shipped_set(NAME), Composition("LiI"), phase_energy("LiI"), "Li")
     expected = phase_energy("Li") + phase_energy("I2") - 2 * phase_energy("LiI")
     assert window.reduction == pytest.approx(0.0, abs=1e-7)
     assert window.oxidation == pytest.approx(expected, abs=1e-6)
@@ -68,7 +70,9 @@ def test_the_window_of_a_salt_is_its_formation_energy() -> None:
 
 def test_a_sulfate_is_reduced_by_lithium() -> None:
     """Its window does not reach down to the metal."""
-    window = electrochemical_window(shipped(NAME), Composition("Li2SO4"), phase_energy("Li2SO4"), "Li")
+    window = electrochemical_window(
+        load_shipped_set(NAME), Composition("Li2SO4"), phase_energy("Li2SO4"), "Li"
+    )
     assert 1.0 < window.reduction < window.oxidation
     assert window.width == pytest.approx(window.oxidation - window.reduction)
 
@@ -124,7 +128,7 @@ def test_limits_are_the_slopes_of_the_hull(system: tuple[ReferenceSet, Compositi
 
 def test_a_window_closes_where_the_phase_meets_its_products() -> None:
     """From below, the own window narrows to that of the products."""
-    reference, formula = shipped(NAME), Composition("Li3OCl")
+    reference, formula = load_shipped_set(NAME), Composition("Li3OCl")
     widths = [
         electrochemical_window(reference, formula, hull(reference, formula) - x, "Li").width
         for x in (0.1, 0.01, 0.0)
@@ -136,7 +140,7 @@ def test_a_window_closes_where_the_phase_meets_its_products() -> None:
 
 def test_what_forms_beyond_a_limit_is_told() -> None:
     """Iodide with oxide gives iodate; that is what sets the oxidation limit of Li3OI."""
-    reference = shipped(NAME)
+    reference = load_shipped_set(NAME)
     beyond = products(reference, Composition("Li3OI"), ion="Li", change="oxidised")
     assert set(beyond) == {"Li2O", "LiI-wurtzite", "LiIO3"}
     assert set(products(reference, Composition("Li3OI"), ion="Li", change="reduced")) == {
@@ -226,7 +230,7 @@ def test_a_limit_is_the_voltage_of_its_reaction(system: tuple[ReferenceSet, Comp
 
 def test_the_reaction_of_a_salt_is_written_as_chemists_do() -> None:
     """Its own reaction below the hull, that of the phase consumed above it."""
-    reference = shipped(NAME)
+    reference = load_shipped_set(NAME)
     salt = electrochemical_window(reference, Composition("LiCl"), phase_energy("LiCl"), "Li")
     assert str(salt.oxidation_reaction) == "LiCl -> 1/2 Cl2 + Li"
     assert salt.reduction_reaction is None
@@ -248,7 +252,7 @@ def test_the_reaction_of_a_salt_is_written_as_chemists_do() -> None:
 @pytest.mark.parametrize("name", ["LiF", "LiCl", "LiBr", "LiI", "Li2O", "Li2S", "Li2Se", "Li2Te", "LiH"])
 def test_a_salt_relaxed_again_is_on_the_hull(name: str) -> None:
     """Another relaxation ends a few tenths of a meV/atom higher; the window stays the phase's own and the same."""
-    reference, formula, energy = shipped(NAME), Composition(name), phase_energy(name)
+    reference, formula, energy = load_shipped_set(NAME), Composition(name), phase_energy(name)
     first, again = (electrochemical_window(reference, formula, energy + x, "Li") for x in (0.0, 3e-4))
     assert not again.of_products
     assert (again.reduction, again.oxidation) == pytest.approx((first.reduction, first.oxidation), abs=1e-6)
@@ -258,7 +262,7 @@ def test_a_salt_relaxed_again_is_on_the_hull(name: str) -> None:
 @pytest.mark.parametrize(("offset", "of_products"), [(0.9 * ON_HULL, False), (1.1 * ON_HULL, True)])
 def test_the_hull_is_a_millielectronvolt_thick(offset: float, of_products: bool) -> None:
     """Limits do not jump where the name of the window changes."""
-    reference, formula = shipped(NAME), Composition("Li3OCl")
+    reference, formula = load_shipped_set(NAME), Composition("Li3OCl")
     level = hull(reference, formula)
     window = electrochemical_window(reference, formula, level + offset, "Li")
     below = electrochemical_window(reference, formula, level - 1e-7, "Li")
@@ -271,9 +275,9 @@ def test_what_a_window_needs_is_named() -> None:
     with pytest.raises(MissingReferenceError, match="lacks the element Li"):
         electrochemical_window(made({"O": -5.0, "Li2O": -6.0}), Composition("Li2O"), -6.0, "Li")
     with pytest.raises(ValueError, match="name the working ion: Li2O is oxidised by its exchange"):
-        products(shipped(NAME), Composition("Li2O"), change="oxidised")
+        products(load_shipped_set(NAME), Composition("Li2O"), change="oxidised")
     with pytest.raises(ValueError, match="H2O has no Li"):
-        products(shipped(NAME), Composition("H2O"), ion="Li", change="oxidised")
+        products(load_shipped_set(NAME), Composition("H2O"), ion="Li", change="oxidised")
 
 
 # --- uncertainty ---
@@ -291,7 +295,7 @@ def test_the_deviation_of_a_limit_counts_atoms_per_charge(
     reference = made({ion: -2.0, anion: -5.0, formula: -6.0})
     window = electrochemical_window(reference, composition, -6.0, ion)
     assert window.oxidation_reaction is not None
-    assert window.oxidation_reaction.deviation(0.05) == pytest.approx(0.05 * atoms_per_charge)
+    assert window.oxidation_reaction.voltage_deviation(0.05) == pytest.approx(0.05 * atoms_per_charge)
 
 
 @settings(max_examples=20, deadline=None)
@@ -304,8 +308,8 @@ def test_the_deviation_is_the_slope_of_the_limit(
     energy = hull(reference, composition) - 0.05 - abs(offset)
     first, again = (electrochemical_window(reference, composition, energy - x, "Li") for x in (0.0, shift))
     if str(first.oxidation_reaction) == str(again.oxidation_reaction) and first.oxidation_reaction:
-        moved = first.oxidation_reaction.deviation(shift)
+        moved = first.oxidation_reaction.voltage_deviation(shift)
         assert again.oxidation - first.oxidation == pytest.approx(moved, abs=1e-6)
     if str(first.reduction_reaction) == str(again.reduction_reaction) and first.reduction_reaction:
-        moved = first.reduction_reaction.deviation(shift)
+        moved = first.reduction_reaction.voltage_deviation(shift)
         assert first.reduction - again.reduction == pytest.approx(moved, abs=1e-6)

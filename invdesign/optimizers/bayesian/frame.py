@@ -11,7 +11,7 @@ import numpy as np
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Genome
 from invdesign.optimizers.bayesian.data import Inputs, Kind
-from invdesign.optimizers.common import countable, teaches
+from invdesign.optimizers.common import by_arity, countable, teaches
 from invdesign.problem import Merit, Scores
 from invdesign.protocols import (
     Context,
@@ -108,8 +108,7 @@ def _width(space: SearchSpace, finite: FiniteSpace | None) -> int:
     if finite is not None:
         return int(np.asarray(space.features([finite.genome(0)])).shape[1])
     rng = rng_for(0, 0, "bayesian frame")
-    starts = [operator for _, operator in sorted(space.operators().items()) if operator.arity == 0]
-    for operator in starts * 20:
+    for _, operator in by_arity(space).get(0, []) * 20:
         genome = operator.apply((), rng)
         if genome is not None:
             return int(np.asarray(space.features([genome])).shape[1])

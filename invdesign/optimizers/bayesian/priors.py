@@ -26,9 +26,15 @@ from invdesign.optimizers.bayesian.tabled import GENOME, Reader, RowError, known
 from invdesign.properties import HULL_DISTANCES, describe
 from invdesign.protocols import SearchSpace
 from invdesign.settings import Frozen, InputFile
-from invdesign.tables.cells import is_miswritten, list_rows, numbers_in, remedy
-from invdesign.tables.text import table_of
-from invdesign.tables.units import Found, check_heading_unit, find_column, no_column, split_heading
+from invdesign.tables.cells import describe_rows, is_miswritten, parse_numbers, suggest_remedy
+from invdesign.tables.text import parse_table
+from invdesign.tables.units import (
+    FoundColumn,
+    check_heading_unit,
+    describe_missing_column,
+    find_column,
+    split_heading,
+)
 
 NOISE = (
     "_noise",
@@ -80,7 +86,7 @@ class PriorTable(Frozen):
             for wanted in self.columns.values():
                 if cells.find(wanted) is None:
                     raise ValueError(
-                        f"{self.table.name} has no column '{wanted}'. {no_column(wanted, cells.header)}"
+                        f"{self.table.name} has no column '{wanted}'. {describe_missing_column(wanted, cells.header)}"
                     )
         except InvdesignError as error:
             raise ValueError(str(error)) from error
@@ -170,7 +176,7 @@ class _Cells:
         place = self.header.index(name)
         return [row[place] for row in self.rows]
 
-    def find(self, name: str) -> Found | None:
+    def find(self, name: str) -> FoundColumn | None:
         """The column called so, with or without a unit in its heading.
 
         Raises:
@@ -180,7 +186,7 @@ class _Cells:
 
     def listed(self, places: Sequence[int]) -> str:
         """Rows at places, in words."""
-        return list_rows([self.lines[place] for place in places])
+        return describe_rows([self.lines[place] for place in places])
 
 
 @lru_cache(maxsize=8)
@@ -190,9 +196,9 @@ def _cells(name: str, text: str) -> _Cells:
     Raises:
         InvdesignError: it is no table, or has columns of the same name or rows of another length.
     """
-    table = table_of(name, text)
+    table = parse_table(name, text)
     header = tuple(filter(None, table.headings))
-    columns, lines = table.columns(header)
+    columns, lines = table.read_columns(header)
     return _Cells(name, header, tuple(zip(*columns.values(), strict=True)), tuple(lines))
 
 
@@ -216,7 +222,7 @@ def _fitting(prior: PriorTable, space: SearchSpace, properties: Sequence[str]) -
     present = _present(cells, prior, properties)
     if not present:
         raise InvdesignError(
-            f"{name} has no column of {' or '.join(properties)}. {no_column(properties[0], cells.header)}; say which is "
+            f"{name} has no column of {' or '.join(properties)}. {describe_missing_column(properties[0], cells.header)}; say which is "
             f"meant with 'columns: {{{properties[0]}: ...}}'"
         )
     reader = reader_of(space, cells.header, prior.columns)
@@ -251,12 +257,12 @@ def _endings(item: str) -> Sequence[str]:
 
 
 def _numbers(cells: _Cells, column: str, name: str) -> FloatArray:
-    values, wrong = numbers_in(cells.column(column))
+    values, wrong = parse_numbers(cells.column(column))
     if wrong:
         shown = cells.column(column)[wrong[0]]
         raise InvdesignError(
             f"{name}: column '{column}' holds no plain number in {cells.listed(wrong)}, first '{shown:.40}'. "
-            f"{remedy(shown)} Mend the cells, or empty those that have no value"
+            f"{suggest_remedy(shown)} Mend the cells, or empty those that have no value"
         )
     return values
 
@@ -269,7 +275,7 @@ def _check_written(cells: _Cells, column: str) -> None:
         first = held[wrong[0]]
         raise InvdesignError(
             f"{cells.name}: column '{column}' holds no plain number in {cells.listed(wrong)}, first '{first:.40}'. "
-            f"{remedy(first)}"
+            f"{suggest_remedy(first)}"
         )
 
 

@@ -32,7 +32,7 @@ from invdesign.optimizers.bayesian.settings import BayesianSettings
 from invdesign.optimizers.bayesian.staging import Staging, sourced
 from invdesign.optimizers.bayesian.threads import one_thread
 from invdesign.optimizers.bayesian.trust import Box, centre_row, region_box, start_region
-from invdesign.optimizers.common import Draft, State
+from invdesign.optimizers.common import Draft, State, by_arity
 from invdesign.problem import Problem
 from invdesign.protocols import Context
 from invdesign.rng import Rng
@@ -345,7 +345,7 @@ class _Asking:
             numbers = rng.choice(len(self.frame.finite), min(PLACES, len(self.frame.finite)), replace=False)
             return self.frame.of([self.frame.finite.genome(int(number)) for number in numbers])
         if self.frame.points is None:
-            starts = [op for _, op in sorted(self.context.space.operators().items()) if op.arity == 0]
+            starts = [operator for _, operator in by_arity(self.context.space)[0]]
             made = [starts[k % len(starts)].apply((), rng) for k in range(PLACES - len(near))]
             return np.vstack([near, self.frame.of([genome for genome in made if genome is not None])])
         wide = rng.random((PLACES // 2, near.shape[1]))

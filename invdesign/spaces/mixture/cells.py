@@ -17,7 +17,7 @@ from invdesign.settings import Frozen
 from invdesign.spaces.mixture.charges import VACANCY, Species, atom_of
 from invdesign.spaces.mixture.settings import Cells, Mixture
 from invdesign.structures.electrostatics import Electrostatics, Filling
-from invdesign.structures.parents import Parent, ParentSource, check_supercell_size, parent_of
+from invdesign.structures.parents import Parent, ParentSource, build_parent, check_supercell_size
 from invdesign.structures.quasirandom import Sublattice
 from invdesign.structures.radii import ionic_radius
 
@@ -144,7 +144,7 @@ def framework_of(
     Raises:
         ValueError: a mixture has no site, two share one, a total exceeds the sites, or a state is not clear.
     """
-    unit = parent_of(options.parent, (1, 1, 1), primitive=options.primitive)
+    unit = build_parent(options.parent, (1, 1, 1), primitive=options.primitive)
     check_supercell_size((options.cell.max_atoms or 0) // len(unit), len(unit))
     for multiple in options.cell.multiples:
         check_supercell_size(math.prod(multiple), len(unit))
@@ -162,7 +162,7 @@ def framework_of(
     taken: dict[int, str] = {}
     for name, mixture in mixtures.items():
         labels = [label for label, own in options.sites.items() if own == name] or [name]
-        members = tuple(sorted({site for label in labels for site in unit.sites(label)}))
+        members = tuple(sorted({site for label in labels for site in unit.find_sites(label)}))
         for member in members:
             if member in taken:
                 raise ValueError(
@@ -200,7 +200,7 @@ class Supercell:
         self.framework = framework
         self.multiple = multiple
         options = framework.options
-        self.parent = parent_of(options.parent, multiple, primitive=options.primitive)
+        self.parent = build_parent(options.parent, multiple, primitive=options.primitive)
         self.count = int(np.prod(multiple))
         # Images of a site of the unit cell follow each other.
         self.groups = tuple(
@@ -287,7 +287,9 @@ class Supercell:
                     codes[here] = block[0]
                 elif len(here):
                     sublattice = self._sublattice(tuple(members[i] for i in here))
-                    codes[here] = np.asarray(block)[sublattice.arranged([many[code] for code in block], rng)]
+                    codes[here] = np.asarray(block)[
+                        sublattice.anneal_species([many[code] for code in block], rng)
+                    ]
             found.append(codes)
         return found
 
@@ -307,7 +309,9 @@ class Supercell:
                 fillings.append(Filling(members, sizes, tuple(values[block[0]] for block in own)))
             else:
                 fixed[list(members)] = values[own[0][0]]
-        arranged = iter(self.electrostatics.arrange(fillings, rng, fixed=fixed).species if fillings else ())
+        arranged = iter(
+            self.electrostatics.arrange_species(fillings, rng, fixed=fixed).species if fillings else ()
+        )
         return [
             next(arranged) if len(own) > 1 else np.zeros(len(members), dtype=np.int64)
             for own, members in zip(blocks, self.groups, strict=True)

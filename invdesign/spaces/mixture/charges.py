@@ -12,7 +12,7 @@ import numpy as np
 from invdesign.arrays import FloatArray
 from invdesign.errors import InvdesignError
 from invdesign.structures.charges import check_element, oxidation_states
-from invdesign.structures.formulas import composition_in
+from invdesign.structures.formulas import parse_composition
 
 VACANCY = "vacancy"
 _ION = re.compile(r"^([A-Z][a-z]?)(\d*)([+-])$")
@@ -60,7 +60,7 @@ def species_of(name: str) -> Species:
 
 def _formula(name: str) -> Species:
     try:
-        amounts = composition_in(name).get_el_amt_dict()
+        amounts = parse_composition(name).get_el_amt_dict()
     except InvdesignError as error:
         raise ValueError(f"'{name}' is no ion such as La3+, element or formula: {error}") from error
     alone = len(amounts) == 1 and next(iter(amounts.values())) == 1.0

@@ -13,33 +13,16 @@ from invdesign.candidate import Genome
 from invdesign.rng import Rng
 from invdesign.spaces.mixture.fields import SAME, Field
 from invdesign.spaces.mixture.system import GRID, Group
+from invdesign.spaces.operators import GenomeOperator, operators_on_codes
 
 Make = Callable[[Sequence[FloatArray], Rng], FloatArray | None]
 
 TRIES = 10
 
 
-@dataclass(frozen=True, slots=True)
-class MixtureOperator:
-    """An operator on genomes, made from a function on points."""
-
-    arity: int
-    make: Make
-    read: Callable[[Genome], FloatArray]
-    write: Callable[[FloatArray], Genome]
-
-    def apply(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
-        """A feasible mixture other than its parents, or None where it finds none."""
-        points = [self.read(parent) for parent in parents]
-        child = self.make(points, rng)
-        if child is None or any(np.abs(child - point).max() <= SAME for point in points):
-            return None
-        return self.write(child)
-
-
 def operators(
     field: Field, read: Callable[[Genome], FloatArray], write: Callable[[FloatArray], Genome]
-) -> Mapping[str, MixtureOperator]:
+) -> Mapping[str, GenomeOperator]:
     """Operators by name; those that no mixture of the field could take are left out."""
     tools = Tools(field)
     makers: dict[str, tuple[int, Make]] = {
@@ -56,7 +39,23 @@ def operators(
     if (field.system.rules.lower > 0).all():
         makers.pop("drop")
         makers.pop("add")
-    return {name: MixtureOperator(arity, make, read, write) for name, (arity, make) in makers.items()}
+    new: dict[str, tuple[int, Make]] = {
+        name: (arity, _NewChild(make)) for name, (arity, make) in makers.items()
+    }
+    return operators_on_codes(new, read, write)
+
+
+@dataclass(frozen=True, slots=True)
+class _NewChild:
+    """`make`, with None in place of a child that is one of its parents."""
+
+    make: Make
+
+    def __call__(self, points: Sequence[FloatArray], rng: Rng) -> FloatArray | None:
+        child = self.make(points, rng)
+        if child is None or any(np.abs(child - point).max() <= SAME for point in points):
+            return None
+        return child
 
 
 @dataclass(frozen=True, slots=True)

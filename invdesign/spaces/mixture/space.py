@@ -31,8 +31,8 @@ from invdesign.spaces.mixture.model import Asked, Model, smallest_cell
 from invdesign.spaces.mixture.operators import operators
 from invdesign.spaces.mixture.refusals import check, violations
 from invdesign.spaces.mixture.settings import Mixture
-from invdesign.structures.parents import parent_remarks, structure_type
-from invdesign.tables.cells import number_in
+from invdesign.structures.parents import describe_structure_type, list_parent_remarks
+from invdesign.tables.cells import parse_number
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -99,12 +99,12 @@ class MixtureSpace(CountableSpace):
     @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences on how the file of the parent was read."""
-        return () if self.structure is None else parent_remarks(self.structure.parent)
+        return () if self.structure is None else list_parent_remarks(self.structure.parent)
 
     @property
     def structure_type(self) -> str:
         """What kind of structure candidates are built as, where they have one: `an anti-perovskite`."""
-        return "" if self.structure is None else structure_type(self.structure.parent)
+        return "" if self.structure is None else describe_structure_type(self.structure.parent)
 
     @cached_property
     def _framework(self) -> Framework | None:
@@ -198,7 +198,7 @@ class MixtureSpace(CountableSpace):
         found: dict[str, dict[str, Json]] = {name: {} for name in self.mixtures}
         for name, (mixture, component) in zip(self._model.names, self._model.places, strict=True):
             text = cells.get(name, "0")
-            number = number_in(text)
+            number = parse_number(text)
             if number is None or not np.isfinite(number):
                 found[mixture][component] = text
             elif number != 0.0:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
+from invdesign.spaces.crystal import TOLERANCES, element_at, with_elements_alone
 from invdesign.spaces.ordering.amounts import VACANCY
 from invdesign.spaces.ordering.cell import OrderedCell
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-# Lengths, site displacements (of the mean free length per atom) and angles that relaxation may change.
-LENGTH, SITE, ANGLE = 0.3, 0.4, 10.0
 NEAR = 0.45  # of the distance to the nearest site: an atom displaced by less still is on its site
 
 
@@ -27,9 +26,7 @@ def recognised(structure: Structure, cell: OrderedCell, *, same_cell: bool) -> I
         cell: the supercell.
         same_cell: whether to try the supercell's own vectors and origin first, as for what was relaxed from it.
     """
-    from pymatgen.core import Structure
-
-    plain = Structure(structure.lattice, [_symbol(site) for site in structure], structure.frac_coords)
+    plain = with_elements_alone(structure)
     if same_cell:
         codes = _placed(plain, cell)
         if codes is not None:
@@ -38,11 +35,6 @@ def recognised(structure: Structure, cell: OrderedCell, *, same_cell: bool) -> I
     if mapped is None and len(plain) > 1:
         mapped = _mapped(plain.get_primitive_structure(), cell)
     return None if mapped is None else _placed(mapped, cell)
-
-
-def _symbol(site: Any) -> str:
-    specie = site.specie
-    return str(getattr(specie, "symbol", specie))
 
 
 def _placed(structure: Structure, cell: OrderedCell) -> IntArray | None:
@@ -63,7 +55,7 @@ def _placed(structure: Structure, cell: OrderedCell) -> IntArray | None:
         return None
     found = [VACANCY] * len(sites)
     for site, atom in zip(chosen.tolist(), structure, strict=True):
-        found[site] = _symbol(atom)
+        found[site] = element_at(atom)
     return _read(found, cell)
 
 
@@ -110,14 +102,12 @@ def _mapped(structure: Structure, cell: OrderedCell) -> Structure | None:
     fixed = [i for i, name in enumerate(cell.contents) if name not in {"", VACANCY, *movable}]
     kept = fixed or [i for i, name in enumerate(cell.contents) if name != VACANCY]
     species = [cell.contents[i] or "H" for i in kept]
-    framework = [name for name in map(_symbol, structure) if not fixed or name not in movable]
+    framework = [name for name in map(element_at, structure) if not fixed or name not in movable]
     # A multiple of the supercell is none of ours, unless it repeats something smaller.
     if not framework or len(kept) % len(framework) or (fixed and set(framework) != set(species)):
         return None
     matcher = StructureMatcher(
-        ltol=LENGTH,
-        stol=SITE,
-        angle_tol=ANGLE,
+        **TOLERANCES,
         primitive_cell=False,
         attempt_supercell=True,
         comparator=None if fixed else FrameworkComparator(),

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, GetJsonSchemaHandler, field_validato
 from pydantic_core import CoreSchema
 
 from invdesign.settings import Frozen, listed_names
+from invdesign.spaces.crystal import LISTED_SPECIES
 from invdesign.structures.charges import check_element
 
 VACANCY = "vacancy"
@@ -131,10 +132,9 @@ class SiteChoice(Frozen):
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        listed = {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}
         amount = {"anyOf": [{"type": ["number", "string"]}, {"type": "object", "additionalProperties": True}]}
         mapping = {"type": "object", "additionalProperties": amount, "minProperties": 1}
-        return {"anyOf": [listed, handler(schema), mapping]}
+        return {"anyOf": [LISTED_SPECIES, handler(schema), mapping]}
 
 
 @dataclass(frozen=True)

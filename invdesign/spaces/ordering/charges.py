@@ -13,7 +13,12 @@ from invdesign.rng import Rng
 from invdesign.spaces.ordering.amounts import VACANCY
 from invdesign.spaces.ordering.sites import Orderings
 from invdesign.structures.charges import charge_imbalance, oxidation_states
-from invdesign.structures.electrostatics import SMALLEST_GAIN, Electrostatics, best_exchange, exchange_cost
+from invdesign.structures.electrostatics import (
+    MIN_SWAP_GAIN,
+    Electrostatics,
+    exchange_cost,
+    find_best_exchange,
+)
 from invdesign.structures.parents import Parent
 
 States = Mapping[str, Sequence[int]]
@@ -225,12 +230,12 @@ class Charges:
         for _ in range(steps):
             potential = 2.0 * (self._own @ charges) + form.field
             swaps = [
-                best_exchange(charges[g.first : g.last], potential[g.first : g.last], cost)
+                find_best_exchange(charges[g.first : g.last], potential[g.first : g.last], cost)
                 for g, cost in zip(self.orderings.groups, self._costs, strict=True)
             ]
             best = min(range(len(swaps)), key=lambda i: swaps[i][0])
             gain, first, second = swaps[best]
-            if gain > -SMALLEST_GAIN:
+            if gain > -MIN_SWAP_GAIN:
                 break
             pair = np.array([first, second]) + self.orderings.groups[best].first
             codes[pair] = codes[pair[::-1]]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from invdesign.arrays import IntArray
 from invdesign.candidate import Genome
 from invdesign.rng import Rng
+from invdesign.spaces.operators import GenomeOperator, operators_on_codes
 from invdesign.spaces.ordering.cell import OrderedCell
 
 Placed = tuple[int, IntArray]  # number of the supercell, ordering (n,)
@@ -21,29 +22,14 @@ ANOTHER = 0.3  # probability of one more swap in a mutation
 WAVES = 2  # largest component of the wave vectors that cut a crystal into slabs
 
 
-@dataclass(frozen=True, slots=True)
-class Variation:
-    """An operator on genomes, made from a function on orderings."""
-
-    arity: int
-    make: Callable[[Sequence[Placed], Rng], Placed | None]
-    read: Callable[[Genome], Placed]
-    write: Callable[[int, IntArray], Genome]
-
-    def apply(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
-        """A canonical genome other than the parents', or None where it finds none."""
-        made = self.make([self.read(parent) for parent in parents], rng)
-        return None if made is None else self.write(*made)
-
-
 def variations(
     cells: Sequence[OrderedCell],
     read: Callable[[Genome], Placed],
-    write: Callable[[int, IntArray], Genome],
+    write: Callable[[Placed], Genome],
     *,
     electrostatic: bool,
     draws: int,
-) -> Mapping[str, Variation]:
+) -> Mapping[str, GenomeOperator]:
     """The operators that make sense in these supercells.
 
     Args:
@@ -63,7 +49,7 @@ def variations(
         makers["electrostatic"] = (0, tools.electrostatic)
     if any(len(cell.orderings.compositions) > 1 for cell in cells):
         makers["shift"] = (1, tools.shift)
-    return {name: Variation(arity, make, read, write) for name, (arity, make) in makers.items()}
+    return operators_on_codes(makers, read, write)
 
 
 @dataclass(frozen=True, slots=True)

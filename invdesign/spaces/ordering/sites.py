@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng
-from invdesign.structures.symmetry import cycle_types
+from invdesign.structures.symmetry import count_cycle_types
 
 Codes = NDArray[np.uint8]
 
@@ -229,7 +229,7 @@ class Orderings:
         steps = total = 0
         width = self.compositions.shape[1]
         starts = self.offsets[[group.first for group in self.groups]].tolist()
-        for cycles, times in cycle_types(self.permutations, classes).items():
+        for cycles, times in count_cycle_types(self.permutations, classes).items():
             fixed = {(0,) * width: 1}
             for group, length in cycles:
                 columns = range(starts[group], starts[group] + len(self.groups[group].species))

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import (
-    AfterValidator,
     Field,
     ValidationInfo,
     field_validator,
@@ -23,11 +22,11 @@ from pydantic import (
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Design, Genome, Json, genome_key
-from invdesign.errors import Infeasible, InvdesignError, nearest
+from invdesign.errors import Infeasible, InvdesignError
 from invdesign.protocols import Descriptor, Domain, Operator
 from invdesign.rng import rng_for
 from invdesign.settings import Frozen
-from invdesign.spaces.counted import CountableSpace
+from invdesign.spaces.crystal import CrystalSpace, OxidationStates, build_design, read_codes
 from invdesign.spaces.described import distinct
 from invdesign.spaces.ordering.adopt import recognised
 from invdesign.spaces.ordering.amounts import VACANCY, SiteChoice
@@ -38,9 +37,7 @@ from invdesign.spaces.ordering.operators import variations
 from invdesign.spaces.ordering.sites import MOST_LISTED
 from invdesign.spaces.ordering.supercell import Cell, cell_text, matrix_of
 from invdesign.spaces.ordering.vectors import Axes
-from invdesign.structures.charges import check_element
-from invdesign.structures.files import check_distances
-from invdesign.structures.parents import Parent, ParentSource, parent_of, parent_remarks, structure_type
+from invdesign.structures.parents import Parent, build_parent
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -67,15 +64,7 @@ class Clusters(Frozen):
     """How many kinds of triplets, small ones first."""
 
 
-def _states(states: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    for element, known in states.items():
-        check_element(element)
-        if not known or len(set(known)) < len(known):
-            raise ValueError(f"{element} needs one or more different oxidation states, got {list(known)}")
-    return states
-
-
-class OrderingSpace(CountableSpace):
+class OrderingSpace(CrystalSpace):
     """Orderings of species and vacancies on the sites of a crystal's supercells.
 
     A genome holds a list of species per group of sites, in the order of the supercell's sites:
@@ -84,8 +73,6 @@ class OrderingSpace(CountableSpace):
     Spaces of at most 50,000 distinct orderings can be counted (`count`, `genome`, `blocks`).
     """
 
-    parent: ParentSource
-    """A prototype's name, or a CIF, POSCAR or pymatgen JSON file (relative to the campaign)."""
     primitive: bool = False
     """Start from the primitive cell of a centred parent instead of the conventional one."""
     cell: Cell = (1, 1, 1)
@@ -94,9 +81,7 @@ class OrderingSpace(CountableSpace):
     """Several supercells to choose from, instead of `cell`."""
     sites: dict[str, SiteChoice] = Field(min_length=1)
     """Species by label, Wyckoff site (`4c`) or element of the parent. Sites not named keep the parent's element."""
-    oxidation_states: Annotated[
-        dict[str, Annotated[tuple[int, ...], Field(strict=False)]], AfterValidator(_states)
-    ] = Field(default={})
+    oxidation_states: OxidationStates = Field(default={})
     """Oxidation states by element, where they differ from the parent's. Once some are given, charges must balance."""
     charge_neutral: bool = True
     """Whether charges must balance where `oxidation_states` are given; otherwise the host takes up what is left."""
@@ -159,7 +144,7 @@ class OrderingSpace(CountableSpace):
 
     @cached_property
     def _unit(self) -> Parent:
-        return parent_of(self.parent, (1, 1, 1), primitive=self.primitive)
+        return build_parent(self.parent, (1, 1, 1), primitive=self.primitive)
 
     @cached_property
     def _plan(self) -> Plan:
@@ -209,7 +194,7 @@ class OrderingSpace(CountableSpace):
     def _operators(self) -> Mapping[str, Operator]:
         draws = round(1.0 / self.prerank.keep) if self.prerank else 1
         return variations(
-            self._cells, self._read_canonical, self._genome, electrostatic=self._electrostatic, draws=draws
+            self._cells, self._read_canonical, self._genome_of, electrostatic=self._electrostatic, draws=draws
         )
 
     # Genomes and orderings.
@@ -233,14 +218,8 @@ class OrderingSpace(CountableSpace):
                 raise Infeasible(
                     f"group {group.name} must be a list of {len(group)} species, got {species!r}"
                 )
-            known = {name: code for code, name in enumerate(group.species)}
-            for name in species:
-                if not isinstance(name, str) or name not in known:
-                    hint = nearest(str(name), known)
-                    raise Infeasible(
-                        f"{name!r} is no option of {group.name} ({', '.join(known)}). {hint}".strip()
-                    )
-                codes.append(known[name])
+            options = {name: code for code, name in enumerate(group.species)}
+            codes += read_codes(group.name, species, options)
         return number, np.asarray(codes, dtype=np.int64)
 
     def _cell_number(self, genome: Genome) -> int:
@@ -252,6 +231,9 @@ class OrderingSpace(CountableSpace):
     def _read_canonical(self, genome: Genome) -> tuple[int, IntArray]:
         number, codes = self._read(genome)
         return number, self._cells[number].orderings.canonical(codes)
+
+    def _genome_of(self, placed: tuple[int, IntArray]) -> Genome:
+        return self._genome(*placed)
 
     def _genome(self, number: int, codes: IntArray) -> dict[str, Json]:
         genome: dict[str, Json] = {CELL: number} if self.cells else {}
@@ -290,16 +272,6 @@ class OrderingSpace(CountableSpace):
             energies[rows] = charges.energies(codes)
         return energies
 
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """Sentences on how the parent's file was read."""
-        return parent_remarks(self.parent)
-
-    @property
-    def structure_type(self) -> str:
-        """What kind of structure candidates are built as: `an anti-perovskite`."""
-        return structure_type(self.parent)
-
     # SearchSpace.
 
     def operators(self) -> Mapping[str, Operator]:
@@ -319,11 +291,7 @@ class OrderingSpace(CountableSpace):
             raise Infeasible(f"the space does not allow {self._counted(number, counts)}")
         rng = rng_for(0, 0, f"rattle {genome_key(genome)}")
         structure = cell.structure(codes, self.rattle, rng)
-        try:
-            check_distances(structure, self._unit.name)
-        except InvdesignError as error:
-            raise Infeasible(str(error)) from error
-        return Design(composition=structure.composition, structures={"initial": structure})
+        return build_design(structure, self._unit.name)
 
     def _counted(self, number: int, counts: IntArray) -> str:
         groups = self._cells[number].orderings.groups

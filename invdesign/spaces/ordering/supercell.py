@@ -119,7 +119,7 @@ def sites_of(unit: Parent, names: Sequence[str]) -> Mapping[str, tuple[int, ...]
     found: dict[str, tuple[int, ...]] = {}
     taken: dict[int, str] = {}
     for name in names:
-        found[name] = unit.sites(name)
+        found[name] = unit.find_sites(name)
         for site in found[name]:
             if site in taken:
                 raise ValueError(f"'{taken[site]}' and '{name}' name the same sites; keep one of them")

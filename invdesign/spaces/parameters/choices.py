@@ -17,7 +17,7 @@ from invdesign.candidate import Json, rounded
 from invdesign.errors import nearest, together
 from invdesign.protocols import Dimension
 from invdesign.spaces.parameters.kinds import Integer, Parameter, Real, Value, is_number, polynomial
-from invdesign.tables.cells import number_in
+from invdesign.tables.cells import parse_number
 
 
 class _Listed(Parameter):
@@ -37,7 +37,7 @@ class _Listed(Parameter):
         return len(self.choices)
 
     def read(self, text: str) -> Value:
-        number = number_in(text)
+        number = parse_number(text)
         meant = (choice for choice in self.choices if choice in (text, number))
         return next(meant, text)
 
@@ -118,7 +118,7 @@ class Ordinal(_Listed):
 
     def read(self, text: str) -> Value:
         value = super().read(text)
-        number = number_in(text) if self.numeric and isinstance(value, str) else None
+        number = parse_number(text) if self.numeric and isinstance(value, str) else None
         return value if number is None or math.isinf(number) else rounded(number)
 
     def position(self, value: Value) -> float:

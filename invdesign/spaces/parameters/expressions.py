@@ -1,7 +1,8 @@
 """Conditions on named values, written as a person writes them: `temperature * log(time) <= 40`.
 
-What a file says is never run as Python: `simpleeval` walks the few kinds of nodes that are listed here, on plain
-floats and names, so that an expression can neither reach anything else nor take long.
+What a file says is never run as Python. The text is parsed, and refused unless it consists of the few kinds of nodes
+listed here, at a bounded length and depth. Its value is computed by walking those nodes, on plain floats and names, so
+that an expression can neither reach anything else nor take long.
 """
 
 from __future__ import annotations
@@ -129,43 +130,48 @@ class Expression:
         except _NotAllowed as error:
             raise ValueError(f"'{self.text}': {error}") from error
 
-    @cached_property
-    def _evaluator(self) -> Any:
-        from simpleeval import SimpleEval
-
-        return SimpleEval(operators=dict(_OPERATORS), functions=dict(FUNCTIONS), names={})
-
     def violation(self, values: Mapping[str, Value]) -> float:
         """How far values are from meeting the condition, 0 where they do.
 
         The difference of a comparison's sides as a share of their sizes; summed over `and`, the least of `or`.
         1 where a comparison has no value (log of a negative number).
         """
-        self._evaluator.names = {
-            "pi": math.pi,
-            **{name: value if isinstance(value, str) else float(value) for name, value in values.items()},
-        }
-        return self._violated(self._tree)
+        known = {name: value if isinstance(value, str) else float(value) for name, value in values.items()}
+        return _violation(self._tree, {"pi": math.pi, **known})
 
-    def _violated(self, node: ast.expr) -> float:
-        if isinstance(node, ast.BoolOp):
-            parts = [self._violated(value) for value in node.values]
-            return sum(parts) if isinstance(node.op, ast.And) else min(parts)
-        if isinstance(node, ast.UnaryOp):
-            return NEVER if self._violated(node.operand) == 0.0 else 0.0
-        assert isinstance(node, ast.Compare)  # the check saw to it
-        try:
-            sides = [self._value(side) for side in (node.left, *node.comparators)]
-        except (ArithmeticError, ValueError):
-            return NEVER
-        return sum(
-            _missed(op, left, right) for op, left, right in zip(node.ops, sides, sides[1:], strict=False)
-        )
 
-    def _value(self, node: ast.expr) -> Any:
-        if isinstance(node, ast.Tuple | ast.List):
-            return tuple(self._value(item) for item in node.elts)
-        return self._evaluator.eval(self.text, previously_parsed=node)
+# The value of nodes that were checked: of any other kind there is none in a tree.
+
+
+def _violation(node: ast.expr, values: Mapping[str, Value]) -> float:
+    if isinstance(node, ast.BoolOp):
+        parts = [_violation(part, values) for part in node.values]
+        return sum(parts) if isinstance(node.op, ast.And) else min(parts)
+    if isinstance(node, ast.UnaryOp):
+        return NEVER if _violation(node.operand, values) == 0.0 else 0.0
+    assert isinstance(node, ast.Compare)
+    try:
+        sides = [_evaluate(side, values) for side in (node.left, *node.comparators)]
+    except (ArithmeticError, ValueError):
+        return NEVER
+    return sum(_missed(op, left, right) for op, left, right in zip(node.ops, sides, sides[1:], strict=False))
+
+
+def _evaluate(node: ast.expr, values: Mapping[str, Value]) -> Any:
+    """The number or name that a node stands for, or the tuple of those in a list."""
+    if isinstance(node, ast.Name):
+        return values[node.id]
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.BinOp):
+        return _OPERATORS[type(node.op)](_evaluate(node.left, values), _evaluate(node.right, values))
+    if isinstance(node, ast.UnaryOp):
+        return _OPERATORS[type(node.op)](_evaluate(node.operand, values))
+    if isinstance(node, ast.Call):
+        assert isinstance(node.func, ast.Name)
+        return FUNCTIONS[node.func.id](*(_evaluate(argument, values) for argument in node.args))
+    assert isinstance(node, ast.Tuple | ast.List)
+    return tuple(_evaluate(item, values) for item in node.elts)
 
 
 def _missed(op: ast.cmpop, left: Any, right: Any) -> float:

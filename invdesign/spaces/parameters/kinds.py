@@ -19,7 +19,7 @@ from invdesign.candidate import SIGNIFICANT_DIGITS, Json, rounded
 from invdesign.protocols import Dimension
 from invdesign.settings import Frozen
 from invdesign.spaces.parameters.conditions import When
-from invdesign.tables.cells import number_in
+from invdesign.tables.cells import parse_number
 
 Value = float | str  # of one parameter; an integer parameter's is an int
 
@@ -243,7 +243,7 @@ class Real(Parameter):
         return SAME * abs(value) if self.log else super().slack(value)
 
     def read(self, text: str) -> Value:
-        number = number_in(text)
+        number = parse_number(text)
         return text if number is None or math.isinf(number) else rounded(number)
 
     def position(self, value: Value) -> float:
@@ -366,7 +366,7 @@ class Integer(Parameter):
         return float(self.integer[1] - self.integer[0])
 
     def read(self, text: str) -> Value:
-        number = number_in(text)
+        number = parse_number(text)
         if number is None or math.isinf(number):
             return text
         return int(number) if number.is_integer() else rounded(number)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Self, cast
 
@@ -29,6 +28,7 @@ from invdesign.settings import STORED, context_of
 from invdesign.spaces.counted import CountableSpace
 from invdesign.spaces.described import distinct
 from invdesign.spaces.linear import LinearConstraint
+from invdesign.spaces.operators import GenomeOperator
 from invdesign.spaces.parameters.choices import AnyParameter
 from invdesign.spaces.parameters.conditions import AnyForm, Tree, words_of
 from invdesign.spaces.parameters.cube import rules_on
@@ -37,23 +37,12 @@ from invdesign.spaces.parameters.kinds import Parameter, Real, Value
 from invdesign.spaces.parameters.made import Made
 from invdesign.spaces.parameters.rules import Rules, sorted_out
 from invdesign.spaces.parameters.search import Search
-from invdesign.tables.units import heading_refusal
+from invdesign.tables.units import describe_heading_fault
 
 COUNTABLE = 10_000_000  # above this many genomes, counting a space through is of no use
 LISTED = 20_000  # combinations of values that are gone through where conditions or constraints leave some out
 SIBLINGS = 8  # children made before a mutation or crossover gives up on one that differs from its parents
 PLACE = 0.5  # in the cube, of a parameter that does not exist
-
-
-@dataclass(frozen=True, slots=True)
-class ParameterOperator:
-    """An operator of a parameter space."""
-
-    arity: int
-    make: Callable[[Sequence[Genome], Rng], Genome | None]
-
-    def apply(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
-        return self.make(parents, rng)
 
 
 def natural_order(name: str) -> tuple[tuple[str, int], ...]:
@@ -103,7 +92,7 @@ class ParameterSpace(CountableSpace):
     @classmethod
     def _conditions(cls, parameters: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         # Names are headings of batches and exports; a run that was made before this was asked goes on.
-        refused = [text for text in map(heading_refusal, parameters) if text]
+        refused = [text for text in map(describe_heading_fault, parameters) if text]
         if refused and context_of(info)[0] != STORED:
             raise ValueError(refused[0])
         if any(parameter.when for parameter in parameters.values()):
@@ -160,10 +149,10 @@ class ParameterSpace(CountableSpace):
     @cached_property
     def _operators(self) -> dict[str, Operator]:
         return {
-            "start": ParameterOperator(0, self._start),
-            "mutate": ParameterOperator(1, self._mutate),
-            "reset": ParameterOperator(1, self._reset),
-            "crossover": ParameterOperator(2, self._crossover),
+            "start": GenomeOperator(0, self._start),
+            "mutate": GenomeOperator(1, self._mutate),
+            "reset": GenomeOperator(1, self._reset),
+            "crossover": GenomeOperator(2, self._crossover),
         }
 
     # Which genomes there are.

@@ -24,8 +24,15 @@ from invdesign.structures.descriptors import (
     composition_features,
     structure_features,
 )
-from invdesign.structures.formulas import composition_in, elements_in, suspect
-from invdesign.tables.cells import Cell, is_blank, looks_like_number, no_number, numbers_in, remedy
+from invdesign.structures.formulas import describe_likely_slip, list_element_symbols, parse_composition
+from invdesign.tables.cells import (
+    Cell,
+    is_blank,
+    is_missing_number,
+    looks_like_number,
+    parse_numbers,
+    suggest_remedy,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
@@ -191,7 +198,7 @@ class _Column:
         if not numeric:
             self.blank += [first + k for k, cell in enumerate(cells) if is_blank(cell)]
             return None
-        values, wrong = numbers_in(cells)
+        values, wrong = parse_numbers(cells)
         if wrong and not self.words:
             self.word = f"{cells[wrong[0]]!s:.40}"
         for k in wrong[: max(LOOKED_AT - len(self.words), 0)]:
@@ -201,7 +208,9 @@ class _Column:
         self.words += [first + k for k in wrong]
         absent = sorted({*np.flatnonzero(np.isnan(values)).tolist()} - {*wrong})
         for k in absent:
-            (self.blank if is_blank(cells[k]) or not no_number(cells[k]) else self.none).append(first + k)
+            (self.blank if is_blank(cells[k]) or not is_missing_number(cells[k]) else self.none).append(
+                first + k
+            )
         self.numbers += len(cells) - len(wrong) - len(absent)
         return values
 
@@ -261,8 +270,10 @@ class Survey:
                 continue
             if composition is None:
                 continue
-            self._elements |= elements_in(composition)
-            if self._wanted.composition and (doubt := suspect(str(block.cells[self._wanted.composition][k]))):
+            self._elements |= list_element_symbols(composition)
+            if self._wanted.composition and (
+                doubt := describe_likely_slip(str(block.cells[self._wanted.composition][k]))
+            ):
                 self._suspects.setdefault(doubt)
             read.append(k)
             compositions.append(composition)
@@ -394,18 +405,18 @@ class Survey:
                 remedies = [f"say columns: {{{name}: text}}"] if name in self._wanted.columns else []
                 remedies += ["choose other features"] if name in self._wanted.numbers else []
                 yield (
-                    f"column '{name}' is to hold numbers and holds something else in {where}. {remedy(column.word)} "
+                    f"column '{name}' is to hold numbers and holds something else in {where}. {suggest_remedy(column.word)} "
                     f"Mend it, or {' and '.join(remedies)}"
                 )
             elif column.numbers:
                 yield (
                     f"column '{name}' holds numbers in {_count(column.numbers)}, and something else in {where}. "
-                    f"{remedy(column.word)} Mend these, or say that all are text: columns: {{{name}: text}}"
+                    f"{suggest_remedy(column.word)} Mend these, or say that all are text: columns: {{{name}: text}}"
                 )
             elif column.meant:
                 yield (
                     f"column '{name}' seems to hold numbers, and they cannot be read in {self._listed(column.alike)}, "
-                    f"first '{column.first_alike}'. {remedy(column.first_alike)} Mend these, or say that all are text: "
+                    f"first '{column.first_alike}'. {suggest_remedy(column.first_alike)} Mend these, or say that all are text: "
                     f"columns: {{{name}: text}}"
                 )
 
@@ -467,7 +478,7 @@ def material(
     composition = reading.structure.composition if reading is not None else None
     if not is_blank(formula):
         try:
-            written = composition_in(str(formula))
+            written = parse_composition(str(formula))
         except InvdesignError as error:
             raise PoolError(f"{name}: {error}") from error
         if composition is not None and not written.reduced_composition.almost_equals(

@@ -23,14 +23,14 @@ from invdesign.structures.reading.raw import StructureFileError, current_limits
 from invdesign.structures.reading.read import (
     Reading,
     check_ordered,
-    format_in,
+    detect_format,
     is_structure_name,
+    list_partial_elements,
     make_reading,
-    partial_elements,
     read_structure,
 )
 from invdesign.tables.cells import Cell
-from invdesign.tables.records import ROWS, Records, open_data
+from invdesign.tables.records import BLOCK_ROWS, Records, open_data
 from invdesign.tables.text import open_table
 from invdesign.tables.units import find_column
 from invdesign.textfiles import open_regular
@@ -104,11 +104,11 @@ class TextSource:
         self.remarks = self._table.remarks
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
-        for rows in self._table.blocks(columns):
+        for rows in self._table.read_blocks(columns):
             yield Block(rows.places, dict(rows.cells))
 
     def fetch(self, place: int, columns: Sequence[str]) -> dict[str, Cell]:
-        return dict(self._table.fetch(place, columns))
+        return dict(self._table.fetch_row(place, columns))
 
 
 class NamedSource:
@@ -164,7 +164,7 @@ class JsonLinesSource:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._records = Records(open_data(path), path.name)
-        lines = self._records.text(0, min(LOOKED_AT, len(self._records))).split("\n")
+        lines = self._records.read_text(0, min(LOOKED_AT, len(self._records))).split("\n")
         parsed = [self._parsed(line, number) for number, line in enumerate(lines, 1) if line.strip()]
         self.columns = tuple(dict.fromkeys(name for row in parsed for name in row))
 
@@ -181,9 +181,9 @@ class JsonLinesSource:
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
         starts = self._records.starts
-        for first, end in self._records.spans():
+        for first, end in self._records.iterate_spans():
             # Not splitlines: strings may hold characters it takes for line ends.
-            lines = self._records.text(first, end).split("\n")
+            lines = self._records.read_text(first, end).split("\n")
             rows = [
                 (int(starts[first + k]), self._parsed(line, first + k + 1))
                 for k, line in enumerate(lines)
@@ -193,7 +193,7 @@ class JsonLinesSource:
             yield Block(np.array([place for place, _ in rows], dtype=np.int64), cells)
 
     def fetch(self, place: int, columns: Sequence[str]) -> dict[str, Cell]:
-        row = self._parsed(self._records.record(place), 0)
+        row = self._parsed(self._records.read_record(place), 0)
         return {name: row.get(name) for name in columns}
 
 
@@ -221,7 +221,9 @@ class ParquetSource:
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
         first = 0
-        for batch in self._file.iter_batches(batch_size=ROWS, columns=list(columns) or self.columns[:1]):
+        for batch in self._file.iter_batches(
+            batch_size=BLOCK_ROWS, columns=list(columns) or self.columns[:1]
+        ):
             cells: dict[str, Sequence[Cell]] = {name: batch.column(name).to_pylist() for name in columns}
             yield Block(np.arange(first, first + batch.num_rows), cells)
             first += batch.num_rows
@@ -257,8 +259,8 @@ class StructureSource:
         return [frame for file in structure_files(self.path) for frame in find_frames(file)]
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
-        for first in range(0, len(self._frames), ROWS):
-            places = np.arange(first, min(first + ROWS, len(self._frames)))
+        for first in range(0, len(self._frames), BLOCK_ROWS):
+            places = np.arange(first, min(first + BLOCK_ROWS, len(self._frames)))
             frames = [self._frames[place] for place in places]
             # A structure is read when its cell is looked at, so that a block is as small as its names.
             cells: dict[str, Sequence[Cell]] = {
@@ -281,22 +283,22 @@ class DatabaseSource:
         self._limits = current_limits()
         try:
             self._database = open_database(path, self._limits)
-            rows = islice(self._database.rows(), LOOKED_AT)
+            rows = islice(self._database.read_rows(), LOOKED_AT)
             pairs = dict.fromkeys(key for row in rows for key in row.pairs)
         except StructureFileError as error:
             raise PoolError(str(error)) from error
         self.columns = ("id", "formula", "energy", "natoms", *pairs, STRUCTURE)
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
-        rows = self._database.rows()
-        while taken := list(islice(rows, ROWS)):
+        rows = self._database.read_rows()
+        while taken := list(islice(rows, BLOCK_ROWS)):
             cells: dict[str, Sequence[Cell]] = {
                 name: [self._cell(row, name) for row in taken] for name in columns
             }
             yield Block(np.array([row.id for row in taken], dtype=np.int64), cells)
 
     def fetch(self, place: int, columns: Sequence[str]) -> dict[str, Cell]:
-        row = self._database.row(place)
+        row = self._database.read_row(place)
         return {name: self._cell(row, name) for name in columns}
 
     def _cell(self, row: DatabaseRow, name: str) -> Cell:
@@ -307,7 +309,7 @@ class DatabaseSource:
         if name not in {"formula", "natoms"}:
             return row.pairs.get(name)
         try:
-            symbols = row.symbols(f"row {row.id}", self._limits)
+            symbols = row.read_symbols(f"row {row.id}", self._limits)
         except StructureFileError:  # its structure says why it cannot be read
             return None
         return len(symbols) if name == "natoms" else _formula(symbols)
@@ -334,18 +336,18 @@ def structure_from(cell: Cell, name: str, mobile: str | None = None) -> Reading:
     if isinstance(cell, dict):
         cell = json.dumps(cell)
     if isinstance(cell, str):
-        reading = read_structure(cell, name, fmt=format_in(cell))
+        reading = read_structure(cell, name, fmt=detect_format(cell))
     elif isinstance(cell, Frame):
         reading = cell.read()
     elif isinstance(cell, DatabaseRow):
         limits = current_limits()
-        reading = make_reading(check_crystal(cell.crystal(name, limits), limits))
+        reading = make_reading(check_crystal(cell.build_crystal(name, limits), limits))
     else:
         raise PoolError(f"{name} holds no structure, but {cell!r:.40}")
     try:
         check_ordered(reading.structure, reading.name, mobile)
     except StructureFileError as error:
-        held = partial_elements(reading.structure)
+        held = list_partial_elements(reading.structure)
         if mobile is not None or len(held) > 1:
             raise
         raise StructureFileError(

@@ -7,8 +7,7 @@ a row is read when it is built.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -31,12 +30,13 @@ from invdesign.rng import Rng
 from invdesign.settings import Frozen, listed_names
 from invdesign.spaces.counted import CountableSpace
 from invdesign.spaces.described import distinct
+from invdesign.spaces.operators import GenomeOperator
 from invdesign.spaces.pool.features import TIE, Points, Scale, rank_from
 from invdesign.spaces.pool.file import PoolError, PoolFile
 from invdesign.spaces.pool.index import Kind, Rows, Survey, Wanted, material
 from invdesign.spaces.pool.sources import LOOKED_AT, STRUCTURE, Source, name_columns, open_source
 from invdesign.structures.charges import ElementSymbol
-from invdesign.tables.cells import Cell, is_blank, no_number, number_in, remedy
+from invdesign.tables.cells import Cell, is_blank, is_missing_number, parse_number, suggest_remedy
 
 ROW = "row"  # the genome's only key
 READ_FOR_REMARKS = 200_000  # bytes of a pool that is read, in a second or two, to show how it was read
@@ -73,17 +73,6 @@ Columns = Annotated[
         }
     ),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class PoolOperator:
-    """An operator of a pool."""
-
-    arity: int
-    make: Callable[[Sequence[Genome], Rng], Genome | None]
-
-    def apply(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
-        return self.make(parents, rng)
 
 
 class PoolSpace(CountableSpace):
@@ -167,9 +156,9 @@ class PoolSpace(CountableSpace):
     @cached_property
     def _operators(self) -> dict[str, Operator]:
         return {
-            "start": PoolOperator(0, self._start),
-            "neighbour": PoolOperator(1, self._neighbour),
-            "between": PoolOperator(2, self._between),
+            "start": GenomeOperator(0, self._start),
+            "neighbour": GenomeOperator(1, self._neighbour),
+            "between": GenomeOperator(2, self._between),
         }
 
     def count(self) -> int:
@@ -409,11 +398,13 @@ def _design(cells: Mapping[str, Cell], wanted: Wanted, name: str) -> Design:
 
 def _parameter(cell: Cell, kind: Kind, column: str, name: str) -> float | str:
     """The value of a parameter: of a column whose kind is not said, each cell shows it, or the survey complained."""
-    if is_blank(cell) or (kind == "number" and no_number(cell)):
+    if is_blank(cell) or (kind == "number" and is_missing_number(cell)):
         raise Infeasible(f"row {name} has nothing in column '{column}'")
-    number = number_in(cell) if kind != "text" else None
+    number = parse_number(cell) if kind != "text" else None
     if number is None and kind == "number":
-        raise Infeasible(f"row {name} has no number in column '{column}', but '{cell!s:.40}'. {remedy(cell)}")
+        raise Infeasible(
+            f"row {name} has no number in column '{column}', but '{cell!s:.40}'. {suggest_remedy(cell)}"
+        )
     if number is not None and not np.isfinite(number):
         raise Infeasible(f"row {name} has an infinite number in column '{column}'")
     return number if number is not None else str(cell).strip()
@@ -498,6 +489,6 @@ def _numeric(settings: PoolSpace, source: Source) -> tuple[str, ...]:
     found = {name for name, kind in settings.columns.items() if kind == "number"}
     for name in unknown:
         cells = first.cells[name][:LOOKED_AT] if first is not None else []
-        if cells and all(number_in(cell) is not None or no_number(cell) for cell in cells):
+        if cells and all(parse_number(cell) is not None or is_missing_number(cell) for cell in cells):
             found.add(name)
     return tuple(name for name in settings.columns if name in found)

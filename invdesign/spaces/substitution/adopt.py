@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invdesign.arrays import IntArray
+from invdesign.spaces.crystal import TOLERANCES, element_at, with_elements_alone
 from invdesign.spaces.substitution.geometry import Geometry
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-# Lengths, site displacements (of the mean free length per atom) and angles that relaxation may change.
-LENGTH, SITE, ANGLE = 0.3, 0.4, 10.0
 STAYED = 0.25  # of the nearest distance: an atom displaced by less still is on its site
 
 
@@ -27,9 +26,7 @@ def recognised(structure: Structure, geometry: Geometry, likely: IntArray | None
         geometry: the framework and its options.
         likely: a decoration that the structure may still be, atom by atom (that it was relaxed from).
     """
-    from pymatgen.core import Structure
-
-    plain = Structure(structure.lattice, [_symbol(site) for site in structure], structure.frac_coords)
+    plain = with_elements_alone(structure)
     if likely is not None and _unmoved(plain, geometry, likely):
         return likely
     size = len(geometry.parent)
@@ -40,14 +37,9 @@ def recognised(structure: Structure, geometry: Geometry, likely: IntArray | None
     return _matched(plain, geometry)
 
 
-def _symbol(site: Any) -> str:
-    specie = site.specie
-    return str(getattr(specie, "symbol", specie))
-
-
 def _unmoved(structure: Structure, geometry: Geometry, likely: IntArray) -> bool:
     """Whether every atom of `likely` still is on its site, in the same order, up to a common shift."""
-    if [_symbol(site) for site in structure] != geometry.occupied(likely):
+    if [element_at(site) for site in structure] != geometry.occupied(likely):
         return False
     moves = structure.frac_coords - geometry.parent.positions
     moves -= moves[0]
@@ -76,7 +68,7 @@ def _matched(structure: Structure, geometry: Geometry) -> IntArray | None:
     mapped = matcher.get_s2_like_s1(template, structure)
     if mapped is None:
         return None
-    elements = [_symbol(site) for site in mapped]
+    elements = [element_at(site) for site in mapped]
     codes = []
     for variable in geometry.decorations.variables:
         found = {elements[site] for site in variable.sites}
@@ -111,9 +103,7 @@ def _matcher(allowed: dict[str, frozenset[str]]) -> StructureMatcher:
             return 0
 
     return StructureMatcher(
-        ltol=LENGTH,
-        stol=SITE,
-        angle_tol=ANGLE,
+        **TOLERANCES,
         primitive_cell=False,
         scale=True,
         attempt_supercell=True,

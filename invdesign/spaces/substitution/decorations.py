@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng
 from invdesign.structures.charges import charge_imbalance
-from invdesign.structures.symmetry import cycle_types, is_smallest, smallest_image
+from invdesign.structures.symmetry import are_smallest_images, count_cycle_types, find_smallest_image
 
 Key = tuple[int, ...]  # charge of single-valent ions, then the number of atoms of each mixed-valent one
 
@@ -132,7 +132,7 @@ class Decorations:
 
     def canonical(self, codes: IntArray) -> IntArray:
         """The smallest symmetric image of a decoration (n,)."""
-        return smallest_image(codes, self.permutations, max(self.radices))
+        return find_smallest_image(codes, self.permutations, max(self.radices))
 
     def repaired(self, codes: IntArray, cost: FloatArray) -> IntArray | None:
         """A charge-neutral decoration near `codes`.
@@ -263,7 +263,7 @@ class Decorations:
         charge and number of mixed-valent ions. None where that would take more than `MOST_STEPS` additions.
         """
         steps = total = 0
-        for cycles, times in cycle_types(self.permutations, self.classes).items():
+        for cycles, times in count_cycle_types(self.permutations, self.classes).items():
             fixed = {self._base: 1}
             for number, length in cycles:
                 deltas = [tuple(length * part for part in delta) for delta in self._class_deltas[number]]
@@ -317,7 +317,7 @@ class Decorations:
         if self.charge_neutral:
             neutral = self._neutral(codes)
             packed, codes = packed[neutral], codes[neutral]
-        return packed[is_smallest(codes, self.permutations, self._weights)]
+        return packed[are_smallest_images(codes, self.permutations, self._weights)]
 
     def _neutral(self, codes: IntArray) -> NDArray[np.bool_]:
         """Which of the decorations (m, n) are neutral; (m,)."""

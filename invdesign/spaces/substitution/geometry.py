@@ -184,7 +184,7 @@ class Geometry:
         owner = {site: v for v, variable in enumerate(self.decorations.variables) for site in variable.sites}
         if len(self.decorations.variables) < 2:
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-        first, second = self.parent.shells(sorted(owner))
+        first, second = self.parent.find_nearest_shells(sorted(owner))
         variable = np.full(len(self.parent), -1, dtype=np.int64)
         variable[list(owner)] = list(owner.values())
         return variable[first], variable[second]

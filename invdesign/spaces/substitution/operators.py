@@ -11,31 +11,22 @@ from numpy.typing import NDArray
 from invdesign.arrays import IntArray
 from invdesign.candidate import Genome
 from invdesign.rng import Rng
+from invdesign.spaces.operators import GenomeOperator, operators_on_codes
 from invdesign.spaces.substitution.decorations import Decorations
 
 TRIES = 20  # draws before an operator gives up: a space may hold nothing near a parent
 
 
-@dataclass(frozen=True, slots=True)
-class Variation:
-    """An operator on genomes, made from a function on decorations."""
-
-    arity: int
-    make: Callable[[Sequence[IntArray], Rng], IntArray | None]
-    read: Callable[[Genome], IntArray]
-    canonical: Callable[[IntArray], IntArray]
-    write: Callable[[IntArray], Genome]
-
-    def apply(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
-        """A canonical, neutral genome other than the parents', or None where it finds none."""
-        codes = self.make([self.canonical(self.read(parent)) for parent in parents], rng)
-        return None if codes is None else self.write(codes)
-
-
 def variations(
     decorations: Decorations, read: Callable[[Genome], IntArray], write: Callable[[IntArray], Genome]
-) -> Mapping[str, Variation]:
-    """The operators `start`, `substitute`, `swap` and `crossover`."""
+) -> Mapping[str, GenomeOperator]:
+    """The operators `start`, `substitute`, `swap` and `crossover`.
+
+    Args:
+        decorations: all there are.
+        read: genome to canonical decoration.
+        write: the inverse.
+    """
     tools = Tools(decorations)
     makers: dict[str, tuple[int, Callable[[Sequence[IntArray], Rng], IntArray | None]]] = {
         "start": (0, tools.start),
@@ -43,10 +34,7 @@ def variations(
         "swap": (1, tools.swap),
         "crossover": (2, tools.crossover),
     }
-    return {
-        name: Variation(arity, make, read, decorations.canonical, write)
-        for name, (arity, make) in makers.items()
-    }
+    return operators_on_codes(makers, read, write)
 
 
 @dataclass(frozen=True, slots=True)

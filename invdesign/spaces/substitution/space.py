@@ -23,11 +23,11 @@ from pydantic_core import CoreSchema
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Design, Genome, Json, genome_key
-from invdesign.errors import Infeasible, InvdesignError, nearest
+from invdesign.errors import Infeasible, InvdesignError
 from invdesign.protocols import Descriptor, Dimension, Domain, Operator
 from invdesign.rng import rng_for
 from invdesign.settings import Frozen
-from invdesign.spaces.counted import CountableSpace
+from invdesign.spaces.crystal import LISTED_SPECIES, CrystalSpace, OxidationStates, build_design, read_codes
 from invdesign.spaces.described import distinct
 from invdesign.spaces.substitution.adopt import recognised
 from invdesign.spaces.substitution.decorations import Decorations
@@ -35,25 +35,10 @@ from invdesign.spaces.substitution.geometry import Geometry
 from invdesign.spaces.substitution.groups import Group, decorations_of
 from invdesign.spaces.substitution.operators import variations
 from invdesign.structures.charges import check_element
-from invdesign.structures.files import check_distances
-from invdesign.structures.parents import Parent, ParentSource, parent_of, parent_remarks, structure_type
+from invdesign.structures.parents import Parent, build_parent
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
-
-
-FILES = (".cif", ".mcif", ".vasp", ".poscar", ".json")
-
-
-def _states(states: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    for element, known in states.items():
-        check_element(element)
-        if not known or len(set(known)) < len(known):
-            raise ValueError(f"{element} needs one or more different oxidation states, got {list(known)}")
-    return states
-
-
-States = Annotated[dict[str, Annotated[tuple[int, ...], Field(strict=False)]], AfterValidator(_states)]
 
 
 class SiteOptions(Frozen):
@@ -63,7 +48,7 @@ class SiteOptions(Frozen):
     """Element symbols to choose from."""
     mixed: bool = True
     """Whether each site of the group chooses for itself; otherwise all take one species."""
-    oxidation_states: States = Field(default={})
+    oxidation_states: OxidationStates = Field(default={})
     """Oxidation states by element, where the common ones of the right sign are not what is meant."""
 
     @model_validator(mode="before")
@@ -98,18 +83,17 @@ class SiteOptions(Frozen):
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        listed = {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}
-        return {"anyOf": [listed, handler(schema)]}
+        return {"anyOf": [LISTED_SPECIES, handler(schema)]}
 
 
 def _site(name: str, info: ValidationInfo) -> str:
     """A name of sites that the parent has; not checked where the parent itself is wrong."""
     if "parent" in info.data:
-        parent_of(info.data["parent"], (1, 1, 1), primitive=False).sites(name)
+        build_parent(info.data["parent"], (1, 1, 1), primitive=False).find_sites(name)
     return name
 
 
-class SubstitutionSpace(CountableSpace):
+class SubstitutionSpace(CrystalSpace):
     """Decorations of a crystal's sites with other elements.
 
     A genome holds a list of species per site group, in the order of the supercell's sites, or a single species
@@ -118,8 +102,6 @@ class SubstitutionSpace(CountableSpace):
     Spaces of at most 200,000 distinct decorations can be counted (`count`, `genome`, `blocks`).
     """
 
-    parent: ParentSource
-    """A prototype's name, or a CIF, POSCAR or pymatgen JSON file (relative to the campaign)."""
     cell: Annotated[
         tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
         Field(strict=False),
@@ -131,7 +113,7 @@ class SubstitutionSpace(CountableSpace):
     """Standard deviation of random displacements, Å, so that symmetric starts can leave their saddle."""
     charge_neutral: bool = True
     """Whether only charge-balanced decorations belong to the space."""
-    oxidation_states: States = Field(default={})
+    oxidation_states: OxidationStates = Field(default={})
     """Oxidation states of the parent's own elements, where they differ from the prototype's or the guessed ones."""
     scale_lattice: bool = True
     """Whether the lattice follows the ionic radii of what is put in."""
@@ -144,7 +126,7 @@ class SubstitutionSpace(CountableSpace):
         cls, states: dict[str, tuple[int, ...]], info: ValidationInfo
     ) -> dict[str, tuple[int, ...]]:
         if "parent" in info.data:
-            parent = parent_of(info.data["parent"], (1, 1, 1), primitive=False)
+            parent = build_parent(info.data["parent"], (1, 1, 1), primitive=False)
             for element in states:
                 if element not in parent.elements:
                     raise ValueError(
@@ -160,10 +142,10 @@ class SubstitutionSpace(CountableSpace):
                 "no site has a choice, so there is nothing to search; give one of them two species"
             )
         if "parent" in info.data:
-            parent = parent_of(info.data["parent"], (1, 1, 1), primitive=False)
+            parent = build_parent(info.data["parent"], (1, 1, 1), primitive=False)
             taken: dict[int, str] = {}
             for name in sites:
-                for site in parent.sites(name):
+                for site in parent.find_sites(name):
                     if site in taken:
                         raise ValueError(
                             f"'{taken[site]}' and '{name}' name the same sites; keep one of them"
@@ -202,12 +184,14 @@ class SubstitutionSpace(CountableSpace):
 
     @cached_property
     def _parent(self) -> Parent:
-        return parent_of(self.parent, self.cell, primitive=self.primitive)
+        return build_parent(self.parent, self.cell, primitive=self.primitive)
 
     @cached_property
     def _groups(self) -> tuple[Group, ...]:
         return tuple(
-            Group(name, self._parent.sites(name), options.species, options.mixed, options.oxidation_states)
+            Group(
+                name, self._parent.find_sites(name), options.species, options.mixed, options.oxidation_states
+            )
             for name, options in sorted(self.sites.items())
         )
 
@@ -241,9 +225,12 @@ class SubstitutionSpace(CountableSpace):
 
     @cached_property
     def _operators(self) -> Mapping[str, Operator]:
-        return variations(self._decorations, self._codes, self._genome)
+        return variations(self._decorations, self._read_canonical, self._genome)
 
     # Genomes and decorations.
+
+    def _read_canonical(self, genome: Genome) -> IntArray:
+        return self._decorations.canonical(self._codes(genome))
 
     def _codes(self, genome: Genome) -> IntArray:
         """The decoration (v,) a genome stands for.
@@ -265,14 +252,7 @@ class SubstitutionSpace(CountableSpace):
             if not isinstance(species, list | tuple) or len(species) != (size or 1):
                 form = "one species" if size is None else f"a list of {size} species"
                 raise Infeasible(f"group {name} must be {form}, got {value!r}")
-            known = self._codes_of[len(codes)]
-            for element in species:
-                if not isinstance(element, str) or element not in known:
-                    hint = nearest(str(element), known)
-                    raise Infeasible(
-                        f"{element!r} is no option of {name} ({', '.join(known)}). {hint}".strip()
-                    )
-                codes.append(known[element])
+            codes += read_codes(name, species, self._codes_of[len(codes)])
         return np.asarray(codes, dtype=np.int64)
 
     def _genome(self, codes: IntArray) -> dict[str, Json]:
@@ -288,21 +268,11 @@ class SubstitutionSpace(CountableSpace):
         Raises:
             Infeasible: it is malformed.
         """
-        return self._genome(self._decorations.canonical(self._codes(genome)))
+        return self._genome(self._read_canonical(genome))
 
     def size(self) -> int | None:
         """How many distinct decorations there are, exactly; None where counting them would take too long."""
         return self._decorations.size
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """Sentences on how the parent's file was read."""
-        return parent_remarks(self.parent)
-
-    @property
-    def structure_type(self) -> str:
-        """What kind of structure candidates are built as: `an anti-perovskite`."""
-        return structure_type(self.parent)
 
     # SearchSpace.
 
@@ -322,11 +292,7 @@ class SubstitutionSpace(CountableSpace):
             raise Infeasible(f"charges do not balance: {charge} elementary charges are left over at best")
         rng = rng_for(0, 0, f"rattle {genome_key(genome)}")
         structure = self._geometry.structure(codes, scale=self.scale_lattice, rattle=self.rattle, rng=rng)
-        try:
-            check_distances(structure, self._parent.name)
-        except InvdesignError as error:
-            raise Infeasible(str(error)) from error
-        return Design(composition=structure.composition, structures={"initial": structure})
+        return build_design(structure, self._parent.name)
 
     def features(self, genomes: Sequence[Genome]) -> FloatArray:
         """Shape (n, d): statistics of elemental properties per site group, the same for symmetric images."""

@@ -1,1 +1,1 @@
-"""The one door for structures from outside: CIF, POSCAR, JSON, extended XYZ, ASE's formats and databases."""
+"""Readers for structures from outside: CIF, POSCAR, JSON, extended XYZ, ASE's formats and databases."""

@@ -1,4 +1,4 @@
-"""CIF files: every crystal of a file as it is written, or a refusal that says what contradicts what."""
+"""Reader of CIF: every crystal of a file, or a refusal that names the contradiction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from invdesign.structures.reading.cif_rows import RowReader, has_sites, list_nam
 from invdesign.structures.reading.cif_settings import find_settings, is_hall
 from invdesign.structures.reading.cif_sites import Contents, SiteError, SiteRow, expand_rows
 from invdesign.structures.reading.cif_symmetry import (
-    METRIC,
+    METRIC_TOLERANCE,
     Array,
     Setting,
     SymmetryError,
@@ -59,15 +59,17 @@ _LIST_THEM = "list the operations (_space_group_symop_operation_xyz)"
 
 
 def read_cif(text: str, name: str, limits: Limits = LIMITS) -> list[RawCrystal]:
-    """All crystals of a CIF, one for each data block that lists sites, symmetry applied.
+    """Read all crystals of a CIF and apply symmetry.
+
+    There is one for each data block with sites.
 
     Args:
-        text: of the file.
-        name: what messages call it.
-        limits: sizes and numbers that it may have.
+        text: content of the file.
+        name: name of the file in messages.
+        limits: limits on sizes and numbers.
 
     Raises:
-        StructureFileError: no crystal, one that is incomplete, or one that can be read in several ways.
+        StructureFileError: there is no crystal, one is incomplete, or one has several possible readings.
     """
     if len(text) > limits.bytes:
         raise StructureFileError(f"{name} has {len(text)} characters; files of up to {limits.bytes} are read")
@@ -92,7 +94,7 @@ def read_cif(text: str, name: str, limits: Limits = LIMITS) -> list[RawCrystal]:
 
 
 def _name_blocks(blocks: list[Block]) -> list[str]:
-    """Names of blocks for messages, numbered where several have the same."""
+    """Names of blocks for messages, numbered where several are the same."""
     names = [f"data_{block.name[:60]}" for block in blocks]
     if len(set(names)) == len(names):
         return names
@@ -100,7 +102,7 @@ def _name_blocks(blocks: list[Block]) -> list[str]:
 
 
 def _add_headers(crystal: Block, blocks: list[Block]) -> Block:
-    """The only crystal of a file with what blocks of mere headers say of it, such as its formula."""
+    """Add the items of header blocks to a file's only crystal."""
     columns = dict(crystal.columns)
     for block in blocks:
         if not has_sites(block) and block.find_value(*_EDGES) is None:
@@ -111,7 +113,7 @@ def _add_headers(crystal: Block, blocks: list[Block]) -> Block:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """One way to read a block: a setting, the atoms it gives, and what speaks against it."""
+    """One reading of a block in a setting."""
 
     setting: Setting
     contents: Contents | None
@@ -121,7 +123,7 @@ class _Reading:
 
 
 class _BlockReader:
-    """Reads the crystal of one block."""
+    """Reader of the crystal of one block."""
 
     def __init__(self, block: Block, name: str, limits: Limits) -> None:
         self.block = block
@@ -130,6 +132,7 @@ class _BlockReader:
         self.remarks = list(block.remarks)
 
     def read_crystal(self) -> RawCrystal:
+        """Read cell, sites and symmetry, and choose the reading without contradictions."""
         self._refuse_modulation()
         lattice = self._read_cell()
         evidence = self._read_evidence()
@@ -152,6 +155,7 @@ class _BlockReader:
         return RawCrystal(self.name, (a, b, c), contents.sites, remarks=tuple(dict.fromkeys(self.remarks)))
 
     def _refuse_modulation(self) -> None:
+        """Refuse modulated structures; remark on magnetic moments that are left out."""
         dimension = self.block.find_value("_cell_modulation_dimension")
         superspace = any("_ssg_" in tag and self.block.find_value(tag) for tag in self.block.columns)
         if superspace or (dimension is not None and dimension.strip("0") != ""):
@@ -168,6 +172,7 @@ class _BlockReader:
     # ---- cell
 
     def _read_cell(self) -> Array:
+        """Read edges and angles, and compare the stated volume."""
         lengths = [self._read_cell_number(tag, self.limits.length, "Å") for tag in _EDGES]
         if all(self.block.find_value(tag) is None for tag in _ANGLES):
             self.remarks.append(
@@ -204,7 +209,7 @@ class _BlockReader:
         return value
 
     def _read_optional(self, *tags: str) -> float | None:
-        """A number that helps but is not needed; whatever is no number is as good as absent."""
+        """Read an optional number; None where it is no number."""
         text = self.block.find_value(*tags)
         try:
             return None if text is None else parse_number(text).value
@@ -214,6 +219,7 @@ class _BlockReader:
     # ---- evidence
 
     def _read_evidence(self) -> Evidence:
+        """Read formula, Z and density."""
         units = self._read_optional("_cell_formula_units_z")
         density = self._read_optional(*_DENSITIES)
         formula, tag = self._read_formula()
@@ -232,7 +238,10 @@ class _BlockReader:
     # ---- symmetry
 
     def _list_settings(self, lattice: Array) -> list[Setting]:
-        """Settings that the file can mean; a single one where it lists operations."""
+        """List the possible settings of the file.
+
+        There is mostly one if the file lists operations.
+        """
         try:
             listed = self._read_listed()
         except SymmetryError as fault:
@@ -249,6 +258,7 @@ class _BlockReader:
         return [read_operations(["x,y,z"], 1)]
 
     def _read_listed(self) -> Setting | None:
+        """Read the listed operations; None where the file lists none."""
         for tag in _OPERATIONS:
             texts = self.block.find_column(tag)
             if texts is not None:
@@ -260,25 +270,30 @@ class _BlockReader:
         return None
 
     def _check_metric(self, setting: Setting, lattice: Array) -> None:
+        """Refuse operations that do not fit the cell."""
         misfit = measure_misfit(setting, lattice)
-        if misfit > METRIC:
+        if misfit > METRIC_TOLERANCE:
             raise StructureFileError(
                 f"{self.name}: {setting.name} and the cell {describe_cell(lattice)} do not fit; "
                 "correct the cell or the operations"
             )
 
     def _find_larger(self, listed: Setting, lattice: Array) -> list[Setting]:
-        """Settings of the named group that hold the listed operations and more, so that the list may be incomplete."""
+        """Find settings with more than the listed operations.
+
+        They show that the list may be incomplete.
+        """
         try:
             tiers = self._list_named()
         except SymmetryError:
             return []
-        fitting = [s for tier in tiers for s in tier if measure_misfit(s, lattice) <= METRIC]
+        fitting = [s for tier in tiers for s in tier if measure_misfit(s, lattice) <= METRIC_TOLERANCE]
         if any(len(setting) <= len(listed) for setting in fitting):
             return []
         return [setting for setting in fitting if contains_setting(setting, listed)]
 
     def _list_named(self) -> list[list[Setting]]:
+        """List the settings of the space group's name, number or Hall symbol."""
         name = self.block.find_value(*_NAMES)
         hall = self.block.find_value(*_HALL)
         if hall is not None and not is_hall(hall) and (name or self.block.find_value(*_NUMBERS)):
@@ -293,12 +308,13 @@ class _BlockReader:
         )
 
     def _find_named(self, lattice: Array) -> list[Setting]:
+        """Find the settings of the named group that fit the cell."""
         try:
             tiers = self._list_named()
         except SymmetryError as fault:
             raise StructureFileError(f"{self.name}: {fault}, or {_LIST_THEM}") from None
         for tier in tiers:
-            fitting = [setting for setting in tier if measure_misfit(setting, lattice) <= METRIC]
+            fitting = [setting for setting in tier if measure_misfit(setting, lattice) <= METRIC_TOLERANCE]
             if fitting:
                 if len(fitting) < len(tier) and "hexagonal" not in fitting[0].name:
                     self.remarks.append(f"the cell shows the setting of the space group: {fitting[0].name}")
@@ -316,6 +332,7 @@ class _BlockReader:
     def _choose_reading(
         self, settings: list[Setting], rows: list[SiteRow], lattice: Array, evidence: Evidence
     ) -> _Reading:
+        """Choose the setting without contradictions; refuse if several give different crystals."""
         several = len(settings) > 1
         readings = [self._judge_setting(s, rows, lattice, evidence, several=several) for s in settings]
         if not several:
@@ -340,7 +357,10 @@ class _BlockReader:
     def _judge_setting(
         self, setting: Setting, rows: list[SiteRow], lattice: Array, evidence: Evidence, *, several: bool
     ) -> _Reading:
-        """Atoms in one setting with all that contradicts them: hard faults refuse, soft ones are remarks."""
+        """Expand the atoms in one setting and collect contradictions.
+
+        Hard faults refuse the setting, soft ones are remarks.
+        """
         try:
             contents = expand_rows(rows, setting, lattice, self.limits)
             fault = find_formula_fault(evidence, contents)
@@ -360,7 +380,7 @@ class _BlockReader:
         density = find_density_fault(evidence, contents, abs(float(np.linalg.det(lattice))))
         soft = [statement for statement in (units, density) if statement]
         if density and (units or evidence.formula is None) and not several:
-            # One wrong number is a slip; two agree on another crystal, and without a formula nothing outweighs one.
+            # One wrong number is a slip. Two mean another crystal, and so does one if no formula outweighs it.
             hard.append(" and ".join(soft) + "; correct the sites, the symmetry or these numbers")
         if several and (geometry := find_geometry_fault(contents, lattice)):
             hard.append(geometry)
@@ -396,7 +416,14 @@ class _BlockReader:
 
 
 def build_lattice(lengths: list[float], angles: list[float]) -> Array | None:
-    """Rows of a cell with c along z and a in the plane of x and z; None where no cell has these angles."""
+    """Build a cell; None where no cell has these angles.
+
+    It has c along z and a in the xz plane.
+
+    Args:
+        lengths: three lengths, Å.
+        angles: three angles, degrees.
+    """
     cosines = np.cos(np.radians(angles))
     cosines[np.isclose(angles, 90.0, rtol=0, atol=1e-12)] = 0.0
     alpha, beta, gamma = cosines.tolist()
@@ -416,7 +443,7 @@ def build_lattice(lengths: list[float], angles: list[float]) -> Array | None:
 
 
 def describe_cell(lattice: Array) -> str:
-    """Edges and angles of a cell for a message."""
+    """Describe edges and angles of a `lattice` for a message."""
     metric = lattice @ lattice.T
     a, b, c = np.sqrt(np.diag(metric))
     cosines = metric / np.outer((a, b, c), (a, b, c))

@@ -1,4 +1,7 @@
-"""What a CIF says beside its sites, and how well a reading of it agrees: formula, Z, density, multiplicities, distances."""
+"""Evidence of a CIF beside its sites, and checks of a reading against it.
+
+The evidence is formula, Z, density and multiplicities; distances are checked too.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,15 @@ from invdesign.structures.reading.cif_sites import Contents, SiteRow
 from invdesign.structures.reading.cif_symmetry import Array
 from invdesign.structures.reading.raw import RawSite
 
-DENSITY = (
-    0.15  # relative; measured densities and deuterated samples differ by less, wrong settings by a factor
-)
-# Of the sum of two covalent radii (Cordero et al., Dalton Trans. 2832 (2008)): C=O has 0.79, U=O 0.67.
-PLAUSIBLE = 0.6
-SMALLEST = 4.0  # Å³ per atom without hydrogen; diamond has 5.7
+# Relative; chosen: measured densities and deuterated samples differ by less, wrong settings by a factor.
+DENSITY_TOLERANCE = 0.15
+# Of the sum of two covalent radii (Cordero et al., Dalton Trans. 2832 (2008)); chosen: C=O has 0.79, U=O 0.67.
+MIN_BOND_SHARE = 0.6
+MIN_ATOM_VOLUME = 4.0  # Å³ per atom without hydrogen; chosen: diamond has 5.7
 _DIATOMIC = {"H", "N", "O", "F", "Cl", "Br", "I"}  # Z may count molecules
-_REACH = 3.0  # Å: no implausible pair is farther apart
-_MOST_COMPARED = 3_000  # atoms whose distances decide between settings
-_GRAMS = 1.66053906660  # g/cm³ of one dalton per Å³
+_SEARCH_RADIUS = 3.0  # Å: no implausible pair is farther apart
+_MAX_COMPARED_ATOMS = 3_000  # atoms of a cell whose distances are compared to choose between settings; chosen
+_DALTON_DENSITY = 1.66053906660  # g/cm³ of one dalton per Å³
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,8 @@ class Evidence:
     """Statements of one block about its crystal.
 
     Attributes:
-        formula: sum, or another formula where there is no sum.
-        tag: of the formula.
+        formula: formula sum, or another formula where there is no sum.
+        tag: tag of the formula.
         units: formula units in the cell.
         density: g/cm³.
     """
@@ -43,7 +45,12 @@ class Evidence:
 
 
 def find_formula_fault(evidence: Evidence, contents: Contents) -> str:
-    """Contradiction between the formula and the contents of the cell, or nothing."""
+    """Contradiction between formula and cell, or an empty text.
+
+    Args:
+        evidence: statements of the file.
+        contents: atoms of the cell.
+    """
     formula = evidence.formula
     if formula is None:
         return ""
@@ -64,7 +71,12 @@ def find_formula_fault(evidence: Evidence, contents: Contents) -> str:
 
 
 def find_units_fault(evidence: Evidence, contents: Contents) -> str:
-    """Contradiction between Z and the contents of the cell, or nothing."""
+    """Contradiction between Z and cell, or an empty text.
+
+    Args:
+        evidence: statements of the file.
+        contents: atoms of the cell.
+    """
     if evidence.formula is None or evidence.units is None:
         return ""
     comparison = compare_formula(evidence.formula, contents.amounts, contents.uncertain)
@@ -78,20 +90,30 @@ def find_units_fault(evidence: Evidence, contents: Contents) -> str:
 
 
 def find_density_fault(evidence: Evidence, contents: Contents, volume: float) -> str:
-    """Contradiction between the stated density and that of the cell, or nothing."""
+    """Contradiction between stated density and cell, or an empty text.
+
+    Args:
+        evidence: statements of the file.
+        contents: atoms of the cell.
+        volume: volume of the cell, Å³.
+    """
     if evidence.density is None or evidence.density <= 0:
         return ""
     mass = sum(gemmi.Element(element).weight * count for element, count in contents.amounts.items())
-    density = mass / volume * _GRAMS
-    if abs(density / evidence.density - 1) < DENSITY:
+    density = mass / volume * _DALTON_DENSITY
+    if abs(density / evidence.density - 1) < DENSITY_TOLERANCE:
         return ""
     return f"the file states a density of {evidence.density:g} g/cm³, the cell has {density:.3g}"
 
 
 def find_multiplicity_fault(rows: Sequence[SiteRow], contents: Contents) -> str:
-    """Contradiction between stated and found multiplicities, or nothing.
+    """Contradiction between stated and found multiplicities, or an empty text.
 
     SHELXL-97 wrote the order of the site symmetry in the column of multiplicities.
+
+    Args:
+        rows: rows of the file.
+        contents: atoms of the cell, from the same rows.
     """
     stated = [
         (row, row.multiplicity, found, order)
@@ -109,17 +131,28 @@ def find_multiplicity_fault(rows: Sequence[SiteRow], contents: Contents) -> str:
 
 
 def find_geometry_fault(contents: Contents, lattice: Array) -> str:
-    """Implausible volume or distance, or nothing."""
+    """Describe an implausible volume or distance.
+
+    Empty if there is none.
+
+    Args:
+        contents: atoms of the cell.
+        lattice: rows of the cell, Å.
+    """
     volume = abs(float(np.linalg.det(lattice)))
     heavy = sum(count for element, count in contents.amounts.items() if element != "H")
-    if heavy and volume / heavy < SMALLEST:
+    if heavy and volume / heavy < MIN_ATOM_VOLUME:
         return f"{volume / heavy:.2f} Å³ per atom are too few"
-    if len(contents.sites) > _MOST_COMPARED:
+    if len(contents.sites) > _MAX_COMPARED_ATOMS:
         return ""
     return _find_close_pair(contents.sites, lattice)
 
 
 def _find_close_pair(sites: Sequence[RawSite], lattice: Array) -> str:
+    """Describe the worst pair of sites that are too close.
+
+    Empty if there is none.
+    """
     from scipy.spatial import cKDTree
 
     positions = np.array([site.position for site in sites])
@@ -128,8 +161,10 @@ def _find_close_pair(sites: Sequence[RawSite], lattice: Array) -> str:
     shifts = np.array(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij")).reshape(3, -1).T
     images = (positions[None] + shifts[:, None]).reshape(-1, 3) @ lattice
     tree = cKDTree(images)
-    distances, neighbours = tree.query(positions @ lattice, k=range(2, 10), distance_upper_bound=_REACH)
-    worst, message = PLAUSIBLE, ""
+    distances, neighbours = tree.query(
+        positions @ lattice, k=range(2, 10), distance_upper_bound=_SEARCH_RADIUS
+    )
+    worst, message = MIN_BOND_SHARE, ""
     for k, (row, found) in enumerate(zip(distances, neighbours, strict=True)):
         for distance, index in zip(row, found, strict=True):
             other = int(index) % len(sites)
@@ -149,7 +184,7 @@ def _mean_radius(occupancies: Mapping[str, float]) -> float:
 
 
 def are_same_crystal(one: Contents, two: Contents) -> bool:
-    """True if a shift of the origin takes all sites of one reading to those of the other."""
+    """True if `one` and `two` differ at most by a shift of origin."""
     from scipy.spatial import cKDTree
 
     if len(one.sites) != len(two.sites) or write_formula(one.amounts) != write_formula(two.amounts):

@@ -16,9 +16,9 @@ _TOKEN = re.compile(
 )
 _CHARGE = re.compile(r"(?:(?<=[\s,)\]])|^)(?:\d*[+-]|[+-]\d+)(?=$|[\s,;)\]])")
 _SIGN = re.compile(r"(?<=[A-Za-z])[+-]+(?=$|[\s,;)\]])")  # of Na+; the 3 of Fe3+ could be an amount
-_LONGEST = 2_000  # characters
-# Relative; the amount of an element that fills its sites is exact, refined occupancies drift from a formula's digits.
-FILLED, PARTIAL = 1e-6, 0.005
+_MAX_LENGTH = 2_000  # characters; chosen
+# Relative, chosen; the amount of an element that fills its sites is exact, refined occupancies drift from a formula's digits.
+FILLED_TOLERANCE, PARTIAL_TOLERANCE = 1e-6, 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Formula:
     """Amounts of elements and their half units of rounding.
 
     Attributes:
-        text: as written.
+        text: the formula as written.
         amounts: by element; deuterium is hydrogen.
         rounding: by element, half a unit of the last digit of an amount that is no whole number.
     """
@@ -37,19 +37,27 @@ class Formula:
 
     @property
     def divisor(self) -> int:
-        """Greatest common divisor of the amounts; 1 where they are no whole numbers."""
+        """Greatest common divisor of the amounts.
+
+        1 where they are no whole numbers.
+        """
         whole = [round(amount) for amount in self.amounts.values()]
         exact = all(abs(a - b) < 1e-6 for a, b in zip(whole, self.amounts.values(), strict=True))
         return gcd(*whole) if exact else 1
 
 
 def parse_formula(text: str) -> Formula | None:
-    """Amounts of a formula, such as 'C12 H16 O6', '(Li0.5 Na0.5) Co O2' or '2(C2 H5 O 1-), Zn 2+'.
+    """Parse a formula such as 'C12 H16 O6'.
+
+    '2(C2 H5 O 1-), Zn 2+' is another.
+
+    Args:
+        text: the formula; mixed sites such as '(Li0.5 Na0.5) Co O2' are read too.
 
     Returns:
         The formula, or None where it cannot be read as a whole.
     """
-    if len(text) > _LONGEST:
+    if len(text) > _MAX_LENGTH:
         return None
     reader = _FormulaReader()
     rest = _SIGN.sub("", _CHARGE.sub(" ", " ".join(text.split())))
@@ -72,8 +80,8 @@ class _FormulaReader:
     Attributes:
         levels: amounts by element, one mapping for each bracket that is open.
         rounding: half units of the last digits, by element.
-        factors: what stood before each open bracket.
-        pending: what a number that follows multiplies.
+        factors: number before each open bracket.
+        pending: amounts that a following number multiplies.
         leading: number before the present part, such as the 2 of '2H2O'; it holds up to the next comma.
     """
 
@@ -84,7 +92,12 @@ class _FormulaReader:
     leading: float | None = None
 
     def take_token(self, kind: str, token: str) -> bool:
-        """Read one token; False where it makes no sense."""
+        """Read one token; False where it makes no sense.
+
+        Args:
+            kind: group of the token's pattern.
+            token: its text.
+        """
         if kind == "blank":
             return True
         if kind == "part":
@@ -141,7 +154,7 @@ class Comparison:
     """Relation of a cell's contents to a formula.
 
     Attributes:
-        agrees: the ratios are the same within rounding.
+        agrees: True if the ratios are the same within rounding.
         missing: elements of the formula that no site has.
         units: formula units in the cell, where it agrees.
     """
@@ -156,11 +169,11 @@ def compare_formula(
 ) -> Comparison:
     """Compare ratios of amounts.
 
-    The number of formula units lies, for each element, within an interval that rounding leaves; the formula agrees if
-    all intervals share a number.
+    Rounding leaves, for each element, an interval for the number of formula units; the formula agrees if all
+    intervals share a number.
 
     Args:
-        formula: of the file.
+        formula: formula of the file.
         contents: atoms of the cell by element.
         uncertain: uncertainty of these by element, from the digits of the occupancies; 0 where all sites are filled.
     """
@@ -169,7 +182,7 @@ def compare_formula(
     for element, amount in formula.amounts.items():
         count = contents.get(element, 0.0)
         digits = uncertain.get(element, 0.0)
-        spread = digits + (PARTIAL if digits else FILLED) * count
+        spread = digits + (PARTIAL_TOLERANCE if digits else FILLED_TOLERANCE) * count
         rounding = formula.rounding.get(element, 0.0)
         low = max(low, (count - spread) / (amount + rounding))
         high = min(high, (count + spread) / (amount - rounding) if amount > rounding else float("inf"))
@@ -178,7 +191,10 @@ def compare_formula(
 
 
 def write_formula(amounts: Mapping[str, float]) -> str:
-    """Formula with the smallest whole numbers, or amounts to three digits; elements in alphabetical order."""
+    """Write `amounts` as a formula in alphabetical order.
+
+    It has the smallest whole numbers. Amounts without such numbers are written to four digits.
+    """
     counts = {key: value for key, value in sorted(amounts.items()) if value > 1e-9}
     if not counts:
         return "nothing"

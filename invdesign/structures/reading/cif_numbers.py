@@ -1,4 +1,4 @@
-"""Numbers of a CIF: value, the unit of the last digit written, and the standard uncertainty."""
+"""Numbers of a CIF: value, unit of the last digit, and standard uncertainty."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NUMBER = re.compile(
     re.ASCII,
 )
 _FRACTION = re.compile(r"([+-]?\d{1,6})/(\d{1,6})", re.ASCII)
-_LONGEST = 60  # characters; 17 digits say all that a double holds
+_MAX_LENGTH = 60  # characters; chosen: 17 digits hold all of a double
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,16 @@ class Number:
 
 
 def parse_number(text: str) -> Number:
-    """Read a number with optional standard uncertainty, such as 0.3333(2), or a fraction such as 1/3.
+    """Parse a number such as 0.3333(2) or 1/3.
+
+    Args:
+        text: the number, with or without a standard uncertainty in brackets.
 
     Raises:
-        ValueError: it is none, or it is not finite.
+        ValueError: it is no number, or it is not finite.
     """
     text = text.strip()
-    if len(text) > _LONGEST:
+    if len(text) > _MAX_LENGTH:
         raise ValueError("too long for a number")
     if fraction := _FRACTION.fullmatch(text):
         if int(fraction[2]) == 0:

@@ -1,4 +1,4 @@
-"""Rows of the list of sites of a CIF, read and checked one by one."""
+"""Reader of the site list of a CIF, which checks each row."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from invdesign.structures.reading.cif_numbers import Number, parse_number
-from invdesign.structures.reading.cif_sites import FULL, SiteRow
+from invdesign.structures.reading.cif_sites import FULL_OCCUPANCY_SLACK, SiteRow
 from invdesign.structures.reading.cif_species import (
     LabelReader,
     SpeciesError,
@@ -17,34 +17,33 @@ from invdesign.structures.reading.cif_species import (
     parse_type_symbol,
 )
 from invdesign.structures.reading.cif_symmetry import Array
-from invdesign.structures.reading.cif_syntax import NULLS, Block
+from invdesign.structures.reading.cif_syntax import NULL_VALUES, Block
 from invdesign.structures.reading.raw import Limits, StructureFileError
 
-FRACTIONAL = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
-CARTESIAN = tuple(f"_atom_site_cartn_{axis}" for axis in "xyz")
+FRACTIONAL_TAGS = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
+CARTESIAN_TAGS = tuple(f"_atom_site_cartn_{axis}" for axis in "xyz")
 _MATRIX = "_atom_sites_cartn_tran_matrix_"
 _VECTOR = "_atom_sites_cartn_tran_vector_"
-_HYDROUS = re.compile(
-    r"O[HhWw]|O\d*[Ww]\b|O\(?\d+\)?[HhWw]"
-)  # hydroxyl and water as authors label their oxygen
-_EXACT = 1.0 / 8.0  # multiples of it are special positions written in full
+# Labels of oxygen in hydroxyl and water.
+_HYDROUS = re.compile(r"O[HhWw]|O\d*[Ww]\b|O\(?\d+\)?[HhWw]")
+_EXACT_STEP = 1.0 / 8.0  # multiples of it are special positions written in full
 
 
 def has_sites(block: Block) -> bool:
-    """True if the block lists coordinates."""
-    return any(block.columns.get(tag) for tag in (*FRACTIONAL, *CARTESIAN))
+    """True if the `block` lists coordinates."""
+    return any(block.columns.get(tag) for tag in (*FRACTIONAL_TAGS, *CARTESIAN_TAGS))
 
 
 @dataclass(slots=True)
 class RowReader:
-    """Reads the rows of one block.
+    """Reader of the site rows of one block.
 
     Attributes:
-        block: of the file.
-        name: what messages call the file.
+        block: the block.
+        name: name of the file in messages.
         lattice: rows of the cell, Å.
         formula: elements of the file's formula, where it has one.
-        limits: sizes and numbers that a file may have.
+        limits: limits on sizes and numbers.
     """
 
     block: Block
@@ -54,7 +53,7 @@ class RowReader:
     limits: Limits
 
     def read_rows(self) -> tuple[list[SiteRow], list[str]]:
-        """All rows but dummies, and remarks on how they were read.
+        """Read all rows except dummies, with remarks on the reading.
 
         Raises:
             StructureFileError: a row without a position, an element or a possible occupancy.
@@ -83,7 +82,7 @@ class RowReader:
             ]
             position, units = _place_site(numbers, invert)
             if max(map(abs, position)) > self.limits.coordinate:
-                raise self._fault(
+                raise self._site_error(
                     labels[k],
                     f"coordinate {max(position, key=abs):.6g} is far outside the cell",
                     "correct it",
@@ -94,11 +93,11 @@ class RowReader:
             raise StructureFileError(f"{self.name} has no atoms: all of its sites are dummies")
         return rows, [*remarks, *self._describe_reading(labels, dummies, occupancies, invert)]
 
-    def _fault(self, label: str, found: str, remedy: str) -> StructureFileError:
+    def _site_error(self, label: str, found: str, remedy: str) -> StructureFileError:
         return StructureFileError(f"{self.name}: site {label[:40]}: {found}; {remedy}")
 
     def _find_coordinates(self) -> tuple[list[Sequence[str]], bool]:
-        for tags, cartesian in ((FRACTIONAL, False), (CARTESIAN, True)):
+        for tags, cartesian in ((FRACTIONAL_TAGS, False), (CARTESIAN_TAGS, True)):
             columns = [self.block.columns.get(tag) for tag in tags]
             given = [column for column in columns if column]
             if not given or (not cartesian and self._prefer_cartesian(given)):
@@ -118,8 +117,8 @@ class RowReader:
         )
 
     def _prefer_cartesian(self, given: Sequence[Sequence[str]]) -> bool:
-        unknown = all(value in NULLS for column in given for value in column)
-        return unknown and self.block.find_column(CARTESIAN[0]) is not None
+        unknown = all(value in NULL_VALUES for column in given for value in column)
+        return unknown and self.block.find_column(CARTESIAN_TAGS[0]) is not None
 
     def _take_column(self, tag: str, count: int) -> Sequence[str]:
         column = self.block.columns.get(tag)
@@ -140,10 +139,13 @@ class RowReader:
         ):
             if self.block.columns.get(tag):
                 column = self._take_column(tag, count)
-                return [value if value not in NULLS else f"number {k + 1}" for k, value in enumerate(column)]
+                return [
+                    value if value not in NULL_VALUES else f"number {k + 1}" for k, value in enumerate(column)
+                ]
         types = self._take_column("_atom_site_type_symbol", count)
         return [
-            f"number {k + 1}" + (f" ({value})" if value not in NULLS else "") for k, value in enumerate(types)
+            f"number {k + 1}" + (f" ({value})" if value not in NULL_VALUES else "")
+            for k, value in enumerate(types)
         ]
 
     def _list_elements(self, labels: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -158,18 +160,20 @@ class RowReader:
             if dummy:
                 elements.append("")
                 continue
-            key = (text, label if text in NULLS else "")
+            key = (text, label if text in NULL_VALUES else "")
             if key not in known:
                 try:
                     known[key] = (
-                        reader.find_element(label) if text in NULLS else parse_type_symbol(text, self.formula)
+                        reader.find_element(label)
+                        if text in NULL_VALUES
+                        else parse_type_symbol(text, self.formula)
                     )
                 except SpeciesError as fault:
-                    raise self._fault(
+                    raise self._site_error(
                         label, str(fault), "name its element as _atom_site_type_symbol"
                     ) from None
             stated = find_stated_element(label)
-            if text in NULLS:
+            if text in NULL_VALUES:
                 by_label.append(label)
             elif not self.formula and stated not in {None, known[key]}:
                 differing.append(f"{label} ({known[key]})")
@@ -210,8 +214,8 @@ class RowReader:
         for label, text in zip(
             labels, self._take_column("_atom_site_attached_hydrogens", len(labels)), strict=True
         ):
-            if text not in {*NULLS, "0"}:
-                raise self._fault(
+            if text not in {*NULL_VALUES, "0"}:
+                raise self._site_error(
                     label,
                     f"{text[:10]} attached hydrogen atoms have no positions",
                     "list every hydrogen as a site of its own and set _atom_site_attached_hydrogens to 0",
@@ -220,7 +224,10 @@ class RowReader:
     def _check_alternatives(
         self, labels: Sequence[str], dummies: Sequence[bool], occupancies: Sequence[str]
     ) -> None:
-        """Refuse alternatives of a disorder that are all fully occupied: their occupancies were left out."""
+        """Refuse alternatives of a disorder that are all fully occupied.
+
+        Their occupancies were left out.
+        """
         count = len(labels)
         full: dict[str, dict[str, str]] = {}
         columns = (
@@ -231,7 +238,11 @@ class RowReader:
             self._take_column("_atom_site_disorder_group", count),
         )
         for label, dummy, text, assembly, group in zip(*columns, strict=True):
-            if dummy or group in {*NULLS, "0"} or self._read_occupancy(text, label).value < 1 - FULL:
+            if (
+                dummy
+                or group in {*NULL_VALUES, "0"}
+                or self._read_occupancy(text, label).value < 1 - FULL_OCCUPANCY_SLACK
+            ):
                 continue
             full.setdefault(assembly, {}).setdefault(group.lstrip("-"), label)
         for groups in full.values():
@@ -246,24 +257,24 @@ class RowReader:
         try:
             return parse_number(text)
         except ValueError as error:
-            found = "is unknown" if text in NULLS else f"is {error}"
-            raise self._fault(
+            found = "is unknown" if text in NULL_VALUES else f"is {error}"
+            raise self._site_error(
                 label,
                 f"coordinate {axis} {text[:30]!r} {found}",
                 "give a number, or remove a site that has no position",
             ) from None
 
     def _read_occupancy(self, text: str, label: str) -> Number:
-        if text.strip() in NULLS:
+        if text.strip() in NULL_VALUES:
             return Number(1.0, 0)
         try:
             number = parse_number(text)
         except ValueError as error:
-            raise self._fault(
+            raise self._site_error(
                 label, f"occupancy {text[:30]!r} is {error}", "give a number from 0 to 1"
             ) from None
         if number.value < 0:
-            raise self._fault(label, f"occupancy {text[:30]} is negative", "give a number from 0 to 1")
+            raise self._site_error(label, f"occupancy {text[:30]} is negative", "give a number from 0 to 1")
         return number
 
     def _invert_axes(self) -> tuple[Array, Array]:
@@ -304,6 +315,7 @@ class RowReader:
 def _place_site(
     numbers: Sequence[Number], invert: tuple[Array, Array] | None
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Fractional coordinates of a site and their last-digit units."""
     values = [number.value for number in numbers]
     if invert is None:
         units = [_find_unit(number) for number in numbers]
@@ -317,12 +329,12 @@ def _place_site(
 
 
 def _find_unit(number: Number) -> float:
-    """Unit of the last digit written, 0 where the number is exact.
+    """Unit of the last digit; 0 for an exact number.
 
     Multiples of 1/8 in full and numbers with one digit are exact. Zeros at the end of four digits and more are not
     counted: 0.33330 is 1/3 to four digits.
     """
-    if number.decimals < 2 or number.decimals >= 15 or (number.value / _EXACT).is_integer():
+    if number.decimals < 2 or number.decimals >= 15 or (number.value / _EXACT_STEP).is_integer():
         return 0.0
     decimals = number.decimals
     while decimals > 3 and round(number.value, decimals - 1) == number.value:
@@ -331,12 +343,15 @@ def _find_unit(number: Number) -> float:
 
 
 def standard_axes(lattice: Array) -> Array:
-    """Rows of the same cell with a along x and b in the plane of x and y."""
+    """Rotate a cell with rows `lattice` to standard axes.
+
+    These are a along x and b in the xy plane.
+    """
     metric = lattice @ lattice.T
     return np.asarray(np.linalg.cholesky(metric), dtype=np.float64)
 
 
 def list_names(labels: Sequence[str]) -> str:
-    """The first five labels, and the number of the others."""
+    """List the first five `labels`, and the number of the others."""
     names = list(dict.fromkeys(labels))
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,4 +1,4 @@
-"""Settings of space groups by their names, numbers, Hall symbols and codes, as databases and programs write them."""
+"""Settings of space groups by names, numbers, Hall symbols and codes in use."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ import re
 import gemmi
 import numpy as np
 
-from invdesign.structures.reading.cif_symmetry import Setting, SymmetryError, are_equal
+from invdesign.structures.reading.cif_symmetry import Setting, SymmetryError, have_same_operations
 
 
 def find_settings(
     name: str | None, number: int | None, hall: str | None, code: str | None
 ) -> list[list[Setting]]:
-    """Settings that a space group's name, number or Hall symbol can mean, the likeliest group of them first.
+    """Find the possible settings of a space group.
+
+    They are grouped, the likeliest group first.
 
     Args:
         name: Hermann-Mauguin symbol, as ICSD, COD or programs write it.
-        number: of the International Tables.
+        number: number in the International Tables.
         hall: Hall symbol.
-        code: of the coordinate system, such as `2` or `h`.
+        code: code of the coordinate system, such as `2` or `h`.
 
     Raises:
-        SymmetryError: unknown, or they contradict each other.
+        SymmetryError: they are unknown, or contradict each other.
     """
     by_hall, hall_number = _find_hall(hall) if hall else (None, None)
     if by_hall is not None and name is None and number in {None, hall_number}:
@@ -39,7 +41,7 @@ def find_settings(
     if by_hall is None:
         return [[_make_setting(entry) for entry in tier] for tier in tiers]
     named = [entry for tier in tiers for entry in tier]
-    if not any(are_equal(by_hall, _make_setting(entry)) for entry in named):
+    if not any(have_same_operations(by_hall, _make_setting(entry)) for entry in named):
         raise SymmetryError(
             f"the Hall symbol {hall!r} is not of the space group "
             f"{name if name is not None else number}; correct one of them"
@@ -48,7 +50,10 @@ def find_settings(
 
 
 def _find_hall(hall: str) -> tuple[Setting, int | None]:
-    """Setting of a Hall symbol, and its number where the tables have the setting."""
+    """Find the setting and number of a Hall symbol.
+
+    The number is None where the tables lack the setting.
+    """
     if not is_hall(hall):
         raise SymmetryError(f"the Hall symbol {hall[:40]!r} is not known")
     group = gemmi.symops_from_hall(hall)
@@ -59,7 +64,7 @@ def _find_hall(hall: str) -> tuple[Setting, int | None]:
 
 
 def is_hall(hall: str) -> bool:
-    """True if the text is a Hall symbol."""
+    """True if the text `hall` is a Hall symbol."""
     if len(hall) > 40:
         return False
     try:
@@ -80,7 +85,7 @@ def _from_group(name: str, group: gemmi.GroupOps) -> Setting:
 
 
 def describe_entry(entry: gemmi.SpaceGroup) -> str:
-    """Name of a setting with its origin or axes in words."""
+    """Name a table's `entry` with origin or axes."""
     words = {
         "1": ", origin choice 1",
         "2": ", origin choice 2",
@@ -129,7 +134,10 @@ _SYMBOL = re.compile(r"-[1346](?:/[a-dmne])?|[2346][1-5]?(?:/[a-dmne])?|1|[a-dmn
 
 
 def _split_suffix(name: str) -> tuple[str, str]:
-    """Name without blanks and ornaments, in lower case, and the setting stated after a colon."""
+    """Split a name into its symbol and its setting.
+
+    The symbol is in lower case without blanks, and the setting follows a colon.
+    """
     text = name.strip()[:100]
     for pattern, replacement in _WORDS:
         text = pattern.sub(replacement, text)
@@ -140,7 +148,10 @@ def _split_suffix(name: str) -> tuple[str, str]:
 
 
 def _shorten_full_symbol(words: list[str]) -> list[str]:
-    """Short symbol of a full one: P 21/n 21/m 21/a is P n m a, F 4/m -3 2/m is F m -3 m."""
+    """Shorten a full Hermann-Mauguin symbol.
+
+    P 21/n 21/m 21/a is P n m a, and F 4/m -3 2/m is F m -3 m.
+    """
     axes = words[1:4]
     if len(axes) < 2 or ("1" in axes and axes[0] != "-3") or not any("/" in axis for axis in axes):
         return words
@@ -153,6 +164,7 @@ def _shorten_full_symbol(words: list[str]) -> list[str]:
 
 
 def _list_spellings(base: str, suffix: str) -> list[tuple[str, str]]:
+    """List other spellings of a symbol, each with its setting."""
     spellings = [(base, suffix)]
     words = _SYMBOL.findall(base[1:])
     if "".join(words) == base[1:]:
@@ -171,7 +183,10 @@ _TABLES: list[dict[str, Entries]] = []
 
 
 def _key_tables() -> list[dict[str, Entries]]:
-    """Settings by compact name: full symbols; short ones of the unique axis b; short ones of other axes; old ones; e-glides."""
+    """Tables of settings by compact name, in the order of search.
+
+    Full symbols; short ones of the unique axis b; short ones of other axes; old ones; e-glides.
+    """
     if not _TABLES:
         full: dict[str, Entries] = {}
         short: dict[str, Entries] = {}
@@ -190,9 +205,10 @@ def _key_tables() -> list[dict[str, Entries]]:
 
 
 def _list_double_glides() -> dict[str, Entries]:
-    """Settings by symbols with e, which leaves open which of two glides sets the origin (IUCr, 1992).
+    """Settings by symbols with the double glide e (IUCr, 1992).
 
-    The usual setting has one meaning, others may have two.
+    It stands for either of two glides. The choice sets the origin. The usual setting has one meaning, others may have
+    two.
     """
     found: dict[str, Entries] = {}
     usual: dict[str, Entries] = {}
@@ -210,10 +226,12 @@ def _list_double_glides() -> dict[str, Entries]:
 
 
 def _choose_settings(tiers: list[Entries], wanted: str | None, name: str) -> list[Entries]:
-    """Settings that a suffix or a code of the coordinate system means; all where none is stated.
+    """Choose the settings of a suffix or code.
+
+    All where none is stated.
 
     Raises:
-        SymmetryError: the suffix means nothing for this group.
+        SymmetryError: the suffix is unknown for this group.
     """
     if not wanted or wanted.strip() in {"?", "."}:
         return tiers

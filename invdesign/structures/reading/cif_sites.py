@@ -1,4 +1,4 @@
-"""Sites of a CIF: the rows of its list, and all atoms that symmetry makes of them."""
+"""Sites of a CIF: the rows of its list, and their images by symmetry."""
 
 from __future__ import annotations
 
@@ -14,17 +14,21 @@ from invdesign.structures.reading.cif_symmetry import Array, Setting
 from invdesign.structures.reading.raw import Limits, RawSite
 
 Mask = NDArray[np.bool_]
-SAME = 0.02  # Å: never two atoms, whatever the digits
-CLOSEST = 0.4  # Å: images farther apart are two atoms; H2 has 0.74, split sites of refinements 0.4 and more
-NOTABLE = 0.002  # Å: images that far apart are worth a remark
-EXACT = 1e-6  # Å: rounding of floating-point numbers
-_CHUNK = 200_000  # images computed at once
-_MOST_SPECIES = 32  # at one position
-FULL = 0.0010001  # occupancies from 0.999 to 1.001 are 1
+SAME_ATOM_DISTANCE = 0.02  # Å; chosen: closer positions are one atom, whatever the digits
+# Å; images farther apart are two atoms. Chosen: H2 has 0.74, split sites of refinements 0.4 and more.
+MIN_IMAGE_DISTANCE = 0.4
+MIN_REMARKED_DISTANCE = 0.002  # Å; merged images farther apart are worth a remark; chosen
+ROUNDING_DISTANCE = 1e-6  # Å; rounding of floating-point numbers; chosen
+_IMAGE_CHUNK = 200_000  # images computed at once; chosen
+_MAX_SITES_PER_POSITION = 32  # chosen
+FULL_OCCUPANCY_SLACK = 0.0010001  # occupancies from 0.999 to 1.001 are 1; chosen
 
 
 class SiteError(ValueError):
-    """Sites that are no crystal; the message names them, the value and the remedy."""
+    """Impossible sites.
+
+    The message gives them, the value and the remedy.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +36,10 @@ class SiteRow:
     """One row of the list of sites.
 
     Attributes:
-        label: of the file.
+        label: label in the file.
         element: symbol.
         position: fractional coordinates.
-        units: of each coordinate, one unit of its last digit; 0 where it is exact.
+        units: unit of the last digit of each coordinate; 0 where it is exact.
         occupancy: 1 where none is given.
         multiplicity: stated, or None.
     """
@@ -53,13 +57,13 @@ class Contents:
     """All atoms of the cell in one reading of the file.
 
     Attributes:
-        sites: of the whole cell.
+        sites: sites of the whole cell.
         amounts: atoms by element.
         uncertain: uncertainty of these, from the digits of occupancies.
-        multiplicities: found, by row.
+        multiplicities: number of images of each row.
         stabilizers: number of operations that keep each row's position.
         merged: labels whose images were merged although their digits set them apart, with the distance (Å).
-        remarks: on occupancies.
+        remarks: remarks on occupancies.
     """
 
     sites: tuple[RawSite, ...]
@@ -74,17 +78,19 @@ class Contents:
 def expand_rows(
     rows: Sequence[SiteRow], setting: Setting, lattice: Array, limits: Limits, *, exact: bool = False
 ) -> Contents:
-    """Apply the operations to all rows, merging images on special positions and species on one position.
+    """Apply symmetry to all rows and merge coinciding images.
+
+    Species on one position share it.
 
     Args:
-        rows: of the file.
+        rows: rows of the file.
         setting: operations.
         lattice: rows of the cell, shape (3, 3), Å.
-        limits: atoms of the cell.
+        limits: limits on the atoms of the cell.
         exact: merge only images that coincide, whatever the digits written.
 
     Raises:
-        SiteError: too many atoms, or positions occupied more than once.
+        SiteError: there are too many atoms, or positions are occupied more than once.
     """
     positions, owners, stabilizers, merged = _make_orbits(rows, setting, lattice, limits, exact=exact)
     groups = _group_positions(positions, lattice)
@@ -115,22 +121,30 @@ def expand_rows(
 
 
 def share_position(rows: Sequence[SiteRow]) -> tuple[dict[str, float], dict[str, float], str]:
-    """Occupancies by element of the rows at one position, their uncertainties, and a remark or nothing.
+    """Occupancies of the rows at one position.
+
+    Args:
+        rows: rows at the position.
+
+    Returns:
+        Occupancies by element, their uncertainties, and a remark or an empty text.
 
     Raises:
         SiteError: the position is occupied more than once.
     """
     total = sum(row.occupancy.value for row in rows)
     digits = max(row.occupancy.decimals for row in rows)
-    rounding = 0.5 * len(rows) * 10.0 ** -max(digits, 2)  # nobody rounds occupancies to tenths
+    rounding = 0.5 * len(rows) * 10.0 ** -max(digits, 2)  # occupancies are not rounded to tenths
     uncertainty = float(np.sqrt(sum(row.occupancy.uncertainty**2 for row in rows)))
     names = " and ".join(dict.fromkeys(row.label for row in rows))
-    if total - 1 > max(FULL, rounding * 1.0001) + 2 * uncertainty:
+    if total - 1 > max(FULL_OCCUPANCY_SLACK, rounding * 1.0001) + 2 * uncertainty:
         raise SiteError(_describe_excess(rows, names, total))
     short = 1 - total
     several = len(rows) > 1
     full = (
-        short <= FULL or (several and short < rounding * 0.9999) or (short <= uncertainty and short <= 0.01)
+        short <= FULL_OCCUPANCY_SLACK
+        or (several and short < rounding * 0.9999)
+        or (short <= uncertainty and short <= 0.01)
     )
     scale = 1 / total if full and total > 0 else 1.0
     occupancies: dict[str, float] = {}
@@ -148,7 +162,7 @@ def share_position(rows: Sequence[SiteRow]) -> tuple[dict[str, float], dict[str,
         return {}, {}, f"{names} has occupancy 0 and was left out"
     remark = (
         f"the occupancies of {names} sum to {total:.6g} and were taken as 1"
-        if full and abs(short) > FULL
+        if full and abs(short) > FULL_OCCUPANCY_SLACK
         else ""
     )
     return occupancies, spread, remark
@@ -171,6 +185,10 @@ def _describe_excess(rows: Sequence[SiteRow], names: str, total: float) -> str:
 def _make_orbits(
     rows: Sequence[SiteRow], setting: Setting, lattice: Array, limits: Limits, *, exact: bool
 ) -> tuple[Array, NDArray[np.int64], list[int], dict[str, float]]:
+    """Positions of all rows by symmetry.
+
+    Returned with row numbers, stabilizers and merging distances.
+    """
     size = len(setting)
     if len(rows) * size > 100 * limits.atoms:
         raise SiteError(
@@ -181,7 +199,7 @@ def _make_orbits(
     stabilizers: list[int] = []
     merged: dict[str, float] = {}
     total = 0
-    step = max(1, _CHUNK // size)
+    step = max(1, _IMAGE_CHUNK // size)
     for start in range(0, len(rows), step):
         chunk = rows[start : start + step]
         x = np.array([row.position for row in chunk])
@@ -194,12 +212,11 @@ def _make_orbits(
                 orbit, stabilizer, apart = _make_special(
                     row, setting, lattice, near[k], distances[k], exact=exact
                 )
-                if apart > NOTABLE:
+                if apart > MIN_REMARKED_DISTANCE:
                     merged[row.label] = max(apart, merged.get(row.label, 0.0))
             total += len(orbit)
-            if (
-                total > limits.atoms * 4
-            ):  # species that share positions count once; what is left is checked below
+            # Species that share a position count once, so that the exact check comes later.
+            if total > limits.atoms * 4:
                 raise SiteError(
                     f"the cell has more than {limits.atoms} atoms after symmetry; at most that many are read"
                 )
@@ -212,9 +229,9 @@ def _make_orbits(
 
 
 def _refuse_pile(rows: Sequence[SiteRow]) -> None:
-    """Refuse many rows at one position before anything is computed with them."""
+    """Refuse many rows at one position before any computation."""
     position, count = Counter(row.position for row in rows).most_common(1)[0]
-    if count > _MOST_SPECIES:
+    if count > _MAX_SITES_PER_POSITION:
         label = next(row.label for row in rows if row.position == position)
         raise SiteError(f"{count} sites have the position of {label}; list each site once")
 
@@ -222,7 +239,7 @@ def _refuse_pile(rows: Sequence[SiteRow]) -> None:
 def _find_near(
     x: Array, rows: Sequence[SiteRow], setting: Setting, lattice: Array, factor: float
 ) -> tuple[Mask, Array, Array]:
-    """Operations whose image of a position is the position itself within its digits.
+    """Find operations that keep a position within its digits.
 
     The error of a rotated coordinate is the sum of the rounding errors it mixes, so x-y of 0.33, 0.67 may be off by
     1.5 units.
@@ -239,14 +256,19 @@ def _find_near(
     tolerance = (
         0.5 * factor * (np.einsum("nij,mj->mni", np.abs(rotations), units) + units[:, None]) * 1.0001 + 1e-9
     )
-    near = ((np.abs(delta) <= tolerance).all(axis=-1) & (distances < CLOSEST)) | (distances < SAME)
+    near = ((np.abs(delta) <= tolerance).all(axis=-1) & (distances < MIN_IMAGE_DISTANCE)) | (
+        distances < SAME_ATOM_DISTANCE
+    )
     return near, distances, images
 
 
 def _make_special(
     row: SiteRow, setting: Setting, lattice: Array, near: Mask, distances: Array, *, exact: bool
 ) -> tuple[Array, int, float]:
-    """Orbit of one position, the number of operations that keep it, and the largest distance merged (Å)."""
+    """Orbit of one special position.
+
+    Returned with the number of operations that keep it and the largest distance merged (Å).
+    """
     x = np.array(row.position)
     found = snap_position(x, setting, lattice, near)
     stated = row.multiplicity
@@ -263,17 +285,29 @@ def _make_special(
 
 
 def snap_position(x: Array, setting: Setting, lattice: Array, near: Mask) -> tuple[Array, Mask]:
-    """Mean of the near images, on the special position, and the operations that keep it exactly."""
+    """Move a position to the mean of its near images.
+
+    That is the special position.
+
+    Args:
+        x: position, shape (3,), fractional.
+        setting: n operations.
+        lattice: rows of the cell, Å.
+        near: shape (n,), True for operations with an image near the position.
+
+    Returns:
+        The special position, and a mask (n,) of the operations that keep it exactly.
+    """
     for _ in range(8):
         moved = x + _shift_images(x, setting)[near].mean(axis=0)
-        keep = np.linalg.norm(_shift_images(moved, setting) @ lattice, axis=-1) < EXACT
+        keep = np.linalg.norm(_shift_images(moved, setting) @ lattice, axis=-1) < ROUNDING_DISTANCE
         if not (near & ~keep).any():
             return moved, keep
-        # What is near is no group yet: an operation that almost keeps the mean may be wanting, or one too many is in.
+        # The near operations are no group yet: one that almost keeps the mean is missing, or one too many is included.
         around = np.linalg.norm(_shift_images(moved, setting) @ lattice, axis=-1)
-        near = around <= max(around[near].max() * 0.9, EXACT)
+        near = around <= max(around[near].max() * 0.9, ROUNDING_DISTANCE)
         x = moved if near.sum() > 1 else x
-    keep = np.linalg.norm(_shift_images(x, setting) @ lattice, axis=-1) < EXACT
+    keep = np.linalg.norm(_shift_images(x, setting) @ lattice, axis=-1) < ROUNDING_DISTANCE
     return x, keep
 
 
@@ -294,17 +328,20 @@ def _list_orbit(x: Array, setting: Setting, lattice: Array, count: int) -> Array
         chosen.append(rest[0])
         delta = rest - rest[0]
         delta -= np.rint(delta)
-        rest = rest[np.linalg.norm(delta @ lattice, axis=1) > SAME / 2]
+        rest = rest[np.linalg.norm(delta @ lattice, axis=1) > SAME_ATOM_DISTANCE / 2]
     return np.array(chosen)
 
 
 def _group_positions(positions: Array, lattice: Array) -> list[tuple[int, list[int]]]:
-    """Positions that coincide: the first of each group with all its members."""
+    """Group coinciding positions.
+
+    Each group is its first member and all members.
+    """
     from scipy.spatial import cKDTree
 
     smallest = float(np.linalg.svd(lattice, compute_uv=False).min())
-    radius = min(SAME / smallest, 0.49)
-    wanted = min(len(positions), _MOST_SPECIES + 1)
+    radius = min(SAME_ATOM_DISTANCE / smallest, 0.49)
+    wanted = min(len(positions), _MAX_SITES_PER_POSITION + 1)
     wrapped = np.where(positions >= 1.0, 0.0, positions)
     tree = cKDTree(wrapped, boxsize=1.0)
     _, found = tree.query(wrapped, k=[*range(1, wanted + 1)], distance_upper_bound=radius)
@@ -320,10 +357,12 @@ def _group_positions(positions: Array, lattice: Array) -> list[tuple[int, list[i
         if len(members) > 1:
             delta = positions[members] - positions[first]
             delta -= np.rint(delta)
-            close = np.linalg.norm(delta @ lattice, axis=1) < SAME
+            close = np.linalg.norm(delta @ lattice, axis=1) < SAME_ATOM_DISTANCE
             members = [k for k, one in zip(members, close, strict=True) if one]
-        if len(members) > _MOST_SPECIES:
-            raise SiteError(f"more than {_MOST_SPECIES} sites share one position; list each site once")
+        if len(members) > _MAX_SITES_PER_POSITION:
+            raise SiteError(
+                f"more than {_MAX_SITES_PER_POSITION} sites share one position; list each site once"
+            )
         taken[members] = True
         groups.append((first, sorted(members)))
     return groups

@@ -8,7 +8,7 @@ from functools import cache
 
 import gemmi
 
-_HEAVIEST = 103  # lawrencium; no crystal holds anything heavier
+_HEAVIEST = 103  # atomic number of lawrencium; no crystal holds anything heavier
 _SYMBOL = re.compile(
     r"(?P<mass>\d{1,3})?(?P<letters>[A-Za-z]{1,3})"
     r"(?:\^?\{?(?:\d*\.?\d*[+-]{1,4}|[+-]{1,4}\d*\.?\d*)\}?|\(?\d{0,4}\)?)",
@@ -21,7 +21,7 @@ _VALENCE = {"cval": "C", "siva": "Si", "hiso": "H", "osval": "Os"}
 
 
 class SpeciesError(ValueError):
-    """A symbol or label that names no element, or could name two."""
+    """A symbol or label without a clear element."""
 
 
 @cache
@@ -31,7 +31,10 @@ def list_elements() -> frozenset[str]:
 
 
 def find_element(letters: str) -> str | None:
-    """Element of a symbol in any case; deuterium is hydrogen."""
+    """Find the element of `letters` in any case.
+
+    Deuterium is hydrogen.
+    """
     symbol = letters.capitalize()
     if symbol == "D":
         return "H"
@@ -39,10 +42,12 @@ def find_element(letters: str) -> str | None:
 
 
 def parse_type_symbol(text: str, formula: Collection[str] | None) -> str:
-    """Element of a type symbol such as Li, Li1+, O2-, Fe+3, 7Li or CL.
+    """Parse the element of a type symbol.
+
+    Examples are Li, Li1+, O2-, Fe+3, 7Li and CL.
 
     Args:
-        text: of the file.
+        text: the symbol.
         formula: elements of the file's formula, where it has one.
 
     Raises:
@@ -65,15 +70,19 @@ def parse_type_symbol(text: str, formula: Collection[str] | None) -> str:
 
 
 def _means_element(element: str, formula: Collection[str] | None) -> bool:
-    """True if two capitals are an element: of the formula, or else none that only groups such as NO could be."""
+    """True if two capitals are one element.
+
+    It must be in the formula or, without one, lighter than 99.
+    """
     return element in formula if formula else gemmi.Element(element).atomic_number < _HEAVIEST - 4
 
 
 class LabelReader:
-    """Elements from labels alone, such as Li1, LI1, Ca(1) or O1W.
+    """Reader of elements from labels alone.
 
-    The file's formula decides between two readings; then capitals do: Co1 is cobalt. CO1 is cobalt only where the other
-    labels show that the file writes all symbols in capitals, and is refused elsewhere.
+    Labels are Li1, LI1, Ca(1) or O1W. The file's formula decides between two readings; then capitals do: Co1 is
+    cobalt. CO1 is cobalt only where the other labels show that the file writes all symbols in capitals, and is
+    refused elsewhere.
     """
 
     def __init__(self, labels: Sequence[str], formula: Collection[str] | None) -> None:
@@ -87,10 +96,10 @@ class LabelReader:
         )
 
     def find_element(self, label: str) -> str:
-        """Element of one label.
+        """Find the element of one `label`.
 
         Raises:
-            SpeciesError: none, or two that nothing decides between.
+            SpeciesError: there is none, or nothing decides between two.
         """
         letters = _take_letters(label)
         if not letters:
@@ -127,7 +136,10 @@ class LabelReader:
 
 
 def find_stated_element(label: str) -> str | None:
-    """Element that a label such as Na1 or Fe(2) states in full, or None."""
+    """Find the element that a `label` states in full.
+
+    Na1 and Fe(2) do; None for other labels.
+    """
     match = re.match(r"([A-Z][a-z]?)(?=[\d(])", label)
     return find_element(match[1]) if match else None
 

@@ -1,4 +1,4 @@
-"""Symmetry of a CIF: the operations it lists, checked, or the settings its space-group name can mean."""
+"""Symmetry operations of a CIF: parsed, and checked to be a group."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-METRIC = 0.02  # relative to the edges: 1 % of a length, 1.1° of an angle; files round, relaxed cells drift
+# Relative to the edges; chosen: 1 % of a length, 1.1° of an angle, since files round and relaxed cells drift.
+METRIC_TOLERANCE = 0.02
 # Of translations: those of the tables first, then those of enlarged cells.
 _DENOMINATORS = (1, 2, 3, 4, 6, 8, 12, 24, 5, 10, 7, 9, 16, 18, 36, 48)
-_COARSEST = Fraction(1, 100)  # decimals stand for a simple fraction from two digits on
+_MAX_DECIMAL_ERROR = Fraction(1, 100)  # chosen: decimals stand for a simple fraction from two digits on
 _TERM = re.compile(r"([+-]?)(\d*\.?\d*(?:/\d+)?)\*?([xyz]?)", re.ASCII)
 
 
 class SymmetryError(ValueError):
-    """Operations or names that state no symmetry; the message says why."""
+    """Operations or names without a valid symmetry."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,10 +29,10 @@ class Setting:
     """Operations of a space group in one setting, on fractional coordinates.
 
     Attributes:
-        name: for messages.
+        name: name for messages.
         rotations: shape (n, 3, 3), whole numbers.
         translations: shape (n, 3), in [0, 1).
-        listed: the file lists these operations.
+        listed: True if the file lists these operations.
     """
 
     name: str
@@ -44,7 +45,11 @@ class Setting:
 
 
 def read_operations(texts: Iterable[str], limit: int) -> Setting:
-    """Operations listed as triplets such as -y,x-y,z+1/3; repeated ones count once.
+    """Read operations listed as triplets such as -y,x-y,z+1/3.
+
+    Args:
+        texts: the triplets; repeated ones count once.
+        limit: largest number of triplets.
 
     Raises:
         SymmetryError: too many, unreadable, or no group.
@@ -57,7 +62,12 @@ def read_operations(texts: Iterable[str], limit: int) -> Setting:
 
 
 def combine_operations(texts: Iterable[str], centrings: Iterable[str], limit: int) -> Setting:
-    """Products of operations and centring translations, as magnetic CIFs list them apart.
+    """Multiply operations and centring translations, as magnetic CIFs list them apart.
+
+    Args:
+        texts: triplets of the operations.
+        centrings: triplets of the centring translations.
+        limit: largest number of products.
 
     Raises:
         SymmetryError: too many, unreadable, or no group.
@@ -82,10 +92,13 @@ Translation = tuple[Fraction, ...]
 
 
 def parse_operation(text: str) -> tuple[Rotation, Translation]:
-    """Rotation and translation of one triplet; a fourth entry (time reversal) is left out.
+    """Parse rotation and translation of one triplet.
+
+    Args:
+        text: the triplet; a fourth entry (time reversal) is left out.
 
     Raises:
-        SymmetryError: unreadable, or its rotation does not keep the lattice.
+        SymmetryError: it is unreadable, or its rotation does not keep the lattice.
     """
     parts = text.lower().replace(" ", "").replace("\t", "").strip("'\"").split(",")
     if len(parts) not in {3, 4} or len(text) > 100:
@@ -123,11 +136,14 @@ def _parse_component(part: str, text: str) -> tuple[tuple[int, int, int], Fracti
             slack += Fraction(1, 10 ** len(match[2].partition(".")[2])) if "." in match[2] else 0
     if not any(row) or any(abs(entry) > 1 for entry in row):
         raise SymmetryError(f"the symmetry operation {text[:60]!r} does not map the lattice onto itself")
-    return (row[0], row[1], row[2]), _snap_translation(shift, min(slack, _COARSEST), text)
+    return (row[0], row[1], row[2]), _snap_translation(shift, min(slack, _MAX_DECIMAL_ERROR), text)
 
 
 def _snap_translation(shift: Fraction, slack: Fraction, text: str) -> Fraction:
-    """Simple fraction meant by a translation in decimals, which may be off by `slack`; a fraction stays."""
+    """Replace a decimal translation by a simple fraction.
+
+    The decimals may be off by `slack`. A fraction stays.
+    """
     if slack == 0 or shift.denominator in _DENOMINATORS:
         return shift % 1
     for denominator in _DENOMINATORS:
@@ -138,7 +154,7 @@ def _snap_translation(shift: Fraction, slack: Fraction, text: str) -> Fraction:
 
 
 def _join_triplets(texts: Iterable[str]) -> list[str]:
-    """Triplets; those written without quotes but with blanks arrive in pieces."""
+    """Join the pieces of triplets with unquoted blanks."""
     whole: list[str] = []
     pending = ""
     for text in texts:
@@ -152,7 +168,7 @@ def _join_triplets(texts: Iterable[str]) -> list[str]:
 
 
 def _close_operations(operations: list[tuple[Rotation, Translation]]) -> Setting:
-    """A setting of these operations, the identity added where only it is missing.
+    """Build a setting of these operations, and add a missing identity.
 
     Raises:
         SymmetryError: products of listed operations are not listed.
@@ -182,6 +198,10 @@ def _close_operations(operations: list[tuple[Rotation, Translation]]) -> Setting
 def _find_missing_product(
     rotations: NDArray[np.int64], shifts: NDArray[np.int64], denominator: int
 ) -> tuple[int, int] | None:
+    """Find two operations with a product that is not among them.
+
+    None if all products are.
+    """
     codes = _encode_operations(rotations, shifts, denominator)
     known = np.sort(codes)
     for k in range(len(rotations)):
@@ -197,7 +217,10 @@ def _find_missing_product(
 def _encode_operations(
     rotations: NDArray[np.int64], shifts: NDArray[np.int64], denominator: int
 ) -> NDArray[np.int64]:
-    """One whole number per operation; entries of rotations beyond -1, 0, 1 get -1 (no listed one has them)."""
+    """Encode each operation as one whole number.
+
+    Rotations with entries beyond -1, 0, 1 get -1 (no listed one has them).
+    """
     flat = rotations.reshape(len(rotations), 9)
     code = (flat + 1) @ (3 ** np.arange(9, dtype=np.int64))
     code = code * denominator**3 + shifts @ np.array([denominator**2, denominator, 1], dtype=np.int64)
@@ -214,7 +237,17 @@ def _write_triplet(rotation: NDArray[np.int64], shift: NDArray[np.int64], denomi
 
 
 def measure_misfit(setting: Setting, lattice: Array) -> float:
-    """Largest change of a scalar product of two edges under a rotation, relative to the edges' lengths."""
+    """Misfit of a cell to the symmetry of a setting.
+
+    It is the largest change of a scalar product of two edges under a rotation.
+
+    Args:
+        setting: operations.
+        lattice: rows of the cell, Å.
+
+    Returns:
+        The change relative to the edges' lengths; 0 where the cell has the symmetry.
+    """
     metric = lattice @ lattice.T
     lengths = np.sqrt(np.diag(metric))
     rotations = setting.rotations.astype(float)
@@ -222,8 +255,8 @@ def measure_misfit(setting: Setting, lattice: Array) -> float:
     return float(np.abs((moved - metric) / np.outer(lengths, lengths)).max())
 
 
-def are_equal(one: Setting, two: Setting) -> bool:
-    """True if both have the same operations."""
+def have_same_operations(one: Setting, two: Setting) -> bool:
+    """True if the settings `one` and `two` have the same operations."""
     return len(one) == len(two) and set(_list_codes(one)) == set(_list_codes(two))
 
 
@@ -233,11 +266,12 @@ def contains_setting(larger: Setting, smaller: Setting) -> bool:
 
 
 def _list_codes(setting: Setting) -> list[int]:
+    """Codes of all operations of a setting, comparable between settings."""
     scale = 5040  # a multiple of all denominators up to 10, and of 12, 24, 48
     shifts = np.rint(setting.translations * scale).astype(np.int64) % scale
     return [int(code) for code in _encode_operations(setting.rotations, shifts, scale)]
 
 
 def describe_settings(settings: Sequence[Setting]) -> str:
-    """Names of settings for a message."""
+    """List the names of `settings` for a message."""
     return "; ".join(setting.name for setting in settings)

@@ -1,4 +1,7 @@
-"""Syntax of CIF: data blocks with items and loops, also where a file is not well-formed but can be read only one way."""
+"""Syntax of CIF: data blocks with items and loops, also of slightly malformed files.
+
+A malformed file is read only where a single reading is possible.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from gemmi import cif
 
 from invdesign.structures.reading.raw import StructureFileError
 
-NULLS = ("?", ".", "")
-# Loops of other categories (reflections, bonds) may hold most of a file and are not decoded.
-CATEGORIES = (
+NULL_VALUES = ("?", ".", "")
+# Loops of other categories (reflections, bonds) are not decoded; they may be most of a file.
+READ_CATEGORIES = (
     "_atom_site",
     "_cell",
     "_chemical_formula",
@@ -29,10 +32,10 @@ _WORD = re.compile(
     |(?P<bare>\S+))""",
     re.VERBOSE,
 )
-_MOST_TAGS = 10_000  # of one loop; the largest dictionaries define a few hundred in a category
-_MOST_ROWS = 500_000  # of one loop of these categories
-_MOST_BLOCKS = 1_000_000
-_LONGEST_SLOPPY = 5_000_000  # characters; what people write by hand is short
+_MAX_TAGS = 10_000  # tags of one loop; chosen: the largest dictionaries define a few hundred in a category
+_MAX_ROWS = 500_000  # rows of one loop; chosen
+_MAX_BLOCKS = 1_000_000  # data blocks of a file; chosen
+_MAX_MALFORMED_LENGTH = 5_000_000  # characters of a malformed file; chosen: files written by hand are short
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +43,9 @@ class Block:
     """One data block, reduced to the categories a crystal needs.
 
     Attributes:
-        name: after `data_`.
+        name: text after `data_`.
         columns: values by tag; a single item is a column of one value. Tags are lower case, dots are underscores.
-        remarks: how the text was read where it is not well-formed.
+        remarks: remarks on the reading of malformed text.
     """
 
     name: str
@@ -50,42 +53,49 @@ class Block:
     remarks: tuple[str, ...] = ()
 
     def find_value(self, *tags: str) -> str | None:
-        """First value of the first of these tags that is neither unknown nor left out."""
+        """Find the first known value of these `tags`.
+
+        Unknown and omitted values are passed over.
+        """
         for tag in tags:
             for value in self.columns.get(tag, ()):
-                if value.strip() not in NULLS:
+                if value.strip() not in NULL_VALUES:
                     return value.strip()
         return None
 
     def find_column(self, *tags: str) -> Sequence[str] | None:
-        """All values of the first of these tags that states any."""
+        """Find the values of the first stated tag of `tags`."""
         for tag in tags:
             values = self.columns.get(tag)
-            if values and any(value.strip() not in NULLS for value in values):
+            if values and any(value.strip() not in NULL_VALUES for value in values):
                 return values
         return None
 
 
 def parse_blocks(text: str, name: str) -> list[Block]:
-    """Data blocks of a CIF.
+    """Parse the data blocks of a CIF.
 
     Text that the grammar refuses is read line by line, and the blocks carry a remark.
 
+    Args:
+        text: content of the file.
+        name: name of the file in messages.
+
     Raises:
-        StructureFileError: the text cannot be read in one way only.
+        StructureFileError: the text has no single possible reading.
     """
     clean = text.encode("utf-8", "replace").decode().lstrip("\ufeff").rstrip("\x1a \n") + "\n"
     try:
         document = cif.read_string(clean, check_level=0)
     except (ValueError, RuntimeError) as error:
         fault = str(error).removeprefix("string:")
-        if len(clean) > _LONGEST_SLOPPY:
+        if len(clean) > _MAX_MALFORMED_LENGTH:
             raise StructureFileError(
                 f"{name} is not well-formed CIF: {_describe_fault(fault)}; correct it"
             ) from None
         return _LineReader(name, _describe_fault(fault)).read_lines(clean.splitlines())
-    if len(document) > _MOST_BLOCKS:
-        raise StructureFileError(f"{name} has {len(document)} data blocks; up to {_MOST_BLOCKS} are read")
+    if len(document) > _MAX_BLOCKS:
+        raise StructureFileError(f"{name} has {len(document)} data blocks; up to {_MAX_BLOCKS} are read")
     return [_decode_block(block, name) for block in document]
 
 
@@ -95,7 +105,10 @@ def _describe_fault(fault: str) -> str:
 
 
 def normalize_tag(tag: str) -> str:
-    """Lower case, and one spelling for the dictionaries that write dots and those that write underscores."""
+    """Convert a `tag` to lower case with underscores for dots.
+
+    Dictionaries differ in these.
+    """
     return tag.lower().replace(".", "_")
 
 
@@ -106,9 +119,9 @@ def _decode_block(block: cif.Block, name: str) -> Block:
         if pair is not None:
             _add_column(columns, pair[0], [pair[1]], name, block.name)
         elif item.loop is not None and _concerns_crystal(item.loop.tags):
-            if item.loop.length() > _MOST_ROWS:
+            if item.loop.length() > _MAX_ROWS:
                 raise StructureFileError(
-                    f"{name} lists {item.loop.length()} rows of {item.loop.tags[0]}; up to {_MOST_ROWS} are read"
+                    f"{name} lists {item.loop.length()} rows of {item.loop.tags[0]}; up to {_MAX_ROWS} are read"
                 )
             tags, values = item.loop.tags, item.loop.values
             for k, tag in enumerate(tags):
@@ -117,11 +130,11 @@ def _decode_block(block: cif.Block, name: str) -> Block:
 
 
 def _concerns_crystal(tags: Sequence[str]) -> bool:
-    return len(tags) <= _MOST_TAGS and any(_is_wanted(normalize_tag(tag)) for tag in tags)
+    return len(tags) <= _MAX_TAGS and any(_is_wanted(normalize_tag(tag)) for tag in tags)
 
 
 def _is_wanted(key: str) -> bool:
-    return key.startswith(CATEGORIES) and not key.startswith("_atom_site_aniso")
+    return key.startswith(READ_CATEGORIES) and not key.startswith("_atom_site_aniso")
 
 
 def _add_column(columns: dict[str, Sequence[str]], tag: str, raw: list[str], name: str, block: str) -> None:
@@ -135,15 +148,24 @@ def _add_column(columns: dict[str, Sequence[str]], tag: str, raw: list[str], nam
 def merge_column(
     columns: dict[str, Sequence[str]], key: str, values: Sequence[str], name: str, block: str
 ) -> None:
-    """Add a column; a repeated one must say the same or add to an unknown.
+    """Add a column.
+
+    A repeated one must be equal, or one of the two unknown.
+
+    Args:
+        columns: columns by tag, changed in place.
+        key: tag of the new column.
+        values: values of the new column.
+        name: name of the file in messages.
+        block: name of the block in messages.
 
     Raises:
         StructureFileError: a tag is given twice with different values.
     """
     known = columns.get(key)
-    if known is None or all(value in NULLS for value in known):
+    if known is None or all(value in NULL_VALUES for value in known):
         columns[key] = values
-    elif list(known) != list(values) and not all(value in NULLS for value in values):
+    elif list(known) != list(values) and not all(value in NULL_VALUES for value in values):
         raise StructureFileError(
             f"{name}: {key} is given twice in data_{block.strip()}, as {_show_values(known)} and as "
             f"{_show_values(values)}; keep one, or begin a new block (data_...) for the second crystal"
@@ -156,7 +178,7 @@ def _show_values(values: Sequence[str]) -> str:
 
 @dataclass(slots=True)
 class _LineReader:
-    """Reads text whose lines say what belongs together although quotes or a header are missing."""
+    """Reader by lines, for text with missing quotes or headers."""
 
     name: str
     fault: str
@@ -169,7 +191,7 @@ class _LineReader:
     stray: str = ""
 
     def read_lines(self, lines: Sequence[str]) -> list[Block]:
-        """All blocks of these lines."""
+        """Read all blocks of these `lines`."""
         for number, words in self._split_words(lines):
             self._take_line(number, words)
         self._end_block()
@@ -259,7 +281,10 @@ class _LineReader:
                 merge_column(self.columns, key, values, self.name, self.title or "")
 
     def _begin_block(self, title: str) -> None:
-        """End the block so far; items before the first header belong to it, unless they are a crystal."""
+        """End the block so far.
+
+        Items before the first header belong to the new one. A crystal before the first header is a block of its own.
+        """
         self._end_group()
         if self.blocks or self.title != "" or any(tag.startswith("_atom_site_") for tag in self.columns):
             self._end_block()
@@ -277,7 +302,10 @@ class _LineReader:
 
 
 def _tokenize_line(line: str) -> list[tuple[str, bool]]:
-    """Words of a line, each with whether it was quoted; a quote without its end takes the rest of the line."""
+    """Split a line into words, each True if quoted.
+
+    A quote without its end takes the rest of the line.
+    """
     words: list[tuple[str, bool]] = []
     position = 0
     while match := _WORD.match(line, position):

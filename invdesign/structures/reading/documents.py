@@ -1,4 +1,4 @@
-"""Structures as JSON: the form of the store, and pymatgen's. Names of classes in a file are never looked at."""
+"""Structures as JSON: the store's form, and pymatgen's. Class names in a file are ignored."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from invdesign import strictjson
-from invdesign.structures.reading.gate import SLAB, check_count, fractional
+from invdesign.structures.reading.gate import SLAB_MESSAGE, check_count, to_fractional
 from invdesign.structures.reading.raw import MAX_FRAMES, Limits, RawCrystal, RawSite, StructureFileError
-from invdesign.structures.reading.words import Matrix, Vector, element_in, shorten
+from invdesign.structures.reading.words import Matrix, Vector, parse_element, shorten_line
 
 Json = object
-MOST_TEXT = 50_000_000  # characters; brackets alone take twenty times their length in memory
-AGREE = 0.1  # Å; how far apart the two ways in which a file gives a position may lie: files round to 3 or 4 digits
+MAX_JSON_LENGTH = 50_000_000  # characters; chosen: brackets alone take twenty times their length in memory
+# Å between the fractional and the Cartesian position of a site; chosen: files round to 3 or 4 digits.
+POSITION_TOLERANCE = 0.1
 
 
 def parse_json(text: str, name: str) -> Json:
-    """Return the value of a JSON text.
+    """Parse a JSON text.
+
+    Args:
+        text: content of the file.
+        name: name of the file in messages.
 
     Raises:
-        StructureFileError: it is no JSON, names a key twice, or holds what is no finite number.
+        StructureFileError: it is no JSON, names a key twice, or holds a number that is not finite.
     """
     try:
         return strictjson.loads(text)
@@ -31,19 +36,19 @@ def parse_json(text: str, name: str) -> Json:
 
 
 def read_json(text: str, name: str, limits: Limits) -> list[RawCrystal]:
-    """Read the structure, or the list of structures, in a JSON file.
+    """Read one or several structures in a JSON file.
 
     Args:
-        text: of the file.
-        name: what messages call it.
-        limits: on the numbers of atoms and structures.
+        text: content of the file.
+        name: name of the file in messages.
+        limits: limits on the numbers of atoms and structures.
 
     Raises:
         StructureFileError: it holds something else.
     """
-    if len(text) > MOST_TEXT:
+    if len(text) > MAX_JSON_LENGTH:
         raise StructureFileError(
-            f"{name} has {len(text) / 1e6:.7g} million characters, at most {MOST_TEXT / 1e6:.7g} million of JSON are read; give "
+            f"{name} has {len(text) / 1e6:.7g} million characters, at most {MAX_JSON_LENGTH / 1e6:.7g} million of JSON are read; give "
             "each structure its own file, or all of them as extended XYZ"
         )
     found = parse_json(text, name)
@@ -55,27 +60,35 @@ def read_json(text: str, name: str, limits: Limits) -> list[RawCrystal]:
             )
         several = len(found) > 1
         return [
-            crystal_in(item, f"{name}#{number}" if several else name, limits)
+            parse_crystal(item, f"{name}#{number}" if several else name, limits)
             for number, item in enumerate(found, 1)
         ]
-    return [crystal_in(found, name, limits)]
+    return [parse_crystal(found, name, limits)]
 
 
 def is_structure(value: Json) -> bool:
-    """True for an object in the form of the store, or in pymatgen's."""
+    """True if a JSON `value` is a structure.
+
+    It is in the store's form, or in pymatgen's.
+    """
     return isinstance(value, Mapping) and "lattice" in value and ("sites" in value or "species" in value)
 
 
-def crystal_in(value: Json, name: str, limits: Limits) -> RawCrystal:
-    """Return the crystal that a JSON value describes or holds as `structure`, in the form of the store or pymatgen's.
+def parse_crystal(value: Json, name: str, limits: Limits) -> RawCrystal:
+    """Parse the crystal of a JSON object or its member `structure`.
+
+    Args:
+        value: JSON in the store's form or pymatgen's.
+        name: name of the file in messages.
+        limits: limits on the number of atoms.
 
     Raises:
-        StructureFileError: it is neither.
+        StructureFileError: it has another form.
     """
     if isinstance(value, Mapping) and not is_structure(value) and is_structure(value.get("structure")):
         value = value["structure"]  # an entry of pymatgen, a document of the Materials Project
     if isinstance(value, Mapping) and "sites" in value and "lattice" not in value:
-        raise StructureFileError(f"{name} has sites and no lattice: it is {SLAB}")
+        raise StructureFileError(f"{name} has sites and no lattice: it is {SLAB_MESSAGE}")
     if not isinstance(value, Mapping) or not is_structure(value):
         raise StructureFileError(
             f"{name} is an ASE database: name the file itself as the source of a pool, or save its row as CIF"
@@ -83,24 +96,30 @@ def crystal_in(value: Json, name: str, limits: Limits) -> RawCrystal:
             else f"{name} is no structure: expected an object with 'lattice' and 'sites' (pymatgen's), with 'lattice', "
             "'species' and 'positions', or with one of these as 'structure'"
         )
-    return _from_sites(value, name, limits) if "sites" in value else _from_columns(value, name, limits)
+    return (
+        _crystal_from_sites(value, name, limits)
+        if "sites" in value
+        else _crystal_from_columns(value, name, limits)
+    )
 
 
-def _from_columns(value: Mapping[str, Json], name: str, limits: Limits) -> RawCrystal:
+def _crystal_from_columns(value: Mapping[str, Json], name: str, limits: Limits) -> RawCrystal:
+    """Parse a crystal in the store's form."""
     species, positions = value["species"], value.get("positions")
     if not isinstance(species, list) or not isinstance(positions, list) or len(species) != len(positions):
         raise StructureFileError(f"{name}: 'species' and 'positions' must be lists of one length")
     check_count(len(species), name, limits)
     sites = []
     for number, (word, place) in enumerate(zip(species, positions, strict=True), 1):
-        element = element_in(word) if isinstance(word, str) else None
+        element = parse_element(word) if isinstance(word, str) else None
         if element is None:
-            raise StructureFileError(f"{name}: species {number} is no element: {_shown(word)}")
-        sites.append(RawSite({element: 1.0}, vector_in(place, name, f"position {number}"), element))
-    return RawCrystal(name, matrix_in(value["lattice"], name), tuple(sites))
+            raise StructureFileError(f"{name}: species {number} is no element: {_quote_value(word)}")
+        sites.append(RawSite({element: 1.0}, parse_vector(place, name, f"position {number}"), element))
+    return RawCrystal(name, parse_matrix(value["lattice"], name), tuple(sites))
 
 
-def _from_sites(value: Mapping[str, Json], name: str, limits: Limits) -> RawCrystal:
+def _crystal_from_sites(value: Mapping[str, Json], name: str, limits: Limits) -> RawCrystal:
+    """Parse a crystal in pymatgen's form."""
     lattice = value["lattice"]
     sites = value["sites"]
     if not isinstance(lattice, Mapping) or "matrix" not in lattice:
@@ -108,27 +127,32 @@ def _from_sites(value: Mapping[str, Json], name: str, limits: Limits) -> RawCrys
     if not isinstance(sites, list):
         raise StructureFileError(f"{name}: 'sites' must be a list")
     check_count(len(sites), name, limits)
-    matrix = matrix_in(lattice["matrix"], name)
-    found = [_site(site, name, number) for number, site in enumerate(sites, 1)]
+    matrix = parse_matrix(lattice["matrix"], name)
+    found = [_parse_site(site, name, number) for number, site in enumerate(sites, 1)]
     return RawCrystal(
         name,
         matrix,
-        tuple(_located(found, matrix, name, limits)),
-        periodic=_periodic(lattice.get("pbc"), name),
+        tuple(_locate_sites(found, matrix, name, limits)),
+        periodic=_parse_periodicity(lattice.get("pbc"), name),
     )
 
 
-def _periodic(value: Json, name: str) -> tuple[bool, bool, bool]:
+def _parse_periodicity(value: Json, name: str) -> tuple[bool, bool, bool]:
     if value is None:
         return True, True, True
     if not isinstance(value, list) or len(value) != 3 or not all(isinstance(flag, bool) for flag in value):
-        raise StructureFileError(f"{name}: 'pbc' must be three of true and false, got {_shown(value)}")
+        raise StructureFileError(f"{name}: 'pbc' must be three of true and false, got {_quote_value(value)}")
     a, b, c = value
     return a, b, c
 
 
-def _site(value: Json, name: str, number: int) -> tuple[dict[str, float], str, Vector | None, Vector | None]:
-    """(occupancies, label, fractional, Cartesian) of a site; one of the places may be missing."""
+def _parse_site(
+    value: Json, name: str, number: int
+) -> tuple[dict[str, float], str, Vector | None, Vector | None]:
+    """Parse (occupancies, label, fractional, Cartesian) of a site.
+
+    One of the two positions may be missing.
+    """
     if not isinstance(value, Mapping):
         raise StructureFileError(f"{name}: site {number} is no object")
     species = value.get("species")
@@ -137,11 +161,11 @@ def _site(value: Json, name: str, number: int) -> tuple[dict[str, float], str, V
     occupancies: dict[str, float] = {}
     for item in species:
         word = item.get("element") if isinstance(item, Mapping) else None
-        element = element_in(word) if isinstance(word, str) else None
+        element = parse_element(word) if isinstance(word, str) else None
         if element is None:
-            raise StructureFileError(f"{name}: site {number} holds no element, but {_shown(word)}")
+            raise StructureFileError(f"{name}: site {number} holds no element, but {_quote_value(word)}")
         share = item.get("occu", 1.0) if isinstance(item, Mapping) else 1.0
-        occupancies[element] = occupancies.get(element, 0.0) + number_of(
+        occupancies[element] = occupancies.get(element, 0.0) + parse_number(
             share, name, f"occupancy of site {number}"
         )
     label = value.get("label")
@@ -151,21 +175,24 @@ def _site(value: Json, name: str, number: int) -> tuple[dict[str, float], str, V
         else "/".join(occupancies)
     )
     places = [
-        None if value.get(key) is None else vector_in(value[key], name, f"'{key}' of site {number}")
+        None if value.get(key) is None else parse_vector(value[key], name, f"'{key}' of site {number}")
         for key in ("abc", "xyz")
     ]
     return occupancies, text, places[0], places[1]
 
 
-def _located(
+def _locate_sites(
     sites: Sequence[tuple[dict[str, float], str, Vector | None, Vector | None]],
     matrix: Matrix,
     name: str,
     limits: Limits,
 ) -> list[RawSite]:
-    """The sites at their fractional coordinates, which must agree with the Cartesian ones."""
+    """Place the sites at their fractional coordinates.
+
+    Cartesian ones, if given, must agree.
+    """
     cartesian = [xyz if xyz is not None else (0.0, 0.0, 0.0) for _, _, _, xyz in sites]
-    by_cartesian = fractional(matrix, cartesian, name, limits)
+    by_cartesian = to_fractional(matrix, cartesian, name, limits)
     found = []
     for number, ((occupancies, label, abc, xyz), other) in enumerate(
         zip(sites, by_cartesian, strict=True), 1
@@ -175,7 +202,7 @@ def _located(
         if abc is not None and xyz is not None:
             apart = np.subtract(abc, other)
             distance = float(np.linalg.norm((apart - np.round(apart)) @ np.asarray(matrix)))
-            if not distance <= AGREE:
+            if not distance <= POSITION_TOLERANCE:
                 raise StructureFileError(
                     f"{name}: site {number} lies {distance:.3g} Å apart by 'abc' (fractional) and 'xyz' (Å); remove one of "
                     "them"
@@ -184,8 +211,13 @@ def _located(
     return found
 
 
-def number_of(value: Json, name: str, what: str) -> float:
-    """Return a finite number of JSON.
+def parse_number(value: Json, name: str, what: str) -> float:
+    """Parse a finite number of JSON.
+
+    Args:
+        value: JSON.
+        name: name of the file in messages.
+        what: name of the number in messages.
 
     Raises:
         StructureFileError: it is none.
@@ -194,32 +226,41 @@ def number_of(value: Json, name: str, what: str) -> float:
         return float(value)
     if isinstance(value, float) and math.isfinite(value):
         return value
-    raise StructureFileError(f"{name}: {what} is no finite number, but {_shown(value)}")
+    raise StructureFileError(f"{name}: {what} is no finite number, but {_quote_value(value)}")
 
 
-def vector_in(value: Json, name: str, what: str) -> Vector:
-    """Return a list of three numbers.
+def parse_vector(value: Json, name: str, what: str) -> Vector:
+    """Parse a list of three numbers.
+
+    Args:
+        value: JSON.
+        name: name of the file in messages.
+        what: name of the vector in messages.
 
     Raises:
         StructureFileError: it is something else.
     """
     if not isinstance(value, list) or len(value) != 3:
-        raise StructureFileError(f"{name}: {what} must be three numbers, got {_shown(value)}")
-    x, y, z = (number_of(item, name, what) for item in value)
+        raise StructureFileError(f"{name}: {what} must be three numbers, got {_quote_value(value)}")
+    x, y, z = (parse_number(item, name, what) for item in value)
     return x, y, z
 
 
-def matrix_in(value: Json, name: str) -> Matrix:
-    """Return three lists of three numbers.
+def parse_matrix(value: Json, name: str) -> Matrix:
+    """Parse three lists of three numbers.
+
+    Args:
+        value: JSON.
+        name: name of the file in messages.
 
     Raises:
         StructureFileError: it is something else.
     """
     if not isinstance(value, list) or len(value) != 3:
-        raise StructureFileError(f"{name}: a lattice must be three vectors, got {_shown(value)}")
-    a, b, c = (vector_in(row, name, "a vector of the lattice") for row in value)
+        raise StructureFileError(f"{name}: a lattice must be three vectors, got {_quote_value(value)}")
+    a, b, c = (parse_vector(row, name, "a vector of the lattice") for row in value)
     return a, b, c
 
 
-def _shown(value: Json) -> str:
-    return f"'{shorten(value)}'" if isinstance(value, str) else shorten(reprlib.repr(value))
+def _quote_value(value: Json) -> str:
+    return f"'{shorten_line(value)}'" if isinstance(value, str) else shorten_line(reprlib.repr(value))

@@ -1,4 +1,4 @@
-"""The structures in files of a folder: found without reading them, and read one by one."""
+"""Structures in the files of a folder: found without parsing, and read one by one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from invdesign.errors import InvdesignError
-from invdesign.structures.reading.extxyz import frame_offsets
+from invdesign.structures.reading.extxyz import find_frame_offsets
 from invdesign.structures.reading.raw import RawCrystal, StructureFileError
 from invdesign.structures.reading.read import (
     Reading,
-    format_of,
+    find_format,
     make_reading,
     read_raw,
     read_structure,
@@ -19,10 +19,10 @@ from invdesign.structures.reading.read import (
 )
 from invdesign.textfiles import UnreadableFileError
 
-ALL = (0, -1)  # the span of a whole file
-KEPT = (
-    4  # files of several structures whose crystals are kept; those of extended XYZ are found by their bytes
-)
+WHOLE_FILE = (0, -1)  # span of a whole file
+# Files of several structures to keep in memory, those of extended XYZ aside, which are found by their bytes;
+# chosen.
+CACHED_FILES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class Frame:
     """One structure of a file.
 
     Attributes:
-        path: of the file.
-        name: the name of the file, with `#1` and so on where it holds several structures.
+        path: the file.
+        name: name of the file, with `#1` and so on where it holds several structures.
         number: from 1; 0 where it is the only one.
         span: first byte and the one after the last, where it can be read by itself.
     """
@@ -39,7 +39,7 @@ class Frame:
     path: Path
     name: str
     number: int = 0
-    span: tuple[int, int] = ALL
+    span: tuple[int, int] = WHOLE_FILE
 
     def read(self) -> Reading:
         """Read the structure.
@@ -48,13 +48,13 @@ class Frame:
             StructureFileError: it cannot be read, or is no crystal.
         """
         try:
-            if self.span != ALL:
+            if self.span != WHOLE_FILE:
                 with self.path.open("rb") as stream:
                     stream.seek(self.span[0])
                     data = stream.read(self.span[1] - self.span[0])
-                return read_structure(data, self.name, fmt=format_of(self.path.name, ""))
+                return read_structure(data, self.name, fmt=find_format(self.path.name, ""))
             if self.number:
-                found = _crystals(self.path, _stamp(self.path))
+                found = _read_crystals(self.path, _stamp_file(self.path))
                 if self.number > len(found):
                     raise StructureFileError(
                         f"{self.path.name} holds {len(found)} structures, not {self.number}"
@@ -66,31 +66,35 @@ class Frame:
 
 
 def find_frames(path: Path) -> list[Frame]:
-    """Return the structures in a file, in their order.
+    """Find the structures in a file, in their order.
 
-    A file that cannot be read is one frame, whose reading says why.
+    Args:
+        path: the file; one that cannot be read is a single frame, and reading that gives the error.
     """
     whole = [Frame(path, path.name)]
     try:
-        kind = format_of(path.name, "")
+        kind = find_format(path.name, "")
         if kind in {"POSCAR", "GEN", "RES"}:  # these hold one
             return whole
         data = read_structure_bytes(path)
         if kind == "extended XYZ":
-            spans = frame_offsets(data) or []
+            spans = find_frame_offsets(data) or []
             if len(spans) > 1:
                 return [Frame(path, f"{path.name}#{n}", n, span) for n, span in enumerate(spans, 1)]
             return whole
         if not _may_hold_several(data, kind):
             return whole
-        count = len(_crystals(path, _stamp(path)))
+        count = len(_read_crystals(path, _stamp_file(path)))
     except (InvdesignError, OSError):
         return whole
     return [Frame(path, f"{path.name}#{n}", n) for n in range(1, count + 1)] if count > 1 else whole
 
 
 def _may_hold_several(data: bytes, kind: str) -> bool:
-    """True unless a look at the text shows that it holds one structure, so that it need not be parsed twice."""
+    """False if the text obviously holds one structure.
+
+    Such a file need not be parsed twice.
+    """
     if kind == "CIF":
         return b"\0" in data or data.lower().count(b"data_") > 1
     if kind == "JSON":
@@ -98,12 +102,12 @@ def _may_hold_several(data: bytes, kind: str) -> bool:
     return b"ANIMSTEPS" in data.upper() or b"\0" in data
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _stamp_file(path: Path) -> tuple[int, int]:
     """Size and time of a file, which change with its content."""
     found = path.stat()
     return found.st_size, found.st_mtime_ns
 
 
-@lru_cache(maxsize=KEPT)
-def _crystals(path: Path, stamp: tuple[int, int]) -> list[RawCrystal]:  # noqa: ARG001 - the stamp is for the cache
+@lru_cache(maxsize=CACHED_FILES)
+def _read_crystals(path: Path, stamp: tuple[int, int]) -> list[RawCrystal]:  # noqa: ARG001 - the stamp is for the cache
     return read_raw(read_structure_bytes(path), path.name)

@@ -1,4 +1,4 @@
-"""The one gate that every structure passes before a library computes with its numbers."""
+"""Checks of every structure before a library computes with its numbers."""
 
 from __future__ import annotations
 
@@ -28,18 +28,24 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-FULL = 1e-3  # an occupancy, or a sum of them, as near to 1 as this is 1: files give three digits
-SLAB = (
+# Distance from 1 of a full occupancy or sum of occupancies; chosen: files give three digits.
+OCCUPANCY_TOLERANCE = 1e-3
+SLAB_MESSAGE = (
     "a slab, wire or molecule, and crystals are designed here. Where it is a crystal after all, write "
     'pbc="T T T" and its cell'
 )
 
 
 def check_count(atoms: int, name: str, limits: Limits) -> None:
-    """Refuse too many atoms, before anything is made of them.
+    """Refuse too many atoms, before anything is built from them.
+
+    Args:
+        atoms: number of atoms.
+        name: name of the structure in messages.
+        limits: limits; `limits.atoms` is the largest number.
 
     Raises:
-        StructureFileError: there are more than `limits.atoms`, or none.
+        StructureFileError: there are more, or none.
     """
     if atoms < 1:
         raise StructureFileError(f"{name} has no atoms")
@@ -51,10 +57,18 @@ def check_count(atoms: int, name: str, limits: Limits) -> None:
 
 
 def check_lattice(lattice: ArrayLike, name: str, limits: Limits) -> FloatArray:
-    """Return the cell as an array (3, 3), if lengths, angles and volume are those of a crystal.
+    """Check lengths, angles and flatness of a cell.
+
+    Args:
+        lattice: rows of the cell, Å.
+        name: name of the structure in messages.
+        limits: limits on these.
+
+    Returns:
+        The cell, shape (3, 3).
 
     Raises:
-        StructureFileError: they are not; the message says which.
+        StructureFileError: one is out of range; the message names it.
     """
     cell = np.asarray(lattice, dtype=np.float64)
     if cell.shape != (3, 3):
@@ -74,6 +88,7 @@ def check_lattice(lattice: ArrayLike, name: str, limits: Limits) -> FloatArray:
 
 
 def _check_shape(cell: FloatArray, lengths: FloatArray, name: str, limits: Limits) -> None:
+    """Refuse angles out of range and flat cells."""
     low, high = limits.angle
     for angle, (i, j) in {"alpha": (1, 2), "beta": (0, 2), "gamma": (0, 1)}.items():
         cosine = float(cell[i] @ cell[j] / (lengths[i] * lengths[j]))
@@ -92,10 +107,16 @@ def _check_shape(cell: FloatArray, lengths: FloatArray, name: str, limits: Limit
         )
 
 
-def fractional(
+def to_fractional(
     lattice: ArrayLike, cartesian: ArrayLike, name: str, limits: Limits
 ) -> list[tuple[float, float, float]]:
-    """Return fractional coordinates of points (n, 3) given in Å, after a check of the cell.
+    """Convert Cartesian to fractional coordinates, after a check of the cell.
+
+    Args:
+        lattice: rows of the cell, Å.
+        cartesian: shape (n, 3), Å.
+        name: name of the structure in messages.
+        limits: limits on the cell.
 
     Raises:
         StructureFileError: cell or points are not those of a crystal.
@@ -108,7 +129,12 @@ def fractional(
 
 
 def check_positions(positions: FloatArray, name: str, largest: float) -> None:
-    """Refuse coordinates (n, 3) that are not finite, or farther out than `largest` cells.
+    """Refuse coordinates that are not finite or far outside.
+
+    Args:
+        positions: shape (n, 3), fractional.
+        name: name of the structure in messages.
+        largest: largest absolute coordinate.
 
     Raises:
         StructureFileError: the message names the first such atom.
@@ -127,7 +153,13 @@ def check_positions(positions: FloatArray, name: str, largest: float) -> None:
 
 
 def check_crystal(raw: RawCrystal, limits: Limits) -> RawCrystal:
-    """Return the crystal with full occupancies written as 1 and empty sites left out.
+    """Check a crystal; return it without empty sites.
+
+    Full occupancies are written as 1.
+
+    Args:
+        raw: the crystal as read.
+        limits: limits on sizes and numbers.
 
     Raises:
         StructureFileError: numbers, elements, occupancies or sizes are not those of a crystal.
@@ -135,14 +167,16 @@ def check_crystal(raw: RawCrystal, limits: Limits) -> RawCrystal:
     check_count(len(raw.sites), raw.name, limits)
     if not all(raw.periodic):
         directions = "".join(axis for axis, yes in zip("abc", raw.periodic, strict=True) if yes) or "none"
-        raise StructureFileError(f"{raw.name} is periodic along {directions} of its axes only: {SLAB}")
+        raise StructureFileError(
+            f"{raw.name} is periodic along {directions} of its axes only: {SLAB_MESSAGE}"
+        )
     cell = check_lattice(raw.lattice, raw.name, limits)
     check_positions(
         np.asarray([site.position for site in raw.sites], dtype=np.float64), raw.name, limits.coordinate
     )
     sites, empty = [], []
     for number, site in enumerate(raw.sites, 1):
-        occupancies = _checked_occupancies(site, number, raw.name)
+        occupancies = _check_occupancies(site, number, raw.name)
         if occupancies:
             sites.append(replace(site, occupancies=occupancies))
         else:
@@ -160,29 +194,33 @@ def check_crystal(raw: RawCrystal, limits: Limits) -> RawCrystal:
     return replace(raw, sites=tuple(sites), remarks=remarks)
 
 
-def _checked_occupancies(site: RawSite, number: int, name: str) -> Mapping[str, float]:
-    """Occupancies above 0; a sum that rounding alone keeps from 1 is scaled to 1."""
+def _check_occupancies(site: RawSite, number: int, name: str) -> Mapping[str, float]:
+    """Occupancies above 0.
+
+    A sum that only rounding keeps from 1 is scaled to 1.
+    """
     where = f"{name}: site {site.label or number}"
     for element, share in site.occupancies.items():
         if element not in element_symbols():
             raise StructureFileError(f"{where} holds '{element:.20}', which is no element")
-        if not 0.0 <= share <= 1.0 + FULL:
+        if not 0.0 <= share <= 1.0 + OCCUPANCY_TOLERANCE:
             raise StructureFileError(
                 f"{where} has the occupancy {share:g} of {element}; it must be in [0, 1]"
             )
     found = {element: float(share) for element, share in site.occupancies.items() if share > 0.0}
     total = math.fsum(found.values())
-    if total > 1.0 + FULL:
+    if total > 1.0 + OCCUPANCY_TOLERANCE:
         parts = " + ".join(f"{element} {share:g}" for element, share in found.items())
         raise StructureFileError(
             f"{where} is occupied more than once: {parts} = {total:g}; at most 1 is possible"
         )
-    if total >= 1.0 - FULL:
+    if total >= 1.0 - OCCUPANCY_TOLERANCE:
         found = {element: share / total for element, share in found.items()}
     return found
 
 
 def _check_volume(cell: FloatArray, sites: list[RawSite], name: str, limits: Limits) -> None:
+    """Refuse a volume per atom out of range."""
     atoms = math.fsum(share for site in sites for share in site.occupancies.values())
     volume = abs(float(np.linalg.det(cell))) / atoms
     low, high = limits.volume_per_atom
@@ -195,7 +233,10 @@ def _check_volume(cell: FloatArray, sites: list[RawSite], name: str, limits: Lim
 
 
 def to_structure(raw: RawCrystal) -> Structure:
-    """Return a checked crystal as pymatgen's structure, its sites and labels in their order."""
+    """Convert a checked crystal `raw` to pymatgen's structure.
+
+    Sites and labels keep their order.
+    """
     from pymatgen.core import Element, Lattice, Structure
 
     known: dict[str, Element] = {}

@@ -1,4 +1,4 @@
-"""Atoms that are closer than two atoms of their elements can be: the sign of a file that is read wrongly."""
+"""Atoms closer than their elements allow, the sign of a misread file."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-# Of the sum of covalent radii, Cordero et al., Dalton Trans. 2832 (2008). Chosen: the shortest bonds known are 0.7 to 0.75 of
+# Share of the sum of covalent radii, Cordero et al., Dalton Trans. 2832 (2008). Chosen: the shortest bonds known are 0.7 to 0.75 of
 # it (N2 0.77, CO 0.79, Cr-Cr quadruple bonds 0.66, the uranyl ion 0.67), and of the 19,012 crystals and reference phases
 # this project was tested with, none is closer.
-SHARE = 0.6
-# Å. Bonds of hydrogen are short (H2 has 0.74, water 0.96), and X-rays see them shorter still, since they see the electron
+MIN_RADIUS_SHARE = 0.6
+# Å; chosen. Bonds of hydrogen are short (H2 has 0.74, water 0.96), and shorter still by X-rays, which see the electron
 # of the bond: down to 0.6 in published files.
-SHORTEST = 0.5
-MOST_PAIRS = 50_000_000  # two seconds and two gigabytes; crystals have a hundred times less
-ALTERNATIVES = (
+MIN_DISTANCE = 0.5
+MAX_PAIRS = 50_000_000  # chosen: two seconds and two gigabytes; crystals have a hundred times less
+ALTERNATIVES_REMARK = (
     "sites of one element this close are alternatives, of which one at most is occupied; let the space leave one of them "
     "vacant"
 )
@@ -48,7 +48,7 @@ class Overlap:
 
 
 @lru_cache(maxsize=1)
-def _radii() -> FloatArray:
+def _load_covalent_radii() -> FloatArray:
     from ase.data import covalent_radii
 
     radii: FloatArray = np.array(covalent_radii, dtype=np.float64)
@@ -56,29 +56,36 @@ def _radii() -> FloatArray:
 
 
 def smallest_distance(first: int, second: int) -> float:
-    """Smallest distance of two atoms by their atomic numbers, Å."""
-    radii = _radii()
-    return float(max(SHORTEST, SHARE * (radii[first] + radii[second])))
+    """Smallest plausible distance of two atoms, Å.
+
+    Args:
+        first: atomic number of one.
+        second: atomic number of the other.
+    """
+    radii = _load_covalent_radii()
+    return float(max(MIN_DISTANCE, MIN_RADIUS_SHARE * (radii[first] + radii[second])))
 
 
-def find_overlaps(structure: Structure, share: float = SHARE) -> list[Overlap]:
-    """Pairs of sites closer than their elements allow, the worst first.
+def find_overlaps(structure: Structure, share: float = MIN_RADIUS_SHARE) -> list[Overlap]:
+    """Find pairs of sites that are too close, worst first.
 
-    Two partially occupied sites are alternatives of each other, and so are two whose occupancies sum to 1 at most: these
-    may be at any distance.
+    Two partially occupied sites are alternatives of each other, and so are two whose occupancies sum to 1 at most:
+    these may be at any distance.
 
     Args:
         structure: ordered or disordered.
-        share: of the sum of covalent radii; 0 for 0.5 Å whatever the elements.
+        share: fraction of the sum of covalent radii; 0 for 0.5 Å whatever the elements.
     """
     species = [site.species for site in structure]
-    # The lighter radius of a mixed site: what is refused could not be whatever sits there.
-    radii = np.array([min(float(_radii()[element.Z]) for element in mix.elements) for mix in species])
+    # The smallest radius of a mixed site: a refusal then holds for each of its elements.
+    radii = np.array(
+        [min(float(_load_covalent_radii()[element.Z]) for element in mix.elements) for mix in species]
+    )
     shares = np.array([mix.num_atoms for mix in species])
-    reach = max(SHORTEST, 2 * share * float(radii.max()))
+    reach = max(MIN_DISTANCE, 2 * share * float(radii.max()))
     _check_crowding(structure, reach)
     first, second, _, distance = structure.get_neighbor_list(reach, exclude_self=True)
-    limits = np.maximum(SHORTEST, share * (radii[first] + radii[second]))
+    limits = np.maximum(MIN_DISTANCE, share * (radii[first] + radii[second]))
     together = (shares[first] + shares[second] > 1.0 + 1e-6) & (
         np.maximum(shares[first], shares[second]) > 1.0 - 1e-6
     )
@@ -91,7 +98,9 @@ def find_overlaps(structure: Structure, share: float = SHARE) -> list[Overlap]:
 
 
 def _check_crowding(structure: Structure, reach: float) -> None:
-    """Refuse so many sites in one place that a list of neighbours would fill the memory.
+    """Refuse crowds of sites that would fill the memory.
+
+    Neighbour lists would be too long.
 
     Raises:
         StructureFileError: the message names one of these sites.
@@ -103,7 +112,7 @@ def _check_crowding(structure: Structure, reach: float) -> None:
     keys = (places[:, 0] * bins[1] + places[:, 1]) * bins[2] + places[:, 2]
     _, where, counts = np.unique(keys, return_index=True, return_counts=True)
     most = int(counts.max())
-    if len(structure) * most * 4 / 3 * np.pi * reach**3 > MOST_PAIRS:
+    if len(structure) * most * 4 / 3 * np.pi * reach**3 > MAX_PAIRS:
         raise StructureFileError(
             f"{most} of {len(structure)} sites lie within about 1 Å of each other, near "
             f"{_site_name(structure, int(where[counts.argmax()]))}: check the coordinates and the cell"
@@ -111,15 +120,17 @@ def _check_crowding(structure: Structure, reach: float) -> None:
 
 
 def check_overlaps(
-    structure: Structure, name: str, *, alternatives: bool = False, share: float = SHARE
+    structure: Structure, name: str, *, alternatives: bool = False, share: float = MIN_RADIUS_SHARE
 ) -> tuple[str, ...]:
-    """Refuse atoms closer than 0.6 of the sum of their covalent radii, or than 0.5 Å.
+    """Refuse atoms that are too close.
+
+    The limit is 0.6 of the sum of their covalent radii, at least 0.5 Å.
 
     Args:
         structure: ordered or disordered.
-        name: what messages call it.
-        alternatives: sites of one element may be closer than that, down to 0.5 Å: not all of them are to be occupied.
-        share: of the sum of covalent radii; 0 for 0.5 Å whatever the elements.
+        name: name of the structure in messages.
+        alternatives: sites of one element may be closer, down to 0.5 Å: not all of them are to be occupied.
+        share: fraction of the sum of covalent radii; 0 for 0.5 Å whatever the elements.
 
     Returns:
         Remarks on alternatives.
@@ -132,18 +143,18 @@ def check_overlaps(
     except StructureFileError as error:
         raise StructureFileError(f"{name}: {error}") from error
     for found in overlaps:
-        if not (alternatives and found.alike and found.distance >= SHORTEST):
+        if not (alternatives and found.alike and found.distance >= MIN_DISTANCE):
             raise StructureFileError(
-                f"{name}: {_describe(structure, found)}. Check the coordinates, the cell, and the origin choice of the space "
+                f"{name}: {_describe_overlap(structure, found)}. Check the coordinates, the cell, and the origin choice of the space "
                 "group; sites that are never occupied together need occupancies"
             )
     if not overlaps:
         return ()
     more = f" ({len(overlaps)} such pairs)" if len(overlaps) > 1 else ""
-    return (f"{name}: {_describe(structure, overlaps[0])}{more}; {ALTERNATIVES}",)
+    return (f"{name}: {_describe_overlap(structure, overlaps[0])}{more}; {ALTERNATIVES_REMARK}",)
 
 
-def _describe(structure: Structure, found: Overlap) -> str:
+def _describe_overlap(structure: Structure, found: Overlap) -> str:
     a, b = (_site_name(structure, index) for index in (found.first, found.second))
     if found.first == found.second:
         return (
@@ -153,7 +164,10 @@ def _describe(structure: Structure, found: Overlap) -> str:
 
 
 def _site_name(structure: Structure, index: int) -> str:
-    """`Na1 (Na)` where the file names its sites, else `Na (site 3)`."""
+    """Name a site by label or number.
+
+    `Na1 (Na)` where the file has labels, else `Na (site 3)`.
+    """
     site = structure[index]
     elements = "/".join(element.symbol for element in site.species.elements)
     return (

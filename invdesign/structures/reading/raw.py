@@ -1,4 +1,4 @@
-"""A crystal as a file states it, before any library computes with its numbers, and the limits it must keep."""
+"""Crystals as a file states them, before any library computes with their numbers, and limits."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ from invdesign.errors import InvdesignError
 
 
 class StructureFileError(InvdesignError):
-    """A structure file is refused; the message names the site, the value and the remedy."""
+    """A structure file is refused.
+
+    The message names the site, the value and the remedy.
+    """
 
     exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Sizes and numbers that a structure file may have.
+    """Limits on sizes and numbers of a structure file.
 
     Attributes:
-        bytes: of the file's text.
-        atoms: of the whole cell, after symmetry.
-        operations: of symmetry that a file lists.
+        bytes: size of the file's text.
+        atoms: atoms of the whole cell, after symmetry.
+        operations: symmetry operations that a file lists.
         frames: structures that one file may hold.
         volume_per_atom: smallest and largest, Å³; the lightest solid metals have 120, the densest ionic crystals 5.
         length: smallest and largest edge of the cell, Å.
@@ -69,17 +72,20 @@ LIMIT_VARIABLES = (
 
 
 def current_limits() -> Limits:
-    """Return the limits, those replaced that environment variables set.
+    """Return the limits, with those that environment variables set.
 
     Raises:
         StructureFileError: a variable holds no positive number.
     """
-    return _limits(tuple(os.environ.get(name, "") for name in LIMIT_VARIABLES))
+    return _limits_from_texts(tuple(os.environ.get(name, "") for name in LIMIT_VARIABLES))
 
 
 @lru_cache(maxsize=4)
-def _limits(texts: tuple[str, ...]) -> Limits:
-    found = {name: _positive(name, text) for name, text in zip(LIMIT_VARIABLES, texts, strict=True) if text}
+def _limits_from_texts(texts: tuple[str, ...]) -> Limits:
+    """Limits with the values of environment variables, empty where not set."""
+    found = {
+        name: _parse_positive(name, text) for name, text in zip(LIMIT_VARIABLES, texts, strict=True) if text
+    }
     return replace(
         LIMITS,
         bytes=int(found.get(MAX_BYTES, LIMITS.bytes)),
@@ -95,17 +101,21 @@ def _limits(texts: tuple[str, ...]) -> Limits:
     )
 
 
-def positive_setting(name: str, default: float) -> float:
-    """Return the number that an environment variable holds, or the default where it is not set.
+def read_positive_variable(name: str, default: float) -> float:
+    """Read the positive number in an environment variable.
+
+    Args:
+        name: the variable.
+        default: value where it is not set.
 
     Raises:
         StructureFileError: it holds no positive number.
     """
     text = os.environ.get(name, "")
-    return _positive(name, text) if text else default
+    return _parse_positive(name, text) if text else default
 
 
-def _positive(name: str, text: str) -> float:
+def _parse_positive(name: str, text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -122,7 +132,7 @@ class RawSite:
     """One site of the whole cell.
 
     Attributes:
-        occupancies: by element symbol, without charges; they sum to 1 at most (a vacancy is what is missing).
+        occupancies: by element symbol, without charges; their sum is at most 1 (the rest is vacant).
         position: three fractional coordinates.
         label: the file's name of the site, or the element.
     """
@@ -134,14 +144,14 @@ class RawSite:
 
 @dataclass(frozen=True, slots=True)
 class RawCrystal:
-    """One structure of a file: all sites of its cell, symmetry applied.
+    """One structure of a file, symmetry applied.
 
     Attributes:
-        name: what messages call it.
+        name: name of the structure in messages.
         lattice: three rows, Å.
         sites: at least one.
         periodic: along each axis; only crystals periodic in all three are used.
-        remarks: sentences on how the file was read, where it was not read as it is written.
+        remarks: sentences on deviations of the reading from the text.
         properties: whole numbers, numbers and text that a frame of a file states beside the structure.
     """
 

@@ -1,4 +1,7 @@
-"""The one door for structures from outside: text in, checked structures out. Nothing in a file is ever executed."""
+"""Entry point for structures from outside: text in, checked structures out.
+
+Nothing in a file is ever executed.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from invdesign.structures.reading.cells import read_gen, read_res, read_xsf
 from invdesign.structures.reading.cif import read_cif
 from invdesign.structures.reading.documents import read_json
 from invdesign.structures.reading.extxyz import read_extxyz
-from invdesign.structures.reading.gate import check_count, check_crystal, fractional, to_structure
+from invdesign.structures.reading.gate import check_count, check_crystal, to_fractional, to_structure
 from invdesign.structures.reading.overlaps import check_overlaps
 from invdesign.structures.reading.poscar import read_poscar
 from invdesign.structures.reading.raw import (
@@ -27,7 +30,7 @@ from invdesign.structures.reading.raw import (
     StructureFileError,
     current_limits,
 )
-from invdesign.structures.reading.words import number_in, shorten
+from invdesign.structures.reading.words import parse_number, shorten_line
 from invdesign.textfiles import MEGABYTE, UnreadableFileError, decode, read_bytes
 
 if TYPE_CHECKING:
@@ -59,7 +62,7 @@ SUFFIXES: Mapping[str, str] = {
     ".gen": "GEN",
 }
 POSCAR_NAMES = ("POSCAR", "CONTCAR")
-LISTED = 8  # sites in a message
+MAX_LISTED_SITES = 8  # sites in a message; chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +70,9 @@ class Reading:
     """A structure as it was read.
 
     Attributes:
-        name: what messages call it.
+        name: name of the structure in messages.
         structure: ordered or disordered, its numbers checked, its species without charges.
-        remarks: sentences on how it was read, where it was not read as it is written.
+        remarks: sentences on deviations of the reading from the text.
         properties: numbers and text that the file states beside the structure.
     """
 
@@ -80,7 +83,7 @@ class Reading:
 
     @property
     def ordered(self) -> Structure:
-        """The structure, where every site is occupied by one element.
+        """The structure, if every site is occupied by one element.
 
         Raises:
             StructureFileError: it is disordered; the message names the sites with their occupancies.
@@ -90,7 +93,7 @@ class Reading:
 
 
 def is_structure_name(name: str) -> bool:
-    """True if a file of this name is read as a structure."""
+    """True if `name` is that of a structure file."""
     path = PurePath(name)
     return path.suffix.lower() in SUFFIXES or _is_poscar_name(path.name)
 
@@ -100,16 +103,19 @@ def _is_poscar_name(name: str) -> bool:
     return name.startswith(POSCAR_NAMES) or name.endswith(POSCAR_NAMES)
 
 
-def format_of(name: str, text: str) -> str:
-    """Return the format of a file: by the suffix of its name, else by its text."""
+def find_format(name: str, text: str) -> str:
+    """Find a file's format by suffix of `name`, else by `text`."""
     known = SUFFIXES.get(PurePath(name).suffix.lower())
     if known is not None:
         return known
-    return "POSCAR" if _is_poscar_name(PurePath(name).name) else format_in(text)
+    return "POSCAR" if _is_poscar_name(PurePath(name).name) else detect_format(text)
 
 
-def format_in(text: str) -> str:
-    """Return the format of a text by what it begins with; empty where it is none that is known by that."""
+def detect_format(text: str) -> str:
+    """Detect the format by the beginning of a `text`.
+
+    Empty if none is recognised.
+    """
     start = text.lstrip()
     if start[:1] in {"{", "["}:
         return "JSON"
@@ -123,22 +129,22 @@ def format_in(text: str) -> str:
     if re.fullmatch(r"[0-9]+\s*", lines[0]) and "lattice" in "".join(lines[1:2]).lower():
         return "extended XYZ"
     scale = "".join(text.split("\n", 2)[1:2]).split()
-    return "POSCAR" if scale and all(number_in(word) is not None for word in scale) else ""
+    return "POSCAR" if scale and all(parse_number(word) is not None for word in scale) else ""
 
 
 def read_raw(
     data: str | bytes, name: str, limits: Limits | None = None, *, fmt: str | None = None
 ) -> list[RawCrystal]:
-    """Read the structures in a text as the file states them, their numbers checked.
+    """Read the structures in a text and check their numbers.
 
     Args:
         data: content of the file; bytes are decoded as people save them.
-        name: what messages call it; its suffix tells the format, where it has one that is known.
-        limits: on sizes and numbers; those of the environment where not given.
-        fmt: one of `READERS`, where it is known otherwise.
+        name: name in messages; its suffix gives the format, if known.
+        limits: limits on sizes and numbers; those of the environment where not given.
+        fmt: one of `READERS`, if known otherwise.
 
     Raises:
-        StructureFileError: it cannot be read, or is no crystal; the message says where and what to do.
+        StructureFileError: it cannot be read, or is no crystal; the message gives place and remedy.
     """
     limits = limits or current_limits()
     if len(data) > limits.bytes:
@@ -152,30 +158,30 @@ def read_raw(
         raise StructureFileError(str(error)) from None
     if not text.strip():
         raise StructureFileError(f"{name} is empty")
-    kind = fmt if fmt is not None else format_of(name, text)
+    kind = fmt if fmt is not None else find_format(name, text)
     if not kind and "\n" not in text.strip() and is_structure_name(text.strip()):
         raise StructureFileError(
-            f"{name} holds the name of a file, '{shorten(text)}', not a structure; name the folder of such files as the "
+            f"{name} holds the name of a file, '{shorten_line(text)}', not a structure; name the folder of such files as the "
             "source of a pool, or put the text of each into its cell"
         )
     if not kind:
         raise StructureFileError(
-            f"{name} cannot be read: it begins '{shorten(text)}', and that is none of {', '.join(READERS)}; save it "
-            "as one of these, as CIF say (ase convert FILE OUT.cif reads the outputs of most programs)"
+            f"{name} cannot be read: it begins '{shorten_line(text)}', as none of {', '.join(READERS)} does; save it "
+            "in one of these formats, for example as CIF (ase convert FILE OUT.cif reads the outputs of most programs)"
         )
     try:
         found = [check_crystal(raw, limits) for raw in READERS[kind](text, name, limits)]
     except InvdesignError as error:
-        raise _refusal(error, name, kind) from error
-    except Exception as error:  # an unforeseen fault of a reader is a refusal too, never a trace
+        raise _wrap_refusal(error, name, kind) from error
+    except Exception as error:  # an unforeseen fault of a reader is a refusal too, never a stack trace
         raise StructureFileError(
             f"{name} cannot be read as {kind}: {' '.join(str(error).split()) or type(error).__name__}"
         ) from error
     return found if len(found) == 1 else [replace(raw, name=f"{name}#{k}") for k, raw in enumerate(found, 1)]
 
 
-def _refusal(error: InvdesignError, name: str, kind: str) -> StructureFileError:
-    """The refusal with the name of the format where the message does not name the file already."""
+def _wrap_refusal(error: InvdesignError, name: str, kind: str) -> StructureFileError:
+    """Add the format to a refusal without the file's name."""
     message = str(error)
     return StructureFileError(
         message if message.startswith(name) else f"{name} cannot be read as {kind}: {message}"
@@ -183,10 +189,10 @@ def _refusal(error: InvdesignError, name: str, kind: str) -> StructureFileError:
 
 
 def make_reading(raw: RawCrystal, *, alternatives: bool = False) -> Reading:
-    """Return a checked crystal as a structure, after a check for overlapping atoms.
+    """Convert a checked crystal to a structure without overlapping atoms.
 
     Args:
-        raw: it has passed `check_crystal`.
+        raw: a crystal that has passed `check_crystal`.
         alternatives: see `check_overlaps`.
 
     Raises:
@@ -212,10 +218,10 @@ def read_structures(
 
     Args:
         data: content of the file.
-        name: what messages call it; its suffix tells the format, where it has one that is known.
-        limits: on sizes and numbers; those of the environment where not given.
+        name: name in messages; its suffix gives the format, if known.
+        limits: limits on sizes and numbers; those of the environment where not given.
         alternatives: sites of one element may be closer than two atoms can be, since not all are to be occupied.
-        fmt: one of `READERS`, where it is known otherwise.
+        fmt: one of `READERS`, if known otherwise.
 
     Raises:
         StructureFileError: one cannot be read, or is no crystal.
@@ -231,7 +237,14 @@ def read_structure(
     alternatives: bool = False,
     fmt: str | None = None,
 ) -> Reading:
-    """Read the one structure in a text; see `read_structures`.
+    """Read the only structure in a text.
+
+    Args:
+        data: content of the file.
+        name: name in messages; its suffix gives the format, if known.
+        limits: limits on sizes and numbers; those of the environment where not given.
+        alternatives: sites of one element may be closer than two atoms can be, since not all are to be occupied.
+        fmt: one of `READERS`, if known otherwise.
 
     Raises:
         StructureFileError: it cannot be read, is no crystal, or there are several.
@@ -239,29 +252,29 @@ def read_structure(
     found = read_raw(data, name, limits, fmt=fmt)
     if len(found) != 1:
         raise StructureFileError(
-            f"{name} holds {len(found)} structures, and one is needed here: give the one that is meant a file of its own (a "
-            "pool takes all of them as rows)"
+            f"{name} holds {len(found)} structures, but only one can be used here: give it a file of its own (a pool takes "
+            "all of them as rows)"
         )
     return make_reading(found[0], alternatives=alternatives)
 
 
 def make_crystal(lattice: ArrayLike, symbols: Sequence[str], cartesian: ArrayLike, name: str) -> Structure:
-    """Return the structure of arrays that a program's output gave, its numbers checked as a file's are.
+    """Build a structure from arrays of a program's output.
 
-    Atoms may be as close as 0.5 Å: a calculation may begin, or end, where no crystal is.
+    It is checked as a file is. Atoms may be as close as 0.5 Å: a calculation may begin, or end, where no crystal is.
 
     Args:
         lattice: shape (3, 3), Å.
         symbols: n elements.
         cartesian: shape (n, 3), Å.
-        name: what messages call it.
+        name: name of the structure in messages.
 
     Raises:
         StructureFileError: numbers are not finite or out of range, or atoms overlap.
     """
     limits = current_limits()
     check_count(len(symbols), name, limits)
-    places = fractional(lattice, cartesian, name, limits)
+    places = to_fractional(lattice, cartesian, name, limits)
     sites = (RawSite({symbol: 1.0}, place, symbol) for symbol, place in zip(symbols, places, strict=True))
     a, b, c = ((float(x), float(y), float(z)) for x, y, z in np.asarray(lattice))
     structure = to_structure(check_crystal(RawCrystal(name, (a, b, c), tuple(sites)), limits))
@@ -270,7 +283,11 @@ def make_crystal(lattice: ArrayLike, symbols: Sequence[str], cartesian: ArrayLik
 
 
 def read_structure_bytes(path: Path, limits: Limits | None = None) -> bytes:
-    """Return the content of a structure file: a regular file of bounded size.
+    """Read the content of a regular file of bounded size.
+
+    Args:
+        path: the file.
+        limits: limits on sizes; those of the environment where not given.
 
     Raises:
         UnreadableFileError: it is missing, too large, or no regular file.
@@ -282,18 +299,18 @@ def check_ordered(structure: Structure, name: str, mobile: str | None = None) ->
     """Refuse partial occupancies.
 
     Args:
-        structure: what was read.
-        name: what messages call it.
+        structure: the structure as read.
+        name: name of the structure in messages.
         mobile: element whose own sites may be occupied in part.
 
     Raises:
         StructureFileError: the message names the sites with their occupancies.
     """
-    sites = list(dict.fromkeys(_partial_sites(structure, mobile)))
+    sites = list(dict.fromkeys(_describe_partial_sites(structure, mobile)))
     if not sites:
         return
-    more = f"; and {len(sites) - LISTED} more" if len(sites) > LISTED else ""
-    shown = f"{', '.join(sites[:LISTED])}{more}"
+    more = f"; and {len(sites) - MAX_LISTED_SITES} more" if len(sites) > MAX_LISTED_SITES else ""
+    shown = f"{', '.join(sites[:MAX_LISTED_SITES])}{more}"
     if mobile is not None:
         raise StructureFileError(
             f"{name} is disordered beyond the sites of {mobile}: {shown}. Give an ordered occupation of these sites"
@@ -304,12 +321,16 @@ def check_ordered(structure: Structure, name: str, mobile: str | None = None) ->
     )
 
 
-def partial_elements(structure: Structure) -> set[str]:
-    """Symbols of the elements on partially occupied sites."""
+def list_partial_elements(structure: Structure) -> set[str]:
+    """Symbols of the elements on partially occupied sites of a `structure`."""
     return {element.symbol for site in structure if not site.is_ordered for element in site.species}
 
 
-def _partial_sites(structure: Structure, mobile: str | None) -> Iterator[str]:
+def _describe_partial_sites(structure: Structure, mobile: str | None) -> Iterator[str]:
+    """Describe partially occupied sites.
+
+    Sites of `mobile` alone are left out.
+    """
     for site in structure:
         if not site.is_ordered and any(element.symbol != mobile for element in site.species):
             shares = " + ".join(f"{element.symbol} {share:.4g}" for element, share in site.species.items())

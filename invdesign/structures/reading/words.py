@@ -1,4 +1,4 @@
-"""Numbers, element symbols and lines of structure files, read strictly."""
+"""Strict parsing of numbers, element symbols and lines of structure files."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ Matrix = tuple[Vector, Vector, Vector]
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eEdD][+-]?[0-9]{1,4})?")
 _SPECIES = re.compile(r"([A-Z][a-z]?)(?:[0-9]*\.?[0-9]*[+-]|[+-][0-9]*\.?[0-9]*)?")
-ISOTOPES = {"D": "H", "T": "H"}  # chemistry alone counts
-SHOWN = 40  # characters of a file in a message
+ISOTOPES = {"D": "H", "T": "H"}  # isotopes are not told apart
+MAX_SHOWN_LENGTH = 40  # characters of a file in a message; chosen
 
 
-def number_in(text: str) -> float | None:
-    """Return the finite number a word of a file is; None where it is none. Fortran's `1.0d0` is one."""
+def parse_number(text: str) -> float | None:
+    """Parse `text` as a finite number, else None.
+
+    Fortran's `1.0d0` is a number.
+    """
     if not _NUMBER.fullmatch(text):
         return None
     value = float(text.replace("d", "e").replace("D", "e"))
@@ -28,36 +31,48 @@ def number_in(text: str) -> float | None:
 
 
 @lru_cache(maxsize=1)
-def _symbols() -> frozenset[str]:
+def _element_set() -> frozenset[str]:
     return frozenset(element_symbols())
 
 
-def element_in(text: str) -> str | None:
-    """Return the element of a symbol with or without a charge (`Li`, `Li+`, `O2-`); None where there is none.
+def parse_element(text: str) -> str | None:
+    """Parse the element of a symbol with or without charge.
 
-    Deuterium and tritium are hydrogen.
+    Examples are `Li`, `Li+` and `O2-`.
+
+    Args:
+        text: the symbol; deuterium and tritium are hydrogen.
+
+    Returns:
+        The element, or None where there is none.
     """
     match = _SPECIES.fullmatch(text)
     if match is None:
         return None
     symbol = ISOTOPES.get(match[1], match[1])
-    return symbol if symbol in _symbols() else None
+    return symbol if symbol in _element_set() else None
 
 
-def element_of(number: int) -> str | None:
-    """Return the symbol of an atomic number; None where it is that of no element."""
+def element_from_number(number: int) -> str | None:
+    """Symbol of the element with an atomic `number`.
+
+    None where there is none.
+    """
     symbols = element_symbols()
     return symbols[number - 1] if 0 < number <= len(symbols) else None
 
 
-def shorten(text: str) -> str:
-    """Shorten a line of a file for a message."""
+def shorten_line(text: str) -> str:
+    """Shorten a line of `text` for a message."""
     line = " ".join(text.split())
-    return line if len(line) <= SHOWN else f"{line[:SHOWN]}..."
+    return line if len(line) <= MAX_SHOWN_LENGTH else f"{line[:MAX_SHOWN_LENGTH]}..."
 
 
 class Lines:
-    """Lines of a file, taken one after the other; every complaint names file and line."""
+    """Lines of a file, taken one after the other.
+
+    Every error names file and line.
+    """
 
     def __init__(self, text: str, name: str) -> None:
         self.name = name
@@ -71,15 +86,18 @@ class Lines:
 
     @property
     def left(self) -> int:
-        """Number of lines that were not taken."""
+        """Number of lines that are not taken yet."""
         return len(self.lines) - self.next
 
     def peek(self) -> str:
-        """Return the next line without taking it; empty at the end."""
+        """Return the next line without taking it.
+
+        Empty at the end.
+        """
         return self.lines[self.next] if self.next < len(self.lines) else ""
 
-    def take(self, expected: str) -> str:
-        """Return the next line.
+    def take_line(self, expected: str) -> str:
+        """Take the next line.
 
         Args:
             expected: the meaning of the line, for the message where there is none.
@@ -94,50 +112,67 @@ class Lines:
         self.next += 1
         return self.lines[self.next - 1]
 
-    def refuse(self, message: str) -> StructureFileError:
-        """Return the refusal of the line that was taken last."""
+    def refuse_line(self, message: str) -> StructureFileError:
+        """Error with a `message` for the line that was taken last."""
         return StructureFileError(f"{self.name}, line {max(self.next, 1)}: {message}")
 
-    def numbers_of(self, words: Sequence[str], expected: str) -> list[float]:
-        """Return the numbers that words are.
+    def parse_numbers(self, words: Sequence[str], expected: str) -> list[float]:
+        """Parse words as numbers.
+
+        Args:
+            words: the words.
+            expected: their meaning, for the message.
 
         Raises:
             StructureFileError: one is no finite number.
         """
         found = []
         for word in words:
-            value = number_in(word)
+            value = parse_number(word)
             if value is None:
-                raise self.refuse(f"expected {expected}, and '{shorten(word)}' is no finite number")
+                raise self.refuse_line(f"expected {expected}, and '{shorten_line(word)}' is no finite number")
             found.append(value)
         return found
 
-    def vector_of(self, words: Sequence[str], expected: str) -> Vector:
-        """Return the first three words as numbers.
+    def parse_vector(self, words: Sequence[str], expected: str) -> Vector:
+        """Parse the first three words as numbers.
+
+        Args:
+            words: the words.
+            expected: their meaning, for the message.
 
         Raises:
             StructureFileError: there are fewer, or one is no finite number.
         """
         if len(words) < 3:
-            raise self.refuse(f"expected {expected}, three numbers, got '{shorten(' '.join(words))}'")
-        x, y, z = self.numbers_of(words[:3], expected)
+            raise self.refuse_line(
+                f"expected {expected}, three numbers, got '{shorten_line(' '.join(words))}'"
+            )
+        x, y, z = self.parse_numbers(words[:3], expected)
         return x, y, z
 
-    def matrix(self, expected: str) -> Matrix:
+    def take_matrix(self, expected: str) -> Matrix:
         """Take three lines of three numbers each.
 
+        Args:
+            expected: the meaning of a line, for the message.
+
         Raises:
-            StructureFileError: they are not that.
+            StructureFileError: they have another form.
         """
-        a, b, c = (self.vector_of(self.take(expected).split(), expected) for _ in range(3))
+        a, b, c = (self.parse_vector(self.take_line(expected).split(), expected) for _ in range(3))
         return a, b, c
 
-    def count_of(self, word: str, expected: str) -> int:
-        """Return the whole number a word is, at least 0.
+    def parse_count(self, word: str, expected: str) -> int:
+        """Parse a whole number of at least 0.
+
+        Args:
+            word: the word.
+            expected: its meaning, for the message.
 
         Raises:
             StructureFileError: it is none.
         """
         if not re.fullmatch(r"[0-9]{1,12}", word):
-            raise self.refuse(f"expected {expected}, a whole number, got '{shorten(word)}'")
+            raise self.refuse_line(f"expected {expected}, a whole number, got '{shorten_line(word)}'")
         return int(word)

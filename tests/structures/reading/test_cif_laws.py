@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from invdesign.structures.prototypes import prototype, prototype_names
+from invdesign.structures.prototypes import find_prototype, list_prototype_names
 from invdesign.structures.reading.raw import StructureFileError
 from tests.fuzz.cif import check_text, mutate_texts
 from tests.structures.reading.crystals import SETTINGS, count_atoms, find_deviation, make_crystal, write_cif
@@ -105,10 +105,10 @@ def test_prototypes_as_pymatgen(precision: float | None) -> None:
     """CIFs that pymatgen writes of the prototypes are read as pymatgen reads them."""
     from pymatgen.io.cif import CifWriter
 
-    for name in prototype_names()[::2]:
+    for name in list_prototype_names()[::2]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            text = str(CifWriter(prototype(name).structure(), symprec=precision))
+            text = str(CifWriter(find_prototype(name).build_structure(), symprec=precision))
         _check_as_pymatgen(text)
 
 

@@ -38,18 +38,18 @@ def database(path: Path) -> Path:
 def test_rows_are_read(tmp_path: Path, name: str) -> None:
     """Numbers, cells, energies and pairs as ASE wrote them; what is no crystal is refused row by row."""
     held = open_database(database(tmp_path / name))
-    rows = list(held.rows())
+    rows = list(held.read_rows())
     assert [row.id for row in rows] == [1, 2, 3, 4]
     assert rows[0].pairs == {"gap": 8.06, "label": "F", "known": True, "count": 2}
     assert rows[1].energy == pytest.approx(-5.14)
-    crystal = held.row(2).crystal("row 2", LIMITS)
+    crystal = held.read_row(2).build_crystal("row 2", LIMITS)
     assert [next(iter(site.occupancies)) for site in crystal.sites] == ["Li", "Cl"]
     np.testing.assert_allclose(crystal.sites[1].position, [0.5, 0.5, 0.5])
     for number in (3, 4):
         with pytest.raises(StructureFileError, match="is not periodic in all directions: it is a slab"):
-            held.row(number).crystal(f"row {number}", LIMITS)
+            held.read_row(number).build_crystal(f"row {number}", LIMITS)
     with pytest.raises(StructureFileError, match="has no row 9"):
-        held.row(9)
+        held.read_row(9)
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def test_forged_rows_are_refused(tmp_path: Path, change: str, message: str) -> N
     path = database(tmp_path / "a.db")
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(change)
-    row = open_database(path).row(1)
+    row = open_database(path).read_row(1)
     if message == "a value":  # einsteinium is an element
-        assert len(row.crystal("row 1", LIMITS).sites) == 2
+        assert len(row.build_crystal("row 1", LIMITS).sites) == 2
         return
     with pytest.raises(StructureFileError, match=message):
-        row.crystal("row 1", LIMITS)
+        row.build_crystal("row 1", LIMITS)
 
 
 def test_objects_in_a_json_database_are_never_made(tmp_path: Path) -> None:
@@ -88,10 +88,10 @@ def test_objects_in_a_json_database_are_never_made(tmp_path: Path) -> None:
     for key in ("cell", "positions", "numbers", "pbc", "key_value_pairs", "data", "constraints"):
         data["1"][key] = forged
         (tmp_path / "b.json").write_text(json.dumps(data))
-        row = open_database(tmp_path / "b.json").row(1)
+        row = open_database(tmp_path / "b.json").read_row(1)
         if key != "data":
             with pytest.raises(StructureFileError):
-                row.crystal("row 1", LIMITS)
+                row.build_crystal("row 1", LIMITS)
         assert all(isinstance(value, int | float | str) for value in row.pairs.values())
     assert not marker.exists()
 
@@ -133,4 +133,4 @@ def test_numbers_that_would_shift(tmp_path: Path, entry: str, value: object, sai
     held["1"][entry] = value
     file.write_text(json.dumps(held))
     with pytest.raises(StructureFileError, match=said):
-        open_database(file).row(1).crystal("row 1", LIMITS)
+        open_database(file).read_row(1).build_crystal("row 1", LIMITS)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from pymatgen.core import Lattice, Structure
 
-from invdesign.structures.files import pack, structure_from_json, structure_to_json, unpack
+from invdesign.structures.files import compress_text, decompress_text, structure_from_json, structure_to_json
 from invdesign.structures.reading.raw import StructureFileError
 from invdesign.structures.reading.read import read_structure, read_structures
 from tests.structures.reading.samples import crystals, pymatgen_json, refusal, same_crystal
@@ -30,7 +30,7 @@ def test_what_is_written_is_read(crystal: Structure) -> None:
         found = read_structure(text, "crystal.json").structure
         assert same_crystal(found, crystal, 1e-12)
     assert structure_to_json(
-        structure_from_json(unpack(pack(structure_to_json(crystal))))
+        structure_from_json(decompress_text(compress_text(structure_to_json(crystal))))
     ) == structure_to_json(crystal)
 
 
@@ -47,7 +47,7 @@ def test_charges_properties_and_labels() -> None:
 
 def test_too_much_json_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Text that would take many times its size in memory is not parsed."""
-    monkeypatch.setattr("invdesign.structures.reading.documents.MOST_TEXT", 100)
+    monkeypatch.setattr("invdesign.structures.reading.documents.MAX_JSON_LENGTH", 100)
     assert "at most 0.0001 million of JSON are read" in refusal("[" * 200, "a.json")
 
 
@@ -190,15 +190,15 @@ def test_a_forged_store_is_refused(change: dict[str, Any], message: str) -> None
         structure_from_json(json.dumps({**data, **change}))
 
 
-@pytest.mark.parametrize("blob", [b"", b"no zlib", pack("x" * 1000)[:-6], pack("x")[:4]])
+@pytest.mark.parametrize("blob", [b"", b"no zlib", compress_text("x" * 1000)[:-6], compress_text("x")[:4]])
 def test_a_damaged_blob_is_refused(blob: bytes) -> None:
     """A blob that was cut off or is something else is told, not a trace."""
     with pytest.raises(StructureFileError, match="the stored structure is"):
-        structure_from_json(unpack(blob))
+        structure_from_json(decompress_text(blob))
 
 
 def test_a_blob_that_would_fill_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unpacking stops at a size that no structure has."""
-    monkeypatch.setattr("invdesign.structures.files.MOST_TEXT", 10_000)
+    monkeypatch.setattr("invdesign.structures.files.MAX_UNPACKED_BYTES", 10_000)
     with pytest.raises(StructureFileError, match="longer than 10,000 bytes"):
-        unpack(pack(" " * 20_000))
+        decompress_text(compress_text(" " * 20_000))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Structure
 
-from invdesign.structures.reading.extxyz import frame_offsets
+from invdesign.structures.reading.extxyz import find_frame_offsets
 from invdesign.structures.reading.raw import StructureFileError
 from invdesign.structures.reading.read import read_structure, read_structures
 from tests.structures.reading.samples import XYZ, crystals, refusal, same_crystal
@@ -32,7 +32,7 @@ def test_what_ase_writes_is_read(frames: list[Structure]) -> None:
     """All frames come back, each at the bytes that are found without reading it, as ASE itself reads them."""
     text = _written(*frames)
     found = read_structures(text, "set.xyz")
-    spans = frame_offsets(text.encode())
+    spans = find_frame_offsets(text.encode())
     assert spans is not None
     assert len(found) == len(spans) == len(frames)
     for reading, (start, end), frame in zip(found, spans, frames, strict=True):

@@ -12,8 +12,8 @@ import pytest
 from pymatgen.core import Structure
 
 from invdesign.settings import InputFile
-from invdesign.structures.parents import PARENT_ATOMS, PRIMITIVE_ATOMS, parent_of
-from invdesign.structures.prototypes import prototype, prototype_names
+from invdesign.structures.parents import DEFAULT_PARENT_ATOMS, MAX_PRIMITIVE_SEARCH_ATOMS, build_parent
+from invdesign.structures.prototypes import find_prototype, list_prototype_names
 from invdesign.structures.reading.gate import check_crystal
 from invdesign.structures.reading.overlaps import find_overlaps, smallest_distance
 from invdesign.structures.reading.raw import LIMIT_VARIABLES, LIMITS, RawCrystal, RawSite, StructureFileError
@@ -189,11 +189,17 @@ def test_large_parents_are_refused() -> None:
     """The search for symmetry and for a primitive cell grows fast; both are bounded."""
     with pytest.raises(
         StructureFileError,
-        match=f"symmetry of at most {PARENT_ATOMS} is searched.*INVDESIGN_MAX_PARENT_ATOMS",
+        match=f"symmetry of at most {DEFAULT_PARENT_ATOMS} is searched.*INVDESIGN_MAX_PARENT_ATOMS",
     ):
-        parent_of(InputFile(name="POSCAR", text=poscar(PARENT_ATOMS + 1, 37.0)), (1, 1, 1), primitive=False)
-    with pytest.raises(StructureFileError, match=f"among at most {PRIMITIVE_ATOMS}"):
-        parent_of(InputFile(name="POSCAR", text=poscar(PRIMITIVE_ATOMS + 1, 22.0)), (1, 1, 1), primitive=True)
+        build_parent(
+            InputFile(name="POSCAR", text=poscar(DEFAULT_PARENT_ATOMS + 1, 37.0)), (1, 1, 1), primitive=False
+        )
+    with pytest.raises(StructureFileError, match=f"among at most {MAX_PRIMITIVE_SEARCH_ATOMS}"):
+        build_parent(
+            InputFile(name="POSCAR", text=poscar(MAX_PRIMITIVE_SEARCH_ATOMS + 1, 22.0)),
+            (1, 1, 1),
+            primitive=True,
+        )
 
 
 # Overlaps.
@@ -223,8 +229,8 @@ def test_the_shortest_bonds_pass(first: str, second: str, bond: float) -> None:
 
 def test_prototypes_have_no_overlaps() -> None:
     """All crystals of the package, primitive and conventional."""
-    for name in prototype_names():
-        assert find_overlaps(prototype(name).structure(primitive=True)) == []
+    for name in list_prototype_names():
+        assert find_overlaps(find_prototype(name).build_structure(primitive=True)) == []
 
 
 def test_overlaps_are_named() -> None:
@@ -262,9 +268,9 @@ def test_charges_of_many_elements_are_not_guessed() -> None:
     metals = "Mn Fe Co Ni Cr V Ti Nb Mo W Ru Re".split()  # noqa: SIM905 - as a file writes it
     rows = "".join(f"{k % 4 / 4} {k // 4 / 6} {z}\n" for z in (0, 0.5) for k in range(24))
     text = f"alloy\n1\n12 0 0\n0 18 0\n0 0 6\n{' '.join(metals)} O\n{'1 ' * 12}36\nDirect\n{rows}"
-    parent = parent_of(InputFile(name="POSCAR", text=text), (1, 1, 1), primitive=False)
+    parent = build_parent(InputFile(name="POSCAR", text=text), (1, 1, 1), primitive=False)
     assert set(parent.states) == {None}
-    assert parent_of(InputFile(name="POSCAR", text=SULFIDE), (1, 1, 1), primitive=False).states == (
+    assert build_parent(InputFile(name="POSCAR", text=SULFIDE), (1, 1, 1), primitive=False).states == (
         -2.0,
         1.0,
         1.0,

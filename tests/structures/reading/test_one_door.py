@@ -79,8 +79,6 @@ ALLOWED = {
     ("invdesign/report/export.py", "ase.db.connect"),
     # Over the pipe of a worker that this process started; never from a file.
     ("invdesign/worker.py", "pickle.loads"),
-    # simpleeval's method of that name, on expressions of a campaign: names and numbers only.
-    ("invdesign/spaces/parameters/expressions.py", "self._evaluator.eval"),
 }
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from invdesign.structures.parents import MAX_PARENT_ATOMS, PARENT_ATOMS, PRIMITIVE_ATOMS
-from invdesign.structures.reading.documents import AGREE, MOST_TEXT
-from invdesign.structures.reading.overlaps import SHARE, SHORTEST, smallest_distance
+from invdesign.structures.parents import DEFAULT_PARENT_ATOMS, MAX_PARENT_ATOMS, MAX_PRIMITIVE_SEARCH_ATOMS
+from invdesign.structures.reading.documents import MAX_JSON_LENGTH, POSITION_TOLERANCE
+from invdesign.structures.reading.overlaps import MIN_DISTANCE, MIN_RADIUS_SHARE, smallest_distance
 from invdesign.structures.reading.raw import LIMIT_VARIABLES, LIMITS
 from invdesign.structures.reading.read import POSCAR_NAMES, SUFFIXES
 
@@ -32,10 +32,10 @@ def test_formats() -> None:
 def test_limits() -> None:
     """Each limit with its value and its variable."""
     assert row("size of a file")[1:] == [f"{LIMITS.bytes // 10**6} MB", f"`{LIMIT_VARIABLES[0]}`"]
-    assert row("size of a JSON file")[1] == f"{MOST_TEXT // 10**6} MB"
+    assert row("size of a JSON file")[1] == f"{MAX_JSON_LENGTH // 10**6} MB"
     assert row("atoms of a cell")[1:] == [f"{LIMITS.atoms:,}", f"`{LIMIT_VARIABLES[1]}`"]
-    assert row("atoms of a parent, whose")[1:] == [f"{PARENT_ATOMS:,}", f"`{MAX_PARENT_ATOMS}`"]
-    assert row("atoms of a parent with")[1] == f"{PRIMITIVE_ATOMS}"
+    assert row("atoms of a parent, whose")[1:] == [f"{DEFAULT_PARENT_ATOMS:,}", f"`{MAX_PARENT_ATOMS}`"]
+    assert row("atoms of a parent with")[1] == f"{MAX_PRIMITIVE_SEARCH_ATOMS}"
     assert row("operations")[1:] == [f"{LIMITS.operations:,}", f"`{LIMIT_VARIABLES[2]}`"]
     assert row("structures in a file")[1:] == [f"{LIMITS.frames:,}", f"`{LIMIT_VARIABLES[3]}`"]
     low, high = LIMITS.volume_per_atom
@@ -56,6 +56,6 @@ def test_limits() -> None:
 def test_overlaps(pair: str, numbers: tuple[int, int]) -> None:
     """Distances by elements are those that are applied."""
     assert f"{pair} {smallest_distance(*numbers):.2f} Å" in PAGE
-    assert f"closer than {SHARE:g} of the sum" in PAGE
-    assert f"{SHORTEST:g} Å" in PAGE
-    assert f"by more than {AGREE:g} Å" in PAGE
+    assert f"closer than {MIN_RADIUS_SHARE:g} of the sum" in PAGE
+    assert f"{MIN_DISTANCE:g} Å" in PAGE
+    assert f"by more than {POSITION_TOLERANCE:g} Å" in PAGE

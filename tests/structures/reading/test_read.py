@@ -11,7 +11,7 @@ from pymatgen.core import Lattice, Structure
 from invdesign.settings import load
 from invdesign.structures.reading.frames import find_frames
 from invdesign.structures.reading.raw import StructureFileError
-from invdesign.structures.reading.read import format_of, read_structure, read_structures
+from invdesign.structures.reading.read import find_format, read_structure, read_structures
 from tests.structures.reading.samples import SULFIDE, XYZ, refusal, same_crystal
 
 PLAIN = read_structure(SULFIDE, "POSCAR").structure
@@ -107,12 +107,12 @@ def test_res() -> None:
         ("a.xsf", XSF.replace("3 1\n16", "4 1\n16"), "where atom 4 of 4 should follow"),
         ("a.xsf", XSF.replace("16 0 0 0", "160 0 0 0"), "atom 1 of 3 should stand here"),
         ("a.xsf", "CRYSTAL\n", "announces 1 structures"),
-        ("a.res", RES.replace("LATT -1\n", ""), "does not say LATT -1"),
-        ("a.res", RES.replace("LATT -1", "LATT 1"), "does not say LATT -1"),
+        ("a.res", RES.replace("LATT -1\n", ""), "has no LATT -1"),
+        ("a.res", RES.replace("LATT -1", "LATT 1"), "has no LATT -1"),
         (
             "a.res",
             RES.replace("SFAC", "SYMM -X, Y, -Z\nSFAC"),
-            "SYMM: only files whose atoms are all written out",
+            "SYMM: only files that list all atoms",
         ),
         ("a.res", RES.replace("11.00000", "10.50000"), "the occupancy is 10.50000"),
         ("a.res", RES.replace("S 1 0", "S 7 0"), "names no element: SFAC has S, Li"),
@@ -149,7 +149,7 @@ def test_what_would_be_another_crystal_is_refused(name: str, text: str, message:
 )
 def test_formats_by_name_and_by_content(name: str, text: str, fmt: str) -> None:
     """The suffix counts; without one that is known, the beginning of the text."""
-    assert format_of(name, text) == fmt
+    assert find_format(name, text) == fmt
 
 
 @pytest.mark.parametrize("data", ["", "  \n", b"", b"\x00\x01binary", "words\nwords\n", b"\xff\xfe\x00"])

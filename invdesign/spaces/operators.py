@@ -1,0 +1,58 @@
+"""Operators on genomes, made from functions on genomes or on a space's own codes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from invdesign.candidate import Genome
+from invdesign.rng import Rng
+
+Code = TypeVar("Code")
+
+
+@dataclass(frozen=True, slots=True)
+class GenomeOperator:
+    """An `Operator` from a function.
+
+    Attributes:
+        arity: how many parents it takes.
+        make: their child, a canonical genome; None where it finds none.
+    """
+
+    arity: int
+    make: Callable[[Sequence[Genome], Rng], Genome | None]
+
+    def apply(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
+        return self.make(parents, rng)
+
+
+@dataclass(frozen=True, slots=True)
+class FromCodes(Generic[Code]):
+    """A function on genomes from one on their codes; an object, since a space with its operators can be pickled.
+
+    Attributes:
+        make: the code of a child, from those of its parents; None where it finds none.
+        read: the code of a genome.
+        write: the canonical genome of a code.
+    """
+
+    make: Callable[[Sequence[Code], Rng], Code | None]
+    read: Callable[[Genome], Code]
+    write: Callable[[Code], Genome]
+
+    def __call__(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
+        child = self.make([self.read(parent) for parent in parents], rng)
+        return None if child is None else self.write(child)
+
+
+def operators_on_codes(
+    makers: Mapping[str, tuple[int, Callable[[Sequence[Code], Rng], Code | None]]],
+    read: Callable[[Genome], Code],
+    write: Callable[[Code], Genome],
+) -> dict[str, GenomeOperator]:
+    """Operators by name, from (arity, function on codes) by name; `read` and `write` are those of `FromCodes`."""
+    return {
+        name: GenomeOperator(arity, FromCodes(make, read, write)) for name, (arity, make) in makers.items()
+    }
