@@ -39,12 +39,6 @@ NOT_YET = {
     "invdesign/store",
     "invdesign/testing",
     "invdesign/worker.py",
-    "surrogates/external",
-    "surrogates/potentials",
-    "surrogates/relaxation",
-    "surrogates/stability",
-    "surrogates/tabulated",
-    "surrogates/transport",
 }
 """Rooms whose docstrings are still to be rewritten."""
 
