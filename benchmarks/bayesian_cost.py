@@ -215,6 +215,9 @@ class Rows:
     def count(self) -> int:
         return self._rows
 
+    def size(self) -> int:
+        return self._rows
+
     def __len__(self) -> int:
         return self._rows
 

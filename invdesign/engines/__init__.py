@@ -1,4 +1,4 @@
-"""Where tasks run."""
+"""Engines: run tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Worker processes on this machine, under pebble: a worker that hangs, dies or eats memory is replaced."""
+"""Worker processes on this machine, under pebble, which replaces a worker that hangs, dies or exceeds its memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from invdesign.worker import OUR_MARK, RAISED, SAFE_PATH, Setup, Worker, execute
 if TYPE_CHECKING:
     from pebble import ProcessPool
 
-MAX_POOLS = 3  # a machine that is short of memory for a moment deserves another try
+MAX_POOLS = 3  # in a row without a result, for a passing shortage of memory; chosen
 _POOL_LOST = Failure("lost", "", "the pool lost its workers")
 _NO_WORKER = Failure(
     "setup",
@@ -40,7 +40,7 @@ _NO_WORKER = Failure(
 
 
 class LocalEngine(EngineSettings):
-    """Processes on this machine.
+    """Engine of worker processes on this machine.
 
     `workers: 0` evaluates in the coordinating process: no deadline, no protection from a crash, easy to debug.
     """
@@ -51,7 +51,7 @@ class LocalEngine(EngineSettings):
     """GB (1e9 bytes) one worker may allocate; by default its share of 80 % of the machine."""
 
     def open(self, setup: Setup) -> Engine:
-        """Start the engine for a run.
+        """Start the engine for a run, with the workers' `setup`.
 
         Raises:
             RunError: the evaluators cannot be set up, or a function cannot be sent to workers.
@@ -63,7 +63,10 @@ class LocalEngine(EngineSettings):
 
 
 def usable_cores() -> int:
-    """Cores this process may run on: fewer than the machine has, under SLURM or taskset."""
+    """Number of cores this process may use.
+
+    Under SLURM or taskset these are fewer than the machine has.
+    """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -77,11 +80,11 @@ def _fair_share(workers: int) -> int:
 
 @contextmanager
 def safe_path() -> Iterator[None]:
-    """Python processes started here import nothing from the working folder before they have their path.
+    """Start Python processes with a safe import path within the block.
 
-    Python puts that folder first for `python -c`, by which multiprocessing starts processes: a `socket.py` there would
-    be imported in the place of Python's own. Workers take the variable out again (`worker.initialize`): a program they
-    start is none of ours.
+    Python puts the working folder first for `python -c`, by which multiprocessing starts processes: a `socket.py` there
+    would be imported instead of Python's own. Workers remove the variable again (`worker.initialize`), so that it does
+    not affect programs they start.
     """
     if os.environ.get(SAFE_PATH):
         yield
@@ -95,11 +98,14 @@ def safe_path() -> Iterator[None]:
 
 @contextmanager
 def _block_interrupts() -> Iterator[None]:
-    """Threads and processes started here never see Ctrl-C, which the terminal sends to the whole group."""
+    """Start threads and processes that ignore Ctrl-C within the block.
+
+    The terminal sends it to the whole process group.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    # Started later, it would unblock them again: multiprocessing does so after starting it.
+    # Multiprocessing unblocks interrupts after starting its resource tracker, so that is started before.
     with safe_path():
         resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -134,7 +140,7 @@ _start_lock = threading.Lock()
 
 
 class InlineEngine:
-    """Tasks run in this process, one per `next_done`."""
+    """Engine that runs tasks in this process, one per `next_done`."""
 
     def __init__(self, setup: Setup) -> None:
         try:
@@ -157,19 +163,19 @@ class InlineEngine:
         return [TaskResult(task.id, self._worker.execute(task.payload))]
 
     def close(self) -> None:
-        """Nothing to stop."""
+        """Do nothing; there is nothing to stop."""
 
 
 class ProcessEngine:
-    """A pebble pool of spawned processes.
+    """Engine with a pebble pool of spawned processes.
 
-    Spawned, not forked: a fork of a process that holds threads or a loaded model may hang. A pool that lost its
-    workers while none of them had a task (killed while loading a model, or between two tasks) is beyond use, by
-    pebble's rules; it is replaced, and its tasks go to the next one.
+    Spawned, not forked: a fork of a process that holds threads or a loaded model may hang. A pool whose workers died
+    without a task (killed while loading a model, or between two tasks) is unusable in pebble; it is replaced, and its
+    tasks go to the next one.
     """
 
     def __init__(self, setup: Setup, workers: int, memory_bytes: int) -> None:
-        self._setup = pickle.dumps(setup)  # here an error can be told: a pool starts workers in a thread
+        self._setup = pickle.dumps(setup)  # pickled here, since errors in the pool's thread would be lost
         self._workers = workers
         self._memory = memory_bytes
         self._done: queue.SimpleQueue[TaskResult] = queue.SimpleQueue()
@@ -195,7 +201,7 @@ class ProcessEngine:
     def _start_pool(self) -> ProcessPool:
         from pebble import ProcessPool
 
-        # Workers import numpy before any code of ours runs in them, and its BLAS reads these only then.
+        # BLAS reads these at its first import, which in workers comes before any code of this package.
         for name in ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
             os.environ.setdefault(name, "1")
         pool = ProcessPool(
@@ -243,7 +249,10 @@ class ProcessEngine:
         return answered if len(answered) == len(results) else [*answered, *self._replace_pool()]
 
     def _replace_pool(self) -> list[TaskResult]:
-        """Give every open task to a new pool, or give up where the third in a row could not do a single one."""
+        """Give every open task to a new pool, up to `MAX_POOLS` in a row.
+
+        After the last of them, every open task fails.
+        """
         self._broken_in_a_row += 1
         self.close()
         self._done = queue.SimpleQueue()
@@ -254,7 +263,10 @@ class ProcessEngine:
         return [TaskResult(id, None, _NO_WORKER) for id in self._open]
 
     def close(self) -> None:
-        """Kill the workers; what they were doing is planned in the store and runs again on resume."""
+        """Kill the workers.
+
+        Their tasks are planned in the store and run again on resume.
+        """
         if self._pool is not None:
             self._pool.stop()
             self._pool.join()

@@ -1,1 +1,1 @@
-"""What a run recommends at its end, and how far its models can be trusted."""
+"""Recommendation at the end of a run, and the trust its models deserve."""

@@ -1,4 +1,4 @@
-"""Whether a model can be trusted: its predictions of rows it was not shown, beside their values."""
+"""Calibration of a model: its leave-one-out predictions beside the measured values."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from invdesign.arrays import FloatArray
 from invdesign.recommendation.values import DEVIATIONS_95, Calibration, LeftOut, Verdict
 
-MIN_SKILL = 0.1  # R² below which a model predicts no better than the mean
-UNLIKELY_CHANCE = 0.01  # chance below which a count inside an interval is no accident
-ROUGH_SKILL = 0.4  # R² from which a model predicts roughly
+MIN_SKILL = 0.1  # R² below which a model counts as no better than the mean; chosen
+UNLIKELY_CHANCE = 0.01  # significance level of the binomial tests of coverage; chosen
+ROUGH_SKILL = 0.4  # R² from which a model predicts roughly; chosen
 SHARE_INSIDE_68 = 0.6826894921370859  # of a normal distribution, within one standard deviation
-MIN_VALUES = 30  # values from which shares say something: that of 68 % is then known to 8.5 %
-MIN_DIFFERENT = 10  # values beside the most frequent one: of a yes or no with fewer cases shares say little
-TOLERANCE_68, TOLERANCE_95 = 0.1, 0.04  # how far well calibrated shares may be from 68 %, and below 95 %
-MIN_FOR_QUARTER = 16  # values from which their best quarter has a span
+MIN_VALUES = 30  # needed to judge shares; chosen: the share of 68 % has then a standard error of 8.5 %
+MIN_DIFFERENT = 10  # values other than the most frequent one, needed to judge shares; chosen
+TOLERANCE_68, TOLERANCE_95 = 0.1, 0.04  # of good shares from 68 % on both sides, and below 95 %; chosen
+MIN_FOR_QUARTER = 16  # values needed for the range of their best quarter; chosen
 
 
 def judge_predictions(
@@ -36,7 +36,7 @@ def judge_predictions(
         name, unit: of the property.
         ids: n candidates, 3 or more.
         y, mean, deviation: shape (n,), measured and predicted without the row, noise included.
-        minimised: shape (n,), measured values as numbers of which smaller is better; None where the property is no
+        minimised: shape (n,), measured values as numbers of which smaller is better; None if the property is no
             objective.
 
     Source:
@@ -72,13 +72,13 @@ def judge_predictions(
 
 
 def _best_quarter_span(y: FloatArray, minimised: FloatArray) -> float:
-    """What the best quarter of values (n,) spans."""
+    """Range of the best quarter of values (n,)."""
     best = y[np.argsort(minimised, kind="stable")[: len(y) // 4]]
     return float(np.ptp(best))
 
 
 def _predict_from_mean(y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean and predictive deviation of the other rows, for each of n: shape (n,) both."""
+    """Leave-one-out mean and predictive deviation of values (n,), each shape (n,)."""
     n = len(y)
     others = (y.sum() - y) / (n - 1)
     squares = ((y**2).sum() - y**2) / (n - 1) - others**2
@@ -87,7 +87,7 @@ def _predict_from_mean(y: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _negligible_deviation(y: FloatArray) -> float:
-    """A deviation that counts as 0 beside values (n,), and by which they can be divided."""
+    """Deviation that is negligible beside values (n,), but safe to divide by."""
     return max(1e-12 * float(np.ptp(y)), 1e-15 * float(np.abs(y).max()), 1e-100)
 
 
@@ -98,7 +98,7 @@ def _log_density(y: FloatArray, mean: FloatArray, deviation: FloatArray) -> floa
 
 
 def rank_correlation(a: FloatArray, b: FloatArray) -> float | None:
-    """Spearman's rank correlation; None where one of both is constant."""
+    """Spearman's rank correlation of `a` and `b`; None if either is constant."""
     from scipy.stats import rankdata
 
     if np.ptp(a) == 0 or np.ptp(b) == 0:
@@ -107,7 +107,11 @@ def rank_correlation(a: FloatArray, b: FloatArray) -> float | None:
 
 
 def _judge_calibration(r2: float, inside_68: int, inside_95: int, y: FloatArray) -> Verdict:
-    """Shares must be near 68 % and 95 %; of a few values only those that honest intervals would hardly give tell."""
+    """Judge a model by its skill and the coverage of its intervals.
+
+    The shares inside must be near 68 % and 95 %. With few values they decide only if honest intervals would hardly ever
+    give them (binomial test).
+    """
     from scipy.stats import binom
 
     n = len(y)
@@ -124,7 +128,7 @@ def _judge_calibration(r2: float, inside_68: int, inside_95: int, y: FloatArray)
 
 
 def _add_words(found: Calibration) -> Calibration:
-    """The same with its verdict in a sentence or two."""
+    """Add a sentence or two on the verdict."""
     unit = f" {found.unit}" if found.unit else ""
     error = f"R² {found.r2:.2f}, usually off by {found.rmse:.2g}{unit}"
     if found.best_span:
@@ -152,7 +156,10 @@ def _add_words(found: Calibration) -> Calibration:
 
 
 def _skill_words(found: Calibration) -> str:
-    """How well, by the share of the variance; no more than roughly where the error covers the best quarter."""
+    """Grade the skill by the share of the variance.
+
+    It is at most roughly if the error covers the best quarter.
+    """
     if found.best_span is not None and found.rmse >= found.best_span:
         word = "roughly" if found.r2 >= ROUGH_SKILL else "poorly"
         return f"{word}, and does not tell the best quarter apart"

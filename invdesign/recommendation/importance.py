@@ -1,4 +1,4 @@
-"""Which variables mattered: what a model's means lose when a variable is shuffled among the candidates."""
+"""Importance of variables: the effect on a model's means of shuffling one among the candidates."""
 
 from __future__ import annotations
 
@@ -15,24 +15,27 @@ from invdesign.rng import rng_for
 
 Means = Callable[[FloatArray], FloatArray]
 
-MAX_PREDICTIONS = 20_000  # at most so many are made for one property
-MAX_SHUFFLES = 8  # of every variable, where there are few
+MAX_PREDICTIONS = 20_000  # of a model for one property; chosen
+MAX_SHUFFLES = 8  # of every variable; chosen
 
 
 def variance_shares(
     means: Means, x: FloatArray, inputs: Inputs, relevance: Sequence[float | None]
 ) -> tuple[tuple[Share, ...], tuple[Share, ...]]:
-    """Shares of variables and of groups, largest first.
+    """Total effects of variables and of groups, largest first.
 
-    A share is the total effect: half the mean squared change of the model's mean when the variable takes the value
-    it has in another candidate, over the variance of the means. Shares of variables that act together overlap, so
-    their sum may exceed 1; variables that repeat each other share one effect.
+    A share is half the mean squared change of the model's mean when the variable takes its value in another candidate,
+    over the variance of the means. Shares of variables that act together overlap, so their sum may exceed 1; variables
+    that repeat each other share one effect.
 
     Args:
         means: the model's means at (q, d), shape (q,).
         x: shape (n, d), the candidates' inputs.
-        inputs: what the columns are.
+        inputs: names, kinds and groups of the columns.
         relevance: of each column, by the model itself.
+
+    Returns:
+        Shares of the variables, and of the groups.
 
     Source:
         Jansen, Comput. Phys. Commun. 117, 35 (1999), as a permutation over the evaluated candidates.
@@ -64,12 +67,12 @@ def variance_shares(
 def group_contributions(
     groups: Sequence[str], parts: FloatArray, best: Sequence[int]
 ) -> tuple[Contribution, ...]:
-    """What each group of an additive model adds, largest spread first; empty where there is none.
+    """Contributions of groups to an additive model, largest spread first.
 
     Args:
         groups: names of g groups.
         parts: shape (n, g), contributions to the candidates' predictions, in the property's unit.
-        best: position of the best candidate, where there is one.
+        best: position of the best candidate, if there is one.
     """
     variance = parts.var(axis=0)
     total = float(variance.sum())
@@ -92,7 +95,7 @@ def _sort_by_effect(found: Sequence[Share]) -> tuple[Share, ...]:
 def _total_effects(
     means: Means, x: FloatArray, base: FloatArray, sets: Sequence[tuple[int, ...]]
 ) -> FloatArray:
-    """Half the mean squared change of the means for each set of columns, shape (len(sets),)."""
+    """Half the mean squared change of the means by set of columns, shape (len(sets),)."""
     rng = rng_for(0, 0, "importance")
     n = len(x)
     kept = np.arange(n)
@@ -116,7 +119,7 @@ def _total_effects(
 
 
 def _cyclic_partners(order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Every row's partner in a cycle through `order`: none is its own."""
+    """Partner of every row in a cycle through `order`, never itself."""
     partner = np.empty(len(order), dtype=np.int64)
     partner[order] = np.roll(order, 1)
     return partner

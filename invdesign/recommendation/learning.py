@@ -1,4 +1,4 @@
-"""What the models of a recommendation learn from, and how they are made."""
+"""Training rows and fits of the models of a recommendation."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ if TYPE_CHECKING:
 
 Groups = Mapping[str, Sequence[str]]
 
-MAX_CANDIDATES = 300  # candidates that models learn from, at most: a fit of so many takes a second or two
-MAX_MODEL_ROWS = 600  # rows of a model with those of earlier stages and earlier results
-MAX_BEST_CANDIDATES = 150  # of them the best; the rest evenly by number
-MIN_VALUES = 6  # values without which a property is not modelled
+MAX_CANDIDATES = 300  # to learn from; chosen: a fit takes a second or two
+MAX_MODEL_ROWS = 600  # training rows with earlier stages and earlier results; chosen
+MAX_BEST_CANDIDATES = 150  # of `MAX_CANDIDATES`, the others lie evenly by number; chosen
+MIN_VALUES = 6  # needed to model a property; chosen
 
 
 @dataclass(frozen=True)
 class Trials:
-    """The candidates a recommendation is made of.
+    """Candidates that a recommendation is based on.
 
     Attributes:
+        context: of the run.
         ids: shape (n,), ascending.
-        known: how many candidates have a value the problem reads.
+        known: number of candidates with a value that the problem reads.
         scores: of these n.
-        frame: how genomes become inputs.
+        frame: encoding of genomes as inputs.
         x: shape (n, d), their inputs.
         priors: earlier results.
     """
@@ -52,20 +53,22 @@ class Trials:
     priors: tuple[PriorData, ...] = ()
 
     def column(self, name: str) -> FloatArray:
-        """Measured values, shape (n,), NaN where unknown."""
+        """Measured values of property `name`, shape (n,), NaN where unknown."""
         return self.context.history.column(name)[self.ids]
 
     def noise(self, name: str) -> FloatArray:
-        """One standard deviation of repeating them, shape (n,), NaN where unknown."""
+        """Noise of property `name`, shape (n,), NaN where unknown."""
         return self.context.history.noise(name)[self.ids]
 
     def systematic(self, name: str) -> FloatArray:
-        """One standard deviation of their method, shape (n,), NaN where unknown."""
+        """Systematic errors of property `name`, shape (n,), NaN where unknown."""
         return self.context.history.systematic(name)[self.ids]
 
 
 def choose_trials(context: Context, groups: Groups, tables: Sequence[PriorTable] = ()) -> Trials:
-    """At most 300 candidates with values: the best half by measured values, the others evenly by number.
+    """Choose at most 300 candidates with values.
+
+    Half of them are the best by measured values, the others lie evenly by number.
 
     Args:
         context: of the run.
@@ -73,7 +76,7 @@ def choose_trials(context: Context, groups: Groups, tables: Sequence[PriorTable]
         tables: earlier results that the run's optimizer knew.
 
     Raises:
-        ValueError: the space's features cannot be had, or a group names what the space does not have.
+        ValueError: the space's features are unavailable, or a group names one that the space does not have.
         InvdesignError: a table does not fit the space.
     """
     history, names = context.history, context.problem.properties
@@ -81,7 +84,7 @@ def choose_trials(context: Context, groups: Groups, tables: Sequence[PriorTable]
     columns: list[tuple[str, str | None]] = [(name, None) for name in names]
     columns += [(name, stage.name) for stage in context.stages for name in names if name in stage.provides]
     values = [np.isfinite(history.column(name, stage)) for name, stage in columns]
-    outside = history.outside()  # of no use as an answer, but made and measured
+    outside = history.outside()  # never recommended, but measured and worth learning from
     counted = np.any(values, axis=0) & ((scores.merit != Merit.PENDING) | np.isin(scores.ids, outside))
     counted[[id for id in outside if not teaches(context, id)]] = False
     counted[list(history.superseded())] = False
@@ -95,7 +98,7 @@ def choose_trials(context: Context, groups: Groups, tables: Sequence[PriorTable]
 
 
 def _choose_ids(ranked: IntArray, front: IntArray) -> IntArray:
-    """At most 300 of candidates that are ranked from best to worst, ascending; the front's members first."""
+    """Choose at most 300 ranked candidates, ascending; the front's members first."""
     if len(ranked) <= MAX_CANDIDATES:
         return np.sort(ranked)
     first = np.concatenate([front[:MAX_BEST_CANDIDATES], ranked])
@@ -106,9 +109,16 @@ def _choose_ids(ranked: IntArray, front: IntArray) -> IntArray:
 
 
 def training_rows(trials: Trials, name: str) -> tuple[Rows, int, int]:
-    """What the model of a property learns from: rows, how many of them are the trials', number of sources.
+    """Training rows of the model of a property.
 
-    The trials' own values come first, then sources of their own: what earlier stages said, and earlier results.
+    The trials' own values come first, then other sources: earlier stages, and earlier results.
+
+    Args:
+        trials: of the run.
+        name: of the property.
+
+    Returns:
+        The rows, how many of them are the trials', and the number of sources.
     """
     from invdesign.optimizers.bayesian import modelling
 
@@ -124,14 +134,15 @@ def training_rows(trials: Trials, name: str) -> tuple[Rows, int, int]:
 
 @dataclass(frozen=True)
 class PropertyModel:
-    """The model of one property.
+    """Model of one property.
 
     Attributes:
-        positions: shape (k,), of the trials that have the property, which are the first k of the model's rows.
-        left_mean, left_deviation: shape (k,), predicted without the row, noise included.
+        model: fitted.
+        positions: shape (k,), of the trials with a value, which are the first k training rows.
+        left_mean, left_deviation: shape (k,), leave-one-out predictions, noise included.
         mean, deviation: shape (n,), of the value itself at every trial: at measured ones never further from the
             measurement than its noise.
-        noisy: whether repeating an evaluation may give another value.
+        noisy: True if repeating an evaluation may give another value.
     """
 
     model: GaussianProcess
@@ -144,7 +155,13 @@ class PropertyModel:
 
 
 def fit_property(trials: Trials, name: str, settings: GaussianSettings) -> PropertyModel | str:
-    """The model of a property, or why there is none, in words."""
+    """Fit the model of a property, or give the reason for having none.
+
+    Args:
+        trials: to learn from.
+        name: of the property.
+        settings: of the Gaussian process.
+    """
     from invdesign.optimizers.bayesian.process import build_process, fit_hyperparameters
 
     rows, own, sources = training_rows(trials, name)
@@ -172,10 +189,10 @@ def fit_property(trials: Trials, name: str, settings: GaussianSettings) -> Prope
 def _repetition_variance(
     trials: Trials, name: str, model: GaussianProcess, settings: GaussianSettings
 ) -> FloatArray:
-    """Variance of repeating each row's evaluation, shape (n,): as it was said.
+    """Noise variance of repeating each row's evaluation, shape (n,).
 
-    Where it was not, an evaluation gives the same number again; but for measurements from outside, whose noise the model
-    learns, and where the user set it.
+    An evaluation without a stated noise is taken as exact; except for measurements from outside, whose noise the model
+    learns, and where the user set the noise.
     """
     noise = model.rows.noise
     deciding = [view for view in trials.context.stages if name in view.provides][-1:]

@@ -1,4 +1,4 @@
-"""The recommendation of a run: what models make of everything that was measured."""
+"""Recommendation of a run by models of all its measurements."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from invdesign.recommendation.values import (
     Recommendation,
 )
 
-MAX_MEMBERS = 50  # of a front that are listed
-MAX_RIVALS = 10  # beside the best, where one value ranks
+MAX_MEMBERS = 50  # listed members of a front; chosen
+MAX_RIVALS = 10  # listed beside the best if one value ranks; chosen
 
 
 class RecommendationError(InvdesignError):
@@ -40,7 +40,7 @@ class RecommendationError(InvdesignError):
 
 @dataclass(frozen=True)
 class Names:
-    """What candidates and properties are called: formula by candidate, unit by property; empty where there is none."""
+    """Formula by candidate and unit by property; empty if unknown."""
 
     formula: Callable[[int], str]
     units: Mapping[str, str]
@@ -48,14 +48,22 @@ class Names:
 
 @dataclass(frozen=True)
 class JudgedProperty:
-    """A modelled property: its model, how far that can be trusted, and what it says of every trial."""
+    """A modelled property with its calibration.
+
+    Attributes:
+        model: predictions for every trial.
+        calibration: of the model.
+    """
 
     model: PropertyModel
     calibration: Calibration
 
     @property
     def is_believed(self) -> bool:
-        """Whether its means may overrule measured values: not where these are exact, or the model knows nothing."""
+        """True if its means may overrule measured values.
+
+        They may not where measured values are exact, or the model has no skill.
+        """
         return self.model.noisy and self.calibration.verdict != "no better than the mean"
 
 
@@ -67,18 +75,18 @@ def recommend(
     properties: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Recommendation:
-    """What to take from a run: the best or the front with credible intervals, and how far to trust the models.
+    """Recommend candidates of a run, with credible intervals and calibration.
 
     The models are Gaussian processes of every property the problem reads, fitted anew: the optimizer that made the
-    candidates does not matter, but where it is a Bayesian one its settings of Gaussian processes hold here too.
-    The cost is bounded, by 300 candidates, to seconds; the answer is a function of the history alone.
+    candidates does not matter, but if it is a Bayesian one its settings of Gaussian processes hold here too.
+    The cost is limited to seconds by learning from at most 300 candidates; the result is a function of the history alone.
 
     Args:
         context: space, problem, history and stages of the run.
-        names: what candidates and properties are called.
+        names: of candidates and properties.
         optimizer: of the run.
-        properties: those that are judged and explained; by default all the problem reads. The choice of the best
-            does not depend on it.
+        properties: to calibrate and explain; by default all that the problem reads. The choice of the best does not
+            depend on them.
         notes: of the optimizer, passed on.
 
     Raises:
@@ -101,7 +109,7 @@ def recommend(
         return _empty_recommendation(
             problem, ["No candidate has a value yet, so there is nothing to recommend."], notes
         )
-    with one_thread():  # so that no digit depends on the machine's cores
+    with one_thread():  # the digits must not depend on the number of cores
         return _recommend_from_trials(trials, names, settings, properties, notes)
 
 
@@ -130,7 +138,7 @@ def _recommend_from_trials(
 def _model_settings(
     optimizer: object,
 ) -> tuple[GaussianSettings, Mapping[str, Sequence[str]], Sequence[PriorTable]]:
-    """Settings of Gaussian processes, groups of descriptors and earlier results, where the optimizer has them."""
+    """Settings of Gaussian processes, descriptor groups and earlier results of an optimizer."""
     if not isinstance(optimizer, Modelling):
         return GaussianSettings(), {}, ()
     if not isinstance(optimizer, BayesianSettings):
@@ -146,12 +154,12 @@ def _empty_recommendation(problem: Problem, words: Sequence[str], notes: Sequenc
 def _judge_properties(
     trials: Trials, wanted: Sequence[str], settings: GaussianSettings, names: Names, words: list[str]
 ) -> dict[str, JudgedProperty]:
-    """Every property that can be modelled; what cannot be is told in `words`."""
+    """Model every property; add a sentence to `words` for each failure."""
     found = {}
     for name in wanted:
         try:
             model = fit_property(trials, name, settings)
-        except (ArithmeticError, RuntimeError, ValueError) as error:  # of linear algebra on odd data
+        except (ArithmeticError, RuntimeError, ValueError) as error:  # linear algebra on degenerate data
             model = f"the fit failed ({' '.join(str(error).split())[:200]})"
         if isinstance(model, str):
             words.append(f"{name} is not modelled: {model}.")
@@ -188,7 +196,10 @@ def _explain_property(trials: Trials, name: str, item: PropertyModel, best: Memb
 def _choose_best(
     trials: Trials, judged: Mapping[str, JudgedProperty], names: Names, words: list[str]
 ) -> Recommendation:
-    """The best or the front by the means of believed models, among the candidates that meet the constraints."""
+    """Choose the best or the front among candidates that meet the constraints.
+
+    Means of believed models rank them, else measured values.
+    """
     problem, measured = trials.context.problem, trials.scores
     scores = _score_by_means(trials, judged)
     ranked = [
@@ -232,7 +243,10 @@ def _overruling_sentence(measured: int, best: int) -> str:
 
 
 def _score_by_means(trials: Trials, judged: Mapping[str, JudgedProperty]) -> Scores:
-    """Scores whose values are of the models' means; whether constraints are met is a matter of measured values."""
+    """Scores with values from the models' means.
+
+    Constraints are judged by measured values.
+    """
     problem, scores = trials.context.problem, trials.scores
 
     def column_of_means(name: str) -> FloatArray:
@@ -249,7 +263,10 @@ def _score_by_means(trials: Trials, judged: Mapping[str, JudgedProperty]) -> Sco
 def _find_front(
     scores: Scores, ranked: Sequence[int], judged: Mapping[str, JudgedProperty], problem: Problem
 ) -> list[int]:
-    """Positions: the front by the first value; of one value the best, and those it cannot be told from."""
+    """Positions of the front, ordered by the first value.
+
+    With one value these are the best and its indistinguishable rivals.
+    """
     level = [place for place in ranked if scores.merit[place] == scores.merit[ranked[0]]]
     if scores.merit[ranked[0]] != Merit.FEASIBLE:
         return level[: 1 + MAX_RIVALS]
@@ -274,7 +291,7 @@ def _pick_evenly(places: Sequence[int], n: int) -> list[int]:
 
 @dataclass(frozen=True)
 class _MemberBuilder:
-    """Makes members of trials.
+    """Builds members from trials.
 
     Attributes:
         best: positions of the best trials by measured values.

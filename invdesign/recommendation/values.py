@@ -1,4 +1,4 @@
-"""What a recommendation consists of: plain values that go to JSON, to a terminal and into a report."""
+"""Parts of a recommendation: plain values for JSON, terminals and reports."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ Verdict = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A property of one candidate: what was measured, and what the model makes of all measurements together.
+    """Measured value and model estimate of one property of a candidate.
 
     Attributes:
-        measured: the value the evaluators gave, None where they gave none.
-        noise: standard deviation of repeating the evaluation, as an evaluator or experiment said it.
+        property, unit: of the property.
+        measured: value from the evaluators, None if there is none.
+        noise: standard deviation of repeating the evaluation, as an evaluator or experiment gave it.
         systematic: standard deviation of its method, common to a chemistry: no part of the model's interval.
         mean, deviation: of the value itself, without the noise of one evaluation; None without a model. Of a measured
             candidate never further from the measurement than its noise; a value without noise is met exactly.
-        words: that belong beside the measured value; see `words_beside`.
+        words: beside the measured value; see `words_beside`.
     """
 
     property: str
@@ -45,11 +46,11 @@ class Estimate:
     words: str = ""
 
     def is_exact(self) -> bool:
-        """True of a value without noise, which no model has anything to add to."""
+        """True if the measured value has no noise, so that a model adds nothing."""
         return self.deviation == 0.0 and self.measured is not None
 
     def interval(self) -> tuple[float, float] | None:
-        """The central 95 % of what the model believes; None without a model."""
+        """Central 95 % interval of the model; None without a model."""
         if self.mean is None or self.deviation is None:
             return None
         return self.mean - DEVIATIONS_95 * self.deviation, self.mean + DEVIATIONS_95 * self.deviation
@@ -74,7 +75,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A candidate as the model predicts it from all others; the deviation includes the noise of one evaluation."""
+    """Leave-one-out prediction of a candidate; the deviation includes its noise."""
 
     candidate: int
     measured: float
@@ -84,19 +85,21 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How well a model predicts each of its rows from the others.
+    """Accuracy of a model's leave-one-out predictions.
 
     Attributes:
+        property, unit: of the property.
+        rows: the predictions.
         rmse: root mean square error, in the property's unit.
-        r2: share of the variance it predicts, beside the mean of the other rows; negative where it is worse.
-        rank_correlation: Spearman's; None where the predictions do not vary.
+        r2: share of the variance it predicts, relative to the mean of the other rows; negative where it is worse.
+        rank_correlation: Spearman's; None if the predictions do not vary.
         inside_68, inside_95: share of values inside the central 68 % and 95 % of their predictions.
         log_density: mean negative logarithm of the predicted density at the values; smaller is better.
-        mean_log_density: the same of a normal distribution with the mean and spread of the other rows.
-        widen: by how much intervals must be widened so that those of 95 % hold 95 %.
+        mean_log_density: the same for a normal distribution with the mean and spread of the other rows.
+        widen: factor by which intervals must be widened so that those of 95 % hold 95 %.
         verdict: in a few words; `words` in a sentence or two.
-        best_span: what the best quarter of the values spans, in the property's unit; None of a property that is no
-            objective, and of few values.
+        best_span: range of the best quarter of the values, in the property's unit; None if the property is no
+            objective, or with few values.
     """
 
     property: str
@@ -117,12 +120,13 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How much a variable, or a group of them, matters to the model of a property.
+    """Importance of a variable or a group to the model of a property.
 
     Attributes:
+        name, group: of the variable.
         effect: share of the model's variance that is lost with it, among the candidates that were evaluated.
-        relevance: by the model's own length scales, all variables' sum is 1; None of groups.
-        trend: rank correlation of the variable with the model's means, from -1 to 1; None of groups and categories.
+        relevance: by the model's own lengthscales, normalised to the sum 1; None for groups.
+        trend: rank correlation of the variable with the model's means, from -1 to 1; None for groups and categories.
     """
 
     name: str
@@ -134,12 +138,13 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """What a group adds to the predictions of an additive model.
+    """Contribution of a group to the predictions of an additive model.
 
     Attributes:
-        spread: standard deviation of what it adds, over the evaluated candidates, in the property's unit.
+        group: its name.
+        spread: standard deviation of its contributions over the evaluated candidates, in the property's unit.
         share: of the variances of all groups.
-        of_best: what it adds to the best candidate beyond its mean; None where no candidate is the best.
+        of_best: its contribution to the best candidate beyond its mean; None if no candidate is the best.
     """
 
     group: str
@@ -150,10 +155,12 @@ class Contribution:
 
 @dataclass(frozen=True, slots=True)
 class Importance:
-    """What matters to one property, largest effects first.
+    """Importance of variables and groups to one property, largest effects first.
 
     Attributes:
-        contributions: of the groups where the model is a sum over them; else empty.
+        property: its name.
+        variables, groups: their effects.
+        contributions: of the groups if the model is a sum over them; else empty.
     """
 
     property: str
@@ -164,17 +171,20 @@ class Importance:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """What to take from a run.
+    """Recommended candidates of a run.
 
     Attributes:
-        best: the candidate with the best mean of those evaluated; None where several objectives leave a choice.
-        measured_best: the candidate with the best measured value, where `best` is another.
-        front: of several objectives, the members that no other dominates by its means, at most 50, evenly chosen.
-            Else the best and at most 10 it cannot be told from, and the best by measured value.
-        front_size: how many there are in all.
-        learned_from: how many candidates the models know.
-        words: what a reader must know first: what could not be modelled and why, where the model overrules a value.
-        notes: what the optimizer had to say of its own doing.
+        objectives: in words.
+        best: the evaluated candidate with the best mean; None if several objectives leave a choice.
+        measured_best: the candidate with the best measured value, if `best` is another.
+        front: with several objectives, the members that no other dominates by its means, at most 50, evenly chosen.
+            Else the best, at most 10 candidates it cannot be told from, and the best by measured value.
+        front_size: number of such candidates in all.
+        learned_from: number of candidates the models learned from.
+        calibration, importance: by property.
+        words: sentences to read first: properties without a model and the reason, and a measured best that the models
+            overrule.
+        notes: of the optimizer.
     """
 
     objectives: tuple[str, ...]
@@ -189,7 +199,7 @@ class Recommendation:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Json]:
-        """Plain JSON; every estimate with its 95 % interval."""
+        """Convert to plain JSON; every estimate with its 95 % interval."""
         found = _to_json(self)
         assert isinstance(found, dict)
         return found

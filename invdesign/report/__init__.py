@@ -1,1 +1,1 @@
-"""What a person reads of a run: one HTML file, and candidates in the formats of other programs."""
+"""Reports of a run: one HTML file, and exports of candidates in the formats of other programs."""

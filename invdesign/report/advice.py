@@ -1,4 +1,4 @@
-"""The recommendation as the report shows it: tables, parity plots, bars of what mattered."""
+"""The recommendation in the report: tables, parity plots, and bars of importance."""
 
 from __future__ import annotations
 
@@ -43,16 +43,20 @@ from invdesign.report.text import (
     with_unit,
 )
 
-MAX_BARS = 12  # variables in a figure
-LEAST_EFFECT = 0.005  # effect from which a variable is drawn
-CLEAR_TREND = 0.3  # rank correlation from which a trend is told by a colour
-LEAST_BAR_PLACES = 4  # room for so many, so that fewer are no fatter
-MAX_NAME_LETTERS = 44  # characters of a bar's name
+MAX_BARS = 12  # variables in a figure; chosen
+LEAST_EFFECT = 0.005  # smaller effects are not drawn; chosen
+CLEAR_TREND = 0.3  # rank correlation from which a bar is coloured; chosen
+LEAST_BAR_PLACES = 4  # places on the axis, so that few bars are not too wide; chosen
+MAX_NAME_LETTERS = 44  # of a bar's name; chosen
 
 
 @dataclass(frozen=True, slots=True)
 class AdvisedRow:
-    """One recommended candidate; three cells per property: measured, mean of the model, its interval."""
+    """One recommended candidate.
+
+    Attributes:
+        cells: by property: the measured value, the model's mean, and its interval.
+    """
 
     id: int
     formula: str
@@ -63,7 +67,7 @@ class AdvisedRow:
 
 @dataclass(frozen=True, slots=True)
 class JudgedModel:
-    """How far the model of one property can be trusted."""
+    """Calibration of the model of one property."""
 
     label: str
     cells: tuple[str, ...]
@@ -74,10 +78,16 @@ class JudgedModel:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """All the section shows; without rows and models it is words alone.
+    """Contents of the section; without rows and models only words.
 
     Attributes:
+        words: sentences to read first.
+        notes: of the optimizer.
+        several: True if several objectives leave a choice.
         heads: properties of the table with their units.
+        judged: True if rows have a desirability.
+        front_size: number of recommended candidates, also those not listed.
+        learned_from: number of candidates the models learned from.
         models: calibration and figures by property.
     """
 
@@ -96,7 +106,13 @@ MODEL_HEADS = ("Rows", "R²", "RMSE", "Rank corr.", "In 68 %", "In 95 %", "Log d
 
 
 def build_advice(facts: Facts, found: Recommendation, figures: dict[str, Figure]) -> Advice:
-    """The recommendation with its figures, which are added to `figures`."""
+    """Build the section of the recommendation.
+
+    Args:
+        facts: of the run.
+        found: the recommendation.
+        figures: by name; those of this section are added.
+    """
     estimates = found.front[0].estimates if found.front else ()
     importance = {item.property: item for item in found.importance}
     return Advice(
@@ -119,13 +135,13 @@ def build_advice(facts: Facts, found: Recommendation, figures: dict[str, Figure]
 
 
 def optimizer_notes(facts: Facts, notes: Sequence[str]) -> tuple[str, ...]:
-    """What the optimizer says, without the notes of the campaign, which stand elsewhere."""
+    """Select `notes` of the optimizer; those of the campaign (`facts`) stand elsewhere."""
     own = set(facts.run.campaign.notes)
     return tuple(note for note in notes if note not in own)
 
 
 def advice_of_notes(notes: Sequence[str]) -> Advice | None:
-    """What is left of the section without models: notes, where there are any."""
+    """Section without models, holding only `notes`; None without any."""
     if not notes:
         return None
     return Advice(
@@ -196,7 +212,13 @@ def _statistics_cells(item: Calibration) -> tuple[str, ...]:
 
 
 def parity_figure(item: Calibration) -> Figure:
-    """Predicted against measured values with bars of 95 %; those whose bar misses the value stand out."""
+    """Figure of predicted against measured values, with intervals of 95 %.
+
+    Values outside their interval have another colour.
+
+    Args:
+        item: calibration of the property's model.
+    """
     values = np.array([row.measured for row in item.rows])
     means = np.array([row.predicted for row in item.rows])
     bars = DEVIATIONS_95 * np.array([row.deviation for row in item.rows])
@@ -248,7 +270,12 @@ def parity_figure(item: Calibration) -> Figure:
 
 
 def importance_figure(shares: Sequence[Share], title: str) -> Figure:
-    """Bars of the largest effects, coloured by whether the property rises or falls with the variable."""
+    """Bars of the largest effects, coloured by the trend of the property.
+
+    Args:
+        shares: by variable or group, largest effect first.
+        title: of the axis.
+    """
     shown = [share for share in shares if share.effect >= LEAST_EFFECT][:MAX_BARS]
     kinds = (
         ("property rises with it", GREEN, lambda trend: trend is not None and trend >= CLEAR_TREND),
@@ -280,7 +307,14 @@ def _share_hover(share: Share) -> str:
 
 
 def contribution_figure(found: Sequence[Contribution], unit: str) -> Figure:
-    """What each group of an additive model adds: its spread, and what it adds to the best candidate."""
+    """Bars of the contributions of groups to an additive model.
+
+    Each bar is a group's spread; a diamond is its contribution to the best candidate.
+
+    Args:
+        found: contributions, largest spread first.
+        unit: of the property; may be empty.
+    """
     shown = list(found)[:MAX_BARS]
     pretty = pretty_unit(unit)
     traces = [

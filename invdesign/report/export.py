@@ -1,4 +1,4 @@
-"""Candidates for other programs: a table of all of them, or structures with their properties, best first."""
+"""Exports: all candidates as a table, or structures with their properties, best first."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
 
-INDEX_FILE = "index.csv"  # lists the files of a CIF export; a folder with it is ours, and may be replaced
+INDEX_FILE = "index.csv"  # lists the files of a CIF export; a folder with it may be replaced
 INDEX_HEAD = ("rank", "candidate", "formula", "file")
 OWN_KEYS = frozenset({"candidate", "rank", "noise", "systematic"})
 EXTXYZ_KEYS = frozenset({"lattice", "properties", "virial", "polarization", "dielectric_tensor"})
@@ -33,14 +33,14 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class ExportError(InvdesignError):
-    """A run has nothing of the kind that was asked for, or the format is unknown."""
+    """The run has nothing to export in this format, or the format is unknown."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A complete candidate with its place and structure."""
+    """A complete candidate with its rank and structure."""
 
     rank: int
     id: int
@@ -53,17 +53,18 @@ class Ranked:
 
 
 def export_run(run: Run, format: str, output: Path, top: int | None = None) -> int:
-    """Write candidates to a file, or CIFs to a folder; how many were written.
+    """Write candidates to a file or folder; return their number.
 
     Args:
+        run: to export.
         format: `csv` (every candidate, in the order of their numbers; with `top` the best, in order), `cif` (a
             folder of files and an index), `extxyz` or `ase-db` (complete candidates, best first).
-        output: replaced at once where it exists; a folder only where an earlier export made it.
+        output: replaced at once where it exists; a folder only if an earlier export made it.
         top: only the n best complete candidates.
 
     Raises:
         ExportError: there is no such format, or the run has no structures to write.
-        OutputError: it cannot be written there.
+        OutputError: the output cannot be written.
         StoreError: the run's store cannot be read.
     """
     writers: dict[str, Callable[[Run, Path, int | None], int]] = {
@@ -85,7 +86,7 @@ def _write_csv(run: Run, output: Path, top: int | None) -> int:
     if top is not None:
         table = table.iloc[_rank_complete(run, top)]
     with replace_file(output) as temporary:
-        # Names come from tables of others: a spreadsheet must not take one for a formula.
+        # Names may come from foreign tables; a spreadsheet must not read one as a formula.
         text = {
             name: table[name].map(guard_cell) for name in table.select_dtypes(include=["object", "string"])
         }
@@ -100,7 +101,11 @@ def _rank_complete(run: Run, top: int | None) -> list[int]:
 
 
 def iterate_ranked(run: Run, top: int | None = None) -> Iterator[Ranked]:
-    """The complete candidates that have a structure, best first; built one at a time.
+    """Iterate over complete candidates with a structure, best first.
+
+    Args:
+        run: to export.
+        top: only the n best complete candidates.
 
     Raises:
         ExportError: no candidate is complete, or none has a structure.
@@ -142,7 +147,7 @@ def _write_cifs(run: Run, output: Path, top: int | None) -> int:
 
 
 def _check_replaceable(output: Path) -> None:
-    """A folder may be replaced where it is empty, or holds an export and nothing else."""
+    """Refuse a folder that holds anything but an earlier export."""
     if not output.exists():
         return
     if not output.is_dir():
@@ -155,7 +160,7 @@ def _check_replaceable(output: Path) -> None:
 
 
 def _read_index(index: Path) -> set[str]:
-    """Names of the files an export's index lists, itself included; none where it is no index."""
+    """Names of files in an export's index, with its own; empty if it is none."""
     try:
         with index.open(newline="", encoding="utf-8") as file:
             head, *rows = list(csv.reader(file)) or [[]]
@@ -171,7 +176,14 @@ def _file_name_part(formula: str) -> str:
 
 
 def cif_text(item: Ranked, units: Mapping[str, str]) -> str:
-    """A CIF without symmetry (positions as computed), its properties in comments above."""
+    """Write a CIF without symmetry, with properties as comments above.
+
+    Positions are as computed.
+
+    Args:
+        item: the candidate.
+        units: by property.
+    """
     lines = [f"candidate {item.id}, rank {item.rank}, {item.formula}"]
     for name, value in item.properties.items():
         unit = units.get(name) or describe(name).unit
@@ -195,10 +207,10 @@ def _list_caveats(names: Iterable[str]) -> list[str]:
 
 
 def to_atoms(item: Ranked) -> Atoms:
-    """The structure as ASE holds it, atoms in the same order.
+    """Convert the structure of `item` to ASE, keeping the order of its atoms.
 
     Raises:
-        OutputError: sites are occupied in part.
+        OutputError: sites are partly occupied.
     """
     from ase import Atoms
 
@@ -236,7 +248,7 @@ def _write_ase_db(run: Run, output: Path, top: int | None) -> int:
     try:
         with replace_file(output) as temporary:
             database = connect(temporary, type="db", append=False, use_lock_file=False)
-            with database:  # one transaction: row by row it writes some 40 a second
+            with database:  # one transaction, since single rows take 25 ms each
                 for item in iterate_ranked(run, top):
                     data = {
                         "formula": item.formula,
@@ -263,7 +275,7 @@ def _ase_numbers(item: Ranked, keys: Mapping[str, str]) -> dict[str, float | int
 
 
 def _ase_texts(item: Ranked, keys: Mapping[str, str]) -> dict[str, str]:
-    """What was said of a candidate's properties in words."""
+    """Details and marks of a candidate's properties, by key."""
     said = {
         f"{keys[name]}_detail": sentence_beside(name, item.properties.get, item.details.get(name, ""))
         for name in item.properties
@@ -272,10 +284,10 @@ def _ase_texts(item: Ranked, keys: Mapping[str, str]) -> dict[str, str]:
 
 
 def ase_keys(names: Sequence[str]) -> dict[str, str]:
-    """Key by property name, as ASE's formats allow them.
+    """Keys by property for `names`, in a form that ASE's formats allow.
 
-    A name with other characters than letters, digits and underscores has them replaced; one that ASE takes for
-    something else (`energy`, `V`, `id`) is prefixed by `property_`.
+    Characters other than letters, digits and underscores become underscores; a name with another meaning in ASE
+    (`energy`, `V`, `id`) is prefixed by `property_`.
     """
     from ase.db.core import reserved_keys
 

@@ -1,4 +1,4 @@
-"""What the figures of a report are made of: which candidates they show, points, axes, goals, hover texts.
+"""Parts of the report's figures: selection of candidates, points, axes, goals, hover texts.
 
 A figure is Plotly's plain JSON, `{"data": [...], "layout": {...}}`, light enough for any number of candidates. Points
 carry the candidate's number as `customdata`; their hover texts are written once for all figures (`hover_texts`) and
@@ -23,12 +23,12 @@ from invdesign.report.text import format_number, formula_html, shorten_setting
 
 Figure = dict[str, Any]
 
-MAX_POINTS = 2500  # points in a figure; more are thinned evenly
-MAX_FRONT_POINTS = 400
-MAX_RANKED = 60
-CROWDED_FROM = 800  # points beyond which they are drawn smaller
-MAX_HOVER_LINES = 14
-MAX_DETAIL_LETTERS = 90  # of a detail
+MAX_POINTS = 2500  # points in a figure, others are thinned evenly; chosen
+MAX_FRONT_POINTS = 400  # of the front; chosen
+MAX_RANKED = 60  # candidates in a ranking; chosen
+CROWDED_FROM = 800  # points beyond which markers are smaller; chosen
+MAX_HOVER_LINES = 14  # properties in a hover text; chosen
+MAX_DETAIL_LETTERS = 90  # of a detail in a hover text; chosen
 
 INK, FAINT, GRID = "#1f2937", "#6b7280", "#e5e7eb"
 BLUE, ORANGE, GREY, GREEN = "#0b5fa5", "#c2410c", "#9ca3af", "#0f766e"
@@ -46,7 +46,7 @@ FONT = {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "s
 
 @dataclass(frozen=True)
 class ShownCandidates:
-    """Which candidates the figures show.
+    """Candidates in the figures.
 
     Attributes:
         ids: numbers, ascending.
@@ -57,7 +57,7 @@ class ShownCandidates:
     front: IntArray
 
     def thinning_note(self, facts: Facts) -> str:
-        """A word where not everything is shown."""
+        """Sentence on the omitted candidates of `facts`; empty if there are none."""
         if len(self.ids) == len(facts):
             return ""
         return (
@@ -67,7 +67,14 @@ class ShownCandidates:
 
 
 def choose_shown(facts: Facts, limit: int = MAX_POINTS) -> ShownCandidates:
-    """The front and the records of every objective first, then the rest evenly by number."""
+    """Choose candidates for the figures.
+
+    The front and the records of every objective come first, then the rest evenly by number.
+
+    Args:
+        facts: of the run.
+        limit: number of candidates.
+    """
     front = pick_evenly(facts.front, MAX_FRONT_POINTS)
     objectives = range(len(facts.objectives))
     wanted = [front, facts.ranking[:MAX_RANKED], *(find_records(facts, k)[0] for k in objectives)]
@@ -78,20 +85,28 @@ def choose_shown(facts: Facts, limit: int = MAX_POINTS) -> ShownCandidates:
 
 
 def pick_evenly(values: IntArray, n: int) -> IntArray:
-    """At most n of the values, evenly spaced, the first and the last among them."""
+    """Pick at most `n` of the `values`, evenly spaced, with both ends."""
     if len(values) <= n:
         return values
     return values[np.unique(np.linspace(0, len(values) - 1, n).round().astype(np.int64))]
 
 
 def select_complete(facts: Facts, shown: ShownCandidates) -> IntArray:
-    """Numbers of the complete candidates among those shown."""
+    """Numbers of the complete candidates of `facts` among those `shown`."""
     ids: IntArray = shown.ids[facts.scores.merit[shown.ids] <= Merit.VIOLATING]
     return ids
 
 
 def robust_range(values: FloatArray, inside: FloatArray) -> dict[str, Any]:
-    """A fixed range, so that a few values far off do not squeeze all others; every value `inside` stays in view."""
+    """Axis range that a few extreme values do not stretch.
+
+    Args:
+        values: on the axis, NaN where unknown.
+        inside: values that stay in view.
+
+    Returns:
+        `{"range": ...}`, or an empty dict to leave the choice to Plotly.
+    """
     values = values[~np.isnan(values)]
     if len(values) < 10:
         return {}
@@ -105,7 +120,12 @@ def robust_range(values: FloatArray, inside: FloatArray) -> dict[str, Any]:
 
 
 def error_bars(key: str, sigma: FloatArray) -> dict[str, Any]:
-    """Bars of one standard deviation; none where no candidate has one."""
+    """Error bars of one standard deviation; empty if none is known.
+
+    Args:
+        key: `error_x` or `error_y`.
+        sigma: standard deviations, NaN where unknown.
+    """
     if np.isnan(sigma).all():
         return {}
     bars = {"type": "data", "array": round_for_json(sigma), "color": "rgba(15,118,110,0.35)"}
@@ -113,19 +133,19 @@ def error_bars(key: str, sigma: FloatArray) -> dict[str, Any]:
 
 
 def objective_axis(facts: Facts, item: Objective) -> dict[str, Any]:
-    """An axis of the objective's property, whatever is wanted of it."""
+    """Axis of the property of an objective `item`, labelled from `facts`."""
     return titled_axis(facts.property_heading(item.property))
 
 
 def goal_ends(item: Objective) -> FloatArray:
-    """Values of the property that must be in view: the target, or the ends of the window."""
+    """Values of the target or window of `item`, which must stay in view."""
     if item.direction not in {"target", "window"}:
         return np.empty(0)
     return np.array([end for end in (item.min, item.max) if end is not None])
 
 
 def goal_shapes(item: Objective, side: str) -> list[dict[str, Any]]:
-    """A line at the target, or a band over the window, across the axis `side` (`x` or `y`)."""
+    """Line at the target of `item`, or band over its window, across axis `side`."""
     ends = goal_ends(item).tolist()
     across = "y" if side == "x" else "x"
     fixed = {f"{across}0": 0, f"{across}1": 1, f"{across}ref": "paper", f"{side}ref": side}
@@ -140,9 +160,12 @@ def goal_shapes(item: Objective, side: str) -> list[dict[str, Any]]:
 
 
 def legend_entries(figures: Sequence[Figure]) -> list[tuple[str, str, str]]:
-    """(name, colour, symbol, `line` or `dash`) of what these figures draw, once for all of them.
+    """List legend entries of `figures`, each once.
 
     The marked values (`marks.split_marked`) come last, as `hollow: of its decomposition products`.
+
+    Returns:
+        (name, colour, symbol, or `line` or `dash`) of each.
     """
     found = {}
     for trace in (trace for figure in figures for trace in figure["data"] if "name" in trace):
@@ -167,7 +190,12 @@ def _marked_legend(figures: Sequence[Figure]) -> list[tuple[str, str, str]]:
 
 
 def hover_texts(facts: Facts, shown: ShownCandidates) -> dict[str, str]:
-    """What is said of each candidate shown, by its number; escaped for Plotly."""
+    """Hover text of each candidate, by its number, escaped for Plotly.
+
+    Args:
+        facts: of the run.
+        shown: candidates in the figures; the best ones are added.
+    """
     ids = {int(id) for id in np.concatenate([shown.ids, facts.ranking[:MAX_RANKED]])}
     return {str(id): _hover_text(facts, id) for id in sorted(ids)}
 
@@ -190,12 +218,22 @@ def _hover_text(facts: Facts, id: int) -> str:
 
 
 def round_for_json(values: FloatArray) -> list[float | None]:
-    """Six significant digits, as JSON holds them: enough for a screen, a third of the size; NaN becomes null."""
+    """Round `values` to six significant digits; NaN becomes null.
+
+    That is enough for a screen, and a third of the size.
+    """
     return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values.tolist()]
 
 
 def point_trace(ids: IntArray, x: NDArray[Any], y: FloatArray, name: str, marker: dict[str, Any]) -> Figure:
-    """A trace of points that know their candidate."""
+    """Trace of points that carry their candidate's number.
+
+    Args:
+        ids: numbers of the candidates, shape (n,).
+        x, y: coordinates, shape (n,).
+        name: in the legend.
+        marker: as of `marker_style`.
+    """
     return {
         "type": "scatter",
         "mode": "markers",
@@ -209,19 +247,24 @@ def point_trace(ids: IntArray, x: NDArray[Any], y: FloatArray, name: str, marker
 
 
 def marker_style(colour: str, symbol: str, size: int, opacity: float, points: int = 0) -> dict[str, Any]:
-    """Smaller and fainter where there are many."""
+    """Marker of points, smaller and fainter where there are many.
+
+    Args:
+        colour, symbol, size, opacity: as in Plotly.
+        points: number of points in the figure.
+    """
     if points > CROWDED_FROM:
         size, opacity = size - 2, 0.7 * opacity
     return {"color": colour, "symbol": symbol, "size": size, "opacity": opacity}
 
 
 def count_axis(title: str) -> dict[str, Any]:
-    """An axis of counts."""
+    """Axis of counts with a `title`."""
     return titled_axis(title) | {"tickformat": ",d"}
 
 
 def titled_axis(title: str) -> dict[str, Any]:
-    """An axis with its title."""
+    """Axis with a `title`."""
     return {
         "title": {"text": _wrap_title(title), "standoff": 8, "font": {"size": 13}},
         "gridcolor": GRID,
@@ -246,7 +289,7 @@ def _split_title(title: str) -> list[str]:
 
 
 def base_layout(xaxis: dict[str, Any], yaxis: dict[str, Any]) -> dict[str, Any]:
-    """What all figures share."""
+    """Layout that all figures share, with `xaxis` and `yaxis`."""
     return {
         "xaxis": xaxis,
         "yaxis": yaxis,

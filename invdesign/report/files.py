@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are whole."""
+"""Output files and folders that appear under their name only when they are complete."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from invdesign.store.store import STORE_FILE
 
 
 class OutputError(InvdesignError):
-    """A report or an export cannot be written where it was asked for."""
+    """A report or an export cannot be written to the requested place."""
 
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder; it replaces `path` at the end, or vanishes where writing failed.
+    """Yield a temporary file that replaces `path` on success.
 
     Raises:
         OutputError: `path` is a folder, pipe, device or a run's store, or the disk refuses.
@@ -37,9 +37,9 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replace_folder(path: Path) -> Iterator[Path]:
-    """A new temporary folder beside `path`; it takes its place at the end, or vanishes where writing failed.
+    """Yield a temporary folder that replaces `path` on success.
 
-    Whether an existing folder may go is for the caller to decide.
+    The caller decides if an existing folder may go.
 
     Raises:
         OutputError: the disk refuses.

@@ -1,4 +1,4 @@
-"""Figures of what was found: the best in order, the front of two objectives, parallel coordinates of more."""
+"""Figures of the results: ranking, the front of two objectives, parallel coordinates of more."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ from invdesign.report.results import property_label
 from invdesign.report.tables import Facts
 from invdesign.report.text import distance_text, goal_text
 
-MAX_PAIRED_OBJECTIVES = 4  # objectives shown against each other, besides parallel coordinates
-MAX_RIMMED_POINTS = 80  # members of a front with a white rim each
-MAX_OTHER_LINES = 120  # candidates that are not on the front, drawn in parallel coordinates
+MAX_PAIRED_OBJECTIVES = 4  # objectives shown in pairs; chosen
+MAX_RIMMED_POINTS = 80  # members of a front with a white rim each; chosen
+MAX_OTHER_LINES = 120  # candidates off the front in parallel coordinates; chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,14 @@ class TitledFigure:
 
 
 def front_figures(facts: Facts, shown: ShownCandidates) -> list[TitledFigure]:
-    """One objective, or one score: a ranked strip. Two: a scatter. More: parallel coordinates, and pairs of up to four."""
+    """Figures of the results, by the number of objectives.
+
+    One objective or one score: a ranked strip. Two: a scatter. More: parallel coordinates, and pairs of up to four.
+
+    Args:
+        facts: of the run.
+        shown: candidates in the figures.
+    """
     objectives = facts.objectives
     figures = []
     if facts.ranked_by == 1:
@@ -76,7 +83,13 @@ def front_figures(facts: Facts, shown: ShownCandidates) -> list[TitledFigure]:
 
 
 def pair_figure(facts: Facts, shown: ShownCandidates, first: Objective, second: Objective) -> Figure:
-    """Two objectives against each other, the best on top with their noise; goals as lines or bands."""
+    """Scatter of two objectives; the best with noise, goals as lines or bands.
+
+    Args:
+        facts: of the run.
+        shown: candidates in the figure.
+        first, second: objectives on the x and y axis.
+    """
     pair = (first.property, second.property)
     x, y = (facts.columns[name] for name in pair)
     traces: list[Figure] = []
@@ -87,7 +100,7 @@ def pair_figure(facts: Facts, shown: ShownCandidates, first: Objective, second: 
         draw = partial(_points_of_pair, x, y, name, look)
         traces += split_marked(facts, pair, ids, draw) if len(ids) else []
     front = shown.front
-    # With a target or a window what is dominated has no simple border in the properties themselves.
+    # With a target or a window the dominated region has no simple border in the properties themselves.
     bordered = {first.direction, second.direction} <= {"minimize", "maximize"}
     if facts.ranked_by == 2 and bordered and len(front) > 1:
         traces.append(_front_border(x[front], y[front], first))
@@ -108,7 +121,7 @@ def _points_of_pair(x: FloatArray, y: FloatArray, name: str, look: dict[str, Any
 
 
 def _best_points(facts: Facts, crowd: int, rimmed: bool, pair: tuple[str, str], ids: IntArray) -> Figure:
-    """Members of the front, or the best candidate of a combined score, with error bars.
+    """Trace of the front's members, or of the best candidate, with error bars.
 
     Args:
         facts: of the run.
@@ -133,7 +146,10 @@ def _best_name(facts: Facts) -> str:
 
 
 def _front_border(x: FloatArray, y: FloatArray, first: Objective) -> Figure:
-    """The border of what the front dominates: from left to right, horizontal first where smaller x is better."""
+    """Staircase between the front and the dominated region.
+
+    From left to right it is horizontal first where smaller x is better.
+    """
     shape = "hv" if first.direction == "minimize" else "vh"
     order = np.argsort(x, kind="stable")
     return {
@@ -148,7 +164,7 @@ def _front_border(x: FloatArray, y: FloatArray, first: Objective) -> Figure:
 
 
 def ranked_figure(facts: Facts) -> Figure:
-    """The best candidates in order, by desirability where there is a score, else by the objective with its noise."""
+    """Best candidates of `facts` in order, by desirability or by their objective."""
     item = facts.objectives[0]
     column, sigma = facts.columns[item.property], facts.noise[item.property]
     drawn = base_layout(count_axis("Rank"), objective_axis(facts, item)) | {"shapes": goal_shapes(item, "y")}
@@ -180,7 +196,12 @@ def _ranked_points(
 
 
 def parallel_figure(facts: Facts, shown: ShownCandidates) -> Figure:
-    """Every objective on an axis of its own, best at the top; the best over a sample of the others."""
+    """Parallel coordinates of all objectives, best at the top.
+
+    Args:
+        facts: of the run.
+        shown: the front among them is drawn over a sample of the others.
+    """
     others = np.setdiff1d(shown.ids[facts.scores.merit[shown.ids] == Merit.FEASIBLE], shown.front)
     ids = np.concatenate([shown.front, pick_evenly(others, MAX_OTHER_LINES)])
     values = facts.minimised[ids]
@@ -222,7 +243,7 @@ def _axis_words(item: Objective, facts: Facts) -> str:
 
 
 def _wrap_label(text: str) -> str:
-    """A long label over two lines, escaped."""
+    """Escape a long label and break it over two lines."""
     words, lines = text.split(), [""]
     for word in words:
         if len(lines[-1]) + len(word) > 22 and lines[-1]:

@@ -1,4 +1,4 @@
-"""How a run improved: records of every objective, and the growth of the dominated hypervolume."""
+"""Progress of a run: records of every objective, and growth of the dominated hypervolume."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from invdesign.report.tables import Facts
 from invdesign.report.text import pretty_unit
 from invdesign.run.status import volume_unit
 
-MAX_CHECKPOINTS = 200
-# The curve of a larger front takes minutes: the cost grows steeply with the number of objectives.
+MAX_CHECKPOINTS = 200  # points of the curve; chosen
+# By number of objectives; chosen, since the curve of a larger front takes minutes.
 MAX_FRONT_SIZE = {1: 10**9, 2: 10**9, 3: 10**9, 4: 10_000, 5: 1_500, 6: 300}
 
 
 def find_records(facts: Facts, objective: int | None) -> tuple[IntArray, FloatArray]:
-    """Where the best so far improved, among feasible candidates: numbers, and values at them.
+    """Find improvements of the best value among feasible candidates.
 
     Args:
-        objective: place of an objective, whose property is given; None gives the desirability. Where objectives
-            are combined to one score, the best so far is the best by that score, whatever is asked for.
+        facts: of the run.
+        objective: place of the objective whose property is returned; None returns the desirability. If objectives
+            are combined to one score, the records are those of the score in both cases.
+
+    Returns:
+        Numbers of the candidates, and the values at them.
     """
     ids = facts.feasible_ids()
     combined = objective is None or facts.scalarized
@@ -43,7 +47,7 @@ class Hypervolume:
 
     Attributes:
         reference: shape (m,), minimised.
-        given: whether the campaign gives it.
+        given: True if the campaign gives it.
         counts: candidates proposed up to each checkpoint.
         values: hypervolume at each checkpoint, in `unit`, the product of the objectives' units.
         box: volume between `reference` and the best value of each objective; 0 where one never beats it.
@@ -58,9 +62,12 @@ class Hypervolume:
 
 
 def hypervolume_growth(facts: Facts) -> Hypervolume | None:
-    """The hypervolume of all feasible candidates up to at most 200 numbers; None where it is out of reach.
+    """Hypervolume of the feasible candidates of `facts` up to at most 200 numbers.
 
-    The reference point is the campaign's, or the one `pareto.reference_point` makes of all feasible candidates.
+    The reference point is the campaign's, or `pareto.reference_point` of all feasible candidates.
+
+    Returns:
+        None with a single ranking value, without feasible candidates, or for a front too large to measure.
     """
     ids = facts.feasible_ids()
     values = facts.scores.values[ids]
@@ -79,9 +86,8 @@ def hypervolume_growth(facts: Facts) -> Hypervolume | None:
         end = int(np.searchsorted(ids, count))  # candidates are numbered from 0
         union = np.concatenate([front, values[start:end]])
         kept, start = pareto.extended_front(front, values[start:end]), end
-        if len(kept) != len(front) or kept.max(initial=-1) >= len(
-            front
-        ):  # most checkpoints of a long run add nothing
+        # Most checkpoints of a long run add nothing, so the volume is computed only for a changed front.
+        if len(kept) != len(front) or kept.max(initial=-1) >= len(front):
             front = union[kept]
             volume = pareto.hypervolume(front, reference)
         grown[step] = volume

@@ -1,4 +1,4 @@
-"""The report: one HTML file that opens offline and says what was asked, found, and how to repeat it."""
+"""The report: one HTML file that opens offline, with the question, the results and how to repeat the run."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from pymatgen.core import Structure
 
-MAX_CARDS = 9  # candidates shown with picture and properties
-MAX_TREES = 12  # members of the front whose ancestors are listed
+MAX_CARDS = 9  # candidates with picture and properties; chosen
+MAX_TREES = 12  # members of the front with a family tree; chosen
 SECTIONS = (
     ("summary", "Result"),
     ("asked", "What was asked"),
@@ -62,14 +62,15 @@ SECTIONS = (
 
 
 def write_report(run: Run, path: Path, *, model: bool = True) -> Path:
-    """Write the report of a run in any state; it appears under its name when it is whole.
+    """Write the report of a run in any state; return its path.
 
     Args:
-        path: the HTML file; folders on the way are made.
-        model: whether to fit models for the recommendation, which takes seconds.
+        run: to report.
+        path: the HTML file; folders on the way are made. It appears under its name when it is complete.
+        model: fit models for the recommendation, which takes seconds.
 
     Raises:
-        OutputError: it cannot be written there.
+        OutputError: the file cannot be written.
         StoreError: the run's store cannot be read.
     """
     path = Path(path)
@@ -80,7 +81,7 @@ def write_report(run: Run, path: Path, *, model: bool = True) -> Path:
 
 
 def render_report(run: Run, *, model: bool = True) -> str:
-    """The report as HTML text; see `write_report`."""
+    """Render the report of `run` as HTML text; `model` as in `write_report`."""
     from plotly.offline import get_plotlyjs
 
     facts = read_facts(run)
@@ -124,7 +125,7 @@ def render_report(run: Run, *, model: bool = True) -> str:
 
 
 def _section_links(facts: Facts, parts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(anchor, name) of the sections that are there."""
+    """(anchor, name) of the sections in the report."""
     words = dict(SECTIONS) | {"front": "Pareto front" if facts.ranked_by > 1 else "Ranking"}
     return [(anchor, word) for anchor, word in words.items() if _is_present(anchor, parts)]
 
@@ -160,7 +161,7 @@ def _jinja_environment() -> Environment:
 
 
 def content_policy(scripts: Sequence[str]) -> str:
-    """A policy under which these scripts run, no other does, and nothing is fetched from anywhere."""
+    """Content security policy that allows exactly these `scripts` and no network."""
     digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
     return (
@@ -170,26 +171,29 @@ def content_policy(scripts: Sequence[str]) -> str:
 
 
 def script_json(value: object) -> Markup:
-    """JSON that can stand inside a script element: nothing in it can close the element or open a comment."""
+    """Serialise `value` to JSON that is safe inside a script element.
+
+    Nothing in it can close the element or open a comment.
+    """
     text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)  # noqa: S704 - see above
 
 
-# What was asked, and what came of it.
+# The question and the result.
 
 
 @dataclass(frozen=True, slots=True)
 class Caveat:
-    """What must be known of properties before they are believed."""
+    """Limits of properties to know before their values are believed."""
 
     names: str
     text: str
 
 
 def list_caveats(facts: Facts) -> list[Caveat]:
-    """One per text, for the properties that rank candidates."""
+    """List caveats of the ranking properties of `facts`, each text once."""
     labels: dict[str, list[str]] = {}
     for name in facts.run.campaign.problem.properties:
         item = describe(name)
@@ -252,7 +256,7 @@ def _head_values(facts: Facts) -> dict[str, Any]:
 
 
 def _state_notice(facts: Facts) -> str:
-    """What a reader must know first of an unfinished or empty run."""
+    """First sentence on an unfinished or empty run; else empty."""
     state, folder = facts.status.state, facts.run.folder
     if state == "new":
         return "The run was not started yet."
@@ -377,7 +381,7 @@ def _candidate_card(facts: Facts, rank: int, id: int, figures: dict[str, Figure]
 
 
 def _has_method_errors(facts: Facts) -> bool:
-    """True if an error of a method is known of any complete candidate."""
+    """True if any complete candidate has a known systematic error."""
     return any(np.isfinite(facts.systematic[name][facts.ranking]).any() for name in facts.columns)
 
 
@@ -406,7 +410,7 @@ def _property_entry(facts: Facts, name: str, id: int) -> dict[str, str]:
 
 
 def _candidate_picture(facts: Facts, id: int, figures: dict[str, Figure]) -> dict[str, Any]:
-    """Picture and figure of a candidate's structure, or its parameters where it has none."""
+    """Picture and figure of a candidate's structure, or else its parameters."""
     try:
         crystal, role = _last_structure(facts.run, id)
         parameters = _parameter_rows(facts.run, id) if crystal is None else []

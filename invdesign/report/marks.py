@@ -1,6 +1,6 @@
-"""Values that are not the candidate's own, told apart in figures and counted in sentences.
+"""Marked values, which are not the candidate's own: symbols in figures, counts in sentences.
 
-Which they are follows from the mark of a property (`invdesign.properties.Mark`): the words that stand beside a value.
+The mark of a property (`invdesign.properties.Mark`) decides: these are values with words beside them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from invdesign.report.figures import FAINT
 from invdesign.report.tables import Facts
 
 MARKED_SYMBOLS = {"circle": "circle-open", "diamond-open": "diamond-cross-open", "x-thin-open": "x-open"}
-"""Symbol of a marked value by that of the others: hollow, or crossed where it is hollow already."""
+"""Symbols of marked values by usual symbol: hollow, or crossed if that is hollow already."""
 
 
 def split_marked(
     facts: Facts, names: Sequence[str], ids: IntArray, trace: Callable[[IntArray], dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Traces of the same candidates: those with values of their own, then those of which any value is marked.
+    """Split a trace into candidates without and with marked values.
 
     Args:
         facts: of the run.
@@ -47,7 +47,13 @@ def split_marked(
 
 
 def mark_points(facts: Facts, name: str, figure: dict[str, Any]) -> dict[str, Any]:
-    """A figure of circles with the marked values of one property hollow, and an entry for them in its own legend."""
+    """Draw marked values hollow in a figure, with a legend entry.
+
+    Args:
+        facts: of the run.
+        name: of the property.
+        figure: of circles; unchanged if no value is marked.
+    """
     symbols = {
         place: np.where(find_marked(facts, name, np.array(trace["customdata"])), "circle-open", "circle")
         for place, trace in enumerate(figure["data"])
@@ -74,11 +80,20 @@ def mark_points(facts: Facts, name: str, figure: dict[str, Any]) -> dict[str, An
 
 
 def find_marked(facts: Facts, name: str, ids: IntArray) -> BoolArray:
-    """True where words stand beside a property's value, shape of `ids`; see `properties.words_beside`."""
+    """Mask of values with words beside them; see `properties.words_beside`.
+
+    Args:
+        facts: of the run.
+        name: of the property.
+        ids: numbers of candidates, shape (n,).
+
+    Returns:
+        Shape (n,).
+    """
     mark = describe(name).mark
     if mark is None or mark.flag not in facts.columns:
         return np.zeros(len(ids), dtype=bool)
-    known = range(len(facts))  # a run that goes on meanwhile may have more by now
+    known = range(len(facts))  # a live run may have more candidates by now
     return np.array([int(id) in known and bool(facts.mark_words(name, int(id))) for id in ids], dtype=bool)
 
 
@@ -89,10 +104,10 @@ def _mark_of(name: str) -> Mark:
 
 
 def count_own(facts: Facts) -> list[str]:
-    """A sentence for each mark: how many values of the ranked properties are the candidates' own.
+    """Count ranked values of `facts` that are the candidates' own, by mark.
 
-    Of the complete candidates and, where there are several objectives, of the front. Nothing is said where all are
-    their own.
+    The sentences are about the complete candidates and, with several objectives, the front. There is none where all
+    values are the candidates' own.
     """
     counts: dict[tuple[Mark, tuple[int, ...]], list[str]] = defaultdict(list)
     groups = [facts.ranking, facts.front] if facts.ranked_by > 1 else [facts.ranking]

@@ -1,4 +1,4 @@
-"""How a run went, as figures: hypervolume and objectives by candidate, and the funnel."""
+"""Figures of the progress of a run: hypervolume and objectives by candidate, and the funnel."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ from invdesign.report.text import format_number, with_unit
 
 
 def hypervolume_figure(growth: Hypervolume) -> Figure:
-    """The dominated volume by number of candidates; hovers add its share of the box it lies in."""
+    """Figure of the hypervolume `growth` by number of candidates.
+
+    Hover texts add its share of the box it lies in.
+    """
     hover = [
         f"{count} candidates: {escape(with_unit(format_number(float(value)), growth.unit))}{_share_text(value, growth.box)}"
         for count, value in zip(growth.counts, growth.values, strict=True)
@@ -68,9 +71,11 @@ def _share_text(value: float, box: float) -> str:
 
 
 def convergence_figure(facts: Facts, shown: ShownCandidates, objective: int | None) -> Figure:
-    """One objective's values by candidate number, coloured by standing, with the best so far.
+    """Figure of an objective's values by candidate number, with the best so far.
 
     Args:
+        facts: of the run.
+        shown: candidates in the figure, coloured by standing.
         objective: its place; None shows the desirability.
     """
     if objective is None:
@@ -115,7 +120,7 @@ def _best_so_far(ids: IntArray, best: FloatArray, count: int) -> Figure:
 
 
 def funnel_figure(rows: Sequence[StageRow]) -> Figure:
-    """How many candidates passed each stage, were gated or failed there, or are in it."""
+    """Bars of candidates passed, gated, failed or under way, by stage (`rows`)."""
     names = [escape(row.name) for row in rows]
     inside = [row.entered - row.passed - row.gated - row.failed for row in rows]
     parts = (

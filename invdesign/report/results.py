@@ -1,4 +1,4 @@
-"""What was wanted and what was found, in words and numbers: objectives, bests, hypervolume, the table of the front."""
+"""Objectives and results in words and numbers: best values, hypervolume, the table of the front."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from invdesign.report.tables import Facts
 from invdesign.report.text import distance_text, format_number, goal_text, pretty_unit, with_unit
 from invdesign.wording import join_words
 
-MAX_FRONT_ROWS = 50  # members of a front that are listed
-MAX_BEST_ROWS = 25  # candidates listed where they are ranked by one value
+MAX_FRONT_ROWS = 50  # listed members of a front; chosen
+MAX_BEST_ROWS = 25  # listed candidates if one value ranks them; chosen
 GOAL_VERBS = {"target": "bring", "window": "keep"}
 
 
 def property_label(name: str, units: Mapping[str, str]) -> str:
-    """A property's name for people."""
+    """Label of the property `name`; `units` by property."""
     return describe(name, units.get(name, "")).label
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveText:
-    """An objective in words: `bring` **Voltage** `to 3.5 V`, and how it is judged beside others."""
+    """An objective in words, `bring` **Voltage** `to 3.5 V`, with its scale."""
 
     verb: str
     label: str
@@ -41,7 +41,7 @@ class ObjectiveText:
 
 
 def objective_texts(facts: Facts) -> list[ObjectiveText]:
-    """Every objective."""
+    """Describe every objective of `facts`."""
     return [
         _objective_text(item, facts.units, facts.structures.get(item.property, ""))
         for item in facts.objectives
@@ -70,7 +70,7 @@ def _objective_text(item: Objective, units: Mapping[str, str], structure: str) -
 
 @dataclass(frozen=True, slots=True)
 class BestValue:
-    """The best of one objective, or the objective's value of the candidate with the best score."""
+    """Best value of an objective, or its value at the best score."""
 
     words: str
     value: str
@@ -79,7 +79,7 @@ class BestValue:
 
 
 def best_values(facts: Facts) -> list[BestValue]:
-    """The desirability first where there is a score, then every objective."""
+    """Best values of `facts`: the desirability, if any, then every objective."""
     rows = []
     texts = [str(item) for item in objective_texts(facts)]
     if facts.scalarized:
@@ -107,7 +107,12 @@ class GrowthText:
 
 
 def growth_text(facts: Facts, growth: Hypervolume) -> GrowthText:
-    """Final value, reference point and where that comes from."""
+    """Describe the final hypervolume, its reference point and that point's origin.
+
+    Args:
+        facts: of the run.
+        growth: of the hypervolume.
+    """
     places = [
         f"{item.property} {with_unit(_coordinate_text(item, float(value)), pretty_unit(facts.units[item.property]))}"
         for item, value in zip(facts.objectives, growth.reference, strict=True)
@@ -139,6 +144,7 @@ class TableRow:
     Attributes:
         cells: desirability where there is one, then objectives (of targets and windows also how far off), then
             constraints that are no objectives.
+        outside: True if it was made outside the space.
         lost: `no longer an anti-perovskite` of a candidate that fell into another structure.
     """
 
@@ -161,7 +167,10 @@ class Table:
 
 
 def ranking_table(facts: Facts) -> Table:
-    """At most 50 members of the front, evenly chosen; or the best 25 where candidates are ranked by one value."""
+    """Table of the front or of the best candidates of `facts`.
+
+    At most 50 members of a front, evenly chosen; the best 25 where one value ranks.
+    """
     several = facts.ranked_by > 1
     ids = facts.front if several else facts.ranking
     total = len(ids)

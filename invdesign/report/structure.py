@@ -1,7 +1,7 @@
 """Pictures of crystals: an SVG that prints, and a figure that turns.
 
-Colours are Jmol's (what is white there is grey, to be seen on white), sizes follow covalent radii (both from ASE). Atoms on faces, edges and corners of the cell are
-drawn on all of them, as crystallographers do.
+Colours are Jmol's (white becomes grey, to be seen on white), sizes follow covalent radii (both from ASE). Atoms on
+faces, edges and corners of the cell are drawn on all of them, as crystallographers do.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-MAX_ATOMS = 1500  # atoms drawn, repeated ones included
+MAX_ATOMS = 1500  # drawn atoms, with repeated ones; chosen
 BORDER_DISTANCE = (
     0.35  # Å from a face at which an atom is drawn on the opposite one too: relaxed atoms are a bit off
 )
@@ -46,7 +46,7 @@ EDGE_SEGMENTS = 24  # of a cell edge, so that it passes behind and in front of a
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A crystal as it is drawn.
+    """A crystal as drawn.
 
     Attributes:
         symbols: element of each of n drawn atoms.
@@ -64,7 +64,7 @@ class Scene:
 
 
 def build_scene(structure: Structure) -> Scene | None:
-    """What to draw of a crystal; None where it has too many atoms."""
+    """Build the scene of a `structure`; None if it has too many atoms."""
     lattice = np.asarray(structure.lattice.matrix, dtype=np.float64)
     symbols, fractions = _repeat_at_borders(structure, lattice)
     if not 0 < len(symbols) <= MAX_ATOMS:
@@ -76,13 +76,13 @@ def build_scene(structure: Structure) -> Scene | None:
 
 
 def _site_symbol(site: Any) -> str:
-    """The site's element; of a mixed site the most frequent one."""
+    """Element of a site; of a mixed site the most frequent one."""
     species = max(site.species.items(), key=lambda item: (item[1], str(item[0])))[0]
     return str(getattr(species, "symbol", species))
 
 
 def _repeat_at_borders(structure: Structure, lattice: FloatArray) -> tuple[list[str], FloatArray]:
-    """Atoms within the cell, those near a face also on the opposite one."""
+    """Atoms within the cell; those near a face also on the opposite one."""
     heights = 1.0 / np.linalg.norm(np.linalg.inv(lattice), axis=0)  # between opposite faces
     near = BORDER_DISTANCE / heights
     symbols, fractions = [], []
@@ -131,14 +131,14 @@ def _atomic_number(symbol: str) -> int:
 
 
 def _covalent_radius(symbol: str) -> float:
-    """Covalent radius in Å, never less than hydrogen needs to be seen."""
+    """Covalent radius (Å), at least `MIN_RADIUS`."""
     from ase.data import covalent_radii
 
     return max(MIN_RADIUS, float(covalent_radii[_atomic_number(symbol)]))
 
 
 def _ball_radius(symbol: str) -> float:
-    """Radius of the ball that is drawn, Å."""
+    """Radius of the drawn ball (Å)."""
     return max(MIN_BALL, BALL_FACTOR * _covalent_radius(symbol))
 
 
@@ -156,7 +156,10 @@ def _is_pale(symbol: str) -> bool:
 
 
 def hex_colour(symbol: str, mix: float = 0.0) -> str:
-    """An element's colour, mixed with white (`mix` > 0) or black (< 0)."""
+    """Colour of the element `symbol` as hex, mixed by `mix`.
+
+    Positive values of `mix` add white, negative ones black.
+    """
     base = np.array([1.0, 0.08, 0.58]) if _atomic_number(symbol) == 0 else _element_colour(symbol)
     target = 1.0 if mix > 0 else 0.0
     red, green, blue = np.clip(np.rint(255 * (base + abs(mix) * (target - base))), 0, 255).astype(int)
@@ -167,7 +170,10 @@ def hex_colour(symbol: str, mix: float = 0.0) -> str:
 
 
 def _view_axes(lattice: FloatArray) -> FloatArray:
-    """Rows are the directions of right, up and towards the eye; the longest lattice vector lies flat."""
+    """Directions of right, up and towards the eye, as rows.
+
+    The longest lattice vector lies flat.
+    """
     lengths = np.linalg.norm(lattice, axis=1)
     flat = int(np.flatnonzero(lengths > 0.98 * lengths.max())[0])
     right = lattice[flat] / lengths[flat]
@@ -182,11 +188,12 @@ def _view_axes(lattice: FloatArray) -> FloatArray:
 
 
 def draw_svg(drawn: Scene, name: str, title: str) -> Markup:
-    """An orthographic picture, drawn from back to front.
+    """Draw an orthographic picture, from back to front.
 
     Args:
+        drawn: the scene.
         name: makes the ids within the page unique.
-        title: read to those who do not see it.
+        title: for screen readers.
     """
     view = _view_axes(drawn.lattice)
     atoms, edges = drawn.positions @ view.T, drawn.edges @ view.T
@@ -216,7 +223,7 @@ def draw_svg(drawn: Scene, name: str, title: str) -> Markup:
 
 
 def _outline_mix(symbol: str) -> float:
-    """How much darker than its colour an atom's outline is; of a pale one more."""
+    """Share of black in an atom's outline, as a negative mix."""
     return -0.75 if _is_pale(symbol) else -0.45
 
 
@@ -240,7 +247,7 @@ def _line_svg(a: tuple[float, float], b: tuple[float, float], colour: str, width
 def _edge_shapes(
     edges: FloatArray, atoms: FloatArray, radii: FloatArray, place: Any
 ) -> list[tuple[float, str]]:
-    """The cell's edges in short pieces, without those inside of an atom."""
+    """Pieces of the cell's edges outside of atoms."""
     shapes = []
     for start, end in edges:
         for step in range(EDGE_SEGMENTS):
@@ -254,7 +261,7 @@ def _edge_shapes(
 def _bond_shapes(
     drawn: Scene, atoms: FloatArray, radii: FloatArray, scale: float, place: Any
 ) -> list[tuple[float, str]]:
-    """Each bond in two halves, in the colours of its atoms."""
+    """Halves of bonds in the colours of their atoms."""
     shapes = []
     width = max(1.4, 0.13 * scale)
     for first, second in drawn.bonds:
@@ -270,7 +277,7 @@ def _bond_shapes(
 
 
 def element_legend(drawn: Scene) -> list[tuple[str, str]]:
-    """(element, colour) of what is drawn, by atomic number."""
+    """(element, colour) of the `drawn` atoms, by atomic number."""
     return [(symbol, hex_colour(symbol)) for symbol in sorted(set(drawn.symbols), key=_atomic_number)]
 
 
@@ -278,7 +285,7 @@ def element_legend(drawn: Scene) -> list[tuple[str, str]]:
 
 
 def scene_figure(drawn: Scene) -> Figure:
-    """The same in three dimensions for Plotly.
+    """Figure of the `drawn` scene in three dimensions for Plotly.
 
     Markers have a size on the screen, not in the crystal; the page turns those with a `meta.radius` (Å) into balls.
     """

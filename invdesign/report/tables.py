@@ -1,4 +1,4 @@
-"""What a report says, as plain values: read from the run once, counted and grouped."""
+"""Data of a report as plain values: read from the run once, counted and grouped."""
 
 from __future__ import annotations
 
@@ -31,27 +31,33 @@ from invdesign.run.status import RunStatus
 from invdesign.store import schema
 from invdesign.structures.formulas import order_formula
 
-MAX_TREE_DEPTH = 5
-MAX_TREE_NODES = 40
-MAX_EXAMPLES = 12  # candidate numbers listed beside a cause of failure
-MAX_SETTING_LETTERS = 800  # characters of a setting that are shown in "What was asked"
-MAX_DUMPED_LETTERS = 2000  # characters of a setting beyond which a dump says its length instead
+MAX_TREE_DEPTH = 5  # generations; chosen
+MAX_TREE_NODES = 40  # candidates in a family tree; chosen
+MAX_EXAMPLES = 12  # candidate numbers beside a cause of failure; chosen
+MAX_SETTING_LETTERS = 800  # of a setting in "What was asked"; chosen
+MAX_DUMPED_LETTERS = 2000  # a dump replaces longer texts by their length; chosen
 
 
 @dataclass(frozen=True)
 class Facts:
-    """All a report reads of a run's candidates: one snapshot, also while another process works on the run.
+    """Data of a run's candidates for a report, as one snapshot.
+
+    Another process may work on the run meanwhile.
 
     Attributes:
+        run: the run.
+        status: its status.
+        scores: of all n candidates.
         columns, noise, systematic: shape (n,) by property; NaN where unknown.
         details: sentences by property, by candidate.
         minimised: shape (n, m), every objective as a number of which smaller is better.
-        desirability: shape (n,), NaN where unknown; None where the objectives have no scale to judge by.
+        desirability: shape (n,), NaN where unknown; None if the objectives have no scale to judge by.
+        units: by property.
         formulas, operators, parents: of all n candidates.
         ranking: numbers of the complete candidates, best first.
         front: numbers of the front's members, by the first objective.
         outside: numbers of the candidates made outside the space.
-        structures: role of the structure a property speaks of, where it speaks of one.
+        structures: by property, the role of the structure it was measured on.
     """
 
     run: Run
@@ -77,53 +83,56 @@ class Facts:
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        """What was asked for."""
+        """Objectives of the campaign."""
         return self.run.campaign.problem.objectives
 
     @property
     def ranked_by(self) -> int:
-        """By how many values candidates are ranked: 1, or the number of objectives."""
+        """Number of values that rank candidates: 1, or the number of objectives."""
         return self.run.campaign.problem.n_values
 
     @property
     def scalarized(self) -> bool:
-        """Whether the objectives are combined to one score."""
+        """True if the objectives are combined to one score."""
         return self.run.campaign.problem.scalarize is not None
 
     def value_text(self, name: str, id: int) -> str:
-        """A property of one candidate with its errors; empty where unknown."""
+        """Value of property `name` of candidate `id` with its errors, or an empty text."""
         errors = float(self.noise[name][id]), float(self.systematic[name][id])
         return format_measured(float(self.columns[name][id]), *errors, unit=self.units[name])
 
     def mark_words(self, name: str, id: int) -> str:
-        """Words that belong beside a property of one candidate; mostly none."""
+        """Words beside property `name` of candidate `id`; mostly none."""
         return words_beside(
             name, lambda flag: float(self.columns[flag][id]) if flag in self.columns else None
         )
 
     def cell_text(self, name: str, id: int) -> str:
-        """A property of one candidate as a cell of a table, under a head with its unit."""
+        """Table cell of property `name` of candidate `id`, without unit."""
         return f"{self.value_text(name, id)} {self.mark_words(name, id)}".rstrip()
 
     def detail_text(self, name: str, id: int) -> str:
-        """What was said beside a property of one candidate; empty where nothing was."""
+        """Detail of property `name` of candidate `id`, or an empty text."""
         return self.details.get(id, {}).get(name, "")
 
     def full_text(self, name: str, id: int) -> str:
-        """A property of one candidate with its errors, unit, and the words beside it."""
+        """Value of property `name` of candidate `id` with errors, unit and words."""
         return f"{with_unit(self.value_text(name, id), pretty_unit(self.units[name]))} {self.mark_words(name, id)}".rstrip()
 
     def property_heading(self, name: str) -> str:
-        """A property's label with its unit and the structure it was measured on."""
+        """Label of property `name` with its unit and structure."""
         return axis_label(name, self.units[name], self.structures.get(name, ""))
 
     def describe_fate(self, id: int) -> tuple[bool, str]:
-        """True if a candidate lost its structure, and a few words on it: `no longer an anti-perovskite`."""
+        """True if candidate `id` lost its structure, and a few words on it.
+
+        An example is `no longer an anti-perovskite`.
+        """
         known = {KEPT: float(self.columns[KEPT][id])} if KEPT in self.columns else {}
         return structure_fate(known, self.details.get(id, {}))
 
     def known_properties(self, id: int) -> list[str]:
-        """Names of the properties known of one candidate, those of the problem first."""
+        """Names of the known properties of candidate `id`, the problem's first."""
         return [name for name in self.columns if not np.isnan(self.columns[name][id])]
 
     def feasible_ids(self) -> IntArray:
@@ -133,7 +142,7 @@ class Facts:
 
 
 def read_facts(run: Run) -> Facts:
-    """Read everything once.
+    """Read all data of a `run` for its report.
 
     Raises:
         StoreError: the store cannot be read.
@@ -179,9 +188,12 @@ class StageRow:
     """One stage of the funnel.
 
     Attributes:
-        evaluated: evaluations that ran; `cached` were taken from earlier ones.
+        name, kind: of the stage and its evaluator.
+        entered, passed, gated, failed: numbers of candidates.
+        evaluated: evaluations that ran.
+        cached: evaluations taken from earlier ones.
         seconds, total: median and sum of the time of an evaluation; NaN where none was recorded.
-        gates: what the stage asks for, in words.
+        gates: of the stage, in words.
     """
 
     name: str
@@ -198,7 +210,7 @@ class StageRow:
 
 
 def stage_rows(facts: Facts) -> list[StageRow]:
-    """The funnel, the build stage first."""
+    """Rows of the funnel of `facts`, the build stage first."""
     seconds: defaultdict[str, list[float]] = defaultdict(list)
     cached: defaultdict[str, int] = defaultdict(int)
     for row in facts.run.store.read_rows(schema.evaluations, ("candidate", "stage", "cost", "source")):
@@ -231,7 +243,12 @@ def stage_rows(facts: Facts) -> list[StageRow]:
 
 
 def bounds_text(constraint: Constraint, units: Mapping[str, str]) -> str:
-    """A constraint with its property's label and unit."""
+    """Bounds of a `constraint` with its property's name and unit.
+
+    Args:
+        constraint: to write.
+        units: by property.
+    """
     name = constraint.property
     unit = units.get(name) or describe(name).unit
     low = f"{constraint.min:g} ≤ " if constraint.min is not None else ""
@@ -244,9 +261,11 @@ def bounds_text(constraint: Constraint, units: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Candidates that failed alike.
+    """Candidates with the same kind of failure.
 
     Attributes:
+        stage, kind: of the failure.
+        count: number of candidates.
         example: message of the first of them.
         candidates: numbers of the first few.
     """
@@ -259,7 +278,7 @@ class Cause:
 
 
 def group_failures(facts: Facts) -> list[Cause]:
-    """Failures grouped by stage and kind, most frequent first."""
+    """Group the failures of `facts` by stage and kind, most frequent first."""
     groups: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     failures = facts.run.history.failures()
     for id in sorted(failures):
@@ -272,7 +291,10 @@ def group_failures(facts: Facts) -> list[Cause]:
 
 
 def count_lost_tasks(facts: Facts) -> int:
-    """Tasks whose worker died, hung or ran out of memory, those that succeeded when tried again included."""
+    """Count tasks of `facts` whose worker died, hung or ran out of memory.
+
+    Tasks that succeeded when they were tried again are included.
+    """
     return sum(1 for _ in facts.run.store.read_rows(schema.tasks, ("id",), schema.tasks.c.status == "lost"))
 
 
@@ -284,9 +306,9 @@ class Ancestor:
     """A candidate in a family tree.
 
     Attributes:
-        parents: its parents, as far as the tree goes.
-        repeated: it is in the tree already, with its parents there.
-        cut: it has parents the tree has no room for.
+        parents: its parents within the tree.
+        repeated: True if it is in the tree already, with its parents there.
+        cut: True if its parents have no room in the tree.
     """
 
     id: int
@@ -301,7 +323,14 @@ class Ancestor:
 def build_ancestry(
     facts: Facts, id: int, depth: int = MAX_TREE_DEPTH, nodes: int = MAX_TREE_NODES
 ) -> Ancestor:
-    """The candidate with its ancestors, at most `depth` generations and about `nodes` of them."""
+    """Build the family tree of a candidate.
+
+    Args:
+        facts: of the run.
+        id: number of the candidate.
+        depth: most generations.
+        nodes: about how many candidates the tree may have.
+    """
     seen: set[int] = set()
     first = facts.run.campaign.problem.objectives[0].property
 
@@ -327,7 +356,7 @@ def build_ancestry(
 
 @dataclass(frozen=True, slots=True)
 class OperatorRow:
-    """What came of one operator's proposals."""
+    """Counts of one operator's proposals."""
 
     name: str
     proposed: int
@@ -337,7 +366,7 @@ class OperatorRow:
 
 
 def operator_rows(facts: Facts) -> list[OperatorRow]:
-    """Where candidates came from, the operator used most first."""
+    """Counts of proposals of `facts` by operator, the most used first."""
     names, index = np.unique(np.array(facts.operators, dtype=object).astype(str), return_inverse=True)
     if len(names) == 0:
         return []
@@ -358,7 +387,7 @@ def operator_rows(facts: Facts) -> list[OperatorRow]:
 
 
 def structure_rows(campaign: Campaign) -> list[tuple[str, str]]:
-    """Each role of a structure that properties speak of, and what makes that structure."""
+    """Roles of structures in properties of the `campaign`, each with its maker."""
     roles = list(dict.fromkeys(campaign.measured_on.values()))
     makers = {
         name.removeprefix(STRUCTURE): f"stage {stage.name} leaves it"
@@ -370,7 +399,13 @@ def structure_rows(campaign: Campaign) -> list[tuple[str, str]]:
 
 
 def searched_text(facts: Facts) -> str:
-    """How much of a countable space was asked: `64 of 108 candidates were asked`; empty of another space."""
+    """Searched part of a countable space, or an empty text.
+
+    An example is `64 of 108 candidates were asked`.
+
+    Args:
+        facts: of the run.
+    """
     try:
         size = facts.run.campaign.count_space()
     except InvdesignError:  # files of the space are gone
@@ -382,7 +417,10 @@ def searched_text(facts: Facts) -> str:
 
 
 def trust_notes(facts: Facts) -> list[str]:
-    """Notes of evaluators, such as gaps of their reference sets; one for stages that say the same."""
+    """Notes of the evaluators of `facts`, such as gaps of reference sets.
+
+    Stages with the same note share it.
+    """
     stages: dict[str, list[str]] = {}
     for note in facts.run.campaign.notes:
         stage, _, text = note.partition(": ")
@@ -392,18 +430,18 @@ def trust_notes(facts: Facts) -> list[str]:
 
 
 def other_notes(facts: Facts) -> list[str]:
-    """Notes of the campaign that no evaluator makes: files, functions, structures."""
+    """Notes of the campaign of `facts` on files, functions and structures."""
     made = facts.run.campaign.evaluators
     return [note for note in facts.run.campaign.notes if note.partition(": ")[0] not in made]
 
 
 def plugin_kind(plugin: Any) -> str:
-    """The name a campaign file calls this plug-in by."""
+    """Name of a `plugin` in campaign files."""
     return str(plugin.model_dump(mode="json", include=set()).get("kind") or registry.name_of(type(plugin)))
 
 
 def plugin_settings(plugin: Any) -> list[tuple[str, str]]:
-    """Settings that differ from their defaults, each in one line."""
+    """Settings of a `plugin` that differ from their defaults, each in one line."""
     dump: dict[str, Json] = plugin.model_dump(mode="json", exclude_defaults=True)
     return [
         (
@@ -423,7 +461,10 @@ def _is_number(value: Json) -> bool:
 
 
 def shorten_texts(value: Json) -> Json:
-    """A dump whose longest texts (structure files, reference sets) are replaced by their length."""
+    """Replace the longest texts in a dumped `value` by their length.
+
+    These are structure files and reference sets.
+    """
     if isinstance(value, str) and len(value) > MAX_DUMPED_LETTERS:
         return f"({len(value)} characters: {value[:60]} ...)"
     if isinstance(value, list):
@@ -435,7 +476,7 @@ def shorten_texts(value: Json) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class StageIdentity:
-    """What made a stage's numbers: its evaluator's fingerprint, and the potential it has to do with."""
+    """Origin of a stage's numbers: its evaluator's fingerprint and its potential."""
 
     stage: str
     kind: str
@@ -444,7 +485,7 @@ class StageIdentity:
 
 
 def stage_identities(facts: Facts) -> list[StageIdentity]:
-    """One per stage with an evaluator, as the last session recorded them."""
+    """Identities of the evaluators of `facts`, as the last session recorded them."""
     rows = facts.run.store.session_rows()
     recorded = rows[-1]["environment"].get("evaluators", {}) if rows else {}
     return [
@@ -468,7 +509,7 @@ class Versions:
 
 
 def distinct_environments(sessions: Sequence[Mapping[str, Any]]) -> list[Versions]:
-    """Distinct environments of a run's sessions, in the order they first occurred."""
+    """Distinct environments of `sessions`, in the order they first occurred."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in sessions:
         same = {key: value for key, value in row["environment"].items() if key != "process"}

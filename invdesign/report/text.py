@@ -1,4 +1,4 @@
-"""Numbers, units and formulas as people read them."""
+"""Numbers, units and formulas in a readable form."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _POWER = re.compile(r"\^(-?\d+)")
 
 
 def format_number(value: float) -> str:
-    """Four significant digits, with a true minus and a power of ten where it is needed; empty for NaN."""
+    """Format `value` with four significant digits; empty for NaN.
+
+    It has a true minus, and a power of ten if needed.
+    """
     if math.isnan(value):
         return ""
     mantissa, _, exponent = f"{value:.4g}".partition("e")
@@ -28,13 +31,21 @@ def format_number(value: float) -> str:
     return f"{text} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}" if exponent else text
 
 
-AS_MEASURED = "as measured"  # of a model's value, where measured values have no noise
+AS_MEASURED = "as measured"  # in place of an interval, for measured values without noise
 
 
 def format_measured(
     value: float, noise: float = math.nan, systematic: float = math.nan, unit: str = ""
 ) -> str:
-    """A value with its errors and the digits these leave it (`errorbars.count_decimals`); without its unit."""
+    """Format a value with its errors, to the digits these justify.
+
+    The unit is not added. See `errorbars.count_decimals`.
+
+    Args:
+        value: the measured value; NaN gives an empty text.
+        noise, systematic: standard deviations in the same unit, NaN where unknown.
+        unit: of the value.
+    """
     if math.isnan(value):
         return format_number(value)
     error, decimals = known_error(noise), count_decimals(value, noise, systematic, unit)
@@ -45,7 +56,10 @@ def format_measured(
 
 
 def format_interval(mean: float, low: float, high: float) -> tuple[str, str]:
-    """A mean, and its interval as `low to high`, to the decimal at which the interval's width has two digits."""
+    """Format a `mean` and its interval (`low`, `high`) as `low to high`.
+
+    The decimals give the interval's width two digits.
+    """
     width = high - low
     if not (math.isfinite(width) and width > 0):
         return format_number(mean), f"{format_number(low)} to {format_number(high)}"
@@ -57,22 +71,22 @@ def format_interval(mean: float, low: float, high: float) -> tuple[str, str]:
 
 
 def with_unit(text: str, unit: str) -> str:
-    """`text` and the unit, which may be empty."""
+    """Append `unit` to `text`; both may be empty."""
     return f"{text} {unit}" if unit and text else text
 
 
 def pretty_unit(unit: str) -> str:
-    """`Å^3/atom` as Å³/atom."""
+    """Format a `unit` such as `Å^3/atom` as Å³/atom."""
     return _POWER.sub(lambda match: match[1].translate(_SUPERSCRIPT), unit)
 
 
 def axis_label(name: str, unit: str, role: str = "") -> str:
-    """A property's label with its unit and structure: `Bottleneck radius (Å, relaxed)`.
+    """Label of a property with unit and structure: `Bottleneck radius (Å, relaxed)`.
 
     Args:
         name: of the property.
         unit: as its evaluator gives it; may be empty.
-        role: of the structure it was measured on; empty where there is none.
+        role: of the structure it was measured on; empty if there is none.
     """
     label = describe(name, unit).label
     beside = ", ".join(filter(None, [pretty_unit(unit), role]))
@@ -80,13 +94,19 @@ def axis_label(name: str, unit: str, role: str = "") -> str:
 
 
 def goal_text(item: Objective, unit: str = "") -> str:
-    """`to 3.5 V` of a target, `at 3 to 4.2 V` of a window, nothing of a plain direction."""
+    """Goal of an objective `item`: `to 3.5 V` of a target, `at 3 to 4.2 V` of a window.
+
+    It is empty for a plain direction; `unit` may be empty.
+    """
     word = {"target": "to", "window": "at"}.get(item.direction)
     return with_unit(f"{word} {item.goal()}".replace("-", "−"), pretty_unit(unit)) if word else ""
 
 
 def distance_text(item: Objective, minimised: float) -> str:
-    """A minimised value in the property's own sign; of a target or window, how far off it is."""
+    """Format a `minimised` value of `item` in the property's own sign.
+
+    Of a target or window it is the distance.
+    """
     if item.direction in {"target", "window"}:
         inside = "on target" if item.direction == "target" else "inside"
         return f"{format_number(minimised)} off" if minimised > 0 else inside
@@ -94,7 +114,7 @@ def distance_text(item: Objective, minimised: float) -> str:
 
 
 def formula_html(formula: str) -> Markup:
-    """A formula with its counts as subscripts; everything else escaped."""
+    """Convert a `formula` to HTML with subscripts; the rest is escaped."""
     parts = _COUNT.split(formula)
     return Markup("").join(
         Markup("<sub>{}</sub>").format(part) if number % 2 else escape(part)
@@ -103,14 +123,18 @@ def formula_html(formula: str) -> Markup:
 
 
 SETTING_UNITS = {"rattle": "Å", "fmax": "eV/Å", "smax": "GPa"}
-"""Units of settings that are known by name in every plug-in of ours that has them."""
+"""Units of settings by name, the same in every plug-in that has them."""
 
 
 def shorten_setting(value: Json, limit: int = 120) -> str:
-    """A setting in one line, cut before a word at `limit` characters.
+    """Write a setting in one line, cut before a word.
 
-    Strings are bare and lists go by commas; a plug-in is its kind and settings, and what has a name (a reference
+    Strings are bare and lists go by commas; a plug-in is its kind and settings; anything with a name (a reference
     set, an input file) is its name alone. Species without settings of their own are a list.
+
+    Args:
+        value: of the setting, as JSON.
+        limit: number of characters.
     """
     text = " ".join(_write_setting(value).split())
     if len(text) <= limit:
@@ -138,7 +162,10 @@ def _write_setting(value: Json) -> str:
 
 
 def _write_pair(key: str, value: Json) -> str:
-    """`A: Li, Na`, `rattle: 0.05 Å`; of several settings `V (species: Mg, Ca; mixed: false)`."""
+    """Write a setting with its key.
+
+    Examples: `A: Li, Na`, `rattle: 0.05 Å`, and of several settings `V (species: Mg, Ca; mixed: false)`.
+    """
     if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in {"species", "components"}:
         value = next(iter(value.values()))
     text = _write_setting(value)

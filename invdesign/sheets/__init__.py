@@ -1,1 +1,1 @@
-"""Batches of candidates on their way to whoever measures them, and results on their way back: files of rows."""
+"""Batches of candidates handed out for measurement, and results coming back: files of rows."""

@@ -1,4 +1,4 @@
-"""Candidates a user has in files: structures, rows of a table, genomes; checked by building each."""
+"""Candidates from users' files: structures, rows of a table or genomes, each checked by building it."""
 
 from __future__ import annotations
 
@@ -25,22 +25,29 @@ from invdesign.tables.cells import is_miswritten, suggest_remedy
 from invdesign.textfiles import UnreadableFileError, read_text
 from invdesign.worker import RAISED
 
-MAX_GENOMES_BYTES = 50 * 10**6  # bytes of a file of genomes, as of a request
+MAX_GENOMES_BYTES = 50 * 10**6  # of a file of genomes; chosen, as for a request
 NO_STRUCTURES = "candidates of this run are no structures"
 TABLE_ENDINGS = frozenset({".csv", ".tsv", ".txt"})
 
 
 class CandidatesError(InvdesignError):
-    """Everything wrong with files of candidates, all at once."""
+    """All mistakes in files of candidates."""
 
     exit_code = 2
 
 
 def read_candidates(files: Sequence[Path], campaign: Campaign) -> list[Genome]:
-    """The genomes in structure files, tables and JSON files, each once, in their order.
+    """Read genomes from structure files, tables and JSON files.
+
+    Args:
+        files: to read, in order.
+        campaign: whose space the candidates belong to.
+
+    Returns:
+        The genomes in order, each once.
 
     Raises:
-        CandidatesError: with every mistake of every file: what cannot be read, and what is none of the space.
+        CandidatesError: with every mistake of every file: unreadable parts, and candidates outside the space.
     """
     found: dict[str, Genome] = {}
     complaints = []
@@ -56,7 +63,7 @@ def read_candidates(files: Sequence[Path], campaign: Campaign) -> list[Genome]:
 
 
 class _CandidatesReader:
-    """Reads one file, and takes note of what is wrong with it."""
+    """Reads one file and collects its mistakes."""
 
     def __init__(self, campaign: Campaign, source: str) -> None:
         self.space = campaign.space
@@ -133,7 +140,7 @@ class _CandidatesReader:
         return [] if self.mistakes else [g for row in table.rows for g in self._from_row(row, columns)]
 
     def _design_columns(self, table: Table) -> dict[str, str]:
-        """Name of the design's column by heading; remarks and the like are left out."""
+        """Names of design columns by heading, without remarks and other columns."""
         columns: dict[str, str] = {}
         for heading in filter(None, table.headings):
             column = self.layout.find_column(heading)
@@ -176,13 +183,17 @@ class _CandidatesReader:
     # All of them.
 
     def _check_genome(self, genome: object, place: str, line: int | None = None) -> list[Genome]:
-        """The genome as the space writes it, in a list; none, and a complaint, where it cannot be built."""
+        """Check a genome by building it; return it as the space writes it.
+
+        Returns:
+            A list with the genome; empty, after a recorded mistake, if it cannot be built.
+        """
         if not isinstance(genome, dict):
             self.add_mistake(place, f"a genome is written as {{name: value}}, got {genome!r:.60}", line)
             return []
         try:
             written = cast("Genome", canonical(normalise_genome(self.space, genome)))
-        except RAISED as error:  # what a genome of any form does to a space, nobody knows
+        except RAISED as error:  # a space may raise anything for a malformed genome
             self.add_mistake(place, " ".join(str(error).split()) or type(error).__name__, line)
             return []
         refusal = check_genome(self.space, written)

@@ -1,4 +1,4 @@
-"""Batches: the candidates that were handed out, as a file to fill in."""
+"""Batches: files of candidates to measure, with empty cells for the results."""
 
 from __future__ import annotations
 
@@ -35,18 +35,20 @@ from invdesign.tables.guard import guard_cell
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-AMOUNT_DIGITS = 6
-BatchRow = dict[str, Any]  # cell by heading, None where somebody is to fill it in
+AMOUNT_DIGITS = 6  # significant ones in a batch; chosen: more than a balance shows
+BatchRow = dict[str, Any]  # cell by heading, None where it is to be filled in
 _RESULT_COLUMNS = frozenset({"value", "noise", FAILURE, LABEL, NOTE})  # kinds and names of columns left empty
 
 
 def batch_rows(
     run: Run, ids: Sequence[int], *, units: bool = True, files: Mapping[int, str] | None = None
 ) -> list[BatchRow]:
-    """A row per candidate: what it is, and empty cells for what is measured; all rows have the same headings.
+    """Rows of a batch, one per candidate, all with the same headings.
 
     Args:
-        units: whether headings of properties have their units.
+        run: with the candidates.
+        ids: their numbers.
+        units: add units to the headings of properties.
         files: name of the structure file by candidate.
     """
     empty = _empty_cells(Layout.of_campaign(run.campaign), units=units)
@@ -56,7 +58,15 @@ def batch_rows(
 
 
 def design_rows(run: Run, ids: Sequence[int], files: Mapping[int, str] | None = None) -> list[BatchRow]:
-    """What candidates are, for whoever makes them: number, stage where there are several, formula, design."""
+    """Rows with number, stage, formula and design of each candidate.
+
+    The stage is left out if the campaign has a single external one.
+
+    Args:
+        run: with the candidates.
+        ids: their numbers.
+        files: name of the structure file by candidate.
+    """
     layout, stages = Layout.of_campaign(run.campaign), _waiting_stages(run)
     rows = []
     for id in ids:
@@ -74,12 +84,12 @@ def design_rows(run: Run, ids: Sequence[int], files: Mapping[int, str] | None = 
 
 
 def _waiting_stages(run: Run) -> dict[int, str]:
-    """The stage by number of the candidate that waits there."""
+    """Stage at which each candidate waits, by number."""
     return {id: stage for stage, ids in run.waiting().items() for id in ids}
 
 
 def _design_cells(run: Run, id: int, layout: Layout) -> BatchRow:
-    """What the space writes in columns, then what else the design holds."""
+    """Cells of a design: columns of the space, then other parameters."""
     genome, space = run.history.candidate(id).genome, run.campaign.space
     written = dict(space.to_cells(genome)) if isinstance(space, TabledSpace) else {}
     if isinstance(space, TabledSpace):
@@ -89,7 +99,7 @@ def _design_cells(run: Run, id: int, layout: Layout) -> BatchRow:
 
 
 def _round_amount(value: float | str) -> float | str:
-    """As many digits as anybody weighs out; the genome has them all."""
+    """Round an amount to a weighable number of digits; the genome keeps all."""
     return float(f"{value:.{AMOUNT_DIGITS}g}") if isinstance(value, float) else value
 
 
@@ -105,7 +115,11 @@ def _empty_cells(layout: Layout, *, units: bool) -> BatchRow:
 
 
 def check_output(campaign: Campaign, path: Path) -> None:
-    """Refuse to write a batch over anything but a batch that nobody has begun to fill in.
+    """Refuse to overwrite anything but a batch without results.
+
+    Args:
+        campaign: of the batch.
+        path: to write.
 
     Raises:
         OutputError: there is another file, or one with results in it.
@@ -134,34 +148,18 @@ def check_output(campaign: Campaign, path: Path) -> None:
 
 
 def write_batch(run: Run, ids: Sequence[int], path: str | Path) -> list[Path]:
-    """Write candidates to a CSV file (or JSON, by its ending), with their structures as CIF files beside it.
+    """Write candidates to a CSV or JSON file, with their structures beside it.
+
+    Args:
+        run: with the candidates.
+        ids: their numbers.
+        path: the file, JSON if it ends so; structures are CIF files in a folder beside it.
 
     Returns:
         The structure files.
 
     Raises:
         OutputError: it cannot be written there, or would replace results.
-
-    Examples:
-        >>> import invdesign
-        >>> campaign = invdesign.campaign_from(
-        ...     {
-        ...         "version": 1,
-        ...         "name": "cells",
-        ...         "space": {"kind": "parameters", "parameters": {"salt": {"real": [0.2, 2.0]}}},
-        ...         "evaluate": [{"experiment": {"provides": {"capacity": "mAh/g"}}}],
-        ...         "objectives": [{"maximize": "capacity"}],
-        ...         "optimizer": {"kind": "random"},
-        ...         "budget": {"candidates": 20},
-        ...         "engine": {"kind": "local", "workers": 0},
-        ...     }
-        ... )
-        >>> run = invdesign.Run.create(campaign, "runs/batch")
-        >>> invdesign.write_batch(run, run.ask(2), "batch.csv")  # no structures here
-        []
-        >>> with open("batch.csv") as file:
-        ...     file.readline().strip()
-        'candidate,salt,capacity [mAh/g],capacity_noise [mAh/g],failure,measurement,note,genome'
     """
     path = Path(path)
     check_output(run.campaign, path)
@@ -171,7 +169,7 @@ def write_batch(run: Run, ids: Sequence[int], path: str | Path) -> list[Path]:
     rows = batch_rows(run, ids, units=not as_json, files=names)
     text = json.dumps(rows, ensure_ascii=False, indent=1) + "\n" if as_json else _to_csv(rows)
     with replace_file(path) as temporary:
-        # Spreadsheets take a file for UTF-8 by its mark; where all is ASCII, nobody needs one.
+        # Spreadsheets recognise UTF-8 by its byte order mark; ASCII needs none.
         encoding = "utf-8" if as_json or text.isascii() else "utf-8-sig"
         temporary.write_text(text, encoding=encoding, newline="")
     return list(files.values())
@@ -188,7 +186,7 @@ def _to_csv(rows: Sequence[BatchRow]) -> str:
 
 
 def _write_structures(run: Run, ids: Sequence[int], path: Path) -> dict[int, Path]:
-    """CIF file by candidate, of those that have a structure."""
+    """Write CIF files of the candidates with a structure; return them by number."""
     stages = _waiting_stages(run)
     files = {}
     for id in ids:
@@ -203,7 +201,7 @@ def _write_structures(run: Run, ids: Sequence[int], path: Path) -> dict[int, Pat
 
 
 def _starting_structure(run: Run, id: int, stage: str) -> Structure | None:
-    """What the work starts from: the structure its stage requires, or else the last one that was made."""
+    """Structure that the stage requires, or else the candidate's last one."""
     evaluator = run.campaign.evaluators.get(stage)
     requires = evaluator.requires if evaluator is not None else ()
     roles = [name.removeprefix(STRUCTURES) for name in sorted(requires) if name.startswith(STRUCTURES)]

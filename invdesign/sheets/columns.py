@@ -1,4 +1,4 @@
-"""What the columns of batch and results files are called."""
+"""Names of the columns in files of batches and results."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from invdesign.tables.units import is_same_unit, is_unit, split_heading
 CANDIDATE, STAGE, FORMULA, STRUCTURE = "candidate", "stage", "formula", "structure"
 FAILURE, LABEL, NOTE, GENOME = "failure", "measurement", "note", "genome"
 RESERVED_HEADINGS = (CANDIDATE, STAGE, FORMULA, STRUCTURE, FAILURE, LABEL, NOTE, GENOME)
-NOISE_ENDING = "_noise"  # added to a property's name: one standard deviation of repeating the measurement
+NOISE_ENDING = "_noise"  # of the column with one standard deviation of repeating the measurement
 OLDER_NOISE_ENDING = "_uncertainty"  # the same in files of earlier versions
-DESIGN_PREFIX = "design "  # before the name of a design column that another column has already
+DESIGN_PREFIX = "design "  # of a design column whose name another column has
 
 Kind = Literal["reserved", "value", "noise", "design"]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What a column holds: of which property or part of the design, by name."""
+    """Meaning of a column: its kind, and the name of its property or design part."""
 
     kind: Kind
     name: str
@@ -32,12 +32,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns that files of a campaign may have.
+    """Columns that files of a campaign may have.
 
     Attributes:
-        stages: unit by property of every stage that says numbers.
+        stages: unit by property, for every stage that gives numbers.
         external: names of the stages whose results come from outside.
-        lacking: structures by stage, for those that give some: no file of rows can tell such a stage's result.
+        lacking: a structure by stage, for stages that give structures, which no file of rows can hold.
         design: names of the design's columns.
     """
 
@@ -48,10 +48,11 @@ class Layout:
 
     @classmethod
     def of_campaign(cls, campaign: Campaign, more: Iterable[str] = ()) -> Layout:
-        """The layout of a campaign.
+        """Make the layout of a `campaign`.
 
         Args:
-            more: what its candidates' designs hold beside what their space writes in columns.
+            campaign: to read.
+            more: parameters of designs beside the columns of the space.
         """
         space = campaign.space
         written = space.table_columns() if isinstance(space, TabledSpace) else ()
@@ -68,16 +69,21 @@ class Layout:
 
     @property
     def units(self) -> dict[str, str]:
-        """Unit by property, of whatever stage."""
+        """Unit by property, over all stages."""
         return {name: unit for units in self.stages.values() for name, unit in units.items()}
 
     def property_heading(self, name: str, unit: str | None = None) -> str:
-        """The heading of a property's column, with its unit where there is one."""
+        """Heading of a property's column.
+
+        Args:
+            name: of the property.
+            unit: to write; the property's own by default, none if empty.
+        """
         unit = self.units[name] if unit is None else unit
         return f"{name} [{unit}]" if unit else name
 
     def design_heading(self, name: str) -> str:
-        """The heading of a column of the design, set apart where another column has that name."""
+        """Heading of the design column `name`, prefixed where that is taken."""
         return f"{DESIGN_PREFIX}{name}" if name in RESERVED_HEADINGS or self._find_property(name) else name
 
     def _find_property(self, name: str) -> Column | None:
@@ -87,7 +93,7 @@ class Layout:
         return Column("noise", of) if of != name and of in self.units else None
 
     def find_column(self, heading: str) -> Column | str:
-        """What a column with this heading holds; what is wrong with the heading, in words, where that is not known."""
+        """Find the meaning of a column by its `heading`; else a message."""
         if heading in RESERVED_HEADINGS:
             return Column("reserved", heading)
         by_heading = {self.design_heading(name): name for name in self.design}
@@ -98,16 +104,15 @@ class Layout:
             same = unit is None or is_same_unit(unit, self.units[found.name])
             return found if same else self._unit_message(found, str(unit))
         bare, unit = split_heading(heading)
-        if (
-            bare in by_heading and unit is not None and is_unit(unit)
-        ):  # parameters have no unit to compare it with
+        # Parameters have no unit to compare it with.
+        if bare in by_heading and unit is not None and is_unit(unit):
             return Column("design", by_heading[bare])
         known = [*RESERVED_HEADINGS, *by_heading, *self.units, *(name + NOISE_ENDING for name in self.units)]
         hint = nearest(split_heading(heading)[0], known) or f"Known are: {', '.join(known)}."
         return f"no column of this run's files is called so. {hint} Remarks go into the column {NOTE}."
 
     def match_property(self, heading: str) -> tuple[Column | None, str | None]:
-        """The property's column that a heading means, whatever unit it names; and that unit."""
+        """Property column and unit in a `heading`, whatever the unit; None if unknown."""
         name, unit = split_heading(heading)
         return self._find_property(name), unit
 

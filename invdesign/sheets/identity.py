@@ -1,4 +1,4 @@
-"""Of which candidate a row of results speaks: by number, genome, columns of its design, or a structure file."""
+"""The candidate that a row of results is about: by number, genome, design columns or a structure file."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from invdesign.structures.files import parse_structure
 from invdesign.tables.cells import Cell, parse_number
 from invdesign.worker import RAISED
 
-RELATIVE_TOLERANCE = 1e-5  # relative: a cell that is nearer than that to a candidate's number is that number
+RELATIVE_TOLERANCE = 1e-5  # of a cell's number to a candidate's; chosen
 COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
-MAX_LISTED = 5  # candidates that a message names
+MAX_LISTED = 5  # candidates in a message; chosen
 _DIFFERENT_HINT = "If something else was made, clear the cells candidate and genome: then the row is a candidate of its own."
 
 
 @dataclass
 class SortedCells:
-    """The filled cells of a row, by what they are."""
+    """Filled cells of a row, by the kind of their column."""
 
     reserved: dict[str, Cell] = field(default_factory=dict)
     values: dict[str, Cell] = field(default_factory=dict)
@@ -42,7 +42,15 @@ class SortedCells:
 
 @dataclass
 class RowIdentifier:
-    """Finds out who a row is about; mistakes gather in the table."""
+    """Identifies the candidate of each row; collects mistakes in the table.
+
+    Attributes:
+        run: with the candidates.
+        table: with the rows.
+        layout: of its columns.
+        folder: of the file, for paths to structures.
+        remarks: on matched rows and rows outside the space.
+    """
 
     run: Run
     table: Table
@@ -51,7 +59,11 @@ class RowIdentifier:
     remarks: list[str] = field(default_factory=list)
 
     def identify_row(self, row: Row, cells: SortedCells) -> dict[str, Any] | None:
-        """`candidate` or `genome` of a `Told`; None where it cannot be told."""
+        """Identify the candidate of a `row` from its `cells`.
+
+        Returns:
+            `candidate` or `genome` of a `Told`; None, after a recorded mistake, if the candidate is unknown.
+        """
         if CANDIDATE in cells.reserved:
             id = self._candidate_number(row, cells.reserved[CANDIDATE])
             if id is None:
@@ -70,9 +82,12 @@ class RowIdentifier:
     # By the design.
 
     def _match_design(self, row: Row, cells: SortedCells) -> dict[str, Any] | None:
-        """`genome` of the candidate whose design the cells show, with all the digits or fewer; None where there is none.
+        """Find the asked candidate with the design in the cells.
 
-        Empty, after a complaint, where there are several.
+        Cells may have fewer digits than the design.
+
+        Returns:
+            `genome` of a `Told`; None without a match; empty, after a recorded mistake, with several.
         """
         space = self.run.campaign.space
         if GENOME in cells.reserved or not isinstance(space, OpenSpace):
@@ -108,7 +123,7 @@ class RowIdentifier:
         return {"genome": dict(self.run.history.candidate(id).genome)}
 
     def _space_cells(self, cells: SortedCells) -> dict[str, str]:
-        """The cells of a row that the space reads, as text."""
+        """Cells of a row that the space reads, as text."""
         space = self.run.campaign.space
         own = set(space.table_columns()) if isinstance(space, TabledSpace) else set()
         return {name: str(cell) for name, cell in cells.design.items() if name in own}
@@ -118,7 +133,10 @@ class RowIdentifier:
         return sorted(id for ids in self.run.waiting().values() for id in ids)
 
     def _matches_design(self, id: int, columns: Mapping[str, str], rounding: Mapping[str, float]) -> bool:
-        """Whether cells show a candidate's design; what has no cell must be absent."""
+        """True if the cells agree with a candidate's design.
+
+        Amounts without a cell must be 0.
+        """
         space = self.run.campaign.space
         assert isinstance(space, OpenSpace)
         expected = dict(space.to_cells(self.run.history.candidate(id).genome))
@@ -129,7 +147,7 @@ class RowIdentifier:
         )
 
     def _has_same_result(self, id: int, cells: SortedCells) -> bool:
-        """Whether what a row says was told of a candidate before."""
+        """True if the candidate already has the result in this row."""
         failure = " ".join(str(cells.reserved.get(FAILURE, "")).split())
         values = {name: parse_number(cell) for name, cell in cells.values.items()}
         return any(
@@ -142,7 +160,7 @@ class RowIdentifier:
 
     @cached_property
     def _measured_ids(self) -> list[int]:
-        """Candidates that results were told of."""
+        """Numbers of the candidates with measurements."""
         keys = {item.key for item in self.run.measurements() if item.withdrawn is None}
         ids = [self.run.history.id_of(key) for key in sorted(keys)]
         return sorted(id for id in ids if id is not None)
@@ -173,19 +191,19 @@ class RowIdentifier:
             self.table.add_mistake(row, GENOME, message, _DIFFERENT_HINT)
 
     def _is_same_genome(self, found: Genome, genome: Genome) -> bool:
-        """Whether a genome is that one, in whatever way it was written."""
+        """True if two genomes are the same candidate, however written."""
         if genome_key(found) == genome_key(genome):
             return True
         try:
             return genome_key(normalise_genome(self.run.campaign.space, found)) == genome_key(genome)
-        except RAISED:  # what a genome of any form does to a space, nobody knows
+        except RAISED:  # a space may raise anything for a malformed genome
             return False
 
     def _parse_genome(self, row: Row, cell: Cell) -> Genome | None:
         try:
             found = strictjson.loads(cell) if isinstance(cell, str) else cell
             if not isinstance(found, dict):
-                raise ValueError("it is no object")  # noqa: TRY004, TRY301 - what a file says, told below
+                raise ValueError("it is no object")  # noqa: TRY004, TRY301 - becomes a mistake below
             return cast("Genome", canonical(found))
         except (ValueError, TypeError, RecursionError) as error:
             self.table.add_mistake(
@@ -194,7 +212,7 @@ class RowIdentifier:
             return None
 
     def _check_design(self, row: Row, cells: Mapping[str, Cell], genome: Genome, who: str) -> None:
-        """Cells that describe a candidate must be its own."""
+        """Check that design cells agree with the candidate."""
         if not cells:
             return
         expected, space = self._expected_cells(genome), self.run.campaign.space
@@ -224,7 +242,7 @@ class RowIdentifier:
         return space.build_made(genome) if isinstance(space, OpenSpace) else space.build(genome)
 
     def _read_genome(self, row: Row, cells: SortedCells) -> Genome | None:
-        """The genome of a candidate that has no number: as JSON, in columns, or as a structure file."""
+        """Read the genome of a row without number: JSON, columns or structure."""
         space = self.run.campaign.space
         genome: Genome | None = None
         if GENOME in cells.reserved:
@@ -285,7 +303,10 @@ class RowIdentifier:
 
 
 def normalise_genome(space: SearchSpace, genome: Genome) -> Genome:
-    """The one way of several in which the space writes a candidate; 1 and 1.0 are two to JSON, and one amount."""
+    """Write a `genome` in the one form that its `space` uses.
+
+    To JSON, 1 and 1.0 differ, although they are the same amount.
+    """
     written = space.canonical(genome)
     if isinstance(space, TabledSpace) and written.keys() <= set(space.table_columns()):
         whole = {name: str(value) for name, value in written.items() if type(value) is int}
@@ -294,22 +315,24 @@ def normalise_genome(space: SearchSpace, genome: Genome) -> Genome:
 
 
 def _cell_agrees(cell: Cell, expected: float | str | None, rounding: float = 0.0) -> bool:
-    """Whether a cell says what is expected, as far as a spreadsheet keeps its digits.
+    """True if a cell agrees with a value to a spreadsheet's digits.
 
     Args:
-        rounding: how far its number may be off as it is written.
+        cell: as read.
+        expected: number or text; None stands for an absent amount.
+        rounding: largest rounding error of the number as written.
     """
     if expected is None:
         return parse_number(cell) == 0.0
     if isinstance(expected, str):
         return str(cell) == expected.strip()
     number = parse_number(cell)
-    near = rounding * (1.0 + 1e-9) + 1e-12  # half a unit, and what decimals cost in doubles
+    near = rounding * (1.0 + 1e-9) + 1e-12  # with the error of decimals in binary floating point
     return number is not None and math.isclose(number, expected, rel_tol=RELATIVE_TOLERANCE, abs_tol=near)
 
 
 def quote_cell(cell: Cell) -> str:
-    """A cell as messages quote it."""
+    """Quote a `cell` for a message, shortened."""
     text = cell if isinstance(cell, str) else json.dumps(cell)
     return f"'{text}'" if len(text) <= 60 else f"'{text[:57]}...'"
 

@@ -1,4 +1,4 @@
-"""Results as somebody typed them into a file: every mistake found at once, nothing guessed."""
+"""Results from files filled in by hand: all mistakes are found at once, and nothing is guessed."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from invdesign.sheets.table import Row, Table, read_table
 from invdesign.tables.cells import Cell, parse_number, suggest_remedy
 from invdesign.worker import RAISED
 
-MAX_SAMPLED_DESIGNS = 3  # candidates that show what designs hold, where no row has a number
+MAX_SAMPLED_DESIGNS = 3  # candidates tried for names of parameters if no row has a number; chosen
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What a file of results says.
+    """Results in a file.
 
     Attributes:
-        told: its results, in the order of the rows.
-        open: how many rows have no result yet.
-        remarks: what was made of rows, each with its line: matched to a candidate, or outside the space.
+        told: results in the order of the rows.
+        open: number of rows without a result yet.
+        remarks: on rows, with their lines: matched to a candidate, or outside the space.
     """
 
     told: tuple[Told, ...]
@@ -36,36 +36,14 @@ class Results:
 
 
 def read_results(run: Run, path: str | Path) -> Results:
-    """The results in a CSV or JSON file: a batch file that was filled in, or one made by hand.
+    """Read results from a CSV or JSON file.
+
+    Args:
+        run: to tell them to.
+        path: a batch file that was filled in, or one made by hand.
 
     Raises:
-        ResultsError: with every mistake, its line, and what to do.
-
-    Examples:
-        >>> import json
-        >>> import invdesign
-        >>> campaign = invdesign.campaign_from(
-        ...     {
-        ...         "version": 1,
-        ...         "name": "cells",
-        ...         "space": {"kind": "parameters", "parameters": {"salt": {"real": [0.2, 2.0]}}},
-        ...         "evaluate": [{"experiment": {"provides": {"capacity": "mAh/g"}}}],
-        ...         "objectives": [{"maximize": "capacity"}],
-        ...         "optimizer": {"kind": "random"},
-        ...         "budget": {"candidates": 20},
-        ...         "engine": {"kind": "local", "workers": 0},
-        ...     }
-        ... )
-        >>> run = invdesign.Run.create(campaign, "runs/results")
-        >>> run.ask(2)
-        [0, 1]
-        >>> with open("results.json", "w") as file:
-        ...     json.dump([{"candidate": 0, "capacity": 151.0}, {"candidate": 1, "capacity": None}], file)
-        >>> results = invdesign.read_results(run, "results.json")
-        >>> results.told[0].properties, results.open
-        ({'capacity': 151.0}, 1)
-        >>> run.tell(results.told).recorded
-        1
+        ResultsError: with every mistake, its line, and the remedy.
     """
     path = Path(path)
     table = read_table(path)
@@ -77,7 +55,10 @@ def read_results(run: Run, path: str | Path) -> Results:
 
 
 def _design_names(run: Run, table: Table) -> tuple[str, ...]:
-    """What designs hold beside what their space writes in columns, as candidates show that the rows are about."""
+    """Names of design parameters beside the columns of the space.
+
+    They are taken from a candidate that a row names, or one of the first.
+    """
     numbers = [parse_number(row.cells.get(CANDIDATE)) for row in table.rows]
     asked = [int(number) for number in numbers if number is not None and number.is_integer()]
     for id in (*asked, *range(MAX_SAMPLED_DESIGNS)):
@@ -91,37 +72,42 @@ def _design_names(run: Run, table: Table) -> tuple[str, ...]:
 
 @dataclass
 class _ResultsReader:
-    """Reads one file; mistakes gather in its table."""
+    """Reads one file; mistakes are collected in its table."""
 
     table: Table
     layout: Layout
     identity: RowIdentifier
     open: int = 0
     columns: dict[str, Column] = field(default_factory=dict)
-    absent: dict[str, str] = field(default_factory=dict)  # stage by property that no column holds
-    seen: dict[str, Row] = field(default_factory=dict)  # by what it says
+    absent: dict[str, str] = field(default_factory=dict)  # stage by property without a column
+    seen: dict[str, Row] = field(default_factory=dict)  # by content
 
     def read_rows(self) -> Results:
-        """What the rows tell; the table's mistakes say what is wrong."""
+        """Read the results in all rows; mistakes are recorded in the table."""
         unknown: list[str] = []
         for heading in filter(None, self.table.headings):
             column: Column | str | None = self.layout.find_column(heading)
             if isinstance(column, str):
                 self.table.add_mistake(None, heading, column)
-                column, _ = self.layout.match_property(heading)  # of another unit, it is not missing too
+                column, _ = self.layout.match_property(
+                    heading
+                )  # in another unit it does not count as missing
                 unknown += [heading] if column is None else []
             if column is not None:
                 self._check_once(heading, column)
                 self.columns[heading] = column
         told = [told for row in self.table.rows for told in self._read_row(row)]
         for name, stage in self.absent.items():
-            if not nearest(name, unknown):  # else that was told: a heading with a slip of the pen
+            if not nearest(name, unknown):  # a misspelt heading was reported already
                 message = f"there is no such column, and {stage} gives {self._list_properties(stage)}: a result has all of it."
                 self.table.add_mistake(None, self.layout.property_heading(name), message)
         return Results(tuple(told), self.open, tuple(self.identity.remarks))
 
     def _check_once(self, heading: str, column: Column) -> None:
-        """Complain of a second column for the same: `conductivity` beside `conductivity [S/cm]`."""
+        """Record a mistake for a second column with the same meaning.
+
+        An example is `conductivity` beside `conductivity [S/cm]`.
+        """
         first = next((known for known, other in self.columns.items() if other == column), None)
         if first not in (None, heading):
             self.table.add_mistake(None, heading, f"is the same as column {first}. Leave one of them out.")
@@ -167,7 +153,7 @@ class _ResultsReader:
         return found
 
     def _is_repeated(self, row: Row, told: Told) -> bool:
-        """Whether an earlier row says the same, which is a mistake."""
+        """True, with a recorded mistake, if an earlier row has the same result."""
         who = told.candidate if told.genome is None else genome_key(told.genome)
         text = repr((who, told.stage, told.label, told.failure, told.properties, told.noise))
         first = self.seen.setdefault(text, row)
@@ -181,10 +167,10 @@ class _ResultsReader:
         )
         return True
 
-    # What was found.
+    # Results of a row.
 
     def _results_by_stage(self, row: Row, cells: SortedCells) -> dict[str, dict[str, Any]]:
-        """Fields of a `Told` by stage: a row may hold the results of several."""
+        """Fields of a `Told` by stage; a row may hold results of several."""
         named = cells.reserved.get(STAGE)
         if named is not None and named not in self.layout.stages:
             hint = nearest(str(named), self.layout.stages) or f"Stages are: {', '.join(self.layout.stages)}."
@@ -257,7 +243,7 @@ class _ResultsReader:
         return sigma
 
     def _read_number(self, row: Row, column: str, cell: Cell) -> float:
-        """The number in a cell; NaN, with a complaint, where there is none."""
+        """Number in a cell; NaN, with a recorded mistake, if there is none."""
         number = None if isinstance(cell, bool) else parse_number(cell)
         if number is not None and math.isfinite(number):
             return number

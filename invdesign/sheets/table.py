@@ -1,4 +1,4 @@
-"""A file of results or candidates as rows, with its mistakes; what the cells mean is not known here."""
+"""Rows of a file of results or candidates, with its mistakes; the meaning of cells is left to callers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from invdesign.tables.records import WORKBOOK_SIGNATURES, TableError, TextData
 from invdesign.tables.text import TextTable, find_mistake
 from invdesign.textfiles import MEGABYTE, UnreadableFileError, decode, read_bytes, read_text
 
-MAX_BYTES = 200 * MEGABYTE  # a file of results is read whole
-HEAD_LINE = 1  # line of the headings where nothing comes before them
+MAX_BYTES = 200 * MEGABYTE  # of a file of results, which is read whole; chosen
+HEAD_LINE = 1  # of the headings if nothing comes before them
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row: its line in the file, or its number among the entries of a JSON file, and its filled cells by heading."""
+    """A row: its place and its filled cells by heading.
+
+    Attributes:
+        line: in the file, or number among the entries of a JSON file.
+        cells: filled ones, by heading.
+    """
 
     line: int
     cells: Mapping[str, Cell]
@@ -27,11 +32,14 @@ class Row:
 
 @dataclass
 class Table:
-    """What a file holds, and what is wrong with its form.
+    """Rows of a file, and mistakes in its form.
 
     Attributes:
-        source: the file, as messages call it.
-        lines: whether rows have lines; entries of a JSON file are counted.
+        source: name of the file in messages.
+        headings: of its columns.
+        rows: with filled cells.
+        mistakes: found so far.
+        lines: True if rows have lines; entries of a JSON file are counted.
         head: line of the headings.
     """
 
@@ -43,7 +51,14 @@ class Table:
     head: int = HEAD_LINE
 
     def add_mistake(self, row: Row | None, column: str, message: str, hint: str = "") -> None:
-        """Take note of a mistake in a row, or in the headings where it is None."""
+        """Record a mistake.
+
+        Args:
+            row: with the mistake; None for the headings.
+            column: its heading, or `row` or `file`.
+            message: the finding.
+            hint: the remedy.
+        """
         if not self.lines:
             entry = "every entry" if row is None else f"entry {row.line}"
             self.mistakes.append(Mistake(f"{entry}, {column}", message, None, hint))
@@ -52,12 +67,15 @@ class Table:
         self.mistakes.append(Mistake(column, message, line, hint))
 
     def row_place(self, row: Row) -> str:
-        """Where a row stands, in words."""
+        """Place of a `row` in words."""
         return f"line {row.line}" if self.lines else f"entry {row.line}"
 
 
 def read_table(path: Path) -> Table:
-    """The rows of a CSV file (comma, semicolon or tab), or of a JSON file (a list of objects).
+    """Read the rows of a CSV or JSON file.
+
+    Args:
+        path: CSV with comma, semicolon or tab, or JSON with a list of objects.
 
     Raises:
         ResultsError: the file is missing, empty, no text, or no such list.
@@ -109,7 +127,7 @@ def _read_csv(table: Table, text: TextTable) -> None:
 
 
 def _drop_blank(cells: Mapping[str, Cell]) -> dict[str, Cell]:
-    """Cells that hold something, text without the space around it."""
+    """Drop blank cells, and strip space around text."""
     return {
         heading: cell.strip() if isinstance(cell, str) else cell
         for heading, cell in cells.items()

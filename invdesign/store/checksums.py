@@ -1,7 +1,7 @@
 """A checksum in every row: values that changed on disk are found when they are read.
 
 The checksum is BLAKE2b, 8 bytes, over the row's values as a tuple of Python literals in ASCII, which every version of
-Python writes alike. It finds damage; it is no protection against somebody who wants to deceive.
+Python writes alike. It finds damage; it does not protect against deliberate forgery.
 """
 
 from __future__ import annotations
@@ -20,25 +20,30 @@ from invdesign.errors import StoreError
 from invdesign.store.database import damaged_store_error
 from invdesign.store.schema import CHECKSUM, CHECKSUMMED_TABLES, meta
 
-ROWS_PER_FETCH = 5000  # rows fetched at a time
-COUNTS_ENTRY = "rows"  # entry of `meta` that says how many rows the tables have
+ROWS_PER_FETCH = 5000  # chosen: few calls, and a few MB at a time
+COUNTS_ENTRY = "rows"  # key in `meta` of the numbers of rows of the tables
 COUNTED_TABLES = tuple(table for table in CHECKSUMMED_TABLES if table is not meta)
 Change = Mapping[str, Any]
 
 
 def checksum_of(values: tuple[object, ...]) -> bytes:
-    """Checksum of a row's values, 8 bytes."""
+    """Checksum of a row's `values`, 8 bytes."""
     return blake2b(ascii(values).encode(), digest_size=8).digest()
 
 
 def add_checksum(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
-    """A whole row of plain values with its checksum."""
+    """Build a whole row of plain values with its checksum.
+
+    Args:
+        table: the row's table.
+        row: values by column; missing ones are NULL.
+    """
     values = {name: _to_plain_value(row.get(name)) for name in value_names(table)}
     return {**values, CHECKSUM: checksum_of(tuple(values.values()))}
 
 
 def _to_plain_value(value: Any) -> Any:
-    """The value as it comes back from SQLite: its own type, no subclass of it."""
+    """Convert a value to the plain type that SQLite returns."""
     for kind in (str, int, float):
         if isinstance(value, kind):
             return value if type(value) is kind else kind(value)
@@ -47,28 +52,34 @@ def _to_plain_value(value: Any) -> Any:
 
 @cache
 def value_names(table: Table) -> tuple[str, ...]:
-    """Names of a table's columns but the checksum."""
+    """Names of the columns of `table` except the checksum."""
     return tuple(column.name for column in table.c if column.name != CHECKSUM)
 
 
 @cache
 def row_type(table: Table) -> Any:
-    """A named tuple of a table's columns."""
+    """Named tuple type with the columns of `table`."""
     return namedtuple(table.name, [*value_names(table), CHECKSUM])  # noqa: PYI024 - names are known at run time
 
 
 def key_column(table: Table) -> Any:
-    """The column that tells the rows of a table apart."""
+    """Primary key column of `table`."""
     return next(iter(table.primary_key.columns))
 
 
 def is_row_intact(values: tuple[Any, ...]) -> bool:
-    """True if the last of a row's values is the checksum of the others."""
+    """Check that a row's `values` agree with their checksum."""
     return bool(checksum_of(values[:-1]) == values[-1])
 
 
 def read_checked_rows(connection: Connection, query: Select[Any], table: Table, path: Path) -> Iterator[Any]:
-    """Rows of one table, each checked; `query` selects all its columns.
+    """Iterate over rows of one table, checking each.
+
+    Args:
+        connection: to the store.
+        query: selects all columns of `table`.
+        table: the rows' table.
+        path: the store's file, for the message.
 
     Raises:
         StoreError: a row is not as it was written.
@@ -79,12 +90,18 @@ def read_checked_rows(connection: Connection, query: Select[Any], table: Table, 
 def read_checked_values(
     connection: Connection, query: Select[Any], table: Table, path: Path
 ) -> Iterator[tuple[Any, ...]]:
-    """The same as plain tuples, for when there are many.
+    """Iterate over rows as plain tuples, checking each.
+
+    Args:
+        connection: to the store.
+        query: selects all columns of `table`.
+        table: the rows' table.
+        path: the store's file, for the message.
 
     Raises:
         StoreError: a row is not as it was written.
     """
-    # Past SQLAlchemy's own rows: of 10,000 candidates they take as long as the checksums do.
+    # The driver's cursor is used directly: SQLAlchemy's rows would cost as much time as the checksums.
     cursor: Any = connection.execute(query).cursor
     while batch := cursor.fetchmany(ROWS_PER_FETCH):
         for values in batch:
@@ -94,7 +111,7 @@ def read_checked_values(
 
 
 def damaged_row_error(path: Path, table: Table, row: Any) -> StoreError:
-    """The error for a row that is not as it was written."""
+    """Error for a damaged `row` of `table` at `path`."""
     return damaged_store_error(
         path, f"{describe_row(table, getattr(row, key_column(table).name))} is not as it was written"
     )
@@ -113,7 +130,7 @@ _ROW_WORDS = {
 
 
 def describe_row(table: Table, key: object) -> str:
-    """A row as a user knows it."""
+    """Name the row of `table` with this `key`."""
     shown = key if isinstance(key, int) else str(key)[:40]
     return _ROW_WORDS[table.name].format(shown)
 
@@ -122,7 +139,13 @@ def describe_row(table: Table, key: object) -> str:
 
 
 def insert_rows(connection: Connection, table: Table, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Insert rows with their checksums; how many."""
+    """Insert rows with their checksums; return their number.
+
+    Args:
+        connection: to the store, in a transaction.
+        table: their table.
+        rows: values by column.
+    """
     whole = [add_checksum(table, row) for row in rows]
     if whole:
         connection.execute(insert(table), whole)
@@ -130,10 +153,16 @@ def insert_rows(connection: Connection, table: Table, rows: Iterable[Mapping[str
 
 
 def change_rows(connection: Connection, table: Table, changes: Mapping[Any, Change], path: Path) -> None:
-    """Change values of rows, by key, and their checksums with them.
+    """Change values of rows and update their checksums.
+
+    Args:
+        connection: to the store, in a transaction.
+        table: their table.
+        changes: new values by column, by key of the row.
+        path: the store's file, for messages.
 
     Raises:
-        StoreError: a row was not as it was written before: its damage must not get a checksum of its own.
+        StoreError: a row was damaged before: it must not get a checksum of its own.
     """
     if not changes:
         return
@@ -168,7 +197,9 @@ def write_checksums(
     """Give every row of these tables its checksum.
 
     Args:
-        except_for: keys, by table, of rows that keep the checksum they have: those whose damage must stay known.
+        connection: to the store, in a transaction.
+        tables: the tables to go through.
+        except_for: keys, by table, of damaged rows; they keep the checksum they have, so that the damage stays known.
     """
     for table in tables:
         key, names = key_column(table), value_names(table)
@@ -183,7 +214,7 @@ def write_checksums(
 
 
 def count_rows(connection: Connection) -> dict[str, int]:
-    """Rows of every table that is counted."""
+    """Count the rows of each table over `connection`."""
     return {
         table.name: connection.scalar(select(func.count()).select_from(table)) or 0
         for table in COUNTED_TABLES

@@ -1,4 +1,4 @@
-"""A new store: written under another name, checked, and named when it is whole."""
+"""Creation of a store: written under a temporary name, checked, and renamed when it is whole."""
 
 from __future__ import annotations
 
@@ -22,7 +22,14 @@ from invdesign.store.writing import set_entry
 def create_store(
     path: Path, entries: Mapping[str, str], fill: Callable[[Path], object] | None, advice: str
 ) -> None:
-    """Write a new store, or leave nothing behind (`Store.create`)."""
+    """Write a new store, or leave nothing behind (`Store.create`).
+
+    Args:
+        path: the store's file.
+        entries: values of the `meta` table by key.
+        fill: writes more into the file, under its temporary name.
+        advice: for the message about a full disk; a default where it is empty.
+    """
     advice = advice or "Nothing is left of the new run; make room, and start it again."
     with translate_database_errors(path, advice):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,10 +63,10 @@ def _write_entries(path: Path, entries: Mapping[str, str]) -> None:
 
 
 def _finish_file(path: Path) -> None:
-    """Count its rows, switch it to its journal, and make sure that the one file is all of it.
+    """Write the row counts, empty the journal, and check the file.
 
-    A checkpoint that a full disk prevents raises nothing where the last connection closes: it is asked for, and its
-    answer is read.
+    A checkpoint that a full disk prevents raises nothing when the last connection closes, so a checkpoint is requested
+    here and its answer is read.
     """
     engine = connect(path, writable=True)
     try:
@@ -90,7 +97,10 @@ def _check_written_file(connection: Connection, path: Path) -> None:
 
 
 def _remove_unfinished(path: Path) -> None:
-    """Remove what a creation that failed or was killed left behind; links, not where they lead to."""
+    """Remove files left by a creation that failed or was killed.
+
+    Of links, the link itself is removed and not its target.
+    """
     earlier = [
         path.with_suffix(f".new{ending}") for ending in ("", *COMPANION_ENDINGS)
     ]  # as they were named once

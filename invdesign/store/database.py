@@ -1,4 +1,4 @@
-"""Connections, file systems and database errors in words a user can act on."""
+"""Connections to SQLite, network file systems, and database errors in words for users."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from invdesign.errors import StoreError
 from invdesign.store.files import refuse_links
 from invdesign.store.lock import is_held
 
-SQLITE_TIMEOUT = 30  # seconds to wait for a lock of SQLite's
+SQLITE_TIMEOUT = 30  # seconds to wait for a lock of SQLite's; chosen
 COMPANION_ENDINGS = ("-wal", "-shm", "-journal")  # endings of the files SQLite keeps beside a database
-IMMUTABLE_MODE = "ro&immutable=1"  # SQLite's mode for a file that nobody changes
+IMMUTABLE_MODE = "ro&immutable=1"  # SQLite's mode for a file that does not change
 DISK_FULL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextmanager
 def translate_database_errors(path: Path, advice: str = "") -> Iterator[None]:
-    """Database errors as errors a user can act on.
+    """Translate database errors within the block into `StoreError`.
 
     Args:
-        advice: what to do where the disk is full; by default to resume.
+        path: the store's file.
+        advice: for a full disk; by default to resume the run.
 
     Raises:
         StoreError: the disk is full, the file is damaged, locked, or cannot be written.
@@ -66,12 +67,17 @@ _DAMAGE_SIGNS = ("malformed", "not a database", "no such table", "no such column
 
 
 def resume_advice(folder: Path) -> str:
-    """What to do where a run met a full disk."""
+    """Advice to make room and resume the run in `folder`."""
     return f"Everything up to the last step is kept; make room, then: invdesign resume {folder}"
 
 
 def unwritable_error(path: Path, error: OSError, advice: str = "") -> StoreError:
-    """The error for a file the system refuses; `advice` (by default to resume) where the disk is full."""
+    """Error for a `path` that cannot be written.
+
+    Args:
+        error: from the system.
+        advice: for a full disk; by default to resume the run.
+    """
     what = f"{path} cannot be written: {error.strerror or error}"
     return StoreError(
         f"{what}. {advice or resume_advice(path.parent)}" if error.errno in DISK_FULL_ERRORS else what
@@ -79,11 +85,16 @@ def unwritable_error(path: Path, error: OSError, advice: str = "") -> StoreError
 
 
 class DamagedError(StoreError):
-    """A run's store holds something else than was written."""
+    """A store's contents differ from the data written to it."""
 
 
 def damaged_store_error(path: Path, what: object) -> StoreError:
-    """The error for a file that is no whole run store."""
+    """Error for a damaged store, or a file that is none.
+
+    Args:
+        path: the file.
+        what: the finding.
+    """
     return DamagedError(
         f"{path} is damaged, or is no run store ({what}). Keep a copy of the folder; "
         f"invdesign doctor {path.parent} says what is damaged and what can be done about it. What SQLite can still read "
@@ -92,20 +103,24 @@ def damaged_store_error(path: Path, what: object) -> StoreError:
 
 
 def connect(path: Path, *, writable: bool, wal: bool = True, alone: bool = False) -> Engine:
-    """An engine for the SQLite file, which exists, journalled as its file system allows.
+    """Open an engine for an existing SQLite file.
+
+    The journal mode is one that the file system allows.
 
     Args:
-        wal: False for a file that nobody else reads yet: after every transaction it is whole, and one file.
-        alone: whether to read the file by itself, without a journal beside it.
+        path: the file.
+        writable: False opens it for reading only.
+        wal: False for a file without other readers yet: after every transaction all data is in that one file.
+        alone: read the file without a journal beside it.
 
     Raises:
-        StoreError: it, or what SQLite keeps beside it, is a symbolic link.
+        StoreError: the file or one of SQLite's files beside it is a symbolic link.
     """
     refuse_links([path.with_name(path.name + ending) for ending in (*COMPANION_ENDINGS, *[""] * writable)])
     place, mode, temporary = (
         (path, "rw", None) if writable else (path, IMMUTABLE_MODE, None) if alone else _choose_reading(path)
     )
-    # Quoted once more, which SQLAlchemy undoes.
+    # Quoted twice, since SQLAlchemy unquotes once.
     address = f"sqlite:///{quote(sqlite_uri(place), safe=':/')}?mode={mode}&uri=true"
     engine = create_engine(address, connect_args={"timeout": SQLITE_TIMEOUT})
     network = is_on_network(path)
@@ -127,15 +142,19 @@ def connect(path: Path, *, writable: bool, wal: bool = True, alone: bool = False
 
 
 def sqlite_uri(path: Path) -> str:
-    """SQLite's address of a file, whose path may hold `?`, `#` or `%`, or be no text at all."""
+    """SQLite's URI of `path`.
+
+    The path may hold `?`, `#`, `%` or bytes that are no text.
+    """
     return f"file:{quote(os.fsencode(path.absolute()))}"
 
 
 def _choose_reading(path: Path) -> tuple[Path, str, Path | None]:
-    """How to read a store: the file, SQLite's mode, and a temporary folder to remove in the end.
+    """Choose file, SQLite mode and temporary folder for reading a store.
 
-    In a folder that cannot be written SQLite cannot share a journal with others. Where no process works on the run, the
-    file is all there is and does not change; where a journal was left, a copy of both is read.
+    In a folder without write permission SQLite cannot share a journal with other processes. Without a running process the
+    file alone is complete and does not change; where a journal was left, both are copied and the copy is read. The
+    temporary folder is None where no copy was made; the caller removes it in the end.
     """
     if may_write(path.parent) or is_held(path.parent):
         return path, "ro", None
@@ -153,12 +172,12 @@ def _choose_reading(path: Path) -> tuple[Path, str, Path | None]:
 
 
 def may_write(folder: Path) -> bool:
-    """True if files can be made in the folder."""
+    """True if files can be created in `folder`."""
     return os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def copy_to_memory(engine: Engine) -> Engine:
-    """A copy of a database that lives in memory, for one process to do with as it likes."""
+    """Copy the database of `engine` into memory and close the original."""
     copy = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
     try:
         with engine.connect() as source, copy.connect() as target:
@@ -178,7 +197,10 @@ _NETWORK_FILE_SYSTEMS = frozenset(
 
 
 def is_on_network(path: Path) -> bool:
-    """Whether the file lies on a network file system, as far as the mount table tells."""
+    """True if `path` lies on a network file system.
+
+    The mount table decides.
+    """
     import psutil
 
     resolved = path.resolve()

@@ -1,4 +1,4 @@
-"""Hash of everything a run found and decided."""
+"""Digest of a store: a hash of all results and decisions of a run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from invdesign.store.waves import ReadableStore
 
 
 def digest_store(store: ReadableStore) -> str:
-    """Equal for runs that are equal.
+    """Hash the contents of `store`; equal for equal runs.
 
-    Candidates, lineage, properties, structures, failures, events, states and measurements are in it; timings, process
-    ids, the environment and how tasks were scheduled are not.
+    Candidates, lineage, properties, structures, failures, events, states and measurements are included; timings, process
+    ids, the environment and the scheduling of tasks are not.
     """
     whole = hashlib.blake2b(digest_size=32)
 
@@ -25,7 +25,7 @@ def digest_store(store: ReadableStore) -> str:
         add("candidate", *row)
     said = ("properties", "noise", "systematic", "details", "structures")
     names = ("candidate", "stage", *said, "failure", "withdrawn")
-    # Of one stage and candidate there are several where a user took one back: in the order they came.
+    # A stage may have several evaluations of a candidate if a user took one back; they keep their order.
     order = (evaluations.c.candidate, evaluations.c.stage, evaluations.c.id)
     for row in store.read_rows(evaluations, names, order=order):
         add("evaluation", *row)

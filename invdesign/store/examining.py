@@ -1,4 +1,4 @@
-"""Everything that is wrong with a store, as far as it can be read: `invdesign doctor RUN`."""
+"""Examination of a damaged store: finds all damage in the readable part (`invdesign doctor RUN`)."""
 
 from __future__ import annotations
 
@@ -17,21 +17,19 @@ from invdesign.store.schema import candidates as candidates_table
 from invdesign.store.schema import evaluations, events, inherited, measurements, meta, structures
 from invdesign.store.store import Store, is_structure_intact
 
-MAX_SINGLE_READS = (
-    1_000_000  # rows that are looked for one by one where a table cannot be read through; chosen
-)
-MAX_SQLITE_MESSAGES = 5  # of SQLite on its file that are shown
+MAX_SINGLE_READS = 1_000_000  # rows read one by one if a table cannot be scanned; chosen
+MAX_SQLITE_MESSAGES = 5  # SQLite's messages about its file that are shown; chosen
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Rows of a table that are not as they were written.
+    """Damaged rows of one table.
 
     Attributes:
         table: its name; empty for the file itself.
         keys: of rows whose values changed.
-        lost: how many rows cannot be found or read.
-        message: all of it in words.
+        lost: number of rows that cannot be found or read.
+        message: the finding in words.
     """
 
     table: str
@@ -41,10 +39,12 @@ class Damage:
 
 
 def examine_store(path: Path) -> list[Damage]:
-    """Read every row and structure of a store, and have SQLite check its file.
+    """Check every row and structure of the store at `path`.
+
+    SQLite's own check of the file is run, too.
 
     Raises:
-        StoreError: it cannot be opened at all.
+        StoreError: the store cannot be opened.
     """
     with Store.open(path, writable=False, checked=False) as store, store.open_connection() as connection:
         found = list(_check_file(connection))
@@ -94,13 +94,17 @@ def _check_table(connection: Connection, table: Table, expected: int | None) -> 
 
 
 def list_keys(keys: Sequence[Any]) -> str:
-    """Numbers or names, the first ten of many."""
+    """Join `keys` of rows for a message, at most ten."""
     shown = ", ".join(str(key)[:40] for key in keys[:10])
     return f"{shown} and {len(keys) - 10} more" if len(keys) > 10 else shown
 
 
 def _scan_table(connection: Connection, table: Table) -> tuple[list[Any], int, bool]:
-    """(Keys of changed rows, how many rows there are, whether reading broke off)."""
+    """Scan a table for changed rows.
+
+    Returns:
+        Keys of changed rows, number of rows, and whether reading broke off.
+    """
     bad, seen = [], 0
     at = row_type(table)._fields.index(key_column(table).name)
     try:
@@ -131,7 +135,7 @@ def _read_one_by_one(connection: Connection, table: Table, expected: int) -> tup
 
 
 def _check_structures(connection: Connection) -> Iterator[Damage]:
-    """Structures that are damaged or missing, with the candidates they are of."""
+    """Yield the damaged or missing structures and the candidates that use them."""
     whole: set[object] = set()
     bad: set[object] = set()
     try:
@@ -139,7 +143,7 @@ def _check_structures(connection: Connection) -> Iterator[Damage]:
         for key, data in iter(cursor.fetchone, None):
             (whole if is_structure_intact(key, data) else bad).add(key)
     except (DatabaseError, sqlite3.Error):
-        pass  # those that were not reached count as missing
+        pass  # structures that were not reached count as missing
     missing, owners = set(), set()
     for table, owner in ((evaluations, "candidate"), (measurements, "key"), (inherited, "cache_key")):
         try:
@@ -149,7 +153,7 @@ def _check_structures(connection: Connection) -> Iterator[Damage]:
                     missing |= lacking
                     owners.add(f"candidate {row[0]}" if table is evaluations else f"{table.name} {row[0]}")
         except (DatabaseError, sqlite3.Error, ValueError, AttributeError, TypeError):
-            continue  # the table's own finding says so
+            continue  # the finding about that table reports it
     lost = len(missing - bad)
     if bad or lost:
         of = f", of {list_keys(sorted(owners))}" if owners else ""

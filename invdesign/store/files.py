@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are whole, and never through a symbolic link."""
+"""Files that appear under their name only when they are complete, and never through a symbolic link."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from invdesign.textfiles import check_replaceable
 
 @contextmanager
 def replace_atomically(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """A new, empty file in the same folder; it replaces `path` at the end, or vanishes where writing failed.
+    """Yield a temporary file that replaces `path` on success.
 
-    It is made anew under a name that cannot be foreseen, readable by its owner alone; at the end it has the permissions
-    of any new file. Where `path` is a symbolic link, the link is replaced, not the file it leads to.
+    It is removed on failure.
+
+    The temporary file lies in the same folder under an unpredictable name and is readable by its owner alone; at the end
+    it gets the permissions of any new file. If `path` is a symbolic link, the link is replaced, not its target.
 
     Args:
-        durable: whether the content is on disk before it takes the name.
+        path: the file to write or replace.
+        durable: sync the content to disk before the rename.
 
     Raises:
         OSError: the disk refuses.
@@ -34,34 +37,36 @@ def replace_atomically(path: Path, *, durable: bool = False) -> Iterator[Path]:
             sync_to_disk(temporary)
         temporary.replace(path)
     except BaseException:
-        with suppress(OSError):  # the first error is the one that says something
+        with suppress(OSError):  # the first error is the informative one
             temporary.unlink(missing_ok=True)
         raise
 
 
 def create_temporary(path: Path) -> Path:
-    """Make an empty file beside `path` under a name that cannot be foreseen; nothing that exists is opened."""
+    """Create an empty file beside `path` under an unpredictable name.
+
+    Existing files are never opened.
+    """
     temporary = temporary_name(path)
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     return temporary
 
 
 def temporary_name(path: Path, word: str = "new") -> Path:
-    """A name beside `path` that cannot be foreseen."""
+    """Unpredictable file name beside `path`, with `word` for its purpose."""
     return path.with_name(f".{path.name}.{word}-{secrets.token_hex(8)}")
 
 
 def default_mode() -> int:
     """Permissions of a new file under the user's umask."""
-    mask = os.umask(
-        0o077
-    )  # it can be read only by setting it; for that instant other threads' files are private
+    # The mask can be read only by setting it; for that instant other threads' files are private.
+    mask = os.umask(0o077)
     os.umask(mask)
     return 0o666 & ~mask
 
 
 def sync_to_disk(path: Path) -> None:
-    """Have the system write a file, or a folder's list of names, to disk."""
+    """Flush the file or folder at `path` to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         with suppress(OSError) if path.is_dir() else _raise_all():  # some file systems sync no folder
@@ -76,7 +81,7 @@ def _raise_all() -> Iterator[None]:
 
 
 def refuse_links(paths: Iterator[Path] | list[Path]) -> None:
-    """Refuse symbolic links in places of a run's folder that are written or removed.
+    """Refuse symbolic links among `paths` to write or remove.
 
     Raises:
         StoreError: one of the paths is a link.

@@ -1,4 +1,4 @@
-"""What a run that was forked from another takes along: evaluations by cache key, and measurements by genome."""
+"""Inheritance of a forked run: evaluations by cache key and measurements by genome, copied from its source."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from invdesign.store.checksums import insert_rows, value_names, write_checksums
 from invdesign.store.database import connect, sqlite_uri, translate_database_errors
 from invdesign.store.schema import evaluations, inherited, measurements
 
-START_EVENT = 0  # the event that everything inherited belongs to
+START_EVENT = 0  # the event of everything inherited
 SOURCE_SCHEMA = "source"
 _metadata = MetaData(schema=SOURCE_SCHEMA)
 _source_tables = {
@@ -23,12 +23,12 @@ _source_tables = {
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What to take along.
+    """Selected results of the source.
 
     Attributes:
-        evaluations: stages of the source whose evaluations hold.
+        evaluations: stages of the source whose evaluations are valid.
         measurements: stages of the new run by stage of the source.
-        keys: genomes' keys in the new run by their keys in the source, of measured ones that hold.
+        keys: genome keys in the new run by genome key in the source, for valid measurements.
     """
 
     evaluations: Collection[str] = ()
@@ -37,10 +37,12 @@ class Selection:
 
 
 def copy_store(source: Path, target: Path) -> None:
-    """A copy of a store as it is at this moment, also while another process writes it.
+    """Copy the store at `source` to `target`.
+
+    Another process may write it meanwhile.
 
     Raises:
-        StoreError: it is locked or damaged, or the copy cannot be written.
+        StoreError: the source is locked or damaged, or the copy cannot be written.
     """
     engine = connect(source, writable=False)
     try:
@@ -51,19 +53,23 @@ def copy_store(source: Path, target: Path) -> None:
 
 
 def copy_selection(target: Path, source: Path, selection: Selection, advice: str = "") -> tuple[int, int]:
-    """Copy what was selected from one store into a new one that nobody reads yet, in one transaction.
+    """Copy selected results into a new store, in one transaction.
 
     Args:
-        advice: what to do where the disk is full.
+        target: the new store's file, which has no other readers yet.
+        source: the store to copy from.
+        selection: the results to copy.
+        advice: for the message about a full disk.
 
     Returns:
-        How many evaluations and how many measurements.
+        Numbers of evaluations and of measurements.
     """
     engine = connect(target, writable=True, wal=False)
     try:
         with translate_database_errors(target, advice), engine.connect() as connection:
             connection.exec_driver_sql(f"ATTACH DATABASE ? AS {SOURCE_SCHEMA}", (sqlite_uri(source),))
-            connection.commit()  # SQLite attaches outside of transactions, SQLAlchemy counts every statement to one
+            # SQLite attaches outside of transactions, while SQLAlchemy begins one with every statement.
+            connection.commit()
             with connection.begin():
                 counts = _copy_evaluations(connection, selection), _copy_measurements(connection, selection)
                 connection.exec_driver_sql(_COPY_STRUCTURES)
@@ -73,7 +79,7 @@ def copy_selection(target: Path, source: Path, selection: Selection, advice: str
 
 
 def measured_stages(source: Path) -> dict[str, set[str]]:
-    """Stages of which a genome has measurements that count, by its key."""
+    """Stages with valid measurements in `source`, by genome key."""
     engine = connect(source, writable=False)
     query = select(measurements.c.key, measurements.c.stage).where(measurements.c.withdrawn.is_(None))
     found: dict[str, set[str]] = {}
@@ -87,7 +93,10 @@ def measured_stages(source: Path) -> dict[str, set[str]]:
 
 
 def _copy_evaluations(connection: Connection, selection: Selection) -> int:
-    """One of each cache key: what the source had inherited itself, then the oldest, as its own cache had it."""
+    """Copy one evaluation per cache key; return their number.
+
+    Evaluations that the source inherited come first, then its oldest own, in the order of its own cache.
+    """
     columns = value_names(inherited)
     before, own = _source_tables[inherited.name], _source_tables[evaluations.name]
     holds = (
@@ -106,7 +115,10 @@ def _copy_evaluations(connection: Connection, selection: Selection) -> int:
 
 
 def _copy_measurements(connection: Connection, selection: Selection) -> int:
-    """Those that count, numbered anew; a stage of the source may be several of the new run."""
+    """Copy valid measurements with new numbers; return their number.
+
+    One stage of the source may become several stages of the new run.
+    """
     old = _source_tables[measurements.name]
     query = select(old).where(old.c.withdrawn.is_(None)).order_by(old.c.id)
     found = [row for row in connection.execute(query).mappings() if row["key"] in selection.keys]

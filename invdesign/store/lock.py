@@ -1,4 +1,4 @@
-"""One process holds a run; whoever comes second is told who."""
+"""Lock of a run: one process holds it; the message to a second one names the holder."""
 
 from __future__ import annotations
 
@@ -15,22 +15,20 @@ from invdesign.errors import RunLockedError, StoreError
 from invdesign.store.files import refuse_links, replace_atomically
 
 LOCK_FILE = "run.lock"
-OWN_PATHS = (
-    LOCK_FILE,
-    "run.sqlite",
-    "requests",
-    "requests/refused",
-    "work",
-)  # what a run writes in its folder
+# Paths that a run writes in its folder.
+OWN_PATHS = (LOCK_FILE, "run.sqlite", "requests", "requests/refused", "work")
 LOCK_TIMEOUT = 0.5  # seconds: `is_held` holds the lock for an instant
 
 
 @contextmanager
 def lock_run(folder: Path) -> Iterator[None]:
-    """Hold the run in `folder` (flock, which the system releases however the process ends).
+    """Hold the lock of the run in `folder` within the block.
+
+    The lock is a flock, which the system releases however the process ends.
 
     Raises:
         RunLockedError: another process holds it; the message names host and process.
+        StoreError: the folder holds links where the run writes, or cannot be locked.
     """
     from filelock import FileLock, Timeout
 
@@ -47,21 +45,19 @@ def lock_run(folder: Path) -> Iterator[None]:
         full = "; make room, and do it again" if error.errno in {errno.ENOSPC, errno.EDQUOT} else ""
         raise StoreError(f"{folder} cannot be locked: {error.strerror or error}{full}") from error
     try:
-        with (
-            suppress(OSError),
-            replace_atomically(holder) as note,
-        ):  # a full disk; the lock holds all the same
+        # On a full disk the note is missing, and the lock still holds.
+        with suppress(OSError), replace_atomically(holder) as note:
             session = {"host": socket.gethostname(), "process": os.getpid(), "session": uuid.uuid4().hex}
             note.write_text(json.dumps(session), encoding="utf-8")
         yield
     finally:
-        with suppress(OSError):  # the folder may be gone, and what happened in it matters more
+        with suppress(OSError):  # the folder may be gone, and the first error matters more
             holder.unlink(missing_ok=True)
         lock.release()
 
 
 def holding_session(folder: Path) -> str:
-    """Name of the session that holds the run; empty where its note cannot be read."""
+    """Session that holds the run in `folder`; empty if unreadable."""
     try:
         return str(json.loads((folder / "run.holder").read_text(encoding="utf-8"))["session"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -69,12 +65,12 @@ def holding_session(folder: Path) -> str:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process works on the run in `folder` now."""
+    """True if a process is working on the run in `folder`."""
     try:
         descriptor = os.open(folder / LOCK_FILE, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     except FileNotFoundError:
         return False
-    except OSError:  # a lock we may not look at: the holder's note is all there is to go by
+    except OSError:  # a lock without read permission: only the holder's note is left to judge by
         return (folder / "run.holder").exists()
     try:
         return _is_locked(descriptor)
@@ -83,7 +79,10 @@ def is_held(folder: Path) -> bool:
 
 
 def _is_locked(descriptor: int) -> bool:
-    """True if another process has locked the file; nothing is written, so that it works on read-only media."""
+    """True if another process has locked the file.
+
+    Nothing is written, so this also works on read-only media.
+    """
     import fcntl
 
     try:

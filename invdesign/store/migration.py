@@ -1,4 +1,4 @@
-"""A store of an earlier schema made one of today's."""
+"""Migration of stores from earlier schema versions."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from invdesign.store.schema import (
 )
 from invdesign.store.writing import set_entry
 
-SYSTEMATIC_SINCE = 5  # the first schema that tells noise from errors of the method
+SYSTEMATIC_SINCE = 5  # the first schema with noise and systematic error in separate columns
 SPLIT_TABLES = (evaluations, measurements, inherited)
-_COLUMNS_BEFORE = {  # columns a checksum was over before the split, in order
+_COLUMNS_BEFORE = {  # columns under a checksum before the split, in order
     evaluations.name: "id candidate stage properties uncertainties structures failure cost cache_key source withdrawn",
     measurements.name: "id key stage event properties uncertainties structures failure label note withdrawn",
     inherited.name: "cache_key stage properties uncertainties structures cost",
@@ -31,9 +31,9 @@ _COLUMNS_BEFORE = {  # columns a checksum was over before the split, in order
 
 
 def migrate_store(connection: Connection, found: int) -> None:
-    """Bring a store from schema `found` to today's, in the transaction under way.
+    """Migrate a store from schema `found` to today's, over `connection`.
 
-    Rows that were damaged before stay so: they get no checksum of their own.
+    Rows that were damaged before stay damaged: they get no new checksum.
     """
     # First, since Python's driver opens no transaction for statements that change tables alone.
     connection.exec_driver_sql(
@@ -57,7 +57,7 @@ def migrate_store(connection: Connection, found: int) -> None:
 
 
 def _damaged_keys(connection: Connection, table: Table) -> set[object]:
-    """Keys of the rows of a table before the split that are not as they were written."""
+    """Keys of damaged rows of a table before the split."""
     names = _COLUMNS_BEFORE[table.name].split()
     query = f"SELECT {', '.join(names)}, {CHECKSUM} FROM {table.name}"  # noqa: S608 - our own schema
     return {
@@ -66,10 +66,11 @@ def _damaged_keys(connection: Connection, table: Table) -> set[object]:
 
 
 def split_uncertainties(connection: Connection) -> None:
-    """Make the uncertainties of hull distances errors of the method; all others stay noise.
+    """Turn uncertainties of hull distances into systematic errors, over `connection`.
 
-    Evaluators of hull distances told one number for the error of their potential. Whatever was told from outside is
-    noise. An inherited evaluation may be of a stage that this campaign does not have: then the property's name decides.
+    All others stay noise. Evaluators of hull distances used to give one number, for the error of their potential.
+    Measurements from outside are noise. An inherited evaluation may belong to a stage that this campaign does not have:
+    then the property's name decides.
     """
     kinds = _evaluator_kinds(connection)
     methods = [stage for stage, kind in kinds.items() if kind in HULL_DISTANCES]
@@ -78,15 +79,15 @@ def split_uncertainties(connection: Connection) -> None:
             *(table.c.noise.like(f'{{"{name}": %') for name in HULL_DISTANCES)
         ) & table.c.noise.not_like("%,%")
         chosen = table.c.stage.in_(methods) | (table.c.stage.not_in(list(kinds)) & named)
-        chosen &= table.c.cache_key.is_not(None)  # what was told from outside has none
+        chosen &= table.c.cache_key.is_not(None)  # measurements from outside have none
         connection.execute(update(table).where(chosen).values(systematic=table.c.noise, noise="{}"))
 
 
 def _evaluator_kinds(connection: Connection) -> dict[str, str]:
-    """Kind of evaluator by stage, as the stored campaign says; empty where it cannot be read."""
+    """Kind of evaluator by stage; empty if the campaign is unreadable."""
     text = connection.scalar(select(meta.c.value).where(meta.c.key == "campaign"))
     try:
         stages = json.loads(text or "{}")["stages"]
         return {str(stage["name"]): str(stage["evaluator"]["kind"]) for stage in stages}
     except (ValueError, TypeError, KeyError, RecursionError):
-        return {}  # reading the campaign itself says what is wrong with it
+        return {}  # reading the campaign itself reports the mistake

@@ -1,4 +1,4 @@
-"""A store whose file was moved, deleted or replaced while a process works on it: noticed, and saved."""
+"""Rescue of a store whose file was moved, deleted or replaced during a run."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from invdesign.store.files import create_temporary, default_mode, sync_to_disk
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """What tells a file from any other that may take its name."""
+    """Device and inode of a file."""
 
     device: int
     inode: int
 
     @classmethod
     def of_path(cls, path: Path) -> FileIdentity | None:
-        """The identity of the file at `path`; None where there is none that can be looked at."""
+        """Identity of the file at `path`; None if unreadable."""
         try:
             found = path.stat()
         except OSError:
@@ -31,10 +31,15 @@ class FileIdentity:
 
 
 def rescue_store(path: Path, identity: FileIdentity, connection: Any) -> LostRunError:
-    """Save what was written to a file that is no longer at `path`; the error that says where it is.
+    """Save a store whose file disappeared; return the error to raise.
 
     Args:
+        path: the file's former place.
+        identity: of the file when it was opened.
         connection: the driver's, open on the file since before.
+
+    Returns:
+        The error, whose message says where the data is now.
     """
     found = _find_moved_file(identity)
     if found is not None and found.name == path.name and _empty_journal(connection):
@@ -55,7 +60,10 @@ def rescue_store(path: Path, identity: FileIdentity, connection: Any) -> LostRun
 
 
 def _find_moved_file(identity: FileIdentity) -> Path | None:
-    """Where a file that this process has open is now, as far as the system tells (Linux does)."""
+    """Find the present path of an open file.
+
+    Only Linux tells; elsewhere the result is None.
+    """
     with suppress(OSError):
         for entry in Path("/proc/self/fd").iterdir():
             with suppress(OSError):
@@ -67,7 +75,10 @@ def _find_moved_file(identity: FileIdentity) -> Path | None:
 
 
 def _empty_journal(connection: Any) -> bool:
-    """True if the file holds all that was written, its journal emptied: the two may have been parted."""
+    """Write the journal into the file; True on success.
+
+    File and journal may have been separated by the move.
+    """
     with suppress(sqlite3.Error):
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
@@ -75,7 +86,9 @@ def _empty_journal(connection: Any) -> bool:
 
 
 def _copy_database(connection: Any, path: Path) -> Path:
-    """Copy the open database into the run's folder where that is gone, else into a new one beside it.
+    """Copy the open database into the run's or a new folder.
+
+    The new folder is used where the run's own still exists.
 
     Raises:
         OSError, sqlite3.Error: the copy cannot be written.

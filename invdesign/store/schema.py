@@ -1,4 +1,4 @@
-"""Tables of the run store, what a step writes into them, and rows as values."""
+"""Tables of the run store, and conversion between rows and values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ metadata = MetaData()
 
 
 def _checksum_column() -> Column[bytes]:
-    """The last column of a table: the checksum of all others (`store.checksums`)."""
+    """Last column of a table: the checksum of the others (`store.checksums`)."""
     return Column(CHECKSUM, LargeBinary)
 
 
@@ -45,7 +45,7 @@ sessions = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("started", Text, nullable=False),
-    Column("ended", Text),  # NULL while it runs, and for ever after a kill
+    Column("ended", Text),  # NULL while it runs or after a kill
     Column("reason", Text),
     Column("seconds", Float, nullable=False, default=0.0),
     Column("environment", Text, nullable=False),
@@ -67,7 +67,7 @@ candidates = Table(
     "candidates",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("key", Text, nullable=False),  # of several candidates where a genome was taken further
+    Column("key", Text, nullable=False),  # not unique: a promotion has the key of its parent
     Column("genome", Text, nullable=False),
     Column("parents", Text, nullable=False),
     Column("operator", Text, nullable=False),
@@ -77,7 +77,7 @@ candidates = Table(
     Column("status", Integer, nullable=False),
     Column("depth", Integer, nullable=False),
     Column("formula", Text),
-    Column("design", Text),  # hashes of what the genome stands for
+    Column("design", Text),  # hashes of the parts of the design
     Column("failure", Text),  # [kind, stage, message]
     Column("gate", Text),
     Column("finished", Float),
@@ -109,7 +109,7 @@ evaluations = Table(
     Column("cost", Text, nullable=False),
     Column("cache_key", Text),
     Column("source", Integer),  # the evaluation it was copied from, for a cache hit
-    Column("withdrawn", Integer),  # the event since which it counts no more
+    Column("withdrawn", Integer),  # the event that took it back
     _checksum_column(),
 )
 Index("evaluations_cache_key", evaluations.c.cache_key)
@@ -128,7 +128,7 @@ measurements = Table(
     Column("failure", Text),
     Column("label", Text, nullable=False),
     Column("note", Text, nullable=False),
-    Column("withdrawn", Integer),  # the event since which it counts no more
+    Column("withdrawn", Integer),  # the event that took it back
     _checksum_column(),
 )
 inherited = Table(  # evaluations of the run this one was forked from
@@ -153,8 +153,8 @@ structures = Table(
 CHECKSUMMED_TABLES = (meta, sessions, events, candidates, tasks, evaluations, measurements, inherited)
 
 # From schema version n to n + 1: SQL statements, in order. A newer invdesign upgrades an older store when it opens it.
-# Since a checksum is over all of a row, a statement that changes rows is followed by sealing them anew.
-# SQLite drops no constraint of a table: it is made again (https://www.sqlite.org/lang_altertable.html, section 7).
+# Since a checksum covers a whole row, rows that a statement changes get new checksums afterwards.
+# SQLite cannot drop a constraint: the table is made again (https://www.sqlite.org/lang_altertable.html, section 7).
 MIGRATIONS: dict[int, tuple[str, ...]] = {
     1: (
         """CREATE TABLE candidates_2 (
@@ -185,7 +185,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         )""",
     ),
     3: tuple(f"ALTER TABLE {table.name} ADD COLUMN {CHECKSUM} BLOB" for table in CHECKSUMMED_TABLES),
-    # The split of uncertainties into noise and errors of the method depends on the campaign: `store.migration` makes it.
+    # Uncertainties are split into noise and systematic error by `store.migration`, since this depends on the campaign.
     4: tuple(
         statement
         for table in ("evaluations", "measurements", "inherited")
@@ -199,12 +199,12 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
 
 
 def failure_to_json(failure: Failure | None) -> str | None:
-    """How failures are stored."""
+    """Serialise a `failure` for its column; None stays None."""
     return None if failure is None else to_json([failure.kind, failure.stage, failure.message])
 
 
 def parse_failure(text: str | None) -> Failure | None:
-    """The inverse of how failures are stored."""
+    """Parse a stored failure from `text`; inverse of `failure_to_json`."""
     if text is None:
         return None
     found = parse_json(text)
@@ -214,7 +214,7 @@ def parse_failure(text: str | None) -> Failure | None:
 
 
 def row_to_candidate(row: Any) -> Candidate:
-    """A candidate from its row."""
+    """Convert a `row` of the candidates table to a candidate."""
     genome, parents = parse_bounded_json(row.genome), parse_bounded_json(row.parents)
     if type(genome) is not dict or type(parents) is not list or not all(type(id) is int for id in parents):
         raise ValueError(f"candidate {row.id} has no genome with parents")
@@ -229,7 +229,7 @@ def row_to_candidate(row: Any) -> Candidate:
 
 
 def row_to_result(row: Any) -> StageResult:
-    """A stage result from its row, without the structures' data."""
+    """Convert an evaluation's `row` to a result without structure data."""
     return StageResult(
         candidate=row.candidate,
         stage=row.stage,
@@ -246,7 +246,7 @@ def row_to_result(row: Any) -> StageResult:
 
 
 def candidate_to_row(candidate: Candidate, number: int) -> dict[str, Any]:
-    """The row of a candidate asked for at event `number`."""
+    """Convert a `candidate` of event `number` to a row."""
     proposal = candidate.proposal
     return {
         "id": candidate.id,
@@ -263,7 +263,7 @@ def candidate_to_row(candidate: Candidate, number: int) -> dict[str, Any]:
 
 
 def ending_to_row(ending: Finished) -> dict[str, Any]:
-    """What changes in a candidate's row when it ends."""
+    """Columns of a candidate's row that its `ending` changes."""
     return {
         "status": int(ending.status),
         "depth": ending.depth,
@@ -274,7 +274,7 @@ def ending_to_row(ending: Finished) -> dict[str, Any]:
 
 
 def measurement_to_row(measurement: Measurement, number: int, event: int) -> dict[str, Any]:
-    """The row of a measurement told at an event."""
+    """Convert a `measurement` with `number` and `event` to a row."""
     return {
         "id": number,
         "key": measurement.key,
@@ -292,7 +292,7 @@ def measurement_to_row(measurement: Measurement, number: int, event: int) -> dic
 
 
 def row_to_measurement(row: Any) -> Measurement:
-    """A measurement from its row, without the structures' data."""
+    """Convert a `row` to a measurement without structure data."""
     return Measurement(
         key=row.key,
         stage=row.stage,
@@ -311,5 +311,12 @@ def row_to_measurement(row: Any) -> Measurement:
 
 
 def parse_ending(id: int, status: int, depth: int, failure: str | None, gate: str | None) -> Finished:
-    """How a candidate ended, from the columns of its row."""
+    """Parse a candidate's end from columns of its row.
+
+    Args:
+        id: number of the candidate.
+        status, depth: as stored.
+        failure: JSON of its failure, if any.
+        gate: the gate that stopped it, if any.
+    """
     return Finished(id, *check_ending(status, depth), parse_failure(failure), gate or "")

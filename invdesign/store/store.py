@@ -69,15 +69,15 @@ from invdesign.store.writing import Writer, set_entry
 from invdesign.structures.formulas import order_formula
 
 STORE_FILE = "run.sqlite"
-CHECK_PRIME = 1_000_003  # keeps sums of products within 64 bits
+CHECK_PRIME = 1_000_003  # chosen: keeps sums of products within 64 bits
 SEARCHED_INDICES = frozenset({"ix_candidates_event", "ix_evaluations_candidate", "ix_measurements_key"})
-"""Indices that readers search by; the others are for work, before which SQLite checks all of them (`Store.check_for_damage`)."""
+"""Indices used by readers; before a run goes on SQLite checks all indices (`Store.check_for_damage`)."""
 
 
 class Store:
-    """One run's database. Only the coordinating process writes it.
+    """Database of one run; only the coordinating process writes it.
 
-    A context manager; `close` lets go of every connection.
+    A context manager; `close` closes every connection.
 
     Args:
         path: the SQLite file, which exists.
@@ -95,8 +95,8 @@ class Store:
         self._counts: dict[str, int] = {}
         self._next_evaluation = 0
         self._measured = False
-        self.inherits = False  # whether it was forked from a run that had evaluations
-        self.is_copy = False  # whether this is an older store, read as it would be today
+        self.inherits = False  # True if it holds evaluations of the run it was forked from
+        self.is_copy = False  # True for an older store that is read through a migrated copy in memory
 
     @classmethod
     def create(
@@ -106,11 +106,13 @@ class Store:
         fill: Callable[[Path], object] | None = None,
         advice: str = "",
     ) -> None:
-        """Write a new store holding `entries` (the campaign's text, dump, hash, ...): a whole one, or none.
+        """Write a new store: a complete one, or none.
 
         Args:
+            path: the store's file.
+            entries: values of the `meta` table by key: the campaign's text, dump, hash and so on.
             fill: writes more into the file before it appears under its name.
-            advice: what to do where the disk is full.
+            advice: what to do if the disk is full.
 
         Raises:
             StoreError: it cannot be written.
@@ -119,13 +121,17 @@ class Store:
 
     @classmethod
     def open(cls, path: Path, *, writable: bool = True, checked: bool = True) -> Store:
-        """An existing store, checked first where its last session did not end cleanly.
+        """Open an existing store.
+
+        It is checked first if its last session ended abnormally.
 
         Args:
-            checked: False to look at one of which nothing is known to be whole.
+            path: the store's file.
+            writable: False for looking at a run that another process may hold.
+            checked: False for examining a store that may be damaged.
 
         Raises:
-            StoreError: missing, damaged, or made by another version.
+            StoreError: missing, damaged, or made by a newer version.
         """
         with translate_database_errors(path):
             if not path.is_file():
@@ -166,7 +172,7 @@ class Store:
                 f"{self.path} has schema version {found}, this invdesign knows {SCHEMA_VERSION}: upgrade invdesign"
             )
         if found < SCHEMA_VERSION:
-            if not self._writable:  # a reader looks at a copy as it would be
+            if not self._writable:  # readers migrate a copy in memory
                 self._use_engine(copy_to_memory(self._engine))
                 self.is_copy = True
             self._upgrade_schema(found)
@@ -183,20 +189,20 @@ class Store:
         return not open_sessions
 
     def _check_file(self) -> None:
-        """Have SQLite check the file: pages, rows, and that every row stands in the indices."""
+        """Run SQLite's own check of pages, rows and indices."""
         with self.open_connection() as connection:
             verdict = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
         if verdict != "ok":
             raise damaged_store_error(self.path, verdict)
 
     def _use_engine(self, engine: Engine) -> None:
-        """Work through this engine, and close its connections with the store, also where nobody calls `close`."""
+        """Use this engine, and dispose of it with the store."""
         self._engine = engine
         # Python 3.13 warns of a connection that is collected open; SQLAlchemy's pool leaves those to the collector.
         weakref.finalize(self, engine.dispose)
 
     def close(self) -> None:
-        """Let go of the file, and of every connection to it."""
+        """Close every connection to the file."""
         self._engine.dispose()
 
     def __enter__(self) -> Self:
@@ -205,10 +211,16 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # Sessions: who worked on the run, when, with which versions. Outside the digest.
+    # Sessions: processes that worked on the run, with times and versions. Outside the digest.
 
     def begin_session(self, environment: Mapping[str, Any]) -> None:
-        """Note that this process now works on the run; sessions that never ended were killed."""
+        """Record that this process now works on the run.
+
+        Earlier sessions without an end are marked as killed.
+
+        Args:
+            environment: versions, machine and code revision, as plain JSON.
+        """
         row = {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": 0.0,
@@ -219,7 +231,7 @@ class Store:
         self._clock = time.monotonic()
 
     def end_session(self, reason: str) -> None:
-        """Note that this process is done, and why."""
+        """Record the end of this process's work and its `reason`."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._open_transaction() as writer:
             if self._session is not None:
@@ -227,7 +239,7 @@ class Store:
                 self._session |= {"ended": now, "reason": said}
             self._update_session(writer)
         self._session = None
-        # What others still read keeps the journal from being removed: empty it, so that one file is the run.
+        # Other readers keep the journal from being removed; it is emptied, so that one file holds the run.
         with translate_database_errors(self.path), self._engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -237,7 +249,7 @@ class Store:
             writer.note_session(self._session)
 
     def session_rows(self) -> list[dict[str, Any]]:
-        """All sessions, in order."""
+        """Rows of all sessions, in order."""
         with translate_value_errors(self.path, "table sessions"):
             return [
                 {
@@ -250,17 +262,20 @@ class Store:
     # Entries of the run itself.
 
     def read_entry(self, key: str) -> str:
-        """A value of the `meta` table; an empty string where there is none."""
+        """Value of `key` in the `meta` table, or an empty text."""
         found = self._select_rows(select(meta).where(meta.c.key == key), meta)
         return str(found[0].value) if found else ""
 
     def set_entry(self, key: str, value: str) -> None:
-        """Write a value of the `meta` table (the budget, the engine: what a resume may change)."""
+        """Write a `value` of the `meta` table under `key`.
+
+        These are the budget and the engine, which a resume may change.
+        """
         with self._open_transaction() as writer:
             set_entry(writer.connection, key, value)
 
     def row_counts(self) -> dict[str, int]:
-        """How many rows the tables had after the last transaction."""
+        """Numbers of rows by table after the last transaction."""
         with self.open_connection() as connection:
             return self._read_counts(connection)
 
@@ -272,10 +287,12 @@ class Store:
             return {table.name: int(counts[table.name]) for table in COUNTED_TABLES}
 
     def _check_counts(self, connection: Connection) -> None:
-        """Count the rows of every table and the entries of its indices: a search finds no row that is lost to either.
+        """Check the row counts of tables and the entries of indices.
+
+        A search in an incomplete table or index would leave out rows in silence.
 
         Raises:
-            StoreError: some are missing; searches would leave them out in silence.
+            StoreError: some are missing.
         """
         ways = [
             (table.name, way)
@@ -303,7 +320,7 @@ class Store:
 
     @contextmanager
     def _open_transaction(self) -> Iterator[Writer]:
-        """One transaction."""
+        """Open one transaction and yield its writer."""
         self.check_place()
         with translate_database_errors(self.path), self._engine.begin() as connection:
             writer = Writer(connection, self.path, dict(self._counts), self._next_evaluation)
@@ -312,16 +329,15 @@ class Store:
         self._counts, self._next_evaluation = writer.counts, writer.next_evaluation
 
     def check_place(self) -> None:
-        """Make sure that the file we write is still the one at its path.
+        """Check that the open file is still at its path.
 
         Raises:
-            LostRunError: it was moved, deleted or replaced; the message says where what it held is now.
+            LostRunError: it was moved, deleted or replaced; the message says where its data is now.
         """
         if self._gone is None and FileIdentity.of_path(self.path) != self._identity:
             assert self._identity is not None  # it was there when it was opened
-            connection = (
-                self._engine.raw_connection()
-            )  # of the pool, which holds at least one: a new one finds no file
+            # The pool holds at least one open connection; a new one would not find the file.
+            connection = self._engine.raw_connection()
             try:
                 self._gone = rescue_store(self.path, self._identity, connection.driver_connection)
             finally:
@@ -341,11 +357,17 @@ class Store:
         task: int | None = None,
         user: UserEvent | None = None,
     ) -> None:
-        """One numbered event with the state it left, the candidates it asked for and their first tasks.
+        """Write a numbered event with its state, candidates and first tasks.
 
         Args:
+            number: of the event.
+            kind: of the event.
+            detail: its content, as plain JSON.
+            state: the optimizer's state after the event, as JSON.
+            asked: candidates it asked for.
+            step: the step it led to, if any.
             task: number of the first task that candidates under way by this event may have.
-            user: what a user did by it.
+            user: the change a user made by it, if any.
         """
         row = {
             "id": number,
@@ -362,7 +384,7 @@ class Store:
         self._measured |= bool(user and user.measurements)
 
     def write_step(self, step: Step) -> None:
-        """Results, endings and the tasks they led to, in one transaction."""
+        """Write a `step`, results, endings and new tasks, in one transaction."""
         with self._open_transaction() as writer:
             writer.write_step(step)
             self._update_session(writer)
@@ -371,31 +393,35 @@ class Store:
 
     @contextmanager
     def open_connection(self) -> Iterator[Connection]:
-        """A connection to read by."""
+        """Open a connection for reading."""
         with translate_database_errors(self.path), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
     def _open_snapshot(self) -> Iterator[Connection]:
-        """A connection that sees the store as it is now, whatever is written meanwhile."""
+        """Open a connection that sees no later writes."""
         with self.open_connection() as connection:
-            if not self.is_copy:  # which nobody writes, and whose one connection has no second transaction
+            if not self.is_copy:  # a copy does not change, and its only connection has a transaction already
                 connection.exec_driver_sql("BEGIN")
             yield connection
 
     def _select_rows(self, query: Any, table: Table) -> list[Any]:
-        """Rows of a table, each checked."""
+        """Select rows of a table and check each."""
         with self.open_connection() as connection:
             return list(read_checked_rows(connection, query, table, self.path))
 
     def read_rows(
         self, table: Table, columns: Sequence[str] = (), where: Any = None, order: Sequence[Any] = ()
     ) -> Iterator[Any]:
-        """Rows of a table in the order of their ids, streamed; each is checked, and that none is missing.
+        """Stream rows of a table by id, checking each.
+
+        Without `where` it also checks that no row is missing.
 
         Args:
-            columns: names of those that are wanted, in this order; all and the checksum where none is named.
-            order: another order.
+            table: to read.
+            columns: names of the wanted columns, in this order; if empty, all of them and the checksum.
+            where: SQL condition.
+            order: columns to order by instead of the ids.
 
         Raises:
             StoreError: a row is not as it was written, or rows are missing.
@@ -419,7 +445,7 @@ class Store:
     def _scan_table(
         self, connection: Connection, table: Table, query: Any, counts: Mapping[str, int]
     ) -> Iterator[tuple[Any, ...]]:
-        """Values of all rows of a table, of which none may be missing."""
+        """Iterate over all rows of a table; none may be missing."""
         expected, number = counts[table.name], 0
         for number, values in enumerate(read_checked_values(connection, query, table, self.path), 1):  # noqa: B007 - how many
             yield values
@@ -427,7 +453,9 @@ class Store:
             raise damaged_store_error(self.path, f"table {table.name} has {number} rows, and had {expected}")
 
     def check_for_damage(self) -> None:
-        """Read all that loading the history does not, so that damage shows before anything is built on it.
+        """Check all data that loading the history does not read.
+
+        So damage shows before anything is built on it.
 
         Raises:
             StoreError: a row is not as it was written, rows are missing, or SQLite finds its file or indices damaged.
@@ -440,13 +468,16 @@ class Store:
                 deque(self._scan_table(connection, table, select(table), counts), maxlen=0)
 
     def last_event(self) -> tuple[int, Any] | None:
-        """(number, the state it left) of the newest event."""
+        """Number of the newest event, and the state it left."""
         found = self._select_rows(select(events).order_by(events.c.id.desc()).limit(1), events)
         with translate_value_errors(self.path, "the last event"):
             return (found[0].id, parse_bounded_json(found[0].state)) if found else None
 
     def history_version(self) -> tuple[int, int, int]:
-        """Changes whenever a trial does: tells whether a history that was loaded earlier still holds."""
+        """Numbers that change whenever a trial does.
+
+        They tell if a history that was loaded earlier is still current.
+        """
         counted = (events.c.id, evaluations.c.id, tasks.c.id)
         with self.open_connection() as connection:
             newest = [connection.scalar(select(func.max(column))) or 0 for column in counted]
@@ -454,7 +485,7 @@ class Store:
             return newest[0], newest[1], newest[2] - (connection.scalar(done) or 0)
 
     def next_task_number(self) -> int:
-        """A number no task has."""
+        """First unused number of a task."""
         with self.open_connection() as connection:
             return 1 + (connection.scalar(select(func.max(tasks.c.id))) or 0)
 
@@ -464,7 +495,7 @@ class Store:
             return float(sum(row.seconds for row in self._select_rows(select(sessions), sessions)))
 
     def load_history(self, history: RunHistory) -> RunHistory:
-        """Fill an empty history with every trial.
+        """Fill an empty `history` with every trial.
 
         Raises:
             StoreError: a row of a candidate or an evaluation is not as it was written, or rows are missing.
@@ -510,40 +541,44 @@ class Store:
                 history.record(StageResult(candidate, stage, *found, cost=parse_costs(cost)))
 
     def load_unfinished(self) -> list[Unfinished]:
-        """What was set on its way and not told yet, oldest first, with what is known of it."""
+        """Load waves under way that were not told yet, oldest first."""
         with translate_value_errors(self.path, "the waves under way"):
             return [self._add_structures(rest) for rest in read_unfinished(self)]
 
     def load_opened(self, event: int) -> Unfinished:
-        """What the event with this number set on its way.
+        """Load the candidates that the event with this number started.
+
+        Args:
+            event: number of the event.
 
         Raises:
-            KeyError: nothing.
+            KeyError: it started none, or all of them were told.
         """
         return self._add_structures(read_opened(self, event))
 
     def _add_structures(self, rest: Unfinished) -> Unfinished:
         return replace(rest, results=[self.with_blobs(result) for result in rest.results])
 
-    # What users did.
+    # Changes by users.
 
     def user_events(self) -> list[tuple[str, dict[str, Any]]]:
-        """(kind, detail) of what users did, in order."""
+        """(kind, detail) of the users' events, in order."""
         found = self.read_rows(events, where=events.c.kind.in_(USER_KINDS))
         with translate_value_errors(self.path, "table events"):
             return [(row.kind, dict(parse_json(row.detail))) for row in found]
 
     def has_taken_up(self, request: str) -> bool:
-        """Whether an event took this request up."""
+        """True if an event took up this `request`."""
         return bool(self._select_rows(select(events).where(events.c.request == request), events))
 
     def load_measurements(
         self, keys: Iterable[str] | None = None, *, withdrawn: bool = True
     ) -> list[Measurement]:
-        """Measurements in the order of their numbers, of all genomes or of those with these keys.
+        """Load measurements in the order of their numbers.
 
         Args:
-            withdrawn: whether those that count no more are among them.
+            keys: genomes to load them for; all by default.
+            withdrawn: include measurements that were taken back.
         """
         counts = measurements.c.withdrawn.is_(None)
         if keys is not None:
@@ -555,7 +590,15 @@ class Store:
             return [row_to_measurement(row) for row in found]
 
     def combine_measurements(self, keys: Sequence[str], stage: str) -> dict[str, Measurement]:
-        """What counts of the measurements of genomes at a stage, by key of the genome."""
+        """Combine the valid measurements of each genome at one stage.
+
+        Args:
+            keys: of the genomes.
+            stage: name of the stage.
+
+        Returns:
+            One measurement by key, with structure data, for genomes that have any.
+        """
         if self._writable and not self._measured:
             return {}
         told = defaultdict(list)
@@ -569,14 +612,14 @@ class Store:
         }
 
     def load_results(self, candidate: int) -> list[StageResult]:
-        """What stages say of a candidate, in the order they said it, without the structures' data."""
+        """Load the results of a `candidate` in order, without structure data."""
         where = (evaluations.c.candidate == candidate) & evaluations.c.withdrawn.is_(None)
         found = self.read_rows(evaluations, where=where)
         with translate_value_errors(self.path, f"evaluations of candidate {candidate}"):
             return [row_to_result(row) for row in found]
 
     def _candidate_row(self, id: int) -> Any:
-        """A candidate's row.
+        """Row of a candidate.
 
         Raises:
             KeyError: there is none.
@@ -587,23 +630,26 @@ class Store:
         return found[0]
 
     def is_built(self, candidate: int) -> bool:
-        """Whether the build stage is done for a candidate."""
+        """True if the build stage of a `candidate` is done."""
         with suppress(KeyError):
             return self._candidate_row(candidate).design is not None
         return False
 
     def display_formula(self, candidate: int) -> str:
-        """Reduced formula of a candidate for people; empty where it has none, or was not built yet."""
+        """Reduced formula of a `candidate` for display, or an empty text."""
         return order_formula(self.stored_formula(candidate))
 
     def stored_formula(self, candidate: int) -> str:
-        """Formula of a candidate as it is stored, by which folders of outside programs are named."""
+        """Formula of a `candidate` as stored.
+
+        Folders of outside programs are named by it.
+        """
         with suppress(KeyError):
             return self._candidate_row(candidate).formula or ""
         return ""
 
     def load_candidate(self, id: int) -> Candidate:
-        """The candidate with this number.
+        """Load the candidate with number `id`.
 
         Raises:
             KeyError: there is none.
@@ -613,7 +659,7 @@ class Store:
             return row_to_candidate(row)
 
     def load_structure(self, candidate: int, role: str) -> bytes | None:
-        """The compressed structure the last stage made for this candidate under this role."""
+        """Last compressed structure of a `candidate` under a `role`."""
         for result in reversed(self.load_results(candidate)):
             key = result.structures.get(role)
             if key is not None:
@@ -621,7 +667,7 @@ class Store:
         return None
 
     def load_blobs(self, hashes: Iterable[str]) -> dict[str, bytes]:
-        """Compressed structures by hash.
+        """Compressed structures by hash, for these `hashes`.
 
         Raises:
             StoreError: one is missing, or not as it was written.
@@ -637,9 +683,13 @@ class Store:
         return found
 
     def find_cached(self, keys: Sequence[str], before: int) -> dict[str, StageResult]:
-        """Successful evaluations of candidates below number `before`, by cache key; the oldest where several are.
+        """Find successful evaluations by cache key; the oldest of several.
 
-        Only waves that are complete count, so that what is found does not depend on who finished first.
+        Only complete waves count, so that the result does not depend on which candidate finished first.
+
+        Args:
+            keys: cache keys.
+            before: candidates with smaller numbers are searched.
         """
         if before == 0 and not self.inherits:
             return {}
@@ -656,7 +706,7 @@ class Store:
         return {key: self.with_blobs(result) for key, result in found.items()}
 
     def _find_inherited(self, keys: Sequence[str]) -> dict[str, StageResult]:
-        """What the run this one was forked from had evaluated."""
+        """Find evaluations inherited from the run this one was forked from."""
         query = select(inherited).where(inherited.c.cache_key.in_(list(keys)))
         return {
             row.cache_key: StageResult(
@@ -674,7 +724,7 @@ class Store:
         }
 
     def with_blobs(self, result: StageResult) -> StageResult:
-        """The result with the data of its structures."""
+        """Add the data of its structures to a `result`."""
         return (
             replace(result, blobs=self.load_blobs(result.structures.values()))
             if result.structures
@@ -682,12 +732,12 @@ class Store:
         )
 
     def digest(self) -> str:
-        """Hash of everything a search found and decided; equal for runs that are equal (`store.digest_store`)."""
+        """Hash of all results and decisions; equal for equal runs (`store.digest`)."""
         return digest_store(self)
 
 
 def is_structure_intact(key: str, data: object) -> bool:
-    """True if these are the data of the structure with this hash."""
+    """Check that `data` are those of the structure with hash `key`."""
     return isinstance(data, bytes) and hashlib.blake2b(data, digest_size=16).hexdigest() == key
 
 
@@ -696,7 +746,7 @@ _RESULT_COLUMNS = ("properties", "noise", "systematic", "details", "structures",
 
 @cache
 def _column_picker(table: Table, columns: tuple[str, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """Picks these columns, several, from a row's values."""
+    """Function that picks two or more columns of a row."""
     names = row_type(table)._fields
     return itemgetter(*(names.index(name) for name in columns))
 
@@ -707,7 +757,7 @@ def _named_row(name: str, columns: tuple[str, ...]) -> Any:
 
 
 def _missing_run_error(path: Path) -> StoreError:
-    """The error for a folder without a run, with the run that may be meant."""
+    """Error for a folder without a run, with a suggestion."""
     folder = path.parent
     what = f"{folder} holds no run ({path.name} is missing)"
     if folder.is_dir():
@@ -718,9 +768,9 @@ def _missing_run_error(path: Path) -> StoreError:
 
 
 def _index_mismatch_sql(index: Index) -> str:
-    """SQL for a number that is 0 where the entries of an index are those of its table.
+    """SQL that yields 0 if an index agrees with its table.
 
-    Of whole numbers sums are compared, in a tenth of the time that comparing entries takes.
+    For integers sums are compared, in a tenth of the time that comparing entries takes.
     """
     table, (column,) = index.table, index.columns
     assert table is not None  # of an index that belongs to one

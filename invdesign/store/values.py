@@ -1,4 +1,4 @@
-"""Values out of a store, within bounds: a store may come from anybody, and disks change bits."""
+"""Parsers of stored values, within bounds: a store may come from anywhere, and disks change bits."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from invdesign.strictjson import LARGEST, check_depth
 from invdesign.structures.reading.raw import StructureFileError
 
 MAX_JSON_DEPTH = (
-    100  # levels of nested JSON; chosen: far beyond any campaign, and within what recursion can follow
+    100  # levels of nested JSON; chosen: beyond any campaign, and within Python's recursion limit
 )
-MAX_STAGES = 1000  # of a funnel; chosen: far beyond any
+MAX_STAGES = 1000  # of a funnel; chosen: beyond any
 _KEY_PATTERN = re.compile(r"[0-9a-f]{32}")
 _LONG_NUMBER = re.compile(r"(?<![.\d])\d{19,}")
 _WRONG_VALUE_ERRORS = (
@@ -35,13 +35,14 @@ _WRONG_VALUE_ERRORS = (
 
 @contextmanager
 def translate_value_errors(path: Path, what: str) -> Iterator[None]:
-    """Values that cannot be what was written as errors a user can act on.
+    """Translate errors about malformed values within the block into `StoreError`.
 
     Args:
+        path: the store's file.
         what: the part of the store that is read, for the message.
 
     Raises:
-        StoreError: a value has another form than that part of the store can have.
+        StoreError: a value has a form that this part of the store cannot have.
     """
     try:
         yield
@@ -60,15 +61,16 @@ _DECODER, _STRICT = json.JSONDecoder(), json.JSONDecoder(parse_constant=_refuse_
 
 
 def parse_json(text: str, *, finite: bool = True) -> Any:
-    """The JSON value of a column.
+    """Parse the JSON `text` of a column.
 
     Args:
-        finite: whether NaN and Infinity are refused; costs alone may have them.
+        text: as stored.
+        finite: refuse NaN and Infinity; only costs may have them.
 
     Raises:
-        ValueError: it is no JSON, nested too deeply, or holds half a character.
+        ValueError: it is no JSON, nested too deeply, or holds half a surrogate pair.
     """
-    if text == "{}":  # what most columns of most rows hold
+    if text == "{}":  # the most frequent value by far
         return {}
     try:
         value, end = (_STRICT if finite else _DECODER).raw_decode(text)
@@ -79,14 +81,21 @@ def parse_json(text: str, *, finite: bool = True) -> Any:
     if len(text) > MAX_JSON_DEPTH and text.count("[") + text.count("{") > MAX_JSON_DEPTH:
         check_depth(value, MAX_JSON_DEPTH)
     if "\\u" in text:
-        json.dumps(
-            value, ensure_ascii=False
-        ).encode()  # UnicodeEncodeError, a ValueError, for half a character
+        # UnicodeEncodeError, a ValueError, for half a surrogate pair.
+        json.dumps(value, ensure_ascii=False).encode()
     return value
 
 
 def parse_bounded_json(text: str, *, finite: bool = True) -> Any:
-    """The same, with whole numbers of at most 64 bits."""
+    """Parse JSON `text` with integers of at most 64 bits.
+
+    Args:
+        text: as stored.
+        finite: refuse NaN and Infinity.
+
+    Raises:
+        ValueError: as `parse_json`, or an integer is too large.
+    """
     value = parse_json(text, finite=finite)
     if _LONG_NUMBER.search(text):
         _check_integers(value)
@@ -107,7 +116,7 @@ def _check_integers(value: object) -> None:
 
 
 def parse_numbers(text: str) -> dict[str, float]:
-    """Finite numbers by name.
+    """Parse finite numbers by name from the JSON `text`.
 
     Raises:
         ValueError: the text is something else.
@@ -124,7 +133,7 @@ def parse_numbers(text: str) -> dict[str, float]:
 
 
 def parse_costs(text: str) -> dict[str, float]:
-    """Numbers by name, which may be infinite or not a number.
+    """Parse numbers by name, possibly infinite or NaN, from `text`.
 
     Raises:
         ValueError: the text is something else.
@@ -138,7 +147,7 @@ def parse_costs(text: str) -> dict[str, float]:
 
 
 def parse_texts(text: str) -> dict[str, str]:
-    """Texts by name.
+    """Parse texts by name from the JSON `text`.
 
     Raises:
         ValueError: the text is something else.
@@ -150,7 +159,7 @@ def parse_texts(text: str) -> dict[str, str]:
 
 
 def parse_details(text: str) -> dict[str, str]:
-    """Details by property, as `clean_detail` makes them.
+    """Parse details by property from `text`, in `clean_detail` form.
 
     Raises:
         ValueError: the text is something else.
@@ -163,10 +172,10 @@ def parse_details(text: str) -> dict[str, str]:
 
 
 def parse_key(text: str) -> str:
-    """A genome's key.
+    """Check that `text` is a genome's key, and return it.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not.
     """
     if _KEY_PATTERN.fullmatch(text) is None:
         raise ValueError(f"{_shorten_value(text)} is no key of a genome")
@@ -174,7 +183,7 @@ def parse_key(text: str) -> str:
 
 
 def check_ending(status: int, depth: int) -> tuple[Status, int]:
-    """Status and depth of a candidate.
+    """Check `status` and `depth` of a candidate, and return them.
 
     Raises:
         ValueError: there is no such status, or no funnel is that deep.
@@ -187,6 +196,6 @@ def check_ending(status: int, depth: int) -> tuple[Status, int]:
 def _shorten_value(value: object) -> str:
     try:
         text = repr(value)
-    except ValueError:  # Python writes no whole number of more than 4300 digits
+    except ValueError:  # Python refuses to print integers of more than 4300 digits
         return "a number of thousands of digits"
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,4 +1,4 @@
-"""Which candidates the optimizer was not told of yet, and by which event each of them is under way."""
+"""Waves under way: candidates the optimizer was not told of yet, by the event that started them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from invdesign.store.values import parse_bounded_json, parse_texts
 
 USER_KINDS = ("add", "measure", "withdraw", "hand_out")
 NO_EVENT = 2**62
-PlannedRow = tuple[PlannedTask, str]  # with its status
+PlannedRow = tuple[PlannedTask, str]  # a task and its status
 
 
 class ReadableStore(Protocol):
-    """What is read of a store."""
+    """Read access to a store."""
 
     def open_connection(self) -> AbstractContextManager[Connection]: ...
     def read_rows(
@@ -38,14 +38,15 @@ class ReadableStore(Protocol):
 
 @dataclass(slots=True)
 class Opening:
-    """An event that set candidates on their way, and those of them the optimizer was not told of.
+    """An event with started candidates that were not told yet.
 
     Attributes:
-        told: how many candidates had been told when it happened.
+        event: its number.
+        told: number of candidates that had been told when it happened.
         task: number of the first task they may have.
         ids: their numbers, in the order of the wave.
-        by_user: whether the optimizer did not ask for them, or not this time.
-        parted: whether others that set out with these were told already.
+        by_user: True if a user caused the event, not the optimizer.
+        parted: True if other candidates of the same event were told already.
     """
 
     event: int
@@ -57,13 +58,13 @@ class Opening:
 
 
 def find_openings(events: Iterable[tuple[int, str, Mapping[str, Any], int | None]]) -> list[Opening]:
-    """Openings with candidates that were not told yet, in order.
+    """Find openings with candidates that were not told yet, in order.
 
     Args:
         events: (number, kind, detail, first task), in order.
     """
     found: dict[int, Opening] = {}
-    under: dict[int, int] = {}  # opening by candidate
+    under: dict[int, int] = {}  # event of the opening by candidate
     for number, kind, detail, task in events:
         if kind == "tell":
             for id in told_ids(detail):
@@ -86,20 +87,20 @@ def find_openings(events: Iterable[tuple[int, str, Mapping[str, Any], int | None
 
 
 def told_ids(detail: Mapping[str, Any]) -> list[int]:
-    """Candidates a tell was about: a whole wave, or what ended of one."""
+    """Candidates in a tell's `detail`, a whole wave or part."""
     if "ids" in detail:
         return list(detail["ids"])
     return list(range(detail["first"], detail["first"] + detail["count"]))
 
 
 def opened_ids(detail: Mapping[str, Any]) -> list[int]:
-    """Candidates an event set on their way: new ones, and such as go their way again."""
+    """Candidates started or reopened by an event with this `detail`."""
     again = [id for id, _ in detail.get("reopened", ())]
     return [*again, *range(detail.get("first", 0), detail.get("first", 0) + detail.get("count", 0))]
 
 
 def read_unfinished(store: ReadableStore) -> list[Unfinished]:
-    """What was set on its way and not told yet, oldest first, with what is known of it but structures' data."""
+    """Read waves under way from `store`, oldest first, without structure data."""
     waiting = _read_openings(store)
     if not waiting:
         return []
@@ -108,10 +109,14 @@ def read_unfinished(store: ReadableStore) -> list[Unfinished]:
 
 
 def read_opened(store: ReadableStore, event: int) -> Unfinished:
-    """What the event with this number set on its way, without structures' data.
+    """Read the candidates that one event started, without structure data.
+
+    Args:
+        store: to read from.
+        event: number of the event.
 
     Raises:
-        KeyError: nothing.
+        KeyError: the event started none, or all of them were told.
     """
     for opening in _read_openings(store, event):
         if opening.event == event:
@@ -121,13 +126,12 @@ def read_opened(store: ReadableStore, event: int) -> Unfinished:
 
 def _read_openings(store: ReadableStore, since: int = 0) -> list[Opening]:
     with store.open_connection() as connection:
-        parted = (events.c.kind == "tell") & events.c.detail.contains(
-            '"ids"'
-        )  # some of a wave waits for the user
+        # A tell with ids is about part of a wave, whose rest waits for the user.
+        parted = (events.c.kind == "tell") & events.c.detail.contains('"ids"')
         unusual = events.c.kind.in_(USER_KINDS) | parted
         by_user = select(func.count()).select_from(events).where(unusual)
         steered = connection.scalar(by_user)
-        if not steered:  # then waves are told in the order of asking, and only the last ones need be read
+        if not steered:  # waves are told in the order of asking, so only the last ones are read
             query = select(func.count()).select_from(events).where(events.c.kind == "tell")
             told = connection.scalar(query) or 0
             asks = select(events.c.id).where(events.c.kind == "ask").order_by(events.c.id)

@@ -1,4 +1,4 @@
-"""Rows of one transaction: an event, a step, what a user did, who works on the run."""
+"""Writing within one transaction: events, steps, changes by users, and sessions."""
 
 from __future__ import annotations
 
@@ -36,11 +36,13 @@ REOPENED_VALUES = {"status": int(Status.PENDING), "depth": 0, "failure": None, "
 
 @dataclass(slots=True)
 class Writer:
-    """What writes within one transaction; every row gets its checksum.
+    """Writes rows within one transaction, each with its checksum.
 
     Attributes:
-        counts: rows by table, as they will be.
-        next_evaluation: a number no evaluation has.
+        connection: in the transaction.
+        path: the store's file, for messages.
+        counts: numbers of rows by table after the transaction.
+        next_evaluation: first unused number of an evaluation.
     """
 
     connection: Connection
@@ -49,22 +51,29 @@ class Writer:
     next_evaluation: int
 
     def insert_rows(self, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add rows."""
+        """Insert `rows` into `table`."""
         self.counts[table.name] += insert_rows(self.connection, table, rows)
 
     def change_rows(self, table: Table, changes: Mapping[Any, Mapping[str, Any]]) -> None:
-        """Change values of rows, by key."""
+        """Change rows of `table`; `changes` holds values by column, by key."""
         change_rows(self.connection, table, changes, self.path)
 
     def note_counts(self, before: Mapping[str, int]) -> None:
-        """Write down how many rows there are, where that changed."""
+        """Write the row counts if they differ from `before`."""
         if self.counts != before:
             set_entry(self.connection, COUNTS_ENTRY, to_json(dict(self.counts)))
 
     def write_event(
         self, row: Mapping[str, Any], asked: Sequence[Candidate], user: UserEvent | None, step: Step | None
     ) -> None:
-        """An event, the candidates it asked for, what a user did by it, and the step it led to."""
+        """Write an event and everything that belongs to it.
+
+        Args:
+            row: of the events table.
+            asked: candidates it asked for.
+            user: the change a user made by it, if any.
+            step: the step it led to, if any.
+        """
         self.insert_rows(events, [row])
         number = int(row["id"])
         self.insert_rows(candidates, [candidate_to_row(candidate, number) for candidate in asked])
@@ -74,7 +83,7 @@ class Writer:
             self.write_step(step)
 
     def write_step(self, step: Step) -> None:
-        """Results, endings, and the tasks they led to."""
+        """Write a `step`: results, endings, and the tasks they led to."""
         changed: defaultdict[int, dict[str, Any]] = defaultdict(dict)
         for built in step.built:
             changed[built.candidate] |= {"formula": built.formula, "design": to_json(dict(built.design))}
@@ -124,10 +133,10 @@ class Writer:
             ],
         )
 
-    # What users do.
+    # Changes by users.
 
     def _write_user_event(self, user: UserEvent, event: int) -> None:
-        """Measurements, and what counts no more since this event."""
+        """Write measurements, and invalidate results as of this event."""
         first = 1 + (self.connection.scalar(select(func.max(measurements.c.id))) or 0)
         numbered = enumerate(user.measurements, first)
         self.insert_rows(measurements, [measurement_to_row(item, number, event) for number, item in numbered])
@@ -149,10 +158,17 @@ class Writer:
         found = list(read_checked_rows(self.connection, query, evaluations, self.path))
         self.change_rows(evaluations, {row.id: {"withdrawn": event} for row in found})
 
-    # Who works on the run.
+    # Sessions.
 
     def begin_session(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Note that a session began, and that those which never ended were killed; the new session's row."""
+        """Insert a session; mark earlier ones without an end as killed.
+
+        Args:
+            row: of the sessions table, without its number.
+
+        Returns:
+            The row with its number.
+        """
         query = select(sessions).order_by(sessions.c.id)
         known = list(read_checked_rows(self.connection, query, sessions, self.path))
         killed = {"ended": row["started"], "reason": "did not end cleanly"}
@@ -162,7 +178,7 @@ class Writer:
         return whole
 
     def note_session(self, row: Mapping[str, Any]) -> None:
-        """Write the row of the session under way as it is now."""
+        """Update the `row` of the current session."""
         values = add_checksum(sessions, row)
         self.connection.execute(
             update(sessions)
@@ -172,7 +188,7 @@ class Writer:
 
 
 def set_entry(connection: Connection, key: str, value: str) -> None:
-    """Write a value of the `meta` table."""
+    """Write a `value` of the `meta` table under `key`, over `connection`."""
     row = add_checksum(meta, {"key": key, "value": value})
     changed = {name: row[name] for name in ("value", CHECKSUM)}
     connection.execute(upsert(meta).values(row).on_conflict_do_update(index_elements=["key"], set_=changed))

@@ -64,8 +64,8 @@ def oxidation_states(element: str, sign: int = 0) -> tuple[int, ...]:
 
     Returns:
         Common states by pymatgen, with those that electrodes pass through (`ions.yaml`); where the element has no
-        common
-        state, all known ones; (0,) for an element without any (helium), or () where none has the requested sign.
+        common state, all known ones; (0,) for an element without any (helium), or () where none has the requested
+        sign.
 
     Raises:
         ValueError: `element` is no element, or `sign` is none of -1, 0, 1.
@@ -123,8 +123,7 @@ def is_alloy(elements: Iterable[str]) -> bool:
     """True for metals, metalloids and interstitial compounds of transition metals.
 
     Tellurium beside metals of groups 1 and 2 makes salts. Hydrogen, carbon, nitrogen and phosphorus are allowed
-    beside a
-    transition metal, lanthanide or actinide if there is no alkali metal (Fe3C, Ni2P, LaNi5H6).
+    beside a transition metal, lanthanide or actinide if there is no alkali metal (Fe3C, Ni2P, LaNi5H6).
 
     Args:
         elements: symbols.
@@ -172,6 +171,7 @@ def charge_imbalance(counts: Mapping[str, int], states: Mapping[str, Sequence[in
 
 @lru_cache(maxsize=200_000)
 def _find_least_charge(atoms: tuple[tuple[int, tuple[int, ...]], ...]) -> int:
+    """Find the smallest |total charge| with at most one mixed-valent element."""
     plain, mixed = {0}, {0}  # total charges reachable without, and with at most one, mixed-valent element
     for count, states in atoms:
         own = {count * state for state in states}
@@ -205,8 +205,8 @@ def assign_oxidation_states(
     """Assign each element its likeliest mean oxidation state.
 
     Mn in LiMn2O4 has 3.5. The rule is that of `charge_neutrality`. Among states that balance equally well, frequent
-    states in the ICSD are
-    preferred, then negative states of electronegative elements: V3+ and P5+ in LiVPO4F, not V5+ and P3+.
+    states in the ICSD are preferred, then negative states of electronegative elements: V3+ and P5+ in LiVPO4F, not
+    V5+ and P3+.
 
     Args:
         counts: atoms by element.

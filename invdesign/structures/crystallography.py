@@ -121,6 +121,7 @@ class Crystal(Frozen):
 
 
 def _reduce_formula(formula: str) -> str:
+    """Reduced formula as pymatgen writes it."""
     from pymatgen.core import Composition
 
     return str(Composition(formula).reduced_formula)
@@ -166,6 +167,7 @@ def read_entries(text: str) -> Iterator[tuple[str, Crystal | Exception]]:
 
 @cache
 def _parse_crystals(text: str, file: str) -> dict[str, Crystal]:
+    """Parse a YAML list of crystals with unique names."""
     crystals: list[Crystal] = []
     for _, found in read_entries(text):
         if isinstance(found, Exception):

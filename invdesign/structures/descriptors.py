@@ -63,10 +63,8 @@ def composition_features(compositions: Sequence[Composition]) -> FloatArray:
     """Features of compositions, shape (n, d).
 
     They do not depend on the size of the formula. The columns are named by `COMPOSITION_FEATURES`: the number of
-    elements, the 2-norm of their fractions, and for
-    every
-    elemental property the mean, the mean absolute deviation from it, the least and the largest value, weighted by the
-    fractions.
+    elements, the 2-norm of their fractions, and for every elemental property the mean, the mean absolute deviation
+    from it, the least and the largest value, weighted by the fractions.
 
     Args:
         compositions: n compositions.
@@ -116,9 +114,7 @@ def elemental_properties() -> FloatArray:
     """Elemental properties by atomic number, shape (119, p).
 
     Row 0 is unused. The columns are `ELEMENT_PROPERTIES`, then valence electrons by shell. An unknown value (the
-    electronegativity of
-    neon)
-    is replaced by the mean over the elements with a known one.
+    electronegativity of neon) is replaced by the mean over the elements with a known one.
     """
     import warnings
 

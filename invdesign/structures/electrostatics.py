@@ -169,8 +169,7 @@ class Electrostatics:
         """Find an arrangement of low energy by descents from random starts.
 
         Each descent exchanges, within a group, the two sites that gain most, until no exchange gains. The best
-        descent is
-        returned. The result is deterministic for a generator in a given state.
+        descent is returned. The result is deterministic for a generator in a given state.
 
         Args:
             fillings: disjoint groups of sites with the species to put on them.
@@ -192,7 +191,7 @@ class Electrostatics:
     def _descend_by_swaps(
         self, fillings: Sequence[Filling], species: Sequence[IntArray], base: FloatArray, steps: int
     ) -> Arrangement:
-        """Exchange the best pair of sites until the energy is minimal."""
+        """Exchange the best pair of sites until no exchange gains, at most `steps` times."""
         charges = base.copy()
         for filling, codes in zip(fillings, species, strict=True):
             charges[list(filling.sites)] = np.asarray(filling.charges)[codes]

@@ -75,8 +75,7 @@ def structure_to_json(structure: Structure) -> str:
     """Write lattice, species and positions of a `structure` as JSON.
 
     Floats are in their shortest exact form. A site that is occupied in part, or by several elements, has its
-    occupancies
-    in place of its species.
+    occupancies in place of its species.
     """
     return json.dumps(
         {

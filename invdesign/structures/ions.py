@@ -107,7 +107,7 @@ def has_open_shell(element: str) -> bool:
 def is_salt_forming_metal(element: str) -> bool:
     """True if the `element` is a salt-forming metal.
 
-    These are metals of groups 1 to 3 and 12, and lanthanides. These leave oxygen to the oxoanions of other elements.
+    These are metals of groups 1 to 3 and 12, and lanthanides. They leave oxygen to the oxoanions of other elements.
     """
     found = _get_element(element)
     return is_metal(element) and (found.group in {1, 2, 3, 12} or found.is_lanthanoid)
@@ -145,12 +145,11 @@ def electronegativity(element: str) -> float:
 def metal_states(element: str, others: frozenset[str]) -> tuple[tuple[int, float], ...]:
     """List the cationic states of a metal in a compound.
 
-    The usual ones are pymatgen's common states and those of electrodes. Higher ones that Shannon tabulates or
-    the ICSD holds belong to oxides and fluorides; in binary ones all known states are listed (IrF6). Lower ones that
-    the
+    The usual ones are pymatgen's common states and those of electrodes. Higher ones that Shannon tabulates or the
+    ICSD holds belong to oxides and fluorides; in binary ones all known states are listed (IrF6). Lower ones that the
     ICSD holds (pymatgen: one entry in a hundred of the element) belong to compounds without oxygen and fluorine: of
-    metals
-    of groups 5 to 11 and of some lanthanides in all of them (nitrides: 7 to 11), of others in binary compounds.
+    metals of groups 5 to 11 and of some lanthanides in all of them (nitrides: 7 to 11), of others in binary
+    compounds.
 
     Args:
         element: symbol of the metal.
@@ -202,8 +201,7 @@ def _state_rarity(element: str, state: int) -> float:
     """Rarity of a state, in decades below the most frequent one.
 
     The 4+ states of iron, cobalt and nickel and Cu3+ count one decade more: they are the last to be reached on
-    charge,
-    at the top of the oxygen band.
+    charge, at the top of the oxygen band.
 
     Source:
         ICSD: O'Keeffe and Brese, through pymatgen's `icsd_bv.yaml`. J. B. Goodenough and Y. Kim, Chem. Mater. 22, 587
@@ -308,6 +306,7 @@ def _get_element(symbol: str) -> Element:
 
 @cache
 def _read_ion_data() -> Mapping[str, Any]:
+    """Read `ions.yaml`."""
     from ruamel.yaml import YAML
 
     text = (files("invdesign.structures") / "ions.yaml").read_text(encoding="utf-8")

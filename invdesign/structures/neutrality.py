@@ -83,6 +83,7 @@ def balance_charges(counts: Mapping[str, int], given: Mapping[str, Sequence[int]
 
 @lru_cache(maxsize=50_000)
 def _find_balance(counts: Counts, given: Given) -> Balance:
+    """Balance counts without a common divisor."""
     if len(counts) < 2:
         return Balance(Fraction(0), {name: Fraction(0) for name, _ in counts})
     if not given and (molecule := _balance_molecule(counts)):
@@ -98,9 +99,8 @@ def _balance_molecule(counts: Counts) -> Balance | None:
     """Balance a molecule of two nonmetals.
 
     They share electrons in many ratios (CO, P4S3). The more electronegative element has its usual state. Beside
-    halogens the other state is one of a molecule with
-    closed
-    shells (PCl5, PCl3, P2Cl4, S2Cl2). Beside hydrogen of 1+ any state is possible (N2H4, C2H6).
+    halogens the other state is one of a molecule with closed shells (PCl5, PCl3, P2Cl4, S2Cl2). Beside hydrogen of 1+
+    any state is possible (N2H4, C2H6).
     """
     names = [name for name, _ in counts]
     if len(names) != 2 or any(is_metal(name) or is_metalloid(name) for name in names):
@@ -186,6 +186,7 @@ class _Problem:
 
     @classmethod
     def from_counts(cls, counts: Counts, given: Given) -> _Problem:
+        """Sort the elements into metals of free state and elements with listed forms."""
         atoms, stated = dict(counts), dict(given)
         alone = sum(is_metal(name) or is_metalloid(name) for name in atoms) == 1
         metals: list[_Metal] = []
@@ -355,7 +356,7 @@ Ranked = tuple[tuple[Fraction, float, float], States]
 
 
 def _anion_rank(name: str) -> float:
-    """Electronegativity.
+    """Rank of an anion by electronegativity.
 
     Metalloids count as less electronegative than every nonmetal and tellurium.
     """

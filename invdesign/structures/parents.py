@@ -178,6 +178,7 @@ def _repeat_per_cell(names: Sequence[str], count: int) -> tuple[str, ...]:
 
 
 def _parent_from_prototype(name: str, primitive: bool) -> Parent:
+    """Build the unit cell of a prototype, with guessed charges where it has none."""
     crystal = find_prototype(name)
     structure = crystal.build_structure(primitive=primitive)
     labels = tuple(structure.site_properties["label"])
@@ -286,6 +287,7 @@ def _describe_near_symmetry(file: InputFile) -> tuple[str, ...]:
 
 
 def _parent_from_file(file: InputFile, primitive: bool) -> Parent:
+    """Build the unit cell of a structure file, with guessed charges."""
     structure = read_parent_file(file).ordered
     if primitive and len(structure) > MAX_PRIMITIVE_SEARCH_ATOMS:
         raise StructureFileError(
@@ -328,7 +330,7 @@ def _guess_states(structure: Structure) -> dict[str, float]:
 def _is_guessable(structure: Structure) -> bool:
     """True if charges have few enough combinations.
 
-    Pymatgen tries all of them.
+    All of them would be tried by pymatgen.
     """
     from pymatgen.core import Element
 
@@ -373,6 +375,7 @@ def _load_source(value: object, info: ValidationInfo) -> object:
 
 
 def _check_readable(source: str | InputFile) -> str | InputFile:
+    """Refuse a source without a readable structure."""
     try:
         build_parent(source, (1, 1, 1), primitive=False)
     except InvdesignError as error:

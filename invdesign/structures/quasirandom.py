@@ -67,9 +67,8 @@ class Sublattice:
     def measure_misfit(self, species: IntArray, kinds: int) -> float:
         """Distance between the pairs of a filling and those of a random alloy.
 
-        0 for a perfect match. The squared difference between the share of each pair of species in a shell and the
-        product of their
-        fractions, summed over pairs and averaged over shells.
+        It is 0 for a perfect match: the squared difference between the share of each pair of species in a shell and
+        the product of their fractions, summed over pairs and averaged over shells.
 
         Args:
             species: shape (n,), the number of the species on each site.
@@ -175,6 +174,7 @@ class _Annealing:
 
     def _deviation_after_swap(self, a: int, b: int) -> FloatArray:
         """Deviation of the pairs with the species of two sites exchanged."""
+        # A swap changes two rows of `filled` by opposite amounts, so the quadratic form changes by a symmetric term of low rank.
         pairs = self.pairs
         change = self.filled[b] - self.filled[a]
         # (s, k): gains and losses of pairs with either site's neighbours.
@@ -185,6 +185,7 @@ class _Annealing:
         return off
 
     def _accept_swap(self, a: int, b: int, off: FloatArray, misfit: float) -> None:
+        """Exchange the species of two sites, and keep the new deviation and misfit."""
         self.species[[a, b]] = self.species[[b, a]]
         self.filled[[a, b]] = self.filled[[b, a]]
         self.off, self.misfit = off, misfit

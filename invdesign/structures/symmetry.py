@@ -127,6 +127,7 @@ def find_smallest_image(codes: IntArray, permutations: IntArray, base: int) -> I
     Returns:
         Shape (n,).
     """
+    # Codes of several sites are packed into one integer: its order is lexicographic, and only the smallest images go on.
     rows = permutations
     width = _digits_per_word(base)
     for start in range(0, len(codes), width):
@@ -174,6 +175,7 @@ def count_cycle_types(permutations: IntArray, classes: Sequence[int]) -> Counter
 
 
 def _list_cycles(row: Sequence[int], classes: Sequence[int]) -> list[tuple[int, int]]:
+    """List (class, length) of each cycle of one permutation."""
     seen = [False] * len(row)
     cycles = []
     for start in range(len(row)):
@@ -188,6 +190,7 @@ def _list_cycles(row: Sequence[int], classes: Sequence[int]) -> list[tuple[int, 
 
 @cache
 def _digits_per_word(base: int) -> int:
+    """Number of digits of a base that fit into one int64 word."""
     width = 1
     while base ** (width + 1) < MAX_WORD and width < 62:
         width += 1
@@ -196,4 +199,5 @@ def _digits_per_word(base: int) -> int:
 
 @cache
 def _digit_weights(base: int, digits: int) -> IntArray:
+    """Place values of digits, the highest first."""
     return base ** np.arange(digits - 1, -1, -1, dtype=np.int64)

@@ -73,8 +73,7 @@ def parse_number(cell: Cell) -> float | None:
     """Parse the number in a `cell`.
 
     None where it holds none. Infinities are numbers. Text must be a plain decimal number, with a point, without
-    separators of thousands and without a unit; the
-    typographic minus counts as one. True and false are no numbers.
+    separators of thousands and without a unit; the typographic minus counts as one. True and false are no numbers.
     """
     if isinstance(cell, str):
         text = cell.strip().replace(_MINUS, "-")
@@ -96,8 +95,7 @@ def parse_numbers(cells: Sequence[Cell]) -> tuple[FloatArray, list[int]]:
 
     Returns:
         Shape (n,), NaN where a cell states that there is no number; and the positions of cells with anything else
-        that is
-        no finite number.
+        that is no finite number.
     """
     values = _parse_numbers_fast(cells)
     if values is None:

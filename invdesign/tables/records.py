@@ -197,9 +197,8 @@ class Records:
         """Find the offsets of all records, shape (n + 1,).
 
         The last offset is the end of the text. Where each quotation mark stands at an end of its cell, or beside
-        another, their number before a newline
-        decides
-        whether it is within a cell. Otherwise the CSV parser decides, row by row.
+        another, their number before a newline decides whether it is within a cell. Otherwise the CSV parser decides,
+        row by row.
         """
         ends = [np.full(1, self.head, dtype=np.int64)]
         offset, quotes = self.head, 0

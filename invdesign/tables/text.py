@@ -304,8 +304,7 @@ def find_mistake(headings: Sequence[str], cells: Sequence[str]) -> tuple[str, st
     """Find the mistake in a row as (column, message, hint).
 
     None where the cells fit. Cells may be missing or blank beyond the last column that has a heading; whole numbers
-    in a first column without
-    one are the numbers of rows, as pandas writes them.
+    in a first column without one are the numbers of rows, as pandas writes them.
 
     Args:
         headings: all headings of the table.

@@ -36,13 +36,14 @@ MODULES = {
     "strange_hangs": "import time; time.sleep(600)",
     "strange_parts": """
 from pydantic import model_validator
+from invdesign.protocols import EvaluatorSettings
 from invdesign.settings import Settings
 NUMBER = 5
 class Plain(Settings): pass
 class Refuses(Settings):
     def ask(self): ...
     def refusal(self, space, problem): raise TypeError("no space")
-class Boom(Settings):
+class Boom(EvaluatorSettings):
     def evaluate(self): ...
     @model_validator(mode="after")
     def _explode(self): raise RuntimeError("bang")
@@ -108,7 +109,7 @@ def test_built_in_plugins_keep_their_names(packages: Path) -> None:
 
 def test_the_doctor_goes_on(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All broken plug-ins are listed, one that hangs while it is imported included."""
-    monkeypatch.setattr(doctor, "PATIENCE", 1.0)
+    monkeypatch.setattr(doctor, "MAX_IMPORT_SECONDS", 1.0)
     found = {
         finding.subject: finding.message
         for finding in doctor._examine_plugins()

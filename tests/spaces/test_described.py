@@ -109,6 +109,9 @@ class Plain:
     def count(self) -> int | None:
         return None
 
+    def size(self) -> int | None:
+        return None
+
 
 class Wrong(Plain):
     """One that describes another number of features."""

@@ -100,6 +100,7 @@ def _split_words(line: str) -> list[str]:
 
 
 def _read_xsf_atoms(lines: Lines, lattice: Matrix | None, limits: Limits) -> RawCrystal:
+    """Read the atoms after the keyword PRIMCOORD."""
     name = lines.name
     if lattice is None:
         raise lines.refuse_line("atoms come before the cell (PRIMVEC)")
@@ -123,6 +124,7 @@ def _read_xsf_atoms(lines: Lines, lattice: Matrix | None, limits: Limits) -> Raw
 def _build_crystal(
     name: str, lattice: Matrix, symbols: Sequence[str], places: Sequence[Vector]
 ) -> RawCrystal:
+    """Build a crystal of ordered sites labelled by their elements."""
     sites = (RawSite({symbol: 1.0}, place, symbol) for symbol, place in zip(symbols, places, strict=True))
     return RawCrystal(name, lattice, tuple(sites))
 

@@ -132,6 +132,7 @@ class _BlockReader:
         self.remarks = list(block.remarks)
 
     def read_crystal(self) -> RawCrystal:
+        """Read cell, sites and symmetry, and choose the reading without contradictions."""
         self._refuse_modulation()
         lattice = self._read_cell()
         evidence = self._read_evidence()
@@ -154,6 +155,7 @@ class _BlockReader:
         return RawCrystal(self.name, (a, b, c), contents.sites, remarks=tuple(dict.fromkeys(self.remarks)))
 
     def _refuse_modulation(self) -> None:
+        """Refuse modulated structures; remark on magnetic moments that are left out."""
         dimension = self.block.find_value("_cell_modulation_dimension")
         superspace = any("_ssg_" in tag and self.block.find_value(tag) for tag in self.block.columns)
         if superspace or (dimension is not None and dimension.strip("0") != ""):
@@ -170,6 +172,7 @@ class _BlockReader:
     # ---- cell
 
     def _read_cell(self) -> Array:
+        """Read edges and angles, and compare the stated volume."""
         lengths = [self._read_cell_number(tag, self.limits.length, "Å") for tag in _EDGES]
         if all(self.block.find_value(tag) is None for tag in _ANGLES):
             self.remarks.append(
@@ -216,6 +219,7 @@ class _BlockReader:
     # ---- evidence
 
     def _read_evidence(self) -> Evidence:
+        """Read formula, Z and density."""
         units = self._read_optional("_cell_formula_units_z")
         density = self._read_optional(*_DENSITIES)
         formula, tag = self._read_formula()
@@ -254,6 +258,7 @@ class _BlockReader:
         return [read_operations(["x,y,z"], 1)]
 
     def _read_listed(self) -> Setting | None:
+        """Read the listed operations; None where the file lists none."""
         for tag in _OPERATIONS:
             texts = self.block.find_column(tag)
             if texts is not None:
@@ -265,6 +270,7 @@ class _BlockReader:
         return None
 
     def _check_metric(self, setting: Setting, lattice: Array) -> None:
+        """Refuse operations that do not fit the cell."""
         misfit = measure_misfit(setting, lattice)
         if misfit > METRIC_TOLERANCE:
             raise StructureFileError(
@@ -287,6 +293,7 @@ class _BlockReader:
         return [setting for setting in fitting if contains_setting(setting, listed)]
 
     def _list_named(self) -> list[list[Setting]]:
+        """List the settings of the space group's name, number or Hall symbol."""
         name = self.block.find_value(*_NAMES)
         hall = self.block.find_value(*_HALL)
         if hall is not None and not is_hall(hall) and (name or self.block.find_value(*_NUMBERS)):
@@ -301,6 +308,7 @@ class _BlockReader:
         )
 
     def _find_named(self, lattice: Array) -> list[Setting]:
+        """Find the settings of the named group that fit the cell."""
         try:
             tiers = self._list_named()
         except SymmetryError as fault:
@@ -324,6 +332,7 @@ class _BlockReader:
     def _choose_reading(
         self, settings: list[Setting], rows: list[SiteRow], lattice: Array, evidence: Evidence
     ) -> _Reading:
+        """Choose the setting without contradictions; refuse if several give different crystals."""
         several = len(settings) > 1
         readings = [self._judge_setting(s, rows, lattice, evidence, several=several) for s in settings]
         if not several:

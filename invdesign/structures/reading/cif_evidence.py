@@ -184,7 +184,7 @@ def _mean_radius(occupancies: Mapping[str, float]) -> float:
 
 
 def are_same_crystal(one: Contents, two: Contents) -> bool:
-    """True if `one` and `two` differ by a shift of origin."""
+    """True if `one` and `two` differ at most by a shift of origin."""
     from scipy.spatial import cKDTree
 
     if len(one.sites) != len(two.sites) or write_formula(one.amounts) != write_formula(two.amounts):

@@ -170,8 +170,7 @@ def compare_formula(
     """Compare ratios of amounts.
 
     Rounding leaves, for each element, an interval for the number of formula units; the formula agrees if all
-    intervals
-    share a number.
+    intervals share a number.
 
     Args:
         formula: formula of the file.

@@ -81,9 +81,8 @@ class LabelReader:
     """Reader of elements from labels alone.
 
     Labels are Li1, LI1, Ca(1) or O1W. The file's formula decides between two readings; then capitals do: Co1 is
-    cobalt. CO1 is cobalt only where the
-    other
-    labels show that the file writes all symbols in capitals, and is refused elsewhere.
+    cobalt. CO1 is cobalt only where the other labels show that the file writes all symbols in capitals, and is
+    refused elsewhere.
     """
 
     def __init__(self, labels: Sequence[str], formula: Collection[str] | None) -> None:

@@ -266,6 +266,7 @@ def contains_setting(larger: Setting, smaller: Setting) -> bool:
 
 
 def _list_codes(setting: Setting) -> list[int]:
+    """Codes of all operations of a setting, comparable between settings."""
     scale = 5040  # a multiple of all denominators up to 10, and of 12, 24, 48
     shifts = np.rint(setting.translations * scale).astype(np.int64) % scale
     return [int(code) for code in _encode_operations(setting.rotations, shifts, scale)]

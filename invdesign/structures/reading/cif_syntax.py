@@ -64,7 +64,7 @@ class Block:
         return None
 
     def find_column(self, *tags: str) -> Sequence[str] | None:
-        """Find the values of the first known tag of `tags`."""
+        """Find the values of the first stated tag of `tags`."""
         for tag in tags:
             values = self.columns.get(tag)
             if values and any(value.strip() not in NULL_VALUES for value in values):

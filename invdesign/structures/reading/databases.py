@@ -1,8 +1,7 @@
 """ASE databases, SQLite and JSON: numbers, positions, cell and key-value pairs of every row.
 
 ASE itself would build objects from a row's constraints, calculators and data. They are ignored here, and a database
-is
-opened for reading only.
+is opened for reading only.
 """
 
 from __future__ import annotations

@@ -104,6 +104,7 @@ def parse_crystal(value: Json, name: str, limits: Limits) -> RawCrystal:
 
 
 def _crystal_from_columns(value: Mapping[str, Json], name: str, limits: Limits) -> RawCrystal:
+    """Parse a crystal in the store's form."""
     species, positions = value["species"], value.get("positions")
     if not isinstance(species, list) or not isinstance(positions, list) or len(species) != len(positions):
         raise StructureFileError(f"{name}: 'species' and 'positions' must be lists of one length")
@@ -118,6 +119,7 @@ def _crystal_from_columns(value: Mapping[str, Json], name: str, limits: Limits) 
 
 
 def _crystal_from_sites(value: Mapping[str, Json], name: str, limits: Limits) -> RawCrystal:
+    """Parse a crystal in pymatgen's form."""
     lattice = value["lattice"]
     sites = value["sites"]
     if not isinstance(lattice, Mapping) or "matrix" not in lattice:

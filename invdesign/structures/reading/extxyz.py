@@ -131,6 +131,7 @@ class _Columns:
 
 
 def _read_frame(lines: Lines, start: int, count: int, name: str, limits: Limits) -> RawCrystal:
+    """Read the frame of `count` atoms after line `start`."""
     lines.next = start + 1
     entries = _parse_entries(lines, lines.take_line("the line of the cell"))
     lattice = _parse_lattice(lines, entries.get("lattice"))
@@ -200,6 +201,7 @@ def _parse_periodicity(lines: Lines, text: str | None) -> tuple[bool, bool, bool
 
 
 def _parse_columns(lines: Lines, text: str | None) -> _Columns:
+    """Parse the columns of an atom's row from the entry `Properties`."""
     parts = (text or DEFAULT_PROPERTIES).split(":")
     places: dict[str, int] = {}
     width = 0

@@ -88,6 +88,7 @@ def check_lattice(lattice: ArrayLike, name: str, limits: Limits) -> FloatArray:
 
 
 def _check_shape(cell: FloatArray, lengths: FloatArray, name: str, limits: Limits) -> None:
+    """Refuse angles out of range and flat cells."""
     low, high = limits.angle
     for angle, (i, j) in {"alpha": (1, 2), "beta": (0, 2), "gamma": (0, 1)}.items():
         cosine = float(cell[i] @ cell[j] / (lengths[i] * lengths[j]))
@@ -219,6 +220,7 @@ def _check_occupancies(site: RawSite, number: int, name: str) -> Mapping[str, fl
 
 
 def _check_volume(cell: FloatArray, sites: list[RawSite], name: str, limits: Limits) -> None:
+    """Refuse a volume per atom out of range."""
     atoms = math.fsum(share for site in sites for share in site.occupancies.values())
     volume = abs(float(np.linalg.det(cell))) / atoms
     low, high = limits.volume_per_atom

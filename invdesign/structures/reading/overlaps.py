@@ -70,8 +70,7 @@ def find_overlaps(structure: Structure, share: float = MIN_RADIUS_SHARE) -> list
     """Find pairs of sites that are too close, worst first.
 
     Two partially occupied sites are alternatives of each other, and so are two whose occupancies sum to 1 at most:
-    these
-    may be at any distance.
+    these may be at any distance.
 
     Args:
         structure: ordered or disordered.

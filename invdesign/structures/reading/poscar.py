@@ -29,8 +29,7 @@ def read_poscar(text: str, name: str, limits: Limits) -> list[RawCrystal]:
     """Read the structure in a POSCAR of VASP 5 or later.
 
     Velocities, predictor-corrector coordinates and selective dynamics do not describe the crystal and are ignored. A
-    line of
-    element symbols is needed, or symbols at the ends of the rows.
+    line of element symbols is needed, or symbols at the ends of the rows.
 
     Args:
         text: content of the file.

@@ -82,6 +82,7 @@ def current_limits() -> Limits:
 
 @lru_cache(maxsize=4)
 def _limits_from_texts(texts: tuple[str, ...]) -> Limits:
+    """Limits with the values of environment variables, empty where not set."""
     found = {
         name: _parse_positive(name, text) for name, text in zip(LIMIT_VARIABLES, texts, strict=True) if text
     }

@@ -93,7 +93,7 @@ class Reading:
 
 
 def is_structure_name(name: str) -> bool:
-    """True if a file with this `name` is a structure."""
+    """True if `name` is that of a structure file."""
     path = PurePath(name)
     return path.suffix.lower() in SUFFIXES or _is_poscar_name(path.name)
 
