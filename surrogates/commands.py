@@ -1,4 +1,4 @@
-"""`invdesign reference`: options and help. It stays light: what the commands do is imported when they run."""
+"""Options and help of `invdesign reference`; heavy imports wait until a command runs."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from invdesign.arrays import FloatArray, IntArray
 
-SELF_DISTANCE = 1e-8  # Å, tolerance of the search
+SELF_DISTANCE = 1e-8  # Å: an atom this close is the atom itself; chosen
 
 
 def find_pairs(
@@ -18,17 +18,19 @@ def find_pairs(
     reach: float,
     pbc: Sequence[bool] | NDArray[np.bool_] = (True,) * 3,
 ) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
-    """All pairs of atoms within a distance, each both ways round, without an atom and itself.
+    """Find all pairs of atoms within a distance, each in both directions.
+
+    An atom is no pair with itself, but is one with its periodic images.
 
     Args:
         positions: shape (n, 3), Å.
         cell: shape (3, 3), rows in Å.
-        reach: Å.
+        reach: largest distance, Å.
         pbc: shape (3,), the directions that are periodic.
 
     Returns:
-        For p pairs: the first atom (p,), the second (p,), the translation of the second in cells (p, 3), and the
-        distance in Å (p,).
+        For p pairs: the first atom (p,), the second (p,), the translation of the second in cells (p, 3), and
+            the distance in Å (p,).
     """
     from pymatgen.optimization.neighbors import find_points_in_spheres
 

@@ -29,18 +29,11 @@ NOT_YET = {
     "invdesign/problem.py",
     "invdesign/properties.py",
     "invdesign/protocols",
-    "invdesign/run",
     "invdesign/spaces",
     "invdesign/standing.py",
     "invdesign/steps.py",
     "invdesign/testing",
     "invdesign/worker.py",
-    "surrogates/external",
-    "surrogates/potentials",
-    "surrogates/relaxation",
-    "surrogates/stability",
-    "surrogates/tabulated",
-    "surrogates/transport",
 }
 """Rooms whose docstrings are still to be rewritten."""
 

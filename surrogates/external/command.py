@@ -1,4 +1,4 @@
-"""Any outside program as an evaluator: files are written, a command is run, results are read."""
+"""Evaluator that writes files, runs any outside program and reads its results."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RESERVED_NAMES = frozenset({*OWN_FILES, STDOUT, STDERR})
 
 
 class Written(Frozen):
-    """The candidate's structure as a file."""
+    """A file with the candidate's structure."""
 
     file: FileName
     """Name of the file in the candidate's folder."""
@@ -50,11 +50,11 @@ class Written(Frozen):
 
     @property
     def ase_format(self) -> str:
-        """The name ASE knows the format by."""
+        """Name of the format in ASE."""
         return "vasp" if self.format == "poscar" else self.format
 
     def list_elements(self, structure: Structure) -> list[str]:
-        """Symbols in the order in which the file numbers or lists them."""
+        """List the symbols of `structure` in the order of the file."""
         symbols = list(dict.fromkeys(site.specie.symbol for site in structure))
         order = self.options.get("specorder")
         if isinstance(order, list):
@@ -62,10 +62,10 @@ class Written(Frozen):
         return sorted(symbols) if self.ase_format == "lammps-data" or self.options.get("sort") else symbols
 
     def write(self, structure: Structure, folder: Path) -> None:
-        """Write the file.
+        """Write `structure` into `folder`, in the format given.
 
         Raises:
-            JobError: ASE cannot.
+            JobError: ASE cannot write the file.
         """
         import ase.io
 
@@ -81,22 +81,22 @@ class Written(Frozen):
 
 
 class Restart(Frozen):
-    """How the job goes on whose program was lost, with the files it left in its folder."""
+    """Continuation of a job whose program was lost, from the files it left."""
 
     run: Annotated[str, Field(min_length=1)] | None = None
-    """The line to run instead; the same line where not given."""
+    """Command line to run instead; the same line where not given."""
     copy_: dict[str, str] = Field(default={}, alias="copy")
-    """Files it may have left, and as what they are found by the next attempt: `{CONTCAR: POSCAR}`. Where one is missing or
-    empty, the job begins afresh."""
+    """Files of the lost job, and the names the next attempt finds them by: `{CONTCAR: POSCAR}`. Where one is
+    missing or empty, the job begins afresh."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
 
 class Command(EvaluatorSettings):
-    """Writes a candidate into a folder of its own, runs a program there, and reads what it wrote.
+    """Runs a program on each candidate and reads its results.
 
-    The program ends with the worker that runs it: at the stage's deadline, with the run, and where that is killed. A job
-    that had ended by then is read, not run again.
+    Each candidate has a folder of its own. The program ends with the worker that runs it: at the stage's
+    deadline, with the run, and where that is killed. A job that had ended by then is read, not run again.
     """
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -108,23 +108,25 @@ class Command(EvaluatorSettings):
     files: tuple[InputFile, ...] = ()
     """Input files. In them, `{{temperature}}` stands for the candidate's parameter `temperature`."""
     results: Annotated[tuple[Result, ...], Field(min_length=1)]
-    """The files the program writes, and what is read from them."""
+    """The files the program writes, and the values read from them."""
     provides_: Annotated[dict[str, Unit], Field(min_length=1)] = Field(alias="provides")
     """Unit by property: `{energy_per_atom: eV/atom}`."""
     requires_: tuple[str, ...] = Field(default=(), alias="requires")
-    """Properties of earlier stages that placeholders stand for. What else the program reads of a candidate is known by itself."""
+    """Properties of earlier stages that placeholders stand for. Structure, composition and parameters are
+    recognised without being listed."""
     stdin: FileName | None = None
     """File in the folder that the program reads as its standard input: `pw.x < scf.in` is `run: pw.x`, `stdin: scf.in`."""
     environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = Field(default={})
-    """Environment variables, besides those `invdesign` has itself."""
+    """Environment variables, in addition to those of `invdesign` itself."""
     success: Annotated[tuple[Annotated[int, Field(ge=0, le=255)], ...], Field(min_length=1)] = (0,)
     """Exit codes that mean success."""
     keep: Keep = "failures"
-    """Whose folders stay: `failures`, `all`, `nothing`."""
+    """Jobs whose folders are kept: `failures`, `all`, `nothing`."""
     restart: Restart | None = None
-    """How a job goes on whose program was lost; it begins afresh where not given."""
+    """Continuation of a job whose program was lost; without it, the job begins afresh."""
     version_: str = Field(default="", alias="version")
-    """Version of the program, in any words. Change it when the program changes: results of another are then not taken for its."""
+    """Version of the program, in any words. Change it when the program changes, so that results of the old
+    version are not reused."""
 
     _work_folder: Path | None = PrivateAttr(default=None)
 
@@ -222,7 +224,7 @@ class Command(EvaluatorSettings):
 
     @property
     def needs_trust(self) -> bool:
-        """It runs what the campaign says."""
+        """True: it runs a command line of the campaign."""
         return True
 
     @cached_property
@@ -235,7 +237,7 @@ class Command(EvaluatorSettings):
 
     @cached_property
     def requires(self) -> frozenset[str]:
-        """The structure that is written, what placeholders stand for, and what is asked for by name."""
+        """The structure that is written, the values of placeholders, and the listed properties."""
         free = set(self._placeholders) - set(SPECIAL_PLACEHOLDERS) - set(self.requires_)
         found = {*self.requires_}
         if free or "candidate.parameters" in self._placeholders:
@@ -248,21 +250,24 @@ class Command(EvaluatorSettings):
 
     @property
     def provides(self) -> Mapping[str, Unit]:
-        """The properties named, and structures that are read."""
+        """Units of the listed properties, and the structures that are read."""
         roles = [result.structure for result in self.results if result.structure is not None]
         return {**self.provides_, **{STRUCTURE + role: "" for role in roles}}
 
     @property
     def batch(self) -> Batch:
-        """One: every job is its own."""
+        """One candidate: every job is its own."""
         return Batch(1)
 
     def use_folder(self, folder: Path) -> None:
-        """Where the candidates' folders are made; temporary ones where nobody says."""
+        """Make the candidates' folders in `folder`.
+
+        Without this call they are temporary.
+        """
         self._work_folder = folder
 
     def prepare(self) -> None:
-        """See that the programs are there, and that ASE knows the formats."""
+        """Check that the programs exist and that ASE knows the formats."""
         for line in [self.run, *([self.restart.run] if self.restart and self.restart.run else [])]:
             program = split_line(line)[0]
             if "/" not in program or Path(program).is_absolute():
@@ -274,7 +279,7 @@ class Command(EvaluatorSettings):
                 _check_format(result.format, "read")
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
-        """What the program says of each, one after the other."""
+        """Run the program for each of `inputs`, one after the other."""
         return [self._evaluate_candidate(item) for item in inputs]
 
     def _evaluate_candidate(self, item: Input) -> Evaluation:
@@ -324,10 +329,14 @@ class Command(EvaluatorSettings):
 
 
 def _check_format(name: str, verb: str) -> None:
-    """Refuse a format ASE does not know, with the nearest that it does.
+    """Refuse a format unknown to ASE, and name the nearest known one.
+
+    Args:
+        name: format, in ASE's spelling.
+        verb: `written` or `read`.
 
     Raises:
-        InvdesignError: it cannot be read, or written.
+        InvdesignError: ASE cannot write, or read, this format.
     """
     from ase.io.formats import ioformats
 

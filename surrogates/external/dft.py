@@ -1,4 +1,4 @@
-"""What evaluators backed by a density-functional code share: how they run, and checks of what came back."""
+"""Base of evaluators that use a density-functional code: running it, and checks of its outputs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from surrogates.external.jobs import Plan, find_program, run_job
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-STRUCTURE_ROLE = "dft"  # of the structure a code ended with
+STRUCTURE_ROLE = "dft"  # of a calculation's last structure
 PROPERTY_UNITS: Mapping[str, str] = {
     "dft_energy_per_atom": "eV/atom",
     "dft_volume_per_atom": "Å^3/atom",
@@ -34,20 +34,21 @@ PROPERTY_UNITS: Mapping[str, str] = {
     "dft_max_stress": "GPa",
 }
 CORRECTED_ENERGY = "dft_corrected_energy_per_atom"
-START_TOLERANCE = 0.01  # Å: how well the structure of a single point must agree with the one that was written
-MAX_MOVE, MAX_STRETCH = (
-    1.0,
-    0.15,
-)  # Å and a fraction: what a relaxation that was interrupted may have changed before it went on
+START_TOLERANCE = 0.01  # Å, difference from the written structure allowed in a single point; chosen
+# Å and a fraction: changes that an interrupted relaxation may have made before it went on; chosen.
+MAX_MOVE, MAX_STRETCH = 1.0, 0.15
 HALF_OCCUPATION = 0.5  # occupation from which a state counts as filled
 NOTE_FILE = "HOW_TO_RUN.txt"
 
 
 class DensityFunctional(StructureEvaluator):
-    """Base of evaluators that write a density-functional code's inputs, run it or let it be run, and read its outputs."""
+    """Base of evaluators that use a density-functional code.
+
+    With a command, the code runs here; without one, the inputs are written, and the outputs collected later.
+    """
 
     command: Annotated[str, Field(min_length=1)] | None = None
-    """How the code is started on this machine; without it, inputs are written and outputs collected."""
+    """Command that starts the code on this machine; without it, inputs are written and outputs collected."""
 
     _work_folder: Path | None = PrivateAttr(default=None)
 
@@ -60,7 +61,7 @@ class DensityFunctional(StructureEvaluator):
 
     @property
     def fingerprint(self) -> str:
-        """As of any plug-in, but for the command: where a code runs does not change its numbers."""
+        """Hash of the settings without the command, which does not change the numbers."""
         told = {key: value for key, value in self.model_dump(mode="json").items() if key != "command"}
         text = json.dumps([told, self.version], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
@@ -71,15 +72,15 @@ class DensityFunctional(StructureEvaluator):
 
     @property
     def needs_trust(self) -> bool:
-        """Where it has a command, it runs what the campaign says."""
+        """True if it runs a command of the campaign."""
         return self.command is not None
 
     def use_folder(self, folder: Path) -> None:
-        """Jobs run in folders of their own below this one."""
+        """Run jobs in folders of their own below `folder`."""
         self._work_folder = folder
 
     def prepare(self) -> None:
-        """Refuse a program that is not there, before any candidate fails of it.
+        """Refuse a missing program before the first candidate.
 
         Raises:
             PluginError: there is no such program.
@@ -106,12 +107,15 @@ class DensityFunctional(StructureEvaluator):
         return run_job(JobFolder.for_candidate(self._work_folder, self, item), plan)
 
     def _plan_job(self, item: Input, command: Sequence[str]) -> Plan:
-        """What the job consists of; all that a calculation leaves is kept, since it was dear."""
+        """Describe the job of one candidate.
+
+        Its files are always kept, since the calculation is costly.
+        """
         return Plan(
             command=command,
             write=lambda folder: self.write_inputs(item, folder),
             read=lambda folder: self._read_complete(item, folder),
-            success=range(256),  # what the output says is checked, and says more
+            success=range(256),  # the output is checked instead, and tells more
             keep="all",
         )
 
@@ -125,27 +129,33 @@ class DensityFunctional(StructureEvaluator):
     @property
     @abstractmethod
     def provides(self) -> Mapping[str, Unit]:
-        """See `provided_units`."""
+        """Units by property, from `provided_units`."""
 
     @abstractmethod
     def write_inputs(self, item: Input, folder: Path) -> None:
-        """Write what the code reads into `folder`, which exists; see `protocols.JobEvaluator`."""
+        """Write the code's input files for `item` into the existing `folder`.
+
+        See `protocols.JobEvaluator`.
+        """
 
     @abstractmethod
     def read_outputs(self, item: Input, folder: Path) -> Evaluation | None:
-        """What the code said; None while its output is not there, or only half of it."""
+        """Read the code's results for `item` from `folder`.
+
+        Returns None while the output is missing or incomplete.
+        """
 
 
 class OutputError(InvdesignError):
-    """What a code wrote cannot be believed: not converged, another structure, other parameters."""
+    """An output is not usable: not converged, another structure, or other parameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a code said of one crystal.
+    """Results of a density-functional calculation of one crystal.
 
     Attributes:
-        structure: where it ended, sites in the order of the candidate's structure.
+        structure: the last structure, sites in the order of the candidate's structure.
         energy: eV, whole cell.
         forces: shape (n, 3), eV/Å.
         stress: shape (3, 3), GPa; of either sign convention.
@@ -161,7 +171,10 @@ class Outcome:
     more: Mapping[str, float] = field(default_factory=dict)
 
     def to_evaluation(self, *, relaxed: bool) -> Evaluation:
-        """As an evaluator's word; the structure where it was `relaxed`."""
+        """Convert to an evaluation.
+
+        The structure is part of it if atoms were `relaxed`.
+        """
         n = len(self.structure)
         properties = {
             "dft_energy_per_atom": self.energy / n,
@@ -178,28 +191,33 @@ class Outcome:
 
 
 def provided_units(*, relaxed: bool, corrected: bool = False) -> dict[str, str]:
-    """Unit by name of what `Outcome.to_evaluation` gives."""
+    """Unit by name of the properties in `Outcome.to_evaluation`.
+
+    Args:
+        relaxed: True if the calculation moves atoms, and so gives a structure.
+        corrected: True if the corrected energy is given too.
+    """
     units = {**PROPERTY_UNITS, **({CORRECTED_ENERGY: "eV/atom"} if corrected else {})}
     return {**units, STRUCTURE + STRUCTURE_ROLE: ""} if relaxed else units
 
 
 def failed_evaluation(message: str) -> Evaluation:
-    """An output that says nothing of the candidate, and why."""
+    """Evaluation that failed, with a one-line `message`."""
     return Evaluation(failure=Failure("error", "", " ".join(message.split())[:500]))
 
 
 def band_gap(energies: Sequence[NDArray[np.float64]], filled: Sequence[NDArray[np.bool_]]) -> float:
-    """The fundamental gap; 0 where a band is filled at some k points only.
+    """Fundamental band gap, eV.
 
-    Which states are filled is judged by halves (occupation 0.5, or the Fermi energy), so that smearing does not
-    close a gap.
+    The gap is 0 if a band is filled at only some k points. A state counts as filled from occupation 0.5 on, or
+    up to the Fermi energy, so that smearing does not close a gap.
 
     Args:
         energies: per spin channel, shape (k points, bands), eV.
-        filled: of the same shapes.
+        filled: True for filled states, of the same shapes.
 
     Raises:
-        OutputError: there is no empty band, so that nothing can be said.
+        OutputError: no band is empty, so that the gap is unknown.
     """
     full, empty = [], []
     for channel, occupied in zip(energies, filled, strict=True):
@@ -216,15 +234,15 @@ def band_gap(energies: Sequence[NDArray[np.float64]], filled: Sequence[NDArray[n
 
 
 def check_start(expected: Structure, found: Structure, *, relaxes: bool) -> None:
-    """Refuse an output of another structure than the one that was written.
+    """Refuse an output whose first structure is not the one that was written.
 
     Args:
         expected: sites in the order they were written in.
-        found: where the calculation started.
-        relaxes: whether atoms move: it may then have gone on from where an interrupted one had come to.
+        found: first structure of the calculation.
+        relaxes: True if atoms move; the calculation may then have continued an interrupted one.
 
     Raises:
-        OutputError: they differ; the message says in what.
+        OutputError: they differ; the message names the difference.
     """
     if [site.species_string for site in expected] != [site.species_string for site in found]:
         raise OutputError(
@@ -246,10 +264,11 @@ def check_parameters(asked: Mapping[str, object], ran: Mapping[str, object]) -> 
     """Refuse an output made with other parameters than those written.
 
     Args:
-        asked, ran: by name, for those that decide the numbers.
+        asked: value by name of every parameter that decides the numbers, as written.
+        ran: the same parameters, as the output states them.
 
     Raises:
-        OutputError: with each that differs.
+        OutputError: names each parameter that differs.
     """
     differ = [
         f"{name} {_format_value(ran.get(name))} instead of {_format_value(value)}"
@@ -261,7 +280,10 @@ def check_parameters(asked: Mapping[str, object], ran: Mapping[str, object]) -> 
 
 
 def is_same_value(a: object, b: object) -> bool:
-    """Whether two values of an input file mean the same: numbers to a millionth, words by letter."""
+    """True if `a` and `b` mean the same in an input file.
+
+    Numbers are compared to a millionth, words without regard to case, lists item by item.
+    """
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
         return len(a) == len(b) and all(is_same_value(x, y) for x, y in zip(a, b, strict=True))
     if isinstance(a, int | float) and isinstance(b, int | float):

@@ -1,4 +1,4 @@
-"""Quantum ESPRESSO: inputs of pw.x by ASE's writer, outputs read by ASE's reader and checked."""
+"""Quantum ESPRESSO: inputs of pw.x written by ASE, outputs read by ASE and checked."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Positive = Annotated[float, Field(gt=0)]
 Value = bool | int | float | str
 INPUT_FILE, OUTPUT_FILE = "espresso.pwi", "espresso.pwo"
 NAMELISTS = ("control", "system", "electrons", "ions", "cell")
-RESERVED_KEYS = {  # keys of namelists that settings stand for, or that reading relies on
+RESERVED_KEYS = {  # keys set by settings (by name), or needed to read the output (empty)
     "calculation": "calculation",
     "pseudo_dir": "pseudo_dir",
     "ecutwfc": "ecutwfc",
@@ -49,7 +49,7 @@ RESERVED_KEYS = {  # keys of namelists that settings stand for, or that reading 
     "nat": "",
     "ntyp": "",
 }
-FERMI_TOLERANCE = 1e-3  # eV: energies are printed to four decimals
+FERMI_TOLERANCE = 1e-3  # eV; chosen: energies are printed to four decimals
 ERROR_PATTERN = re.compile(r"%{20,}\s*Error in routine\s+(.*?)\s*:?\s*\n(.*?)%{20,}", re.DOTALL)
 POTENTIAL_PATTERN = re.compile(r"PseudoPot\. #\s*\d+ for\s+(\S+)\s+read from file:\s+(\S+)")
 CUTOFF_PATTERNS = (r"kinetic-energy cutoff\s*=\s*([0-9.]+)", r"charge density cutoff\s*=\s*([0-9.]+)")
@@ -57,7 +57,7 @@ RELAXED_PATTERN = re.compile(r"bfgs converged in|convergence achieved", re.IGNOR
 
 
 class Espresso(DensityFunctional):
-    """pw.x of Quantum ESPRESSO: relaxes atoms and cell, atoms alone, or takes a single point."""
+    """pw.x of Quantum ESPRESSO, for relaxations and single points."""
 
     pseudopotentials: Annotated[dict[str, str], Field(min_length=1)]
     """File by element: `{Li: Li.pbesol-s-kjpaw_psl.0.2.1.UPF}`."""
@@ -98,11 +98,11 @@ class Espresso(DensityFunctional):
         return self.ecutrho or 8 * self.ecutwfc
 
     def prepare(self) -> None:
-        """Refuse a missing program, and missing pseudopotentials, before any candidate fails of it.
+        """Refuse a missing program and missing pseudopotentials before the first candidate.
 
         Raises:
             PluginError: there is no such program.
-            InvdesignError: a pseudopotential is not there.
+            InvdesignError: a pseudopotential file is missing.
         """
         super().prepare()
         if self.command is None or self.pseudo_dir is None:
@@ -120,10 +120,12 @@ class Espresso(DensityFunctional):
     # Writing.
 
     def write_inputs(self, item: Input, folder: Path) -> None:
-        """The input of pw.x, and what to do next.
+        """Write the input of pw.x for `item` into `folder`.
+
+        A note on how to run it lies beside.
 
         Raises:
-            InvdesignError: there is no pseudopotential for an element.
+            InvdesignError: an element has no pseudopotential.
         """
         from ase.io.espresso import write_espresso_in
 
@@ -155,7 +157,10 @@ class Espresso(DensityFunctional):
         )
 
     def _fill_namelists(self, n: int) -> dict[str, dict[str, Value]]:
-        """Namelists for n atoms; thresholds and smearing as in the moderate protocol of aiida-quantumespresso."""
+        """Namelists for `n` atoms.
+
+        Thresholds and smearing are those of the moderate protocol of aiida-quantumespresso.
+        """
         data: dict[str, dict[str, Value]] = {
             "control": {
                 "calculation": self.calculation,
@@ -185,7 +190,10 @@ class Espresso(DensityFunctional):
     # Reading.
 
     def read_outputs(self, item: Input, folder: Path) -> Evaluation | None:
-        """What pw.x printed; None while it is not there or not complete."""
+        """Read the results of pw.x for `item` from `folder`.
+
+        Returns None while missing or incomplete.
+        """
         file = next((folder / name for name in (OUTPUT_FILE, STDOUT) if (folder / name).is_file()), None)
         if file is None:
             return None
@@ -199,15 +207,15 @@ class Espresso(DensityFunctional):
             outcome = self._parse_outcome(self.structure_of(item), text)
         except OutputError as error:
             return failed_evaluation(str(error))
-        except Exception as error:  # noqa: BLE001 - ASE raises anything over a file that is not one
+        except Exception as error:  # noqa: BLE001 - ASE raises any error on a broken file
             return failed_evaluation(f"{file.name} cannot be read: {type(error).__name__}: {error}")
         return outcome.to_evaluation(relaxed=self.calculation != "scf")
 
     def _parse_outcome(self, structure: Structure, text: str) -> Outcome:
-        """What the output says, checked against what was written.
+        """Parse the output and check it against the inputs.
 
         Raises:
-            OutputError: it cannot be believed.
+            OutputError: the output is not usable.
         """
         from ase.io.espresso import parse_pwo_start, read_espresso_out
         from ase.units import GPa

@@ -1,14 +1,16 @@
-"""A folder of its own for every job, and what is known there of how far it came.
+"""Folders of jobs, one per job, with a marker of how far the job came.
 
-`work/STAGE/000012-3fa9c2d41b07` in a run's folder: the candidate's number, and a hash of the evaluator's fingerprint and
-of all the evaluator may read. It holds the job's files and a marker, `job.json`, which is only ever replaced whole:
+`work/STAGE/000012-3fa9c2d41b07` in a run's folder: the candidate's number, and a hash of the evaluator's
+fingerprint and of all the evaluator may read. It holds the job's files and a marker, `job.json`, which is only
+ever replaced whole:
 
-- `running`: a program was started. Where nobody holds the lock any more, it was lost.
+- `running`: a program was started. If no process holds the lock any more, the program was lost.
 - `ended`: it ended by itself; its results may not have been read.
-- `done`: they were read, and stand in the marker. The run may or may not have written them down.
+- `done`: the results were read, and stand in the marker. The run may not have stored them yet.
 
-When the run has, and the candidate has ended, the run removes the folder, or makes its marker `job.settled.json` where
-files were kept: an evaluation after that (of a result that was withdrawn) is a new one.
+When the run has stored them and the candidate has ended, the run removes the folder, or renames its marker to
+`job.settled.json` where files were kept: an evaluation after that (of a result that was withdrawn) is a new
+one.
 """
 
 from __future__ import annotations
@@ -35,11 +37,14 @@ from invdesign.structures.files import structure_from_json, structure_to_json
 MARKER_FILE, SETTLED_FILE, LOCK_FILE, ATTEMPT_PREFIX = "job.json", "job.settled.json", "job.lock", "attempt-"
 STDOUT, STDERR = "stdout.txt", "stderr.txt"
 OWN_FILES = frozenset({MARKER_FILE, f"{MARKER_FILE}.new", SETTLED_FILE, LOCK_FILE})
-LOCK_PATIENCE = 20.0  # seconds: a supervisor ends its program within one when its worker was killed
+LOCK_PATIENCE = 20.0  # seconds; chosen: a supervisor ends its program within one when its worker was killed
 
 
 class JobError(InvdesignError):
-    """A job gave no result; `kind` is that of the candidate's failure."""
+    """A job gave no result.
+
+    `kind` is that of the candidate's failure.
+    """
 
     def __init__(self, message: str, kind: str = "error") -> None:
         super().__init__(message)
@@ -48,16 +53,16 @@ class JobError(InvdesignError):
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """What is known of a job.
+    """State of a job, as its marker file holds it.
 
     Attributes:
         state: empty (nothing was started), `running`, `ended` or `done`.
-        attempt: how many programs were started before the last one.
-        code: how the last one ended: its exit code, negative for a signal; None where it could not be started.
-        error: why it could not be started.
-        seconds: how long it ran.
-        pid: its process.
-        evaluation: what was read, as `record_evaluation` wrote it.
+        attempt: number of programs started before the last one.
+        code: exit code of the last program, negative for a signal; None if it could not be started.
+        error: reason why it could not be started.
+        seconds: run time.
+        pid: process id.
+        evaluation: results, as `record_evaluation` wrote them.
     """
 
     state: str = ""
@@ -70,7 +75,15 @@ class Marker:
 
 
 def job_key(evaluator: Evaluator, item: Input) -> str:
-    """Twelve hexadecimal digits: a hash of the evaluator's fingerprint and of the values of all that it requires."""
+    """Hash of the evaluator's fingerprint and of all inputs it requires.
+
+    Args:
+        evaluator: names the values it requires.
+        item: the candidate's values.
+
+    Returns:
+        Twelve hexadecimal digits.
+    """
     values = {name: _input_value(item, name) for name in sorted(evaluator.requires)}
     text = json.dumps([evaluator.fingerprint, values], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
@@ -91,7 +104,7 @@ class JobFolder:
 
     Args:
         path: it need not exist.
-        temporary: whether nothing of it is needed once the results are read.
+        temporary: True if the folder can go once the results are read.
     """
 
     def __init__(self, path: Path, *, temporary: bool = False) -> None:
@@ -100,7 +113,13 @@ class JobFolder:
 
     @classmethod
     def for_candidate(cls, base: Path | None, evaluator: Evaluator, item: Input) -> JobFolder:
-        """The folder in `base` (`work/STAGE` in the run's folder), or a temporary one where there is none."""
+        """Return the folder of one candidate's job.
+
+        Args:
+            base: `work/STAGE` in the run's folder; None for a temporary folder.
+            evaluator: runs the job.
+            item: the candidate's values.
+        """
         name = f"{item.id:06d}-{job_key(evaluator, item)}"
         if base is None:
             return cls(Path(tempfile.mkdtemp(prefix=f"invdesign-{name}-")), temporary=True)
@@ -108,15 +127,19 @@ class JobFolder:
 
     @property
     def shown(self) -> str:
-        """The folder as messages name it: from the run's folder on, since a run's results do not depend on its place."""
+        """Path for messages, from the run's folder on.
+
+        A run's results do not depend on its place.
+        """
         return str(self.path) if self.temporary else "/".join(self.path.parts[-3:])
 
     @contextmanager
     def hold_lock(self) -> Iterator[int]:
-        """Hold the folder, which is made where it is missing; gives the file whose lock a program inherits.
+        """Lock the folder, making it if missing, and yield the lock's file descriptor.
 
-        The lock is released when all processes that have the file open have ended: two programs never run in one
-        folder, also where a coordinator and its workers were killed and the next one is quick.
+        The program inherits the descriptor, and the lock is released when all processes that have the file open
+        have ended: two programs never run in one folder, even if a coordinator and its workers were killed and
+        the next one starts at once.
 
         Raises:
             JobError: another process still works there.
@@ -139,7 +162,10 @@ class JobFolder:
                 shutil.rmtree(self.path, ignore_errors=True)
 
     def read_marker(self) -> Marker:
-        """What is known of the job; a marker that cannot be read is none."""
+        """Read the job's marker.
+
+        An unreadable one counts as empty.
+        """
         try:
             data = json.loads((self.path / MARKER_FILE).read_text(encoding="utf-8"))
             names = Marker.__dataclass_fields__
@@ -148,7 +174,7 @@ class JobFolder:
             return Marker()
 
     def write_marker(self, **fields: Any) -> None:
-        """Replace the marker by one with these fields, at once and for good."""
+        """Replace the marker by one with these `fields`, atomically and durably."""
         fresh = self.path / f"{MARKER_FILE}.new"
         with fresh.open("w", encoding="utf-8") as file:
             json.dump(fields, file)
@@ -157,7 +183,7 @@ class JobFolder:
         fresh.replace(self.path / MARKER_FILE)
 
     def list_files(self) -> list[Path]:
-        """What lies in the folder besides marker, lock and earlier attempts, sorted."""
+        """List the job's files, sorted: all but marker, lock and earlier attempts."""
         return sorted(
             path
             for path in self.path.iterdir()
@@ -166,11 +192,11 @@ class JobFolder:
 
     @property
     def settled(self) -> bool:
-        """Whether the files are of an earlier evaluation, which the run knows the end of."""
+        """True if the files are of an earlier evaluation that the run has finished."""
         return (self.path / SETTLED_FILE).exists()
 
     def set_aside(self) -> None:
-        """Move what an earlier attempt left into `attempt-1`, or the next of them."""
+        """Move the files of an earlier attempt into `attempt-1`, `attempt-2`, ..."""
         numbers = [path.name.removeprefix(ATTEMPT_PREFIX) for path in self.path.glob(f"{ATTEMPT_PREFIX}*")]
         last = max((int(number) for number in numbers if number.isdecimal()), default=0)
         aside = self.path / f"{ATTEMPT_PREFIX}{last + 1}"
@@ -188,10 +214,13 @@ class JobFolder:
                 with suppress(OSError):
                     path.unlink()
 
-    # What was read.
+    # Results.
 
     def record_evaluation(self, evaluation: Evaluation) -> None:
-        """Write down what was read, before any file is removed: a run that is killed now need not run the job again."""
+        """Store `evaluation` in the marker, before any file is removed.
+
+        A run that is killed afterwards need not run the job again.
+        """
         failure = evaluation.failure
         data = {
             "properties": dict(evaluation.properties),
@@ -212,7 +241,10 @@ class JobFolder:
         )
 
     def read_evaluation(self) -> Evaluation | None:
-        """What `record_evaluation` wrote; None where nothing was read yet."""
+        """Return the recorded evaluation.
+
+        Returns None if no results were read yet.
+        """
         marker = self.read_marker()
         if marker.state != "done":
             return None
@@ -220,7 +252,7 @@ class JobFolder:
         failure = data["failure"]
         return Evaluation(
             properties=data["properties"],
-            noise=data.get("noise", data.get("uncertainties", {})),  # as earlier versions called it
+            noise=data.get("noise", data.get("uncertainties", {})),  # the name in earlier versions
             systematic=data.get("systematic", {}),
             details=data.get("details", {}),
             structures={role: structure_from_json(text) for role, text in data["structures"].items()},
@@ -230,6 +262,10 @@ class JobFolder:
 
 
 def _try_lock(descriptor: int) -> bool:
+    """Lock the open file if no other process holds it.
+
+    True if that succeeded.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Carrying out one job: its folder written, the program run under a supervisor, its results read once."""
+"""Jobs: write the folder, run the program under a supervisor, read its results once."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from surrogates.external import supervisor
 from surrogates.external.folders import MARKER_FILE, STDERR, STDOUT, JobError, JobFolder, Marker
 
 Keep = Literal["failures", "all", "nothing"]
-LAST_WORDS_CHARS = 300  # characters of a program's own words in a message
-TAIL_BYTES = 20_000  # bytes looked at for them
+LAST_WORDS_CHARS = 300  # characters of a program's last words in a message; chosen
+TAIL_BYTES = 20_000  # bytes at the end of an output searched for them; chosen
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a job consists of.
+    """Description of one job.
 
     Attributes:
         command: program and arguments.
         write: puts the input files into the folder.
-        read: what came of it, from the folder; raises `JobError` where that is nothing.
+        read: reads the results from the folder; raises `JobError` where there are none.
         stdin: file in the folder that the program reads as its standard input; none by default.
-        environment: variables besides those of this process.
+        environment: variables in addition to those of this process.
         success: exit codes that mean success.
-        keep: whose folders stay.
-        again: program and arguments for what a lost job left; without it, one that was lost begins afresh.
-        copy: files of a lost job, and as what they are found by the next attempt.
+        keep: jobs whose folders are kept.
+        again: program and arguments that continue a lost job; without it, a lost job begins afresh.
+        copy: files of a lost job, and the names the next attempt finds them by.
     """
 
     command: Sequence[str]
@@ -51,19 +51,25 @@ class Plan:
 
 
 def run_job(folder: JobFolder, plan: Plan) -> Evaluation:
-    """What the job gives: read where it was done or had ended before, else run; a failure names its folder.
+    """Return the job's results, running its program only if needed.
 
-    A job that was lost (its worker or the whole run was killed) is taken up by `plan.again` where the files that it
-    copies are there, and else begun afresh, with what it left in `attempt-1`, `attempt-2`, ...
+    A job that was done, or had ended, is read and not run again. A job that was lost (its worker or the whole
+    run was killed) is continued by `plan.again` where the files that it copies are there. Else it begins
+    afresh, with the old files in `attempt-1`, `attempt-2`, ... A failure names its folder.
+
+    Args:
+        folder: where the job runs.
+        plan: describes the job.
     """
     try:
         with folder.hold_lock() as lock:
             return folder.read_evaluation() or _run_and_read(folder, plan, lock)
-    except JobError as error:  # the folder is another's
+    except JobError as error:  # another process holds the folder
         return Evaluation(failure=Failure(error.kind, "", str(error)))
 
 
 def _run_and_read(folder: JobFolder, plan: Plan, lock: int) -> Evaluation:
+    """Run the job if needed, then read and record its results."""
     try:
         if folder.read_marker().state != "ended":
             _start_program(folder, plan, lock)
@@ -81,7 +87,10 @@ def _run_and_read(folder: JobFolder, plan: Plan, lock: int) -> Evaluation:
 
 
 def _start_program(folder: JobFolder, plan: Plan, lock: int) -> None:
-    """Start the program, afresh or with what a lost attempt left, and wait for its end."""
+    """Run the program to its end.
+
+    It begins afresh, or from the files of a lost attempt.
+    """
     before = folder.read_marker()
     lost = before.state == "running"
     begun = lost and before.pid is not None
@@ -101,16 +110,27 @@ def _start_program(folder: JobFolder, plan: Plan, lock: int) -> None:
 
 
 def _is_filled(path: Path) -> bool:
+    """True if the file exists and is not empty."""
     return path.is_file() and path.stat().st_size > 0
 
 
 def run_supervised(
     folder: JobFolder, command: Sequence[str], lock: int, *, attempt: int, plan: Plan, append: bool
 ) -> None:
-    """Run the command in the folder until it ends; the marker then says how.
+    """Run the command in the folder until it ends.
+
+    The marker then holds its exit code.
+
+    Args:
+        folder: the job's folder.
+        command: program and arguments.
+        lock: file descriptor of the folder's lock, which the program inherits.
+        attempt: number of programs started before this one.
+        plan: gives environment and standard input.
+        append: True to append to the outputs of a lost attempt.
 
     Raises:
-        JobError: its supervisor was killed.
+        JobError: the supervisor was killed.
     """
     environment = {**os.environ, **plan.environment}
     order = {
@@ -161,16 +181,27 @@ def _check_supervisor(folder: JobFolder, code: int) -> None:
 
 
 def search_path(environment: Mapping[str, str]) -> str:
-    """Where programs are looked for: PATH, and last the folder of the Python that runs this, where pip puts programs."""
+    """Search path of programs.
+
+    It is PATH, and then the folder of this Python, where pip puts programs.
+
+    Args:
+        environment: variables of the job; its PATH goes before that of this process.
+    """
     path = environment.get("PATH", os.environ.get("PATH", os.defpath))
     return os.pathsep.join([path, str(Path(sys.executable).parent)])
 
 
 def find_program(name: str, environment: Mapping[str, str], folder: Path | None = None) -> str:
-    """The file of a program: one on the search path, or with a slash in its name, one from the job's folder on.
+    """Find the file of a program.
+
+    Args:
+        name: searched on the search path; with a slash, a path from the job's folder on.
+        environment: variables of the job.
+        folder: the job's folder; the current one by default.
 
     Raises:
-        JobError: there is none; the message says where it was looked for.
+        JobError: there is none; the message names the places searched.
     """
     path = search_path(environment)
     if "/" in name:
@@ -189,6 +220,7 @@ def find_program(name: str, environment: Mapping[str, str], folder: Path | None 
 
 
 def _check_exit(marker: Marker, plan: Plan) -> None:
+    """Refuse a program that did not start or did not succeed."""
     name = Path(plan.command[0]).name
     if marker.error:
         raise JobError(f"{name} {marker.error}")
@@ -207,7 +239,10 @@ def _signal_name(number: int) -> str:
 
 
 def _describe_failure(folder: JobFolder, plan: Plan, error: JobError) -> str:
-    """The error with the program's last words and where its files are, on one line."""
+    """Describe an error on one line.
+
+    The program's last words and the folder of its files follow.
+    """
     parts = [" ".join(str(error).split())]
     said = find_last_words(folder.path)
     if said:
@@ -219,9 +254,10 @@ def _describe_failure(folder: JobFolder, plan: Plan, error: JobError) -> str:
 
 
 def find_last_words(folder: Path) -> str:
-    """What a program said last; empty where it said nothing.
+    """Return the last words of a program from the outputs in `folder`.
 
-    Of what it wrote to stderr and stdout, the last line that speaks of an error; or else the last of stderr, or of stdout.
+    Returns an empty text if none. These are the last line of stderr or stdout that mentions an error, else the
+    last line of stderr, else of stdout.
     """
     errors, output = _read_tail(folder / STDERR), _read_tail(folder / STDOUT)
     for lines in (errors, output):
@@ -232,7 +268,7 @@ def find_last_words(folder: Path) -> str:
 
 
 def _read_tail(file: Path) -> list[str]:
-    """The lines at the end of a text file that say something."""
+    """Read the nonblank lines at the end of a text file."""
     try:
         with file.open("rb") as stream:
             size = stream.seek(0, os.SEEK_END)

@@ -1,6 +1,7 @@
-"""`{{temperature}}` in input files and run lines: what stands for a value of the candidate.
+"""Placeholders such as `{{temperature}}` in input files and command lines.
 
-Two braces, since `$` and `${...}` have meanings of their own in shells and in the input files of LAMMPS and others.
+They have two braces, since `$` and `${...}` have meanings of their own in shells and in the input files of
+LAMMPS and others.
 """
 
 from __future__ import annotations
@@ -22,16 +23,18 @@ _PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z][A-Za-z0-9_.+-]*)\s*(?:=\s*([^{}\n]*
 CANDIDATE_PLACEHOLDERS = ("candidate.parameters", "candidate.formula", "candidate.seed")
 STRUCTURE_PLACEHOLDERS = ("structure.elements", "structure.atoms", "structure.formula")
 SPECIAL_PLACEHOLDERS = (*CANDIDATE_PLACEHOLDERS, *STRUCTURE_PLACEHOLDERS)
-MAX_SEED = 2**31 - 2  # what most programs take as a seed
+MAX_SEED = 2**31 - 2  # largest seed that most programs accept
 
 
 def list_placeholders(text: str) -> list[str]:
-    """Names of the placeholders in a text, in their order."""
+    """Names of the placeholders in `text`, in their order."""
     return [match.group(1) for match in _PLACEHOLDER.finditer(text)]
 
 
 def split_line(line: str) -> list[str]:
-    """A run line as program and arguments, as a shell splits it; blanks within a placeholder's braces split nothing.
+    """Split a command `line` into program and arguments, as a shell does.
+
+    Blanks within a placeholder's braces split nothing.
 
     Raises:
         ValueError: a quotation is not closed.
@@ -40,7 +43,10 @@ def split_line(line: str) -> list[str]:
 
 
 def describe_unknown(names: Iterable[str]) -> str:
-    """What is wrong with names that are written as special ones (`candidate.`, `structure.`) and are none; else empty."""
+    """Error message for the first of `names` that is an unknown special one.
+
+    Returns an empty text if there is none. Special names begin with `candidate.` or `structure.`.
+    """
     for name in names:
         if name.startswith(("candidate.", "structure.")) and name not in SPECIAL_PLACEHOLDERS:
             return f"there is no '{{{{{name}}}}}'. {nearest(name, SPECIAL_PLACEHOLDERS)} Known: {', '.join(SPECIAL_PLACEHOLDERS)}".replace(
@@ -50,10 +56,17 @@ def describe_unknown(names: Iterable[str]) -> str:
 
 
 def fill_placeholders(text: str, values: Mapping[str, str], where: str) -> str:
-    """`text` with every placeholder replaced; what is replaced is not looked at again.
+    """Replace every placeholder in `text`.
+
+    Replaced text is not searched again.
+
+    Args:
+        text: a file's content, or a word of a command line.
+        values: text by placeholder.
+        where: name of the file or setting, for messages.
 
     Raises:
-        JobError: the candidate has no such value, and no default stands in the placeholder: `{{salt=0}}`.
+        JobError: the candidate has no such value, and the placeholder no default: `{{salt=0}}`.
     """
 
     def look_up_value(match: re.Match[str]) -> str:
@@ -75,7 +88,14 @@ def fill_placeholders(text: str, values: Mapping[str, str], where: str) -> str:
 def collect_values(
     item: Input, requires: Iterable[str], structure: Structure | None, elements: Sequence[str]
 ) -> dict[str, str]:
-    """The text for each placeholder: parameters, earlier properties that are required, and what is special."""
+    """Collect the text for each placeholder of one candidate.
+
+    Args:
+        item: the candidate's values.
+        requires: parameters, composition and earlier properties that placeholders may name.
+        structure: the structure that is written; None if none is.
+        elements: its symbols, in the order the file lists them.
+    """
     required = set(requires)
     found = {name: _format_value(item.properties[name]) for name in sorted(required & item.properties.keys())}
     if "parameters" in required:
@@ -92,5 +112,5 @@ def collect_values(
 
 
 def _format_value(value: float | str) -> str:
-    """A number in its shortest exact form: 300, 300.0, 1e-09."""
+    """Write a number in its shortest exact form: 300, 300.0, 1e-09."""
     return value if isinstance(value, str) else repr(value if isinstance(value, int) else float(value))

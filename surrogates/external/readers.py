@@ -1,4 +1,4 @@
-"""Numbers and structures out of the files a program wrote: by regular expression, from JSON, or by ASE."""
+"""Numbers and structures from a program's output files: by regular expression, from JSON, or by ASE."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
 
-MAX_OUTPUT_BYTES = 500_000_000
-LISTED_NAMES = 12  # names in a message
+MAX_OUTPUT_BYTES = 500_000_000  # chosen
+LISTED_NAMES = 12  # names in a message; chosen
 DALTON = 1.66053906660  # g/cm^3 per u/Å^3
 
 
@@ -36,16 +36,19 @@ def _check_file_name(name: str) -> str:
 
 
 class Value(Frozen):
-    """Where a number stands: the place alone, where nothing else is to say."""
+    """Place of a number in a file.
+
+    A plain string is the place alone.
+    """
 
     at: Annotated[str, Field(min_length=1)]
-    """A regular expression, a path in JSON, or a quantity ASE knows."""
+    """Regular expression, path in JSON, or a quantity ASE knows."""
     scale: float = 1.0
-    """The number is multiplied by it, to come into the property's unit."""
+    """Factor that converts the number to the property's unit."""
     noise: str | None = None
-    """Where one standard deviation of repeating the job stands, in the same way; the scale holds for it too."""
+    """Place of one standard deviation of repeating the job, given in the same way; scaled too."""
     systematic: str | None = None
-    """Where one standard deviation of the method stands, in the same way; the scale holds for it too."""
+    """Place of one standard deviation of the method, given in the same way; scaled too."""
 
     @model_validator(mode="before")
     @classmethod
@@ -54,7 +57,7 @@ class Value(Frozen):
             return {"at": value}
         if isinstance(value, Mapping) and "uncertainty" in value and "noise" not in value:
             return {("noise" if key == "uncertainty" else key): held for key, held in value.items()}
-        return value  # `uncertainty` is what earlier versions called the noise
+        return value  # earlier versions called the noise `uncertainty`
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -64,7 +67,7 @@ class Value(Frozen):
 
     @property
     def places(self) -> Sequence[str]:
-        """Of the number and, where there are any, of its errors."""
+        """Places of the number and of its errors, where these are given."""
         return [place for place in (self.at, self.noise, self.systematic) if place is not None]
 
 
@@ -72,14 +75,17 @@ Values = dict[str, Value]
 
 
 class Result(Frozen):
-    """A file the program writes, and what is read from it in one of three ways: `regex`, `json` or `format`."""
+    """A file the program writes, and the values read from it.
+
+    They are read in one of three ways: `regex`, `json` or `format`.
+    """
 
     model_config = ConfigDict(serialize_by_alias=True)
 
     file: str
     """The file, in the candidate's folder; `stdout.txt` and `stderr.txt` hold what the program printed."""
     contains: str = ""
-    """Text that stands in the file of a job that came to its end; without it in the file the job failed."""
+    """Text that the file of a finished job contains; without it in the file the job failed."""
     regex: Values = Field(default={})
     """Regular expression by property; its group is the number. Of several matches the last counts."""
     json_: Values = Field(default={}, alias="json")
@@ -87,11 +93,12 @@ class Result(Frozen):
     format: str | None = None
     """Format of the file, of those that ASE reads: `extxyz`, `vasp-out`, `espresso-out`, `lammps-dump-text`, ..."""
     properties: Values = Field(default={})
-    """With `format`: what ASE knows, by property: `energy`, `energy_per_atom`, `max_force`, `volume`, `info.NAME`, ..."""
+    """With `format`: quantity by property, of those ASE knows: `energy`, `energy_per_atom`, `max_force`,
+    `volume`, `info.NAME`, ..."""
     structure: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")] | None = None
-    """With `format`: the role the structure in the file is handed on in: `relaxed`."""
+    """With `format`: role of the structure in the file for later stages: `relaxed`."""
     index: int = -1
-    """With `format`: which of several structures in the file; the last where not given."""
+    """With `format`: number of the structure in a file with several; the last where not given."""
     options: dict[str, JsonValue] = Field(default={})
     """With `format`: arguments of ASE's reader: `{specorder: [Li, Cl]}`."""
 
@@ -118,7 +125,7 @@ class Result(Frozen):
 
     @property
     def values(self) -> Values:
-        """Where its properties stand."""
+        """Places of all properties, by property."""
         return {**self.regex, **self.json_, **self.properties}
 
 
@@ -137,13 +144,15 @@ def _check_pattern(name: str, pattern: str) -> None:
 def read_results(
     results: Sequence[Result], folder: Path, elements: frozenset[str] | None = None
 ) -> Evaluation:
-    """Properties with their errors, and structures from the files in `folder`.
+    """Read properties with their errors, and structures, from the files in `folder`.
 
     Args:
+        results: the files, and the values in them.
+        folder: where the program ran.
         elements: symbols that a structure may hold; any where not given.
 
     Raises:
-        JobError: a file is missing or broken, or a value is not there, no number or not finite.
+        JobError: a file is missing or broken, or a value is missing, no number or not finite.
     """
     properties: dict[str, float] = {}
     errors: dict[str, dict[str, float]] = {"noise": {}, "systematic": {}}
@@ -196,7 +205,11 @@ LookUp = Callable[[str], object]
 def _open_result(
     file: Path, result: Result, elements: frozenset[str] | None
 ) -> tuple[LookUp, Structure | None]:
-    """What finds a value by its place, and the structure where one is wanted."""
+    """Open a result file.
+
+    Returns:
+        A function that looks up a value by its place, and the structure if requested.
+    """
     if result.format is not None:
         atoms = read_atoms(file, result.format, result.index, result.options)
         structure = None if result.structure is None else to_structure(atoms, result.file, elements)
@@ -226,7 +239,10 @@ def _parse_json(file: Path, name: str) -> object:
 
 
 def _find_in_json(data: object, path: str, name: str) -> object:
-    """The value at `energy.total` or `steps.-1.energy`; a key that has dots itself may be given whole."""
+    """Return the value at `energy.total` or `steps.-1.energy`.
+
+    A key with dots may be given whole.
+    """
     here, passed = data, ""
     steps = [path] if isinstance(data, dict) and path in data else path.split(".")
     for step in steps:
@@ -257,7 +273,7 @@ _FORTRAN_EXPONENT = re.compile(r"[dD](?=[+-]?\d+$)")
 
 
 def _parse_number(value: object, where: Value, name: str, file: str) -> float:
-    """The value as a finite number in the property's unit."""
+    """Parse the value as a finite number in the property's unit."""
     number: float
     if isinstance(value, str):
         try:
@@ -278,16 +294,22 @@ def _parse_number(value: object, where: Value, name: str, file: str) -> float:
 
 
 def read_atoms(file: Path, fmt: str, index: int = -1, options: Mapping[str, Any] | None = None) -> Atoms:
-    """One arrangement of atoms, with what the file says of its energy and forces.
+    """Read one structure by ASE, with its energy and forces.
+
+    Args:
+        file: path of the file.
+        fmt: ASE's name of its format.
+        index: number of the structure in the file; -1 is the last.
+        options: arguments of ASE's reader.
 
     Raises:
-        JobError: ASE cannot read it; the message says why.
+        JobError: ASE cannot read it; the message gives the reason.
     """
     import ase.io
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # readers comment on how they read; what matters is checked
+            warnings.simplefilter("ignore")  # readers comment on how they read; the values are checked
             found: Any = ase.io.read(file, index=index, format=fmt, **(options or {}))
     except Exception as error:
         cause = " ".join(str(error).split())[:200]
@@ -349,10 +371,17 @@ def _check_quantity(name: str, quantity: str) -> None:
 
 
 def read_quantity(atoms: Atoms, name: str, file: str) -> object:
-    """One of `QUANTITIES`, or `info.NAME`: what an extended XYZ file says in its comment line.
+    """Return a quantity of `QUANTITIES`, or `info.NAME`.
+
+    The latter stands in the comment line of an extended XYZ file.
+
+    Args:
+        atoms: as ASE read them.
+        name: of the quantity.
+        file: name of the file, for messages.
 
     Raises:
-        JobError: the file does not say.
+        JobError: the file does not hold it.
     """
     if name not in QUANTITIES:
         key = name.removeprefix("info.")
@@ -372,10 +401,15 @@ def read_quantity(atoms: Atoms, name: str, file: str) -> object:
 
 
 def to_structure(atoms: Atoms, file: str, elements: frozenset[str] | None = None) -> Structure:
-    """The atoms as a crystal.
+    """Convert ASE's atoms to a crystal.
+
+    Args:
+        atoms: as ASE read them.
+        file: name of the file, for messages.
+        elements: symbols that may occur; any where not given.
 
     Raises:
-        JobError: there is no cell, positions are not finite, or elements are not among `elements`.
+        JobError: there is no cell, positions are not finite, or other elements occur.
     """
     import numpy as np
 
@@ -386,7 +420,7 @@ def to_structure(atoms: Atoms, file: str, elements: frozenset[str] | None = None
         raise JobError(f"the structure in {file} has positions that are not finite numbers", "not_finite")
     if atoms.cell.rank < 3:
         raise JobError(f"the structure in {file} has no cell in three dimensions")
-    if atoms.pbc.any() and not atoms.pbc.all():  # many formats say nothing of it, and ASE then says F F F
+    if atoms.pbc.any() and not atoms.pbc.all():  # many formats do not hold pbc, and ASE then gives F F F
         raise JobError(f"the structure in {file} is periodic in some directions only, and so is no crystal")
     symbols = atoms.get_chemical_symbols()
     strange = sorted(set(symbols) - elements) if elements is not None else []

@@ -1,11 +1,11 @@
-"""Runs one outside program so that nothing of it outlives who asked for it.
+"""Supervisor of one outside program: no process of it outlives the job.
 
-Started as `python -I -S supervisor.py` in a session of its own, with the standard library alone. The first line on its
-standard input is JSON (`Order`); the pipe then stays open as long as whoever asked lives. When it closes, or the parent
-is another, the program and all it started are ended: SIGTERM, and half a second later SIGKILL. Where the program ends
-by itself, what it left running in the background is ended too, and only then the marker says that it has ended. A
-program that got SIGTERM together with this process, as a batch system sends it to all of a job, was lost: it has not
-ended by itself.
+Started as `python -I -S supervisor.py` in a session of its own, with the standard library alone. The first line
+on its standard input is the order, as JSON; the pipe then stays open as long as the worker lives. When it
+closes, or the parent is another, the program and all processes it started are ended: SIGTERM, and half a second
+later SIGKILL. Where the program ends by itself, its background processes are ended too, and only then the
+marker's state is `ended`. A program that got SIGTERM together with this process, as a batch system sends it to
+all of a job, was lost: it has not ended by itself.
 """
 
 from __future__ import annotations
@@ -23,16 +23,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-KILL_DELAY = 0.5  # seconds between SIGTERM and SIGKILL
-SIGNAL_DELAY = 0.3  # seconds within which a signal to all of a batch job's processes has reached this one too
-POLL_INTERVAL = 0.2  # seconds between looks at who the parent is
+KILL_DELAY = 0.5  # seconds between SIGTERM and SIGKILL; chosen
+SIGNAL_DELAY = 0.3  # seconds for a signal to all of a batch job's processes to reach this one too; chosen
+POLL_INTERVAL = 0.2  # seconds between checks of the parent; chosen
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
-SIGTERM_CODES = (-signal.SIGTERM, 128 + signal.SIGTERM)  # the latter is what a shell makes of it
+SIGTERM_CODES = (-signal.SIGTERM, 128 + signal.SIGTERM)  # the latter is how a shell reports it
 ON_LINUX = sys.platform == "linux"
 
 
 def main() -> int:
-    """Obey the order on standard input; 0 where the marker says how the program ended."""
+    """Carry out the order on standard input.
+
+    Returns 0 if the marker holds how the program ended.
+    """
     stopped: list[int] = []
     wake = _wake_on_child_exit()
     signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
@@ -40,9 +43,8 @@ def main() -> int:
     if order is None:
         return 1
     if ON_LINUX:
-        _set_process_option(
-            PR_SET_CHILD_SUBREAPER, 1
-        )  # orphans of the program become children of this process, and are found
+        # Orphans of the program become children of this process, and are found.
+        _set_process_option(PR_SET_CHILD_SUBREAPER, 1)
     marker = Path(order["marker"])
     began = time.time()
     try:
@@ -64,7 +66,10 @@ def main() -> int:
 
 
 def _read_order() -> dict[str, Any] | None:
-    """What to run: command, environment, where its streams go, marker, and the parent; None where nobody said."""
+    """Read the order from standard input.
+
+    It holds command, environment, streams, marker and parent. Returns None if the pipe closed.
+    """
     line = b""
     while not line.endswith(b"\n"):
         part = os.read(0, 65536)
@@ -76,13 +81,13 @@ def _read_order() -> dict[str, Any] | None:
 
 
 def _start_program(order: Mapping[str, Any]) -> subprocess.Popen[bytes]:
-    """The program in a process group of its own, with the signals of a program that is started in a shell."""
+    """Start the program in its own process group, with default signal handling."""
     mode = "ab" if order["append"] else "wb"
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(Path(order["stdin"] or os.devnull).open("rb"))
         out = stack.enter_context(Path(order["stdout"]).open(mode))
         errors = stack.enter_context(Path(order["stderr"]).open(mode))
-        return subprocess.Popen(  # noqa: S603 - to run what the campaign says is what this is for
+        return subprocess.Popen(  # noqa: S603 - it runs the campaign's program
             order["command"],
             executable=order["program"],
             env=order["environment"],
@@ -90,14 +95,15 @@ def _start_program(order: Mapping[str, Any]) -> subprocess.Popen[bytes]:
             stdout=out,
             stderr=errors,
             process_group=0,
-            close_fds=False,  # the lock on the folder is held by all that may write in it
+            close_fds=False,  # every process that may write in the folder holds its lock
             preexec_fn=_reset_signals,  # noqa: PLW1509 - this process has one thread
         )
 
 
 def _reset_signals() -> None:
+    """Set default signal handling in the program, and its death with this process."""
     if ON_LINUX:
-        _set_process_option(PR_SET_PDEATHSIG, signal.SIGKILL)  # should this process be killed itself
+        _set_process_option(PR_SET_PDEATHSIG, signal.SIGKILL)  # in case this process is killed itself
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
@@ -109,7 +115,10 @@ def _set_process_option(option: int, value: int) -> None:
 
 
 def _wake_on_child_exit() -> int:
-    """A file descriptor that becomes readable when a child ends; signals that are meant for the program's user do nothing here."""
+    """Return a file descriptor that becomes readable when a child ends.
+
+    SIGINT and SIGHUP, which are meant for the program, are ignored here.
+    """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     os.set_blocking(reader, False)
@@ -124,7 +133,10 @@ def _wake_on_child_exit() -> int:
 def _watch_program(
     program: subprocess.Popen[bytes], parent: int, wake: int, stopped: list[int]
 ) -> int | None:
-    """The program's exit code, negative for a signal; None where the parent was gone, or this process told to stop, first."""
+    """Wait for the program's exit code, negative for a signal.
+
+    None if, before it ended, the parent was gone or this process received SIGTERM.
+    """
     while True:
         code = program.poll()
         if code is not None:
@@ -134,7 +146,7 @@ def _watch_program(
             with contextlib.suppress(BlockingIOError):
                 os.read(wake, 4096)
         if stopped or os.getppid() != parent or (0 in ready and not os.read(0, 4096)):
-            return program.poll()  # what ended in this very moment has ended
+            return program.poll()  # it may have ended in this very moment
 
 
 def _end_all(group: int) -> None:
@@ -146,7 +158,7 @@ def _end_all(group: int) -> None:
     while _is_any_left(group) and time.monotonic() < deadline:
         time.sleep(0.01)
     known: set[int] = set()
-    for _ in range(500):  # what forks while it is being killed is found in the next round
+    for _ in range(500):  # a process forked during the killing is found in the next round
         known.update(_find_descendants())
         if not _is_any_left(group) and not known:
             return
@@ -159,7 +171,10 @@ def _end_all(group: int) -> None:
 
 
 def _is_any_left(group: int) -> bool:
-    """Whether a process of the group, or a child of this process, still is; reaps those that have ended."""
+    """True if the group or this process has a process left.
+
+    Ended children are reaped.
+    """
     with contextlib.suppress(ChildProcessError):
         while True:
             pid, _ = os.waitpid(-1, os.WNOHANG)
@@ -187,7 +202,7 @@ def _process_exists(pid: int) -> bool:
 
 
 def _find_descendants() -> set[int]:
-    """Every process that this one started, directly or not."""
+    """All processes that this one started, directly or not."""
     children: dict[int, list[int]] = {}
     for pid, parent in _list_parents():
         children.setdefault(parent, []).append(pid)
@@ -202,7 +217,7 @@ def _find_descendants() -> set[int]:
 
 
 def _list_parents() -> Iterator[tuple[int, int]]:
-    """(process, its parent) of all processes there are."""
+    """Yield (process, parent) of all processes of the machine."""
     if ON_LINUX:
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
@@ -220,7 +235,7 @@ def _list_parents() -> Iterator[tuple[int, int]]:
 
 
 def _write_marker(marker: Path, said: Mapping[str, Any], **now: Any) -> None:
-    """Replace the marker at once, so that nobody ever reads half of one."""
+    """Replace the marker atomically, so that no reader sees half of one."""
     fresh = marker.with_name(marker.name + ".new")
     with fresh.open("w", encoding="utf-8") as file:
         json.dump({**said, **now}, file)

@@ -53,9 +53,9 @@ InputSet = Literal[
 ]
 Library = Literal["PBE", "PBE_52", "PBE_54", "PBE_64"]
 OUTPUT_FILES = ("vasprun.xml", "vasprun.xml.gz", "vasprun.xml.bz2", "vasprun.xml.xz")
-CORRECTABLE_SETS = frozenset({"MPRelaxSet", "MPStaticSet"})  # whose energies the 2020 scheme was fitted to
+CORRECTABLE_SETS = frozenset({"MPRelaxSet", "MPStaticSet"})  # sets the 2020 corrections were fitted to
 GPA_PER_KBAR = 0.1  # GPa
-# What decides the numbers, with what VASP takes where nothing is said (PBE potentials, no U, no dispersion).
+# Tags that decide the numbers, with VASP's defaults (PBE potentials, no U, no dispersion).
 DECIDING_TAGS: Mapping[str, object] = {
     "GGA": "PE",
     "METAGGA": "--",
@@ -78,10 +78,13 @@ HALF_WRITTEN_ERRORS = (SyntaxError, EOFError, gzip.BadGzipFile, zlib.error, lzma
 
 
 class Vasp(DensityFunctional):
-    """VASP with an input set of the Materials Project: relaxes or takes a single point, as the set says."""
+    """VASP with an input set of the Materials Project.
+
+    The set decides between a relaxation and a single point.
+    """
 
     input_set: InputSet = "MPRelaxSet"
-    """Which of pymatgen's input sets."""
+    """Name of one of pymatgen's input sets."""
     user_incar: dict[str, bool | int | float | str | list[Any] | dict[str, Any]] = Field(default_factory=dict)
     """INCAR tags that replace the set's."""
     kpoint_density: Annotated[int, Field(gt=0)] | None = None
@@ -89,9 +92,9 @@ class Vasp(DensityFunctional):
     potcars: dict[str, str] = Field(default_factory=dict)
     """Pseudopotential by element, in place of the set's: `{Li: Li}`."""
     potcar_functional: Library | None = None
-    """Release of the pseudopotentials, where yours is not the set's."""
+    """Release of the pseudopotentials, if yours is not the set's."""
     corrections: bool = True
-    """Whether energies of `MPRelaxSet` and `MPStaticSet` are also given with the Materials Project's corrections."""
+    """True to give energies of `MPRelaxSet` and `MPStaticSet` also with the Materials Project's corrections."""
 
     @field_validator("user_incar")
     @classmethod
@@ -109,12 +112,12 @@ class Vasp(DensityFunctional):
 
     @property
     def relaxes(self) -> bool:
-        """Whether atoms move."""
+        """True if atoms move."""
         return bool(self.user_incar.get("NSW", 0 if self.input_set.endswith("StaticSet") else 1))
 
     @property
     def corrected(self) -> bool:
-        """Whether the 2020 corrections hold for what is asked for."""
+        """True if the 2020 corrections apply to these settings."""
         return (
             self.corrections
             and self.input_set in CORRECTABLE_SETS
@@ -126,7 +129,7 @@ class Vasp(DensityFunctional):
         return provided_units(relaxed=self.relaxes, corrected=self.corrected)
 
     def prepare(self) -> None:
-        """Refuse a missing program, and missing pseudopotentials, before any candidate fails of it.
+        """Refuse a missing program and missing pseudopotentials before the first candidate.
 
         Raises:
             PluginError: one of them is missing.
@@ -163,7 +166,10 @@ class Vasp(DensityFunctional):
         return made
 
     def write_inputs(self, item: Input, folder: Path) -> None:
-        """INCAR, KPOINTS where there is one, POSCAR, POTCAR or POTCAR.spec, and what to do next."""
+        """Write the inputs of VASP for `item` into `folder`.
+
+        These are INCAR, KPOINTS where there is one, POSCAR, POTCAR or POTCAR.spec, and a note on how to run it.
+        """
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             inputs = self._build_input_set(self.structure_of(item))
@@ -179,28 +185,31 @@ class Vasp(DensityFunctional):
     # Reading.
 
     def read_outputs(self, item: Input, folder: Path) -> Evaluation | None:
-        """What `vasprun.xml` says, also compressed; None while it is not there or not complete."""
+        """Read `vasprun.xml` of `item` in `folder`, also compressed.
+
+        Returns None while missing or incomplete.
+        """
         file = next((folder / name for name in OUTPUT_FILES if (folder / name).is_file()), None)
         if file is None:
             return None
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what matters of them is checked below
+                warnings.simplefilter("ignore")  # the relevant ones are checked below
                 run = _parse_vasprun(file)
                 outcome = self._parse_outcome(self.structure_of(item), run)
         except HALF_WRITTEN_ERRORS:
             return None  # VASP writes it as it goes
         except OutputError as error:
             return failed_evaluation(str(error))
-        except Exception as error:  # noqa: BLE001 - pymatgen raises anything over a file that is not one
+        except Exception as error:  # noqa: BLE001 - pymatgen raises any error on a broken file
             return failed_evaluation(f"{file.name} cannot be read: {type(error).__name__}: {error}")
         return outcome.to_evaluation(relaxed=self.relaxes)
 
     def _parse_outcome(self, structure: Structure, run: Vasprun) -> Outcome:
-        """What the run says, checked against what was written.
+        """Parse the output and check it against the inputs.
 
         Raises:
-            OutputError: it cannot be believed.
+            OutputError: the output is not usable.
         """
         inputs = self._build_input_set(structure)
         written = inputs.structure
@@ -228,7 +237,10 @@ class Vasp(DensityFunctional):
 
 
 def _explain_missing_potcar(inputs: VaspInputSet) -> str:
-    """Why POTCAR cannot be written; empty where it can."""
+    """Reason why POTCAR cannot be written.
+
+    Returns an empty text if it can.
+    """
     from pymatgen.io.vasp.inputs import PmgVaspPspDirError
 
     try:
@@ -285,7 +297,7 @@ def _run_parameters(run: Vasprun) -> dict[str, object]:
 
 
 def _normalise_tags(tags: dict[str, Any]) -> dict[str, object]:
-    """Tags with what says the same written in one way."""
+    """Write tags that mean the same in one way."""
     if not tags["LDAU"]:
         tags |= {"LDAU": False, "LDAUU": (), "LDAUJ": ()}
     if str(tags["METAGGA"]).upper() in {"--", "NONE", "FALSE"}:
@@ -329,7 +341,7 @@ def _correction_energy(run: Vasprun) -> float:
     """Energy of the Materials Project's 2020 corrections, eV per cell.
 
     Raises:
-        OutputError: the scheme does not hold for this run.
+        OutputError: the corrections do not apply to this run.
 
     Source:
         Wang et al., Sci. Rep. 11, 15496 (2021); the parameters come with pymatgen.

@@ -1,4 +1,4 @@
-"""Judgements by composition alone."""
+"""Filter by composition: charge balance."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ from invdesign.structures.neutrality import balance_charges
 if TYPE_CHECKING:
     from pymatgen.core import Composition
 
-BATCH_SIZE = 64
+BATCH_SIZE = 64  # candidates in a task; chosen
 
 
 class ChargeNeutrality(EvaluatorSettings):
-    """Refuses compositions whose oxidation states cannot add up to nothing."""
+    """Refuses compositions whose oxidation states cannot balance."""
 
-    version: ClassVar[str] = (
-        "2"  # polyatomic ions, mean states, nonmetals positive only beside their partners
-    )
+    # 2: polyatomic ions, mean states, nonmetals positive only beside their partners.
+    version: ClassVar[str] = "2"
 
     oxidation_states: dict[ElementSymbol, States] = Field(default_factory=dict)
     """States allowed for an element, in place of those of the rule: `{Fe: [2, 3]}`, `{Cl: [1]}`."""
     metallic: Literal["allow", "refuse"] = "refuse"
-    """What becomes of alloys, whose charges mean nothing: metals and metalloids alone (LiAl, Li15Si4), and carbides,
-    nitrides, hydrides and phosphides of transition metals without an alkali metal (Fe3C, Ni2P)."""
+    """Treatment of alloys, whose charges mean nothing: metals and metalloids alone (LiAl, Li15Si4), and
+    carbides, nitrides, hydrides and phosphides of transition metals without an alkali metal (Fe3C, Ni2P)."""
 
     @property
     def requires(self) -> frozenset[str]:
@@ -41,21 +40,24 @@ class ChargeNeutrality(EvaluatorSettings):
 
     @property
     def provides(self) -> Mapping[str, Unit]:
-        """The smallest charge left over."""
+        """The smallest charge imbalance."""
         return {"charge_imbalance": "e"}
 
     @property
     def gates(self) -> Sequence[Constraint]:
-        """Nothing left over."""
+        """No imbalance."""
         return (Constraint("charge_imbalance", max=0.0),)
 
     @property
     def batch(self) -> Batch:
-        """Many: one costs less than its trip to a worker."""
+        """Many candidates: one costs less than its transfer to a worker."""
         return Batch(BATCH_SIZE)
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
-        """One number each; an element without a known state is a failure that names it."""
+        """Return the imbalance of each of `inputs`.
+
+        An element without a known oxidation state is a failure that names it.
+        """
         return [self._evaluate_composition(item.design.composition) for item in inputs]
 
     def _evaluate_composition(self, composition: Composition | None) -> Evaluation:
@@ -69,7 +71,10 @@ class ChargeNeutrality(EvaluatorSettings):
         return Evaluation({"charge_imbalance": left}, cost={"seconds": time.perf_counter() - began})
 
     def smallest_imbalance(self, amounts: Mapping[str, float]) -> float:
-        """The charge left over at best, in elementary charges per formula as it is given.
+        """Smallest charge left by any choice of oxidation states, in elementary charges.
+
+        Args:
+            amounts: atoms by element; the charge is that of this formula as given.
 
         Raises:
             ValueError: no oxidation state of an element is known.

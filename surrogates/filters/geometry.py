@@ -1,4 +1,4 @@
-"""Judgements by geometry alone: atoms too close."""
+"""Filter by geometry: distances of atoms."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-BATCH_SIZE = 32
-FIRST_REACH = 1.2  # times the largest sum of radii: how far pairs are looked for at first
-FULL_OCCUPANCY = 1.0 - 1e-6  # atoms on a site, above which it is not occupied in part
+BATCH_SIZE = 32  # candidates in a task; chosen
+FIRST_REACH = 1.2  # first search radius, in units of the largest sum of radii; chosen
+FULL_OCCUPANCY = 1.0 - 1e-6  # a site with fewer atoms is occupied in part; chosen
 
 
 def minimum_distance_ratio(structure: Structure) -> float:
-    """The smallest distance of two atoms over the sum of their covalent radii; images count as atoms.
+    """Smallest distance of two atoms, relative to the sum of their covalent radii.
+
+    Periodic images count as atoms.
 
     Args:
-        structure: with at least one atom. Two sites that are both occupied in part are alternatives and may be at any
-            distance; a shared site counts as its smallest element.
+        structure: with at least one atom. Two sites that are both occupied in part are alternatives and may be
+            at any distance; a shared site counts as its smallest element.
 
     Returns:
         About 1 for bonded atoms; 0 for atoms on top of each other.
@@ -54,7 +56,7 @@ def minimum_distance_ratio(structure: Structure) -> float:
 
 
 class MinimumDistance(StructureEvaluator):
-    """Refuses candidates whose atoms overlap, before anything costly is asked of them."""
+    """Refuses candidates whose atoms overlap, before costly stages."""
 
     scale: Annotated[float, Field(gt=0, le=2)] = 0.6
     """Smallest distance allowed, as a fraction of the sum of the two covalent radii."""
@@ -71,11 +73,11 @@ class MinimumDistance(StructureEvaluator):
 
     @property
     def batch(self) -> Batch:
-        """Many: one costs less than its trip to a worker."""
+        """Many candidates: one costs less than its transfer to a worker."""
         return Batch(BATCH_SIZE)
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
-        """One number each."""
+        """Return the smallest ratio of each of `inputs`."""
         return [self._evaluate_structure(self.structure_of(item)) for item in inputs]
 
     def _evaluate_structure(self, structure: Structure) -> Evaluation:

@@ -6,4 +6,7 @@ from invdesign.errors import InvdesignError
 
 
 class PotentialError(InvdesignError):
-    """A potential cannot say anything about an arrangement: an isolated atom, an element it does not know."""
+    """A potential has no answer for an arrangement.
+
+    For example it has an isolated atom, or an element the potential does not know.
+    """

@@ -1,4 +1,4 @@
-"""Any ASE calculator as a potential: a few by name, every other one by its import path."""
+"""Any ASE calculator as a potential: a few by name, others by import path."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Scalar = bool | int | float | str | None
 
-# Those of ASE that run in this process, start no command and read no file, with the arguments that keep it so.
+# ASE's calculators that run in this process, start no command and read no file, with the arguments that keep it so.
 BUILT_IN: dict[str, tuple[str, frozenset[str]]] = {
     "emt": ("ase.calculators.emt:EMT", frozenset({"asap_cutoff"})),
     "lj": ("ase.calculators.lj:LennardJones", frozenset({"epsilon", "sigma", "rc", "ro", "smooth"})),
@@ -40,7 +40,7 @@ class ASECalculator(PotentialSettings):
     calculator: str
     """Name of a calculator that comes with ASE, or `module:Class` of one that takes `arguments`."""
     arguments: dict[str, Scalar] = Field(default_factory=dict)
-    """What the calculator is made with: `{epsilon: 0.01, sigma: 3.4}`."""
+    """Arguments of the calculator: `{epsilon: 0.01, sigma: 3.4}`."""
 
     @field_validator("calculator")
     @classmethod
@@ -86,7 +86,7 @@ class ASECalculator(PotentialSettings):
 
     @property
     def fingerprint(self) -> str:
-        """Calculator, its arguments, and the version of whatever package it comes from."""
+        """Calculator, its arguments, and the version of its package."""
         arguments = json.dumps(self.arguments, sort_keys=True)
         digest = hashlib.sha256(f"{self.calculator} {arguments}".encode()).hexdigest()[:12]
         return f"ase-{self.calculator}-{_package_version(self.calculator)}-{digest}"
@@ -105,7 +105,14 @@ class ASECalculator(PotentialSettings):
         _ = self._calculator
 
     def compute(self, atoms: Sequence[Atoms], want: frozenset[str]) -> Sequence[Forces]:
-        """Energy (eV per cell), forces (eV/Å) and, where wanted, stress (eV/Å^3) of each arrangement.
+        """Compute energy, forces and stress of each arrangement.
+
+        Args:
+            atoms: n arrangements.
+            want: of `energy`, `forces`, `stress`; without `stress`, the stress is None.
+
+        Returns:
+            Energy in eV per cell, forces in eV/Å, stress in eV/Å^3, per arrangement.
 
         Raises:
             PotentialError: the calculator has no parameters for an element, or gives no stress.
@@ -139,7 +146,10 @@ def _import_calculator(path: str) -> Any:
 
 @cache
 def _package_version(calculator: str) -> str:
-    """Of the package `calculator` comes from, or a hash of its file where it is a module of its own."""
+    """Version of the calculator's package.
+
+    It is a hash of the file if the calculator is a single module.
+    """
     package = "ase" if calculator in BUILT_IN else calculator.partition(":")[0].partition(".")[0]
     try:
         return metadata.version(package)

@@ -1,4 +1,4 @@
-"""Any potential as an ASE calculator, so that ASE's optimisers, NEB and dynamics can use it."""
+"""Potentials as ASE calculators, for ASE's optimisers, NEB and dynamics."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ALL_QUANTITIES = frozenset({"energy", "forces", "stress"})
 
 
 class PotentialCalculator(Calculator):  # type: ignore[misc]  # ase ships no types
-    """Wraps a potential and counts its calls.
+    """ASE calculator that wraps a potential and counts its calls.
 
     Attributes:
-        calls: how many arrangements the potential has been asked about.
+        calls: number of arrangements computed.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
@@ -35,7 +35,15 @@ class PotentialCalculator(Calculator):  # type: ignore[misc]  # ase ships no typ
         properties: Sequence[str] = ("energy",),  # all come from one pass
         system_changes: Sequence[str] = all_changes,
     ) -> None:
-        """Ask the potential for energy, forces and stress at once; ASE asks for them one after the other."""
+        """Compute energy, forces and stress in one pass.
+
+        ASE requests them one after the other.
+
+        Args:
+            atoms: the arrangement; the last one if None.
+            properties: requested by ASE; all are computed.
+            system_changes: changes since the last call, as ASE lists them.
+        """
         super().calculate(atoms, properties, system_changes)
         self.calls += 1
         found = self.potential.compute([self.atoms], self.want)[0]

@@ -28,20 +28,23 @@ CHECKPOINTS: dict[str, str] = {
 }
 HEAVIEST_ELEMENT = 94  # plutonium: the size of the model's embedding
 UNTRAINED_ELEMENTS = frozenset({84, 85, 86, 87, 88})  # Po, At, Rn, Fr, Ra: not among the 89 elements of MPtrj
-MIN_VOLUME_PER_ATOM = (
-    1.0  # Å^3 per atom; hydrogen at 500 GPa has 1.2, and a collapsed cell has endless neighbours
-)
-BATCH_BONDS = {"cpu": 10_000, "cuda": 200_000, "mps": 50_000}  # in one forward pass: memory against overhead
+# Å^3 per atom. Chosen: hydrogen at 500 GPa has 1.2, and a collapsed cell has endless neighbours.
+MIN_VOLUME_PER_ATOM = 1.0
+# Bonds in one forward pass, by device: memory against overhead; chosen.
+BATCH_BONDS = {"cpu": 10_000, "cuda": 200_000, "mps": 50_000}
 
 
 class CHGNet(PotentialSettings):
-    """The checkpoints that come with the `chgnet` package; nothing is downloaded."""
+    """CHGNet with a checkpoint of the `chgnet` package.
+
+    Nothing is downloaded.
+    """
 
     model: Model = "0.3.0"
     """Checkpoint. 0.3.0 and 0.2.0 are on the Materials Project's corrected GGA/GGA+U scale, r2scan is
     uncorrected r2SCAN: their energies never meet."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where it runs; `auto` takes a CUDA device if there is one, else the CPU."""
+    """Device it runs on; `auto` takes a CUDA device if there is one, else the CPU."""
 
     @property
     def label(self) -> str:
@@ -50,7 +53,10 @@ class CHGNet(PotentialSettings):
 
     @property
     def fingerprint(self) -> str:
-        """`chgnet-0.3.0-` and 12 hexadecimal digits of the checkpoint's SHA-256; loads no torch."""
+        """`chgnet-0.3.0-` and 12 hexadecimal digits of the checkpoint's SHA-256.
+
+        It loads no torch.
+        """
         return f"chgnet-{self.model}-{_hash_checkpoint(self.model)}"
 
     def prepare(self) -> None:
@@ -58,11 +64,14 @@ class CHGNet(PotentialSettings):
         _load_network(self.model, _choose_device(self.device))
 
     def compute(self, atoms: Sequence[Atoms], want: frozenset[str]) -> Sequence[Forces]:
-        """Energy (eV per cell), forces (eV/Å) and stress (eV/Å^3, ASE's sign) of each arrangement.
+        """Compute energy, forces and stress of each arrangement.
 
         Args:
             atoms: n arrangements, evaluated together.
-            want: of `energy`, `forces`, `stress`; where only energy is wanted, forces are zeros.
+            want: of `energy`, `forces`, `stress`; if only energy is wanted, forces are zeros.
+
+        Returns:
+            Energy in eV per cell, forces in eV/Å, stress in eV/Å^3 with ASE's sign, per arrangement.
 
         Raises:
             PotentialError: an atom has no neighbour within 6 Å, or an element is unknown to the model.
@@ -78,7 +87,10 @@ class CHGNet(PotentialSettings):
 
 
 def find_checkpoint(model: str) -> Path:
-    """The checkpoint's file, found without importing chgnet.
+    """Find the checkpoint's file without importing chgnet.
+
+    Args:
+        model: version, a key of `CHECKPOINTS`.
 
     Raises:
         PluginError: chgnet is not installed, or lacks this checkpoint.
@@ -113,9 +125,10 @@ def _choose_device(wanted: str) -> Device:
 
 @cache
 def _load_network(name: str, device: Device) -> Network:
-    """The network, loaded once per process; nothing in the file is executed.
+    """Load the network, once per process.
 
-    On the CPU this sets torch to one thread: two per worker under load were measured 20 times slower.
+    Nothing in the file is executed. On the CPU this sets torch to one thread: two per worker under load were
+    measured 20 times slower.
     """
     import torch
 
@@ -126,10 +139,10 @@ def _load_network(name: str, device: Device) -> Network:
 
 
 def _build_graph(network: Network, atoms: Atoms) -> Graph:
-    """The crystal's graph.
+    """Build the crystal's graph.
 
     Raises:
-        PotentialError: there is nothing sensible the network could say of it.
+        PotentialError: the network cannot describe this crystal.
     """
     formula = atoms.get_chemical_formula()
     unseen = sorted(
@@ -156,7 +169,10 @@ def _build_graph(network: Network, atoms: Atoms) -> Graph:
 
 
 def _split_into_batches(graphs: Sequence[Graph], limit: int) -> Iterator[list[Graph]]:
-    """Runs of graphs with at most `limit` bonds together, or one graph."""
+    """Split the graphs into runs of at most `limit` bonds together.
+
+    A run may also be a single larger graph.
+    """
     chunk: list[Graph] = []
     bonds = 0
     for graph in graphs:
@@ -172,7 +188,10 @@ def _split_into_batches(graphs: Sequence[Graph], limit: int) -> Iterator[list[Gr
 def _predict_forces(
     network: Network, graphs: list[Graph], volumes: list[float], want: frozenset[str]
 ) -> Iterator[Forces]:
-    """Answers for the crystals of one forward pass (and one backward pass, where more than energy is wanted)."""
+    """Predict energy, forces and stress of crystals in one batch.
+
+    It takes one forward pass, and a backward pass if more than energy is wanted.
+    """
     graph = join_graphs(graphs)
     energies, slopes = network.evaluate(graph, gradient=not want <= {"energy"})
     forces = np.zeros((len(graph.numbers), 3))

@@ -29,12 +29,14 @@ if TYPE_CHECKING:
 
 Device = Literal["cpu", "cuda", "mps"]
 Weights = Mapping[str, "Tensor"]
-SELF_DISTANCE = 1e-8  # Å: a neighbour this close is the atom itself
+SELF_DISTANCE = 1e-8  # Å: a neighbour this close is the atom itself; chosen
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """n atoms, u bonds (each once), their 2u directions, and a angles; several crystals may lie side by side.
+    """Graph of n atoms, u bonds, their 2u directions, and a angles.
+
+    Each bond counts once. Several crystals may be joined in one graph.
 
     Attributes:
         numbers: shape (n,), atomic numbers.
@@ -58,12 +60,12 @@ class Graph:
 
 
 def build_crystal_graph(atoms: Atoms, reach: float, bond_reach: float) -> Graph:
-    """The graph of one crystal.
+    """Build the graph of one crystal.
 
     Args:
         atoms: periodic where their cell is.
-        reach: Å, up to which two atoms are bonded.
-        bond_reach: Å, up to which two bonds make an angle.
+        reach: Å, longest bond between two atoms.
+        bond_reach: Å, longest bond that takes part in an angle.
     """
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
@@ -105,7 +107,11 @@ def build_crystal_graph(atoms: Atoms, reach: float, bond_reach: float) -> Graph:
 def _orient_bonds(
     center: IntArray, neighbor: IntArray, image: IntArray
 ) -> tuple[NDArray[np.bool_], IntArray]:
-    """Whether each directed bond (e,) runs against its bond's reference direction, and its bond's code."""
+    """Orient directed bonds (e,) relative to their bond's reference direction.
+
+    Returns:
+        (True where a bond runs against it (e,), code that both directions of a bond share (e,)).
+    """
     x, y, z = image.T
     backward = (x < 0) | ((x == 0) & ((y < 0) | ((y == 0) & (z < 0))))
     flipped = (center > neighbor) | ((center == neighbor) & backward)
@@ -132,7 +138,7 @@ def _pair_bonds_at_centre(center: IntArray, short: IntArray) -> tuple[IntArray, 
 
 
 def join_graphs(graphs: Sequence[Graph]) -> Graph:
-    """One graph of several crystals that do not touch."""
+    """Join `graphs` of crystals that do not touch into one."""
     if len(graphs) == 1:
         return graphs[0]
     atoms = np.cumsum([0, *(len(g.numbers) for g in graphs)])
@@ -154,7 +160,10 @@ def join_graphs(graphs: Sequence[Graph]) -> Graph:
 
 
 class _Linears:
-    """Linear maps in a row with SiLU between them (chgnet's `MLP`): those of the checkpoint under one prefix."""
+    """Linear maps with SiLU between them (chgnet's `MLP`).
+
+    They are those of the checkpoint under one prefix.
+    """
 
     def __init__(self, weights: Weights, prefix: str) -> None:
         numbers = sorted(
@@ -171,7 +180,7 @@ class _Linears:
 
 
 class _Norm:
-    """Layer normalisation, or nothing where the checkpoint has none."""
+    """Layer normalisation; the identity if the checkpoint has none."""
 
     def __init__(self, weights: Weights, prefix: str) -> None:
         self.pair = (
@@ -187,7 +196,10 @@ class _Norm:
 
 
 class _Message:
-    """A gated perceptron (chgnet's `GatedMLP`) of concatenated features, its first map split by feature."""
+    """Gated perceptron (chgnet's `GatedMLP`) of concatenated features.
+
+    Its first map is split by feature.
+    """
 
     def __init__(self, weights: Weights, prefix: str) -> None:
         import torch
@@ -200,7 +212,11 @@ class _Message:
         self.bias = torch.cat([bias for bias in (core_bias, gate_bias) if bias is not None])
 
     def __call__(self, features: Sequence[tuple[Tensor, Tensor | None]]) -> Tensor:
-        """Shape (m, width), from one (features, row of each message in them) per part."""
+        """Messages from one (features, row of each message in them) per part.
+
+        Returns:
+            Shape (m, width).
+        """
         from torch.nn.functional import silu
 
         total = self.bias
@@ -216,7 +232,7 @@ class _Message:
 
 
 class _Radial:
-    """Bessel functions of the distance that end smoothly at the cutoff (chgnet's `RadialBessel`)."""
+    """Bessel functions of the distance with a smooth cutoff (chgnet's `RadialBessel`)."""
 
     def __init__(self, frequencies: Tensor, cutoff: float, power: float) -> None:
         self.frequencies, self.cutoff, self.power = frequencies, cutoff, power
@@ -239,14 +255,14 @@ class Network:
     """The network of a checkpoint, on one device.
 
     Attributes:
-        device: where its weights are.
+        device: device of its weights.
         reach, bond_reach: Å, cutoffs of the atom graph and the bond graph.
-        joins: whether crystals may be computed side by side. Checkpoint 0.2.0 adds a bias to every bond of a
+        joins: True if crystals may share a forward pass. Checkpoint 0.2.0 adds a bias to every bond of a
             crystal that has an angle, so that there a neighbour in the batch would change the energy.
     """
 
     def __init__(self, checkpoint: Mapping[str, Any], device: Device) -> None:
-        """From a checkpoint's entry `model`: its `state_dict` and `model_args`."""
+        """Take the entry `model` of a checkpoint: its `state_dict` and `model_args`."""
         arguments = checkpoint["model_args"]
         w: Weights = {name: value.to(device) for name, value in checkpoint["state_dict"].items()}
         self.weights = w
@@ -265,12 +281,20 @@ class Network:
         self.atom_updates = [_Linears(w, f"atom_conv_layers.{k}.mlp_out.layers") for k in layers]
         self.bond_messages = [_Message(w, f"bond_conv_layers.{k}.twoBody_bond") for k in layers[:-1]]
         self.bond_updates = [_Linears(w, f"bond_conv_layers.{k}.mlp_out.layers") for k in layers[:-1]]
-        # The checkpoint has one more of these, whose result nobody reads.
+        # The checkpoint has one more of these, whose result is not used.
         self.angle_messages = [_Message(w, f"angle_layers.{k}.twoBody_bond") for k in layers[:-2]]
         self.readout_norm, self.readout = _Norm(w, "readout_norm"), _Linears(w, "mlp.layers")
 
     def evaluate(self, graph: Graph, *, gradient: bool) -> tuple[FloatArray, FloatArray]:
-        """(energy of each atom, shape (n,) in eV; its sum's gradient by the bond vectors, (u, 3) in eV/Å)."""
+        """Compute the energy of each atom of `graph`.
+
+        Args:
+            graph: one or several crystals.
+            gradient: True to compute the gradient too; else it is zero.
+
+        Returns:
+            (energies, shape (n,), eV; gradient of their sum by the bond vectors, shape (u, 3), eV/Å).
+        """
         import torch
 
         vectors = torch.tensor(graph.vectors, dtype=torch.float32, device=self.device, requires_grad=gradient)
@@ -282,7 +306,11 @@ class Network:
         return atomic, slope.double().cpu().numpy()
 
     def _pass_messages(self, graph: Graph, vectors: Tensor) -> Tensor:
-        """The network itself: messages from bonds to atoms and from angles to bonds; an energy per atom."""
+        """Pass messages from bonds to atoms and from angles to bonds.
+
+        Returns:
+            Energy of each atom, shape (n,), eV.
+        """
         import torch
 
         w = self.weights
@@ -312,7 +340,10 @@ class Network:
         return self.readout(self.readout_norm(atoms)).squeeze(1)
 
     def _angle_features(self, graph: Graph, units: Tensor, bond_i: Tensor, bond_j: Tensor) -> Tensor:
-        """Shape (a, width): features of the angle between each pair of bonds, a Fourier series."""
+        """Fourier features of the angle between each pair of bonds.
+
+        Shape (a, width).
+        """
         import torch
 
         signs = torch.tensor(graph.signs, dtype=units.dtype, device=self.device)

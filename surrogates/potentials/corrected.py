@@ -1,4 +1,4 @@
-"""A potential whose energies are corrected by what each oxygen is bonded to; a potential of its own."""
+"""Potential whose energies are corrected by the bonding of each oxygen."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 
 
 class Corrected(PotentialSettings):
-    """A potential with a correction that was fitted to it: `covalent-oxygen` for CHGNet 0.3.0."""
+    """A potential with a correction that was fitted to it.
+
+    For example `covalent-oxygen` for CHGNet 0.3.0.
+    """
 
     correction: str = "covalent-oxygen"
     """Name of a correction of the package."""
     potential: PotentialField = Field(default="chgnet", validate_default=True)
-    """The potential it was fitted to; any other one is refused."""
+    """The potential it was fitted to; any other is refused."""
 
     @model_validator(mode="after")
     def _check_base(self) -> Self:
@@ -48,15 +51,15 @@ class Corrected(PotentialSettings):
 
     @property
     def fingerprint(self) -> str:
-        """Of the base, and the correction's name and digest."""
+        """Fingerprint of the base, with the correction's name and digest."""
         return self._correction.fingerprint
 
     def prepare(self) -> None:
-        """Load the base."""
+        """Load the base potential, if it can be loaded in advance."""
         self._base.prepare()
 
     def compute(self, atoms: Sequence[Atoms], want: frozenset[str]) -> Sequence[Forces]:
-        """Answers of the base, each energy with the correction of its arrangement added.
+        """Compute the base's answers, with the correction added to each energy.
 
         The correction is constant while no bond to oxygen forms or breaks, so forces and stress are the base's.
 

@@ -51,7 +51,7 @@ class Correction(Frozen):
     linear: dict[str, float]
     """eV per oxygen and unit of valence, by element."""
     n: int
-    """Compounds it was fitted to."""
+    """Number of compounds it was fitted to."""
     error_per_oxygen: float
     """eV, root mean square over the compounds, each left out of the fit."""
     error_per_atom: float
@@ -60,14 +60,17 @@ class Correction(Frozen):
 
     @cached_property
     def digest(self) -> str:
-        """12 hexadecimal digits that change whenever an energy may: of base, coefficients and rule."""
+        """Twelve hexadecimal digits that change whenever an energy may.
+
+        They hash the base, the coefficients and the rule of bonding.
+        """
         rule = [BOND_STRETCH, BOND_SOFTNESS, COVALENT_RADII, COVALENT_STATES]
         text = json.dumps([FORMAT, self.potential, self.quadratic, self.linear, rule], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
     @property
     def fingerprint(self) -> str:
-        """Fingerprint of the corrected potential: its base's, and the correction's name and digest."""
+        """Fingerprint of the corrected potential: its base's, with the correction's name and digest."""
         return f"{self.potential}{CORRECTION_SEPARATOR}{self.name}-{self.digest}"
 
     @property
@@ -87,13 +90,13 @@ class Correction(Frozen):
         """Energy to add for one oxygen, eV.
 
         Args:
-            valence: what it gets from each covalently bonded element, from `oxygen_valences`.
+            valence: of this oxygen by covalently bonded element, from `oxygen_valences`.
         """
         total = sum(valence.values())
         return self.quadratic * total**2 + sum(share * self.linear[e] for e, share in valence.items())
 
     def require_base(self, fingerprint: str, label: str) -> None:
-        """Refuse another potential than the one the correction was fitted to.
+        """Refuse any potential but the one the correction was fitted to.
 
         Args:
             fingerprint: of the potential whose energies are to be corrected.
@@ -115,7 +118,7 @@ def _corrections_folder() -> Traversable:
 
 
 def correction_names() -> tuple[str, ...]:
-    """Names of the corrections that come with the package, sorted."""
+    """Names of the package's corrections, sorted."""
     names = (item.name for item in _corrections_folder().iterdir())
     return tuple(
         sorted(name.removesuffix(CORRECTION_SUFFIX) for name in names if name.endswith(CORRECTION_SUFFIX))
@@ -124,7 +127,7 @@ def correction_names() -> tuple[str, ...]:
 
 @lru_cache(maxsize=8)
 def load_correction(name: str) -> Correction:
-    """The correction `name` of the package.
+    """Load the correction `name` of the package.
 
     Raises:
         InvdesignError: there is none of that name, or its file is damaged.
@@ -145,7 +148,10 @@ def load_correction(name: str) -> Correction:
 
 
 def find_correction(fingerprint: str) -> Correction | None:
-    """The shipped correction of a potential's fingerprint; None for a potential without one."""
+    """Find the correction contained in a potential's `fingerprint`.
+
+    Returns None if it has none.
+    """
     for name in correction_names():
         found = load_correction(name)
         if found.fingerprint == fingerprint:
@@ -154,6 +160,6 @@ def find_correction(fingerprint: str) -> Correction | None:
 
 
 def write_correction(correction: Correction) -> str:
-    """The file of a correction, as JSON text."""
+    """Write a `correction` as the JSON text of its file."""
     fields: Mapping[str, object] = correction.model_dump(mode="json")
     return json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,4 +1,4 @@
-"""Valence that oxygen gets from covalently bonded neighbours, and a correction of its energy that depends on it."""
+"""Valence of oxygen from covalently bonded neighbours, on which a correction of its energy depends."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ and D. Altermatt, Acta Cryst. B 41, 244 (1985); N. E. Brese and M. O'Keeffe, Act
 BOND_SOFTNESS = 0.37  # Å, of a bond's valence; Brown and Altermatt (1985)
 
 Valence = Mapping[str, float]
-"""What one oxygen gets from each covalently bonded element, in units of charge."""
+"""Valence of one oxygen by covalently bonded element, in units of charge."""
 
 
 def oxygen_valences(atoms: Atoms) -> list[Valence]:
@@ -82,7 +82,11 @@ def oxygen_valences(atoms: Atoms) -> list[Valence]:
 
 
 def _find_bonds(atoms: Atoms, symbols: Sequence[str]) -> dict[int, list[tuple[int, float]]]:
-    """(neighbour, distance in Å) of every bonded atom among oxygen, fluorine and the elements of `COVALENT_STATES`."""
+    """Bonded atoms among oxygen, fluorine and the elements of `COVALENT_STATES`.
+
+    Returns:
+        By atom, (neighbour, distance in Å) of each bond.
+    """
     radii: FloatArray = np.array([COVALENT_RADII.get(symbol, 0.0) for symbol in symbols])
     if "O" not in symbols or not any(symbol in COVALENT_STATES for symbol in symbols):
         return {}
@@ -97,7 +101,7 @@ def _find_bonds(atoms: Atoms, symbols: Sequence[str]) -> dict[int, list[tuple[in
 
 
 def _count_other_bonds(found: Sequence[tuple[int, float]], symbols: Sequence[str]) -> int:
-    """Bonds to anything but oxygen."""
+    """Count the bonds to other elements than oxygen."""
     return sum(symbols[j] != "O" for j, _ in found)
 
 

@@ -1,1 +1,1 @@
-"""Relaxation of crystals, and whether they kept their structure."""
+"""Relaxation of crystals, and checks of whether they kept their structure."""

@@ -1,4 +1,4 @@
-"""Neighbours and bonds of ions: which polyhedra, covalent units and pairs of anions a crystal has."""
+"""Neighbours and bonds of ions: polyhedra, covalent units and pairs of anions in a crystal."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ from surrogates.pairs import find_pairs
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-Neighbour = tuple[int, int, int, int]  # number of a site, and its cell's translation along the three axes
-Bond = tuple[
-    int, int, int, int, int
-]  # two sites, the smaller number first, and the translation of the second
+# Number of a site, and its cell's translation along the three axes.
+Neighbour = tuple[int, int, int, int]
+# Two sites, the smaller number first, and the translation of the second.
+Bond = tuple[int, int, int, int, int]
 
-NEIGHBOUR_WEIGHT = (
-    0.2  # weight from which an ion is a neighbour: up to 1.17 times the mean bond, as in pymatgen's EconNN
-)
-LOST_WEIGHT = 0.03  # weight below which a neighbour is lost: 1.28 times the mean bond. The long bond of PbTiO3, 2.39 Å, has 0.06, and
-# its octahedron counts as distorted; that of PbVO3, 3.00 Å, has none, and its vanadium counts as five-coordinate
-GAINED_WEIGHT = 0.5  # weight from which another ion is a neighbour too: up to 1.09 times the mean bond (chosen, above NEAR)
+# Weight from which an ion is a neighbour: up to 1.17 times the mean bond, as in pymatgen's EconNN.
+NEIGHBOUR_WEIGHT = 0.2
+# Weight below which a neighbour is lost: 1.28 times the mean bond. Chosen: the long bond of PbTiO3, 2.39 Å, has 0.06, and
+# its octahedron counts as distorted; that of PbVO3, 3.00 Å, has none, and its vanadium counts as five-coordinate.
+LOST_WEIGHT = 0.03
+# Weight from which another ion is a neighbour too: up to 1.09 times the mean bond (chosen, above NEIGHBOUR_WEIGHT).
+GAINED_WEIGHT = 0.5
 NEIGHBOUR_REACH = 2.2  # times the nearest distance: farther neighbours have weights below 1e-40
-BOND_TOLERANCE = (
-    0.4  # Å beyond the sum of covalent radii up to which atoms are bonded: F. H. Allen et al., J. Chem. Inf.
-)
-# Comput. Sci. 31, 187 (1991), of the Cambridge Structural Database
-SAME_BOND_STRETCH = 1.17  # times its length before: up to 1.80 Å for P-O (1.54), 2.40 Å for P-S (2.05)
-MAX_FRAMEWORK_NEIGHBOURS = 6  # most neighbours of a polyhedron that tilts leave whole; larger cages lose some in every tilted perovskite
+# Å beyond the sum of covalent radii up to which atoms are bonded, as in the Cambridge Structural Database:
+# F. H. Allen et al., J. Chem. Inf. Comput. Sci. 31, 187 (1991).
+BOND_TOLERANCE = 0.4
+# Times its length before, up to which a bond is the same: 1.80 Å for P-O (1.54), 2.40 Å for P-S (2.05). Chosen.
+SAME_BOND_STRETCH = 1.17
+# Most neighbours of a polyhedron that tilts leave whole; larger cages lose some in every tilted perovskite. Chosen.
+MAX_FRAMEWORK_NEIGHBOURS = 6
 ALKALI_METALS = frozenset({"Li", "Na", "K", "Rb", "Cs"})
 
 
@@ -52,7 +54,11 @@ class Ions:
     positions: FloatArray
 
     def find_pairs(self, reach: float) -> tuple[IntArray, IntArray, IntArray, FloatArray]:
-        """(first, second, translation of the second, distance in Å) of all pairs within reach, both ways round."""
+        """Find all pairs of ions within `reach` (Å), each in both directions.
+
+        Returns:
+            For p pairs: first (p,), second (p,), translation of the second in cells (p, 3), distance in Å (p,).
+        """
         inside = np.floor(self.positions).astype(np.int64)
         points = (self.positions - inside) @ self.lattice
         first, second, image, distance = find_pairs(points, self.lattice, reach)
@@ -60,7 +66,9 @@ class Ions:
 
 
 def effective_weights(distances: FloatArray) -> FloatArray:
-    """Weights (k,) of the neighbours of an ion: 1 at the mean bond, 0.5 at 1.09 and 0.2 at 1.17 times it.
+    """Weights (k,) of an ion's neighbours, 1 at the mean bond.
+
+    The weight is 0.5 at 1.09 and 0.2 at 1.17 times the mean bond.
 
     Args:
         distances: shape (k,), Å; k at least 1.
@@ -80,7 +88,9 @@ def effective_weights(distances: FloatArray) -> FloatArray:
 
 
 def weigh_neighbours(ions: Ions, centres: Collection[int]) -> dict[int, dict[Neighbour, float]]:
-    """Weight of each neighbour of opposite charge by centre; of any charge where no ion has the opposite one.
+    """Weights of the neighbours of opposite charge, by centre.
+
+    Where no ion has the opposite charge, neighbours of any charge count.
 
     Args:
         ions: at their positions.
@@ -100,7 +110,7 @@ def weigh_neighbours(ions: Ions, centres: Collection[int]) -> dict[int, dict[Nei
         reach = min(NEIGHBOUR_REACH * nearest + 0.1, 31.0) if np.isfinite(nearest) else 2 * reach
     found = {}
     for centre, row in rows.items():
-        row = row[distance[row] <= NEIGHBOUR_REACH * distance[row].min(initial=np.inf)]  # noqa: PLW2901 - those within reach
+        row = row[distance[row] <= NEIGHBOUR_REACH * distance[row].min(initial=np.inf)]  # noqa: PLW2901 - rows within reach
         weights = effective_weights(distance[row]) if len(row) else np.zeros(0)
         names: list[Neighbour] = [(int(second[k]), *image[k].tolist()) for k in row]
         found[centre] = dict(zip(names, weights.tolist(), strict=True))
@@ -108,15 +118,15 @@ def weigh_neighbours(ions: Ions, centres: Collection[int]) -> dict[int, dict[Nei
 
 
 def select_neighbours(weights: Mapping[Neighbour, float]) -> frozenset[Neighbour]:
-    """Neighbours whose weight counts."""
+    """Select the neighbours whose weight counts, from `weights` by neighbour."""
     return frozenset(name for name, weight in weights.items() if weight >= NEIGHBOUR_WEIGHT)
 
 
 def has_same_neighbours(before: frozenset[Neighbour], after: Mapping[Neighbour, float]) -> bool:
     """True if an ion has the neighbours it had, and no others.
 
-    Between the weight at which a neighbour is gained and the one at which it is lost nothing changes, so that a bond
-    at a limit does not decide.
+    Between the weight at which a neighbour is gained and the one at which it is lost nothing changes, so that a
+    bond at a limit does not decide.
 
     Args:
         before: its neighbours before.
@@ -127,7 +137,9 @@ def has_same_neighbours(before: frozenset[Neighbour], after: Mapping[Neighbour, 
 
 
 def count_neighbours(before: frozenset[Neighbour], after: Mapping[Neighbour, float]) -> tuple[int, int]:
-    """Count neighbours that stayed and those that were gained, by the limits of `has_same_neighbours`.
+    """Count the neighbours that stayed, and the new ones.
+
+    The limits are those of `has_same_neighbours`.
 
     Args:
         before: neighbours before.
@@ -138,10 +150,14 @@ def count_neighbours(before: frozenset[Neighbour], after: Mapping[Neighbour, flo
 
 
 def choose_centres(ions: Ions, neighbours: Mapping[int, frozenset[Neighbour]]) -> tuple[int, ...]:
-    """Sites whose polyhedra define a structure, where nobody names them.
+    """Choose the sites whose polyhedra define a structure.
 
     These are the ions of the rarer sign of charge (anions in anti-structures, else cations) with at most six
     neighbours, without alkali ions, which wander, where others are left.
+
+    Args:
+        ions: of the structure.
+        neighbours: of every site.
     """
     signs = np.sign(ions.states)
     anions, cations = np.flatnonzero(signs < 0), np.flatnonzero(signs > 0)
@@ -163,12 +179,12 @@ def find_covalent_bonds(ions: Ions, before: Mapping[Bond, float] | None = None) 
 
     Args:
         ions: at their positions.
-        before: bonds there were; one of them counts until it is longer than 1.17 times its length then and the sum of
-            covalent radii.
+        before: bonds there were; one of them counts until it is longer than 1.17 times its length then and the
+            sum of covalent radii.
 
     Source:
-        Radii: Cordero et al., Dalton Trans. 2832 (2008), through ASE; 0.4 Å beyond their sum, as in the Cambridge
-        Structural Database.
+        Radii: Cordero et al., Dalton Trans. 2832 (2008), through ASE; 0.4 Å beyond their sum, as in the
+            Cambridge Structural Database.
     """
     from ase.data import atomic_numbers, covalent_radii
 
@@ -196,7 +212,13 @@ def _is_nonmetal(symbol: str) -> bool:
 
 
 def name_bond(first: int, second: int, image: Sequence[int]) -> Bond:
-    """One name for a bond seen from either end."""
+    """One name for a bond seen from either end.
+
+    Args:
+        first: number of one site.
+        second: number of the other site.
+        image: translation of the second site, in cells.
+    """
     a, b, c = (int(step) for step in image)
     if (first, second) > (second, first) or (first == second and (a, b, c) < (0, 0, 0)):
         return second, first, -a, -b, -c
@@ -204,7 +226,10 @@ def name_bond(first: int, second: int, image: Sequence[int]) -> Bond:
 
 
 def join_units(bonds: Collection[Bond]) -> list[frozenset[int]]:
-    """Sites that covalent bonds join, by unit; endless chains and networks are one unit each."""
+    """Sites joined by covalent `bonds`, by unit.
+
+    Endless chains and networks are one unit each.
+    """
     parent: dict[int, int] = {}
 
     def find_root(k: int) -> int:
@@ -222,7 +247,7 @@ def join_units(bonds: Collection[Bond]) -> list[frozenset[int]]:
 
 
 def select_bonds(unit: frozenset[int], bonds: Collection[Bond]) -> frozenset[Bond]:
-    """Bonds at one of the sites of a unit."""
+    """Select those of `bonds` that have a site of `unit`."""
     return frozenset(bond for bond in bonds if bond[0] in unit or bond[1] in unit)
 
 

@@ -1,4 +1,4 @@
-"""Downhill moves of atoms and cell together: a quasi-Newton method made for short ways and costly potentials."""
+"""Descent of atoms and cell together: a quasi-Newton method for short ways and costly potentials."""
 
 from __future__ import annotations
 
@@ -17,27 +17,29 @@ ALL_QUANTITIES = frozenset({"energy", "forces", "stress"})
 FIRST_CURVATURE = 5.0
 """eV/Å^2, the first guess of every second derivative. ASE's 70 suits covalent bonds; the ionic and molecular
 crystals searched here are softer, and 4 to 6 needs a third of the calls of 70 (docs/evaluators.md)."""
-MIN_CURVATURE = 0.3  # eV/Å^2: directions softer than this are moved along as if they were this stiff
-LONGEST_STEP = 0.2  # Å, of an atom or a cell coordinate in one move
-POWELL_DAMPING = 0.2  # Powell's: the least curvature believed along a move, as a fraction of the expected one
+MIN_CURVATURE = 0.3  # eV/Å^2, assumed along softer directions; chosen
+LONGEST_STEP = 0.2  # Å, of an atom or a cell coordinate in one move; chosen
+# Least curvature believed along a move, as a fraction of the expected one; Powell (1978).
+POWELL_DAMPING = 0.2
 
 
 def quasi_newton(atoms: Atoms, potential: Potential, *, cell: bool) -> Iterator[Forces]:
-    """Move `atoms` downhill for ever; yields what the potential says at the start and after each move.
+    """Move `atoms` downhill without end.
 
-    The coordinates are the atoms' positions, carried along by the cell, and a symmetric strain of the present cell
-    times the square root of the number of atoms: then a strain is about as stiff as an atom's displacement (both
-    about volume times elastic constant per atom) whatever the size of the cell. Each strain starts from the cell
-    as it is, so the stress is its exact gradient, and the cell cannot turn.
+    Yield the potential's answer at every step. The first answer is that of the start. The coordinates are the
+    atoms' positions, carried along by the cell, and a symmetric strain of the present cell times the square
+    root of the number of atoms: then a strain is about as stiff as an atom's displacement (both about volume
+    times elastic constant per atom) whatever the size of the cell. Each strain starts from the cell as it is,
+    so the stress is its exact gradient, and the cell cannot turn.
 
     Args:
         atoms: changed in place.
         potential: gives forces and, for a free cell, stress.
-        cell: whether the cell may change.
+        cell: True if the cell may change.
 
     Source:
         BFGS with damping: Powell, Lecture Notes in Mathematics 630, 144 (1978); Nocedal and Wright, Numerical
-        Optimization, 2nd ed., procedure 18.2.
+            Optimization, 2nd ed., procedure 18.2.
     """
     want = ALL_QUANTITIES if cell else ALL_QUANTITIES - {"stress"}
     (found,) = potential.compute([atoms], want)
@@ -54,7 +56,15 @@ def quasi_newton(atoms: Atoms, potential: Potential, *, cell: bool) -> Iterator[
 
 
 def fire(atoms: Atoms, potential: Potential, *, cell: bool) -> Iterator[Forces]:
-    """The same by ASE's FIRE: three to five times the calls, and no second derivatives to be misled by.
+    """Move `atoms` downhill by ASE's FIRE.
+
+    Yield the answer at every step, as `quasi_newton` does. It takes three to five times the calls, and has no
+    second derivatives that could mislead it.
+
+    Args:
+        atoms: changed in place.
+        potential: gives forces and, for a free cell, stress.
+        cell: True if the cell may change.
 
     Source:
         Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006); cell through the exponential map, as in ASE's
@@ -75,7 +85,10 @@ def fire(atoms: Atoms, potential: Potential, *, cell: bool) -> Iterator[Forces]:
 
 
 def _energy_gradient(atoms: Atoms, found: Forces, cell: bool) -> FloatArray:
-    """Shape (3n,) or (3n + 9,), eV/Å: of the energy by positions and scaled strain."""
+    """Gradient of the energy by positions and scaled strain.
+
+    Shape (3n,), or (3n + 9,) with a free cell, eV/Å.
+    """
     downhill = -found.forces.ravel()
     if not cell or found.stress is None:
         return downhill
@@ -84,7 +97,7 @@ def _energy_gradient(atoms: Atoms, found: Forces, cell: bool) -> FloatArray:
 
 
 def _newton_step(hessian: FloatArray, gradient: FloatArray) -> FloatArray:
-    """Newton's step, downhill also along negative curvature, shortened to `LONGEST_STEP`."""
+    """Newton step, downhill also along negative curvature, shortened to `LONGEST_STEP`."""
     curvature, modes = np.linalg.eigh(hessian)
     step = -modes @ ((modes.T @ gradient) / np.maximum(np.abs(curvature), MIN_CURVATURE))
     longest = np.linalg.norm(step.reshape(-1, 3), axis=1).max()
@@ -93,7 +106,10 @@ def _newton_step(hessian: FloatArray, gradient: FloatArray) -> FloatArray:
 
 
 def _move_atoms(atoms: Atoms, step: FloatArray) -> None:
-    """Displace the atoms, then strain cell and atoms by the exponential of the strain."""
+    """Displace the atoms, then strain cell and atoms.
+
+    The strain acts by its exponential.
+    """
     n = len(atoms)
     atoms.positions += step[: 3 * n].reshape(-1, 3)
     if len(step) == 3 * n:
@@ -106,7 +122,10 @@ def _move_atoms(atoms: Atoms, step: FloatArray) -> None:
 
 
 def _update_hessian(hessian: FloatArray, step: FloatArray, change: FloatArray) -> FloatArray:
-    """The Hessian, corrected by how the gradient changed along `step`; stays positive definite."""
+    """Update the Hessian by the gradient's change along `step`.
+
+    It stays positive definite.
+    """
     expected = hessian @ step
     stiffness = float(step @ expected)
     if stiffness <= 0:

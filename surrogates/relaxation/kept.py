@@ -1,4 +1,4 @@
-"""Whether a relaxed crystal still has the structure it was built with: displacements, polyhedra, covalent units."""
+"""Check of whether a relaxed crystal kept its structure: displacements, polyhedra, covalent units."""
 
 from __future__ import annotations
 
@@ -43,15 +43,12 @@ from surrogates.relaxation.matching import DifferentCrystalsError, match_structu
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-MAX_DISPLACEMENT = (
-    1.5  # Å: the limit of topotactic insertion in voltage calculations, as used for host structures
-)
-SYMPREC = (
-    0.1  # Å: above the noise of relaxations and of rattled starts, below most distortions (as for parents)
-)
-LOOSE_SYMPREC = (
-    0.5  # Å: starts rattled by 0.05 Å are within it of what they were displaced from; only said, never judged
-)
+# Å: the limit of topotactic insertion in voltage calculations, as used for host structures.
+MAX_DISPLACEMENT = 1.5
+# Å. Chosen: above the noise of relaxations and of rattled starts, below most distortions (as for parents).
+SYMPREC = 0.1
+# Å. Chosen: starts rattled by 0.05 Å are within it of their undisplaced structure. Shown, never judged.
+LOOSE_SYMPREC = 0.5
 LAST_MONOCLINIC = 15  # last space group of the two systems in which rattled starts are found within SYMPREC
 POLYHEDRON_NAMES = {3: "triangle", 4: "tetrahedron", 6: "octahedron", 8: "cube", 12: "cuboctahedron"}
 POLYHEDRON_PLURALS = {
@@ -70,8 +67,8 @@ class Polyhedron:
 
     Attributes:
         element: of the ion.
-        size: how many neighbours it had.
-        kept: whether it has the same ones after, and no others.
+        size: number of neighbours it had.
+        kept: True if it has the same ones after, and no others.
     """
 
     element: str
@@ -81,14 +78,14 @@ class Polyhedron:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """An ion outside the judged ones, with its neighbours before and after: told, never judged.
+    """An ion that is not judged, with its neighbours before and after.
 
     Attributes:
         element: of the ion.
         around: elements of its neighbours before.
-        size: how many neighbours it had.
-        stayed: how many of these it still has.
-        gained: how many it has that it did not have.
+        size: number of neighbours it had.
+        stayed: number of these that it still has.
+        gained: number of new neighbours.
     """
 
     element: str
@@ -99,7 +96,7 @@ class Surroundings:
 
     @property
     def changed(self) -> bool:
-        """True where a neighbour was lost or gained."""
+        """True if a neighbour was lost or gained."""
         return self.stayed < self.size or self.gained > 0
 
 
@@ -113,11 +110,12 @@ class Comparison:
         volume_change: %.
         polyhedra: those that define the structure.
         others: the other ions of the same sign of charge, so that every bond is seen from one of its ends.
-        units: formula of each covalent unit before, and whether it is there after with the same members.
+        units: formula of each covalent unit before, and True if it is there after with the same members.
         pairs: new bonds between anions, as `S-S`, with their length in Å.
         groups: international symbols of the space groups before and after; `?` where none was found.
         numbers: of these space groups; 0 where none was found.
-        intended: symbol of the space group within LOOSE of a triclinic or monoclinic start: without its small random displacements.
+        intended: symbol of the space group within LOOSE_SYMPREC of a triclinic or monoclinic start: without its
+            small random displacements.
     """
 
     displacement: float
@@ -133,12 +131,12 @@ class Comparison:
 
     @property
     def coordination_kept(self) -> float:
-        """Share of the polyhedra that are kept; 1 where there are none."""
+        """Share of the polyhedra that are kept; 1 if there are none."""
         return _share_kept([item.kept for item in self.polyhedra])
 
     @property
     def units_kept(self) -> float:
-        """Share of the covalent units that are kept; 1 where there are none."""
+        """Share of the covalent units that are kept; 1 if there are none."""
         return _share_kept([kept for _, kept in self.units])
 
 
@@ -149,13 +147,13 @@ def _share_kept(kept: Sequence[bool]) -> float:
 def compare_structures(
     before: Structure, after: Structure, sites: Sequence[str] = (), symprec: float = SYMPREC
 ) -> Comparison:
-    """Compare a crystal with what a relaxation made of it.
+    """Compare a crystal before and after a relaxation.
 
     Args:
         before: ordered.
         after: the same atoms; their order, origin and setting of the cell may differ.
-        sites: elements, or labels of sites where the structure before carries them, whose polyhedra are compared; the
-            framework's (`bonding.choose_centres`) where none are named.
+        sites: elements, or labels of sites where the structure before carries them, whose polyhedra are
+            compared; the framework's (`bonding.choose_centres`) where none are named.
         symprec: Å, for the space groups.
 
     Raises:
@@ -190,7 +188,10 @@ def compare_structures(
 
 
 def _oxidation_states(structure: Structure) -> Mapping[str, float]:
-    """Oxidation state by element; none in a metal, where every atom is a neighbour of any other."""
+    """Oxidation state by element.
+
+    A metal has none, so that every atom is a neighbour of any other; the same holds if no state of an element is known.
+    """
     counts = sorted((str(name), float(n)) for name, n in structure.composition.get_el_amt_dict().items())
     try:
         return assign_oxidation_states(tuple(counts))
@@ -202,7 +203,7 @@ def _find_sites(structure: Structure, names: Sequence[str]) -> tuple[int, ...]:
     """Numbers of the sites with these labels or elements.
 
     Raises:
-        ValueError: there are none for a name.
+        ValueError: there is no such site.
     """
     labels = structure.site_properties.get("label") or [site.label for site in structure]
     found: list[int] = []
@@ -220,7 +221,7 @@ def _find_sites(structure: Structure, names: Sequence[str]) -> tuple[int, ...]:
 def _compare_polyhedra(
     old: Ions, new: Ions, named: Sequence[int]
 ) -> tuple[tuple[Polyhedron, ...], tuple[Surroundings, ...]]:
-    """Compare the neighbours of the ions that are judged, and of the others of their sign of charge."""
+    """Compare the neighbours of judged ions, and of others of their sign."""
     near: dict[int, frozenset[Neighbour]] = {
         centre: select_neighbours(weights)
         for centre, weights in weigh_neighbours(old, range(len(old.symbols))).items()
@@ -247,7 +248,7 @@ def _compare_polyhedra(
 def _compare_units(
     ions: Ions, lengths: Mapping[Bond, float], bonds: Mapping[Bond, float]
 ) -> tuple[tuple[str, bool], ...]:
-    """(formula, whether its bonds are the same after) of each covalent unit before."""
+    """Formula of each covalent unit, and True if its bonds stayed."""
     return tuple(
         (
             _write_formula([ions.symbols[k] for k in sorted(unit)]),
@@ -258,7 +259,7 @@ def _compare_units(
 
 
 def _write_formula(symbols: Sequence[str]) -> str:
-    """`PO4`, `OH`: the centre, which is the least electronegative, first."""
+    """Formula with the least electronegative element first: `PO4`, `OH`."""
     from pymatgen.core import Element
 
     counts = Counter(symbols)
@@ -269,7 +270,7 @@ def _write_formula(symbols: Sequence[str]) -> str:
 def _find_new_pairs(
     ions: Ions, lengths: Mapping[Bond, float], bonds: Mapping[Bond, float]
 ) -> tuple[tuple[str, float], ...]:
-    """(pair of elements, length in Å) of bonds between anions that were not there before."""
+    """(pair of elements, length in Å) of new bonds between anions."""
     return tuple(
         ("-".join(sorted((ions.symbols[bond[0]], ions.symbols[bond[1]]))), length)
         for bond, length in bonds.items()
@@ -278,7 +279,11 @@ def _find_new_pairs(
 
 
 def _find_space_group(ions: Ions, symprec: float) -> tuple[str, int]:
-    """(international symbol, number), `?` and 0 where none is found; both structures stand in one setting."""
+    """Find the space group of the ions.
+
+    Returns:
+        (international symbol, number); `?` and 0 if none is found.
+    """
     from ase.data import atomic_numbers
 
     from invdesign.structures.symmetry import symmetry_dataset
@@ -292,26 +297,26 @@ def _find_space_group(ions: Ions, symprec: float) -> tuple[str, int]:
 
 
 class StructureKept(StructureEvaluator):
-    """Says whether a relaxed candidate still has the structure it was built with, and what it lost."""
+    """Checks whether a relaxed candidate kept its structure, and lists its losses."""
 
     before: StructureRole = INITIAL
     """The structure to compare with."""
     called: StructureType = None
-    """What the structure before is, with its article: `a spinel`. By default from the search space: `an anti-perovskite`."""
+    """Type of the structure before, with its article: `a spinel`. By default from the search space: `an anti-perovskite`."""
     sites: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=(), strict=False)
     """Elements whose neighbours must stay: `[V, P]`. By default all ions of the rarer sign of charge with at most six."""
     coordination: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of these ions that must keep their neighbours."""
     displacement: Annotated[float, Field(gt=0)] | None = MAX_DISPLACEMENT
-    """Most that an atom may move, without drift and strain, Å; `null` for no limit."""
+    """Largest displacement allowed, without drift and strain, Å; `null` for no limit."""
     volume_change: Annotated[float, Field(gt=0)] | None = None
-    """Most that the volume may change either way, %."""
+    """Largest change of volume allowed, either way, %."""
     symprec: Annotated[float, Field(gt=0, le=1)] = SYMPREC
     """Tolerance of the space groups, Å."""
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """A word where there is nothing to compare, since no stage before this one makes a structure."""
+        """A sentence if no stage before this one makes a structure to compare."""
         if self.structure != self.before:
             return ()
         return (f"it compares the structure '{self.before}' with itself: put it after a relaxation",)
@@ -323,7 +328,7 @@ class StructureKept(StructureEvaluator):
 
     @property
     def provides(self) -> Mapping[str, Unit]:
-        """How far the structure changed, and 1 or 0 for whether it is still the same."""
+        """Measures of the structure's change, and 1 or 0 for kept or not."""
         return {
             "structure_kept": "",
             "coordination_kept": "",
@@ -337,11 +342,11 @@ class StructureKept(StructureEvaluator):
 
     @property
     def batch(self) -> Batch:
-        """Some: one takes a few hundredths of a second."""
+        """Eight candidates: one takes a few hundredths of a second."""
         return Batch(8)
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
-        """Eight numbers each, and a sentence on what was lost."""
+        """Return eight numbers for each of `inputs`, and a sentence on losses."""
         return [
             self._compare_candidate(find_structure(item, self.before), self.structure_of(item))
             for item in inputs
@@ -371,7 +376,7 @@ class StructureKept(StructureEvaluator):
         )
 
     def list_losses(self, found: Comparison) -> list[str]:
-        """Each way in which the structure is no longer what it was, in words."""
+        """List, in words, each difference of structure in the comparison `found`."""
         losses = []
         if found.coordination_kept < self.coordination:
             losses += _describe_polyhedra(found.polyhedra)
@@ -390,11 +395,17 @@ class StructureKept(StructureEvaluator):
         return losses
 
     def write_sentence(self, found: Comparison, losses: Sequence[str]) -> str:
-        """Say what was lost, or what was checked and found, and the space groups.
+        """Write a sentence on losses, or on the checks that passed.
+
+        The space groups follow.
+
+        Args:
+            found: the comparison.
+            losses: from `list_losses`.
 
         Returns:
-            `no longer an anti-perovskite: 2 of 2 Br octahedra lost; space group P1, before P4/mmm`, or `O octahedra
-            kept: still an anti-perovskite, but Cl has 6 of 12 Li neighbours; space group P1`.
+            `no longer an anti-perovskite: 2 of 2 Br octahedra lost; space group P1, before P4/mmm`, or `O
+            octahedra kept: still an anti-perovskite, but Cl has 6 of 12 Li neighbours; space group P1`.
         """
         called = self.called or DEFAULT_TYPE
         if losses:
@@ -405,7 +416,10 @@ class StructureKept(StructureEvaluator):
         return f"{what}; {_describe_groups(found)}"
 
     def list_kept(self, found: Comparison) -> str:
-        """`O and S octahedra`, `P tetrahedra and V octahedra`: what was judged, else units, else places."""
+        """Name the judged polyhedra of the comparison `found`, else its units, else places.
+
+        For example `O and S octahedra`, `P tetrahedra and V octahedra`.
+        """
         kinds: dict[int, set[str]] = {}
         for item in found.polyhedra if self.coordination else ():
             kinds.setdefault(item.size, set()).add(item.element)
@@ -421,7 +435,7 @@ class StructureKept(StructureEvaluator):
 
 
 def _describe_others(others: Sequence[Surroundings]) -> list[str]:
-    """`Cl has 6 of 12 Li neighbours`, by element and number of neighbours, where any changed."""
+    """Describe changed neighbours by element and number: `Cl has 6 of 12 Li neighbours`."""
     kinds: dict[tuple[str, int], list[Surroundings]] = {}
     for item in others:
         kinds.setdefault((item.element, item.size), []).append(item)

@@ -1,4 +1,7 @@
-"""One crystal before and after a relaxation, site by site: displacements free of drift, strain and choice of cell."""
+"""Matching of a crystal before and after a relaxation, site by site.
+
+The displacements are free of drift, strain and choice of cell.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,15 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-CLEAR_DISPLACEMENT = 0.5  # Å: sites that moved less are surely the same; half of the shortest distances of unlike ions in solids (chosen)
-MAX_STRAIN = (
-    0.3  # largest strain along a principal axis at which cells are still seen as the same setting (chosen)
-)
+# Å. Chosen: half of the shortest distances of unlike ions in solids, so that sites that moved less are surely the same.
+CLEAR_DISPLACEMENT = 0.5
+# Largest strain along a principal axis at which cells are still seen as the same setting (chosen).
+MAX_STRAIN = 0.3
 MAX_ANGLE = 20.0  # degrees between settings that are compared (chosen)
 MAX_SETTINGS = 48  # operations of the cubic lattice: no lattice has more
 MAX_ANCHORS = 12  # sites of the rarest element that are tried as the image of the first (chosen: cost)
-MAX_SITES = (
-    300  # sites up to which other settings and orders are searched (0.2 s); beyond, they are taken as given
-)
+# Sites up to which other settings and orders are searched (0.2 s); larger cells are taken as given (chosen: cost).
+MAX_SITES = 300
 
 
 class DifferentCrystalsError(ValueError):
@@ -38,7 +40,7 @@ class Match:
     Attributes:
         before, after: shape (3, 3), lattices, rows in Å.
         start: shape (n, 3), fractional positions before.
-        moved: shape (n, 3), what was added to them, in fractions of the cell; its mean is 0.
+        moved: shape (n, 3), displacements in fractions of the cell; their mean is 0.
         order: shape (n,), number of each site in the structure after.
     """
 
@@ -50,7 +52,10 @@ class Match:
 
     @property
     def displacements(self) -> FloatArray:
-        """Shape (n,), Å in the cell after: free of drift and of strain."""
+        """Displacements in the cell after, shape (n,), Å.
+
+        Free of drift and of strain.
+        """
         found: FloatArray = np.linalg.norm(self.moved @ self.after, axis=1)
         return found
 
@@ -61,16 +66,19 @@ class Match:
 
     @property
     def end(self) -> FloatArray:
-        """Shape (n, 3), fractional positions after, beside those before: no site changes its periodic image."""
+        """Fractional positions after, shape (n, 3).
+
+        No site changes its periodic image.
+        """
         found: FloatArray = self.start + self.moved
         return found
 
 
 def match_structures(before: Structure, after: Structure) -> Match:
-    """Match the sites of a structure before and after atoms and cell have moved.
+    """Match the sites of a structure before and after a relaxation.
 
-    Where sites moved little in their given order and setting, that is the match. Else orders of equal atoms, origins
-    and settings of the cell are tried, and the smallest root mean square displacement counts.
+    Where sites moved little in their given order and setting, that is the match. Else orders of equal atoms,
+    origins and settings of the cell are tried, and the smallest root mean square displacement counts.
 
     Args:
         before: ordered.
@@ -109,9 +117,10 @@ def _wrap_fractions(fractions: FloatArray) -> FloatArray:
 
 
 def _remove_drift(apart: FloatArray) -> FloatArray:
-    """Shape (n, 3): differences of positions, less the common translation, each the nearest periodic image.
+    """Differences of positions without the common translation.
 
-    The first guess of the translation is a mean on the circle, which no boundary of the cell splits.
+    Shape (n, 3), nearest images. The first guess of the translation is a mean on the circle, which no boundary
+    of the cell splits.
     """
     drift = np.angle(np.exp(2j * np.pi * apart).mean(axis=0)) / (2 * np.pi)
     moved = _wrap_fractions(apart - drift)
@@ -128,7 +137,13 @@ def _match_in_order(before: Structure, lattice: FloatArray, positions: FloatArra
 
 
 def _list_settings(before: Structure, after: Structure) -> Iterator[tuple[FloatArray, FloatArray]]:
-    """(lattice, fractional positions) of the structure after in every setting near the one before, as given first."""
+    """Yield the structure after in all settings near the one before.
+
+    The first is the setting as given, if it is near.
+
+    Yields:
+        (lattice, fractional positions).
+    """
     lattice, positions = np.asarray(after.lattice.matrix), np.asarray(after.frac_coords)
     if (
         _largest_strain(np.asarray(before.lattice.matrix), lattice) <= MAX_STRAIN
@@ -150,7 +165,7 @@ def _list_settings(before: Structure, after: Structure) -> Iterator[tuple[FloatA
 
 
 def _largest_strain(before: FloatArray, after: FloatArray) -> float:
-    """Largest relative change of length along a principal axis, rotations left out."""
+    """Largest relative change of length along a principal axis, without rotations."""
     ratio = np.linalg.solve(before @ before.T, after @ after.T)
     stretch = np.sqrt(np.abs(np.linalg.eigvals(ratio)))
     return float(np.abs(stretch - 1.0).max())
@@ -163,7 +178,7 @@ def _match_in_setting(
     positions: FloatArray,
     others: NDArray[np.str_],
 ) -> Match:
-    """Match in one setting: the order of equal atoms and the origin with the smallest displacements."""
+    """Match in one setting by the order and origin of smallest displacement."""
     start = np.asarray(before.frac_coords, dtype=np.float64)
     names, counts = np.unique(symbols, return_counts=True)
     rarest = names[counts.argmin()]
@@ -171,7 +186,7 @@ def _match_in_setting(
     best: Match | None = None
     for image in np.flatnonzero(others == rarest)[:MAX_ANCHORS]:
         drift = positions[image] - anchor
-        for _ in range(2):  # the second time without the drift that the first order shows
+        for _ in range(2):  # the second round uses the drift found by the first order
             order = _assign_sites(start + drift, symbols, lattice, positions, others)
             moved = _remove_drift(positions[order] - start)
             drift = drift + _wrap_fractions(positions[order] - start - drift - moved)[0]
@@ -189,7 +204,10 @@ def _assign_sites(
     positions: FloatArray,
     others: NDArray[np.str_],
 ) -> IntArray:
-    """Shape (n,): which site after belongs to each site before, by the smallest sum of squared distances."""
+    """Number of the site after for each site before.
+
+    Shape (n,), by least squared distances.
+    """
     from scipy.optimize import linear_sum_assignment
 
     order = np.empty(len(symbols), dtype=np.int64)

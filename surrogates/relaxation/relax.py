@@ -28,16 +28,19 @@ if TYPE_CHECKING:
 OptimizerName = Literal["bfgs", "fire"]
 
 GPA = 160.21766208  # GPa per eV/Å^3
-MAX_VOLUME_FACTOR = 3.0  # factor of volume change, either way, beyond which the potential is talking nonsense
+MAX_VOLUME_FACTOR = 3.0  # change of volume, either way, beyond which a potential is not believed; chosen
 
 
 class RelaxationError(InvdesignError):
-    """A relaxation ran away: the cell exploded or collapsed, or two atoms fell onto each other."""
+    """A relaxation ran away.
+
+    The cell exploded or collapsed, two atoms fell onto each other, or the start cannot be relaxed at all.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Relaxation:
-    """Where a relaxation ended.
+    """Result of a relaxation.
 
     Attributes:
         structure: the relaxed crystal, sites in their given order.
@@ -46,7 +49,7 @@ class Relaxation:
         max_stress: GPa, the largest component of the stress left; NaN for a fixed cell.
         steps: moves of the optimiser.
         calls: evaluations of the potential.
-        converged: whether force (and stress, with a free cell) came below their limits.
+        converged: True if force (and stress, with a free cell) came below their limits.
         highest_force: eV/Å, the largest force on an atom at any step.
     """
 
@@ -73,21 +76,21 @@ def relax_structure(
     """Relax atoms and cell together until both forces and stress are small.
 
     The criterion is our own: the largest force on an atom and the largest stress component, each against its
-    limit. ASE's filters fold the stress into a force divided by the number of atoms, and a small symmetric
-    cell of wrong volume then counts as converged before the first step.
+    limit. ASE's filters fold the stress into a force divided by the number of atoms, and a small symmetric cell
+    of wrong volume then counts as converged before the first step.
 
     Args:
         structure: start; ordered.
         potential: gives forces, and stress where `cell` is true.
-        fmax: eV/Å.
-        smax: GPa; not asked of a fixed cell.
+        fmax: largest force allowed, eV/Å.
+        smax: largest stress component allowed, GPa; ignored for a fixed cell.
         steps: most moves of the optimiser.
-        cell: whether the cell may change too.
+        cell: True if the cell may change too.
         optimizer: `bfgs` (`descent.quasi_newton`), or `fire` where that is misled.
 
     Raises:
-        RelaxationError: the structure is disordered, the volume changed threefold, two atoms came closer than 0.5 Å, or the potential's
-            numbers are not finite.
+        RelaxationError: the structure is disordered, the volume changed threefold, two atoms came closer than
+            0.5 Å, or the potential's numbers are not finite.
         PotentialError: the potential has no answer for an arrangement on the way.
     """
     from surrogates.relaxation import descent
@@ -123,7 +126,7 @@ def relax_structure(
 
 @dataclass(slots=True)
 class _CallCounter:
-    """A potential that counts the arrangements it was asked about."""
+    """A potential that counts the arrangements it computes."""
 
     potential: Potential
     calls: int = 0
@@ -145,7 +148,10 @@ class _CallCounter:
 
 
 def to_atoms(structure: Structure) -> Atoms:
-    """Elements, positions and cell as ASE's object; periodic in all directions, nothing else carried over."""
+    """Convert a `structure` to ASE's object, periodic in all directions.
+
+    Elements, positions and cell are carried over, nothing else.
+    """
     from ase import Atoms
 
     return Atoms(
@@ -157,7 +163,7 @@ def to_atoms(structure: Structure) -> Atoms:
 
 
 def _place_sites(structure: Structure, atoms: Atoms) -> Structure:
-    """`structure` (species, labels) where `atoms` are."""
+    """Move the sites of `structure` to the positions and cell of `atoms`."""
     from pymatgen.core import Structure
 
     return Structure(
@@ -169,12 +175,17 @@ def _place_sites(structure: Structure, atoms: Atoms) -> Structure:
 
 
 def _measure_residuals(found: Forces) -> tuple[float, float]:
-    """(largest force on an atom in eV/Å, largest stress component in GPa or NaN)."""
+    """Largest force and stress component left.
+
+    Returns:
+        (eV/Å, GPa); NaN for the stress of a fixed cell.
+    """
     force = float(np.linalg.norm(found.forces, axis=1).max())
     return force, float(np.abs(found.stress).max()) * GPA if found.stress is not None else float("nan")
 
 
 def _refuse_runaway(atoms: Atoms, found: Forces, start: float) -> None:
+    """Refuse numbers that are not finite, a volume changed threefold, and overlapping atoms."""
     stress = np.zeros(1) if found.stress is None else found.stress
     if not np.isfinite([found.energy, np.abs(found.forces).sum(), np.abs(stress).sum()]).all():
         raise RelaxationError("the potential gave an energy, force or stress that is not finite")
@@ -197,7 +208,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class Relax(StructureEvaluator):
-    """Relaxes a candidate's atoms and cell, and says how far it got."""
+    """Relaxes a candidate's atoms and cell."""
 
     potential: PotentialField = Field(default="chgnet", validate_default=True)
     """Energy, forces and stress: `chgnet`, or `{kind: ase, calculator: emt}`."""
@@ -208,29 +219,35 @@ class Relax(StructureEvaluator):
     steps: Annotated[int, Field(ge=0)] = 500
     """Most moves of the optimiser; 0 takes the energy of the cell as it is (with `unconverged: keep`)."""
     cell: bool = True
-    """Whether the cell may change."""
+    """True if the cell may change."""
     optimizer: OptimizerName = "bfgs"
     """`bfgs` needs the fewest calls; `fire` several times more, for rough landscapes."""
     unconverged: Literal["fail", "keep"] = "fail"
-    """What to do with a candidate that is not relaxed after `steps`."""
+    """Treatment of a candidate that is not relaxed after `steps`."""
 
     @model_validator(mode="before")
     @classmethod
     def _restore_structure_role(cls, fields: object, info: ValidationInfo) -> object:
-        """Settings that a store holds without a structure are of the initial one: earlier versions knew no other."""
+        """Add the initial structure's role to stored settings without one.
+
+        Earlier versions knew no other.
+        """
         if isinstance(fields, dict) and context_of(info)[0] == STORED:
             return {"structure": INITIAL, **fields}
         return fields
 
     @model_serializer(mode="wrap")
     def _omit_initial_structure(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave the structure out where it is the initial one: relaxations keep the fingerprint they had before."""
+        """Leave out the structure's role if it is the initial one.
+
+        So relaxations keep the fingerprint they had before there were roles.
+        """
         fields: dict[str, Any] = {"kind": registry.name_of(type(self)), **handler(self)}
         return {name: value for name, value in fields.items() if (name, value) != ("structure", INITIAL)}
 
     @property
     def provides(self) -> Mapping[str, Unit]:
-        """Energy and volume of the relaxed crystal, what force and stress are left, and the crystal itself."""
+        """Energy, volume, residual force and stress, steps, and the relaxed crystal."""
         units = {
             "energy_per_atom": "eV/atom",
             "volume_per_atom": "Å^3/atom",
@@ -245,12 +262,12 @@ class Relax(StructureEvaluator):
 
     @property
     def potential_id(self) -> str:
-        """Fingerprint of the potential: one hull, one potential."""
+        """Fingerprint of the potential, since a hull holds energies of one potential."""
         return self._potential.fingerprint
 
     @property
     def fingerprint(self) -> str:
-        """Settings, and what the potential's weights are."""
+        """Fingerprint of the settings and of the potential's weights."""
         return f"{super().fingerprint}-{self.potential_id}"
 
     @property
@@ -258,11 +275,14 @@ class Relax(StructureEvaluator):
         return potential_of(self.potential)
 
     def prepare(self) -> None:
-        """Load the potential."""
+        """Load the potential, if it can be loaded in advance."""
         self._potential.prepare()
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
-        """One relaxation after the other; a runaway or unconverged one is a failure with its reason."""
+        """Relax each of `inputs`.
+
+        A runaway or unconverged one is a failure with its reason.
+        """
         return [self._relax_candidate(self.structure_of(item)) for item in inputs]
 
     def _relax_candidate(self, structure: Structure) -> Evaluation:
@@ -301,7 +321,10 @@ class Relax(StructureEvaluator):
         )
 
     def _note_missing_forces(self, found: Relaxation, n: int) -> dict[str, str]:
-        """A word on the energy where no force ever drove the atoms, so that a minimum is not shown."""
+        """Note on the energy that it may be no minimum.
+
+        It is given if no force was above the limit at any step.
+        """
         if n == 1 or not found.converged or found.highest_force > self.fmax:
             return {}
         return {

@@ -1,4 +1,4 @@
-"""Coverage of a reference set: the phases that a chemical system must have, from a table of known compounds."""
+"""Coverage of a reference set: gaps in chemical systems where compounds are known."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from invdesign.errors import MissingReferenceError
 from surrogates.stability.reference import ReferenceSet
 
 COMPOUND_TABLE: Final = "known_compounds.tsv"
-LISTED_SYSTEMS: Final = 10  # chemical systems in a note; `invdesign reference show` lists all
+LISTED_SYSTEMS: Final = 10  # chemical systems in a note; `invdesign reference show` lists all; chosen
 
 FORMER_SETS: Final = frozenset({"527b3f6d39fc01857be30513a67455e6"})
 """Hashes of shipped sets from before the table. `is_required_by_former_rule` judges them, so that a resumed run says what it would have
 said: their phases were chosen by that rule, and their energies never change."""
 
-IONIC_DIFFERENCE: Final = 1.0  # Pauling; of the former rule
+IONIC_DIFFERENCE: Final = 1.0  # of Pauling electronegativities; of the former rule
 BINARY_FORMERS: Final = frozenset({"O", "S", "Se", "Te", "F", "Cl", "Br", "I"})
 
 System = tuple[str, ...]
@@ -45,7 +45,9 @@ class KnownCompound:
 
 @cache
 def known_compounds() -> Mapping[System, tuple[KnownCompound, ...]]:
-    """Known compounds by chemical system, pairs and triples of elements; the best known come first.
+    """Known compounds by chemical system of two or three elements.
+
+    The best known come first.
 
     Source:
         The head of `references/known_compounds.tsv`, which `benchmarks/known_compounds.py` made.
@@ -67,7 +69,7 @@ def _parse_compound(text: str) -> KnownCompound:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A chemical system of which a reference set holds no compound, although one is known.
+    """A chemical system with known compounds, but none in the reference set.
 
     Attributes:
         system: two or three elements.
@@ -85,12 +87,17 @@ class Gap:
 
 
 def missing_elements(reference: ReferenceSet, elements: Iterable[str]) -> list[str]:
-    """Elements without an elemental phase in the set, sorted."""
+    """Elements without an elemental phase in the set, sorted.
+
+    Args:
+        reference: the set.
+        elements: symbols of the chemical system.
+    """
     return sorted(set(elements) - reference.elements)
 
 
 def missing_binaries(reference: ReferenceSet, elements: Iterable[str]) -> list[Gap]:
-    """Pairs of elements of which a binary compound is known and none is in the set.
+    """Pairs of elements with a known binary compound and none in the set.
 
     Args:
         reference: the set; one of `FORMER_SETS` is judged by the rule of its time.
@@ -106,7 +113,7 @@ def missing_binaries(reference: ReferenceSet, elements: Iterable[str]) -> list[G
 
 
 def missing_ternaries(reference: ReferenceSet, elements: Iterable[str]) -> list[Gap]:
-    """Triples of elements of which a ternary compound is known and none is in the set.
+    """Triples of elements with a known ternary compound and none in the set.
 
     Args:
         reference: the set.
@@ -122,17 +129,18 @@ def missing_ternaries(reference: ReferenceSet, elements: Iterable[str]) -> list[
 
 
 def require_coverage(reference: ReferenceSet, elements: Iterable[str]) -> None:
-    """Refuse a chemical system whose hull would be short of an element or of a binary edge.
+    """Refuse a chemical system whose hull lacks an element or binary edge.
 
-    A binary edge is asked for where a compound of the two elements is known, stable or not: without one, everything on
-    that edge would look stable against the bare elements. Ternary compounds are not asked for (`missing_ternaries`).
+    A binary edge is required where a compound of the two elements is known, stable or not: without one,
+    everything on that edge would look stable against the bare elements. Ternary compounds are not required
+    (`missing_ternaries`).
 
     Args:
         reference: the set.
         elements: symbols of the chemical system.
 
     Raises:
-        MissingReferenceError: names what is missing, a known compound with its source, and what to do.
+        MissingReferenceError: names the gap, a known compound with its source, and the remedy.
     """
     wanted = sorted(set(elements))
     missing = [f"the element {element}" for element in missing_elements(reference, wanted)]
@@ -147,7 +155,14 @@ def require_coverage(reference: ReferenceSet, elements: Iterable[str]) -> None:
 
 @lru_cache(maxsize=4096)
 def is_required_by_former_rule(first: str, second: str) -> bool:
-    """The rule before the table: metal with chalcogen or halogen, or Pauling electronegativities that differ by 1."""
+    """True if the rule before the table requires a compound of two elements.
+
+    That is metal with chalcogen or halogen, or Pauling electronegativities that differ by 1.
+
+    Args:
+        first: symbol of one element.
+        second: symbol of the other.
+    """
     from pymatgen.core import Element
 
     a, b = Element(first), Element(second)
@@ -158,7 +173,10 @@ def is_required_by_former_rule(first: str, second: str) -> bool:
 
 @lru_cache(maxsize=16)
 def coverage_notes(reference: ReferenceSet) -> tuple[str, ...]:
-    """Sentences on the gaps between the elements of a set: candidates that fail, and those that may look too stable."""
+    """Sentences on the gaps between the elements of `reference`.
+
+    They name candidates that fail, and those that may look too stable.
+    """
     binaries = missing_binaries(reference, reference.elements)
     refused = {frozenset(gap.system) for gap in binaries}
     ternaries = [
@@ -188,11 +206,15 @@ def _describe_example(gap: Gap) -> str:
 
 
 def _sort_by_abundance(reference: ReferenceSet, gaps: Sequence[Gap]) -> list[Gap]:
-    """The gaps between elements that most phases have come first: a set of lithium phases is for lithium compounds."""
+    """Sort the gaps, those between elements of most phases first.
+
+    A set of lithium phases is for lithium compounds.
+    """
     counts = Counter(element for phase in reference.phases for element in phase.composition)
     return sorted(gaps, key=lambda gap: -sum(counts[element] for element in gap.system))
 
 
 def _join_first(texts: Sequence[str]) -> str:
+    """Join the first texts with commas, and count the rest."""
     more = f" and {len(texts) - LISTED_SYSTEMS} more" if len(texts) > LISTED_SYSTEMS else ""
     return ", ".join(texts[:LISTED_SYSTEMS]) + more

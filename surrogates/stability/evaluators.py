@@ -1,4 +1,4 @@
-"""Thermodynamic stability against a frozen set of competing phases, and the electrochemical window."""
+"""Evaluators of thermodynamic stability and of the electrochemical window, against a reference set."""
 
 from __future__ import annotations
 
@@ -45,20 +45,21 @@ theory by 40 to 50 meV/atom for Li3OCl."""
 
 
 def energy_deviation(reference: ReferenceSet) -> float:
-    """Standard deviation of the energies of a set against one another, eV/atom: that of its potential.
+    """Standard deviation of the energies in `reference` against one another, eV/atom.
 
-    A corrected potential has the error that its correction leaves in compounds it was not fitted to.
+    It is that of the potential. A corrected potential has the error that its correction leaves in compounds it
+    was not fitted to.
     """
     correction = find_correction(reference.potential.fingerprint)
     return UNCERTAINTY if correction is None else correction.error_per_atom
 
 
 def decomposition_energy(reference: ReferenceSet, composition: Composition, energy_per_atom: float) -> float:
-    """Energy of a phase against the most stable combination of other phases at its composition.
+    """Energy of a phase against the most stable combination of others.
 
     Args:
         reference: the competing phases; the candidate is not among them.
-        composition: of the candidate.
+        composition: of the candidate; the combination has it too.
         energy_per_atom: eV/atom, from the potential that made `reference`.
 
     Returns:
@@ -84,7 +85,7 @@ def _list_symbols(composition: Composition) -> tuple[str, ...]:
 
 
 class _ReferenceEvaluator(EvaluatorSettings, ABC):
-    """What the evaluators here share: a reference set, and energies of its potential alone."""
+    """Base of evaluators with a reference set, for energies of its potential alone."""
 
     reference: ReferenceField = Field(default="lithium-chalcohalides", validate_default=True)
     """A shipped reference set (`lithium-chalcohalides`), or a file that `invdesign reference build` wrote; either with
@@ -101,7 +102,10 @@ class _ReferenceEvaluator(EvaluatorSettings, ABC):
 
     @property
     def fingerprint(self) -> str:
-        """Follows the set's content, not its name: the same set from a file and from the package is one."""
+        """Hash of the settings and of the set's content.
+
+        Its name and place do not count.
+        """
         fields = self.model_dump(mode="json", exclude={"reference"})
         text = json.dumps(
             [registry.name_of(type(self)), fields, self.reference.hash, self.version], sort_keys=True
@@ -110,14 +114,14 @@ class _ReferenceEvaluator(EvaluatorSettings, ABC):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Sentences on known compounds that the set does not hold."""
+        """Sentences on known compounds that the set lacks."""
         try:
             return coverage_notes(self.reference.load())
-        except InvdesignError:  # another set than the pinned one; evaluating says so
+        except InvdesignError:  # not the pinned set; the evaluation fails with the reason
             return ()
 
     def prepare(self) -> None:
-        """Read the set, and import what makes hulls of it."""
+        """Read the set, and import the phase diagrams of pymatgen."""
         reference = self.reference.load()
         phase_diagram(reference, sorted(reference.elements)[:1])
 
@@ -137,15 +141,15 @@ class _ReferenceEvaluator(EvaluatorSettings, ABC):
 
     @abstractmethod
     def _evaluate_energy(self, composition: Composition, energy_per_atom: float) -> Evaluation:
-        """The evaluator's own property of one candidate; ValueError where it has none."""
+        """Evaluate one candidate; ValueError if it has no value."""
 
 
 class DecompositionEnergy(_ReferenceEvaluator):
-    """Signed energy against the most stable competing phases; negative is stable.
+    """Signed energy against the most stable competing phases.
 
-    The hull is that of a frozen, hashed reference set without the candidate, so that stable candidates are
-    ranked too and no candidate's value depends on another's. The systematic error of 0.05 eV/atom is that of
-    machine-learned potentials here (see `UNCERTAINTY`).
+    Negative is stable. The hull is that of a frozen, hashed reference set without the candidate, so that stable
+    candidates are ranked too and no candidate's value depends on another's. The systematic error of 0.05
+    eV/atom is that of machine-learned potentials here (see `UNCERTAINTY`).
     """
 
     @property
@@ -161,7 +165,7 @@ class DecompositionEnergy(_ReferenceEvaluator):
 
 
 class EnergyAboveHull(_ReferenceEvaluator):
-    """Distance to the convex hull of the reference set, zero for whatever lies on it or below.
+    """Distance to the hull of the reference set, zero on or below it.
 
     For ranking prefer `decomposition_energy`: this one ties all stable candidates.
     """
@@ -179,16 +183,16 @@ class EnergyAboveHull(_ReferenceEvaluator):
 
 
 class StabilityWindow(_ReferenceEvaluator):
-    """Voltages against the ion's metal between which the ion is neither taken up nor given off.
+    """Voltages between which a candidate does not exchange the ion.
 
-    A candidate on the hull of the reference set (within 1 meV/atom) or below it has its own window; one above it gets the
-    window of its decomposition products, and `window_of_products` is 1. The reaction that sets a limit is its detail;
-    through it the energies' deviation becomes the limit's, which is systematic.
+    They are measured against the ion's metal. A candidate on the hull of the reference set (within 1 meV/atom)
+    or below it has its own window; one above it gets the window of its decomposition products, and
+    `window_of_products` is 1. The reaction that sets a limit is its detail; through it the energies' deviation
+    becomes the limit's, which is systematic.
     """
 
-    version: ClassVar[str] = (
-        "3"  # 2: phases within 1 meV/atom of the hull are on it; 3: details on oxygen and the hull
-    )
+    # 2: phases within 1 meV/atom of the hull are on it; 3: details on oxygen and the hull.
+    version: ClassVar[str] = "3"
 
     ion: Ion
     """The working ion; a candidate without it fails."""
@@ -217,11 +221,11 @@ class StabilityWindow(_ReferenceEvaluator):
 
 
 def window_deviations(window: Window, per_atom: float) -> dict[str, float]:
-    """Standard deviation of each limit that a reaction sets, and of the width, V.
+    """Standard deviations of the limits and of the width, V.
 
-    Both limits come from the energy of the same phase, with opposite signs: an error of it moves them apart or
-    together, so that the width's deviation is the sum of theirs. A limit without a reaction (0 V, stable against the
-    metal) adds nothing.
+    Only limits set by a reaction have one. Both limits come from the energy of the same phase, with opposite
+    signs: an error of it moves them apart or together, so that the width's deviation is the sum of theirs. A
+    limit without a reaction (0 V, stable against the metal) adds nothing.
 
     Args:
         window: the limits with their reactions.
@@ -233,7 +237,7 @@ def window_deviations(window: Window, per_atom: float) -> dict[str, float]:
 
 
 def window_details(window: Window, ion: Ion, remarks: Mapping[str, str] | None = None) -> dict[str, str]:
-    """A sentence for each number of a window: the reaction that sets a limit, and what the phase decomposes into.
+    """Sentence for each number of a window: limiting reactions and decomposition.
 
     Args:
         window: the limits with their reactions.
@@ -258,7 +262,11 @@ def window_details(window: Window, ion: Ion, remarks: Mapping[str, str] | None =
 
 
 def describe_fate(window: Window) -> str:
-    """What a phase above the hull becomes, or that it counts as on the hull; empty on the hull and below it."""
+    """Describe the decomposition of the phase of `window`.
+
+    The text is empty on the hull and below it. A phase less than `ON_HULL` above the hull is described as
+    counted as on the hull.
+    """
     if window.counted_as_on_hull:
         return f"counted as on the hull ({1000 * window.above_hull:.1g} meV/atom above)"
     if not window.of_products:

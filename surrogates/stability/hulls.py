@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def to_pd_entry(phase: Phase) -> PDEntry:
-    """The phase as pymatgen's entry, under its own name."""
+    """Convert a `phase` to pymatgen's entry, under the phase's name."""
     from pymatgen.analysis.phase_diagram import PDEntry
     from pymatgen.core import Composition
 
@@ -24,7 +24,7 @@ def to_pd_entry(phase: Phase) -> PDEntry:
 def phase_diagram(
     reference: ReferenceSet, elements: Iterable[str], extra: Sequence[PDEntry] = ()
 ) -> PhaseDiagram:
-    """The convex hull of everything in `reference` that is made of `elements`.
+    """Convex hull of all phases in `reference` that consist of `elements`.
 
     Args:
         reference: the competing phases.
@@ -53,7 +53,7 @@ def _build_diagram(reference: ReferenceSet, system: frozenset[str], extra: Seque
 
 
 def formation_energy(reference: ReferenceSet, phase: Phase) -> float:
-    """Energy of a phase of the set from the lowest elemental phases of the set, eV/atom.
+    """Energy of a `phase` of `reference` against its lowest elemental phases, eV/atom.
 
     Raises:
         MissingReferenceError: an element or a binary edge of the phase is missing.
@@ -63,7 +63,9 @@ def formation_energy(reference: ReferenceSet, phase: Phase) -> float:
 
 
 def hull_distance(reference: ReferenceSet, phase: Phase) -> float:
-    """Distance of a phase of the set to the set's own hull, eV/atom, 0 on it.
+    """Distance of a `phase` of `reference` to the set's own hull.
+
+    In eV/atom, 0 on the hull.
 
     Raises:
         MissingReferenceError: an element or a binary edge of the phase is missing.

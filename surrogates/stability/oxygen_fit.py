@@ -1,4 +1,4 @@
-"""Fit of the correction for covalently bonded oxygen to measured enthalpies, and its error with compounds left out."""
+"""Fit of the correction for covalently bonded oxygen to measured enthalpies, with its leave-one-out error."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Sample:
 
     @property
     def error(self) -> float:
-        """Measured less computed energy, eV per oxygen: what a correction should add."""
+        """Measured less computed energy, eV per oxygen: the target of the correction."""
         return (self.measured - self.computed) / self.n_oxygen
 
     @property
@@ -73,26 +73,32 @@ class Sample:
 
 @lru_cache(maxsize=1)
 def load_compounds() -> ReferenceSet:
-    """The relaxed compounds and elements that the shipped correction is fitted to."""
+    """Load the relaxed compounds and elements that the shipped correction is fitted to."""
     folder = files("surrogates").joinpath("corrections")
     return parse_reference(folder.joinpath(COMPOUNDS_FILE).read_text(encoding="utf-8"), COMPOUNDS_FILE)
 
 
 @lru_cache(maxsize=1)
 def load_enthalpies() -> Mapping[str, tuple[float, str]]:
-    """(kJ/mol, source) by name of the phase: enthalpies of formation at 298 K of compounds and of allotropes."""
+    """Load measured enthalpies of formation at 298 K.
+
+    They are those of compounds and of allotropes.
+
+    Returns:
+        (kJ/mol, source) by name of the phase.
+    """
     folder = files("surrogates").joinpath("corrections")
     lines = csv.DictReader(io.StringIO(folder.joinpath(ENTHALPIES_FILE).read_text(encoding="utf-8")))
     return {line["phase"]: (float(line["kj_per_mol"]), line["source"]) for line in lines}
 
 
 def make_samples(compounds: ReferenceSet, enthalpies: Mapping[str, tuple[float, str]]) -> tuple[Sample, ...]:
-    """Computed beside measured energies of every oxygen compound that has both.
+    """Pair computed with measured energies for every oxygen compound that has both.
 
     Args:
         compounds: with the elements, by one potential.
-        enthalpies: (kJ/mol of the formula as written, source) by name of the phase; that of an element says
-            what its phase has against the standard state.
+        enthalpies: (kJ/mol of the formula as written, source) by name of the phase; that of an element is the
+            enthalpy of its phase against the standard state.
     """
     from surrogates.relaxation.relax import to_atoms
 
@@ -128,7 +134,7 @@ def shipped_samples() -> tuple[Sample, ...]:
 
 
 def find_elements(compounds: ReferenceSet) -> dict[str, Phase]:
-    """Lowest phase of every element, by symbol."""
+    """Lowest elemental phase in `compounds` of every element, by symbol."""
     elements: dict[str, Phase] = {}
     for phase in compounds.phases:
         if len(phase.composition) == 1:
@@ -139,7 +145,12 @@ def find_elements(compounds: ReferenceSet) -> dict[str, Phase]:
 
 
 def formation_of_unit(phase: Phase, elements: Mapping[str, Phase]) -> float:
-    """Energy of formation of a phase from elemental phases, eV per unit of its formula as written."""
+    """Energy of formation of a phase, eV per formula unit as written.
+
+    Args:
+        phase: of the set.
+        elements: elemental phase by symbol.
+    """
     unit = _parse_formula_unit(phase)
     bare = sum(amount * elements[symbol].energy_per_atom for symbol, amount in unit.get_el_amt_dict().items())
     return float(phase.energy_per_atom * unit.num_atoms - bare)
@@ -156,13 +167,13 @@ def _parse_formula_unit(phase: Phase) -> Composition:
 
 @dataclass(frozen=True, slots=True)
 class Coefficients:
-    """Those of `Correction`: eV per oxygen and (squared) unit of valence."""
+    """Coefficients of `Correction`: eV per oxygen and (squared) unit of valence."""
 
     quadratic: float
     linear: Mapping[str, float]
 
     def predict(self, sample: Sample) -> float:
-        """Energy to add, eV per oxygen of the compound."""
+        """Energy to add to `sample`, eV per oxygen of the compound."""
         squares, *shares = _average_valences(sample, list(self.linear))
         return self.quadratic * squares + sum(
             share * value for share, value in zip(shares, self.linear.values(), strict=True)
@@ -194,7 +205,7 @@ def fit_coefficients(samples: Sequence[Sample]) -> Coefficients:
 
 
 def _average_valences(sample: Sample, elements: Sequence[str]) -> list[float]:
-    """Mean over the oxygens of the squared valence, and of the valence from each element."""
+    """Mean over the oxygens of squared valence and of each element's share."""
     n = len(sample.valences)
     squares = sum(sum(valence.values()) ** 2 for valence in sample.valences) / n
     return [squares, *(sum(v.get(element, 0.0) for v in sample.valences) / n for element in elements)]
@@ -205,18 +216,25 @@ Fit = Callable[[Sequence[Sample]], Callable[[Sample], float]]
 
 
 def fit_prediction(samples: Sequence[Sample]) -> Callable[[Sample], float]:
-    """`fit_coefficients`, as the prediction it makes."""
+    """Fit coefficients to `samples` and return the function that predicts with them."""
     return fit_coefficients(samples).predict
 
 
 def leave_one_out(samples: Sequence[Sample], fit: Fit = fit_prediction) -> FloatArray:
-    """Errors left of every covalent sample by a fit to the others, shape (n,), eV per oxygen."""
+    """Leave-one-out errors of the covalent samples.
+
+    Shape (n,), eV per oxygen.
+
+    Args:
+        samples: compounds; those without covalently bonded oxygen are left out.
+        fit: makes a prediction from samples.
+    """
     used = [sample for sample in samples if sample.covalent]
     return np.array([sample.error - fit([s for s in used if s is not sample])(sample) for sample in used])
 
 
 def make_correction(samples: Sequence[Sample], compounds: ReferenceSet, source: str) -> Correction:
-    """The correction fitted to all samples, with its left-out error.
+    """Fit the correction to all samples, with its leave-one-out error.
 
     Args:
         samples: made from `compounds`.

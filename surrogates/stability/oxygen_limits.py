@@ -1,4 +1,4 @@
-"""Limits of a window that phases with covalently bonded oxygen set, and the same limits with the correction for it."""
+"""Limits of a window set by covalently bonded oxygen, and the same limits with its correction."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from surrogates.stability.windows import Ion, Reaction, Window, electrochemical_
 if TYPE_CHECKING:
     from pymatgen.core import Composition
 
-LEAST_ENERGY = 1e-4  # eV/atom; a smaller correction moves no digit that is printed. Chosen
-LEAST_CHANGE = 0.005  # V, half of the last digit that is printed
+LEAST_ENERGY = 1e-4  # eV/atom; a smaller correction changes no printed digit; chosen
+LEAST_CHANGE = 0.005  # V, half of the last printed digit
 
 
 def write_oxygen_remarks(
     reference: ReferenceSet, composition: Composition, energy_per_atom: float, window: Window, ion: Ion
 ) -> dict[str, str]:
-    """Words on limits of a set without the correction for oxygen, where covalently bonded oxygen sets them.
+    """Write remarks on limits set by covalently bonded oxygen.
 
-    The corrected limit is that of the whole window, which another reaction may set by then. The structure of the
-    candidate is not known here: its oxygen is taken to be bonded as in what it decomposes into.
+    They are for sets without its correction. The corrected limit is that of the whole window, which another
+    reaction may set by then. The structure of the candidate is not known here: its oxygen is taken to be bonded
+    as in its decomposition products.
 
     Args:
         reference: the competing phases.
@@ -71,7 +72,7 @@ def write_oxygen_remarks(
 
 
 def _list_reactions(window: Window) -> dict[str, Reaction]:
-    """The reaction of each limit that has one."""
+    """Reaction of each limit that has one."""
     reactions = {"reduction_limit": window.reduction_reaction, "oxidation_limit": window.oxidation_reaction}
     return {limit: item for limit, item in reactions.items() if item is not None}
 
@@ -83,7 +84,9 @@ def _limit_voltage(window: Window, limit: str) -> float:
 def _name_phases(
     reaction: Reaction, covalent: Collection[str], window: Window, shares: Mapping[str, float]
 ) -> str:
-    """Formulas of the reacting phases with covalently bonded oxygen, in words; empty where there are none.
+    """Formulas of the reacting phases with covalently bonded oxygen.
+
+    Returns an empty text if none.
 
     Args:
         reaction: of a limit.
@@ -101,7 +104,10 @@ def _correct_window(
     reference: ReferenceSet, correction: Correction, composition: Composition, energy: float, window: Window,
     shares: Mapping[str, float], ion: Ion,
 ) -> Window:  # fmt: skip
-    """The window in the corrected set; `energy` of the candidate (eV/atom) is corrected as its `shares` are."""
+    """Window in the corrected set.
+
+    The energy of the candidate (eV/atom) is corrected as its `shares` are.
+    """
     raised = list_corrections(reference, correction.name)
     energy += sum(share * raised.get(name, 0.0) for name, share in shares.items())
     energy = float("inf") if window.of_products else energy
@@ -109,14 +115,25 @@ def _correct_window(
 
 
 def _find_fitted_correction(fingerprint: str) -> Correction | None:
-    """The correction that was fitted to the potential of this fingerprint; None where there is none."""
+    """The correction fitted to the potential of this fingerprint.
+
+    Returns None if there is none.
+    """
     corrections = map(load_correction, correction_names())
     return next((item for item in corrections if item.potential == fingerprint), None)
 
 
 @lru_cache(maxsize=16)
 def list_corrections(reference: ReferenceSet, correction: str) -> Mapping[str, float]:
-    """Energy that a correction adds to each phase whose oxygen is covalently bonded, eV/atom, by the phase's name."""
+    """Energy that a correction adds to each phase with covalently bonded oxygen, eV/atom.
+
+    Args:
+        reference: the set, not corrected.
+        correction: name of a correction.
+
+    Returns:
+        By the phase's name; corrections below `LEAST_ENERGY` are left out.
+    """
     pairs = zip(reference.phases, correct_reference(reference, correction).phases, strict=True)
     raised = {phase.name: other.energy_per_atom - phase.energy_per_atom for phase, other in pairs}
     return {name: energy for name, energy in raised.items() if abs(energy) > LEAST_ENERGY}
@@ -124,7 +141,7 @@ def list_corrections(reference: ReferenceSet, correction: str) -> Mapping[str, f
 
 @lru_cache(maxsize=16)
 def list_covalent_phases(reference: ReferenceSet) -> frozenset[str]:
-    """Names of the phases that hold covalently bonded oxygen."""
+    """Names of the phases of `reference` with covalently bonded oxygen."""
     from surrogates.relaxation.relax import to_atoms
 
     return frozenset(

@@ -1,4 +1,4 @@
-"""Frozen, hashed sets of competing phases: every energy in one set is one potential's own."""
+"""Frozen, hashed sets of competing phases, all energies of one set from one potential."""
 
 from __future__ import annotations
 
@@ -26,16 +26,19 @@ if TYPE_CHECKING:
 FORMAT: Final = "invdesign-reference-2"
 """Of sets written today. The first format had neither `starts` nor `starts_apart`; its files are read as before."""
 
-HASH_RULE: Final = "invdesign-reference-1"  # first word of what is hashed; another rule gets another word
+HASH_RULE: Final = "invdesign-reference-1"  # first word of the hashed text; another rule gets another word
 REFERENCE_SUFFIX = ".json"
 ENERGY_DIGITS = 6  # eV per cell; potentials compute in single precision
-LENGTH_DIGITS = 6  # Å, and fractional coordinates
+LENGTH_DIGITS = 6  # Å, and fractional coordinates; chosen
 
 Vector = tuple[float, float, float]
 
 
 class Cell(Frozen):
-    """A relaxed structure, rounded to a millionth of an Å and of a cell edge."""
+    """A relaxed structure, rounded to six decimals.
+
+    That is a millionth of an Å, and of a cell edge.
+    """
 
     lattice: tuple[Vector, Vector, Vector]
     """Å, one row per vector."""
@@ -51,7 +54,7 @@ class Cell(Frozen):
 
     @classmethod
     def from_structure(cls, structure: Structure) -> Cell:
-        """The cell of an ordered structure."""
+        """Return the cell of an ordered `structure`."""
 
         def round_rows(array: Any) -> tuple[Any, ...]:
             return tuple(tuple(round(float(x), LENGTH_DIGITS) + 0.0 for x in row) for row in array)
@@ -64,10 +67,12 @@ class Cell(Frozen):
         )
 
     def build_structure(self) -> Structure:
-        """As a pymatgen structure; the file of a set may be anybody's, so its numbers are checked.
+        """Build the pymatgen structure.
+
+        The numbers are checked, since files are not trusted.
 
         Raises:
-            StructureFileError: they are those of no crystal.
+            StructureFileError: the numbers are those of no crystal.
         """
         from invdesign.structures.reading.gate import check_crystal, to_structure
         from invdesign.structures.reading.raw import RawCrystal, RawSite, current_limits
@@ -111,7 +116,10 @@ class Phase(Frozen):
 
 
 class PotentialRecord(Frozen):
-    """Which potential made the energies; they never meet those of another fingerprint."""
+    """The potential of a set's energies.
+
+    Energies are never mixed with those of another fingerprint.
+    """
 
     label: str
     fingerprint: str
@@ -119,7 +127,7 @@ class PotentialRecord(Frozen):
 
 
 class RelaxationRecord(Frozen):
-    """How every phase was relaxed."""
+    """Settings of the relaxation of every phase."""
 
     fmax: float
     """eV/Å, largest force left."""
@@ -132,20 +140,23 @@ class RelaxationRecord(Frozen):
 
 
 class Skipped(Frozen):
-    """A phase that was to be in the set and is not."""
+    """A phase that was left out of the set, and the reason."""
 
     name: str
     reason: str
 
 
 class ReferenceSet(Frozen):
-    """Competing phases relaxed by one potential, with a hash over everything that makes their energies."""
+    """Competing phases relaxed by one potential.
+
+    Its hash covers everything their energies depend on.
+    """
 
     format: Literal["invdesign-reference-1", "invdesign-reference-2"] = FORMAT
     name: str
     title: str = ""
     hash: str
-    """Of potential, relaxation and phases (names, energies, structures); not of titles, sources and
+    """Hash of potential, relaxation and phases (names, energies, structures); not of titles, sources and
     `starts_apart`. The same phases have the same hash in every format."""
     potential: PotentialRecord
     relaxation: RelaxationRecord
@@ -172,21 +183,23 @@ class ReferenceSet(Frozen):
 
     @cached_property
     def elements(self) -> frozenset[str]:
-        """Elements that have an elemental phase here."""
+        """Elements with an elemental phase in the set."""
         return frozenset(next(iter(p.composition)) for p in self.phases if len(p.composition) == 1)
 
     @cached_property
     def binaries(self) -> frozenset[frozenset[str]]:
-        """Pairs of elements with at least one binary compound here."""
+        """Pairs of elements with at least one binary compound in the set."""
         return frozenset(frozenset(p.composition) for p in self.phases if len(p.composition) == 2)
 
     def select_phases(self, elements: Iterable[str]) -> tuple[Phase, ...]:
-        """Phases made of nothing but `elements`."""
+        """Phases that consist of `elements` alone."""
         allowed = set(elements)
         return tuple(phase for phase in self.phases if allowed.issuperset(phase.composition))
 
     def without_phases(self, *names: str) -> ReferenceSet:
-        """The same set without the phases of these names, under a hash of its own.
+        """The same set without the phases of these `names`.
+
+        It has a hash of its own.
 
         Raises:
             KeyError: there is no phase of that name.
@@ -201,7 +214,10 @@ class ReferenceSet(Frozen):
         )  # fmt: skip
 
     def to_json(self) -> str:
-        """One line per phase, so that versions of a set can be compared line by line."""
+        """JSON text with one line per phase.
+
+        Versions of a set can so be compared line by line.
+        """
         fields = self.model_dump(mode="json")
         phases = fields.pop("phases")
         head = json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False)
@@ -210,13 +226,18 @@ class ReferenceSet(Frozen):
 
 
 def hash_content(potential: PotentialRecord, relaxation: RelaxationRecord, phases: Iterable[Phase]) -> str:
-    """32 hexadecimal digits that change whenever an energy of the set may."""
+    """Hash that changes whenever an energy of the set may: 32 hexadecimal digits.
+
+    Args:
+        potential: of the energies.
+        relaxation: its settings.
+        phases: of the set.
+    """
     content = [
         HASH_RULE,
         potential.fingerprint,
-        relaxation.model_dump(
-            mode="json", exclude_defaults=True
-        ),  # one start is as before there were several
+        # Defaults are left out: a set from one start has the hash it had before there were several.
+        relaxation.model_dump(mode="json", exclude_defaults=True),
         [[phase.name, phase.energy, phase.cell.model_dump(mode="json")] for phase in phases],
     ]
     text = json.dumps(content, separators=(",", ":"), sort_keys=True, allow_nan=False)
@@ -233,7 +254,17 @@ def make_reference(
     title: str = "",
     skipped: Sequence[Skipped] = (),
 ) -> ReferenceSet:
-    """A reference set with its hash."""
+    """Make a reference set with its hash.
+
+    Args:
+        name: of the set.
+        potential: of all energies.
+        relaxation: settings of the relaxation of every phase.
+        phases: of the set, with unique names.
+        versions: version by package that built it.
+        title: a line for people.
+        skipped: phases left out, with reasons.
+    """
     return ReferenceSet(
         name=name,
         title=title,
@@ -254,14 +285,16 @@ def _references_folder() -> Traversable:
 
 
 def find_earlier_set(name: str, hash: str) -> ReferenceSet | None:
-    """The set that an earlier version of the package shipped, where it is still here.
+    """Find a set that an earlier version of the package shipped.
+
+    Returns None if it is not kept.
 
     Args:
         name: of the set.
         hash: of its content.
     """
     base, _, correction = name.partition(CORRECTION_SEPARATOR)
-    # The name is compared and never opened: a stored campaign may be anybody's.
+    # The name is compared and never opened: stored campaigns are not trusted.
     for file in _references_folder().joinpath("earlier").iterdir():
         if file.name.startswith(f"{base}-"):
             found = parse_reference(file.read_text(encoding="utf-8"), base)
@@ -272,7 +305,7 @@ def find_earlier_set(name: str, hash: str) -> ReferenceSet | None:
 
 
 def shipped_names() -> tuple[str, ...]:
-    """Names of the reference sets that come with the package, sorted."""
+    """Names of the package's reference sets, sorted."""
     names = (item.name for item in _references_folder().iterdir())
     return tuple(
         sorted(name.removesuffix(REFERENCE_SUFFIX) for name in names if name.endswith(REFERENCE_SUFFIX))
@@ -280,7 +313,7 @@ def shipped_names() -> tuple[str, ...]:
 
 
 def corrected_names() -> tuple[str, ...]:
-    """Names of the shipped sets with each correction that was fitted to their potential, sorted."""
+    """Names of the package's sets with each correction fitted to their potential, sorted."""
     names = shipped_names()
     corrections = [load_correction(name) for name in correction_names()]
     return tuple(
@@ -292,7 +325,9 @@ def corrected_names() -> tuple[str, ...]:
 
 
 def load_shipped_set(name: str) -> ReferenceSet:
-    """The reference set `name` of the package; `NAME+CORRECTION` is the set with its energies corrected.
+    """Load the package's reference set `name`.
+
+    `NAME+CORRECTION` has corrected energies.
 
     Raises:
         InvdesignError: there is none of that name, or the correction was fitted to another potential.
@@ -320,7 +355,9 @@ def load_shipped_set(name: str) -> ReferenceSet:
 
 @lru_cache(maxsize=16)
 def parse_reference(text: str, source: str) -> ReferenceSet:
-    """The reference set in a JSON text, its hash checked. Nothing in it is executed.
+    """Parse a reference set from JSON text and check its hash.
+
+    Nothing in it is executed.
 
     Args:
         text: the file's content.
@@ -343,10 +380,10 @@ def parse_reference(text: str, source: str) -> ReferenceSet:
 
 @lru_cache(maxsize=16)
 def correct_reference(reference: ReferenceSet, correction: str) -> ReferenceSet:
-    """A set with the correction of every phase added to its energy, under the name `SET+CORRECTION`.
+    """Add a correction to the energy of every phase, under the name `SET+CORRECTION`.
 
-    Nothing is relaxed again: the correction leaves forces and stress as they are, so every phase is at a minimum
-    of the corrected potential too.
+    Nothing is relaxed again: the correction leaves forces and stress as they are, so every phase is at a
+    minimum of the corrected potential too.
 
     Args:
         reference: by the potential that the correction was fitted to.
@@ -382,7 +419,12 @@ def correct_reference(reference: ReferenceSet, correction: str) -> ReferenceSet:
 
 
 def load_reference(name_or_path: str | Path) -> ReferenceSet:
-    """A shipped set by its name, or a set of yours by the path of its file; either with `+CORRECTION`.
+    """Load a shipped set by its name, or a set from a file.
+
+    Either may end with `+CORRECTION`.
+
+    Args:
+        name_or_path: name of a shipped set, or path of a file that ends with `.json`.
 
     Raises:
         InvdesignError: neither exists, the file is no reference set, or the correction is not for its potential.
@@ -402,16 +444,19 @@ def _is_path(text: str) -> bool:
 
 
 def _split_correction(text: str) -> tuple[str, str]:
-    """(`sets/mine.json`, `covalent-oxygen`) of `sets/mine.json+covalent-oxygen`; no correction without that."""
+    """Split `sets/mine.json+covalent-oxygen` into file and correction.
+
+    The latter may be empty.
+    """
     base, joint, correction = text.rpartition(REFERENCE_SUFFIX + CORRECTION_SEPARATOR)
     return (base + REFERENCE_SUFFIX, correction) if joint else (text, "")
 
 
 class Reference(Frozen):
-    """A reference set as a campaign holds it: pinned by its hash, so that a resumed run never meets another.
+    """A reference set of a campaign, pinned by its hash.
 
-    A shipped set is pinned by name and hash, and a set of an earlier version is found by them; a file of the
-    user's travels with the campaign.
+    So a resumed run never meets another set. A shipped set is pinned by name and hash, and a set of an earlier
+    version is found by them; a file of the user's travels with the campaign.
     """
 
     name: str
@@ -443,11 +488,11 @@ class Reference(Frozen):
         }
 
     def load(self) -> ReferenceSet:
-        """The set itself; read once per process.
+        """Load the set, once per process.
 
         Raises:
-            MissingReferenceError: it is not the one that was pinned. Checked here and not when a campaign is
-                read, so that a run made with an earlier set can still be looked at.
+            MissingReferenceError: it is not the pinned one. Checked here and not when a campaign is read, so
+                that a run made with an earlier set can still be opened.
         """
         if self.file is None:
             found = load_shipped_set(self.name)
@@ -476,7 +521,7 @@ ReferenceField = Annotated[
 
 
 def _call_with_value_errors(function: Any, *arguments: Any) -> ReferenceSet:
-    """For validators: pydantic collects ValueErrors into one list of mistakes."""
+    """Call a function and turn its errors into ValueErrors, which pydantic collects."""
     try:
         found: ReferenceSet = function(*arguments)
     except InvdesignError as error:

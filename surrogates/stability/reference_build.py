@@ -1,4 +1,4 @@
-"""Building a reference set: published crystals in, phases relaxed by one potential out; interruptible."""
+"""Building of a reference set: published crystals are relaxed by one potential; can be interrupted."""
 
 from __future__ import annotations
 
@@ -37,26 +37,24 @@ PARTIAL_FORMAT = "invdesign-reference-partial-1"
 RECORDED_PACKAGES = ("invdesign", "ase", "chgnet", "numpy", "pymatgen", "torch")
 
 OPTIMIZER_ORDER: tuple[OptimizerName, ...] = ("bfgs", "fire")
-"""Tried in this order: molecular crystals are so soft that BFGS may overshoot, and FIRE does not."""
+"""Optimizers in the order they are tried: molecular crystals are so soft that BFGS may overshoot, and FIRE does not."""
 
 DEFAULT_RELAXATION = RelaxationRecord(fmax=0.01, smax=0.05, steps=500, starts=2)
-"""Tighter than a candidate's, since every candidate is measured against it, and from two starts: a symmetric start may stop
-on a saddle."""
+"""Tighter than a candidate's, since every candidate is measured against it, and from two starts: a symmetric
+start may stop on a saddle."""
 
-START_STRAIN = (
-    0.02  # largest component of the strain of a further start; chosen: what two functionals differ by
-)
+START_STRAIN = 0.02  # largest strain component of a further start; chosen: two functionals differ by as much
 START_RATTLE = 0.05  # Å, standard deviation of its displacements; chosen: breaks symmetry, breaks no molecule
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What became of one crystal.
+    """Result of one crystal in a build.
 
     Attributes:
-        number, total: from 1.
-        result: the relaxed phase, or why there is none.
-        seconds: what it took; 0 where an interrupted build had done it.
+        number, total: number of the crystal, from 1, and of all.
+        result: the relaxed phase, or the reason why there is none.
+        seconds: time of the relaxation; 0 if an interrupted build had done it.
     """
 
     number: int
@@ -75,20 +73,19 @@ def build_reference(
     partial: Path | None = None,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> ReferenceSet:
-    """Relax every crystal, atoms and cell, and put the phases into a reference set.
+    """Relax all crystals and make a reference set of the phases.
 
-    A crystal that cannot be read or relaxed (an isolated atom, an element the potential does not know, no convergence)
-    is left out, reported, and listed in the set with its reason.
+    A crystal that cannot be read or relaxed (an isolated atom, an element the potential does not know, no
+    convergence) is left out, reported, and listed in the set with its reason.
 
     Args:
         crystals: as published; several polymorphs of a compound are welcome, the hull takes the lowest.
         potential: of the `potentials` group.
         name: of the set.
         title: a line for people.
-        relaxation: from how many starts, and limits on what forces and stress may be left.
-        partial: a file to which every finished phase is added at once, and from which an interrupted build
-            goes on.
-        report: told of every crystal.
+        relaxation: number of starts, and limits on the force and stress left.
+        partial: file to which every finished phase is added at once, and from which an interrupted build goes on.
+        report: called after every crystal.
 
     Raises:
         InvdesignError: nothing could be relaxed, or `partial` belongs to another potential or relaxation.
@@ -123,7 +120,7 @@ def build_reference(
 
 
 def record_potential(potential: Settings) -> PotentialRecord:
-    """What a reference set remembers of its potential; the device it ran on is not part of it."""
+    """Record a `potential` for a reference set, without its device."""
     settings = _without_device(potential.model_dump(mode="json"))
     return PotentialRecord(
         label=potential_of(potential).label, fingerprint=potential.fingerprint, settings=settings
@@ -131,7 +128,7 @@ def record_potential(potential: Settings) -> PotentialRecord:
 
 
 def _without_device(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a potential, and of the one it corrects, without the device it runs on."""
+    """Settings of a potential, and of the one it corrects, without their device."""
     return {
         key: _without_device(value) if key == "potential" else value
         for key, value in settings.items()
@@ -142,7 +139,10 @@ def _without_device(settings: dict[str, Any]) -> dict[str, Any]:
 def _relax_crystal(
     crystal: PublishedCrystal, potential: Potential, relaxation: RelaxationRecord
 ) -> Phase | Skipped:
-    """The lowest of the relaxations from all starts; skipped where none of them got to an end."""
+    """Relax from all starts and keep the lowest energy.
+
+    The crystal is skipped if no start converged.
+    """
     found: list[Relaxation] = []
     reason = ""
     for structure in make_starts(crystal, relaxation.starts):
@@ -168,7 +168,9 @@ def _relax_crystal(
 
 
 def make_starts(crystal: PublishedCrystal, number: int) -> Iterator[Structure]:
-    """The crystal as it was published, then strained and rattled, always the same for the same crystal.
+    """Yield the crystal as published, then strained and rattled copies.
+
+    They are always the same for the same crystal.
 
     Args:
         crystal: as published.
@@ -187,12 +189,15 @@ def make_starts(crystal: PublishedCrystal, number: int) -> Iterator[Structure]:
 def relax_from_start(
     structure: Structure, potential: Potential, relaxation: RelaxationRecord
 ) -> Relaxation | str:
-    """Relax a crystal by the first optimizer that ends; why none did, in words.
+    """Relax a crystal by the first optimizer that converges.
 
     Args:
         structure: the start.
         potential: gives energy, forces and stress.
-        relaxation: limits on what may be left.
+        relaxation: limits on the force and stress left.
+
+    Returns:
+        The relaxation; if no optimizer converged, the reason in words.
     """
     found: Relaxation | str = ""
     for optimizer in OPTIMIZER_ORDER:
@@ -205,7 +210,10 @@ def relax_from_start(
 def _relax_with_optimizer(
     structure: Structure, potential: Potential, relaxation: RelaxationRecord, optimizer: OptimizerName
 ) -> Relaxation | str:
-    """The relaxed crystal, or why there is none."""
+    """Relax by one optimizer.
+
+    Returns the reason in words if it fails.
+    """
     from surrogates.relaxation.relax import relax_structure
 
     try:
@@ -239,7 +247,10 @@ def _installed_versions() -> dict[str, str]:
 
 @dataclass(slots=True)
 class _Journal:
-    """Finished phases of a build under way: a header line, then one line per crystal."""
+    """Finished phases of an unfinished build.
+
+    A header line, then one line per crystal.
+    """
 
     file: Path | None
     potential: PotentialRecord
@@ -264,7 +275,7 @@ class _Journal:
                 continue
             kind = Phase if "energy" in item["result"] else Skipped
             self.done[item["key"]] = kind.model_validate_json(json.dumps(item["result"]))
-        # A killed build may leave half a line; what comes next must not be glued to it.
+        # A killed build may leave half a line, to which the next one must not be joined.
         if lines[-1]:
             self._write_text("\n")
 

@@ -1,4 +1,4 @@
-"""What `invdesign reference` does and prints: build, look at and list sets of competing phases."""
+"""The commands of `invdesign reference`: build, show and list sets of competing phases."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from surrogates.stability.reference import (
 from surrogates.stability.reference_build import DEFAULT_RELAXATION, Progress, build_reference
 from surrogates.stability.reference_sources import Source, fetch_crystals, read_structures
 
-SYMPREC = 0.05  # Å: relaxed structures are noisier than published ones
-LISTED_GAPS = 40  # gaps of three elements on the screen
-INTERRUPT_EXIT_CODE = 130  # the shell's number for a program that Ctrl-C stopped
+SYMPREC = 0.05  # Å; chosen: relaxed structures are noisier than published ones
+LISTED_GAPS = 40  # gaps of three elements on the screen; chosen
+INTERRUPT_EXIT_CODE = 130  # exit code of a program that Ctrl-C stopped, in shells
 
 
 def build_set(
@@ -45,9 +45,17 @@ def build_set(
     title: str,
     limits: Mapping[str, float | None],
 ) -> None:
-    """Relax crystals with one potential and write them as a reference set; Ctrl-C keeps what is done so far.
+    """Relax crystals with one potential and write a reference set.
+
+    Ctrl-C keeps the finished ones.
 
     Args:
+        output: JSON file to write.
+        structures: folder of CIF files, crystallography (.yaml) or ASE database (.db); None for the Materials Project.
+        materials_project: chemical system to fetch, `Li-O-Cl`; None for `structures`.
+        potential: `chgnet`, `ase:emt`, or JSON.
+        name: of the set; the file's name if None.
+        title: a line for people.
         limits: `fmax` (eV/Å), `smax` (GPa), `steps` and `starts` of the relaxations, None for the default.
     """
     if output.suffix != REFERENCE_SUFFIX:
@@ -82,7 +90,12 @@ def build_set(
 
 
 def show_set(name: str, *, as_json: bool) -> None:
-    """The phases of a set, with formation energy and distance to the set's own hull."""
+    """Print the phases of the set `name`, with formation energy and hull distance.
+
+    Args:
+        name: of a shipped set, or path of a file.
+        as_json: True for JSON.
+    """
     found = load_reference(name)
     rows = [_describe_phase(found, phase) for phase in found.phases]
     if as_json:
@@ -108,7 +121,7 @@ def show_set(name: str, *, as_json: bool) -> None:
 
 
 def list_sets(*, as_json: bool) -> None:
-    """The sets that come with the package."""
+    """Print the package's sets, as JSON if `as_json` is true."""
     sets = [load_shipped_set(name) for name in (*shipped_names(), *corrected_names())]
     rows = [
         {
@@ -130,7 +143,7 @@ def list_sets(*, as_json: bool) -> None:
 
 
 def _parse_potential(text: str) -> Settings:
-    """The potential a command line names."""
+    """Parse the potential of a command line."""
     from invdesign import settings
 
     value: object = text
@@ -168,7 +181,10 @@ def _print_progress(progress: Progress) -> None:
 
 
 def _replace_file(path: Path, text: str) -> None:
-    """Write beside, then rename: a reader sees the old file or the new one, never half of one."""
+    """Write a new file beside the old one, then rename it.
+
+    A reader never sees half of a file.
+    """
     check_replaceable(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text(text, encoding="utf-8")
@@ -182,7 +198,7 @@ def _print_summary(built: ReferenceSet, output: Path) -> None:
 
 
 def _list_warnings(found: ReferenceSet) -> Iterator[str]:
-    """Lines on what was left out of a set, and on the gaps that it has."""
+    """Lines on phases left out of a set, and on its gaps."""
     for skipped in found.skipped:
         yield f"left out: {skipped.name}: {skipped.reason}"
     everything = {element for phase in found.phases for element in phase.composition}
@@ -220,7 +236,10 @@ def _describe_phase(found: ReferenceSet, phase: Phase) -> dict[str, Any]:
 
 
 def _find_space_group(phase: Phase) -> str:
-    """International symbol of the relaxed structure, or an empty string where none is found."""
+    """International symbol of the relaxed structure.
+
+    Returns an empty text if none is found.
+    """
     import numpy as np
 
     from invdesign.structures.symmetry import symmetry_dataset
@@ -236,7 +255,10 @@ def _find_space_group(phase: Phase) -> str:
 
 
 def _format_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Columns for people; energies in eV/atom, hull distances in meV/atom."""
+    """Format the phases as a table for people.
+
+    Energies are in eV/atom, hull distances in meV/atom.
+    """
 
     def format_number(value: float | None, scale: float, digits: int) -> str:
         return "-" if value is None else f"{value * scale:.{digits}f}"

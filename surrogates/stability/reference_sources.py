@@ -27,10 +27,9 @@ if TYPE_CHECKING:
     from invdesign.structures.reading.raw import Limits
 
 API_KEY_VARIABLE = "MP_API_KEY"
-MAX_HULL_DISTANCE = (
-    0.1  # eV/atom: farther up in the Materials Project no phase competes, even after another relaxation
-)
-LISTED_CRYSTALS = 5  # crystals in the message that none can be read
+# eV/atom. Chosen: higher phases of the Materials Project do not compete, even after another relaxation.
+MAX_HULL_DISTANCE = 0.1
+LISTED_CRYSTALS = 5  # crystals in the message that none can be read; chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class PublishedCrystal:
 
     @property
     def key(self) -> str:
-        """Tells whether an interrupted build has done exactly this crystal."""
+        """Hash of name and structure, by which an interrupted build finds finished crystals."""
         text = json.dumps([self.name, Cell.from_structure(self.structure).model_dump(mode="json")])
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -55,16 +54,16 @@ Source = PublishedCrystal | Skipped
 
 
 def read_structures(path: Path) -> list[Source]:
-    """The crystals in a folder of CIF files, a crystallography YAML or an ASE database.
+    """Read crystals from CIF files, crystallography or an ASE database.
 
-    A file, row or entry that is no ordered crystal (unreadable, partly occupied, overlapping atoms, not periodic) stands in
-    the list with its reason, so that one pass names all of them.
+    A file, row or entry that is no ordered crystal (unreadable, partly occupied, overlapping atoms, not
+    periodic) stands in the list with its reason, so that one pass names all of them.
 
     Args:
-        path: a folder, a file that ends with .yaml or .yml, or one that ends with .db.
+        path: a folder of CIF files, a file that ends with .yaml or .yml, or one that ends with .db.
 
     Raises:
-        InvdesignError: nothing there, nothing that can be read, or two crystals of one name.
+        InvdesignError: nothing there, nothing readable, or two crystals of one name.
     """
     if path.is_dir():
         found = list(_read_folder(path))
@@ -84,7 +83,10 @@ def read_structures(path: Path) -> list[Source]:
 
 
 def _read_or_skip(name: str, read: Callable[[], PublishedCrystal]) -> Source:
-    """The crystal, or why there is none; an unforeseen fault of a library is a reason too."""
+    """Read a crystal, or give the reason why that fails.
+
+    An unforeseen error of a library is a reason too.
+    """
     try:
         return read()
     except Exception as error:  # noqa: BLE001 - a fault of one crystal names it and never stops the others
@@ -92,7 +94,7 @@ def _read_or_skip(name: str, read: Callable[[], PublishedCrystal]) -> Source:
 
 
 def _describe_error(error: Exception) -> str:
-    """One line that says what was wrong."""
+    """Describe an error on one line."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
@@ -140,7 +142,10 @@ def _convert_entry(crystal: Crystal) -> PublishedCrystal:
 
 
 def _read_ase_database(file: Path) -> Iterator[Source]:
-    """Numbers, cell and positions of every row; calculators, constraints and other objects stay unread."""
+    """Read numbers, cell and positions of every row.
+
+    Calculators, constraints and other objects stay unread.
+    """
     from invdesign.structures.reading.databases import open_database
     from invdesign.structures.reading.raw import current_limits
 
@@ -162,7 +167,7 @@ def _convert_row(row: DatabaseRow, place: str, limits: Limits) -> PublishedCryst
 
 
 def _require_readable(found: Sequence[Source], place: str) -> Sequence[Source]:
-    """Refuse sources of which nothing can be read."""
+    """Refuse sources without any readable crystal."""
     skipped = [item for item in found if isinstance(item, Skipped)]
     if len(skipped) < len(found):
         return found
@@ -182,10 +187,10 @@ def _check_names(found: Sequence[Source]) -> list[Source]:
 
 
 def fetch_crystals(system: str) -> list[Source]:
-    """Everything within 0.1 eV/atom of the Materials Project's hull in a chemical system and its subsystems.
+    """Fetch all crystals within 0.1 eV/atom of the Materials Project's hull.
 
     Args:
-        system: elements joined by hyphens: `Li-O-Cl`.
+        system: elements joined by hyphens: `Li-O-Cl`; its subsystems are included.
 
     Raises:
         PluginError: the `mp-api` extra is not installed.

@@ -1,4 +1,4 @@
-"""Electrochemical windows: the limits, and the reactions that set them."""
+"""Electrochemical windows: their limits, and the reactions that set them."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ ON_HULL = 1e-3
 cells of one phase that were started differently end within 2e-4 eV/atom of each other."""
 
 ENERGY_ROUNDING = 1e-6  # eV/atom: energies are kept to a millionth of an eV per cell
-LP_SLACK = 1e-9  # eV/atom, so that rounding never makes a linear program infeasible
-TRACE_AMOUNT = 1e-7  # formula units per ion; less than this in a reaction is rounding
-PROBE_CHANGE = 1e-4  # relative change of the ion's amount that shows what forms beyond a limit
+LP_SLACK = 1e-9  # eV/atom; chosen: rounding then makes no linear program infeasible
+TRACE_AMOUNT = 1e-7  # formula units per ion; smaller amounts in a reaction are rounding; chosen
+PROBE_CHANGE = 1e-4  # relative change of the ion's amount that shows the phases beyond a limit; chosen
 LARGEST_DENOMINATOR = 64  # of coefficients written as fractions; chosen, no published reaction needs more
 
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """An exchange of the working ion, for one formula unit of the scarcest reactant.
+    """An exchange of the working ion, per formula unit of the scarcest reactant.
 
     Attributes:
         reactants, products: formula units by phase, positive; the ion itself is in neither.
@@ -64,7 +64,7 @@ class Reaction:
         return per_atom * self.n_atoms / (CHARGES[self.ion] * abs(self.ions))
 
     def __str__(self) -> str:
-        """As chemists write it, `Li2O -> 1/2 Li2O2 + Li`."""
+        """Reaction in chemical notation, `Li2O -> 1/2 Li2O2 + Li`."""
         left = [self._write_term(name, amount) for name, amount in self.reactants.items()]
         right = [self._write_term(name, amount) for name, amount in self.products.items()]
         (left if self.ions < 0 else right).append(write_term(self.ion, abs(self.ions)))
@@ -75,7 +75,10 @@ class Reaction:
 
 
 def write_term(formula: str, amount: float) -> str:
-    """A formula with its coefficient: none for 1, a fraction where it is one."""
+    """Write a `formula` with its coefficient `amount`.
+
+    The coefficient is left out if it is 1, and a fraction if it is one.
+    """
     fraction = Fraction(amount).limit_denominator(LARGEST_DENOMINATOR)
     if abs(float(fraction) - amount) > 1e-6 * max(amount, 1.0):
         return f"{amount:.3g} {formula}"
@@ -84,12 +87,13 @@ def write_term(formula: str, amount: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Voltages against the ion's metal between which a phase neither takes up nor gives off the ion.
+    """Voltages between which a phase does not exchange the ion.
 
     Attributes:
-        reduction: V; below it the phase takes up the ion. 0 where it is stable against the metal.
+        reduction: V against the ion's metal; below it the phase takes up the ion. 0 where it is stable against
+            the metal.
         oxidation: V; above it the phase gives off the ion.
-        of_products: the phase lies above the hull, and this is the window of what it decomposes into.
+        of_products: True if the phase lies above the hull, and this is the window of its decomposition products.
         decomposition: formula of each decomposition product; the phase's own alone where it is on the hull.
         reduction_reaction: sets the reduction limit; None where no phase reacts with the metal.
         oxidation_reaction: sets the oxidation limit; None where the decomposition products hold the metal.
@@ -111,21 +115,21 @@ class Window:
 
     @property
     def width(self) -> float:
-        """V."""
+        """Oxidation less reduction limit, V."""
         return self.oxidation - self.reduction
 
 
 def electrochemical_window(
     reference: ReferenceSet, composition: Composition, energy_per_atom: float, ion: Ion
 ) -> Window:
-    """The interval of voltage without exchange of the ion.
+    """Voltages between which a phase does not exchange the ion.
 
     The chemical potentials mu at which a phase of composition c and energy e coexists with all others form a
-    polytope: mu.c = e, and mu.c_i <= e_i for every competing phase i. The two ends of its projection on the
-    ion are the limits; V = -(mu - mu0)/z. They equal the slopes of the hull on the line from the phase to the
-    pure ion. Below the hull (decomposition energy negative) the phase itself enters with its own energy; above
-    it, e is the hull's energy, and the window is the decomposition products'. Up to `ON_HULL` above it the
-    window is still called the phase's own; the limits are continuous there.
+    polytope: mu.c = e, and mu.c_i <= e_i for every competing phase i. The two ends of its projection on the ion
+    are the limits; V = -(mu - mu0)/z. They equal the slopes of the hull on the line from the phase to the pure
+    ion. Below the hull (decomposition energy negative) the phase itself enters with its own energy; above it, e
+    is the hull's energy, and the window is the decomposition products'. Up to `ON_HULL` above it the window is
+    still called the phase's own; the limits are continuous there.
 
     Args:
         reference: the competing phases, with the ion's metal.
@@ -152,19 +156,20 @@ def products(
     ion: Ion | None = None,
     change: Literal["none", "oxidised", "reduced"] = "none",
 ) -> dict[str, float]:
-    """Phases a composition decomposes into, and those that form first where it loses or takes up the ion.
+    """Phases a composition decomposes into, or forms first when it exchanges the ion.
 
     Args:
         reference: the competing phases; the candidate is not among them.
         composition: of the candidate.
         energy_per_atom: of the candidate, eV/atom, for a change; by default it has decomposed.
         ion: the working ion; a change needs it.
-        change: `oxidised` is just above the oxidation limit, `reduced` just below the reduction limit: the ion's
-            amount has changed by `PROBE_CHANGE`. `Window` has the reactions themselves.
+        change: `oxidised` is just above the oxidation limit, `reduced` just below the reduction limit: the
+            ion's amount has changed by `PROBE_CHANGE`. `Window` has the reactions themselves.
 
     Returns:
-        Fraction of the atoms in each phase, by the phase's name in the set; of a change, with a candidate that its
-        energy puts on the hull or below it by its formula, and with the ion's metal where nothing reacts with it.
+        Fraction of the atoms in each phase, by the phase's name in the set; of a change, with a candidate that
+        its energy puts on the hull or below it by its formula, and with the ion's metal where nothing reacts
+        with it.
 
     Raises:
         ValueError: a change without an ion, or of a composition without it.
@@ -211,7 +216,13 @@ class _PhaseSystem:
 
     @classmethod
     def gather_phases(cls, reference: ReferenceSet, composition: Composition, ion: Ion) -> _PhaseSystem:
-        """The phases of the set within the elements of a composition; see `electrochemical_window`."""
+        """Gather the phases of the set within the elements of a composition.
+
+        Args:
+            reference: the competing phases.
+            composition: of the candidate.
+            ion: the working ion; see `electrochemical_window` for errors.
+        """
         symbols = tuple(sorted(element.symbol for element in composition))
         if ion not in symbols:
             raise ValueError(
@@ -242,7 +253,13 @@ class _PhaseSystem:
         return float(self.energies[self.fractions[:, self.place] == 1.0].min())
 
     def decompose(self) -> FloatArray:
-        """Share of the atoms in each phase, shape (n,), of the most stable combination at the composition."""
+        """Decompose the composition: share of the atoms in each phase.
+
+        The phases are those of the most stable combination.
+
+        Returns:
+            Shape (n,).
+        """
         from scipy.optimize import linprog
 
         found = linprog(
@@ -254,7 +271,12 @@ class _PhaseSystem:
         return np.where(shares > TRACE_AMOUNT, shares, 0.0)
 
     def find_window(self, amounts: FloatArray, energy: float) -> Window:
-        """The window of a phase with an energy in eV/atom; `amounts` are those of `decompose`."""
+        """Find the window of a phase.
+
+        Args:
+            amounts: of `decompose`, shape (n,).
+            energy: of the phase, eV/atom.
+        """
         hull = float(amounts @ self.energies)
         own = energy <= hull + ON_HULL
         if energy < hull - ENERGY_ROUNDING:
@@ -274,14 +296,14 @@ class _PhaseSystem:
         )
 
     def name_shares(self, amounts: FloatArray) -> dict[str, float]:
-        """The phases of which there is any, by name."""
+        """Nonzero `amounts` by the phase's name."""
         return {self.names[j]: float(amounts[j]) for j in _nonzero_indices(amounts)}
 
     def exchange_ions(self, window: Window, amounts: FloatArray, ions: float) -> dict[str, float]:
         """Fraction of the atoms in each phase after a few ions were exchanged.
 
         Args:
-            window: whose reactions go on; where there is none, the metal is added.
+            window: its reactions go on; where there is none, the metal is added.
             amounts: of `decompose`.
             ions: given off per atom, negative where taken up.
         """
@@ -302,7 +324,7 @@ class _PhaseSystem:
         return {name: amount / total for name, amount in atoms.items()}
 
     def find_own_limit(self, energy: float, side: float) -> tuple[float, Reaction | None]:
-        """A limit of a phase below the hull, V, and its reaction.
+        """Find a limit of a phase below the hull, V, and its reaction.
 
         Args:
             energy: of the phase, eV/atom.
@@ -320,12 +342,12 @@ class _PhaseSystem:
     def find_products_limit(
         self, amounts: FloatArray, side: float, *, own: bool
     ) -> tuple[float, Reaction | None]:
-        """A limit of the most stable combination at the composition, V, and its reaction.
+        """Find a limit of the most stable combination, V, and its reaction.
 
         Args:
             amounts: of the combination, shape (n,), share of the atoms.
             side: 1 where the ion is given off, -1 where it is taken up.
-            own: write the reaction for the phase on the hull instead of those it consists of.
+            own: True to write the reaction for the phase on the hull instead of those it consists of.
         """
         present = _nonzero_indices(amounts)
         absent = _nonzero_indices(amounts == 0)
@@ -358,16 +380,16 @@ class _PhaseSystem:
     def _find_extreme(
         self, side: float, equal: FloatArray, levels: FloatArray, others: Sequence[int], slack: float = 0.0
     ) -> tuple[float, FloatArray, FloatArray]:
-        """An end of the ion's chemical potential, with the multipliers: the reaction, per ion and per atom.
+        """Find an end of the ion's chemical potential, with the multipliers.
 
-        The multipliers say how the composition changes by an ion: those of the phases that are present may have
-        either sign, those of all others are amounts that form.
+        The multipliers are the reaction, per ion and per atom: the change of composition by an ion. Those of
+        the phases that are present may have either sign, those of all others are amounts that form.
 
         Args:
             side: 1 for the lowest potential, -1 for the highest.
             equal: atomic fractions (k, m) of the phases that are present.
             levels: their energies (k,), eV/atom.
-            others: numbers of the phases that are not.
+            others: numbers of the phases that are absent.
             slack: eV/atom.
         """
         from scipy.optimize import linprog
@@ -388,7 +410,9 @@ class _PhaseSystem:
     def _write_reaction(
         self, side: float, phase: float, energy: float, consumed: FloatArray, made: FloatArray
     ) -> Reaction | None:
-        """A reaction from its amounts per ion; None where the metal alone is left of it.
+        """Write a reaction from its amounts per ion.
+
+        Returns None if only the metal is left of it.
 
         Args:
             side: 1 where the ion is given off, -1 where it is taken up.
@@ -421,19 +445,19 @@ class _PhaseSystem:
         )
 
     def _count_formula_units(self, atoms: FloatArray) -> dict[str, float]:
-        """Formula units of each phase of which there is any, by its name."""
+        """Nonzero formula units of each phase, by its name."""
         return {
             self.names[j]: float(atoms[j] / self.units[j]) for j in _nonzero_indices(atoms > TRACE_AMOUNT)
         }
 
 
 def _nonzero_indices(mask: NDArray[Any]) -> list[int]:
-    """Positions of what is not zero."""
+    """Indices of the nonzero elements."""
     return [int(place) for place in np.flatnonzero(mask)]
 
 
 def read_formula_unit(phase: Phase) -> tuple[str, float]:
-    """Formula of a phase, and the atoms in it.
+    """Formula of a `phase`, and the atoms in it.
 
     The formula is the one of the set where it can be read and is that of the cell, and reduced from the cell otherwise.
     """

@@ -1,4 +1,4 @@
-"""Properties that somebody measures: the run hands out candidates, waits, and takes what it is told."""
+"""Stages whose properties are measured: the run hands out candidates and waits for results."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from invdesign.errors import RunError, nearest
 from invdesign.properties import STRUCTURE, Unit, check_unit, is_structure
 from invdesign.protocols import EvaluatorSettings
 
+# Columns of batch and result files that are no properties.
 RESERVED_COLUMNS = frozenset(
     {"candidate", "stage", "formula", "structure", "failure", "measurement", "note", "genome"}
-)  # columns of the files in which batches and results go to and fro
-NOISE_SUFFIXES = (
-    "_noise",
-    "_uncertainty",
-)  # endings of columns for the noise of a property, today's and an older one
+)
+# Endings of columns with the noise of a property: today's, and that of earlier versions.
+NOISE_SUFFIXES = ("_noise", "_uncertainty")
 
 
 class Experiment(EvaluatorSettings):
-    """A stage whose results come from outside: `invdesign ask` hands candidates out, `invdesign tell` brings results.
+    """A stage whose results come from outside.
 
-    Nothing evaluates. A candidate that reaches the stage waits there, for days if need be, and goes on through later
-    stages when its result was told.
+    `invdesign ask` hands candidates out, `invdesign tell` brings results. Nothing is computed. A candidate that
+    reaches the stage waits there, for days if need be, and goes on through later stages when its result was
+    told.
     """
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -33,11 +33,11 @@ class Experiment(EvaluatorSettings):
     provides_: dict[str, Unit] = Field(alias="provides", min_length=1)
     """Unit by property that is measured: `{conductivity: S/cm, uniformity: ""}`."""
     instructions: str = ""
-    """What whoever measures should know; shown with every batch."""
+    """Instructions for the person who measures; shown with every batch."""
     noise: dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]] = Field(default={})
-    """Standard deviation of a single measurement, by property, where a result does not say its own."""
+    """Standard deviation of a single measurement, by property, where a result does not state its own."""
     requires_: tuple[str, ...] = Field(alias="requires", default=(), strict=False)
-    """What the work starts from, where that is not the design alone: `[structure:relaxed]`, or an earlier property."""
+    """Starting material of the work, where that is not the design alone: `[structure:relaxed]`, or an earlier property."""
 
     @field_validator("provides_")
     @classmethod
@@ -72,21 +72,24 @@ class Experiment(EvaluatorSettings):
 
     @property
     def requires(self) -> frozenset[str]:
-        """Nothing of the design by name: whatever candidates of the space are, somebody makes them."""
+        """The listed structures and properties.
+
+        Nothing of the design by name, since every candidate can be made.
+        """
         return frozenset(self.requires_)
 
     @property
     def provides(self) -> Mapping[str, Unit]:
-        """What is measured."""
+        """Units of the measured properties."""
         return dict(self.provides_)
 
     @property
     def external(self) -> bool:
-        """Results come from outside."""
+        """True: results come from outside."""
         return True
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
-        """Nothing can be computed here.
+        """Refuse to compute `inputs`.
 
         Raises:
             RunError: always.

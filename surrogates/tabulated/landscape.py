@@ -1,4 +1,4 @@
-"""Analytic test functions of a design's numeric parameters: for trying things out, tests and benchmarks."""
+"""Analytic test functions of a design's numeric parameters, for examples, tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -18,48 +18,63 @@ from invdesign.protocols import Batch, EvaluatorSettings
 
 
 def sphere(x: FloatArray) -> tuple[float, ...]:
-    """Sum of squares; minimum 0 at 0. De Jong, PhD thesis, University of Michigan (1975), function F1."""
+    """Sum of the squares of `x`, shape (n,).
+
+    The minimum is 0 at 0. De Jong, PhD thesis, University of Michigan (1975), function F1.
+    """
     return (float(x @ x),)
 
 
 def rastrigin(x: FloatArray) -> tuple[float, ...]:
-    """Many regular local minima; minimum 0 at 0, usual range [-5.12, 5.12].
+    """Rastrigin's function of `x`, shape (n,): many regular local minima.
 
-    Rastrigin (1974), in n dimensions by Mühlenbein, Schomisch & Born, Parallel Comput. 17, 619 (1991).
+    The minimum is 0 at 0, the usual range [-5.12, 5.12]. Rastrigin (1974), in n dimensions by Mühlenbein,
+    Schomisch & Born, Parallel Comput. 17, 619 (1991).
     """
     return (float(10.0 * len(x) + np.sum(x**2 - 10.0 * np.cos(2.0 * np.pi * x))),)
 
 
 def rosenbrock(x: FloatArray) -> tuple[float, ...]:
-    """A curved valley; minimum 0 at (1, ..., 1). Rosenbrock, Comput. J. 3, 175 (1960), chained over n variables."""
+    """Rosenbrock's function of `x`, shape (n,): a curved valley.
+
+    The minimum is 0 at (1, ..., 1). Rosenbrock, Comput. J. 3, 175 (1960), chained over n variables.
+    """
     return (float(np.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2)),)
 
 
 def ackley(x: FloatArray) -> tuple[float, ...]:
-    """A funnel with ripples; minimum 0 at 0, usual range [-32.768, 32.768].
+    """Ackley's function of `x`, shape (n,): a funnel with ripples.
 
-    Ackley, A Connectionist Machine for Genetic Hillclimbing (Kluwer, 1987).
+    The minimum is 0 at 0, the usual range [-32.768, 32.768]. Ackley, A Connectionist Machine for Genetic
+    Hillclimbing (Kluwer, 1987).
     """
     funnel = -20.0 * np.exp(-0.2 * np.sqrt(np.mean(x**2)))
     return (float(funnel - np.exp(np.mean(np.cos(2.0 * np.pi * x))) + 20.0 + np.e),)
 
 
 def zdt1(x: FloatArray) -> tuple[float, ...]:
-    """Convex front f2 = 1 - sqrt(f1). Zitzler, Deb & Thiele, Evol. Comput. 8, 173 (2000)."""
+    """ZDT1 of `x`, shape (n,): convex front f2 = 1 - sqrt(f1).
+
+    Zitzler, Deb & Thiele, Evol. Comput. 8, 173 (2000).
+    """
     g = 1.0 + 9.0 * float(np.mean(x[1:]))
     return float(x[0]), g * (1.0 - float(np.sqrt(x[0] / g)))
 
 
 def zdt2(x: FloatArray) -> tuple[float, ...]:
-    """Concave front f2 = 1 - f1^2. Zitzler, Deb & Thiele, Evol. Comput. 8, 173 (2000)."""
+    """ZDT2 of `x`, shape (n,): concave front f2 = 1 - f1^2.
+
+    Zitzler, Deb & Thiele, Evol. Comput. 8, 173 (2000).
+    """
     g = 1.0 + 9.0 * float(np.mean(x[1:]))
     return float(x[0]), g * (1.0 - (float(x[0]) / g) ** 2)
 
 
 def dtlz2(x: FloatArray) -> tuple[float, ...]:
-    """Front a quarter circle, f1^2 + f2^2 = 1, where all but the first variable are 0.5.
+    """DTLZ2 of `x`, shape (n,): front a quarter circle, f1^2 + f2^2 = 1.
 
-    Deb, Thiele, Laumanns & Zitzler, Proc. CEC 2002, 825, with two objectives.
+    On the front all but the first variable are 0.5. Deb, Thiele, Laumanns & Zitzler, Proc. CEC 2002, 825, with
+    two objectives.
     """
     radius = 1.0 + float(np.sum((x[1:] - 0.5) ** 2))
     angle = 0.5 * np.pi * float(x[0])
@@ -70,8 +85,8 @@ def dtlz2(x: FloatArray) -> tuple[float, ...]:
 class _Function:
     compute: Callable[[FloatArray], tuple[float, ...]]
     names: tuple[str, ...] = ("height",)
-    least: int = 1  # variables
-    unit_cube: bool = False  # whether it is defined there only
+    least: int = 1  # smallest number of variables
+    unit_cube: bool = False  # True if it is defined there only
 
 
 _TWO_OBJECTIVES = ("f1", "f2")
@@ -87,14 +102,14 @@ _FUNCTIONS: Mapping[str, _Function] = {
 
 
 class Landscape(EvaluatorSettings):
-    """A test function of the parameters, in the order of the design: `height`, or `f1` and `f2`, to be minimised.
+    """A test function of the design's parameters, to be minimised.
 
-    Every parameter must be a number; `zdt1`, `zdt2` and `dtlz2` expect them in [0, 1], and treat the first unlike
-    the others.
+    It gives `height`, or `f1` and `f2`. The parameters are taken in the order of the design, and every one must
+    be a number; `zdt1`, `zdt2` and `dtlz2` expect them in [0, 1], and treat the first unlike the others.
     """
 
     function: Literal["sphere", "rastrigin", "rosenbrock", "ackley", "zdt1", "zdt2", "dtlz2"]
-    """Which function."""
+    """Name of the function."""
     delay: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     """Seconds to sleep per evaluation, to stand for a costly one."""
     batch_size: int = Field(default=16, ge=1)
@@ -133,7 +148,10 @@ class Landscape(EvaluatorSettings):
 
 
 def _explain_refusal(name: str, function: _Function, parameters: Mapping[str, float | str]) -> Failure | None:
-    """Why the function has no value at `parameters`; None where it has one."""
+    """Failure if the function has no value at `parameters`.
+
+    Returns None if it has one.
+    """
     words = [f"{key} = {value!r}" for key, value in parameters.items() if isinstance(value, str)]
     if words:
         return Failure("missing", "landscape", f"{name} is a function of numbers, got {', '.join(words)}")

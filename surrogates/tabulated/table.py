@@ -1,4 +1,4 @@
-"""Known values looked up in a table: results to replay, measurements, a search to be judged in retrospect."""
+"""Values looked up in a table: known results, measurements, or a search to judge in retrospect."""
 
 from __future__ import annotations
 
@@ -43,22 +43,25 @@ from invdesign.tables.units import (
 if TYPE_CHECKING:
     from pymatgen.core import Composition
 
-MAX_TABLE_BYTES = 50_000_000
-KEY_TOLERANCE = 1e-9  # relative: two numbers of a key that close are the same
-LISTED_FORMULAS = 10  # formulas named in a message
-LISTED_SUSPECTS = 3  # formulas with a doubtful element that a remark names
+MAX_TABLE_BYTES = 50_000_000  # chosen
+KEY_TOLERANCE = 1e-9  # relative difference up to which two numbers of a key are the same; chosen
+LISTED_FORMULAS = 10  # formulas named in a message; chosen
+LISTED_SUSPECTS = 3  # formulas with a doubtful element named in a remark; chosen
 FAILURE_STAGE = "table"
 
 Repeated = Literal["error", "mean", "first", "lowest", "highest"]
 
 
 class Provided(Frozen):
-    """A property and the column it stands in: a unit alone where the column is called as the property."""
+    """A property with its unit and column.
+
+    A plain string is the unit alone.
+    """
 
     unit: Unit
     """Unit of the numbers; an empty one for pure numbers."""
     column: str | None = None
-    """Column it stands in, where that is not called as the property."""
+    """Column it stands in, if that does not have the property's name."""
 
     @model_validator(mode="before")
     @classmethod
@@ -73,7 +76,10 @@ class Provided(Frozen):
 
 
 def _expand_key(value: object) -> object:
-    """A column, or a list of them, stands for parameters of the same names."""
+    """Expand a column, or a list of them, to a mapping.
+
+    The parameters have the names of the columns.
+    """
     if isinstance(value, str):
         return {value: value}
     return {name: name for name in listed_names(value)} if isinstance(value, list | tuple) else value
@@ -97,7 +103,7 @@ Key = Annotated[
 class Table(EvaluatorSettings):
     """Looks up known values by parameters, by composition, or by both.
 
-    A candidate that the table does not hold fails, and says so: nothing is made up.
+    A candidate that the table does not hold fails with that reason: no value is invented.
     """
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -109,7 +115,7 @@ class Table(EvaluatorSettings):
     text: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Parameters of the key that are text also where they look like numbers: `007` is not 7 then."""
     composition: str | None = None
-    """Column with formulas; compared by what is in them, not by how they are written."""
+    """Column with formulas; compared by composition, not by spelling."""
     provides_: dict[str, Provided] = Field(alias="provides", min_length=1)
     """Unit by property: `{band_gap: eV}`; `{gap: {unit: eV, column: "Gap (eV)"}}` where the column has another name."""
     repeated: Repeated = "error"
@@ -142,7 +148,7 @@ class Table(EvaluatorSettings):
 
     @property
     def requires(self) -> frozenset[str]:
-        """What rows are found by."""
+        """Parameters, composition, or both: the values that rows are found by."""
         return frozenset(
             {
                 *(["parameters"] if self.key else []),
@@ -152,23 +158,29 @@ class Table(EvaluatorSettings):
 
     @property
     def provides(self) -> Mapping[str, Unit]:
-        """The columns asked for."""
+        """Units of the properties."""
         return {name: provided.unit for name, provided in self.provides_.items()}
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the settings and of every byte of the table; hashed once."""
+        """Hash of the settings and of every byte of the table.
+
+        Computed once.
+        """
         text = json.dumps([self.model_dump(mode="json"), self.version], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     @property
     def batch(self) -> Batch:
-        """Many: one costs less than its trip to a worker."""
+        """Many candidates: one costs less than its transfer to a worker."""
         return Batch(64)
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """How the table was read: rows, columns, elements; and formulas that may be slips."""
+        """Sentences on how the table was read.
+
+        They name rows, columns, elements, and doubtful formulas.
+        """
         return self._lookup.remarks
 
     def prepare(self) -> None:
@@ -180,7 +192,10 @@ class Table(EvaluatorSettings):
         return _read_lookup(self)
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
-        """The row of each input; a failure where there is none, or where it lacks a value."""
+        """Return the values of the row of each of `inputs`.
+
+        An input without a row, or with a missing value, is a failure.
+        """
         return [self._lookup.look_up(item.design.parameters, item.design.composition) for item in inputs]
 
 
@@ -194,16 +209,25 @@ def _check_property(name: str, unit: Unit) -> None:
 
 
 class Levels:
-    """The numbers of a column of the key; those closer than a billionth of themselves are one."""
+    """Distinct numbers of a key column.
+
+    Those closer than a billionth of themselves are one.
+    """
 
     def __init__(self, values: FloatArray) -> None:
-        """Values (n,), NaN where there is none."""
+        """Collect the levels of `values`.
+
+        Shape (n,), NaN where there is none.
+        """
         ordered = np.unique(values[~np.isnan(values)])
         apart = np.abs(np.diff(ordered)) > KEY_TOLERANCE * np.abs(ordered[1:])
         self._levels = ordered[np.concatenate([[True], apart])] if len(ordered) else ordered
 
     def find_level(self, value: float) -> int | None:
-        """The number of the level `value` is on; None where it is on none."""
+        """Number of the level that `value` is on.
+
+        Returns None if it is on none.
+        """
         at = int(np.searchsorted(self._levels, value))
         for index in (at - 1, at):
             if 0 <= index < len(self._levels):
@@ -225,7 +249,12 @@ class LookupTable:
     remarks: tuple[str, ...]
 
     def look_up(self, parameters: Mapping[str, float | str], composition: Composition | None) -> Evaluation:
-        """The values of the row that fits, or why there are none."""
+        """Return the values of the matching row, or a failure with the reason.
+
+        Args:
+            parameters: of the candidate.
+            composition: of the candidate; None if it has none.
+        """
         absent = [name for name in self.columns if name not in parameters]
         if absent:
             has = ", ".join(parameters) or "none"
@@ -254,7 +283,10 @@ def _fail_missing(message: str) -> Evaluation:
 
 
 def _encode_key(value: float | str, levels: Levels | None) -> Hashable:
-    """A value as part of a key: text as it is; a number by its level, None where the table has no such number."""
+    """Encode a value as part of a key.
+
+    Text stays as it is; a number becomes its level, or None if the table has no such number.
+    """
     if levels is None:
         return value.strip() if isinstance(value, str) else f"{value:.12g}"
     number = parse_number(value)
@@ -262,7 +294,7 @@ def _encode_key(value: float | str, levels: Levels | None) -> Hashable:
 
 
 def composition_key(composition: Composition) -> Hashable:
-    """The same for all ways to write a composition: fractions to nine digits."""
+    """Key of a `composition`, independent of its spelling: fractions to nine digits."""
     amounts = composition.get_el_amt_dict()
     total = sum(amounts.values())
     return tuple(sorted((symbol, round(amount / total, 9)) for symbol, amount in amounts.items() if amount))
@@ -285,15 +317,15 @@ class _Cells:
     lines: Sequence[int]
 
     def describe_rows(self, places: Sequence[int]) -> str:
-        """Rows at places, in words."""
+        """Describe the rows with the indices `places`, in words."""
         return describe_rows([self.lines[place] for place in places])
 
 
 def _read_lookup(settings: Table) -> LookupTable:
-    """The table's rows by key.
+    """Read the table's rows by key.
 
     Raises:
-        InvdesignError: columns are missing, cells are not what they should be, or keys repeat.
+        InvdesignError: columns are missing, cells cannot be read, or keys repeat.
     """
     table = parse_table(settings.file.name, settings.file.text)
     cells = _select_columns(settings, table)
@@ -325,7 +357,7 @@ def _read_lookup(settings: Table) -> LookupTable:
 def _describe_reading(
     settings: Table, cells: _Cells, levels: Mapping[str, Levels | None], compositions: Sequence[Composition]
 ) -> list[str]:
-    """Sentences on what was read."""
+    """Sentences on the table as it was read."""
     count = len(cells.lines)
     columns = [
         f"{column} ({'text' if levels[name] is None else 'number'})" for name, column in settings.key.items()
@@ -350,7 +382,10 @@ def _describe_reading(
 
 
 def _remark_on_mixed_column(cells: _Cells, column: str) -> str:
-    """Say that a column of the key is text for the sake of a few cells; empty where most are no numbers."""
+    """Remark that a key column is text because of a few cells.
+
+    The remark is empty if half or more of the cells are no numbers.
+    """
     values, wrong = parse_numbers(cells.columns[column])
     count = int((~np.isnan(values)).sum())
     if not wrong or 2 * count <= len(values):
@@ -368,7 +403,10 @@ def _describe_heading(cells: _Cells, name: str, column: str) -> str:
 
 
 def _suggest_unit_column(settings: Table, column: str, table: TextTable) -> str:
-    """Name the one column of the unit asked for, where the table has none of the name."""
+    """Suggest the only column with the requested unit.
+
+    It is for a table that has no column of the property's name.
+    """
     provided = settings.provides_.get(column)
     if provided is None or not provided.unit or provided.column is not None:
         return ""
@@ -382,10 +420,10 @@ def _suggest_unit_column(settings: Table, column: str, table: TextTable) -> str:
 
 
 def _select_columns(settings: Table, table: TextTable) -> _Cells:
-    """The columns that are used.
+    """Select the columns that are used.
 
     Raises:
-        InvdesignError: there is no such column, several may be meant, or one is in another unit by its heading.
+        InvdesignError: a column is missing, ambiguous, or in another unit by its heading.
     """
     wanted = [*settings.key.values(), *([settings.composition] if settings.composition is not None else [])]
     wanted += [provided.column or name for name, provided in settings.provides_.items()]
@@ -407,10 +445,12 @@ def _select_columns(settings: Table, table: TextTable) -> _Cells:
 
 
 def _find_levels(cells: _Cells, parameter: str, column: str) -> Levels | None:
-    """The numbers of a column of the key; None where it holds text.
+    """Levels of a key column.
+
+    Returns None if it holds text.
 
     Raises:
-        InvdesignError: half or more of what is no number in it is one in a form that is not read.
+        InvdesignError: half or more of its cells that are no number are numbers in an unreadable form.
     """
     values, wrong = parse_numbers(cells.columns[column])
     if not wrong and not np.isnan(values).any():
@@ -449,11 +489,11 @@ def _parse_compositions(cells: _Cells, column: str) -> list[Composition]:
 
 
 def _parse_values(settings: Table, name: str, cells: _Cells) -> list[float | None]:
-    """The numbers of a property, None where there is none."""
+    """Parse the numbers of a property, None for cells without one."""
     column = settings.provides_[name].column or name
     values, wrong = parse_numbers(cells.columns[column])
     if settings.censored == "missing":
-        # A decimal comma is no censored value: what is written in another form is never taken for nothing.
+        # A decimal comma is no censored value: a number in another form is never taken for an empty cell.
         wrong = [place for place in wrong if is_miswritten(cells.columns[column][place])]
     if wrong:
         first = cells.columns[column][wrong[0]]
@@ -475,7 +515,7 @@ Values = tuple[float | None, ...]
 def _choose_merge(
     settings: Table, rows: Mapping[tuple[Hashable, ...], list[int]], cells: _Cells
 ) -> Callable[[Sequence[Values]], Values]:
-    """What becomes of the rows of one key."""
+    """Choose the function that merges the rows of one key."""
     repeats = sorted(row for group in rows.values() for row in group[1:])
     if repeats and settings.repeated == "error":
         raise InvdesignError(
@@ -497,6 +537,6 @@ def _value_or(value: float | None, other: float) -> float:
 
 
 def _average_columns(group: Sequence[Values]) -> Values:
-    """Column by column, of the rows that have a value."""
+    """Average each column over the rows that have a value."""
     columns = ([value for value in column if value is not None] for column in zip(*group, strict=True))
     return tuple(statistics.fmean(column) if column else None for column in columns)

@@ -1,4 +1,4 @@
-"""How hard an alkali ion finds its way through a crystal: barriers in its bond-valence site energy."""
+"""Migration barriers of an alkali ion in its bond-valence site energy."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ Ion = Literal["Li", "Na", "K"]
 Ions = Annotated[tuple[Ion, ...], Field(strict=False, min_length=1)]
 
 COULOMB_CONSTANT = 14.4  # eV Å, of two elementary charges; as rounded by the authors of the parameters
-SCREENING_FACTOR = 0.74  # share of the covalent radii over which repulsion is screened
-PAIR_REACH = 8.0  # Å: beyond it the energies of all pairs change the barriers by less than a meV
-MIN_DISTANCE = 0.5  # Å: nearer than this to an ion everything is as high as here, so that nothing overflows
-MAX_GRID_POINTS = 400_000  # half a gigabyte of joints between them
-PASS_MARGIN = (
-    0.3  # eV above the highest level of the grid up to which passes are looked at; grids err by less
-)
-EXPANSION_CHUNK = 64  # points whose derivatives are computed together
-BLOCK_POINTS = 8  # points a side that are computed together
+SCREENING_FACTOR = 0.74  # share of the covalent radii over which repulsion is screened; see `site_energies`
+PAIR_REACH = 8.0  # Å; chosen: all pairs beyond it change the barriers by less than a meV
+MIN_DISTANCE = 0.5  # Å; chosen: nearer to an ion the energy stays constant, so that nothing overflows
+MAX_GRID_POINTS = 400_000  # chosen: half a gigabyte of joints between them
+# eV above the grid's highest level up to which passes are searched; chosen: grids err by less.
+PASS_MARGIN = 0.3
+EXPANSION_CHUNK = 64  # points whose derivatives are computed together; chosen
+BLOCK_POINTS = 8  # points along each edge of a block that is computed together; chosen
 BARRIER_DEVIATION = 0.71
 """eV: root mean square error against the computed barriers of 67 compounds of the literature, each relaxed with CHGNet, over all
 their frameworks (`benchmarks/truth_tasks/barriers_bond_valence.py`; mean absolute error 0.49 eV)."""
 
 
 class UnknownPairError(ValueError):
-    """There are no parameters for two ions."""
+    """Two ions have no bond-valence parameters."""
 
 
 def migration_barriers(
     structure: Structure, ion: str, spacing: float = 0.2, states: AllowedStates = ()
 ) -> tuple[float, float, float]:
-    """Barriers to travel without end in one, two and three directions, in the bond-valence site energy of an ion.
+    """Migration barriers of an ion in one, two and three directions.
 
-    All ions of the kind that moves are taken out, the others stand still. A barrier is the height of the pass above
-    the deepest place of the whole cell; both are found on a grid and then located exactly.
+    They are barriers to travel without end in the bond-valence site energy of the ion. All ions of the kind
+    that moves are taken out, the others stand still. A barrier is the height of the pass above the deepest
+    place of the whole cell; both are found on a grid and then located exactly.
 
     Args:
         structure: ordered, but for sites of `ion`, which may be occupied in part; charges are those of the mean
@@ -91,13 +91,17 @@ def migration_barriers(
 def site_energies(
     structure: Structure, ion: str, spacing: float = 0.2, states: AllowedStates = ()
 ) -> FloatArray:
-    """Bond-valence site energy of one `ion` on a grid over the reduced cell.
+    """Bond-valence site energy of one ion on a grid over the reduced cell.
 
     E(r) = sum over counter ions of D/2 [(exp((R_min - R)/b) - 1)^2 - 1]
          + sum over like-charged ions of k V V' / (sqrt(n n') R) erfc(R / (f (r + r')))
 
-    with the depth D = k |V V'| b^2 / (2 R_min sqrt(n n')) of elements of the s and p blocks, charges V, principal
-    quantum numbers n, covalent radii r, k = 14.4 eV Å and f = 0.74. That D enters by half is the convention of BVlain, which this agrees with.
+    with the depth D = k |V V'| b^2 / (2 R_min sqrt(n n')) of elements of the s and p blocks, charges V,
+    principal quantum numbers n, covalent radii r, k = 14.4 eV Å and f = 0.74. That D enters by half is the
+    convention of BVlain, which this agrees with.
+
+    Args:
+        structure, ion, spacing, states: as in `migration_barriers`.
 
     Returns:
         Shape (n1, n2, n3), eV.
@@ -111,7 +115,11 @@ def site_energies(
 def _map_energies(
     structure: Structure, ion: str, spacing: float, states: AllowedStates
 ) -> tuple[FloatArray, _Framework, FloatArray]:
-    """(reduced cell (3, 3), all ions within reach of it, site energies on a grid over it)."""
+    """Map the site energy on a grid over the reduced cell.
+
+    Returns:
+        (reduced cell (3, 3), ions within reach of it, energies (n1, n2, n3) in eV).
+    """
     from ase.geometry.minkowski_reduction import minkowski_reduce
 
     framework = _Framework.from_structure(structure, ion, states)
@@ -142,11 +150,13 @@ def _group_points(place: IntArray, shape: IntArray) -> Iterator[IntArray]:
 
 @dataclass(frozen=True, slots=True)
 class _Framework:
-    """What stands still; n ions with the parameters of their pairs with the ion that moves.
+    """Ions of the framework with their pair parameters.
+
+    The pairs are those with the moving ion, by the notation of `site_energies`.
 
     Attributes:
         positions: shape (n, 3), Å.
-        attracts: shape (n,), whether the pair is one of unlike charges.
+        attracts: shape (n,), True for unlike charges.
         depth: shape (n,), eV: depth D of the pair, or strength k V V' / sqrt(n n') of its repulsion in eV Å.
         distance: shape (n,), Å: R_min, or the length f (r + r') of screening.
         softness: shape (n,), Å: b; 1 for repulsion.
@@ -169,7 +179,7 @@ class _Framework:
         return cls(positions, columns[:, 0] > 0, columns[:, 1], columns[:, 2], columns[:, 3])
 
     def add_images(self, cell: FloatArray) -> _Framework:
-        """All within reach of the cell."""
+        """Add all periodic images within reach of `cell`."""
         inside = (self.positions @ np.linalg.inv(cell)) % 1.0
         heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)  # Å between opposite faces
         most = np.ceil(PAIR_REACH / heights).astype(int)
@@ -182,7 +192,7 @@ class _Framework:
         return _Framework(fractional[which] @ cell, kept.attracts, kept.depth, kept.distance, kept.softness)
 
     def select_ions(self, which: IntArray) -> _Framework:
-        """Some of them."""
+        """Select the ions with the indices `which`."""
         return _Framework(
             self.positions[which],
             self.attracts[which],
@@ -192,7 +202,10 @@ class _Framework:
         )
 
     def select_near(self, points: FloatArray) -> _Framework:
-        """Those within reach of at least one of `points` (p, 3), which lie close together."""
+        """Select the ions within reach of at least one of `points`.
+
+        The points, shape (p, 3), lie close together.
+        """
         middle = points.mean(axis=0)
         spread = float(np.linalg.norm(points - middle, axis=1).max())
         return self.select_ions(
@@ -200,7 +213,7 @@ class _Framework:
         )
 
     def energies_at(self, points: FloatArray) -> FloatArray:
-        """Shape (p,), eV: of the ion at each of `points` (p, 3)."""
+        """Energy of the moving ion at each of `points` (p, 3), eV."""
         from scipy.spatial.distance import cdist
         from scipy.special import erfc
 
@@ -220,7 +233,12 @@ class _Framework:
     def expand_energies(
         self, cell: FloatArray, points: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Energies (p,), gradients (p, 3) and second derivatives (p, 3, 3) at `points` (p, 3), anywhere."""
+        """Energies (p,), gradients (p, 3) and second derivatives (p, 3, 3) at `points`.
+
+        Args:
+            cell: shape (3, 3), rows in Å.
+            points: shape (p, 3), Å; they may lie outside the cell.
+        """
         inside = (points @ np.linalg.inv(cell)) % 1.0 @ cell
         parts = [
             self._expand_chunk(inside[k : k + EXPANSION_CHUNK])
@@ -263,13 +281,20 @@ class _Framework:
 
 
 def pair_parameters(ion: str, other: str, state: float) -> tuple[float, float, float, float]:
-    """Parameters of a 1+ `ion` and an element in an oxidation state, which may be a mean: see `_Framework`.
+    """Parameters of a pair of the moving ion and another.
+
+    See `_Framework`.
+
+    Args:
+        ion: the moving ion, of charge 1+.
+        other: element of the other ion.
+        state: oxidation state of that element, which may be a mean.
 
     Returns:
-        (1 where they attract each other and 0 where not, depth or strength, distance, softness).
+        (1 if they attract each other and 0 if not, depth or strength, distance, softness).
 
     Raises:
-        UnknownPairError: there are none.
+        UnknownPairError: the pair has none.
     """
     from pymatgen.core import Element
 
@@ -293,13 +318,19 @@ def pair_parameters(ion: str, other: str, state: float) -> tuple[float, float, f
 
 
 def _format_ion(element: str, state: float) -> str:
-    """An ion as chemists write it: `S2-`, `Li+`, `He` without a charge, `O0.5-` for a mean."""
+    """Write an ion in chemical notation: `S2-`, `Li+`, `O0.5-`.
+
+    An element without a charge is written alone, `He`.
+    """
     size = f"{abs(state):.3g}" if abs(state) not in {0, 1} else ""
     return f"{element}{size}{'+' if state > 0 else '-' if state < 0 else ''}"
 
 
 class MigrationBarrier(StructureEvaluator):
-    """Barriers for an alkali ion by its bond-valence site energy: a quick first answer, no more."""
+    """Migration barriers of an alkali ion by bond-valence site energy.
+
+    They are a quick first estimate, no more.
+    """
 
     version: ClassVar[str] = "3"  # mean states; no numbers where there are no ions
 
@@ -312,16 +343,19 @@ class MigrationBarrier(StructureEvaluator):
 
     @property
     def provides(self) -> Mapping[str, Unit]:
-        """Barriers of ways without end in one, two and three directions."""
+        """Barriers to endless travel in one, two and three directions."""
         return {f"migration_barrier_{n}d": "eV" for n in (1, 2, 3)}
 
     @property
     def batch(self) -> Batch:
-        """Some: one takes part of a second."""
+        """Four candidates: one takes part of a second."""
         return Batch(4)
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
-        """Three numbers each; ions without parameters are a failure that names them."""
+        """Return three barriers for each of `inputs`.
+
+        A pair of ions without parameters is a failure that names it.
+        """
         return [self._evaluate_structure(self.structure_of(item)) for item in inputs]
 
     def _evaluate_structure(self, structure: Structure) -> Evaluation:
@@ -344,7 +378,10 @@ class MigrationBarrier(StructureEvaluator):
         )
 
     def _choose_ion(self, structure: Structure) -> str:
-        """The first ion named that `structure` holds; the first where it holds none."""
+        """Choose the first ion of the settings that `structure` holds.
+
+        It is the first of all if the structure holds none.
+        """
         named = (self.ion,) if isinstance(self.ion, str) else self.ion
         held = {element.symbol for element in structure.composition.elements}
         return next((ion for ion in named if ion in held), named[0])

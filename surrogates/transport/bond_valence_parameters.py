@@ -1,8 +1,9 @@
-"""Parameters of bond-valence site energies: what an alkali ion feels of the ions around it.
+"""Parameters of bond-valence site energies of alkali ions.
 
 Sources:
-    `PAIR_PARAMETERS`: H. Chen and S. Adams, IUCrJ 4, 614 (2017), and H. Chen, L. L. Wong and S. Adams, Acta Crystallogr. B 75,
-    18 (2019): the parameter set `softBV`, as tabulated by `bvlain` 0.25.1 (A. Dembitskiy, MIT licence).
+    `PAIR_PARAMETERS`: H. Chen and S. Adams, IUCrJ 4, 614 (2017), and H. Chen, L. L. Wong and S. Adams, Acta
+        Crystallogr. B 75, 18 (2019): the parameter set `softBV`, as tabulated by `bvlain` 0.25.1 (A.
+        Dembitskiy, MIT licence).
     `COVALENT_RADII`: those of the program softBV (Chen, Wong and Adams 2019), by way of the same package.
 """
 

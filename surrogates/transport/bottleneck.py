@@ -1,4 +1,4 @@
-"""How wide an ion's way through a crystal is, with everything else standing still."""
+"""Bottleneck radius: width of an ion's widest path through a rigid crystal."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from surrogates.transport.frameworks import MissingIonError, check_ionic, mean_c
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-MAX_VOXELS = 2_000_000  # about 1 GB
-GRID_ERROR = 0.01  # Å at a spacing of 0.25 Å, falls with its square: lattices and salts whose windows are known exactly
+MAX_VOXELS = 2_000_000  # chosen: about 1 GB
+# Å at a spacing of 0.25 Å, falls with its square; from lattices and salts whose windows are known exactly.
+GRID_ERROR = 0.01
 
 
 def bottleneck_radius(structure: Structure, ion: str, spacing: float = 0.25) -> float:
-    """Radius of the largest sphere that can travel through `structure` without its ions of kind `ion`.
+    """Radius of the largest sphere that can travel through a framework.
 
-    The others are hard spheres of their ionic radii. See `surrogates.transport.percolation.widest_path` for what counts as
-    travelling and for the error of the grid.
+    The framework is all but the ions of kind `ion`, as hard spheres of their ionic radii.
+    `surrogates.transport.percolation.widest_path` defines travelling, and the error of the grid.
 
     Args:
         structure: ordered, but for sites of `ion`, which may be occupied in part.
@@ -47,7 +48,7 @@ def bottleneck_radius(structure: Structure, ion: str, spacing: float = 0.25) -> 
 
     Source:
         Largest free sphere: Willems et al., Microporous Mesoporous Mater. 149, 134 (2012). Radii: Shannon, Acta
-        Crystallogr. A 32, 751 (1976).
+            Crystallogr. A 32, 751 (1976).
     """
     from surrogates.transport.percolation import widest_path
 
@@ -67,7 +68,7 @@ def bottleneck_radius(structure: Structure, ion: str, spacing: float = 0.25) -> 
 
 
 def framework_radii(structure: Structure) -> Mapping[str, float]:
-    """Ionic radius (Å) of each element of `structure`, in the mean state that suits its composition.
+    """Ionic radius (Å) of each element of `structure`, in its mean oxidation state.
 
     Raises:
         NotIonicError: the structure is a metal, or its atoms share their electrons.
@@ -79,7 +80,10 @@ def framework_radii(structure: Structure) -> Mapping[str, float]:
 
 
 class BottleneckRadius(StructureEvaluator):
-    """How wide the widest way for an ion is, with everything else standing still: a cheap hint at mobility."""
+    """Radius of an ion's widest path through a rigid framework.
+
+    It is a cheap hint at mobility.
+    """
 
     version: ClassVar[str] = "3"  # mean states; no numbers where there are no ions
 
@@ -90,16 +94,19 @@ class BottleneckRadius(StructureEvaluator):
 
     @property
     def provides(self) -> Mapping[str, Unit]:
-        """The radius of the largest sphere that can pass."""
+        """Radius of the largest passing sphere."""
         return {"bottleneck_radius": "Å"}
 
     @property
     def batch(self) -> Batch:
-        """Some: one takes a tenth of a second."""
+        """Eight candidates: one takes a tenth of a second."""
         return Batch(8)
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
-        """One number each; a candidate without the ion is a failure that says so."""
+        """Return the radius for each of `inputs`.
+
+        A candidate without the ion is a failure.
+        """
         return [self._evaluate_structure(self.structure_of(item)) for item in inputs]
 
     def _evaluate_structure(self, structure: Structure) -> Evaluation:

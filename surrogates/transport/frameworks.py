@@ -1,4 +1,4 @@
-"""The framework past which an ion moves: all other ions, which must be ordered, and must be ions at all."""
+"""The framework past which an ion moves: all other ions, which must be ordered and ionic."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Counts = tuple[tuple[str, float], ...]
 MIN_CHARGE_PER_ANION = 0.5
 """Electrons per anion below which atoms share electrons and are no ions: graphite holds 1/6 in LiC6, azide 1/3. Chosen:
 superoxide and S4^2-, ions of two and four atoms, have 1/2."""
-LISTED_SITES = 4  # sites in a message
+LISTED_SITES = 4  # sites in a message; chosen
 
 
 class MissingIonError(ValueError):
@@ -35,9 +35,16 @@ class DisorderError(ValueError):
 
 
 def split_framework(structure: Structure, ion: str) -> tuple[list[str], FloatArray]:
-    """Elements (n) and Cartesian positions (n, 3) in Å of all sites that do not belong to `ion`.
+    """Split off the sites that do not belong to `ion`.
 
     Sites of `ion` alone may be occupied in part; all others must be ordered.
+
+    Args:
+        structure: the crystal.
+        ion: symbol of the element that moves.
+
+    Returns:
+        Elements (n) and Cartesian positions (n, 3) in Å of the other sites.
 
     Raises:
         MissingIonError: there is no such ion, or nothing but it.
@@ -72,20 +79,25 @@ def _describe_partial_sites(structure: Structure, numbers: list[int]) -> Iterato
 
 
 def mean_counts(structure: Structure) -> Counts:
-    """Atoms by element, sorted; occupancies count as fractions of atoms."""
+    """Atoms of `structure` by element, sorted.
+
+    Occupancies count as fractions of atoms.
+    """
     amounts = structure.composition.get_el_amt_dict()
     return tuple(sorted((str(name), float(n)) for name, n in amounts.items()))
 
 
 def check_ionic(counts: Counts, states: Mapping[str, float]) -> None:
-    """Refuse compositions whose atoms are no ions: metals, alloys, and nets such as graphite that share few electrons.
+    """Refuse compositions whose atoms are no ions.
+
+    These are metals, alloys, and nets such as graphite that share few electrons.
 
     Args:
         counts: atoms by element.
         states: oxidation state of each element, those that balance best.
 
     Raises:
-        NotIonicError: the message says what was found and what to do.
+        NotIonicError: with the finding and the remedy.
     """
     from pymatgen.core import Composition
 

@@ -1,7 +1,7 @@
-"""Valleys and passes of a periodic energy landscape: found on a grid, then located in the landscape itself.
+"""Valleys and passes of a periodic energy landscape, found on a grid and then located exactly.
 
-A grid errs twice: its lowest point lies beside the valley's, and its ways cross a ridge beside the pass, or step over it.
-Both errors depend on where the grid happens to lie; a stationary point does not.
+A grid errs twice: its lowest point lies beside the valley's, and its ways cross a ridge beside the pass, or
+step over it. Both errors depend on where the grid happens to lie; a stationary point does not.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ Edge = tuple[float, int, int, IntArray]
 """A way from valley to valley: height, one end, other end, cell of the second seen from the first."""
 
 MAX_MOVE_LENGTH = 0.1  # Å, of one move towards a stationary point; chosen
-MAX_MOVES = 40  # towards a stationary point; most need five
-FLAT_GRADIENT = 1e-3  # eV/Å: the energy is then within microelectronvolts of the stationary one
-SAME_MINIMUM_DISTANCE = 0.05  # Å between minima that are one
-DESCENT_OFFSET = 0.2  # Å, from a pass to where the way down from it begins
-DESCENT_MOVES = 12  # moves down from a pass, before the valley is that of the nearest point of the grid
-CROSSING_POINTS = 3  # points looked at between two of the grid, where a way crosses from valley to valley
+MAX_MOVES = 40  # towards a stationary point; chosen: most need five
+FLAT_GRADIENT = 1e-3  # eV/Å; chosen: the energy is then within microelectronvolts of the stationary one
+SAME_MINIMUM_DISTANCE = 0.05  # Å between equal minima; chosen
+DESCENT_OFFSET = 0.2  # Å, from a pass to the start of the descent from it; chosen
+# Moves down from a pass, after which its valley is that of the nearest point of the grid; chosen.
+DESCENT_MOVES = 12
+CROSSING_POINTS = 3  # points evaluated between two of the grid where a way crosses between valleys; chosen
 NEIGHBOUR_STEPS = tuple(step for step in product((-1, 0, 1), repeat=3) if step != (0, 0, 0))
 
 
 @dataclass(frozen=True, slots=True)
 class Valleys:
-    """To which minimum the way down leads from every point of a grid of N points.
+    """Valley of every point of a grid, by steepest descent.
 
     Attributes:
-        shape: of the grid.
+        shape: of the grid, with N points.
         root: shape (N,), the lowest point of the valley, as a number of the grid.
         cell: shape (N, 3), the cell in which that lies, seen from the point.
     """
@@ -47,7 +48,11 @@ class Valleys:
 
     @classmethod
     def from_heights(cls, heights: FloatArray) -> Valleys:
-        """Follow the steepest of 26 steps down until there is none."""
+        """Follow the steepest of 26 steps down from every point of a grid.
+
+        Args:
+            heights: shape (n1, n2, n3), energies on the grid.
+        """
         number: IntArray = np.arange(heights.size).reshape(heights.shape)
         # Ranks in place of heights, so that no two points are equally high.
         order = np.empty(heights.size, dtype=np.int64)
@@ -62,14 +67,17 @@ class Valleys:
             lowest[lower], root[lower] = near[lower], np.roll(number, back, axis=(0, 1, 2))[lower]
             cell[lower] = _cells_crossed(heights.shape, step)[lower]
         end, away = root.reshape(-1), cell.reshape(-1, 3)
-        while (end[end] != end).any():  # doubles the distance looked ahead
+        while (end[end] != end).any():  # pointer jumping: doubles the distance
             away, end = away + away[end], end[end]
         return cls(heights.shape, end, away)
 
     def find_crossings(self, heights: FloatArray, most: float) -> tuple[IntArray, IntArray, IntArray]:
-        """The lowest step of the grid from each valley to each other, or to another image of itself.
+        """Find the lowest step of the grid from each valley to each other.
+
+        Another image of the same valley counts as another one.
 
         Args:
+            heights: shape (n1, n2, n3), energies on the grid.
             most: steps that are higher are left out.
 
         Returns:
@@ -98,7 +106,10 @@ class Valleys:
 
 
 def _cells_crossed(shape: tuple[int, ...], step: tuple[int, ...]) -> IntArray:
-    """Shape (*shape, 3): by how many cells a step from each point leaves the cell."""
+    """Cells that a step from each point crosses.
+
+    Shape (*shape, 3).
+    """
     cells = np.zeros((*shape, 3), dtype=np.int64)
     for axis, n in enumerate(step):
         if n:
@@ -109,7 +120,7 @@ def _cells_crossed(shape: tuple[int, ...], step: tuple[int, ...]) -> IntArray:
 def barrier_levels(
     heights: FloatArray, cell: FloatArray, expansion: Expansion, most: float
 ) -> tuple[float, tuple[float, float, float] | None]:
-    """The lowest energy, and the energies at which one travels without end in one, two and three directions.
+    """Lowest energy, and percolation levels in one, two and three directions.
 
     Args:
         heights: shape (n1, n2, n3), energies on a grid of the cell.
@@ -147,14 +158,14 @@ def barrier_levels(
         if a in index and b in index
     ]
     stepped = [make_edge(a, b, way[k, 2:], between[k].max()) for k, (a, b) in enumerate(ends)]
-    # A step of the grid is somewhat off: it counts only where no pass leads the same way.
+    # A step of the grid is less exact: it counts only where no pass leads the same way.
     located = {_edge_key(one) for one in found}
     found += [one for one in stepped if _edge_key(one) not in located]
     return float(energies.min()), find_percolation_heights(found)
 
 
 def _edge_key(edge: Edge) -> tuple[int, ...]:
-    """From where an edge leads to where, the same for both directions."""
+    """Ends of an edge and the cell between them, for either direction."""
     _, one, two, cells = edge
     there, back = (one, two, *cells.tolist()), (two, one, *(-cells).tolist())
     return min(there, back)
@@ -163,7 +174,11 @@ def _edge_key(edge: Edge) -> tuple[int, ...]:
 def _locate_passes(
     tops: FloatArray, cell: FloatArray, expansion: Expansion, valleys: Valleys
 ) -> Iterable[tuple[float, tuple[int, int], IntArray]]:
-    """Passes near the points `tops` (m, 3): (energy, roots of the valleys on both sides, cell of the second)."""
+    """Locate passes near the points `tops` (m, 3).
+
+    Yields:
+        (energy, roots of the valleys on both sides, cell of the second).
+    """
     if not len(tops):
         return
     found, settled, curved = find_stationary_points(tops, expansion, descend=False)
@@ -185,7 +200,11 @@ def _locate_passes(
 
 
 def _merge_minima(fractional: FloatArray, cell: FloatArray) -> tuple[IntArray, IntArray]:
-    """(number of the first minimum that is the same (m,), cell of that seen from each (m, 3))."""
+    """Merge equal minima.
+
+    Returns:
+        (number of the first minimum that is the same (m,), cell of that seen from each (m, 3)).
+    """
     same, shift = np.arange(len(fractional)), np.zeros((len(fractional), 3), dtype=np.int64)
     for k in range(len(fractional)):
         apart = fractional[:k] - fractional[k]
@@ -202,13 +221,19 @@ def _merge_minima(fractional: FloatArray, cell: FloatArray) -> tuple[IntArray, I
 def find_stationary_points(
     points: FloatArray, expansion: Expansion, *, descend: bool, moves: int = MAX_MOVES
 ) -> tuple[FloatArray, NDArray[np.bool_], IntArray]:
-    """Stationary points near `points` (p, 3): minima, or points that are highest along one direction.
+    """Find stationary points near `points`: minima, or passes.
 
-    Newton's method along the eigenvectors of the second derivatives, uphill along the lowest where a pass is sought
-    and downhill along all others, with moves of limited length.
+    Newton's method along the eigenvectors of the second derivatives, uphill along the lowest where a pass is
+    sought and downhill along all others, with moves of limited length.
+
+    Args:
+        points: shape (p, 3), Å, the starts.
+        expansion: of the energy around points.
+        descend: True for minima, False for passes, which are highest along one direction.
+        moves: most moves.
 
     Returns:
-        (points (p, 3), whether each has settled (p,), how many directions lead down from it (p,)).
+        (points (p, 3), True where it converged (p,), number of directions that lead down from it (p,)).
 
     Source:
         Eigenvector following: Cerjan & Miller, J. Chem. Phys. 75, 2800 (1981).
@@ -226,9 +251,8 @@ def find_stationary_points(
         small = np.linalg.norm(gradient, axis=1) <= FLAT_GRADIENT
         settled[active] = small & (curved[active] == (0 if descend else 1))
         along = np.einsum("pij,pi->pj", vectors, gradient)
-        sizes = np.maximum(
-            np.abs(values), 0.05
-        )  # eV/Å^2: softer directions are moved along as if they were this stiff
+        # eV/Å^2: softer directions are moved along as if they were this stiff (chosen).
+        sizes = np.maximum(np.abs(values), 0.05)
         move = -along / sizes
         if not descend:
             move[:, 0] = -move[:, 0]
@@ -240,10 +264,10 @@ def find_stationary_points(
 
 
 def find_percolation_heights(edges: Iterable[Edge]) -> tuple[float, float, float] | None:
-    """Heights at which a net first extends without end in one, two and three directions.
+    """Heights at which `edges` percolate in one, two and three directions.
 
     Returns:
-        Ascending; None where all edges together do not extend in three directions.
+        Ascending; None if all edges together do not percolate in three directions.
     """
     parent: dict[int, int] = {}
     offset: dict[int, IntArray] = {}

@@ -1,4 +1,4 @@
-"""Up to which level a landscape must be flooded before one can travel through it without end."""
+"""Percolation levels of a landscape on a grid: flooding levels for endless travel."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 
-MIN_GRID_POINTS = 3  # points along an axis, so that a step forwards and one backwards end at different ones
+MIN_GRID_POINTS = 3  # along an axis, so that a step forwards and one backwards end at different points
 # One of each pair of opposite steps to the 26 points around a point.
 HALF_NEIGHBOUR_STEPS = tuple(step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0))
 
 
 def percolation_levels(heights: FloatArray) -> tuple[float, float, float]:
-    """Levels at which what lies below first extends without end in one, two and three directions.
+    """Levels below which a landscape percolates in one, two and three directions.
 
-    A point is joined with the 26 around it, at the height of the higher of two neighbours. What counts is one
-    connected region: two sets of channels that cross without meeting are one-dimensional.
+    A point is joined with the 26 around it, at the height of the higher of two neighbours. Only one connected
+    region counts: two sets of channels that cross without meeting are one-dimensional.
 
     Args:
         heights: shape (n1, n2, n3), on a grid that repeats along each axis; three points or more along each.
@@ -27,8 +27,9 @@ def percolation_levels(heights: FloatArray) -> tuple[float, float, float]:
         Ascending; equal to the highest height of the ways, not their depth.
 
     Source:
-        A minimum spanning tree with lattice vectors, as in `surrogates.transport.percolation`; the dimension of a net is the
-        rank of the lattice vectors along its cycles: W. E. Klee, Cryst. Res. Technol. 39, 959 (2004).
+        A minimum spanning tree with lattice vectors, as in `surrogates.transport.percolation`; the dimension of
+        a net is the rank of the lattice vectors along its cycles: W. E. Klee, Cryst. Res. Technol. 39, 959
+        (2004).
     """
     if min(heights.shape) < MIN_GRID_POINTS:
         raise ValueError(
@@ -53,7 +54,9 @@ def percolation_levels(heights: FloatArray) -> tuple[float, float, float]:
 
 @dataclass(frozen=True, slots=True)
 class _Net:
-    """A spanning tree of the cheapest joints, and the joints outside of it that lead to another image.
+    """Minimum spanning tree of the grid, and the joints beyond it.
+
+    Of the other joints only those that lead to another image are held.
 
     Attributes:
         count: points.
@@ -98,7 +101,7 @@ class _Net:
         )
 
     def percolation_dimension(self, level: float) -> int:
-        """In how many directions the widest region of joints up to `level` extends."""
+        """Largest number of directions in which a region below `level` percolates."""
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
 
@@ -114,7 +117,15 @@ class _Net:
 
 
 def _drop_duplicates(region: IntArray, winding: IntArray) -> IntArray:
-    """Shape (k, 4): distinct rows of region (m,) and lattice vector (m, 3), regions in order."""
+    """Distinct pairs of region and lattice vector, regions in order.
+
+    Args:
+        region: shape (m,).
+        winding: shape (m, 3).
+
+    Returns:
+        Shape (k, 4).
+    """
     if not len(region):
         return np.empty((0, 4), dtype=np.int64)
     low = winding.min(axis=0)
@@ -127,7 +138,11 @@ def _drop_duplicates(region: IntArray, winding: IntArray) -> IntArray:
 
 
 def _list_joints(shape: tuple[int, ...]) -> tuple[IntArray, IntArray, IntArray]:
-    """(one end (m,), other end (m,), by how many cells the step from one to the other leaves (m, 3))."""
+    """List the joints of all neighbouring points.
+
+    Returns:
+        (one end (m,), other end (m,), cells crossed from one to the other (m, 3)).
+    """
     number = np.arange(np.prod(shape)).reshape(shape)
     ends, wraps = [], []
     for step in HALF_NEIGHBOUR_STEPS:
@@ -141,7 +156,15 @@ def _list_joints(shape: tuple[int, ...]) -> tuple[IntArray, IntArray, IntArray]:
 
 
 def _trace_cells(shape: tuple[int, ...], tree: IntArray) -> IntArray:
-    """Shape (N, 3): the cell in which each point is reached from point 0 along the joints of `tree` (2, N - 1)."""
+    """Cell in which each point is reached from point 0 along a tree.
+
+    Args:
+        shape: of the grid.
+        tree: shape (2, N - 1), ends of its joints.
+
+    Returns:
+        Shape (N, 3).
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import breadth_first_order
 
@@ -154,7 +177,7 @@ def _trace_cells(shape: tuple[int, ...], tree: IntArray) -> IntArray:
     last = np.asarray(shape) - 1
     origin = np.where(step == -last, 1, np.where(step == last, -1, 0))
     origin[0] = 0
-    while parent.any():  # doubles the distance looked back, until everyone looks at point 0
+    while parent.any():  # pointer jumping: doubles the distance until all point to point 0
         origin = origin + origin[parent]
         parent = parent[parent]
     return np.asarray(origin, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The widest way through a crystal: the largest sphere that can travel without end between other spheres."""
+"""Widest path through a crystal: the largest sphere that travels without end between fixed spheres."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 
-BLOCK_VOXELS = 16  # voxels a side: points of a block see the same few ions
-NEAREST_IONS = 8  # ions that can matter to one face of a voxel; a window of a crystal has three to six
-FACE_ZOOMS = 4  # halvings of the search on a face; leaves 1/64 of its edge
-MIN_VOXELS = 3  # voxels a side, so that a step forwards and one backwards end in different voxels
+BLOCK_VOXELS = 16  # voxels along each edge of a block, whose points see the same few ions; chosen
+# Ions that can matter to one face of a voxel; chosen: a window of a crystal has three to six.
+NEAREST_IONS = 8
+FACE_ZOOMS = 4  # halvings of the search on a face; leaves 1/64 of its edge; chosen
+MIN_VOXELS = 3  # along an axis, so that a step forwards and one backwards end in different voxels
 
 
 def widest_path(cell: FloatArray, positions: FloatArray, radii: FloatArray, spacing: float = 0.25) -> float:
-    """Radius of the largest sphere that percolates, in at least one direction, between fixed spheres.
+    """Radius of the largest sphere that percolates between fixed spheres.
 
-    The cell is cut into voxels. Two neighbours are joined by the widest place on their common face, and the
-    answer is the largest width at which some way through the faces closes on a periodic image of itself. It
-    errs by what a passage can narrow within one voxel, about 3 spacing^2 / (8 (r + R)) for ions of radius r
-    (0.01 Å for 0.25 Å), and always upwards, but for the face search (spacing / 64).
+    It percolates in at least one direction. The cell is cut into voxels. Two neighbours are joined by the
+    widest place on their common face, and the answer is the largest width at which some way through the faces
+    closes on a periodic image of itself. It errs by what a passage can narrow within one voxel, about 3
+    spacing^2 / (8 (r + R)) for ions of radius r (0.01 Å for 0.25 Å), and always upwards, but for the face
+    search (spacing / 64).
 
     Args:
         cell: shape (3, 3), lattice vectors in rows, Å.
@@ -34,8 +36,8 @@ def widest_path(cell: FloatArray, positions: FloatArray, radii: FloatArray, spac
 
     Source:
         The largest free sphere: Willems et al., Microporous Mesoporous Mater. 149, 134 (2012). A maximum
-        spanning tree with lattice vectors finds it here in place of their Voronoi network, whose radical planes
-        are not where spheres of different size are equally far.
+            spanning tree with lattice vectors finds it here in place of their Voronoi network, whose radical
+            planes are not where spheres of different size are equally far.
     """
     from ase.geometry.minkowski_reduction import minkowski_reduce
 
@@ -56,20 +58,38 @@ def widest_path(cell: FloatArray, positions: FloatArray, radii: FloatArray, spac
 
 @dataclass(frozen=True, slots=True)
 class _Ions:
-    """Spheres in the cell and its 26 neighbours: shape (m, 3) and (m,), Å."""
+    """Spheres in the cell and its 26 neighbours.
+
+    Attributes:
+        positions: shape (m, 3), Å.
+        radii: shape (m,), Å.
+    """
 
     positions: FloatArray
     radii: FloatArray
 
     @classmethod
     def with_images(cls, cell: FloatArray, positions: FloatArray, radii: FloatArray) -> _Ions:
-        """Of a Minkowski-reduced cell, where the nearest image is never farther than the next cell."""
+        """Make the spheres of a cell and of the 26 cells around it.
+
+        In a Minkowski-reduced cell the nearest image is never farther than the next cell.
+
+        Args:
+            cell: shape (3, 3), reduced, rows in Å.
+            positions: shape (n, 3), Å.
+            radii: shape (n,), Å.
+        """
         inside = (positions @ np.linalg.inv(cell)) % 1.0
         shifts = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 1, 3)
         return cls(((inside + shifts) @ cell).reshape(-1, 3), np.tile(radii, len(shifts)))
 
     def select_near(self, points: FloatArray, margin: float = 0.0) -> _Ions:
-        """Those that can be the closest surface within `margin` (Å) of one of `points` (p, 3), near each other."""
+        """Select ions that can have the closest surface near some points.
+
+        Args:
+            points: shape (p, 3), Å, near each other.
+            margin: Å around each point.
+        """
         middle = points.mean(axis=0)
         spread = np.linalg.norm(points - middle, axis=1).max() + margin
         gaps = np.linalg.norm(self.positions - middle, axis=1) - self.radii
@@ -77,7 +97,14 @@ class _Ions:
         return _Ions(self.positions[keep], self.radii[keep])
 
     def measure_gaps(self, points: FloatArray) -> FloatArray:
-        """Shape (p, m): from each of `points` (p, 3) to each surface, negative inside."""
+        """Distance from each point to each surface, negative inside.
+
+        Args:
+            points: shape (p, 3), Å.
+
+        Returns:
+            Shape (p, m), Å.
+        """
         squares = (points**2).sum(axis=1)[:, None] + (self.positions**2).sum(axis=1)
         squares -= 2 * points @ self.positions.T
         gaps: FloatArray = np.sqrt(np.maximum(squares, 0.0)) - self.radii
@@ -86,7 +113,9 @@ class _Ions:
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """Voxels of a cell, numbered in C order; face (a, i) lies between voxel i and the next along axis a.
+    """Voxels of a cell, numbered in C order.
+
+    Face (a, i) lies between voxel i and the next along axis a.
 
     Attributes:
         cell: shape (3, 3), Å.
@@ -104,18 +133,29 @@ class _Grid:
         return cls(cell, shape, np.indices(shape).reshape(3, -1).T)
 
     def face_centres(self, axis: int, voxels: IntArray) -> FloatArray:
-        """Shape (p, 3), Å: middle of the face of each voxel towards the next along `axis`."""
+        """Centres of the faces of voxels towards the next along an axis.
+
+        Args:
+            axis: number of the axis.
+            voxels: numbers of p voxels.
+
+        Returns:
+            Shape (p, 3), Å.
+        """
         place = self.index[voxels] + 0.5
         place[:, axis] += 0.5
         return np.asarray((place / self.shape) @ self.cell)
 
     def face_edges(self, axis: int) -> FloatArray:
-        """Shape (2, 3), Å: the two edges of a face across `axis`."""
+        """The two edges of a face across `axis`.
+
+        Shape (2, 3), Å.
+        """
         others = [other for other in range(3) if other != axis]
         return np.asarray(self.cell[others] / self.shape[others, None])
 
     def half_diagonal(self, axis: int) -> float:
-        """Å, from the middle of a face to its farthest corner."""
+        """Half of the longer diagonal of a face across `axis`, Å."""
         one, two = self.face_edges(axis)
         return float(max(np.linalg.norm(one + two), np.linalg.norm(one - two)) / 2)
 
@@ -128,7 +168,11 @@ class _Grid:
         yield from np.split(order, np.flatnonzero(np.diff(code[order])) + 1)
 
     def next_voxels(self, axis: int) -> tuple[IntArray, IntArray]:
-        """Of each voxel: the next along `axis`, and by how many lattice vectors (N, 3) the step leaves the cell."""
+        """Next voxel of each along `axis`, and the lattice vectors crossed.
+
+        Returns:
+            Shapes (N,) and (N, 3).
+        """
         place = self.index.copy()
         place[:, axis] += 1
         wraps = np.zeros_like(place)
@@ -137,10 +181,13 @@ class _Grid:
         return np.ravel_multi_index(tuple(place.T), tuple(self.shape)), wraps
 
     def percolation_width(self, widths: FloatArray) -> float:
-        """Largest width at which voxels, joined through faces of at least that width (3, N), percolate.
+        """Largest width at which voxels percolate through faces that wide.
 
         In a maximum spanning tree every other face closes a cycle whose narrowest place is that face itself;
         the cycle percolates where the lattice vectors along it do not add up to zero.
+
+        Args:
+            widths: shape (3, N), of each face.
         """
         here = np.tile(np.arange(len(self.index)), 3)
         there, wraps = (
@@ -153,7 +200,10 @@ class _Grid:
         return float(flat[winding].max())
 
     def _trace_cells(self, here: IntArray, there: IntArray, cost: FloatArray) -> IntArray:
-        """Shape (N, 3): the cell each voxel is reached in, from voxel 0 along the cheapest spanning tree."""
+        """Cell each voxel is reached in along the cheapest spanning tree.
+
+        The tree starts at voxel 0. Shape (N, 3).
+        """
         from scipy.sparse import csr_array
         from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 
@@ -164,14 +214,17 @@ class _Grid:
         step = self.index - self.index[parent]
         origin = np.where(step == 1 - self.shape, 1, np.where(step == self.shape - 1, -1, 0))
         origin[0] = 0
-        while parent.any():  # doubles the distance looked back, until everyone looks at voxel 0
+        while parent.any():  # pointer jumping: doubles the distance until all point to voxel 0
             origin = origin + origin[parent]
             parent = parent[parent]
         return origin
 
 
 def _widths_at_centres(grid: _Grid, ions: _Ions) -> FloatArray:
-    """Shape (3, N), Å: gap to the closest surface in the middle of each face."""
+    """Gap to the closest surface in the centre of each face.
+
+    Shape (3, N), Å.
+    """
     widths = np.empty((3, len(grid.index)))
     for voxels in grid.group_voxels():
         points = np.concatenate([grid.face_centres(axis, voxels) for axis in range(3)])
@@ -180,7 +233,10 @@ def _widths_at_centres(grid: _Grid, ions: _Ions) -> FloatArray:
 
 
 def _face_widths(grid: _Grid, ions: _Ions, axis: int, voxels: IntArray) -> FloatArray:
-    """Shape (p,), Å: gap to the closest surface at the widest place of each voxel's face across `axis`."""
+    """Gap to the closest surface at the widest place of each face.
+
+    Shape (p,), Å, of the faces of `voxels` across `axis`.
+    """
     edges = grid.face_edges(axis)
     middles = grid.face_centres(axis, voxels)
     ions = ions.select_near(middles, grid.half_diagonal(axis))
