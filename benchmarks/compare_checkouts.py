@@ -779,7 +779,7 @@ def asynchronous(work: Work) -> Data:
 
 
 def report_numbers(page: str) -> Data:
-    """Numbers of a report: those of its figures, and of cells in its tables."""
+    """Numbers of a report: those of its figures, and of cells in its tables that are no times."""
     found = re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.DOTALL)
     assert found
 
@@ -790,10 +790,14 @@ def report_numbers(page: str) -> Data:
             return [numbers(item) for item in value]
         return "" if isinstance(value, str) else value
 
-    cells = re.findall(r'<td class="num[^>]*>(.*?)</td>', page, re.DOTALL)
+    cells = [
+        re.sub(r"<[^>]*>", "", cell)
+        for cell in re.findall(r'<td class="num[^>]*>(.*?)</td>', page, re.DOTALL)
+    ]
+    timed = re.compile(r"[\d.]+ (ms|s|min|h)")
     return {
         "figures": numbers(json.loads(found[1])),
-        "cells": [re.sub(r"<[^>]*>", "", cell) for cell in cells],
+        "cells": ["" if timed.fullmatch(cell) else cell for cell in cells],
     }
 
 

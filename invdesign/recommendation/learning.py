@@ -10,10 +10,10 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.optimizers.bayesian.data import Rows
-from invdesign.optimizers.bayesian.frame import Frame, Known, make_frame
-from invdesign.optimizers.bayesian.limits import chosen_rows
-from invdesign.optimizers.bayesian.measured import measured_values
-from invdesign.optimizers.bayesian.priors import Prior, PriorTable, prior_rows
+from invdesign.optimizers.bayesian.frame import Frame, KnownTrials, make_frame
+from invdesign.optimizers.bayesian.limits import select_rows
+from invdesign.optimizers.bayesian.measured import combine_with_predictions
+from invdesign.optimizers.bayesian.priors import PriorData, PriorTable, read_priors
 from invdesign.optimizers.bayesian.settings import GaussianSettings
 from invdesign.optimizers.common import teaches
 from invdesign.problem import Merit, Scores
@@ -50,7 +50,7 @@ class Trials:
     scores: Scores
     frame: Frame
     x: FloatArray
-    priors: tuple[Prior, ...] = ()
+    priors: tuple[PriorData, ...] = ()
 
     def column(self, name: str) -> FloatArray:
         """Measured values of property `name`, shape (n,), NaN where unknown."""
@@ -92,8 +92,8 @@ def choose_trials(context: Context, groups: Groups, tables: Sequence[PriorTable]
     ranked = scores.ids[order[counted[order]]]
     ids = _choose_ids(ranked, scores.ids[scores.front()])
     frame = make_frame(context.space, groups)
-    x = frame.of([history.candidate(int(id)).genome for id in ids])
-    priors = prior_rows(tables, context.space, names) if tables else ()
+    x = frame.encode_genomes([history.candidate(int(id)).genome for id in ids])
+    priors = read_priors(tables, context.space, names) if tables else ()
     return Trials(context, ids, len(ranked), history.scores(ids.tolist()), frame, x, tuple(priors))
 
 
@@ -122,13 +122,13 @@ def training_rows(trials: Trials, name: str) -> tuple[Rows, int, int]:
     """
     from invdesign.optimizers.bayesian import modelling
 
-    known = Known(trials.ids, trials.x, trials.scores, trials.x[:0])
-    event = modelling.Event(trials.context, trials.frame, known, {}, priors=trials.priors)
-    rows, sources = modelling.rows_of(event, name)
+    known = KnownTrials(trials.ids, trials.x, trials.scores, trials.x[:0])
+    event = modelling.ModellingEvent(trials.context, trials.frame, known, {}, priors=trials.priors)
+    rows, sources = modelling.collect_rows(event, name)
     own = int(np.isfinite(trials.column(name)).sum())
     if len(rows) > MAX_MODEL_ROWS:
         rest = np.linspace(own, len(rows) - 1, MAX_MODEL_ROWS - own).round().astype(np.int64)
-        rows = rows.at(np.concatenate([np.arange(own), rest]))
+        rows = rows.select_rows(np.concatenate([np.arange(own), rest]))
     return rows, own, sources
 
 
@@ -162,7 +162,7 @@ def fit_property(trials: Trials, name: str, settings: GaussianSettings) -> Prope
         name: of the property.
         settings: of the Gaussian process.
     """
-    from invdesign.optimizers.bayesian.process import fit_gaussian, gaussian_process
+    from invdesign.optimizers.bayesian.process import build_process, fit_hyperparameters
 
     rows, own, sources = training_rows(trials, name)
     y = rows.y[:own]
@@ -175,14 +175,14 @@ def fit_property(trials: Trials, name: str, settings: GaussianSettings) -> Prope
     if not _has_variation(rows.x[:own]):
         return "all candidates have the same features"
     inputs = trials.frame.inputs
-    few = rows.at(chosen_rows(rows, np.arange(own), MAX_CANDIDATES))
-    hyperparameters = fit_gaussian(few, inputs, settings, None, sources)
-    model = gaussian_process(rows, inputs, settings, hyperparameters, sources)
+    few = rows.select_rows(select_rows(rows, np.arange(own), MAX_CANDIDATES))
+    hyperparameters = fit_hyperparameters(few, inputs, settings, None, sources)
+    model = build_process(rows, inputs, settings, hyperparameters, sources)
     mean, deviation = model.predict(trials.x)
     positions = np.flatnonzero(np.isfinite(trials.column(name)))
-    left = [part[:own] for part in model.left_out()]
+    left = [part[:own] for part in model.leave_one_out()]
     noise = _repetition_variance(trials, name, model, settings)[:own]
-    mean[positions], deviation[positions] = measured_values(y, noise, *left)
+    mean[positions], deviation[positions] = combine_with_predictions(y, noise, *left)
     return PropertyModel(model, positions, left[0], left[1], mean, deviation, noisy=bool((noise > 0.0).any()))
 
 

@@ -182,11 +182,11 @@ def _judge_properties(
 
 def _explain_property(trials: Trials, name: str, item: PropertyModel, best: Member | None) -> Importance:
     model, x = item.model, trials.x[item.positions]
-    relevance = model.importance().tolist()
-    variables, groups = variance_shares(model.means, x, trials.frame.inputs, relevance)
+    relevance = model.column_importance().tolist()
+    variables, groups = variance_shares(model.predict_means, x, trials.frame.inputs, relevance)
     place = [] if best is None else np.flatnonzero(trials.ids[item.positions] == best.candidate).tolist()
     added = [group.name for group in model.kernel.plan.groups]
-    parts = model.contributions(x) if len(added) > 1 else np.empty((len(x), 0))
+    parts = model.group_contributions(x) if len(added) > 1 else np.empty((len(x), 0))
     return Importance(name, variables, groups, group_contributions(added, parts, place))
 
 

@@ -30,7 +30,7 @@ DECORATE = '@invdesign.fitness(provides={{"{name}": "UNIT"}})'
 
 @dataclass
 class Arguments:
-    """What `optimize` was called with; see there."""
+    """Arguments of `optimize`, and the campaign they describe."""
 
     space: Any
     fitness: Any
@@ -59,7 +59,7 @@ class Arguments:
         self.mistakes.append(Mistake(path, message, None, hint))
 
     def build_campaign(self) -> Campaign:
-        """The campaign they describe.
+        """Build the campaign that the arguments describe.
 
         Raises:
             CampaignError: with every mistake; the paths are those of the arguments.
@@ -129,7 +129,10 @@ class Arguments:
         return {"kind": registry.name_of(type(value))}
 
     def _refuse_code(self, kind: Any, path: str, advice: str) -> bool:
-        """Complain of `module:Name`, whose code would have to run; true if that is what was given."""
+        """Complain of `module:Name`, whose code would have to run.
+
+        Returns true if it was given.
+        """
         if not isinstance(kind, str) or ":" not in kind:
             return False
         module, _, name = kind.partition(":")
@@ -141,14 +144,17 @@ class Arguments:
         return True
 
     def _refuse_class(self, value: Any, path: str, group: str) -> bool:
-        """Complain of a plug-in's class in the place of an instance; true if that is what was given."""
+        """Complain of a plug-in's class in place of an instance.
+
+        Returns true if it was given.
+        """
         if not isinstance(value, type) or not registry.belongs_to(group, value):
             return False
         self.add_mistake(path, f"{value.__name__} is a class: give an instance, {value.__name__}(...).")
         return True
 
     def _trust_class(self, plugin: type, path: str) -> None:
-        """Workers import the plug-in's class by its name: from where, if it is not installed."""
+        """Folder from which workers import the plug-in's class, unless installed."""
         if ":" not in registry.name_of(plugin):
             return
         import sys
@@ -182,7 +188,7 @@ class Arguments:
         return [] if given is None else given
 
     def _to_plain_json(self, value: Any, path: str) -> Any:
-        """JSON types, or None with a complaint."""
+        """Convert to JSON types, or complain and return None."""
         try:
             return _to_json_types(value)
         except ValueError as error:
@@ -192,7 +198,7 @@ class Arguments:
     # The funnel.
 
     def _read_fitness(self) -> list[Entry]:
-        """What was given as fitness, in order; nothing for what cannot be used."""
+        """Entries of `fitness` in order, without unusable ones."""
         single = isinstance(self.fitness, str | Mapping) or not isinstance(self.fitness, Sequence)
         items = [self.fitness] if single else list(self.fitness)
         if not items:
@@ -231,7 +237,7 @@ class Arguments:
         return None
 
     def _read_stage(self, item: Mapping[Any, Any], label: str) -> Entry | None:
-        """A function, or an evaluator by its name or by that of a property it provides, with settings."""
+        """Read a stage: a function, an evaluator, or a property it provides."""
         functions = {key.evaluator.name: key.evaluator for key in item if isinstance(key, Decorated)}
         names = {key.evaluator.name if isinstance(key, Decorated) else key: item[key] for key in item}
         plain = self._to_plain_json(names, label)
@@ -257,7 +263,10 @@ class Arguments:
     # Objectives.
 
     def _read_objectives(self, stages: list[Entry]) -> tuple[list[Any], list[tuple[str, bool]]]:
-        """As a file writes them, with where each comes from and whether its own place adds to that."""
+        """Objectives as in a file, with the arguments they come from.
+
+        Also whether its own place adds to that.
+        """
         items: list[Any] = []
         origins: list[tuple[str, bool]] = []
         for word in ("maximize", "minimize"):
@@ -280,7 +289,7 @@ class Arguments:
         return items, origins
 
     def _named_properties(self, word: str) -> list[tuple[str, str]]:
-        """(where, name) of properties given by name, or by a function that provides one."""
+        """Properties with their arguments, given by name or by a function."""
         given = getattr(self, word)
         single = isinstance(given, str | Mapping) or not isinstance(given, Sequence)
         items = [given] if single else list(given)
@@ -311,7 +320,7 @@ class Arguments:
     # Mistakes.
 
     def _at_argument(self, mistake: Mistake, stages: list[Entry], origins: list[tuple[str, bool]]) -> Mistake:
-        """The mistake at the argument it comes from."""
+        """Move a mistake to the argument it comes from."""
         return replace(mistake, path=self._argument_path(mistake.path, stages, origins))
 
     def _argument_path(self, path: str, stages: list[Entry], origins: list[tuple[str, bool]]) -> str:
@@ -335,7 +344,7 @@ class Arguments:
 
 
 def _to_json_types(value: Any) -> Any:
-    """`value` in JSON's types: numpy's numbers, tuples and paths have their counterparts there.
+    """Convert numpy's numbers, tuples and paths to JSON types.
 
     Raises:
         ValueError: something in it has none.

@@ -1,4 +1,4 @@
-"""How far a run goes, and who said so last: commands, requests, or the campaign file where it was changed since."""
+"""Budget of a run: limits from the campaign file, commands and requests; the latest counts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILE_BUDGET_KEY = "budget_of_file"  # what the campaign said last, where somethi
 
 
 def replace_limits(budget: Budget, limits: Mapping[str, Json]) -> Budget:
-    """A budget with some limits replaced; those that are None stay.
+    """Replace some limits of a `budget`; those that are None in `limits` stay.
 
     Raises:
         RefusedError: there is no such limit, or it is no positive number.
@@ -38,12 +38,16 @@ def replace_limits(budget: Budget, limits: Mapping[str, Json]) -> Budget:
 
 
 def stored_budget(store: Store) -> Budget:
-    """The budget that holds."""
+    """Budget that holds, from the `store`."""
     return Budget.model_validate(json.loads(store.read_entry("campaign"))["budget"])
 
 
 def change_by_request(store: Store, request: Request) -> Budget:
-    """Do what a request to change the budget says; the budget that holds then.
+    """Change the budget as a request says; returns the budget that holds.
+
+    Args:
+        store: the run's.
+        request: of the kind `budget`.
 
     Raises:
         RefusedError: it is no budget, or was changed since the request was made by something its author did not see.
@@ -65,7 +69,7 @@ def change_by_request(store: Store, request: Request) -> Budget:
 
 
 def write_limits(store: Store, limits: Mapping[str, Json], name: str = "") -> Budget:
-    """Replace limits of the budget that holds, as the user's own decision.
+    """Replace limits of the stored budget, as the user's own decision.
 
     Args:
         store: the run's.
@@ -86,7 +90,14 @@ def write_limits(store: Store, limits: Mapping[str, Json], name: str = "") -> Bu
 
 
 def write_campaign(store: Store, campaign: Campaign) -> Budget:
-    """Store a campaign as it reads now; a limit that its file does not change stays as the user set it since."""
+    """Store a campaign as it reads now.
+
+    A limit that its file does not change stays as the user set it since.
+
+    Args:
+        store: the run's.
+        campaign: as its file reads now.
+    """
     held = stored_budget(store).model_dump(mode="json")
     said = json.loads(store.read_entry(FILE_BUDGET_KEY) or to_json(held))
     reads = cast("dict[str, Json]", campaign.budget.model_dump(mode="json"))
@@ -108,11 +119,11 @@ def write_campaign(store: Store, campaign: Campaign) -> Budget:
 
 
 def replace_budget(campaign: Campaign, budget: Budget) -> Campaign:
-    """The campaign under another budget."""
+    """Copy of a `campaign` with another `budget`."""
     return campaign if campaign.budget == budget else replace(campaign, budget=budget)
 
 
 def format_budget(budget: Budget) -> str:
-    """A budget in words: `400 candidates, 2 hours`."""
+    """Write a `budget` in words: `400 candidates, 2 hours`."""
     limits = budget.model_dump(exclude_none=True).items()
     return ", ".join(f"{value if isinstance(value, int) else f'{value:g}'} {name}" for name, value in limits)

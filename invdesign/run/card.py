@@ -36,13 +36,16 @@ CELL = "text-align:left;padding:.15em 1.1em .15em 0;border:0;background:none"
 NUMBER = f"{CELL};font-variant-numeric:tabular-nums;white-space:nowrap"
 WIDTH, HEIGHT = 460, 170  # of the picture, in pixels
 LEFT, RIGHT, TOP, BOTTOM = 62, 10, 12, 30  # its margins
-MOST_POINTS = 400
-MOST_COLUMNS = 6
-MOST_LETTERS = 70
+MOST_POINTS = 400  # drawn in a plot (chosen)
+MOST_COLUMNS = 6  # of the table of best candidates (chosen)
+MOST_LETTERS = 70  # of a text in a cell (chosen)
 
 
 def run_html(run: Reading, best: int = 5) -> str:
-    """State, what is asked, counts, the best candidates, a picture of the search, notes, and how to go on."""
+    """Card of a `run` as HTML for notebooks.
+
+    State, objectives, counts, the `best` candidates (at most so many), a plot of the search, notes, and how to go on.
+    """
     status = run.status()
     parts = [
         status_html(status),
@@ -56,7 +59,7 @@ def run_html(run: Reading, best: int = 5) -> str:
 
 
 def live_html(status: RunStatus, folder: str) -> str:
-    """What is shown while the run is worked on, and stays when it has ended."""
+    """HTML of a `status` while the run in `folder` works."""
     rows = []
     for best in status.best:
         whose = "" if best.candidate is None else f' <span style="{SOFT}">candidate {best.candidate}</span>'
@@ -69,7 +72,7 @@ def live_html(status: RunStatus, folder: str) -> str:
 
 
 def status_html(status: RunStatus) -> str:
-    """Name and state, how far it is, and counts."""
+    """Name, state, progress and counts of a `status` as HTML."""
     ground, ink = STATES.get(status.state, ("#e2e8f0", "#334155"))
     pill = f"background:{ground};color:{ink};border-radius:1em;padding:.05em .6em;font-weight:600"
     reason = status.reason if status.state not in {"stopped", "failed"} else ""
@@ -161,7 +164,7 @@ def _best_row(cells: Sequence[str], *, head: bool = False) -> str:
 
 
 def _candidate_label(row: Mapping[str, Any]) -> str:
-    """The candidate's formula, or else the plain values of its genome."""
+    """Formula of the candidate, or else the plain values of its genome."""
     if row["formula"]:
         return re.sub(r"(?<=[A-Za-z)\]])([0-9.]+)", r"<sub>\1</sub>", escape(row["formula"]))
     values = [f"{name} {_truncate_text(value)}" for name, value in row["genome"].items()]
@@ -181,7 +184,10 @@ def _format_number(value: float | None, noise: float | None = None, systematic: 
 
 
 def _search_plot(run: Reading) -> str:
-    """Of one value the best so far, of two the front; of more there is none."""
+    """Plot of the best value so far, or of the front of two objectives.
+
+    There is none for more objectives.
+    """
     problem = run.campaign.problem
     if problem.n_values > 2 or len(run.history) < 2:
         return ""
@@ -215,7 +221,10 @@ def _titled_plot(name: str, units: Mapping[str, str]) -> str:
 def _draw_points(
     x: FloatArray, y: FloatArray, titles: tuple[str, str], *, marked: NDArray[np.bool_], steps: bool = False
 ) -> str:
-    """Points, of which the marked ones stand out; joined by the steps of a record, or by a front's."""
+    """Draw points as SVG, marked ones highlighted, joined by a line.
+
+    The line goes by the steps of a record, or along a front.
+    """
     known = np.isfinite(x) & np.isfinite(y)
     x, y, marked = x[known], y[known], marked[known]
     if len(x) < 2:
@@ -244,7 +253,7 @@ def _scale_to_plot(values: FloatArray, start: float, end: float) -> FloatArray:
 
 
 def _record_steps(px: FloatArray, py: FloatArray) -> str:
-    """From record to record, level in between, and on to the right edge."""
+    """Steps from record to record, level in between, up to the right edge."""
     points = []
     for i in range(len(px)):
         if i:
@@ -294,7 +303,7 @@ def _note_lines(status: RunStatus) -> str:
 
 
 def _next_steps(run: Reading, status: RunStatus) -> str:
-    """Where it lies, and what to type to go on."""
+    """Folder of the run, and the command to go on."""
     folder = escape(str(run.folder))
     if status.state == "running":
         return f'<div style="{SOFT}">in {folder}</div>'

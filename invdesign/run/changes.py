@@ -1,4 +1,4 @@
-"""What a user's request changes in a run: planned as a whole before anything of it is written."""
+"""Changes that a user's request makes in a run, planned as a whole before anything is written."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from invdesign.structures.reading.raw import StructureFileError
 from invdesign.worker import RAISED
 
 BY_USER = "user"  # operator of candidates nobody else asked for
-MAX_LISTED = 10  # complaints in one message
+MAX_LISTED = 10  # complaints in one message (chosen)
 
 
 @dataclass(slots=True)
@@ -48,8 +48,8 @@ class Change:
     """A user's event before it is written.
 
     Attributes:
-        kind: `plan_addition`, `measure` or `plan_withdrawal`.
-        detail: what the journal says of it.
+        kind: `add`, `measure` or `withdraw`.
+        detail: content of the event in the journal.
         added: new candidates.
         released: candidates that wait no more where they did: they go their way again, or were withdrawn.
         untold: withdrawn candidates the optimizer was never told of.
@@ -72,12 +72,17 @@ class Change:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it changes nothing."""
+        """True if it changes nothing."""
         event = self.event
         return not (self.added or event.measurements or event.taken_back or event.reopened or event.withdrawn)
 
     def describe_outcome(self, history: RunHistory, funnel: Sequence[Stage]) -> Taken:
-        """What became of it."""
+        """Outcome of the change for the user.
+
+        Args:
+            history: of the run, after the change.
+            funnel: all stages, the build stage first.
+        """
         ended, stopped = {}, dict(self.stopped)
         for id, stage in self.touched.items():
             trial = history.trial(id)
@@ -102,7 +107,7 @@ class Change:
 def plan_change(
     request: Request, campaign: Campaign, history: RunHistory, store: Store, waiting: Mapping[int, str]
 ) -> Change:
-    """What a request to add, tell or withdraw changes.
+    """Plan the change that a request to add, tell or withdraw makes.
 
     Args:
         waiting: external stage by number of the candidate that waits there; all other trials have ended.
@@ -129,7 +134,10 @@ def plan_change(
 
 
 def write_tell_detail(results: Sequence[Told], *, replace: bool) -> dict[str, Json]:
-    """The detail of a request that tells results."""
+    """Write the detail of a request that tells `results`.
+
+    With `replace` they take the place of earlier ones.
+    """
     return {"results": [_result_to_json(item) for item in results], "replace": replace}
 
 
@@ -151,7 +159,7 @@ def _result_to_json(item: Told) -> Json:
 
 
 def find_handed_out(events: Sequence[tuple[str, Mapping[str, Any]]]) -> set[int]:
-    """Candidates that were given to the user and not sent on their way again since."""
+    """Candidates handed out by these `events` and not reopened since."""
     given: set[int] = set()
     for kind, detail in events:
         if kind == "hand_out":
@@ -194,7 +202,7 @@ class _Planner:
     # Candidates.
 
     def plan_addition(self) -> Change:
-        """New candidates, or known ones that are to run a further stage."""
+        """Plan new candidates, or known ones that run a further stage."""
         detail = self.request.detail
         until = str(detail.get("until") or "")
         if until:
@@ -259,7 +267,7 @@ class _Planner:
     # Results.
 
     def plan_results(self) -> Change:
-        """Results from outside: new measurements, and candidates that go their way (again) with them."""
+        """Plan results from outside: measurements, and the candidates they reopen."""
         items = cast("list[dict[str, Any]]", self.request.detail["results"])
         new = [item for number, row in enumerate(items, 1) if (item := self._read_measurement(row, number))]
         self._raise_complaints()
@@ -338,7 +346,7 @@ class _Planner:
         )
 
     def _check_computed(self, new: Sequence[Measurement], old: Collection[tuple[str, str]]) -> None:
-        """What the run evaluated itself gives way to a result from outside only where that is said."""
+        """Complain of results that would replace evaluations, unless the request asks for it."""
         if self.request.detail.get("replace"):
             return
         for item in new:
@@ -359,7 +367,7 @@ class _Planner:
                 )
 
     def _check_as_seen(self, new: Sequence[Measurement], counted: Sequence[Measurement]) -> None:
-        """Nothing is taken back, and no candidate brought back, that changed since the request was made."""
+        """Complain of results and candidates that changed since the request was made."""
         words = {_measurement_identity(item) for item in new}
         recorded = {_measurement_identity(item) for item in self.since.told}
         for key in dict.fromkeys(item.key for item in new if _measurement_identity(item) not in recorded):
@@ -390,7 +398,10 @@ class _Planner:
         )
 
     def _find_key(self, row: Mapping[str, Any], where: str) -> str | None:
-        """Of the genome a result is about; one nobody asked for becomes a candidate."""
+        """Key of the genome that a result is about.
+
+        An unknown genome becomes a candidate.
+        """
         id = row.get("candidate")
         if id is not None:
             if not isinstance(id, int) or isinstance(id, bool):
@@ -407,7 +418,10 @@ class _Planner:
         return self._place_made(cast("Genome", row["genome"]), where)
 
     def _place_made(self, genome: Genome, where: str) -> str | None:
-        """Key of a genome that somebody made; one nobody asked for becomes a candidate, inside the space or not."""
+        """Key of a genome that the user made.
+
+        An unknown one becomes a candidate, inside the space or outside.
+        """
         key = genome_key(genome)
         if key in self.history:
             return key
@@ -426,7 +440,7 @@ class _Planner:
         return key
 
     def _check_genome(self, genome: Genome, where: str) -> Genome | None:
-        """A genome as the space writes it; None where it is none of its."""
+        """Genome in the space's form; None, with a complaint, if it is none."""
         if genome_key(genome) in self.history:
             return genome
         refused = check_genome(self.campaign.space, genome)
@@ -489,7 +503,10 @@ class _Planner:
             )
 
     def _continue_trial(self, key: str, stage: str) -> tuple[int, str] | None:
-        """Let the trial of a genome go on with what was told; why it cannot, where it ended too early."""
+        """Let the trial of a genome go on with its results.
+
+        Returns its number and the reason where it ended too early for that.
+        """
         id = self.history.id_of(key)
         if id is None or self.waiting.get(id) == stage:
             return None
@@ -502,7 +519,7 @@ class _Planner:
         if trial.status is Status.WITHDRAWN:
             self._reopen_trial(id, 1)
         elif trial.status is Status.INFEASIBLE or trial.depth < number:
-            return None  # told in `Change.describe_outcome`, with its cause
+            return None  # `Change.describe_outcome` tells it, with its cause
         elif trial.status is Status.COMPLETE and trial.depth == number:
             return id, f"complete before {stage}; send it there with invdesign promote"
         else:
@@ -510,7 +527,7 @@ class _Planner:
         return None
 
     def _reopen_trial(self, id: int, number: int) -> None:
-        """Let a trial go its way again from a stage on, or from where it ended if that was before."""
+        """Let a trial run again from a stage, or from its end if earlier."""
         trial = self.history.trial(id)
         if trial.status is not Status.PENDING:
             number = min(number, 1 if trial.status is Status.WITHDRAWN else max(trial.depth, 1))
@@ -521,7 +538,7 @@ class _Planner:
     # Taking back.
 
     def plan_withdrawal(self) -> Change:
-        """Candidates, or some of their measurements, that count no more."""
+        """Plan to withdraw candidates, or some of their measurements."""
         detail = self.request.detail
         again = bool(detail.get("again"))
         numbers = cast("list[int]", detail.get("measurements") or [])
@@ -556,7 +573,7 @@ class _Planner:
     def _withdraw_measurements(
         self, numbers: Collection[int], ids: Collection[int], gone: dict[int, int], *, again: bool
     ) -> set[int]:
-        """Candidates that end since none of their measurements is left."""
+        """Withdraw measurements; returns candidates that have none left and end."""
         dropped: set[int] = set()
         known = {item.id: item for item in self.store.load_measurements(withdrawn=False)} if numbers else {}
         for number in numbers:
@@ -580,7 +597,7 @@ class _Planner:
         return dropped
 
     def _withdraw_candidate(self, id: int, gone: dict[int, int], dropped: set[int], *, again: bool) -> None:
-        """All that is known of a candidate, or what was told of it where anything was."""
+        """Withdraw all measurements of a candidate, or all its evaluations."""
         trial = self.history.trial(id)
         if id in self.since.touched:
             self._complain_of_outdated(id, self.since.touched[id])
@@ -607,7 +624,10 @@ class _Planner:
         self._reopen_trial(id, min((_stage_number(self.funnel, item.stage) for item in told), default=1))
 
     def _drop_trial(self, id: int, dropped: set[int], *, measured: bool) -> None:
-        """A trial counts no more; nor do earlier ones of its genome, where a measurement of it is taken back."""
+        """Let a trial count no more.
+
+        So do earlier trials of its genome, if it was measured.
+        """
         dropped.add(id)
         if id in self.waiting:
             self.released.add(id)
@@ -621,7 +641,7 @@ class _Planner:
         return [(id, self._stages_from(number)) for id, number in sorted(self.reopened.items())]
 
     def _stages_from(self, number: int) -> list[str]:
-        """Names of the stages from this one on."""
+        """Names of the stages from `number` on."""
         return [stage.name for stage in self.funnel[max(number, 1) :]]
 
     def _build_change(self, kind: str, event: UserEvent, known: int = 0) -> Change:
@@ -639,12 +659,12 @@ class _Planner:
 
 
 def refuse_promotion(id: int) -> str:
-    """Why a candidate that was made outside the space cannot be sent to a further stage."""
+    """Message that candidate `id`, made outside the space, cannot be promoted."""
     return f"candidate {id} was made outside the space: nothing evaluates it further"
 
 
 def check_genome(space: SearchSpace, genome: Genome) -> str:
-    """Why a genome is none of the space's; empty where it is."""
+    """Reason why a `genome` does not belong to the `space`; empty if it does."""
     try:
         space.build(genome)
     except Exception as error:  # noqa: BLE001 - a genome of any form may trip any space
@@ -659,13 +679,13 @@ def _describe_refusal(error: BaseException) -> str:
 
 
 def _noise_of_result(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The noise a request tells; requests of earlier versions called it uncertainties."""
+    """Noise in a result; earlier versions called it uncertainties."""
     found: Mapping[str, Any] = row.get("noise", row.get("uncertainties", {}))
     return found
 
 
 def _measurement_identity(item: Measurement) -> tuple[object, ...]:
-    """What makes two measurements the same."""
+    """Everything that makes two measurements the same."""
     failure = item.failure.message if item.failure else ""
     numbers = _sorted_items(item.properties), _sorted_items(item.noise), _sorted_items(item.structures)
     return (

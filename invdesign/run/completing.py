@@ -15,7 +15,7 @@ from invdesign.settings import load
 
 @dataclass
 class Entry:
-    """One stage of the funnel: what was given, or what was put before it.
+    """One stage of the funnel, given or added.
 
     Attributes:
         label: the argument it came from.
@@ -31,17 +31,19 @@ class Entry:
 
     @property
     def kind(self) -> str:
-        """Name of the evaluator, and of the stage where it has no other."""
+        """Name of the evaluator, and of the stage if it has no other."""
         return next(iter(self.item), "")
 
     @property
     def settings(self) -> Any:
-        """What is said of it, as a campaign file would."""
+        """Settings of the stage, as in a campaign file."""
         return self.item.get(self.kind)
 
 
 def complete_stages(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
-    """The stages with those that had to be put before them, and a sentence about each of these.
+    """Complete `entries` by stages they need, with a sentence on each.
+
+    A stage that was given stays in its place, even where it comes too late: the campaign's own check reports that.
 
     What somebody given provides is left in its place, also where that is too late: the campaign's own check says so.
     """
@@ -57,7 +59,7 @@ def complete_stages(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
 
 
 def _missing_providers(entry: Entry, known: set[str], sentences: list[str]) -> list[Entry]:
-    """Evaluators that provide what the entry requires and is not known; none where there is a choice."""
+    """Evaluators that provide what an entry lacks; none if there is a choice."""
     found: list[Entry] = []
     if entry.evaluator is None:
         return found
@@ -74,7 +76,7 @@ def _missing_providers(entry: Entry, known: set[str], sentences: list[str]) -> l
 
 
 def try_evaluator(settings: Mapping[str, Any]) -> Evaluator | None:
-    """The evaluator, to ask what it requires and provides; None where its settings are wrong."""
+    """Evaluator of an entry, to ask it; None if its settings are wrong."""
     try:
         evaluator: Evaluator = load("evaluators", settings, folder=Path.cwd())
     except Exception:  # noqa: BLE001 - a mistake or a plug-in's fault: the campaign's own check tells of it
@@ -83,7 +85,12 @@ def try_evaluator(settings: Mapping[str, Any]) -> Evaluator | None:
 
 
 def find_makers(name: str, potential: str | None = None) -> list[tuple[str, Evaluator]]:
-    """Installed evaluators that provide a property or structure as they are, with energies of that potential."""
+    """Installed evaluators that provide a property or structure by default.
+
+    Args:
+        name: of the property or structure.
+        potential: fingerprint of the potential whose energies are needed; None for any.
+    """
     found = []
     for kind in registry.names("evaluators"):
         evaluator = try_evaluator({"kind": kind})
@@ -95,5 +102,5 @@ def find_makers(name: str, potential: str | None = None) -> list[tuple[str, Eval
 
 
 def provided_units(evaluator: object) -> dict[str, str]:
-    """Unit by property; nothing of what is no evaluator."""
+    """Unit by property of an `evaluator`; empty if it is none."""
     return dict(evaluator.provides) if is_evaluator(evaluator) else {}

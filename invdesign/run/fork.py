@@ -31,7 +31,7 @@ Take = Literal["all", "front", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """What a fork took along.
+    """Result of a fork: the new run, and what was taken over.
 
     Attributes:
         run: the new run, on which nothing was worked yet.
@@ -62,7 +62,9 @@ def fork(
     candidates: int | None = None,
     trust_code: bool = False,
 ) -> Fork:
-    """A new run in `folder` that need not evaluate again what the run in `source` did, which may be worked on.
+    """Create a run that reuses the evaluations of another one.
+
+    The source may be worked on meanwhile.
 
     An evaluation is found again where the stage's evaluator and all that it requires are the same; measurements hold
     where the evaluator is the same and the genome stands for the same design.
@@ -99,7 +101,7 @@ def fork(
 
 @contextmanager
 def _copy_store(source: Path, folder: Path) -> Iterator[Path]:
-    """A copy of the source as it is now, brought to the present schema."""
+    """Copy the source's store and bring it to the present schema."""
     place = folder / SNAPSHOT
     try:
         with translate_database_errors(folder / STORE_FILE, _retry_command(source, folder)):
@@ -114,7 +116,7 @@ def _copy_store(source: Path, folder: Path) -> Iterator[Path]:
 
 
 def _retry_command(source: Path, folder: Path) -> str:
-    """What to do where the disk was full."""
+    """Advice for a full disk."""
     return f"Nothing is left of the new run; make room, and fork again: invdesign fork {source} {folder}"
 
 
@@ -190,7 +192,7 @@ def _create_fork(
 
 
 def _match_stages(old: Campaign, new: Campaign) -> dict[str, list[str]]:
-    """Stages of the new campaign by stage of the old one with the same evaluator."""
+    """New stages by old ones that have the same evaluator."""
     found = {
         name: [n for n, other in new.evaluators.items() if other.fingerprint == evaluator.fingerprint]
         for name, evaluator in old.evaluators.items()
@@ -199,7 +201,7 @@ def _match_stages(old: Campaign, new: Campaign) -> dict[str, list[str]]:
 
 
 def _choose_candidates(run: Run, take: Take, top: int | None) -> list[int]:
-    """Numbers of candidates that came to an end which says something of them; of each genome the latest."""
+    """Numbers of finished candidates to take; of each genome the latest."""
     status, superseded = run.history.status(), set(run.history.superseded())
     finished = {
         id
@@ -214,12 +216,12 @@ def _choose_candidates(run: Run, take: Take, top: int | None) -> list[int]:
 
 
 class _Refused(Exception):  # noqa: N818 - a statement about a candidate, not a fault
-    """Why a candidate has no place in the new run."""
+    """A candidate has no place in the new run."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Admission:
-    """Decides which candidates of the old run are ones of the new run, and how far those go there."""
+    """Decides which candidates belong to the new run, and how far they go."""
 
     old: Campaign
     new: Campaign
@@ -227,7 +229,7 @@ class _Admission:
     same_space: bool
 
     def admit_candidate(self, candidate: Candidate) -> tuple[Genome, str | None]:
-        """A candidate's genome in the new space, and the stage it stops at.
+        """Genome of a `candidate` in the new space, and its last stage.
 
         Raises:
             _Refused: it has no place in the new run.
@@ -242,7 +244,9 @@ class _Admission:
         return self.same[until][0]
 
     def translate_genome(self, candidate: Candidate) -> Genome:
-        """The genome as the new space writes it; one that was made outside the old space may lie outside this one too.
+        """Genome of a `candidate` in the new space's form.
+
+        One that was made outside the old space may lie outside this one too.
 
         Raises:
             _Refused: it is none of the new space.
@@ -250,7 +254,7 @@ class _Admission:
         return candidate.genome if self.same_space else _build_design(self.new.space, candidate)[0]
 
     def translate_measured(self, candidate: Candidate) -> Genome:
-        """The same, of one that was measured: it must stand for the very thing that was.
+        """Genome of a measured `candidate`, which must stand for the same design.
 
         Raises:
             _Refused: it does not.
@@ -283,7 +287,7 @@ def _describe_design(design: Design) -> tuple[object, ...]:
 
 
 def _check_budget(campaign: Campaign, run: Run, taken: Sequence[int]) -> None:
-    """What is taken over counts in the budget, and something should be left of it."""
+    """Check that the budget exceeds the candidates taken over."""
     last = {None, campaign.stages[-1].name}
     counts = {
         "candidates": len(taken),
@@ -303,7 +307,7 @@ def _check_budget(campaign: Campaign, run: Run, taken: Sequence[int]) -> None:
 def _translate_measured_keys(
     run: Run, entrance: _Admission, same: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Keys in the new run by keys in the old one, of genomes whose measurements hold; why not, of the others."""
+    """Translate keys of measured genomes; reasons for those that do not hold."""
     keys: dict[str, str] = {}
     refused: dict[str, str] = {}
     for key, stages in measured_stages(run.folder / STORE_FILE).items():

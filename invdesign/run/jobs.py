@@ -26,7 +26,7 @@ State = Literal["written", "there", "not written", "read", "not there yet", "fai
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One candidate's job at an external stage, and what came of writing its inputs or reading its outputs.
+    """Job of one candidate at an external stage, with its state.
 
     Attributes:
         folder: where its files are, or will be.
@@ -45,7 +45,7 @@ class Job:
 
 
 def find_stage(run: Run, name: str = "") -> Stage:
-    """The stage of this name; where none is given, the only one on demand.
+    """Stage of a `run` by `name`; by default the only one on demand.
 
     Raises:
         RunError: there is no such stage, or it is not clear which.
@@ -66,7 +66,9 @@ def find_stage(run: Run, name: str = "") -> Stage:
 
 
 def best_candidates(run: Run, n: int) -> list[int]:
-    """Numbers of the n best complete candidates, best first; of a genome that was taken further, the later trial.
+    """Numbers of the `n` best complete candidates of a `run`, best first.
+
+    Of a genome that was taken further, it is the later trial.
 
     What was made outside the space is not among them: nothing evaluates it further.
     """
@@ -76,7 +78,16 @@ def best_candidates(run: Run, n: int) -> list[int]:
 
 
 def find_promotion(run: Run, id: int, stage: str) -> int | None:
-    """Number of the trial of this candidate's genome that went to the stage, or is on its way; None where none did."""
+    """Trial of a candidate's genome that went, or is to go, to a stage.
+
+    Args:
+        run: to look in.
+        id: number of the candidate.
+        stage: name of the stage.
+
+    Returns:
+        Its number; None if there is none.
+    """
     history = run.history
     latest = history.id_of(history.candidate(id).key)
     assert latest is not None  # it has a trial: this one
@@ -88,13 +99,27 @@ def find_promotion(run: Run, id: int, stage: str) -> int | None:
 
 
 def job_folder(run: Run, stage: str, id: int) -> Path:
-    """A candidate's folder at an external stage: its number, and its formula for people."""
+    """Folder of a candidate at an external stage: its number and formula.
+
+    Args:
+        run: that has the candidate.
+        stage: name of the stage.
+        id: number of the candidate.
+    """
     formula = re.sub(r"[^A-Za-z0-9.]", "", run.store.stored_formula(id)) or run.history.candidate(id).key[:12]
     return run.folder / WORK / stage / f"{id:06d}-{formula}"
 
 
 def write_inputs(run: Run, stage: str, ids: Sequence[int]) -> list[Job]:
-    """Write the inputs of candidates that wait at a stage; a folder that is there already is left alone."""
+    """Write the inputs of candidates that wait at a stage.
+
+    A folder that exists is left alone.
+
+    Args:
+        run: that has the candidates.
+        stage: name of the stage.
+        ids: numbers of the candidates.
+    """
     evaluator = _job_evaluator(run, stage)
     jobs = []
     for id in ids:
@@ -111,7 +136,7 @@ def write_inputs(run: Run, stage: str, ids: Sequence[int]) -> list[Job]:
 
 
 def _write_all_inputs(evaluator: JobEvaluator, item: Input, folder: Path) -> None:
-    """All inputs, or no folder: who finds it can start the job."""
+    """Write all inputs, or no folder: a folder that is there can be started."""
     fresh = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)  # of a process that was killed over it
     fresh.mkdir(parents=True)
@@ -123,7 +148,15 @@ def _write_all_inputs(evaluator: JobEvaluator, item: Input, folder: Path) -> Non
 
 
 def read_outputs(run: Run, stage: str, ids: Sequence[int]) -> list[Job]:
-    """What the outputs of candidates that wait at a stage say; nothing is told to the run yet."""
+    """Read the outputs of candidates that wait at a stage.
+
+    The run is told nothing yet.
+
+    Args:
+        run: that has the candidates.
+        stage: name of the stage.
+        ids: numbers of the candidates.
+    """
     evaluator = _job_evaluator(run, stage)
     return [_read_job(run, evaluator, stage, id) for id in ids]
 
@@ -157,7 +190,7 @@ def _read_job(run: Run, evaluator: JobEvaluator, stage: str, id: int) -> Job:
 
 
 def _list_files(folder: Path) -> str:
-    """What a person looks for first where no result was found."""
+    """List the files in a job's folder, for a message that a result is missing."""
     if not folder.is_dir():
         return "its inputs are not written"
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
@@ -175,7 +208,7 @@ def _missing_outputs(found: Evaluation, evaluator: JobEvaluator) -> str:
 
 
 def job_stages(run: Run, name: str = "") -> list[Stage]:
-    """The stages whose jobs the user runs: all, or the one of this name.
+    """Stages of a `run` whose jobs the user runs: all, or the one called `name`.
 
     Raises:
         RunError: there is none.

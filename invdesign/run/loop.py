@@ -29,9 +29,9 @@ from invdesign.steps import Step, Unfinished, UserEvent
 from invdesign.store.lock import holding_session
 from invdesign.store.store import Store
 
-POLL_SECONDS = 0.2  # seconds between looks at signals and the display while evaluations run
-STATUS_SECONDS = 1.0
-MIN_CANDIDATES_FOR_RATE = 20  # a rate of failures means something from here on
+POLL_SECONDS = 0.2  # between looks at signals and the display (chosen)
+STATUS_SECONDS = 1.0  # between writes of the status file (chosen)
+MIN_CANDIDATES_FOR_RATE = 20  # below this, a rate of failures means nothing (chosen)
 BUDGET_REACHED = "budget reached"
 EXHAUSTED = "space exhausted: every candidate was proposed"
 NEEDS_RESULTS = (
@@ -45,7 +45,7 @@ Observer = Callable[[RunStatus], None]
 
 @dataclass(slots=True)
 class _Flight:
-    """A wave under way, and its steps that the optimizer must not see before it is told.
+    """A wave under way, with steps the optimizer must not see yet.
 
     Attributes:
         by_user: whether somebody else than the optimizer set it on its way.
@@ -63,13 +63,13 @@ class _Flight:
 
     @property
     def untold_ids(self) -> list[int]:
-        """Candidates that ended since the optimizer was told last."""
+        """Candidates that ended since the optimizer was last told."""
         return [id for id in self.wave.ended if id not in self.told]
 
 
 @dataclass
 class Loop:
-    """The state of a run while a process works on it.
+    """State of a run while a process works on it.
 
     Args:
         folder: where the status file goes.
@@ -109,7 +109,7 @@ class Loop:
         self._later: set[str] = set()  # requests that are taken up between two waves
 
     def run_until_end(self) -> str:
-        """Go on until the run ends or is stopped; why it did.
+        """Work until the run ends or is stopped, and return the reason.
 
         Raises:
             RunError: no worker can be set up, or too many candidates fail.
@@ -130,7 +130,10 @@ class Loop:
         return STOPPED
 
     def restore_session(self) -> None:
-        """Begin, or go on where the last session ended; what a user set on its way then is seen through first."""
+        """Begin the run, or go on where the last session ended.
+
+        Changes by the user that were under way are finished first.
+        """
         if self._event < 0:
             self._write_event("start", None, self.campaign.optimizer.start(self._make_context()))
         by_user = self.campaign.measured_outside
@@ -147,7 +150,10 @@ class Loop:
             self.finish_waves()
 
     def finish_waves(self) -> bool:
-        """See all waves through as far as they go without the user; False where the run was told to stop."""
+        """Finish all waves as far as they go without the user.
+
+        False if the run was told to stop.
+        """
         while self._flights:
             if not self._finish_oldest_wave():
                 return False
@@ -156,7 +162,7 @@ class Loop:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the history holds all that the store does."""
+        """True if the history holds all that the store holds."""
         return not (self._holds and self._flights)
 
     # What users do.
@@ -166,7 +172,7 @@ class Loop:
         return {id: stage for flight in self._aside for id, stage in flight.wave.waiting().items()}
 
     def hand_out(self, n: int) -> tuple[list[int], str]:
-        """Give n of the candidates that wait for a measurement to the user, asking for new ones as needed.
+        """Hand out `n` candidates for measurement, asking for new ones as needed.
 
         Returns:
             Their numbers, and why there are fewer than n, if so.
@@ -186,7 +192,7 @@ class Loop:
         return ([] if reason == STOPPED else fresh[:n]), reason
 
     def apply_request(self, request: Request) -> Taken:
-        """Do what a user wants, as an event, and all that follows from it.
+        """Apply a `request` of the user as an event, with all that follows.
 
         Raises:
             InvdesignError: it cannot be done; nothing was changed.
@@ -214,7 +220,7 @@ class Loop:
         return change.describe_outcome(self.history, self.campaign.funnel)
 
     def _write_change(self, change: Change) -> None:
-        """Write what a user did, and set on its way what follows from it."""
+        """Write a change by the user, and start what follows from it."""
         for flight in self._aside:
             for id in change.released & flight.wave.waiting().keys():
                 flight.wave.release(id)
@@ -247,7 +253,7 @@ class Loop:
             self._commit_step(flight, flight.wave.step())
 
     def _hold_results(self, flight: _Flight) -> None:
-        """What is known of a wave that goes on is seen when it is told, as after a restart."""
+        """Hold the known results of a wave until it is told, as after a restart."""
         if self._holds:
             for id in set(flight.wave.ids) - flight.told:
                 known = self.store.load_results(id)
@@ -255,7 +261,7 @@ class Loop:
                 flight.held.append(Step(results=known))
 
     def apply_requests(self, before: Request | None = None, skip: Collection[str] = ()) -> None:
-        """Take up what users left in the run's folder, in order.
+        """Apply the requests in the run's folder, in order.
 
         Args:
             before: only what was left before this request.
@@ -270,7 +276,7 @@ class Loop:
                 self._try_request(request)
 
     def _apply_urgent_requests(self) -> None:
-        """What need not wait for the end of a wave: to stop, and a new budget."""
+        """Apply requests that need not wait for a wave: stop, and budget."""
         for request in requests.waiting_requests(self.folder, skip=self._later):
             if request.kind in {"stop", "budget"}:
                 self._try_request(request)
@@ -278,7 +284,7 @@ class Loop:
                 self._later.add(request.id)
 
     def _try_request(self, request: Request) -> None:
-        """Do what a request says and remove it; set it aside where that cannot be done."""
+        """Apply a request and remove it; set it aside if that fails."""
         try:
             self.apply_request(request)
         except RefusedError as error:
@@ -292,7 +298,7 @@ class Loop:
     # Ask.
 
     def _open_waves(self) -> str:
-        """Ask until as many waves are under way as the optimizer allows; why there are not more."""
+        """Open waves up to the optimizer's overlap; returns why there are fewer."""
         while len(self._flights) < self.campaign.optimizer.overlap:
             reason = self._open_wave()
             if reason:
@@ -300,7 +306,7 @@ class Loop:
         return ""
 
     def _open_wave(self, wanted: int | None = None) -> str:
-        """Open a wave; why there is none, where the budget or the optimizer gives no more.
+        """Open a wave; returns the reason if budget or optimizer give none.
 
         Args:
             wanted: how many candidates; the optimizer's batch where not given.
@@ -345,7 +351,7 @@ class Loop:
         )
 
     def _limit_to_budget(self, wanted: int) -> int:
-        """How many candidates to ask for: so many, as far as the budget reaches."""
+        """Number of candidates to ask for, within the budget."""
         budget = self.campaign.budget
         left = [wanted]
         if budget.candidates is not None:
@@ -365,7 +371,7 @@ class Loop:
     # Evaluate and commit.
 
     def _restore_flight(self, rest: Unfinished) -> _Flight:
-        """A wave under way when the last session ended; a finished one still has to be told."""
+        """Restore a wave of the last session; a finished one is still to be told."""
         wave = self._make_wave(rest.asked, rest.told)
         wave.restore(rest)
         flight = _Flight(wave, by_user=rest.by_user, parted=rest.parted, event=rest.event)
@@ -376,7 +382,10 @@ class Loop:
         return flight
 
     def _finish_oldest_wave(self) -> bool:
-        """See the oldest wave through as far as it goes; False where the run was told to stop."""
+        """Finish the oldest wave as far as it goes.
+
+        False if the run was told to stop.
+        """
         oldest = self._flights[0]
         while not oldest.wave.done and not oldest.wave.idle:
             if self.stop.is_set():
@@ -408,7 +417,10 @@ class Loop:
     # Tell.
 
     def _tell_oldest_wave(self) -> None:
-        """Tell the optimizer what ended of the oldest wave; the rest of it waits for the user."""
+        """Tell the optimizer the ended candidates of the oldest wave.
+
+        The rest of the wave waits for the user.
+        """
         flight = self._flights.popleft()
         for step in flight.held:
             self.history.apply(step)
@@ -424,7 +436,10 @@ class Loop:
         self._put_aside(flight)
 
     def _tell_optimizer(self, state: Json, ids: Sequence[int]) -> Json:
-        """The optimizer's state after a tell; of what was made outside the space it is not told."""
+        """State of the optimizer after a tell.
+
+        It is not told of candidates made outside the space.
+        """
         outside = set(self.history.outside())
         inside = [id for id in ids if id not in outside]
         return self.campaign.optimizer.tell(self._make_context(), state, inside) if inside else state
@@ -455,7 +470,7 @@ class Loop:
         self._log_notes()
 
     def _log_notes(self) -> None:
-        """Log what the optimizer has to say, each of it once in the run."""
+        """Log each note of the optimizer once in the run."""
         for code, sentence in notes_of(self._state).items():
             if code not in self._said:
                 self._said.add(code)
@@ -482,7 +497,12 @@ class Loop:
         return self.earlier + time.monotonic() - self._began
 
     def status(self, state: str, reason: str = "") -> RunStatus:
-        """Where the run stands now."""
+        """Status of the run now.
+
+        Args:
+            state: see `RunStatus`.
+            reason: why it is not running.
+        """
         flights = (*self._flights, *self._aside)
         now_in = [sum(counts) for counts in zip(*(f.wave.at_stage() for f in flights), strict=True)]
         return take_snapshot(
@@ -515,7 +535,7 @@ class Loop:
 
 
 class _TaskNumbers:
-    """Counts tasks, and says which number comes next."""
+    """Numbers of tasks, with a look at the next one."""
 
     def __init__(self, first: int) -> None:
         self.following = first
@@ -529,7 +549,10 @@ class _TaskNumbers:
 
 
 def admit_proposals(context: Context, proposals: Sequence[Proposal]) -> dict[str, Proposal]:
-    """Proposals of new genomes, and promotions, by key: an optimizer that repeats itself costs no evaluation."""
+    """Keep `proposals` of new genomes and promotions, by key.
+
+    An optimizer that repeats itself costs no evaluation. `context` knows what is new.
+    """
     fresh: dict[str, Proposal] = {}
     for proposal in proposals:
         key = genome_key(proposal.genome)

@@ -1,4 +1,4 @@
-"""What is seen of a run while Python works on it: a panel in a notebook, lines on a terminal, else nothing."""
+"""Display of a run in Python: a panel in notebooks, lines on terminals, else nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from invdesign.wording import format_duration, join_words
 if TYPE_CHECKING:
     from invdesign.run.status import RunStatus
 
-LINE_EVERY = 10.0  # seconds between lines
+LINE_EVERY = 10.0  # seconds between lines (chosen)
 PANEL_EVERY = (
     0.4  # between two pictures of the panel: a notebook keeps every message it is sent until it is drawn
 )
@@ -24,27 +24,34 @@ Observer = Callable[["RunStatus"], None]
 
 
 def is_notebook() -> bool:
-    """Whether this is a notebook's kernel; IPython is not imported to find out."""
+    """True in a notebook's kernel; IPython is not imported to find out."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None) is not None
 
 
 def is_interactive() -> bool:
-    """Whether somebody types at this Python, who wants to keep what it holds: a notebook, IPython, or the prompt."""
+    """True in a notebook, in IPython, or at the prompt.
+
+    What such a Python holds must outlive an interrupt.
+    """
     ipython = sys.modules.get("IPython")
     return hasattr(sys, "ps1") or (ipython is not None and ipython.get_ipython() is not None)
 
 
 def default_observer(folder: Path) -> Observer | None:
-    """How a run shows itself where nobody says how: as a panel in a notebook, as lines on a terminal."""
+    """Observer of a run by default: a panel in notebooks, lines on terminals.
+
+    Args:
+        folder: the run's.
+    """
     if is_notebook():
         return Panel(folder)
     return line_observer() if sys.stderr.isatty() else None
 
 
 class Panel:
-    """An observer that keeps one output of a notebook's cell up to date."""
+    """Observer that keeps one output of a notebook cell up to date."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = str(folder)
@@ -52,7 +59,7 @@ class Panel:
         self._handle: Any = None
 
     def __call__(self, status: RunStatus) -> None:
-        """Draw it, where the last picture is old enough or this one is the last."""
+        """Draw the status, at intervals and at the end."""
         now = time.monotonic()
         if status.state == "running" and now - self._last < PANEL_EVERY:
             return
@@ -66,7 +73,7 @@ class Panel:
 
 
 def line_observer() -> Observer:
-    """An observer that writes a line to stderr now and then, and every note once."""
+    """Observer that writes a line to stderr at intervals, and each note once."""
     last, said = [-LINE_EVERY], [""]
     notes: set[str] = set()
 
@@ -91,7 +98,7 @@ def _write_line(line: str) -> None:
 
 
 def status_line(status: RunStatus) -> str:
-    """A run's status in one line."""
+    """Write the `status` of a run in one line."""
     counts = status.counts
     done = counts["asked"] - counts["pending"]
     total = status.budget.get("candidates")

@@ -44,7 +44,7 @@ def optimize(
     observer: Observer | None = None,
     execute: bool = True,
 ) -> Run:
-    """Search a space for what is best by functions of your own and by built-in evaluators.
+    """Search a space for the best candidates by your own and built-in evaluators.
 
     The run is stored like any other. The same call again goes on where it was left, by Ctrl-C, a crash or a
     restart, and gives back a finished run at once.
@@ -129,7 +129,10 @@ def optimize(
 
 
 def _continue_run(folder: Path, campaign: Campaign) -> tuple[Run, bool]:
-    """The run that is there, under this call's budget and number of workers; and whether nothing is left to do."""
+    """Open the existing run with this call's budget and workers.
+
+    Also returns whether nothing is left to do.
+    """
     run = Run.open(folder, trust_code=bool(campaign.code))
     campaign = campaign.with_roles_of(run.campaign)
     mine = {function.name for function in fitness_functions(run.campaign.evaluators).values()}
@@ -154,10 +157,10 @@ def _continue_run(folder: Path, campaign: Campaign) -> tuple[Run, bool]:
 
 
 def _trust_programs(campaign: Campaign) -> Campaign:
-    """The same with its programs trusted: who wrote this very call wrote what they are."""
+    """Trust the campaign's programs: the author of the call named them."""
     return replace(campaign, trusted=True) if stages_running_code(campaign.evaluators) else campaign
 
 
 def _folder_name(name: str) -> str:
-    """The name as a folder's."""
+    """Write a name as that of a folder."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class Reading:
-    """What can be seen of a run in its folder.
+    """A run's folder, for reading.
 
     Args:
         folder: the run's.
@@ -60,11 +60,11 @@ class Reading:
 
     @property
     def history(self) -> RunHistory:
-        """Every trial."""
+        """All trials."""
         return self._history
 
     def status(self) -> RunStatus:
-        """Where the run stands, also while another process works on it."""
+        """Status of the run, also while another process works on it."""
         rows = self.store.session_rows()
         state, reason = "new", ""
         if rows:
@@ -88,7 +88,7 @@ class Reading:
         )
 
     def trial(self, id: int) -> Trial:
-        """One trial.
+        """Trial number `id`.
 
         Raises:
             RunError: there is no such candidate.
@@ -98,12 +98,12 @@ class Reading:
         return self._history.trial(id)
 
     def design(self, id: int) -> Design:
-        """What a candidate's genome stands for, built again."""
+        """Design of candidate `id`, built again from its genome."""
         candidate = self.trial(id).candidate
         return design_of(self.campaign.space, candidate.genome, outside=candidate.outside)
 
     def structure(self, id: int, role: str = "") -> Structure | None:
-        """A candidate's structure.
+        """Structure of candidate `id`.
 
         Args:
             role: "relaxed", "initial", ...; by default the last one an evaluator made, else the initial one.
@@ -131,12 +131,15 @@ class Reading:
             return structure_from_json(decompress_text(blob))
 
     def ranking(self) -> Sequence[int]:
-        """Numbers of all trials, best first: feasible by Pareto rank or score, then by violation, gated, failed."""
+        """Numbers of all trials, best first.
+
+        Feasible ones by Pareto rank or score, then by violation, gated, failed.
+        """
         scores = self._history.scores()
         return [int(id) for id in scores.ids[scores.order()]]
 
     def front(self) -> Sequence[int]:
-        """Numbers of the feasible trials no other dominates, in the order of the first objective.
+        """Numbers of non-dominated feasible trials, by the first objective.
 
         Of one objective, or of objectives combined to one score, these are the best trial and its equals.
         """
@@ -146,11 +149,11 @@ class Reading:
         return [int(id) for id in standing.front[np.argsort(standing.values[:, 0], kind="stable")]]
 
     def front_table(self) -> DataFrame:
-        """The front's members as rows, in the order of `front`; columns as in `table`."""
+        """Members of the front as rows, in its order; columns as in `table`."""
         return self.table().iloc[list(self.front())].reset_index(drop=True)
 
     def hypervolume(self, reference: Mapping[str, float] | None = None) -> float:
-        """How much of the space of several objectives the front dominates, up to a reference point.
+        """Hypervolume that the front dominates, up to a reference point.
 
         Args:
             reference: coordinate by property, in its unit (of a target or window the distance from it), the same
@@ -180,12 +183,18 @@ class Reading:
         return 0.0 if point is None or not standing.feasible else pareto.hypervolume(standing.values, point)
 
     def desirability(self) -> NDArray[np.float64] | None:
-        """Shape (n,), between 0 and 1, NaN where unknown; None where the objectives have no scale to judge by."""
+        """Desirability, shape (n,), between 0 and 1, NaN where unknown.
+
+        None if the objectives have no scale.
+        """
         problem = self.campaign.problem
         return problem.desirability(problem.minimised(self._history.column)) if problem.judged else None
 
     def top(self, n: int = 10) -> list[dict[str, Any]]:
-        """The n best complete trials as plain mappings, best first; a genome taken further only as it ended."""
+        """The `n` best complete trials as mappings, best first.
+
+        A genome that was taken further appears as it ended.
+        """
         status, earlier = self._history.status(), set(self._history.superseded())
         complete = [id for id in self.ranking() if status[id] == Status.COMPLETE and id not in earlier][:n]
         front = set(self.front())
@@ -200,7 +209,7 @@ class Reading:
         return rows
 
     def row(self, id: int) -> dict[str, Any]:
-        """One trial as a plain mapping."""
+        """Trial number `id` as a plain mapping."""
         trial = self._history.trial(id)
         return {
             "candidate": id,
@@ -228,11 +237,14 @@ class Reading:
         }
 
     def table(self) -> DataFrame:
-        """Every trial as a row: number, formula, status, properties and their errors, lineage, genome, cause."""
+        """Every trial as a row.
+
+        Number, formula, status, properties and their errors, lineage, genome, cause.
+        """
         return trials_table(self.store, self._history, self.desirability())
 
     def recommend(self, properties: Sequence[str] = ()) -> Recommendation:
-        """What to take from the run: the best or the front with credible intervals, and how far to trust the models.
+        """Recommend candidates, with credible intervals and calibration of the models.
 
         Models are fitted anew, whatever the optimizer was, which takes seconds; asked again, the answer is kept.
 
@@ -262,13 +274,16 @@ class Reading:
         return self._recommended[1]
 
     def digest(self) -> str:
-        """Hash of everything the search found and decided; equal runs have equal digests."""
+        """Hash of everything the search found and decided.
+
+        Equal runs have equal digests.
+        """
         return self.store.digest()
 
     # What waits, and what was told.
 
     def waiting(self) -> dict[str, list[int]]:
-        """Numbers of the candidates that wait for results from outside, by stage."""
+        """Numbers of candidates that wait for results from outside, by stage."""
         found: dict[str, list[int]] = {}
         if not any(stage.external for stage in self.campaign.stages):
             return found
@@ -292,16 +307,21 @@ class Reading:
         )
 
     def handed_out(self) -> list[int]:
-        """Of the candidates that wait, those that were handed out."""
+        """Waiting candidates that were handed out."""
         given = find_handed_out(self.store.user_events())
         return [id for ids in self.waiting().values() for id in ids if id in given]
 
     def measurements(self, id: int | None = None) -> list[Measurement]:
-        """What was told from outside, with what was taken back; of all genomes, or of one candidate's."""
+        """Measurements of all genomes, or of candidate `id`, including withdrawn ones."""
         return self.store.load_measurements(None if id is None else [self.trial(id).candidate.key])
 
     def inputs(self, ids: Sequence[int], stage: str) -> list[Input]:
-        """What a stage's evaluator sees of these candidates: their designs, and what earlier stages found."""
+        """Inputs of candidates as a stage's evaluator sees them.
+
+        Args:
+            stage: name of the stage.
+            ids: numbers of the candidates.
+        """
         found = []
         for id in ids:
             trial, design = self.trial(id), self.design(id)
@@ -313,7 +333,13 @@ class Reading:
 
 
 def state_of(reason: str, *, ended: bool, held: bool) -> str:
-    """The state of a run whose last session has this reason (`RunStatus.state`)."""
+    """State of a run, as `RunStatus.state`.
+
+    Args:
+        reason: why the last session ended.
+        ended: true if there is no session that is still open.
+        held: true if a process works on the run.
+    """
     if held:
         return "running"
     if not ended:

@@ -50,7 +50,7 @@ _UNFINISHED = re.compile(r"\..+\.json\.(?:(?P<host>[0-9a-f]{8})-(?P<process>\d{1
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """State of the run that a request was made for.
+    """State of the run for which a request was made.
 
     Attributes:
         event: number of the last event; -1 before the first.
@@ -65,7 +65,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a user wants of a run.
+    """A user's request to a run.
 
     Attributes:
         id: unique; its first 20 digits are in the order of leaving.
@@ -82,7 +82,7 @@ class Request:
 
 
 def new_request(kind: str, detail: Mapping[str, Json]) -> Request:
-    """A request, not left anywhere yet.
+    """Make a request of a `kind` with its `detail`, not written anywhere yet.
 
     Raises:
         RefusedError: its kind or detail is none.
@@ -96,7 +96,7 @@ def new_request(kind: str, detail: Mapping[str, Json]) -> Request:
 def write_request(
     folder: Path, kind: str, detail: Mapping[str, Json], id: str = "", seen: Seen | None = None
 ) -> Request:
-    """Put a request into the run's folder; readers see all of it or nothing.
+    """Write a request into the run's folder, in one piece.
 
     Args:
         folder: the run's.
@@ -121,7 +121,7 @@ def write_request(
 
 
 def waiting_requests(folder: Path, skip: Collection[str] = ()) -> list[Request]:
-    """Requests that were not taken up yet, oldest first.
+    """Requests that were not applied yet, oldest first.
 
     A file that is no request is moved to `requests/refused`, with the reason beside it, and logged.
 
@@ -147,7 +147,7 @@ def waiting_requests(folder: Path, skip: Collection[str] = ()) -> list[Request]:
 
 
 def remove_request(folder: Path, request: Request) -> None:
-    """Remove a request that was committed."""
+    """Remove a `request` that was committed from the run's `folder`."""
     try:
         _request_path(folder, request).unlink(missing_ok=True)
     except OSError as error:  # what is not removed is known by its id: it is not taken up again
@@ -155,7 +155,13 @@ def remove_request(folder: Path, request: Request) -> None:
 
 
 def set_refused(folder: Path, request: Request, reason: str) -> None:
-    """Move a request that cannot be met to `requests/refused`, with the reason."""
+    """Move a request that cannot be met to `requests/refused`.
+
+    Args:
+        folder: the run's.
+        request: that was refused.
+        reason: for the user, written beside it.
+    """
     said = reason if len(reason) <= SHOWN else f"{reason[:SHOWN]}..."
     content = {"kind": request.kind, "detail": dict(request.detail), "reason": said}
     refused = folder / FOLDER / REFUSED
@@ -171,7 +177,13 @@ def set_refused(folder: Path, request: Request, reason: str) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove requests to stop other sessions than the present one, and unfinished files of writers that are gone."""
+    """Remove stop requests for other sessions, and unfinished files.
+
+    The writers of such files are gone.
+
+    Args:
+        folder: the run's.
+    """
     session = holding_session(folder)
     for request in waiting_requests(folder):
         if request.kind == "stop" and not is_meant(request, session):
@@ -190,12 +202,17 @@ def is_meant(request: Request, session: str) -> bool:
 
 
 def is_waiting(folder: Path, request: Request) -> bool:
-    """True if the request was not taken up yet."""
+    """True if the `request` in `folder` was not applied yet."""
     return os.path.lexists(_request_path(folder, request))
 
 
 def read_refusal(folder: Path, request: Request) -> str:
-    """Why a request was refused; empty where it was not."""
+    """Reason why a request was refused; empty if it was not.
+
+    Args:
+        folder: the run's.
+        request: that was left there.
+    """
     path = folder / FOLDER / REFUSED / f"{request.id}.json"
     if not path.is_file():
         return ""
@@ -205,7 +222,7 @@ def read_refusal(folder: Path, request: Request) -> str:
 
 
 def sort_key(request_id: str) -> tuple[float, str]:
-    """Sorting key of ids: by their number, ids without one last."""
+    """Sorting key of a `request_id`: its number; ids without one come last."""
     number = _NUMBER.match(request_id)
     return (int(number[0]) if number else math.inf, request_id)
 
@@ -222,13 +239,13 @@ def _list_folder(folder: Path) -> list[Path]:
 
 
 def _request_files(inbox: Path) -> list[Path]:
-    """What may be requests, oldest first."""
+    """Files that may be requests, oldest first."""
     found = [p for p in _list_folder(inbox) if p.name.endswith(".json") and not p.name.startswith(".")]
     return sorted(found, key=lambda path: sort_key(path.stem))
 
 
 def _new_id(inbox: Path | None = None) -> str:
-    """An id after all that wait, also where the clock was set back since they were left."""
+    """New id after all waiting ones, even if the clock was set back."""
     now = time.time_ns()
     for path in _request_files(inbox) if inbox is not None else ():
         number = _NUMBER.match(path.stem)
@@ -264,7 +281,7 @@ def _write_file(path: Path, content: Mapping[str, object]) -> None:
 
 
 def _is_abandoned(path: Path, written: re.Match[str]) -> bool:
-    """True if the writer of an unfinished file is gone, or can be taken for gone."""
+    """True if the writer of an unfinished file seems gone."""
     if written["host"] == _host_name() and int(written["process"]) < 2**31:
         return not psutil.pid_exists(int(written["process"]))
     try:
@@ -306,7 +323,7 @@ def _warn_once(message: str) -> None:
 
 
 def _read_request(path: Path) -> Request:
-    """The request in a file.
+    """Read the request in a file.
 
     Raises:
         ValueError, UnreadableFileError, OSError: there is none.
@@ -322,7 +339,7 @@ def _read_request(path: Path) -> Request:
 
 
 def _parse_request(id: str, content: object) -> Request:
-    """The request a file holds.
+    """Parse the request in a file.
 
     Raises:
         ValueError: it is none.

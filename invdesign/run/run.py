@@ -51,7 +51,7 @@ _NEVER = (-1, -1, -1)  # no store has this mark
 
 
 class Run(Reading):
-    """One run: looked at by anyone, executed by one process at a time.
+    """One run: read by anyone, executed by one process at a time.
 
     Make one with `Run.create`, or `Run.open` one that exists; `execute` works on it until the budget is
     reached, the space is exhausted, or it is told to stop. All else only reads.
@@ -78,7 +78,11 @@ class Run(Reading):
 
     @classmethod
     def create(cls, campaign: Campaign, folder: str | Path) -> Run:
-        """A new run in `folder`, which may exist but must not hold a run.
+        """Create a run in `folder`, which may exist but must hold no run.
+
+        Args:
+            campaign: what to search.
+            folder: of the run.
 
         Raises:
             RunError: there is a run already, or a function of the campaign needs trust.
@@ -104,7 +108,7 @@ class Run(Reading):
 
     @classmethod
     def open(cls, folder: str | Path, *, trust_code: bool = False, functions: Iterable[Any] = ()) -> Run:
-        """The run in `folder`, for reading; `execute` takes hold of it.
+        """Open the run in `folder` for reading; `execute` works on it.
 
         Args:
             trust_code: whether code beside its campaign may be imported, which runs it: classes at once, functions
@@ -127,7 +131,7 @@ class Run(Reading):
             raise
 
     def change(self, campaign: Campaign | None = None, budget: Mapping[str, float] | None = None) -> None:
-        """Go on under a changed budget or engine; any other change is refused, and then nothing is changed.
+        """Change budget or engine; any other change is refused as a whole.
 
         A limit that the campaign does not say differently than before stays as it was set since. Requests for
         another budget that wait are taken up first.
@@ -166,7 +170,7 @@ class Run(Reading):
         self.campaign = changed.with_functions(mine)
 
     def take_up_budgets(self) -> None:
-        """Do what requests for another budget say that wait; nothing has to be evaluated for it.
+        """Apply waiting requests for another budget; nothing is evaluated.
 
         Raises:
             RunLockedError: another process works on the run, and takes them up.
@@ -187,7 +191,7 @@ class Run(Reading):
         self.campaign = budgets.replace_budget(self.campaign, budgets.stored_budget(store))
 
     def _prepare_space(self) -> None:
-        """Let a space that reads a file do so: one that changed fails here, not every candidate in the workers."""
+        """Let the space read its file, so that a changed one fails here."""
         if not isinstance(self.campaign.space, PreparedSpace):
             return
         try:
@@ -204,14 +208,14 @@ class Run(Reading):
         )
 
     def use_workers(self, workers: int) -> None:
-        """Work with this many processes in this session; 0 evaluates in this one."""
+        """Use this number of `workers` in this session; 0 evaluates in this process."""
         engine = self.campaign.engine.model_copy(update={"workers": workers})
         self.campaign = replace(self.campaign, engine=engine)
 
     # Working.
 
     def execute(self, observer: Observer | None = None) -> RunStatus:
-        """Work on the run until it ends or is stopped (`stop`, SIGINT, SIGTERM).
+        """Work until the run ends or is stopped (`stop`, SIGINT, SIGTERM).
 
         Args:
             observer: called with the status about five times a second; a notebook shows a panel by default.
@@ -239,7 +243,7 @@ class Run(Reading):
     def _hold_and_work(
         self, work: Callable[[Loop], T], reason: Callable[[T], str], observer: Observer | None = None
     ) -> T:
-        """Hold the run while `run_until_end` is done on it, and note why it ended."""
+        """Hold the run during `work`, and note why it ended."""
         self.campaign.check_usable(f"invdesign resume {self.folder} --trust-code", self.folder)
         self._prepare_space()
         with lock_run(self.folder), _check_writable(self.folder) as store, self._handle_signals():
@@ -265,7 +269,7 @@ class Run(Reading):
         return result
 
     def _reread_store(self) -> None:
-        """Read the store as it is now: an older one was brought to the present schema meanwhile."""
+        """Read the store again, which may have been brought to the present schema."""
         if self.store.is_copy:
             self.store.close()
             self.store = Store.open(self.folder / STORE_FILE, writable=False)
@@ -298,14 +302,14 @@ class Run(Reading):
         return result
 
     def _end_check(self) -> Callable[[int], bool]:
-        """What says of a candidate's number whether the run knows its end."""
+        """Function of a candidate's number: true if the run knows its end."""
         known, pending = len(self._history), set(self._history.pending())
         return lambda number: number < known and number not in pending
 
     # What users do: with results from outside, and with a run on its way.
 
     def ask(self, n: int = 1) -> list[int]:
-        """Numbers of n candidates that wait for a measurement and were handed out to nobody before.
+        """Hand out `n` new candidates for measurement; returns their numbers.
 
         New ones are asked for as needed, and go through the stages before; fewer where budget or space end.
 
@@ -326,7 +330,7 @@ class Run(Reading):
         return given
 
     def tell(self, results: Sequence[Told], *, replace: bool = False) -> Taken:
-        """Take up results from outside: all of them, or none where one is wrong.
+        """Record results from outside: all of them, or none if one is wrong.
 
         Results that were told before, word by word, change nothing. Several of one candidate are averaged.
 
@@ -349,7 +353,7 @@ class Run(Reading):
         return self.apply(new_request("tell", detail))
 
     def add(self, genomes: Sequence[Genome], until: str | None = None) -> list[int]:
-        """Evaluate these genomes next; numbers of the new candidates.
+        """Add `genomes` to evaluate next; returns the new candidates' numbers.
 
         Args:
             until: the last stage they run; known ones that ended before it are taken further.
@@ -365,7 +369,14 @@ class Run(Reading):
         return list(self.apply(new_request("add", detail)).added)
 
     def promote(self, ids: Sequence[int], stage: str) -> list[int]:
-        """Send complete candidates on to a further stage; numbers of the trials that do it.
+        """Send complete candidates on to a further stage.
+
+        Args:
+            ids: numbers of the candidates.
+            stage: name of the stage.
+
+        Returns:
+            Numbers of the trials that do it.
 
         Raises:
             RunError: there is no such stage, or a candidate is not complete or was made outside the space.
@@ -378,7 +389,7 @@ class Run(Reading):
     def withdraw(
         self, ids: Sequence[int] | int, reason: str, *, again: bool = False, measurements: Sequence[int] = ()
     ) -> None:
-        """Take back what is known of candidates, with a reason; the history is kept.
+        """Withdraw results of candidates, with a reason; the history is kept.
 
         Args:
             again: whether they are evaluated anew, or wait to be measured again; else they count no more.
@@ -394,7 +405,7 @@ class Run(Reading):
         self.apply(new_request("withdraw", {**detail, "measurements": list(measurements)}))
 
     def apply(self, request: Request, skip: Collection[str] = ()) -> Taken:
-        """Do what a request says, after all that were left before it, and what follows from it without the user.
+        """Apply a request, after all earlier ones, and what follows from it.
 
         Args:
             request: left in the run's folder or not.
@@ -427,14 +438,17 @@ class Run(Reading):
         return taken
 
     def _current_history(self, store: Store) -> RunHistory:
-        """The history as the store has it now: loading takes seconds for 100,000 trials, so not without need."""
+        """History as the store has it now, reloaded only if needed.
+
+        Loading takes seconds for 100,000 trials.
+        """
         if store.history_version() != self._mark:
             return self._load_history(store)
         self._history.fetch = store.load_candidate
         return self._history
 
     def _stage_fingerprints(self) -> dict[str, dict[str, str | None]]:
-        """Which model, weights and settings every stage works with."""
+        """Fingerprint of every stage's evaluator."""
         return {
             name: {"fingerprint": evaluator.fingerprint, "potential": evaluator.potential_id}
             for name, evaluator in self.campaign.evaluators.items()
@@ -446,7 +460,9 @@ class Run(Reading):
 
     @contextmanager
     def _handle_signals(self) -> Iterator[None]:
-        """The first SIGINT or SIGTERM lets the transaction finish; a second SIGINT leaves at once.
+        """Finish the transaction at the first SIGINT or SIGTERM.
+
+        A second SIGINT leaves at once.
 
         Where somebody types at this Python, what it holds outlives that.
         """
@@ -471,7 +487,7 @@ class Run(Reading):
                 signal.signal(number, handler)
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Close the store."""
         self.store.close()
 
     def __enter__(self) -> Self:
@@ -482,7 +498,7 @@ class Run(Reading):
 
 
 def initial_entries(campaign: Campaign) -> dict[str, str]:
-    """What a new run's store says of it."""
+    """Entries that describe a new run of `campaign` in its store."""
     return {
         "campaign": to_json(campaign.dump()),
         "campaign_text": campaign.text,
@@ -492,7 +508,7 @@ def initial_entries(campaign: Campaign) -> dict[str, str]:
 
 
 def _load_stored_campaign(store: Store, folder: Path, trust_code: bool) -> Campaign:
-    """The campaign a store holds.
+    """Load the campaign from a store.
 
     Raises:
         StoreError: it is damaged, or made by a version that this one does not understand.
@@ -526,7 +542,7 @@ def _load_stored_campaign(store: Store, folder: Path, trust_code: bool) -> Campa
 
 @contextmanager
 def create_folder(folder: Path, advice: str = "") -> Iterator[None]:
-    """A folder for a new run; where it was made here and the run could not be, it goes again.
+    """Create a folder for a new run; remove it if the run cannot be created.
 
     Args:
         advice: what to do where the disk is full.
@@ -554,7 +570,7 @@ def _check_writable(folder: Path) -> Iterator[Store]:
 
 
 def _first_line(error: Exception) -> str:
-    """The first line a person needs of an error; pydantic's has many more."""
+    """First informative line of an error; pydantic's have many more."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
@@ -562,7 +578,10 @@ def _first_line(error: Exception) -> str:
 
 
 def _end_session(store: Store, reason: str) -> None:
-    """Note the end; where the disk is full not even that can be written, and the next start checks the store."""
+    """Note the end of a session.
+
+    On a full disk not even that can be written; the next start then checks the store.
+    """
     try:
         store.end_session(reason)
     except StoreError:
@@ -571,7 +590,11 @@ def _end_session(store: Store, reason: str) -> None:
 
 
 def run_status(folder: str | Path, *, trust_code: bool = False) -> RunStatus:
-    """Where the run in `folder` stands, also while another process works on it; see `Run.open`.
+    """Status of the run in `folder`, also while another process works.
+
+    Args:
+        folder: the run's.
+        trust_code: see `Run.open`.
 
     Raises:
         StoreError: there is no run, or it cannot be read.

@@ -20,7 +20,7 @@ CHANGING_EVENTS = ("measure", "withdraw")  # events after which a candidate may 
 
 @dataclass(frozen=True, slots=True)
 class ChangesSince:
-    """User events that the author of a request did not know of.
+    """User events unknown to the author of a request.
 
     Attributes:
         known: whether it is on record what the author knew; else nothing is checked.
@@ -35,14 +35,26 @@ class ChangesSince:
     told: Sequence[Measurement] = ()
 
     def unseen_measurements(self, found: Collection[Measurement], takes: Collection[int]) -> list[int]:
-        """Numbers of measurements that a request would take back without its author knowing of them."""
+        """Measurements a request would withdraw without its author knowing them.
+
+        Args:
+            found: measurements that count now.
+            takes: numbers of those that the request names.
+        """
         if not self.known:
             return []
         return [item.id for item in found if item.id not in takes and item.event not in self.behind]
 
 
 def find_changes_since(seen: Seen | None, store: Store, history: RunHistory) -> ChangesSince:
-    """User events after a request was made, but for those of the requests it was left behind.
+    """Find user events after a request was made.
+
+    Events of the requests it was queued behind do not count.
+
+    Args:
+        seen: state of the run that the request was made for.
+        store: the run's.
+        history: the run's.
 
     Raises:
         RefusedError: it was made for another run, whose place this one took.
@@ -78,7 +90,11 @@ def find_changes_since(seen: Seen | None, store: Store, history: RunHistory) -> 
 
 
 def check_same_run(seen: Seen, store: Store) -> None:
-    """Refuse a request for a state of the run that there never was.
+    """Refuse a request for a state that the run never had.
+
+    Args:
+        seen: state that the request was made for.
+        store: the run's.
 
     Raises:
         RefusedError: it was made for another run, whose place this one took.
@@ -93,7 +109,7 @@ def check_same_run(seen: Seen, store: Store) -> None:
 def resolve_request(
     store: Store, kind: str, detail: Mapping[str, Json], waiting: Sequence[str], budget: str
 ) -> tuple[dict[str, Json], Seen]:
-    """A request's detail with the measurements that it takes back, and the state of the run it is made for.
+    """Complete a request by the measurements it withdraws and the present state.
 
     Args:
         store: the run's.
@@ -112,7 +128,10 @@ def resolve_request(
 
 
 def _keys_of_taken_results(store: Store, kind: str, detail: Mapping[str, Json]) -> set[str] | None:
-    """Keys of the genomes whose measurements a request takes back; None where it names them, or takes none."""
+    """Keys of genomes whose measurements a request withdraws.
+
+    None if it names the measurements, or withdraws none.
+    """
     if kind == "withdraw" and not detail.get("measurements"):
         return _keys_of_candidates(store, cast("list[int]", detail.get("ids") or []))
     if kind == "tell" and detail.get("replace"):
@@ -129,5 +148,5 @@ def _keys_of_candidates(store: Store, ids: Collection[int]) -> set[str]:
 
 
 def is_same(request: Request, kind: str, detail: Mapping[str, Json]) -> bool:
-    """True if a request wants just this."""
+    """True if a `request` has this `kind` and `detail`."""
     return request.kind == kind and request.detail == detail

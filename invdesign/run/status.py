@@ -1,4 +1,4 @@
-"""Where a run stands, as numbers a person or a program may read."""
+"""Status of a run, as numbers for people and programs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from invdesign.store.values import parse_bounded_json, translate_value_errors
 from invdesign.wording import join_words
 
 FILE = "status.json"
-LISTED = 10  # candidates that a note names
+LISTED = 10  # candidates that a note names (chosen)
 WITHDRAWN = "withdrawn"  # kind of failure of what a user took back
 
 
 @dataclass(frozen=True, slots=True)
 class StageStatus:
-    """Counts of one stage: what came in, what went on, what was stopped."""
+    """Counts of one stage: candidates entered, passed, gated, failed."""
 
     name: str
     entered: int
@@ -41,7 +41,9 @@ class StageStatus:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The best feasible value of one objective, or of the desirability; None while there is none.
+    """Best feasible value of one objective, or of the desirability.
+
+    None while there is none.
 
     Where there is a desirability, the values are those of the candidate with the best one.
 
@@ -66,7 +68,7 @@ class Best:
         return in_words(self.direction, self.property, self.goal)
 
     def format_value(self) -> str:
-        """The value with its errors, its unit and words; `none yet` without a value."""
+        """The value with errors, unit and words; `none yet` without a value."""
         if self.value is None:
             return "none yet"
         return join_words(
@@ -76,7 +78,7 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """The hypervolume the front dominates.
+    """Hypervolume that the front dominates.
 
     Attributes:
         value: in the product of the objectives' units; None where the front is too large to measure in passing.
@@ -94,7 +96,7 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """A snapshot of a run.
+    """Snapshot of a run.
 
     Attributes:
         state: `new`, `running`, `finished`, `stopped`, `waiting` (for results from outside), or `interrupted` (killed;
@@ -131,17 +133,20 @@ class RunStatus:
     feasible: int | None = None
 
     def to_json(self) -> str:
-        """One JSON object."""
+        """Write the status as one JSON object."""
         return json.dumps(asdict(self), ensure_ascii=False)
 
     def write(self, folder: Path) -> None:
-        """Replace the status file at once, so that a reader on a network file system never sees half of it."""
+        """Replace the status file in `folder` at once.
+
+        A reader on a network file system never sees half of it.
+        """
         with replace_atomically(folder / FILE) as temporary:
             temporary.write_text(self.to_json() + "\n", encoding="utf-8")
 
 
 def read_status(folder: Path) -> RunStatus:
-    """The snapshot last written by the process that holds the run."""
+    """Read the status last written into `folder` by the process that holds the run."""
     path = folder / FILE
     with translate_value_errors(path, "the status file"):
         data = parse_bounded_json(path.read_text(encoding="utf-8").strip(), finite=False)
@@ -153,7 +158,11 @@ def read_status(folder: Path) -> RunStatus:
 
 
 def describe_origin(store: Store) -> tuple[str, ...]:
-    """A sentence of where the run was forked from, if it was."""
+    """Sentence on the run this one was forked from, if any.
+
+    Args:
+        store: the run's.
+    """
     text = store.read_entry("forked_from")
     with translate_value_errors(store.path, "the entry 'forked_from' of table meta"):
         return (str(parse_bounded_json(text)["note"]),) if text else ()
@@ -170,7 +179,7 @@ def take_snapshot(
     notes: tuple[str, ...] = (),
     waiting: Mapping[str, int] | None = None,
 ) -> RunStatus:
-    """The status of a run from its history; of a large one in milliseconds, since it is written every second.
+    """Status of a run from its history, in milliseconds even for large runs.
 
     Args:
         elapsed: seconds of work over all sessions.
@@ -207,7 +216,15 @@ def take_snapshot(
 
 
 def outside_notes(history: RunHistory, problem: Problem, standing: Standing) -> list[str]:
-    """A sentence on the candidates made outside the space, and one where some are better than all within it."""
+    """Sentences on candidates made outside the space.
+
+    One says so where some are better than all within it.
+
+    Args:
+        history: of the run.
+        problem: its objectives and constraints.
+        standing: front and extremes of the candidates within the space.
+    """
     status = history.status()
     ids = [id for id in history.outside() if status[id] not in {Status.PENDING, Status.WITHDRAWN}]
     if not ids:
@@ -239,7 +256,10 @@ def _list_candidates(ids: Sequence[int]) -> str:
 
 
 def failure_counts(history: RunHistory) -> dict[str, int]:
-    """Trials by stage and kind of failure, most frequent first; what a user took back did not fail."""
+    """Failed trials in a `history` by stage and kind, most frequent first.
+
+    Withdrawn trials did not fail.
+    """
     failures = [f for f in history.failures().values() if f.kind != WITHDRAWN]
     return dict(Counter(f"{f.stage}: {f.kind}" for f in failures).most_common())
 
@@ -247,7 +267,13 @@ def failure_counts(history: RunHistory) -> dict[str, int]:
 def stage_counts(
     campaign: Campaign, history: RunHistory, now_in: Sequence[int] | None = None
 ) -> list[StageStatus]:
-    """Counts of every stage, the build stage first."""
+    """Counts of every stage, the build stage first.
+
+    Args:
+        campaign: of the run.
+        history: of the run.
+        now_in: candidates now in each stage.
+    """
     funnel = campaign.funnel
     status, depth = history.status(), history.depth()
     size = len(funnel) + 1
@@ -312,7 +338,7 @@ def _front_volume(campaign: Campaign, standing: Standing) -> Volume | None:
 
 
 def volume_unit(problem: Problem, units: Mapping[str, str]) -> str:
-    """The product of the objectives' units."""
+    """Product of the units of `problem`'s objectives."""
     return " × ".join(filter(None, (units.get(o.property, "") for o in problem.objectives)))
 
 

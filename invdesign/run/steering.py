@@ -19,13 +19,18 @@ from invdesign.store.lock import holding_session, is_held
 from invdesign.store.store import STORE_FILE, Store
 
 PATIENCE = 30.0  # seconds: a step ends when an evaluation does
-LOOK_EVERY = 0.1
+LOOK_EVERY = 0.1  # seconds between looks at a request (chosen)
 Opener = Callable[[Path], Run]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a request.
+    """Outcome of a request.
+
+    Attributes:
+        state: `applied` here, since no process worked on the run; `taken` up by the process that does; still `waiting`.
+        live: true if a process works on the run.
+        answer: result of the request where it was applied here (`Taken` for results that were told).
 
     Attributes:
         state: `applied` here, since nobody worked on the run; `taken` up by the process that does; still `waiting_requests`.
@@ -48,7 +53,9 @@ def leave_or_apply(
     trust_code: bool = False,
     open_run: Opener | None = None,
 ) -> Outcome:
-    """Leave a request for the process that holds the run, and wait until it was taken up; or apply it.
+    """Leave a request for the process that holds the run, or apply it.
+
+    It waits until the process has taken it up.
 
     Where it is applied here, requests that were left before it are taken up first.
 
@@ -98,7 +105,13 @@ def _apply_request(run: Run, request: Request) -> object:
 def leave_for_holder(
     folder: Path, kind: str, detail: Mapping[str, Json], *, wait: float = PATIENCE
 ) -> Outcome:
-    """Leave a request, and wait until the process that holds the run took it up.
+    """Leave a request and wait until the holder has taken it up.
+
+    Args:
+        folder: the run's.
+        kind: what is wanted.
+        detail: what `kind` needs.
+        wait: seconds.
 
     Where none does, it is taken up when the run goes on. A request that waits already is not left a second time: whoever
     was killed after leaving it may say the same again.
@@ -116,7 +129,12 @@ def leave_for_holder(
 
 
 def leave_once(folder: Path, kind: str, detail: Mapping[str, Json]) -> Request:
-    """Leave a request as it is meant now; the one that waits where the last one wants just this.
+    """Leave a request unless the last waiting one is the same.
+
+    Args:
+        folder: the run's.
+        kind: what is wanted.
+        detail: what `kind` needs.
 
     Raises:
         ValueError: it is no request.
@@ -150,7 +168,13 @@ def _wait_for_outcome(folder: Path, request: Request, wait: float) -> Outcome:
 
 
 def split_new_genomes(run: Run, genomes: Sequence[Genome], until: str = "") -> tuple[list[Genome], list[int]]:
-    """Genomes the run does not know, or that go on to the stage named; and the numbers of the others."""
+    """Split genomes into new ones and numbers of known ones.
+
+    Args:
+        run: to look in.
+        genomes: of the space.
+        until: last stage; a known genome that ended before it counts as new.
+    """
     context = Context(
         run.campaign.space,
         run.campaign.problem,
@@ -169,13 +193,19 @@ def split_new_genomes(run: Run, genomes: Sequence[Genome], until: str = "") -> t
 
 
 def find_numbers(run: Run, genomes: Sequence[Genome]) -> list[int]:
-    """Numbers of the candidates of these genomes, as far as the run knows them."""
+    """Numbers of the candidates of these `genomes` that the `run` knows."""
     found = [run.history.id_of(genome_key(genome)) for genome in genomes]
     return [id for id in found if id is not None]
 
 
 def is_quick_withdrawal(run: Run, ids: Sequence[int], measurements: Sequence[int], *, again: bool) -> bool:
-    """True if nothing has to be evaluated to take these candidates or measurements back.
+    """True if withdrawing these needs no evaluation.
+
+    Args:
+        run: to look in.
+        ids: numbers of candidates.
+        measurements: numbers of measurements.
+        again: true if they are evaluated anew.
 
     Evaluated anew is what an evaluator of the campaign said; what was told of an external stage is waited for again.
     """
@@ -186,7 +216,7 @@ def is_quick_withdrawal(run: Run, ids: Sequence[int], measurements: Sequence[int
 
 
 def apply_quick_requests(run: Run) -> None:
-    """Take up what waits and needs no evaluation, in order, as far as nothing else comes first.
+    """Apply waiting requests of a `run` that need no evaluation, in order.
 
     Raises:
         RunLockedError: another process works on the run, and takes them up.
@@ -207,7 +237,7 @@ def apply_quick_requests(run: Run) -> None:
 
 
 def _can_wait(run: Run, found: Sequence[Request]) -> frozenset[str]:
-    """Ids of requests that may be taken up after others that were left later.
+    """Ids of requests that may be applied after later ones.
 
     These are candidates the run does not know, where all else is by the numbers of others: nothing of it can concern them.
     """
@@ -223,7 +253,7 @@ def _read_rows(request: Request, name: str) -> list[dict[str, Any]]:
 
 
 def _is_quick(run: Run, request: Request) -> bool:
-    """True if nothing has to be evaluated for a request."""
+    """True if a request needs no evaluation."""
     if request.kind in {"stop", "budget"}:
         return True
     if request.kind == "tell":
@@ -249,7 +279,11 @@ def _is_taken_back(run: Run, ids: Sequence[int], measurements: Sequence[int], ag
 
 
 def stop_run(folder: Path, wait: float = PATIENCE) -> bool | None:
-    """Ask the process that works on the run to stop in good order, and wait until it let go of it.
+    """Ask the process that works on the run to stop, and wait for it.
+
+    Args:
+        folder: the run's.
+        wait: seconds.
 
     Returns:
         True if it did in time; None where no process works on it.

@@ -22,7 +22,9 @@ DESIRABILITY = "desirability"
 
 
 def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.float64] | None) -> DataFrame:
-    """Number, formula, status, properties with their errors and details, lineage, genome and cause of every trial.
+    """Table of all trials.
+
+    Number, formula, status, properties with their errors and details, lineage, genome and cause of each.
 
     `outside` says which were made outside the space, where any were; `passed` is the last stage it has passed; `NAME_at_STAGE` what a stage before the one that decides a property said.
 
@@ -58,7 +60,7 @@ def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.flo
 
 
 def _detail_columns(history: RunHistory) -> dict[str, list[str]]:
-    """A column of texts for every property of which anything was said in words, empty where nothing was."""
+    """Columns of details, for properties that have any."""
     found, columns = history.details(), {name: history.column(name) for name in history.names()}
 
     def sentence(name: str, id: int) -> str:
@@ -77,7 +79,7 @@ def _detail_columns(history: RunHistory) -> dict[str, list[str]]:
 
 
 def _describe_cause(row: Any) -> str:
-    """Why a candidate's row has no result, in words."""
+    """Reason why a candidate has no result."""
     failure = parse_failure(row.failure)
     if failure is not None and failure.kind == WITHDRAWN:
         return f"{WITHDRAWN}: {failure.message}"

@@ -1,4 +1,4 @@
-"""What a user tells a run, and what the run made of it."""
+"""Results that a user tells a run, and their outcome."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One result from outside: of a candidate by its number, or of a genome nobody asked for.
+    """One result from outside, for a candidate or for a new genome.
 
     Attributes:
         candidate: its number; None where `genome` says which it is.
@@ -52,12 +52,17 @@ class Told:
 
 
 def broken_rules(space: SearchSpace, candidate: Candidate) -> str:
-    """The rules of the space that a candidate breaks, in words; empty of one within it."""
+    """Rules of the `space` that a `candidate` breaks, in words; empty if none."""
     return place_genome(space, candidate.genome).outside if candidate.outside else ""
 
 
 def describe_outside(space: SearchSpace, genome: Genome) -> str:
-    """What becomes of a candidate that was made outside the space."""
+    """Sentence on a candidate made outside the space.
+
+    Args:
+        space: of the run.
+        genome: of the candidate.
+    """
     if not is_near(space, genome):
         return "it is kept, but lies so far off that no model learns from it."
     return "it is data for the models, never a proposal or a parent, and not among the best."
@@ -65,7 +70,7 @@ def describe_outside(space: SearchSpace, genome: Genome) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of results that were told.
+    """Outcome of results that were told.
 
     Attributes:
         recorded: how many measurements are new.

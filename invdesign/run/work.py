@@ -18,7 +18,7 @@ MARKER, SETTLED, OWN = "job.json", "job.settled.json", "job."
 
 
 def settle_folders(folder: Path, ended: Callable[[int], bool]) -> None:
-    """Remove the job folders of ended candidates where no files were kept, and mark the others as settled.
+    """Remove job folders of ended candidates without files; mark the others.
 
     Args:
         folder: the run's.

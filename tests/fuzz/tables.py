@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from invdesign.campaign.load import campaign_from
 from invdesign.errors import InvdesignError
-from invdesign.optimizers.bayesian.priors import PriorTable, prior_rows
+from invdesign.optimizers.bayesian.priors import PriorTable, read_priors
 from invdesign.run.run import Run
 from invdesign.settings import InputFile, load
 from invdesign.sheets.results import read_results
@@ -66,7 +66,7 @@ def read_evaluator(path: Path) -> Pairs:
 def read_prior(path: Path) -> Pairs:
     """(name, x) of the rows of a prior that are used."""
     table = PriorTable(table=InputFile.read(path), columns={})
-    found = prior_rows([table], load("spaces", SPACE), ["x"])[0]
+    found = read_priors([table], load("spaces", SPACE), ["x"])[0]
     names = [str(genome["name"]) for genome in found.genomes]
     return [(name, x) for name, x in zip(names, found.values["x"].tolist(), strict=True) if not math.isnan(x)]
 

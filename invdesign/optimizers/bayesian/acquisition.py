@@ -30,27 +30,31 @@ from torch import Tensor
 
 from invdesign.arrays import FloatArray
 from invdesign.optimizers.bayesian.contracts import Regressor
-from invdesign.optimizers.bayesian.goals import DEVIATION, Goals
+from invdesign.optimizers.bayesian.goals import DEVIATION_FLOOR, Goals
 
 Measure = Literal["improvement", "hypervolume", "bound", "sample", "feasible", "curiosity"]
 
-ALWAYS = frozenset({"bound", "sample", "curiosity"})  # measures that need nothing to compare with
-BLOCK = 16_384  # candidates at a time
-SAMPLES = 64  # quasi-random samples of the properties
-TRADE = 0.1  # of what is lost in other objectives, in their spreads, that an end of the front must be worth
-MARGIN = 0.1  # of the front's extent, by which the reference lies behind it
-TAU = 1e-3  # smoothing of max(0, x), of values that spread over about 1
+UNREFERENCED_MEASURES = frozenset(
+    {"bound", "sample", "curiosity"}
+)  # measures that need nothing to compare with
+CANDIDATES_PER_BLOCK = 16_384  # candidates at a time
+N_SAMPLES = 64  # quasi-random samples of the properties
+LEAST_TRADE_OFF = (
+    0.1  # of what is lost in other objectives, in their spreads, that an end of the front must be worth
+)
+REFERENCE_MARGIN = 0.1  # of the front's extent, by which the reference lies behind it
+SMOOTHING = 1e-3  # smoothing of max(0, x), of values that spread over about 1
 
 
-class Chance(Protocol):
+class SuccessModel(Protocol):
     """A model of how likely an evaluation succeeds."""
 
-    def probability(self, x: FloatArray) -> FloatArray: ...
-    def chance(self, x: FloatArray) -> FloatArray: ...
-    def log_chance(self, x: Tensor) -> Tensor: ...
+    def predict_probability(self, x: FloatArray) -> FloatArray: ...
+    def success_weight(self, x: FloatArray) -> FloatArray: ...
+    def log_success_weight(self, x: Tensor) -> Tensor: ...
 
 
-class _Predicted(Model):
+class _KnownMarginals(Model):
     """Means and standard deviations that are known, as a model: its inputs (..., 1, 2) are the two numbers."""
 
     @property
@@ -63,7 +67,7 @@ class _Predicted(Model):
 
 
 @dataclass(frozen=True, eq=False)
-class Outlook:
+class ModelSet:
     """The models at one event: of every property, and of success.
 
     Attributes:
@@ -72,51 +76,53 @@ class Outlook:
     """
 
     regressors: Mapping[str, Regressor]
-    chances: tuple[Chance, ...] = ()
+    chances: tuple[SuccessModel, ...] = ()
 
     @property
     def differentiable(self) -> bool:
         return all(regressor.differentiable for regressor in self.regressors.values())
 
-    def predicted(
+    def predict(
         self, names: Sequence[str], x: FloatArray, *, single: bool = False
     ) -> tuple[FloatArray, FloatArray]:
         """Means and standard deviations (q, P) of some properties at x (q, d)."""
         found = [self.regressors[name].predict(x, single=single) for name in names]
         return np.stack([mean for mean, _ in found], axis=1), np.stack([width for _, width in found], axis=1)
 
-    def marginals(self, names: Sequence[str], x: Tensor) -> tuple[Tensor, Tensor]:
+    def predict_with_gradients(self, names: Sequence[str], x: Tensor) -> tuple[Tensor, Tensor]:
         """The same of x (q, d), with gradients."""
-        posteriors = [self._models[name].posterior(x.unsqueeze(-2)) for name in names]
+        posteriors = [self._botorch_models[name].posterior(x.unsqueeze(-2)) for name in names]
         mean = torch.stack([posterior.mean[..., 0, 0] for posterior in posteriors], dim=-1)
         variance = torch.stack([posterior.variance[..., 0, 0] for posterior in posteriors], dim=-1)
         return mean, variance.clamp_min(1e-30).sqrt()
 
     @cached_property
-    def _models(self) -> dict[str, Any]:
-        return {name: regressor.model() for name, regressor in self.regressors.items()}
+    def _botorch_models(self) -> dict[str, Any]:
+        return {name: regressor.to_botorch() for name, regressor in self.regressors.items()}
 
-    def conditioned(self, x: FloatArray) -> Outlook:
-        """The outlook that believes candidates (k, d) to come out as predicted."""
+    def condition_on(self, x: FloatArray) -> ModelSet:
+        """The models that believe candidates (k, d) to come out as predicted."""
         if not len(x):
             return self
-        found = {name: regressor.conditioned(x) for name, regressor in self.regressors.items()}
-        return Outlook(found, self.chances)
+        found = {name: regressor.condition_on(x) for name, regressor in self.regressors.items()}
+        return ModelSet(found, self.chances)
 
-    def probability(self, x: FloatArray) -> FloatArray:
+    def success_probability(self, x: FloatArray) -> FloatArray:
         """Probability of success at x (q, d), shape (q,)."""
-        found: FloatArray = np.prod([np.ones(len(x)), *(m.probability(x) for m in self.chances)], axis=0)
+        found: FloatArray = np.prod(
+            [np.ones(len(x)), *(m.predict_probability(x) for m in self.chances)], axis=0
+        )
         return found
 
-    def log_chance(self, x: FloatArray) -> FloatArray:
+    def log_success_weight(self, x: FloatArray) -> FloatArray:
         """Logarithm of the weight that the chance of success gives a candidate, at x (q, d), shape (q,)."""
         total = np.zeros(len(x))
         for model in self.chances:
-            total += np.log(np.maximum(model.chance(x), 1e-300))
+            total += np.log(np.maximum(model.success_weight(x), 1e-300))
         return total
 
 
-def inferred_reference(values: FloatArray) -> FloatArray:
+def infer_reference_point(values: FloatArray) -> FloatArray:
     """A reference point (m,) for maximised values (n, m), somewhat below the worst that a good trade-off accepts.
 
     The best value of one objective counts only as far as it does not cost much in the others: a point that gains next to
@@ -128,17 +134,17 @@ def inferred_reference(values: FloatArray) -> FloatArray:
         Optimization (1999), section 2.4.2 (estimates of the nadir point and their trouble with such points).
     """
     others = values.sum(axis=1, keepdims=True) - values
-    ends = np.argmax(values + TRADE * others / max(values.shape[1] - 1, 1), axis=0)
+    ends = np.argmax(values + LEAST_TRADE_OFF * others / max(values.shape[1] - 1, 1), axis=0)
     nadir, ideal = values[ends].min(axis=0), values.max(axis=0)
     extent = ideal - nadir
-    margin = MARGIN * np.where(extent > 0.0, extent, 1.0)
+    margin = REFERENCE_MARGIN * np.where(extent > 0.0, extent, 1.0)
     reference: FloatArray = nadir - margin
     return reference
 
 
 @dataclass(frozen=True)
-class Reached:
-    """What has been reached, in the form of `Goals.values`.
+class Incumbents:
+    """What has been reached, in the form of `Goals.objective_values`.
 
     Attributes:
         values: shape (n, m), of the trials that meet the constraints; n may be 0.
@@ -149,13 +155,13 @@ class Reached:
     reference: FloatArray | None = None
 
 
-class Marginal:
+class MarginalAcquisition:
     """The value of a candidate by the marginal distributions of its properties.
 
     Args:
-        outlook: the models, conditioned on what is pending.
+        model_set: the models, conditioned on what is pending.
         goals: what is wanted.
-        reached: what is there; what is pending counts with its predicted values.
+        incumbents: what is there; what is pending counts with its predicted values.
         measure: `improvement` (log EI), `hypervolume` (log EHVI), `bound` (UCB), `sample` (posterior mean of a
             drawn function), `feasible` (chance that constraints hold), `curiosity` (what is not known).
         beta: standard deviations of the upper confidence bound.
@@ -165,136 +171,140 @@ class Marginal:
 
     def __init__(
         self,
-        outlook: Outlook,
+        model_set: ModelSet,
         goals: Goals,
-        reached: Reached,
+        incumbents: Incumbents,
         measure: Measure,
         *,
         beta: float = 2.0,
         seed: int = 0,
-        samples: int = SAMPLES,
+        samples: int = N_SAMPLES,
     ) -> None:
-        self.outlook = outlook
+        self.model_set = model_set
         self.goals = goals
-        self.reached = reached
-        self.measure = measure if len(reached.values) or measure in ALWAYS else "feasible"
+        self.incumbents = incumbents
+        self.measure = measure if len(incumbents.values) or measure in UNREFERENCED_MEASURES else "feasible"
         self.beta = beta
         self.seed = seed
         self.samples = samples
 
     @property
     def differentiable(self) -> bool:
-        return self.outlook.differentiable
+        return self.model_set.differentiable
 
-    def flat(self, x: FloatArray) -> FloatArray:
-        return self._judged(x, single=False)
+    def evaluate(self, x: FloatArray) -> FloatArray:
+        return self._evaluate_blocks(x, single=False)
 
-    def screen(self, x: FloatArray) -> FloatArray:
-        """`flat` in single precision: a first look at many candidates."""
-        return self._judged(x, single=True)
+    def evaluate_rough(self, x: FloatArray) -> FloatArray:
+        """`evaluate` in single precision: a first look at many candidates."""
+        return self._evaluate_blocks(x, single=True)
 
-    def _judged(self, x: FloatArray, *, single: bool) -> FloatArray:
+    def _evaluate_blocks(self, x: FloatArray, *, single: bool) -> FloatArray:
         found = np.empty(len(x))
         with torch.no_grad():
-            for first in range(0, len(x), BLOCK):
-                part = x[first : first + BLOCK]
-                mean, deviation = self.outlook.predicted(self.goals.names, part, single=single)
-                value = self.of(torch.as_tensor(mean), torch.as_tensor(deviation))
-                found[first : first + BLOCK] = value.numpy() + self.outlook.log_chance(part)
+            for first in range(0, len(x), CANDIDATES_PER_BLOCK):
+                part = x[first : first + CANDIDATES_PER_BLOCK]
+                mean, deviation = self.model_set.predict(self.goals.names, part, single=single)
+                value = self.evaluate_marginals(torch.as_tensor(mean), torch.as_tensor(deviation))
+                found[first : first + CANDIDATES_PER_BLOCK] = (
+                    value.numpy() + self.model_set.log_success_weight(part)
+                )
         return np.nan_to_num(found, nan=-np.inf)
 
-    def tensor(self, x: Tensor) -> Tensor:
-        value = self.of(*self.outlook.marginals(self.goals.names, x))
-        for model in self.outlook.chances:
-            value = value + model.log_chance(x)
+    def evaluate_tensor(self, x: Tensor) -> Tensor:
+        value = self.evaluate_marginals(*self.model_set.predict_with_gradients(self.goals.names, x))
+        for model in self.model_set.chances:
+            value = value + model.log_success_weight(x)
         return value
 
-    def of(self, mean: Tensor, deviation: Tensor) -> Tensor:
+    def evaluate_marginals(self, mean: Tensor, deviation: Tensor) -> Tensor:
         """The value at marginals (q, P), without the chance of success: shape (q,)."""
-        deviation = deviation.clamp_min(DEVIATION)
-        found: Tensor = getattr(self, f"_{self.measure}")(mean, deviation)
+        deviation = deviation.clamp_min(DEVIATION_FLOOR)
+        found: Tensor = getattr(self, f"_measure_{self.measure}")(mean, deviation)
         if self.measure == "feasible" or not self.goals.problem.constraints:
             return found
-        return found + self.goals.log_feasible(mean, deviation)
+        return found + self.goals.log_feasibility(mean, deviation)
 
     # The measures.
 
-    def _feasible(self, mean: Tensor, deviation: Tensor) -> Tensor:
+    def _measure_feasible(self, mean: Tensor, deviation: Tensor) -> Tensor:
         """Nothing feasible is known: what most probably is; ties go to what is least known."""
         curious = 1e-3 * torch.log1p(deviation.sum(dim=-1))
-        return self.goals.log_feasible(mean, deviation) + curious
+        return self.goals.log_feasibility(mean, deviation) + curious
 
-    def _curiosity(self, mean: Tensor, deviation: Tensor) -> Tensor:  # noqa: ARG002 - all means are alike
+    def _measure_curiosity(self, mean: Tensor, deviation: Tensor) -> Tensor:  # noqa: ARG002 - all means are alike
         return deviation.log().mean(dim=-1)
 
-    def _improvement(self, mean: Tensor, deviation: Tensor) -> Tensor:
-        best = float(self.reached.values.max())
+    def _measure_improvement(self, mean: Tensor, deviation: Tensor) -> Tensor:
+        best = float(self.incumbents.values.max())
         if not (self.goals.linear and self.goals.single):
-            gain = self.goals.values(self._samples(mean, deviation))[..., 0] - best
-            return logmeanexp(log_fatplus(gain, tau=TAU), dim=0)
-        values = self.goals.values(mean)[..., 0]
+            gain = self.goals.objective_values(self._draw_samples(mean, deviation))[..., 0] - best
+            return logmeanexp(log_fatplus(gain, tau=SMOOTHING), dim=0)
+        values = self.goals.objective_values(mean)[..., 0]
         scale = float(self.goals.scale[0])
         pairs = torch.stack([values, deviation[:, 0] / scale], dim=-1).unsqueeze(-2)
-        value: Tensor = LogExpectedImprovement(_Predicted(), best_f=best)(pairs)
+        value: Tensor = LogExpectedImprovement(_KnownMarginals(), best_f=best)(pairs)
         return value
 
-    def _hypervolume(self, mean: Tensor, deviation: Tensor) -> Tensor:
+    def _measure_hypervolume(self, mean: Tensor, deviation: Tensor) -> Tensor:
         """Expected gain of hypervolume, by cells that no known point dominates.
 
         Source:
             Daulton, Balandat & Bakshy, Adv. Neural Inf. Process. Syst. 33, 9851 (2020), for one candidate.
         """
-        values = self.goals.values(self._samples(mean, deviation))  # (S, q, m)
-        lower, upper = self._cells
-        reach = log_fatplus(values.unsqueeze(-2) - lower, tau=TAU)
+        values = self.goals.objective_values(self._draw_samples(mean, deviation))  # (S, q, m)
+        lower, upper = self._nondominated_cells
+        reach = log_fatplus(values.unsqueeze(-2) - lower, tau=SMOOTHING)
         length = (upper - lower).clamp_max(1e10).log()
         log_volume = torch.minimum(reach, length).sum(dim=-1)  # (S, q, cells)
         return logmeanexp(logsumexp(log_volume, dim=-1), dim=0)
 
-    def _bound(self, mean: Tensor, deviation: Tensor) -> Tensor:
+    def _measure_bound(self, mean: Tensor, deviation: Tensor) -> Tensor:
         """Upper confidence bound, as a logarithm over a floor so that chances can weigh it.
 
         Source:
             Srinivas et al., IEEE Trans. Inf. Theory 58, 3250 (2012); Wilson et al., arXiv:1712.00424 (by samples).
         """
         if self.goals.linear and self.goals.single:
-            bound = self.goals.values(mean)[..., 0] + self.beta * deviation[:, 0] / float(self.goals.scale[0])
+            bound = self.goals.objective_values(mean)[..., 0] + self.beta * deviation[:, 0] / float(
+                self.goals.scale[0]
+            )
         else:
-            samples = self.goals.values(self._samples(mean, deviation))[..., 0]
+            samples = self.goals.objective_values(self._draw_samples(mean, deviation))[..., 0]
             middle = samples.mean(dim=0)
             bound = middle + self.beta * np.sqrt(np.pi / 2.0) * (samples - middle).abs().mean(dim=0)
-        floor = float(np.median(self.reached.values)) if len(self.reached.values) else 0.0
+        floor = float(np.median(self.incumbents.values)) if len(self.incumbents.values) else 0.0
         return log_fatplus(bound - floor, tau=1.0)
 
-    def _sample(self, mean: Tensor, deviation: Tensor) -> Tensor:  # noqa: ARG002 - a function that was drawn
-        values = self.goals.values(mean)
-        if values.shape[-1] > 1 and len(self.reached.values):
-            lower, upper = self._cells
+    def _measure_sample(self, mean: Tensor, deviation: Tensor) -> Tensor:  # noqa: ARG002 - a function that was drawn
+        values = self.goals.objective_values(mean)
+        if values.shape[-1] > 1 and len(self.incumbents.values):
+            lower, upper = self._nondominated_cells
             sides = torch.minimum(values.unsqueeze(-2), upper) - lower
             gain = sides.clamp_min(0.0).prod(dim=-1).sum(dim=-1)
             # Where nothing is gained, the nearer to the front the better.
             return torch.where(gain > 0.0, gain, -1.0 + 0.1 * values.sum(dim=-1).tanh())
         return values.sum(dim=-1)
 
-    def _samples(self, mean: Tensor, deviation: Tensor) -> Tensor:
+    def _draw_samples(self, mean: Tensor, deviation: Tensor) -> Tensor:
         """Shape (S, q, P): the same quasi-random normals for every candidate."""
-        return mean + deviation * self._normals[:, None, :]
+        return mean + deviation * self._base_samples[:, None, :]
 
     @cached_property
-    def _normals(self) -> Tensor:
+    def _base_samples(self) -> Tensor:
         engine = NormalQMCEngine(d=len(self.goals.names), seed=self.seed % 2**31)
         drawn = torch.empty(self.samples, len(self.goals.names), dtype=torch.float64)
         engine.draw(self.samples, out=drawn, dtype=torch.float64)
         return drawn
 
     @cached_property
-    def _cells(self) -> tuple[Tensor, Tensor]:
+    def _nondominated_cells(self) -> tuple[Tensor, Tensor]:
         """Lower and upper corners (cells, m) of the region that no known point dominates."""
-        values = torch.as_tensor(self.reached.values)
-        if self.reached.reference is not None:
-            reference = torch.as_tensor(self.reached.reference)
+        values = torch.as_tensor(self.incumbents.values)
+        if self.incumbents.reference is not None:
+            reference = torch.as_tensor(self.incumbents.reference)
         else:
-            reference = torch.as_tensor(inferred_reference(self.reached.values))
+            reference = torch.as_tensor(infer_reference_point(self.incumbents.values))
         partitioning = FastNondominatedPartitioning(ref_point=reference, Y=values)
         lower, upper = partitioning.get_hypercell_bounds()
         return lower, upper

@@ -10,51 +10,53 @@ from torch import Tensor
 
 from invdesign.arrays import FloatArray
 from invdesign.optimizers.bayesian.conditioned import ConditionedRows
-from invdesign.optimizers.bayesian.scaling import Outcomes
+from invdesign.optimizers.bayesian.scaling import OutcomeScales
 
-BLOCK = 600_000  # covariances worked on at a time
-LEAST_BLOCK, MOST_BLOCK = 64, 8192  # candidates in a block
-STRIP = 128  # rows of the inverse factor multiplied at a time; what lies right of its diagonal is not
-PROBES = 256  # candidates on which single precision is checked
-ROUNDING = 0.01  # error, in prior standard deviations, from which single precision is not used
-FLOOR = 1e-9  # least variance, relative to the prior's
+COVARIANCES_PER_BLOCK = 600_000  # covariances worked on at a time
+FEWEST_PER_BLOCK, MOST_PER_BLOCK = 64, 8192  # candidates in a block
+ROWS_PER_STRIP = (
+    128  # rows of the inverse factor multiplied at a time; what lies right of its diagonal is not
+)
+N_PROBES = 256  # candidates on which single precision is checked
+LARGEST_ROUNDING_ERROR = 0.01  # error, in prior standard deviations, from which single precision is not used
+VARIANCE_FLOOR = 1e-9  # least variance, relative to the prior's
 
 
-def slices(q: int, n: int) -> Iterator[slice]:
+def block_slices(q: int, n: int) -> Iterator[slice]:
     """Blocks of q candidates against n rows."""
-    size = int(np.clip(BLOCK // max(n, 1), LEAST_BLOCK, MOST_BLOCK))
+    size = int(np.clip(COVARIANCES_PER_BLOCK // max(n, 1), FEWEST_PER_BLOCK, MOST_PER_BLOCK))
     for low in range(0, q, size):
         yield slice(low, min(low + size, q))
 
 
-def restored(
-    outcomes: Outcomes, mean: Tensor, deviation: Tensor, source: int
+def restore_units(
+    outcomes: OutcomeScales, mean: Tensor, deviation: Tensor, source: int
 ) -> tuple[FloatArray, FloatArray]:
     """Scaled means and deviations in the property's own unit."""
-    values, deviations = outcomes.restored(mean.to(torch.float64), deviation.to(torch.float64), source)
+    values, deviations = outcomes.restore_units(mean.to(torch.float64), deviation.to(torch.float64), source)
     return values.numpy(), deviations.numpy()
 
 
-def predicted(
+def predict_in_blocks(
     process: ConditionedRows, x: FloatArray, source: int, *, single: bool
 ) -> tuple[FloatArray, FloatArray]:
     """See `GaussianProcess.predict`."""
-    dtype = _precision(process, x, source) if single else torch.float64
-    mean, variance = _moments(process, x, source, dtype, deviations=True)
-    return restored(process.outcomes, mean, _root(process, variance, source), source)
+    dtype = _choose_precision(process, x, source) if single else torch.float64
+    mean, variance = _predict_scaled(process, x, source, dtype, deviations=True)
+    return restore_units(process.outcomes, mean, _floored_deviation(process, variance, source), source)
 
 
-def means(process: ConditionedRows, x: FloatArray, source: int) -> FloatArray:
-    """See `GaussianProcess.means`."""
-    mean, _ = _moments(process, x, source, torch.float64, deviations=False)
-    return restored(process.outcomes, mean, torch.zeros_like(mean), source)[0]
+def predict_means(process: ConditionedRows, x: FloatArray, source: int) -> FloatArray:
+    """See `GaussianProcess.predict_means`."""
+    mean, _ = _predict_scaled(process, x, source, torch.float64, deviations=False)
+    return restore_units(process.outcomes, mean, torch.zeros_like(mean), source)[0]
 
 
-def _root(process: ConditionedRows, variance: Tensor, source: int) -> Tensor:
-    return variance.clamp_min(FLOOR * float(process.kernel.variance(source))).sqrt()
+def _floored_deviation(process: ConditionedRows, variance: Tensor, source: int) -> Tensor:
+    return variance.clamp_min(VARIANCE_FLOOR * float(process.kernel.prior_variance(source))).sqrt()
 
 
-def _moments(
+def _predict_scaled(
     process: ConditionedRows, x: FloatArray, source: int, dtype: torch.dtype, *, deviations: bool
 ) -> tuple[Tensor, Tensor]:
     """Scaled means and variances at x (q, d), each shape (q,); variances are 0 where they are not wanted."""
@@ -62,25 +64,25 @@ def _moments(
     variance = torch.zeros(len(x), dtype=dtype)
     with torch.no_grad():
         weights = process.weights.to(dtype)
-        strips = _strips(process.inverse_factor.to(dtype)) if deviations else []
-        prior = process.kernel.variance(source).to(dtype)
-        for chosen in slices(len(x), len(process)):
+        strips = _cut_strips(process.inverse_factor.to(dtype)) if deviations else []
+        prior = process.kernel.prior_variance(source).to(dtype)
+        for chosen in block_slices(len(x), len(process)):
             block = torch.from_numpy(np.array(x[chosen], dtype=np.float64))
-            cross = process.cross(block, source, dtype)
+            cross = process.cross_covariance(block, source, dtype)
             mean[chosen] = weights @ cross
             if deviations:
-                variance[chosen] = prior - _explained(strips, cross)
+                variance[chosen] = prior - _explained_variance(strips, cross)
     return mean, variance
 
 
-def _strips(inverse: Tensor) -> list[Tensor]:
+def _cut_strips(inverse: Tensor) -> list[Tensor]:
     """The rows of a lower triangular matrix (n, n), some at a time, without the zeros right of them."""
-    ends = [*range(STRIP, len(inverse), STRIP), len(inverse)]
+    ends = [*range(ROWS_PER_STRIP, len(inverse), ROWS_PER_STRIP), len(inverse)]
     starts = [0, *ends[:-1]]
     return [inverse[low:high, :high].contiguous() for low, high in zip(starts, ends, strict=True)]
 
 
-def _explained(strips: list[Tensor], cross: Tensor) -> Tensor:
+def _explained_variance(strips: list[Tensor], cross: Tensor) -> Tensor:
     """Variance that the rows explain, shape (q,), of their covariances (n, q) with the candidates."""
     total = cross.new_zeros(cross.shape[1])
     for strip in strips:
@@ -88,7 +90,7 @@ def _explained(strips: list[Tensor], cross: Tensor) -> Tensor:
     return total
 
 
-def _precision(process: ConditionedRows, x: FloatArray, source: int) -> torch.dtype:
+def _choose_precision(process: ConditionedRows, x: FloatArray, source: int) -> torch.dtype:
     """Single precision where it does no harm, else double precision.
 
     Weights of opposite sign and a badly conditioned factor magnify rounding; the magnification shows on any
@@ -96,10 +98,13 @@ def _precision(process: ConditionedRows, x: FloatArray, source: int) -> torch.dt
     """
     if not len(process):
         return torch.float64
-    some = np.vstack([x[:: max(len(x) // PROBES, 1)][:PROBES], process.rows.x[:PROBES]])
+    some = np.vstack([x[:: max(len(x) // N_PROBES, 1)][:N_PROBES], process.rows.x[:N_PROBES]])
     exact, rounded = (
-        _moments(process, some, source, dtype, deviations=True) for dtype in (torch.float64, torch.float32)
+        _predict_scaled(process, some, source, dtype, deviations=True)
+        for dtype in (torch.float64, torch.float32)
     )
-    deviation = [_root(process, variance.to(torch.float64), source) for variance in (exact[1], rounded[1])]
+    deviation = [
+        _floored_deviation(process, variance.to(torch.float64), source) for variance in (exact[1], rounded[1])
+    ]
     worst = torch.maximum((exact[0] - rounded[0]).abs().max(), (deviation[0] - deviation[1]).abs().max())
-    return torch.float32 if float(worst) <= ROUNDING else torch.float64
+    return torch.float32 if float(worst) <= LARGEST_ROUNDING_ERROR else torch.float64

@@ -9,24 +9,26 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Genome, genome_key
-from invdesign.optimizers.bayesian.contracts import ScreenedValue, Value
-from invdesign.optimizers.bayesian.frame import LARGE, Frame
+from invdesign.optimizers.bayesian.contracts import AcquisitionFunction, RoughAcquisition
+from invdesign.optimizers.bayesian.frame import LARGE_SPACE, Frame
 from invdesign.optimizers.common import by_arity, one_of
 from invdesign.protocols import Context
 from invdesign.rng import Rng
 
-New = Callable[[Genome], bool]
+IsNew = Callable[[Genome], bool]
 
-SHORTLIST = 2000  # genomes of a finite space that stay in the running after the first look at all of them
-GENERATIONS = 12  # bred on an acquisition function
-CHILDREN = 80  # in each
-STARTS = 100  # genomes of the space's own start operators that join the parents
-MISSES = 3  # failures to breed a new child, per child wanted, before a generation ends
-TOURNAMENT = 3
+SHORTLIST_SIZE = (
+    2000  # genomes of a finite space that stay in the running after the first look at all of them
+)
+N_GENERATIONS = 12  # bred on an acquisition function
+CHILDREN_PER_GENERATION = 80  # in each
+N_STARTS = 100  # genomes of the space's own start operators that join the parents
+MISSES_PER_CHILD = 3  # failures to breed a new child, per child wanted, before a generation ends
+TOURNAMENT_SIZE = 3
 
 
 @dataclass
-class Listed:
+class FiniteSearch:
     """All genomes of a finite space, judged once; the best of them again for every further candidate of an ask.
 
     Attributes:
@@ -39,29 +41,29 @@ class Listed:
     numbers: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     x: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
 
-    def best(self, value: Value, new: New) -> Genome | None:
+    def find_best(self, value: AcquisitionFunction, new: IsNew) -> Genome | None:
         """The new genome of highest value; None where all were asked."""
         if not len(self.numbers):
-            self._look(value, new)
+            self._shortlist_genomes(value, new)
         finite = self.frame.finite
         assert finite is not None
-        values = value.flat(self.x)
+        values = value.evaluate(self.x)
         for row in np.argsort(-values, kind="stable").tolist():
             genome = finite.genome(int(self.numbers[row]))
             if new(genome):
                 return genome
         return None
 
-    def _look(self, value: Value, new: New) -> None:
+    def _shortlist_genomes(self, value: AcquisitionFunction, new: IsNew) -> None:
         """Keep the new genomes of highest value."""
         finite = self.frame.finite
         assert finite is not None
         # As many as were asked may stand before those that are new.
-        wanted = SHORTLIST + len(self.context.history)
-        large = len(finite) > LARGE
-        screen = value.screen if large and isinstance(value, ScreenedValue) else value.flat
+        wanted = SHORTLIST_SIZE + len(self.context.history)
+        large = len(finite) > LARGE_SPACE
+        screen = value.evaluate_rough if large and isinstance(value, RoughAcquisition) else value.evaluate
         numbers, parts, values = [], [], []
-        for first, x in self.frame.blocks(self.context):
+        for first, x in self.frame.iterate_blocks(self.context):
             found = screen(x)
             rows = np.argsort(-found, kind="stable")[:wanted]
             numbers.append(first + rows)
@@ -70,11 +72,16 @@ class Listed:
         order = np.argsort(-np.concatenate(values), kind="stable")[:wanted]
         all_numbers, all_x = np.concatenate(numbers)[order], np.concatenate(parts)[order]
         fresh = [row for row, number in enumerate(all_numbers.tolist()) if new(finite.genome(number))]
-        self.numbers, self.x = all_numbers[fresh[:SHORTLIST]], all_x[fresh[:SHORTLIST]]
+        self.numbers, self.x = all_numbers[fresh[:SHORTLIST_SIZE]], all_x[fresh[:SHORTLIST_SIZE]]
 
 
-def bred(
-    frame: Frame, value: Value, anchors: Sequence[Genome], new: New, rng: Rng, effort: float = 1.0
+def breed_best(
+    frame: Frame,
+    value: AcquisitionFunction,
+    anchors: Sequence[Genome],
+    new: IsNew,
+    rng: Rng,
+    effort: float = 1.0,
 ) -> Genome | None:
     """The new genome of highest value that some generations of the space's own operators find.
 
@@ -86,15 +93,15 @@ def bred(
         rng: for everything random.
         effort: relative number of generations, children and starts.
     """
-    brood = _Brood(frame, value)
+    brood = _Population(frame, value)
     starts = by_arity(frame.space)[0]
-    drawn = (one_of(starts, rng)[1].apply((), rng) for _ in range(_share(STARTS, effort)))
-    brood.take([*anchors, *(genome for genome in drawn if genome is not None)])
-    for _ in range(_share(GENERATIONS, effort**0.5)):
-        children = brood.children(_share(CHILDREN, effort**0.5), rng)
+    drawn = (one_of(starts, rng)[1].apply((), rng) for _ in range(_scale_count(N_STARTS, effort)))
+    brood.add_genomes([*anchors, *(genome for genome in drawn if genome is not None)])
+    for _ in range(_scale_count(N_GENERATIONS, effort**0.5)):
+        children = brood.breed_children(_scale_count(CHILDREN_PER_GENERATION, effort**0.5), rng)
         if not children:
             break
-        brood.take(children)
+        brood.add_genomes(children)
     for row in np.argsort(-brood.values, kind="stable").tolist():
         genome: Genome = brood.genomes[row]
         if new(genome):
@@ -102,21 +109,21 @@ def bred(
     return None
 
 
-def _share(count: int, effort: float) -> int:
+def _scale_count(count: int, effort: float) -> int:
     return max(round(effort * count), 1)
 
 
-class _Brood:
+class _Population:
     """Genomes with their values, each once."""
 
-    def __init__(self, frame: Frame, value: Value) -> None:
+    def __init__(self, frame: Frame, value: AcquisitionFunction) -> None:
         self.frame = frame
         self.value = value
         self.genomes: list[Genome] = []
         self.values = np.empty(0)
         self.keys: set[str] = set()
 
-    def take(self, genomes: Sequence[Genome]) -> None:
+    def add_genomes(self, genomes: Sequence[Genome]) -> None:
         """Judge those that are not there yet."""
         fresh = {genome_key(genome): genome for genome in genomes}
         fresh = {key: genome for key, genome in fresh.items() if key not in self.keys}
@@ -124,21 +131,21 @@ class _Brood:
             return
         self.keys |= fresh.keys()
         self.genomes += fresh.values()
-        values = self.value.flat(self.frame.of(list(fresh.values())))
+        values = self.value.evaluate(self.frame.encode_genomes(list(fresh.values())))
         self.values = np.concatenate([self.values, values])
 
-    def children(self, count: int, rng: Rng) -> list[Genome]:
+    def breed_children(self, count: int, rng: Rng) -> list[Genome]:
         """So many new children of the best."""
         order = np.argsort(-self.values, kind="stable")[:count].tolist()
         operators = by_arity(self.frame.space)
         makers = [arity for arity in operators if 0 < arity <= len(order)]
         found: dict[str, Genome] = {}
         tries = 0
-        while makers and len(found) < count and tries < MISSES * count:
+        while makers and len(found) < count and tries < MISSES_PER_CHILD * count:
             tries += 1
             arity = makers[int(rng.random() * len(makers))]
             _, operator = one_of(operators[arity], rng)
-            places = rng.integers(len(order), size=(TOURNAMENT, arity)).min(axis=0)
+            places = rng.integers(len(order), size=(TOURNAMENT_SIZE, arity)).min(axis=0)
             child = operator.apply([self.genomes[order[place]] for place in places.tolist()], rng)
             if child is None:
                 continue

@@ -10,13 +10,21 @@ import torch
 from torch import Tensor
 
 from invdesign.optimizers.bayesian.data import Rows
-from invdesign.optimizers.bayesian.fitting import Known, factorised
-from invdesign.optimizers.bayesian.kernels import MEAN, OFFSET, Kernel, Prepared, cast
-from invdesign.optimizers.bayesian.scaling import Columns, Outcomes
+from invdesign.optimizers.bayesian.fitting import ScaledRows, factorise_covariance
+from invdesign.optimizers.bayesian.kernels import (
+    MEAN_VARIANCE,
+    OFFSET_VARIANCE,
+    Kernel,
+    Prepared,
+    cast_points,
+)
+from invdesign.optimizers.bayesian.scaling import ColumnScales, OutcomeScales
 from invdesign.optimizers.bayesian.settings import GaussianSettings
 
 
-def scale_rows(rows: Rows, columns: Columns, outcomes: Outcomes, settings: GaussianSettings) -> Known:
+def scale_rows(
+    rows: Rows, columns: ColumnScales, outcomes: OutcomeScales, settings: GaussianSettings
+) -> ScaledRows:
     """Training rows on the model's scale.
 
     Args:
@@ -25,16 +33,18 @@ def scale_rows(rows: Rows, columns: Columns, outcomes: Outcomes, settings: Gauss
         outcomes: the scales of the values, by source.
         settings: a standard deviation of evaluations, where it is given, is fixed.
     """
-    numbers, categories = columns.scaled(columns.filled(torch.from_numpy(np.array(rows.x, dtype=np.float64))))
+    numbers, categories = columns.scale_inputs(
+        columns.fill_missing(torch.from_numpy(np.array(rows.x, dtype=np.float64)))
+    )
     fixed = None
     if settings.noise != "auto":
-        fixed = torch.from_numpy(outcomes.noise(rows, np.full(len(rows), settings.noise**2)))
-    return Known(
+        fixed = torch.from_numpy(outcomes.scale_noise(rows, np.full(len(rows), settings.noise**2)))
+    return ScaledRows(
         numbers=numbers,
         categories=categories,
         sources=torch.from_numpy(np.array(rows.source, dtype=np.int64)),
-        y=torch.from_numpy(outcomes.scaled(rows)),
-        noise=torch.from_numpy(outcomes.noise(rows, rows.noise)),
+        y=torch.from_numpy(outcomes.scale_values(rows)),
+        noise=torch.from_numpy(outcomes.scale_noise(rows, rows.noise)),
         fixed=fixed,
     )
 
@@ -52,31 +62,31 @@ class ConditionedRows:
 
     rows: Rows
     settings: GaussianSettings
-    columns: Columns
-    outcomes: Outcomes
+    columns: ColumnScales
+    outcomes: OutcomeScales
     kernel: Kernel
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @cached_property
-    def known(self) -> Known:
+    def scaled_rows(self) -> ScaledRows:
         """The rows on the model's scale."""
         return scale_rows(self.rows, self.columns, self.outcomes, self.settings)
 
     @cached_property
-    def noise(self) -> Tensor:
+    def row_noise(self) -> Tensor:
         """Variance of the noise of each row (n,), scaled."""
         parameters = self.kernel.parameters
-        return self.known.variances(parameters["noise"], parameters["extra"])
+        return self.scaled_rows.noise_variances(parameters["noise"], parameters["extra"])
 
     @cached_property
     def inverse_factor(self) -> Tensor:
         """Inverse of the lower Cholesky factor of the rows' covariance, shape (n, n)."""
-        known = self.known
+        known = self.scaled_rows
         with torch.no_grad():
-            covariance = self.kernel.matrix(known.numbers, known.categories, known.sources)
-            factor = factorised(covariance + torch.diag(self.noise))
+            covariance = self.kernel.row_covariance(known.numbers, known.categories, known.sources)
+            factor = factorise_covariance(covariance + torch.diag(self.row_noise))
             identity = torch.eye(len(self.rows), dtype=torch.float64)
             inverse: Tensor = torch.linalg.solve_triangular(factor, identity, upper=False)
         return inverse
@@ -84,50 +94,55 @@ class ConditionedRows:
     @cached_property
     def weights(self) -> Tensor:
         """Inverse covariance times outcomes, shape (n,)."""
-        return self.inverse_factor.T @ (self.inverse_factor @ self.known.y)
+        return self.inverse_factor.T @ (self.inverse_factor @ self.scaled_rows.y)
 
     @cached_property
-    def seen(self) -> tuple[Prepared, ...]:
+    def prepared_rows(self) -> tuple[Prepared, ...]:
         """The rows as every component sees them: all of them for f_0, its own for a source's."""
-        known = self.known
-        every = [self.kernel.prepared(known.numbers, known.categories, 0)]
+        known = self.scaled_rows
+        every = [self.kernel.prepare_points(known.numbers, known.categories, 0)]
         for source in range(1, self.kernel.plan.sources):
             own = known.sources == source
-            every.append(self.kernel.prepared(known.numbers[own], known.categories[own], source))
+            every.append(self.kernel.prepare_points(known.numbers[own], known.categories[own], source))
         return tuple(every)
 
-    def scaled(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def scale_inputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Numbers and categories of inputs (…, d) on the model's scale."""
-        return self.columns.scaled(self.columns.filled(x))
+        return self.columns.scale_inputs(self.columns.fill_missing(x))
 
-    def cross(self, x: Tensor, source: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    def cross_covariance(self, x: Tensor, source: int, dtype: torch.dtype = torch.float64) -> Tensor:
         """Covariance of the rows with the values of a source at x (q, d), shape (n, q)."""
-        numbers, categories = self.scaled(x)
-        kernel, sources = self.kernel, self.known.sources
-        total = kernel.component(
-            cast(self.seen[0], dtype), cast(kernel.prepared(numbers, categories, 0), dtype), 0
+        numbers, categories = self.scale_inputs(x)
+        kernel, sources = self.kernel, self.scaled_rows.sources
+        total = kernel.component_covariance(
+            cast_points(self.prepared_rows[0], dtype),
+            cast_points(kernel.prepare_points(numbers, categories, 0), dtype),
+            0,
         )
         if kernel.plan.sources > 1:
-            shares = (kernel.shares(sources) * kernel.share(source)).to(dtype)
+            shares = (kernel.row_shares(sources) * kernel.source_share(source)).to(dtype)
             total = total * shares[:, None]
         if source:
-            mine = cast(kernel.prepared(numbers, categories, source), dtype)
-            own = kernel.component(cast(self.seen[source], dtype), mine, source) + OFFSET
+            mine = cast_points(kernel.prepare_points(numbers, categories, source), dtype)
+            own = (
+                kernel.component_covariance(cast_points(self.prepared_rows[source], dtype), mine, source)
+                + OFFSET_VARIANCE
+            )
             total = total.index_add(0, torch.nonzero(sources == source).reshape(-1), own)
-        return total + MEAN
+        return total + MEAN_VARIANCE
 
-    def joint(self, x: Tensor, source: int) -> Tensor:
+    def prior_covariance(self, x: Tensor, source: int) -> Tensor:
         """Prior covariance of the values of a source at x (…, q, d) with each other, shape (…, q, q)."""
-        numbers, categories = self.scaled(x)
+        numbers, categories = self.scale_inputs(x)
         kernel = self.kernel
-        base = kernel.prepared(numbers, categories, 0)
-        total = kernel.component(base, base, 0) * kernel.share(source) ** 2
+        base = kernel.prepare_points(numbers, categories, 0)
+        total = kernel.component_covariance(base, base, 0) * kernel.source_share(source) ** 2
         if source:
-            own = kernel.prepared(numbers, categories, source)
-            total = total + kernel.component(own, own, source) + OFFSET
-        return total + MEAN
+            own = kernel.prepare_points(numbers, categories, source)
+            total = total + kernel.component_covariance(own, own, source) + OFFSET_VARIANCE
+        return total + MEAN_VARIANCE
 
     def evaluation_noise(self, source: int = 0) -> float:
         """Variance of the noise of one more evaluation at a source, on the model's scale."""
-        own = self.noise[self.known.sources == source]
+        own = self.row_noise[self.scaled_rows.sources == source]
         return float(own.median()) if len(own) else float(self.kernel.parameters["noise"][source])

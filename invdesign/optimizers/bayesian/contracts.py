@@ -17,7 +17,7 @@ class Regressor(Protocol):
 
     @property
     def differentiable(self) -> bool:
-        """Whether gradients flow through `model`."""
+        """Whether gradients flow through `to_botorch`."""
         ...
 
     def predict(
@@ -29,11 +29,11 @@ class Regressor(Protocol):
         """
         ...
 
-    def left_out(self) -> tuple[FloatArray, FloatArray]:
+    def leave_one_out(self) -> tuple[FloatArray, FloatArray]:
         """What the model says of each of its rows without that row: means and deviations (noise included), (n,)."""
         ...
 
-    def conditioned(self, x: FloatArray, y: FloatArray | None = None) -> Regressor:
+    def condition_on(self, x: FloatArray, y: FloatArray | None = None) -> Regressor:
         """The model with more rows (k, d) of source 0, hyperparameters as they are.
 
         Args:
@@ -42,7 +42,7 @@ class Regressor(Protocol):
         """
         ...
 
-    def model(self) -> Any:
+    def to_botorch(self) -> Any:
         """A `botorch.models.model.Model` of one output: posterior of the value itself at (..., q, d), of source 0."""
         ...
 
@@ -51,29 +51,29 @@ class Regressor(Protocol):
 class ExplainedRegressor(Regressor, Protocol):
     """A model that tells which features matter."""
 
-    def importance(self) -> FloatArray:
+    def column_importance(self) -> FloatArray:
         """Share of each feature in what the model predicts, shape (d,)."""
         ...
 
 
-class Value(Protocol):
+class AcquisitionFunction(Protocol):
     """What evaluating a single candidate is worth: an acquisition function, larger is better."""
 
     @property
     def differentiable(self) -> bool: ...
-    def flat(self, x: FloatArray) -> FloatArray:
+    def evaluate(self, x: FloatArray) -> FloatArray:
         """Of candidates (q, d), shape (q,); without gradients, in blocks."""
         ...
 
-    def tensor(self, x: Tensor) -> Tensor:
+    def evaluate_tensor(self, x: Tensor) -> Tensor:
         """Of candidates (q, d) in double precision, shape (q,); with gradients where `differentiable`."""
         ...
 
 
 @runtime_checkable
-class ScreenedValue(Value, Protocol):
+class RoughAcquisition(AcquisitionFunction, Protocol):
     """An acquisition function with a cheaper form for a first look at many candidates."""
 
-    def screen(self, x: FloatArray) -> FloatArray:
-        """`flat` in single precision: of candidates (q, d), shape (q,)."""
+    def evaluate_rough(self, x: FloatArray) -> FloatArray:
+        """`evaluate` in single precision: of candidates (q, d), shape (q,)."""
         ...

@@ -10,7 +10,7 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 
-Kind = Literal["number", "category"]
+ColumnKind = Literal["number", "category"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Inputs:
     """
 
     names: tuple[str, ...]
-    kinds: tuple[Kind, ...]
+    kinds: tuple[ColumnKind, ...]
     groups: tuple[tuple[str, tuple[int, ...]], ...] = ()
     cube: bool = False
 
@@ -63,7 +63,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.y)
 
-    def at(self, rows: IntArray | Sequence[int]) -> Rows:
+    def select_rows(self, rows: IntArray | Sequence[int]) -> Rows:
         """Some of the rows, in that order."""
         index = np.asarray(rows, dtype=np.int64)
         return replace(

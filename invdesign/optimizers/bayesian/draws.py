@@ -14,32 +14,32 @@ import torch
 from torch import Tensor
 
 from invdesign.arrays import FloatArray
-from invdesign.optimizers.bayesian.acquisition import Outlook
-from invdesign.optimizers.bayesian.contracts import Regressor, Value
+from invdesign.optimizers.bayesian.acquisition import ModelSet
+from invdesign.optimizers.bayesian.contracts import AcquisitionFunction, Regressor
 from invdesign.optimizers.bayesian.data import Rows
 from invdesign.optimizers.bayesian.process import GaussianProcess
 from invdesign.rng import Rng
 
-JITTER = 1e-8
+DISTANCE_FLOOR = 1e-8
 
 
-def drawn(outlook: Outlook, names: Sequence[str], places: FloatArray, rng: Rng) -> Outlook:
-    """The outlook in which some properties take values drawn jointly at places (k, d); others stay as they are."""
-    regressors = dict(outlook.regressors)
+def draw_functions(model_set: ModelSet, names: Sequence[str], places: FloatArray, rng: Rng) -> ModelSet:
+    """The models, in which some properties take values drawn jointly at places (k, d); others stay as they are."""
+    regressors = dict(model_set.regressors)
     for name in names:
-        regressors[name] = _fixed(regressors[name], places, rng)
-    return Outlook(regressors, outlook.chances)
+        regressors[name] = _draw_function(regressors[name], places, rng)
+    return ModelSet(regressors, model_set.chances)
 
 
-def _fixed(regressor: Regressor, places: FloatArray, rng: Rng) -> Regressor:
+def _draw_function(regressor: Regressor, places: FloatArray, rng: Rng) -> Regressor:
     normals = rng.standard_normal(len(places))
     if not isinstance(regressor, GaussianProcess):
         mean, deviation = regressor.predict(places)
-        return regressor.conditioned(places, mean + deviation * normals)
+        return regressor.condition_on(places, mean + deviation * normals)
     with torch.no_grad():
-        posterior = regressor.model().posterior(torch.as_tensor(places))
+        posterior = regressor.to_botorch().posterior(torch.as_tensor(places))
         mean, covariance = posterior.mean[:, 0], posterior.distribution.covariance_matrix
-    values = mean.numpy() + (_root(covariance) @ torch.as_tensor(normals)).numpy()
+    values = mean.numpy() + (_covariance_root(covariance) @ torch.as_tensor(normals)).numpy()
     rows = regressor.rows
     more = Rows(
         np.vstack([rows.x, places]),
@@ -50,14 +50,14 @@ def _fixed(regressor: Regressor, places: FloatArray, rng: Rng) -> Regressor:
     return replace(regressor, rows=more)
 
 
-def _root(covariance: Tensor) -> Tensor:
+def _covariance_root(covariance: Tensor) -> Tensor:
     """A square root of a covariance that may be singular: places may coincide."""
     values, vectors = torch.linalg.eigh(covariance)
     root: Tensor = vectors * values.clamp_min(0.0).sqrt()
     return root
 
 
-class Averaged:
+class AveragedAcquisition:
     """The mean of several values: an expectation over what the best so far really is.
 
     Source:
@@ -65,45 +65,45 @@ class Averaged:
         Balandat & Bakshy, Adv. Neural Inf. Process. Syst. 34, 2187 (2021) (noisy hypervolume improvement).
     """
 
-    def __init__(self, values: Sequence[Value]) -> None:
+    def __init__(self, values: Sequence[AcquisitionFunction]) -> None:
         self.values = values
 
     @property
     def differentiable(self) -> bool:
         return all(value.differentiable for value in self.values)
 
-    def flat(self, x: FloatArray) -> FloatArray:
-        total = np.logaddexp.reduce([value.flat(x) for value in self.values], axis=0)
+    def evaluate(self, x: FloatArray) -> FloatArray:
+        total = np.logaddexp.reduce([value.evaluate(x) for value in self.values], axis=0)
         found: FloatArray = total - np.log(len(self.values))
         return found
 
-    def tensor(self, x: Tensor) -> Tensor:
-        stacked = torch.stack([value.tensor(x) for value in self.values])
+    def evaluate_tensor(self, x: Tensor) -> Tensor:
+        stacked = torch.stack([value.evaluate_tensor(x) for value in self.values])
         return torch.logsumexp(stacked, dim=0) - float(np.log(len(self.values)))
 
 
-class Hope:
+class SuccessAcquisition:
     """The value of candidates while nothing is known of an objective: the chance of success, far from what was tried.
 
     Args:
-        outlook: chances of success; no regressors.
+        model_set: chances of success; no regressors.
         tried: shape (n, d), inputs of all that was asked.
         scale: shape (d,), extents of the inputs.
     """
 
     differentiable = False
 
-    def __init__(self, outlook: Outlook, tried: FloatArray, scale: FloatArray) -> None:
-        self.outlook = outlook
+    def __init__(self, model_set: ModelSet, tried: FloatArray, scale: FloatArray) -> None:
+        self.model_set = model_set
         self.tried = tried / scale
         self.scale = scale
 
-    def flat(self, x: FloatArray) -> FloatArray:
+    def evaluate(self, x: FloatArray) -> FloatArray:
         from scipy.spatial import cKDTree
 
         distances, _ = cKDTree(self.tried).query(x / self.scale)
-        found: FloatArray = self.outlook.log_chance(x) + np.log(distances + JITTER)
+        found: FloatArray = self.model_set.log_success_weight(x) + np.log(distances + DISTANCE_FLOOR)
         return found
 
-    def tensor(self, x: Tensor) -> Tensor:
-        return torch.as_tensor(self.flat(x.detach().numpy()))
+    def evaluate_tensor(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.evaluate(x.detach().numpy()))

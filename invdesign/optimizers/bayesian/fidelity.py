@@ -11,9 +11,12 @@ from invdesign.optimizers.common import SEED, Draft
 from invdesign.problem import Problem
 from invdesign.protocols import Context, StageView, depth_until
 
-SHARE = 1e-4  # of the cost of all stages, which is the least that any candidate counts
+LEAST_COST_SHARE = 1e-4  # of the cost of all stages, which is the least that any candidate counts
 PATIENCE = 1.0  # times the cost of a whole candidate that may go into early stages before one is due
-FEWEST, PART = 3, 4  # of the first design: candidates that run all stages, at least, and one in so many
+FEWEST_WHOLE, DESIGN_PER_WHOLE = (
+    3,
+    4,
+)  # of the first design: candidates that run all stages, at least, and one in so many
 
 
 @dataclass(frozen=True)
@@ -41,25 +44,25 @@ class Fidelities:
         """Level at which candidates count."""
         return len(self.stages) - 1
 
-    def until(self, level: int) -> str | None:
+    def until_stage(self, level: int) -> str | None:
         """What a proposal says to run to a level."""
         return None if level == self.target else self.stages[level]
 
-    def level(self, until: str | None) -> int:
+    def level_of(self, until: str | None) -> int:
         """The level of a proposal; the last for stages that are none of these."""
         return self.stages.index(until) if until in self.stages else self.target
 
-    def reached(self, depth: int) -> int:
+    def level_at_depth(self, depth: int) -> int:
         """The level of a candidate that has passed so many stages; -1 where it got to none."""
         return sum(depth >= needed for needed in self.depths) - 1
 
-    def cost(self, level: int, reached: int = -1) -> float:
+    def cost_to_reach(self, level: int, reached: int = -1) -> float:
         """Of taking a candidate to a level from the one it has reached; of a new one by default."""
         spent = self.costs[reached] if reached >= 0 else 0.0
-        return max(self.costs[level] - spent, SHARE * self.costs[-1])
+        return max(self.costs[level] - spent, LEAST_COST_SHARE * self.costs[-1])
 
 
-def sources_of(stages: Sequence[StageView], name: str) -> tuple[str, ...]:
+def source_stages(stages: Sequence[StageView], name: str) -> tuple[str, ...]:
     """Stages that provide a property, the last one first: the sources of its model, by number."""
     return tuple(stage.name for stage in reversed(stages) if name in stage.provides)
 
@@ -78,7 +81,7 @@ def fidelity_stages(stages: Sequence[StageView], problem: Problem) -> tuple[str,
     return (*early, stages[-1].name) if early else ()
 
 
-def fidelities(
+def build_fidelities(
     stages: Sequence[StageView], problem: Problem, costs: Mapping[str, float]
 ) -> Fidelities | None:
     """The fidelities of a funnel; None where there is nothing to choose.
@@ -93,20 +96,22 @@ def fidelities(
         return None
     order = [stage.name for stage in stages]
     spent = np.cumsum([costs.get(name, 0.0) for name in order])
-    least = SHARE * (float(spent[-1]) or 1.0)
+    least = LEAST_COST_SHARE * (float(spent[-1]) or 1.0)
     ends = [order.index(name) for name in chosen]
     return Fidelities(
         stages=chosen,
         depths=tuple(depth_until(stages, name) for name in chosen),
         costs=tuple(max(float(spent[end]), least) for end in ends),
-        readings={name: tuple(_reading(stages, name, end) for end in ends) for name in problem.properties},
+        readings={
+            name: tuple(_source_at_stage(stages, name, end) for end in ends) for name in problem.properties
+        },
     )
 
 
-def _reading(stages: Sequence[StageView], name: str, end: int) -> int | None:
+def _source_at_stage(stages: Sequence[StageView], name: str, end: int) -> int | None:
     """Source of the value that a candidate has of a property once it has run to stage number `end`."""
     said = [stage.name for stage in stages[: end + 1] if name in stage.provides]
-    return sources_of(stages, name).index(said[-1]) if said else None
+    return source_stages(stages, name).index(said[-1]) if said else None
 
 
 def stage_costs(context: Context, given: Mapping[str, float]) -> dict[str, float]:
@@ -119,16 +124,16 @@ def stage_costs(context: Context, given: Mapping[str, float]) -> dict[str, float
     if given:
         return {name: float(given.get(name, 0.0)) for name in names}
     took = {name: context.history.seconds(name) for name in names}
-    medians = {name: _median(seconds) for name, seconds in took.items()}
+    medians = {name: _rounded_median(seconds) for name, seconds in took.items()}
     return medians if names and medians[names[-1]] > 0.0 else {}
 
 
-def _median(seconds: np.ndarray) -> float:
+def _rounded_median(seconds: np.ndarray) -> float:
     known = seconds[np.isfinite(seconds)]
     return float(f"{np.median(known):.0e}") if len(known) else 0.0
 
 
-def in_words(ladder: Fidelities, *, given: bool) -> str:
+def describe_fidelities(ladder: Fidelities, *, given: bool) -> str:
     """What a user should hear of it, once."""
     unit = "" if given else " s"
     listed = ", ".join(
@@ -138,7 +143,7 @@ def in_words(ladder: Fidelities, *, given: bool) -> str:
     return f"candidates run to the stage that tells most per cost (costs {origin}, of all stages up to it): {listed}"
 
 
-def shortened(draft: Draft, stages: tuple[str, ...], first: int, size: int) -> None:
+def stop_early(draft: Draft, stages: tuple[str, ...], first: int, size: int) -> None:
     """Let most candidates of the first design stop at the first of these stages.
 
     The design's first quarter runs all stages, at least three candidates, so that costs and the relation between
@@ -150,14 +155,14 @@ def shortened(draft: Draft, stages: tuple[str, ...], first: int, size: int) -> N
         first: number of the candidate that the draft's first proposal becomes.
         size: of the whole design.
     """
-    whole = max(FEWEST, size // PART)
+    whole = max(FEWEST_WHOLE, size // DESIGN_PER_WHOLE)
     draft.proposals[:] = [
         proposal if number < whole or proposal.operator == SEED else replace(proposal, until=stages[0])
         for number, proposal in enumerate(draft.proposals, start=first)
     ]
 
 
-def overdue(context: Context, ladder: Fidelities, patience: float = PATIENCE) -> bool:
+def is_whole_due(context: Context, ladder: Fidelities, patience: float = PATIENCE) -> bool:
     """Whether so much went into early stages since the last candidate that ran them all that one is due.
 
     So early stages that tell less than they seem to cost a search no more than twice what it would cost without them.
@@ -169,7 +174,7 @@ def overdue(context: Context, ladder: Fidelities, patience: float = PATIENCE) ->
     """
     spent = 0.0
     for id in range(len(context.history) - 1, -1, -1):
-        level = ladder.level(context.history.candidate(id).proposal.until)
+        level = ladder.level_of(context.history.candidate(id).proposal.until)
         if level == ladder.target:
             return False
         spent += ladder.costs[level]

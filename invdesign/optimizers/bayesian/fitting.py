@@ -20,37 +20,37 @@ from torch import Tensor
 from invdesign.arrays import FloatArray
 from invdesign.optimizers.bayesian.kernels import Kernel, Plan
 
-Values = dict[str, FloatArray]
+ParameterValues = dict[str, FloatArray]
 
-LENGTH = float(np.sqrt(2.0) - 1.8)  # of the prior of log length scales in one dimension of the unit cube
+LENGTH_MEAN = float(np.sqrt(2.0) - 1.8)  # of the prior of log length scales in one dimension of the unit cube
 LENGTH_WIDTH = 1.3  # of a column's deviation from the common part, in up to WIDE columns; narrower beyond
 COMMON_WIDTH = 1.0  # of the part that all length scales of a group have in common
-WIDE = 10.0
-NARROW = 0.8  # power by which it narrows
-STANDARDISED = 0.5 * float(np.log(12.0))  # the cube's side in standard deviations of a uniform column
-SHORT = 1.2  # how much shorter (in logarithms) the second start's length scales are
-NOISE, NOISE_WIDTH = -7.0, 2.5
-EXTRA, EXTRA_WIDTH = -9.0, 2.0
+WIDE_FROM = 10.0
+NARROWING_POWER = 0.8  # power by which it narrows
+LOG_CUBE_SIDE = 0.5 * float(np.log(12.0))  # the cube's side in standard deviations of a uniform column
+ROUGH_START_SHIFT = 1.2  # how much shorter (in logarithms) the second start's length scales are
+NOISE_MEAN, NOISE_WIDTH = -7.0, 2.5
+EXTRA_MEAN, EXTRA_WIDTH = -9.0, 2.0
 SCALE_WIDTH = 1.0
-OWN, OWN_WIDTH = float(np.log(0.05)), 2.0  # variance of what a source does not share
-TIED = 0.2  # deviation of its logarithmic length scales from those of what is sought
-TYING = 4.0  # rows of what is sought beyond which the tie loosens
+OWN_SCALE_MEAN, OWN_SCALE_WIDTH = float(np.log(0.05)), 2.0  # variance of what a source does not share
+TIE_WIDTH = 0.2  # deviation of its logarithmic length scales from those of what is sought
+TIE_ROWS = 4.0  # rows of what is sought beyond which the tie loosens
 SHARE_WIDTH = 0.7
 CATEGORY_WIDTH = 1.5
-MIX, MIX_WIDTH = 0.5, 1.5
+MIX_MEAN, MIX_WIDTH = 0.5, 1.5
 WARP_WIDTH = 0.5
 
 LEAST_NOISE = 1e-6  # of the variance of the outcomes
-JITTERS = (0.0, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)  # relative to the mean of the diagonal
-TRIAL = 12  # iterations that every start gets, on a part of the rows, before the best goes on
-PART = 120  # rows of that part
-MOST = 500  # rows that hyperparameters are fitted on
-TOLERANCE = 1e-5  # relative change of the target that ends a fit
-POSITIVE = ("length", "category", "scale", "warp", "noise", "extra")
+JITTER_STEPS = (0.0, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)  # relative to the mean of the diagonal
+TRIAL_ITERATIONS = 12  # iterations that every start gets, on a part of the rows, before the best goes on
+TRIAL_ROWS = 120  # rows of that part
+MOST_FITTED_ROWS = 500  # rows that hyperparameters are fitted on
+FIT_TOLERANCE = 1e-5  # relative change of the target that ends a fit
+LOGARITHMIC = ("length", "category", "scale", "warp", "noise", "extra")
 
 
 @dataclass(frozen=True)
-class Known:
+class ScaledRows:
     """Scaled rows, and what is known of their noise.
 
     Attributes:
@@ -68,14 +68,14 @@ class Known:
     noise: Tensor
     fixed: Tensor | None
 
-    def thinned(self, most: int) -> Known:
+    def thin_out(self, most: int) -> ScaledRows:
         """At most `most` of the rows, evenly over their order; half of them of source 0 if there are that many."""
         if len(self.y) <= most:
             return self
         target, others = (torch.nonzero(own).reshape(-1) for own in (self.sources == 0, self.sources != 0))
         wanted = max(min(len(target), most // 2), most - len(others))
-        index = torch.cat([_evenly(target, wanted), _evenly(others, most - wanted)]).sort().values
-        return Known(
+        index = torch.cat([_pick_evenly(target, wanted), _pick_evenly(others, most - wanted)]).sort().values
+        return ScaledRows(
             numbers=self.numbers[index],
             categories=self.categories[index],
             sources=self.sources[index],
@@ -84,7 +84,7 @@ class Known:
             fixed=None if self.fixed is None else self.fixed[index],
         )
 
-    def variances(self, noise: Tensor, extra: Tensor) -> Tensor:
+    def noise_variances(self, noise: Tensor, extra: Tensor) -> Tensor:
         """Variance of each row's noise (n,), of learned variances per source and beside known ones."""
         unknown = noise[self.sources] if self.fixed is None else self.fixed
         return torch.where(torch.isnan(self.noise), unknown, torch.nan_to_num(self.noise) + extra).clamp_min(
@@ -92,40 +92,44 @@ class Known:
         )
 
 
-def _evenly(index: Tensor, most: int) -> Tensor:
+def _pick_evenly(index: Tensor, most: int) -> Tensor:
     places = torch.linspace(0, max(len(index) - 1, 0), min(most, len(index)), dtype=torch.float64)
     return index[places.round().long()]
 
 
 @dataclass(frozen=True)
-class Prior:
+class ParameterPrior:
     """Independent normal distributions of the free parameters, block by block; and their bounds."""
 
-    mean: Values
-    width: Values
-    low: Values
-    high: Values
+    mean: ParameterValues
+    width: ParameterValues
+    low: ParameterValues
+    high: ParameterValues
 
     @classmethod
-    def of(cls, plan: Plan, *, cube: bool) -> Prior:
+    def for_plan(cls, plan: Plan, *, cube: bool) -> ParameterPrior:
         """The prior for a plan; `cube` where numbers are coordinates of the unit cube."""
         blocks = plan.blocks
         n_groups = len(plan.groups)
         mean = {name: np.zeros(shape) for name, shape in blocks.items()}
-        mean["length"] += 0.5 * np.log(_dimensions(plan)) + LENGTH + (0.0 if cube else STANDARDISED)
+        mean["length"] += (
+            0.5 * np.log(_group_dimensions(plan)) + LENGTH_MEAN + (0.0 if cube else LOG_CUBE_SIDE)
+        )
         mean["scale"][0] = -np.log(n_groups)
-        mean["scale"][1:] = OWN - np.log(n_groups)
-        mean["mix"] += MIX
+        mean["scale"][1:] = OWN_SCALE_MEAN - np.log(n_groups)
+        mean["mix"] += MIX_MEAN
         mean["share"] += 1.0
-        mean["noise"] += NOISE
-        mean["extra"] += EXTRA
+        mean["noise"] += NOISE_MEAN
+        mean["extra"] += EXTRA_MEAN
         width = {
             "length": LENGTH_WIDTH, "category": CATEGORY_WIDTH, "scale": SCALE_WIDTH, "mix": MIX_WIDTH,
             "share": SHARE_WIDTH, "warp": WARP_WIDTH, "noise": NOISE_WIDTH, "extra": EXTRA_WIDTH,
         }  # fmt: skip
         widths = {name: np.full(shape, width[name]) for name, shape in blocks.items()}
-        widths["scale"][1:] = OWN_WIDTH
-        widths["length"] = widths["length"] * np.minimum(1.0, (WIDE / _dimensions(plan)) ** NARROW)
+        widths["scale"][1:] = OWN_SCALE_WIDTH
+        widths["length"] = widths["length"] * np.minimum(
+            1.0, (WIDE_FROM / _group_dimensions(plan)) ** NARROWING_POWER
+        )
         low = {name: mean[name] - 6.0 * widths[name] for name in blocks}
         high = {name: mean[name] + 6.0 * widths[name] for name in blocks}
         for name, least, most in (("length", 0.02, 1e6), ("noise", LEAST_NOISE, 4.0), ("extra", 1e-8, 4.0)):
@@ -133,10 +137,10 @@ class Prior:
             high[name] = np.full(blocks[name], np.log(most))
         return cls(mean, widths, low, high)
 
-    def starts(self) -> list[Values]:
+    def starting_points(self) -> list[ParameterValues]:
         """Where a fit begins: smooth and nearly without noise; rougher; smooth and noisy; sources unrelated."""
         smooth = dict(self.mean)
-        rough = {**self.mean, "length": self.mean["length"] - SHORT}
+        rough = {**self.mean, "length": self.mean["length"] - ROUGH_START_SHIFT}
         noisy = {**self.mean, "noise": np.full_like(self.mean["noise"], np.log(0.1))}
         if not len(self.mean["share"]):
             return [smooth, rough, noisy]
@@ -146,7 +150,7 @@ class Prior:
         return [smooth, rough, noisy, apart]
 
 
-def _dimensions(plan: Plan) -> FloatArray:
+def _group_dimensions(plan: Plan) -> FloatArray:
     """How many number columns the group of each of them has, shape (d_n,)."""
     found = np.ones(plan.d_numbers)
     for group in plan.groups:
@@ -154,36 +158,36 @@ def _dimensions(plan: Plan) -> FloatArray:
     return found
 
 
-def natural(free: Mapping[str, FloatArray]) -> Values:
+def to_natural(free: Mapping[str, FloatArray]) -> ParameterValues:
     """Free parameters on their natural scales."""
-    values = {name: np.exp(block) if name in POSITIVE else np.array(block) for name, block in free.items()}
+    values = {name: np.exp(block) if name in LOGARITHMIC else np.array(block) for name, block in free.items()}
     values["mix"] = 1.0 / (1.0 + np.exp(-free["mix"]))
     return values
 
 
-def freed(values: Mapping[str, FloatArray]) -> Values:
-    """The inverse of `natural`."""
-    free = {name: np.log(block) if name in POSITIVE else np.array(block) for name, block in values.items()}
+def to_free(values: Mapping[str, FloatArray]) -> ParameterValues:
+    """The inverse of `to_natural`."""
+    free = {name: np.log(block) if name in LOGARITHMIC else np.array(block) for name, block in values.items()}
     mix = np.clip(values["mix"], 1e-6, 1.0 - 1e-6)
     free["mix"] = np.log(mix / (1.0 - mix))
     return free
 
 
-class Target:
+class NegativeLogPosterior:
     """The negative log posterior of the free parameters, as one vector, with its gradient."""
 
-    def __init__(self, plan: Plan, prior: Prior, known: Known) -> None:
+    def __init__(self, plan: Plan, prior: ParameterPrior, known: ScaledRows) -> None:
         self.plan, self.known = plan, known
         self.blocks = plan.blocks
-        self.mean = torch.from_numpy(self.vector(prior.mean))
-        self.precision = torch.from_numpy(self._precision(prior))
-        self.bounds = list(zip(self.vector(prior.low), self.vector(prior.high), strict=True))
+        self.mean = torch.from_numpy(self.to_vector(prior.mean))
+        self.precision = torch.from_numpy(self._prior_precision(prior))
+        self.bounds = list(zip(self.to_vector(prior.low), self.to_vector(prior.high), strict=True))
 
-    def vector(self, free: Mapping[str, FloatArray]) -> FloatArray:
+    def to_vector(self, free: Mapping[str, FloatArray]) -> FloatArray:
         """All blocks, one after the other."""
         return np.concatenate([np.ravel(free[name]) for name in self.blocks])
 
-    def _precision(self, prior: Prior) -> FloatArray:
+    def _prior_precision(self, prior: ParameterPrior) -> FloatArray:
         """Inverse covariance of the prior (p, p).
 
         Length scales of a group have a common part. Those of what a source has of its own lie about those of what
@@ -191,9 +195,9 @@ class Target:
         no row of the target could correct. The more rows the target has, the looser the tie.
         """
         n_target = int((self.known.sources == 0).sum())
-        tie = (TIED * max(1.0, n_target / TYING)) ** -2.0
+        tie = (TIE_WIDTH * max(1.0, n_target / TIE_ROWS)) ** -2.0
         d = self.plan.d_numbers  # lengths are the first block, source by source
-        precision = np.diag(self.vector(prior.width) ** -2.0)
+        precision = np.diag(self.to_vector(prior.width) ** -2.0)
         precision[: self.plan.sources * d, : self.plan.sources * d] = 0.0
         target = np.arange(d)
         for group in self.plan.groups:
@@ -208,11 +212,13 @@ class Target:
             precision[other, target] -= tie
         return precision
 
-    def values(self, theta: FloatArray) -> Values:
-        """The inverse of `vector`."""
-        return {name: block.numpy() for name, block in self._split(torch.from_numpy(theta.copy())).items()}
+    def to_natural(self, theta: FloatArray) -> ParameterValues:
+        """The inverse of `to_vector`."""
+        return {
+            name: block.numpy() for name, block in self._split_blocks(torch.from_numpy(theta.copy())).items()
+        }
 
-    def _split(self, theta: Tensor) -> dict[str, Tensor]:
+    def _split_blocks(self, theta: Tensor) -> dict[str, Tensor]:
         sizes = [int(np.prod(shape)) for shape in self.blocks.values()]
         parts = torch.split(theta, sizes)
         return {
@@ -224,13 +230,14 @@ class Target:
         known = self.known
         leaf = torch.from_numpy(theta.copy()).requires_grad_(True)
         parts = {
-            name: torch.exp(block) if name in POSITIVE else block for name, block in self._split(leaf).items()
+            name: torch.exp(block) if name in LOGARITHMIC else block
+            for name, block in self._split_blocks(leaf).items()
         }
         parts["mix"] = torch.sigmoid(parts["mix"])
-        covariance = Kernel(self.plan, parts).matrix(known.numbers, known.categories, known.sources)
-        covariance = covariance + torch.diag_embed(known.variances(parts["noise"], parts["extra"]))
+        covariance = Kernel(self.plan, parts).row_covariance(known.numbers, known.categories, known.sources)
+        covariance = covariance + torch.diag_embed(known.noise_variances(parts["noise"], parts["extra"]))
         with torch.no_grad():
-            factor = factorised(covariance)
+            factor = factorise_covariance(covariance)
             inverse = torch.cholesky_inverse(factor)
             weights = inverse @ known.y
             value = 0.5 * (known.y @ weights) + factor.diagonal().log().sum()
@@ -242,14 +249,14 @@ class Target:
         return float(value), (gradient + pull).numpy()
 
 
-def factorised(covariance: Tensor) -> Tensor:
+def factorise_covariance(covariance: Tensor) -> Tensor:
     """Lower Cholesky factor of a covariance (n, n), with as little on its diagonal as makes it positive.
 
     Raises:
         ArithmeticError: it holds values that are not finite.
     """
     scale = covariance.diagonal().mean() if len(covariance) else covariance.new_ones(())
-    for jitter in JITTERS:
+    for jitter in JITTER_STEPS:
         padded = covariance + torch.eye(len(covariance), dtype=covariance.dtype) * (jitter * scale)
         factor: Tensor
         factor, info = torch.linalg.cholesky_ex(padded)
@@ -258,9 +265,15 @@ def factorised(covariance: Tensor) -> Tensor:
     raise ArithmeticError("the covariance of the rows is not finite")
 
 
-def fitted(
-    plan: Plan, prior: Prior, known: Known, iterations: int, start: Values | None, *, fresh: bool = True
-) -> Values:
+def fit_parameters(
+    plan: Plan,
+    prior: ParameterPrior,
+    known: ScaledRows,
+    iterations: int,
+    start: ParameterValues | None,
+    *,
+    fresh: bool = True,
+) -> ParameterValues:
     """Natural parameters of highest posterior probability, as far as `iterations` go.
 
     Args:
@@ -272,22 +285,24 @@ def fitted(
             while rows are few, each goes some way before one is chosen.
         fresh: whether to do so; else fresh starts are only looked at.
     """
-    target = Target(plan, prior, known.thinned(MOST))
-    points = [target.vector(each) for each in prior.starts()]
-    trial = Target(plan, prior, known.thinned(PART))
+    target = NegativeLogPosterior(plan, prior, known.thin_out(MOST_FITTED_ROWS))
+    points = [target.to_vector(each) for each in prior.starting_points()]
+    trial = NegativeLogPosterior(plan, prior, known.thin_out(TRIAL_ROWS))
     if start is not None:
-        warm = np.clip(target.vector(freed(start)), *np.array(target.bounds).T)
+        warm = np.clip(target.to_vector(to_free(start)), *np.array(target.bounds).T)
         points = [warm, *points]
-    if start is None or (fresh and len(known.y) <= PART):
+    if start is None or (fresh and len(known.y) <= TRIAL_ROWS):
         # While rows are few, an early fit may sit where too many columns seem to say nothing, and would stay there.
-        tried = [_descended(trial, point, min(TRIAL, iterations)) for point in points]
+        tried = [_minimise_from(trial, point, min(TRIAL_ITERATIONS, iterations)) for point in points]
         best = min(tried, key=lambda pair: pair[0])[1]
     else:
         best = min(points, key=lambda point: target(point)[0])
-    return natural(target.values(_descended(target, best, iterations)[1]))
+    return to_natural(target.to_natural(_minimise_from(target, best, iterations)[1]))
 
 
-def _descended(target: Target, start: FloatArray, iterations: int) -> tuple[float, FloatArray]:
+def _minimise_from(
+    target: NegativeLogPosterior, start: FloatArray, iterations: int
+) -> tuple[float, FloatArray]:
     from scipy.optimize import minimize
 
     found = minimize(
@@ -296,6 +311,6 @@ def _descended(target: Target, start: FloatArray, iterations: int) -> tuple[floa
         jac=True,
         method="L-BFGS-B",
         bounds=target.bounds,
-        options={"maxiter": iterations, "ftol": TOLERANCE, "gtol": 1e-3, "maxfun": 2 * iterations + 10},
+        options={"maxiter": iterations, "ftol": FIT_TOLERANCE, "gtol": 1e-3, "maxfun": 2 * iterations + 10},
     )
     return float(found.fun), np.asarray(found.x, dtype=np.float64)

@@ -22,23 +22,23 @@ from invdesign.optimizers.bayesian.limits import squared_distances
 from invdesign.optimizers.bayesian.settings import ForestSettings
 from invdesign.rng import borrowed_globals, rng_for
 
-BLOCK = 20_000  # rows predicted at a time
-FEWEST = 3  # rows to grow trees from
-TARGET = 3.0  # weight of a row of the source that is sought beside one of another source
-LEAST = 0.02  # weight of a row of a source that explains nothing
-FLATTEST = 0.05  # slope between two sources, at least
-FLOOR = 1e-3  # least deviation before it is stretched, of the spread of the values; of n rows 2 / n, if that is more
-VOICES = 3.0  # members' worth of belief that a row is told as surely as others are
-STRETCHES = (0.5, 5.0)  # how far errors on rows not seen may change what trees say of their uncertainty
-SURE = 3.0  # rows' worth of belief that the uncertainty is right as it is
-TELLING = 0.02  # least weight of a column in distances, of a column of mean importance
+ROWS_PER_BLOCK = 20_000  # rows predicted at a time
+FEWEST_ROWS = 3  # rows to grow trees from
+TARGET_WEIGHT = 3.0  # weight of a row of the source that is sought beside one of another source
+LEAST_SOURCE_WEIGHT = 0.02  # weight of a row of a source that explains nothing
+LEAST_SLOPE = 0.05  # slope between two sources, at least
+DEVIATION_FLOOR = 1e-3  # least deviation before it is stretched, of the spread of the values; of n rows 2 / n, if that is more
+SPREAD_PRIOR_MEMBERS = 3.0  # members' worth of belief that a row is told as surely as others are
+STRETCH_RANGE = (0.5, 5.0)  # how far errors on rows not seen may change what trees say of their uncertainty
+STRETCH_PRIOR_ROWS = 3.0  # rows' worth of belief that the uncertainty is right as it is
+LEAST_COLUMN_WEIGHT = 0.02  # least weight of a column in distances, of a column of mean importance
 
 
-Raw = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+RawPredict = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 
 
 @dataclass(frozen=True)
-class Grown:
+class TreeEnsemble:
     """Trees, and what the part of them that had not seen a row says of it.
 
     Attributes:
@@ -47,13 +47,13 @@ class Grown:
         weights: shape (c,), how much each column says; sums to 1.
     """
 
-    raw: Raw
+    predict_raw: RawPredict
     missed_mean: FloatArray
     missed_variance: FloatArray
     weights: FloatArray
 
 
-def forest(rows: Rows, inputs: Inputs, settings: ForestSettings, seed: int) -> Trees:
+def grow_forest(rows: Rows, inputs: Inputs, settings: ForestSettings, seed: int) -> TreeRegressor:
     """A random forest as a model of a property: a function of the arguments alone.
 
     Its uncertainty is the variance between trees and the mean variance within the leaves a point falls in, stretched
@@ -68,23 +68,23 @@ def forest(rows: Rows, inputs: Inputs, settings: ForestSettings, seed: int) -> T
     Source:
         Breiman, Mach. Learn. 45, 5 (2001); Hutter, Xu, Hoos & Leyton-Brown, Artif. Intell. 206, 79 (2014), eq. 3.
     """
-    return _model(rows, inputs, lambda data: _forest(data, settings, seed))
+    return _build_regressor(rows, inputs, lambda data: _fit_forest(data, settings, seed))
 
 
-def boosted(rows: Rows, inputs: Inputs, settings: ForestSettings, seed: int) -> Trees:
+def grow_boosted(rows: Rows, inputs: Inputs, settings: ForestSettings, seed: int) -> TreeRegressor:
     """Gradient-boosted trees as a model of a property: several, each on a resampling of the rows.
 
-    Arguments as of `forest`. Its uncertainty is the variance between the models, stretched to what errors on left-out
+    Arguments as of `grow_forest`. Its uncertainty is the variance between the models, stretched to what errors on left-out
     rows turn out to be.
 
     Source:
         Friedman, Ann. Stat. 29, 1189 (2001); Ke et al., Adv. Neural Inf. Process. Syst. 30, 3146 (2017) (histograms).
     """
-    return _model(rows, inputs, lambda data: _boosted(data, settings, seed))
+    return _build_regressor(rows, inputs, lambda data: _fit_boosted(data, settings, seed))
 
 
 @dataclass(frozen=True, eq=False)
-class _Data:
+class _TrainingData:
     """What trees are grown from: columns (n, c) without NaN, values and weights (n,)."""
 
     z: FloatArray
@@ -107,7 +107,7 @@ class _Columns:
 
 
 @dataclass(frozen=True)
-class _Line:
+class _SourceLine:
     """How values of a source relate to those sought: own = shift + slope * theirs, with this much weight."""
 
     shift: float
@@ -116,36 +116,38 @@ class _Line:
 
 
 @dataclass(frozen=True)
-class _Lines:
+class _SourceLines:
     """A line per source other than the one that is sought."""
 
-    known: dict[int, _Line]
+    by_source: dict[int, _SourceLine]
 
-    def own(self, y: FloatArray, source: IntArray) -> FloatArray:
+    def to_target_scale(self, y: FloatArray, source: IntArray) -> FloatArray:
         """Values (n,) of sources as they would be of the one that is sought."""
         found = y.copy()
-        for number, line in self.known.items():
+        for number, line in self.by_source.items():
             rows = source == number
             found[rows] = line.shift + line.slope * y[rows]
         return found
 
-    def theirs(self, mean: FloatArray, deviation: FloatArray, source: int) -> tuple[FloatArray, FloatArray]:
+    def to_source_scale(
+        self, mean: FloatArray, deviation: FloatArray, source: int
+    ) -> tuple[FloatArray, FloatArray]:
         """The inverse, of means and deviations (q,) of one source."""
-        line = self.known.get(source)
+        line = self.by_source.get(source)
         if line is None:
             return mean, deviation
         return (mean - line.shift) / line.slope, deviation / abs(line.slope)
 
-    def weights(self, source: IntArray) -> FloatArray:
+    def row_weights(self, source: IntArray) -> FloatArray:
         """Shape (n,), how much each row counts."""
-        found = np.full(len(source), TARGET if self.known else 1.0)
-        for number, line in self.known.items():
+        found = np.full(len(source), TARGET_WEIGHT if self.by_source else 1.0)
+        for number, line in self.by_source.items():
             found[source == number] = line.weight
         return found
 
 
 @dataclass(frozen=True, eq=False)
-class _Added:
+class _AddedRows:
     """Rows believed since the trees were grown.
 
     Attributes:
@@ -158,7 +160,7 @@ class _Added:
 
 
 @dataclass(frozen=True, eq=False)
-class Trees:
+class TreeRegressor:
     """Trees as a `Regressor`.
 
     Added rows leave the trees as they are: to grow them anew for each of a batch would cost seconds. Near an added
@@ -179,15 +181,15 @@ class Trees:
 
     rows: Rows
     columns: _Columns
-    lines: _Lines
-    grown: Grown | None
+    lines: _SourceLines
+    grown: TreeEnsemble | None
     spread: float
     stretch: float
     noise: float
     scale: FloatArray
     near: float
     places: FloatArray
-    added: _Added | None = None
+    added: _AddedRows | None = None
 
     @property
     def differentiable(self) -> bool:
@@ -201,13 +203,13 @@ class Trees:
         single: bool = False,  # noqa: ARG002 - trees compare in single precision anyway
     ) -> tuple[FloatArray, FloatArray]:
         mean, deviation = np.empty(len(x)), np.empty(len(x))
-        for first in range(0, len(x), BLOCK):
-            part = slice(first, first + BLOCK)
-            mean[part], deviation[part] = self._block(self.columns(x[part], source))
-        return self.lines.theirs(mean, deviation, source)
+        for first in range(0, len(x), ROWS_PER_BLOCK):
+            part = slice(first, first + ROWS_PER_BLOCK)
+            mean[part], deviation[part] = self._predict_columns(self.columns(x[part], source))
+        return self.lines.to_source_scale(mean, deviation, source)
 
-    def _block(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
-        mean, deviation = self._unbent(z)
+    def _predict_columns(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
+        mean, deviation = self._predict_by_trees(z)
         if self.added is None:
             return mean, deviation
         squares = squared_distances(z * self.scale, self.added.z) / self.near**2
@@ -215,49 +217,49 @@ class Trees:
         closeness = np.exp(-0.5 * squares[np.arange(len(z)), nearest])
         return mean + closeness * self.added.shift[nearest], deviation * np.sqrt(1.0 - closeness**2)
 
-    def _unbent(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _predict_by_trees(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Means and deviations by the trees alone; where there are none, surer near the rows."""
         if self.grown is None:
             squares = squared_distances(z * self.scale, self.places).min(axis=1) / self.near**2
             return np.full(len(z), self.rows.y.mean()), self.spread * np.sqrt(-np.expm1(-squares))
-        mean, variance = self.grown.raw(z)
-        return mean, self._deviation(variance, self.noise)
+        mean, variance = self.grown.predict_raw(z)
+        return mean, self._calibrate_deviation(variance, self.noise)
 
-    def _deviation(self, variance: FloatArray, noise: float) -> FloatArray:
-        floor = max(FLOOR, 2.0 / len(self.rows)) * self.spread
+    def _calibrate_deviation(self, variance: FloatArray, noise: float) -> FloatArray:
+        floor = max(DEVIATION_FLOOR, 2.0 / len(self.rows)) * self.spread
         whole = self.stretch**2 * (variance + floor**2)
         deviation: FloatArray = np.sqrt(np.maximum(whole - noise, 0.1 * whole))
         return deviation
 
-    def left_out(self) -> tuple[FloatArray, FloatArray]:
-        mean, deviation = self._left_out()
-        for source in self.lines.known:
+    def leave_one_out(self) -> tuple[FloatArray, FloatArray]:
+        mean, deviation = self._leave_one_out_scaled()
+        for source in self.lines.by_source:
             rows = self.rows.source == source
-            mean[rows], deviation[rows] = self.lines.theirs(mean[rows], deviation[rows], source)
+            mean[rows], deviation[rows] = self.lines.to_source_scale(mean[rows], deviation[rows], source)
         return mean, deviation
 
-    def _left_out(self) -> tuple[FloatArray, FloatArray]:
+    def _leave_one_out_scaled(self) -> tuple[FloatArray, FloatArray]:
         """The same on the scale of the source that is sought."""
         if self.grown is not None:
-            return self.grown.missed_mean.copy(), self._deviation(self.grown.missed_variance, 0.0)
+            return self.grown.missed_mean.copy(), self._calibrate_deviation(self.grown.missed_variance, 0.0)
         y = self.rows.y
         others = (y.sum() - y) / (len(y) - 1) if len(y) > 1 else np.zeros(1)
         return others, np.full(len(y), self.spread)
 
-    def conditioned(self, x: FloatArray, y: FloatArray | None = None) -> Trees:
+    def condition_on(self, x: FloatArray, y: FloatArray | None = None) -> TreeRegressor:
         z = self.columns(x, 0)
-        shift = np.zeros(len(x)) if y is None else y - self._block(z)[0]
-        new = _Added(z * self.scale, shift)
+        shift = np.zeros(len(x)) if y is None else y - self._predict_columns(z)[0]
+        new = _AddedRows(z * self.scale, shift)
         if self.added is not None:
-            new = _Added(np.vstack([self.added.z, new.z]), np.concatenate([self.added.shift, shift]))
+            new = _AddedRows(np.vstack([self.added.z, new.z]), np.concatenate([self.added.shift, shift]))
         return replace(self, added=new)
 
-    def model(self) -> Any:
-        from invdesign.optimizers.bayesian.pointwise import Pointwise
+    def to_botorch(self) -> Any:
+        from invdesign.optimizers.bayesian.pointwise import PointwiseModel
 
-        return Pointwise(self.predict)
+        return PointwiseModel(self.predict)
 
-    def importance(self) -> FloatArray:
+    def column_importance(self) -> FloatArray:
         """How much each input column says, shape (d,), by how far splits on it bring values together; sums to 1.
 
         All the same where there are no trees.
@@ -268,21 +270,23 @@ class Trees:
         return weights / total if total > 0.0 else np.full(d, 1.0 / max(d, 1))
 
 
-def _model(rows: Rows, inputs: Inputs, grow: Callable[[_Data], Grown]) -> Trees:
-    columns = _columns_of(rows, inputs)
+def _build_regressor(
+    rows: Rows, inputs: Inputs, grow: Callable[[_TrainingData], TreeEnsemble]
+) -> TreeRegressor:
+    columns = _fit_columns(rows, inputs)
     z = columns(rows.x, rows.source)
-    lines = _lines(rows, columns, z, grow)
-    y = lines.own(rows.y, rows.source)
+    lines = _fit_source_lines(rows, columns, z, grow)
+    y = lines.to_target_scale(rows.y, rows.source)
     spread = float(y.std())
     noise = np.where(np.isfinite(rows.noise), rows.noise, 0.0)
     grown = None
-    if len(y) >= FEWEST and spread > 1e-12 * float(np.abs(y).max()) and z.shape[1]:
-        grown = grow(_Data(z, y, lines.weights(rows.source) * spread**2 / (spread**2 + noise)))
+    if len(y) >= FEWEST_ROWS and spread > 1e-12 * float(np.abs(y).max()) and z.shape[1]:
+        grown = grow(_TrainingData(z, y, lines.row_weights(rows.source) * spread**2 / (spread**2 + noise)))
     else:
         spread = spread or float(np.abs(y).max()) or 1.0
-    scale = _scale(z, grown)
+    scale = _distance_scale(z, grown)
     places = z * scale
-    model = Trees(
+    model = TreeRegressor(
         replace(rows, y=y),
         columns,
         lines,
@@ -291,13 +295,15 @@ def _model(rows: Rows, inputs: Inputs, grow: Callable[[_Data], Grown]) -> Trees:
         1.0,
         float(noise.mean()),
         scale,
-        _neighbouring(places),
+        _neighbour_distance(places),
         places,
     )
-    return model if grown is None else replace(model, stretch=_stretch(model))
+    return model if grown is None else replace(model, stretch=_fit_stretch(model))
 
 
-def _lines(rows: Rows, columns: _Columns, z: FloatArray, grow: Callable[[_Data], Grown]) -> _Lines:
+def _fit_source_lines(
+    rows: Rows, columns: _Columns, z: FloatArray, grow: Callable[[_TrainingData], TreeEnsemble]
+) -> _SourceLines:
     """Lines from what trees on each other source alone say of the rows of the one that is sought.
 
     Splits on the source's column alone would need many rows to find out that one source is another with an offset.
@@ -308,37 +314,39 @@ def _lines(rows: Rows, columns: _Columns, z: FloatArray, grow: Callable[[_Data],
     for number in np.unique(rows.source[~own]).tolist() if columns.sources else ():
         theirs = rows.source == number
         x, y = z[theirs], rows.y[theirs]
-        if not own.any() or len(y) < FEWEST or np.ptp(y) == 0.0:
-            found[number] = _Line(0.0, 1.0, 1.0 if not own.any() else LEAST)
+        if not own.any() or len(y) < FEWEST_ROWS or np.ptp(y) == 0.0:
+            found[number] = _SourceLine(0.0, 1.0, 1.0 if not own.any() else LEAST_SOURCE_WEIGHT)
             continue
-        said = grow(_Data(x, y, np.ones(len(y)))).raw(_as_source(z[own], number))[0]
-        found[number] = _line(said, rows.y[own], float(y.var()))
-    return _Lines(found)
+        said = grow(_TrainingData(x, y, np.ones(len(y)))).predict_raw(_set_source(z[own], number))[0]
+        found[number] = _fit_line(said, rows.y[own], float(y.var()))
+    return _SourceLines(found)
 
 
-def _as_source(z: FloatArray, number: int) -> FloatArray:
+def _set_source(z: FloatArray, number: int) -> FloatArray:
     return np.column_stack([z[:, :-1], np.full(len(z), float(number))])
 
 
-def _line(said: FloatArray, y: FloatArray, variance: float) -> _Line:
+def _fit_line(said: FloatArray, y: FloatArray, variance: float) -> _SourceLine:
     """The line through predictions (n,) and values (n,), drawn to slope 1 as by a few rows of that variance."""
     off, away = said - said.mean(), y - y.mean()
-    pull = SURE * variance
+    pull = STRETCH_PRIOR_ROWS * variance
     slope = float((off @ away + pull) / (off @ off + pull))
-    slope = float(np.copysign(max(abs(slope), FLATTEST), slope))
+    slope = float(np.copysign(max(abs(slope), LEAST_SLOPE), slope))
     rest = away - slope * off
     explained = 1.0 - float(rest @ rest + pull * 0.25) / float(away @ away + pull * 0.5)
-    return _Line(float(y.mean() - slope * said.mean()), slope, float(np.clip(explained, LEAST, 1.0)))
+    return _SourceLine(
+        float(y.mean() - slope * said.mean()), slope, float(np.clip(explained, LEAST_SOURCE_WEIGHT, 1.0))
+    )
 
 
-def _columns_of(rows: Rows, inputs: Inputs) -> _Columns:
+def _fit_columns(rows: Rows, inputs: Inputs) -> _Columns:
     """Fills NaN with the column's median: trees then treat what is missing as ordinary."""
     x = rows.x
-    fill = np.array([_middle(x[:, column], inputs.cube) for column in range(x.shape[1])])
+    fill = np.array([_fill_value(x[:, column], inputs.cube) for column in range(x.shape[1])])
     return _Columns(fill, bool((rows.source != rows.source[0]).any() or rows.source[0] != 0))
 
 
-def _middle(values: FloatArray, cube: bool) -> float:
+def _fill_value(values: FloatArray, cube: bool) -> float:
     finite = values[np.isfinite(values)]
     if not len(finite):
         return 0.5 if cube else 0.0
@@ -347,28 +355,33 @@ def _middle(values: FloatArray, cube: bool) -> float:
     )  # a value that occurs, so that categories stay what they are
 
 
-def _stretch(model: Trees) -> float:
+def _fit_stretch(model: TreeRegressor) -> float:
     """What brings the deviations of left-out rows to the size of their errors."""
-    mean, deviation = model._left_out()  # noqa: SLF001 - on the scale of `rows.y`
+    mean, deviation = model._leave_one_out_scaled()  # noqa: SLF001 - on the scale of `rows.y`
     own = model.rows.source == 0
-    kept = own if own.sum() >= FEWEST else np.ones(len(mean), dtype=bool)
+    kept = own if own.sum() >= FEWEST_ROWS else np.ones(len(mean), dtype=bool)
     squares = ((model.rows.y - mean)[kept] / deviation[kept]) ** 2
     # One row far off must not make the whole model unsure.
     squares = np.minimum(squares, 25.0)
-    return float(np.clip(np.sqrt((squares.sum() + SURE) / (len(squares) + SURE)), *STRETCHES))
+    return float(
+        np.clip(
+            np.sqrt((squares.sum() + STRETCH_PRIOR_ROWS) / (len(squares) + STRETCH_PRIOR_ROWS)),
+            *STRETCH_RANGE,
+        )
+    )
 
 
-def _scale(z: FloatArray, grown: Grown | None) -> FloatArray:
+def _distance_scale(z: FloatArray, grown: TreeEnsemble | None) -> FloatArray:
     """What columns are multiplied by before distances are taken: deviations of 1, weighed by what they say."""
     deviation = z.std(axis=0)
     width = np.where(deviation > 1e-12 * (1.0 + np.abs(z).max(axis=0)), deviation, np.inf)
     weights = np.ones(z.shape[1]) if grown is None else grown.weights * z.shape[1]
-    scale: FloatArray = np.sqrt(np.maximum(weights, TELLING)) / width
+    scale: FloatArray = np.sqrt(np.maximum(weights, LEAST_COLUMN_WEIGHT)) / width
     # A column that never varied tells an added row apart from all others.
     return np.where(np.isfinite(width), scale, 0.0 if grown is not None else 1.0)
 
 
-def _neighbouring(places: FloatArray) -> float:
+def _neighbour_distance(places: FloatArray) -> float:
     """The median distance of a row to the nearest that differs from it; 1 where all are the same."""
     some = places[np.unique(np.linspace(0, len(places) - 1, 500).astype(np.int64))]
     squares = squared_distances(some, some)
@@ -381,7 +394,7 @@ def _neighbouring(places: FloatArray) -> float:
 # Forests.
 
 
-def _forest(data: _Data, settings: ForestSettings, seed: int) -> Grown:
+def _fit_forest(data: _TrainingData, settings: ForestSettings, seed: int) -> TreeEnsemble:
     with borrowed_globals(seed):  # scikit-learn draws while it is imported
         from sklearn.ensemble import RandomForestRegressor
     model = RandomForestRegressor(
@@ -395,23 +408,23 @@ def _forest(data: _Data, settings: ForestSettings, seed: int) -> Grown:
     seen = np.zeros((len(members), len(data.y)), dtype=bool)
     for number, rows in enumerate(model.estimators_samples_):
         seen[number, rows] = True
-    said = [_leaves(tree, data.z) for tree in members]
-    missed = _missed(data, seen, [mean for mean, _ in said], [within for _, within in said])
+    said = [_leaf_moments(tree, data.z) for tree in members]
+    missed = _out_of_bag(data, seen, [mean for mean, _ in said], [within for _, within in said])
     weights = np.asarray(model.feature_importances_, dtype=np.float64)
 
-    def raw(z: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return _total(_leaves(tree, z) for tree in members)
+    def predict_raw(z: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return _combine_members(_leaf_moments(tree, z) for tree in members)
 
-    return Grown(raw, *missed, weights)
+    return TreeEnsemble(predict_raw, *missed, weights)
 
 
-def _leaves(tree: Any, z: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _leaf_moments(tree: Any, z: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Mean and variance (q,) of the values in the leaf each row falls in."""
     leaf = tree.apply(np.ascontiguousarray(z, dtype=np.float32))
     return tree.value[leaf, 0, 0], tree.impurity[leaf]
 
 
-def _total(said: Any) -> tuple[FloatArray, FloatArray]:
+def _combine_members(said: Any) -> tuple[FloatArray, FloatArray]:
     """Mean, and variance between and within, of what members say: (mean, variance within) of each.
 
     Summed from the first member's word on, so that nothing cancels where members agree.
@@ -431,8 +444,8 @@ def _total(said: Any) -> tuple[FloatArray, FloatArray]:
     return first + sums / count, between + np.maximum(inside / count, 0.0)
 
 
-def _missed(
-    data: _Data, seen: BoolArray, means: Sequence[FloatArray], within: Sequence[FloatArray]
+def _out_of_bag(
+    data: _TrainingData, seen: BoolArray, means: Sequence[FloatArray], within: Sequence[FloatArray]
 ) -> tuple[FloatArray, FloatArray]:
     """What the members that missed a row say of it: means and variances (n,).
 
@@ -447,7 +460,9 @@ def _missed(
     squares = ((stacked - mean) ** 2 * out).sum(axis=0)
     # Few voices agree by chance, and one has no spread: all rows together say what spread is usual.
     usual = float(squares.sum() / max(float(np.maximum(count - 1.0, 0.0).sum()), 1.0))
-    variance = (squares + VOICES * usual) / (np.maximum(count - 1.0, 0.0) + VOICES)
+    variance = (squares + SPREAD_PRIOR_MEMBERS * usual) / (
+        np.maximum(count - 1.0, 0.0) + SPREAD_PRIOR_MEMBERS
+    )
     variance += (inside * out).sum(axis=0) / some
     others = (y.sum() - y) / (len(y) - 1)
     return np.where(count > 0, mean, others), np.where(count > 0, variance, y.var())
@@ -456,14 +471,14 @@ def _missed(
 # Boosted trees.
 
 
-def _boosted(data: _Data, settings: ForestSettings, seed: int) -> Grown:
+def _fit_boosted(data: _TrainingData, settings: ForestSettings, seed: int) -> TreeEnsemble:
     from invdesign.optimizers.bayesian.threads import one_thread
 
     with borrowed_globals(seed):
         from sklearn.ensemble import HistGradientBoostingRegressor
 
     n = len(data.y)
-    seen = _resampled(n, settings.members, seed)
+    seen = _draw_bootstrap_counts(n, settings.members, seed)
     models = []
     with one_thread():  # sums over rows are split among threads
         for number, counts in enumerate(seen):
@@ -478,17 +493,17 @@ def _boosted(data: _Data, settings: ForestSettings, seed: int) -> Grown:
             drawn = np.repeat(np.arange(n), counts)
             models.append(model.fit(data.z[drawn], data.y[drawn], sample_weight=data.weights[drawn]))
 
-    def raw(z: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def predict_raw(z: FloatArray) -> tuple[FloatArray, FloatArray]:
         with one_thread():
-            return _total((model.predict(z), np.zeros(len(z))) for model in models)
+            return _combine_members((model.predict(z), np.zeros(len(z))) for model in models)
 
     with one_thread():
         said = [model.predict(data.z) for model in models]
-    missed = _missed(data, seen > 0, said, [np.zeros(n)] * len(models))
-    return Grown(raw, *missed, _gains(models, data.z.shape[1]))
+    missed = _out_of_bag(data, seen > 0, said, [np.zeros(n)] * len(models))
+    return TreeEnsemble(predict_raw, *missed, _split_gains(models, data.z.shape[1]))
 
 
-def _resampled(n: int, members: int, seed: int) -> IntArray:
+def _draw_bootstrap_counts(n: int, members: int, seed: int) -> IntArray:
     """Shape (members, n): how often each row is drawn for each member; each row is left out by one at least."""
     rng = rng_for(seed, 0, "boosted")
     counts = np.zeros((members, n), dtype=np.int64)
@@ -500,7 +515,7 @@ def _resampled(n: int, members: int, seed: int) -> IntArray:
     return counts
 
 
-def _gains(models: Sequence[Any], width: int) -> FloatArray:
+def _split_gains(models: Sequence[Any], width: int) -> FloatArray:
     """How much the splits on each column gain, shape (width,); sums to 1, or is all the same where nothing splits."""
     gains = np.zeros(width)
     for model in models:

@@ -10,7 +10,7 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Genome
-from invdesign.optimizers.bayesian.data import Inputs, Kind
+from invdesign.optimizers.bayesian.data import ColumnKind, Inputs
 from invdesign.optimizers.common import by_arity, countable, teaches
 from invdesign.problem import Merit, Scores
 from invdesign.protocols import (
@@ -23,13 +23,13 @@ from invdesign.protocols import (
 )
 from invdesign.rng import rng_for
 
-LISTED = (
+MOST_LISTED_GENOMES = (
     20_000  # genomes: of larger finite spaces, only those whose features are at hand (pools) are gone through
 )
-LARGE = 100_000  # genomes from which a first look at all of them is a matter of minutes
-BLOCK = 20_000  # genomes at a time
-KEPT = 4_000_000  # numbers: features of a finite space that stay in memory
-Groups = Mapping[str, Sequence[str]]
+LARGE_SPACE = 100_000  # genomes from which a first look at all of them is a matter of minutes
+GENOMES_PER_BLOCK = 20_000  # genomes at a time
+MOST_CACHED_NUMBERS = 4_000_000  # numbers: features of a finite space that stay in memory
+ColumnGroups = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,25 +46,25 @@ class Frame:
     finite: FiniteSpace | None
     points: VectorSpace | None
 
-    def of(self, genomes: Sequence[Genome]) -> FloatArray:
+    def encode_genomes(self, genomes: Sequence[Genome]) -> FloatArray:
         """Inputs (n, d) of genomes."""
         if not len(genomes):
             return np.empty((0, len(self.inputs)))
         made = self.space.features(genomes) if self.points is None else self.points.encode(genomes)
         return np.asarray(made, dtype=np.float64)
 
-    def blocks(self, context: Context) -> Iterator[tuple[int, FloatArray]]:
+    def iterate_blocks(self, context: Context) -> Iterator[tuple[int, FloatArray]]:
         """Inputs of all genomes of a finite space, as (index of the first, inputs (<= BLOCK, d))."""
         assert self.finite is not None
-        if len(self.finite) * len(self.inputs) > KEPT:
-            yield from self.finite.blocks(BLOCK)
+        if len(self.finite) * len(self.inputs) > MOST_CACHED_NUMBERS:
+            yield from self.finite.blocks(GENOMES_PER_BLOCK)
             return
         if "bayesian blocks" not in context.cache:
-            context.cache["bayesian blocks"] = list(self.finite.blocks(BLOCK))
+            context.cache["bayesian blocks"] = list(self.finite.blocks(GENOMES_PER_BLOCK))
         yield from cast("list[tuple[int, FloatArray]]", context.cache["bayesian blocks"])
 
 
-def frame_of(context: Context, groups: Groups | None = None) -> Frame:
+def cached_frame(context: Context, groups: ColumnGroups | None = None) -> Frame:
     """The frame of the context's space; kept in its cache.
 
     Args:
@@ -79,31 +79,31 @@ def frame_of(context: Context, groups: Groups | None = None) -> Frame:
     return cast("Frame", context.cache["bayesian frame"])
 
 
-def make_frame(space: SearchSpace, groups: Groups | None = None) -> Frame:
-    """The frame of a space; see `frame_of`."""
+def make_frame(space: SearchSpace, groups: ColumnGroups | None = None) -> Frame:
+    """The frame of a space; see `cached_frame`."""
     finite = countable(space)
-    if finite is not None and not isinstance(space, PreparedSpace) and len(finite) > LISTED:
+    if finite is not None and not isinstance(space, PreparedSpace) and len(finite) > MOST_LISTED_GENOMES:
         finite = None
     if finite is None and isinstance(space, VectorSpace) and (domain := space.domain()).climbable:
         dimensions = domain.dimensions
         names = tuple(item.name for item in dimensions)
-        kinds: tuple[Kind, ...] = tuple(
+        kinds: tuple[ColumnKind, ...] = tuple(
             "category" if item.kind == "categorical" else "number" for item in dimensions
         )
         own = {name: [column] for column, name in enumerate(names)}
-        return Frame(space, Inputs(names, kinds, grouped(names, own, groups), cube=True), None, space)
-    found = descriptors_of(space, _width(space, finite))
+        return Frame(space, Inputs(names, kinds, group_columns(names, own, groups), cube=True), None, space)
+    found = descriptors_of(space, _count_features(space, finite))
     names = tuple(item.name for item in found)
     # A component per group multiplies the time that a pass over a large pool takes.
-    large = finite is not None and len(finite) > LARGE
+    large = finite is not None and len(finite) > LARGE_SPACE
     own = {}
     for column, item in enumerate(found):
         own.setdefault("all" if large else item.group, []).append(column)
-    inputs = Inputs(names, tuple(item.kind for item in found), grouped(names, own, groups))
+    inputs = Inputs(names, tuple(item.kind for item in found), group_columns(names, own, groups))
     return Frame(space, inputs, finite, None)
 
 
-def _width(space: SearchSpace, finite: FiniteSpace | None) -> int:
+def _count_features(space: SearchSpace, finite: FiniteSpace | None) -> int:
     """How many features the space has."""
     if finite is not None:
         return int(np.asarray(space.features([finite.genome(0)])).shape[1])
@@ -115,8 +115,8 @@ def _width(space: SearchSpace, finite: FiniteSpace | None) -> int:
     raise ValueError("the space gives no genome to learn the number of its features from")
 
 
-def grouped(
-    names: Sequence[str], own: Mapping[str, Sequence[int]], asked: Groups | None
+def group_columns(
+    names: Sequence[str], own: Mapping[str, Sequence[int]], asked: ColumnGroups | None
 ) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """Columns by group: those asked for, the others as the space groups them.
 
@@ -147,7 +147,7 @@ def grouped(
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class KnownTrials:
     """The trials of an event that the space understands; those made outside it have the merit of pending ones.
 
     Attributes:
@@ -168,7 +168,7 @@ class Known:
         return np.flatnonzero(self.scores.merit == Merit.FEASIBLE)
 
 
-def known_trials(context: Context, frame: Frame) -> Known:
+def collect_trials(context: Context, frame: Frame) -> KnownTrials:
     """What there is to learn from at this event."""
     history = context.history
     under_way = set(history.pending())
@@ -176,12 +176,12 @@ def known_trials(context: Context, frame: Frame) -> Known:
     left_out = under_way | set(history.superseded())
     finished = [id for id in range(len(history)) if id not in left_out and teaches(context, id)]
     pending = [id for id in sorted(under_way) if teaches(context, id)]
-    x = _inputs(context, frame, [*finished, *pending])
+    x = _trial_inputs(context, frame, [*finished, *pending])
     ids = np.array(finished, dtype=np.int64)
-    return Known(ids, x[: len(finished)], history.scores(finished), x[len(finished) :])
+    return KnownTrials(ids, x[: len(finished)], history.scores(finished), x[len(finished) :])
 
 
-def _inputs(context: Context, frame: Frame, ids: Sequence[int]) -> FloatArray:
+def _trial_inputs(context: Context, frame: Frame, ids: Sequence[int]) -> FloatArray:
     """Inputs (n, d) of trials, from the cache where they were needed before.
 
     One at a time, so that no digit depends on which trials were asked for together.
@@ -189,5 +189,5 @@ def _inputs(context: Context, frame: Frame, ids: Sequence[int]) -> FloatArray:
     rows = cast("dict[int, FloatArray]", context.cache.setdefault("bayesian inputs", {}))
     for id in ids:
         if id not in rows:
-            rows[id] = frame.of([context.history.candidate(id).genome])[0]
+            rows[id] = frame.encode_genomes([context.history.candidate(id).genome])[0]
     return np.array([rows[id] for id in ids]).reshape(len(ids), len(frame.inputs))

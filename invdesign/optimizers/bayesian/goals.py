@@ -12,8 +12,8 @@ from torch import Tensor
 from invdesign.arrays import FloatArray
 from invdesign.problem import Constraint, Objective, Problem
 
-LEAST = 1e-12  # of a desirability, so that its logarithm exists
-DEVIATION = 1e-10  # least standard deviation, as a share of the spread of the values
+DESIRABILITY_FLOOR = 1e-12  # of a desirability, so that its logarithm exists
+DEVIATION_FLOOR = 1e-10  # least standard deviation, as a share of the spread of the values
 
 
 @dataclass(frozen=True)
@@ -45,21 +45,23 @@ class Goals:
         plain = len(self.problem.objectives) == 1 and self.problem.scalarize is None
         return plain and self.problem.objectives[0].direction in {"minimize", "maximize"}
 
-    def scaled(self, minimised: FloatArray) -> FloatArray:
-        """Minimised values (n, m), as the problem scores them, in the form of `values`: (n, m) or (n, 1)."""
+    def scale_minimised(self, minimised: FloatArray) -> FloatArray:
+        """Minimised values (n, m), as the problem scores them, in the form of `objective_values`: (n, m) or (n, 1)."""
         found = torch.as_tensor(-(minimised - self.centre) / self.scale)
-        result: FloatArray = self._weighted(found).numpy()
+        result: FloatArray = self._scalarize_values(found).numpy()
         return result
 
-    def values(self, samples: Tensor) -> Tensor:
+    def objective_values(self, samples: Tensor) -> Tensor:
         """Properties (..., P) to values (..., m), or (..., 1) where they are combined."""
-        columns = [self._minimised(objective, samples) for objective in self.problem.objectives]
+        columns = [self._minimised_values(objective, samples) for objective in self.problem.objectives]
         minimised = torch.stack(columns, dim=-1)
         if self.problem.scalarize is not None:
-            minimised = self._score(minimised)
-        return self._weighted(-(minimised - torch.as_tensor(self.centre)) / torch.as_tensor(self.scale))
+            minimised = self._desirability_score(minimised)
+        return self._scalarize_values(
+            -(minimised - torch.as_tensor(self.centre)) / torch.as_tensor(self.scale)
+        )
 
-    def log_feasible(self, mean: Tensor, deviation: Tensor) -> Tensor:
+    def log_feasibility(self, mean: Tensor, deviation: Tensor) -> Tensor:
         """Logarithm of the chance that all constraints hold, of marginals (..., P): shape (...).
 
         Properties count as independent of each other.
@@ -79,7 +81,7 @@ class Goals:
                 total = total + log_ndtr((centre - constraint.min) / width)
         return total
 
-    def _minimised(self, objective: Objective, samples: Tensor) -> Tensor:
+    def _minimised_values(self, objective: Objective, samples: Tensor) -> Tensor:
         values = samples[..., self.names.index(objective.property)]
         if objective.direction == "minimize":
             return values
@@ -92,7 +94,7 @@ class Goals:
             outside = torch.maximum(outside, values - objective.max)
         return outside
 
-    def _score(self, minimised: Tensor) -> Tensor:
+    def _desirability_score(self, minimised: Tensor) -> Tensor:
         """`Problem`'s score of combined objectives, (..., m) to (..., 1)."""
         extents = np.array([objective.extent() for objective in self.problem.objectives], dtype=np.float64)
         best, worst = torch.as_tensor(extents[:, 0]), torch.as_tensor(extents[:, 1])
@@ -101,12 +103,12 @@ class Goals:
         )
         shares = shares / shares.sum()
         reached = (worst - minimised) / (worst - best)
-        overall = torch.exp((reached.clamp(LEAST, 1.0).log() * shares).sum(dim=-1))
+        overall = torch.exp((reached.clamp(DESIRABILITY_FLOOR, 1.0).log() * shares).sum(dim=-1))
         lacking = ((-reached).clamp_min(0.0) * shares).sum(dim=-1)
         none = (reached <= 0.0).any(dim=-1)
         return torch.where(none, 1.0 + lacking, 1.0 - overall).unsqueeze(-1)
 
-    def _weighted(self, values: Tensor) -> Tensor:
+    def _scalarize_values(self, values: Tensor) -> Tensor:
         """Values (..., m) to the augmented Chebyshev scalarization (..., 1) where there are weights.
 
         Source:
@@ -118,7 +120,7 @@ class Goals:
         return (weighted.min(dim=-1).values + 0.05 * weighted.sum(dim=-1)).unsqueeze(-1)
 
 
-def known_goals(
+def goals_for(
     problem: Problem, known: Sequence[str], minimised: FloatArray, weights: FloatArray | None = None
 ) -> Goals:
     """Goals over the constraints whose property is known, scaled by minimised values (n, m) of trials."""

@@ -15,10 +15,10 @@ from torch import Tensor
 
 Smoothness = Literal["matern", "rbf"]
 
-MEAN = 1.0  # variance of the unknown mean of scaled outcomes
-OFFSET = 1.0  # variance of the unknown difference between the mean of another source and it
-SAME = 1e-6  # codes of a category that differ less are the same
-EDGE = 1e-6  # distance from the cube's faces below which a warped coordinate has no finite slope
+MEAN_VARIANCE = 1.0  # variance of the unknown mean of scaled outcomes
+OFFSET_VARIANCE = 1.0  # variance of the unknown difference between the mean of another source and it
+CATEGORY_TOLERANCE = 1e-6  # codes of a category that differ less are the same
+WARP_MARGIN = 1e-6  # distance from the cube's faces below which a warped coordinate has no finite slope
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ Parameters = Mapping[str, Tensor]
 Prepared = Sequence[tuple[Tensor, Tensor]]
 
 
-def cast(prepared: Prepared, dtype: torch.dtype) -> Prepared:
+def cast_points(prepared: Prepared, dtype: torch.dtype) -> Prepared:
     """Prepared points in another precision."""
     return [(numbers.to(dtype), categories.to(dtype)) for numbers, categories in prepared]
 
@@ -93,7 +93,7 @@ class _Matern(torch.autograd.Function):
         return grads[0] * slope * (-5.0 / 6.0)
 
 
-def correlation(squares: Tensor, smoothness: Smoothness) -> Tensor:
+def distance_correlation(squares: Tensor, smoothness: Smoothness) -> Tensor:
     """Correlation at squared scaled distances, any shape; overwrites them where no gradient is wanted."""
     if smoothness == "rbf":
         return torch.exp(-0.5 * squares)
@@ -113,7 +113,7 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     return product.mul_(-2.0).add_(rows.unsqueeze(-1)).add_(columns.unsqueeze(-2)).clamp_(min=0.0)
 
 
-def overlap(a: Tensor, b: Tensor, length: Tensor) -> Tensor:
+def category_correlation(a: Tensor, b: Tensor, length: Tensor) -> Tensor:
     """Correlation of categories (…, n, d) and (…, q, d): exp(-mean of [differ] / length), shape (…, n, q).
 
     Source:
@@ -121,18 +121,18 @@ def overlap(a: Tensor, b: Tensor, length: Tensor) -> Tensor:
     """
     total = torch.zeros((), dtype=a.dtype)
     for column in range(a.shape[-1]):
-        differ = (a[..., :, None, column] - b[..., None, :, column]).abs() > SAME
+        differ = (a[..., :, None, column] - b[..., None, :, column]).abs() > CATEGORY_TOLERANCE
         total = total + differ * (1.0 / (length[column] * a.shape[-1])).to(a.dtype)
     return torch.exp(-total)
 
 
-def kumaraswamy(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+def warp_inputs(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """The distribution function 1 - (1 - x^a)^b of coordinates of the unit cube.
 
     Source:
         Kumaraswamy, J. Hydrol. 46, 79 (1980); Snoek et al., ICML 2014 (as input warping).
     """
-    inside = x.clamp(EDGE, 1.0 - EDGE)
+    inside = x.clamp(WARP_MARGIN, 1.0 - WARP_MARGIN)
     return 1.0 - (1.0 - inside**a) ** b
 
 
@@ -153,21 +153,21 @@ class Kernel:
     plan: Plan
     parameters: Parameters
 
-    def prepared(self, numbers: Tensor, categories: Tensor, source: int) -> Prepared:
+    def prepare_points(self, numbers: Tensor, categories: Tensor, source: int) -> Prepared:
         """Per group: numbers in length scales, and categories, as the component of `source` sees them."""
         plan, p = self.plan, self.parameters
         if plan.warp and plan.d_numbers:
-            numbers = kumaraswamy(numbers, p["warp"][0], p["warp"][1])
+            numbers = warp_inputs(numbers, p["warp"][0], p["warp"][1])
         numbers = numbers / p["length"][source]
         return [
             (
-                _part(numbers, group.numbers, plan.d_numbers),
-                _part(categories, group.categories, plan.d_categories),
+                _select_columns(numbers, group.numbers, plan.d_numbers),
+                _select_columns(categories, group.categories, plan.d_categories),
             )
             for group in plan.groups
         ]
 
-    def group(self, a: Prepared, b: Prepared, source: int, position: int) -> Tensor:
+    def group_covariance(self, a: Prepared, b: Prepared, source: int, position: int) -> Tensor:
         """Covariance of one group's component between points (…, n) and (…, q), shape (…, n, q)."""
         p = self.parameters
         (numbers_a, categories_a), (numbers_b, categories_b) = a[position], b[position]
@@ -178,64 +178,64 @@ class Kernel:
             if not group.numbers:
                 shape = (*numbers_a.shape[:-1], numbers_b.shape[-2])
                 return scale * torch.ones(shape, dtype=dtype)
-            near = correlation(squared_distances(numbers_a, numbers_b), self.plan.smoothness)
+            near = distance_correlation(squared_distances(numbers_a, numbers_b), self.plan.smoothness)
             return scale * near if near.requires_grad or scale.requires_grad else near.mul_(scale)
-        same = overlap(categories_a, categories_b, p["category"][source, list(group.categories)])
+        same = category_correlation(categories_a, categories_b, p["category"][source, list(group.categories)])
         if not group.numbers:
             return scale * same
-        near = correlation(squared_distances(numbers_a, numbers_b), self.plan.smoothness)
+        near = distance_correlation(squared_distances(numbers_a, numbers_b), self.plan.smoothness)
         mix = p["mix"][source, position].to(dtype)
         return scale * ((1.0 - mix) * 0.5 * (near + same) + mix * near * same)
 
-    def component(self, a: Prepared, b: Prepared, source: int) -> Tensor:
+    def component_covariance(self, a: Prepared, b: Prepared, source: int) -> Tensor:
         """Covariance of f_0 (source 0) or of g_s, without means and shares, shape (…, n, q)."""
-        total = self.group(a, b, source, 0)
+        total = self.group_covariance(a, b, source, 0)
         for position in range(1, len(self.plan.groups)):
-            total = total + self.group(a, b, source, position)
+            total = total + self.group_covariance(a, b, source, position)
         return total
 
-    def share(self, source: int) -> Tensor:
+    def source_share(self, source: int) -> Tensor:
         """What part of f_0 the values of a source hold."""
         if source == 0:
             return torch.ones((), dtype=torch.float64)
         return self.parameters["share"][source - 1]
 
-    def variance(self, source: int) -> Tensor:
+    def prior_variance(self, source: int) -> Tensor:
         """Prior variance of the value of a source, the same everywhere."""
         scale = self.parameters["scale"]
-        own = scale[source].sum() + OFFSET if source else 0.0
-        return self.share(source) ** 2 * scale[0].sum() + MEAN + own
+        own = scale[source].sum() + OFFSET_VARIANCE if source else 0.0
+        return self.source_share(source) ** 2 * scale[0].sum() + MEAN_VARIANCE + own
 
-    def shares(self, sources: Tensor) -> Tensor:
-        """`share` of every row's source, shape (n,)."""
-        return torch.stack([self.share(source) for source in range(self.plan.sources)])[sources]
+    def row_shares(self, sources: Tensor) -> Tensor:
+        """`source_share` of every row's source, shape (n,)."""
+        return torch.stack([self.source_share(source) for source in range(self.plan.sources)])[sources]
 
-    def matrix(self, numbers: Tensor, categories: Tensor, sources: Tensor) -> Tensor:
+    def row_covariance(self, numbers: Tensor, categories: Tensor, sources: Tensor) -> Tensor:
         """Covariance of rows (n, d) of any sources, without noise, shape (n, n)."""
-        base = self.prepared(numbers, categories, 0)
-        total = self.component(base, base, 0)
+        base = self.prepare_points(numbers, categories, 0)
+        total = self.component_covariance(base, base, 0)
         if self.plan.sources > 1:
-            shares = self.shares(sources)
+            shares = self.row_shares(sources)
             total = total * shares[:, None] * shares[None, :]
             for source in range(1, self.plan.sources):
-                total = self._with_own(total, numbers, categories, sources, source)
-        return total + MEAN
+                total = self._add_source_component(total, numbers, categories, sources, source)
+        return total + MEAN_VARIANCE
 
-    def _with_own(
+    def _add_source_component(
         self, total: Tensor, numbers: Tensor, categories: Tensor, sources: Tensor, source: int
     ) -> Tensor:
         index = torch.nonzero(sources == source).reshape(-1)
         if not len(index):
             return total
-        rows = self.prepared(numbers[index], categories[index], source)
-        own = self.component(rows, rows, source) + OFFSET
+        rows = self.prepare_points(numbers[index], categories[index], source)
+        own = self.component_covariance(rows, rows, source) + OFFSET_VARIANCE
         return total.index_put((index[:, None], index[None, :]), own, accumulate=True)
 
 
-def _part(x: Tensor, columns: tuple[int, ...], of: int) -> Tensor:
+def _select_columns(x: Tensor, columns: tuple[int, ...], of: int) -> Tensor:
     return x if len(columns) == of else x[..., list(columns)]
 
 
-def parameters_of(values: Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]) -> dict[str, Tensor]:
+def to_tensors(values: Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]) -> dict[str, Tensor]:
     """Parameters as tensors."""
     return {name: torch.from_numpy(np.array(value, dtype=np.float64)) for name, value in values.items()}

@@ -10,17 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.arrays import BoolArray, FloatArray
-from invdesign.optimizers.bayesian.polish import Rows, Slice
+from invdesign.optimizers.bayesian.polish import FreeSubspace, LinearRules
 from invdesign.optimizers.bayesian.trust import Box
 from invdesign.protocols import Domain
 from invdesign.rng import Rng
 
-GENTLE = 16  # values from which on whole numbers and levels are climbed like reals, and rounded after
-PRESENT = 1e-10  # coordinate above which a component counts as present
-NEAREST, FARTHEST = 1e-3, 0.4  # lengths of random steps, as shares of the cube's side
-FEW = 3  # coordinates that a random step moves, about, at least
-CHANGED = 0.3  # chance that a random step changes a choice, too
-HELD = 1e-7  # excess over the rules up to which a point counts as one that keeps them
+CONTINUOUS_FROM = (
+    16  # values from which on whole numbers and levels are climbed like reals, and rounded after
+)
+PRESENCE_THRESHOLD = 1e-10  # coordinate above which a component counts as present
+SHORTEST_STEP, LONGEST_STEP = 1e-3, 0.4  # lengths of random steps, as shares of the cube's side
+FEWEST_MOVED = 3  # coordinates that a random step moves, about, at least
+CHOICE_CHANGE_RATE = 0.3  # chance that a random step changes a choice, too
+RULE_TOLERANCE = 1e-7  # excess over the rules up to which a point counts as one that keeps them
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,17 +57,17 @@ class Layout:
     @cached_property
     def choices(self) -> BoolArray:
         """Shape (d,): columns whose values are exchanged one for another, not climbed along."""
-        return np.asarray((self.sizes > 0) & ((self.sizes < GENTLE) | self.category))
+        return np.asarray((self.sizes > 0) & ((self.sizes < CONTINUOUS_FROM) | self.category))
 
     @cached_property
     def sparse(self) -> BoolArray:
         """Shape (d,): columns that are in a group of which some are 0."""
-        return _marked(len(self), (column for group in self.domain.sparse for column in group))
+        return _mask_columns(len(self), (column for group in self.domain.sparse for column in group))
 
     @cached_property
     def conditional(self) -> BoolArray:
         """Shape (d,): columns that not every genome has."""
-        return _marked(len(self), self.domain.conditional)
+        return _mask_columns(len(self), self.domain.conditional)
 
     @property
     def discrete(self) -> bool:
@@ -73,7 +75,7 @@ class Layout:
         return bool(self.choices.any() or self.domain.sparse or self.domain.conditional)
 
     @cached_property
-    def rows(self) -> Rows:
+    def rows(self) -> LinearRules:
         """The linear rules."""
         above = [rule for rule in self.domain.rules if not rule.equal]
         equal = [rule for rule in self.domain.rules if rule.equal]
@@ -85,7 +87,7 @@ class Layout:
                     matrix[row, column] += weight
             matrices.append(matrix)
         least, sums = (np.array([rule.limit for rule in rules]) for rules in (above, equal))
-        return Rows(-matrices[0], -least, matrices[1], sums)
+        return LinearRules(-matrices[0], -least, matrices[1], sums)
 
     @cached_property
     def least(self) -> FloatArray:
@@ -105,28 +107,30 @@ class Layout:
         """Shape (d,): of the box; categories have none."""
         return np.ones(len(self)) if self.box is None else np.where(self.category, 1.0, self.box.high)
 
-    def inside(self, x: FloatArray) -> BoolArray:
+    def is_inside(self, x: FloatArray) -> BoolArray:
         """Shape (n,): whether codes (n, d) lie in the box; an absent component does, a whole number by its cell."""
         if self.box is None:
             return np.ones(len(x), dtype=np.bool_)
         slack = 1e-9 + 0.5 / np.maximum(self.sizes, 1) * (self.sizes > 0)
         within = (x >= self.low - slack) & (x <= self.high + slack)
-        return np.asarray((within | (self.sparse & (x <= PRESENT))).all(axis=1))
+        return np.asarray((within | (self.sparse & (x <= PRESENCE_THRESHOLD))).all(axis=1))
 
-    def placed(self, x: FloatArray) -> FloatArray:
+    def clip_to_box(self, x: FloatArray) -> FloatArray:
         """Points (n, d) moved into the box; absent components stay absent."""
         if self.box is None:
             return x
-        moved: FloatArray = np.where(self.sparse & (x <= PRESENT), x, np.clip(x, self.low, self.high))
+        moved: FloatArray = np.where(
+            self.sparse & (x <= PRESENCE_THRESHOLD), x, np.clip(x, self.low, self.high)
+        )
         return moved
 
     # Climbing and random steps.
 
-    def free(self, x: FloatArray, dead: BoolArray) -> BoolArray:
+    def free_columns(self, x: FloatArray, dead: BoolArray) -> BoolArray:
         """Shape (n, d): what may be climbed along from codes (n, d) whose `dead` (n, d) columns mean nothing."""
-        return np.asarray(~self.choices & ~dead & ~(self.sparse & (x <= PRESENT)))
+        return np.asarray(~self.choices & ~dead & ~(self.sparse & (x <= PRESENCE_THRESHOLD)))
 
-    def bounds(self, x: FloatArray, free: BoolArray) -> tuple[FloatArray, FloatArray]:
+    def climb_bounds(self, x: FloatArray, free: BoolArray) -> tuple[FloatArray, FloatArray]:
         """(low (n, d), high (n, d)) for climbs from codes (n, d): smallest amounts included."""
         low = np.where(free & self.sparse, np.maximum(self.low, self.least), self.low)
         high = np.broadcast_to(self.high, x.shape)
@@ -135,7 +139,7 @@ class Layout:
         # Where rules lead out of the box, a climb starts outside.
         return np.where(free, np.minimum(low, x), low), np.where(free, np.maximum(high, x), high)
 
-    def steps(self, x: FloatArray, dead: BoolArray, n: int, rng: Rng) -> FloatArray:
+    def random_steps(self, x: FloatArray, dead: BoolArray, n: int, rng: Rng) -> FloatArray:
         """Points (n, d) around a code (d,): random steps in some of the coordinates, of all lengths.
 
         They go along the linear rules, the way that has more room; those that would soon meet a border nevertheless
@@ -147,33 +151,35 @@ class Layout:
             n: how many.
             rng: of the steps.
         """
-        free = self.free(x[None], dead[None])[0]
-        low, high = self.bounds(x[None], free[None])
-        part = Slice(self.rows, x, free, low[0], high[0])
+        free = self.free_columns(x[None], dead[None])[0]
+        low, high = self.climb_bounds(x[None], free[None])
+        part = FreeSubspace(self.rows, x, free, low[0], high[0])
         width = int(free.sum())
         found = np.repeat(x[None], n, axis=0)
         if part.basis.shape[1]:
-            some = rng.random((n, width)) < min(1.0, max(FEW / max(width, 1), 0.25))
+            some = rng.random((n, width)) < min(1.0, max(FEWEST_MOVED / max(width, 1), 0.25))
             some[np.arange(n), rng.integers(width, size=n)] = True
             moves = (rng.standard_normal((n, width)) * some) @ part.basis
             lengths = np.linalg.norm(moves @ part.basis.T, axis=1)
-            wanted = NEAREST * (FARTHEST / NEAREST) ** rng.random(n) * np.sqrt(some.sum(axis=1))
+            wanted = (
+                SHORTEST_STEP * (LONGEST_STEP / SHORTEST_STEP) ** rng.random(n) * np.sqrt(some.sum(axis=1))
+            )
             shares = wanted / np.maximum(lengths, 1e-12)
-            reach, back = part.reach(x, moves), part.reach(x, -moves)
+            reach, back = part.largest_multiples(x, moves), part.largest_multiples(x, -moves)
             turned = (reach < shares) & (back > reach)
             moves[turned] *= -1.0
             reach = np.where(turned, back, reach)
             shares = np.where(reach > 0.3 * shares, np.minimum(shares, reach), shares)
             moved = found[:, free] + shares[:, None] * (moves @ part.basis.T)
             found[:, free] = np.clip(moved, low[:, free], high[:, free])
-        return self._chosen_anew(found, dead, rng)
+        return self._change_choices(found, dead, rng)
 
-    def _chosen_anew(self, x: FloatArray, dead: BoolArray, rng: Rng) -> FloatArray:
+    def _change_choices(self, x: FloatArray, dead: BoolArray, rng: Rng) -> FloatArray:
         """Points (n, d), in some of which one choice is another."""
         columns = np.flatnonzero(self.choices & ~dead)
         if not len(columns):
             return x
-        rows = np.flatnonzero(rng.random(len(x)) < CHANGED)
+        rows = np.flatnonzero(rng.random(len(x)) < CHOICE_CHANGE_RATE)
         changed = columns[rng.integers(len(columns), size=len(rows))]
         found = x.copy()
         found[rows, changed] = (rng.integers(self.sizes[changed]) + 0.5) / self.sizes[changed]
@@ -181,7 +187,7 @@ class Layout:
 
     # Exchanging choices.
 
-    def neighbours(self, x: FloatArray, dead: BoolArray) -> FloatArray:
+    def list_neighbours(self, x: FloatArray, dead: BoolArray) -> FloatArray:
         """Points (n, d) that differ from a code (d,) in one choice: a category, a level, which component is present.
 
         Args:
@@ -190,12 +196,14 @@ class Layout:
         """
         points = [*self._other_values(x, dead), *self._other_components(x)]
         found = np.array(points).reshape(len(points), len(self))
-        return np.clip(self.placed(found), 0.0, 1.0)
+        return np.clip(self.clip_to_box(found), 0.0, 1.0)
 
     def _other_values(self, x: FloatArray, dead: BoolArray) -> Iterator[FloatArray]:
         for column in np.flatnonzero((self.sizes > 0) & ~dead).tolist():
             size = int(self.sizes[column])
-            places = (np.arange(size) + 0.5) / size if size <= GENTLE or self.category[column] else None
+            places = (
+                (np.arange(size) + 0.5) / size if size <= CONTINUOUS_FROM or self.category[column] else None
+            )
             if places is None:
                 # The second step reaches the next number where they vary by factors, and cells are wider.
                 places = x[column] + np.array([-1.0, 1.0, -3.0, 3.0]) / size
@@ -211,21 +219,21 @@ class Layout:
         """An absent component takes all or half of a present one's amount, or comes by itself; one goes by itself."""
         for group in self.domain.sparse:
             columns = np.array(group)
-            present = columns[x[columns] > PRESENT].tolist()
-            absent = columns[x[columns] <= PRESENT].tolist()
+            present = columns[x[columns] > PRESENCE_THRESHOLD].tolist()
+            absent = columns[x[columns] <= PRESENCE_THRESHOLD].tolist()
             for gone in present:
                 for new in absent:
                     for share in (1.0, 0.5):
-                        yield self._traded(x, gone, new, share)
+                        yield self._exchange_amount(x, gone, new, share)
             for column in [*present, *absent]:
                 point = x.copy()
                 point[column] = 0.0 if column in present else max(self.least[column], 0.2)
-                if float(self.rows.excess(point[None])[0]) <= HELD:
+                if float(self.rows.largest_violation(point[None])[0]) <= RULE_TOLERANCE:
                     yield point
 
-    def _traded(self, x: FloatArray, gone: int, new: int, share: float) -> FloatArray:
+    def _exchange_amount(self, x: FloatArray, gone: int, new: int, share: float) -> FloatArray:
         """A share of one component replaced by another, so that the sum both are in stays."""
-        both = (np.abs(self.rows.equal[:, [gone, new]]) > PRESENT).all(axis=1)
+        both = (np.abs(self.rows.equal[:, [gone, new]]) > PRESENCE_THRESHOLD).all(axis=1)
         rate = 1.0
         if both.any():
             row = self.rows.equal[int(both.argmax())]
@@ -236,13 +244,13 @@ class Layout:
         point[new] = min(max(rate * amount, 0.0), 1.0)
         return point
 
-    def pattern(self, x: FloatArray) -> list[bytes]:
+    def choice_patterns(self, x: FloatArray) -> list[bytes]:
         """What is chosen in codes (n, d): equal for those that climbing can lead from one to the other."""
-        chosen = np.where(self.choices, x, 0.0) + np.where(self.sparse, x > PRESENT, 0.0)
+        chosen = np.where(self.choices, x, 0.0) + np.where(self.sparse, x > PRESENCE_THRESHOLD, 0.0)
         return [row.tobytes() for row in np.round(chosen, 9)]
 
 
-def _marked(width: int, columns: Iterator[int] | tuple[int, ...]) -> BoolArray:
+def _mask_columns(width: int, columns: Iterator[int] | tuple[int, ...]) -> BoolArray:
     found = np.zeros(width, dtype=np.bool_)
     found[list(columns)] = True
     return found

@@ -7,15 +7,15 @@ import numpy as np
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.optimizers.bayesian.data import Rows
 
-ALWAYS = 30  # rows up to which every new one is a reason for a fit
-GROWTH = 0.05  # share of new rows that is a reason for a fit
+ALWAYS_REFIT_BELOW = 30  # rows up to which every new one is a reason for a fit
+REFIT_GROWTH = 0.05  # share of new rows that is a reason for a fit
 SHARE_BEST = 0.3  # of the rows that are kept: the best,
 SHARE_NEAR = 0.3  # the nearest to the centre, or the newest where there is none,
 SHARE_NEWEST = 0.1  # the newest; the rest is spread over all others
-SPREAD_FROM = 4000  # rows at most among which a spread is sought: its cost is that times the rows kept
+MOST_SPREAD_ROWS = 4000  # rows at most among which a spread is sought: its cost is that times the rows kept
 
 
-def refit_due(n_now: int, n_at_last_fit: int) -> bool:
+def is_refit_due(n_now: int, n_at_last_fit: int) -> bool:
     """Whether hyperparameters that were fitted on `n_at_last_fit` rows are to be fitted anew on `n_now`.
 
     With every new row while rows are few; then each time their number has grown by a twentieth, so that the number of
@@ -23,12 +23,12 @@ def refit_due(n_now: int, n_at_last_fit: int) -> bool:
     """
     if n_now < n_at_last_fit or n_at_last_fit < 1:
         return True
-    if n_now < ALWAYS:
+    if n_now < ALWAYS_REFIT_BELOW:
         return n_now > n_at_last_fit
-    return n_now - n_at_last_fit >= max(1.0, GROWTH * n_at_last_fit)
+    return n_now - n_at_last_fit >= max(1.0, REFIT_GROWTH * n_at_last_fit)
 
 
-def chosen_rows(rows: Rows, order: IntArray, most: int, centre: FloatArray | None = None) -> IntArray:
+def select_rows(rows: Rows, order: IntArray, most: int, centre: FloatArray | None = None) -> IntArray:
     """Which rows a model learns from, where there are more than it may have.
 
     The best, the newest, those nearest to where the search is, and a spread of all others, so that no region is
@@ -49,18 +49,18 @@ def chosen_rows(rows: Rows, order: IntArray, most: int, centre: FloatArray | Non
         return np.arange(n)
     own, others = np.flatnonzero(rows.source == 0), np.flatnonzero(rows.source != 0)
     places = min(len(own), max(most - len(others), (most + 1) // 2))
-    x = comparable(rows.x)
+    x = scale_to_ranges(rows.x)
     rank = np.full(n, n, dtype=np.int64)
     rank[order] = np.arange(len(order))
-    middle = None if centre is None else np.atleast_2d(comparable(rows.x, np.atleast_2d(centre)))
+    middle = None if centre is None else np.atleast_2d(scale_to_ranges(rows.x, np.atleast_2d(centre)))
     kept = [
-        _kept(x, rank, own, places, middle),
-        _kept(x, rank, others, min(len(others), most - places), middle),
+        _select_from_source(x, rank, own, places, middle),
+        _select_from_source(x, rank, others, min(len(others), most - places), middle),
     ]
     return np.sort(np.concatenate(kept))
 
 
-def _kept(
+def _select_from_source(
     x: FloatArray, rank: IntArray, candidates: IntArray, most: int, centre: FloatArray | None
 ) -> IntArray:
     """At most so many of the candidate rows, by merit, age, nearness and spread."""
@@ -80,18 +80,18 @@ def _kept(
         total += len(fresh)
     rest = candidates[~taken[candidates]]
     return np.concatenate(
-        [candidates[taken[candidates]], farthest(x, candidates[taken[candidates]], rest, most - total)]
+        [candidates[taken[candidates]], select_farthest(x, candidates[taken[candidates]], rest, most - total)]
     )
 
 
-def farthest(x: FloatArray, kept: IntArray, rest: IntArray, count: int) -> IntArray:
+def select_farthest(x: FloatArray, kept: IntArray, rest: IntArray, count: int) -> IntArray:
     """`count` of the rows `rest`, each the farthest from all that are kept before it.
 
     Source:
         Gonzalez, Theor. Comput. Sci. 38, 293 (1985).
     """
-    if len(rest) > SPREAD_FROM:
-        rest = rest[np.linspace(0, len(rest) - 1, SPREAD_FROM).astype(np.int64)]
+    if len(rest) > MOST_SPREAD_ROWS:
+        rest = rest[np.linspace(0, len(rest) - 1, MOST_SPREAD_ROWS).astype(np.int64)]
     away = np.full(len(rest), np.inf)
     for first in range(0, len(kept), 500):
         part = squared_distances(x[rest], x[kept[first : first + 500]])
@@ -105,7 +105,7 @@ def farthest(x: FloatArray, kept: IntArray, rest: IntArray, count: int) -> IntAr
     return found
 
 
-def comparable(x: FloatArray, of: FloatArray | None = None) -> FloatArray:
+def scale_to_ranges(x: FloatArray, of: FloatArray | None = None) -> FloatArray:
     """Rows `of` (q, d), or `x` itself, on the scale of the columns of `x` (n, d): ranges of 1, no NaN."""
     finite = np.where(np.isfinite(x), x, np.nan)
     known = np.isfinite(finite).any(axis=0)
@@ -123,7 +123,7 @@ def squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
     return distances
 
 
-def limit_sentence(most: int) -> str:
+def describe_limit(most: int) -> str:
     """What the user should hear once models no longer learn from every row."""
     return (
         f"models learn from {most} rows at most from now on: the best, the newest, those near the best, "

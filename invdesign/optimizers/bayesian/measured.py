@@ -7,7 +7,7 @@ import numpy as np
 from invdesign.arrays import FloatArray
 
 
-def measured_values(
+def combine_with_predictions(
     y: FloatArray, noise: FloatArray, mean: FloatArray, deviation: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Means and standard deviations of the values themselves at rows that were measured, each shape (n,).

@@ -9,27 +9,27 @@ from typing import Any, cast
 import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
-from invdesign.optimizers.bayesian.acquisition import Outlook
+from invdesign.optimizers.bayesian.acquisition import ModelSet
 from invdesign.optimizers.bayesian.contracts import Hyperparameters, Regressor
 from invdesign.optimizers.bayesian.data import Rows
-from invdesign.optimizers.bayesian.fidelity import sources_of
-from invdesign.optimizers.bayesian.frame import Frame, Known
-from invdesign.optimizers.bayesian.priors import Prior
-from invdesign.optimizers.bayesian.settings import MANY, Modelling
+from invdesign.optimizers.bayesian.fidelity import source_stages
+from invdesign.optimizers.bayesian.frame import Frame, KnownTrials
+from invdesign.optimizers.bayesian.priors import PriorData
+from invdesign.optimizers.bayesian.settings import ADDITIVE_ABOVE, Modelling
 from invdesign.optimizers.common import State
 from invdesign.problem import Merit
 from invdesign.protocols import Context
 
-FITTED = 300  # rows that hyperparameters are fitted on, at most
-AFRESH = 1.25  # times as many rows: of many columns, fits from fresh starts take a while
-FEWEST = 2  # rows of a property without which nothing is modelled
+MOST_FITTED_ROWS = 300  # rows that hyperparameters are fitted on, at most
+FRESH_START_GROWTH = 1.25  # times as many rows: of many columns, fits from fresh starts take a while
+FEWEST_ROWS = 2  # rows of a property without which nothing is modelled
 
 
-Fit = Callable[[Hyperparameters | None, bool], Hyperparameters]
+FitFunction = Callable[[Hyperparameters | None, bool], Hyperparameters]
 
 
 @dataclass
-class Event:
+class ModellingEvent:
     """One event's view of a run while models are made: what is known, and the state as it becomes.
 
     Attributes:
@@ -41,25 +41,25 @@ class Event:
 
     context: Context
     frame: Frame
-    known: Known
+    known: KnownTrials
     models: dict[str, Any]
     notes: dict[str, str] = field(default_factory=dict)
-    priors: Sequence[Prior] = ()
+    priors: Sequence[PriorData] = ()
     rows: dict[str, Rows] = field(default_factory=dict)
 
 
-def rows_of(event: Event, name: str) -> tuple[Rows, int]:
+def collect_rows(event: ModellingEvent, name: str) -> tuple[Rows, int]:
     """What the model of a property learns from, and how many sources there may be.
 
     Every trial that has the property teaches it, however the trial ended; then what earlier stages said of it, and
     then earlier data.
     """
     context, known = event.context, event.known
-    parts = [_column(known, context.history.column(name), context.history.noise(name), 0)]
-    earlier = sources_of(context.stages, name)[1:]
+    parts = [_finite_rows(known, context.history.column(name), context.history.noise(name), 0)]
+    earlier = source_stages(context.stages, name)[1:]
     for number, stage in enumerate(earlier, start=1):
         y, deviation = context.history.column(name, stage), context.history.noise(name, stage)
-        parts.append(_column(known, y, deviation, number))
+        parts.append(_finite_rows(known, y, deviation, number))
     count = 1 + len(earlier)
     for prior in event.priors:
         own = 0 if prior.same else count
@@ -69,18 +69,22 @@ def rows_of(event: Event, name: str) -> tuple[Rows, int]:
             finite = np.isfinite(values)
             noise = prior.noise.get(name, np.full(len(values), np.nan))
             sources = np.full(int(finite.sum()), own, dtype=np.int64)
-            parts.append(Rows(event.frame.of(prior.genomes)[finite], values[finite], noise[finite], sources))
-    return _joined(parts), count
+            parts.append(
+                Rows(
+                    event.frame.encode_genomes(prior.genomes)[finite], values[finite], noise[finite], sources
+                )
+            )
+    return _join_rows(parts), count
 
 
-def _column(known: Known, values: FloatArray, deviations: FloatArray, source: int) -> Rows:
+def _finite_rows(known: KnownTrials, values: FloatArray, deviations: FloatArray, source: int) -> Rows:
     y = values[known.ids]
     finite = np.flatnonzero(np.isfinite(y))
     sources = np.full(len(finite), source, dtype=np.int64)
     return Rows(known.x[finite], y[finite], deviations[known.ids][finite] ** 2, sources)
 
 
-def _joined(parts: Sequence[Rows]) -> Rows:
+def _join_rows(parts: Sequence[Rows]) -> Rows:
     return Rows(
         np.vstack([part.x for part in parts]),
         np.concatenate([part.y for part in parts]),
@@ -89,60 +93,66 @@ def _joined(parts: Sequence[Rows]) -> Rows:
     )
 
 
-def outlook_of(options: Modelling, event: Event) -> Outlook | None:
+def build_models(options: Modelling, event: ModellingEvent) -> ModelSet | None:
     """Models of every property of which enough is known, and of success; None while an objective is not among them.
 
     Hyperparameters that were fitted anew, and notes, go into the event.
     """
     regressors: dict[str, Regressor] = {}
     for name in event.context.problem.properties:
-        rows, sources = rows_of(event, name)
-        if len(rows) < FEWEST or not (rows.source == 0).any():
+        rows, sources = collect_rows(event, name)
+        if len(rows) < FEWEST_ROWS or not (rows.source == 0).any():
             continue
         event.rows[name] = rows
-        regressors[name] = _regressor(options, event, name, rows, sources)
+        regressors[name] = _build_regressor(options, event, name, rows, sources)
     if not {objective.property for objective in event.context.problem.objectives} <= regressors.keys():
         return None
-    return Outlook(regressors, chances_of(event) if options.failures else ())
+    return ModelSet(regressors, build_success_models(event) if options.failures else ())
 
 
-def _regressor(options: Modelling, event: Event, name: str, rows: Rows, sources: int) -> Regressor:
-    from invdesign.optimizers.bayesian.limits import chosen_rows, limit_sentence
+def _build_regressor(
+    options: Modelling, event: ModellingEvent, name: str, rows: Rows, sources: int
+) -> Regressor:
+    from invdesign.optimizers.bayesian.limits import describe_limit, select_rows
 
-    order, centre = _order(event, name, rows)
+    order, centre = _rank_rows(event, name, rows)
     kept = rows
     if len(rows) > options.rows:
-        kept = rows.at(chosen_rows(rows, order, options.rows, centre))
-        event.notes.setdefault("rows", limit_sentence(options.rows))
+        kept = rows.select_rows(select_rows(rows, order, options.rows, centre))
+        event.notes.setdefault("rows", describe_limit(options.rows))
     inputs = event.frame.inputs
     if options.model != "gaussian_process":
-        from invdesign.optimizers.bayesian.forest import boosted, forest
+        from invdesign.optimizers.bayesian.forest import grow_boosted, grow_forest
 
-        make = forest if options.model == "random_forest" else boosted
+        make = grow_forest if options.model == "random_forest" else grow_boosted
         seed = event.context.derived_seed(f"model of {name}")
         return make(kept, inputs, options.trees, seed)
-    from invdesign.optimizers.bayesian.process import fit_gaussian, gaussian_process
+    from invdesign.optimizers.bayesian.process import build_process, fit_hyperparameters
 
-    few = rows if len(rows) <= FITTED else rows.at(chosen_rows(rows, order, FITTED, centre))
-    hyperparameters = _fitted(
+    few = (
+        rows
+        if len(rows) <= MOST_FITTED_ROWS
+        else rows.select_rows(select_rows(rows, order, MOST_FITTED_ROWS, centre))
+    )
+    hyperparameters = _refit_if_due(
         event.models.setdefault("properties", {}),
         name,
         len(rows),
-        lambda start, fresh: fit_gaussian(few, inputs, options.gaussian, start, sources, fresh=fresh),
-        AFRESH if len(inputs) > MANY else 1.0,
+        lambda start, fresh: fit_hyperparameters(few, inputs, options.gaussian, start, sources, fresh=fresh),
+        FRESH_START_GROWTH if len(inputs) > ADDITIVE_ABOVE else 1.0,
     )
-    return gaussian_process(kept, inputs, options.gaussian, hyperparameters, sources)
+    return build_process(kept, inputs, options.gaussian, hyperparameters, sources)
 
 
-def _fitted(states: State, name: str, n: int, fit: Fit, afresh: float = 1.0) -> Hyperparameters:
+def _refit_if_due(states: State, name: str, n: int, fit: FitFunction, afresh: float = 1.0) -> Hyperparameters:
     """Hyperparameters from the state, or where a refit is due from a fit that starts at them.
 
     Fresh starts get a chance beside them whenever there are `afresh` times as many rows as when they last did.
     """
-    from invdesign.optimizers.bayesian.limits import refit_due
+    from invdesign.optimizers.bayesian.limits import is_refit_due
 
     entry = states.get(name)
-    if entry is None or refit_due(n, entry["n"]):
+    if entry is None or is_refit_due(n, entry["n"]):
         fresh = entry is None or n >= afresh * entry["fresh"]
         found = fit(None if entry is None else entry["hyperparameters"], fresh)
         last = n if entry is None or fresh else entry["fresh"]
@@ -150,7 +160,7 @@ def _fitted(states: State, name: str, n: int, fit: Fit, afresh: float = 1.0) -> 
     return cast("Hyperparameters", states[name]["hyperparameters"])
 
 
-def _order(event: Event, name: str, rows: Rows) -> tuple[IntArray, FloatArray | None]:
+def _rank_rows(event: ModellingEvent, name: str, rows: Rows) -> tuple[IntArray, FloatArray | None]:
     """Positions of rows from the best trial's to the worst's, other sources last; and where the best one lies."""
     known = event.known
     has = np.isfinite(event.context.history.column(name)[known.ids])
@@ -162,12 +172,12 @@ def _order(event: Event, name: str, rows: Rows) -> tuple[IntArray, FloatArray | 
     return np.concatenate([order, rest]), centre
 
 
-def chances_of(event: Event) -> tuple[Any, ...]:
+def build_success_models(event: ModellingEvent) -> tuple[Any, ...]:
     """Models of the chance that an evaluation does not fail, and that the gates let a candidate through.
 
     Gated trials are no failures: they teach the gates' model alone.
     """
-    from invdesign.optimizers.bayesian.success import fit_success, success_model
+    from invdesign.optimizers.bayesian.success import build_success_model, fit_success
 
     known = event.known
     merit = known.scores.merit
@@ -189,6 +199,6 @@ def chances_of(event: Event) -> tuple[Any, ...]:
         def fit(start: Hyperparameters | None, _: bool, x: FloatArray = x, y: Any = succeeded) -> Any:
             return fit_success(x, y, event.frame.inputs, start)
 
-        hyperparameters = _fitted(event.models.setdefault("chances", {}), name, len(x), fit)
-        found.append(success_model(x, succeeded, event.frame.inputs, hyperparameters))
+        hyperparameters = _refit_if_due(event.models.setdefault("chances", {}), name, len(x), fit)
+        found.append(build_success_model(x, succeeded, event.frame.inputs, hyperparameters))
     return tuple(found)

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from invdesign.candidate import Proposal
-from invdesign.optimizers.bayesian.fidelity import fidelity_stages, shortened
-from invdesign.optimizers.bayesian.priors import prior_refusal
+from invdesign.optimizers.bayesian.fidelity import fidelity_stages, stop_early
+from invdesign.optimizers.bayesian.priors import explain_refusal
 from invdesign.optimizers.bayesian.settings import BayesianSettings
 from invdesign.optimizers.common import Draft, State, countable
 from invdesign.optimizers.random import MOST_SOBOL_DIMENSIONS, RandomSearch
 from invdesign.problem import Problem
 from invdesign.protocols import Context, SearchSpace, VectorSpace
 
-FEWEST, MOST = 8, 20  # trials before models are made, where the user does not say
-OWN = 3  # of them where there are earlier results
+FEWEST_INITIAL, MOST_INITIAL = 8, 20  # trials before models are made, where the user does not say
+INITIAL_WITH_PRIOR = 3  # of them where there are earlier results
 
 
 class Bayesian(BayesianSettings):
@@ -40,24 +40,24 @@ class Bayesian(BayesianSettings):
                 make_frame(space, self.groups)
             except ValueError as error:
                 return f"cannot group the descriptors: {error}"
-        return prior_refusal(self.prior, space, problem.properties) if self.prior else ""
+        return explain_refusal(self.prior, space, problem.properties) if self.prior else ""
 
     def start(self, context: Context) -> State:
         """The design's counters, no models, nothing to tell."""
-        design = self._design(context.space).start(context)
+        design = self._initial_design(context.space).start(context)
         return {"design": design, "models": {}, "region": {}, "costs": {}, "notes": {}}
 
     def ask(self, context: Context, state: State, n: int) -> tuple[Sequence[Proposal], State]:
         draft = Draft(context, n)
-        design = self._design(context.space)
+        design = self._initial_design(context.space)
         # A trust region that starts anew begins with a design of its own.
-        left = self._initial(context.space) - (len(context.history) - state["region"].get("since", 0))
+        left = self._initial_trials(context.space) - (len(context.history) - state["region"].get("since", 0))
         if state["design"]["seeds"] < len(context.seeds) or left > 0:
             draft.n = min(n, max(left, 1))
             state = {**state, "design": design.fill(draft, state["design"])}
             stages = fidelity_stages(context.stages, context.problem) if self.fidelity else ()
             if stages:
-                shortened(draft, stages, len(context.history), self._initial(context.space))
+                stop_early(draft, stages, len(context.history), self._initial_trials(context.space))
             draft.n = n
         if draft.missing:
             from invdesign.optimizers.bayesian.proposing import propose
@@ -71,25 +71,25 @@ class Bayesian(BayesianSettings):
         """A trust region counts its luck; everything else is read from the history when it is asked again."""
         if not state["region"]:
             return state
-        from invdesign.optimizers.bayesian.trust import told_region
+        from invdesign.optimizers.bayesian.trust import update_region
 
         since = state["region"]["since"]
         finished = np.setdiff1d(np.arange(since, len(context.history)), context.history.pending())
         scores = context.history.scores(finished.tolist())
         best = scores.front() if context.problem.n_values > 1 else scores.order()[:1]
         better = bool(np.isin(finished[best], list(ids)).any())
-        return {**state, "region": told_region(state["region"], better, len(ids), len(context.history))}
+        return {**state, "region": update_region(state["region"], better, len(ids), len(context.history))}
 
-    def _initial(self, space: SearchSpace) -> int:
+    def _initial_trials(self, space: SearchSpace) -> int:
         """How many trials there are to be before models are made."""
         if self.initial is not None:
             return self.initial
         if self.prior:
-            return OWN
-        variables = len(space.domain().dimensions) if isinstance(space, VectorSpace) else FEWEST
-        return min(max(2 * variables, FEWEST), MOST)
+            return INITIAL_WITH_PRIOR
+        variables = len(space.domain().dimensions) if isinstance(space, VectorSpace) else FEWEST_INITIAL
+        return min(max(2 * variables, FEWEST_INITIAL), MOST_INITIAL)
 
-    def _design(self, space: SearchSpace) -> RandomSearch:
+    def _initial_design(self, space: SearchSpace) -> RandomSearch:
         """The first candidates: along a Sobol sequence where points stand for genomes, else at random."""
         if isinstance(space, VectorSpace) and countable(space) is None:
             domain = space.domain()

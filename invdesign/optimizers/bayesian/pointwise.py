@@ -16,7 +16,7 @@ from torch import Tensor
 from invdesign.arrays import FloatArray
 
 
-class Pointwise(Model):
+class PointwiseModel(Model):
     """Means and deviations as a BoTorch model of one output, whose points are independent of each other.
 
     Args:

@@ -12,18 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from invdesign.arrays import BoolArray, FloatArray
-from invdesign.optimizers.bayesian.contracts import Value
+from invdesign.optimizers.bayesian.contracts import AcquisitionFunction
 
-FIRST_STEP = 0.1  # of the cube, the length of the first step
-ENOUGH = 1e-4  # share of the gain a step promises that it must bring (Armijo)
-SHORTEST = 1e-4  # share of a step after which it is given up
-CONVERGED = 1e-7  # gain promised, relative to the value, below which a climb ends
-DAMPING = 0.2  # Powell's, of the curvature
-RANK = 1e-10  # singular values below this share of the largest are zero
+FIRST_STEP_LENGTH = 0.1  # of the cube, the length of the first step
+LEAST_GAIN_SHARE = 1e-4  # share of the gain a step promises that it must bring (Armijo)
+SHORTEST_STEP_SHARE = 1e-4  # share of a step after which it is given up
+LEAST_PROMISED_GAIN = 1e-7  # gain promised, relative to the value, below which a climb ends
+DAMPING_SHARE = 0.2  # Powell's, of the curvature
+RANK_TOLERANCE = 1e-10  # singular values below this share of the largest are zero
 
 
 @dataclass(frozen=True)
-class Rows:
+class LinearRules:
     """Linear rules on d coordinates: `above @ x >= least`, `equal @ x == sums`.
 
     Attributes:
@@ -41,7 +41,7 @@ class Rows:
     def __bool__(self) -> bool:
         return len(self.above) + len(self.equal) > 0
 
-    def excess(self, x: FloatArray) -> FloatArray:
+    def largest_violation(self, x: FloatArray) -> FloatArray:
         """Shape (n,): by how much points (n, d) break the worst of the rules; 0 where they keep all."""
         short = np.maximum(self.least - x @ self.above.T, 0.0).max(axis=1, initial=0.0)
         off = np.abs(x @ self.equal.T - self.sums).max(axis=1, initial=0.0)
@@ -49,17 +49,17 @@ class Rows:
         return worst
 
 
-def null_space(rows: FloatArray, width: int) -> FloatArray:
+def null_space_basis(rows: FloatArray, width: int) -> FloatArray:
     """Orthonormal basis (width, r) of what rows (k, width) map to zero."""
     if not len(rows) or not width:
         return np.eye(width)
     _, singular, right = np.linalg.svd(rows)
-    rank = int((singular > RANK * max(float(singular[0]), 1e-300)).sum())
+    rank = int((singular > RANK_TOLERANCE * max(float(singular[0]), 1e-300)).sum())
     basis: FloatArray = right[rank:].T
     return basis
 
 
-class Slice:
+class FreeSubspace:
     """What is left of the rules where some coordinates of a point are held: directions and faces of the others.
 
     Args:
@@ -69,34 +69,36 @@ class Slice:
         low, high: shape (d,), bounds.
     """
 
-    def __init__(self, rows: Rows, x: FloatArray, free: BoolArray, low: FloatArray, high: FloatArray) -> None:
+    def __init__(
+        self, rows: LinearRules, x: FloatArray, free: BoolArray, low: FloatArray, high: FloatArray
+    ) -> None:
         self.free = free
         width = int(free.sum())
-        self.basis = null_space(rows.equal[:, free], width)
+        self.basis = null_space_basis(rows.equal[:, free], width)
         eye = np.eye(width)
         above = rows.above[:, free]
         held = rows.least - rows.above[:, ~free] @ x[~free]
-        touched = (np.abs(above) > RANK).any(axis=1)
+        touched = (np.abs(above) > RANK_TOLERANCE).any(axis=1)
         self._faces = np.vstack([eye, -eye, above[touched]])
         self._offsets = np.concatenate([low[free], -high[free], held[touched]])
         self.normals = self._faces @ self.basis
 
-    def room(self, x: FloatArray) -> FloatArray:
+    def face_distances(self, x: FloatArray) -> FloatArray:
         """Shape (f,): how far a point (d,) is from each face, 0 where it lies beyond."""
         found: FloatArray = np.maximum(self._faces @ x[self.free] - self._offsets, 0.0)
         return found
 
-    def reach(self, x: FloatArray, moves: FloatArray) -> FloatArray:
+    def largest_multiples(self, x: FloatArray, moves: FloatArray) -> FloatArray:
         """Shape (n,): how many times each of the moves (n, r) fits between a point (d,) and the faces."""
         rates = moves @ self.normals.T
-        room = self.room(x)
+        room = self.face_distances(x)
         with np.errstate(divide="ignore", invalid="ignore"):
             times = np.where(rates < -1e-14, room / -rates, np.inf)
         found: FloatArray = times.min(axis=1, initial=np.inf)
         return found
 
 
-class Climb:
+class Ascent:
     """One start's way up a function under linear rules: sequential quadratic programming, asked and told.
 
     Every point it asks for keeps all rules that the start keeps. The quadratic program of each step is solved as a
@@ -107,7 +109,7 @@ class Climb:
         Lect. Notes Math. 630, 144 (1978).
     """
 
-    def __init__(self, part: Slice, x: FloatArray) -> None:
+    def __init__(self, part: FreeSubspace, x: FloatArray) -> None:
         self.part = part
         self.x = x.copy()
         self.value = -np.inf
@@ -119,7 +121,7 @@ class Climb:
         self._begun = False
 
     @property
-    def asked(self) -> FloatArray:
+    def next_point(self) -> FloatArray:
         """The point (d,) to evaluate next."""
         if not self._begun:
             return self.x
@@ -136,29 +138,31 @@ class Climb:
             self.done = not sound
             if sound:
                 self.value, self._slope = value, slope
-                self._curvature = np.eye(len(slope)) * max(float(np.linalg.norm(slope)) / FIRST_STEP, 1e-8)
-                self._aim()
+                self._curvature = np.eye(len(slope)) * max(
+                    float(np.linalg.norm(slope)) / FIRST_STEP_LENGTH, 1e-8
+                )
+                self._plan_step()
             return
         promised = -float(self._slope @ self._move) * self._share
-        if sound and value >= self.value + ENOUGH * promised:
+        if sound and value >= self.value + LEAST_GAIN_SHARE * promised:
             gained = value - self.value
-            point = self.asked
-            self._learn(self._share * self._move, slope - self._slope)
+            point = self.next_point
+            self._update_curvature(self._share * self._move, slope - self._slope)
             self.x, self.value, self._slope = point, value, slope
-            if gained <= CONVERGED * (1.0 + abs(value)) and self._share == 1.0:
+            if gained <= LEAST_PROMISED_GAIN * (1.0 + abs(value)) and self._share == 1.0:
                 self.done = True
                 return
-            self._aim()
+            self._plan_step()
             return
-        self._share *= self._shorter(value, promised) if sound else 0.25
-        self.done = self._share < SHORTEST
+        self._share *= self._shrink_factor(value, promised) if sound else 0.25
+        self.done = self._share < SHORTEST_STEP_SHARE
 
-    def _shorter(self, value: float, promised: float) -> float:
+    def _shrink_factor(self, value: float, promised: float) -> float:
         """Where the parabola through both ends of a failed step is highest, as a share of it."""
         lost = self.value + promised - value
         return min(max(0.5 * promised / lost, 0.1), 0.5) if lost > 0.0 else 0.5
 
-    def _learn(self, step: FloatArray, change: FloatArray) -> None:
+    def _update_curvature(self, step: FloatArray, change: FloatArray) -> None:
         """The damped BFGS update; the first one sets the scale."""
         curvature = self._curvature
         assert curvature is not None
@@ -167,23 +171,27 @@ class Climb:
         found = float(step @ change)
         if own <= 0.0:
             return
-        if found < DAMPING * own:
-            share = (1.0 - DAMPING) * own / (own - found)
+        if found < DAMPING_SHARE * own:
+            share = (1.0 - DAMPING_SHARE) * own / (own - found)
             change = share * change + (1.0 - share) * bent
             found = float(step @ change)
         if found > 1e-14:
             curvature += np.outer(change, change) / found - np.outer(bent, bent) / own
 
-    def _aim(self) -> None:
+    def _plan_step(self) -> None:
         """The next step: the best of the quadratic model within the faces."""
         assert self._curvature is not None
-        self._move = _best_move(self._curvature, self._slope, self.part.normals, -self.part.room(self.x))
-        self._share = min(1.0, float(self.part.reach(self.x, self._move[None])[0]))
+        self._move = _solve_step(
+            self._curvature, self._slope, self.part.normals, -self.part.face_distances(self.x)
+        )
+        self._share = min(1.0, float(self.part.largest_multiples(self.x, self._move[None])[0]))
         promised = -float(self._slope @ self._move) * self._share
-        self.done = not promised > CONVERGED * (1.0 + abs(self.value))
+        self.done = not promised > LEAST_PROMISED_GAIN * (1.0 + abs(self.value))
 
 
-def _best_move(curvature: FloatArray, slope: FloatArray, normals: FloatArray, need: FloatArray) -> FloatArray:
+def _solve_step(
+    curvature: FloatArray, slope: FloatArray, normals: FloatArray, need: FloatArray
+) -> FloatArray:
     """The w (r,) that minimises slope w + w curvature w / 2 with normals w >= need, where need <= 0."""
     from scipy.linalg import solve_triangular
 
@@ -194,14 +202,14 @@ def _best_move(curvature: FloatArray, slope: FloatArray, normals: FloatArray, ne
     centre = -solve_triangular(factor, slope, lower=True, check_finite=False)
     turned = solve_triangular(factor, normals.T, lower=True, check_finite=False).T
     lacking = need - turned @ centre
-    away = _least(turned, lacking) if lacking.max(initial=0.0) > 0.0 else np.zeros_like(centre)
+    away = _least_distance(turned, lacking) if lacking.max(initial=0.0) > 0.0 else np.zeros_like(centre)
     if away is None:
         return np.zeros_like(slope)
     found: FloatArray = solve_triangular(factor.T, centre + away, lower=False, check_finite=False)
     return found
 
 
-def _least(normals: FloatArray, need: FloatArray) -> FloatArray | None:
+def _least_distance(normals: FloatArray, need: FloatArray) -> FloatArray | None:
     """The shortest w (r,) with normals w >= need; None where it is not found."""
     from scipy.optimize import nnls
 
@@ -220,13 +228,13 @@ def _least(normals: FloatArray, need: FloatArray) -> FloatArray | None:
     return move
 
 
-def climbed(
-    value: Value,
+def climb(
+    value: AcquisitionFunction,
     starts: FloatArray,
     free: BoolArray,
     low: FloatArray,
     high: FloatArray,
-    rows: Rows,
+    rows: LinearRules,
     rounds: int,
 ) -> FloatArray:
     """Where gradients lead from some starts.
@@ -243,40 +251,47 @@ def climbed(
         Shape (n, d), none worse than its start.
     """
     if rows or (low != low[0]).any() or (high != high[0]).any():
-        return _ruled(value, starts, free, low, high, rows, rounds)
-    return _boxed(value, starts, free, low[0], high[0], rounds)
+        return _climb_with_rules(value, starts, free, low, high, rows, rounds)
+    return _climb_in_box(value, starts, free, low[0], high[0], rounds)
 
 
-def _ruled(
-    value: Value,
+def _climb_with_rules(
+    value: AcquisitionFunction,
     starts: FloatArray,
     free: BoolArray,
     low: FloatArray,
     high: FloatArray,
-    rows: Rows,
+    rows: LinearRules,
     rounds: int,
 ) -> FloatArray:
-    climbs = [Climb(Slice(rows, *each), each[0]) for each in zip(starts, free, low, high, strict=True)]
+    climbs = [
+        Ascent(FreeSubspace(rows, *each), each[0]) for each in zip(starts, free, low, high, strict=True)
+    ]
     for _ in range(rounds):
         active = [climb for climb in climbs if not climb.done]
         if not active:
             break
-        values, gradients = sloped(value, np.array([climb.asked for climb in active]))
+        values, gradients = value_and_gradient(value, np.array([climb.next_point for climb in active]))
         for climb, own, gradient in zip(active, values.tolist(), gradients, strict=True):
             climb.tell(own, gradient)
     return np.array([climb.x for climb in climbs]).reshape(starts.shape)
 
 
-def _boxed(
-    value: Value, starts: FloatArray, free: BoolArray, low: FloatArray, high: FloatArray, rounds: int
+def _climb_in_box(
+    value: AcquisitionFunction,
+    starts: FloatArray,
+    free: BoolArray,
+    low: FloatArray,
+    high: FloatArray,
+    rounds: int,
 ) -> FloatArray:
     """L-BFGS-B from all starts together; what is held has no slope."""
     from botorch.optim.batched_lbfgs_b import fmin_l_bfgs_b_batched
 
     best, tops = starts.copy(), np.full(len(starts), -np.inf)
 
-    def cost(x: FloatArray, batch_indices: Sequence[int]) -> tuple[FloatArray, FloatArray]:
-        values, gradients = sloped(value, x)
+    def negated_value(x: FloatArray, batch_indices: Sequence[int]) -> tuple[FloatArray, FloatArray]:
+        values, gradients = value_and_gradient(value, x)
         rows = np.asarray(batch_indices)
         sound = np.isfinite(values) & np.isfinite(gradients).all(axis=1)
         better = sound & (values > tops[rows])
@@ -287,16 +302,16 @@ def _boxed(
 
     bounds = list(zip(low.tolist(), high.tolist(), strict=True))
     fmin_l_bfgs_b_batched(  # type: ignore[no-untyped-call]  # BoTorch's copy of SciPy's driver has no types
-        cost, starts, bounds=bounds, maxiter=rounds, pgtol=1e-6, maxls=8, pass_batch_indices=True
+        negated_value, starts, bounds=bounds, maxiter=rounds, pgtol=1e-6, maxls=8, pass_batch_indices=True
     )
     return best
 
 
-def sloped(value: Value, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+def value_and_gradient(value: AcquisitionFunction, x: FloatArray) -> tuple[FloatArray, FloatArray]:
     """(values (n,), gradients (n, d)) at points (n, d)."""
     import torch
 
     points = torch.tensor(x, dtype=torch.float64, requires_grad=True)
-    values = value.tensor(points)
+    values = value.evaluate_tensor(points)
     (gradients,) = torch.autograd.grad(values.sum(), points)
     return values.detach().numpy(), gradients.numpy()

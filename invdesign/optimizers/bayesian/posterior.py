@@ -15,10 +15,10 @@ from gpytorch.distributions import MultivariateNormal
 from linear_operator import to_linear_operator
 from torch import Tensor
 
-from invdesign.optimizers.bayesian.blocks import FLOOR
+from invdesign.optimizers.bayesian.blocks import VARIANCE_FLOOR
 from invdesign.optimizers.bayesian.conditioned import ConditionedRows
 
-JOINT = 1e-7  # added to joint covariances, relative to the prior: candidates may repeat or lie on rows
+JOINT_JITTER = 1e-7  # added to joint covariances, relative to the prior: candidates may repeat or lie on rows
 
 
 class _Posterior(GPyTorchPosterior):
@@ -56,33 +56,33 @@ class PosteriorModel(Model):
         posterior_transform: Any = None,
     ) -> GPyTorchPosterior:
         """Joint distribution of the values (with noise if `observation_noise`) at X (…, q, d)."""
-        mean, covariance = self._scaled(X)
+        mean, covariance = self._scaled_moments(X)
         if observation_noise is not False:
-            covariance = covariance + self._noise(observation_noise, covariance)
+            covariance = covariance + self._observation_noise(observation_noise, covariance)
         deviation = covariance.diagonal(dim1=-1, dim2=-2).sqrt()
-        values, widths = self.process.outcomes.restored(mean, deviation, self.source)
+        values, widths = self.process.outcomes.restore_units(mean, deviation, self.source)
         stretch = widths / deviation / self.width
         covariance = covariance * stretch.unsqueeze(-1) * stretch.unsqueeze(-2)
         normal = MultivariateNormal((values - self.shift) / self.width, to_linear_operator(covariance))
         posterior = _Posterior(normal)
         return posterior if posterior_transform is None else posterior_transform(posterior)
 
-    def _scaled(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _scaled_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Means (…, q) and covariances (…, q, q) on the model's scale."""
         process = self.process
         q, d = x.shape[-2:]
-        cross = process.cross(x.reshape(-1, d), self.source)
+        cross = process.cross_covariance(x.reshape(-1, d), self.source)
         mean = (process.weights @ cross).reshape(x.shape[:-1])
         explained = process.inverse_factor @ cross
-        prior = process.kernel.variance(self.source)
+        prior = process.kernel.prior_variance(self.source)
         if q == 1:
-            variance = (prior - explained.square().sum(dim=0)).clamp_min(FLOOR * float(prior))
+            variance = (prior - explained.square().sum(dim=0)).clamp_min(VARIANCE_FLOOR * float(prior))
             return mean, variance.reshape(*x.shape[:-1], 1)
         parts = explained.T.reshape(*x.shape[:-1], -1)
-        covariance = process.joint(x, self.source) - parts @ parts.transpose(-1, -2)
-        return mean, covariance + torch.eye(q, dtype=x.dtype) * (JOINT * float(prior))
+        covariance = process.prior_covariance(x, self.source) - parts @ parts.transpose(-1, -2)
+        return mean, covariance + torch.eye(q, dtype=x.dtype) * (JOINT_JITTER * float(prior))
 
-    def _noise(self, observation_noise: bool | Tensor, covariance: Tensor) -> Tensor:
+    def _observation_noise(self, observation_noise: bool | Tensor, covariance: Tensor) -> Tensor:
         if isinstance(observation_noise, Tensor):
             return torch.diag_embed(observation_noise[..., 0].expand(covariance.shape[:-1]))
         return torch.eye(covariance.shape[-1], dtype=covariance.dtype) * self.process.evaluation_noise(

@@ -22,7 +22,7 @@ from pydantic import ConfigDict, Field, model_validator
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Genome
 from invdesign.errors import InvdesignError, nearest
-from invdesign.optimizers.bayesian.tabled import GENOME, Reader, RowError, known, reader_of
+from invdesign.optimizers.bayesian.tabled import GENOME_COLUMN, RowError, RowReader, build_reader, place_row
 from invdesign.properties import HULL_DISTANCES, describe
 from invdesign.protocols import SearchSpace
 from invdesign.settings import Frozen, InputFile
@@ -36,15 +36,15 @@ from invdesign.tables.units import (
     split_heading,
 )
 
-NOISE = (
+NOISE_SUFFIXES = (
     "_noise",
     "_uncertainty",
 )  # what exported tables add to a property's name, today and in earlier versions
-STATUS = "status"
-COMPLETE = "complete"
+STATUS_COLUMN = "status"
+COMPLETE_STATUS = "complete"
 
 
-def _schema(schema: dict[str, Any]) -> None:
+def _extend_schema(schema: dict[str, Any]) -> None:
     """A file may name an earlier run instead of a table: it is read when the campaign is."""
     run = {"type": "string", "description": "Folder of an earlier run, relative to the campaign's folder."}
     schema["properties"] = {"run": run, **schema["properties"]}
@@ -58,7 +58,7 @@ class PriorTable(Frozen):
     In a campaign file `{run: FOLDER}` stands for the finished candidates of an earlier run.
     """
 
-    model_config = ConfigDict(json_schema_extra=_schema)
+    model_config = ConfigDict(json_schema_extra=_extend_schema)
 
     table: InputFile
     """CSV: a row per candidate, columns as `invdesign export` writes them, or named as parameters and properties."""
@@ -71,7 +71,7 @@ class PriorTable(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_run(cls, value: object) -> object:
+    def _refuse_run(cls, value: object) -> object:
         if isinstance(value, Mapping) and "run" in value:
             raise ValueError(
                 "an earlier run is read while a campaign file is: in Python, make a table of it with "
@@ -80,11 +80,11 @@ class PriorTable(Frozen):
         return value
 
     @model_validator(mode="after")
-    def _readable(self) -> Self:
+    def _check_readable(self) -> Self:
         try:
-            cells = _cells(self.table.name, self.table.text)
+            cells = _read_cells(self.table.name, self.table.text)
             for wanted in self.columns.values():
-                if cells.find(wanted) is None:
+                if cells.find_heading(wanted) is None:
                     raise ValueError(
                         f"{self.table.name} has no column '{wanted}'. {describe_missing_column(wanted, cells.header)}"
                     )
@@ -99,7 +99,7 @@ class PriorTable(Frozen):
 
 
 @dataclass(frozen=True, eq=False)
-class Prior:
+class PriorData:
     """What one table says of candidates of the space.
 
     Attributes:
@@ -119,8 +119,10 @@ class Prior:
     note: str
 
 
-def prior_rows(priors: Sequence[PriorTable], space: SearchSpace, properties: Iterable[str]) -> list[Prior]:
-    """What tables say of the candidates and properties of a run, one `Prior` each, in their order.
+def read_priors(
+    priors: Sequence[PriorTable], space: SearchSpace, properties: Iterable[str]
+) -> list[PriorData]:
+    """What tables say of the candidates and properties of a run, one `PriorData` each, in their order.
 
     A pure function of its arguments; its cost is that of building every row's candidate, crystals excepted.
 
@@ -130,27 +132,27 @@ def prior_rows(priors: Sequence[PriorTable], space: SearchSpace, properties: Ite
         properties: that objectives and constraints read.
 
     Raises:
-        InvdesignError: a table does not fit, as `prior_refusal` says.
+        InvdesignError: a table does not fit, as `explain_refusal` says.
     """
     properties = tuple(properties)
-    return [_prior(prior, space, properties) for prior in priors]
+    return [_read_prior(prior, space, properties) for prior in priors]
 
 
-def prior_refusal(priors: Sequence[PriorTable], space: SearchSpace, properties: Iterable[str]) -> str:
+def explain_refusal(priors: Sequence[PriorTable], space: SearchSpace, properties: Iterable[str]) -> str:
     """Why tables cannot be used for this search, as in "bayesian REFUSAL"; empty where they can."""
     properties = tuple(properties)
-    twice = _repeated(prior.label for prior in priors)
+    twice = _first_repeated(prior.label for prior in priors)
     if twice:
         return f"is given two priors called '{twice}'; name them: {{table: ..., name: ...}}"
     for prior in priors:
         try:
-            _fitting(prior, space, properties)
+            _fit_table(prior, space, properties)
         except InvdesignError as error:
             return f"cannot use the prior: {str(error).removesuffix('.')}"
     return ""
 
 
-def _repeated(names: Iterable[str]) -> str:
+def _first_repeated(names: Iterable[str]) -> str:
     seen: set[str] = set()
     for name in names:
         if name in seen:
@@ -163,7 +165,7 @@ def _repeated(names: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True)
-class _Cells:
+class _TableCells:
     """A table: n rows of text under a header, each with its line."""
 
     name: str
@@ -171,12 +173,12 @@ class _Cells:
     rows: tuple[tuple[str, ...], ...]
     lines: tuple[int, ...]
 
-    def column(self, name: str) -> list[str]:
+    def column_cells(self, name: str) -> list[str]:
         """The cells (n,) of a column."""
         place = self.header.index(name)
         return [row[place] for row in self.rows]
 
-    def find(self, name: str) -> FoundColumn | None:
+    def find_heading(self, name: str) -> FoundColumn | None:
         """The column called so, with or without a unit in its heading.
 
         Raises:
@@ -184,13 +186,13 @@ class _Cells:
         """
         return find_column(name, self.header, self.name, f"Say which with 'columns: {{{name}: ...}}'")
 
-    def listed(self, places: Sequence[int]) -> str:
+    def describe_places(self, places: Sequence[int]) -> str:
         """Rows at places, in words."""
         return describe_rows([self.lines[place] for place in places])
 
 
 @lru_cache(maxsize=8)
-def _cells(name: str, text: str) -> _Cells:
+def _read_cells(name: str, text: str) -> _TableCells:
     """The table in a text.
 
     Raises:
@@ -199,38 +201,38 @@ def _cells(name: str, text: str) -> _Cells:
     table = parse_table(name, text)
     header = tuple(filter(None, table.headings))
     columns, lines = table.read_columns(header)
-    return _Cells(name, header, tuple(zip(*columns.values(), strict=True)), tuple(lines))
+    return _TableCells(name, header, tuple(zip(*columns.values(), strict=True)), tuple(lines))
 
 
 @dataclass(frozen=True)
-class _Fitting:
+class _FittedTable:
     """A table, and how it is read for one search: column by property, and of deviations."""
 
-    cells: _Cells
-    reader: Reader
+    cells: _TableCells
+    reader: RowReader
     values: dict[str, FloatArray]
     deviations: dict[str, FloatArray]
 
 
-def _fitting(prior: PriorTable, space: SearchSpace, properties: Sequence[str]) -> _Fitting:
+def _fit_table(prior: PriorTable, space: SearchSpace, properties: Sequence[str]) -> _FittedTable:
     """How a table is read for a search.
 
     Raises:
         InvdesignError: it has none of the properties, no candidates of the space, or cells that are no numbers.
     """
-    name, cells = prior.table.name, _cells(prior.table.name, prior.table.text)
-    present = _present(cells, prior, properties)
+    name, cells = prior.table.name, _read_cells(prior.table.name, prior.table.text)
+    present = _find_properties(cells, prior, properties)
     if not present:
         raise InvdesignError(
             f"{name} has no column of {' or '.join(properties)}. {describe_missing_column(properties[0], cells.header)}; say which is "
             f"meant with 'columns: {{{properties[0]}: ...}}'"
         )
-    reader = reader_of(space, cells.header, prior.columns)
+    reader = build_reader(space, cells.header, prior.columns)
     if isinstance(reader, str):
         raise InvdesignError(f"{name} {reader}")
     for column in reader.numbers:
         _check_written(cells, column)
-    named = (*properties, *(item + suffix for suffix in NOISE for item in properties), *reader.names)
+    named = (*properties, *(item + suffix for suffix in NOISE_SUFFIXES for item in properties), *reader.names)
     strange = [key for key in prior.columns if key not in named]
     if strange:
         hint = nearest(strange[0], named)
@@ -238,56 +240,56 @@ def _fitting(prior: PriorTable, space: SearchSpace, properties: Sequence[str]) -
             f"'columns' of {name} names '{strange[0]}', which is no property of the objectives and constraints and "
             f"no parameter of the space. {hint or 'Known: ' + ', '.join(named)}"
         )
-    values = {item: _numbers(cells, column, name) for item, column in present.items()}
+    values = {item: _parse_column(cells, column, name) for item, column in present.items()}
     deviations = {}
     for item, column in present.items():
         bare = split_heading(column)[0]
-        said = [prior.columns.get(item + suffix) for suffix in NOISE]
-        said += [name + suffix for suffix in _endings(item) for name in (column, bare)]
-        spread = next(filter(None, (cells.find(heading) for heading in said if heading)), None)
+        said = [prior.columns.get(item + suffix) for suffix in NOISE_SUFFIXES]
+        said += [name + suffix for suffix in _noise_suffixes(item) for name in (column, bare)]
+        spread = next(filter(None, (cells.find_heading(heading) for heading in said if heading)), None)
         if spread is not None:
-            deviations[item] = _numbers(cells, spread.heading, name)
+            deviations[item] = _parse_column(cells, spread.heading, name)
             _check_positive(deviations[item], spread.heading, cells)
-    return _Fitting(cells, reader, values, deviations)
+    return _FittedTable(cells, reader, values, deviations)
 
 
-def _endings(item: str) -> Sequence[str]:
+def _noise_suffixes(item: str) -> Sequence[str]:
     """What columns of a property's noise end on. Earlier versions wrote the error of the method beside hull distances."""
-    return NOISE[:1] if item in HULL_DISTANCES else NOISE
+    return NOISE_SUFFIXES[:1] if item in HULL_DISTANCES else NOISE_SUFFIXES
 
 
-def _numbers(cells: _Cells, column: str, name: str) -> FloatArray:
-    values, wrong = parse_numbers(cells.column(column))
+def _parse_column(cells: _TableCells, column: str, name: str) -> FloatArray:
+    values, wrong = parse_numbers(cells.column_cells(column))
     if wrong:
-        shown = cells.column(column)[wrong[0]]
+        shown = cells.column_cells(column)[wrong[0]]
         raise InvdesignError(
-            f"{name}: column '{column}' holds no plain number in {cells.listed(wrong)}, first '{shown:.40}'. "
+            f"{name}: column '{column}' holds no plain number in {cells.describe_places(wrong)}, first '{shown:.40}'. "
             f"{suggest_remedy(shown)} Mend the cells, or empty those that have no value"
         )
     return values
 
 
-def _check_written(cells: _Cells, column: str) -> None:
+def _check_written(cells: _TableCells, column: str) -> None:
     """Refuse numbers of a candidate in a form that is not read, instead of leaving their rows out."""
-    held = cells.column(column)
+    held = cells.column_cells(column)
     wrong = [place for place, cell in enumerate(held) if is_miswritten(cell)]
     if wrong:
         first = held[wrong[0]]
         raise InvdesignError(
-            f"{cells.name}: column '{column}' holds no plain number in {cells.listed(wrong)}, first '{first:.40}'. "
+            f"{cells.name}: column '{column}' holds no plain number in {cells.describe_places(wrong)}, first '{first:.40}'. "
             f"{suggest_remedy(first)}"
         )
 
 
-def _check_positive(deviations: FloatArray, column: str, cells: _Cells) -> None:
+def _check_positive(deviations: FloatArray, column: str, cells: _TableCells) -> None:
     wrong = np.flatnonzero(deviations < 0.0).tolist()
     if wrong:
         raise InvdesignError(
-            f"{cells.name}: column '{column}' holds standard deviations, and they are negative in {cells.listed(wrong)}"
+            f"{cells.name}: column '{column}' holds standard deviations, and they are negative in {cells.describe_places(wrong)}"
         )
 
 
-def _present(cells: _Cells, prior: PriorTable, properties: Sequence[str]) -> dict[str, str]:
+def _find_properties(cells: _TableCells, prior: PriorTable, properties: Sequence[str]) -> dict[str, str]:
     """Heading by property, of those the table has.
 
     Raises:
@@ -296,7 +298,7 @@ def _present(cells: _Cells, prior: PriorTable, properties: Sequence[str]) -> dic
     present = {}
     for item in properties:
         column = prior.columns.get(item, item)
-        found = cells.find(column)
+        found = cells.find_heading(column)
         if found is None:
             continue
         unit = describe(item).unit
@@ -310,7 +312,7 @@ def _present(cells: _Cells, prior: PriorTable, properties: Sequence[str]) -> dic
 
 
 @dataclass
-class _Count:
+class _SkippedRows:
     """Why rows are not used: how many of each reason, and the first; and how many that are used lie outside."""
 
     outside: int = 0
@@ -319,7 +321,7 @@ class _Count:
     strange: int = 0
     first: str = field(default="")
 
-    def words(self) -> list[str]:
+    def describe_reasons(self) -> list[str]:
         """A part of a sentence per reason."""
         found = []
         if self.unfinished:
@@ -331,22 +333,24 @@ class _Count:
         return found
 
 
-def _prior(prior: PriorTable, space: SearchSpace, properties: Sequence[str]) -> Prior:
-    fitting = _fitting(prior, space, properties)
-    cells, count = fitting.cells, _Count()
-    exported = GENOME in cells.header and STATUS in cells.header
-    status = cells.column(STATUS) if exported else [COMPLETE] * len(cells.rows)
+def _read_prior(prior: PriorTable, space: SearchSpace, properties: Sequence[str]) -> PriorData:
+    fitting = _fit_table(prior, space, properties)
+    cells, count = fitting.cells, _SkippedRows()
+    exported = GENOME_COLUMN in cells.header and STATUS_COLUMN in cells.header
+    status = cells.column_cells(STATUS_COLUMN) if exported else [COMPLETE_STATUS] * len(cells.rows)
     stated = np.isfinite(np.stack(list(fitting.values.values()))).sum(axis=0)
     kept: list[int] = []
     genomes: list[Genome] = []
     for number, row in enumerate(cells.rows):
-        if status[number].strip() != COMPLETE:
+        if status[number].strip() != COMPLETE_STATUS:
             count.unfinished += 1
         elif stated[number] == 0:
             count.blank += 1
         else:
             try:
-                placement = known(space, fitting.reader.make(dict(zip(cells.header, row, strict=True))))
+                placement = place_row(
+                    space, fitting.reader.make_genome(dict(zip(cells.header, row, strict=True)))
+                )
             except RowError as error:
                 count.first = count.first or f"line {cells.lines[number]}: {error}"
                 count.strange += 1
@@ -355,20 +359,20 @@ def _prior(prior: PriorTable, space: SearchSpace, properties: Sequence[str]) -> 
             genomes.append(placement.genome)
             count.outside += bool(placement.outside)
     rows = np.array(kept, dtype=np.int64)
-    return Prior(
+    return PriorData(
         prior.label,
         prior.same,
         tuple(genomes),
         {name: values[rows] for name, values in fitting.values.items()},
         {name: deviations[rows] ** 2 for name, deviations in fitting.deviations.items()},
-        _note(prior, len(rows), len(cells.rows), count),
+        _usage_note(prior, len(rows), len(cells.rows), count),
     )
 
 
-def _note(prior: PriorTable, used: int, rows: int, count: _Count) -> str:
+def _usage_note(prior: PriorTable, used: int, rows: int, count: _SkippedRows) -> str:
     role = "as the run's own" if prior.same else "as a source of its own"
     note = f"prior {prior.label}: {used} of {rows} rows are used, {role}"
     if count.outside:
         note += f" ({count.outside} of them {'was' if count.outside == 1 else 'were'} made outside the space)"
-    reasons = count.words()
+    reasons = count.describe_reasons()
     return f"{note}; not used are {', '.join(reasons)}" if reasons else note

@@ -10,25 +10,31 @@ import torch
 from torch import Tensor
 
 from invdesign.arrays import FloatArray
-from invdesign.optimizers.bayesian.blocks import FLOOR, means, predicted, restored, slices
+from invdesign.optimizers.bayesian.blocks import (
+    VARIANCE_FLOOR,
+    block_slices,
+    predict_in_blocks,
+    predict_means,
+    restore_units,
+)
 from invdesign.optimizers.bayesian.conditioned import ConditionedRows, scale_rows
 from invdesign.optimizers.bayesian.contracts import Hyperparameters
 from invdesign.optimizers.bayesian.data import Inputs, Rows
-from invdesign.optimizers.bayesian.fitting import Prior, fitted, natural
-from invdesign.optimizers.bayesian.kernels import MEAN, Group, Kernel, Plan, parameters_of
-from invdesign.optimizers.bayesian.remembered import read, written
-from invdesign.optimizers.bayesian.scaling import Columns, Outcomes
+from invdesign.optimizers.bayesian.fitting import ParameterPrior, fit_parameters, to_natural
+from invdesign.optimizers.bayesian.kernels import MEAN_VARIANCE, Group, Kernel, Plan, to_tensors
+from invdesign.optimizers.bayesian.remembered import read_hyperparameters, write_hyperparameters
+from invdesign.optimizers.bayesian.scaling import ColumnScales, OutcomeScales
 from invdesign.optimizers.bayesian.settings import GaussianSettings
 
-LEARNABLE = 3  # rows from which hyperparameters are fitted
-PAIRS = 200  # rows whose differences tell how much a column matters
+FEWEST_FITTED_ROWS = 3  # rows from which hyperparameters are fitted
+IMPORTANCE_ROWS = 200  # rows whose differences tell how much a column matters
 
 
-def plan_of(columns: Columns, inputs: Inputs, settings: GaussianSettings, n_sources: int) -> Plan:
+def plan_kernel(columns: ColumnScales, inputs: Inputs, settings: GaussianSettings, n_sources: int) -> Plan:
     """What the kernel of these columns consists of."""
     positions = {column: position for position, column in enumerate(columns.numbers)}
     codes = {column: position for position, column in enumerate(columns.categories)}
-    named = inputs.groups if settings.additive(inputs) else ()
+    named = inputs.groups if settings.is_additive(inputs) else ()
     if not named:
         named = (("all", tuple(range(len(inputs)))),)
     groups = tuple(
@@ -49,7 +55,7 @@ def plan_of(columns: Columns, inputs: Inputs, settings: GaussianSettings, n_sour
     )
 
 
-def fit_gaussian(
+def fit_hyperparameters(
     rows: Rows,
     inputs: Inputs,
     settings: GaussianSettings,
@@ -68,19 +74,21 @@ def fit_gaussian(
         n_sources: how many sources may ever appear in the rows.
         fresh: whether, beside `start`, fresh starts get a chance while rows are few.
     """
-    n_sources = _sources(rows, n_sources)
-    columns = Columns.of(rows.x, inputs)
-    plan = plan_of(columns, inputs, settings, n_sources)
-    prior = Prior.of(plan, cube=inputs.cube)
-    outcomes = Outcomes.of(rows, n_sources)
+    n_sources = _count_sources(rows, n_sources)
+    columns = ColumnScales.from_rows(rows.x, inputs)
+    plan = plan_kernel(columns, inputs, settings, n_sources)
+    prior = ParameterPrior.for_plan(plan, cube=inputs.cube)
+    outcomes = OutcomeScales.from_rows(rows, n_sources)
     known = scale_rows(rows, columns, outcomes, settings)
-    if len(rows) < LEARNABLE or float(np.ptp(known.y.numpy())) == 0.0:
-        return written(natural(prior.mean), plan, columns)
-    warm = read(start, plan, columns, prior) if start else None
-    return written(fitted(plan, prior, known, settings.iterations, warm, fresh=fresh), plan, columns)
+    if len(rows) < FEWEST_FITTED_ROWS or float(np.ptp(known.y.numpy())) == 0.0:
+        return write_hyperparameters(to_natural(prior.mean), plan, columns)
+    warm = read_hyperparameters(start, plan, columns, prior) if start else None
+    return write_hyperparameters(
+        fit_parameters(plan, prior, known, settings.iterations, warm, fresh=fresh), plan, columns
+    )
 
 
-def gaussian_process(
+def build_process(
     rows: Rows,
     inputs: Inputs,
     settings: GaussianSettings,
@@ -96,17 +104,19 @@ def gaussian_process(
         hyperparameters: of a fit; the prior's for whatever they do not say of the present columns.
         n_sources: how many sources may ever appear in the rows.
     """
-    n_sources = _sources(rows, n_sources)
-    columns = Columns.of(rows.x, inputs)
-    plan = plan_of(columns, inputs, settings, n_sources)
-    values = read(hyperparameters, plan, columns, Prior.of(plan, cube=inputs.cube))
-    kernel = Kernel(plan, parameters_of(values))
-    outcomes = Outcomes.of(rows, n_sources)
-    found = written(values, plan, columns)
+    n_sources = _count_sources(rows, n_sources)
+    columns = ColumnScales.from_rows(rows.x, inputs)
+    plan = plan_kernel(columns, inputs, settings, n_sources)
+    values = read_hyperparameters(
+        hyperparameters, plan, columns, ParameterPrior.for_plan(plan, cube=inputs.cube)
+    )
+    kernel = Kernel(plan, to_tensors(values))
+    outcomes = OutcomeScales.from_rows(rows, n_sources)
+    found = write_hyperparameters(values, plan, columns)
     return GaussianProcess(rows, settings, columns, outcomes, kernel, inputs, found)
 
 
-def _sources(rows: Rows, said: int) -> int:
+def _count_sources(rows: Rows, said: int) -> int:
     return max(said, 1 + int(rows.source.max(initial=0)))
 
 
@@ -128,7 +138,7 @@ class GaussianProcess(ConditionedRows):
 
     def repetition_variance(self) -> FloatArray:
         """Variance of repeating each row's evaluation (n,): as it was said, else as the model learned or was given it."""
-        learned = self.outcomes.noise_restored(self.rows, self.noise.numpy())
+        learned = self.outcomes.restore_noise(self.rows, self.row_noise.numpy())
         return np.where(np.isfinite(self.rows.noise), self.rows.noise, learned)
 
     def predict(
@@ -141,27 +151,27 @@ class GaussianProcess(ConditionedRows):
             source: whose values.
             single: in single precision, for screening, where rounding allows it.
         """
-        return predicted(self, x, source, single=single)
+        return predict_in_blocks(self, x, source, single=single)
 
-    def means(self, x: FloatArray, source: int = 0) -> FloatArray:
+    def predict_means(self, x: FloatArray, source: int = 0) -> FloatArray:
         """Means alone, shape (q,): a tenth of the work of `predict`."""
-        return means(self, x, source)
+        return predict_means(self, x, source)
 
-    def left_out(self) -> tuple[FloatArray, FloatArray]:
+    def leave_one_out(self) -> tuple[FloatArray, FloatArray]:
         """What the model says of each row without it, noise included, each shape (n,); in closed form.
 
         Source:
             Rasmussen & Williams (2006), equation 5.12; Sundararajan & Keerthi, Neural Comput. 13, 1103 (2001).
         """
         precision = (self.inverse_factor**2).sum(dim=0)
-        mean, deviation = self.known.y - self.weights / precision, precision.rsqrt()
+        mean, deviation = self.scaled_rows.y - self.weights / precision, precision.rsqrt()
         means, deviations = np.empty(len(self)), np.empty(len(self))
         for source in range(self.kernel.plan.sources):
             own = self.rows.source == source
-            means[own], deviations[own] = restored(self.outcomes, mean[own], deviation[own], source)
+            means[own], deviations[own] = restore_units(self.outcomes, mean[own], deviation[own], source)
         return means, deviations
 
-    def conditioned(self, x: FloatArray, y: FloatArray | None = None, source: int = 0) -> GaussianProcess:
+    def condition_on(self, x: FloatArray, y: FloatArray | None = None, source: int = 0) -> GaussianProcess:
         """The model with more rows (k, d) of a source; scales and hyperparameters as they are."""
         values = self.predict(x, source)[0] if y is None else np.asarray(y, dtype=np.float64)
         rows = Rows(
@@ -172,7 +182,7 @@ class GaussianProcess(ConditionedRows):
         )
         return replace(self, rows=rows)
 
-    def model(self, source: int = 0, shift: float = 0.0, width: float = 1.0) -> Any:
+    def to_botorch(self, source: int = 0, shift: float = 0.0, width: float = 1.0) -> Any:
         """A BoTorch model of (value - shift) / width.
 
         Acquisition functions hold absolute tolerances: shift and width that make the values numbers around 1 keep
@@ -182,45 +192,45 @@ class GaussianProcess(ConditionedRows):
 
         return PosteriorModel(self, source, shift, width)
 
-    def importance(self) -> FloatArray:
+    def column_importance(self) -> FloatArray:
         """How much each column matters, shape (d,), sum 1 (all 0 where no column varies).
 
         The share of the prior variance between two rows that differ in that column alone, averaged over pairs of
         rows: a column along which the property is flat within the rows' spread gets nothing.
         """
         rows = (
-            self.known.numbers[:: max(len(self) // PAIRS, 1)],
-            self.known.categories[:: max(len(self) // PAIRS, 1)],
+            self.scaled_rows.numbers[:: max(len(self) // IMPORTANCE_ROWS, 1)],
+            self.scaled_rows.categories[:: max(len(self) // IMPORTANCE_ROWS, 1)],
         )
         found = np.zeros(len(self.inputs))
         for position, group in enumerate(self.kernel.plan.groups):
             for kind, members in enumerate((group.numbers, group.categories)):
                 names = (self.columns.numbers, self.columns.categories)[kind]
                 for member in members:
-                    found[names[member]] = self._lost(rows, kind, member, position)
+                    found[names[member]] = self._column_variance(rows, kind, member, position)
         found = np.maximum(np.nan_to_num(found), 0.0)
         total = found.sum()
         return found / total if total > 0.0 else found
 
-    def _lost(self, rows: tuple[Tensor, Tensor], kind: int, member: int, group: int) -> float:
+    def _column_variance(self, rows: tuple[Tensor, Tensor], kind: int, member: int, group: int) -> float:
         """Variance of a group between rows that differ in one column alone (kind 0: numbers, 1: categories)."""
         alone = [torch.zeros_like(part) for part in rows]
         alone[kind][:, member] = rows[kind][:, member]
-        prepared = self.kernel.prepared(alone[0], alone[1], 0)
+        prepared = self.kernel.prepare_points(alone[0], alone[1], 0)
         with torch.no_grad():
-            same = self.kernel.group(prepared, prepared, 0, group)
+            same = self.kernel.group_covariance(prepared, prepared, 0, group)
         return float(self.kernel.parameters["scale"][0, group] - same.mean())
 
     @property
     def baseline(self) -> float:
         """What contributions are added to: the mean of the property as far as the rows tell, in its unit."""
-        return float(self._baseline()[1])
+        return float(self._constant_part()[1])
 
-    def _baseline(self) -> tuple[Tensor, Tensor]:
-        constant = MEAN * self.weights.sum()
-        return constant, self.outcomes.restored(constant, torch.zeros(()), 0)[0]
+    def _constant_part(self) -> tuple[Tensor, Tensor]:
+        constant = MEAN_VARIANCE * self.weights.sum()
+        return constant, self.outcomes.restore_units(constant, torch.zeros(()), 0)[0]
 
-    def contributions(self, x: FloatArray) -> FloatArray:
+    def group_contributions(self, x: FloatArray) -> FloatArray:
         """What each group of an additive kernel contributes at x (q, d), shape (q, groups), in the property's unit.
 
         `baseline` and the contributions add up to the prediction of source 0.
@@ -229,20 +239,25 @@ class GaussianProcess(ConditionedRows):
             Duvenaud, Nickisch & Rasmussen, NeurIPS 2011, section 3.3.
         """
         kernel = self.kernel
-        weights = self.weights * kernel.shares(self.known.sources)
-        constant, baseline = self._baseline()
+        weights = self.weights * kernel.row_shares(self.scaled_rows.sources)
+        constant, baseline = self._constant_part()
         found = np.empty((len(x), len(kernel.plan.groups)))
         with torch.no_grad():
-            for chosen in slices(len(x), len(self)):
-                prepared = kernel.prepared(
-                    *self.scaled(torch.from_numpy(np.array(x[chosen], dtype=np.float64))), 0
+            for chosen in block_slices(len(x), len(self)):
+                prepared = kernel.prepare_points(
+                    *self.scale_inputs(torch.from_numpy(np.array(x[chosen], dtype=np.float64))), 0
                 )
-                parts = [weights @ kernel.group(self.seen[0], prepared, 0, g) for g in range(found.shape[1])]
+                parts = [
+                    weights @ kernel.group_covariance(self.prepared_rows[0], prepared, 0, g)
+                    for g in range(found.shape[1])
+                ]
                 scaled = torch.stack(parts, dim=1)
                 total = scaled.sum(dim=1)
-                gain = self.outcomes.restored(constant + total, torch.zeros_like(total), 0)[0] - baseline
+                gain = self.outcomes.restore_units(constant + total, torch.zeros_like(total), 0)[0] - baseline
                 # Where outcomes were compressed, all parts are stretched alike so that they still add up.
                 unit = self.outcomes.scales[0].deviation * self.outcomes.scales[0].width
-                stretch = torch.where(total.abs() > FLOOR, gain / torch.where(total == 0.0, 1.0, total), unit)
+                stretch = torch.where(
+                    total.abs() > VARIANCE_FLOOR, gain / torch.where(total == 0.0, 1.0, total), unit
+                )
                 found[chosen] = (scaled * stretch[:, None]).numpy()
         return found

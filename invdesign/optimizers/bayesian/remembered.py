@@ -9,12 +9,12 @@ import numpy as np
 
 from invdesign.arrays import FloatArray
 from invdesign.optimizers.bayesian.contracts import Hyperparameters
-from invdesign.optimizers.bayesian.fitting import Prior, Values, natural
+from invdesign.optimizers.bayesian.fitting import ParameterPrior, ParameterValues, to_natural
 from invdesign.optimizers.bayesian.kernels import Plan
-from invdesign.optimizers.bayesian.scaling import Columns
+from invdesign.optimizers.bayesian.scaling import ColumnScales
 
 
-def written(values: Values, plan: Plan, columns: Columns) -> Hyperparameters:
+def write_hyperparameters(values: ParameterValues, plan: Plan, columns: ColumnScales) -> Hyperparameters:
     """Natural parameters as plain JSON; length scales in the units of their columns."""
     blocks = {**values, "length": values["length"] * columns.spread}
     return {
@@ -25,20 +25,22 @@ def written(values: Values, plan: Plan, columns: Columns) -> Hyperparameters:
     }
 
 
-def read(hyperparameters: Hyperparameters | None, plan: Plan, columns: Columns, prior: Prior) -> Values:
+def read_hyperparameters(
+    hyperparameters: Hyperparameters | None, plan: Plan, columns: ColumnScales, prior: ParameterPrior
+) -> ParameterValues:
     """Natural parameters of a plan from JSON: the prior's wherever that says nothing that fits."""
-    values = natural(prior.mean)
+    values = to_natural(prior.mean)
     said = hyperparameters or {}
     if said.get("kernel") != plan.smoothness:
         return values
     for name, block in values.items():
-        found = _array(said.get(name))
+        found = _to_array(said.get(name))
         if found is None or found.ndim != block.ndim:
             continue
         if name == "length":
-            found = _aligned(found, said.get("columns"), columns.numbers) / columns.spread
+            found = _align_columns(found, said.get("columns"), columns.numbers) / columns.spread
         elif name == "category":
-            found = _aligned(found, said.get("categories"), columns.categories)
+            found = _align_columns(found, said.get("categories"), columns.categories)
         if found.shape[1:] != block.shape[1:]:
             continue
         rows = min(len(found), len(block))  # sources may have been added since
@@ -47,14 +49,14 @@ def read(hyperparameters: Hyperparameters | None, plan: Plan, columns: Columns, 
     return values
 
 
-def _array(value: Any) -> FloatArray | None:
+def _to_array(value: Any) -> FloatArray | None:
     try:
         return np.array(value, dtype=np.float64)
     except (TypeError, ValueError):
         return None
 
 
-def _aligned(found: FloatArray, said: Any, columns: Sequence[int]) -> FloatArray:
+def _align_columns(found: FloatArray, said: Any, columns: Sequence[int]) -> FloatArray:
     """Values (s, k) of the columns `said`, as those of `columns` (s, d); NaN where they say nothing."""
     aligned = np.full((len(found), len(columns)), np.nan)
     if not isinstance(said, list) or found.ndim != 2 or found.shape[1] != len(said):

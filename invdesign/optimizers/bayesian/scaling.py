@@ -12,15 +12,15 @@ from invdesign.arrays import FloatArray
 from invdesign.optimizers.bayesian.data import Inputs, Rows
 from invdesign.optimizers.models import Outcome
 
-CONSTANT = 1e-10  # spread of a column or a property, relative to its size, that is rounding
-FEW = 4  # rows of a source below which its own scale says little
-APART = 3.0  # pooled deviations between the centres of two sources that are still one scale
-UNLIKE = 8.0  # ratio of their widths that is still one scale
-LARGEST = 30.0  # compressed values beyond this leave the range of floats when restored
+CONSTANT_TOLERANCE = 1e-10  # spread of a column or a property, relative to its size, that is rounding
+FEWEST_FOR_SCALE = 4  # rows of a source below which its own scale says little
+LARGEST_CENTRE_GAP = 3.0  # pooled deviations between the centres of two sources that are still one scale
+LARGEST_WIDTH_RATIO = 8.0  # ratio of their widths that is still one scale
+LARGEST_COMPRESSED = 30.0  # compressed values beyond this leave the range of floats when restored
 
 
 @dataclass(frozen=True)
-class Columns:
+class ColumnScales:
     """How inputs (…, d) become what a kernel sees.
 
     Columns of the unit cube are left as they are; features that vary are standardised, those that do not are left
@@ -40,48 +40,50 @@ class Columns:
     fill: FloatArray
 
     @classmethod
-    def of(cls, x: FloatArray, inputs: Inputs) -> Columns:
+    def from_rows(cls, x: FloatArray, inputs: Inputs) -> ColumnScales:
         """The columns of rows `x` (n, d)."""
         finite = np.isfinite(x)
         known = finite.sum(axis=0)
         zeroed = np.where(finite, x, 0.0)
         fill = zeroed.sum(axis=0) / np.maximum(known, 1)
         filled = np.where(finite, x, fill)
-        wide = inputs.cube | (_deviation(filled) > CONSTANT * (1.0 + np.abs(filled).max(axis=0, initial=0.0)))
+        wide = inputs.cube | (
+            _column_deviation(filled) > CONSTANT_TOLERANCE * (1.0 + np.abs(filled).max(axis=0, initial=0.0))
+        )
         numbers = [c for c, kind in enumerate(inputs.kinds) if kind == "number" and wide[c]]
         if inputs.cube:
             centre, spread = np.zeros(len(numbers)), np.ones(len(numbers))
             fill = np.where(known > 0, fill, 0.5)
         else:
-            centre, spread = fill[numbers], _deviation(filled)[numbers]
+            centre, spread = fill[numbers], _column_deviation(filled)[numbers]
         for column in inputs.categories:  # a mean of categories is none of them
-            fill[column] = _commonest(x[finite[:, column], column])
+            fill[column] = _commonest_value(x[finite[:, column], column])
         return cls(tuple(numbers), inputs.categories, centre, spread, fill)
 
-    def filled(self, x: Tensor) -> Tensor:
+    def fill_missing(self, x: Tensor) -> Tensor:
         """Inputs without NaN or infinite values."""
         return torch.where(torch.isfinite(x), x, torch.from_numpy(self.fill))
 
-    def scaled(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def scale_inputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Numbers (…, d_n), scaled, and categories (…, d_c) of inputs (…, d) without NaN."""
-        numbers = _take(x, self.numbers)
-        return (numbers - torch.from_numpy(self.centre)) / torch.from_numpy(self.spread), _take(
+        numbers = _select_columns(x, self.numbers)
+        return (numbers - torch.from_numpy(self.centre)) / torch.from_numpy(self.spread), _select_columns(
             x, self.categories
         )
 
 
-def _take(x: Tensor, columns: tuple[int, ...]) -> Tensor:
+def _select_columns(x: Tensor, columns: tuple[int, ...]) -> Tensor:
     if columns == tuple(range(x.shape[-1])):
         return x
     return x[..., list(columns)]
 
 
-def _deviation(x: FloatArray) -> FloatArray:
+def _column_deviation(x: FloatArray) -> FloatArray:
     deviation: FloatArray = x.std(axis=0) if len(x) else np.zeros(x.shape[1])
     return deviation
 
 
-def _commonest(values: FloatArray) -> float:
+def _commonest_value(values: FloatArray) -> float:
     if not len(values):
         return 0.0
     options, counts = np.unique(values, return_counts=True)
@@ -89,7 +91,7 @@ def _commonest(values: FloatArray) -> float:
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class OutcomeScales:
     """The scale of a property's values, one per source.
 
     Sources whose values are about as large as those of source 0 share its scale, so that a common offset is
@@ -99,20 +101,22 @@ class Outcomes:
     scales: tuple[Outcome, ...]
 
     @classmethod
-    def of(cls, rows: Rows, n_sources: int) -> Outcomes:
+    def from_rows(cls, rows: Rows, n_sources: int) -> OutcomeScales:
         """The scales for `rows`."""
         own = [rows.y[rows.source == source] for source in range(n_sources)]
         target = own[0]
-        alike = [source for source in range(1, n_sources) if len(own[source]) and _alike(target, own[source])]
-        pooled = [target] if len(target) >= FEW else [target, *(own[source] for source in alike)]
-        first = outcome_of(np.concatenate(pooled))
+        alike = [
+            source for source in range(1, n_sources) if len(own[source]) and _share_scale(target, own[source])
+        ]
+        pooled = [target] if len(target) >= FEWEST_FOR_SCALE else [target, *(own[source] for source in alike)]
+        first = scale_of_values(np.concatenate(pooled))
         scales = [first]
         for source in range(1, n_sources):
-            shared = source in alike or len(own[source]) < FEW
-            scales.append(first if shared else outcome_of(own[source]))
+            shared = source in alike or len(own[source]) < FEWEST_FOR_SCALE
+            scales.append(first if shared else scale_of_values(own[source]))
         return cls(tuple(scales))
 
-    def scaled(self, rows: Rows) -> FloatArray:
+    def scale_values(self, rows: Rows) -> FloatArray:
         """Values of rows, shape (n,), as the model sees them."""
         values = np.empty(len(rows))
         for source, scale in enumerate(self.scales):
@@ -120,23 +124,23 @@ class Outcomes:
             values[chosen] = scale.scaled(rows.y[chosen])
         return values
 
-    def noise(self, rows: Rows, variance: FloatArray) -> FloatArray:
+    def scale_noise(self, rows: Rows, variance: FloatArray) -> FloatArray:
         """Variances (n,) of the rows' values, to first order on the model's scale."""
         values = np.empty(len(rows))
         for source, scale in enumerate(self.scales):
             chosen = rows.source == source
-            values[chosen] = variance[chosen] * _slope(scale, rows.y[chosen]) ** 2
+            values[chosen] = variance[chosen] * _scaling_slope(scale, rows.y[chosen]) ** 2
         return values
 
-    def noise_restored(self, rows: Rows, variance: FloatArray) -> FloatArray:
-        """The inverse of `noise`: variances (n,) of the rows' values in the property's own unit."""
+    def restore_noise(self, rows: Rows, variance: FloatArray) -> FloatArray:
+        """The inverse of `scale_noise`: variances (n,) of the rows' values in the property's own unit."""
         values = np.empty(len(rows))
         for source, scale in enumerate(self.scales):
             chosen = rows.source == source
-            values[chosen] = variance[chosen] / _slope(scale, rows.y[chosen]) ** 2
+            values[chosen] = variance[chosen] / _scaling_slope(scale, rows.y[chosen]) ** 2
         return values
 
-    def restored(self, mean: Tensor, deviation: Tensor, source: int) -> tuple[Tensor, Tensor]:
+    def restore_units(self, mean: Tensor, deviation: Tensor, source: int) -> tuple[Tensor, Tensor]:
         """Means and deviations in the property's own unit.
 
         Where values were compressed: the median, and half the width of the central 68 %, which grow with what
@@ -146,34 +150,34 @@ class Outcomes:
         values = mean * scale.deviation + scale.mean
         width = deviation * scale.deviation
         if scale.compressed:
-            values = values.clamp(-LARGEST, LARGEST)
-            width = torch.cosh(values) * torch.sinh(width.clamp(max=LARGEST))
+            values = values.clamp(-LARGEST_COMPRESSED, LARGEST_COMPRESSED)
+            width = torch.cosh(values) * torch.sinh(width.clamp(max=LARGEST_COMPRESSED))
             values = torch.sinh(values)
         return values * scale.width + scale.centre, width * scale.width
 
 
-def outcome_of(y: FloatArray) -> Outcome:
+def scale_of_values(y: FloatArray) -> Outcome:
     """The scale of values (n,); of width 1 where they do not vary or there are none."""
     if not len(y):
         return Outcome(0.0, 1.0, False, 0.0, 1.0)
-    if np.ptp(y) <= CONSTANT * np.abs(y).max():
+    if np.ptp(y) <= CONSTANT_TOLERANCE * np.abs(y).max():
         return Outcome(float(y[0]), 1.0, False, 0.0, 1.0)
     return Outcome.of(y)
 
 
-def _alike(target: FloatArray, other: FloatArray) -> bool:
+def _share_scale(target: FloatArray, other: FloatArray) -> bool:
     """Whether two samples may be measured on one scale."""
     if not len(target):
         return True
     far = abs(float(np.median(target) - np.median(other)))
     widths = [max(float(np.std(values)), 1e-300) for values in (target, other)]
-    near = far <= APART * (widths[0] + widths[1])
-    if min(len(target), len(other)) < FEW:
+    near = far <= LARGEST_CENTRE_GAP * (widths[0] + widths[1])
+    if min(len(target), len(other)) < FEWEST_FOR_SCALE:
         return near
-    return near and 1.0 / UNLIKE <= widths[0] / widths[1] <= UNLIKE
+    return near and 1.0 / LARGEST_WIDTH_RATIO <= widths[0] / widths[1] <= LARGEST_WIDTH_RATIO
 
 
-def _slope(scale: Outcome, y: FloatArray) -> FloatArray:
+def _scaling_slope(scale: Outcome, y: FloatArray) -> FloatArray:
     """Change of scaled values with values, at y (n,)."""
     steep = 1.0 / (scale.width * scale.deviation)
     if not scale.compressed:

@@ -12,7 +12,7 @@ from invdesign.protocols import OptimizerSettings
 from invdesign.settings import Frozen
 
 Acquisition = Literal["auto", "log_ei", "noisy_ei", "ucb", "thompson", "log_ehvi", "log_nehvi", "parego"]
-MANY = 12  # descriptors above which they are not all taken to act together
+ADDITIVE_ABOVE = 12  # descriptors above which they are not all taken to act together
 
 
 class GaussianSettings(Frozen):
@@ -29,9 +29,9 @@ class GaussianSettings(Frozen):
     iterations: int = Field(default=60, ge=1)
     """Steps of the optimizer that fits the hyperparameters, at most."""
 
-    def additive(self, inputs: Inputs) -> bool:
+    def is_additive(self, inputs: Inputs) -> bool:
         """Whether the kernel is a sum over the groups of these inputs."""
-        many = not inputs.cube and len(inputs) > MANY and len(inputs.groups) > 1
+        many = not inputs.cube and len(inputs) > ADDITIVE_ABOVE and len(inputs.groups) > 1
         return self.kernel == "additive" or (self.kernel == "auto" and many)
 
 

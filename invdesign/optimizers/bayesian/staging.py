@@ -8,7 +8,7 @@ the last stage, so an evaluation there is worth what it gains over the best that
 cost wins. A candidate known from an earlier stage competes with new ones, at the cost of what it has not run yet; so one
 that is believed best, and was never seen at the last stage, gets there once no cheap evaluation promises more per cost.
 
-However good the cheap stages look, they take no more than about half of the cost: see `fidelity.overdue`.
+However good the cheap stages look, they take no more than about half of the cost: see `fidelity.is_whole_due`.
 
 Source:
     Huang, Allen, Notz & Miller, Struct. Multidiscip. Optim. 32, 369 (2006) (augmented expected improvement: correlation
@@ -28,26 +28,28 @@ from torch import Tensor
 from invdesign import pareto
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import PROMOTION, Genome, genome_key
-from invdesign.optimizers.bayesian.acquisition import BLOCK, Marginal, Outlook
-from invdesign.optimizers.bayesian.contracts import Regressor, Value
-from invdesign.optimizers.bayesian.fidelity import Fidelities, overdue
+from invdesign.optimizers.bayesian.acquisition import CANDIDATES_PER_BLOCK, MarginalAcquisition, ModelSet
+from invdesign.optimizers.bayesian.contracts import AcquisitionFunction, Regressor
+from invdesign.optimizers.bayesian.fidelity import Fidelities, is_whole_due
 from invdesign.optimizers.bayesian.goals import Goals
-from invdesign.optimizers.bayesian.kernels import MEAN
+from invdesign.optimizers.bayesian.kernels import MEAN_VARIANCE
 from invdesign.optimizers.bayesian.process import GaussianProcess
 from invdesign.optimizers.common import Draft
 from invdesign.problem import Merit, Scores
 
-LEAST = 1e-10  # variance left of a value that is known
-STILL = 2e-5  # least deviation, of values that spread over about 1: GPyTorch knows no variance below 1e-10
-New = Callable[[Genome], bool]
-Search = Callable[[Value, New, int], Genome | None]
-Inputs = Callable[[Sequence[Genome]], FloatArray]
+VARIANCE_FLOOR = 1e-10  # variance left of a value that is known
+DEVIATION_FLOOR = (
+    2e-5  # least deviation, of values that spread over about 1: GPyTorch knows no variance below 1e-10
+)
+IsNew = Callable[[Genome], bool]
+SearchLevel = Callable[[AcquisitionFunction, IsNew, int], Genome | None]
+MakeInputs = Callable[[Sequence[Genome]], FloatArray]
 
 
 # What an evaluation at a stage would tell.
 
 
-def agreement(process: GaussianProcess, x: Tensor, source: int) -> Tensor:
+def source_correlation(process: GaussianProcess, x: Tensor, source: int) -> Tensor:
     """Correlation, given the rows, of an evaluation at a source (its noise included) with the value of source 0.
 
     Its square is the share of the value's uncertainty that the evaluation would settle.
@@ -61,22 +63,22 @@ def agreement(process: GaussianProcess, x: Tensor, source: int) -> Tensor:
         Shape (q,), with gradients.
     """
     kernel = process.kernel
-    prior = kernel.share(source) * kernel.parameters["scale"][0].sum() + MEAN
-    target, other = (process.inverse_factor @ process.cross(x, each) for each in (0, source))
+    prior = kernel.source_share(source) * kernel.parameters["scale"][0].sum() + MEAN_VARIANCE
+    target, other = (process.inverse_factor @ process.cross_covariance(x, each) for each in (0, source))
     between = prior - (target * other).sum(dim=0)
-    first = (kernel.variance(0) - target.square().sum(dim=0)).clamp_min(LEAST)
-    second = (kernel.variance(source) - other.square().sum(dim=0)).clamp_min(LEAST)
+    first = (kernel.prior_variance(0) - target.square().sum(dim=0)).clamp_min(VARIANCE_FLOOR)
+    second = (kernel.prior_variance(source) - other.square().sum(dim=0)).clamp_min(VARIANCE_FLOOR)
     found: Tensor = between / (first * (second + process.evaluation_noise(source))).sqrt()
     return found.clamp(-1.0, 1.0)
 
 
-def sourced(regressors: Mapping[str, Regressor]) -> bool:
+def know_sources(regressors: Mapping[str, Regressor]) -> bool:
     """Whether all models can say what an evaluation at an earlier stage would tell: Gaussian processes can."""
     return all(isinstance(regressor, GaussianProcess) for regressor in regressors.values())
 
 
-class StageValue:
-    """What running a new candidate to one stage is worth per cost, as a logarithm: a `Value`.
+class StageAcquisition:
+    """What running a new candidate to one stage is worth per cost, as a logarithm: an `AcquisitionFunction`.
 
     Args:
         value: the acquisition function of the value sought: for the last stage measured from the best that was
@@ -86,12 +88,14 @@ class StageValue:
         exact: whether this is the last stage, whose values are what counts.
     """
 
-    def __init__(self, value: Marginal, readings: Sequence[int | None], cost: float, *, exact: bool) -> None:
+    def __init__(
+        self, value: MarginalAcquisition, readings: Sequence[int | None], cost: float, *, exact: bool
+    ) -> None:
         self.value = value
         unconstrained = replace(value.goals.problem, constraints=())
         goals = replace(value.goals, problem=unconstrained)
-        self.plain = Marginal(
-            value.outlook, goals, value.reached, value.measure, beta=value.beta, seed=value.seed
+        self.plain = MarginalAcquisition(
+            value.model_set, goals, value.incumbents, value.measure, beta=value.beta, seed=value.seed
         )
         self.readings = tuple(readings)
         self.log_cost = float(np.log(cost))
@@ -101,63 +105,72 @@ class StageValue:
     def differentiable(self) -> bool:
         return self.value.differentiable
 
-    def flat(self, x: FloatArray) -> FloatArray:
+    def evaluate(self, x: FloatArray) -> FloatArray:
         if self.exact:
-            whole: FloatArray = self.value.flat(x) - self.log_cost
+            whole: FloatArray = self.value.evaluate(x) - self.log_cost
             return whole
-        outlook, found = self.value.outlook, np.empty(len(x))
+        model_set, found = self.value.model_set, np.empty(len(x))
         with torch.no_grad():
-            for first in range(0, len(x), BLOCK):
-                part = x[first : first + BLOCK]
-                mean, deviation = map(torch.as_tensor, outlook.predicted(self.value.goals.names, part))
-                worth = self._of(torch.as_tensor(part), mean, deviation)
-                found[first : first + BLOCK] = worth.numpy() + outlook.log_chance(part)
+            for first in range(0, len(x), CANDIDATES_PER_BLOCK):
+                part = x[first : first + CANDIDATES_PER_BLOCK]
+                mean, deviation = map(torch.as_tensor, model_set.predict(self.value.goals.names, part))
+                worth = self._evaluate_marginals(torch.as_tensor(part), mean, deviation)
+                found[first : first + CANDIDATES_PER_BLOCK] = worth.numpy() + model_set.log_success_weight(
+                    part
+                )
         return np.nan_to_num(found, nan=-np.inf) - self.log_cost
 
-    def tensor(self, x: Tensor) -> Tensor:
+    def evaluate_tensor(self, x: Tensor) -> Tensor:
         if self.exact:
-            return self.value.tensor(x) - self.log_cost
-        outlook = self.value.outlook
-        worth = self._of(x, *outlook.marginals(self.value.goals.names, x))
-        for model in outlook.chances:
-            worth = worth + model.log_chance(x)
+            return self.value.evaluate_tensor(x) - self.log_cost
+        model_set = self.value.model_set
+        worth = self._evaluate_marginals(x, *model_set.predict_with_gradients(self.value.goals.names, x))
+        for model in model_set.chances:
+            worth = worth + model.log_success_weight(x)
         return worth - self.log_cost
 
-    def _of(self, x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    def _evaluate_marginals(self, x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
         """The value at x (q, d) with marginals (q, P), without the chance of success and the cost: shape (q,)."""
         value = self.value
         pairs = zip(value.goals.names, self.readings, strict=True)
-        settled = torch.stack([self._settled(name, source, x) for name, source in pairs], dim=-1)
+        settled = torch.stack([self._settled_share(name, source, x) for name, source in pairs], dim=-1)
         if value.measure not in {"improvement", "hypervolume", "bound"}:
-            return value.of(mean, deviation) + settled.square().mean(dim=-1).clamp_min(LEAST).log()
-        least = STILL * float(np.min(value.goals.scale))
+            return (
+                value.evaluate_marginals(mean, deviation)
+                + settled.square().mean(dim=-1).clamp_min(VARIANCE_FLOOR).log()
+            )
+        least = DEVIATION_FLOOR * float(np.min(value.goals.scale))
         moves = torch.maximum(deviation * settled, torch.full_like(deviation, least))
         # The chance that constraints hold is the same before and after, on average.
-        return self.plain.of(mean, moves) + value.goals.log_feasible(mean, deviation)
+        return self.plain.evaluate_marginals(mean, moves) + value.goals.log_feasibility(mean, deviation)
 
-    def _settled(self, name: str, source: int | None, x: Tensor) -> Tensor:
+    def _settled_share(self, name: str, source: int | None, x: Tensor) -> Tensor:
         """|rho| of a property at x (q, d), shape (q,): 0 where the stage does not say it."""
         if source is None:
             return torch.zeros(len(x), dtype=torch.float64)
-        return agreement(cast("GaussianProcess", self.value.outlook.regressors[name]), x, source).abs()
+        return source_correlation(
+            cast("GaussianProcess", self.value.model_set.regressors[name]), x, source
+        ).abs()
 
 
 # What is under way, and what may be taken further.
 
 
-def believing(outlook: Outlook, x: FloatArray, levels: Sequence[int], ladder: Fidelities) -> Outlook:
-    """The outlook that believes candidates x (k, d), run to these levels, to come out as predicted."""
-    found = dict(outlook.regressors)
+def condition_on_stages(
+    model_set: ModelSet, x: FloatArray, levels: Sequence[int], ladder: Fidelities
+) -> ModelSet:
+    """The models that believe candidates x (k, d), run to these levels, to come out as predicted."""
+    found = dict(model_set.regressors)
     for name in tuple(found):
         readings = [ladder.readings[name][level] for level in levels]
         for source in sorted({reading for reading in readings if reading is not None}):
             chosen = x[[reading == source for reading in readings]]
-            found[name] = cast("GaussianProcess", found[name]).conditioned(chosen, source=source)
-    return replace(outlook, regressors=found)
+            found[name] = cast("GaussianProcess", found[name]).condition_on(chosen, source=source)
+    return replace(model_set, regressors=found)
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenCandidates:
     """Finished candidates and how far they got.
 
     Attributes:
@@ -172,7 +185,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Choice:
+class StageChoice:
     """A candidate and how far it is to run.
 
     Attributes:
@@ -188,7 +201,7 @@ class Choice:
     promotes: int | None = None
 
 
-class Staging:
+class StageChooser:
     """The choice of stages within one ask.
 
     Args:
@@ -199,13 +212,15 @@ class Staging:
         of: makes inputs of genomes.
     """
 
-    def __init__(self, ladder: Fidelities, draft: Draft, scores: Scores, x: FloatArray, of: Inputs) -> None:
+    def __init__(
+        self, ladder: Fidelities, draft: Draft, scores: Scores, x: FloatArray, of: MakeInputs
+    ) -> None:
         self.ladder = ladder
         self.draft = draft
         self.of = of
-        self.short = self._short(scores, x)
+        self.short = self._find_stopped_early(scores, x)
         feasible = np.flatnonzero(scores.merit == Merit.FEASIBLE)
-        self.counted = Seen(
+        self.counted = SeenCandidates(
             np.concatenate([scores.ids[feasible], self.short.ids]),
             np.vstack([x[feasible], self.short.x]),
             np.concatenate([np.full(len(feasible), ladder.target), self.short.levels]),
@@ -214,10 +229,10 @@ class Staging:
         pending = [history.candidate(id).proposal for id in history.pending()]
         proposals = [*pending, *draft.proposals]
         self.under_way = of([proposal.genome for proposal in proposals])
-        self.levels = [ladder.level(proposal.until) for proposal in proposals]
-        self.whole = overdue(draft.context, ladder)
+        self.levels = [ladder.level_of(proposal.until) for proposal in proposals]
+        self.whole = is_whole_due(draft.context, ladder)
 
-    def _short(self, scores: Scores, x: FloatArray) -> Seen:
+    def _find_stopped_early(self, scores: Scores, x: FloatArray) -> SeenCandidates:
         context = self.draft.context
         ended = (scores.merit == Merit.VIOLATING) & (scores.depth < self.ladder.depths[-1])
         keys = [context.history.candidate(id).key for id in scores.ids[ended].tolist()]
@@ -225,32 +240,34 @@ class Staging:
             context.history.id_of(key) == id for key, id in zip(keys, scores.ids[ended].tolist(), strict=True)
         ]
         rows = np.flatnonzero(ended)[np.array(latest, dtype=bool)]
-        levels = [self.ladder.reached(depth) for depth in scores.depth[rows].tolist()]
-        return Seen(scores.ids[rows], x[rows], np.array(levels, dtype=np.int64))
+        levels = [self.ladder.level_at_depth(depth) for depth in scores.depth[rows].tolist()]
+        return SeenCandidates(scores.ids[rows], x[rows], np.array(levels, dtype=np.int64))
 
-    def believing(self, outlook: Outlook) -> Outlook:
-        """The outlook that believes all that is under way to come out as predicted, at the stage it runs to."""
-        return believing(outlook, self.under_way, self.levels, self.ladder)
+    def condition_on_pending(self, model_set: ModelSet) -> ModelSet:
+        """The models that believe all that is under way to come out as predicted, at the stage it runs to."""
+        return condition_on_stages(model_set, self.under_way, self.levels, self.ladder)
 
     @property
-    def at_the_end(self) -> FloatArray:
+    def pending_whole(self) -> FloatArray:
         """Inputs (k, d) of what is under way to the last stage."""
         return self.under_way[[level == self.ladder.target for level in self.levels]]
 
     @property
-    def anywhere(self) -> FloatArray:
+    def pending_or_stopped(self) -> FloatArray:
         """Inputs (k, d) of what is under way, and of what stopped early."""
         return np.vstack([self.under_way, self.short.x])
 
-    def promising(self, outlook: Outlook, goals: Goals, most: int) -> list[Genome]:
+    def rank_finished(self, model_set: ModelSet, goals: Goals, most: int) -> list[Genome]:
         """Genomes of the finished candidates that are believed best, whichever stage they were seen at; best first."""
         rows = self.counted
-        mean, _ = outlook.predicted(goals.names, rows.x)
-        values = goals.values(torch.as_tensor(mean)).numpy()
+        mean, _ = model_set.predict(goals.names, rows.x)
+        values = goals.objective_values(torch.as_tensor(mean)).numpy()
         order = np.lexsort((-values[:, 0], pareto.ranks(-values)))[:most]
         return [self.draft.context.history.candidate(id).genome for id in rows.ids[order].tolist()]
 
-    def choice(self, found: Marginal, believed: Marginal, search: Search) -> Choice | None:
+    def choose_stage(
+        self, found: MarginalAcquisition, believed: MarginalAcquisition, search: SearchLevel
+    ) -> StageChoice | None:
         """The candidate and stage of highest value per cost; None where nothing is left.
 
         Args:
@@ -258,19 +275,19 @@ class Staging:
             believed: the same, measured from the best that is believed, early stages' candidates included.
             search: finds the new genome of highest value for a level.
         """
-        options: list[Choice] = []
+        options: list[StageChoice] = []
         for level in range(self.ladder.target if self.whole else 0, len(self.ladder)):
             exact = level == self.ladder.target
             value = found if exact else believed
             readings = [self.ladder.readings[name][level] for name in value.goals.names]
-            judged = StageValue(value, readings, self.ladder.cost(level), exact=exact)
-            options += self._new(judged, level, search)
-            options += self._promotion(judged, level)
+            judged = StageAcquisition(value, readings, self.ladder.cost_to_reach(level), exact=exact)
+            options += self._best_new(judged, level, search)
+            options += self._best_promotion(judged, level)
         return max(options, key=lambda option: option.rate) if options else None
 
-    def take(self, choice: Choice, operator: str) -> bool:
+    def propose_choice(self, choice: StageChoice, operator: str) -> bool:
         """Propose the choice, made by `operator` where it is new; whether it could be."""
-        until = self.ladder.until(choice.level)
+        until = self.ladder.until_stage(choice.level)
         made = operator if choice.promotes is None else PROMOTION
         parents = () if choice.promotes is None else (choice.promotes,)
         if not self.draft.add(choice.genome, made, parents, until=until):
@@ -280,29 +297,29 @@ class Staging:
         self.whole = self.whole and choice.level != self.ladder.target
         return True
 
-    def _new(self, judged: StageValue, level: int, search: Search) -> list[Choice]:
-        until, history = self.ladder.until(level), self.draft.context.history
+    def _best_new(self, judged: StageAcquisition, level: int, search: SearchLevel) -> list[StageChoice]:
+        until, history = self.ladder.until_stage(level), self.draft.context.history
 
-        def new(genome: Genome) -> bool:
+        def is_new(genome: Genome) -> bool:
             return genome_key(genome) not in history and self.draft.accepts(genome, until)
 
-        genome = search(judged, new, level)
+        genome = search(judged, is_new, level)
         if genome is None:
             return []
         x = self.of([genome])
-        return [Choice(genome, x, level, float(judged.flat(x)[0]))]
+        return [StageChoice(genome, x, level, float(judged.evaluate(x)[0]))]
 
-    def _promotion(self, judged: StageValue, level: int) -> list[Choice]:
+    def _best_promotion(self, judged: StageAcquisition, level: int) -> list[StageChoice]:
         """The known candidate that is best taken to this level, if there is one."""
         rows = np.flatnonzero(self.short.levels < level)
         if not len(rows):
             return []
-        costs = [self.ladder.cost(level, reached) for reached in self.short.levels[rows].tolist()]
-        rates = judged.flat(self.short.x[rows]) + judged.log_cost - np.log(costs)
+        costs = [self.ladder.cost_to_reach(level, reached) for reached in self.short.levels[rows].tolist()]
+        rates = judged.evaluate(self.short.x[rows]) + judged.log_cost - np.log(costs)
         for place in np.argsort(-rates, kind="stable").tolist():
             row = int(rows[place])
             id = int(self.short.ids[row])
             genome = self.draft.context.history.candidate(id).genome
-            if self.draft.accepts(genome, self.ladder.until(level)):
-                return [Choice(genome, self.short.x[row : row + 1], level, float(rates[place]), id)]
+            if self.draft.accepts(genome, self.ladder.until_stage(level)):
+                return [StageChoice(genome, self.short.x[row : row + 1], level, float(rates[place]), id)]
         return []

@@ -27,21 +27,21 @@ from invdesign.protocols import (
 from invdesign.tables.cells import is_blank
 from invdesign.tables.units import find_column
 
-GENOME = "genome"  # column of an exported table
+GENOME_COLUMN = "genome"  # column of an exported table
 # What a space may raise when it is asked about a genome of another space; a plug-in's may be any of these.
-FOREIGN = (InvdesignError, LookupError, TypeError, ValueError, AttributeError, AssertionError)
+SPACE_ERRORS = (InvdesignError, LookupError, TypeError, ValueError, AttributeError, AssertionError)
 Row = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenGenome:
     """A genome as a row has it, and by column how far its numbers may be off as they are written."""
 
     genome: Genome
     rounding: Mapping[str, float] = field(default_factory=dict)
 
 
-Maker = Callable[[Row], Written]
+MakeGenome = Callable[[Row], WrittenGenome]
 
 
 class RowError(Exception):
@@ -49,7 +49,7 @@ class RowError(Exception):
 
 
 @dataclass(frozen=True)
-class Reader:
+class RowReader:
     """How rows become genomes.
 
     Attributes:
@@ -59,11 +59,11 @@ class Reader:
     """
 
     names: tuple[str, ...]
-    make: Maker
+    make_genome: MakeGenome
     numbers: tuple[str, ...] = ()
 
 
-def reader_of(space: SearchSpace, header: Sequence[str], renamed: Mapping[str, str]) -> Reader | str:
+def build_reader(space: SearchSpace, header: Sequence[str], renamed: Mapping[str, str]) -> RowReader | str:
     """How rows of a table with this header become genomes of `space`; or in words, why they cannot.
 
     A column `genome` with JSON, as exported tables have it; else columns that are named as the space's parameters,
@@ -74,28 +74,28 @@ def reader_of(space: SearchSpace, header: Sequence[str], renamed: Mapping[str, s
         header: the columns there are.
         renamed: column by what it stands for, where that differs.
     """
-    genome = renamed.get(GENOME, GENOME)
+    genome = renamed.get(GENOME_COLUMN, GENOME_COLUMN)
     if genome in header:
-        return Reader(tuple(renamed), lambda row: Written(_parsed(row[genome])))
+        return RowReader(tuple(renamed), lambda row: WrittenGenome(_parse_genome(row[genome])))
     if not isinstance(space, TabledSpace) or isinstance(space, StructureSpace):
-        return f"has no column '{GENOME}', without which rows are no candidates of this space. It has {', '.join(header)}"
-    cells = _cells_of(space)
-    wanted = {name: _column(space, name, header, renamed) for name in cells.required}
+        return f"has no column '{GENOME_COLUMN}', without which rows are no candidates of this space. It has {', '.join(header)}"
+    cells = _cells_for(space)
+    wanted = {name: _find_column(space, name, header, renamed) for name in cells.required}
     absent = [column for column in wanted.values() if column not in header]
     if absent:
         hint = nearest(absent[0], header)
         return (
-            f"has no column '{absent[0]}', which candidates of this space need, and no column '{GENOME}'. "
+            f"has no column '{absent[0]}', which candidates of this space need, and no column '{GENOME_COLUMN}'. "
             f"{hint + ' ' if hint else ''}It has {', '.join(header)}"
         )
-    return Reader(
+    return RowReader(
         cells.required,
-        lambda row: cells.make({name: row[column].strip() for name, column in wanted.items()}),
+        lambda row: cells.make_genome({name: row[column].strip() for name, column in wanted.items()}),
         tuple(column for name, column in wanted.items() if name in cells.numbers),
     )
 
 
-def _column(space: SearchSpace, name: str, header: Sequence[str], renamed: Mapping[str, str]) -> str:
+def _find_column(space: SearchSpace, name: str, header: Sequence[str], renamed: Mapping[str, str]) -> str:
     """The column of a parameter; where a pool's rows have an identifier of their own, its name does for `row`."""
     column = renamed.get(name, name)
     found = find_column(column, header, "the table", f"Say which with 'columns: {{{name}: ...}}'")
@@ -105,7 +105,7 @@ def _column(space: SearchSpace, name: str, header: Sequence[str], renamed: Mappi
     return column if own is None else own
 
 
-def _parsed(text: str) -> Genome:
+def _parse_genome(text: str) -> Genome:
     try:
         genome = strictjson.loads(text)
     except ValueError as error:
@@ -116,7 +116,7 @@ def _parsed(text: str) -> Genome:
 
 
 @dataclass(frozen=True)
-class _Cells:
+class _GenomeCells:
     """Genomes from the cells of a tabled space.
 
     Attributes:
@@ -131,24 +131,24 @@ class _Cells:
     numbers: tuple[str, ...] = ()
     fixed: Mapping[str, str] = field(default_factory=dict)
 
-    def make(self, row: Row) -> Written:
+    def make_genome(self, row: Row) -> WrittenGenome:
         """Genome of a row; an empty cell stands for nothing, as an amount of zero or a parameter that does not exist."""
         cells = {**self.fixed, **{name: cell for name, cell in row.items() if not is_blank(cell)}}
         rounding = self.space.rounding(cells) if isinstance(self.space, OpenSpace) else {}
-        return Written(self.space.from_cells(cells), rounding)
+        return WrittenGenome(self.space.from_cells(cells), rounding)
 
 
-def _cells_of(space: TabledSpace) -> _Cells:
+def _cells_for(space: TabledSpace) -> _GenomeCells:
     """Cells of a genome: of a vector space with a column per dimension those that vary, else all of its table."""
     columns = tuple(space.table_columns())
     if not isinstance(space, VectorSpace):
-        return _Cells(space, columns)
+        return _GenomeCells(space, columns)
     dimensions = space.domain().dimensions
     varied = tuple(item.name for item in dimensions)
     if not set(varied) <= set(columns):
-        return _Cells(space, columns)
+        return _GenomeCells(space, columns)
     sample = space.to_cells(space.decode(np.full((1, len(varied)), 0.5))[0])
-    return _Cells(
+    return _GenomeCells(
         space,
         varied,
         tuple(item.name for item in dimensions if item.kind in {"real", "integer"}),
@@ -159,7 +159,7 @@ def _cells_of(space: TabledSpace) -> _Cells:
 # What a space knows.
 
 
-def known(space: SearchSpace, written: Written) -> Placement:
+def place_row(space: SearchSpace, written: WrittenGenome) -> Placement:
     """A genome as the space writes it, inside the space or outside.
 
     Crystals and rows of a pool are not built: whether the space can describe them decides. Others are checked as candidates are.
@@ -168,11 +168,11 @@ def known(space: SearchSpace, written: Written) -> Placement:
         RowError: the space does not know it, or it lies too far outside to say anything of the space.
     """
     try:
-        placement = _placed(space, written)
+        placement = _place_genome(space, written)
         found = cast("Genome", canonical(placement.genome))
         features: FloatArray = np.asarray(space.features([found]), dtype=np.float64)
         near = not placement.outside or is_near(space, found)
-    except FOREIGN as error:
+    except SPACE_ERRORS as error:
         raise RowError(
             " ".join(str(error).split()) or f"the space does not know it ({type(error).__name__})"
         ) from error
@@ -183,7 +183,7 @@ def known(space: SearchSpace, written: Written) -> Placement:
     return Placement(found, placement.outside)
 
 
-def _placed(space: SearchSpace, written: Written) -> Placement:
+def _place_genome(space: SearchSpace, written: WrittenGenome) -> Placement:
     if isinstance(space, StructureSpace | PreparedSpace):
         return Placement(space.canonical(written.genome))
     return place_genome(space, cast("Genome", canonical(written.genome)), written.rounding)

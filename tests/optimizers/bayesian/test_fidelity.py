@@ -10,13 +10,13 @@ import pytest
 from invdesign.candidate import Proposal
 from invdesign.optimizers.bayesian.fidelity import (
     Fidelities,
-    fidelities,
+    build_fidelities,
+    describe_fidelities,
     fidelity_stages,
-    in_words,
-    overdue,
-    shortened,
-    sources_of,
+    is_whole_due,
+    source_stages,
     stage_costs,
+    stop_early,
 )
 from invdesign.optimizers.common import Draft
 from invdesign.problem import Constraint, Objective, Problem
@@ -60,11 +60,11 @@ def test_stages(stages: tuple[tuple[str, str], ...], problem: Problem, expected:
     """Stages that say an objective's property before a later one does, and the funnel's last."""
     views = funnel(*stages)
     assert fidelity_stages(views, problem) == expected
-    assert (fidelities(views, problem, {}) is not None) == bool(expected)
+    assert (build_fidelities(views, problem, {}) is not None) == bool(expected)
 
 
 def ladder(costs: Mapping[str, float]) -> Fidelities:
-    found = fidelities(funnel(*LADDER), TWO, costs)
+    found = build_fidelities(funnel(*LADDER), TWO, costs)
     assert found is not None
     return found
 
@@ -73,25 +73,29 @@ def test_levels() -> None:
     """Costs add up along the funnel; what is read of a property at each level is the latest that was said."""
     found = ladder({"geometry": 1.0, "learned": 2.0, "point": 7.0, "relaxed": 80.0, "window": 10.0})
     assert (found.costs, found.depths, found.target) == ((3.0, 10.0, 100.0), (3, 4, 6), 2)
-    assert sources_of(funnel(*LADDER), "e") == ("relaxed", "point", "learned")
+    assert source_stages(funnel(*LADDER), "e") == ("relaxed", "point", "learned")
     assert found.readings == {"e": (2, 1, 0), "gap": (1, 1, 0), "size": (0, 0, 0)}
-    assert [found.until(level) for level in range(3)] == ["learned", "point", None]
-    assert [found.level(until) for until in ("learned", "point", "window", None, "relaxed")] == [
+    assert [found.until_stage(level) for level in range(3)] == ["learned", "point", None]
+    assert [found.level_of(until) for until in ("learned", "point", "window", None, "relaxed")] == [
         0,
         1,
         2,
         2,
         2,
     ]
-    assert [found.reached(depth) for depth in range(7)] == [-1, -1, -1, 0, 1, 1, 2]
-    assert (found.cost(2), found.cost(2, 1), found.cost(1, 0)) == (100.0, 90.0, 7.0)
-    assert "learned (3), point (10), window (100)" in in_words(found, given=True)
-    assert "learned (3 s)" in in_words(found, given=False)
+    assert [found.level_at_depth(depth) for depth in range(7)] == [-1, -1, -1, 0, 1, 1, 2]
+    assert (found.cost_to_reach(2), found.cost_to_reach(2, 1), found.cost_to_reach(1, 0)) == (
+        100.0,
+        90.0,
+        7.0,
+    )
+    assert "learned (3), point (10), window (100)" in describe_fidelities(found, given=True)
+    assert "learned (3 s)" in describe_fidelities(found, given=False)
 
 
 def test_a_property_that_is_said_later() -> None:
     """A candidate that stops before any stage says it has no reading of it."""
-    found = fidelities(funnel(POINT, RELAXED, WINDOW), TWO, {})
+    found = build_fidelities(funnel(POINT, RELAXED, WINDOW), TWO, {})
     assert found is not None
     assert found.readings["gap"] == (None, 0)
 
@@ -120,7 +124,7 @@ def test_the_first_design() -> None:
     draft = Draft(context(stages), 10)
     for number in range(10):
         draft.add({"n": number}, "seed" if number == 8 else "sobol")
-    shortened(draft, ("point", "relaxed"), 1, 20)
+    stop_early(draft, ("point", "relaxed"), 1, 20)
     assert [proposal.until for proposal in draft.proposals] == [None] * 4 + ["point"] * 4 + [None, "point"]
     assert [proposal.genome["n"] for proposal in draft.proposals] == list(range(10))
 
@@ -128,13 +132,13 @@ def test_the_first_design() -> None:
 def test_early_stages_do_not_take_all() -> None:
     """A whole candidate is due when as much went into early stages as one costs."""
     stages, history = funnel(POINT, RELAXED), MemoryHistory(ONE)
-    found = fidelities(stages, ONE, {"point": 1.0, "relaxed": 4.0})
+    found = build_fidelities(stages, ONE, {"point": 1.0, "relaxed": 4.0})
     assert found is not None
     due = []
     for number in range(8):
         history.add(Proposal({"n": number}, until=None if number == 0 else "point"))
-        due.append(overdue(context(stages, history), found))
+        due.append(is_whole_due(context(stages, history), found))
     assert due == [False] * 6 + [True] * 2
     history.add(Proposal({"n": 9}))
-    assert not overdue(context(stages, history), found)
+    assert not is_whole_due(context(stages, history), found)
     assert np.isfinite(found.costs).all()

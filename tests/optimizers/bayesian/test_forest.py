@@ -10,12 +10,12 @@ import torch
 from pydantic import ValidationError
 
 from invdesign.optimizers.bayesian.data import Inputs, Rows
-from invdesign.optimizers.bayesian.forest import Trees, boosted, forest
+from invdesign.optimizers.bayesian.forest import TreeRegressor, grow_boosted, grow_forest
 from invdesign.optimizers.bayesian.settings import ForestSettings
 from invdesign.testing.common import untouched_globals
 
-Maker = Callable[[Rows, Inputs, ForestSettings, int], Trees]
-MAKERS: list[Maker] = [forest, boosted]
+Maker = Callable[[Rows, Inputs, ForestSettings, int], TreeRegressor]
+MAKERS: list[Maker] = [grow_forest, grow_boosted]
 SMALL = ForestSettings(trees=25, members=4)
 LARGER = ForestSettings(trees=50, members=8)
 
@@ -48,10 +48,10 @@ def test_learns(make: Maker) -> None:
     error = wave(new) - mean
     assert np.sqrt(np.mean(error**2)) < 0.5 * wave(new).std()
     assert np.mean(np.abs(error) < 2.0 * deviation) > 0.75
-    left, spread = model.left_out()
+    left, spread = model.leave_one_out()
     assert np.sqrt(np.mean((left - y) ** 2)) < 0.6 * y.std()
     assert 0.4 < np.mean(((left - y) / spread) ** 2) < 3.0
-    importance = model.importance()
+    importance = model.column_importance()
     assert importance.shape == (4,)
     assert importance.sum() == pytest.approx(1.0)
     assert importance[:2].sum() > 0.9
@@ -80,7 +80,7 @@ def test_few_rows(make: Maker, n: int) -> None:
     assert np.isfinite(mean).all()
     assert (deviation >= 0.0).all()
     assert (deviation[n:] > 0.0).all()
-    left, spread = model.left_out()
+    left, spread = model.leave_one_out()
     assert left.shape == spread.shape == (n,)
     assert (spread > 0.0).all()
 
@@ -93,7 +93,7 @@ def test_constant_values(make: Maker) -> None:
     mean, deviation = model.predict(np.vstack([x[:1], x[:1] + 5.0]))
     np.testing.assert_allclose(mean, 3.0)
     assert deviation[0] < 1e-6 < deviation[1]
-    np.testing.assert_allclose(model.importance(), 0.25)
+    np.testing.assert_allclose(model.column_importance(), 0.25)
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -106,7 +106,7 @@ def test_missing_and_useless_columns(make: Maker) -> None:
     mean, deviation = model.predict(x)
     assert np.isfinite(mean).all()
     assert np.isfinite(deviation).all()
-    assert model.importance()[[3, 4]].sum() == 0.0
+    assert model.column_importance()[[3, 4]].sum() == 0.0
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -120,7 +120,7 @@ def test_other_sources(make: Maker) -> None:
     errors = [np.sqrt(np.mean((model.predict(new)[0] - wave(new)) ** 2)) for model in (own, both)]
     assert errors[1] < errors[0]
     assert both.predict(new, source=1)[0].mean() > both.predict(new)[0].mean()
-    assert both.importance().shape == (4,)
+    assert both.column_importance().shape == (4,)
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -131,12 +131,12 @@ def test_believing(make: Maker, n: int) -> None:
     model = make(rows_of(x, y), inputs_of(4), SMALL, 0)
     new = np.random.default_rng(1).random((50, 4))
     before = model.predict(new)
-    believed = model.conditioned(new[:1]).conditioned(new[1:3])
+    believed = model.condition_on(new[:1]).condition_on(new[1:3])
     mean, deviation = believed.predict(new)
     np.testing.assert_allclose(mean, before[0])
     assert (deviation <= before[1] + 1e-12).all()
     assert (deviation[:3] < 1e-6 * (1.0 + before[1][:3])).all()
-    told = model.conditioned(new[:2], np.array([7.0, -7.0]))
+    told = model.condition_on(new[:2], np.array([7.0, -7.0]))
     np.testing.assert_allclose(told.predict(new[:2])[0], [7.0, -7.0], atol=1e-9)
 
 
@@ -146,8 +146,8 @@ def test_known_noise() -> None:
     rng = np.random.default_rng(0)
     noisy = np.where(np.arange(100) < 50, 2.0, 0.0)
     values = y + noisy * rng.normal(size=100)
-    stated = forest(Rows(x, values, noisy**2 + 1e-4), inputs_of(4), LARGER, 0)
-    silent = forest(rows_of(x, values), inputs_of(4), LARGER, 0)
+    stated = grow_forest(Rows(x, values, noisy**2 + 1e-4), inputs_of(4), LARGER, 0)
+    silent = grow_forest(rows_of(x, values), inputs_of(4), LARGER, 0)
     new = rng.random((300, 4))
     errors = [np.mean((model.predict(new)[0] - wave(new)) ** 2) for model in (stated, silent)]
     assert errors[0] < errors[1]
@@ -157,9 +157,9 @@ def test_known_noise() -> None:
 def test_as_a_botorch_model() -> None:
     """The model gives the same means and deviations at points in batches, and can be drawn from."""
     x, y = example(30)
-    trees = forest(rows_of(x, y), inputs_of(4), SMALL, 0)
+    trees = grow_forest(rows_of(x, y), inputs_of(4), SMALL, 0)
     points = torch.as_tensor(x[:24].reshape(2, 3, 4, 4))
-    posterior = trees.model().posterior(points)
+    posterior = trees.to_botorch().posterior(points)
     mean, deviation = trees.predict(x[:24])
     assert posterior.mean.shape == (2, 3, 4, 1)
     np.testing.assert_allclose(posterior.mean.numpy().reshape(-1), mean)
@@ -171,9 +171,9 @@ def test_as_a_botorch_model() -> None:
 def test_blocks(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Working in blocks changes no digit."""
     x, y = example(30)
-    model = make(rows_of(x, y), inputs_of(4), SMALL, 0).conditioned(x[:2] + 0.01)
+    model = make(rows_of(x, y), inputs_of(4), SMALL, 0).condition_on(x[:2] + 0.01)
     whole = model.predict(x)
-    monkeypatch.setattr("invdesign.optimizers.bayesian.forest.BLOCK", 7)
+    monkeypatch.setattr("invdesign.optimizers.bayesian.forest.ROWS_PER_BLOCK", 7)
     np.testing.assert_array_equal(model.predict(x), whole)
 
 

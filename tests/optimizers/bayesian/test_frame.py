@@ -9,8 +9,8 @@ import pytest
 
 from invdesign import settings
 from invdesign.candidate import Proposal, Status, genome_key
-from invdesign.optimizers.bayesian.candidates import Listed, bred
-from invdesign.optimizers.bayesian.frame import grouped, known_trials, make_frame
+from invdesign.optimizers.bayesian.candidates import FiniteSearch, breed_best
+from invdesign.optimizers.bayesian.frame import collect_trials, group_columns, make_frame
 from invdesign.optimizers.common import SEED
 from invdesign.problem import Objective, Problem
 from invdesign.protocols import Context
@@ -33,10 +33,10 @@ class Sum:
 
     differentiable = False
 
-    def flat(self, x: np.ndarray) -> np.ndarray:
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
         return np.asarray(x.sum(axis=1))
 
-    def tensor(self, x: Any) -> Any:
+    def evaluate_tensor(self, x: Any) -> Any:
         return x.sum(dim=-1)
 
 
@@ -65,7 +65,7 @@ def test_every_space_has_its_way(kind: str, number: int, way: str) -> None:
 
 def test_groups_as_asked_for() -> None:
     """A group names columns or groups of the space; the others stay as they are."""
-    assert grouped(NAMES, OWN, {"heavy": ("mass", "electronic")}) == (("heavy", (0, 1)), ("size", (2,)))
+    assert group_columns(NAMES, OWN, {"heavy": ("mass", "electronic")}) == (("heavy", (0, 1)), ("size", (2,)))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_groups_as_asked_for() -> None:
 def test_groups_that_cannot_be(asked: dict[str, tuple[str, ...]], message: str) -> None:
     """What does not exist, and what two groups claim, is refused by name."""
     with pytest.raises(ValueError, match=message):
-        grouped(NAMES, OWN, asked)
+        group_columns(NAMES, OWN, asked)
 
 
 def test_a_listed_space_gives_its_best_new_genome() -> None:
@@ -90,11 +90,11 @@ def test_a_listed_space_gives_its_best_new_genome() -> None:
     x = space.features([space.genome(number) for number in range(len(space))])
     order = np.argsort(-x.sum(axis=1), kind="stable")
     best = genome_key(space.genome(int(order[0])))
-    listed = Listed(frame, context)
-    found = listed.best(Sum(), lambda genome: genome_key(genome) != best)
+    listed = FiniteSearch(frame, context)
+    found = listed.find_best(Sum(), lambda genome: genome_key(genome) != best)
     assert found is not None
-    assert x.sum(axis=1)[order[1]] == pytest.approx(frame.of([found]).sum())
-    assert Listed(frame, context).best(Sum(), lambda _: False) is None
+    assert x.sum(axis=1)[order[1]] == pytest.approx(frame.encode_genomes([found]).sum())
+    assert FiniteSearch(frame, context).find_best(Sum(), lambda _: False) is None
 
 
 def test_breeding_climbs() -> None:
@@ -103,9 +103,9 @@ def test_breeding_climbs() -> None:
     frame, rng = make_frame(space), rng_for(0, 0, "test")
     start = next(op for _, op in sorted(space.operators().items()) if op.arity == 0)
     drawn = [genome for genome in (start.apply((), rng) for _ in range(20)) if genome is not None]
-    found = bred(frame, Sum(), drawn, lambda _: True, rng, 0.3)
+    found = breed_best(frame, Sum(), drawn, lambda _: True, rng, 0.3)
     assert found is not None
-    assert frame.of([found]).sum() >= frame.of(drawn).sum(axis=1).max()
+    assert frame.encode_genomes([found]).sum() >= frame.encode_genomes(drawn).sum(axis=1).max()
 
 
 def test_a_seed_that_makes_no_sense_teaches_nothing() -> None:
@@ -116,6 +116,6 @@ def test_a_seed_that_makes_no_sense_teaches_nothing() -> None:
         history.add(Proposal(genome, operator=operator))
     history.finish(0, status=Status.INFEASIBLE, depth=0)
     history.finish(1, {"f": 1.0})
-    known = known_trials(Context(space, PROBLEM, history, 0), make_frame(space))
+    known = collect_trials(Context(space, PROBLEM, history, 0), make_frame(space))
     assert known.ids.tolist() == [1]
     assert len(known.pending) == 0

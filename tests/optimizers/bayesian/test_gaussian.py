@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from invdesign.arrays import FloatArray
-from invdesign.optimizers.bayesian.data import Inputs, Kind, Rows
-from invdesign.optimizers.bayesian.process import GaussianProcess, fit_gaussian, gaussian_process
+from invdesign.optimizers.bayesian.data import ColumnKind, Inputs, Rows
+from invdesign.optimizers.bayesian.process import GaussianProcess, build_process, fit_hyperparameters
 from invdesign.optimizers.bayesian.settings import GaussianSettings
-from invdesign.optimizers.bayesian.staging import agreement
+from invdesign.optimizers.bayesian.staging import source_correlation
 from invdesign.optimizers.bayesian.threads import one_thread
 
 MATERN = GaussianSettings()
@@ -49,8 +49,8 @@ def fitted(
     rows: Rows, inputs: Inputs, settings: GaussianSettings = MATERN, n_sources: int = 1
 ) -> GaussianProcess:
     """The process of fitted hyperparameters."""
-    found = fit_gaussian(rows, inputs, settings, None, n_sources)
-    return gaussian_process(rows, inputs, settings, json.loads(json.dumps(found)), n_sources)
+    found = fit_hyperparameters(rows, inputs, settings, None, n_sources)
+    return build_process(rows, inputs, settings, json.loads(json.dumps(found)), n_sources)
 
 
 def points(n: int, d: int, seed: int = 0) -> FloatArray:
@@ -86,15 +86,15 @@ def test_the_same_arguments_give_the_same_digits(process: GaussianProcess) -> No
     again = fitted(process.rows, process.inputs)
     assert again.hyperparameters == process.hyperparameters
     x = points(10, 3, 2)
-    np.testing.assert_array_equal(again.conditioned(x).predict(x), process.conditioned(x).predict(x))
+    np.testing.assert_array_equal(again.condition_on(x).predict(x), process.condition_on(x).predict(x))
     assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_a_warm_start_ends_where_a_cold_one_does(process: GaussianProcess) -> None:
     """Starting from a fit finds nothing worse."""
-    warm = fit_gaussian(process.rows, process.inputs, MATERN, process.hyperparameters)
+    warm = fit_hyperparameters(process.rows, process.inputs, MATERN, process.hyperparameters)
     x = points(50, 3, 3)
-    a, b = process.predict(x)[0], gaussian_process(process.rows, process.inputs, MATERN, warm).predict(x)[0]
+    a, b = process.predict(x)[0], build_process(process.rows, process.inputs, MATERN, warm).predict(x)[0]
     np.testing.assert_allclose(a, b, atol=2e-5)
 
 
@@ -108,8 +108,8 @@ def test_few_rows_make_a_model(n: int, kernel: Any) -> None:
     mean, deviation = model.predict(points(5, 2, 1))
     assert np.isfinite(mean).all()
     assert (deviation > 0.0).all()
-    assert model.contributions(points(5, 2, 1)).shape == (5, 2 if kernel == "additive" else 1)
-    assert [len(column) for column in model.left_out()] == [n, n]
+    assert model.group_contributions(points(5, 2, 1)).shape == (5, 2 if kernel == "additive" else 1)
+    assert [len(column) for column in model.leave_one_out()] == [n, n]
 
 
 @pytest.mark.parametrize("value", [0.0, -3.5, 1e12])
@@ -134,7 +134,7 @@ def test_nan_and_useless_columns_do_no_harm(cube: bool) -> None:
     truth = smooth(new)
     new[:, 4] = np.nan
     assert np.corrcoef(model.predict(new)[0], truth)[0, 1] > 0.95
-    assert np.isfinite(model.importance()).all()
+    assert np.isfinite(model.column_importance()).all()
 
 
 def test_more_features_than_rows_are_no_harm() -> None:
@@ -144,7 +144,7 @@ def test_more_features_than_rows_are_no_harm() -> None:
     y = x[:, 10] / x[:, 10].std() + 0.5 * x[:, 60] / x[:, 60].std()
     model = fitted(rows_of(x[:40], y[:40]), numbers(120, cube=False))
     assert np.corrcoef(model.predict(x[40:])[0], y[40:])[0, 1] > 0.4
-    assert set(np.argsort(model.importance())[-2:]) == {10, 60}
+    assert set(np.argsort(model.column_importance())[-2:]) == {10, 60}
 
 
 def test_rows_that_repeat_do_no_harm() -> None:
@@ -174,7 +174,7 @@ def test_known_noise_is_used_row_by_row() -> None:
     unsure = Rows(x, y, np.array([1e-4, 1e-4, 1.0, 1e-4, 1e-4, 1e-4]))
     sure = Rows(x, y, np.array([1e-4, 1e-4, 1e-4, 1.0, 1e-4, 1e-4]))
     at = np.array([[0.5]])
-    low, high = (gaussian_process(rows, numbers(1), MATERN).predict(at)[0][0] for rows in (unsure, sure))
+    low, high = (build_process(rows, numbers(1), MATERN).predict(at)[0][0] for rows in (unsure, sure))
     assert low < 0.1
     assert high > 0.7
 
@@ -185,16 +185,16 @@ def test_noise_the_user_gives_is_in_the_unit_of_the_property() -> None:
     x = points(80, 1)
     y = 100.0 + 5.0 * rng.standard_normal(80)
     model = fitted(rows_of(x, y), numbers(1), GaussianSettings(noise=5.0))
-    assert np.median(model.left_out()[1]) == pytest.approx(5.0, rel=0.2)
+    assert np.median(model.leave_one_out()[1]) == pytest.approx(5.0, rel=0.2)
 
 
 def test_left_out_is_what_models_without_the_row_say() -> None:
     """The closed form agrees with leaving rows out one by one."""
     x = points(15, 2)
     model = fitted(rows_of(x, smooth(x)), numbers(2))
-    mean, deviation = model.left_out()
+    mean, deviation = model.leave_one_out()
     for row in range(15):
-        others = replace(model, rows=model.rows.at(np.delete(np.arange(15), row)))
+        others = replace(model, rows=model.rows.select_rows(np.delete(np.arange(15), row)))
         expected, value_deviation = others.predict(x[row : row + 1])
         noise = (
             np.sqrt(model.evaluation_noise())
@@ -208,11 +208,11 @@ def test_left_out_is_what_models_without_the_row_say() -> None:
 def test_believing_leaves_means_and_narrows_deviations(process: GaussianProcess) -> None:
     """What is pending is believed to come out as predicted: elsewhere too, nothing moves but the uncertainty."""
     x, pending = points(20, 3, 4), points(3, 3, 5)
-    believed = process.conditioned(pending)
+    believed = process.condition_on(pending)
     assert len(believed) == len(process) + 3
     np.testing.assert_allclose(believed.predict(x)[0], process.predict(x)[0], atol=1e-7)
     assert (believed.predict(x)[1] <= process.predict(x)[1] + 1e-9).all()
-    told = process.conditioned(pending, np.full(3, 5.01))
+    told = process.condition_on(pending, np.full(3, 5.01))
     assert np.abs(told.predict(pending)[0] - 5.01).max() < 2e-3
 
 
@@ -225,14 +225,14 @@ def test_outliers_are_compressed_and_predicted_in_their_own_unit() -> None:
     mean, deviation = model.predict(x)
     assert np.corrcoef(mean[1:], y[1:])[0, 1] > 0.9
     assert np.isfinite(deviation).all()
-    posterior = model.model().posterior(torch.from_numpy(x[:, None, :]))
+    posterior = model.to_botorch().posterior(torch.from_numpy(x[:, None, :]))
     np.testing.assert_allclose(posterior.mean.detach().numpy().ravel(), mean, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kernel", ["matern", "rbf", "additive"])
 def test_categories_only_differ(kernel: Any) -> None:
     """Codes of a category have no order: two may be swapped without changing a prediction."""
-    kinds: tuple[Kind, ...] = ("number", "category", "category")
+    kinds: tuple[ColumnKind, ...] = ("number", "category", "category")
     inputs = Inputs(("x", "metal", "anion"), kinds, (("a", (0, 1)), ("b", (2,))), cube=True)
     rng = np.random.default_rng(0)
     x = np.column_stack([rng.random(50), rng.integers(0, 4, 50) / 4, rng.integers(0, 3, 50) / 3])
@@ -243,8 +243,8 @@ def test_categories_only_differ(kernel: Any) -> None:
     swapped[:, 1] = np.array([2.0, 1.0, 0.0, 3.0])[(x[:, 1] * 4).astype(int)] / 4
     other = fitted(rows_of(swapped, y), inputs, settings)
     np.testing.assert_allclose(model.predict(x)[0], other.predict(swapped)[0], atol=1e-4)
-    assert np.corrcoef(*[model.left_out()[0], y])[0, 1] > 0.95
-    assert model.importance()[2] < 0.2
+    assert np.corrcoef(*[model.leave_one_out()[0], y])[0, 1] > 0.95
+    assert model.column_importance()[2] < 0.2
 
 
 def test_additive_contributions_add_up() -> None:
@@ -254,7 +254,7 @@ def test_additive_contributions_add_up() -> None:
     inputs = numbers(3, groups=(("wave", (0,)), ("slope", (1,)), ("nothing", (2,))))
     model = fitted(rows_of(x, y), inputs, GaussianSettings(kernel="additive"))
     new = points(30, 3, 1)
-    parts = model.contributions(new)
+    parts = model.group_contributions(new)
     np.testing.assert_allclose(model.baseline + parts.sum(axis=1), model.predict(new)[0], atol=1e-8)
     assert np.corrcoef(parts[:, 0], np.sin(5.0 * new[:, 0]))[0, 1] > 0.98
     assert np.corrcoef(parts[:, 1], new[:, 1])[0, 1] > 0.98
@@ -270,7 +270,7 @@ def test_contributions_add_up_where_outcomes_are_compressed() -> None:
     model = fitted(rows_of(x, y), inputs, GaussianSettings(kernel="additive"))
     assert model.outcomes.scales[0].compressed
     np.testing.assert_allclose(
-        model.baseline + model.contributions(x).sum(axis=1), model.predict(x)[0], rtol=1e-9
+        model.baseline + model.group_contributions(x).sum(axis=1), model.predict(x)[0], rtol=1e-9
     )
 
 
@@ -296,7 +296,7 @@ def related(n: tuple[int, int], relation: Any, seed: int = 0) -> Rows:
 def correlation(model: GaussianProcess, source: int) -> float:
     """Correlation of the values of a source with those of source 0 before any row, unknown offsets apart."""
     kernel = model.kernel
-    share, scale = float(kernel.share(source)), kernel.parameters["scale"].sum(dim=1)
+    share, scale = float(kernel.source_share(source)), kernel.parameters["scale"].sum(dim=1)
     total = share**2 * float(scale[0]) + float(scale[source])
     return share * float(np.sqrt(float(scale[0]) / total))
 
@@ -305,7 +305,7 @@ def test_a_related_source_helps() -> None:
     """A source with another offset and scale stands in for rows that are not there."""
     rows = related((5, 40), lambda y, x: 3.0 * y + 20.0 + 0.2 * x[:, 0])
     model = fitted(rows, numbers(2), n_sources=3)
-    alone = fitted(rows.at(np.arange(5)), numbers(2))
+    alone = fitted(rows.select_rows(np.arange(5)), numbers(2))
     new = points(100, 2, 1)
     with_source, without = (
         np.sqrt(np.mean((each.predict(new)[0] - smooth(new)) ** 2)) for each in (model, alone)
@@ -319,7 +319,7 @@ def test_an_unrelated_source_does_not_mislead() -> None:
     """A source of something else ends with little correlation, and predictions as without it."""
     rows = related((15, 40), lambda y, x: np.cos(9.0 * x[:, 1]) * np.sin(7.0 * x[:, 0]))
     model = fitted(rows, numbers(2), n_sources=2)
-    alone = fitted(rows.at(np.arange(15)), numbers(2))
+    alone = fitted(rows.select_rows(np.arange(15)), numbers(2))
     new = points(100, 2, 1)
     with_source, without = (
         np.sqrt(np.mean((each.predict(new)[0] - smooth(new)) ** 2)) for each in (model, alone)
@@ -340,7 +340,7 @@ def test_agreement_is_high_where_a_source_would_settle_much() -> None:
     """An evaluation of the target itself tells most; one of another source as much as it shares."""
     model = fitted(related((10, 20), lambda y, x: y + 0.3 * np.sin(20.0 * x[:, 0])), numbers(2), n_sources=2)
     new = points(20, 2, 3)
-    own, other = (agreement(model, torch.as_tensor(new), source) for source in (0, 1))
+    own, other = (source_correlation(model, torch.as_tensor(new), source) for source in (0, 1))
     assert (own > other).all()
     assert ((other >= -1.0) & (own <= 1.0)).all()
 
@@ -363,18 +363,18 @@ def test_hyperparameters_of_other_columns_are_ignored() -> None:
     narrow[:, 2] = 0.5
     known = fitted(rows_of(narrow, y), numbers(3, cube=False)).hyperparameters
     assert known["columns"] == [0, 1]
-    grown = gaussian_process(rows_of(x, y), numbers(3, cube=False), MATERN, known)
+    grown = build_process(rows_of(x, y), numbers(3, cube=False), MATERN, known)
     np.testing.assert_allclose(grown.hyperparameters["length"][0][:2], known["length"][0], rtol=1e-12)
     for wrong in ({}, {"kernel": "matern", "length": "far"}, {"kernel": "rbf"}, {**known, "noise": [None]}):
-        gaussian_process(model.rows, model.inputs, MATERN, wrong).predict(x)
-        fit_gaussian(model.rows, model.inputs, MATERN, wrong)
+        build_process(model.rows, model.inputs, MATERN, wrong).predict(x)
+        fit_hyperparameters(model.rows, model.inputs, MATERN, wrong)
 
 
 def test_hyperparameters_survive_json_exactly(process: GaussianProcess) -> None:
     """A process from its own hyperparameters, through JSON, is the same to the last digit."""
     for _ in range(3):
         said = json.loads(json.dumps(process.hyperparameters))
-        other = gaussian_process(process.rows, process.inputs, MATERN, said)
+        other = build_process(process.rows, process.inputs, MATERN, said)
         assert other.hyperparameters == process.hyperparameters
 
 
@@ -383,7 +383,7 @@ def test_hyperparameters_survive_json_exactly(process: GaussianProcess) -> None:
 def test_blocks_are_no_difference(seed: int, q: int) -> None:
     """A candidate's prediction does not depend on how many are predicted with it, beyond rounding."""
     x = points(300, 2)
-    model = gaussian_process(rows_of(x, smooth(x)), numbers(2), MATERN)
+    model = build_process(rows_of(x, smooth(x)), numbers(2), MATERN)
     new = points(q, 2, seed)
     np.testing.assert_allclose(model.predict(new)[0][-1], model.predict(new[-1:])[0][0], atol=1e-9)
 
@@ -395,7 +395,7 @@ def test_single_precision_is_close() -> None:
     model = fitted(rows_of(x, y), numbers(4))
     new = points(3000, 4, 1)
     mean, deviation = model.predict(new)
-    np.testing.assert_array_equal(model.means(new), mean)
+    np.testing.assert_array_equal(model.predict_means(new), mean)
     np.testing.assert_allclose(model.predict(new, single=True), [mean, deviation], atol=0.02)
 
 
@@ -403,19 +403,19 @@ def test_the_posterior_is_the_prediction(process: GaussianProcess) -> None:
     """BoTorch's view has the same means and deviations, jointly or one by one, in any unit."""
     x = points(12, 3, 6)
     mean, deviation = process.predict(x)
-    single = process.model().posterior(torch.from_numpy(x[:, None, :]))
+    single = process.to_botorch().posterior(torch.from_numpy(x[:, None, :]))
     np.testing.assert_allclose(single.mean.detach().ravel(), mean, atol=1e-9)
     np.testing.assert_allclose(single.variance.detach().sqrt().ravel(), deviation, rtol=1e-5)
-    joint = process.model(shift=5.0, width=1e-3).posterior(torch.from_numpy(x.reshape(3, 4, 3)))
+    joint = process.to_botorch(shift=5.0, width=1e-3).posterior(torch.from_numpy(x.reshape(3, 4, 3)))
     np.testing.assert_allclose(joint.mean.detach().ravel(), (mean - 5.0) / 1e-3, atol=1e-6)
     np.testing.assert_allclose(joint.variance.detach().sqrt().ravel(), deviation / 1e-3, atol=2e-3)
-    noisy = process.model().posterior(torch.from_numpy(x[:, None, :]), observation_noise=True)
+    noisy = process.to_botorch().posterior(torch.from_numpy(x[:, None, :]), observation_noise=True)
     assert (noisy.variance > single.variance).all()
 
 
 def test_log_expected_improvement_has_gradients(process: GaussianProcess) -> None:
     """The slope of logEI agrees with finite differences."""
-    value = LogExpectedImprovement(process.model(shift=5.0, width=1e-3), best_f=1.0)
+    value = LogExpectedImprovement(process.to_botorch(shift=5.0, width=1e-3), best_f=1.0)
     x = torch.from_numpy(points(4, 3, 7)).requires_grad_(True)
     (gradient,) = torch.autograd.grad(value(x[:, None, :]).sum(), x)
     for column in range(3):
@@ -429,7 +429,7 @@ def test_log_expected_improvement_has_gradients(process: GaussianProcess) -> Non
 def test_noisy_improvement_takes_pending_points(process: GaussianProcess) -> None:
     """Noisy logEI works on batches beside pending points, with gradients."""
     value = qLogNoisyExpectedImprovement(
-        process.model(shift=5.0, width=1e-3),
+        process.to_botorch(shift=5.0, width=1e-3),
         torch.from_numpy(process.rows.x),
         sampler=SobolQMCNormalSampler(torch.Size([16]), seed=1),
         X_pending=torch.from_numpy(points(2, 3, 8)),
@@ -450,7 +450,7 @@ def test_hypervolume_improvement_of_several_models() -> None:
     Not its logarithm: BoTorch compiles C++ for that, at first use.
     """
     x = points(20, 2)
-    both = ModelList(*(fitted(rows_of(x, y), numbers(2)).model() for y in (smooth(x), -smooth(1.0 - x))))
+    both = ModelList(*(fitted(rows_of(x, y), numbers(2)).to_botorch() for y in (smooth(x), -smooth(1.0 - x))))
     values = torch.from_numpy(np.column_stack([smooth(x), -smooth(1.0 - x)]))
     reference = torch.tensor([-1.0, -3.0], dtype=torch.float64)
     value = qExpectedHypervolumeImprovement(

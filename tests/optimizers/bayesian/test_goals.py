@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from invdesign.optimizers.bayesian.goals import known_goals
+from invdesign.optimizers.bayesian.goals import goals_for
 from invdesign.problem import Constraint, Objective, Problem
 
 PROBLEMS = {
@@ -36,15 +36,17 @@ def test_values_are_those_of_the_problem(name: str, rows: list[tuple[float, floa
     scored = problem.score(
         np.arange(len(rows)), columns.__getitem__, np.ones(len(rows), int), np.zeros(len(rows), int)
     )
-    goals = known_goals(problem, ["a", "b"], scored.values)
+    goals = goals_for(problem, ["a", "b"], scored.values)
     samples = torch.as_tensor(np.stack([columns[name] for name in goals.names], axis=1))
-    np.testing.assert_allclose(goals.values(samples).numpy(), goals.scaled(scored.values), atol=1e-9)
+    np.testing.assert_allclose(
+        goals.objective_values(samples).numpy(), goals.scale_minimised(scored.values), atol=1e-9
+    )
 
 
 def test_larger_values_are_better() -> None:
     """What is minimised comes out with its sign turned."""
-    goals = known_goals(PROBLEMS["plain"], ["a", "b"], np.array([[0.0, 0.0], [1.0, 2.0]]))
-    values = goals.values(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64))
+    goals = goals_for(PROBLEMS["plain"], ["a", "b"], np.array([[0.0, 0.0], [1.0, 2.0]]))
+    values = goals.objective_values(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64))
     assert values[1, 0] < values[0, 0]
     assert values[2, 1] > values[0, 1]
 
@@ -60,22 +62,22 @@ def test_larger_values_are_better() -> None:
 def test_chance_of_constraints(limits: dict[str, float], chance: float) -> None:
     """It is the probability that a Gaussian lies within the bounds."""
     problem = Problem((Objective("a", "minimize"),), (Constraint("b", **limits),))
-    goals = known_goals(problem, ["a", "b"], np.zeros((1, 1)))
+    goals = goals_for(problem, ["a", "b"], np.zeros((1, 1)))
     mean, deviation = torch.zeros(1, 2, dtype=torch.float64), torch.full((1, 2), 2.0, dtype=torch.float64)
-    assert float(goals.log_feasible(mean, deviation).exp()) == pytest.approx(chance)
+    assert float(goals.log_feasibility(mean, deviation).exp()) == pytest.approx(chance)
 
 
 def test_constraints_of_unknown_properties_wait() -> None:
     """A constraint of which nothing is known yet tells no candidates apart."""
     problem = Problem((Objective("a", "minimize"),), (Constraint("b", max=1.0),))
-    assert known_goals(problem, ["a"], np.zeros((1, 1))).problem.constraints == ()
+    assert goals_for(problem, ["a"], np.zeros((1, 1))).problem.constraints == ()
 
 
 def test_weights_make_one_value() -> None:
     """A Chebyshev scalarization ranks the ideal point first and counts the worst objective."""
     minimised = np.array([[0.0, 1.0], [1.0, 0.0], [0.6, 0.6], [0.2, 0.2]])
-    goals = known_goals(PROBLEMS["plain"], ["a", "b"], minimised, np.array([0.5, 0.5]))
+    goals = goals_for(PROBLEMS["plain"], ["a", "b"], minimised, np.array([0.5, 0.5]))
     assert goals.single
-    values = goals.scaled(minimised)[:, 0]
+    values = goals.scale_minimised(minimised)[:, 0]
     assert values.argmax() == 3
     assert values[2] > max(values[0], values[1])

@@ -9,15 +9,22 @@ from gpytorch.kernels import MaternKernel, RBFKernel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from invdesign.optimizers.bayesian.fitting import Known, Prior, Target, factorised, freed, natural
+from invdesign.optimizers.bayesian.fitting import (
+    NegativeLogPosterior,
+    ParameterPrior,
+    ScaledRows,
+    factorise_covariance,
+    to_free,
+    to_natural,
+)
 from invdesign.optimizers.bayesian.kernels import (
     Group,
     Kernel,
     Plan,
-    correlation,
-    kumaraswamy,
-    parameters_of,
+    distance_correlation,
     squared_distances,
+    to_tensors,
+    warp_inputs,
 )
 
 PLANS = {
@@ -31,11 +38,11 @@ PLANS = {
 }
 
 
-def known(plan: Plan, n: int, seed: int) -> Known:
+def known(plan: Plan, n: int, seed: int) -> ScaledRows:
     """Rows of a plan."""
     rng = np.random.default_rng(seed)
     noise = np.where(rng.random(n) < 0.5, np.nan, 0.01 * rng.random(n))
-    return Known(
+    return ScaledRows(
         numbers=torch.from_numpy(rng.random((n, plan.d_numbers))),
         categories=torch.from_numpy(rng.integers(0, 3, (n, plan.d_categories)).astype(float)),
         sources=torch.from_numpy(rng.integers(0, plan.sources, n)),
@@ -47,9 +54,9 @@ def known(plan: Plan, n: int, seed: int) -> Known:
 
 def kernel(plan: Plan, seed: int) -> Kernel:
     """A kernel with parameters about its prior."""
-    rng, prior = np.random.default_rng(seed), Prior.of(plan, cube=True)
+    rng, prior = np.random.default_rng(seed), ParameterPrior.for_plan(plan, cube=True)
     free = {name: mean + 0.5 * rng.standard_normal(mean.shape) for name, mean in prior.mean.items()}
-    return Kernel(plan, parameters_of(natural(free)))
+    return Kernel(plan, to_tensors(to_natural(free)))
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -59,10 +66,10 @@ def test_covariances_are_symmetric_and_positive(name: str, seed: int) -> None:
     """Any kernel makes a covariance matrix with the variances it says."""
     plan = PLANS[name]
     rows, covariance = known(plan, 12, seed), kernel(plan, seed)
-    matrix = covariance.matrix(rows.numbers, rows.categories, rows.sources)
+    matrix = covariance.row_covariance(rows.numbers, rows.categories, rows.sources)
     assert torch.equal(matrix, matrix.T) or torch.allclose(matrix, matrix.T, atol=1e-13)
     assert torch.linalg.eigvalsh(matrix).min() > -1e-9
-    variances = torch.tensor([float(covariance.variance(int(source))) for source in rows.sources])
+    variances = torch.tensor([float(covariance.prior_variance(int(source))) for source in rows.sources])
     assert torch.allclose(matrix.diagonal(), variances.double(), atol=1e-9)
 
 
@@ -72,7 +79,7 @@ def test_smooth_kernels_are_those_of_gpytorch(name: str, peer: MaternKernel | RB
     peer = peer.double()
     peer.lengthscale = 1.0
     a, b = torch.rand(5, 3, dtype=torch.float64), torch.rand(7, 3, dtype=torch.float64)
-    ours = correlation(squared_distances(a, b), name)  # type: ignore[arg-type]
+    ours = distance_correlation(squared_distances(a, b), name)  # type: ignore[arg-type]
     assert torch.allclose(ours, peer(a, b).to_dense().detach(), atol=1e-12)
 
 
@@ -80,15 +87,15 @@ def test_smooth_kernels_are_those_of_gpytorch(name: str, peer: MaternKernel | RB
 def test_correlations_with_and_without_gradients_agree(name: str) -> None:
     """The path that overwrites its input gives the same numbers as the one that keeps a graph."""
     a = torch.rand(6, 2, dtype=torch.float64)
-    plain = correlation(squared_distances(a, a), name)  # type: ignore[arg-type]
-    tracked = correlation(squared_distances(a.clone().requires_grad_(True), a), name)  # type: ignore[arg-type]
+    plain = distance_correlation(squared_distances(a, a), name)  # type: ignore[arg-type]
+    tracked = distance_correlation(squared_distances(a.clone().requires_grad_(True), a), name)  # type: ignore[arg-type]
     assert torch.allclose(plain, tracked.detach(), atol=1e-15)
 
 
 def test_the_slope_of_matern_is_finite_where_points_coincide() -> None:
     """A gradient at a row itself is 0, not NaN."""
     a = torch.rand(4, 2, dtype=torch.float64, requires_grad=True)
-    correlation(squared_distances(a, a.detach()), "matern").sum().backward()
+    distance_correlation(squared_distances(a, a.detach()), "matern").sum().backward()
     assert a.grad is not None
     assert torch.isfinite(a.grad).all()
 
@@ -98,7 +105,7 @@ def test_the_slope_of_matern_is_finite_where_points_coincide() -> None:
 def test_warping_keeps_order_and_cube(a: float, b: float) -> None:
     """Warped coordinates grow with the coordinates and stay within the cube."""
     x = torch.linspace(0.0, 1.0, 50, dtype=torch.float64)
-    warped = kumaraswamy(x, torch.tensor(a).double(), torch.tensor(b).double())
+    warped = warp_inputs(x, torch.tensor(a).double(), torch.tensor(b).double())
     assert (warped.diff() >= 0.0).all()
     assert warped.min() >= 0.0
     assert warped.max() <= 1.0
@@ -108,9 +115,9 @@ def test_warping_keeps_order_and_cube(a: float, b: float) -> None:
 def test_the_target_of_a_fit_has_the_gradient_it_says(name: str) -> None:
     """The closed form of the marginal likelihood's gradient agrees with finite differences."""
     plan = PLANS[name]
-    prior = Prior.of(plan, cube=True)
-    target = Target(plan, prior, known(plan, 10, 1))
-    theta = target.vector(prior.mean) + 0.1
+    prior = ParameterPrior.for_plan(plan, cube=True)
+    target = NegativeLogPosterior(plan, prior, known(plan, 10, 1))
+    theta = target.to_vector(prior.mean) + 0.1
     _, gradient = target(theta)
     for position in range(len(theta)):
         step = np.zeros(len(theta))
@@ -122,19 +129,19 @@ def test_the_target_of_a_fit_has_the_gradient_it_says(name: str) -> None:
 @pytest.mark.parametrize("name", PLANS)
 def test_free_and_natural_parameters_are_inverse(name: str) -> None:
     """Nothing is lost between the scale of the search and the natural one."""
-    free = Prior.of(PLANS[name], cube=False).mean
-    for block, values in freed(natural(free)).items():
+    free = ParameterPrior.for_plan(PLANS[name], cube=False).mean
+    for block, values in to_free(to_natural(free)).items():
         np.testing.assert_allclose(values, free[block], atol=1e-12)
 
 
 def test_factors_of_singular_covariances_exist() -> None:
     """Rows that are exactly alike get as little on the diagonal as is needed."""
     ones = torch.ones(5, 5, dtype=torch.float64)
-    factor = factorised(ones)
+    factor = factorise_covariance(ones)
     assert torch.allclose(factor @ factor.T, ones, atol=1e-5)
 
 
 def test_covariances_that_are_not_finite_are_refused() -> None:
     """A covariance with NaN is an error, not an endless search for jitter."""
     with pytest.raises(ArithmeticError, match="not finite"):
-        factorised(torch.full((2, 2), torch.nan, dtype=torch.float64))
+        factorise_covariance(torch.full((2, 2), torch.nan, dtype=torch.float64))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from invdesign.optimizers.bayesian.data import Rows
-from invdesign.optimizers.bayesian.limits import chosen_rows, comparable, limit_sentence, refit_due
+from invdesign.optimizers.bayesian.limits import describe_limit, is_refit_due, scale_to_ranges, select_rows
 
 
 def rows_of(x: np.ndarray, source: np.ndarray | None = None) -> Rows:
@@ -31,12 +31,12 @@ def test_as_many_as_allowed(n: int, most: int, own: float, seed: int) -> None:
     source = (rng.random(n) > own).astype(np.int64)
     rows = rows_of(rng.random((n, 3)), source)
     centre = rows.x[0] if seed % 2 else None
-    chosen = chosen_rows(rows, order_of(rows), most, centre)
+    chosen = select_rows(rows, order_of(rows), most, centre)
     assert len(chosen) == min(n, most)
     assert (np.diff(chosen) > 0).all()
     if n > most:
         assert (source[chosen] == 0).sum() >= min((source == 0).sum(), most // 2)
-    np.testing.assert_array_equal(chosen, chosen_rows(rows, order_of(rows), most, centre))
+    np.testing.assert_array_equal(chosen, select_rows(rows, order_of(rows), most, centre))
 
 
 def test_what_stays() -> None:
@@ -44,7 +44,7 @@ def test_what_stays() -> None:
     rng = np.random.default_rng(0)
     rows = rows_of(np.vstack([0.2 * rng.random((2000, 2)), 0.8 + 0.2 * rng.random((20, 2))]))
     order, centre = order_of(rows), np.array([0.1, 0.1])
-    chosen = set(chosen_rows(rows, order, 200, centre).tolist())
+    chosen = set(select_rows(rows, order, 200, centre).tolist())
     assert set(order[:60].tolist()) <= chosen
     assert {2018, 2019} <= chosen
     near = np.argsort(((rows.x - centre) ** 2).sum(axis=1))[:30]
@@ -59,21 +59,21 @@ def test_rows_that_order_leaves_out() -> None:
     x[3, 0] = np.nan
     x[:, 2] = 7.0
     rows = Rows(x, np.arange(50.0), np.full(50, np.nan))
-    chosen = chosen_rows(rows, np.array([7, 8, 9]), 10, x[7])
+    chosen = select_rows(rows, np.array([7, 8, 9]), 10, x[7])
     assert {7, 8, 9} <= set(chosen.tolist())
 
 
 def test_columns_become_comparable() -> None:
     """Columns get ranges of 1 whatever their units, and what is missing lies in the middle."""
     x = np.array([[0.0, 1e6, 5.0], [1e-3, 3e6, 5.0], [np.nan, 2e6, 5.0]])
-    np.testing.assert_allclose(comparable(x), [[0.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.5, 0.5, 0.0]])
+    np.testing.assert_allclose(scale_to_ranges(x), [[0.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.5, 0.5, 0.0]])
 
 
 def test_every_row_counts_at_first() -> None:
     """With few rows every new one is a reason to fit, and none is not; so is having lost rows."""
-    assert all(refit_due(n, n - 1) for n in range(1, 30))
-    assert not any(refit_due(n, n) for n in range(1, 2000))
-    assert refit_due(10, 20)
+    assert all(is_refit_due(n, n - 1) for n in range(1, 30))
+    assert not any(is_refit_due(n, n) for n in range(1, 2000))
+    assert is_refit_due(10, 20)
 
 
 @pytest.mark.parametrize("batch", [1, 4, 8])
@@ -81,7 +81,7 @@ def test_fits_grow_with_the_logarithm(batch: int) -> None:
     """From 30 rows on, ten times the rows cost the same number of fits again."""
     fits: list[int] = []
     for n in range(batch, 10_001, batch):
-        if refit_due(n, fits[-1] if fits else 0):
+        if is_refit_due(n, fits[-1] if fits else 0):
             fits.append(n)
     late = sum(n > 1000 for n in fits)
     assert late <= np.log(10) / np.log(1.05) + 2
@@ -90,4 +90,4 @@ def test_fits_grow_with_the_logarithm(batch: int) -> None:
 
 def test_the_sentence() -> None:
     """What a user hears names the number of rows and which they are."""
-    assert "1500 rows at most" in limit_sentence(1500)
+    assert "1500 rows at most" in describe_limit(1500)

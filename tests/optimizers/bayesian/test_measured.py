@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from invdesign.optimizers.bayesian.contracts import Regressor
 from invdesign.optimizers.bayesian.data import Inputs, Rows
-from invdesign.optimizers.bayesian.forest import boosted, forest
-from invdesign.optimizers.bayesian.measured import measured_values
-from invdesign.optimizers.bayesian.process import fit_gaussian, gaussian_process
+from invdesign.optimizers.bayesian.forest import grow_boosted, grow_forest
+from invdesign.optimizers.bayesian.measured import combine_with_predictions
+from invdesign.optimizers.bayesian.process import build_process, fit_hyperparameters
 from invdesign.optimizers.bayesian.settings import ForestSettings, GaussianSettings
 
 TIGHT = 1e-9
@@ -22,7 +22,7 @@ INPUTS = Inputs(("a", "b", "c"), ("number",) * 3, (("first", (0,)), ("others", (
 
 def gaussian(**fields: str) -> Callable[[Rows], Regressor]:
     options = GaussianSettings(iterations=8, **fields)  # type: ignore[arg-type]
-    return lambda rows: gaussian_process(rows, INPUTS, options, fit_gaussian(rows, INPUTS, options))
+    return lambda rows: build_process(rows, INPUTS, options, fit_hyperparameters(rows, INPUTS, options))
 
 
 TREES = ForestSettings(trees=10, members=4)
@@ -30,8 +30,8 @@ MODELS: dict[str, Callable[[Rows], Regressor]] = {
     "matern": gaussian(kernel="matern"),
     "rbf": gaussian(kernel="rbf"),
     "additive": gaussian(kernel="additive"),
-    "forest": lambda rows: forest(rows, INPUTS, TREES, 3),
-    "boosted": lambda rows: boosted(rows, INPUTS, TREES, 3),
+    "forest": lambda rows: grow_forest(rows, INPUTS, TREES, 3),
+    "boosted": lambda rows: grow_boosted(rows, INPUTS, TREES, 3),
 }
 
 
@@ -59,7 +59,7 @@ def test_no_model_contradicts_a_measurement(kind: str, seed: int, scale: float, 
     """Every mean lies within one standard deviation of the noise of its measurement, and is no less sure than it."""
     rows = rows_of(seed, scale, share)
     noise = np.where(np.isfinite(rows.noise), rows.noise, 0.0)
-    mean, deviation = measured_values(rows.y, noise, *MODELS[kind](rows).left_out())
+    mean, deviation = combine_with_predictions(rows.y, noise, *MODELS[kind](rows).leave_one_out())
     slack = TIGHT * (np.abs(rows.y) + scale)
     assert (np.abs(mean - rows.y) <= np.sqrt(noise) + slack).all()
     assert (deviation <= np.sqrt(noise) + slack).all()
@@ -71,7 +71,9 @@ def test_no_model_contradicts_a_measurement(kind: str, seed: int, scale: float, 
 def test_two_statements_are_one() -> None:
     """Measured 1 ± 1 and predicted 2 ± 1 (without the noise) are 1.5 ± 0.7; far predictions move by the noise alone."""
     y, noise = np.ones(3), np.ones(3)
-    mean, deviation = measured_values(y, noise, np.array([2.0, 11.0, -99.0]), np.full(3, np.sqrt(2.0)))
+    mean, deviation = combine_with_predictions(
+        y, noise, np.array([2.0, 11.0, -99.0]), np.full(3, np.sqrt(2.0))
+    )
     assert mean == pytest.approx([1.5, 2.0, 0.0])
     assert deviation[0] == pytest.approx(np.sqrt(0.5))
     assert (np.diff(deviation) > 0).all()

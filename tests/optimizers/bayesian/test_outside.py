@@ -10,10 +10,10 @@ import pytest
 
 from invdesign import settings
 from invdesign.candidate import OUTSIDE, Proposal
-from invdesign.optimizers.bayesian.frame import frame_of, known_trials
-from invdesign.optimizers.bayesian.modelling import Event, outlook_of
+from invdesign.optimizers.bayesian.frame import cached_frame, collect_trials
+from invdesign.optimizers.bayesian.modelling import ModellingEvent, build_models
 from invdesign.optimizers.bayesian.optimizer import Bayesian
-from invdesign.optimizers.bayesian.priors import PriorTable, prior_rows
+from invdesign.optimizers.bayesian.priors import PriorTable, read_priors
 from invdesign.optimizers.prescreen import Prescreen
 from invdesign.problem import Objective, Problem
 from invdesign.protocols import Context
@@ -44,11 +44,13 @@ def slope(*outside: float, d: int = 2) -> Context:
 
 def predicted(context: Context, x: list[float], *tables: PriorTable) -> float:
     """The mean of the Bayesian optimizer's model at a point."""
-    frame = frame_of(context)
-    priors = prior_rows(tables, context.space, ["f"])
-    outlook = outlook_of(Bayesian(), Event(context, frame, known_trials(context, frame), {}, priors=priors))
-    assert outlook is not None
-    return float(outlook.predicted(["f"], np.array([x]))[0][0, 0])
+    frame = cached_frame(context)
+    priors = read_priors(tables, context.space, ["f"])
+    model_set = build_models(
+        Bayesian(), ModellingEvent(context, frame, collect_trials(context, frame), {}, priors=priors)
+    )
+    assert model_set is not None
+    return float(model_set.predict(["f"], np.array([x]))[0][0, 0])
 
 
 @cache
@@ -68,7 +70,7 @@ def test_rows_outside_teach_the_models() -> None:
     """So do rows of an earlier table, and the note says how many lie outside, and which were too far off."""
     text = "x0,x1,f\n1.1,0.9,5\n1.2,0.9,5\n40,0.5,5\n0.5,1.00000001,0.05\n"
     table = PriorTable(table=InputFile(name="known.csv", text=text), same=True)
-    (prior,) = prior_rows([table], square(), ["f"])
+    (prior,) = read_priors([table], square(), ["f"])
     assert [genome["x0"] for genome in prior.genomes] == [1.1, 1.2, 0.5]
     assert prior.genomes[2]["x1"] == 1.0
     assert "3 of 4 rows are used, as the run's own (2 of them were made outside the space)" in prior.note
@@ -79,7 +81,7 @@ def test_rows_outside_teach_the_models() -> None:
 def test_far_outside_nothing_is_learned() -> None:
     """A value fifty ranges away would only stretch the model's length scales."""
     context = slope(50.0, 1.5)
-    assert known_trials(context, frame_of(context)).ids.tolist() == [*range(7), 8]
+    assert collect_trials(context, cached_frame(context)).ids.tolist() == [*range(7), 8]
 
 
 @pytest.mark.parametrize("region", [False, True])

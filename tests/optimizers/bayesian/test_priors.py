@@ -22,7 +22,7 @@ from invdesign.campaign.load import campaign_from
 from invdesign.campaign.model import Campaign
 from invdesign.campaign.priors import embed_priors, run_table
 from invdesign.errors import CampaignError, InvdesignError, StoreError
-from invdesign.optimizers.bayesian.priors import Prior, PriorTable, prior_refusal, prior_rows
+from invdesign.optimizers.bayesian.priors import PriorData, PriorTable, explain_refusal, read_priors
 from invdesign.rng import rng_for
 from invdesign.run.run import Run
 from invdesign.settings import Frozen, InputFile
@@ -40,13 +40,13 @@ def table(text: str, **fields: Any) -> PriorTable:
     return PriorTable(table=InputFile(name="known.csv", text=text), **fields)
 
 
-def read(text: str, space: Any = None, properties: tuple[str, ...] = ("f",), **fields: Any) -> Prior:
+def read(text: str, space: Any = None, properties: tuple[str, ...] = ("f",), **fields: Any) -> PriorData:
     known = space_of("parameters", PARAMETERS) if space is None else space
-    return prior_rows([table(text, **fields)], known, properties)[0]
+    return read_priors([table(text, **fields)], known, properties)[0]
 
 
 def refusal(text: str, *properties: str, **fields: Any) -> str:
-    return prior_refusal([table(text, **fields)], space_of("parameters", PARAMETERS), properties or ("f",))
+    return explain_refusal([table(text, **fields)], space_of("parameters", PARAMETERS), properties or ("f",))
 
 
 def started(space: Any, n: int) -> list[dict[str, Any]]:
@@ -213,7 +213,7 @@ def test_what_does_not_fit_the_search(text: str, fields: dict[str, Any], message
 def test_crystals_need_genomes() -> None:
     """Of a space of crystals, rows without a genome are no candidates."""
     space = space_of("substitution", SPACES["substitution"][0])
-    said = prior_refusal([table("formula,f\nLi3OCl,1\n")], space, ["f"])
+    said = explain_refusal([table("formula,f\nLi3OCl,1\n")], space, ["f"])
     assert "has no column 'genome', without which rows are no candidates of this space" in said
 
 
@@ -221,8 +221,8 @@ def test_two_of_a_name() -> None:
     """Two priors of the same name could not be told apart in notes and reports."""
     space = space_of("parameters", PARAMETERS)
     one, other = table("x,n,c,f\n1,2,EC,3\n"), table("x,n,c,f\n1,2,EC,4\n", name="known")
-    assert prior_refusal([one, other], space, ["f"]).startswith("is given two priors called 'known'")
-    assert prior_refusal([one, other.model_copy(update={"name": "b"})], space, ["f"]) == ""
+    assert explain_refusal([one, other], space, ["f"]).startswith("is given two priors called 'known'")
+    assert explain_refusal([one, other.model_copy(update={"name": "b"})], space, ["f"]) == ""
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_an_earlier_run(tmp_path: Path) -> None:
     holder = held({"prior": [{"run": "earlier", "name": "before"}]}, tmp_path)
     shutil.rmtree(tmp_path / "earlier")
     again = Holder.model_validate_json(holder.model_dump_json())
-    (prior,) = prior_rows(again.prior, campaign_from(campaign_data()).space, ["f1", "f2"])
+    (prior,) = read_priors(again.prior, campaign_from(campaign_data()).space, ["f1", "f2"])
     assert [dict(genome) for genome in prior.genomes] == genomes
     np.testing.assert_array_equal(prior.values["f1"], heights)
     assert (

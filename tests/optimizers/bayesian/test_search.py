@@ -16,7 +16,7 @@ from torch import Tensor
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Genome, genome_key, to_json
 from invdesign.optimizers.bayesian.layout import Layout
-from invdesign.optimizers.bayesian.polish import Rows, climbed
+from invdesign.optimizers.bayesian.polish import LinearRules, climb
 from invdesign.optimizers.bayesian.search import search_vector
 from invdesign.optimizers.bayesian.trust import Box
 from invdesign.protocols import Context, VectorSpace
@@ -35,12 +35,12 @@ class Landscape:
         self.differentiable = differentiable
         self.judged = 0
 
-    def flat(self, x: FloatArray) -> FloatArray:
+    def evaluate(self, x: FloatArray) -> FloatArray:
         self.judged += len(x)
         found: FloatArray = self.function(torch.tensor(x)).numpy()
         return found
 
-    def tensor(self, x: Tensor) -> Tensor:
+    def evaluate_tensor(self, x: Tensor) -> Tensor:
         assert self.differentiable
         return self.function(x)
 
@@ -92,7 +92,7 @@ def test_it_answers_with_genomes_of_the_space(name: str, differentiable: bool) -
     assert [to_json(genome) for genome in own.decode(codes)] == [to_json(genome) for genome in genomes]
     values = [found for _, found in answers]
     assert values == sorted(values, reverse=True)
-    np.testing.assert_allclose(values, value.flat(codes), rtol=1e-12)
+    np.testing.assert_allclose(values, value.evaluate(codes), rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["mixture 0", "mixture 1", "parameters 3"])
@@ -216,7 +216,7 @@ def test_at_most_four_of_fifteen_under_linear_constraints() -> None:
     own = crowded(15, 4)
     codes = own.encode([genome for genome, _ in found_in(own, Landscape(bowl(15)))])
     assert len(codes) == 8
-    assert Layout(own.domain()).rows.excess(codes).max() <= 1e-9
+    assert Layout(own.domain()).rows.largest_violation(codes).max() <= 1e-9
     assert ((codes > 0.0).sum(axis=1) <= 4).all()
 
 
@@ -231,11 +231,11 @@ def test_the_best_set_of_components_is_found() -> None:
             starts.append(start)
             free.append(np.isin(np.arange(8), members))
     x = np.array(starts)
-    tops = climbed(value, x, np.array(free), np.zeros_like(x), np.ones_like(x), rows, 40)
-    assert found_in(own, value)[0][1] >= value.flat(tops).max() - 1e-6
+    tops = climb(value, x, np.array(free), np.zeros_like(x), np.ones_like(x), rows, 40)
+    assert found_in(own, value)[0][1] >= value.evaluate(tops).max() - 1e-6
 
 
-def feasible_point(rows: Rows, members: list[int]) -> FloatArray | None:
+def feasible_point(rows: LinearRules, members: list[int]) -> FloatArray | None:
     """A point with these components that keeps the rules."""
     from scipy.optimize import linprog
 
@@ -322,7 +322,7 @@ def test_neighbours_differ_in_one_choice() -> None:
     own = space({"kind": "parameters", "parameters": fields})
     here: Genome = {"c": "p", "n": 50, "o": 2, "x": 0.5}
     layout = Layout(own.domain())
-    others = own.decode(layout.neighbours(own.encode([here])[0], np.zeros(4, dtype=np.bool_)))
+    others = own.decode(layout.list_neighbours(own.encode([here])[0], np.zeros(4, dtype=np.bool_)))
     changes = {(name, other[name]) for other in others for name in here if other[name] != here[name]}
     assert changes == {
         *(("c", name) for name in "qr"),
@@ -337,8 +337,8 @@ def test_components_trade_places() -> None:
     own = space({"kind": "mixture", "mixtures": {"m": {"components": components, "at_most": 2}}})
     layout = Layout(own.domain())
     code = own.encode([{"m": {"a": 0.4, "c": 0.6}}])[0]
-    points = layout.neighbours(code, np.zeros(3, dtype=np.bool_))
-    assert layout.rows.excess(points)[:4].min() <= 1e-9
+    points = layout.list_neighbours(code, np.zeros(3, dtype=np.bool_))
+    assert layout.rows.largest_violation(points)[:4].min() <= 1e-9
     assert any(np.allclose(point, [0.0, 0.8, 0.6]) for point in points)
 
 
@@ -350,10 +350,10 @@ def test_random_steps_stay_in_the_cube(name: str) -> None:
     genome = own.operators()["start"].apply((), rng_for(0, 0, "start"))
     assert genome is not None
     code = own.encode([genome])[0]
-    points = layout.steps(code, np.zeros(len(code), dtype=np.bool_), 50, rng_for(0, 0, "steps"))
+    points = layout.random_steps(code, np.zeros(len(code), dtype=np.bool_), 50, rng_for(0, 0, "steps"))
     assert ((points >= 0.0) & (points <= 1.0)).all()
     assert len(np.unique(points, axis=0)) > 25
-    assert (layout.rows.excess(points) <= 1e-9).sum() >= 25
+    assert (layout.rows.largest_violation(points) <= 1e-9).sum() >= 25
 
 
 @settings(max_examples=40, deadline=None)
@@ -364,21 +364,21 @@ def test_climbs_keep_every_rule_and_never_end_lower(d: int, rules: int, seed: in
     starts = rng.dirichlet(np.ones(d), size=3)
     above = rng.normal(size=(rules, d))
     least = (starts @ above.T).min(axis=0) - 0.05 * rng.random(rules)
-    rows = Rows(above, least, np.ones((1, d)), np.ones(1))
+    rows = LinearRules(above, least, np.ones((1, d)), np.ones(1))
     value = Landscape(hill(rng.normal(size=d), scale=3.0))
     free = np.ones((3, d), dtype=np.bool_)
     free[0, 0] = False
-    tops = climbed(value, starts, free, np.zeros((3, d)), np.ones((3, d)), rows, 30)
-    assert rows.excess(tops).max() <= 1e-9
+    tops = climb(value, starts, free, np.zeros((3, d)), np.ones((3, d)), rows, 30)
+    assert rows.largest_violation(tops).max() <= 1e-9
     assert ((tops >= -1e-9) & (tops <= 1.0 + 1e-9)).all()
     assert tops[0, 0] == starts[0, 0]
-    assert (value.flat(tops) >= value.flat(starts) - 1e-12).all()
+    assert (value.evaluate(tops) >= value.evaluate(starts) - 1e-12).all()
 
 
 def test_climbs_reach_the_top_on_a_face() -> None:
     """The best of a concave function on a simplex with a rule, known by projection."""
-    rows = Rows(np.array([[1.0, 0.0, 0.0]]), np.array([0.4]), np.ones((1, 3)), np.ones(1))
+    rows = LinearRules(np.array([[1.0, 0.0, 0.0]]), np.array([0.4]), np.ones((1, 3)), np.ones(1))
     starts = np.array([[0.5, 0.25, 0.25], [0.9, 0.1, 0.0]])
     free, low, high = np.ones((2, 3), dtype=np.bool_), np.zeros((2, 3)), np.ones((2, 3))
-    tops = climbed(Landscape(hill(np.array([0.0, 1.0, 0.5]))), starts, free, low, high, rows, 40)
+    tops = climb(Landscape(hill(np.array([0.0, 1.0, 0.5]))), starts, free, low, high, rows, 40)
     np.testing.assert_allclose(tops, [[0.4, 0.55, 0.05]] * 2, atol=1e-5)

@@ -12,14 +12,19 @@ import torch
 from invdesign import settings
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Genome, Proposal
-from invdesign.optimizers.bayesian.acquisition import Marginal, Outlook, Reached
-from invdesign.optimizers.bayesian.contracts import Value
+from invdesign.optimizers.bayesian.acquisition import Incumbents, MarginalAcquisition, ModelSet
+from invdesign.optimizers.bayesian.contracts import AcquisitionFunction
 from invdesign.optimizers.bayesian.data import Inputs, Rows
-from invdesign.optimizers.bayesian.fidelity import Fidelities, fidelities
-from invdesign.optimizers.bayesian.goals import known_goals
-from invdesign.optimizers.bayesian.process import GaussianProcess, fit_gaussian, gaussian_process
+from invdesign.optimizers.bayesian.fidelity import Fidelities, build_fidelities
+from invdesign.optimizers.bayesian.goals import goals_for
+from invdesign.optimizers.bayesian.process import GaussianProcess, build_process, fit_hyperparameters
 from invdesign.optimizers.bayesian.settings import GaussianSettings
-from invdesign.optimizers.bayesian.staging import StageValue, Staging, agreement, sourced
+from invdesign.optimizers.bayesian.staging import (
+    StageAcquisition,
+    StageChooser,
+    know_sources,
+    source_correlation,
+)
 from invdesign.optimizers.common import Draft
 from invdesign.problem import Constraint, Objective, Problem
 from invdesign.protocols import Context, StageView
@@ -64,8 +69,8 @@ def process(
         np.full(len(whole) + len(early), np.nan),
         np.repeat([0, 1], [len(whole), len(early)]),
     )
-    found = fit_gaussian(rows, INPUTS, GaussianSettings(), None, 2)
-    return gaussian_process(rows, INPUTS, GaussianSettings(), found, 2)
+    found = fit_hyperparameters(rows, INPUTS, GaussianSettings(), None, 2)
+    return build_process(rows, INPUTS, GaussianSettings(), found, 2)
 
 
 EARLY = np.linspace(0.02, 0.98, 9)[:, None]
@@ -73,7 +78,7 @@ WHOLE = EARLY[[0, 3, 6]]
 
 
 def ladder(problem: Problem = ONE, costs: tuple[float, float] = (1.0, 9.0)) -> Fidelities:
-    found = fidelities(STAGES, problem, {"cheap": costs[0], "dear": costs[1]})
+    found = build_fidelities(STAGES, problem, {"cheap": costs[0], "dear": costs[1]})
     assert found is not None
     return found
 
@@ -93,12 +98,12 @@ class Case:
         self.ladder = ladder(problem, costs)
         scores = self.history.scores()
         x = inputs([self.history.candidate(id).genome for id in range(len(self.history))])
-        self.staging = Staging(self.ladder, self.draft, scores, x, inputs)
+        self.staging = StageChooser(self.ladder, self.draft, scores, x, inputs)
         models = {"e": learned(early=True)}
         if problem is TWO:
             models["g"] = learned(early=False)
-        self.outlook = Outlook(models)
-        self.goals = known_goals(problem, tuple(models), scores.values)
+        self.model_set = ModelSet(models)
+        self.goals = goals_for(problem, tuple(models), scores.values)
 
     def finish(self, id: int) -> None:
         proposal = self.history.candidate(id).proposal
@@ -109,26 +114,26 @@ class Case:
             said["dear"] = {"e": value, "g": value}
         self.history.finish(id, said.get("dear", {}), by_stage=said, depth=len(said) + 1)
 
-    def value(self, places: FloatArray) -> Marginal:
+    def value(self, places: FloatArray) -> MarginalAcquisition:
         """The acquisition function measured from the values at some places."""
-        mean, _ = self.outlook.predicted(self.goals.names, places)
-        reached = Reached(self.goals.values(torch.as_tensor(mean)).numpy())
-        return Marginal(
-            self.outlook, self.goals, reached, "improvement" if self.goals.single else "hypervolume"
+        mean, _ = self.model_set.predict(self.goals.names, places)
+        incumbents = Incumbents(self.goals.objective_values(torch.as_tensor(mean)).numpy())
+        return MarginalAcquisition(
+            self.model_set, self.goals, incumbents, "improvement" if self.goals.single else "hypervolume"
         )
 
     def chosen(self) -> tuple[str | None, str, tuple[int, ...]]:
         """(until, operator, parents) of the next proposal."""
         found, believed = self.value(WHOLE), self.value(np.vstack([WHOLE, EARLY]))
-        choice = self.staging.choice(found, believed, self.search)
+        choice = self.staging.choose_stage(found, believed, self.search)
         assert choice is not None
-        assert self.staging.take(choice, "log_ei")
+        assert self.staging.propose_choice(choice, "log_ei")
         proposal = self.draft.proposals[-1]
         return proposal.until, proposal.operator, proposal.parents
 
-    def search(self, value: Value, new: Callable[[Genome], bool], level: int) -> Genome | None:
+    def search(self, value: AcquisitionFunction, new: Callable[[Genome], bool], level: int) -> Genome | None:
         assert 0 <= level < len(self.ladder)
-        for row in np.argsort(-value.flat(GRID), kind="stable"):
+        for row in np.argsort(-value.evaluate(GRID), kind="stable"):
             genome = {"x": round(float(GRID[row, 0]), 12)}
             if new(genome):
                 return genome
@@ -137,7 +142,7 @@ class Case:
 
 def agreements(model: GaussianProcess, x: FloatArray, source: int = 1) -> FloatArray:
     """Correlations at x (q, d), shape (q,), without gradients."""
-    found: FloatArray = agreement(model, torch.as_tensor(x), source).detach().numpy()
+    found: FloatArray = source_correlation(model, torch.as_tensor(x), source).detach().numpy()
     return found
 
 
@@ -145,7 +150,7 @@ def test_agreement_has_gradients() -> None:
     """The slope of the agreement is that of differences."""
     model = learned(early=True)
     x = torch.tensor([[0.43]], dtype=torch.float64, requires_grad=True)
-    (slope,) = torch.autograd.grad(agreement(model, x, 1).sum(), x)
+    (slope,) = torch.autograd.grad(source_correlation(model, x, 1).sum(), x)
     ahead, behind = agreements(model, np.array([[0.43 + 1e-5], [0.43 - 1e-5]]))
     assert float(slope) == pytest.approx((ahead - behind) / 2e-5, rel=1e-3, abs=1e-4)
 
@@ -155,15 +160,15 @@ def test_a_stage_is_worth_less_the_less_it_says(problem: Problem) -> None:
     """Per evaluation no stage is worth more than the value itself; one that says nothing of it is worth hardly any."""
     case = Case(problem)
     value = case.value(WHOLE)
-    whole = value.flat(GRID)
+    whole = value.evaluate(GRID)
     readings = [case.ladder.readings[name][0] for name in case.goals.names]
-    early = StageValue(value, readings, 1.0, exact=False).flat(GRID)
-    nothing = StageValue(value, [None] * len(readings), 1.0, exact=False).flat(GRID)
+    early = StageAcquisition(value, readings, 1.0, exact=False).evaluate(GRID)
+    nothing = StageAcquisition(value, [None] * len(readings), 1.0, exact=False).evaluate(GRID)
     drawn = 0.0 if case.goals.single else 0.5  # volumes are averaged over samples, which are few in the tails
     assert (early <= whole + 1e-6 + drawn).all()
     assert (nothing <= early + 1e-6 + drawn).all()
     assert np.isfinite(early[5:-5]).all()
-    exact = StageValue(value, readings, 8.0, exact=True).flat(GRID)
+    exact = StageAcquisition(value, readings, 8.0, exact=True).evaluate(GRID)
     np.testing.assert_allclose(exact, whole - np.log(8.0))
 
 
@@ -171,12 +176,14 @@ def test_a_stage_is_worth_less_the_less_it_says(problem: Problem) -> None:
 def test_the_value_has_gradients(exact: bool) -> None:
     """In the cube it is climbed: flat and tensor forms agree, and slopes are those of differences."""
     case = Case()
-    value = StageValue(case.value(WHOLE), [1], 2.0, exact=exact)
+    value = StageAcquisition(case.value(WHOLE), [1], 2.0, exact=exact)
     x = torch.tensor([[0.55], [0.8]], dtype=torch.float64, requires_grad=True)
-    found = value.tensor(x)
-    np.testing.assert_allclose(found.detach().numpy(), value.flat(x.detach().numpy()), rtol=1e-4, atol=1e-4)
+    found = value.evaluate_tensor(x)
+    np.testing.assert_allclose(
+        found.detach().numpy(), value.evaluate(x.detach().numpy()), rtol=1e-4, atol=1e-4
+    )
     (slope,) = torch.autograd.grad(found.sum(), x)
-    ahead, behind = (value.flat(x.detach().numpy() + step) for step in (1e-5, -1e-5))
+    ahead, behind = (value.evaluate(x.detach().numpy() + step) for step in (1e-5, -1e-5))
     np.testing.assert_allclose(slope[:, 0].numpy(), (ahead - behind) / 2e-5, rtol=2e-2, atol=1e-2)
 
 
@@ -207,9 +214,9 @@ def test_who_may_go_on() -> None:
     id = case.history.add(Proposal(case.history.candidate(4).genome, (4,), "promotion"))
     known = list(range(9))
     x = inputs([case.history.candidate(i).genome for i in known])
-    under_way = Staging(case.ladder, case.draft, case.history.scores(known), x, inputs)
+    under_way = StageChooser(case.ladder, case.draft, case.history.scores(known), x, inputs)
     assert under_way.short.ids.tolist() == [1, 2, 5, 7, 8]
-    assert (len(under_way.at_the_end), len(under_way.anywhere)) == (1, 6)
+    assert (len(under_way.pending_whole), len(under_way.pending_or_stopped)) == (1, 6)
     case.finish(id)
     assert case.history.superseded() == [4]
 
@@ -220,11 +227,11 @@ def test_what_is_under_way_is_believed() -> None:
     place = np.array([[0.6]])
     widths = []
     for level in (None, 0, 1):
-        staging = Staging(case.ladder, case.draft, case.history.scores(), EARLY, inputs)
+        staging = StageChooser(case.ladder, case.draft, case.history.scores(), EARLY, inputs)
         if level is not None:
             staging.under_way, staging.levels = place, [level]
-        mean, width = staging.believing(case.outlook).predicted(("e",), place)
-        np.testing.assert_allclose(mean, case.outlook.predicted(("e",), place)[0], atol=1e-3)
+        mean, width = staging.condition_on_pending(case.model_set).predict(("e",), place)
+        np.testing.assert_allclose(mean, case.model_set.predict(("e",), place)[0], atol=1e-3)
         widths.append(float(width[0, 0]))
     assert widths[0] > widths[1] > widths[2]
 
@@ -240,7 +247,7 @@ def test_a_batch_holds_no_genome_twice() -> None:
 def test_promising_candidates() -> None:
     """The best believed come first, whichever stage they were seen at."""
     case = Case()
-    (first, *_rest) = case.staging.promising(case.outlook, case.goals, 3)
+    (first, *_rest) = case.staging.rank_finished(case.model_set, case.goals, 3)
     assert inputs([first])[0, 0] == pytest.approx(EARLY[np.argmin(dear(EARLY)), 0])
 
 
@@ -257,5 +264,5 @@ def test_a_stage_that_says_nothing_is_left_alone() -> None:
 
 def test_only_models_that_know_sources() -> None:
     """Models without an agreement leave every candidate to run all stages."""
-    assert sourced({"e": learned(early=True)})
-    assert not sourced({"e": object()})  # type: ignore[dict-item]  # not a regressor
+    assert know_sources({"e": learned(early=True)})
+    assert not know_sources({"e": object()})  # type: ignore[dict-item]  # not a regressor
