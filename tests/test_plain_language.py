@@ -29,13 +29,6 @@ NOT_YET = {
     "invdesign/problem.py",
     "invdesign/properties.py",
     "invdesign/protocols",
-<<<<<<< HEAD
-    "invdesign/run",
-=======
-    "invdesign/recommendation",
-    "invdesign/report",
-    "invdesign/sheets",
->>>>>>> main
     "invdesign/spaces",
     "invdesign/standing.py",
     "invdesign/steps.py",
