@@ -38,7 +38,7 @@ from invdesign.optimizers.bayesian.settings import BayesianSettings
 from invdesign.optimizers.bayesian.staging import StageChooser, know_sources
 from invdesign.optimizers.bayesian.threads import one_thread
 from invdesign.optimizers.bayesian.trust import Box, choose_centre, region_box, start_region
-from invdesign.optimizers.common import Draft, State, by_arity
+from invdesign.optimizers.common import Draft, State, operators_by_arity
 from invdesign.problem import Problem
 from invdesign.protocols import Context
 from invdesign.rng import Rng
@@ -156,7 +156,7 @@ class _AskState:
         self.region = self._region_state(region)
         own = ~np.isin(self.known.ids, self.context.history.outside())  # searches start within the space
         since = np.flatnonzero(own & (self.known.ids >= self.region.get("since", 0)))
-        order = since[self.known.scores.at(since).order()[:MOST_ANCHORS]]
+        order = since[self.known.scores.select_rows(since).order()[:MOST_ANCHORS]]
         self.best = [self.context.history.candidate(int(id)).genome for id in self.known.ids[order]]
         self.box = self._region_box(since)
 
@@ -174,7 +174,11 @@ class _AskState:
 
     def _region_box(self, since: IntArray) -> Box | None:
         """The part of the cube to stay in: longer along variables that matter less."""
-        row = choose_centre(self.known.scores.at(since), self.context.rng("centre")) if self.region else None
+        row = (
+            choose_centre(self.known.scores.select_rows(since), self.context.rng("centre"))
+            if self.region
+            else None
+        )
         if row is None or self.model_set is None:
             return None
         found = [item for item in self.model_set.regressors.values() if isinstance(item, ExplainedRegressor)]
@@ -203,7 +207,7 @@ class _AskState:
                 continue
             value, operator = self._next_acquisition(rng)
             genome = self._maximise_acquisition(value, rng)
-            if genome is None or not self.draft.add(genome, operator):
+            if genome is None or not self.draft.add_genome(genome, operator):
                 return
             self.taken = np.vstack([self.taken, self.frame.encode_genomes([genome])])
 
@@ -233,7 +237,7 @@ class _AskState:
         listed: FiniteSearch | None = None,
     ) -> Genome | None:
         """The new genome of highest value."""
-        new, effort = new or self.draft.accepts, self.settings.effort
+        new, effort = new or self.draft.would_accept, self.settings.effort
         if self.frame.finite is not None:
             return (listed or self.listed).find_best(value, new)
         if self.frame.points is None:
@@ -375,7 +379,7 @@ class _AskState:
             )
             return self.frame.encode_genomes([self.frame.finite.genome(int(number)) for number in numbers])
         if self.frame.points is None:
-            starts = [operator for _, operator in by_arity(self.context.space)[0]]
+            starts = [operator for _, operator in operators_by_arity(self.context.space)[0]]
             made = [starts[k % len(starts)].apply((), rng) for k in range(DRAWN_PLACES - len(near))]
             return np.vstack(
                 [near, self.frame.encode_genomes([genome for genome in made if genome is not None])]
