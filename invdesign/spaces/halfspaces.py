@@ -1,7 +1,7 @@
-"""Intersections of half-spaces: the nearest point, and the relative interior of flat or nearly flat ones.
+"""Intersections of half-spaces: projection, and the relative interior of flat or nearly flat ones.
 
-Polytopes of a space are this once their equations are eliminated. Nothing here assumes an interior: a body may be a
-single point, or thinner than rounding, because inequalities together force equalities.
+A polytope of a space is such a body once its equations are eliminated. Nothing here assumes an interior: a body may be
+a single point, or thinner than rounding, because inequalities together force equalities.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from invdesign.arrays import BoolArray, FloatArray
 
-EXACT_EXCESS = 1e-12  # excess that points found here stay below, where the body has such points
+EXACT_EXCESS = 1e-12  # excess that found points stay below, where the body has such points (chosen)
 ROUNDING_MARGIN = (
     1e-13  # rows are widened by this before a solver sees them: rounding alone must not make a body empty
 )
@@ -27,10 +27,10 @@ class Interior:
     """The relative interior of a body.
 
     Attributes:
-        centre: shape (f,), a point of it.
+        centre: shape (f,), a point of the interior.
         basis: shape (f, d), orthonormal, the directions in which one can move.
         normals: shape (k, d), rows that limit the moves.
-        room: shape (k,), how far the centre is from each.
+        room: shape (k,), slack of the centre to each of these rows.
     """
 
     centre: FloatArray
@@ -41,11 +41,11 @@ class Interior:
 
 @dataclass(frozen=True, eq=False)
 class Halfspaces:
-    """All w (f,) with normals w >= limits, which are bounded.
+    """All w (f,) with normals w >= limits, a bounded body.
 
     Attributes:
-        normals: shape (r, f), rows of lengths up to 1. A row may be much shorter, where the equations that were
-            eliminated say nearly the same: what it is broken by counts as it is, not as a distance.
+        normals: shape (r, f), rows of lengths up to 1. A row may be much shorter, where the eliminated equations
+            say nearly the same: its violation counts as it is, not as a distance.
         limits: shape (r,).
         radius: distance from the origin within which all points lie.
         tolerance: excess up to which a point counts as one of the body.
@@ -57,7 +57,7 @@ class Halfspaces:
     tolerance: float
 
     def measure_excess(self, w: FloatArray) -> float:
-        """By how much w (f,) breaks the worst row; 0 inside."""
+        """Violation of the worst row at `w` (f,); 0 inside."""
         return float(np.maximum.reduce(self.limits - self.normals @ w, initial=0.0))
 
     @property
@@ -67,11 +67,17 @@ class Halfspaces:
 
     @cached_property
     def _live_rows(self) -> BoolArray:
-        """Shape (r,): which rows a move can change."""
+        """Mask (r,) of the rows that a move can change."""
         return np.asarray(np.linalg.norm(self.normals, axis=1) > RANK_TOLERANCE)
 
     def project_point(self, w: FloatArray) -> FloatArray | None:
-        """The point nearest to w (f,), w itself where it is one; None where the body is empty.
+        """Project a point onto the body.
+
+        Args:
+            w: shape (f,), returned unchanged where it lies inside.
+
+        Returns:
+            The nearest point (f,); None where the body is empty.
 
         Source:
             Least-distance programming by non-negative least squares: Lawson & Hanson, Solving Least Squares
@@ -99,7 +105,7 @@ class Halfspaces:
         return gain > float(np.linalg.norm(weights @ normals)) * (self.radius + float(np.linalg.norm(w)))
 
     def _project_in_hull(self, w: FloatArray) -> FloatArray | None:
-        """The point nearest to w (f,), sought within the affine hull of the body, where it has an interior."""
+        """Project w (f,) within the affine hull of the body, where the body has an interior."""
         inside = self.interior
         if inside is None:
             return None
@@ -114,7 +120,7 @@ class Halfspaces:
         return self._step_to_boundary(inside.centre, inside.centre + inside.basis @ within)
 
     def _step_to_boundary(self, start: FloatArray, end: FloatArray) -> FloatArray:
-        """The last point of the way from `start`, a point of the body, to `end` that breaks no row."""
+        """Follow the way from `start`, a point of the body, to `end` until a row would break."""
         rates = self.normals @ (end - start)
         room = self.normals @ start - self.limits + max(self.measure_excess(start), 0.5 * EXACT_EXCESS)
         falling = rates < 0.0
@@ -138,7 +144,7 @@ class Halfspaces:
         return self._build_flat_interior(anchor)
 
     def _build_flat_interior(self, anchor: FloatArray) -> Interior:
-        """The interior around a point of the body where some inequalities can only be met as equalities."""
+        """Build the interior around `anchor` where some inequalities can only hold as equalities."""
         tight, basis = np.zeros(len(self.limits), dtype=np.bool_), np.eye(len(anchor))
         while basis.shape[1]:
             more = self._find_always_tight(anchor, ~tight & self._find_changing_rows(basis))
@@ -156,7 +162,7 @@ class Halfspaces:
         return self._build_interior(anchor, np.zeros((len(anchor), 0)), np.zeros_like(tight))
 
     def _find_changing_rows(self, basis: FloatArray) -> BoolArray:
-        """Shape (r,): which rows change along the directions of `basis` (f, d)."""
+        """Mask (r,) of the rows that change along the directions of `basis` (f, d)."""
         return np.asarray(np.linalg.norm(self.normals @ basis, axis=1) > RANK_TOLERANCE)
 
     def _build_interior(self, centre: FloatArray, basis: FloatArray, live: BoolArray) -> Interior:
@@ -165,10 +171,11 @@ class Halfspaces:
         return Interior(centre, basis, normals @ basis, room)
 
     def _find_always_tight(self, anchor: FloatArray, asked: BoolArray) -> BoolArray:
-        """Shape (r,): which of the rows `asked` (r,) have no room anywhere in the body.
+        """Mask (r,) of the rows among `asked` (r,) without slack anywhere in the body.
 
         Args:
-            anchor: shape (f,), a point of the body; rows with room here need no linear program.
+            anchor: shape (f,), a point of the body; rows with slack here need no linear program.
+            asked: shape (r,), the rows to test.
         """
         width = (
             4.0 * (len(anchor) + 1) * self.tolerance
@@ -182,7 +189,7 @@ class Halfspaces:
         return tight
 
     def _find_least_broken(self, start: FloatArray) -> FloatArray:
-        """The point (f,) that breaks the worst row least, to within rounding.
+        """Find the point (f,) with the smallest worst violation, to within rounding.
 
         Source:
             Iterative refinement of linear programs: Gleixner, Steffy & Wolter, INFORMS J. Comput. 28, 449 (2016).
@@ -204,7 +211,7 @@ class Halfspaces:
 
 
 def find_shortest_move(normals: FloatArray, need: FloatArray) -> tuple[FloatArray | None, FloatArray]:
-    """The shortest w (f,) with normals w >= need; None where it is not found.
+    """Find the shortest w (f,) with normals w >= need; None where it is not found.
 
     Args:
         normals: shape (l, f).
@@ -236,7 +243,12 @@ def find_shortest_move(normals: FloatArray, need: FloatArray) -> tuple[FloatArra
 
 
 def null_space(rows: FloatArray, width: int) -> FloatArray:
-    """Orthonormal basis (width, d) of what `rows` (m, width) map to zero."""
+    """Orthonormal basis (width, d) of the null space of `rows` (m, width).
+
+    Args:
+        rows: shape (m, width), or no row at all.
+        width: number of columns.
+    """
     if not len(rows):
         return np.eye(width)
     _, values, right = np.linalg.svd(rows, full_matrices=True)
@@ -246,7 +258,7 @@ def null_space(rows: FloatArray, width: int) -> FloatArray:
 
 
 def _solve_program(cost: FloatArray, rows: FloatArray, limits: FloatArray) -> FloatArray | None:
-    """The x that minimises cost x with rows x >= limits; None where the solver finds none."""
+    """Minimise cost x subject to rows x >= limits; None where the solver fails."""
     from scipy.optimize import linprog
 
     result = linprog(
@@ -260,7 +272,7 @@ def _solve_program(cost: FloatArray, rows: FloatArray, limits: FloatArray) -> Fl
 
 
 def _find_largest_ball(normals: FloatArray, limits: FloatArray) -> tuple[FloatArray, float] | None:
-    """(centre (f,), radius) of the largest ball that keeps all rows (Chebyshev); None where there is none."""
+    """Find (centre (f,), radius) of the largest ball inside all rows (Chebyshev); None where there is none."""
     reach = np.linalg.norm(normals, axis=1)
     count = normals.shape[1]
     size = np.eye(count + 1)[-1]

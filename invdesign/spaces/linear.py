@@ -1,4 +1,4 @@
-"""Linear constraints over named variables, as a campaign file says them, and why they cannot all be met."""
+"""Linear constraints over named variables, as a campaign file states them, and their contradictions."""
 
 from __future__ import annotations
 
@@ -91,11 +91,14 @@ class LinearConstraint(Frozen):
         return f"{weighted} >= {self.min:g}" if self.min is not None else f"{weighted} <= {self.max:g}"
 
     def weighted_sum(self, values: Mapping[str, float]) -> float:
-        """The weighted sum; a name that is missing is a KeyError."""
+        """Weighted sum of `values` by name; a missing name is a KeyError."""
         return math.fsum(weight * values[name] for name, weight in self.sum.items())
 
     def measure_violation(self, values: Mapping[str, float]) -> float:
-        """How far the sum lies outside its limits, as a share of the largest term; 0 within rounding (1e-9)."""
+        """Distance of the sum of `values` from its limits, as a share of the largest term.
+
+        It is 0 within rounding (1e-9).
+        """
         found = self.weighted_sum(values)
         limits = [limit for limit in (self.min, self.max, self.equal) if limit is not None]
         scale = max(
@@ -107,7 +110,7 @@ class LinearConstraint(Frozen):
 
     @property
     def rows(self) -> list[tuple[Terms, float]]:
-        """(weights, limit) of its inequalities, as weighted sum <= limit."""
+        """(weights, limit) of the inequalities, as weighted sum <= limit."""
         rows = [] if self.max is None else [(dict(self.sum), self.max)]
         if self.min is not None:
             rows.append(({name: -weight for name, weight in self.sum.items()}, -self.min))
@@ -115,12 +118,12 @@ class LinearConstraint(Frozen):
 
     @property
     def equalities(self) -> list[tuple[Terms, float]]:
-        """(weights, value) of its equality, where it is one."""
+        """(weights, value) of the equality, if the constraint is one."""
         return [] if self.equal is None else [(dict(self.sum), self.equal)]
 
 
 def format_sum(weights: Mapping[str, float]) -> str:
-    """A weighted sum as a person writes it: `a - 2*b`."""
+    """Format `weights` by name as a sum: `a - 2*b`."""
     words = ""
     for name, weight in weights.items():
         sign = " - " if weight < 0 else " + "
@@ -129,10 +132,10 @@ def format_sum(weights: Mapping[str, float]) -> str:
 
 
 def build_feasible_polytope(bounds: Bounds, constraints: Sequence[LinearConstraint]) -> Polytope:
-    """The points that bounds and constraints allow, one column per name, in the order of `bounds`.
+    """Build the polytope of bounds and constraints, one column per name.
 
     Args:
-        bounds: lowest and highest value by name.
+        bounds: lowest and highest value by name, in the order of the columns.
         constraints: over these names alone.
     """
     rows = [row for constraint in constraints for row in constraint.rows]
@@ -146,7 +149,7 @@ def check_names(constraints: Sequence[LinearConstraint], names: Iterable[str], w
     Args:
         constraints: any.
         names: all that exist.
-        what: what the names are of, in the plural, for the message.
+        what: plural noun for the names in the message, such as `parameters`.
 
     Raises:
         ValueError: a name is unknown; the nearest one is suggested.
@@ -166,6 +169,11 @@ def check_consistent(
 ) -> None:
     """Refuse constraints that cannot be met together.
 
+    Args:
+        bounds: lowest and highest value by name.
+        constraints: over these names.
+        integers: names that take whole numbers only.
+
     Raises:
         ValueError: the message holds the smallest contradicting set that was found.
     """
@@ -179,7 +187,7 @@ def check_consistent(
 
 @dataclass(frozen=True, slots=True)
 class _Statement:
-    """One side of a constraint or of a bound: low <= weighted sum <= high, one of which may be infinite."""
+    """One side of a constraint or of a bound: low <= weighted sum <= high, one of them infinite."""
 
     words: str
     weights: Terms
@@ -208,11 +216,11 @@ def _list_statements(bounds: Bounds, constraints: Sequence[LinearConstraint]) ->
 def find_contradiction(
     bounds: Bounds, constraints: Sequence[LinearConstraint], integers: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """The smallest set of constraints and bounds it can find that cannot be met together, in the user's words.
+    """Find a small set of constraints and bounds that cannot be met together.
 
-    First the fewest constraints that contradict within the bounds, then what of them and of the bounds is
-    needed, by leaving out one after the other (deletion filter, in several orders). No statement of the answer
-    can be left out; a smaller set elsewhere is not excluded.
+    First the fewest constraints that contradict within the bounds are sought. A deletion filter, in several orders, then
+    leaves out the statements that are not needed, bounds included. No statement of the answer can be left out; a smaller
+    set elsewhere is not excluded.
 
     Args:
         bounds: lowest and highest value by name.
@@ -220,7 +228,7 @@ def find_contradiction(
         integers: names that take whole numbers only.
 
     Returns:
-        Statements such as `a + b >= 3` and `a <= 1`; empty where all can be met.
+        Statements such as `a + b >= 3` and `a <= 1`, in the user's words; empty where all can be met.
 
     Source:
         Chinneck & Dravnieks, ORSA J. Comput. 3, 157 (1991): the deletion filter.
@@ -244,7 +252,7 @@ def find_contradiction(
 def _find_fewest(
     candidates: Sequence[_Statement], limits: Sequence[_Statement], question: _FeasibilityCheck
 ) -> list[_Statement]:
-    """The fewest of some statements that contradict within the limits; all of them where that takes too long."""
+    """Find the fewest candidates that contradict within the limits; all where that takes too long."""
     looked = 0
     for count in range(1, len(candidates)):
         for chosen in combinations(candidates, count):
@@ -259,7 +267,7 @@ def _find_fewest(
 def _deletion_filter(
     statements: Sequence[_Statement], always: Sequence[_Statement], question: _FeasibilityCheck
 ) -> list[_Statement]:
-    """What of contradicting statements is needed for the contradiction."""
+    """Drop every statement without which the rest is still infeasible."""
     kept = list(statements)
     for statement in statements:
         others = [other for other in kept if other is not statement]
@@ -270,13 +278,16 @@ def _deletion_filter(
 
 @dataclass(frozen=True, slots=True)
 class _FeasibilityCheck:
-    """Whether some statements can be met together."""
+    """Feasibility of sets of statements."""
 
     bounds: Bounds
     integers: frozenset[str]
 
     def can_be_met(self, statements: Sequence[_Statement]) -> bool:
-        """By a linear program that minimises the largest violation, each as a share of its range."""
+        """Check whether `statements` can hold together.
+
+        A linear program minimises the largest violation, each as a share of its range.
+        """
         from scipy.optimize import linprog
 
         if not statements:
@@ -318,9 +329,15 @@ _SIGNS = {ast.LtE: "max", ast.Lt: "max", ast.GtE: "min", ast.Gt: "min", ast.Eq: 
 
 
 def parse_linear_fields(text: str) -> dict[str, object] | None:
-    """`sum` and limits of a comparison such as `a + 2*b <= 3`; None where it is none, or not a linear one.
+    """Parse a comparison such as `a + 2*b <= 3` into `sum` and limits.
 
     `<` and `<=` are the same, as are `=` and `==`; names are words of letters, digits and underscores.
+
+    Args:
+        text: as the user wrote it.
+
+    Returns:
+        Fields of a `LinearConstraint`; None where the text is no comparison, or not a linear one.
     """
     try:
         tree = ast.parse(double_equals_signs(text).strip(), mode="eval").body
@@ -342,7 +359,7 @@ def parse_linear_fields(text: str) -> dict[str, object] | None:
 
 
 def count_levels(tree: ast.AST) -> int:
-    """Levels of a syntax tree; found without recursion, which deep ones would exhaust."""
+    """Count the levels of a syntax `tree`, without recursion, which deep ones would exhaust."""
     depth, level = 0, [tree]
     while level:
         depth, level = depth + 1, [child for node in level for child in ast.iter_child_nodes(node)]
@@ -350,7 +367,7 @@ def count_levels(tree: ast.AST) -> int:
 
 
 def double_equals_signs(text: str) -> str:
-    """`text` with single equals signs doubled: a person writes `a + b = 1`."""
+    """Double the single equals signs of `text`: a user writes `a + b = 1`."""
     padded = f" {text} "
     return "".join(
         "==" if here == "=" and before not in "=<>!" and after != "=" else here
@@ -378,7 +395,7 @@ def _add_terms(first: Terms, second: Terms, factor: float) -> Terms:
 
 
 def parse_linear_terms(node: ast.expr) -> tuple[Terms, float] | None:
-    """(weight by name, constant) of an expression that is linear in its names, else None."""
+    """Parse an expression `node` into (weight by name, constant); None unless it is linear."""
     if isinstance(node, ast.Name):
         return {node.id: 1.0}, 0.0
     if isinstance(node, ast.Constant):

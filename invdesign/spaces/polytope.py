@@ -1,4 +1,4 @@
-"""Points within bounds and linear constraints: nearest ones, random ones, and whether there are any.
+"""Points within bounds and linear constraints: projection, uniform sampling, feasibility.
 
 Everything is computed in the variables' own ranges, scaled to [0, 1], so that variables of any unit count alike.
 """
@@ -22,7 +22,13 @@ WALK_STEPS = 8  # steps of each walk per dimension, twice
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """Bounds (n,) and the rows of inequalities (m, n) and equalities (k, n), without their right-hand sides."""
+    """Bounds and rows of a polytope, without the right-hand sides.
+
+    Attributes:
+        lower, upper: shape (n,), bounds.
+        a: shape (m, n), rows of the inequalities.
+        a_eq: shape (k, n), rows of the equalities.
+    """
 
     lower: FloatArray
     upper: FloatArray
@@ -37,7 +43,7 @@ class Frame:
 
     @cached_property
     def norms(self) -> tuple[FloatArray, FloatArray]:
-        """Lengths of the scaled rows of inequalities (m,) and equalities (k,); 1 for rows without a variable."""
+        """Lengths of the scaled rows: inequalities (m,), equalities (k,); 1 for rows without a variable."""
         return _row_lengths(self.a * self.width), _row_lengths(self.a_eq * self.width)
 
     @cached_property
@@ -53,7 +59,7 @@ class Frame:
 
     @cached_property
     def plane(self) -> tuple[FloatArray, FloatArray]:
-        """(inverse (n, k), basis (n, n - rank)): what solves the equalities, and what leaves them as they are."""
+        """(pseudo-inverse (n, k), basis (n, n - rank) of the null space) of the equalities."""
         return _solve_equalities(self.equal, len(self.lower))
 
     @cached_property
@@ -69,7 +75,8 @@ class Polytope:
 
     Attributes:
         names: of the n variables, in the order of the columns.
-        b, b_eq: shapes (m,) and (k,).
+        frame: bounds and rows.
+        b, b_eq: shapes (m,) and (k,), right-hand sides.
     """
 
     names: tuple[str, ...]
@@ -78,12 +85,12 @@ class Polytope:
     b_eq: FloatArray
 
     def scale_to_unit(self, x: FloatArray) -> FloatArray:
-        """Shape (..., n): each variable in its range, from 0 to 1."""
+        """Scale `x` (..., n) so that each variable's range is [0, 1]."""
         z: FloatArray = (x - self.frame.lower) / self.frame.width
         return z
 
     def scale_to_bounds(self, z: FloatArray) -> FloatArray:
-        """Inverts `scale_to_unit`; what lies within rounding of a bound lies within the bounds."""
+        """Invert `scale_to_unit` for `z` (..., n); points within rounding of a bound end on it."""
         frame = self.frame
         return np.clip(frame.lower + z * frame.width, frame.lower, frame.upper)
 
@@ -109,16 +116,16 @@ class Polytope:
         return float(np.maximum.reduce(limits - rows @ z, initial=0.0))
 
     def measure_excess(self, x: FloatArray) -> float:
-        """By how much x (n,) breaks the worst of its bounds and rows, as a share of its range; 0 inside."""
+        """Worst violation of a bound or row at `x` (n,), as a share of its range; 0 inside."""
         return self._measure_scaled_excess(self.scale_to_unit(x))
 
     def contains(self, x: FloatArray, tolerance: float = FEASIBLE_EXCESS) -> bool:
-        """Whether x (n,) keeps all bounds and rows, to within rounding."""
+        """Check whether `x` (n,) keeps all bounds and rows up to `tolerance`."""
         return self.measure_excess(x) <= tolerance
 
     @cached_property
     def _origin(self) -> FloatArray:
-        """Shape (n,): a scaled point that meets the equalities as well as they can be."""
+        """Shape (n,): the scaled point that solves the equalities by least squares."""
         origin: FloatArray = self.frame.plane[0] @ self._scaled_sides[1]
         return origin
 
@@ -132,10 +139,10 @@ class Polytope:
         return Halfspaces(self.frame.normals, h - self.frame.g @ self._origin, radius, FEASIBLE_EXCESS)
 
     def project_point(self, x: FloatArray) -> FloatArray | None:
-        """The point of the polytope nearest to x (n,), in scaled variables; x itself where it is one.
+        """Project `x` (n,) onto the polytope, by distance in scaled variables.
 
         Returns:
-            Shape (n,), feasible to 1e-12; None where the polytope is empty.
+            Shape (n,), feasible to 1e-12, x itself where it is inside; None where the polytope is empty.
         """
         z = self.scale_to_unit(x)
         if self._measure_scaled_excess(z) <= EXACT_EXCESS:
@@ -147,7 +154,7 @@ class Polytope:
         return None if found is None else self.scale_to_bounds(self._origin + basis @ found)
 
     def fix_columns(self, values: Mapping[int, float]) -> Polytope:
-        """The polytope of the other variables, where some (by column) have these values."""
+        """Reduce the polytope to the other variables, with some held at `values` by column."""
         held = tuple(sorted(values))
         kept, frame = self._reduce_frame(held)
         chosen = np.asarray([values[column] for column in held], dtype=np.float64)
@@ -183,17 +190,17 @@ class Polytope:
 
     @property
     def empty(self) -> bool:
-        """Whether no point meets all."""
+        """True if no point meets all bounds and rows."""
         return self._inside is None
 
     @property
     def freedom(self) -> int:
-        """In how many directions its points differ; 0 for a single point."""
+        """Dimension of the polytope; 0 for a single point."""
         return 0 if self._inside is None else self._inside.basis.shape[1]
 
     @property
     def centre(self) -> FloatArray:
-        """Shape (n,): centre of the largest ball inside (Chebyshev), in scaled variables.
+        """Shape (n,): centre of the largest ball inside (Chebyshev), by distance in scaled variables.
 
         Raises:
             ValueError: the polytope is empty.
@@ -207,7 +214,7 @@ class Polytope:
         return self._inside
 
     def draw_point(self, rng: Rng) -> FloatArray:
-        """A random point (n,), spread evenly over the polytope; feasible to 1e-12.
+        """Draw a point (n,) uniformly from the polytope with `rng`; feasible to 1e-12.
 
         Hit-and-run steps (Smith, Oper. Res. 32, 1296 (1984)) from a random member of a fixed reservoir that
         is itself spread evenly.
@@ -227,11 +234,14 @@ class Polytope:
 
 @dataclass(frozen=True, eq=False)
 class _Inside(Interior):
-    """The relative interior in scaled variables, and walks in it."""
+    """The relative interior in scaled variables, with random walks in it."""
 
     @cached_property
     def _reservoir(self) -> tuple[FloatArray, FloatArray]:
-        """(points (CHAINS, f) relative to the centre, shape (f, f) of the body): walks with a fixed seed."""
+        """(points (RESERVOIR_CHAINS, f) around the centre, Cholesky factor (f, f) of their covariance).
+
+        The walks have a fixed seed.
+        """
         rng = np.random.Generator(np.random.Philox(key=0))
         freedom = self.basis.shape[1]
         points = np.zeros((RESERVOIR_CHAINS, freedom))
@@ -244,7 +254,7 @@ class _Inside(Interior):
         return points, shape
 
     def _step_chains(self, points: FloatArray, directions: FloatArray, rng: Rng) -> FloatArray:
-        """Points (c, f), each moved to anywhere on its line through the body."""
+        """Move each of `points` (c, f) to a random place on its line through the body."""
         rates = directions @ self.normals.T
         slack = np.maximum(self.room + points @ self.normals.T, 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -256,7 +266,7 @@ class _Inside(Interior):
         return moved
 
     def walk_from_reservoir(self, rng: Rng) -> FloatArray:
-        """A scaled point (n,): some steps from a member of the reservoir."""
+        """Walk some steps with `rng` from a member of the reservoir; a scaled point (n,)."""
         points, shape = self._reservoir
         steps = 4 + len(shape) // 4
         random = rng.random(steps + 1).tolist()
@@ -281,13 +291,13 @@ def build_polytope(
     rows: Sequence[tuple[Mapping[str, float], float]],
     equal: Sequence[tuple[Mapping[str, float], float]],
 ) -> Polytope:
-    """The polytope of named variables.
+    """Build the polytope of named variables.
 
     Args:
         names: n, in the order of the columns.
         bounds: n times (lowest, highest).
-        rows: coefficients by name, and what their sum may be at most.
-        equal: coefficients by name, and what their sum must be.
+        rows: (coefficients by name, highest sum).
+        equal: (coefficients by name, value of the sum).
     """
     limits = np.asarray(bounds, dtype=np.float64).reshape(len(names), 2)
     lower, upper = limits[:, 0], limits[:, 1]
@@ -299,7 +309,7 @@ def build_polytope(
 def _scale_rows(
     names: Sequence[str], rows: Sequence[tuple[Mapping[str, float], float]], ranges: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Rows (m, n) and right-hand sides (m,), each divided by how much the row's sum can vary."""
+    """Rows (m, n) and right-hand sides (m,), each divided by the length of its row over the ranges."""
     listed = [[float(weights.get(name, 0.0)) for name in names] for weights, _ in rows]
     matrix = np.asarray(listed, dtype=np.float64).reshape(len(rows), len(names))
     sides = np.asarray([side for _, side in rows], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Mixtures as crystals: which supercells can hold which fractions, and how the atoms are arranged in them."""
+"""Mixtures as crystals: supercells that hold the fractions, and arrangements of the atoms in them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Sites:
     Attributes:
         mixture: its name.
         members: their numbers.
-        atoms: what its components are, and a vacancy for what is left.
+        atoms: the species of its components, and a vacancy for the rest.
     """
 
     mixture: str
@@ -74,7 +74,7 @@ class Framework:
         options: the settings.
         unit: the unit cell.
         sites: per mixture, in the order of the mixtures, its sites in the unit cell.
-        mixed: states of a mixed-valent element, whose mean charge is what balances the others.
+        mixed: states of a mixed-valent element, whose mean charge balances the others.
     """
 
     options: Realised
@@ -85,7 +85,7 @@ class Framework:
 
     @cached_property
     def fixed_species(self) -> tuple[Species, ...]:
-        """The atoms of the unit cell that are not mixed, with their charges."""
+        """Species on the sites of the unit cell that are not mixed, with their charges."""
         mixed = {member for sites in self.sites for member in sites.members}
         return tuple(
             Species(element, {element: 1.0}, self.formal_charge(i))
@@ -94,7 +94,7 @@ class Framework:
         )
 
     def formal_charge(self, site: int) -> float | None:
-        """Formal charge of a site of the unit cell in the parent; None where unknown or mixed-valent."""
+        """Formal charge in the parent of `site` of the unit cell; None where unknown or mixed-valent."""
         if self.unit.elements[site] in self.mixed:
             return None
         return self.options.oxidation_states.get(self.unit.elements[site], self.unit.states[site])
@@ -109,7 +109,7 @@ class Framework:
         return tuple(self.find_compact_multiple(count) for count in range(1, most + 1))
 
     def find_compact_multiple(self, count: int) -> Multiple:
-        """The most compact supercell of `count` unit cells."""
+        """Find the most compact supercell of `count` unit cells."""
         lengths = np.linalg.norm(self.unit.lattice, axis=1)
         options = [
             (a, b, count // (a * b))
@@ -121,7 +121,12 @@ class Framework:
         return min(options, key=lambda m: (round(float(np.ptp(lengths * m)), 6), m))
 
     def count_sites(self, multiple: Multiple, columns: Sequence[int]) -> list[int]:
-        """Per column, the number of sites of its mixture in a supercell; `columns` are how many each mixture has."""
+        """Count, per column, the sites of its mixture in a supercell.
+
+        Args:
+            multiple: the supercell.
+            columns: number of columns of each mixture.
+        """
         count = int(np.prod(multiple))
         return [
             count * len(sites.members)
@@ -130,7 +135,7 @@ class Framework:
         ]
 
     def cached_supercell(self, multiple: Multiple) -> Supercell:
-        """One of the cells, with what was computed of it."""
+        """Supercell `multiple`, built once and kept with its computed parts."""
         if multiple not in self._kept:
             self._kept[multiple] = Supercell(self, multiple)
         return self._kept[multiple]
@@ -139,7 +144,12 @@ class Framework:
 def build_framework(
     options: Realised, mixtures: Mapping[str, Mixture], mixed: Mapping[str, Sequence[int]]
 ) -> Framework:
-    """The parent with the sites of each mixture, and perhaps a mixed-valent element.
+    """Build the parent with the sites of each mixture, and perhaps a mixed-valent element.
+
+    Args:
+        options: settings of the crystal.
+        mixtures: by name.
+        mixed: states of at most one mixed-valent element.
 
     Raises:
         ValueError: a mixture has no site, two share one, a total exceeds the sites, or a state is not clear.
@@ -210,7 +220,7 @@ class Supercell:
 
     @cached_property
     def electrostatics(self) -> Electrostatics:
-        """Of all sites."""
+        """Electrostatics of all sites."""
         return Electrostatics(self.parent.lattice, self.parent.positions)
 
     @cached_property
@@ -220,7 +230,7 @@ class Supercell:
         return np.repeat(states, self.count)
 
     def build_structure(self, counts: Sequence[Sequence[int]], rng: Rng) -> Structure:
-        """The crystal with so many atoms of each component.
+        """Build the crystal with given numbers of atoms of each component.
 
         Args:
             counts: per mixture, atoms of each component and vacancies.
@@ -248,7 +258,7 @@ class Supercell:
         return Structure(lattice, [elements[i] for i in kept], positions)
 
     def _assign_charges(self, counts: Sequence[Sequence[int]]) -> tuple[list[list[float]], FloatArray]:
-        """(charge of each atom of each mixture, shape (n,) of the parent's sites); mixed valence as its mean."""
+        """Charges of each atom of each mixture, and of the parent's sites (n,); mixed valence as its mean."""
         mixed = self.framework.mixed
         grouped = {member for members in self.groups for member in members}
         charges = self.fixed_charges.copy()
@@ -273,7 +283,7 @@ class Supercell:
     def _arrange_components(
         self, counts: Sequence[Sequence[int]], charges: Sequence[Sequence[float]], fixed: FloatArray, rng: Rng
     ) -> list[IntArray]:
-        """Per mixture, shape (k,): the number of the component on each of its sites."""
+        """Arrange the components; per mixture, shape (k,), the component's number on each site."""
         blocks = [_group_by_charge(own, many) for own, many in zip(charges, counts, strict=True)]
         if self.framework.options.arrange == "quasirandom":
             blocks = [[[code for block in own for code in block]] for own in blocks]
@@ -301,7 +311,7 @@ class Supercell:
         fixed: FloatArray,
         rng: Rng,
     ) -> list[IntArray]:
-        """Per mixture, shape (k,): which block of equal charges each site gets, by electrostatics."""
+        """Arrange blocks of equal charge by electrostatics; per mixture, shape (k,), the block of each site."""
         fillings = []
         for members, own, many, values in zip(self.groups, blocks, counts, charges, strict=True):
             if len(own) > 1:
@@ -353,7 +363,7 @@ class _Sublattices:
 
 
 def _group_by_charge(charges: Sequence[float], counts: Sequence[int]) -> list[list[int]]:
-    """Components that are there, grouped by equal charge; at least one group."""
+    """Group the components that are there by equal charge; at least one group."""
     found: dict[float, list[int]] = {}
     for code, (charge, count) in enumerate(zip(charges, counts, strict=True)):
         if count > 0:

@@ -1,4 +1,4 @@
-"""Components as chemistry: ions, elements and formulas, their charges, and when charges balance."""
+"""Components as chemistry: ions, elements and formulas, their charges, and charge balance."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _ION_PATTERN = re.compile(r"^([A-Z][a-z]?)(\d*)([+-])$")
 
 @dataclass(frozen=True)
 class Species:
-    """What one unit of a component is.
+    """One unit of a component: its atoms and its charge.
 
     Attributes:
         elements: atoms by element; none for a vacancy.
-        charge: in elementary charges; None where the name does not say.
+        charge: in elementary charges; None where the name does not give it.
     """
 
     name: str
@@ -38,13 +38,13 @@ class Species:
 
 
 def is_ion(name: str) -> bool:
-    """Whether the name is an element in an oxidation state: `La3+`, `Cl-`."""
+    """True if `name` is an element in an oxidation state: `La3+`, `Cl-`."""
     return _ION_PATTERN.match(name) is not None
 
 
 @lru_cache(maxsize=1_000)
 def parse_species(name: str) -> Species:
-    """The ion (`La3+`), element (`La`), formula (`Li2S`) or vacancy (`vacancy`) that a name stands for.
+    """Parse the `name` of an ion (`La3+`), element (`La`), formula (`Li2S`) or vacancy (`vacancy`).
 
     Raises:
         ValueError: it is none of these.
@@ -68,7 +68,7 @@ def _parse_formula(name: str) -> Species:
 
 
 def parse_site_atom(name: str, site: float | None) -> Species:
-    """The atom or vacancy of a component that sits on a crystal site.
+    """Parse the atom or vacancy of a component that sits on a crystal site.
 
     Args:
         name: `Cl-`, `Cl` or `vacancy`.
@@ -92,7 +92,7 @@ def parse_site_atom(name: str, site: float | None) -> Species:
 
 
 def check_mixed_valence(element: str, states: Sequence[int]) -> None:
-    """Refuse states that are not adjacent, or not of one sign.
+    """Refuse `states` of an `element` that are not adjacent, or not of one sign.
 
     Raises:
         ValueError: in words.
@@ -112,12 +112,12 @@ def check_mixed_valence(element: str, states: Sequence[int]) -> None:
 
 @dataclass(frozen=True)
 class Neutrality:
-    """When charges balance: `low @ x + fixed_low <= 0 <= high @ x + fixed_high`.
+    """Balance of charges: `low @ x + fixed_low <= 0 <= high @ x + fixed_high`.
 
     Attributes:
         low, high: shape (n,), charge per unit of each fraction with the mixed-valent element in its lower and
             in its upper state; equal without one.
-        fixed_low, fixed_high: the same of what is always there.
+        fixed_low, fixed_high: the same for the fixed species.
     """
 
     low: FloatArray
@@ -138,11 +138,11 @@ def build_neutrality(
     fixed: Sequence[tuple[Species, float]],
     mixed: Mapping[str, Sequence[int]],
 ) -> Neutrality:
-    """The rule that charges balance.
+    """Build the rule that charges balance.
 
     Args:
         amounts: (component, atoms per unit of its fraction), n of them.
-        fixed: (component, atoms) of what is always there.
+        fixed: (component, atoms) of the fixed species.
         mixed: lower and upper state of at most one element, whose components are written without a state.
 
     Raises:

@@ -14,12 +14,15 @@ WEIGHT_TOLERANCE = 1e-12  # weights below this share of the largest are zero
 def build_cube_rules(
     system: System, low: FloatArray, span: FloatArray, varied: BoolArray
 ) -> tuple[LinearRule, ...]:
-    """The linear rules of a system on the d fractions that vary; those that the cube keeps anyway are left out.
+    """Build the linear rules of a system on the d fractions that vary.
+
+    Rules that every point of the cube keeps are left out.
 
     Args:
         system: of n fractions.
-        low, span: shape (n,), least fractions and ranges, in the units of the system.
-        varied: shape (n,), which fractions are columns of the cube.
+        low: shape (n,), least fractions, in the units of the system.
+        span: shape (n,), their ranges.
+        varied: shape (n,), mask of the fractions that are columns of the cube.
     """
     rules = system.rules
     found: dict[LinearRule, None] = {}
@@ -41,19 +44,22 @@ def _build_rule(weights: FloatArray, limit: float, *, equal: bool = False) -> Li
 
 
 def _is_redundant(rule: LinearRule) -> bool:
-    """Whether all points of the cube keep a rule."""
+    """True if all points of the cube keep a rule."""
     return not rule.equal and sum(max(weight, 0.0) for _, weight in rule.weights) <= rule.limit
 
 
 def list_presence_choices(
     system: System, varied: BoolArray, span: FloatArray
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, float], ...]]:
-    """(groups of columns whose presence is a choice, (column, smallest coordinate where present)).
+    """List the columns whose presence is a choice, and their smallest coordinates.
 
     Args:
         system: of n fractions.
-        varied: shape (n,), which fractions are columns of the cube.
+        varied: shape (n,), mask of the fractions that are columns of the cube.
         span: shape (n,), their ranges in the units of the system.
+
+    Returns:
+        (groups of columns, (column, smallest coordinate where present) of some).
     """
     places = np.cumsum(varied) - 1
     sparse, least = [], []

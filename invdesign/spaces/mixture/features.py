@@ -1,4 +1,4 @@
-"""Numbers a model can learn mixtures from: the fractions, and what the elements in them are like."""
+"""Features of mixtures: the fractions, and statistics of the elements in them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from invdesign.structures.descriptors import PROPERTY_GROUPS, elemental_properti
 
 @dataclass(frozen=True, eq=False)
 class Chemistry:
-    """Which atoms n fractions stand for.
+    """The atoms that n fractions stand for.
 
     Attributes:
         atoms: n entries: atoms by element per unit of each fraction.
@@ -46,12 +46,14 @@ class Chemistry:
         return elemental_properties()[numbers]
 
     def count_atoms(self, x: FloatArray) -> dict[str, float]:
-        """Atoms by element for fractions x (n,), those of which there are none left out."""
+        """Count atoms by element for fractions `x` (n,); elements without atoms are left out."""
         found = x @ self._matrix + self._fixed
         return {element: float(n) for element, n in zip(self.elements, found, strict=True) if n > 1e-12}
 
     def property_statistics(self, x: FloatArray) -> FloatArray:
-        """Shape (2 p,): mean and mean absolute deviation of each elemental property over the atoms; see `descriptors`.
+        """Mean and mean absolute deviation (2 p,) of elemental properties for fractions `x` (n,).
+
+        They are taken over the atoms; `descriptors` names them.
 
         Source:
             Ward, Agrawal, Choudhary & Wolverton, npj Comput. Mater. 2, 16028 (2016), equations 1 and 2.
@@ -64,7 +66,7 @@ class Chemistry:
         return np.round(np.concatenate([mean, deviation]), 9) + 0.0
 
     def descriptors(self) -> list[Descriptor]:
-        """What `statistics` are: those of size, of electronic structure and of cohesion are a group each."""
+        """Name the statistics, in groups for size, electronic structure and cohesion."""
         return [
             Descriptor(f"{statistic} {name.replace('_', ' ')}", group)
             for statistic in ("mean", "deviation of")

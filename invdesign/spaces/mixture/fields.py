@@ -1,6 +1,6 @@
-"""Where mixtures lie: anywhere in a polytope, on a listed lattice, or on one too large to list.
+"""Sets of feasible mixtures: a polytope, a listed lattice, or lattices too large to list.
 
-Points are arrays (n,) of fractions in the units of the system; every point that a field gives keeps all rules.
+Points are arrays (n,) of fractions in the units of the system; every point that a field returns keeps all rules.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_TRIES = 8
 
 
 class Field(ABC):
-    """The points a mixture space consists of."""
+    """The points of a mixture space."""
 
     def __init__(self, system: System) -> None:
         self.system = system
@@ -35,23 +35,23 @@ class Field(ABC):
 
     @abstractmethod
     def draw_uniform(self, rng: Rng) -> FloatArray | None:
-        """Any point, evenly distributed."""
+        """Draw any point with `rng`, evenly distributed."""
 
     @abstractmethod
     def draw_corner(self, rng: Rng) -> FloatArray | None:
-        """A point at a corner of what is feasible."""
+        """Draw a corner of the feasible set with `rng`."""
 
     @abstractmethod
     def draw_neighbour(self, x: FloatArray, rng: Rng) -> FloatArray | None:
-        """A neighbour of the point x."""
+        """Draw a neighbour of point `x` (n,) with `rng`."""
 
     @abstractmethod
     def repair_point(self, y: FloatArray) -> FloatArray | None:
-        """A point near y, which need not be one; y itself where it is."""
+        """Find a feasible point near `y` (n,); y itself where it is one."""
 
     @abstractmethod
     def settle_point(self, y: FloatArray, present: BoolArray) -> FloatArray | None:
-        """A point near y, with the components `present` where that is possible."""
+        """Find a feasible point near `y` (n,), if possible with the components `present` (n,)."""
 
 
 class Continuum(Field):
@@ -64,7 +64,10 @@ class Continuum(Field):
         return self._round_to_grid(self.supports.draw_corner(rng))
 
     def draw_neighbour(self, x: FloatArray, rng: Rng) -> FloatArray | None:
-        """A step along a random direction, or one that trades two components, of any length up to the border."""
+        """Step from `x` with `rng` along a random direction, up to the border.
+
+        Half of the directions trade two components.
+        """
         moved = move_along_line(self.supports, x, rng)
         return None if moved is None else self._round_to_grid(moved)
 
@@ -76,7 +79,7 @@ class Continuum(Field):
         return self._round_to_grid(self.supports.project_onto(present, y))
 
     def _round_to_grid(self, x: FloatArray | None) -> FloatArray | None:
-        """The grid point of x, fixed sums exact; what is left by rounding goes to one fraction."""
+        """Round x to the grid with exact sums; one fraction takes the rest."""
         if x is None:
             return None
         present, rules = x > 0.5 / GRID, self.system.rules
@@ -96,7 +99,16 @@ class Continuum(Field):
 
 
 def move_along_line(supports: Supports, x: FloatArray, rng: Rng) -> FloatArray | None:
-    """A point on a random line through x within its region; None where the region is one point."""
+    """Move a point on a random line within its region.
+
+    Args:
+        supports: the regions.
+        x: shape (n,), the point.
+        rng: of the direction and the length.
+
+    Returns:
+        Shape (n,); None where the region is one point.
+    """
     present = supports.system.find_present(x)
     region = supports.find_region(present)
     own = x[present]
@@ -144,7 +156,7 @@ class Listed(Field):
 
     @cached_property
     def _corners(self) -> FloatArray:
-        """Points with the fewest components, or with a fraction at its least or most: the rim of the lattice."""
+        """Points with the most fractions at their least or their most: the rim of the lattice."""
         ends = (self.points == self.points.min(axis=0)) | (self.points == self.points.max(axis=0))
         score = ends.sum(axis=1)
         rim: FloatArray = self.points[score >= np.quantile(score, 0.9)]
@@ -158,7 +170,7 @@ class Listed(Field):
         return corner
 
     def draw_neighbour(self, x: FloatArray, rng: Rng) -> FloatArray | None:
-        """One of the nearest other points, nearer ones more often."""
+        """Draw one of the points nearest to `x` with `rng`, nearer ones more often."""
         near = self._nearest_indices(x, MAX_NEIGHBOURS)[1:]
         return None if not len(near) else self._point_at(near[int(rng.random() ** 2 * len(near))])
 
@@ -166,7 +178,10 @@ class Listed(Field):
         return self._point_at(self._nearest_indices(y, 1)[0])
 
     def settle_point(self, y: FloatArray, present: BoolArray) -> FloatArray | None:
-        """The nearest point with no other components, of the nearest points there are."""
+        """Take the nearest point to `y` without components other than `present`.
+
+        Only the nearest points of all are looked at; where none of them fits, the nearest is taken.
+        """
         near = self._nearest_indices(y, MAX_NEIGHBOURS)
         fitting = (self.points[near][:, ~present] == 0).all(axis=1)
         return self._point_at(near[int(fitting.argmax())])
@@ -176,17 +191,17 @@ class Listed(Field):
         return row
 
     def find_index(self, x: FloatArray) -> int | None:
-        """Number of the point x; None where it is none."""
+        """Find the number of point `x` (n,); None where it is no point of the lattice."""
         distance, index = self._tree.query(x)
         return int(index) if distance <= SAME_POINT * len(x) else None
 
     def written_values(self, x: FloatArray) -> FloatArray:
-        """The fractions of a point as they are written."""
+        """Fractions of point `x` (n,) as they are written."""
         found = self.find_index(x)
         return x if found is None else self.written[found]
 
     def _nearest_indices(self, y: FloatArray, count: int) -> NDArray[np.int64]:
-        """Numbers of the nearest points, nearest first, the first of equally near ones first."""
+        """Numbers of the nearest points, nearest first; ties go to the lower number."""
         distance, index = self._tree.query(y, k=min(count, len(self.points)))
         distance, index = np.atleast_1d(distance), np.atleast_1d(index)
         order = np.lexsort((index, np.round(distance, 10)))
@@ -212,7 +227,10 @@ class Stepped(Field):
         return self._snap_to_lattices(self.supports.draw_corner(rng))
 
     def draw_neighbour(self, x: FloatArray, rng: Rng) -> FloatArray | None:
-        """As in a continuum, then onto a lattice; steps that end where they began are taken again, longer."""
+        """Step from `x` with `rng` as in a continuum, then onto a lattice.
+
+        Steps that end where they began are taken again, longer.
+        """
         factor = 1.0
         for _ in range(MAX_TRIES):
             moved = move_along_line(self.supports, x, rng)
@@ -235,7 +253,7 @@ class Stepped(Field):
         return self._snap_to_lattices(self.supports.project_onto(present, y))
 
     def _snap_to_lattices(self, x: FloatArray | None) -> FloatArray | None:
-        """The nearest that any lattice offers for a feasible x, of equally near ones the first lattice's."""
+        """Find the nearest offer of any lattice for a feasible x; ties go to the first lattice."""
         if x is None:
             return None
         offers = [
@@ -248,7 +266,15 @@ class Stepped(Field):
 
 
 def match_to_steps(lattice: System, y: FloatArray) -> FloatArray | None:
-    """The point y on the grid of a lattice's steps, where it lies there and is feasible; else None."""
+    """Match a point to the grid of a lattice's steps.
+
+    Args:
+        lattice: the system with steps.
+        y: shape (n,).
+
+    Returns:
+        The point on the grid where y lies there and is feasible; else None.
+    """
     even = lattice.steps > 0
     size = np.where(even, lattice.steps, 1.0)
     kept = np.where(even, np.rint(y / size) * size, np.rint(y * GRID) / GRID)
@@ -257,7 +283,7 @@ def match_to_steps(lattice: System, y: FloatArray) -> FloatArray | None:
 
 
 def _complete_on_lattice(lattice: System, x: FloatArray) -> FloatArray | None:
-    """A point of the lattice near x: steps first, then what has none is fitted to them."""
+    """Find a point of the lattice near x: steps first, then the fractions without steps."""
     even = lattice.steps > 0
     if even.all():
         return round_to_steps(lattice, x)
@@ -271,7 +297,7 @@ def _complete_on_lattice(lattice: System, x: FloatArray) -> FloatArray | None:
 
 
 def _fit_unstepped(lattice: System, held: FloatArray, x: FloatArray) -> FloatArray | None:
-    """The point x with the stepped fractions of `held`, the others as near to x as the rules allow."""
+    """Fit the fractions without steps to the stepped ones of `held`, as near to x as the rules allow."""
     even, rules = lattice.steps > 0, lattice.rules
     present = lattice.find_present(held)
     lower = np.where(even | ~present, held, np.where(present, lattice.least, 0.0))

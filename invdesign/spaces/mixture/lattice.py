@@ -17,13 +17,13 @@ MAX_PARTIAL = 400_000  # beginnings of mixtures that may be looked at on the way
 
 
 def list_steps(system: System, most: int = MAX_LISTED) -> IntArray | None:
-    """Shape (p, n): steps of every mixture of a discrete system, in the order of the columns.
+    """List the steps (p, n) of every mixture of a discrete system, in the order of the columns.
 
-    Column by column, dropping what no continuation can make feasible.
+    Column by column, beginnings that no continuation can make feasible are dropped.
 
     Args:
         system: every fraction has steps.
-        most: how many there may be.
+        most: largest number of mixtures.
 
     Returns:
         None where there are more, or too many beginnings.
@@ -49,10 +49,16 @@ def list_steps(system: System, most: int = MAX_LISTED) -> IntArray | None:
 
 
 def list_points(system: System, most: int = MAX_LISTED) -> FloatArray | None:
-    """Shape (p, n): every mixture of a system in steps; fractions without steps follow from the equations.
+    """List every mixture (p, n) of a system in steps.
+
+    Fractions without steps follow from the equations.
+
+    Args:
+        system: some or all fractions have steps.
+        most: largest number of mixtures.
 
     Returns:
-        None where there are more than `most`, or where a fraction without steps has room.
+        None where there are more than `most`, or where a fraction without steps can vary.
     """
     if system.is_discrete:
         counts = list_steps(system, most)
@@ -69,11 +75,11 @@ def list_points(system: System, most: int = MAX_LISTED) -> FloatArray | None:
 
 
 def _eliminate_unstepped(system: System) -> tuple[System, FloatArray, FloatArray] | None:
-    """The system in its stepped fractions alone, where equations give the others.
+    """Reduce the system to its stepped fractions, where equations give the others.
 
     Returns:
         (system of k fractions, base (n,), map (n, k)): all fractions are base + map @ stepped ones. None where the
-        equations leave a fraction without steps any room, or where it counts whether it is present.
+        equations leave a fraction without steps any room, or where the group of one counts its components.
     """
     rules, even = system.rules, system.steps > 0
     loose = np.flatnonzero(~even)
@@ -107,7 +113,7 @@ def _pair_columns(options: Sequence[IntArray], system: System) -> list[tuple[Int
 
 
 def _list_step_numbers(system: System, column: int) -> IntArray:
-    """Steps that one fraction may have: 0 where it may be absent, then from its smallest one up."""
+    """List the steps that one fraction may have: 0 if it may be absent, then from its smallest up."""
     step = system.steps[column]
     low = int(np.ceil(system.least[column] / step - 1e-9))
     high = int(np.floor(system.rules.upper[column] / step + 1e-9))
@@ -126,7 +132,7 @@ def _bound_remainders(terms: Sequence[FloatArray]) -> tuple[list[FloatArray], li
 
 
 def _can_meet_counts(found: IntArray, system: System) -> NDArray[np.bool_]:
-    """Whether beginnings (p, c) can still have as many components as each group needs."""
+    """Mask of the beginnings (p, c) that can still have enough, and not too many, components."""
     kept = np.ones(len(found), dtype=np.bool_)
     width = found.shape[1]
     for group in system.groups:
@@ -139,7 +145,13 @@ def _can_meet_counts(found: IntArray, system: System) -> NDArray[np.bool_]:
 
 
 def round_to_steps(system: System, x: FloatArray) -> FloatArray | None:
-    """A mixture in steps near the feasible x (n,): rounded, sums kept by the largest remainders.
+    """Find a mixture in steps near a feasible point.
+
+    It is rounded so that sums are kept, by the largest remainders.
+
+    Args:
+        system: with steps.
+        x: shape (n,), feasible without steps.
 
     Returns:
         Its stepped fractions, others as in x; None where that breaks a rule and the integer solver finds none.
@@ -155,7 +167,7 @@ def round_to_steps(system: System, x: FloatArray) -> FloatArray | None:
 def _round_group(
     system: System, members: IntArray, x: FloatArray, rounded: FloatArray, total: tuple[float, float]
 ) -> None:
-    """Set the stepped fractions of one group to multiples of their steps, so that the sum stays."""
+    """Round the stepped fractions of one group to multiples of their steps, so that the sum stays."""
     own = members[system.steps[members] > 0]
     if not len(own):
         return

@@ -1,4 +1,4 @@
-"""Fractions as people write them: sums that miss their total by rounding, and sums in per cent."""
+"""Fractions as users write them: sums that miss their total by rounding, and sums in per cent."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PER_CENT_TOLERANCE = 0.05  # relative: a sum of so nearly 100 times its total is
 
 
 def scale_to_totals(model: Model, values: FloatArray, rounding: Mapping[str, float]) -> FloatArray:
-    """Fractions whose sums are the totals of their mixtures.
+    """Scale fractions so that the sums are the totals of their mixtures.
 
     Args:
         model: the mixtures.
         values: shape (n,), as they were written.
-        rounding: by column, how far each may be off; where not given, as Python writes the number.
+        rounding: rounding error by column; where not given, that of the number as Python writes it.
 
     Raises:
         Infeasible: a fraction is negative, or a sum misses its total by more than its digits allow.

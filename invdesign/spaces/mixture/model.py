@@ -1,4 +1,4 @@
-"""From what a campaign file says of mixtures to numbers: columns, rules, chemistry; and why they cannot be met."""
+"""Numerical model of the mixtures in a campaign file: columns, rules, chemistry."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LARGEST_FRACTION = 1e9  # no fraction may be above
 
 @dataclass(frozen=True)
 class Asked:
-    """All that a campaign file says of mixtures, checked part by part."""
+    """Settings of the mixtures in a campaign file, checked part by part."""
 
     mixtures: Mapping[str, Mixture]
     constraints: Sequence[LinearConstraint]
@@ -54,13 +54,13 @@ class Model:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """What each column is called: its component, with the mixture where several have one of that name."""
+        """Names of the columns: the component, after its mixture where several have one of that name."""
         parts = [part for _, part in self.places]
         return tuple(part if parts.count(part) == 1 else f"{name}.{part}" for name, part in self.places)
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
-        """How many columns each mixture has."""
+        """Number of columns of each mixture."""
         return tuple(len(mixture.components) for mixture in self.asked.mixtures.values())
 
     @cached_property
@@ -75,7 +75,10 @@ class Model:
 
     @cached_property
     def scale(self) -> float:
-        """A power of ten that brings the largest fraction below 10; 1 in a crystal, whose steps are fixed."""
+        """A power of ten that brings the largest fraction below 10.
+
+        It is 1 in a crystal, whose steps are fixed.
+        """
         if self.asked.framework is not None:
             return 1.0
         return float(10.0 ** np.floor(np.log10(min(max(float(self.upper.max()), 1e-6), LARGEST_FRACTION))))
@@ -87,7 +90,7 @@ class Model:
 
     @cached_property
     def is_chemical(self) -> bool:
-        """Whether components are elements, ions or formulas."""
+        """True if components are elements, ions or formulas."""
         asked = self.asked
         marked = any(mixture.multiplicity is not None for mixture in asked.mixtures.values())
         return (
@@ -99,7 +102,7 @@ class Model:
 
     @cached_property
     def amounts(self) -> tuple[tuple[Species, float], ...]:
-        """(what it is, how many per formula unit or unit cell) of each column; empty for plain names.
+        """(species, number per formula unit or unit cell) of each column; empty for plain names.
 
         Raises:
             ValueError: a name is no element, ion or formula.
@@ -117,14 +120,14 @@ class Model:
 
     @cached_property
     def fixed(self) -> tuple[tuple[Species, float], ...]:
-        """(what it is, how many) of what is always there."""
+        """(species, number) of the species that are always there."""
         if self.asked.framework is not None:
             return tuple((atom, 1.0) for atom in self.asked.framework.fixed_species)
         return tuple((parse_species(name), amount) for name, amount in self.asked.fixed.items())
 
     @cached_property
     def chemistry(self) -> Chemistry | None:
-        """Which atoms the fractions stand for; None for plain names."""
+        """The atoms that the fractions stand for; None for plain names."""
         if not self.is_chemical:
             return None
         atoms = [{e: n * many for e, n in species.elements.items()} for species, many in self.amounts]
@@ -136,10 +139,10 @@ class Model:
 
     @cached_property
     def neutrality(self) -> Neutrality | None:
-        """When charges balance; None where they need not.
+        """The rule that charges balance; None where they need not.
 
         Raises:
-            ValueError: they are to, and a charge is not known.
+            ValueError: they must balance, and a charge is not known.
         """
         wanted = self.asked.neutral
         if wanted is None:
@@ -186,7 +189,7 @@ class Model:
         return found
 
     def find_column(self, name: str) -> int:
-        """The column of `component` or `mixture.component`.
+        """Find the column of a `name`: `component` or `mixture.component`.
 
         Raises:
             ValueError: there is none, or several.
@@ -214,12 +217,12 @@ class Model:
         return System(rules, tuple(map(self.build_group, self.asked.mixtures)), np.zeros(width))
 
     def total_limits(self, name: str) -> tuple[float, float]:
-        """Lowest and highest sum of a mixture; sites of a crystal are full at 1."""
+        """Lowest and highest sum of mixture `name`; sites of a crystal are full at 1."""
         low, high = self.asked.mixtures[name].range
         return low, high if self.asked.framework is None else min(high, 1.0)
 
     def build_group(self, name: str) -> Group:
-        """The columns of a mixture and how many may be present."""
+        """Build the group of mixture `name`: its columns and the number that may be present."""
         mixture, members = self.asked.mixtures[name], np.array(self._mixture_columns(name), dtype=np.int64)
         low, high = self.total_limits(name)
         bounds = float(self.lower[members].sum()), float(self.upper[members].sum())
@@ -247,7 +250,10 @@ class Model:
         return np.array([self.asked.mixtures[name].component_step(part) for name, part in self.places])
 
     def system_in_cell(self, multiple: Multiple) -> System:
-        """The system with the steps of a supercell; of the file's own steps those that it holds."""
+        """The system with the steps of supercell `multiple`.
+
+        Where the file gives a step, it is the least common multiple of both.
+        """
         assert self.asked.framework is not None
         atoms = self.asked.framework.count_sites(multiple, self.widths)
         steps = [
@@ -258,7 +264,7 @@ class Model:
 
     @cached_property
     def field(self) -> Field:
-        """Where the mixtures lie."""
+        """The set of feasible mixtures."""
         if not self.lattices:
             return Continuum(self.rule_system)
         known = self._list_written_points()
@@ -267,7 +273,7 @@ class Model:
         return Stepped(self.rule_system, self.lattices)
 
     def _list_written_points(self) -> FloatArray | None:
-        """Shape (p, n): all mixtures on the lattices as they are written; None where there are too many."""
+        """List all mixtures (p, n) on the lattices as they are written; None where there are too many."""
         found: dict[tuple[float, ...], None] = {}
         for lattice in self.lattices:
             points = list_points(lattice)
@@ -280,18 +286,18 @@ class Model:
         return np.array(list(found)).reshape(-1, len(self.places))
 
     def to_written_units(self, x: FloatArray) -> FloatArray:
-        """Fractions x (..., n) of the system in the file's units, to 12 significant digits."""
+        """Convert fractions `x` (..., n) of the system to the file's units, with 12 significant digits."""
         values = np.asarray(x) * self.scale
         return np.array([round_number(value) for value in values.ravel().tolist()]).reshape(values.shape)
 
     def describe_fractions(self, x: FloatArray) -> str:
-        """Fractions x (n,) of the system for a person: `Cl 0.5, Br 0.5`."""
+        """Format fractions `x` (n,) of the system for the user: `Cl 0.5, Br 0.5`."""
         parts = zip(self.names, self.to_written_units(x).tolist(), strict=True)
         return ", ".join(f"{name} {value:.4g}" for name, value in parts if value > 0) or "nothing"
 
 
 def _common_step(share: Fraction, step: float) -> float:
-    """The least multiple of both a share and a step; the share where there is no step."""
+    """Least multiple of both a share and a step; the share where there is no step."""
     if step == 0.0:
         return float(share)
     given = Fraction(str(step))
@@ -301,7 +307,12 @@ def _common_step(share: Fraction, step: float) -> float:
 def find_smallest_cell(
     framework: Framework, values: FloatArray, widths: Sequence[int]
 ) -> tuple[Multiple, list[list[int]]] | None:
-    """The smallest supercell that holds fractions (n,), and how many atoms that makes.
+    """Find the smallest supercell that holds fractions, and its numbers of atoms.
+
+    Args:
+        framework: the parent with the supercells allowed.
+        values: shape (n,), fractions.
+        widths: number of columns of each mixture.
 
     Returns:
         (supercell, per mixture the atoms of each component and the vacancies); None where none holds them.

@@ -1,4 +1,4 @@
-"""How mixtures are varied: along what is feasible, by trading, leaving out or adding a component, by blending."""
+"""Operators on mixtures: steps, trades, dropped or added components, blends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ MAX_TRIES = 10
 def build_operators(
     field: Field, read: Callable[[Genome], FloatArray], write: Callable[[FloatArray], Genome]
 ) -> Mapping[str, GenomeOperator]:
-    """Operators by name; those that no mixture of the field could take are left out."""
+    """Build the operators by name, without those that no mixture of the field could take.
+
+    Args:
+        field: the feasible mixtures.
+        read: the point of a genome.
+        write: the genome of a point.
+    """
     tools = PointOperators(field)
     makers: dict[str, tuple[int, Make]] = {
         "start": (0, tools.draw_start),
@@ -47,7 +53,7 @@ def build_operators(
 
 @dataclass(frozen=True, slots=True)
 class _NewChild:
-    """`make`, with None in place of a child that is one of its parents."""
+    """`make`, with None in place of a child that equals one of its parents."""
 
     make: Make
 
@@ -71,12 +77,15 @@ class PointOperators:
         return _first_found(lambda: self.field.draw_corner(rng))
 
     def mutate_point(self, parents: Sequence[FloatArray], rng: Rng) -> FloatArray | None:
-        """A step along a feasible direction; where there is none, another component."""
+        """Step from the one of `parents` with `rng` along a feasible direction, else swap components."""
         moved = self.field.draw_neighbour(parents[0], rng)
         return self.swap_components(parents, rng) if moved is None else moved
 
     def swap_components(self, parents: Sequence[FloatArray], rng: Rng) -> FloatArray | None:
-        """Two components of one mixture trade their fractions, one of which may be 0."""
+        """Swap the fractions of two components of one mixture in the one of `parents`, with `rng`.
+
+        One of the fractions may be 0.
+        """
         x = parents[0]
         for _ in range(MAX_TRIES):
             group = self._draw_group(rng, smallest=2)
@@ -94,7 +103,7 @@ class PointOperators:
         return None
 
     def drop_component(self, parents: Sequence[FloatArray], rng: Rng) -> FloatArray | None:
-        """One component less, the others in proportion."""
+        """Drop one component of the one of `parents` with `rng`; the others keep their proportions."""
         x, lower = parents[0], self.field.system.rules.lower
         for _ in range(MAX_TRIES):
             group = self._draw_group(rng)
@@ -113,7 +122,10 @@ class PointOperators:
         return None
 
     def add_component(self, parents: Sequence[FloatArray], rng: Rng) -> FloatArray | None:
-        """One component more, of any fraction; where no more may be present, the least present makes room."""
+        """Add one component of any fraction to the one of `parents`, with `rng`.
+
+        Where no more may be present, the least present one makes room.
+        """
         x = parents[0]
         for _ in range(MAX_TRIES):
             group = self._draw_group(rng)
@@ -136,7 +148,10 @@ class PointOperators:
         return None
 
     def blend_parents(self, parents: Sequence[FloatArray], rng: Rng) -> FloatArray | None:
-        """A blend of both; of the components of both, the most present ones stay."""
+        """Blend two `parents` with a random share from `rng`.
+
+        Of the components of both, the most present ones stay.
+        """
         first, second = parents
         for _ in range(MAX_TRIES):
             share = rng.random()
@@ -149,7 +164,7 @@ class PointOperators:
     def _settle_child(
         self, y: FloatArray, other_than: FloatArray, without: int | None = None
     ) -> FloatArray | None:
-        """A mixture near y, unless it is the one there was."""
+        """Find a mixture near y that differs from `other_than`."""
         supports = self.field.supports
         present = supports.choose_present(y)
         if without is not None:
@@ -171,7 +186,7 @@ class PointOperators:
                 y[others[int(y[others].argmin())]] = 0.0
 
     def _draw_group(self, rng: Rng, smallest: int = 1) -> Group | None:
-        """A mixture at random, larger ones more often."""
+        """Draw a mixture at random, larger ones more often."""
         fitting = [group for group in self.field.system.groups if len(group.members) >= smallest]
         sizes = np.cumsum([len(group.members) for group in fitting])
         return (

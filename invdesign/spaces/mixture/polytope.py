@@ -1,4 +1,4 @@
-"""Bounded polytopes: reduced coordinates, vertices, exactly uniform samples, projection, directions.
+"""Bounded polytopes: reduced coordinates, vertices, uniform samples, projection, directions.
 
 Small ones are triangulated, so that samples are exactly uniform; larger ones are sampled by hit-and-run.
 """
@@ -27,7 +27,7 @@ POOL_SWEEPS = 4  # steps per chain and squared dimension before the pool is take
 
 @dataclass(frozen=True, eq=False)
 class Rules:
-    """Bounds of n variables and m linear rules: `lower <= x <= upper` and `low <= matrix @ x <= high`.
+    """Bounds of n variables and m linear rules: `lower <= x <= upper`, `low <= matrix @ x <= high`.
 
     Attributes:
         lower, upper: shape (n,), finite.
@@ -42,7 +42,7 @@ class Rules:
     high: FloatArray
 
     def are_met(self, x: FloatArray, tolerance: FloatArray | float) -> bool:
-        """Whether x (n,) keeps the bounds to `EPS` and the rules to `tolerance` (m,)."""
+        """Check whether `x` (n,) keeps the bounds to `EPS` and the rules to `tolerance` (m,)."""
         values = self.matrix @ x
         return bool(
             (x >= self.lower - EPS).all()
@@ -52,7 +52,7 @@ class Rules:
         )
 
     def restrict_to(self, kept: IntArray, lower: FloatArray) -> Rules:
-        """The rules for the variables `kept` (k,) with the others 0, and other lower bounds (k,)."""
+        """Restrict the rules to variables `kept` (k,), with new lower bounds `lower` (k,); the others are 0."""
         return Rules(lower, self.upper[kept], self.matrix[:, kept], self.low, self.high)
 
 
@@ -62,7 +62,10 @@ def _list_subsets(count: int, size: int) -> IntArray:
 
 
 class Region:
-    """The points that keep some rules, in coordinates w (d,) of their affine hull: x = origin + basis @ w."""
+    """The points that keep some rules, in coordinates w (d,) of their affine hull.
+
+    A point is x = origin + basis @ w.
+    """
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
@@ -122,15 +125,15 @@ class Region:
 
     @cached_property
     def empty(self) -> bool:
-        """Whether no point keeps the rules."""
+        """True if no point keeps the rules."""
         return self.project_point(np.zeros(len(self.rules.lower))) is None
 
     def to_point(self, w: FloatArray) -> FloatArray:
-        """The point (n,) at coordinates w (d,)."""
+        """Convert coordinates `w` (d,) to a point (n,)."""
         return self._clip_to_bounds(self.origin + self.basis @ w)
 
     def project_point(self, y: FloatArray) -> FloatArray | None:
-        """The nearest point to y (n,), None where the polytope is empty."""
+        """Project `y` (n,) onto the polytope; None where it is empty."""
         if not self._consistent:
             return None
         origin, basis = self._plane
@@ -141,7 +144,7 @@ class Region:
         return np.minimum(np.maximum(x, self.rules.lower), self.rules.upper)
 
     def _keep_inside(self, x: FloatArray) -> FloatArray:
-        """A point x (n,) of the exact hull, moved to the polytope where rounding, or a hull taken as flat, left it."""
+        """Move a point x (n,) of the exact hull into the polytope, if rounding or a flat hull took it out."""
         origin, basis = self._plane
         if self._body.measure_excess(basis.T @ (x - origin)) <= 0.1 * EPS:
             return x
@@ -149,20 +152,20 @@ class Region:
         return x if found is None else found
 
     def travel_range(self, x: FloatArray, direction: FloatArray) -> tuple[float, float]:
-        """How far one can go from x (n,) along `direction` (d,), backwards (<= 0) and forwards (>= 0)."""
+        """Distances from `x` (n,) along `direction` (d,): backwards (<= 0) and forwards (>= 0)."""
         slack = self.faces @ (self.basis.T @ (x - self.origin)) - self.offsets
         low, high = _travel_ranges(np.maximum(slack, 0.0), self.faces @ direction)
         return float(low), float(high)
 
     @property
     def vertices(self) -> FloatArray | None:
-        """All corners in coordinates (v, d), of the exact hull; None where there are too many to list."""
+        """All corners (v, d) in coordinates of the exact hull; None where there are too many to list."""
         corners = self._corners
         return None if corners is None else (corners - self.origin) @ self.basis
 
     @cached_property
     def _corners(self) -> FloatArray | None:
-        """All corners (v, n); finding them settles the exact hull."""
+        """All corners (v, n); finding them fixes the exact hull."""
         if self._has_many_subsets and not self.empty:
             self._find_exact_hull()
         if self.dimension == 0:
@@ -220,7 +223,7 @@ class Region:
 
     @cached_property
     def volume(self) -> float:
-        """Volume in d dimensions; of large polytopes an estimate from the covariance of samples."""
+        """Volume in d dimensions; for large polytopes an estimate from the covariance of samples."""
         if self._simplices is not None:
             return float(self._simplices[1].sum())
         d = self.dimension
@@ -230,7 +233,7 @@ class Region:
         return math.exp(0.5 * float(logarithm) + factor)
 
     def sample(self, rng: Rng) -> FloatArray:
-        """A point (n,), uniformly distributed: exactly in few dimensions, by hit-and-run in many."""
+        """Draw a point (n,) uniformly with `rng`: exactly in few dimensions, by hit-and-run in many."""
         if self._simplices is None:
             w = self._pool[int(rng.random() * len(self._pool))]
             return self._keep_inside(
@@ -245,7 +248,7 @@ class Region:
         return self._keep_inside(self.to_point((shares / shares.sum()) @ parts[which]))
 
     def draw_corner(self, rng: Rng) -> FloatArray | None:
-        """A vertex (n,): one of all at random, or the end of a random direction."""
+        """Draw a vertex (n,) with `rng`: one of all, or the end of a random direction."""
         if self._corners is not None:
             count = len(self._corners)
             return (
@@ -271,7 +274,7 @@ class Region:
         )
 
     def _walk_chains(self, w: FloatArray, steps: int, rng: Rng) -> FloatArray:
-        """Chains w (c, d) after some steps of hit-and-run.
+        """Walk chains w (c, d) by some steps of hit-and-run.
 
         Source:
             Smith, Oper. Res. 32, 1296 (1984).
@@ -305,12 +308,12 @@ class Region:
 
 
 def _find_movable_faces(faces: FloatArray) -> NDArray[np.bool_]:
-    """Which `faces` (f, d) a move along the coordinates can reach or leave."""
+    """Mask of the `faces` (f, d) that a move along the coordinates can reach or leave."""
     return np.asarray(np.linalg.norm(faces, axis=1) > 1e-9)
 
 
 def _travel_ranges(slack: FloatArray, rates: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """How far one can go backwards and forwards (c,) from points with some slack to each face, both (c, f)."""
+    """Distances backwards and forwards (c,) from points with some slack to each face, both (c, f)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         room = -slack / rates
     low = np.where(rates > 1e-14, room, -np.inf).max(axis=-1, initial=-np.inf)

@@ -1,4 +1,4 @@
-"""Why no mixture keeps the rules, or why one does not, in words."""
+"""Explanations in words: no mixture keeps the rules, or one does not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_TRIED_CELLS = 64  # unit cells up to which a supercell that could hold a mix
 
 
 def check_model(model: Model) -> None:
-    """Refuse rules that no mixture keeps.
+    """Refuse a `model` with rules that no mixture keeps.
 
     Raises:
         ValueError: with the smallest contradicting set that was found.
@@ -152,7 +152,7 @@ def _explain_cells(model: Model, solved: FloatArray) -> str:
 
 
 def _find_nearest_in_cells(model: Model, solved: FloatArray) -> tuple[FloatArray, Multiple] | None:
-    """What the allowed cells can hold nearest to `solved`, the bounds of single components aside."""
+    """Find the fractions nearest to `solved` that an allowed cell holds, bounds of components aside."""
     assert model.asked.framework is not None
     rules = model.rule_system.rules
     loose = replace(rules, lower=np.zeros_like(rules.lower), upper=np.ones_like(rules.upper))
@@ -184,7 +184,7 @@ def _explain_steps(model: Model, solved: FloatArray) -> str:
 
 
 def list_violations(model: Model, values: FloatArray) -> list[str]:
-    """What is wrong with fractions (n,) in the file's units, in words; empty where nothing is."""
+    """List the rules of `model` that `values` (n,) in the file's units break, in words."""
     found = []
     for name, value, low, high in zip(model.names, values, model.lower, model.upper, strict=True):
         if not low - 1e-9 * model.scale <= value <= high + 1e-9 * model.scale:

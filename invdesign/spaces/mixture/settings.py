@@ -1,4 +1,4 @@
-"""What a campaign file says of a mixture: components, bounds, counts, and the crystal it is realised in."""
+"""Settings of a mixture: components, bounds, counts, supercells."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class Mixture(Frozen):
 
     @property
     def range(self) -> tuple[float, float]:
-        """Lowest and highest sum that the total allows; what the bounds allow may be less."""
+        """Lowest and highest sum that the total allows; the bounds may allow less."""
         if isinstance(self.total, tuple):
             return self.total
         if isinstance(self.total, str):
@@ -139,14 +139,14 @@ class Mixture(Frozen):
         return float(self.total), float(self.total)
 
     def upper_bound(self, name: str) -> float:
-        """Greatest fraction of a component."""
+        """Greatest fraction of component `name`."""
         given = self.components[name].max
         if given is None:
             return 1.0 if isinstance(self.total, str) else self.range[1]
         return min(given, self.range[1])
 
     def component_step(self, name: str) -> float:
-        """Step of a component; 0 for none."""
+        """Step of component `name`; 0 for none."""
         return self.components[name].step or self.step or 0.0
 
     @classmethod

@@ -98,12 +98,12 @@ class MixtureSpace(CountableSpace):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Sentences on how the file of the parent was read."""
+        """Sentences on the reading of the parent's file."""
         return () if self.structure is None else list_parent_remarks(self.structure.parent)
 
     @property
     def structure_type(self) -> str:
-        """What kind of structure candidates are built as, where they have one: `an anti-perovskite`."""
+        """Kind of structure that candidates are built as, if they have one: `an anti-perovskite`."""
         return "" if self.structure is None else describe_structure_type(self.structure.parent)
 
     @cached_property
@@ -131,11 +131,13 @@ class MixtureSpace(CountableSpace):
         return build_operators(self._model.field, self._read_point, self._write_genome)
 
     def operators(self) -> Mapping[str, Operator]:
-        """`start`, `extreme`, `mutate`, `swap`, `drop`, `add` and `crossover`; all give feasible mixtures."""
+        """`start`, `extreme`, `mutate`, `swap`, `drop`, `add` and `crossover`; all return feasible mixtures."""
         return self._operators
 
     def build(self, genome: Genome) -> Design:
-        """Fractions as parameters, the composition where there is chemistry, the crystal where one is asked for.
+        """Build the design of a `genome`: fractions as parameters, composition, crystal.
+
+        The composition is there where components are chemistry, the crystal where the settings give a structure.
 
         Raises:
             Infeasible: a rule is broken, a name unknown, or no supercell holds the fractions.
@@ -149,7 +151,10 @@ class MixtureSpace(CountableSpace):
         return Design(parameters, structure.composition, {"initial": structure})
 
     def features(self, genomes: Sequence[Genome]) -> FloatArray:
-        """Shape (n, d): the fractions, then means and deviations of elemental properties where there are elements."""
+        """Features (n, d) of `genomes`: the fractions, then statistics of elemental properties.
+
+        The statistics are means and deviations, where there are elements.
+        """
         chemistry = self._model.chemistry
         rows = [self._read_fractions(genome) for genome in genomes]
         if chemistry is not None:
@@ -157,7 +162,7 @@ class MixtureSpace(CountableSpace):
         return np.array(rows).reshape(len(genomes), -1)
 
     def descriptors(self) -> Sequence[Descriptor]:
-        """The fractions in a group per mixture, then the statistics of the elements."""
+        """Name the features: the fractions in a group per mixture, then the statistics of the elements."""
         model = self._model
         fractions = [
             Descriptor(name, mixture) for name, (mixture, _) in zip(model.names, model.places, strict=True)
@@ -167,18 +172,18 @@ class MixtureSpace(CountableSpace):
     # FiniteSpace.
 
     def count(self) -> int | None:
-        """How many mixtures there are, where every fraction has steps or small supercells hold them; else None."""
+        """Number of mixtures; None unless every fraction has steps or small supercells hold them."""
         field = self._model.field
         return len(field.points) if isinstance(field, Listed) else None
 
     def genome_at_index(self, index: int) -> Genome:
-        """Mixture number `index`; those of the smallest supercell come first."""
+        """Build mixture number `index`; those of the smallest supercell come first."""
         field = self._model.field
         assert isinstance(field, Listed)  # only those are counted
         return self._name_fractions(field.written[index])
 
     def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
-        """(index of the first row, features (<= size, d)), streamed."""
+        """Stream (index of the first row, features (<= `size`, d))."""
         for start in range(0, len(self), size):
             rows = [self.genome_at_index(index) for index in range(start, min(start + size, len(self)))]
             yield start, self.features(rows)
@@ -186,15 +191,18 @@ class MixtureSpace(CountableSpace):
     # TabledSpace.
 
     def table_columns(self) -> Sequence[str]:
-        """The components, with their mixture before them where several have one of that name."""
+        """Names of the components, after their mixture where several have one of that name."""
         return self._model.names
 
     def to_cells(self, genome: Genome) -> Mapping[str, float | str]:
-        """The fraction of every component, 0 of those that are absent."""
+        """Fraction of every component in `genome`, 0 for absent ones."""
         return dict(zip(self._model.names, self._read_fractions(genome).tolist(), strict=True))
 
     def from_cells(self, cells: Mapping[str, str]) -> Genome:
-        """The components of which there is more than 0; what misses a rule by rounding alone is put right."""
+        """Read the components with fractions above 0 from table `cells`.
+
+        Fractions that miss a rule by rounding alone are repaired.
+        """
         found: dict[str, dict[str, Json]] = {name: {} for name in self.mixtures}
         for name, (mixture, component) in zip(self._model.names, self._model.places, strict=True):
             text = cells.get(name, "0")
@@ -214,7 +222,7 @@ class MixtureSpace(CountableSpace):
     # OpenSpace.
 
     def rounding(self, cells: Mapping[str, str]) -> Mapping[str, float]:
-        """Half a unit of the last digit written."""
+        """Rounding error of the numbers in `cells`: half a unit of the last digit written."""
         names, places = self._model.names, self._model.places
         totals = {
             name: self._model.total_limits(mixture)[1]
@@ -223,9 +231,13 @@ class MixtureSpace(CountableSpace):
         return {name: half_last_digit(text, totals[name]) for name, text in cells.items()}
 
     def place(self, genome: Genome, rounding: Mapping[str, float]) -> Placement:
-        """Where fractions lie that somebody weighed out: beyond bounds, between steps, or of too many components.
+        """Place weighed-out fractions: beyond bounds, between steps, or of too many components.
 
-        A sum that misses its total by what rounding costs is scaled.
+        A sum that misses its total by no more than rounding is scaled.
+
+        Args:
+            genome: fractions by mixture and component, as they were weighed out.
+            rounding: rounding error of each fraction as it was written.
 
         Raises:
             Infeasible: a name is unknown, a fraction no number or negative, or the sum another than its total.
@@ -248,17 +260,17 @@ class MixtureSpace(CountableSpace):
         )
 
     def build_made(self, genome: Genome) -> Design:
-        """The fractions as parameters, and the composition where there is chemistry; no crystal."""
+        """Build the design of a weighed-out `genome`: fractions and composition, no crystal."""
         self._check_names(genome)
         values = self._read_fractions(genome)
         parameters = dict(zip(self._model.names, values.tolist(), strict=True))
         return Design(parameters=parameters, composition=self._build_composition(values))
 
     def domain(self) -> Domain:
-        """One real dimension per component whose fraction can vary; steps and supercells are a matter of `decode`.
+        """One real dimension per component whose fraction can vary.
 
-        Sums, linear constraints and the balance of charges are its rules; which components are present is a choice
-        in mixtures that count them.
+        Steps and supercells are left to `decode`. Sums, linear constraints and the balance of charges are rules of the domain;
+        the presence of components is a choice in mixtures that count them.
         """
         return self._domain
 
@@ -275,7 +287,7 @@ class MixtureSpace(CountableSpace):
         )
 
     def encode(self, genomes: Sequence[Genome]) -> FloatArray:
-        """Shape (n, d), beyond [0, 1] of fractions beyond their bounds."""
+        """Encode `genomes` as points (n, d), beyond [0, 1] for fractions beyond their bounds."""
         low, span, varied = self._frame
         rows = [((self._read_fractions(genome) - low) / span)[varied] for genome in genomes]
         points = np.array(rows).reshape(len(genomes), int(varied.sum()))
@@ -283,7 +295,7 @@ class MixtureSpace(CountableSpace):
         return np.where(np.abs(near - points) < CUBE_TOLERANCE, near, points)
 
     def decode(self, x: FloatArray) -> Sequence[Genome]:
-        """The feasible mixtures nearest to points (n, d), with the components of which there is most."""
+        """Decode points `x` (n, d) to nearby feasible mixtures of the components with the largest fractions."""
         low, span, varied = self._frame
         found = []
         for point in np.clip(x, 0.0, 1.0):
@@ -295,7 +307,7 @@ class MixtureSpace(CountableSpace):
 
     @cached_property
     def _frame(self) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
-        """Least fractions (n,), their ranges (n,), 1 where there is none, and which vary (n,)."""
+        """Least fractions (n,), their ranges (n,), 1 where there is none, and the mask (n,) of those that vary."""
         spans = self._model.upper - self._model.lower
         return self._model.lower, np.where(spans > 0, spans, 1.0), spans > 0
 
@@ -332,7 +344,7 @@ class MixtureSpace(CountableSpace):
         )
 
     def _read_fractions(self, genome: Genome) -> FloatArray:
-        """Fractions (n,) as they are written."""
+        """Read the fractions (n,) of a genome as they are written."""
         found = []
         for mixture, component in self._model.places:
             own = genome[mixture]
@@ -343,21 +355,21 @@ class MixtureSpace(CountableSpace):
         return np.array(found)
 
     def _read_point(self, genome: Genome) -> FloatArray:
-        """A point of the field; a genome a person wrote is put on it."""
+        """Convert a genome to a point of the field; one that the user wrote is moved onto it."""
         model = self._model
         y = self._read_fractions(genome) / model.scale
         found = model.field.repair_point(y)
         return y if found is None else found
 
     def _write_genome(self, x: FloatArray) -> Genome:
-        """The genome of a point of the field: what is present, in the file's units."""
+        """Convert a point of the field to a genome: the present components, in the file's units."""
         field = self._model.field
         return self._name_fractions(
             field.written_values(x) if isinstance(field, Listed) else self._model.to_written_units(x)
         )
 
     def _name_fractions(self, values: FloatArray) -> Genome:
-        """The genome of fractions (n,) as they are written."""
+        """Build the genome of fractions (n,) as they are written."""
         found: dict[str, dict[str, Json]] = {name: {} for name in self.mixtures}
         for (mixture, component), value in zip(self._model.places, values.tolist(), strict=True):
             if value > 0.0:
@@ -365,7 +377,7 @@ class MixtureSpace(CountableSpace):
         return found
 
     def _check_names(self, genome: Genome) -> None:
-        """Refuse what no mixture of these components is.
+        """Refuse a genome that is no mixture of these components.
 
         Raises:
             Infeasible: a name is missing or unknown, or a fraction is no number.

@@ -1,4 +1,4 @@
-"""Which components are present: sets of them, drawn so that the mixtures cover what is feasible evenly."""
+"""Sets of present components, drawn so that the mixtures cover the feasible set evenly."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Supports:
         self._regions: OrderedDict[bytes, Region] = OrderedDict()
 
     def find_region(self, present: BoolArray) -> Region:
-        """What the fractions of the components `present` (n,) may be; the others are 0."""
+        """Region of the fractions of the components `present` (n,); the others are 0."""
         key = present.tobytes()
         found = self._regions.get(key)
         if found is None:
@@ -45,12 +45,12 @@ class Supports:
         return found
 
     def is_feasible(self, present: BoolArray) -> bool:
-        """Whether a mixture of exactly these components can be made."""
+        """Check whether a mixture of exactly the components `present` (n,) can be made."""
         needed = self.system.rules.lower > 0
         return not (needed & ~present).any() and not self.find_region(present).empty
 
     def sample(self, rng: Rng) -> FloatArray | None:
-        """A point (n,), evenly distributed over the feasible set; None where none is found.
+        """Draw a point (n,) with `rng`, uniform over the feasible set; None where none is found.
 
         Where plain draws (a set of components, then fractions from the flat Dirichlet distribution) are feasible
         often enough, they are repeated until one is: exactly uniform. Else a set is drawn by the volume of its
@@ -64,7 +64,10 @@ class Supports:
         return None if present is None else self._sample_within(present, rng)
 
     def draw_corner(self, rng: Rng) -> FloatArray | None:
-        """A vertex (n,) of the region of one set of components; each feasible set is equally likely."""
+        """Draw a vertex (n,) of the region of one set of components with `rng`.
+
+        Each feasible set is equally likely.
+        """
         if not self.system.is_counted:
             present: BoolArray | None = np.ones(len(self.system), dtype=np.bool_)
         elif self._uses_rejection or self.listed_sets is None:
@@ -77,7 +80,10 @@ class Supports:
         return self._fill_present(present, self.find_region(present).draw_corner(rng))
 
     def repair_point(self, y: FloatArray) -> FloatArray | None:
-        """A feasible point near y (n,): the components that y has most of, then the nearest fractions."""
+        """Find a feasible point near `y` (n,).
+
+        First the components with the largest fractions in y are chosen, then the nearest fractions.
+        """
         present = self.choose_present(y)
         found = self.project_onto(present, y)
         if found is not None or not self.system.is_counted:
@@ -92,7 +98,7 @@ class Supports:
         return None if solved is None else self.project_onto(self.system.find_present(solved), y)
 
     def choose_present(self, y: FloatArray) -> BoolArray:
-        """Which components y (n,) has most of, as many as may be present in each group."""
+        """Choose the components with the largest fractions in `y` (n,), as many as each group allows."""
         gains, present = self._presence_gains(y), np.ones(len(self.system), dtype=np.bool_)
         for group in self.system.groups:
             if not group.is_counted:
@@ -107,14 +113,14 @@ class Supports:
         return present
 
     def _presence_gains(self, y: FloatArray) -> FloatArray:
-        """Shape (n,): what each component's presence saves in squared distance to y."""
+        """Shape (n,): squared distance to y that each component's presence saves."""
         least, upper = self.system.least, self.system.rules.upper
         off = np.maximum(np.maximum(least - y, y - upper), 0.0)
         gains: FloatArray = np.maximum(y, 0.0) ** 2 - off**2
         return np.where(least > 0, gains, np.maximum(gains, 0.0))
 
     def project_onto(self, present: BoolArray, y: FloatArray) -> FloatArray | None:
-        """The feasible point (n,) nearest to `y` with these components present; None where there is none."""
+        """Project `y` (n,) onto the region of the components `present` (n,); None where it is empty."""
         if (present < (self.system.rules.lower > 0)).any():
             return None
         return self._fill_present(present, self.find_region(present).project_point(y[present]))
@@ -129,7 +135,7 @@ class Supports:
     def listed_sets(self) -> BoolArray | None:
         """Shape (s, n): all sets of components that the counts allow; None where there are too many.
 
-        The largest sets only, where no smallest fraction tells smaller ones apart from them.
+        Only the largest sets are listed where no smallest fraction tells smaller ones apart from them.
         """
         options = [_list_options(group, self.system) for group in self.system.groups]
         if any(option is None for option in options):
@@ -145,7 +151,7 @@ class Supports:
 
     @cached_property
     def set_weights(self) -> FloatArray:
-        """Shape (s,): volume of each listed set's region in units of the resolution; 0 where it is empty."""
+        """Shape (s,): volume of each listed set's region in units of the resolution; 0 if empty."""
         assert self.listed_sets is not None
         found = np.zeros(len(self.listed_sets))
         for row, present in enumerate(self.listed_sets):
@@ -176,7 +182,7 @@ class Supports:
         return present
 
     def _draw_by_size(self, rng: Rng) -> BoolArray | None:
-        """A feasible set where there are too many to list."""
+        """Draw a feasible set where there are too many to list."""
         for _ in range(SET_DRAWS):
             present, _ = self._draw_plain(1, rng)
             chosen: BoolArray = present[0]
@@ -204,7 +210,7 @@ class Supports:
         return None
 
     def _draw_tested(self, count: int, rng: Rng) -> tuple[FloatArray, BoolArray]:
-        """(points (count, n), whether each keeps the rules): plain draws."""
+        """Draw plain points (count, n), with a mask of those that keep the rules."""
         rules = self.system.rules
         _, points = self._draw_plain(count, rng)
         values = points @ rules.matrix.T
@@ -214,7 +220,7 @@ class Supports:
         return points, np.asarray(kept)
 
     def _draw_plain(self, count: int, rng: Rng) -> tuple[BoolArray, FloatArray]:
-        """(sets (count, n), points (count, n)) of plain draws, group by group."""
+        """Draw sets (count, n) and points (count, n), group by group."""
         present = np.ones((count, len(self.system)), dtype=np.bool_)
         points = np.zeros((count, len(self.system)))
         for group, sizes in zip(self.system.groups, self._sizes, strict=True):
@@ -230,7 +236,7 @@ class Supports:
         return present, points
 
     def _share_out_total(self, group: Group, present: BoolArray, rng: Rng) -> FloatArray:
-        """Fractions (count, k) that share out the total evenly; a range of totals is one more share."""
+        """Share out the total evenly as fractions (count, k); a range of totals is one more share."""
         shares = rng.standard_exponential(present.shape) * present
         floor = self.system.least[group.members] * present
         low, high = group.total
@@ -243,7 +249,7 @@ class Supports:
 
     @cached_property
     def _sizes(self) -> list[FloatArray]:
-        """Per group, cumulated chances of how many components are present, up to the most."""
+        """Per group, cumulated chances of the number of present components, up to the most."""
         return [_cumulate_size_chances(group, self.system) for group in self.system.groups]
 
 
@@ -254,12 +260,15 @@ def _expand_to_all(present: BoolArray, values: FloatArray) -> FloatArray:
 
 
 def _simplex_volume(dimension: int) -> float:
-    """Volume of a unit simplex of so many dimensions."""
+    """Volume of a unit simplex of a given dimension."""
     return math.sqrt(dimension + 1) / math.factorial(dimension)
 
 
 def _smallest_size(group: Group, system: System) -> int:
-    """Fewest components to consider: smaller sets than the largest matter where a smallest fraction is set."""
+    """Fewest components to consider in a group.
+
+    Sets smaller than the largest matter only where a smallest fraction is set.
+    """
     if group.least == 0.0:
         return group.at_most
     needed = int((system.rules.lower[group.members] > 0).sum())
@@ -267,7 +276,7 @@ def _smallest_size(group: Group, system: System) -> int:
 
 
 def _list_options(group: Group, system: System) -> list[IntArray] | None:
-    """Sets of members that may be present; None where there are too many."""
+    """List the sets of members that may be present; None where there are too many."""
     if not group.is_counted:
         return [group.members]
     sizes = range(_smallest_size(group, system), group.at_most + 1)
@@ -284,7 +293,7 @@ def _list_options(group: Group, system: System) -> list[IntArray] | None:
 
 
 def _cumulate_size_chances(group: Group, system: System) -> FloatArray:
-    """Cumulated chances of the sizes, by the volume of all simplices of each in units of the resolution."""
+    """Cumulate the chances of sizes, by the volume of all simplices of each in units of the resolution."""
     low = _smallest_size(group, system)
     free = len(group.members) - int((system.rules.lower[group.members] > 0).sum())
     chances = []

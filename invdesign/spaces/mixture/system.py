@@ -1,4 +1,4 @@
-"""What a mixture must keep, in numbers: bounds, linear rules, how many components are present, steps."""
+"""Rules on mixtures in numbers: bounds, linear rules, counts of present components, steps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Group:
 
     Attributes:
         members: shape (k,), their columns.
-        at_least, at_most: how many of them are present.
+        at_least, at_most: limits on the number of present components.
         least: smallest fraction of a component that is present; 0 for none.
         total: lowest and highest sum.
     """
@@ -34,7 +34,7 @@ class Group:
 
     @property
     def is_counted(self) -> bool:
-        """Whether it matters which components are present."""
+        """True if the choice of present components is restricted."""
         return self.at_most < len(self.members) or self.at_least > 0 or self.least > 0.0
 
 
@@ -43,7 +43,7 @@ class System:
     """All rules on n fractions, in units in which the largest is below 10.
 
     Attributes:
-        rules: bounds and linear rules; a lower bound of 0 on what may be absent.
+        rules: bounds and linear rules, with a lower bound of 0 for components that may be absent.
         groups: one per mixture; every column is in one.
         steps: shape (n,), 0 where a fraction may have any value.
     """
@@ -57,13 +57,13 @@ class System:
 
     @cached_property
     def tolerance(self) -> FloatArray:
-        """Shape (m,): what rounding every fraction to `DIGITS` decimals may do to each rule, twice."""
+        """Shape (m,): twice the error in each rule from rounding every fraction to `DIGITS` decimals."""
         tolerance: FloatArray = 2.0 * np.abs(self.rules.matrix).sum(axis=1) / GRID + 1e-13
         return tolerance
 
     @cached_property
     def least(self) -> FloatArray:
-        """Shape (n,): lower bounds of what is present."""
+        """Shape (n,): lower bounds of present components."""
         least = self.rules.lower.copy()
         for group in self.groups:
             least[group.members] = np.maximum(least[group.members], group.least)
@@ -71,16 +71,16 @@ class System:
 
     @cached_property
     def is_counted(self) -> bool:
-        """Whether any group counts its components."""
+        """True if any group counts its components."""
         return any(group.is_counted for group in self.groups)
 
     @cached_property
     def is_discrete(self) -> bool:
-        """Whether every fraction has steps."""
+        """True if every fraction has steps."""
         return bool((self.steps > 0).all())
 
     def meets_counts(self, x: FloatArray) -> bool:
-        """Whether as many components are present in x (n,) as may be, none of them with too little."""
+        """Check whether enough but not too many components are present in `x` (n,), none with too little."""
         for group in self.groups:
             if not group.is_counted:
                 continue
@@ -93,14 +93,17 @@ class System:
         return True
 
     def is_feasible(self, x: FloatArray) -> bool:
-        """Whether x (n,) keeps everything, steps included, to rounding."""
+        """Check whether `x` (n,) keeps all rules, steps included, to rounding."""
         stepped = self.steps > 0
         counts = x[stepped] / self.steps[stepped]
         even = bool((np.abs(counts - np.rint(counts)) * self.steps[stepped] <= 1.0 / GRID).all())
         return even and self.rules.are_met(x, self.tolerance) and self.meets_counts(x)
 
     def find_present(self, x: FloatArray) -> BoolArray:
-        """Shape (n,): what is present in x, with all of the groups that do not count."""
+        """Mask (n,) of the components present in `x` (n,).
+
+        All components of groups that do not count count as present.
+        """
         present = x > 0.5 / GRID
         for group in self.groups:
             if not group.is_counted:
@@ -108,9 +111,9 @@ class System:
         return present
 
     def solve_nearest(self, y: FloatArray) -> FloatArray | None:
-        """A point that keeps everything, with the least sum of distances to y (n,); None where there is none.
+        """Find the feasible point with the least sum of distances to `y` (n,); None where there is none.
 
-        By integer programming: milliseconds, so that it is left to what faster ways do not solve.
+        It is found by integer programming, which takes milliseconds, so that it is left to cases that faster ways do not solve.
         """
         from scipy.optimize import milp
 
@@ -126,7 +129,7 @@ class System:
 
 
 def _build_program(system: System, y: FloatArray) -> dict[str, object]:
-    """Arguments of `scipy.optimize.milp` over values or steps (n,), presences (n,), and distances to y (n,)."""
+    """Arguments of `scipy.optimize.milp` over values or steps (n,), presences (n,), distances to y (n,)."""
     from scipy.optimize import Bounds, LinearConstraint
 
     n, rules = len(system), system.rules

@@ -43,7 +43,7 @@ class _Listed(Parameter):
 
     @cached_property
     def _rows(self) -> dict[Value, tuple[float, ...]]:
-        """The features of each choice; no array, since pydantic compares what a model caches."""
+        """Features by choice; no array, since pydantic compares the cached values of models."""
         return {choice: self.features(choice) for choice in self.choices}
 
     def features_many(self, values: Sequence[Value]) -> FloatArray:
@@ -62,7 +62,7 @@ class _Listed(Parameter):
 
 
 class Ordinal(_Listed):
-    """One of several levels in an order: numbers, or names from low to high."""
+    """One of several ordered levels: numbers, or names from low to high."""
 
     ordinal: tuple[int | float | str, ...] = Field(strict=False)
     """The levels in their order."""
@@ -92,7 +92,7 @@ class Ordinal(_Listed):
 
     @property
     def numeric(self) -> bool:
-        """Whether its levels are numbers."""
+        """True if the levels are numbers."""
         return not isinstance(self.ordinal[0], str)
 
     def build_dimension(self, name: str) -> Dimension:
@@ -124,7 +124,7 @@ class Ordinal(_Listed):
         return value if number is None or math.isinf(number) else round_number(number)
 
     def encode_beyond(self, value: Value) -> float:
-        """Between two levels as far as the number is between theirs; beyond them along the last two."""
+        """Interpolate `value` between the levels, or extrapolate along the last two."""
         if value in self._index or not self.numeric:
             return self.encode(value)
         pairs = sorted((float(level), self.encode(level)) for level in self.ordinal)
@@ -145,7 +145,7 @@ class Ordinal(_Listed):
         return ((float(value) - low) / (high - low),)
 
     def mutate_value(self, value: Value, r: float) -> Value:
-        """Mostly the level above or below, the farther the rarer."""
+        """Move `value` mostly by one level, the farther the rarer, with one uniform number `r`."""
         place = self._index[value]
         moved = self._index[self.decode(mutate_polynomially((place + 0.5) / self.size, r))]
         if moved == place:
@@ -154,7 +154,7 @@ class Ordinal(_Listed):
 
 
 class Categorical(_Listed):
-    """One of several names, none nearer to another."""
+    """One of several names, all equally distant."""
 
     categorical: tuple[str, ...] = Field(strict=False)
     """The names to choose from."""
@@ -214,7 +214,7 @@ class Categorical(_Listed):
 
     @cached_property
     def _standard_descriptors(self) -> dict[str, tuple[float, ...]]:
-        """Descriptors by choice, names sorted, of mean 0 and standard deviation 1 over the choices."""
+        """Descriptors by choice, names sorted, with mean 0 and standard deviation 1 over the choices."""
         names = sorted(self.descriptors[self.categorical[0]])
         table = np.array([[self.descriptors[choice][name] for name in names] for choice in self.categorical])
         scaled = (table - table.mean(axis=0)) / table.std(axis=0)
@@ -263,7 +263,7 @@ _KINDS = ("real", "integer", "ordinal", "categorical")
 
 
 def _find_kind_tag(value: object) -> str | None:
-    """The key a parameter is recognised by, in a file's mapping or in a built parameter."""
+    """Find the key that marks the kind of a parameter, in a file's mapping or a built parameter."""
     fields = (
         value if isinstance(value, Mapping) else value.model_dump() if isinstance(value, Parameter) else ()
     )

@@ -49,7 +49,7 @@ Options = Annotated[tuple[int | float | str, ...], Field(strict=False, min_lengt
 
 @dataclass(frozen=True)
 class AnyForm:
-    """Makes the JSON Schema of a union accept all that its validators do.
+    """Lets the JSON Schema of a union accept all forms that its validators accept.
 
     Attributes:
         short: types of a short form, which validators turn into a member of the union.
@@ -90,7 +90,7 @@ When = dict[str, Requirement]
 
 
 class Conditional(Protocol):
-    """A variable as this module sees it."""
+    """A variable, as far as conditions need it."""
 
     @property
     def when(self) -> When: ...
@@ -102,14 +102,14 @@ class Conditional(Protocol):
 
 
 def meets_requirement(requirement: Requirement, value: Value) -> bool:
-    """Whether a value meets a requirement."""
+    """Check whether `value` meets `requirement`."""
     if isinstance(requirement, Range):
         return not isinstance(value, str) and requirement.low <= value <= requirement.high
     return value in requirement
 
 
 def describe_requirement(requirement: Requirement) -> str:
-    """A requirement as a person says it."""
+    """Describe a `requirement` in words."""
     if not isinstance(requirement, Range):
         return " or ".join(map(str, requirement))
     if requirement.min is None:
@@ -123,7 +123,7 @@ def describe_requirement(requirement: Requirement) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """Which variables exist, given the values of others.
+    """Dependencies between variables: the existence of each, given the values of others.
 
     Attributes:
         variables: all of a space, by name.
@@ -133,7 +133,7 @@ class Tree:
 
     @cached_property
     def order(self) -> tuple[str, ...]:
-        """Names, those a condition needs before those it is about.
+        """Names in an order in which every variable follows those its condition is about.
 
         Raises:
             ValueError: conditions form a circle.
@@ -202,7 +202,7 @@ class Tree:
                 raise ValueError(f"'{name}' asks for {other} = {value!r}; it must be {refusal}")
 
     def _check_possible(self, name: str) -> None:
-        """Whether some values of its ancestors let a variable exist."""
+        """Refuse a variable whose conditions, and those of its ancestors, never hold together."""
         demands: dict[str, list[Requirement]] = {}
         for member in (name, *self.ancestors[name]):
             for other, requirement in self.variables[member].when.items():
@@ -226,7 +226,7 @@ class Tree:
 
     @cached_property
     def ancestors(self) -> Mapping[str, tuple[str, ...]]:
-        """By name, all variables its existence depends on, at any depth, in natural order."""
+        """By name, all variables its existence depends on, at any depth, each after its own ancestors."""
         found: dict[str, tuple[str, ...]] = {}
         for name in self.order:
             above: dict[str, None] = {}
@@ -236,7 +236,12 @@ class Tree:
         return found
 
     def variable_exists(self, name: str, values: Mapping[str, Value]) -> bool:
-        """Whether a variable exists, given the values of those before it that exist."""
+        """Check whether a variable exists.
+
+        Args:
+            name: of the variable.
+            values: of the existing variables before it in `order`.
+        """
         for other, requirement in self.variables[name].when.items():
             if other not in values or not meets_requirement(requirement, values[other]):
                 return False
@@ -245,13 +250,13 @@ class Tree:
     def limit_bounds(
         self, present: Iterable[str], name: str, bounds: tuple[float, float], value: float | None = None
     ) -> tuple[float, float]:
-        """Bounds of a number within which all that is present goes on existing.
+        """Narrow the bounds of a number so that all present variables keep existing.
 
         Args:
             present: names of variables that exist.
             name: of the number.
             bounds: its own.
-            value: what it is now, where that is known: of listed values, it keeps this one.
+            value: its present value, where that is known: of listed values, it keeps this one.
         """
         low, high = bounds
         for other in present:

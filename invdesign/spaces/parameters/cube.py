@@ -13,7 +13,9 @@ from invdesign.spaces.parameters.kinds import Integer, Parameter, Real
 def build_cube_rules(
     constraints: Sequence[LinearConstraint], parameters: Mapping[str, Parameter], columns: Mapping[str, int]
 ) -> tuple[LinearRule, ...]:
-    """Constraints that are linear in the cube, too: those on reals and integers that vary by differences.
+    """Build the constraints that are linear in the cube, too.
+
+    These are the constraints on reals and integers that vary by differences, not by factors.
 
     Args:
         constraints: over parameters with numbers.
@@ -37,7 +39,7 @@ def build_cube_rules(
 
 
 def _find_straight_line(parameter: Parameter) -> tuple[float, float] | None:
-    """(value at 0, slope) of a parameter whose value is a straight line over its coordinate; None for others."""
+    """(value at 0, slope) of a parameter that is linear in its coordinate; None for others."""
     if isinstance(parameter, Real) and not parameter.log:
         return parameter.real[0], parameter.real[1] - parameter.real[0]
     if isinstance(parameter, Integer) and not parameter.log:
@@ -53,7 +55,7 @@ def _build_rule(
     *,
     equal: bool,
 ) -> LinearRule:
-    """The rule, with weights of length 1."""
+    """Build one rule with a weight vector of length 1."""
     slopes = {name: weight * lines[name][1] for name, weight in weights.items()}
     length = math.sqrt(math.fsum(slope * slope for slope in slopes.values()))
     rest = limit - math.fsum(weight * lines[name][0] for name, weight in weights.items())

@@ -1,8 +1,8 @@
-"""Conditions on named values, written as a person writes them: `temperature * log(time) <= 40`.
+"""Conditions on named values as a user writes them: `temperature * log(time) <= 40`.
 
-What a file says is never run as Python. The text is parsed, and refused unless it consists of the few kinds of nodes
-listed here, at a bounded length and depth. Its value is computed by walking those nodes, on plain floats and names, so
-that an expression can neither reach anything else nor take long.
+The text of a file is never run as Python. It is parsed, and refused unless it consists of the few kinds of nodes listed
+here, at a bounded length and depth. Its value is computed by walking those nodes, on plain floats and names, so that an
+expression can neither reach anything else nor take long.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Expression:
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """Every parameter it mentions; `pi` may be one or the constant."""
+        """Every parameter of the expression; `pi` may be one or the constant."""
         calls = {id(node.func) for node in ast.walk(self._tree) if isinstance(node, ast.Call)}
         found = (
             node for node in ast.walk(self._tree) if isinstance(node, ast.Name) and id(node) not in calls
@@ -110,7 +110,7 @@ class Expression:
         return frozenset(node.id for node in found)
 
     def check_meaning(self, names: Mapping[str, tuple[str, ...] | None]) -> None:
-        """Refuse what makes no sense for these parameters.
+        """Refuse an expression that makes no sense for these parameters.
 
         Args:
             names: by parameter, its options where they are names, else None.
@@ -131,10 +131,10 @@ class Expression:
             raise ValueError(f"'{self.text}': {error}") from error
 
     def measure_violation(self, values: Mapping[str, Value]) -> float:
-        """How far values are from meeting the condition, 0 where they do.
+        """Violation of the condition by `values`, 0 where they meet it.
 
-        The difference of a comparison's sides as a share of their sizes; summed over `and`, the least of `or`.
-        1 where a comparison has no value (log of a negative number).
+        It is the difference of a comparison's sides as a share of their sizes; summed over `and`, the least of `or`.
+        It is 1 where a comparison has no value (log of a negative number).
         """
         known = {name: value if isinstance(value, str) else float(value) for name, value in values.items()}
         return _measure_violation(self._tree, {"pi": math.pi, **known})
@@ -161,7 +161,7 @@ def _measure_violation(node: ast.expr, values: Mapping[str, Value]) -> float:
 
 
 def _evaluate_node(node: ast.expr, values: Mapping[str, Value]) -> Any:
-    """The number or name that a node stands for, or the tuple of those in a list."""
+    """Evaluate a node to its number or name, or the tuple of those in a list."""
     if isinstance(node, ast.Name):
         return values[node.id]
     if isinstance(node, ast.Constant):
@@ -180,7 +180,7 @@ def _evaluate_node(node: ast.expr, values: Mapping[str, Value]) -> Any:
 
 
 def _measure_comparison(op: ast.cmpop, left: Any, right: Any) -> float:
-    """By how much one comparison is missed; 0 where it holds."""
+    """Violation of one comparison; 0 where it holds."""
     if isinstance(op, ast.In | ast.NotIn):
         return 0.0 if (left in right) == isinstance(op, ast.In) else UNSIZED_VIOLATION
     if isinstance(left, str) or isinstance(right, str):
@@ -204,11 +204,11 @@ def _measure_comparison(op: ast.cmpop, left: Any, right: Any) -> float:
 
 
 class _NotAllowed(Exception):  # noqa: N818 - becomes a ValueError with the whole expression
-    """What an expression holds that it may not."""
+    """An expression holds something that is not allowed."""
 
 
 class _Floats(ast.NodeTransformer):
-    """Whole numbers become floats: powers of them cannot grow without limit."""
+    """Turns whole numbers into floats, whose powers cannot grow without limit."""
 
     def visit_Constant(self, node: ast.Constant) -> ast.Constant:
         if isinstance(node.value, int | float):
@@ -217,13 +217,16 @@ class _Floats(ast.NodeTransformer):
 
 
 def _check_depth(node: ast.expr) -> None:
-    """Refuse what nests half as deep as recursion goes: its evaluation is called from somewhere too."""
+    """Refuse a node that nests half as deep as recursion goes.
+
+    The other half is left to the callers of its evaluation.
+    """
     if count_levels(node) > MAX_DEPTH:
         raise RecursionError
 
 
 def _check_condition(node: ast.expr) -> None:
-    """Whether a node is a comparison, or several joined by and, or, not."""
+    """Refuse a node unless it is a comparison, or several joined by and, or, not."""
     if isinstance(node, ast.BoolOp):
         for value in node.values:
             _check_condition(value)
@@ -253,7 +256,7 @@ def _check_list(node: ast.Tuple | ast.List) -> None:
 
 
 def _check_term(node: ast.expr) -> None:
-    """Whether a node is a number or name made of what is allowed."""
+    """Refuse a node unless it is a number or name made of allowed parts."""
     if isinstance(node, ast.Constant):
         plain = isinstance(node.value, int | float | str) and not isinstance(node.value, bool)
         if not plain or (not isinstance(node.value, str) and not _is_finite(node.value)):
@@ -292,7 +295,7 @@ def _check_call(node: ast.Call) -> None:
 
 
 def _check_sorts(node: ast.expr, names: Mapping[str, tuple[str, ...] | None]) -> None:
-    """Names are compared with names, numbers with numbers."""
+    """Refuse comparisons of names with numbers."""
     if isinstance(node, ast.BoolOp | ast.UnaryOp):
         for part in node.values if isinstance(node, ast.BoolOp) else [node.operand]:
             _check_sorts(part, names)
@@ -313,7 +316,7 @@ def _check_sorts(node: ast.expr, names: Mapping[str, tuple[str, ...] | None]) ->
 def _check_options(
     left: ast.expr, others: list[ast.expr], names: Mapping[str, tuple[str, ...] | None]
 ) -> None:
-    """Names that a parameter is compared with are among its options: else a typing error would say nothing."""
+    """Refuse names that are no option of the compared parameter, such as typing errors."""
     for parameter, constant in [*((left, other) for other in others), *((other, left) for other in others)]:
         if isinstance(parameter, ast.Name) and isinstance(constant, ast.Constant):
             options = names[parameter.id] or ()
@@ -324,7 +327,7 @@ def _check_options(
 
 
 def _is_name(node: ast.expr, names: Mapping[str, tuple[str, ...] | None]) -> bool:
-    """Whether the value of a node is a name, not a number."""
+    """True if the value of a node is a name, not a number."""
     if isinstance(node, ast.Constant):
         return isinstance(node.value, str)
     if isinstance(node, ast.Name):

@@ -1,6 +1,6 @@
-"""Parameters with numbers: which values each has, and how they lie in the unit interval.
+"""Parameters with numbers: their values, and their places in the unit interval.
 
-A kind maps its values to [0, 1] and back, varies them there, and says what a model sees of them. A new kind is
+A kind maps its values to [0, 1] and back, varies them there, and gives the features that a model sees. A new kind is
 one more class; a rule between parameters belongs to the space.
 """
 
@@ -35,9 +35,14 @@ ETA_CROSSOVER = 20.0
 
 
 def mutate_polynomially(u: float, r: float, eta: float = ETA_MUTATION) -> float:
-    """Bounded polynomial mutation of `u` in [0, 1] by one uniform random number `r` in [0, 1).
+    """Bounded polynomial mutation of a coordinate.
 
     Written out because DEAP's draws from the global `random`, whose seeding costs ten times the mutation.
+
+    Args:
+        u: in [0, 1].
+        r: uniform random number in [0, 1).
+        eta: distribution index; the larger, the shorter the steps.
 
     Source:
         Deb, Multi-Objective Optimization using Evolutionary Algorithms (Wiley, 2001), section 4.2.3, in the
@@ -52,7 +57,13 @@ def mutate_polynomially(u: float, r: float, eta: float = ETA_MUTATION) -> float:
 
 
 def cross_simulated_binary(a: float, b: float, r: float, eta: float = ETA_CROSSOVER) -> float:
-    """The child nearer to `a` of a bounded simulated binary crossover on [0, 1], by one uniform number `r`.
+    """Bounded simulated binary crossover on [0, 1]; the child nearer to `a`.
+
+    Args:
+        a: coordinate of the nearer parent.
+        b: coordinate of the other parent.
+        r: uniform random number in [0, 1).
+        eta: distribution index; the larger, the nearer the child.
 
     Source:
         Deb & Agrawal, Complex Systems 9, 115 (1995); bounded form of the authors' NSGA-II code.
@@ -69,7 +80,7 @@ def cross_simulated_binary(a: float, b: float, r: float, eta: float = ETA_CROSSO
 
 
 class Parameter(Frozen):
-    """One variable: which values it has, and how they lie in the unit interval."""
+    """One variable: its values, and their places in the unit interval."""
 
     when: When = Field(default={})
     """What others must be for it to exist: `{solvent: [EC, DMC]}`, or `{temperature: {min: 300, max: 500}}`."""
@@ -77,101 +88,113 @@ class Parameter(Frozen):
     @property
     @abstractmethod
     def size(self) -> int | None:
-        """How many values it has; None for a continuum."""
+        """Number of values; None for a continuum."""
 
     @abstractmethod
     def build_dimension(self, name: str) -> Dimension:
-        """What optimizers on vectors are told of it."""
+        """Build the dimension that optimizers on vectors see, under `name`."""
 
     @abstractmethod
     def explain_refusal(self, value: Json) -> str:
-        """What is allowed instead of `value`; empty where it is allowed."""
+        """Describe the allowed values if `value` is none of them; empty where it is allowed."""
 
     def is_measurable(self, value: Json) -> bool:  # noqa: ARG002 - of names, none is
-        """Whether something with `value` can be made and measured, although `value` is not allowed."""
+        """True if a sample with `value` can be made and measured, although it is not allowed."""
         return False
 
     def snap_to_allowed(self, value: Value, tolerance: float) -> Value:  # noqa: ARG002 - names are exact
-        """The allowed value within `tolerance` of a number that is not allowed; else `value` itself."""
+        """Replace `value` by the allowed number within `tolerance`, if there is one."""
         return value
 
     @property
     def extent(self) -> float:
-        """Distance of the largest allowed number to the smallest; 0 of names."""
+        """Distance between the largest and the smallest allowed number; 0 for names."""
         return 0.0
 
     def matching_tolerance(self, value: float) -> float:  # noqa: ARG002 - the same everywhere but on a logarithmic scale
-        """How far a number may be from an allowed one and still be that one."""
+        """Distance within which `value` counts as an allowed number."""
         return SAME_TOLERANCE * self.extent
 
     @abstractmethod
     def parse_text(self, text: str) -> Value:
-        """The value a person means by `text`; the text itself where it is none, for `explain_refusal` to name."""
+        """Parse the value that the user means by `text`.
+
+        Text without a value is returned as it is, for `explain_refusal` to name.
+        """
 
     @abstractmethod
     def encode(self, value: Value) -> float:
-        """Place of an allowed value in [0, 1]."""
+        """Encode an allowed `value` as a coordinate in [0, 1]."""
 
     def encode_beyond(self, value: Value) -> float:
-        """The same; beyond [0, 1], or between two places, of a number that is not allowed."""
+        """Encode any `value`; a number that is not allowed may lie beyond [0, 1] or between two places."""
         return self.encode(value)
 
     @abstractmethod
     def decode(self, u: float) -> Value:
-        """The value at `u`; inverts `encode`, and spreads uniform numbers uniformly over the values."""
+        """Decode coordinate `u` to its value.
+
+        It inverts `encode`, and spreads uniform numbers uniformly over the values.
+        """
 
     def value_at(self, place: int) -> Value:
-        """The value with this number, from 0, where they can be counted."""
+        """Value number `place`, from 0, of values that can be counted."""
         return self.decode((place + 0.5) / (self.size or 1))
 
     def encode_many(self, values: Sequence[Value]) -> FloatArray:
-        """Shape (n,): `encode_beyond` of n values."""
+        """Apply `encode_beyond` to n `values`; shape (n,)."""
         return np.array([self.encode_beyond(value) for value in values], dtype=np.float64)
 
     def decode_many(self, u: FloatArray) -> list[Value]:
-        """`decode` of n places (n,), each in [0, 1]."""
+        """Apply `decode` to n coordinates `u` (n,) in [0, 1]."""
         return [self.decode(place) for place in u.tolist()]
 
     def features(self, value: Value) -> tuple[float, ...]:
-        """Numbers a model can learn from, always as many."""
+        """Features of `value` for a model, always the same number of them."""
         return (self.encode(value),)
 
     def features_many(self, values: Sequence[Value]) -> FloatArray:
-        """Shape (n, f): `features` of n values."""
+        """Features (n, f) of n `values`."""
         return self.encode_many(values)[:, None]
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """What `features` are beside the parameter's name; an empty name is the parameter itself."""
+        """Names of the features after the parameter's name; an empty one is the parameter itself."""
         return ("",)
 
     @cached_property
     def absent_features(self) -> tuple[float, ...]:
-        """What stands for features where the parameter does not exist."""
+        """Features where the parameter does not exist."""
         return (0.5,) * len(self.features(self.decode(0.0)))
 
     @abstractmethod
     def mutate_value(self, value: Value, r: float) -> Value:
-        """A neighbour of `value`, by one uniform random number; itself only where there is no other."""
+        """Move `value` to a neighbour by one uniform random number `r`.
+
+        It stays only where there is no other value.
+        """
 
     def cross_values(self, a: Value, b: Value, r: float) -> Value:
-        """One of both parents' values, by one uniform random number."""
+        """Pick the value of parent `a` or `b` by one uniform random number `r`."""
         return a if r < 0.5 else b
 
 
 def is_number(value: Json) -> bool:
-    """Whether a value of a genome is a finite number."""
+    """True if `value` of a genome is a finite number."""
     return isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def clip_rounding(u: float) -> float:
-    """A coordinate without what rounding took it beyond [0, 1]."""
+    """Clip coordinate `u` to [0, 1] where only rounding took it beyond."""
     near = min(max(u, 0.0), 1.0)
     return near if abs(near - u) < CUBE_TOLERANCE else u
 
 
 class Real(Parameter):
-    """A real number. Its values are those with 12 significant digits of the number and of the range."""
+    """A real number.
+
+    Its values are those with 12 significant digits of the number and of the range.
+    """
 
     real: tuple[float, float] = Field(strict=False)
     """Lowest and highest value, inclusive."""
@@ -212,7 +235,7 @@ class Real(Parameter):
 
     @cached_property
     def _span(self) -> float:
-        """Length of the range, logarithmic where it varies by factors."""
+        """Length of the range, logarithmic where the values vary by factors."""
         low, high = self.real
         return math.log(high / low) if self.log else high - low
 
@@ -266,7 +289,7 @@ class Real(Parameter):
         return self.snap_to_grid(low + u * self._span)
 
     def snap_to_grid(self, value: float) -> float:
-        """The nearest value on the grid, within the bounds."""
+        """Round `value` to the grid, within the bounds."""
         low, high = self.real
         if (
             self._grid_scale
@@ -343,7 +366,7 @@ class Integer(Parameter):
 
     @cached_property
     def _ends(self) -> tuple[float, float]:
-        """Logarithms of the ends of the first and the last value's cells."""
+        """Logarithms of the outer ends of the first and the last value's cells."""
         return math.log(self.integer[0] - 0.5), math.log(self.integer[1] + 0.5)
 
     @property

@@ -1,4 +1,4 @@
-"""What was made and is not what may be proposed: values beyond bounds, between steps, or against a constraint."""
+"""Measured values outside the space: beyond bounds, between steps, or against a constraint."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Values = Mapping[str, Value]
 
 @dataclass(frozen=True)
 class MeasuredValues:
-    """Values that somebody had, beside those that the space allows.
+    """Placement of measured values relative to the values that the space allows.
 
     Attributes:
         parameters: all of the space.
         rules: the constraints; None where there are none.
-        settled: values of the space near such that break a constraint.
+        settled: values of the space near values that break a constraint.
     """
 
     parameters: Mapping[str, Parameter]
@@ -32,11 +32,14 @@ class MeasuredValues:
     def place_values(
         self, values: dict[str, Value], rounding: Mapping[str, float]
     ) -> tuple[dict[str, Value], str]:
-        """Values as the space writes them, and in words what they break of it.
+        """Write values as the space does, and describe the rules they break.
 
         Args:
-            values: each as it was accepted.
-            rounding: how far each number may be off as it was written.
+            values: each as `accept_value` returned it.
+            rounding: rounding error of each number as it was written.
+
+        Returns:
+            (values, broken rules in words; empty where none is).
 
         Raises:
             Infeasible: fractions are given in per cent.
@@ -57,7 +60,12 @@ class MeasuredValues:
         return dict(near), "; ".join([*broken, *self._list_broken_constraints(near)])
 
     def accept_value(self, name: str, value: Json, rounding: Mapping[str, float]) -> Value:
-        """A parameter's value: the allowed one where that was meant, else a number that can be measured.
+        """Accept a parameter's value: the allowed one where that was meant, else a measurable number.
+
+        Args:
+            name: of the parameter.
+            value: as the genome holds it.
+            rounding: rounding error of each number as it was written.
 
         Raises:
             Infeasible: it is neither.
@@ -81,7 +89,7 @@ class MeasuredValues:
         return max(rounding.get(name, 0.0), self.parameters[name].matching_tolerance(value))
 
     def _find_meant_values(self, values: Values, rounding: Mapping[str, float]) -> Values:
-        """The values of the space that are meant; `values` where none are so near."""
+        """Find the nearby values of the space that are meant; `values` where none are so near."""
         found = self.settled(values)
         for name, value in values.items():
             other = found.get(name)
@@ -93,7 +101,7 @@ class MeasuredValues:
         return found if found.keys() == values.keys() else values
 
     def _list_broken_constraints(self, values: Values) -> list[str]:
-        """Constraints that values break, in words.
+        """List the constraints that values break, in words.
 
         Raises:
             Infeasible: fractions are given in per cent.

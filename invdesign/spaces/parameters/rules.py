@@ -1,4 +1,4 @@
-"""Constraints between parameters: whether values meet them, and values nearby that do."""
+"""Constraints between parameters: checks of values, and repair."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Rules:
 
     Attributes:
         parameters: all of the space, by name.
-        tree: which of them exist.
+        tree: conditions for their existence.
         linear: constraints over parameters with numbers, met exactly.
         expressions: all others, met by search.
     """
@@ -83,7 +83,7 @@ class Rules:
         return float(low), float(high)
 
     def describe_broken(self, values: Mapping[str, Value]) -> str:
-        """The first constraint that values break, in words; empty where they meet all."""
+        """Describe the first constraint that `values` break; empty where they meet all."""
         system = self.build_system(values)
         if system is not None and not system.is_met_by(values):
             numbers = {name: float(values[name]) for name in system.parameters}
@@ -98,23 +98,26 @@ class Rules:
         return ""
 
     def list_applicable(self, values: Mapping[str, Value]) -> Sequence[LinearConstraint]:
-        """Linear constraints whose parameters all exist."""
+        """List the linear constraints whose parameters all exist in `values`."""
         if not self.tree.conditional:
             return self.linear
         return [constraint for constraint in self.linear if constraint.sum.keys() <= values.keys()]
 
     def measure_violations(self, values: Mapping[str, Value]) -> list[float]:
-        """How far values are from meeting each expression; 0 where it is met or does not apply."""
+        """Violation of each expression by `values`; 0 where it is met or does not apply."""
         known = values.keys() | {"pi"}
         return [e.measure_violation(values) if e.names <= known else 0.0 for e in self.expressions]
 
     def meets_expressions(self, values: Mapping[str, Value]) -> bool:
-        """Whether values meet all expressions that apply."""
+        """Check whether `values` meet all expressions that apply."""
         known = values.keys() | {"pi"}
         return all(e.measure_violation(values) == 0.0 for e in self.expressions if e.names <= known)
 
     def build_system(self, values: Mapping[str, Value]) -> System | None:
-        """The linear constraints that apply, with bounds within which what exists goes on existing."""
+        """Build the linear constraints that apply to `values`.
+
+        The bounds are narrowed so that every existing parameter keeps existing.
+        """
         if not self.tree.conditional:
             return self._constant_system
         chosen = tuple(n for n, c in enumerate(self.linear) if c.sum.keys() <= values.keys())
@@ -134,12 +137,12 @@ class Rules:
 
     @cached_property
     def _condition_names(self) -> frozenset[str]:
-        """Names that a condition is about."""
+        """Names in the conditions of other parameters."""
         return frozenset(name for parameter in self.parameters.values() for name in parameter.when)
 
     @cached_property
     def _constant_system(self) -> System | None:
-        """The system where everything exists always."""
+        """The one system of a space without conditions."""
         chosen = tuple(range(len(self.linear)))
         names = self._list_mentioned(chosen)
         return (
@@ -172,12 +175,16 @@ class Rules:
 def split_constraints(
     constraints: Sequence[LinearConstraint | str], parameters: Mapping[str, Parameter]
 ) -> tuple[tuple[LinearConstraint, ...], tuple[Expression, ...]]:
-    """What can be met exactly, and what must be searched for.
+    """Split constraints into linear ones, met exactly, and expressions, met by search.
 
-    Linear constraints over parameters with numbers are the former, however they are written.
+    Linear are all over parameters with numbers that are weighted sums with limits, however they are written.
+
+    Args:
+        constraints: as the campaign states them.
+        parameters: all of the space, by name.
 
     Raises:
-        ValueError: constraints name what does not exist, or use names as numbers; all of them are told.
+        ValueError: constraints name parameters that do not exist, or use names as numbers; all of them are listed.
     """
     linear: list[LinearConstraint] = []
     expressions: list[Expression] = []
@@ -203,7 +210,7 @@ def split_constraints(
 def _parse_linear(
     constraint: LinearConstraint | str, parameters: Mapping[str, Parameter]
 ) -> LinearConstraint | None:
-    """The constraint as a sum of numbers, where it is one that is not strict."""
+    """Parse the constraint as a weighted sum of numbers, unless it is strict or not linear."""
     if isinstance(constraint, LinearConstraint):
         return constraint
     fields = parse_linear_fields(constraint)
@@ -225,7 +232,7 @@ def _check_sum(constraint: LinearConstraint, parameters: Mapping[str, Parameter]
 
 
 def _convert_number(parameter: Parameter, number: float) -> Value:
-    """A number as the parameter writes it: whole, or one of its levels."""
+    """Convert a number to the parameter's own form: whole, or one of its levels."""
     if isinstance(parameter, Ordinal):
         return min(
             (level for level in parameter.ordinal if not isinstance(level, str)),
@@ -235,7 +242,7 @@ def _convert_number(parameter: Parameter, number: float) -> Value:
 
 
 def _list_name_options(parameter: Parameter) -> tuple[str, ...] | None:
-    """Options that are names; None for numbers."""
+    """List the options that are names; None for numbers."""
     choices = parameter.build_dimension("").choices
     return choices if choices and isinstance(parameter.decode(0.0), str) else None
 
@@ -246,7 +253,7 @@ class System:
 
     Attributes:
         parameters: those the constraints mention, by name.
-        body: what the constraints leave, integers and levels taken as reals.
+        body: their feasible region, integers and levels taken as reals.
     """
 
     parameters: Mapping[str, Parameter]
@@ -269,22 +276,26 @@ class System:
 
     @cached_property
     def has_equality(self) -> bool:
-        """Whether it holds an equality, which random values never meet."""
+        """True if there is an equality, which random values never meet."""
         return len(self.body.b_eq) > 0
 
     def is_met_by(self, values: Mapping[str, Value]) -> bool:
-        """Whether values keep all constraints, to within rounding."""
+        """Check whether `values` keep all constraints, to within rounding."""
         return self.body.contains(self._to_point(values))
 
     def _to_point(self, values: Mapping[str, Value]) -> FloatArray:
         return np.array([values[name] for name in self.parameters], dtype=np.float64)
 
     def repair_values(self, values: Mapping[str, Value]) -> dict[str, Value] | None:
-        """`values` with those of the constraints moved as little as needed; None where nothing is found."""
+        """Move `values` as little as needed to meet the constraints.
+
+        Returns:
+            Values of the parameters in the constraints; None where nothing is found.
+        """
         return self._settle_point(self._to_point(values))
 
     def draw_values(self, rng: Rng) -> dict[str, Value] | None:
-        """Random values of the constraints' parameters; None where whole numbers are not found."""
+        """Draw values of the constraints' parameters with `rng`; None where no whole numbers are found."""
         return None if self.body.empty else self._settle_point(self.body.draw_point(rng))
 
     def _settle_point(self, point: FloatArray) -> dict[str, Value] | None:
@@ -296,7 +307,10 @@ class System:
         return {name: _convert_number(parameter, number) for (name, parameter), number in pairs}
 
     def _repair_mixed(self, point: FloatArray) -> FloatArray | None:
-        """The nearest point (n,), or one near it, with whole integers and listed levels; None where none is found."""
+        """Repair a point (n,) with whole integers and listed levels; None where nothing is found.
+
+        The answer is the nearest such point, or one near it.
+        """
         if not self._levels_by_column:
             return self.repair_without_levels(point)
         columns = list(self._levels_by_column)
@@ -310,7 +324,7 @@ class System:
         return None
 
     def _fix_levels(self, chosen: tuple[float, ...]) -> System:
-        """The system of the other parameters, with these levels."""
+        """Build, once, the system of the other parameters with the ordinals at these levels."""
         if chosen not in self._parts:
             others = {name: p for name, p in self.parameters.items() if not isinstance(p, Ordinal)}
             body = self.body.fix_columns(dict(zip(self._levels_by_column, chosen, strict=True)))
@@ -323,13 +337,13 @@ class System:
 
     @cached_property
     def _has_integer_solution(self) -> bool:
-        """Whether any whole numbers meet the constraints."""
+        """True if any whole numbers meet the constraints."""
         return bool(
             self._solve_program(np.zeros(2 * len(self.parameters)), self.body.frame.lower).status != 2
         )
 
     def _rank_level_choices(self, point: FloatArray) -> list[tuple[float, ...]]:
-        """Levels to try, nearest to the point first, of each ordinal and so of all together."""
+        """Rank combinations of levels to try, nearest to the point first."""
         width = self.body.frame.width
         near = [
             [(abs(level - point[i]) / width[i], level) for level in levels.tolist()]
@@ -343,7 +357,7 @@ class System:
         return [chosen for _, chosen in ranked[:MAX_BRANCHES]]
 
     def repair_without_levels(self, point: FloatArray) -> FloatArray | None:
-        """The same without ordinals."""
+        """Repair a `point` (n,) of a system without ordinals; None where nothing is found."""
         relaxed = self.body.project_point(point)
         if relaxed is None or not self._integer_columns:
             return relaxed
@@ -354,7 +368,7 @@ class System:
         return self._solve_nearest(point) if found is None else found
 
     def _repair_with_integers(self, point: FloatArray, whole: FloatArray) -> FloatArray | None:
-        """The nearest point with these integers; None where there is none."""
+        """Find the nearest point with these integers; None where there is none."""
         part = self.body.fix_columns(dict(zip(self._integer_columns, whole.tolist(), strict=True)))
         real = part.project_point(point[list(self._real_columns)])
         if real is None:
@@ -366,7 +380,10 @@ class System:
     def _branch_on_integers(
         self, point: FloatArray, held: dict[int, float], budget: list[int]
     ) -> FloatArray | None:
-        """Whole numbers one after the other, each the nearer of its neighbours that leaves room for the rest."""
+        """Fix whole numbers one after the other, depth first.
+
+        Each takes the nearer of its neighbours that leaves the rest feasible. `budget` counts the branches that are left.
+        """
         budget[0] -= 1
         if budget[0] < 0:
             return None
@@ -389,7 +406,10 @@ class System:
         return None
 
     def _solve_nearest(self, point: FloatArray) -> FloatArray | None:
-        """The nearest point by sum of distances, by an integer program; a last resort of some milliseconds."""
+        """Find the nearest point by sum of distances with an integer program, as a last resort.
+
+        It takes some milliseconds.
+        """
         if not self._has_integer_solution:
             return None
         n = len(point)
@@ -401,7 +421,7 @@ class System:
         )
 
     def _solve_program(self, cost: FloatArray, point: FloatArray) -> Any:
-        """SciPy's answer to the integer program over x and its distances from a point, (2n,) together."""
+        """Solve the integer program over x and its distances from a point, (2n,) together, by SciPy."""
         from scipy.optimize import Bounds, LinearConstraint, milp
 
         body, n = self.body, len(point)
@@ -422,7 +442,7 @@ class System:
         )
 
     def _snap_reals(self, point: FloatArray) -> FloatArray | None:
-        """Reals on their grids, moved by a step or two of it where rounding left a constraint."""
+        """Snap reals to their grids, with a step or two of correction where rounding broke a constraint."""
         snapped = point.copy()
         kinds = list(self.parameters.values())
         for column in self._real_columns:

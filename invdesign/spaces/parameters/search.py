@@ -1,4 +1,4 @@
-"""Finding values that meet constraints: at random, near given ones, and whether there are any at all."""
+"""Search for values that meet constraints: at random, near given ones, and any at all."""
 
 from __future__ import annotations
 
@@ -27,16 +27,15 @@ BISECTION_STEPS = 6  # of the way from an infeasible to a feasible point
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """Looks for values of parameters that meet all constraints.
+    """Search for values of parameters that meet all constraints.
 
-    Everything it keeps follows from the constraints alone, so that its answers are pure functions of what it is
-    given.
+    Everything it keeps follows from the constraints alone, so that its answers are pure functions of its arguments.
 
     Attributes:
         rules: the constraints.
-        complete: values and places in the cube (d,) to the values of all parameters that exist.
-        at: a point of the cube (d,) to values of all parameters.
-        place: values to a point of the cube (d,).
+        complete: from values and coordinates in the cube (d,), the values of all parameters that exist.
+        at: from a point of the cube (d,), values of all parameters.
+        place: from values, a point of the cube (d,).
         listed: all combinations of values where there are few, else None.
     """
 
@@ -51,14 +50,14 @@ class Search:
     def settle_values(
         self, values: Mapping[str, Value], spare: Sequence[float], toward: Mapping[str, Value] | None
     ) -> Values:
-        """Values near the given ones that meet all constraints; they themselves where they do.
+        """Move values to nearby ones that meet all constraints; feasible values stay.
 
-        Linear constraints by the nearest values that meet them. Where others are broken then, a point on the way
-        to a feasible one, as near as halving the way finds it.
+        Linear constraints are met by the nearest values that meet them. Where others are broken then, the answer is a point on
+        the way to a feasible one, as near as halving the way finds it.
 
         Args:
             values: of some or all parameters.
-            spare: shape (d,), places of parameters that come to exist.
+            spare: shape (d,), coordinates of parameters that come to exist.
             toward: feasible values to go to, such as those of a parent; the nearest known ones where not given.
         """
         found = self._repair_directly(values, spare)
@@ -75,7 +74,7 @@ class Search:
         return self._bisect_toward(point, goal)[0]
 
     def _repair_directly(self, values: Mapping[str, Value], spare: Sequence[float]) -> Values | None:
-        """The values with linear constraints repaired, if they meet the others then."""
+        """Repair the linear constraints; None unless the values then meet the others, too."""
         repaired = self._repair_linear(values, spare)
         return repaired if repaired is not None and self.rules.meets_expressions(repaired) else None
 
@@ -94,7 +93,11 @@ class Search:
         return None
 
     def _bisect_toward(self, point: FloatArray, goal: Mapping[str, Value]) -> tuple[Values, FloatArray]:
-        """Feasible values on the way from an infeasible point to feasible values, and their point."""
+        """Bisect the way from an infeasible point to feasible values.
+
+        Returns:
+            Feasible values on that way, and their point.
+        """
         end = np.asarray(self.place(goal))
         best, best_at = dict(goal), end
         low, high = 0.0, 1.0  # of the way: infeasible, feasible
@@ -113,10 +116,10 @@ class Search:
         return self.anchors[int(distances.argmin())]
 
     def draw_feasible(self, rng: Rng) -> Values:
-        """Random values that meet all constraints.
+        """Draw values with `rng` that meet all constraints.
 
-        Uniform where one of a few random points does, or where constraints are linear; else from the part of a
-        random line through a known feasible point that lies between this and the first infeasible one.
+        They are uniform where one of a few random points is feasible, or where constraints are linear. Else they are drawn from
+        a random line through a known feasible point, from the part between it and the first infeasible point.
         """
         width = len(self.rules.parameters)
         if self.listed is not None:
@@ -131,7 +134,10 @@ class Search:
         return self._repair_directly(self.at(middle), middle) or nearest
 
     def _draw_at(self, point: list[float], rng: Rng, *, reject: bool) -> Values | None:
-        """The values at a random point, linear constraints met by drawing anew; None where that fails."""
+        """Take the values at a random point; None where they cannot be made feasible.
+
+        Broken linear constraints reject the point if `reject` allows it, else their parameters are drawn anew.
+        """
         values = self.complete(self.at(point), point)
         system = self.rules.build_system(values)
         if system is not None and not system.is_met_by(values):
@@ -147,7 +153,7 @@ class Search:
 
     @cached_property
     def anchors(self) -> list[Values]:
-        """Values that meet all constraints: all there are where they are listed, else some, always the same."""
+        """Feasible values: all there are where they are listed, else some, always the same."""
         if self.listed is not None:
             return [values for values in self.listed if not self.rules.describe_broken(values)]
         found: list[Values] = []
@@ -163,7 +169,7 @@ class Search:
         return np.asarray([self.place(values) for values in self.anchors])
 
     def check_feasibility(self) -> None:
-        """Refuse constraints that nothing meets.
+        """Refuse constraints that no values meet.
 
         Raises:
             ValueError: with the constraints that stand in the way, as far as they are known.
@@ -182,11 +188,11 @@ class Search:
 
     @property
     def _cost_per_try(self) -> int:
-        """What one try costs, in tries without linear constraints to repair."""
+        """Cost of one try, in tries without linear constraints to repair."""
         return 4 if self.rules.linear else 1
 
     def _find_conflict(self) -> str:
-        """The fewest constraints that no listed combination meets together."""
+        """Find the fewest constraints that no listed combination meets together."""
         rules, listed = self.rules, self.listed or []
         words = [*map(str, rules.linear), *(expression.text for expression in rules.expressions)]
         table = np.array([self._judge_constraints(values) for values in listed], dtype=np.bool_).reshape(
@@ -207,7 +213,7 @@ class Search:
         return [*linear, *(missed == 0.0 for missed in self.rules.measure_violations(values))]
 
     def _name_blamed(self) -> str:
-        """Expressions that nothing met, or all where each was met by something."""
+        """Name the first expression that no try met, or all constraints where each was met by some try."""
         texts = [expression.text for expression in self.rules.expressions]
         never = [text for number, text in enumerate(texts) if self.least.get(number, 1.0) > 0.0]
         if self.least and never:
@@ -215,7 +221,7 @@ class Search:
         return _join_words([*map(str, self.rules.linear), *texts])
 
     def _iterate_feasible(self) -> Iterator[Values]:
-        """Feasible values: at random points, then at the ends of walks; the same each time."""
+        """Yield feasible values at random points, then at the ends of walks; the same each time."""
         rng = np.random.Generator(np.random.Philox(key=0))
         width = len(self.rules.parameters)
         best: list[tuple[float, list[float]]] = []
@@ -250,7 +256,7 @@ class Search:
         return sum(missed)
 
     def _descend_to_feasible(self, point: list[float], rng: Rng) -> Values | None:
-        """Feasible values at the end of a random walk to ever smaller violation, or None.
+        """Walk at random to ever smaller violation; feasible values at the end, or None.
 
         Source:
             Rechenberg's (1+1) evolution strategy with the one-fifth rule (1973).

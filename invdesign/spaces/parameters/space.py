@@ -48,7 +48,7 @@ ABSENT_COORDINATE = 0.5  # in the cube, of a parameter that does not exist
 
 
 def natural_order(name: str) -> tuple[tuple[str, int], ...]:
-    """Sort key that puts x2 before x10."""
+    """Sort key of a `name` that puts x2 before x10."""
     return tuple((text, int(digits or -1)) for text, digits in re.findall(r"(\D*)(\d*)", name))
 
 
@@ -58,7 +58,7 @@ def _check_expression(text: str) -> str:
 
 
 def _find_form_tag(value: object) -> str | None:
-    """How a constraint is written."""
+    """Tag of the form in which a constraint is written."""
     if isinstance(value, str):
         return "expression"
     return "linear" if isinstance(value, Mapping | LinearConstraint) else None
@@ -139,7 +139,7 @@ class ParameterSpace(CountableSpace):
 
     @cached_property
     def _is_unconstrained(self) -> bool:
-        """Whether every combination of values is a genome."""
+        """True if every combination of values is a genome."""
         return not self.constraints and not self._tree.conditional
 
     @cached_property
@@ -166,7 +166,7 @@ class ParameterSpace(CountableSpace):
 
     @cached_property
     def _combination_count(self) -> int | None:
-        """How many combinations of values there are; None with a real parameter."""
+        """Number of combinations of values; None with a real parameter."""
         sizes = [parameter.size for _, parameter in self._ordered_parameters]
         return None if None in sizes else math.prod(size for size in sizes if size is not None)
 
@@ -193,7 +193,7 @@ class ParameterSpace(CountableSpace):
         return [{**values, name: parameter.value_at(place)} for place in range(parameter.size or 0)]
 
     def size(self) -> int | None:
-        """How many genomes there are; None with a real parameter, or where constraints leave too many to count."""
+        """Number of genomes; None with a real parameter, or where constraints leave too many to count."""
         if self._is_unconstrained:
             return self._combination_count
         return len(self._genomes) if self._is_listable else None
@@ -207,7 +207,7 @@ class ParameterSpace(CountableSpace):
         return {name: values[name] for name in self._names if name in values}
 
     def _complete_values(self, values: Mapping[str, Value], spare: Sequence[float]) -> dict[str, Value]:
-        """The values of parameters that exist; those without one get theirs from `spare` (d,), in [0, 1]."""
+        """Complete the values of all parameters that exist; missing ones come from `spare` (d,) in [0, 1]."""
         tree = self._tree
         if not tree.conditional:
             return dict(values)
@@ -225,7 +225,7 @@ class ParameterSpace(CountableSpace):
         return self._operators
 
     def build(self, genome: Genome) -> Design:
-        """The parameters by name, in natural order; those that do not exist are left out.
+        """Build the design of a `genome`: the existing parameters by name, in natural order.
 
         Raises:
             Infeasible: a parameter is missing, unknown, or has a value it does not allow; a constraint is broken.
@@ -243,10 +243,10 @@ class ParameterSpace(CountableSpace):
         return cast("Value", value)
 
     def _collect_values(self, genome: Genome, taken: Callable[[str, Json], Value]) -> dict[str, Value]:
-        """The values of the parameters that exist, each as it is taken.
+        """Collect the values of the parameters that exist, each converted by `taken`.
 
         Raises:
-            Infeasible: one is missing, unknown or not taken.
+            Infeasible: a parameter is missing or unknown, or `taken` refuses its value.
         """
         values: dict[str, Value] = {}
         tree, conditional = self._tree, self._tree.conditional
@@ -280,9 +280,10 @@ class ParameterSpace(CountableSpace):
         return f"parameter '{name}' does not exist here"
 
     def features(self, genomes: Sequence[Genome]) -> FloatArray:
-        """Shape (n, d): numbers scaled to [0, 1], a column per choice or descriptor of a categorical parameter.
+        """Features (n, d) of `genomes`.
 
-        A parameter with a condition has one more, 1 where it exists.
+        Numbers are scaled to [0, 1]; a categorical parameter has a column per choice or descriptor. A parameter with a
+        condition has one more, 1 where it exists.
         """
         blocks: list[FloatArray] = []
         for name, parameter in self._ordered_parameters:
@@ -298,7 +299,10 @@ class ParameterSpace(CountableSpace):
         return np.hstack(blocks)
 
     def descriptors(self) -> Sequence[Descriptor]:
-        """`x` of a number, `solvent=EC` or `solvent.dielectric` of a choice, `x exists`; a group per parameter."""
+        """Name the features, in a group per parameter.
+
+        They are `x` of a number, `solvent=EC` or `solvent.dielectric` of a choice, and `x exists`.
+        """
         return rename_duplicates(
             Descriptor(f"{name}{feature}", name)
             for name, parameter in self._ordered_parameters
@@ -308,12 +312,12 @@ class ParameterSpace(CountableSpace):
     # FiniteSpace.
 
     def count(self) -> int | None:
-        """The number that `size` gives, up to ten million; else None."""
+        """Number of genomes, up to ten million; else None."""
         size = self.size()
         return size if size is not None and size <= MAX_COUNTED else None
 
     def genome_at_index(self, index: int) -> Genome:
-        """Genome number `index`; the last parameter runs fastest."""
+        """Build genome number `index`; the last parameter runs fastest."""
         if not self._is_unconstrained:
             return dict(self._genomes[index])
         values: dict[str, Json] = {}
@@ -323,7 +327,7 @@ class ParameterSpace(CountableSpace):
         return {name: values[name] for name, _ in self._ordered_parameters}
 
     def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
-        """(index of the first row, features (<= size, d)) of a countable space, streamed."""
+        """Stream (index of the first row, features (<= `size`, d)) of a countable space."""
         if not self._is_unconstrained:
             for start in range(0, len(self), size):
                 yield start, self.features(self._genomes[start : start + size])
@@ -340,21 +344,21 @@ class ParameterSpace(CountableSpace):
     # TabledSpace.
 
     def table_columns(self) -> Sequence[str]:
-        """The parameters, in natural order."""
+        """Names of the parameters, in natural order."""
         return self._names
 
     def to_cells(self, genome: Genome) -> Mapping[str, float | str]:
-        """The values of the parameters that exist."""
+        """Values by name of the parameters that exist in `genome`."""
         return self._sort_values({name: _read_value(genome, name) for name in genome})
 
     def from_cells(self, cells: Mapping[str, str]) -> Genome:
-        """The values that the cells mean."""
+        """Parse the values of table `cells` by name."""
         return {name: self.parameters[name].parse_text(text) for name, text in cells.items()}
 
     # OpenSpace.
 
     def rounding(self, cells: Mapping[str, str]) -> Mapping[str, float]:
-        """Half a unit of the last digit written, of numbers."""
+        """Rounding error of the numbers in `cells`: half a unit of the last digit written."""
         return {
             name: half_last_digit(text, self.parameters[name].extent)
             for name, text in cells.items()
@@ -362,7 +366,11 @@ class ParameterSpace(CountableSpace):
         }
 
     def place(self, genome: Genome, rounding: Mapping[str, float]) -> Placement:
-        """Where values lie that somebody had: numbers may lie beyond bounds, between steps or against a constraint.
+        """Place measured values, which may lie beyond bounds, between steps or against a constraint.
+
+        Args:
+            genome: values by name, as they were measured.
+            rounding: rounding error of each number as it was written.
 
         Raises:
             Infeasible: a parameter is missing or unknown, a choice is none of the space's, or a number is none.
@@ -373,7 +381,7 @@ class ParameterSpace(CountableSpace):
         return Placement(self._sort_values(values), broken)
 
     def build_made(self, genome: Genome) -> Design:
-        """The parameters by name, whatever their numbers."""
+        """Build the design of a measured `genome`, with numbers beyond bounds allowed."""
         return self._build_design(
             self._collect_values(
                 genome, lambda name, value: self._measured_values.accept_value(name, value, {})
@@ -406,7 +414,10 @@ class ParameterSpace(CountableSpace):
         return Domain(dimensions, build_cube_rules(linear, known, columns), conditional=conditional)
 
     def encode(self, genomes: Sequence[Genome]) -> FloatArray:
-        """Shape (n, d), beyond [0, 1] of numbers beyond their bounds; a parameter that does not exist lies in the middle."""
+        """Encode `genomes` as points (n, d), beyond [0, 1] for numbers beyond their bounds.
+
+        A parameter that does not exist lies in the middle.
+        """
         points = np.full((len(genomes), len(self._ordered_parameters)), ABSENT_COORDINATE)
         for column, (name, parameter) in enumerate(self._ordered_parameters):
             if name not in self._tree.conditional:
@@ -417,9 +428,9 @@ class ParameterSpace(CountableSpace):
         return points
 
     def decode(self, x: FloatArray) -> Sequence[Genome]:
-        """Genomes at points (n, d), or near them where a constraint is broken there.
+        """Decode points `x` (n, d) to genomes, repaired where a constraint is broken.
 
-        What lies outside the unit cube is moved to its surface.
+        Points outside the unit cube are first moved to its surface.
         """
         points = np.clip(np.asarray(x, dtype=np.float64), 0.0, 1.0)
         columns = [p.decode_many(points[:, i]) for i, (_, p) in enumerate(self._ordered_parameters)]
@@ -434,7 +445,7 @@ class ParameterSpace(CountableSpace):
     def _settle_values(
         self, values: Mapping[str, Value], spare: Sequence[float], toward: Mapping[str, Value] | None = None
     ) -> dict[str, Any]:
-        """The genome of these values, or near them: see `Search.settle_values`."""
+        """Move values to a nearby genome: see `Search.settle_values`."""
         if not self.constraints:
             return self._complete_values(values, spare)
         return self._search.settle_values(values, spare, toward)
@@ -452,7 +463,7 @@ class ParameterSpace(CountableSpace):
         }
 
     def _clean_genome(self, genome: Genome) -> dict[str, Value]:
-        """`genome` with its reals on their grid: one a person wrote may hold more digits."""
+        """Put the reals of `genome` on their grid: one that the user wrote may hold more digits."""
         return {
             name: parameter.snap_to_grid(float(_read_value(genome, name)))
             if isinstance(parameter, Real)
@@ -472,7 +483,7 @@ class ParameterSpace(CountableSpace):
         return self._search.draw_feasible(rng)
 
     def _draw_spare_coordinates(self, rng: Rng) -> list[float]:
-        """Places for parameters that come to exist; none are drawn where that cannot happen."""
+        """Draw coordinates for parameters that come to exist; none where that cannot happen."""
         return (
             []
             if self._is_unconstrained or not self._tree.conditional
@@ -480,7 +491,7 @@ class ParameterSpace(CountableSpace):
         )
 
     def _mutate_genome(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
-        """Every parameter moves to a neighbour with probability 1/d, at least one does."""
+        """Move every parameter to a neighbour with probability 1/d, at least one."""
         return self._vary_parent(parents[0], rng, self._move_values)
 
     def _move_values(self, child: dict[str, Value], rng: Rng) -> None:
@@ -498,7 +509,7 @@ class ParameterSpace(CountableSpace):
                 child[name] = self.parameters[name].mutate_value(child[name], r)
 
     def _reset_parameter(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
-        """One parameter is drawn anew from its whole range."""
+        """Draw one parameter anew from its whole range."""
         return self._vary_parent(parents[0], rng, self._redraw_value)
 
     def _redraw_value(self, child: dict[str, Value], rng: Rng) -> None:
@@ -514,7 +525,7 @@ class ParameterSpace(CountableSpace):
     def _vary_parent(
         self, parent: Genome, rng: Rng, change: Callable[[dict[str, Value], Rng], None]
     ) -> Genome | None:
-        """A child of one parent; where constraints lead back to the parent, another is tried."""
+        """Change one parent; where constraints lead back to the parent, try again."""
         cleaned = self._clean_genome(parent)
         if not any(name in cleaned for name in self._movable_names):
             return None
@@ -530,7 +541,7 @@ class ParameterSpace(CountableSpace):
         return None
 
     def _cross_parents(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
-        """Reals by simulated binary crossover, others from either parent."""
+        """Cross reals by simulated binary crossover; take others from either parent."""
         first, second = parents
         if self._is_unconstrained:
             return self._cross_values(first, second, rng)
@@ -567,7 +578,7 @@ def _read_value(genome: Genome, name: str) -> Value:
 
 
 def _read_column(name: str, genomes: Sequence[Genome]) -> list[Value]:
-    """The values of one parameter, which all of the genomes have."""
+    """Read the values of one parameter, which all of the genomes have."""
     return cast("list[Value]", [genome[name] for genome in genomes])
 
 
