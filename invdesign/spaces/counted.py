@@ -29,7 +29,7 @@ class CountableSpace(SpaceSettings, ABC):
         return number
 
     def __bool__(self) -> bool:
-        return True  # a space without a length is no empty space
+        return True  # a space without a length is not empty
 
     def genome(self, index: int) -> Genome:
         """Build genome number `index`, after a check of its range.

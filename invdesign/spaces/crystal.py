@@ -76,7 +76,9 @@ def read_codes(group: str, species: Sequence[object], options: Mapping[str, int]
 
 
 def build_design(structure: Structure, parent: str) -> Design:
-    """Build the design of a structure, in the role `initial`, with its composition.
+    """Build the design of a structure, with its composition.
+
+    The structure has the role `initial`.
 
     Args:
         structure: built on the sites of the parent.

@@ -9,7 +9,10 @@ from invdesign.protocols import Descriptor
 
 
 def rename_duplicates(descriptors: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
-    """Give equal names among `descriptors` a number, as in `density (2)`; the first keeps its name."""
+    """Give equal names among `descriptors` a number, as in `density (2)`.
+
+    The first keeps its name.
+    """
     found: list[Descriptor] = []
     taken: set[str] = set()
     for descriptor in descriptors:

@@ -14,12 +14,11 @@ import numpy as np
 from invdesign.arrays import BoolArray, FloatArray
 
 EXACT_EXCESS = 1e-12  # excess that found points stay below, where the body has such points (chosen)
-ROUNDING_MARGIN = (
-    1e-13  # rows are widened by this before a solver sees them: rounding alone must not make a body empty
-)
-RANK_TOLERANCE = 1e-10  # lengths and singular values below this share of the largest are zero
-SOLVER_PASSES = 3  # of a solver; each starts from the last one's answer, at the scale of what that left
-REFINEMENT_SCALE = 1e-7  # scale of the second linear program: its tolerance (1e-10) is then below rounding
+# A solver sees every row widened by this, since rounding alone must not make a body empty (chosen).
+ROUNDING_MARGIN = 1e-13
+RANK_TOLERANCE = 1e-10  # lengths and singular values below this share of the largest are zero (chosen)
+SOLVER_PASSES = 3  # each pass starts from the last answer, at the scale of the remaining violation (chosen)
+REFINEMENT_SCALE = 1e-7  # of the second linear program: its tolerance, 1e-10, is then below rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,12 +99,18 @@ class Halfspaces:
     def _proves_empty(
         self, normals: FloatArray, need: FloatArray, weights: FloatArray, w: FloatArray
     ) -> bool:
-        """True if `weights` (l,) >= 0 contradict every move from w to a point of the body (Farkas' lemma)."""
+        """True if `weights` (l,) >= 0 prove the body empty (Farkas' lemma).
+
+        They then contradict every move from w to a point of the body.
+        """
         gain = float(need @ weights - self.tolerance * weights.sum())
         return gain > float(np.linalg.norm(weights @ normals)) * (self.radius + float(np.linalg.norm(w)))
 
     def _project_in_hull(self, w: FloatArray) -> FloatArray | None:
-        """Project w (f,) within the affine hull of the body, where the body has an interior."""
+        """Project w (f,) within the affine hull of the body.
+
+        Returns None where the body is empty.
+        """
         inside = self.interior
         if inside is None:
             return None
@@ -120,7 +125,7 @@ class Halfspaces:
         return self._step_to_boundary(inside.centre, inside.centre + inside.basis @ within)
 
     def _step_to_boundary(self, start: FloatArray, end: FloatArray) -> FloatArray:
-        """Follow the way from `start`, a point of the body, to `end` until a row would break."""
+        """Go from `start`, inside the body, towards `end` up to the boundary."""
         rates = self.normals @ (end - start)
         room = self.normals @ start - self.limits + max(self.measure_excess(start), 0.5 * EXACT_EXCESS)
         falling = rates < 0.0
@@ -144,12 +149,15 @@ class Halfspaces:
         return self._build_flat_interior(anchor)
 
     def _build_flat_interior(self, anchor: FloatArray) -> Interior:
-        """Build the interior around `anchor` where some inequalities can only hold as equalities."""
+        """Build the interior around `anchor` of a flat body.
+
+        In such a body some inequalities can only hold as equalities.
+        """
         tight, basis = np.zeros(len(self.limits), dtype=np.bool_), np.eye(len(anchor))
         while basis.shape[1]:
             more = self._find_always_tight(anchor, ~tight & self._find_changing_rows(basis))
             if not more.any():
-                break  # thin in a direction that is no row's: one of its points stands for it
+                break  # thin in a direction that is no row's: one of its points represents it
             tight |= more
             basis = null_space(self.normals[tight], len(anchor))
             live = ~tight & self._find_changing_rows(basis)
@@ -162,7 +170,7 @@ class Halfspaces:
         return self._build_interior(anchor, np.zeros((len(anchor), 0)), np.zeros_like(tight))
 
     def _find_changing_rows(self, basis: FloatArray) -> BoolArray:
-        """Mask (r,) of the rows that change along the directions of `basis` (f, d)."""
+        """Mask (r,) of the rows that change along `basis` (f, d)."""
         return np.asarray(np.linalg.norm(self.normals @ basis, axis=1) > RANK_TOLERANCE)
 
     def _build_interior(self, centre: FloatArray, basis: FloatArray, live: BoolArray) -> Interior:
@@ -171,15 +179,14 @@ class Halfspaces:
         return Interior(centre, basis, normals @ basis, room)
 
     def _find_always_tight(self, anchor: FloatArray, asked: BoolArray) -> BoolArray:
-        """Mask (r,) of the rows among `asked` (r,) without slack anywhere in the body.
+        """Mask (r,) of rows without slack anywhere in the body.
 
         Args:
             anchor: shape (f,), a point of the body; rows with slack here need no linear program.
             asked: shape (r,), the rows to test.
         """
-        width = (
-            4.0 * (len(anchor) + 1) * self.tolerance
-        )  # a body is at most so wide where no ball of it is larger
+        # A body without a ball larger than the tolerance is at most this wide in some direction.
+        width = 4.0 * (len(anchor) + 1) * self.tolerance
         tight = asked & (self.normals @ anchor - self.limits <= width)
         widened = self.limits - self.measure_excess(anchor) - self.tolerance
         for number in np.flatnonzero(tight):
@@ -211,7 +218,9 @@ class Halfspaces:
 
 
 def find_shortest_move(normals: FloatArray, need: FloatArray) -> tuple[FloatArray | None, FloatArray]:
-    """Find the shortest w (f,) with normals w >= need; None where it is not found.
+    """Find the shortest w (f,) with normals w >= need.
+
+    Returns None where it is not found.
 
     Args:
         normals: shape (l, f).
@@ -228,14 +237,14 @@ def find_shortest_move(normals: FloatArray, need: FloatArray) -> tuple[FloatArra
     target[-1] = 1.0
     try:
         weights, _ = nnls(rows, target, maxiter=30 * rows.shape[1])
-    except RuntimeError:  # it went round in circles
+    except RuntimeError:  # the active sets cycled
         return None, np.zeros(len(need))
     residual = rows @ weights - target
     if -residual[-1] <= RANK_TOLERANCE:
         return None, weights
     move: FloatArray = -size * residual[:-1] / residual[-1]
     active = np.flatnonzero(weights > 0.0)
-    # The rows it stops at, met exactly: the answer above has lost as many digits as the way is long.
+    # Meet the active rows exactly: a long move has cost the answer above as many digits.
     polished = np.asarray(
         np.linalg.lstsq(normals[active], need[active], rcond=RANK_TOLERANCE)[0], dtype=np.float64
     )
@@ -258,7 +267,10 @@ def null_space(rows: FloatArray, width: int) -> FloatArray:
 
 
 def _solve_program(cost: FloatArray, rows: FloatArray, limits: FloatArray) -> FloatArray | None:
-    """Minimise cost x subject to rows x >= limits; None where the solver fails."""
+    """Minimise cost x subject to rows x >= limits.
+
+    Returns None where the solver fails.
+    """
     from scipy.optimize import linprog
 
     result = linprog(
@@ -272,11 +284,14 @@ def _solve_program(cost: FloatArray, rows: FloatArray, limits: FloatArray) -> Fl
 
 
 def _find_largest_ball(normals: FloatArray, limits: FloatArray) -> tuple[FloatArray, float] | None:
-    """Find (centre (f,), radius) of the largest ball inside all rows (Chebyshev); None where there is none."""
+    """Find (centre (f,), radius) of the largest ball inside all rows (Chebyshev).
+
+    Returns None where there is none.
+    """
     reach = np.linalg.norm(normals, axis=1)
     count = normals.shape[1]
     size = np.eye(count + 1)[-1]
     rows = np.vstack([np.hstack([normals, -reach[:, None]]), size, -size])
-    # A ball without limit would have no centre: where no row is left, or the plane is a point.
+    # The radius is limited to 1: without a row, or where the plane is a point, it would be infinite.
     found = _solve_program(-size, rows, np.concatenate([limits, [0.0, -1.0]]))
     return None if found is None else (found[:-1], float(found[-1]))

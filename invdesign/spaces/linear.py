@@ -21,10 +21,12 @@ Bounds = Mapping[str, tuple[float, float]]
 Terms = dict[str, float]
 
 MAX_CHECKED_SETS = (
-    300  # sets of constraints looked at, from small to large, for the smallest that contradicts
+    300  # sets of constraints checked for the smallest contradiction, small ones first (chosen)
 )
-MAX_DEPTH = 250  # levels of an expression; chosen: half of the recursion that Python allows, for a sum of so many terms
-SOLVER_SECONDS = 2.0  # for one question about whole numbers
+MAX_DEPTH = (
+    250  # levels of an expression, for a sum of so many terms (chosen: half of Python's recursion limit)
+)
+SOLVER_SECONDS = 2.0  # time limit of one feasibility check with whole numbers (chosen)
 
 
 class LinearConstraint(Frozen):
@@ -33,11 +35,11 @@ class LinearConstraint(Frozen):
     sum: dict[str, float] = Field(min_length=1)
     """Weight by name."""
     min: float | None = None
-    """What the sum must be at least."""
+    """Lowest sum allowed."""
     max: float | None = None
-    """What the sum may be at most."""
+    """Highest sum allowed."""
     equal: float | None = None
-    """What the sum must be, instead of `min` and `max`."""
+    """Required sum, instead of `min` and `max`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -95,7 +97,7 @@ class LinearConstraint(Frozen):
         return math.fsum(weight * values[name] for name, weight in self.sum.items())
 
     def measure_violation(self, values: Mapping[str, float]) -> float:
-        """Distance of the sum of `values` from its limits, as a share of the largest term.
+        """Distance of the sum of `values` from its limits, relative to the largest term.
 
         It is 0 within rounding (1e-9).
         """
@@ -187,7 +189,10 @@ def check_consistent(
 
 @dataclass(frozen=True, slots=True)
 class _Statement:
-    """One side of a constraint or of a bound: low <= weighted sum <= high, one of them infinite."""
+    """One side of a constraint or of a bound.
+
+    It reads low <= weighted sum <= high, one of which may be infinite.
+    """
 
     words: str
     weights: Terms
@@ -239,7 +244,7 @@ def find_contradiction(
         return ()
     limits = [statement for statement in statements if statement.bound]
     core = _find_fewest([statement for statement in statements if not statement.bound], limits, question)
-    # Without its bounds a whole number may run on for ever, so they stay where integrality is the reason.
+    # Bounds stay where integrality is the reason: the search for a whole number without bounds may not end.
     relaxed = _FeasibilityCheck(bounds, frozenset())
     if relaxed.can_be_met([*core, *limits]):
         return tuple(statement.words for statement in _deletion_filter(core, limits, question))
@@ -252,7 +257,10 @@ def find_contradiction(
 def _find_fewest(
     candidates: Sequence[_Statement], limits: Sequence[_Statement], question: _FeasibilityCheck
 ) -> list[_Statement]:
-    """Find the fewest candidates that contradict within the limits; all where that takes too long."""
+    """Find the fewest candidates that contradict within the limits.
+
+    All candidates are returned where that takes too long.
+    """
     looked = 0
     for count in range(1, len(candidates)):
         for chosen in combinations(candidates, count):
@@ -299,7 +307,7 @@ class _FeasibilityCheck:
         for statement in statements:
             weights = np.asarray([statement.weights.get(name, 0.0) for name in names])
             ranges = [max(high - low, 1e-300) for low, high in self.bounds.values()]
-            # 0 where all that is in it has a single value.
+            # The scale is 0 where all variables of the statement have a single value.
             scale = float(np.linalg.norm(weights * ranges)) or 1.0
             for sign, limit in ((1.0, statement.high), (-1.0, -statement.low)):
                 if math.isfinite(limit):
@@ -329,7 +337,7 @@ _SIGNS = {ast.LtE: "max", ast.Lt: "max", ast.GtE: "min", ast.Gt: "min", ast.Eq: 
 
 
 def parse_linear_fields(text: str) -> dict[str, object] | None:
-    """Parse a comparison such as `a + 2*b <= 3` into `sum` and limits.
+    """Parse a linear comparison into `sum` and limits: `a + 2*b <= 3`.
 
     `<` and `<=` are the same, as are `=` and `==`; names are words of letters, digits and underscores.
 
@@ -359,7 +367,10 @@ def parse_linear_fields(text: str) -> dict[str, object] | None:
 
 
 def count_levels(tree: ast.AST) -> int:
-    """Count the levels of a syntax `tree`, without recursion, which deep ones would exhaust."""
+    """Count the levels of a syntax `tree`.
+
+    There is no recursion, which deep trees would exhaust.
+    """
     depth, level = 0, [tree]
     while level:
         depth, level = depth + 1, [child for node in level for child in ast.iter_child_nodes(node)]
@@ -367,7 +378,10 @@ def count_levels(tree: ast.AST) -> int:
 
 
 def double_equals_signs(text: str) -> str:
-    """Double the single equals signs of `text`: a user writes `a + b = 1`."""
+    """Double the single equals signs of `text`.
+
+    Users write `a + b = 1`.
+    """
     padded = f" {text} "
     return "".join(
         "==" if here == "=" and before not in "=<>!" and after != "=" else here
@@ -395,7 +409,10 @@ def _add_terms(first: Terms, second: Terms, factor: float) -> Terms:
 
 
 def parse_linear_terms(node: ast.expr) -> tuple[Terms, float] | None:
-    """Parse an expression `node` into (weight by name, constant); None unless it is linear."""
+    """Parse an expression `node` into (weight by name, constant).
+
+    Returns None unless it is linear.
+    """
     if isinstance(node, ast.Name):
         return {node.id: 1.0}, 0.0
     if isinstance(node, ast.Constant):

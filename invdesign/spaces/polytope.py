@@ -15,9 +15,9 @@ from invdesign.arrays import FloatArray
 from invdesign.rng import Rng
 from invdesign.spaces.halfspaces import EXACT_EXCESS, RANK_TOLERANCE, Halfspaces, Interior
 
-FEASIBLE_EXCESS = 1e-9  # excess, relative to a row's range, up to which a point counts as feasible
-RESERVOIR_CHAINS = 256  # random walks that make the reservoir `draw_point` starts from
-WALK_STEPS = 8  # steps of each walk per dimension, twice
+FEASIBLE_EXCESS = 1e-9  # excess, relative to a row's range, up to which a point counts as feasible (chosen)
+RESERVOIR_CHAINS = 256  # random walks that make the reservoir of `draw_point` (chosen)
+WALK_STEPS = 8  # steps of each walk per dimension, twice (chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,10 @@ class Frame:
 
     @cached_property
     def norms(self) -> tuple[FloatArray, FloatArray]:
-        """Lengths of the scaled rows: inequalities (m,), equalities (k,); 1 for rows without a variable."""
+        """Lengths of the scaled rows: inequalities (m,), equalities (k,).
+
+        The length is 1 for rows without a variable.
+        """
         return _row_lengths(self.a * self.width), _row_lengths(self.a_eq * self.width)
 
     @cached_property
@@ -59,7 +62,10 @@ class Frame:
 
     @cached_property
     def plane(self) -> tuple[FloatArray, FloatArray]:
-        """(pseudo-inverse (n, k), basis (n, n - rank) of the null space) of the equalities."""
+        """Solution of the equalities: (pseudo-inverse, null space).
+
+        Their shapes are (n, k) and (n, n - rank).
+        """
         return _solve_equalities(self.equal, len(self.lower))
 
     @cached_property
@@ -90,7 +96,10 @@ class Polytope:
         return z
 
     def scale_to_bounds(self, z: FloatArray) -> FloatArray:
-        """Invert `scale_to_unit` for `z` (..., n); points within rounding of a bound end on it."""
+        """Invert `scale_to_unit` for `z` (..., n).
+
+        Points within rounding of a bound lie within the bounds then.
+        """
         frame = self.frame
         return np.clip(frame.lower + z * frame.width, frame.lower, frame.upper)
 
@@ -106,7 +115,10 @@ class Polytope:
 
     @cached_property
     def _scaled_tests(self) -> tuple[FloatArray, FloatArray]:
-        """(rows (r, n), limits (r,)): no row times z may lie below its limit."""
+        """All rows and limits as inequalities on scaled variables.
+
+        They are (rows (r, n), limits (r,)): no row times z may lie below its limit.
+        """
         h, e = self._scaled_sides
         equal = self.frame.equal
         return np.vstack([self.frame.g, equal, -equal]), np.concatenate([h, e, -e])
@@ -116,7 +128,10 @@ class Polytope:
         return float(np.maximum.reduce(limits - rows @ z, initial=0.0))
 
     def measure_excess(self, x: FloatArray) -> float:
-        """Worst violation of a bound or row at `x` (n,), as a share of its range; 0 inside."""
+        """Worst violation of a bound or row at `x` (n,), relative to its range.
+
+        It is 0 inside.
+        """
         return self._measure_scaled_excess(self.scale_to_unit(x))
 
     def contains(self, x: FloatArray, tolerance: float = FEASIBLE_EXCESS) -> bool:
@@ -131,7 +146,10 @@ class Polytope:
 
     @cached_property
     def _flat_body(self) -> Halfspaces | None:
-        """The inequalities in the plane of the equalities; None where those contradict each other."""
+        """The inequalities in the plane of the equalities.
+
+        It is None where those contradict each other.
+        """
         h, e = self._scaled_sides
         if float(np.abs(self.frame.equal @ self._origin - e).max(initial=0.0)) > FEASIBLE_EXCESS:
             return None
@@ -154,7 +172,7 @@ class Polytope:
         return None if found is None else self.scale_to_bounds(self._origin + basis @ found)
 
     def fix_columns(self, values: Mapping[int, float]) -> Polytope:
-        """Reduce the polytope to the other variables, with some held at `values` by column."""
+        """Reduce the polytope by holding some variables at `values` by column."""
         held = tuple(sorted(values))
         kept, frame = self._reduce_frame(held)
         chosen = np.asarray([values[column] for column in held], dtype=np.float64)
@@ -200,7 +218,9 @@ class Polytope:
 
     @property
     def centre(self) -> FloatArray:
-        """Shape (n,): centre of the largest ball inside (Chebyshev), by distance in scaled variables.
+        """Shape (n,): centre of the largest ball inside (Chebyshev).
+
+        The ball is one in scaled variables.
 
         Raises:
             ValueError: the polytope is empty.
@@ -214,7 +234,7 @@ class Polytope:
         return self._inside
 
     def draw_point(self, rng: Rng) -> FloatArray:
-        """Draw a point (n,) uniformly from the polytope with `rng`; feasible to 1e-12.
+        """Draw a point (n,) uniformly with `rng`, feasible to 1e-12.
 
         Hit-and-run steps (Smith, Oper. Res. 32, 1296 (1984)) from a random member of a fixed reservoir that
         is itself spread evenly.
@@ -228,7 +248,7 @@ class Polytope:
         z = inside.walk_from_reservoir(rng)
         found = self.scale_to_bounds(z)
         repaired = self.project_point(found)
-        assert repaired is not None  # it has a centre
+        assert repaired is not None  # the polytope is not empty
         return repaired
 
 
@@ -238,7 +258,9 @@ class _Inside(Interior):
 
     @cached_property
     def _reservoir(self) -> tuple[FloatArray, FloatArray]:
-        """(points (RESERVOIR_CHAINS, f) around the centre, Cholesky factor (f, f) of their covariance).
+        """Reservoir of points for walks, with their covariance's Cholesky factor.
+
+        The points (RESERVOIR_CHAINS, f) are relative to the centre; the factor is (f, f).
 
         The walks have a fixed seed.
         """
@@ -246,7 +268,9 @@ class _Inside(Interior):
         freedom = self.basis.shape[1]
         points = np.zeros((RESERVOIR_CHAINS, freedom))
         shape = np.eye(freedom)
-        for _ in range(2):  # the second walk knows the body's shape, so that thin ones are crossed as well
+        for _ in range(
+            2
+        ):  # the second walk follows the body's covariance, so that it crosses thin bodies, too
             for _ in range(WALK_STEPS * freedom):
                 points = self._step_chains(points, rng.normal(size=points.shape) @ shape.T, rng)
             covariance = np.cov(points.T).reshape(freedom, freedom)
@@ -254,7 +278,7 @@ class _Inside(Interior):
         return points, shape
 
     def _step_chains(self, points: FloatArray, directions: FloatArray, rng: Rng) -> FloatArray:
-        """Move each of `points` (c, f) to a random place on its line through the body."""
+        """Move `points` (c, f) to random places on their lines through the body."""
         rates = directions @ self.normals.T
         slack = np.maximum(self.room + points @ self.normals.T, 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -266,7 +290,7 @@ class _Inside(Interior):
         return moved
 
     def walk_from_reservoir(self, rng: Rng) -> FloatArray:
-        """Walk some steps with `rng` from a member of the reservoir; a scaled point (n,)."""
+        """Walk some steps with `rng` from the reservoir to a scaled point (n,)."""
         points, shape = self._reservoir
         steps = 4 + len(shape) // 4
         random = rng.random(steps + 1).tolist()
@@ -309,7 +333,10 @@ def build_polytope(
 def _scale_rows(
     names: Sequence[str], rows: Sequence[tuple[Mapping[str, float], float]], ranges: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Rows (m, n) and right-hand sides (m,), each divided by the length of its row over the ranges."""
+    """Rows (m, n) and right-hand sides (m,), divided by each row's length.
+
+    The length is that of the row times the ranges of its variables.
+    """
     listed = [[float(weights.get(name, 0.0)) for name in names] for weights, _ in rows]
     matrix = np.asarray(listed, dtype=np.float64).reshape(len(rows), len(names))
     sides = np.asarray([side for _, side in rows], dtype=np.float64)

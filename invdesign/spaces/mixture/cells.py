@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Multiple = tuple[int, int, int]
 
-WHOLE_TOLERANCE = 1e-6  # a count of atoms may be that far from a whole number
+WHOLE_TOLERANCE = 1e-6  # distance of a count of atoms from a whole number (chosen)
 
 
 class Realised(Frozen):
@@ -41,12 +41,12 @@ class Realised(Frozen):
     primitive: bool = False
     """Start from the primitive cell of a centred parent instead of the conventional one."""
     arrange: Literal["electrostatics", "quasirandom"] = "electrostatics"
-    """How atoms are put on the sites: lowest electrostatic energy, equal charges quasi-randomly; or all
+    """Arrangement of atoms on the sites: lowest electrostatic energy, equal charges quasi-randomly; or all
     quasi-randomly, as in a random alloy."""
     oxidation_states: dict[str, float] = Field(default={})
     """Formal charges of the parent's own elements, where they differ from the prototype's or the guessed ones."""
     scale_lattice: bool = True
-    """Whether the lattice follows the ionic radii of what is put in."""
+    """True if the lattice follows the ionic radii of the species put in."""
     rattle: float = Field(default=0.0, ge=0.0, le=0.5)
     """Standard deviation of random displacements, Å, so that symmetric starts can leave their saddle."""
 
@@ -85,7 +85,7 @@ class Framework:
 
     @cached_property
     def fixed_species(self) -> tuple[Species, ...]:
-        """Species on the sites of the unit cell that are not mixed, with their charges."""
+        """Species with charges on the unit cell's sites that are not mixed."""
         mixed = {member for sites in self.sites for member in sites.members}
         return tuple(
             Species(element, {element: 1.0}, self.formal_charge(i))
@@ -94,14 +94,20 @@ class Framework:
         )
 
     def formal_charge(self, site: int) -> float | None:
-        """Formal charge in the parent of `site` of the unit cell; None where unknown or mixed-valent."""
+        """Formal charge in the parent of `site` of the unit cell.
+
+        Returns None where unknown or mixed-valent.
+        """
         if self.unit.elements[site] in self.mixed:
             return None
         return self.options.oxidation_states.get(self.unit.elements[site], self.unit.states[site])
 
     @cached_property
     def multiples(self) -> tuple[Multiple, ...]:
-        """The supercells allowed, smallest first; none where even the unit cell is too large."""
+        """The supercells allowed, smallest first.
+
+        There are none where even the unit cell is too large.
+        """
         cells = self.options.cell
         if cells.max_atoms is None:
             return tuple(sorted(set(cells.multiples), key=lambda multiple: (np.prod(multiple), multiple)))
@@ -144,7 +150,7 @@ class Framework:
 def build_framework(
     options: Realised, mixtures: Mapping[str, Mixture], mixed: Mapping[str, Sequence[int]]
 ) -> Framework:
-    """Build the parent with the sites of each mixture, and perhaps a mixed-valent element.
+    """Build the parent with the sites of each mixture.
 
     Args:
         options: settings of the crystal.
@@ -212,7 +218,7 @@ class Supercell:
         options = framework.options
         self.parent = build_parent(options.parent, multiple, primitive=options.primitive)
         self.count = int(np.prod(multiple))
-        # Images of a site of the unit cell follow each other.
+        # The images of a site of the unit cell follow each other.
         self.groups = tuple(
             tuple(self.count * member + image for member in sites.members for image in range(self.count))
             for sites in framework.sites
@@ -258,7 +264,10 @@ class Supercell:
         return Structure(lattice, [elements[i] for i in kept], positions)
 
     def _assign_charges(self, counts: Sequence[Sequence[int]]) -> tuple[list[list[float]], FloatArray]:
-        """Charges of each atom of each mixture, and of the parent's sites (n,); mixed valence as its mean."""
+        """Charges of each atom of each mixture, and of the parent's sites (n,).
+
+        A mixed-valent element counts with its mean charge.
+        """
         mixed = self.framework.mixed
         grouped = {member for members in self.groups for member in members}
         charges = self.fixed_charges.copy()
@@ -283,7 +292,10 @@ class Supercell:
     def _arrange_components(
         self, counts: Sequence[Sequence[int]], charges: Sequence[Sequence[float]], fixed: FloatArray, rng: Rng
     ) -> list[IntArray]:
-        """Arrange the components; per mixture, shape (k,), the component's number on each site."""
+        """Arrange the components.
+
+        Returns, per mixture, shape (k,), the component's number on each site.
+        """
         blocks = [_group_by_charge(own, many) for own, many in zip(charges, counts, strict=True)]
         if self.framework.options.arrange == "quasirandom":
             blocks = [[[code for block in own for code in block]] for own in blocks]
@@ -311,7 +323,10 @@ class Supercell:
         fixed: FloatArray,
         rng: Rng,
     ) -> list[IntArray]:
-        """Arrange blocks of equal charge by electrostatics; per mixture, shape (k,), the block of each site."""
+        """Arrange blocks of equal charge by electrostatics.
+
+        Returns, per mixture, shape (k,), the block of each site.
+        """
         fillings = []
         for members, own, many, values in zip(self.groups, blocks, counts, charges, strict=True):
             if len(own) > 1:
@@ -332,10 +347,10 @@ class Supercell:
         return _Sublattices(self.parent)
 
     def _lattice_scale(self, elements: Sequence[str | None], charges: FloatArray) -> float:
-        """Ratio of mean bond lengths by ionic radii, over the bonds that are still there."""
+        """Ratio of mean bond lengths by ionic radii, over the remaining bonds."""
         first, second = self.parent.bonds
         given = self.framework.options.oxidation_states
-        # Where the parent's state is not known there is no ionic radius to compare with: atomic ones then.
+        # Where the parent's state is not known, atomic radii are compared instead of ionic ones.
         states = [given.get(e, own) for e, own in zip(self.parent.elements, self.parent.states, strict=True)]
         old = [ionic_radius(e, round(own or 0)) for e, own in zip(self.parent.elements, states, strict=True)]
         new = [
@@ -350,7 +365,7 @@ class Supercell:
 
 
 class _Sublattices:
-    """Pairs of some sites of a cell, kept for the next arrangement on them."""
+    """Cache of the pairs between some sites of a cell."""
 
     def __init__(self, parent: Parent) -> None:
         def build_sublattice(members: tuple[int, ...]) -> Sublattice:
@@ -363,7 +378,10 @@ class _Sublattices:
 
 
 def _group_by_charge(charges: Sequence[float], counts: Sequence[int]) -> list[list[int]]:
-    """Group the components that are there by equal charge; at least one group."""
+    """Group the components that are there by equal charge.
+
+    There is at least one group.
+    """
     found: dict[float, list[int]] = {}
     for code, (charge, count) in enumerate(zip(charges, counts, strict=True)):
         if count > 0:

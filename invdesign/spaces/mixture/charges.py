@@ -44,7 +44,9 @@ def is_ion(name: str) -> bool:
 
 @lru_cache(maxsize=1_000)
 def parse_species(name: str) -> Species:
-    """Parse the `name` of an ion (`La3+`), element (`La`), formula (`Li2S`) or vacancy (`vacancy`).
+    """Parse the `name` of an ion, element, formula or vacancy.
+
+    Examples are `La3+`, `La`, `Li2S` and `vacancy`.
 
     Raises:
         ValueError: it is none of these.
@@ -68,7 +70,7 @@ def _parse_formula(name: str) -> Species:
 
 
 def parse_site_atom(name: str, site: float | None) -> Species:
-    """Parse the atom or vacancy of a component that sits on a crystal site.
+    """Parse the atom or vacancy of a component on a crystal site.
 
     Args:
         name: `Cl-`, `Cl` or `vacancy`.
@@ -92,7 +94,7 @@ def parse_site_atom(name: str, site: float | None) -> Species:
 
 
 def check_mixed_valence(element: str, states: Sequence[int]) -> None:
-    """Refuse `states` of an `element` that are not adjacent, or not of one sign.
+    """Refuse `states` of an `element` that are not adjacent and of one sign.
 
     Raises:
         ValueError: in words.

@@ -8,13 +8,13 @@ from invdesign.arrays import BoolArray, FloatArray
 from invdesign.protocols import LinearRule
 from invdesign.spaces.mixture.system import System
 
-WEIGHT_TOLERANCE = 1e-12  # weights below this share of the largest are zero
+WEIGHT_TOLERANCE = 1e-12  # weights below this share of the largest are zero (chosen)
 
 
 def build_cube_rules(
     system: System, low: FloatArray, span: FloatArray, varied: BoolArray
 ) -> tuple[LinearRule, ...]:
-    """Build the linear rules of a system on the d fractions that vary.
+    """Build the linear rules on the d fractions that vary.
 
     Rules that every point of the cube keeps are left out.
 

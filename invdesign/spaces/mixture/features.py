@@ -46,14 +46,17 @@ class Chemistry:
         return elemental_properties()[numbers]
 
     def count_atoms(self, x: FloatArray) -> dict[str, float]:
-        """Count atoms by element for fractions `x` (n,); elements without atoms are left out."""
+        """Count atoms by element for fractions `x` (n,).
+
+        Elements without atoms are left out.
+        """
         found = x @ self._matrix + self._fixed
         return {element: float(n) for element, n in zip(self.elements, found, strict=True) if n > 1e-12}
 
     def property_statistics(self, x: FloatArray) -> FloatArray:
-        """Mean and mean absolute deviation (2 p,) of elemental properties for fractions `x` (n,).
+        """Statistics (2 p,) of elemental properties for fractions `x` (n,).
 
-        They are taken over the atoms; `descriptors` names them.
+        They are the mean and the mean absolute deviation over the atoms; `descriptors` names them.
 
         Source:
             Ward, Agrawal, Choudhary & Wolverton, npj Comput. Mater. 2, 16028 (2016), equations 1 and 2.
@@ -62,7 +65,7 @@ class Chemistry:
         shares = found / max(float(found.sum()), 1e-300)
         mean = shares @ self._properties
         deviation = shares @ np.abs(self._properties - mean)
-        # Fractions are held to eleven decimals: digits beyond nine mean nothing here.
+        # Fractions have eleven decimals, so that digits beyond nine are noise here.
         return np.round(np.concatenate([mean, deviation]), 9) + 0.0
 
     def descriptors(self) -> list[Descriptor]:

@@ -20,10 +20,11 @@ from invdesign.spaces.mixture.polytope import Region, Rules
 from invdesign.spaces.mixture.supports import Supports
 from invdesign.spaces.mixture.system import GRID, System
 
-SAME_POINT = 1e-9  # fractions closer than that are one point of a lattice
-SHORTEST, LONGEST = 0.005, 0.5  # steps of a mutation, as a share of the way there is
-MAX_NEIGHBOURS = 24  # points of a listed lattice a mutation chooses from
-MAX_TRIES = 8
+SAME_POINT = 1e-9  # fractions closer than this are one point of a lattice (chosen)
+# Scales of a mutation's step, as shares of the way between the borders (chosen).
+SHORTEST, LONGEST = 0.005, 0.5
+MAX_NEIGHBOURS = 24  # points of a listed lattice that a mutation chooses from (chosen)
+MAX_TRIES = 8  # lines or steps tried for a neighbour (chosen)
 
 
 class Field(ABC):
@@ -47,11 +48,17 @@ class Field(ABC):
 
     @abstractmethod
     def repair_point(self, y: FloatArray) -> FloatArray | None:
-        """Find a feasible point near `y` (n,); y itself where it is one."""
+        """Find a feasible point near `y` (n,).
+
+        It is y itself where y is feasible.
+        """
 
     @abstractmethod
     def settle_point(self, y: FloatArray, present: BoolArray) -> FloatArray | None:
-        """Find a feasible point near `y` (n,), if possible with the components `present` (n,)."""
+        """Find a feasible point near `y` (n,) with the components `present` (n,).
+
+        Other components may be present where these alone are not feasible.
+        """
 
 
 class Continuum(Field):
@@ -64,9 +71,9 @@ class Continuum(Field):
         return self._round_to_grid(self.supports.draw_corner(rng))
 
     def draw_neighbour(self, x: FloatArray, rng: Rng) -> FloatArray | None:
-        """Step from `x` with `rng` along a random direction, up to the border.
+        """Step from `x` in a random direction drawn with `rng`.
 
-        Half of the directions trade two components.
+        The step may have any length up to the border; half of the directions trade two components.
         """
         moved = move_along_line(self.supports, x, rng)
         return None if moved is None else self._round_to_grid(moved)
@@ -79,7 +86,10 @@ class Continuum(Field):
         return self._round_to_grid(self.supports.project_onto(present, y))
 
     def _round_to_grid(self, x: FloatArray | None) -> FloatArray | None:
-        """Round x to the grid with exact sums; one fraction takes the rest."""
+        """Round x to the grid with exact sums.
+
+        One fraction takes the rest.
+        """
         if x is None:
             return None
         present, rules = x > 0.5 / GRID, self.system.rules
@@ -91,7 +101,7 @@ class Continuum(Field):
                 own = group.members
                 left = float(np.rint(group.total[0] * GRID) - units[own].sum())
                 room = high[own] - units[own] if left > 0 else units[own] - low[own]
-                # Of those with room for it the largest, so that its share changes least.
+                # The largest fraction with room for the rest takes it, so that its share changes least.
                 fitting = np.where(room >= abs(left), units[own], -1.0)
                 units[own[int(fitting.argmax())]] += left
         rounded = units / GRID
@@ -156,7 +166,10 @@ class Listed(Field):
 
     @cached_property
     def _corners(self) -> FloatArray:
-        """Points with the most fractions at their least or their most: the rim of the lattice."""
+        """Rim of the lattice: points with the most extreme fractions.
+
+        These are the fractions at their least or their most.
+        """
         ends = (self.points == self.points.min(axis=0)) | (self.points == self.points.max(axis=0))
         score = ends.sum(axis=1)
         rim: FloatArray = self.points[score >= np.quantile(score, 0.9)]
@@ -170,7 +183,10 @@ class Listed(Field):
         return corner
 
     def draw_neighbour(self, x: FloatArray, rng: Rng) -> FloatArray | None:
-        """Draw one of the points nearest to `x` with `rng`, nearer ones more often."""
+        """Draw one of the points nearest to `x` with `rng`.
+
+        Nearer ones are drawn more often.
+        """
         near = self._nearest_indices(x, MAX_NEIGHBOURS)[1:]
         return None if not len(near) else self._point_at(near[int(rng.random() ** 2 * len(near))])
 
@@ -191,7 +207,10 @@ class Listed(Field):
         return row
 
     def find_index(self, x: FloatArray) -> int | None:
-        """Find the number of point `x` (n,); None where it is no point of the lattice."""
+        """Find the number of point `x` (n,).
+
+        Returns None where it is no point of the lattice.
+        """
         distance, index = self._tree.query(x)
         return int(index) if distance <= SAME_POINT * len(x) else None
 
@@ -201,7 +220,10 @@ class Listed(Field):
         return x if found is None else self.written[found]
 
     def _nearest_indices(self, y: FloatArray, count: int) -> NDArray[np.int64]:
-        """Numbers of the nearest points, nearest first; ties go to the lower number."""
+        """Numbers of the nearest points, nearest first.
+
+        Ties go to the lower number.
+        """
         distance, index = self._tree.query(y, k=min(count, len(self.points)))
         distance, index = np.atleast_1d(distance), np.atleast_1d(index)
         order = np.lexsort((index, np.round(distance, 10)))
@@ -209,7 +231,9 @@ class Listed(Field):
 
 
 class Stepped(Field):
-    """One or more lattices too large to list; a point belongs to the first that holds it.
+    """One or more lattices too large to list.
+
+    A point belongs to the first that holds it.
 
     Args:
         system: of the bounds and rules, without steps.
@@ -227,7 +251,7 @@ class Stepped(Field):
         return self._snap_to_lattices(self.supports.draw_corner(rng))
 
     def draw_neighbour(self, x: FloatArray, rng: Rng) -> FloatArray | None:
-        """Step from `x` with `rng` as in a continuum, then onto a lattice.
+        """Step from `x` with `rng`, then onto a lattice.
 
         Steps that end where they began are taken again, longer.
         """
@@ -253,7 +277,10 @@ class Stepped(Field):
         return self._snap_to_lattices(self.supports.project_onto(present, y))
 
     def _snap_to_lattices(self, x: FloatArray | None) -> FloatArray | None:
-        """Find the nearest offer of any lattice for a feasible x; ties go to the first lattice."""
+        """Find the nearest offer of any lattice for a feasible x.
+
+        Ties go to the first lattice.
+        """
         if x is None:
             return None
         offers = [
@@ -283,7 +310,10 @@ def match_to_steps(lattice: System, y: FloatArray) -> FloatArray | None:
 
 
 def _complete_on_lattice(lattice: System, x: FloatArray) -> FloatArray | None:
-    """Find a point of the lattice near x: steps first, then the fractions without steps."""
+    """Find a point of the lattice near x.
+
+    The steps are taken first; the fractions without steps are fitted to them.
+    """
     even = lattice.steps > 0
     if even.all():
         return round_to_steps(lattice, x)
@@ -297,7 +327,10 @@ def _complete_on_lattice(lattice: System, x: FloatArray) -> FloatArray | None:
 
 
 def _fit_unstepped(lattice: System, held: FloatArray, x: FloatArray) -> FloatArray | None:
-    """Fit the fractions without steps to the stepped ones of `held`, as near to x as the rules allow."""
+    """Fit the fractions without steps to the stepped ones of `held`.
+
+    They stay as near to x as the rules allow.
+    """
     even, rules = lattice.steps > 0, lattice.rules
     present = lattice.find_present(held)
     lower = np.where(even | ~present, held, np.where(present, lattice.least, 0.0))

@@ -12,12 +12,12 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.spaces.mixture.polytope import Rules
 from invdesign.spaces.mixture.system import GRID, System
 
-MAX_LISTED = 100_000  # mixtures up to which all are listed
-MAX_PARTIAL = 400_000  # beginnings of mixtures that may be looked at on the way
+MAX_LISTED = 100_000  # mixtures up to which all are listed (chosen)
+MAX_PARTIAL = 400_000  # beginnings of mixtures kept while listing (chosen)
 
 
 def list_steps(system: System, most: int = MAX_LISTED) -> IntArray | None:
-    """List the steps (p, n) of every mixture of a discrete system, in the order of the columns.
+    """List the steps (p, n) of every mixture of a discrete system.
 
     Column by column, beginnings that no continuation can make feasible are dropped.
 
@@ -113,7 +113,10 @@ def _pair_columns(options: Sequence[IntArray], system: System) -> list[tuple[Int
 
 
 def _list_step_numbers(system: System, column: int) -> IntArray:
-    """List the steps that one fraction may have: 0 if it may be absent, then from its smallest up."""
+    """List the steps that one fraction may have.
+
+    They begin with 0 if it may be absent, then go up from its smallest.
+    """
     step = system.steps[column]
     low = int(np.ceil(system.least[column] / step - 1e-9))
     high = int(np.floor(system.rules.upper[column] / step + 1e-9))
@@ -123,7 +126,7 @@ def _list_step_numbers(system: System, column: int) -> IntArray:
 
 
 def _bound_remainders(terms: Sequence[FloatArray]) -> tuple[list[FloatArray], list[FloatArray]]:
-    """Least and most that the columns after each can add to every rule."""
+    """Least and most contribution of the remaining columns to every rule."""
     low, high = [np.zeros(terms[0].shape[1])], [np.zeros(terms[0].shape[1])]
     for term in reversed(terms[1:]):
         low.append(low[-1] + (term.min(axis=0) if len(term) else 0.0))
@@ -132,7 +135,7 @@ def _bound_remainders(terms: Sequence[FloatArray]) -> tuple[list[FloatArray], li
 
 
 def _can_meet_counts(found: IntArray, system: System) -> NDArray[np.bool_]:
-    """Mask of the beginnings (p, c) that can still have enough, and not too many, components."""
+    """Mask of the beginnings (p, c) that can still meet the counts."""
     kept = np.ones(len(found), dtype=np.bool_)
     width = found.shape[1]
     for group in system.groups:
@@ -167,7 +170,7 @@ def round_to_steps(system: System, x: FloatArray) -> FloatArray | None:
 def _round_group(
     system: System, members: IntArray, x: FloatArray, rounded: FloatArray, total: tuple[float, float]
 ) -> None:
-    """Round the stepped fractions of one group to multiples of their steps, so that the sum stays."""
+    """Round one group's stepped fractions to steps, so that the sum stays."""
     own = members[system.steps[members] > 0]
     if not len(own):
         return

@@ -11,9 +11,11 @@ from invdesign.candidate import half_last_digit
 from invdesign.errors import Infeasible
 from invdesign.spaces.mixture.model import Model
 
-EXACT_SUM = 1e-5  # relative: a sum that misses its total by less is that total, however it was written
-MAX_ROUNDING = 0.05  # relative: a sum that misses its total by more is no matter of rounding
-PER_CENT_TOLERANCE = 0.05  # relative: a sum of so nearly 100 times its total is one of per cent
+EXACT_SUM = (
+    1e-5  # relative: a sum that misses its total by less is that total, however it was written (chosen)
+)
+MAX_ROUNDING = 0.05  # relative: a sum that misses its total by more is not explained by rounding (chosen)
+PER_CENT_TOLERANCE = 0.05  # relative: a sum so near to 100 times its total is one of per cent (chosen)
 
 
 def scale_to_totals(model: Model, values: FloatArray, rounding: Mapping[str, float]) -> FloatArray:
@@ -70,6 +72,6 @@ def _rounding_allowance(
     model: Model, column: int, values: FloatArray, rounding: Mapping[str, float]
 ) -> float:
     value = float(values[column])
-    if not rounding:  # no cell said how it was written
+    if not rounding:  # not from a table: take the digits that Python writes
         return half_last_digit(repr(value), 0.0) if value else 0.0
     return rounding.get(model.names[column], 0.0)

@@ -24,7 +24,7 @@ from invdesign.spaces.mixture.polytope import Rules
 from invdesign.spaces.mixture.settings import Mixture
 from invdesign.spaces.mixture.system import Group, System
 
-LARGEST_FRACTION = 1e9  # no fraction may be above
+LARGEST_FRACTION = 1e9  # upper limit of all fractions (chosen)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,10 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """Mixtures as numbers: n columns, one per component of each mixture, in the file's order."""
+    """Mixtures as numbers: one of n columns per component.
+
+    The columns are in the file's order.
+    """
 
     asked: Asked
 
@@ -54,7 +57,7 @@ class Model:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Names of the columns: the component, after its mixture where several have one of that name."""
+        """Names of the columns: components, with their mixture where ambiguous."""
         parts = [part for _, part in self.places]
         return tuple(part if parts.count(part) == 1 else f"{name}.{part}" for name, part in self.places)
 
@@ -102,7 +105,9 @@ class Model:
 
     @cached_property
     def amounts(self) -> tuple[tuple[Species, float], ...]:
-        """(species, number per formula unit or unit cell) of each column; empty for plain names.
+        """(species, number per formula unit or unit cell) of each column.
+
+        It is empty for plain names.
 
         Raises:
             ValueError: a name is no element, ion or formula.
@@ -217,12 +222,15 @@ class Model:
         return System(rules, tuple(map(self.build_group, self.asked.mixtures)), np.zeros(width))
 
     def total_limits(self, name: str) -> tuple[float, float]:
-        """Lowest and highest sum of mixture `name`; sites of a crystal are full at 1."""
+        """Lowest and highest sum of mixture `name`.
+
+        Sites of a crystal are full at 1.
+        """
         low, high = self.asked.mixtures[name].range
         return low, high if self.asked.framework is None else min(high, 1.0)
 
     def build_group(self, name: str) -> Group:
-        """Build the group of mixture `name`: its columns and the number that may be present."""
+        """Build the group of mixture `name`: its columns and limits."""
         mixture, members = self.asked.mixtures[name], np.array(self._mixture_columns(name), dtype=np.int64)
         low, high = self.total_limits(name)
         bounds = float(self.lower[members].sum()), float(self.upper[members].sum())
@@ -238,7 +246,10 @@ class Model:
 
     @cached_property
     def lattices(self) -> tuple[System, ...]:
-        """The system with the steps of each supercell, or of the file; none where fractions have no steps."""
+        """The system with the steps of each supercell, or of the file.
+
+        There are none where fractions have no steps.
+        """
         framework = self.asked.framework
         if framework is not None:
             return tuple(self.system_in_cell(multiple) for multiple in framework.multiples)
@@ -273,7 +284,10 @@ class Model:
         return Stepped(self.rule_system, self.lattices)
 
     def _list_written_points(self) -> FloatArray | None:
-        """List all mixtures (p, n) on the lattices as they are written; None where there are too many."""
+        """List all mixtures (p, n) on the lattices as they are written.
+
+        Returns None where there are too many.
+        """
         found: dict[tuple[float, ...], None] = {}
         for lattice in self.lattices:
             points = list_points(lattice)
@@ -286,18 +300,24 @@ class Model:
         return np.array(list(found)).reshape(-1, len(self.places))
 
     def to_written_units(self, x: FloatArray) -> FloatArray:
-        """Convert fractions `x` (..., n) of the system to the file's units, with 12 significant digits."""
+        """Convert fractions `x` (..., n) of the system to the file's units.
+
+        They are rounded to 12 significant digits.
+        """
         values = np.asarray(x) * self.scale
         return np.array([round_number(value) for value in values.ravel().tolist()]).reshape(values.shape)
 
     def describe_fractions(self, x: FloatArray) -> str:
-        """Format fractions `x` (n,) of the system for the user: `Cl 0.5, Br 0.5`."""
+        """Format fractions `x` (n,) of the system: `Cl 0.5, Br 0.5`."""
         parts = zip(self.names, self.to_written_units(x).tolist(), strict=True)
         return ", ".join(f"{name} {value:.4g}" for name, value in parts if value > 0) or "nothing"
 
 
 def _common_step(share: Fraction, step: float) -> float:
-    """Least multiple of both a share and a step; the share where there is no step."""
+    """Least multiple of both a share and a step.
+
+    It is the share where there is no step.
+    """
     if step == 0.0:
         return float(share)
     given = Fraction(str(step))

@@ -17,13 +17,15 @@ from invdesign.spaces.operators import GenomeOperator, operators_on_codes
 
 Make = Callable[[Sequence[FloatArray], Rng], FloatArray | None]
 
-MAX_TRIES = 10
+MAX_TRIES = 10  # children tried until one is new (chosen)
 
 
 def build_operators(
     field: Field, read: Callable[[Genome], FloatArray], write: Callable[[FloatArray], Genome]
 ) -> Mapping[str, GenomeOperator]:
-    """Build the operators by name, without those that no mixture of the field could take.
+    """Build the operators by name.
+
+    Those that no mixture of the field could take are left out.
 
     Args:
         field: the feasible mixtures.
@@ -53,7 +55,7 @@ def build_operators(
 
 @dataclass(frozen=True, slots=True)
 class _NewChild:
-    """`make`, with None in place of a child that equals one of its parents."""
+    """`make`, with None in place of a parent's copy."""
 
     make: Make
 
@@ -77,14 +79,17 @@ class PointOperators:
         return _first_found(lambda: self.field.draw_corner(rng))
 
     def mutate_point(self, parents: Sequence[FloatArray], rng: Rng) -> FloatArray | None:
-        """Step from the one of `parents` with `rng` along a feasible direction, else swap components."""
+        """Step along a feasible direction, else swap components.
+
+        The single member of `parents` is moved with `rng`.
+        """
         moved = self.field.draw_neighbour(parents[0], rng)
         return self.swap_components(parents, rng) if moved is None else moved
 
     def swap_components(self, parents: Sequence[FloatArray], rng: Rng) -> FloatArray | None:
-        """Swap the fractions of two components of one mixture in the one of `parents`, with `rng`.
+        """Swap the fractions of two components of one mixture.
 
-        One of the fractions may be 0.
+        The single member of `parents` is changed with `rng`. One of the fractions may be 0.
         """
         x = parents[0]
         for _ in range(MAX_TRIES):
@@ -103,7 +108,10 @@ class PointOperators:
         return None
 
     def drop_component(self, parents: Sequence[FloatArray], rng: Rng) -> FloatArray | None:
-        """Drop one component of the one of `parents` with `rng`; the others keep their proportions."""
+        """Drop one component; the others keep their proportions.
+
+        The single member of `parents` is changed with `rng`.
+        """
         x, lower = parents[0], self.field.system.rules.lower
         for _ in range(MAX_TRIES):
             group = self._draw_group(rng)
@@ -122,7 +130,9 @@ class PointOperators:
         return None
 
     def add_component(self, parents: Sequence[FloatArray], rng: Rng) -> FloatArray | None:
-        """Add one component of any fraction to the one of `parents`, with `rng`.
+        """Add one component of any fraction.
+
+        The single member of `parents` is changed with `rng`.
 
         Where no more may be present, the least present one makes room.
         """

@@ -17,17 +17,19 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng, rng_for
 from invdesign.spaces.halfspaces import Halfspaces, null_space
 
-EPS = 1e-10  # distances below this are rounding
-MAX_SUBSETS = 3_000  # subsets of faces up to which vertices are listed
-MAX_TRIANGULATED_DIMENSION = 5  # dimensions up to which a triangulation is small
-POOL_CHAINS = 512  # parallel hit-and-run chains of the pool
-BLOCK_STEPS = 32  # steps whose random numbers are drawn at once
-POOL_SWEEPS = 4  # steps per chain and squared dimension before the pool is taken as mixed
+EPS = 1e-10  # distances below this are rounding (chosen)
+MAX_SUBSETS = 3_000  # subsets of faces up to which vertices are listed (chosen)
+MAX_TRIANGULATED_DIMENSION = 5  # dimensions up to which a triangulation is small (chosen)
+POOL_CHAINS = 512  # parallel hit-and-run chains of the pool (chosen)
+BLOCK_STEPS = 32  # steps whose random numbers are drawn at once (chosen)
+POOL_SWEEPS = 4  # steps per chain and squared dimension until the pool counts as mixed (chosen)
 
 
 @dataclass(frozen=True, eq=False)
 class Rules:
-    """Bounds of n variables and m linear rules: `lower <= x <= upper`, `low <= matrix @ x <= high`.
+    """Bounds of n variables and m linear rules.
+
+    They read `lower <= x <= upper` and `low <= matrix @ x <= high`.
 
     Attributes:
         lower, upper: shape (n,), finite.
@@ -42,7 +44,10 @@ class Rules:
     high: FloatArray
 
     def are_met(self, x: FloatArray, tolerance: FloatArray | float) -> bool:
-        """Check whether `x` (n,) keeps the bounds to `EPS` and the rules to `tolerance` (m,)."""
+        """Check whether `x` (n,) keeps bounds and rules.
+
+        Bounds are kept to `EPS`, rules to `tolerance` (m,).
+        """
         values = self.matrix @ x
         return bool(
             (x >= self.lower - EPS).all()
@@ -52,7 +57,10 @@ class Rules:
         )
 
     def restrict_to(self, kept: IntArray, lower: FloatArray) -> Rules:
-        """Restrict the rules to variables `kept` (k,), with new lower bounds `lower` (k,); the others are 0."""
+        """Restrict the rules to the variables `kept` (k,), with bounds `lower` (k,).
+
+        The other variables are 0.
+        """
         return Rules(lower, self.upper[kept], self.matrix[:, kept], self.low, self.high)
 
 
@@ -62,9 +70,9 @@ def _list_subsets(count: int, size: int) -> IntArray:
 
 
 class Region:
-    """The points that keep some rules, in coordinates w (d,) of their affine hull.
+    """The points that keep some rules, in coordinates of their affine hull.
 
-    A point is x = origin + basis @ w.
+    A point is x = origin + basis @ w, with coordinates w (d,).
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -93,7 +101,7 @@ class Region:
         self._reduce_to_hull(equations, values)
 
     def _reduce_to_hull(self, equations: FloatArray, values: FloatArray) -> None:
-        """Set the affine hull of some equations, and the body that the faces leave of it."""
+        """Set the affine hull of some equations, and the body in it."""
         width = len(self.rules.lower)
         if len(equations):
             origin = np.asarray(np.linalg.lstsq(equations, values, rcond=None)[0], dtype=np.float64)
@@ -120,7 +128,10 @@ class Region:
 
     @property
     def dimension(self) -> int:
-        """Degrees of freedom, once the hull is known exactly; before, an upper limit."""
+        """Degrees of freedom, once the hull is known exactly.
+
+        Before that, it is an upper limit.
+        """
         return int(self.basis.shape[1])
 
     @cached_property
@@ -144,7 +155,10 @@ class Region:
         return np.minimum(np.maximum(x, self.rules.lower), self.rules.upper)
 
     def _keep_inside(self, x: FloatArray) -> FloatArray:
-        """Move a point x (n,) of the exact hull into the polytope, if rounding or a flat hull took it out."""
+        """Move a point x (n,) of the exact hull into the polytope.
+
+        Rounding, or a hull taken as flat, may have left it outside.
+        """
         origin, basis = self._plane
         if self._body.measure_excess(basis.T @ (x - origin)) <= 0.1 * EPS:
             return x
@@ -152,14 +166,20 @@ class Region:
         return x if found is None else found
 
     def travel_range(self, x: FloatArray, direction: FloatArray) -> tuple[float, float]:
-        """Distances from `x` (n,) along `direction` (d,): backwards (<= 0) and forwards (>= 0)."""
+        """Distances from `x` (n,) to the border along `direction` (d,).
+
+        They are backwards (<= 0) and forwards (>= 0).
+        """
         slack = self.faces @ (self.basis.T @ (x - self.origin)) - self.offsets
         low, high = _travel_ranges(np.maximum(slack, 0.0), self.faces @ direction)
         return float(low), float(high)
 
     @property
     def vertices(self) -> FloatArray | None:
-        """All corners (v, d) in coordinates of the exact hull; None where there are too many to list."""
+        """All corners (v, d) in coordinates of the exact hull.
+
+        It is None where there are too many to list.
+        """
         corners = self._corners
         return None if corners is None else (corners - self.origin) @ self.basis
 
@@ -183,7 +203,7 @@ class Region:
             return self._flatten_hull(self.origin + kept @ self.basis.T)
         if self.empty:
             return np.zeros((0, len(self.origin)))
-        self._find_exact_hull()  # thinner than the tolerance of corners
+        self._find_exact_hull()  # the polytope is thinner than the tolerance of corners
         return None if self.dimension else self.to_point(np.zeros(0))[None]
 
     @property
@@ -191,7 +211,10 @@ class Region:
         return math.comb(len(self.faces), self.dimension) > MAX_SUBSETS
 
     def _flatten_hull(self, corners: FloatArray) -> FloatArray:
-        """Take the hull of `corners` (v, n), which may be flatter than the equations say; returns them."""
+        """Take the hull of `corners` (v, n) and return the corners.
+
+        It may be flatter than the equations say.
+        """
         middle = corners.mean(axis=0)
         _, singular, rows = np.linalg.svd((corners - middle) @ self.basis, full_matrices=False)
         rank = int((singular > 1e-8).sum())
@@ -201,7 +224,10 @@ class Region:
 
     @cached_property
     def _simplices(self) -> tuple[FloatArray, FloatArray] | None:
-        """(corners (s, d + 1, d), volumes (s,)) of a triangulation; None where it would be large."""
+        """(corners (s, d + 1, d), volumes (s,)) of a triangulation.
+
+        It is None where it would be large.
+        """
         corners = self.vertices
         if corners is None or self.dimension > MAX_TRIANGULATED_DIMENSION:
             return None
@@ -215,7 +241,7 @@ class Region:
 
             try:
                 parts = corners[Delaunay(corners).simplices]
-            except QhullError:  # flatter than Qhull can see
+            except QhullError:  # too flat for Qhull
                 return None
         edges = parts[:, 1:] - parts[:, :1]
         volumes = np.abs(np.linalg.det(edges)) / math.factorial(d) if d else np.ones(len(parts))
@@ -223,17 +249,23 @@ class Region:
 
     @cached_property
     def volume(self) -> float:
-        """Volume in d dimensions; for large polytopes an estimate from the covariance of samples."""
+        """Volume in d dimensions.
+
+        For large polytopes it is an estimate from the covariance of samples.
+        """
         if self._simplices is not None:
             return float(self._simplices[1].sum())
         d = self.dimension
         _, logarithm = np.linalg.slogdet(np.atleast_2d(np.cov(self._pool.T)))
-        # The factor is a simplex's: det cov of a flat Dirichlet distribution on it.
+        # The factor is exact for a simplex, by the covariance of the flat Dirichlet distribution.
         factor = 0.5 * d * math.log((d + 1) * (d + 2)) + 0.5 * math.log(d + 1) - math.lgamma(d + 1)
         return math.exp(0.5 * float(logarithm) + factor)
 
     def sample(self, rng: Rng) -> FloatArray:
-        """Draw a point (n,) uniformly with `rng`: exactly in few dimensions, by hit-and-run in many."""
+        """Draw a point (n,) uniformly with `rng`.
+
+        It is exact in few dimensions, and by hit-and-run in many.
+        """
         if self._simplices is None:
             w = self._pool[int(rng.random() * len(self._pool))]
             return self._keep_inside(
@@ -248,7 +280,10 @@ class Region:
         return self._keep_inside(self.to_point((shares / shares.sum()) @ parts[which]))
 
     def draw_corner(self, rng: Rng) -> FloatArray | None:
-        """Draw a vertex (n,) with `rng`: one of all, or the end of a random direction."""
+        """Draw a vertex (n,) with `rng`.
+
+        It is one of all, or the end of a random direction where there are too many to list.
+        """
         if self._corners is not None:
             count = len(self._corners)
             return (
@@ -265,7 +300,10 @@ class Region:
 
     @cached_property
     def _pool(self) -> FloatArray:
-        """Points (p, d), spread uniformly by parallel chains; a pure function of the polytope."""
+        """Points (p, d), spread uniformly by parallel chains.
+
+        They are a pure function of the polytope.
+        """
         centre = self._find_exact_hull()
         d = self.dimension
         rng = rng_for(0, 0, "polytope")
@@ -294,7 +332,9 @@ class Region:
         return w + moved
 
     def _find_exact_hull(self) -> FloatArray:
-        """Take the exact hull around a point deep inside; returns that point's coordinates (d,).
+        """Take the exact hull around a point deep inside.
+
+        Returns that point's coordinates (d,).
 
         Raises:
             ValueError: the polytope is empty.
@@ -308,12 +348,15 @@ class Region:
 
 
 def _find_movable_faces(faces: FloatArray) -> NDArray[np.bool_]:
-    """Mask of the `faces` (f, d) that a move along the coordinates can reach or leave."""
+    """Mask of the `faces` (f, d) that a move can reach or leave."""
     return np.asarray(np.linalg.norm(faces, axis=1) > 1e-9)
 
 
 def _travel_ranges(slack: FloatArray, rates: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Distances backwards and forwards (c,) from points with some slack to each face, both (c, f)."""
+    """Distances to the border, backwards and forwards (c,).
+
+    They follow from the slack to each face and its rate, both (c, f).
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         room = -slack / rates
     low = np.where(rates > 1e-14, room, -np.inf).max(axis=-1, initial=-np.inf)

@@ -14,7 +14,7 @@ from invdesign.spaces.mixture.cells import Multiple
 from invdesign.spaces.mixture.fields import Listed
 from invdesign.spaces.mixture.model import Model
 
-MAX_TRIED_CELLS = 64  # unit cells up to which a supercell that could hold a mixture is looked for
+MAX_TRIED_CELLS = 64  # unit cells up to which a sufficient supercell is sought (chosen)
 
 
 def check_model(model: Model) -> None:
@@ -152,7 +152,10 @@ def _explain_cells(model: Model, solved: FloatArray) -> str:
 
 
 def _find_nearest_in_cells(model: Model, solved: FloatArray) -> tuple[FloatArray, Multiple] | None:
-    """Find the fractions nearest to `solved` that an allowed cell holds, bounds of components aside."""
+    """Find the fractions nearest to `solved` that an allowed cell holds.
+
+    The bounds of single components are left aside.
+    """
     assert model.asked.framework is not None
     rules = model.rule_system.rules
     loose = replace(rules, lower=np.zeros_like(rules.lower), upper=np.ones_like(rules.upper))
@@ -184,7 +187,10 @@ def _explain_steps(model: Model, solved: FloatArray) -> str:
 
 
 def list_violations(model: Model, values: FloatArray) -> list[str]:
-    """List the rules of `model` that `values` (n,) in the file's units break, in words."""
+    """List the rules of `model` that `values` (n,) break, in words.
+
+    The values are in the file's units.
+    """
     found = []
     for name, value, low, high in zip(model.names, values, model.lower, model.upper, strict=True):
         if not low - 1e-9 * model.scale <= value <= high + 1e-9 * model.scale:

@@ -55,18 +55,21 @@ class Component(Frozen):
 
 
 class Mixture(Frozen):
-    """Fractions of some components that add up to a total; in short the list of their names."""
+    """Fractions of some components that add up to a total.
+
+    The short form is the list of their names.
+    """
 
     components: dict[str, Component] = Field(min_length=1)
     """Limits by name, or a list of names: ions (`La3+`), elements, formulas, or any names (solvents, salts)."""
     total: float | Pair | Literal["free"] = 1.0
-    """What the fractions add up to, or `[least, greatest]`, or `free`: the bounds of the components alone."""
+    """Sum of the fractions, or `[least, greatest]`, or `free`: the bounds of the components alone."""
     step: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
     """Every fraction is a multiple of it; any value where not given."""
     at_most: int | None = Field(default=None, ge=1)
-    """How many components may be present."""
+    """Largest number of present components."""
     at_least: int = Field(default=0, ge=0)
-    """How many components must be present."""
+    """Smallest number of present components."""
     present_from: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     """Least fraction of a component that is present; below it there is only 0."""
     multiplicity: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
@@ -131,7 +134,10 @@ class Mixture(Frozen):
 
     @property
     def range(self) -> tuple[float, float]:
-        """Lowest and highest sum that the total allows; the bounds may allow less."""
+        """Lowest and highest sum that the total allows.
+
+        The bounds may allow less.
+        """
         if isinstance(self.total, tuple):
             return self.total
         if isinstance(self.total, str):

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 States = Annotated[tuple[int, int], Field(strict=False)]
 
 
-CUBE_TOLERANCE = 1e-9  # what rounding may cost a coordinate of the unit cube
-WRITTEN_TOLERANCE = 1e-5  # relative: what a person writes of a fraction in a table may be off by so much
+CUBE_TOLERANCE = 1e-9  # rounding error of a coordinate of the unit cube (chosen)
+WRITTEN_TOLERANCE = 1e-5  # relative: rounding error of a fraction that the user wrote in a table (chosen)
 
 
 class MixtureSpace(CountableSpace):
@@ -58,7 +58,7 @@ class MixtureSpace(CountableSpace):
     fixed: dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]] = Field(default={})
     """Ions, elements or formulas that are always there, with their number per formula unit: `{La3+: 3, O2-: 12}`."""
     neutral: bool | None = None
-    """Whether charges must balance; where not given, they must if any component is written as an ion, and in a
+    """True if charges must balance; where not given, they must if any component is written as an ion, and in a
     structure if all charges are known."""
     mixed_valence: dict[str, States] = Field(default={}, max_length=1)
     """Two adjacent states of one element that is written without one: `{Fe: [2, 3]}`. It takes up what charge is left."""
@@ -103,7 +103,10 @@ class MixtureSpace(CountableSpace):
 
     @property
     def structure_type(self) -> str:
-        """Kind of structure that candidates are built as, if they have one: `an anti-perovskite`."""
+        """Kind of structure that candidates are built as: `an anti-perovskite`.
+
+        It is empty where there is no structure.
+        """
         return "" if self.structure is None else describe_structure_type(self.structure.parent)
 
     @cached_property
@@ -162,7 +165,7 @@ class MixtureSpace(CountableSpace):
         return np.array(rows).reshape(len(genomes), -1)
 
     def descriptors(self) -> Sequence[Descriptor]:
-        """Name the features: the fractions in a group per mixture, then the statistics of the elements."""
+        """Name the features: fractions per mixture, then statistics of the elements."""
         model = self._model
         fractions = [
             Descriptor(name, mixture) for name, (mixture, _) in zip(model.names, model.places, strict=True)
@@ -172,7 +175,10 @@ class MixtureSpace(CountableSpace):
     # FiniteSpace.
 
     def count(self) -> int | None:
-        """Number of mixtures; None unless every fraction has steps or small supercells hold them."""
+        """Number of mixtures.
+
+        Returns None unless every fraction has steps or small supercells hold them.
+        """
         field = self._model.field
         return len(field.points) if isinstance(field, Listed) else None
 
@@ -183,7 +189,11 @@ class MixtureSpace(CountableSpace):
         return self._name_fractions(field.written[index])
 
     def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
-        """Stream (index of the first row, features (<= `size`, d))."""
+        """Stream blocks of at most `size` rows.
+
+        Yields:
+            (index of the first row, features (<= size, d)).
+        """
         for start in range(0, len(self), size):
             rows = [self.genome_at_index(index) for index in range(start, min(start + size, len(self)))]
             yield start, self.features(rows)
@@ -191,7 +201,7 @@ class MixtureSpace(CountableSpace):
     # TabledSpace.
 
     def table_columns(self) -> Sequence[str]:
-        """Names of the components, after their mixture where several have one of that name."""
+        """Names of the components, with their mixture where ambiguous."""
         return self._model.names
 
     def to_cells(self, genome: Genome) -> Mapping[str, float | str]:
@@ -222,7 +232,10 @@ class MixtureSpace(CountableSpace):
     # OpenSpace.
 
     def rounding(self, cells: Mapping[str, str]) -> Mapping[str, float]:
-        """Rounding error of the numbers in `cells`: half a unit of the last digit written."""
+        """Rounding error of the numbers in `cells`.
+
+        It is half a unit of the last digit written.
+        """
         names, places = self._model.names, self._model.places
         totals = {
             name: self._model.total_limits(mixture)[1]
@@ -287,7 +300,10 @@ class MixtureSpace(CountableSpace):
         )
 
     def encode(self, genomes: Sequence[Genome]) -> FloatArray:
-        """Encode `genomes` as points (n, d), beyond [0, 1] for fractions beyond their bounds."""
+        """Encode `genomes` as points (n, d).
+
+        Coordinates of fractions beyond their bounds are beyond [0, 1].
+        """
         low, span, varied = self._frame
         rows = [((self._read_fractions(genome) - low) / span)[varied] for genome in genomes]
         points = np.array(rows).reshape(len(genomes), int(varied.sum()))
@@ -295,7 +311,10 @@ class MixtureSpace(CountableSpace):
         return np.where(np.abs(near - points) < CUBE_TOLERANCE, near, points)
 
     def decode(self, x: FloatArray) -> Sequence[Genome]:
-        """Decode points `x` (n, d) to nearby feasible mixtures of the components with the largest fractions."""
+        """Decode points `x` (n, d) to nearby feasible mixtures.
+
+        The components with the largest fractions are kept.
+        """
         low, span, varied = self._frame
         found = []
         for point in np.clip(x, 0.0, 1.0):
@@ -307,7 +326,10 @@ class MixtureSpace(CountableSpace):
 
     @cached_property
     def _frame(self) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
-        """Least fractions (n,), their ranges (n,), 1 where there is none, and the mask (n,) of those that vary."""
+        """Least fractions (n,), ranges (n,), and mask (n,) of those that vary.
+
+        The range is 1 where a fraction cannot vary.
+        """
         spans = self._model.upper - self._model.lower
         return self._model.lower, np.where(spans > 0, spans, 1.0), spans > 0
 
@@ -355,14 +377,20 @@ class MixtureSpace(CountableSpace):
         return np.array(found)
 
     def _read_point(self, genome: Genome) -> FloatArray:
-        """Convert a genome to a point of the field; one that the user wrote is moved onto it."""
+        """Convert a genome to a point of the field.
+
+        One that the user wrote is moved onto it.
+        """
         model = self._model
         y = self._read_fractions(genome) / model.scale
         found = model.field.repair_point(y)
         return y if found is None else found
 
     def _write_genome(self, x: FloatArray) -> Genome:
-        """Convert a point of the field to a genome: the present components, in the file's units."""
+        """Convert a point of the field to a genome in the file's units.
+
+        It holds the present components.
+        """
         field = self._model.field
         return self._name_fractions(
             field.written_values(x) if isinstance(field, Listed) else self._model.to_written_units(x)

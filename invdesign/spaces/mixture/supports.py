@@ -14,26 +14,31 @@ from invdesign.rng import Rng, rng_for
 from invdesign.spaces.mixture.polytope import Region
 from invdesign.spaces.mixture.system import Group, System
 
-MAX_LISTED_SETS = 5_000  # sets of components up to which all are looked at
-MAX_CACHED_REGIONS = 6_000  # regions that are kept
-TEST_DRAWS = 2_000  # draws that measure how often a plain draw is feasible
-ENOUGH_FEASIBLE = 0.03  # share of feasible plain draws from which on drawing again is the fastest way
-WEIGHT_RESOLUTION = (
-    0.1  # fractions that far apart count as different where sets of different size are weighed
-)
-SET_DRAWS = 100  # sets drawn before the integer solver is asked
-NEAREST_SETS = 40  # sets tried for a repair before the integer solver is asked
+MAX_LISTED_SETS = 5_000  # sets of components up to which all are listed (chosen)
+MAX_CACHED_REGIONS = 6_000  # regions kept in memory (chosen)
+TEST_DRAWS = 2_000  # plain draws that measure the share of feasible ones (chosen)
+ENOUGH_FEASIBLE = 0.03  # share of feasible plain draws above which rejection is fastest (chosen)
+# Fractions this far apart count as different where sets of different size are weighed (chosen).
+WEIGHT_RESOLUTION = 0.1
+SET_DRAWS = 100  # sets drawn before the integer solver is used (chosen)
+NEAREST_SETS = 40  # sets tried for a repair before the integer solver is used (chosen)
 
 
 class Supports:
-    """The feasible set of a system without steps, as a union of regions: one per set of components."""
+    """The feasible set of a system without steps, as a union of regions.
+
+    There is one region per set of components.
+    """
 
     def __init__(self, system: System) -> None:
         self.system = system
         self._regions: OrderedDict[bytes, Region] = OrderedDict()
 
     def find_region(self, present: BoolArray) -> Region:
-        """Region of the fractions of the components `present` (n,); the others are 0."""
+        """Region of the fractions of the components `present` (n,).
+
+        The others are 0.
+        """
         key = present.tobytes()
         found = self._regions.get(key)
         if found is None:
@@ -45,12 +50,14 @@ class Supports:
         return found
 
     def is_feasible(self, present: BoolArray) -> bool:
-        """Check whether a mixture of exactly the components `present` (n,) can be made."""
+        """Check whether a mixture of exactly the components `present` (n,) exists."""
         needed = self.system.rules.lower > 0
         return not (needed & ~present).any() and not self.find_region(present).empty
 
     def sample(self, rng: Rng) -> FloatArray | None:
-        """Draw a point (n,) with `rng`, uniform over the feasible set; None where none is found.
+        """Draw a point (n,) with `rng`, uniform over the feasible set.
+
+        Returns None where none is found.
 
         Where plain draws (a set of components, then fractions from the flat Dirichlet distribution) are feasible
         often enough, they are repeated until one is: exactly uniform. Else a set is drawn by the volume of its
@@ -64,7 +71,7 @@ class Supports:
         return None if present is None else self._sample_within(present, rng)
 
     def draw_corner(self, rng: Rng) -> FloatArray | None:
-        """Draw a vertex (n,) of the region of one set of components with `rng`.
+        """Draw a vertex (n,) of one set's region with `rng`.
 
         Each feasible set is equally likely.
         """
@@ -98,7 +105,10 @@ class Supports:
         return None if solved is None else self.project_onto(self.system.find_present(solved), y)
 
     def choose_present(self, y: FloatArray) -> BoolArray:
-        """Choose the components with the largest fractions in `y` (n,), as many as each group allows."""
+        """Choose the components with the largest fractions in `y` (n,).
+
+        Each group gets as many as it allows.
+        """
         gains, present = self._presence_gains(y), np.ones(len(self.system), dtype=np.bool_)
         for group in self.system.groups:
             if not group.is_counted:
@@ -120,7 +130,10 @@ class Supports:
         return np.where(least > 0, gains, np.maximum(gains, 0.0))
 
     def project_onto(self, present: BoolArray, y: FloatArray) -> FloatArray | None:
-        """Project `y` (n,) onto the region of the components `present` (n,); None where it is empty."""
+        """Project `y` (n,) onto the region of the components `present` (n,).
+
+        Returns None where it is empty.
+        """
         if (present < (self.system.rules.lower > 0)).any():
             return None
         return self._fill_present(present, self.find_region(present).project_point(y[present]))
@@ -133,7 +146,9 @@ class Supports:
 
     @cached_property
     def listed_sets(self) -> BoolArray | None:
-        """Shape (s, n): all sets of components that the counts allow; None where there are too many.
+        """Shape (s, n): all sets of components that the counts allow.
+
+        It is None where there are too many.
 
         Only the largest sets are listed where no smallest fraction tells smaller ones apart from them.
         """
@@ -151,7 +166,10 @@ class Supports:
 
     @cached_property
     def set_weights(self) -> FloatArray:
-        """Shape (s,): volume of each listed set's region in units of the resolution; 0 if empty."""
+        """Shape (s,): volume of each listed set's region in units of the resolution.
+
+        It is 0 for an empty region.
+        """
         assert self.listed_sets is not None
         found = np.zeros(len(self.listed_sets))
         for row, present in enumerate(self.listed_sets):
@@ -210,7 +228,7 @@ class Supports:
         return None
 
     def _draw_tested(self, count: int, rng: Rng) -> tuple[FloatArray, BoolArray]:
-        """Draw plain points (count, n), with a mask of those that keep the rules."""
+        """Draw plain points (count, n), with a mask of the feasible ones."""
         rules = self.system.rules
         _, points = self._draw_plain(count, rng)
         values = points @ rules.matrix.T
@@ -236,7 +254,10 @@ class Supports:
         return present, points
 
     def _share_out_total(self, group: Group, present: BoolArray, rng: Rng) -> FloatArray:
-        """Share out the total evenly as fractions (count, k); a range of totals is one more share."""
+        """Share out the total evenly as fractions (count, k).
+
+        A range of totals is one more share.
+        """
         shares = rng.standard_exponential(present.shape) * present
         floor = self.system.least[group.members] * present
         low, high = group.total
@@ -249,7 +270,7 @@ class Supports:
 
     @cached_property
     def _sizes(self) -> list[FloatArray]:
-        """Per group, cumulated chances of the number of present components, up to the most."""
+        """Per group, cumulated chances of the number of present components."""
         return [_cumulate_size_chances(group, self.system) for group in self.system.groups]
 
 
@@ -276,7 +297,10 @@ def _smallest_size(group: Group, system: System) -> int:
 
 
 def _list_options(group: Group, system: System) -> list[IntArray] | None:
-    """List the sets of members that may be present; None where there are too many."""
+    """List the sets of members that may be present.
+
+    Returns None where there are too many.
+    """
     if not group.is_counted:
         return [group.members]
     sizes = range(_smallest_size(group, system), group.at_most + 1)
@@ -293,7 +317,10 @@ def _list_options(group: Group, system: System) -> list[IntArray] | None:
 
 
 def _cumulate_size_chances(group: Group, system: System) -> FloatArray:
-    """Cumulate the chances of sizes, by the volume of all simplices of each in units of the resolution."""
+    """Cumulate the chances of the sizes of a group.
+
+    A size counts by the volume of all its simplices in units of the resolution.
+    """
     low = _smallest_size(group, system)
     free = len(group.members) - int((system.rules.lower[group.members] > 0).sum())
     chances = []

@@ -12,7 +12,7 @@ from invdesign.spaces.mixture.polytope import Rules
 
 DIGITS = 11  # decimals of a fraction: with one digit before the point, 12 significant ones
 GRID = 10.0**DIGITS
-SOLVER_SECONDS = 10.0  # for one question to the integer solver
+SOLVER_SECONDS = 10.0  # time limit of one integer program (chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,9 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """All rules on n fractions, in units in which the largest is below 10.
+    """All rules on n fractions.
+
+    Units are those in which the largest fraction is below 10.
 
     Attributes:
         rules: bounds and linear rules, with a lower bound of 0 for components that may be absent.
@@ -57,7 +59,10 @@ class System:
 
     @cached_property
     def tolerance(self) -> FloatArray:
-        """Shape (m,): twice the error in each rule from rounding every fraction to `DIGITS` decimals."""
+        """Shape (m,): tolerance of each rule.
+
+        It is twice the error from rounding every fraction to `DIGITS` decimals.
+        """
         tolerance: FloatArray = 2.0 * np.abs(self.rules.matrix).sum(axis=1) / GRID + 1e-13
         return tolerance
 
@@ -80,7 +85,7 @@ class System:
         return bool((self.steps > 0).all())
 
     def meets_counts(self, x: FloatArray) -> bool:
-        """Check whether enough but not too many components are present in `x` (n,), none with too little."""
+        """Check the number and the least fractions of components in `x` (n,)."""
         for group in self.groups:
             if not group.is_counted:
                 continue
@@ -111,7 +116,9 @@ class System:
         return present
 
     def solve_nearest(self, y: FloatArray) -> FloatArray | None:
-        """Find the feasible point with the least sum of distances to `y` (n,); None where there is none.
+        """Find the feasible point with the least sum of distances to `y` (n,).
+
+        Returns None where there is none.
 
         It is found by integer programming, which takes milliseconds, so that it is left to cases that faster ways do not solve.
         """
@@ -129,7 +136,10 @@ class System:
 
 
 def _build_program(system: System, y: FloatArray) -> dict[str, object]:
-    """Arguments of `scipy.optimize.milp` over values or steps (n,), presences (n,), distances to y (n,)."""
+    """Build the arguments of `scipy.optimize.milp`.
+
+    Its variables are values or steps (n,), presences (n,), and distances to y (n,).
+    """
     from scipy.optimize import Bounds, LinearConstraint
 
     n, rules = len(system), system.rules

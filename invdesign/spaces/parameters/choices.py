@@ -43,7 +43,10 @@ class _Listed(Parameter):
 
     @cached_property
     def _rows(self) -> dict[Value, tuple[float, ...]]:
-        """Features by choice; no array, since pydantic compares the cached values of models."""
+        """Features by choice.
+
+        They are no array, since pydantic compares the cached values of models.
+        """
         return {choice: self.features(choice) for choice in self.choices}
 
     def features_many(self, values: Sequence[Value]) -> FloatArray:
@@ -145,7 +148,10 @@ class Ordinal(_Listed):
         return ((float(value) - low) / (high - low),)
 
     def mutate_value(self, value: Value, r: float) -> Value:
-        """Move `value` mostly by one level, the farther the rarer, with one uniform number `r`."""
+        """Move `value` by a number of levels, mostly one.
+
+        Farther moves are rarer; `r` is one uniform number.
+        """
         place = self._index[value]
         moved = self._index[self.decode(mutate_polynomially((place + 0.5) / self.size, r))]
         if moved == place:
@@ -214,7 +220,10 @@ class Categorical(_Listed):
 
     @cached_property
     def _standard_descriptors(self) -> dict[str, tuple[float, ...]]:
-        """Descriptors by choice, names sorted, with mean 0 and standard deviation 1 over the choices."""
+        """Standardised descriptors by choice, names sorted.
+
+        They have mean 0 and standard deviation 1 over the choices.
+        """
         names = sorted(self.descriptors[self.categorical[0]])
         table = np.array([[self.descriptors[choice][name] for name in names] for choice in self.categorical])
         scaled = (table - table.mean(axis=0)) / table.std(axis=0)
@@ -263,11 +272,14 @@ _KINDS = ("real", "integer", "ordinal", "categorical")
 
 
 def _find_kind_tag(value: object) -> str | None:
-    """Find the key that marks the kind of a parameter, in a file's mapping or a built parameter."""
+    """Find the key that marks the kind of a parameter.
+
+    The parameter is a file's mapping, or built already.
+    """
     fields = (
         value if isinstance(value, Mapping) else value.model_dump() if isinstance(value, Parameter) else ()
     )
-    # A tag that is no key, so that the place of a mistake is found in the file.
+    # The tag differs from the key, so that the place of a mistake is found in the file.
     return next((f"{kind} parameter" for kind in _KINDS if kind in fields), None)
 
 

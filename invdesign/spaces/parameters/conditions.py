@@ -18,7 +18,10 @@ Value = float | str
 
 
 class Range(Frozen):
-    """Numbers from `min` to `max`, both inclusive; one of them may be left out."""
+    """Numbers from `min` to `max`, both inclusive.
+
+    One of them may be left out.
+    """
 
     min: float | None = None
     """Lowest number."""
@@ -49,7 +52,7 @@ Options = Annotated[tuple[int | float | str, ...], Field(strict=False, min_lengt
 
 @dataclass(frozen=True)
 class AnyForm:
-    """Lets the JSON Schema of a union accept all forms that its validators accept.
+    """Lets the JSON Schema of a union accept all accepted forms.
 
     Attributes:
         short: types of a short form, which validators turn into a member of the union.
@@ -61,7 +64,7 @@ class AnyForm:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         made: dict[str, Any] = dict(handler(schema))
-        # A text is a linear constraint as well as an expression: "one of" would refuse it.
+        # A text matches both the linear form and the expression form, so that "oneOf" would refuse it.
         forms = [*made.pop("oneOf", []), *({"type": kind} for kind in self.short)]
         return {**made, "anyOf": forms}
 
@@ -133,7 +136,9 @@ class Tree:
 
     @cached_property
     def order(self) -> tuple[str, ...]:
-        """Names in an order in which every variable follows those its condition is about.
+        """Names in an order of dependence.
+
+        Every variable follows those its condition is about.
 
         Raises:
             ValueError: conditions form a circle.
@@ -202,7 +207,10 @@ class Tree:
                 raise ValueError(f"'{name}' asks for {other} = {value!r}; it must be {refusal}")
 
     def _check_possible(self, name: str) -> None:
-        """Refuse a variable whose conditions, and those of its ancestors, never hold together."""
+        """Refuse a variable whose conditions never hold together.
+
+        Conditions of its ancestors count, too.
+        """
         demands: dict[str, list[Requirement]] = {}
         for member in (name, *self.ancestors[name]):
             for other, requirement in self.variables[member].when.items():
@@ -226,7 +234,10 @@ class Tree:
 
     @cached_property
     def ancestors(self) -> Mapping[str, tuple[str, ...]]:
-        """By name, all variables its existence depends on, at any depth, each after its own ancestors."""
+        """By name, all variables its existence depends on, at any depth.
+
+        Each comes after its own ancestors.
+        """
         found: dict[str, tuple[str, ...]] = {}
         for name in self.order:
             above: dict[str, None] = {}
@@ -250,7 +261,7 @@ class Tree:
     def limit_bounds(
         self, present: Iterable[str], name: str, bounds: tuple[float, float], value: float | None = None
     ) -> tuple[float, float]:
-        """Narrow the bounds of a number so that all present variables keep existing.
+        """Narrow a number's bounds so that all present variables keep existing.
 
         Args:
             present: names of variables that exist.

@@ -39,7 +39,10 @@ def build_cube_rules(
 
 
 def _find_straight_line(parameter: Parameter) -> tuple[float, float] | None:
-    """(value at 0, slope) of a parameter that is linear in its coordinate; None for others."""
+    """(value at 0, slope) of a parameter that is linear in its coordinate.
+
+    Returns None for others.
+    """
     if isinstance(parameter, Real) and not parameter.log:
         return parameter.real[0], parameter.real[1] - parameter.real[0]
     if isinstance(parameter, Integer) and not parameter.log:

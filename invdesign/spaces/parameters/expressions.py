@@ -20,10 +20,10 @@ from invdesign.spaces.linear import MAX_DEPTH, count_levels, double_equals_signs
 
 Value = float | str
 
-ROUNDING_TOLERANCE = 1e-12  # relative difference of both sides that counts as none
-MAX_CHARACTERS = 2000  # characters
-LARGEST_EXPONENT = 100.0
-UNSIZED_VIOLATION = 1.0  # violation of a comparison that has no size, such as of names
+ROUNDING_TOLERANCE = 1e-12  # relative difference of both sides that counts as none (chosen)
+MAX_CHARACTERS = 2000  # of an expression (chosen)
+LARGEST_EXPONENT = 100.0  # of a power (chosen)
+UNSIZED_VIOLATION = 1.0  # of a comparison without a size, such as of names (chosen)
 
 
 def _raise_to_power(base: float, exponent: float) -> float:
@@ -140,7 +140,7 @@ class Expression:
         return _measure_violation(self._tree, {"pi": math.pi, **known})
 
 
-# The value of nodes that were checked: of any other kind there is none in a tree.
+# Evaluation. The tree was checked, so that it holds no other kinds of nodes.
 
 
 def _measure_violation(node: ast.expr, values: Mapping[str, Value]) -> float:
@@ -161,7 +161,7 @@ def _measure_violation(node: ast.expr, values: Mapping[str, Value]) -> float:
 
 
 def _evaluate_node(node: ast.expr, values: Mapping[str, Value]) -> Any:
-    """Evaluate a node to its number or name, or the tuple of those in a list."""
+    """Evaluate a node to its number, name or list."""
     if isinstance(node, ast.Name):
         return values[node.id]
     if isinstance(node, ast.Constant):
@@ -226,7 +226,10 @@ def _check_depth(node: ast.expr) -> None:
 
 
 def _check_condition(node: ast.expr) -> None:
-    """Refuse a node unless it is a comparison, or several joined by and, or, not."""
+    """Refuse a node that is no condition.
+
+    A condition is a comparison, or several joined by and, or, not.
+    """
     if isinstance(node, ast.BoolOp):
         for value in node.values:
             _check_condition(value)
@@ -256,7 +259,7 @@ def _check_list(node: ast.Tuple | ast.List) -> None:
 
 
 def _check_term(node: ast.expr) -> None:
-    """Refuse a node unless it is a number or name made of allowed parts."""
+    """Refuse a node that is no number or name made of allowed parts."""
     if isinstance(node, ast.Constant):
         plain = isinstance(node.value, int | float | str) and not isinstance(node.value, bool)
         if not plain or (not isinstance(node.value, str) and not _is_finite(node.value)):
@@ -316,7 +319,10 @@ def _check_sorts(node: ast.expr, names: Mapping[str, tuple[str, ...] | None]) ->
 def _check_options(
     left: ast.expr, others: list[ast.expr], names: Mapping[str, tuple[str, ...] | None]
 ) -> None:
-    """Refuse names that are no option of the compared parameter, such as typing errors."""
+    """Refuse names that are no option of the compared parameter.
+
+    Such a typing error would go unnoticed otherwise.
+    """
     for parameter, constant in [*((left, other) for other in others), *((other, left) for other in others)]:
         if isinstance(parameter, ast.Name) and isinstance(constant, ast.Constant):
             options = names[parameter.id] or ()

@@ -26,12 +26,11 @@ Value = float | str  # of one parameter; an integer parameter's is an int
 LARGEST_INTEGER = 2**50  # cell centres of larger ranges would not survive the unit interval in doubles
 LARGEST_LOG_INTEGER = 2**40  # nor would those of larger numbers survive logarithm and exponential
 MOST_DECIMALS = 22  # 10**22 is the largest power of ten that a double holds exactly
-SAME_TOLERANCE = (
-    1e-6  # of a range, or of a number on a logarithmic scale: what is nearer than that is the same
-)
-CUBE_TOLERANCE = 1e-9  # what rounding may cost a coordinate of the unit cube
-ETA_MUTATION = 20.0  # distribution indices of Deb et al. (2002), section V
-ETA_CROSSOVER = 20.0
+# Numbers nearer than this are the same, as a share of the range, or of the number on a logarithmic scale (chosen).
+SAME_TOLERANCE = 1e-6
+CUBE_TOLERANCE = 1e-9  # rounding error of a coordinate of the unit cube (chosen)
+ETA_MUTATION = 20.0  # distribution index of Deb et al. (2002), section V
+ETA_CROSSOVER = 20.0  # of the same source
 
 
 def mutate_polynomially(u: float, r: float, eta: float = ETA_MUTATION) -> float:
@@ -83,7 +82,7 @@ class Parameter(Frozen):
     """One variable: its values, and their places in the unit interval."""
 
     when: When = Field(default={})
-    """What others must be for it to exist: `{solvent: [EC, DMC]}`, or `{temperature: {min: 300, max: 500}}`."""
+    """Values of others that let it exist: `{solvent: [EC, DMC]}`, or `{temperature: {min: 300, max: 500}}`."""
 
     @property
     @abstractmethod
@@ -96,10 +95,13 @@ class Parameter(Frozen):
 
     @abstractmethod
     def explain_refusal(self, value: Json) -> str:
-        """Describe the allowed values if `value` is none of them; empty where it is allowed."""
+        """Describe the allowed values if `value` is none of them.
+
+        The text is empty where `value` is allowed.
+        """
 
     def is_measurable(self, value: Json) -> bool:  # noqa: ARG002 - of names, none is
-        """True if a sample with `value` can be made and measured, although it is not allowed."""
+        """True if a refused `value` can still be made and measured."""
         return False
 
     def snap_to_allowed(self, value: Value, tolerance: float) -> Value:  # noqa: ARG002 - names are exact
@@ -127,7 +129,10 @@ class Parameter(Frozen):
         """Encode an allowed `value` as a coordinate in [0, 1]."""
 
     def encode_beyond(self, value: Value) -> float:
-        """Encode any `value`; a number that is not allowed may lie beyond [0, 1] or between two places."""
+        """Encode any `value`.
+
+        A number that is not allowed may lie beyond [0, 1] or between two places.
+        """
         return self.encode(value)
 
     @abstractmethod
@@ -159,7 +164,10 @@ class Parameter(Frozen):
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """Names of the features after the parameter's name; an empty one is the parameter itself."""
+        """Names of the features after the parameter's name.
+
+        An empty one is the parameter itself.
+        """
         return ("",)
 
     @cached_property
@@ -175,7 +183,7 @@ class Parameter(Frozen):
         """
 
     def cross_values(self, a: Value, b: Value, r: float) -> Value:
-        """Pick the value of parent `a` or `b` by one uniform random number `r`."""
+        """Pick parent value `a` or `b` by one uniform number `r`."""
         return a if r < 0.5 else b
 
 
@@ -199,7 +207,7 @@ class Real(Parameter):
     real: tuple[float, float] = Field(strict=False)
     """Lowest and highest value, inclusive."""
     log: bool = False
-    """Whether it varies by factors rather than by differences; the values are positive then."""
+    """True if it varies by factors, not by differences; the values are then positive."""
 
     @field_validator("real")
     @classmethod
@@ -226,7 +234,10 @@ class Real(Parameter):
 
     @cached_property
     def _grid_scale(self) -> float:
-        """Steps of the grid per unit, where rounding to whole steps is exact decimal rounding; else 0."""
+        """Steps of the grid per unit, where rounding to whole steps is exact decimal rounding.
+
+        Otherwise it is 0.
+        """
         largest = max(map(abs, self.real))
         if self.log or not 0 <= self._decimals <= MOST_DECIMALS:
             return 0.0
@@ -291,9 +302,8 @@ class Real(Parameter):
     def snap_to_grid(self, value: float) -> float:
         """Round `value` to the grid, within the bounds."""
         low, high = self.real
-        if (
-            self._grid_scale
-        ):  # both operations are exact to the last bit, so numpy's give the same (`decode_many`)
+        if self._grid_scale:
+            # Both operations are exact to the last bit, so numpy's give the same (`decode_many`).
             value = round(value * self._grid_scale) / self._grid_scale
         elif self.log:
             value = round_number(value)
@@ -326,9 +336,8 @@ class Real(Parameter):
     def mutate_value(self, value: Value, r: float) -> float:
         u = self.encode(value)
         moved = self.decode(mutate_polynomially(u, r))
-        return (
-            moved if moved != value else self.decode(mutate_polynomially(u, 1.0 - r))
-        )  # off a bound, inwards
+        # A step off a bound ends where it began: the mirrored number leads inwards.
+        return moved if moved != value else self.decode(mutate_polynomially(u, 1.0 - r))
 
     def cross_values(self, a: Value, b: Value, r: float) -> float:
         if r < 0.5:  # half of the variables exchange within their range, as in the authors' NSGA-II code
@@ -338,12 +347,15 @@ class Real(Parameter):
 
 
 class Integer(Parameter):
-    """A whole number; each has an equal share of the unit interval, or of its logarithm."""
+    """A whole number.
+
+    Each has an equal share of the unit interval, or of its logarithm.
+    """
 
     integer: tuple[int, int] = Field(strict=False)
     """Lowest and highest value, inclusive."""
     log: bool = False
-    """Whether it varies by factors rather than by differences; the values are positive then."""
+    """True if it varies by factors, not by differences; the values are then positive."""
 
     @field_validator("integer")
     @classmethod
@@ -366,7 +378,10 @@ class Integer(Parameter):
 
     @cached_property
     def _ends(self) -> tuple[float, float]:
-        """Logarithms of the outer ends of the first and the last value's cells."""
+        """Logarithms of the outer ends of the first and last cells.
+
+        A cell is the share of one value.
+        """
         return math.log(self.integer[0] - 0.5), math.log(self.integer[1] + 0.5)
 
     @property
@@ -430,7 +445,7 @@ class Integer(Parameter):
         moved = self.decode(mutate_polynomially(self.encode(value), r))
         if moved != value:
             return moved
-        low, high = self.integer  # the step was shorter than 1: take 1, inwards at a bound
+        low, high = self.integer  # a step shorter than 1 becomes 1, inwards at a bound
         step = 1 if (r >= 0.5 and moved < high) or moved == low else -1
         return min(max(moved + step, low), high)
 

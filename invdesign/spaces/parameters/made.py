@@ -10,7 +10,7 @@ from invdesign.errors import Infeasible
 from invdesign.spaces.parameters.kinds import Integer, Parameter, Value
 from invdesign.spaces.parameters.rules import Rules
 
-PER_CENT_TOLERANCE = 0.05  # relative: a sum of so nearly 100 times its limit is one of per cent
+PER_CENT_TOLERANCE = 0.05  # relative: a sum so near to 100 times its limit is one of per cent (chosen)
 
 Values = Mapping[str, Value]
 
@@ -60,7 +60,9 @@ class MeasuredValues:
         return dict(near), "; ".join([*broken, *self._list_broken_constraints(near)])
 
     def accept_value(self, name: str, value: Json, rounding: Mapping[str, float]) -> Value:
-        """Accept a parameter's value: the allowed one where that was meant, else a measurable number.
+        """Accept a parameter's value, allowed or measurable.
+
+        It is the allowed value where that was meant.
 
         Args:
             name: of the parameter.
@@ -89,7 +91,10 @@ class MeasuredValues:
         return max(rounding.get(name, 0.0), self.parameters[name].matching_tolerance(value))
 
     def _find_meant_values(self, values: Values, rounding: Mapping[str, float]) -> Values:
-        """Find the nearby values of the space that are meant; `values` where none are so near."""
+        """Find the nearby values of the space that are meant.
+
+        Returns `values` where none are so near.
+        """
         found = self.settled(values)
         for name, value in values.items():
             other = found.get(name)

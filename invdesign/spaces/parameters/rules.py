@@ -27,9 +27,9 @@ from invdesign.spaces.parameters.expressions import Expression
 from invdesign.spaces.parameters.kinds import Integer, Parameter, Real, Value
 from invdesign.spaces.polytope import FEASIBLE_EXCESS, Polytope
 
-SUM_NOISE = 1e-15  # of a row's range: what adding up in doubles may cost
-MAX_BRANCHES = 40  # looked at for whole numbers that let the others be repaired
-MAX_NODES = 2000  # of the integer program that is asked where they did not suffice
+SUM_NOISE = 1e-15  # rounding error of a sum in doubles, as a share of the row's range
+MAX_BRANCHES = 40  # tried for whole numbers that let the others be repaired (chosen)
+MAX_NODES = 2000  # of the integer program that follows where they did not suffice (chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class Rules:
             bounds = {
                 name: self.tree.limit_bounds(present, name, self._parameter_bounds(name)) for name in names
             }
-            if all(low <= high for low, high in bounds.values()):  # else they never exist together
+            if all(low <= high for low, high in bounds.values()):  # otherwise they never exist together
                 check_consistent(bounds, chosen, [name for name in names if self._is_integer(name)])
 
     def _conditional_names(self, constraint: LinearConstraint) -> frozenset[str]:
@@ -78,7 +78,7 @@ class Rules:
         if isinstance(parameter, Ordinal):
             levels = sorted(float(level) for level in parameter.ordinal)
             return levels[0], levels[-1]
-        assert isinstance(parameter, Real | Integer)  # `split_constraints` sees to it
+        assert isinstance(parameter, Real | Integer)  # `split_constraints` refuses others
         low, high = parameter.real if isinstance(parameter, Real) else parameter.integer
         return float(low), float(high)
 
@@ -104,7 +104,10 @@ class Rules:
         return [constraint for constraint in self.linear if constraint.sum.keys() <= values.keys()]
 
     def measure_violations(self, values: Mapping[str, Value]) -> list[float]:
-        """Violation of each expression by `values`; 0 where it is met or does not apply."""
+        """Violation of each expression by `values`.
+
+        It is 0 where the expression is met or does not apply.
+        """
         known = values.keys() | {"pi"}
         return [e.measure_violation(values) if e.names <= known else 0.0 for e in self.expressions]
 
@@ -210,7 +213,10 @@ def split_constraints(
 def _parse_linear(
     constraint: LinearConstraint | str, parameters: Mapping[str, Parameter]
 ) -> LinearConstraint | None:
-    """Parse the constraint as a weighted sum of numbers, unless it is strict or not linear."""
+    """Parse the constraint as a weighted sum of numbers.
+
+    Returns None where it is strict or not linear.
+    """
     if isinstance(constraint, LinearConstraint):
         return constraint
     fields = parse_linear_fields(constraint)
@@ -232,7 +238,7 @@ def _check_sum(constraint: LinearConstraint, parameters: Mapping[str, Parameter]
 
 
 def _convert_number(parameter: Parameter, number: float) -> Value:
-    """Convert a number to the parameter's own form: whole, or one of its levels."""
+    """Convert a number to a whole one or to a level, as the parameter needs."""
     if isinstance(parameter, Ordinal):
         return min(
             (level for level in parameter.ordinal if not isinstance(level, str)),
@@ -295,7 +301,10 @@ class System:
         return self._settle_point(self._to_point(values))
 
     def draw_values(self, rng: Rng) -> dict[str, Value] | None:
-        """Draw values of the constraints' parameters with `rng`; None where no whole numbers are found."""
+        """Draw values of the constraints' parameters with `rng`.
+
+        Returns None where no whole numbers are found.
+        """
         return None if self.body.empty else self._settle_point(self.body.draw_point(rng))
 
     def _settle_point(self, point: FloatArray) -> dict[str, Value] | None:
@@ -307,7 +316,9 @@ class System:
         return {name: _convert_number(parameter, number) for (name, parameter), number in pairs}
 
     def _repair_mixed(self, point: FloatArray) -> FloatArray | None:
-        """Repair a point (n,) with whole integers and listed levels; None where nothing is found.
+        """Repair a point (n,) with whole integers and listed levels.
+
+        Returns None where nothing is found.
 
         The answer is the nearest such point, or one near it.
         """
@@ -324,7 +335,7 @@ class System:
         return None
 
     def _fix_levels(self, chosen: tuple[float, ...]) -> System:
-        """Build, once, the system of the other parameters with the ordinals at these levels."""
+        """Build, once, the system of the other parameters at these levels."""
         if chosen not in self._parts:
             others = {name: p for name, p in self.parameters.items() if not isinstance(p, Ordinal)}
             body = self.body.fix_columns(dict(zip(self._levels_by_column, chosen, strict=True)))
@@ -357,7 +368,10 @@ class System:
         return [chosen for _, chosen in ranked[:MAX_BRANCHES]]
 
     def repair_without_levels(self, point: FloatArray) -> FloatArray | None:
-        """Repair a `point` (n,) of a system without ordinals; None where nothing is found."""
+        """Repair a `point` (n,) of a system without ordinals.
+
+        Returns None where nothing is found.
+        """
         relaxed = self.body.project_point(point)
         if relaxed is None or not self._integer_columns:
             return relaxed
@@ -406,7 +420,9 @@ class System:
         return None
 
     def _solve_nearest(self, point: FloatArray) -> FloatArray | None:
-        """Find the nearest point by sum of distances with an integer program, as a last resort.
+        """Find the nearest point with an integer program, as a last resort.
+
+        The sum of distances counts.
 
         It takes some milliseconds.
         """
@@ -421,7 +437,10 @@ class System:
         )
 
     def _solve_program(self, cost: FloatArray, point: FloatArray) -> Any:
-        """Solve the integer program over x and its distances from a point, (2n,) together, by SciPy."""
+        """Solve the integer program by SciPy.
+
+        Its variables are x and its distances from a point, (2n,) together.
+        """
         from scipy.optimize import Bounds, LinearConstraint, milp
 
         body, n = self.body, len(point)
@@ -442,12 +461,15 @@ class System:
         )
 
     def _snap_reals(self, point: FloatArray) -> FloatArray | None:
-        """Snap reals to their grids, with a step or two of correction where rounding broke a constraint."""
+        """Snap reals to their grids.
+
+        Where rounding breaks a constraint, they are corrected by a step or two.
+        """
         snapped = point.copy()
         kinds = list(self.parameters.values())
         for column in self._real_columns:
             parameter = kinds[column]
-            assert isinstance(parameter, Real)  # what is no integer
+            assert isinstance(parameter, Real)  # not an integer, by its column
             snapped[column] = parameter.snap_to_grid(float(point[column]))
         excess = self.body.measure_excess(snapped)
         if excess > SUM_NOISE:

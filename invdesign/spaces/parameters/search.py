@@ -16,13 +16,13 @@ from invdesign.spaces.parameters.rules import Rules
 
 Values = dict[str, Value]
 
-MAX_ANCHORS = 64  # points known to be feasible, towards which others are repaired
-ANCHOR_DRAWS = 4000  # random points looked at for them
-DESCENTS, STEPS = 16, 300  # and, where those gave none, walks downhill in violation
-REPAIR_ROUNDS = 3  # of repairs that each may change which parameters exist
-DRAW_TRIES = 12  # random points per start; then one between a feasible and an infeasible point
-REJECTION_TRIES = 6  # of those, how many are rejected before linear constraints are met by construction
-BISECTION_STEPS = 6  # of the way from an infeasible to a feasible point
+MAX_ANCHORS = 64  # known feasible points, towards which others are repaired (chosen)
+ANCHOR_DRAWS = 4000  # random points tried to find them (chosen)
+DESCENTS, STEPS = 16, 300  # walks downhill in violation, where those gave none (chosen)
+REPAIR_ROUNDS = 3  # a repair may change the set of existing parameters, then it is repeated (chosen)
+DRAW_TRIES = 12  # random points per start; then one between a feasible and an infeasible point (chosen)
+REJECTION_TRIES = 6  # of those that may be rejected; then linear constraints are met by construction (chosen)
+BISECTION_STEPS = 6  # of the way from an infeasible to a feasible point (chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,10 @@ class Search:
         return self._bisect_toward(point, goal)[0]
 
     def _repair_directly(self, values: Mapping[str, Value], spare: Sequence[float]) -> Values | None:
-        """Repair the linear constraints; None unless the values then meet the others, too."""
+        """Repair the linear constraints.
+
+        Returns None unless the values then meet the others, too.
+        """
         repaired = self._repair_linear(values, spare)
         return repaired if repaired is not None and self.rules.meets_expressions(repaired) else None
 
@@ -134,7 +137,9 @@ class Search:
         return self._repair_directly(self.at(middle), middle) or nearest
 
     def _draw_at(self, point: list[float], rng: Rng, *, reject: bool) -> Values | None:
-        """Take the values at a random point; None where they cannot be made feasible.
+        """Take the values at a random point.
+
+        Returns None where they cannot be made feasible.
 
         Broken linear constraints reject the point if `reject` allows it, else their parameters are drawn anew.
         """
@@ -149,11 +154,14 @@ class Search:
             values = {**values, **anew}
         return self._repair_directly(values, point)
 
-    # Whether there is anything to find.
+    # Feasibility.
 
     @cached_property
     def anchors(self) -> list[Values]:
-        """Feasible values: all there are where they are listed, else some, always the same."""
+        """Feasible values, always the same.
+
+        They are all there are where they are listed, else some.
+        """
         if self.listed is not None:
             return [values for values in self.listed if not self.rules.describe_broken(values)]
         found: list[Values] = []
@@ -213,7 +221,10 @@ class Search:
         return [*linear, *(missed == 0.0 for missed in self.rules.measure_violations(values))]
 
     def _name_blamed(self) -> str:
-        """Name the first expression that no try met, or all constraints where each was met by some try."""
+        """Name the first expression that no try met.
+
+        Where each was met by some try, all constraints are named.
+        """
         texts = [expression.text for expression in self.rules.expressions]
         never = [text for number, text in enumerate(texts) if self.least.get(number, 1.0) > 0.0]
         if self.least and never:
@@ -221,7 +232,10 @@ class Search:
         return _join_words([*map(str, self.rules.linear), *texts])
 
     def _iterate_feasible(self) -> Iterator[Values]:
-        """Yield feasible values at random points, then at the ends of walks; the same each time."""
+        """Yield feasible values at random points, then at the ends of walks.
+
+        They are the same each time.
+        """
         rng = np.random.Generator(np.random.Philox(key=0))
         width = len(self.rules.parameters)
         best: list[tuple[float, list[float]]] = []
@@ -256,7 +270,9 @@ class Search:
         return sum(missed)
 
     def _descend_to_feasible(self, point: list[float], rng: Rng) -> Values | None:
-        """Walk at random to ever smaller violation; feasible values at the end, or None.
+        """Walk at random to ever smaller violation.
+
+        Returns feasible values at the end of the walk, or None.
 
         Source:
             Rechenberg's (1+1) evolution strategy with the one-fifth rule (1973).

@@ -39,12 +39,10 @@ from invdesign.spaces.parameters.rules import Rules, split_constraints
 from invdesign.spaces.parameters.search import Search
 from invdesign.tables.units import describe_heading_fault
 
-MAX_COUNTED = 10_000_000  # above this many genomes, counting a space through is of no use
-MAX_LISTED = (
-    20_000  # combinations of values that are gone through where conditions or constraints leave some out
-)
-MAX_SIBLINGS = 8  # children made before a mutation or crossover gives up on one that differs from its parents
-ABSENT_COORDINATE = 0.5  # in the cube, of a parameter that does not exist
+MAX_COUNTED = 10_000_000  # genomes up to which a space is counted (chosen)
+MAX_LISTED = 20_000  # combinations of values listed where conditions or constraints leave some out (chosen)
+MAX_SIBLINGS = 8  # children tried until one differs from its parents (chosen)
+ABSENT_COORDINATE = 0.5  # in the cube, of a parameter that does not exist (chosen)
 
 
 def natural_order(name: str) -> tuple[tuple[str, int], ...]:
@@ -53,7 +51,7 @@ def natural_order(name: str) -> tuple[tuple[str, int], ...]:
 
 
 def _check_expression(text: str) -> str:
-    _ = Expression(text).names  # reads and checks it
+    _ = Expression(text).names  # parses and checks the text
     return text
 
 
@@ -89,12 +87,12 @@ class ParameterSpace(CountableSpace):
     """Parameter by name: `{real: [low, high]}`, `{integer: [low, high]}`, `{ordinal: [levels]}` or
     `{categorical: [names]}`."""
     constraints: tuple[AnyConstraint, ...] = Field(default=(), strict=False)
-    """What must hold between parameters: `x + 2*y <= 3`, `{sum: {x: 1, y: 2}, max: 3}`, `x * log(y) <= 40`."""
+    """Constraints between parameters: `x + 2*y <= 3`, `{sum: {x: 1, y: 2}, max: 3}`, `x * log(y) <= 40`."""
 
     @field_validator("parameters")
     @classmethod
     def _check_parameters(cls, parameters: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        # Names are headings of batches and exports; a run that was made before this was asked goes on.
+        # Names are headings of batches and exports. Stored runs are not checked, since old ones must stay readable.
         refused = [text for text in map(describe_heading_fault, parameters) if text]
         if refused and validation_context(info)[0] != STORED_FOLDER:
             raise ValueError(refused[0])
@@ -118,7 +116,7 @@ class ParameterSpace(CountableSpace):
             self._search.check_feasibility()
         return self
 
-    # What the settings stand for, made once.
+    # Derived parts, built once.
 
     @cached_property
     def _ordered_parameters(self) -> tuple[tuple[str, Parameter], ...]:
@@ -162,7 +160,7 @@ class ParameterSpace(CountableSpace):
             "crossover": GenomeOperator(2, self._cross_parents),
         }
 
-    # Which genomes there are.
+    # Genomes.
 
     @cached_property
     def _combination_count(self) -> int | None:
@@ -176,7 +174,10 @@ class ParameterSpace(CountableSpace):
 
     @cached_property
     def _combinations(self) -> list[dict[str, Value]]:
-        """All genomes, constraints apart, of a space with few; the last parameter runs fastest."""
+        """All genomes, constraints apart, of a space with few.
+
+        The last parameter runs fastest.
+        """
         found: list[dict[str, Value]] = [{}]
         for name in self._tree.order:
             found = [longer for values in found for longer in self._extend_combination(values, name)]
@@ -193,7 +194,10 @@ class ParameterSpace(CountableSpace):
         return [{**values, name: parameter.value_at(place)} for place in range(parameter.size or 0)]
 
     def size(self) -> int | None:
-        """Number of genomes; None with a real parameter, or where constraints leave too many to count."""
+        """Number of genomes, if known.
+
+        It is None with a real parameter, or where constraints leave too many to count.
+        """
         if self._is_unconstrained:
             return self._combination_count
         return len(self._genomes) if self._is_listable else None
@@ -207,7 +211,10 @@ class ParameterSpace(CountableSpace):
         return {name: values[name] for name in self._names if name in values}
 
     def _complete_values(self, values: Mapping[str, Value], spare: Sequence[float]) -> dict[str, Value]:
-        """Complete the values of all parameters that exist; missing ones come from `spare` (d,) in [0, 1]."""
+        """Complete the values of all parameters that exist.
+
+        Missing ones come from `spare` (d,) in [0, 1].
+        """
         tree = self._tree
         if not tree.conditional:
             return dict(values)
@@ -225,7 +232,9 @@ class ParameterSpace(CountableSpace):
         return self._operators
 
     def build(self, genome: Genome) -> Design:
-        """Build the design of a `genome`: the existing parameters by name, in natural order.
+        """Build the design of a `genome`: the existing parameters by name.
+
+        They are in natural order.
 
         Raises:
             Infeasible: a parameter is missing, unknown, or has a value it does not allow; a constraint is broken.
@@ -327,7 +336,11 @@ class ParameterSpace(CountableSpace):
         return {name: values[name] for name, _ in self._ordered_parameters}
 
     def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
-        """Stream (index of the first row, features (<= `size`, d)) of a countable space."""
+        """Stream blocks of at most `size` rows of a countable space.
+
+        Yields:
+            (index of the first row, features (<= size, d)).
+        """
         if not self._is_unconstrained:
             for start in range(0, len(self), size):
                 yield start, self.features(self._genomes[start : start + size])
@@ -358,7 +371,10 @@ class ParameterSpace(CountableSpace):
     # OpenSpace.
 
     def rounding(self, cells: Mapping[str, str]) -> Mapping[str, float]:
-        """Rounding error of the numbers in `cells`: half a unit of the last digit written."""
+        """Rounding error of the numbers in `cells`.
+
+        It is half a unit of the last digit written.
+        """
         return {
             name: half_last_digit(text, self.parameters[name].extent)
             for name, text in cells.items()
@@ -366,7 +382,9 @@ class ParameterSpace(CountableSpace):
         }
 
     def place(self, genome: Genome, rounding: Mapping[str, float]) -> Placement:
-        """Place measured values, which may lie beyond bounds, between steps or against a constraint.
+        """Place measured values relative to the space.
+
+        They may lie beyond bounds, between steps or against a constraint.
 
         Args:
             genome: values by name, as they were measured.
@@ -400,7 +418,10 @@ class ParameterSpace(CountableSpace):
     # VectorSpace.
 
     def domain(self) -> Domain:
-        """One dimension per parameter, with the linear constraints between those that always exist."""
+        """One dimension per parameter, with the linear constraints.
+
+        The constraints are those between parameters that always exist.
+        """
         return self._domain
 
     @cached_property
@@ -414,7 +435,9 @@ class ParameterSpace(CountableSpace):
         return Domain(dimensions, build_cube_rules(linear, known, columns), conditional=conditional)
 
     def encode(self, genomes: Sequence[Genome]) -> FloatArray:
-        """Encode `genomes` as points (n, d), beyond [0, 1] for numbers beyond their bounds.
+        """Encode `genomes` as points (n, d).
+
+        Coordinates of numbers beyond their bounds are beyond [0, 1].
 
         A parameter that does not exist lies in the middle.
         """
@@ -428,7 +451,7 @@ class ParameterSpace(CountableSpace):
         return points
 
     def decode(self, x: FloatArray) -> Sequence[Genome]:
-        """Decode points `x` (n, d) to genomes, repaired where a constraint is broken.
+        """Decode points `x` (n, d) to genomes that meet the constraints.
 
         Points outside the unit cube are first moved to its surface.
         """
@@ -463,7 +486,10 @@ class ParameterSpace(CountableSpace):
         }
 
     def _clean_genome(self, genome: Genome) -> dict[str, Value]:
-        """Put the reals of `genome` on their grid: one that the user wrote may hold more digits."""
+        """Put the reals of `genome` on their grid.
+
+        A genome that the user wrote may hold more digits.
+        """
         return {
             name: parameter.snap_to_grid(float(_read_value(genome, name)))
             if isinstance(parameter, Real)
@@ -483,7 +509,10 @@ class ParameterSpace(CountableSpace):
         return self._search.draw_feasible(rng)
 
     def _draw_spare_coordinates(self, rng: Rng) -> list[float]:
-        """Draw coordinates for parameters that come to exist; none where that cannot happen."""
+        """Draw coordinates for parameters that come to exist.
+
+        None are drawn where that cannot happen.
+        """
         return (
             []
             if self._is_unconstrained or not self._tree.conditional
