@@ -1,4 +1,4 @@
-"""What a campaign file may say of Bayesian optimization: its models, and what they are used for."""
+"""Settings of Bayesian optimization and of its models."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from invdesign.protocols import OptimizerSettings
 from invdesign.settings import Frozen
 
 Acquisition = Literal["auto", "log_ei", "noisy_ei", "ucb", "thompson", "log_ehvi", "log_nehvi", "parego"]
-ADDITIVE_ABOVE = 12  # descriptors above which they are not all taken to act together
+ADDITIVE_ABOVE = 12  # descriptors above which the kernel is a sum over groups (chosen)
 
 
 class GaussianSettings(Frozen):
-    """How a Gaussian process is built."""
+    """Settings of Gaussian processes."""
 
     kernel: Literal["auto", "matern", "rbf", "additive"] = "auto"
     """`matern` (smoothness 5/2) and `rbf` (infinitely smooth) let all columns act together; `additive` has a
@@ -30,13 +30,13 @@ class GaussianSettings(Frozen):
     """Steps of the optimizer that fits the hyperparameters, at most."""
 
     def is_additive(self, inputs: Inputs) -> bool:
-        """Whether the kernel is a sum over the groups of these inputs."""
+        """True if the kernel is a sum over the groups of these `inputs`."""
         many = not inputs.cube and len(inputs) > ADDITIVE_ABOVE and len(inputs.groups) > 1
         return self.kernel == "additive" or (self.kernel == "auto" and many)
 
 
 class ForestSettings(Frozen):
-    """Random forests and boosted trees."""
+    """Settings of random forests and boosted trees."""
 
     trees: int = Field(default=100, ge=10, le=2000)
     """Trees of a forest, or rounds of each boosted model."""
@@ -54,7 +54,7 @@ class ForestSettings(Frozen):
 
 
 class Modelling(Frozen):
-    """Models of properties."""
+    """Settings of the models of properties."""
 
     model: Literal["gaussian_process", "random_forest", "boosted_trees"] = "gaussian_process"
     """What predicts a property: a Gaussian process, a random forest or boosted trees."""
