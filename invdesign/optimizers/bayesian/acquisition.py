@@ -80,11 +80,11 @@ class ModelSet:
 
     Attributes:
         regressors: models of the properties, by name.
-        chances: models of success; their product counts.
+        success_models: models of success; their product counts.
     """
 
     regressors: Mapping[str, Regressor]
-    chances: tuple[SuccessModel, ...] = ()
+    success_models: tuple[SuccessModel, ...] = ()
 
     @property
     def differentiable(self) -> bool:
@@ -135,19 +135,19 @@ class ModelSet:
         if not len(x):
             return self
         found = {name: regressor.condition_on(x) for name, regressor in self.regressors.items()}
-        return ModelSet(found, self.chances)
+        return ModelSet(found, self.success_models)
 
     def success_probability(self, x: FloatArray) -> FloatArray:
         """Probability of success at `x` (q, d), shape (q,)."""
         found: FloatArray = np.prod(
-            [np.ones(len(x)), *(m.predict_probability(x) for m in self.chances)], axis=0
+            [np.ones(len(x)), *(m.predict_probability(x) for m in self.success_models)], axis=0
         )
         return found
 
     def log_success_weight(self, x: FloatArray) -> FloatArray:
         """Logarithm of the success weight at `x` (q, d), shape (q,)."""
         total = np.zeros(len(x))
-        for model in self.chances:
+        for model in self.success_models:
             total += np.log(np.maximum(model.success_weight(x), 1e-300))
         return total
 
@@ -253,7 +253,7 @@ class MarginalAcquisition:
     def evaluate_tensor(self, x: Tensor) -> Tensor:
         """Acquisition values at `x` (q, d), shape (q,), with gradients."""
         value = self.evaluate_marginals(*self.model_set.predict_with_gradients(self.goals.names, x))
-        for model in self.model_set.chances:
+        for model in self.model_set.success_models:
             value = value + model.log_success_weight(x)
         return value
 

@@ -35,7 +35,7 @@ def draw_functions(model_set: ModelSet, names: Sequence[str], places: FloatArray
     regressors = dict(model_set.regressors)
     for name in names:
         regressors[name] = _draw_function(regressors[name], places, rng)
-    return ModelSet(regressors, model_set.chances)
+    return ModelSet(regressors, model_set.success_models)
 
 
 def _draw_function(regressor: Regressor, places: FloatArray, rng: Rng) -> Regressor:

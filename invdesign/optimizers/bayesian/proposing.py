@@ -35,7 +35,7 @@ from invdesign.optimizers.bayesian.modelling import ModellingEvent, build_models
 from invdesign.optimizers.bayesian.priors import PriorData, read_priors
 from invdesign.optimizers.bayesian.search import search_vector
 from invdesign.optimizers.bayesian.settings import BayesianSettings
-from invdesign.optimizers.bayesian.staging import StageChooser, know_sources
+from invdesign.optimizers.bayesian.staging import StageChooser, can_relate_sources
 from invdesign.optimizers.bayesian.threads import one_thread
 from invdesign.optimizers.bayesian.trust import Box, choose_centre, region_box, start_region
 from invdesign.optimizers.common import Draft, State, by_arity
@@ -164,7 +164,11 @@ class _AskState:
             [self.known.pending, self.frame.encode_genomes([p.genome for p in draft.proposals])]
         )
         self.staging = None
-        if ladder is not None and self.model_set is not None and know_sources(self.model_set.regressors):
+        if (
+            ladder is not None
+            and self.model_set is not None
+            and can_relate_sources(self.model_set.regressors)
+        ):
             self.staging = StageChooser(
                 ladder, draft, self.known.scores, self.known.x, self.frame.encode_genomes
             )
@@ -340,14 +344,14 @@ class _AskState:
 
     def _success_acquisition(self) -> AcquisitionFunction:
         """Build the acquisition for an objective without values: success weight and distance."""
-        chances = build_success_models(self.event) if self.settings.failures else ()
+        success_models = build_success_models(self.event) if self.settings.failures else ()
         self.event.notes["no values"] = (
             f"none of {len(self.known.ids)} finished trials has values of all objectives: candidates are chosen by "
             "their chance of success, far from what was tried"
         )
         tried = np.vstack([self.known.x, self.taken])
         extent = np.ptp(tried, axis=0)
-        return SuccessAcquisition(ModelSet({}, chances), tried, np.where(extent > 0.0, extent, 1.0))
+        return SuccessAcquisition(ModelSet({}, success_models), tried, np.where(extent > 0.0, extent, 1.0))
 
     def _is_constant(self) -> bool:
         """True if each objective has one value in all of several trials."""

@@ -72,7 +72,7 @@ def source_correlation(process: GaussianProcess, x: Tensor, source: int) -> Tens
     return found.clamp(-1.0, 1.0)
 
 
-def know_sources(regressors: Mapping[str, Regressor]) -> bool:
+def can_relate_sources(regressors: Mapping[str, Regressor]) -> bool:
     """True if all `regressors` are Gaussian processes, which relate stages."""
     return all(isinstance(regressor, GaussianProcess) for regressor in regressors.values())
 
@@ -128,7 +128,7 @@ class StageAcquisition:
             return self.value.evaluate_tensor(x) - self.log_cost
         model_set = self.value.model_set
         worth = self._evaluate_marginals(x, *model_set.predict_with_gradients(self.value.goals.names, x))
-        for model in model_set.chances:
+        for model in model_set.success_models:
             worth = worth + model.log_success_weight(x)
         return worth - self.log_cost
 
