@@ -273,7 +273,7 @@ class MarginalAcquisition:
             return found
         return found + self.goals.log_feasibility(mean, deviation)
 
-    # The measures.
+    # Measures.
 
     def _measure_feasible(self, mean: Tensor, deviation: Tensor) -> Tensor:
         """Log feasibility probability; ties go to the most uncertain candidate."""
@@ -307,8 +307,9 @@ class MarginalAcquisition:
         """
         values = self.goals.objective_values(self._draw_samples(mean, deviation))  # (S, q, m)
         lower, upper = self._nondominated_cells
+        # Volumes of cells as logarithms: the smoothed max(0, x) keeps slopes where nothing is gained.
         reach = log_fatplus(values.unsqueeze(-2) - lower, tau=SMOOTHING)
-        length = (upper - lower).clamp_max(1e10).log()
+        length = (upper - lower).clamp_max(1e10).log()  # cells may be unbounded
         log_volume = torch.minimum(reach, length).sum(dim=-1)  # (S, q, cells)
         return logmeanexp(logsumexp(log_volume, dim=-1), dim=0)
 
@@ -338,7 +339,7 @@ class MarginalAcquisition:
             lower, upper = self._nondominated_cells
             sides = torch.minimum(values.unsqueeze(-2), upper) - lower
             gain = sides.clamp_min(0.0).prod(dim=-1).sum(dim=-1)
-            # Where nothing is gained, the nearer to the front the better.
+            # Without a gain, larger values are better: that leads towards the front.
             return torch.where(gain > 0.0, gain, -1.0 + 0.1 * values.sum(dim=-1).tanh())
         return values.sum(dim=-1)
 

@@ -65,7 +65,7 @@ class FiniteSearch:
         """Shortlist the new genomes of highest value."""
         finite = self.frame.finite
         assert finite is not None
-        # As many as were asked may stand before those that are new.
+        # Up to as many genomes as the history has may rank before the new ones.
         wanted = SHORTLIST_SIZE + len(self.context.history)
         large = len(finite) > LARGE_SPACE
         screen = value.evaluate_rough if large and isinstance(value, RoughAcquisition) else value.evaluate

@@ -14,7 +14,7 @@ from invdesign.protocols import Context, StageView, depth_until
 LEAST_COST_SHARE = 1e-4  # least cost of any step, as a share of the cost of all stages (chosen)
 PATIENCE = 1.0  # cost of early stages, in whole candidates, after which a whole candidate is due (chosen)
 # Candidates of the first design that run all stages: at least 3, else one in 4 (chosen)
-FEWEST_WHOLE, DESIGN_PER_WHOLE = (3, 4)
+FEWEST_WHOLE, DESIGN_PER_WHOLE = 3, 4
 
 
 @dataclass(frozen=True)

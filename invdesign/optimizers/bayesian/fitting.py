@@ -168,7 +168,7 @@ class ParameterPrior:
         noisy = {**self.mean, "noise": np.full_like(self.mean["noise"], np.log(0.1))}
         if not len(self.mean["share"]):
             return [smooth, rough, noisy]
-        # A source of something else: what it has of its own is as large as what is sought.
+        # Unrelated sources: no share of f_0, and own components as large as f_0.
         apart = {**self.mean, "share": 0.0 * self.mean["share"], "scale": self.mean["scale"].copy()}
         apart["scale"][1:] = apart["scale"][0]
         return [smooth, rough, noisy, apart]
@@ -280,6 +280,7 @@ class NegativeLogPosterior:
             inverse = torch.cholesky_inverse(factor)
             weights = inverse @ known.y
             value = 0.5 * (known.y @ weights) + factor.diagonal().log().sum()
+            # Derivative of the value by the covariance; only the kernel is differentiated automatically.
             slope = 0.5 * (inverse - torch.outer(weights, weights))
             away = leaf - self.mean
             pull = self.precision @ away
@@ -331,7 +332,7 @@ def fit_parameters(
         warm = np.clip(target.to_vector(to_free(start)), *np.array(target.bounds).T)
         points = [warm, *points]
     if start is None or (fresh and len(known.y) <= TRIAL_ROWS):
-        # While rows are few, an early fit may sit where too many columns seem to say nothing, and would stay there.
+        # While rows are few, an early fit may be stuck where too many columns seem to tell nothing: try all starts.
         tried = [_minimise_from(trial, point, min(TRIAL_ITERATIONS, iterations)) for point in points]
         best = min(tried, key=lambda pair: pair[0])[1]
     else:

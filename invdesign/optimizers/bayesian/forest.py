@@ -269,6 +269,7 @@ class TreeRegressor:
         """Stretched standard deviation of a variance, less the noise."""
         floor = max(DEVIATION_FLOOR, 2.0 / len(self.rows)) * self.spread
         whole = self.stretch**2 * (variance + floor**2)
+        # Without the noise of an evaluation, but never less than a tenth of the variance.
         deviation: FloatArray = np.sqrt(np.maximum(whole - noise, 0.1 * whole))
         return deviation
 
@@ -409,9 +410,8 @@ def _fill_value(values: FloatArray, cube: bool) -> float:
     finite = values[np.isfinite(values)]
     if not len(finite):
         return 0.5 if cube else 0.0
-    return float(
-        np.sort(finite)[len(finite) // 2]
-    )  # a value that occurs, so that categories stay what they are
+    # A value that occurs, so that categories stay what they are.
+    return float(np.sort(finite)[len(finite) // 2])
 
 
 def _fit_stretch(model: TreeRegressor) -> float:
@@ -420,7 +420,7 @@ def _fit_stretch(model: TreeRegressor) -> float:
     own = model.rows.source == 0
     kept = own if own.sum() >= FEWEST_ROWS else np.ones(len(mean), dtype=bool)
     squares = ((model.rows.y - mean)[kept] / deviation[kept]) ** 2
-    # One row far off must not make the whole model unsure.
+    # One outlier must not make the whole model uncertain.
     squares = np.minimum(squares, 25.0)
     return float(
         np.clip(
@@ -436,7 +436,7 @@ def _distance_scale(z: FloatArray, grown: TreeEnsemble | None) -> FloatArray:
     width = np.where(deviation > 1e-12 * (1.0 + np.abs(z).max(axis=0)), deviation, np.inf)
     weights = np.ones(z.shape[1]) if grown is None else grown.weights * z.shape[1]
     scale: FloatArray = np.sqrt(np.maximum(weights, LEAST_COLUMN_WEIGHT)) / width
-    # A column that never varied tells an added row apart from all others.
+    # A constant column does not count beside trees; without trees it tells an added row apart from all others.
     return np.where(np.isfinite(width), scale, 0.0 if grown is not None else 1.0)
 
 
@@ -519,7 +519,7 @@ def _out_of_bag(
     stacked, inside = np.stack(means), np.stack(within)
     mean = (stacked * out).sum(axis=0) / some
     squares = ((stacked - mean) ** 2 * out).sum(axis=0)
-    # Few voices agree by chance, and one has no spread: all rows together say what spread is usual.
+    # Few members agree by chance, and one has no spread, so the usual spread of all rows enters as a prior.
     usual = float(squares.sum() / max(float(np.maximum(count - 1.0, 0.0).sum()), 1.0))
     variance = (squares + SPREAD_PRIOR_MEMBERS * usual) / (
         np.maximum(count - 1.0, 0.0) + SPREAD_PRIOR_MEMBERS

@@ -197,7 +197,7 @@ def collect_trials(context: Context, frame: Frame) -> KnownTrials:
     """
     history = context.history
     under_way = set(history.pending())
-    # Of a genome that was taken further the latest trial knows all that the earlier ones do.
+    # Of a promoted genome the latest trial holds all values of the earlier ones.
     left_out = under_way | set(history.superseded())
     finished = [id for id in range(len(history)) if id not in left_out and teaches(context, id)]
     pending = [id for id in sorted(under_way) if teaches(context, id)]

@@ -85,6 +85,7 @@ class Goals:
             centre, width = mean[..., column], deviation[..., column]
             if constraint.min is not None and constraint.max is not None:
                 low, high = (constraint.min - centre) / width, (constraint.max - centre) / width
+                # An interval without width would have a probability of 0.
                 total = total + log_prob_normal_in(low, torch.maximum(high, low + 1e-6))
             elif constraint.max is not None:
                 total = total + log_ndtr((constraint.max - centre) / width)

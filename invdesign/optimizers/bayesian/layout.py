@@ -219,7 +219,7 @@ class Layout:
                 (np.arange(size) + 0.5) / size if size <= CONTINUOUS_FROM or self.category[column] else None
             )
             if places is None:
-                # The second step reaches the next number where they vary by factors, and cells are wider.
+                # On a logarithmic scale cells may be wider than 1 / size: the longer steps reach the next number.
                 places = x[column] + np.array([-1.0, 1.0, -3.0, 3.0]) / size
             elif not self.category[column]:
                 places = places[np.argsort(np.abs(places - x[column]), kind="stable")[:5]]

@@ -29,6 +29,7 @@ def combine_with_predictions(
         Huber, Ann. Math. Stat. 35, 73 (1964): normal in the middle, exponential tails, bounded influence.
     """
     error, spread = mean - y, np.sqrt(noise)
+    # With this lower bound on the variance the mean moves by one spread at most: share * |error| <= spread.
     own = np.maximum(deviation**2 - noise, spread * (np.abs(error) - spread))
     own = np.maximum(own, 0.0)
     total = noise + own

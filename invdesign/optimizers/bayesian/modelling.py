@@ -206,7 +206,7 @@ def build_success_models(event: ModellingEvent) -> tuple[Any, ...]:
     known = event.known
     merit = known.scores.merit
     works = (merit != Merit.FAILED) & (merit != Merit.INFEASIBLE)
-    # Who stopped early on purpose says nothing of whether later stages would have worked; nor does who was withdrawn.
+    # Candidates that stopped early on purpose, or were withdrawn, tell nothing about the success of later stages.
     asked = ~((merit == Merit.VIOLATING) & np.isnan(known.scores.values).any(axis=1)) & (
         merit != Merit.PENDING
     )

@@ -63,7 +63,7 @@ class Bayesian(BayesianSettings):
         """
         draft = Draft(context, n)
         design = self._initial_design(context.space)
-        # A trust region that starts anew begins with a design of its own.
+        # After a restart, a trust region begins with a design of its own.
         left = self._initial_trials(context.space) - (len(context.history) - state["region"].get("since", 0))
         if state["design"]["seeds"] < len(context.seeds) or left > 0:
             draft.n = min(n, max(left, 1))

@@ -158,6 +158,7 @@ class Ascent:
             self.done = not sound
             if sound:
                 self.value, self._slope = value, slope
+                # A first curvature for which the free step along the gradient has the wanted length.
                 self._curvature = np.eye(len(slope)) * max(
                     float(np.linalg.norm(slope)) / FIRST_STEP_LENGTH, 1e-8
                 )
@@ -249,7 +250,7 @@ def _least_distance(normals: FloatArray, need: FloatArray) -> FloatArray | None:
     target[-1] = 1.0
     try:
         weights, _ = nnls(rows, target)
-    except RuntimeError:  # it gave up; the climb ends where it is
+    except RuntimeError:  # too many iterations; the ascent ends where it is
         return None
     rest = rows @ weights - target
     if -rest[-1] <= 1e-14:

@@ -54,7 +54,9 @@ def _extend_schema(schema: dict[str, Any]) -> None:
 
 
 class PriorTable(Frozen):
-    """A table of known results. Its text travels with the campaign, so a run does not depend on the file.
+    """Table of known results.
+
+    Its text travels with the campaign, so a run does not depend on the file.
 
     In a campaign file `{run: FOLDER}` stands for the finished candidates of an earlier run.
     """
@@ -64,11 +66,11 @@ class PriorTable(Frozen):
     table: InputFile
     """CSV: a row per candidate, columns as `invdesign export` writes them, or named as parameters and properties."""
     name: Annotated[str, Field(min_length=1, max_length=60)] | None = None
-    """What it is called in notes and reports; the file's name where not given."""
+    """Name in notes and reports; the file's name where not given."""
     columns: dict[str, str] = Field(default={})
-    """Column by property or parameter, where the table calls it otherwise: `{voltage: "V vs Li (V)"}`."""
+    """Column by property or parameter, where the table uses another name: `{voltage: "V vs Li (V)"}`."""
     same: bool = False
-    """Whether its numbers mean exactly what the run's evaluators say: then they count as the run's own."""
+    """Count the numbers as the run's own: they mean exactly the same as those of its evaluators."""
 
     @model_validator(mode="before")
     @classmethod
@@ -320,7 +322,7 @@ def _find_properties(cells: _TableCells, prior: PriorTable, properties: Sequence
         if found is None:
             continue
         unit = describe(item).unit
-        if unit:  # what other properties are in, only the evaluators know
+        if unit:  # only evaluators know the units of other properties
             check_heading_unit(found, unit, item, cells.name, named=column == found.heading)
         present[item] = found.heading
     return present

@@ -182,7 +182,7 @@ class GaussianProcess(ConditionedRows):
         Source:
             Rasmussen & Williams (2006), equation 5.12; Sundararajan & Keerthi, Neural Comput. 13, 1103 (2001).
         """
-        precision = (self.inverse_factor**2).sum(dim=0)
+        precision = (self.inverse_factor**2).sum(dim=0)  # diagonal of the inverse covariance
         mean, deviation = self.scaled_rows.y - self.weights / precision, precision.rsqrt()
         means, deviations = np.empty(len(self)), np.empty(len(self))
         for source in range(self.kernel.plan.sources):
@@ -297,7 +297,7 @@ class GaussianProcess(ConditionedRows):
                 scaled = torch.stack(parts, dim=1)
                 total = scaled.sum(dim=1)
                 gain = self.outcomes.restore_units(constant + total, torch.zeros_like(total), 0)[0] - baseline
-                # Where outcomes were compressed, all parts are stretched alike so that they still add up.
+                # Where outcomes were compressed, all parts are stretched alike, so that they still add up.
                 unit = self.outcomes.scales[0].deviation * self.outcomes.scales[0].width
                 stretch = torch.where(
                     total.abs() > VARIANCE_FLOOR, gain / torch.where(total == 0.0, 1.0, total), unit

@@ -264,7 +264,7 @@ class _AskState:
         )
         return found[0][0] if found else None
 
-    # What a candidate is worth.
+    # Acquisition functions.
 
     def _next_acquisition(self, rng: Rng) -> tuple[AcquisitionFunction, str]:
         """Build the acquisition function for the next candidate; return it with its name."""

@@ -56,7 +56,7 @@ class ColumnScales:
             fill = np.where(known > 0, fill, 0.5)
         else:
             centre, spread = fill[numbers], _column_deviation(filled)[numbers]
-        for column in inputs.categories:  # a mean of categories is none of them
+        for column in inputs.categories:  # the mean of categories is no category
             fill[column] = _commonest_value(x[finite[:, column], column])
         return cls(tuple(numbers), inputs.categories, centre, spread, fill)
 
@@ -169,6 +169,7 @@ class OutcomeScales:
         width = deviation * scale.deviation
         if scale.compressed:
             values = values.clamp(-LARGEST_COMPRESSED, LARGEST_COMPRESSED)
+            # (sinh(v + w) - sinh(v - w)) / 2 = cosh(v) sinh(w): half the width of the central 68 %.
             width = torch.cosh(values) * torch.sinh(width.clamp(max=LARGEST_COMPRESSED))
             values = torch.sinh(values)
         return values * scale.width + scale.centre, width * scale.width

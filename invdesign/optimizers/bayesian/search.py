@@ -32,7 +32,7 @@ N_SCATTERED = 256  # points spread over the space
 # Genomes of start operators instead, where rules or choices make most points of the cube useless
 N_STARTED = 32
 N_AROUND = 192  # points around the best trials
-N_PROMISING_STEPS, N_PROMISING = (96, 4)  # points around the best of all these, and the number of those best
+N_PROMISING_STEPS, N_PROMISING = 96, 4  # points around the best of all these, and the number of those best
 MOST_ANCHORS = 20  # trials that points are scattered around
 MOST_REPAIRED = 48  # points around trials that are repaired, in spaces where repair takes time
 N_GENERATIONS, CHILDREN_PER_GENERATION = 4, 24  # bred where genomes hold choices
@@ -45,7 +45,7 @@ N_EXCHANGED = 3  # genomes whose choices are exchanged
 REPAIRED_NEIGHBOURS = 16  # of each such genome
 N_DISCRETE_CLIMBS = 10  # starts that climb together where genomes hold choices
 # Rounds of random steps, genomes they start from, and steps from each
-WANDER_ROUNDS, N_WANDERERS, WANDER_STEPS = (5, 2, 16)
+WANDER_ROUNDS, N_WANDERERS, WANDER_STEPS = 5, 2, 16
 N_HALVINGS = 5  # of the way to a climbed point that is not allowed
 LARGE_REPAIR = 1e-3  # by which repair moves a climbed point before it is worth a second look
 START_DISTANCE = 0.05  # largest difference of coordinates below which two starts are one

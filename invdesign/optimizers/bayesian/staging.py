@@ -45,7 +45,7 @@ SearchLevel = Callable[[AcquisitionFunction, IsNew, int], Genome | None]
 MakeInputs = Callable[[Sequence[Genome]], FloatArray]
 
 
-# What an evaluation at a stage would tell.
+# Value of an evaluation at a stage.
 
 
 def source_correlation(process: GaussianProcess, x: Tensor, source: int) -> Tensor:
@@ -144,7 +144,7 @@ class StageAcquisition:
             )
         least = DEVIATION_FLOOR * float(np.min(value.goals.scale))
         moves = torch.maximum(deviation * settled, torch.full_like(deviation, least))
-        # The chance that constraints hold is the same before and after, on average.
+        # On average an evaluation does not change the feasibility probability.
         return self.plain.evaluate_marginals(mean, moves) + value.goals.log_feasibility(mean, deviation)
 
     def _settled_share(self, name: str, source: int | None, x: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ class StageAcquisition:
         ).abs()
 
 
-# What is under way, and what may be taken further.
+# Pending candidates and promotions.
 
 
 def condition_on_stages(

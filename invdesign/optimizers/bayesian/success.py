@@ -170,7 +170,7 @@ def sharpen_score(score: Tensor, steep: float = BASE_STEEPNESS) -> Tensor:
         score: logit of the probability, any shape.
         steep: steepness of the fall.
     """
-    # Bounded so that no weight is 0 in doubles, and one can still be told from another.
+    # log1p slows the fall down: no weight is 0 in double precision, and any two still differ.
     return score - FALL_LIMIT * torch.log1p(steep / FALL_LIMIT * (score - FAIR_SCORE).clamp_max(0.0).square())
 
 
@@ -226,7 +226,7 @@ def _distance_to_other_outcome(z: FloatArray, succeeded: BoolArray) -> FloatArra
     return found
 
 
-# The process.
+# Gaussian process classification.
 
 
 @dataclass(frozen=True)

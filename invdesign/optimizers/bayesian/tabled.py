@@ -28,7 +28,7 @@ from invdesign.tables.cells import is_blank
 from invdesign.tables.units import find_column
 
 GENOME_COLUMN = "genome"  # of an exported table
-# What a space may raise when it is asked about a genome of another space; a plug-in's may be any of these.
+# Exceptions of a space given a genome of another space; a plug-in may raise any of these.
 SPACE_ERRORS = (InvdesignError, LookupError, TypeError, ValueError, AttributeError, AssertionError)
 Row = Mapping[str, str]
 
@@ -168,7 +168,7 @@ def _cells_for(space: TabledSpace) -> _GenomeCells:
     )
 
 
-# What a space knows.
+# Genomes inside and outside a space.
 
 
 def place_row(space: SearchSpace, written: WrittenGenome) -> Placement:
