@@ -172,7 +172,9 @@ def _left_out(rows: FloatArray, y: FloatArray, penalties: FloatArray) -> float:
 
 def cluster_sizes() -> FloatArray:
     """Shape (d - 1,): longest side of each kind of cluster but the point, relative to the shortest pair."""
-    kinds = space_of([[2, 0, 0], [0, 2, 0], [0, 0, 1]], "rest", clusters=TRUTH, electrostatics=False).kinds()
+    kinds = space_of(
+        [[2, 0, 0], [0, 2, 0], [0, 0, 1]], "rest", clusters=TRUTH, electrostatics=False
+    ).list_cluster_kinds()
     pairs = [distance for distance, _, _ in kinds.shells]
     triplets = [max(pairs[side] for side in sides) for sides in kinds.triangles]
     return np.asarray([*pairs, *triplets], dtype=np.float64) / float(pairs[0])

@@ -12,7 +12,7 @@ from invdesign.protocols import History
 from invdesign.rng import Rng
 
 
-def extended(history: History, members: Sequence[int], new: Sequence[int], size: int) -> list[int]:
+def extend_archive(history: History, members: Sequence[int], new: Sequence[int], size: int) -> list[int]:
     """Ids, ascending, of the feasible non-dominated trials among both; the most crowded go where there are too many.
 
     Crowded ones go one at a time, so that the rest stay spread; what the history says now of earlier members counts.
@@ -30,7 +30,7 @@ def extended(history: History, members: Sequence[int], new: Sequence[int], size:
     return found
 
 
-def by_crowding(values: FloatArray, followers: int, rng: Rng) -> IntArray:
+def choose_by_crowding(values: FloatArray, followers: int, rng: Rng) -> IntArray:
     """Rows of `values` (n, m) to follow, (followers,): each the less crowded of two drawn at random.
 
     Source:
@@ -41,7 +41,7 @@ def by_crowding(values: FloatArray, followers: int, rng: Rng) -> IntArray:
     return np.where(room[pairs[:, 0]] >= room[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
 
 
-def by_sigma(values: FloatArray, own: FloatArray) -> IntArray:
+def choose_by_sigma(values: FloatArray, own: FloatArray) -> IntArray:
     """Rows of `values` (n, m) to follow, (k,): for each row of `own` (k, m) the one that lies in its direction.
 
     Objectives are scaled to the archive's extent first. Unknown values (NaN) follow the first member.
@@ -51,12 +51,12 @@ def by_sigma(values: FloatArray, own: FloatArray) -> IntArray:
     """
     low, high = values.min(axis=0), values.max(axis=0)
     width = np.where(high > low, high - low, 1.0)
-    members, followers = _directions((values - low) / width), _directions((own - low) / width)
+    members, followers = _sigma_vectors((values - low) / width), _sigma_vectors((own - low) / width)
     distance = np.linalg.norm(followers[:, None] - members[None], axis=2)
     return np.asarray(np.argmin(np.nan_to_num(distance, nan=np.inf), axis=1), dtype=np.int64)
 
 
-def _directions(scaled: FloatArray) -> FloatArray:
+def _sigma_vectors(scaled: FloatArray) -> FloatArray:
     """Differences of the squares of all pairs of objectives over the sum of squares, (n, m (m - 1) / 2)."""
     squares = scaled**2
     first, second = np.triu_indices(squares.shape[1], 1)

@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from invdesign.candidate import Json, Proposal, to_json
-from invdesign.optimizers.choice import SLOW, Choice, Facts, choice, depends_on_cost
-from invdesign.optimizers.common import State, countable
+from invdesign.optimizers.choice import SLOW_SECONDS, Choice, Facts, choose_optimizer, depends_on_cost
+from invdesign.optimizers.common import State, finite_space
 from invdesign.optimizers.random import RandomSearch
 from invdesign.problem import Problem
 from invdesign.protocols import AnyOptimizer, Context, OptimizerSettings, SearchSpace, VectorSpace
@@ -51,61 +51,63 @@ class Auto(OptimizerSettings):
         """
         facts = Facts(space, problem, self.candidates or candidates)
         if self.seconds is not None:
-            return choice(replace(facts, slow=self.seconds >= SLOW))
-        return None if depends_on_cost(facts) else choice(facts)
+            return choose_optimizer(replace(facts, slow=self.seconds >= SLOW_SECONDS))
+        return None if depends_on_cost(facts) else choose_optimizer(facts)
 
     def start(self, context: Context) -> State:
         """The choice, or the design that comes before it."""
         found = self.foreseen(context.space, context.problem, context.budget)
         if found is None and context.stages:
-            design = self._design(context).start(_inner(context, DESIGN))
+            design = self._initial_design(context).start(_inner_context(context, DESIGN))
             return {"chosen": None, "members": {DESIGN: design}, "notes": {}}
         facts = Facts(context.space, context.problem, self.candidates or context.budget)
-        return _begun(context, found or choice(facts))
+        return _start_chosen(context, found or choose_optimizer(facts))
 
     def ask(self, context: Context, state: State, n: int) -> tuple[Sequence[Proposal], State]:
         if state["chosen"] is None:
-            name, plugin = DESIGN, cast("AnyOptimizer", self._design(context))
+            name, plugin = DESIGN, cast("AnyOptimizer", self._initial_design(context))
             n = min(n, max(self.design - len(context.history), 1))
         else:
-            name, plugin = _chosen(context, state["chosen"])
+            name, plugin = _load_chosen(context, state["chosen"])
         inner = state["members"][name]
-        proposals, inner = plugin.ask(_inner(context, name), inner, min(n, plugin.batch))
+        proposals, inner = plugin.ask(_inner_context(context, name), inner, min(n, plugin.batch))
         return proposals, {**state, "members": {name: inner}}
 
     def tell(self, context: Context, state: State, ids: Sequence[int]) -> State:
         """Pass it on; with the design evaluated, choose."""
         if state["chosen"] is not None:
-            name, plugin = _chosen(context, state["chosen"])
-            inner = plugin.tell(_inner(context, name), state["members"][name], ids)
+            name, plugin = _load_chosen(context, state["chosen"])
+            inner = plugin.tell(_inner_context(context, name), state["members"][name], ids)
             return {**state, "members": {name: inner}}
         pending = context.history.pending()
         if len(context.history) - len(pending) < self.design:
             return state
         facts = Facts(context.space, context.problem, self.candidates or context.budget)
-        begun = _begun(context, choice(replace(facts, slow=_seconds(context) >= SLOW)))
+        begun = _start_chosen(
+            context, choose_optimizer(replace(facts, slow=_mean_seconds(context) >= SLOW_SECONDS))
+        )
         left_out = [*pending, *context.history.outside()]
         finished = np.setdiff1d(np.arange(len(context.history)), left_out).tolist()
         return self.tell(context, begun, finished)
 
-    def _design(self, context: Context) -> RandomSearch:
+    def _initial_design(self, context: Context) -> RandomSearch:
         """Candidates that fill the space evenly, or any of them where it has no points, or counts them."""
-        even = isinstance(context.space, VectorSpace) and countable(context.space) is None
+        even = isinstance(context.space, VectorSpace) and finite_space(context.space) is None
         found = RandomSearch(design="sobol" if even else "random", batch=self.design)
         return RandomSearch(batch=self.design) if found.refusal(context.space, context.problem) else found
 
 
-def _begun(context: Context, found: Choice) -> State:
+def _start_chosen(context: Context, found: Choice) -> State:
     """The state in which the chosen optimizer starts."""
-    name, plugin = _chosen(context, found.settings)
+    name, plugin = _load_chosen(context, found.settings)
     return {
         "chosen": found.settings,
-        "members": {name: plugin.start(_inner(context, name))},
+        "members": {name: plugin.start(_inner_context(context, name))},
         "notes": {"choice": f"auto chose {found.reason}"},
     }
 
 
-def _chosen(context: Context, settings: dict[str, Json]) -> tuple[str, AnyOptimizer]:
+def _load_chosen(context: Context, settings: dict[str, Json]) -> tuple[str, AnyOptimizer]:
     """(kind, optimizer) of these settings; built once per run."""
     name = f"auto {to_json(settings)}"
     if name not in context.cache:
@@ -113,13 +115,13 @@ def _chosen(context: Context, settings: dict[str, Json]) -> tuple[str, AnyOptimi
     return str(settings["kind"]), cast("AnyOptimizer", context.cache[name])
 
 
-def _inner(context: Context, name: str) -> Context:
+def _inner_context(context: Context, name: str) -> Context:
     """The context of the design or of the chosen optimizer, with a cache of its own."""
     cache = cast("dict[str, object]", context.cache.setdefault(f"auto: {name}", {}))
     return replace(context, cache=cache)
 
 
-def _seconds(context: Context) -> float:
+def _mean_seconds(context: Context) -> float:
     """What a finished candidate took on average, all stages together; 0 where nobody took the time.
 
     What somebody measures in a laboratory is costly without a clock.

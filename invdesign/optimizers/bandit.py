@@ -15,14 +15,14 @@ from invdesign.rng import Rng
 
 Credit = dict[str, list[float]]  # won and lost of late, by name
 
-ELITE = 60  # members of the front by which gains of several objectives are measured
-RECENT = 40  # trials whose median is the measure of a gain of one objective
-GAINS = 40  # earlier gains that a new one is compared with
-MOST_OBJECTIVES = 5  # hypervolumes of more take too long at every tell
-DIGITS = 6  # of credit and gains in the state: plain, short JSON
+MAX_FRONT_MEMBERS = 60  # members of the front by which gains of several objectives are measured
+RECENT_TRIALS = 40  # trials whose median is the measure of a gain of one objective
+REMEMBERED_GAINS = 40  # earlier gains that a new one is compared with
+MAX_HYPERVOLUME_OBJECTIVES = 5  # hypervolumes of more take too long at every tell
+STATE_DIGITS = 6  # of credit and gains in the state: plain, short JSON
 
 
-def gain(history: History, known: Sequence[int], new: Sequence[int]) -> float:
+def measure_gain(history: History, known: Sequence[int], new: Sequence[int]) -> float:
     """What new trials add to a run, between 0 (nothing) and 1 (a better class of merit, as the first feasible one).
 
     With one objective, how far the best has moved, as a share of its new distance to the median of what is known.
@@ -44,11 +44,11 @@ def gain(history: History, known: Sequence[int], new: Sequence[int]) -> float:
     old, fresh = old[scores.merit[old] == best], fresh[scores.merit[fresh] == best]
     if best != Merit.FEASIBLE or scores.values.shape[1] == 1:
         by = scores.values[:, 0] if best == Merit.FEASIBLE else scores.tie()
-        return _advance(by[old], by[fresh])
-    return _extension(scores.values[old], scores.values[fresh])
+        return _relative_advance(by[old], by[fresh])
+    return _new_volume_share(scores.values[old], scores.values[fresh])
 
 
-def _advance(old: FloatArray, new: FloatArray) -> float:
+def _relative_advance(old: FloatArray, new: FloatArray) -> float:
     """How far the smallest value has moved, as a share of its distance to the old median."""
     moved = float(old.min() - new.min())
     if not moved > 0.0:
@@ -56,11 +56,11 @@ def _advance(old: FloatArray, new: FloatArray) -> float:
     return float(moved / (moved + np.median(old) - old.min())) if np.isfinite(moved) else 1.0
 
 
-def _extension(old: FloatArray, new: FloatArray) -> float:
+def _new_volume_share(old: FloatArray, new: FloatArray) -> float:
     """Share of the dominated volume, or of a front of many objectives, that is new."""
     union = np.concatenate([old, new])
     front = pareto.front(union)
-    if union.shape[1] > MOST_OBJECTIVES:
+    if union.shape[1] > MAX_HYPERVOLUME_OBJECTIVES:
         return float(np.mean(front >= len(old)))
     best, worst = union[front].min(axis=0), union[front].max(axis=0)
     worst = np.where(worst > best, worst, union.max(axis=0))  # a front of one point has no extent of its own
@@ -69,7 +69,7 @@ def _extension(old: FloatArray, new: FloatArray) -> float:
     return max(1.0 - pareto.hypervolume(old, reference) / volume, 0.0) if volume > 0.0 else 0.0
 
 
-def elite(history: History, members: Sequence[int], new: Sequence[int]) -> list[int]:
+def choose_elite(history: History, members: Sequence[int], new: Sequence[int]) -> list[int]:
     """Trials that stand for what the run has found, `new` ones included: the best, or a front of a bounded size."""
     ids = sorted({*members, *new})
     if not ids:
@@ -78,10 +78,10 @@ def elite(history: History, members: Sequence[int], new: Sequence[int]) -> list[
     first = int(scores.order()[0])
     if scores.values.shape[1] == 1 or scores.merit[first] != Merit.FEASIBLE:
         return [int(scores.ids[first])]
-    return archive.extended(history, members, new, ELITE)
+    return archive.extend_archive(history, members, new, MAX_FRONT_MEMBERS)
 
 
-def reward(gained: float, earlier: Sequence[float]) -> float:
+def rank_gain(gained: float, earlier: Sequence[float]) -> float:
     """The place of a gain among earlier ones: 0 for none at all, near 1 for the largest.
 
     Places are the same whatever the objectives measure, and go on telling members apart where all gains have become
@@ -93,15 +93,15 @@ def reward(gained: float, earlier: Sequence[float]) -> float:
     return (below + 0.5) / (len(earlier) + 1.0)
 
 
-def credited(credit: Mapping[str, Sequence[float]], name: str, earned: float, kept: float) -> Credit:
+def credit_member(credit: Mapping[str, Sequence[float]], name: str, earned: float, kept: float) -> Credit:
     """Credit after member `name` earned something between 0 and 1; what was before counts `kept` of what it did."""
     new = {member: [kept * won, kept * lost] for member, (won, lost) in credit.items()}
     new[name][0] += earned
     new[name][1] += 1.0 - earned
-    return {member: [round(number, DIGITS) for number in pair] for member, pair in new.items()}
+    return {member: [round(number, STATE_DIGITS) for number in pair] for member, pair in new.items()}
 
 
-def order(credit: Mapping[str, Sequence[float]], least: float, rng: Rng) -> list[str]:
+def sample_order(credit: Mapping[str, Sequence[float]], least: float, rng: Rng) -> list[str]:
     """Whom to ask, and whom then, where the first have nothing to propose.
 
     Thompson sampling: each draws from what its credit leaves possible, and the highest goes first. With a probability

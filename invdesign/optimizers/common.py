@@ -16,7 +16,7 @@ from invdesign.rng import Rng, rng_for
 State: TypeAlias = dict[str, Any]  # JSON: ids and counters
 
 COUNTABLE = 10_000_000  # larger finite spaces are drawn from, not counted through
-TRIES = 100  # draws without a new genome before an optimizer gives up on one proposal
+MAX_TRIES = 100  # draws without a new genome before an optimizer gives up on one proposal
 SEED = "seed"  # `Proposal.operator` of a genome the user gave
 UNASKED = "unasked"  # `Proposal.operator` of a genome taken from what is left of a finite space
 
@@ -35,12 +35,12 @@ class Draft:
         """How many proposals are still wanted."""
         return self.n - len(self.proposals)
 
-    def accepts(self, genome: Genome, until: str | None = None) -> bool:
+    def would_accept(self, genome: Genome, until: str | None = None) -> bool:
         """Whether `genome` could still be added."""
         key = genome_key(genome)
         return key not in self._keys and self.context.admits(key, until)
 
-    def add(
+    def add_genome(
         self,
         genome: Genome | None,
         operator: str,
@@ -49,14 +49,14 @@ class Draft:
         until: str | None = None,
     ) -> bool:
         """Propose `genome` if it is one, and new or known only from stages before `until`; whether it was."""
-        if genome is None or not self.accepts(genome, until):
+        if genome is None or not self.would_accept(genome, until):
             return False
         self._keys.add(genome_key(genome))
         self.proposals.append(Proposal(genome, tuple(parents), operator, memo, until))
         return True
 
 
-def by_arity(space: SearchSpace) -> dict[int, list[tuple[str, Operator]]]:
+def operators_by_arity(space: SearchSpace) -> dict[int, list[tuple[str, Operator]]]:
     """The space's operators, (name, operator) by arity, in the order of their names."""
     found: dict[int, list[tuple[str, Operator]]] = {}
     for name, operator in sorted(space.operators().items()):
@@ -64,12 +64,12 @@ def by_arity(space: SearchSpace) -> dict[int, list[tuple[str, Operator]]]:
     return found
 
 
-def one_of(operators: Sequence[tuple[str, Operator]], rng: Rng) -> tuple[str, Operator]:
+def draw_operator(operators: Sequence[tuple[str, Operator]], rng: Rng) -> tuple[str, Operator]:
     """Any of `operators`, each equally often."""
     return operators[int(rng.random() * len(operators))]
 
 
-def countable(space: SearchSpace) -> FiniteSpace | None:
+def finite_space(space: SearchSpace) -> FiniteSpace | None:
     """`space` where its genomes can be counted through, else None."""
     return space if is_finite(space) and len(space) <= COUNTABLE else None
 
@@ -78,7 +78,7 @@ def propose_seeds(draft: Draft, position: int) -> int:
     """Propose the user's genomes from number `position` on; the number to go on with."""
     seeds = draft.context.seeds
     while draft.missing and position < len(seeds):
-        draft.add(cast("Genome", canonical(seeds[position])), SEED)
+        draft.add_genome(cast("Genome", canonical(seeds[position])), SEED)
         position += 1
     return position
 
@@ -97,14 +97,14 @@ def propose_unasked(draft: Draft, space: FiniteSpace, position: int) -> int:
     Returns:
         The position to go on with; `len(space)` when nothing is left.
     """
-    order = _order(draft.context, len(space))
+    order = _random_order(draft.context, len(space))
     while draft.missing and position < len(order):
-        draft.add(space.genome(int(order[position])), UNASKED)
+        draft.add_genome(space.genome(int(order[position])), UNASKED)
         position += 1
     return position
 
 
-def _order(context: Context, size: int) -> NDArray[np.int32]:
+def _random_order(context: Context, size: int) -> NDArray[np.int32]:
     """A permutation of the `size` indices; 4 bytes each in the cache, 0.1 s to make for ten million."""
     name = f"order of {size} genomes"
     if name not in context.cache:
@@ -116,22 +116,22 @@ def _order(context: Context, size: int) -> NDArray[np.int32]:
 
 def propose_started(draft: Draft, rng: Rng) -> None:
     """Propose genomes from the space's start operators, until `TRIES` draws in a row gave nothing new."""
-    starts = by_arity(draft.context.space)[0]
+    starts = operators_by_arity(draft.context.space)[0]
     failures = 0
-    while draft.missing and failures < TRIES:
-        name, operator = one_of(starts, rng)
-        failures = 0 if draft.add(operator.apply((), rng), name) else failures + 1
+    while draft.missing and failures < MAX_TRIES:
+        name, operator = draw_operator(starts, rng)
+        failures = 0 if draft.add_genome(operator.apply((), rng), name) else failures + 1
 
 
-def teaches(context: Context, id: int) -> bool:
+def is_training_candidate(context: Context, id: int) -> bool:
     """Whether models learn from a candidate: not from a genome that makes no sense, nor one far outside the space."""
     candidate = context.history.candidate(id)
     if candidate.outside:
         return is_near(context.space, candidate.genome)
-    return not malformed(context, id)
+    return not is_malformed(context, id)
 
 
-def malformed(context: Context, id: int) -> bool:
+def is_malformed(context: Context, id: int) -> bool:
     """Whether the candidate may be a genome that the space does not know: one the user gave and it did not build."""
     if context.history.candidate(id).proposal.operator != SEED:
         return False

@@ -20,7 +20,7 @@ from invdesign.settings import Settings, context_of, load
 BY, MEMO = "by", "memo"  # keys of a shared run's memos: who asked, and what it noted
 
 
-def _optimizer(value: object, info: ValidationInfo) -> object:
+def _load_optimizer(value: object, info: ValidationInfo) -> object:
     """The plug-in that a name, or a mapping with `kind`, stands for; mistakes in its settings keep their places."""
     if isinstance(value, Settings):
         return value
@@ -34,11 +34,11 @@ def _optimizer(value: object, info: ValidationInfo) -> object:
     return found
 
 
-OptimizerField: TypeAlias = Annotated[SerializeAsAny[Settings], BeforeValidator(_optimizer)]
+OptimizerField: TypeAlias = Annotated[SerializeAsAny[Settings], BeforeValidator(_load_optimizer)]
 """A field that names an optimizer: `genetic`, or `{kind: genetic, population: 20}`."""
 
 
-def named(optimizers: Iterable[Settings]) -> dict[str, AnyOptimizer]:
+def name_members(optimizers: Iterable[Settings]) -> dict[str, AnyOptimizer]:
     """Optimizers by a name of their own: their kind, and `genetic 2` for the second of a kind."""
     found: dict[str, AnyOptimizer] = {}
     for optimizer in optimizers:
@@ -51,19 +51,19 @@ def named(optimizers: Iterable[Settings]) -> dict[str, AnyOptimizer]:
     return found
 
 
-def signed(proposal: Proposal, name: str) -> Proposal:
+def sign_proposal(proposal: Proposal, name: str) -> Proposal:
     """The proposal with the name of the member that asked for it in its memo."""
     memo: dict[str, Json] = {BY: name, MEMO: proposal.memo}
     return replace(proposal, memo=memo)
 
 
-def asked_by(proposal: Proposal) -> str:
+def find_asker(proposal: Proposal) -> str:
     """Name of the member that asked for a candidate; empty where none did."""
     memo = proposal.memo
     return str(memo[BY]) if isinstance(memo, dict) and memo.keys() == {BY, MEMO} else ""
 
 
-def seen_by(name: str, context: Context, place: str) -> Context:
+def member_context(name: str, context: Context, place: str) -> Context:
     """The context as a member sees it.
 
     Its randomness is its own, independent of the others', and so is its cache. Of trials that others asked for it
@@ -109,11 +109,11 @@ class MemberHistory:
         return self._history.outside()
 
     def candidate(self, id: int) -> Candidate:
-        return self._seen(self._history.candidate(id))
+        return self._own_view(self._history.candidate(id))
 
     def trial(self, id: int) -> Trial:
         trial = self._history.trial(id)
-        return replace(trial, candidate=self._seen(trial.candidate))
+        return replace(trial, candidate=self._own_view(trial.candidate))
 
     def pending(self) -> Sequence[int]:
         return self._history.pending()
@@ -133,10 +133,10 @@ class MemberHistory:
     def scores(self, ids: Sequence[int] | None = None) -> Scores:
         return self._history.scores(ids)
 
-    def _seen(self, candidate: Candidate) -> Candidate:
+    def _own_view(self, candidate: Candidate) -> Candidate:
         proposal = candidate.proposal
         if proposal.memo is None:
             return candidate
         memo = proposal.memo
-        own = memo[MEMO] if isinstance(memo, dict) and asked_by(proposal) == self._name else None
+        own = memo[MEMO] if isinstance(memo, dict) and find_asker(proposal) == self._name else None
         return replace(candidate, proposal=replace(proposal, memo=own))

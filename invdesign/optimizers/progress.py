@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from invdesign.optimizers.common import State
-from invdesign.optimizers.rates import Child, credited, stepped
+from invdesign.optimizers.rates import Child, update_credit, update_steps
 from invdesign.optimizers.survival import FEASIBLE, Ranking
 from invdesign.optimizers.vectors import Steps
 from invdesign.protocols import History
 
-PROGRESS = 0.01  # of the distance from best to median: a smaller gain of the best is none
+MIN_GAIN = 0.01  # of the distance from best to median: a smaller gain of the best is none
 
 
-def learned(history: History, state: State, ranked: Ranking, operators: Sequence[str]) -> dict[str, Any]:
+def learn_rates(history: History, state: State, ranked: Ranking, operators: Sequence[str]) -> dict[str, Any]:
     """`credit` and `steps` after the newcomers in `ranked`; nothing is learned before a population stands."""
     population = set(state["population"])
     if len(population) < 2 or state["founding"]:
@@ -24,7 +24,7 @@ def learned(history: History, state: State, ranked: Ranking, operators: Sequence
     members = [number for number, id in enumerate(ranked.ids) if id in population]
     if not members:  # what was known of all of them was taken back
         return {}
-    sound, children = ranked.sound, []
+    sound, children = ranked.count_with_results, []
     for id in sorted(place.keys() - population):
         proposal = history.candidate(id).proposal
         good = place[id] < sound
@@ -32,11 +32,11 @@ def learned(history: History, state: State, ranked: Ranking, operators: Sequence
         parent = proposal.parents[0] if proposal.parents else -1
         won = good and place[id] < place.get(parent, members[len(members) // 2])
         children.append(Child(proposal.operator, worse / len(members) if good else 0.0, won, proposal.memo))
-    steps = stepped(Steps(*state["steps"]), children)
-    return {"credit": credited(state["credit"], children, operators), "steps": steps.listed()}
+    steps = update_steps(Steps(*state["steps"]), children)
+    return {"credit": update_credit(state["credit"], children, operators), "steps": steps.to_list()}
 
 
-def latecomers(state: State, ranked: Ranking) -> set[int]:
+def find_latecomers(state: State, ranked: Ranking) -> set[int]:
     """Trials from before the last restart that must not bring the old population back: all but a new best."""
     members = set(state["population"])
     late: set[int] = set()
@@ -49,7 +49,7 @@ def latecomers(state: State, ranked: Ranking) -> set[int]:
     return late
 
 
-def watched(
+def count_stagnation(
     state: State, ranked: Ranking, arrived: Sequence[int], size: int, patience: int, asked: int
 ) -> State:
     """The state with its count of trials without progress; founded anew where there were too many.
@@ -62,26 +62,26 @@ def watched(
         patience: generations without progress that are borne.
         asked: how many trials there are.
     """
-    if _progressed(ranked, set(state["population"]), set(arrived)):
+    if _has_progressed(ranked, set(state["population"]), set(arrived)):
         return {**state, "stale": 0}
     stale = state["stale"] + len(arrived)
     if stale < patience * size:
         return {**state, "stale": stale}
-    elite = _elite(state["population"], ranked, size)
+    elite = _choose_elite(state["population"], ranked, size)
     return {
         **state,
         "population": elite,
         "sound": min(state["sound"], len(elite)),
         "founding": size - len(elite),
         "credit": {},
-        "steps": Steps().listed(),
+        "steps": Steps().to_list(),
         "stale": 0,
         "restarts": state["restarts"] + 1,
         "since": asked,
     }
 
 
-def _elite(population: Sequence[int], ranked: Ranking, size: int) -> list[int]:
+def _choose_elite(population: Sequence[int], ranked: Ranking, size: int) -> list[int]:
     """What a restart keeps: the best, or of several objectives the front, but at most half a population."""
     if ranked.scores.values.shape[1] == 1:
         return list(population[:1])
@@ -89,7 +89,7 @@ def _elite(population: Sequence[int], ranked: Ranking, size: int) -> list[int]:
     return [id for id in population if id in front][: max(size // 2, 1)] or list(population[:1])
 
 
-def _progressed(ranked: Ranking, population: set[int], arrived: set[int]) -> bool:
+def _has_progressed(ranked: Ranking, population: set[int], arrived: set[int]) -> bool:
     """Whether newcomers improved the best by more than a trifle, or reached the front of several objectives."""
     scores = ranked.scores
     if not ranked.ids:
@@ -104,4 +104,4 @@ def _progressed(ranked: Ranking, population: set[int], arrived: set[int]) -> boo
         return True
     by = scores.values[:, 0] if feasible else scores.tie()
     median = by[before[len(before) // 2]]
-    return bool(by[before[0]] - by[0] > PROGRESS * (median - by[before[0]]))
+    return bool(by[before[0]] - by[0] > MIN_GAIN * (median - by[before[0]]))

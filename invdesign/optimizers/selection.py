@@ -18,7 +18,7 @@ ELITE = 10  # trials whose distances say how large the region is that a search h
 APART = 0.2  # of that distance: two candidates nearer than that are the same guess
 
 
-def ordered_rows(scores: Scores) -> IntArray:
+def sort_by_merit(scores: Scores) -> IntArray:
     """Positions (n,) from best to worst: by merit, then Pareto rank or violation, then the less crowded."""
     rank = scores.tie()
     feasible = np.flatnonzero(scores.merit == Merit.FEASIBLE)
@@ -47,7 +47,7 @@ class Region:
         return float(np.median(distances[np.triu_indices(len(best), 1)]))
 
 
-def chosen_rows(
+def choose_batch(
     attitudes: Sequence[Region], seen: Region, taken: FloatArray, taken_x: FloatArray, n: int
 ) -> list[int]:
     """Positions of candidates to evaluate together, best first.
@@ -75,10 +75,10 @@ def chosen_rows(
     for number in range(min(n, len(x))):
         scores = attitudes[number % len(attitudes)].scores
         rows = np.flatnonzero(apart) if apart.any() else np.flatnonzero(left)
-        order = rows[ordered_rows(scores.at(rows))]
+        order = rows[sort_by_merit(scores.at(rows))]
         row = int(order[0])
         if 1 < objectives <= BY_VOLUME and scores.merit[row] == Merit.FEASIBLE:
-            row = _most_volume(scores, order[:SHORTLIST], seen.scores, taken)
+            row = _largest_volume_gain(scores, order[:SHORTLIST], seen.scores, taken)
             taken = np.vstack([taken, attitudes[0].scores.values[row]])
         chosen.append(row)
         left[row] = False
@@ -86,7 +86,7 @@ def chosen_rows(
     return chosen
 
 
-def _most_volume(scores: Scores, order: IntArray, seen: Scores, taken: FloatArray) -> int:
+def _largest_volume_gain(scores: Scores, order: IntArray, seen: Scores, taken: FloatArray) -> int:
     """The feasible row of `order` that adds most hypervolume to what was seen and taken; the first on a tie."""
     order = order[scores.merit[order] == Merit.FEASIBLE]
     known, new = np.vstack([seen.values[seen.front()], taken]), scores.values[order]

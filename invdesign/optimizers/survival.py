@@ -19,7 +19,7 @@ Rivals = Mapping[int, Sequence[int]]  # by trial: those it competes with; of no 
 
 # Plain numbers: reading a member of an enumeration takes longer than comparing with it.
 FEASIBLE, GATED, PENDING = int(Merit.FEASIBLE), int(Merit.GATED), int(Merit.PENDING)
-LARGEST = 1e150  # objective values are clipped here, so that no difference of two overflows into NaN
+MAX_VALUE = 1e150  # objective values are clipped here, so that no difference of two overflows into NaN
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +35,17 @@ class Ranking:
     scores: Scores
 
     @property
-    def sound(self) -> int:
+    def count_with_results(self) -> int:
         """How many have a result, if only of early stages: those that children can inherit from."""
         return int(np.count_nonzero(self.scores.merit <= GATED))
 
     @property
-    def bearing(self) -> int:
+    def count_eligible(self) -> int:
         """How many may be kept: failed and infeasible ones only where there is nothing better."""
-        return self.sound or len(self.ids)
+        return self.count_with_results or len(self.ids)
 
 
-def ranking(history: History, ids: Sequence[int]) -> Ranking:
+def rank_trials(history: History, ids: Sequence[int]) -> Ranking:
     """The finished ones of the trials `ids`, ordered by merit, Pareto rank and crowding distance.
 
     The answer depends on the set of ids, not on their order. That the newer of equals come first lets the search
@@ -58,20 +58,20 @@ def ranking(history: History, ids: Sequence[int]) -> Ranking:
     if (scores.merit == PENDING).any():
         scores = scores.at(np.flatnonzero(scores.merit != PENDING))
     values = scores.values
-    if not (np.abs(values) <= LARGEST).all():  # NaN included
-        values = np.clip(np.where(np.isnan(values), LARGEST, values), -LARGEST, LARGEST)
+    if not (np.abs(values) <= MAX_VALUE).all():  # NaN included
+        values = np.clip(np.where(np.isnan(values), MAX_VALUE, values), -MAX_VALUE, MAX_VALUE)
     rank, room = scores.tie(), np.zeros(len(values))
     feasible = np.flatnonzero(scores.merit == FEASIBLE)
     if values.shape[1] == 1:
         rank[feasible] = values[feasible, 0]
     elif len(feasible):
-        rank[feasible], room[feasible] = _sorted(values[feasible])
+        rank[feasible], room[feasible] = _sort_fronts(values[feasible])
     order = np.lexsort((-room, rank, scores.merit))
     ordered = replace(scores, values=values).at(order)
     return Ranking(tuple(ordered.ids.tolist()), ordered)
 
 
-def _sorted(values: FloatArray) -> tuple[IntArray, FloatArray]:
+def _sort_fronts(values: FloatArray) -> tuple[IntArray, FloatArray]:
     """(number of the front, crowding distance) of each row of `values` (n, m), m > 1, by DEAP's logarithmic sort.
 
     Source:
@@ -106,15 +106,15 @@ def _fitness_type(objectives: int) -> Callable[[Sequence[float]], Any]:
     return type("Fitness", (base.Fitness,), {"weights": (-1.0,) * objectives})
 
 
-def best_of(ranked: Ranking, k: int) -> list[int]:
+def select_best(ranked: Ranking, k: int) -> list[int]:
     """The first k of a ranking that may be kept.
 
     Failed and infeasible trials are kept only where there is nothing better.
     """
-    return list(ranked.ids[: min(k, ranked.bearing)])
+    return list(ranked.ids[: min(k, ranked.count_eligible)])
 
 
-def niched(
+def select_by_niche(
     ranked: Ranking,
     population: Sequence[int],
     arrived: Sequence[int],
@@ -142,7 +142,7 @@ def niched(
         Mahfoud, Proc. PPSN 1992, 27 (competing with parents); Harik, Proc. ICGA 1995, 24 (with all members).
     """
     place = {id: number for number, id in enumerate(ranked.ids)}
-    bearing = ranked.bearing
+    bearing = ranked.count_eligible
     members = [id for id in population if place.get(id, bearing) < bearing]
     slots = {id: number for number, id in enumerate(members)}
     places = [place[id] for id in members]
@@ -155,7 +155,7 @@ def niched(
             places.append(place[id])
             continue
         named = [slots[rival] for rival in rivals.get(id, ()) if rival in slots]
-        slot = _nearest(id, members, named, features) if named else places.index(max(places))
+        slot = _nearest_slot(id, members, named, features) if named else places.index(max(places))
         if place[id] < places[slot]:
             members[slot] = id
             slots[id] = slot
@@ -163,7 +163,7 @@ def niched(
     return sorted(set(members), key=place.__getitem__)
 
 
-def _nearest(id: int, members: Sequence[int], slots: Sequence[int], features: Features) -> int:
+def _nearest_slot(id: int, members: Sequence[int], slots: Sequence[int], features: Features) -> int:
     """The slot among `slots` whose member is nearest to the trial `id`; the first on a tie."""
     if len(set(slots)) == 1:
         return slots[0]

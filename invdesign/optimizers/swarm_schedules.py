@@ -9,7 +9,7 @@ Schedule = Literal["constant", "linear", "chaotic", "adaptive", "constriction"]
 Weights = tuple[float, float, float]  # inertia, cognitive, social
 
 
-def weights_at(
+def schedule_weights(
     schedule: Schedule,
     inertia: tuple[float, float],
     pulls: tuple[float, float],
@@ -41,12 +41,12 @@ def weights_at(
     if schedule == "adaptive":
         return final + (first - final) * improving, cognitive, social
     if schedule == "constriction":
-        factor = constriction(cognitive + social)
+        factor = constriction_factor(cognitive + social)
         return factor, factor * cognitive, factor * social
     return first, cognitive, social
 
 
-def constriction(pull: float) -> float:
+def constriction_factor(pull: float) -> float:
     """The factor that keeps a swarm with that total pull (above 4) from flying apart.
 
     Source:

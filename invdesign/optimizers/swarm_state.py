@@ -17,10 +17,10 @@ Standing: TypeAlias = tuple[
     int, float, tuple[float, ...]
 ]  # merit, tie, minimised values: what bests are judged by
 
-PLACES_KEPT = 2_000  # of trials, before the cache of their positions is emptied
+MAX_CACHED_PLACES = 2_000  # of trials, before the cache of their positions is emptied
 
 
-def none_yet(particles: int) -> State:
+def initial_particles(particles: int) -> State:
     """Particles that have not started."""
     return {
         "last": [-1] * particles,  # the candidate each was met at last
@@ -43,15 +43,15 @@ class Places:
         self._kept = cast(
             "dict[int, tuple[FloatArray, FloatArray]]", context.cache.setdefault("swarm places", {})
         )
-        if len(self._kept) > PLACES_KEPT:
+        if len(self._kept) > MAX_CACHED_PLACES:
             self._kept.clear()
 
-    def of(self, ids: Sequence[int]) -> tuple[FloatArray, FloatArray]:
+    def load_places(self, ids: Sequence[int]) -> tuple[FloatArray, FloatArray]:
         """(positions, velocities) of the trials, each of shape (n, d)."""
-        found = [self._of(id) for id in ids]
+        found = [self._load_place(id) for id in ids]
         return np.array([x for x, _ in found]), np.array([v for _, v in found])
 
-    def _of(self, id: int) -> tuple[FloatArray, FloatArray]:
+    def _load_place(self, id: int) -> tuple[FloatArray, FloatArray]:
         if id not in self._kept:
             candidate = self._history.candidate(id)
             memo = candidate.proposal.memo
@@ -88,36 +88,36 @@ def note_finished(context: Context, state: State, ids: Sequence[int], patience: 
     state = {key: list(value) if isinstance(value, list) else value for key, value in state.items()}
     unique = list(dict.fromkeys(ids))
     known = sorted({*unique, *(id for id in state["best"] if id >= 0)})
-    standing = _standings(context.history.scores(known))
+    standing = _standings_by_id(context.history.scores(known))
     rng = context.rng("swarm")
-    flying = in_flight(state)
+    flying = moving_particles(state)
     for id in unique:
         memo = context.history.candidate(id).proposal.memo
         if not (isinstance(memo, dict) and "particle" in memo):
-            _adopt(state, standing, id)
+            _adopt_foreign(state, standing, id)
             continue
         i = cast("int", memo["particle"])
         if i in flying and memo.get("move") == state["moves"][i]:
             flying.discard(i)
-            _arrive(state, standing, i, id, mutual=bool(rng.random() < 0.5))
+            _note_arrival(state, standing, i, id, mutual=bool(rng.random() < 0.5))
     if patience is not None:
-        _renew(state, standing, patience)
+        _restart_stagnant(state, standing, patience)
     return state
 
 
-def in_flight(state: State) -> set[int]:
+def moving_particles(state: State) -> set[int]:
     """Particles whose candidate is under way."""
     return set(range(len(state["last"]))) - set(state["free"])
 
 
-def _standings(scores: Scores) -> dict[int, Standing]:
+def _standings_by_id(scores: Scores) -> dict[int, Standing]:
     rows = zip(
         scores.ids.tolist(), scores.merit.tolist(), scores.tie().tolist(), scores.values.tolist(), strict=True
     )
     return {id: (merit, tie, tuple(values)) for id, merit, tie, values in rows}
 
 
-def _better(a: Standing, b: Standing, *, mutual: bool) -> bool:
+def _is_better(a: Standing, b: Standing, *, mutual: bool) -> bool:
     """Whether place a replaces place b; `mutual` decides where neither dominates, and a equal to b replaces it."""
     if a[:2] != b[:2]:
         return a[:2] < b[:2]
@@ -128,21 +128,21 @@ def _better(a: Standing, b: Standing, *, mutual: bool) -> bool:
     return dominates(a[2], b[2]) or (mutual and not dominates(b[2], a[2]))
 
 
-def _arrive(state: State, standing: dict[int, Standing], i: int, id: int, *, mutual: bool) -> None:
+def _note_arrival(state: State, standing: dict[int, Standing], i: int, id: int, *, mutual: bool) -> None:
     """Particle `i` was met at trial `id`, and is free to move on."""
     state["last"][i] = id
     state["free"].append(i)
     state["told"] += 1
     best = state["best"][i]
     good = standing[id][0] <= Merit.VIOLATING
-    if good and (best < 0 or _better(standing[id], standing[best], mutual=mutual)):
+    if good and (best < 0 or _is_better(standing[id], standing[best], mutual=mutual)):
         state["best"][i] = id
         state["idle"][i] = 0
     else:
         state["idle"][i] += 1
 
 
-def _adopt(state: State, standing: dict[int, Standing], id: int) -> None:
+def _adopt_foreign(state: State, standing: dict[int, Standing], id: int) -> None:
     """Another's trial becomes the best place of the particle that did worst, where it is better."""
     if standing[id][0] > Merit.VIOLATING or id in state["best"]:
         return
@@ -156,7 +156,7 @@ def _adopt(state: State, standing: dict[int, Standing], id: int) -> None:
         state["idle"][worst] = 0
 
 
-def _renew(state: State, standing: dict[int, Standing], patience: int) -> None:
+def _restart_stagnant(state: State, standing: dict[int, Standing], patience: int) -> None:
     """Particles that waited too long for a better place start anew, but for the one that holds the best of all."""
     bests = state["best"]
     held = [i for i in range(len(bests)) if bests[i] >= 0]

@@ -24,7 +24,7 @@ SPREAD_OF_STEPS = (
     0.1  # of the step length and the crossover rate around their centres; Zhang & Sanderson (2009)
 )
 LARGEST_SIMPLEX = 20  # parents of one child: what a child costs and records must not grow with the space
-LEAST = 4  # points that every operator here needs
+MIN_PARENTS = 4  # points that every operator here needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Steps:
     mixing: float = 0.7
     width: float = 1.0
 
-    def listed(self) -> list[float]:
+    def to_list(self) -> list[float]:
         """As the state holds them; `Steps(*listed)` inverts it."""
         return [self.length, self.mixing, self.width]
 
@@ -87,7 +87,7 @@ class Move:
 VectorOperator = Callable[[Points, Steps, int, Rng], Move]
 
 
-def differential(points: Points, steps: Steps, chosen: int, rng: Rng) -> Move:
+def move_differentially(points: Points, steps: Steps, chosen: int, rng: Rng) -> Move:
     """Differential evolution, current-to-pbest/1/bin, from row `chosen`.
 
     Source:
@@ -95,20 +95,20 @@ def differential(points: Points, steps: Steps, chosen: int, rng: Rng) -> Move:
     """
     x, n = points.x, len(points.x)
     r = rng.random(4 + x.shape[1])
-    length = _step_length(steps.length, rng)
+    length = _draw_step_length(steps.length, rng)
     mixing = min(max(steps.mixing + SPREAD_OF_STEPS * float(rng.standard_normal()), 0.0), 1.0)
     best = int(r[0] * max(2.0, BEST * n))
-    plus, minus = _two_others(n, chosen, float(r[1]), float(r[2]))
+    plus, minus = _draw_two_others(n, chosen, float(r[1]), float(r[2]))
     moved = x[chosen] + length * (x[best] - x[chosen] + x[plus] - x[minus])
     moving = r[4:] < mixing
     moving[int(r[3] * len(moving))] = True
-    child = np.where(moving, _inside(moved, x[chosen]), x[chosen])
+    child = np.where(moving, _pull_inside(moved, x[chosen]), x[chosen])
     if points.categorical is not None:
         child = np.where(points.categorical & moving, x[(best, plus)[int(rng.integers(2))]], child)
     return Move(child, (chosen, best, plus, minus), [round(length, 6), round(mixing, 6)])
 
 
-def gaussian(points: Points, steps: Steps, chosen: int, rng: Rng) -> Move:  # noqa: ARG001 - an operator's signature
+def draw_gaussian(points: Points, steps: Steps, chosen: int, rng: Rng) -> Move:  # noqa: ARG001 - an operator's signature
     """A draw from the normal distribution of the better half, around its weighted mean.
 
     The covariance is never written out: a sum of the deviations with normal weights has it. Its parent is the
@@ -118,7 +118,7 @@ def gaussian(points: Points, steps: Steps, chosen: int, rng: Rng) -> Move:  # no
         Larrañaga & Lozano (eds.), Estimation of Distribution Algorithms (Kluwer, 2002), chapter 8 (EMNA).
     """
     mean, deviations = points.better
-    child = _inside(mean + steps.width * (rng.standard_normal(len(deviations)) @ deviations), mean)
+    child = _pull_inside(mean + steps.width * (rng.standard_normal(len(deviations)) @ deviations), mean)
     half = points.x[: len(deviations)]
     if points.categorical is not None:
         donors = rng.integers(len(half), size=len(child))
@@ -127,7 +127,7 @@ def gaussian(points: Points, steps: Steps, chosen: int, rng: Rng) -> Move:  # no
     return Move(child, (nearest,))
 
 
-def simplex(points: Points, steps: Steps, chosen: int, rng: Rng) -> Move:  # noqa: ARG001 - an operator's signature
+def cross_simplex(points: Points, steps: Steps, chosen: int, rng: Rng) -> Move:  # noqa: ARG001 - an operator's signature
     """Simplex crossover: uniform over the simplex of d + 1 parents (20 at most), expanded about its centre.
 
     Source:
@@ -143,7 +143,7 @@ def simplex(points: Points, steps: Steps, chosen: int, rng: Rng) -> Move:  # noq
     shares = np.append(rng.random(k - 1) ** (1.0 / np.arange(1, k)), 1.0)
     after = np.cumprod(shares[::-1])[::-1]
     weights = after - np.append(0.0, after[:-1])
-    child = _inside(centre + math.sqrt(k + 1) * (weights @ (corners - centre)), centre)
+    child = _pull_inside(centre + math.sqrt(k + 1) * (weights @ (corners - centre)), centre)
     if points.categorical is not None:
         donors = rng.integers(k, size=d)
         child = np.where(points.categorical, corners[donors, np.arange(d)], child)
@@ -152,14 +152,16 @@ def simplex(points: Points, steps: Steps, chosen: int, rng: Rng) -> Move:  # noq
 
 
 OPERATORS: Mapping[str, VectorOperator] = {
-    "differential": differential,
-    "gaussian": gaussian,
-    "simplex": simplex,
+    "differential": move_differentially,
+    "gaussian": draw_gaussian,
+    "simplex": cross_simplex,
 }
-CENTRAL = frozenset({"gaussian"})  # searches around the middle of the better half: for one objective
+CENTRAL_OPERATORS = frozenset(
+    {"gaussian"}
+)  # searches around the middle of the better half: for one objective
 
 
-def movable(space: SearchSpace) -> tuple[Dimension, ...]:
+def movable_dimensions(space: SearchSpace) -> tuple[Dimension, ...]:
     """Dimensions that operators on vectors can be used on; none where there is no order to follow."""
     if not isinstance(space, VectorSpace):
         return ()
@@ -167,7 +169,7 @@ def movable(space: SearchSpace) -> tuple[Dimension, ...]:
     return dimensions if any(item.kind != "categorical" for item in dimensions) else ()
 
 
-def _step_length(centre: float, rng: Rng) -> float:
+def _draw_step_length(centre: float, rng: Rng) -> float:
     """From a Cauchy distribution, drawn again where it is not positive, at most 1."""
     while True:
         length = centre + SPREAD_OF_STEPS * math.tan(math.pi * (float(rng.random()) - 0.5))
@@ -175,7 +177,7 @@ def _step_length(centre: float, rng: Rng) -> float:
             return min(length, 1.0)
 
 
-def _two_others(n: int, chosen: int, r: float, s: float) -> tuple[int, int]:
+def _draw_two_others(n: int, chosen: int, r: float, s: float) -> tuple[int, int]:
     """Two different rows of n, neither of them `chosen`, by two uniform numbers."""
     first = int(r * (n - 1))
     second = int(s * (n - 2))
@@ -186,6 +188,6 @@ def _two_others(n: int, chosen: int, r: float, s: float) -> tuple[int, int]:
     return first, second
 
 
-def _inside(x: FloatArray, base: FloatArray) -> FloatArray:
+def _pull_inside(x: FloatArray, base: FloatArray) -> FloatArray:
     """`x` with what left the unit cube put halfway between `base` and the side it left through."""
     return np.where(x < 0.0, 0.5 * base, np.where(x > 1.0, 0.5 * (1.0 + base), x))

@@ -198,7 +198,7 @@ def _choose_best(
 ) -> Recommendation:
     """Choose the best or the front among candidates that meet the constraints.
 
-    Means of believed models rank them, else measured values.
+    If none meets them, those that violate them least are chosen. Means of believed models rank them, else measured values.
     """
     problem, measured = trials.context.problem, trials.scores
     scores = _score_by_means(trials, judged)

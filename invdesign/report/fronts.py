@@ -243,7 +243,7 @@ def _axis_words(item: Objective, facts: Facts) -> str:
 
 
 def _wrap_label(text: str) -> str:
-    """Escape a long label and break it over two lines."""
+    """Escape a label and break it into lines of about 22 letters."""
     words, lines = text.split(), [""]
     for word in words:
         if len(lines[-1]) + len(word) > 22 and lines[-1]:

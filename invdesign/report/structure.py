@@ -23,25 +23,21 @@ if TYPE_CHECKING:
 
 
 MAX_ATOMS = 1500  # drawn atoms, with repeated ones; chosen
-BORDER_DISTANCE = (
-    0.35  # Å from a face at which an atom is drawn on the opposite one too: relaxed atoms are a bit off
-)
-BOND_FACTOR = 1.15  # bonded up to this multiple of the sum of covalent radii
-MIN_ELECTRONEGATIVITY_DIFFERENCE = (
-    0.4  # Pauling electronegativities of bonded neighbours; less only between two nonmetals
-)
+# Å; atoms nearer to a face are drawn on the opposite one too. Chosen: relaxed atoms are slightly off the face.
+BORDER_DISTANCE = 0.35
+BOND_FACTOR = 1.15  # bonds are drawn up to this multiple of the sum of covalent radii; chosen
+# Pauling scale; drawn bonds have at least this much, except between two nonmetals. Chosen.
+MIN_ELECTRONEGATIVITY_DIFFERENCE = 0.4
 MIN_RADIUS = 0.53
-"""Å, the least radius drawn and bonded: so hydrogen is seen, and joined to lithium at 2.04 Å (LiH) but not over a hydrogen bond."""
-PALE_CHANNEL, PALE_FACTOR = (
-    0.8,
-    0.78,
-)  # colours whose every channel is beyond the first are mixed down by the second
-BALL_FACTOR = 0.48  # of the covalent radius
-MIN_BALL = 0.3  # Å
-WIDTH, HEIGHT, MARGIN = 340.0, 240.0, 14.0
-YAW, PITCH = np.radians(24.0), np.radians(15.0)
-ZOOM = 2.7  # of the picture that turns
-EDGE_SEGMENTS = 24  # of a cell edge, so that it passes behind and in front of atoms
+"""Å, least covalent radius; chosen: hydrogen is visible, and joined to Li at 2.04 Å (LiH) but not over a hydrogen bond."""
+# Colours with every channel above the first are darkened by the second; chosen, to be seen on white.
+PALE_CHANNEL, PALE_FACTOR = 0.8, 0.78
+BALL_FACTOR = 0.48  # radius of a drawn ball over the covalent radius; chosen
+MIN_BALL = 0.3  # Å, least radius of a drawn ball; chosen
+WIDTH, HEIGHT, MARGIN = 340.0, 240.0, 14.0  # of the SVG, in its units
+YAW, PITCH = np.radians(24.0), np.radians(15.0)  # of the view; chosen
+ZOOM = 2.7  # of the picture that turns; chosen
+EDGE_SEGMENTS = 24  # pieces of a cell edge, each behind or in front of the atoms; chosen
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import numpy as np
 from invdesign import settings
 from invdesign.candidate import OUTSIDE, Genome, Proposal, Status, genome_key, to_json
 from invdesign.errors import Infeasible
-from invdesign.optimizers.common import countable
+from invdesign.optimizers.common import finite_space
 from invdesign.problem import Constraint, Objective, Problem
 from invdesign.protocols import Context, OpenSpace, SearchSpace
 from invdesign.rng import borrowed_globals, rng_for
@@ -86,7 +86,7 @@ def check_optimizer(
     if not optimizer.refusal(space, MANY_OBJECTIVES):
         _check_resume(optimizer, space, MANY_OBJECTIVES, rounds // 2, seed)
     if exhausts:
-        finite = countable(space)
+        finite = finite_space(space)
         small = [_parameters(_SMALL)] if finite is None or len(finite) > EXHAUSTED else [finite]
         for item in small:
             if not optimizer.refusal(item, problem):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from invdesign.candidate import Design, Genome, genome_key, to_json
 from invdesign.errors import Infeasible
-from invdesign.optimizers.common import countable
+from invdesign.optimizers.common import finite_space
 from invdesign.protocols import (
     DescribedSpace,
     Domain,
@@ -57,7 +57,7 @@ def check_space(space: Any, *, samples: int = 20, seed: int = 0) -> None:
     _check_features(space, genomes)
     if isinstance(space, VectorSpace):
         _check_vectors(space, genomes, samples, seed)
-    if countable(space) is not None:
+    if finite_space(space) is not None:
         _check_counting(space, genomes, seed)
     if isinstance(space, StructureSpace):
         _check_adoption(space, genomes)

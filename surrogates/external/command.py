@@ -157,7 +157,7 @@ class Command(EvaluatorSettings):
             except ValueError as error:
                 raise ValueError(f"'{line}' cannot be split into words: {error}") from error
             if not parts or list_placeholders(parts[0]):
-                raise ValueError(f"'{line}' begins with no program")
+                raise ValueError(f"'{line}' does not begin with a program")
             operators = SHELL_OPERATORS & set(parts)
             if operators:
                 raise ValueError(

@@ -79,7 +79,7 @@ class Espresso(DensityFunctional):
     def _check_namelists(cls, data: dict[str, dict[str, Value]]) -> dict[str, dict[str, Value]]:
         for name, keys in data.items():
             if name not in NAMELISTS:
-                raise ValueError(f"'{name}' is no namelist of pw.x's; known are {', '.join(NAMELISTS)}")
+                raise ValueError(f"'{name}' is not a namelist of pw.x; known are {', '.join(NAMELISTS)}")
             for key in keys:
                 if key.lower() in RESERVED_KEYS:
                     own = RESERVED_KEYS[key.lower()]

@@ -95,8 +95,8 @@ class Experiment(EvaluatorSettings):
             RunError: always.
         """
         raise RunError(
-            f"an experiment is not computed: candidates {', '.join(str(item.id) for item in inputs)} wait for "
-            "somebody to measure them. Hand them out with invdesign ask, bring results with invdesign tell"
+            f"an experiment is not computed: candidates {', '.join(str(item.id) for item in inputs)} wait "
+            "to be measured. Hand them out with invdesign ask, bring results with invdesign tell"
         )
 
 

@@ -21,7 +21,7 @@ from invdesign.run import requests, steering
 from invdesign.run.requests import Seen, read_refusal, remove_leftovers, waiting_requests, write_request
 from invdesign.run.run import Run
 from invdesign.run.steering import leave_or_apply
-from invdesign.spaces.pool.space import _opened
+from invdesign.spaces.pool.space import _load_pool
 from tests.fuzz.requests import computed, deep, fuzz_files, fuzz_sequences, measured
 from tests.support import campaign, finished, here, written
 
@@ -338,7 +338,7 @@ def test_a_refused_command_changes_nothing(tmp_path: Path) -> None:
     finished(load_campaign(file), folder).close()
     whole = pool.read_text(encoding="utf-8")
     pool.write_text(f"{whole}Na2O,20,20\n", encoding="utf-8")
-    _opened.cache_clear()  # a pool is read once per process
+    _load_pool.cache_clear()  # a pool is read once per process
     done = here("resume", folder, "--candidates", 7)
     assert done.returncode == 2
     assert "has changed" in done.stderr

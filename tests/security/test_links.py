@@ -77,7 +77,7 @@ def test_a_pool_that_became_a_device(folder: Path) -> None:
     table.unlink()
     table.symlink_to("/dev/zero")
     with pytest.raises(InvdesignError, match="only regular files are read"):
-        found.opened()
+        found.verify_content()
 
 
 def test_a_pool_of_any_size_it_claims(folder: Path) -> None:

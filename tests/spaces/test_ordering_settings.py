@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from invdesign.settings import load
-from invdesign.spaces.ordering.amounts import Bounds, Range, SiteChoice, bounds_of, fillings
+from invdesign.spaces.ordering.amounts import AmountBounds, Range, SiteChoice, list_fillings, resolve_amounts
 
 HALF = {"A": {"Li": 0.5, "vacancy": 0.5}}
 
@@ -115,25 +115,25 @@ def test_amounts_can_be_said_in_several_ways(amounts: dict[str, Any]) -> None:
 
 def test_a_range_up_to_one_means_all_sites() -> None:
     """`{min: 0.25, max: 1}` is a range of fractions: a whole bound beside a fraction is none of atoms."""
-    assert Range(min=0.25, max=1).high(12) == 12
-    assert Range(min=0.25, max=1).low(12) == 3
-    assert Range(min=1, max=2).high(12) == 2
-    assert (Range().low(5), Range().high(5)) == (0, 5)
+    assert Range(min=0.25, max=1).count_most(12) == 12
+    assert Range(min=0.25, max=1).count_fewest(12) == 3
+    assert Range(min=1, max=2).count_most(12) == 2
+    assert (Range().count_fewest(5), Range().count_most(5)) == (0, 5)
 
 
 def test_fractions_may_be_rounded() -> None:
     """0.333 of 12 sites is 4, as a person writes it; 0.35 is not."""
     choice = SiteChoice.model_validate({"Li": 0.333, "vacancy": "rest"})
-    assert bounds_of("A", choice, 12) == Bounds((4, 0), (4, 12))
+    assert resolve_amounts("A", choice, 12) == AmountBounds((4, 0), (4, 12))
     with pytest.raises(ValueError, match="not a whole number"):
-        bounds_of("A", SiteChoice.model_validate({"Li": 0.35, "vacancy": "rest"}), 12)
+        resolve_amounts("A", SiteChoice.model_validate({"Li": 0.35, "vacancy": "rest"}), 12)
 
 
 def test_fillings_are_all_that_the_bounds_allow() -> None:
     """Compared with going through everything."""
-    bounds = Bounds((0, 1, 0), (3, 4, 2))
+    bounds = AmountBounds((0, 1, 0), (3, 4, 2))
     wanted = [(a, b, c) for a in range(4) for b in range(1, 5) for c in range(3) if a + b + c == 5]
-    assert fillings(bounds, 5) == wanted
+    assert list_fillings(bounds, 5) == wanted
 
 
 def test_too_many_compositions_are_refused() -> None:

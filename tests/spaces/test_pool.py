@@ -19,7 +19,7 @@ from invdesign.protocols import VectorSpace, is_finite
 from invdesign.rng import rng_for
 from invdesign.settings import load
 from invdesign.spaces.pool import features as pool_features
-from invdesign.spaces.pool.space import PoolSpace, _opened
+from invdesign.spaces.pool.space import PoolSpace, _load_pool
 from invdesign.testing import check_optimizer, check_space
 
 PHASES = Path(__file__).parents[2] / "campaigns" / "data" / "lithium_phases.csv"
@@ -116,7 +116,7 @@ def test_every_row_is_its_own_nearest(
     """Whatever the numbers, equal ones included, and also where the search for the nearest may be inexact."""
     text = "n,x,y\n" + "".join(f"r{number},{x!r},{y}\n" for number, (x, y) in enumerate(rows))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pool_features, "EXACT_UP_TO", 1000 if exact else 0)
+        patch.setattr(pool_features, "MAX_EXACT_ROWS", 1000 if exact else 0)
         space = pool(tmp_path, text, id="n", columns=["x", "y"], scale=scale)
         genomes = [space.genome(index) for index in range(len(space))]
         assert list(space.decode(space.encode(genomes))) == genomes
@@ -308,7 +308,7 @@ def test_it_says_what_it_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "'Li3OCI' was read with C (carbon) and I (iodine); chlorine is written Cl",
     )
     assert load("spaces", space.model_dump(mode="json")).remarks == space.remarks
-    monkeypatch.setattr("invdesign.spaces.pool.space.READ_FOR_REMARKS", 10)
+    monkeypatch.setattr("invdesign.spaces.pool.space.MAX_BYTES_FOR_REMARKS", 10)
     assert load("spaces", space.model_dump(mode="json")).remarks == ()
 
 
@@ -391,7 +391,7 @@ def test_a_pool_that_changed_is_refused(tmp_path: Path) -> None:
     dump = pool(tmp_path, TABLE.replace("wet", "hot"), id="name", columns=["x"]).model_dump(mode="json")
     path = tmp_path / "pool.csv"
     path.write_text(TABLE.replace("wet", "HOT").replace("a,1", "a,7"))
-    _opened.cache_clear()
+    _load_pool.cache_clear()
     with pytest.raises(InvdesignError, match="has changed since this campaign was read"):
         load("spaces", dump).prepare()
     path.unlink()
@@ -433,7 +433,7 @@ def test_a_run_refuses_a_pool_that_changed(tmp_path: Path) -> None:
     """It stops before anything is evaluated, and can still be read."""
     Run.create(campaign(tmp_path, 8), tmp_path / "run").execute()
     (tmp_path / "pool.csv").write_text("x,y\n1,2\n")
-    _opened.cache_clear()
+    _load_pool.cache_clear()
     run = Run.open(tmp_path / "run")
     with pytest.raises(InvdesignError, match="has changed since"):
         run.change(budget={"candidates": 12})

@@ -281,10 +281,10 @@ def test_a_folder_that_gained_a_file_has_changed(tmp_path: Path) -> None:
     salt("F", 4.03).to(filename=str(tmp_path / "a.cif"), fmt="cif")
     dump = pool(tmp_path).model_dump(mode="json")
     (tmp_path / "notes.txt").write_text("not a structure")
-    load("spaces", dump).source.opened()
+    load("spaces", dump).source.verify_content()
     salt("Cl", 5.14).to(filename=str(tmp_path / "b.cif"), fmt="cif")
     with pytest.raises(Exception, match="has changed"):
-        load("spaces", dump).source.opened()
+        load("spaces", dump).source.verify_content()
 
 
 @pytest.mark.parametrize("suffix", [".db", ".json"])

@@ -174,15 +174,17 @@ def test_burnside_agrees_with_going_through_all_decorations(one: Any) -> None:
     """The count by cycle types, the list, and the plain set of canonical neutral genomes are one."""
     decorations = one._decorations
     if decorations.fills > 3000:
-        assert one.size() == len(decorations.listed)
+        assert one.size() == len(decorations.packed_decorations)
         return
     found = set()
     for codes in product(*(range(radix) for radix in decorations.radices)):
         images = {tuple(np.asarray(codes)[row].tolist()) for row in decorations.permutations}
-        if decorations.imbalance(np.asarray(codes)) == 0:
+        if decorations.find_imbalance(np.asarray(codes)) == 0:
             found.add(min(images))
-    assert one.size() == len(found) == len(decorations.listed)
-    assert [tuple(row) for row in decorations.unpacked(decorations.listed).tolist()] == sorted(found)
+    assert one.size() == len(found) == len(decorations.packed_decorations)
+    assert [tuple(row) for row in decorations.unpack(decorations.packed_decorations).tolist()] == sorted(
+        found
+    )
 
 
 @pytest.mark.parametrize("one", [ROCKSALT, space("antiperovskite", cell=[1, 2, 2], sites={"X": ["Cl", "F"]})])
@@ -194,8 +196,8 @@ def test_distinct_genomes_are_distinct_crystals(one: Any) -> None:
     rng = rng_for(0, 0, "fills")
     for _ in range(20):
         codes = np.asarray([int(rng.random() * radix) for radix in one._decorations.radices])
-        if one._decorations.imbalance(codes) == 0:
-            genome = one._genome(codes)
+        if one._decorations.find_imbalance(codes) == 0:
+            genome = one._write_genome(codes)
             crystal = one.build(genome).structures["initial"]
             same = [i for i, other in enumerate(listed) if matcher.fit(crystal, other)]
             assert [one.genome(i) for i in same] == [one.canonical(genome)]
@@ -230,7 +232,7 @@ def test_a_count_that_takes_too_long_is_given_up() -> None:
     one = hopeless()
     assert one.size() is None
     for genome in drawn(one, 3):
-        assert one._decorations.imbalance(one._codes(genome)) == 0
+        assert one._decorations.find_imbalance(one._parse_genome(genome)) == 0
 
 
 # Charges.
@@ -246,13 +248,13 @@ def test_all_genomes_are_neutral(one: Any) -> None:
             parents = [pool[(i + 7 * k) % len(pool)] for k in range(operator.arity)]
             child = operator.apply(parents, rng_for(1, i, "child"))
             if child is not None:
-                assert one._decorations.imbalance(one._codes(child)) == 0
+                assert one._decorations.find_imbalance(one._parse_genome(child)) == 0
                 assert child == one.canonical(child)
                 assert child not in parents
                 pool.append(child)
     points = rng_for(0, 0, "points").random((50, len(one.domain().dimensions)))
     for genome in one.decode(points):
-        assert one._decorations.imbalance(one._codes(genome)) == 0
+        assert one._decorations.find_imbalance(one._parse_genome(genome)) == 0
         assert genome == one.canonical(genome)
 
 
@@ -465,7 +467,7 @@ def test_points_of_a_space_too_large_to_count_decode_apart() -> None:
     assert len({to_json(genome) for genome in genomes}) == 40
     assert one.decode(one.encode(genomes)) == genomes
     for genome in genomes:
-        assert one._decorations.imbalance(one._codes(genome)) == 0
+        assert one._decorations.find_imbalance(one._parse_genome(genome)) == 0
         assert genome == one.canonical(genome)
 
 
@@ -477,9 +479,9 @@ def test_decoding_keeps_most_of_a_point(make: Any) -> None:
     for point in rng_for(0, 0, "near").random((30, len(radices))):
         codes = np.minimum((point * radices).astype(np.int64), radices - 1)
         cost = np.abs((np.arange(radices.max()) + 0.5) / radices[:, None] - point[:, None])
-        repaired = decorations.repaired(codes, cost)
+        repaired = decorations.balance_charges(codes, cost)
         assert repaired is not None
-        assert (repaired != codes).sum() <= decorations.imbalance(codes)
+        assert (repaired != codes).sum() <= decorations.find_imbalance(codes)
 
 
 def test_one_point_moved_along_one_axis_changes_one_group_at_a_time() -> None:
@@ -499,7 +501,7 @@ def test_one_point_moved_along_one_axis_changes_one_group_at_a_time() -> None:
 @everywhere
 def test_features_are_the_same_for_symmetric_images(one: Any) -> None:
     """They describe the crystal, not the numbering of its sites."""
-    codes = one._decorations.canonical(one._codes(drawn(one, 1)[0]))
+    codes = one._decorations.to_canonical(one._parse_genome(drawn(one, 1)[0]))
     images = codes[one._decorations.permutations]
     features = one._geometry.features(images)
     assert np.allclose(features, features[0])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pymatgen.core import Composition
 
 from invdesign.errors import InvdesignError
-from invdesign.spaces.pool.sources import structure_from
+from invdesign.spaces.pool.sources import read_structure_cell
 from invdesign.structures.charges import element_symbols
 from invdesign.structures.formulas import (
     describe_likely_slip,
@@ -144,11 +144,11 @@ def test_slips_that_are_formulas(formula: str, doubt: str) -> None:
 
 def test_structures_are_told_apart_by_what_they_begin_with() -> None:
     """POSCAR, CIF and JSON text give the same crystal; anything else is refused under the row's name."""
-    first = structure_from(POSCAR, "row 1").structure
+    first = read_structure_cell(POSCAR, "row 1").structure
     for text in (first.to(fmt="cif"), first.to(fmt="json")):
-        assert structure_from(text, "row 1").structure.composition == first.composition
+        assert read_structure_cell(text, "row 1").structure.composition == first.composition
     with pytest.raises(InvdesignError, match=r"^row 1 cannot be read"):
-        structure_from("nonsense", "row 1")
+        read_structure_cell("nonsense", "row 1")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Genome, genome_key
 from invdesign.optimizers.bayesian.contracts import AcquisitionFunction, RoughAcquisition
 from invdesign.optimizers.bayesian.frame import LARGE_SPACE, Frame
-from invdesign.optimizers.common import by_arity, one_of
+from invdesign.optimizers.common import draw_operator, operators_by_arity
 from invdesign.protocols import Context
 from invdesign.rng import Rng
 
@@ -101,8 +101,8 @@ def breed_best(
         effort: relative number of generations, children and starts.
     """
     brood = _Population(frame, value)
-    starts = by_arity(frame.space)[0]
-    drawn = (one_of(starts, rng)[1].apply((), rng) for _ in range(_scale_count(N_STARTS, effort)))
+    starts = operators_by_arity(frame.space)[0]
+    drawn = (draw_operator(starts, rng)[1].apply((), rng) for _ in range(_scale_count(N_STARTS, effort)))
     brood.add_genomes([*anchors, *(genome for genome in drawn if genome is not None)])
     for _ in range(_scale_count(N_GENERATIONS, effort**0.5)):
         children = brood.breed_children(_scale_count(CHILDREN_PER_GENERATION, effort**0.5), rng)
@@ -150,14 +150,14 @@ class _Population:
             rng: for operators and tournaments.
         """
         order = np.argsort(-self.values, kind="stable")[:count].tolist()
-        operators = by_arity(self.frame.space)
+        operators = operators_by_arity(self.frame.space)
         makers = [arity for arity in operators if 0 < arity <= len(order)]
         found: dict[str, Genome] = {}
         tries = 0
         while makers and len(found) < count and tries < MISSES_PER_CHILD * count:
             tries += 1
             arity = makers[int(rng.random() * len(makers))]
-            _, operator = one_of(operators[arity], rng)
+            _, operator = draw_operator(operators[arity], rng)
             places = rng.integers(len(order), size=(TOURNAMENT_SIZE, arity)).min(axis=0)
             child = operator.apply([self.genomes[order[place]] for place in places.tolist()], rng)
             if child is None:

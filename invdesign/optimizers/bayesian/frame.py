@@ -11,7 +11,7 @@ import numpy as np
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Genome
 from invdesign.optimizers.bayesian.data import ColumnKind, Inputs
-from invdesign.optimizers.common import by_arity, countable, teaches
+from invdesign.optimizers.common import finite_space, is_training_candidate, operators_by_arity
 from invdesign.problem import Merit, Scores
 from invdesign.protocols import (
     Context,
@@ -94,7 +94,7 @@ def make_frame(space: SearchSpace, groups: ColumnGroups | None = None) -> Frame:
     Raises:
         ValueError: a group names a column that the space does not have.
     """
-    finite = countable(space)
+    finite = finite_space(space)
     if finite is not None and not isinstance(space, PreparedSpace) and len(finite) > MOST_LISTED_GENOMES:
         finite = None
     if finite is None and isinstance(space, VectorSpace) and (domain := space.domain()).climbable:
@@ -121,7 +121,7 @@ def _count_features(space: SearchSpace, finite: FiniteSpace | None) -> int:
     if finite is not None:
         return int(np.asarray(space.features([finite.genome(0)])).shape[1])
     rng = rng_for(0, 0, "bayesian frame")
-    for _, operator in by_arity(space).get(0, []) * 20:
+    for _, operator in operators_by_arity(space).get(0, []) * 20:
         genome = operator.apply((), rng)
         if genome is not None:
             return int(np.asarray(space.features([genome])).shape[1])
@@ -199,8 +199,8 @@ def collect_trials(context: Context, frame: Frame) -> KnownTrials:
     under_way = set(history.pending())
     # Of a promoted genome the latest trial holds all values of the earlier ones.
     left_out = under_way | set(history.superseded())
-    finished = [id for id in range(len(history)) if id not in left_out and teaches(context, id)]
-    pending = [id for id in sorted(under_way) if teaches(context, id)]
+    finished = [id for id in range(len(history)) if id not in left_out and is_training_candidate(context, id)]
+    pending = [id for id in sorted(under_way) if is_training_candidate(context, id)]
     x = _trial_inputs(context, frame, [*finished, *pending])
     ids = np.array(finished, dtype=np.int64)
     return KnownTrials(ids, x[: len(finished)], history.scores(finished), x[len(finished) :])

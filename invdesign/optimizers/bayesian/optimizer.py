@@ -10,7 +10,7 @@ from invdesign.candidate import Proposal
 from invdesign.optimizers.bayesian.fidelity import fidelity_stages, stop_early
 from invdesign.optimizers.bayesian.priors import explain_refusal
 from invdesign.optimizers.bayesian.settings import BayesianSettings
-from invdesign.optimizers.common import Draft, State, countable
+from invdesign.optimizers.common import Draft, State, finite_space
 from invdesign.optimizers.random import MOST_SOBOL_DIMENSIONS, RandomSearch
 from invdesign.problem import Problem
 from invdesign.protocols import Context, SearchSpace, VectorSpace
@@ -67,7 +67,7 @@ class Bayesian(BayesianSettings):
         left = self._initial_trials(context.space) - (len(context.history) - state["region"].get("since", 0))
         if state["design"]["seeds"] < len(context.seeds) or left > 0:
             draft.n = min(n, max(left, 1))
-            state = {**state, "design": design.fill(draft, state["design"])}
+            state = {**state, "design": design.fill_draft(draft, state["design"])}
             stages = fidelity_stages(context.stages, context.problem) if self.fidelity else ()
             if stages:
                 stop_early(draft, stages, len(context.history), self._initial_trials(context.space))
@@ -77,7 +77,7 @@ class Bayesian(BayesianSettings):
 
             state = propose(self, draft, state)
         if draft.missing:
-            state = {**state, "design": design.fill(draft, state["design"])}
+            state = {**state, "design": design.fill_draft(draft, state["design"])}
         return draft.proposals, state
 
     def tell(self, context: Context, state: State, ids: Sequence[int]) -> State:
@@ -110,7 +110,7 @@ class Bayesian(BayesianSettings):
 
     def _initial_design(self, space: SearchSpace) -> RandomSearch:
         """Generator of the first candidates: a Sobol sequence in a cube, else random."""
-        if isinstance(space, VectorSpace) and countable(space) is None:
+        if isinstance(space, VectorSpace) and finite_space(space) is None:
             domain = space.domain()
             if domain.climbable and len(domain.dimensions) <= MOST_SOBOL_DIMENSIONS:
                 return RandomSearch(batch=16, design="sobol")

@@ -38,7 +38,7 @@ from invdesign.optimizers.bayesian.settings import BayesianSettings
 from invdesign.optimizers.bayesian.staging import StageChooser, can_relate_sources
 from invdesign.optimizers.bayesian.threads import one_thread
 from invdesign.optimizers.bayesian.trust import Box, choose_centre, region_box, start_region
-from invdesign.optimizers.common import Draft, State, by_arity
+from invdesign.optimizers.common import Draft, State, operators_by_arity
 from invdesign.problem import Problem
 from invdesign.protocols import Context
 from invdesign.rng import Rng
@@ -224,7 +224,7 @@ class _AskState:
                 continue
             value, operator = self._next_acquisition(rng)
             genome = self._maximise_acquisition(value, rng)
-            if genome is None or not self.draft.add(genome, operator):
+            if genome is None or not self.draft.add_genome(genome, operator):
                 return
             self.taken = np.vstack([self.taken, self.frame.encode_genomes([genome])])
 
@@ -254,7 +254,7 @@ class _AskState:
         listed: FiniteSearch | None = None,
     ) -> Genome | None:
         """Return the new genome of highest acquisition value, or None."""
-        new, effort = new or self.draft.accepts, self.settings.effort
+        new, effort = new or self.draft.would_accept, self.settings.effort
         if self.frame.finite is not None:
             return (listed or self.listed).find_best(value, new)
         if self.frame.points is None:
@@ -398,7 +398,7 @@ class _AskState:
             )
             return self.frame.encode_genomes([self.frame.finite.genome(int(number)) for number in numbers])
         if self.frame.points is None:
-            starts = [operator for _, operator in by_arity(self.context.space)[0]]
+            starts = [operator for _, operator in operators_by_arity(self.context.space)[0]]
             made = [starts[k % len(starts)].apply((), rng) for k in range(DRAWN_PLACES - len(near))]
             return np.vstack(
                 [near, self.frame.encode_genomes([genome for genome in made if genome is not None])]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from invdesign.arrays import FloatArray
 from invdesign.optimizers.bayesian.data import Inputs, Rows
-from invdesign.optimizers.models import Outcome
+from invdesign.optimizers.models import TargetScale
 
 CONSTANT_TOLERANCE = 1e-10  # spread, relative to the size, that is rounding (chosen)
 FEWEST_FOR_SCALE = 4  # rows of a source, for a scale of its own (chosen)
@@ -101,7 +101,7 @@ class OutcomeScales:
     evidence; others (another functional, another unit) are standardised by themselves.
     """
 
-    scales: tuple[Outcome, ...]
+    scales: tuple[TargetScale, ...]
 
     @classmethod
     def from_rows(cls, rows: Rows, n_sources: int) -> OutcomeScales:
@@ -124,7 +124,7 @@ class OutcomeScales:
         values = np.empty(len(rows))
         for source, scale in enumerate(self.scales):
             chosen = rows.source == source
-            values[chosen] = scale.scaled(rows.y[chosen])
+            values[chosen] = scale.to_model_scale(rows.y[chosen])
         return values
 
     def scale_noise(self, rows: Rows, variance: FloatArray) -> FloatArray:
@@ -175,13 +175,13 @@ class OutcomeScales:
         return values * scale.width + scale.centre, width * scale.width
 
 
-def scale_of_values(y: FloatArray) -> Outcome:
+def scale_of_values(y: FloatArray) -> TargetScale:
     """Scale of values `y` (n,); of width 1 if they do not vary or are none."""
     if not len(y):
-        return Outcome(0.0, 1.0, False, 0.0, 1.0)
+        return TargetScale(0.0, 1.0, False, 0.0, 1.0)
     if np.ptp(y) <= CONSTANT_TOLERANCE * np.abs(y).max():
-        return Outcome(float(y[0]), 1.0, False, 0.0, 1.0)
-    return Outcome.of(y)
+        return TargetScale(float(y[0]), 1.0, False, 0.0, 1.0)
+    return TargetScale.from_values(y)
 
 
 def _share_scale(target: FloatArray, other: FloatArray) -> bool:
@@ -196,7 +196,7 @@ def _share_scale(target: FloatArray, other: FloatArray) -> bool:
     return near and 1.0 / LARGEST_WIDTH_RATIO <= widths[0] / widths[1] <= LARGEST_WIDTH_RATIO
 
 
-def _scaling_slope(scale: Outcome, y: FloatArray) -> FloatArray:
+def _scaling_slope(scale: TargetScale, y: FloatArray) -> FloatArray:
     """Derivative of scaled values by values, at y (n,)."""
     steep = 1.0 / (scale.width * scale.deviation)
     if not scale.compressed:

@@ -19,8 +19,8 @@ from invdesign.optimizers.bayesian.contracts import AcquisitionFunction
 from invdesign.optimizers.bayesian.layout import RULE_TOLERANCE, Layout
 from invdesign.optimizers.bayesian.polish import climb
 from invdesign.optimizers.bayesian.trust import Box, draw_in_region, draw_sobol
-from invdesign.optimizers.breeding import Breeder, Kit, Offspring
-from invdesign.optimizers.common import by_arity, one_of
+from invdesign.optimizers.breeding import Breeder, Offspring, OperatorKit
+from invdesign.optimizers.common import draw_operator, operators_by_arity
 from invdesign.optimizers.vectors import Steps
 from invdesign.protocols import Context, VectorSpace
 from invdesign.rng import Rng
@@ -210,9 +210,10 @@ class _VectorSearch:
         """Judge points scattered over the space or the box."""
         width = len(self.layout)
         if self._repairs_slowly:
-            starts = by_arity(self.space)[0]
+            starts = operators_by_arity(self.space)[0]
             drawn = (
-                one_of(starts, self.rng)[1].apply((), self.rng) for _ in range(self._scale_count(N_STARTED))
+                draw_operator(starts, self.rng)[1].apply((), self.rng)
+                for _ in range(self._scale_count(N_STARTED))
             )
             self.judge_genomes([genome for genome in drawn if genome is not None])
             return
@@ -271,25 +272,25 @@ class _VectorSearch:
             if not rows:
                 return
             members = [Offspring(self.found.genomes[row]) for row in rows]
-            pool = breeder.pool(members)
+            pool = breeder.pool_of(members)
             names = [
-                breeder.operator(len(members), self.rng)
+                breeder.draw_operator(len(members), self.rng)
                 for _ in range(self._scale_count(CHILDREN_PER_GENERATION))
             ]
             before = len(self.found.values)
             self.judge_genomes(
-                [child.genome for child in breeder.litter(names, pool, self.rng) if child is not None]
+                [child.genome for child in breeder.make_children(names, pool, self.rng) if child is not None]
             )
             if len(self.found.values) == before:
                 return
 
     @property
-    def _operator_kit(self) -> Kit:
+    def _operator_kit(self) -> OperatorKit:
         """Operators for a single objective, kept in the context's cache."""
         name = "bayesian search kit"
         kit = self.context.cache.get(name)
-        if not isinstance(kit, Kit):
-            kit = self.context.cache[name] = Kit(self.space, vectors=True, single=True)
+        if not isinstance(kit, OperatorKit):
+            kit = self.context.cache[name] = OperatorKit(self.space, vectors=True, single=True)
         return kit
 
     # Refining.

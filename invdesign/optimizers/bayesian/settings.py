@@ -16,7 +16,7 @@ ADDITIVE_ABOVE = 12  # descriptors above which the kernel is a sum over groups (
 
 
 class GaussianSettings(Frozen):
-    """Settings of Gaussian processes."""
+    """Settings of a Gaussian process."""
 
     kernel: Literal["auto", "matern", "rbf", "additive"] = "auto"
     """`matern` (smoothness 5/2) and `rbf` (infinitely smooth) let all columns act together; `additive` has a

@@ -319,7 +319,7 @@ class StageChooser:
         until = self.ladder.until_stage(choice.level)
         made = operator if choice.promotes is None else PROMOTION
         parents = () if choice.promotes is None else (choice.promotes,)
-        if not self.draft.add(choice.genome, made, parents, until=until):
+        if not self.draft.add_genome(choice.genome, made, parents, until=until):
             return False
         self.under_way = np.vstack([self.under_way, choice.x])
         self.levels.append(choice.level)
@@ -332,7 +332,7 @@ class StageChooser:
 
         def is_new(genome: Genome) -> bool:
             """True if the history lacks the genome and the draft accepts it."""
-            return genome_key(genome) not in history and self.draft.accepts(genome, until)
+            return genome_key(genome) not in history and self.draft.would_accept(genome, until)
 
         genome = search(judged, is_new, level)
         if genome is None:
@@ -351,6 +351,6 @@ class StageChooser:
             row = int(rows[place])
             id = int(self.short.ids[row])
             genome = self.draft.context.history.candidate(id).genome
-            if self.draft.accepts(genome, self.ladder.until_stage(level)):
+            if self.draft.would_accept(genome, self.ladder.until_stage(level)):
                 return [StageChoice(genome, self.short.x[row : row + 1], level, float(rates[place]), id)]
         return []

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-NEAR = 0.45  # of the distance to the nearest site: an atom displaced by less still is on its site
+MAX_SHIFT_RATIO = 0.45  # of the distance to the nearest site: an atom displaced by less still is on its site
 
 
-def recognised(structure: Structure, cell: OrderedCell, *, same_cell: bool) -> IntArray | None:
+def recognise_ordering(structure: Structure, cell: OrderedCell, *, same_cell: bool) -> IntArray | None:
     """The ordering (n,) of a supercell that a structure is, or None.
 
     Args:
@@ -28,45 +28,47 @@ def recognised(structure: Structure, cell: OrderedCell, *, same_cell: bool) -> I
     """
     plain = with_elements_alone(structure)
     if same_cell:
-        codes = _placed(plain, cell)
+        codes = _match_sites(plain, cell)
         if codes is not None:
             return codes
-    mapped = _mapped(plain, cell)
+    mapped = _map_onto_cell(plain, cell)
     if mapped is None and len(plain) > 1:
-        mapped = _mapped(plain.get_primitive_structure(), cell)
-    return None if mapped is None else _placed(mapped, cell)
+        mapped = _map_onto_cell(plain.get_primitive_structure(), cell)
+    return None if mapped is None else _match_sites(mapped, cell)
 
 
-def _placed(structure: Structure, cell: OrderedCell) -> IntArray | None:
+def _match_sites(structure: Structure, cell: OrderedCell) -> IntArray | None:
     """The ordering of a structure in the supercell's own vectors: every atom on the nearest site, up to a shift."""
     sites = cell.crystal.positions
     atoms = structure.frac_coords
     if not 0 < len(atoms) <= len(sites):
         return None
     lattice = structure.lattice.matrix
-    chosen = _nearest(atoms, sites, lattice)
+    chosen = _find_nearest_sites(atoms, sites, lattice)
     moves = atoms - sites[chosen]
     moves -= np.round(moves)
-    chosen = _nearest(atoms - moves.mean(axis=0), sites, lattice)
+    chosen = _find_nearest_sites(atoms - moves.mean(axis=0), sites, lattice)
     moves = atoms - moves.mean(axis=0) - sites[chosen]
     moves -= np.round(moves)
     lengths = np.linalg.norm(moves @ lattice, axis=1)
-    if len(set(chosen.tolist())) < len(chosen) or lengths.max() > NEAR * _closest(cell, lattice):
+    if len(set(chosen.tolist())) < len(chosen) or lengths.max() > MAX_SHIFT_RATIO * _find_closest_distance(
+        cell, lattice
+    ):
         return None
     found = [VACANCY] * len(sites)
     for site, atom in zip(chosen.tolist(), structure, strict=True):
         found[site] = element_at(atom)
-    return _read(found, cell)
+    return _read_codes(found, cell)
 
 
-def _nearest(atoms: FloatArray, sites: FloatArray, lattice: FloatArray) -> IntArray:
+def _find_nearest_sites(atoms: FloatArray, sites: FloatArray, lattice: FloatArray) -> IntArray:
     apart = atoms[:, None, :] - sites[None, :, :]
     apart -= np.round(apart)
     nearest: IntArray = ((apart @ lattice) ** 2).sum(axis=2).argmin(axis=1)
     return nearest
 
 
-def _closest(cell: OrderedCell, lattice: FloatArray) -> float:
+def _find_closest_distance(cell: OrderedCell, lattice: FloatArray) -> float:
     """Distance of the two nearest sites, Å."""
     apart = cell.crystal.positions[:, None, :] - cell.crystal.positions[None, :, :]
     apart -= np.round(apart)
@@ -75,7 +77,7 @@ def _closest(cell: OrderedCell, lattice: FloatArray) -> float:
     return float(distance.min())
 
 
-def _read(species: list[str], cell: OrderedCell) -> IntArray | None:
+def _read_codes(species: list[str], cell: OrderedCell) -> IntArray | None:
     """The ordering of N species, or None where one is not allowed on its site."""
     for content, name in zip(cell.contents, species, strict=True):
         if content and content != name:
@@ -87,10 +89,10 @@ def _read(species: list[str], cell: OrderedCell) -> IntArray | None:
             if name not in group.species:
                 return None
             codes[place] = group.species.index(name)
-    return codes if cell.orderings.allows(cell.orderings.counts(codes)) else None
+    return codes if cell.orderings.allows_composition(cell.orderings.count_species(codes)) else None
 
 
-def _mapped(structure: Structure, cell: OrderedCell) -> Structure | None:
+def _map_onto_cell(structure: Structure, cell: OrderedCell) -> Structure | None:
     """The structure in the supercell's vectors and at its origin, by the best match of what does not vary.
 
     Where everything varies, by the best match of all sites, whatever is on them; then none may be vacant.

@@ -17,12 +17,14 @@ from invdesign.structures.charges import check_element
 
 VACANCY = "vacancy"
 REST = "rest"
-FIT = 1e-3  # a fraction of the sites fits where a whole number of atoms is as near: 0.333 of 6 sites
-MOST_COMPOSITIONS = 100_000
-LARGER = 24  # how many times larger cells are looked at for one that fits
+FRACTION_TOLERANCE = (
+    1e-3  # a fraction of the sites fits where a whole number of atoms is as near: 0.333 of 6 sites
+)
+MAX_COMPOSITIONS = 100_000
+MAX_CELL_MULTIPLE = 24  # how many times larger cells are looked at for one that fits
 
 
-def _share(value: float | str) -> int | float | str:
+def _check_share(value: float | str) -> int | float | str:
     if isinstance(value, str):
         try:
             number = float(Fraction(value))
@@ -30,7 +32,7 @@ def _share(value: float | str) -> int | float | str:
             raise ValueError(
                 f"'{value}' is no amount; write a number of atoms (3), a fraction (0.25 or '1/3') or rest"
             ) from error
-        _share(number)
+        _check_share(number)
     elif value < 0 or (isinstance(value, float) and not value <= 1):
         raise ValueError(
             f"got {value}; a number of atoms is whole (6), a fraction of the sites between 0.0 and 1.0"
@@ -38,11 +40,11 @@ def _share(value: float | str) -> int | float | str:
     return value
 
 
-def _amount(value: float | str) -> int | float | str:
-    return value if value == REST else _share(value)
+def _check_amount(value: float | str) -> int | float | str:
+    return value if value == REST else _check_share(value)
 
 
-Share = Annotated[int | float | str, AfterValidator(_share)]
+Share = Annotated[int | float | str, AfterValidator(_check_share)]
 
 
 class Range(Frozen):
@@ -54,40 +56,44 @@ class Range(Frozen):
     """Number of atoms (whole) or fraction of the sites."""
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self._fractions():
+    def _check_bounds(self) -> Self:
+        if self._are_fractions():
             for bound in (self.min, self.max):
                 if isinstance(bound, int) and bound > 1:
                     raise ValueError(f"{bound} atoms and a fraction do not mix in one range; use one of them")
-        if self.low(1_000_000) > self.high(1_000_000):
+        if self.count_fewest(1_000_000) > self.count_most(1_000_000):
             raise ValueError(f"min is above max: {self.min} and {self.max}")
         return self
 
-    def _fractions(self) -> bool:
+    def _are_fractions(self) -> bool:
         """Whether the bounds are fractions: one that is makes the other one, so that 1 means all sites."""
         return not (isinstance(self.min, int) and isinstance(self.max, int))
 
-    def low(self, sites: int) -> int:
+    def count_fewest(self, sites: int) -> int:
         """Fewest atoms on that many sites."""
-        return math.ceil(_value(self.min) * sites - _slack(sites)) if self._fractions() else int(self.min)
+        return (
+            math.ceil(_parse_number(self.min) * sites - _allowed_rounding(sites))
+            if self._are_fractions()
+            else int(self.min)
+        )
 
-    def high(self, sites: int) -> int:
+    def count_most(self, sites: int) -> int:
         """Most atoms on that many sites."""
-        if not self._fractions():
+        if not self._are_fractions():
             return min(int(self.max), sites)
-        return min(math.floor(_value(self.max) * sites + _slack(sites)), sites)
+        return min(math.floor(_parse_number(self.max) * sites + _allowed_rounding(sites)), sites)
 
 
-def _value(bound: float | str) -> float:
+def _parse_number(bound: float | str) -> float:
     return float(Fraction(bound))
 
 
-def _slack(sites: int) -> float:
+def _allowed_rounding(sites: int) -> float:
     """How far from a whole number an amount of atoms may be."""
-    return min(FIT * sites, 0.2)
+    return min(FRACTION_TOLERANCE * sites, 0.2)
 
 
-Amount = Annotated[int | float | str, AfterValidator(_amount)] | Range
+Amount = Annotated[int | float | str, AfterValidator(_check_amount)] | Range
 
 
 class SiteChoice(Frozen):
@@ -100,7 +106,7 @@ class SiteChoice(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _short(cls, value: object) -> object:
+    def _expand_short_form(cls, value: object) -> object:
         if isinstance(value, list | tuple):
             return {"species": dict.fromkeys(listed_names(value), REST)}
         if isinstance(value, str):
@@ -113,14 +119,14 @@ class SiteChoice(Frozen):
 
     @field_validator("species")
     @classmethod
-    def _known(cls, species: dict[str, Any]) -> dict[str, Any]:
+    def _check_species(cls, species: dict[str, Any]) -> dict[str, Any]:
         for name in species:
             if name != VACANCY:
                 check_element(name)
         return species
 
     @model_validator(mode="after")
-    def _states(self) -> Self:
+    def _check_states(self) -> Self:
         unknown = sorted(set(self.oxidation_states) - set(self.species))
         if unknown:
             raise ValueError(
@@ -138,14 +144,14 @@ class SiteChoice(Frozen):
 
 
 @dataclass(frozen=True)
-class Bounds:
+class AmountBounds:
     """Fewest and most atoms of each species on k sites."""
 
     low: tuple[int, ...]
     high: tuple[int, ...]
 
 
-def bounds_of(name: str, choice: SiteChoice, sites: int) -> Bounds:
+def resolve_amounts(name: str, choice: SiteChoice, sites: int) -> AmountBounds:
     """What the amounts mean for a group of that many sites in a cell.
 
     Raises:
@@ -155,13 +161,13 @@ def bounds_of(name: str, choice: SiteChoice, sites: int) -> Bounds:
     low, high = [], []
     for species, amount in choice.species.items():
         if isinstance(amount, Range):
-            fewest, most = amount.low(sites), amount.high(sites)
+            fewest, most = amount.count_fewest(sites), amount.count_most(sites)
             if fewest > most:
-                raise ValueError(_no_step(name, species, amount, sites))
+                raise ValueError(_describe_empty_range(name, species, amount, sites))
         elif amount == REST:
             fewest, most = 0, sites
         else:
-            fewest = most = _atoms(name, species, amount, sites)
+            fewest = most = _count_atoms(name, species, amount, sites)
         low.append(fewest)
         high.append(most)
     if sum(low) > sites or sum(high) < sites:
@@ -173,10 +179,10 @@ def bounds_of(name: str, choice: SiteChoice, sites: int) -> Bounds:
             f"'{name}' has {sites} sites in the cell, and {parts} are {which} than that; "
             f"let one species be '{REST}'"
         )
-    return Bounds(tuple(low), tuple(high))
+    return AmountBounds(tuple(low), tuple(high))
 
 
-def _atoms(name: str, species: str, amount: float | str, sites: int) -> int:
+def _count_atoms(name: str, species: str, amount: float | str, sites: int) -> int:
     if isinstance(amount, int):
         if amount > sites:
             raise ValueError(
@@ -185,26 +191,33 @@ def _atoms(name: str, species: str, amount: float | str, sites: int) -> int:
             )
         return amount
     share = float(Fraction(amount))
-    if _fits(share, sites):
+    if _is_whole_number(share, sites):
         return round(share * sites)
     below, above = math.floor(share * sites), math.ceil(share * sites)
     raise ValueError(
         f"{amount} of the {sites} sites '{name}' is {share * sites:.4g} {species}, not a whole number; the "
-        f"nearest that fit are {below} ({below}/{sites}) and {above} ({above}/{sites}){_larger(share, sites)}"
+        f"nearest that fit are {below} ({below}/{sites}) and {above} ({above}/{sites}){_suggest_larger_cells(share, sites)}"
     )
 
 
-def _fits(share: float, sites: int) -> bool:
-    return abs(share * sites - round(share * sites)) <= _slack(sites)
+def _is_whole_number(share: float, sites: int) -> bool:
+    return abs(share * sites - round(share * sites)) <= _allowed_rounding(sites)
 
 
-def _larger(share: float, sites: int) -> str:
-    times = [n for n in range(2, LARGER + 1) if _fits(share, n * sites)][:3]
+def _suggest_larger_cells(share: float, sites: int) -> str:
+    times = [n for n in range(2, MAX_CELL_MULTIPLE + 1) if _is_whole_number(share, n * sites)][:3]
     return f", and cells {' or '.join(map(str, times))} times as large fit" if times else ""
 
 
-def _no_step(name: str, species: str, amount: Range, sites: int) -> str:
-    times = next((n for n in range(2, LARGER + 1) if amount.low(n * sites) <= amount.high(n * sites)), None)
+def _describe_empty_range(name: str, species: str, amount: Range, sites: int) -> str:
+    times = next(
+        (
+            n
+            for n in range(2, MAX_CELL_MULTIPLE + 1)
+            if amount.count_fewest(n * sites) <= amount.count_most(n * sites)
+        ),
+        None,
+    )
     larger = f"; a cell {times} times as large has one" if times else ""
     return (
         f"no whole number of {species} on the {sites} sites '{name}' lies between "
@@ -212,7 +225,7 @@ def _no_step(name: str, species: str, amount: Range, sites: int) -> str:
     )
 
 
-def fillings(bounds: Bounds, sites: int) -> list[tuple[int, ...]]:
+def list_fillings(bounds: AmountBounds, sites: int) -> list[tuple[int, ...]]:
     """All whole numbers within the bounds that fill the sites, in lexicographic order.
 
     Raises:
@@ -227,27 +240,27 @@ def fillings(bounds: Bounds, sites: int) -> list[tuple[int, ...]]:
             counts = range(max(low, left - most), min(high, left - least) + 1)
             longer += [(*start, count) for count in counts]
         found = longer
-        if len(found) > MOST_COMPOSITIONS:
-            raise ValueError(too_many())
+        if len(found) > MAX_COMPOSITIONS:
+            raise ValueError(describe_wide_ranges())
     return found
 
 
-def joined(groups: Sequence[Sequence[tuple[int, ...]]]) -> list[tuple[int, ...]]:
+def combine_fillings(groups: Sequence[Sequence[tuple[int, ...]]]) -> list[tuple[int, ...]]:
     """Fillings of all groups at once.
 
     Raises:
         ValueError: there are more than 100,000.
     """
-    if math.prod(map(len, groups)) > MOST_COMPOSITIONS:
-        raise ValueError(too_many())
+    if math.prod(map(len, groups)) > MAX_COMPOSITIONS:
+        raise ValueError(describe_wide_ranges())
     found: list[tuple[int, ...]] = [()]
     for options in groups:
         found = [(*start, *option) for start in found for option in options]
     return found
 
 
-def too_many() -> str:
+def describe_wide_ranges() -> str:
     """What is said of ranges that are too wide."""
     return (
-        f"the ranges allow more than {MOST_COMPOSITIONS} compositions; fix some amounts or narrow the ranges"
+        f"the ranges allow more than {MAX_COMPOSITIONS} compositions; fix some amounts or narrow the ranges"
     )

@@ -12,11 +12,22 @@ import numpy as np
 from invdesign.arrays import IntArray
 from invdesign.errors import InvdesignError
 from invdesign.rng import Rng
-from invdesign.spaces.ordering.amounts import VACANCY, SiteChoice, bounds_of, fillings, joined
-from invdesign.spaces.ordering.charges import Charges, Formal, balanced, charges_of
-from invdesign.spaces.ordering.clusters import Correlations, Kinds, kinds_of
-from invdesign.spaces.ordering.sites import Orderings, Variable
-from invdesign.spaces.ordering.supercell import sites_of, supercell_of
+from invdesign.spaces.ordering.amounts import (
+    VACANCY,
+    SiteChoice,
+    combine_fillings,
+    list_fillings,
+    resolve_amounts,
+)
+from invdesign.spaces.ordering.charges import (
+    FormalCharges,
+    OrderingElectrostatics,
+    build_electrostatics,
+    can_balance,
+)
+from invdesign.spaces.ordering.clusters import ClusterKinds, Correlations, find_cluster_kinds
+from invdesign.spaces.ordering.sites import Orderings, SiteGroup
+from invdesign.spaces.ordering.supercell import build_supercell, find_named_sites
 from invdesign.structures.parents import Parent
 from invdesign.structures.symmetry import site_permutations, symmetry_dataset
 
@@ -24,11 +35,11 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-MOST_IMAGES = 2_000_000  # symmetry operations times varying sites: a second to find, 16 MB to keep
+MAX_SYMMETRY_IMAGES = 2_000_000  # symmetry operations times varying sites: a second to find, 16 MB to keep
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class OrderingPlan:
     """What is ordered, before a supercell is chosen.
 
     Attributes:
@@ -40,16 +51,16 @@ class Plan:
 
     unit: Parent
     choices: Mapping[str, SiteChoice]
-    formal: Formal
+    formal: FormalCharges
     neutral: bool
 
     @cached_property
     def sites(self) -> Mapping[str, tuple[int, ...]]:
         """Sites of the unit cell by group."""
-        return sites_of(self.unit, list(self.choices))
+        return find_named_sites(self.unit, list(self.choices))
 
     @cached_property
-    def varying(self) -> tuple[str, ...]:
+    def varying_groups(self) -> tuple[str, ...]:
         """Groups with a choice."""
         return tuple(name for name, choice in self.choices.items() if len(choice.species) > 1)
 
@@ -65,7 +76,7 @@ class Plan:
     @cached_property
     def colours(self) -> tuple[Hashable, ...]:
         """Equal for sites of the unit cell that symmetry may exchange."""
-        group = {site: name for name in self.varying for site in self.sites[name]}
+        group = {site: name for name in self.varying_groups for site in self.sites[name]}
         return tuple((group.get(i, ""), content) for i, content in enumerate(self.contents))
 
     @cached_property
@@ -73,19 +84,19 @@ class Plan:
         """Shape (n,): the same for symmetric sites of the unit cell that vary, -1 for the others."""
         numbers = [list(dict.fromkeys(self.colours)).index(colour) + 1 for colour in self.colours]
         orbits = symmetry_dataset(self.unit.lattice, self.unit.positions, numbers).equivalent_atoms
-        order = [site for name in self.varying for site in self.sites[name]]
+        order = [site for name in self.varying_groups for site in self.sites[name]]
         seen = {orbit: i for i, orbit in enumerate(dict.fromkeys(int(orbits[site]) for site in order))}
         classes = np.full(len(self.unit), -1, dtype=np.int64)
         classes[order] = [seen[int(orbits[site])] for site in order]
         return classes
 
-    def kinds(self, pairs: int, triplets: int) -> Kinds:
+    def find_cluster_kinds(self, pairs: int, triplets: int) -> ClusterKinds:
         """Kinds of clusters, the same for all supercells."""
         functions: dict[int, int] = {}
-        for name in self.varying:
+        for name in self.varying_groups:
             for site in self.sites[name]:
                 functions[int(self.classes[site])] = len(self.choices[name].species) - 1
-        return kinds_of(
+        return find_cluster_kinds(
             self.unit, self.classes, [functions[i] for i in range(len(functions))], pairs, triplets
         )
 
@@ -102,7 +113,7 @@ class OrderedCell:
         orderings: of these.
     """
 
-    plan: Plan
+    plan: OrderingPlan
     crystal: Parent
     unit_sites: IntArray
     sites: IntArray
@@ -113,7 +124,7 @@ class OrderedCell:
         """N species on the sites that do not vary; empty on those that do."""
         return tuple(self.plan.contents[i] for i in self.unit_sites)
 
-    def occupied(self, codes: IntArray) -> list[str]:
+    def list_species(self, codes: IntArray) -> list[str]:
         """N species of an ordering (n,), `vacancy` where there is none."""
         found = list(self.contents)
         species = [group.species for group in self.orderings.groups for _ in range(len(group))]
@@ -121,7 +132,7 @@ class OrderedCell:
             found[site] = options[code]
         return found
 
-    def structure(self, codes: IntArray, rattle: float, rng: Rng) -> Structure:
+    def build_structure(self, codes: IntArray, rattle: float, rng: Rng) -> Structure:
         """The crystal of an ordering (n,), without the vacancies, sites in the supercell's order.
 
         Args:
@@ -131,7 +142,7 @@ class OrderedCell:
         """
         from pymatgen.core import Structure
 
-        species = self.occupied(codes)
+        species = self.list_species(codes)
         kept = [i for i, name in enumerate(species) if name != VACANCY]
         positions = self.crystal.positions[kept]
         if rattle:
@@ -140,19 +151,19 @@ class OrderedCell:
         return Structure(self.crystal.lattice, [species[i] for i in kept], positions)
 
     @cached_property
-    def charges(self) -> Charges | None:
+    def charges(self) -> OrderingElectrostatics | None:
         """Electrostatics; None where a charge is not known."""
-        return charges_of(
+        return build_electrostatics(
             self.crystal, self.plan.formal, self.orderings, self.sites, self.contents, self.plan.sites
         )
 
-    def correlations(self, kinds: Kinds) -> Correlations:
+    def build_correlations(self, kinds: ClusterKinds) -> Correlations:
         """Cluster correlations of its orderings."""
         classes = self.plan.classes[self.unit_sites[self.sites]]
         return Correlations(kinds, self.orderings, self.crystal, self.sites, classes)
 
 
-def ordered_cell(plan: Plan, matrix: IntArray) -> OrderedCell:
+def build_ordered_cell(plan: OrderingPlan, matrix: IntArray) -> OrderedCell:
     """The supercell of a crystal, to be ordered.
 
     Args:
@@ -163,44 +174,45 @@ def ordered_cell(plan: Plan, matrix: IntArray) -> OrderedCell:
         ValueError: the amounts do not fit, or no composition balances.
         InvdesignError: the cell or its symmetry is too large.
     """
-    crystal, unit_sites = supercell_of(plan.unit, matrix)
-    groups, members = _variables(plan, unit_sites)
+    crystal, unit_sites = build_supercell(plan.unit, matrix)
+    groups, members = _group_sites(plan, unit_sites)
     sites = np.asarray(members, dtype=np.int64)
-    compositions = _compositions(plan, groups, unit_sites)
+    compositions = _list_compositions(plan, groups, unit_sites)
     return OrderedCell(
         plan=plan,
         crystal=crystal,
         unit_sites=unit_sites,
         sites=sites,
-        orderings=Orderings(groups, _permutations(plan, crystal, unit_sites, sites), compositions),
+        orderings=Orderings(groups, _permute_sites(plan, crystal, unit_sites, sites), compositions),
     )
 
 
-def _variables(plan: Plan, unit_sites: IntArray) -> tuple[tuple[Variable, ...], list[int]]:
-    groups: list[Variable] = []
+def _group_sites(plan: OrderingPlan, unit_sites: IntArray) -> tuple[tuple[SiteGroup, ...], list[int]]:
+    groups: list[SiteGroup] = []
     members: list[int] = []
-    for name in plan.varying:
+    for name in plan.varying_groups:
         own = np.flatnonzero(np.isin(unit_sites, plan.sites[name])).tolist()
         groups.append(
-            Variable(name, tuple(plan.choices[name].species), len(members), len(members) + len(own))
+            SiteGroup(name, tuple(plan.choices[name].species), len(members), len(members) + len(own))
         )
         members += own
     return tuple(groups), members
 
 
-def _compositions(plan: Plan, groups: Sequence[Variable], unit_sites: IntArray) -> IntArray:
+def _list_compositions(plan: OrderingPlan, groups: Sequence[SiteGroup], unit_sites: IntArray) -> IntArray:
     """Shape (c, s): what the amounts allow, and the charges."""
     parts = [
-        fillings(bounds_of(group.name, plan.choices[group.name], len(group)), len(group)) for group in groups
+        list_fillings(resolve_amounts(group.name, plan.choices[group.name], len(group)), len(group))
+        for group in groups
     ]
-    found = joined(parts)
+    found = combine_fillings(parts)
     if plan.neutral:
         fixed: dict[str, int] = {}
         for content in (plan.contents[i] for i in unit_sites):
             if content and content != VACANCY:
                 fixed[content] = fixed.get(content, 0) + 1
         listed = [(group.name, group.species, plan.sites[group.name]) for group in groups]
-        found = [counts for counts in found if balanced(plan.formal, listed, fixed, counts)]
+        found = [counts for counts in found if can_balance(plan.formal, listed, fixed, counts)]
         if not found:
             raise ValueError(
                 "charges balance at no composition that the amounts allow; change the amounts or "
@@ -209,13 +221,13 @@ def _compositions(plan: Plan, groups: Sequence[Variable], unit_sites: IntArray) 
     return np.asarray(found, dtype=np.int64)
 
 
-def _permutations(plan: Plan, crystal: Parent, unit_sites: IntArray, sites: IntArray) -> IntArray:
+def _permute_sites(plan: OrderingPlan, crystal: Parent, unit_sites: IntArray, sites: IntArray) -> IntArray:
     colours = [plan.colours[i] for i in unit_sites]
     numbers = [list(dict.fromkeys(colours)).index(colour) + 1 for colour in colours]
     operations = len(symmetry_dataset(crystal.lattice, crystal.positions, numbers).rotations)
-    if operations * len(sites) > MOST_IMAGES:
+    if operations * len(sites) > MAX_SYMMETRY_IMAGES:
         raise InvdesignError(
             f"{operations} symmetry operations on {len(sites)} sites are more than can be gone through "
-            f"(limit {MOST_IMAGES} for their product); take a smaller cell"
+            f"(limit {MAX_SYMMETRY_IMAGES} for their product); take a smaller cell"
         )
     return site_permutations(crystal.lattice, crystal.positions, colours, sites.tolist())

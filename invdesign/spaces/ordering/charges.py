@@ -23,13 +23,13 @@ from invdesign.structures.parents import Parent
 
 States = Mapping[str, Sequence[int]]
 
-DRAWS = 32  # random orderings of which an electrostatic start takes one, low energies more often
-MOST_FORMS = 1_000  # compositions whose quadratic form is kept
-STOP = 0.3  # probability to stop before each of the swaps that follow
+START_DRAWS = 32  # random orderings of which an electrostatic start takes one, low energies more often
+MAX_CACHED_FORMS = 1_000  # compositions whose quadratic form is kept
+STOP_PROBABILITY = 0.3  # probability to stop before each of the swaps that follow
 
 
 @dataclass(frozen=True)
-class Formal:
+class FormalCharges:
     """Formal charges of a crystal's elements and of what is put on its sites.
 
     Attributes:
@@ -42,7 +42,7 @@ class Formal:
     given: States
     by_group: Mapping[str, Mapping[str, int]]
 
-    def states(self, element: str, group: str, sites: Sequence[int]) -> tuple[float, ...]:
+    def list_states(self, element: str, group: str, sites: Sequence[int]) -> tuple[float, ...]:
         """Charges an element may take on sites of the unit cell; one in most cases, none where it is unknown."""
         if element == VACANCY:
             return (0.0,)
@@ -58,7 +58,7 @@ class Formal:
         common = oxidation_states(element, int(np.sign(here)))
         return (float(min(common, key=lambda state: (abs(state - here), state))),) if common else ()
 
-    def takes_up(self, element: str) -> bool:
+    def absorbs_charge(self, element: str) -> bool:
         """Whether the element's charge follows what the others leave over, as a transition metal's does."""
         if element == VACANCY:
             return False
@@ -69,8 +69,8 @@ class Formal:
         return bool(Element(element).is_transition_metal)
 
 
-def balanced(
-    formal: Formal,
+def can_balance(
+    formal: FormalCharges,
     groups: Sequence[tuple[str, Sequence[str], Sequence[int]]],
     fixed: Mapping[str, int],
     counts: Sequence[int],
@@ -93,17 +93,17 @@ def balanced(
             continue
         key = f"{element} on {name}" if element in formal.by_group.get(name, {}) else element
         atoms[key] = atoms.get(key, 0) + number
-        states[key] = _whole(formal.states(element, name, sites))
+        states[key] = _round_states(formal.list_states(element, name, sites))
     return charge_imbalance(atoms, states) == 0
 
 
-def _whole(states: Sequence[float]) -> tuple[int, ...]:
+def _round_states(states: Sequence[float]) -> tuple[int, ...]:
     """Whole charges: both neighbours of an average."""
     return tuple(sorted({int(f(state)) for state in states for f in (np.floor, np.ceil)}))
 
 
 @dataclass(frozen=True, eq=False)
-class Form:
+class QuadraticForm:
     """Electrostatic energy of orderings of one composition, as a quadratic form of the varying sites' charges.
 
     Attributes:
@@ -118,7 +118,7 @@ class Form:
 
 
 @dataclass(frozen=True, eq=False)
-class Charges:
+class OrderingElectrostatics:
     """Electrostatic energies of a supercell's orderings.
 
     What charge a composition leaves over is spread evenly over the transition metals. Without any, it stays, and a
@@ -143,7 +143,7 @@ class Charges:
     metal_columns: FloatArray
 
     @cached_property
-    def tells(self) -> bool:
+    def distinguishes_orderings(self) -> bool:
         """Whether orderings of one composition can differ in energy."""
         offsets = self.orderings.offsets
         starts = [int(offsets[group.first]) for group in self.orderings.groups]
@@ -151,87 +151,89 @@ class Charges:
         return any(np.ptp(self.columns[a:b]) > 0 for a, b in zip(starts, stops, strict=True))
 
     @cached_property
-    def _own(self) -> FloatArray:
+    def _site_matrix(self) -> FloatArray:
         """Shape (n, n): the part of the electrostatic matrix among the varying sites."""
         own: FloatArray = self.electrostatics.matrix[np.ix_(self.sites, self.sites)]
         return own
 
     @cached_property
-    def _costs(self) -> tuple[FloatArray, ...]:
+    def _exchange_costs(self) -> tuple[FloatArray, ...]:
         """Per group, what exchanges cost."""
         groups = self.orderings.groups
-        return tuple(exchange_cost(self._own[g.first : g.last, g.first : g.last]) for g in groups)
+        return tuple(exchange_cost(self._site_matrix[g.first : g.last, g.first : g.last]) for g in groups)
 
     @cached_property
-    def _forms(self) -> dict[bytes, Form]:
+    def _form_cache(self) -> dict[bytes, QuadraticForm]:
         return {}
 
-    def _form(self, counts: IntArray) -> Form:
+    def _find_form(self, counts: IntArray) -> QuadraticForm:
         key = counts.tobytes()
-        if key not in self._forms:
-            if len(self._forms) >= MOST_FORMS:
-                self._forms.clear()
-            self._forms[key] = self._made(counts)
-        return self._forms[key]
+        if key not in self._form_cache:
+            if len(self._form_cache) >= MAX_CACHED_FORMS:
+                self._form_cache.clear()
+            self._form_cache[key] = self._build_form(counts)
+        return self._form_cache[key]
 
-    def _made(self, counts: IntArray) -> Form:
+    def _build_form(self, counts: IntArray) -> QuadraticForm:
         over = float(self.fixed.sum() + counts @ self.columns)
         takers = float(self.metals.sum() + counts @ self.metal_columns)
         share = over / takers if takers else 0.0
         fixed = self.fixed - share * self.metals
         field = self.electrostatics.matrix @ fixed
-        return Form(
+        return QuadraticForm(
             columns=self.columns - share * self.metal_columns,
             field=2.0 * field[self.sites],
             constant=float(fixed @ field),
         )
 
-    def energies(self, codes: IntArray) -> FloatArray:
+    def energies_per_site(self, codes: IntArray) -> FloatArray:
         """Shape (m,): eV per site of the supercell, to 1e-9, for orderings (m, n)."""
-        counts = np.stack([self.orderings.counts(row) for row in codes])
+        counts = np.stack([self.orderings.count_species(row) for row in codes])
         found = np.empty(len(codes))
         different, which = np.unique(counts, axis=0, return_inverse=True)
         for number, composition in enumerate(different):
             rows = which.ravel() == number
-            found[rows] = self._energies(self._form(composition), codes[rows])
+            found[rows] = self._total_energies(self._find_form(composition), codes[rows])
         energies: FloatArray = np.round(found / len(self.electrostatics), 9)
         return energies
 
-    def _energies(self, form: Form, codes: IntArray) -> FloatArray:
+    def _total_energies(self, form: QuadraticForm, codes: IntArray) -> FloatArray:
         """Shape (m,): eV of the whole supercell, for orderings (m, n) of one composition."""
         charges = form.columns[codes + self.orderings.offsets]
-        energies: FloatArray = ((charges @ self._own + form.field) * charges).sum(axis=1) + form.constant
+        energies: FloatArray = ((charges @ self._site_matrix + form.field) * charges).sum(
+            axis=1
+        ) + form.constant
         return energies
 
-    def favoured(self, counts: IntArray, rng: Rng) -> IntArray:
+    def draw_low_energy(self, counts: IntArray, rng: Rng) -> IntArray:
         """An ordering (n,) of a composition that electrostatics favours, as in a Boltzmann draw.
 
         One of some random orderings, with weights as at a temperature that their energies' spread sets, goes
         downhill for a random number of swaps: so that what comes is low, and not always the same.
         """
-        form = self._form(counts)
-        drawn = self.orderings.several(counts, DRAWS, rng)
-        energies = self._energies(form, drawn)
+        form = self._find_form(counts)
+        drawn = self.orderings.draw_orderings(counts, START_DRAWS, rng)
+        energies = self._total_energies(form, drawn)
         temperature = max(0.5 * float(energies.std()), 1e-9)
         # The largest of terms with Gumbel noise is a draw with Boltzmann weights.
-        chosen = int((rng.gumbel(size=DRAWS) - energies / temperature).argmax())
-        return self._descended(form, drawn[chosen], int(rng.geometric(STOP)) - 1)
+        chosen = int((rng.gumbel(size=START_DRAWS) - energies / temperature).argmax())
+        return self._descend_by_swaps(form, drawn[chosen], int(rng.geometric(STOP_PROBABILITY)) - 1)
 
-    def lowest_of(self, counts: IntArray, draws: int, rng: Rng) -> IntArray:
+    def draw_lowest(self, counts: IntArray, draws: int, rng: Rng) -> IntArray:
         """The ordering (n,) of lowest energy among some random ones of a composition."""
-        drawn = self.orderings.several(counts, draws, rng)
-        chosen: IntArray = drawn[int(self._energies(self._form(counts), drawn).argmin())]
+        drawn = self.orderings.draw_orderings(counts, draws, rng)
+        chosen: IntArray = drawn[int(self._total_energies(self._find_form(counts), drawn).argmin())]
         return chosen
 
-    def _descended(self, form: Form, codes: IntArray, steps: int) -> IntArray:
+    def _descend_by_swaps(self, form: QuadraticForm, codes: IntArray, steps: int) -> IntArray:
         """The ordering (n,) after at most so many exchanges, the one that gains most each time."""
         codes = codes.copy()
         charges = form.columns[codes + self.orderings.offsets]
         for _ in range(steps):
-            potential = 2.0 * (self._own @ charges) + form.field
+            potential = 2.0 * (self._site_matrix @ charges) + form.field
             swaps = [
                 find_best_exchange(charges[g.first : g.last], potential[g.first : g.last], cost)
-                for g, cost in zip(self.orderings.groups, self._costs, strict=True)
+                for g, cost in zip(self.orderings.groups, self._exchange_costs, strict=True)
             ]
             best = min(range(len(swaps)), key=lambda i: swaps[i][0])
             gain, first, second = swaps[best]
@@ -243,14 +245,14 @@ class Charges:
         return codes
 
 
-def charges_of(
+def build_electrostatics(
     crystal: Parent,
-    formal: Formal,
+    formal: FormalCharges,
     orderings: Orderings,
     sites: IntArray,
     elements: Sequence[str],
     unit_sites: Mapping[str, Sequence[int]],
-) -> Charges | None:
+) -> OrderingElectrostatics | None:
     """Electrostatics of a supercell; None where an element's charge is not known.
 
     Args:
@@ -264,21 +266,23 @@ def charges_of(
     fixed, metals = np.zeros(len(crystal)), np.zeros(len(crystal))
     for element in dict.fromkeys(filter(None, elements)):
         here = [i for i, own in enumerate(elements) if own == element]
-        charge = _mean(formal.states(element, "", ()))
+        charge = _average_states(formal.list_states(element, "", ()))
         if charge is None:
             return None
-        fixed[here], metals[here] = charge, formal.takes_up(element)
+        fixed[here], metals[here] = charge, formal.absorbs_charge(element)
     columns, takers = [], []
     for group in orderings.groups:
         for species in group.species:
-            charge = _mean(formal.states(species, group.name, unit_sites[group.name]))
+            charge = _average_states(formal.list_states(species, group.name, unit_sites[group.name]))
             if charge is None:
                 return None
             columns.append(charge)
-            takers.append(float(formal.takes_up(species)))
+            takers.append(float(formal.absorbs_charge(species)))
     electrostatics = Electrostatics(crystal.lattice, crystal.positions)
-    return Charges(electrostatics, orderings, sites, fixed, np.array(columns), metals, np.array(takers))
+    return OrderingElectrostatics(
+        electrostatics, orderings, sites, fixed, np.array(columns), metals, np.array(takers)
+    )
 
 
-def _mean(states: Sequence[float]) -> float | None:
+def _average_states(states: Sequence[float]) -> float | None:
     return float(np.mean(states)) if states else None

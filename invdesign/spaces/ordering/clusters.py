@@ -27,15 +27,17 @@ from invdesign.structures.parents import Parent
 Shell: TypeAlias = tuple[float, int, int]  # distance in Å, classes of the two sites, ascending
 Triangle: TypeAlias = tuple[int, int, int]  # numbers of the shells its sides belong to, ascending
 
-SAME = 0.02  # Å: distances nearer than that are one
-REACHES = (4.0, 6.0, 8.0, 11.0, 15.0)  # Å; the first that holds enough shells is used
-SIDES = 6  # triplets are made of that many shortest shells
-DIGITS = 10  # correlations are exact but for rounding, which depends on how many are computed together
-ROWS = 256  # orderings whose triplets are looked at together
+DISTANCE_TOLERANCE = 0.02  # Å: distances nearer than that are one
+CUTOFFS = (4.0, 6.0, 8.0, 11.0, 15.0)  # Å; the first that holds enough shells is used
+MAX_TRIPLET_SHELLS = 6  # triplets are made of that many shortest shells
+ROUNDING_DIGITS = (
+    10  # correlations are exact but for rounding, which depends on how many are computed together
+)
+ROWS_PER_BLOCK = 256  # orderings whose triplets are looked at together
 
 
 @dataclass(frozen=True, eq=False)
-class Kinds:
+class ClusterKinds:
     """Kinds of clusters of a crystal.
 
     Attributes:
@@ -51,20 +53,20 @@ class Kinds:
     @cached_property
     def width(self) -> int:
         """How many correlations there are."""
-        pairs = sum(len(self.pair_functions(shell)) for shell in self.shells)
+        pairs = sum(len(self.list_pair_functions(shell)) for shell in self.shells)
         return sum(self.functions) + pairs + len(self.triangles) * len(self.triplet_functions)
 
     def descriptors(self) -> list[Descriptor]:
         """What the correlations are, in their order: points, pairs and triplets are a group each."""
         found = [
-            Descriptor(f"site {number} occupation{_which(function, functions)}", "points")
+            Descriptor(f"site {number} occupation{_number_suffix(function, functions)}", "points")
             for number, functions in enumerate(self.functions, 1)
             for function in range(functions)
         ]
         for number, shell in enumerate(self.shells, 1):
-            length, own = shell[0], self.pair_functions(shell)
+            length, own = shell[0], self.list_pair_functions(shell)
             found += [
-                Descriptor(f"pair {number} at {length:.2f} Å{_which(place, len(own))}", "pairs")
+                Descriptor(f"pair {number} at {length:.2f} Å{_number_suffix(place, len(own))}", "pairs")
                 for place in range(len(own))
             ]
         for number, sides in enumerate(self.triangles, 1):
@@ -73,12 +75,12 @@ class Kinds:
                 len(self.triplet_functions),
             )
             found += [
-                Descriptor(f"triplet {number} of {lengths} Å{_which(place, width)}", "triplets")
+                Descriptor(f"triplet {number} of {lengths} Å{_number_suffix(place, width)}", "triplets")
                 for place in range(width)
             ]
         return found
 
-    def pair_functions(self, shell: Shell) -> list[tuple[int, int]]:
+    def list_pair_functions(self, shell: Shell) -> list[tuple[int, int]]:
         """Functions of the first and second site of a pair: those of like sites are interchangeable."""
         _, first, second = shell
         both = product(range(self.functions[first]), range(self.functions[second]))
@@ -90,12 +92,14 @@ class Kinds:
         return list(combinations_with_replacement(range(max(self.functions)), 3))
 
 
-def _which(place: int, count: int) -> str:
+def _number_suffix(place: int, count: int) -> str:
     """Which of several functions of one cluster; nothing where there is one."""
     return f", {place + 1} of {count}" if count > 1 else ""
 
 
-def kinds_of(unit: Parent, classes: IntArray, functions: Sequence[int], pairs: int, triplets: int) -> Kinds:
+def find_cluster_kinds(
+    unit: Parent, classes: IntArray, functions: Sequence[int], pairs: int, triplets: int
+) -> ClusterKinds:
     """The shortest kinds of pairs and the smallest of triplets.
 
     Args:
@@ -105,12 +109,15 @@ def kinds_of(unit: Parent, classes: IntArray, functions: Sequence[int], pairs: i
         pairs, triplets: how many kinds.
     """
     varying = np.flatnonzero(classes >= 0)
-    tried = ((bonds, _shells(bonds, classes[varying])) for bonds in _growing(unit, varying))
-    bonds, shells = next(found for found in tried if len(found[1]) >= pairs or found[0].reach == REACHES[-1])
+    tried = ((bonds, _find_shells(bonds, classes[varying])) for bonds in _iterate_cutoffs(unit, varying))
+    bonds, shells = next(found for found in tried if len(found[1]) >= pairs or found[0].reach == CUTOFFS[-1])
     shells = shells[:pairs]
-    found = {tuple(sorted(sides)) for *_, sides in _triangles(bonds, classes[varying], shells[:SIDES])}
+    found = {
+        tuple(sorted(sides))
+        for *_, sides in _iterate_triangles(bonds, classes[varying], shells[:MAX_TRIPLET_SHELLS])
+    }
     order = sorted(found, key=lambda sides: (shells[sides[2]][0], sum(shells[s][0] for s in sides), sides))
-    return Kinds(tuple(functions), tuple(shells), tuple((a, b, c) for a, b, c in order[:triplets]))
+    return ClusterKinds(tuple(functions), tuple(shells), tuple((a, b, c) for a, b, c in order[:triplets]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +131,7 @@ class _Bonds:
     vector: FloatArray
 
     @classmethod
-    def of(cls, crystal: Parent, sites: IntArray, reach: float) -> _Bonds:
+    def find_within(cls, crystal: Parent, sites: IntArray, reach: float) -> _Bonds:
         """Pairs among some sites of a crystal, by their positions among these."""
         from pymatgen.core import Structure
 
@@ -135,41 +142,41 @@ class _Bonds:
         return cls(reach, first.astype(np.int64), second.astype(np.int64), distance, vector)
 
 
-def _growing(crystal: Parent, sites: IntArray) -> Iterator[_Bonds]:
+def _iterate_cutoffs(crystal: Parent, sites: IntArray) -> Iterator[_Bonds]:
     """Pairs among some sites up to ever larger distances."""
-    return (_Bonds.of(crystal, sites, reach) for reach in REACHES)
+    return (_Bonds.find_within(crystal, sites, reach) for reach in CUTOFFS)
 
 
-def _shells(bonds: _Bonds, classes: IntArray) -> list[Shell]:
+def _find_shells(bonds: _Bonds, classes: IntArray) -> list[Shell]:
     shells: list[Shell] = []
     one, other = classes[bonds.first], classes[bonds.second]
     for a, b in sorted({(int(a), int(b)) for a, b in zip(one, other, strict=True) if a <= b}):
         distances = np.sort(bonds.distance[(one == a) & (other == b)])
-        parts = np.split(distances, np.flatnonzero(np.diff(distances) > SAME) + 1)
+        parts = np.split(distances, np.flatnonzero(np.diff(distances) > DISTANCE_TOLERANCE) + 1)
         shells += [(float(part.mean()), a, b) for part in parts]
     return sorted(shells)
 
 
-def _shell_numbers(distance: FloatArray, one: IntArray, other: IntArray, shells: Sequence[Shell]) -> IntArray:
+def _assign_shells(distance: FloatArray, one: IntArray, other: IntArray, shells: Sequence[Shell]) -> IntArray:
     """Shape (m,): the shell each pair belongs to, -1 for none."""
     numbers = np.full(len(distance), -1, dtype=np.int64)
     low, high = np.minimum(one, other), np.maximum(one, other)
     for number, (length, a, b) in enumerate(shells):
-        numbers[(low == a) & (high == b) & (np.abs(distance - length) < SAME)] = number
+        numbers[(low == a) & (high == b) & (np.abs(distance - length) < DISTANCE_TOLERANCE)] = number
     return numbers
 
 
-def _triangles(
+def _iterate_triangles(
     bonds: _Bonds, classes: IntArray, shells: Sequence[Shell]
 ) -> Iterator[tuple[int, int, int, Triangle]]:
     """Every triplet, from each of its sites and both ways round: (site, site, site, shells of the sides)."""
-    own = _shell_numbers(bonds.distance, classes[bonds.first], classes[bonds.second], shells)
+    own = _assign_shells(bonds.distance, classes[bonds.first], classes[bonds.second], shells)
     for apex in range(len(classes)):
         arms = np.flatnonzero((bonds.first == apex) & (own >= 0))
         ends = bonds.second[arms]
         apart = np.linalg.norm(bonds.vector[arms][:, None] - bonds.vector[arms][None, :], axis=2)
-        one, other = np.nonzero(apart > SAME)
-        third = _shell_numbers(apart[one, other], classes[ends[one]], classes[ends[other]], shells)
+        one, other = np.nonzero(apart > DISTANCE_TOLERANCE)
+        third = _assign_shells(apart[one, other], classes[ends[one]], classes[ends[other]], shells)
         for a, b, side in zip(one[third >= 0], other[third >= 0], third[third >= 0], strict=True):
             yield apex, int(ends[a]), int(ends[b]), (int(own[arms[a]]), int(own[arms[b]]), int(side))
 
@@ -186,7 +193,7 @@ class Correlations:
         classes: shape (n,), of these.
     """
 
-    kinds: Kinds
+    kinds: ClusterKinds
     orderings: Orderings
     crystal: Parent
     sites: IntArray
@@ -195,7 +202,7 @@ class Correlations:
     @cached_property
     def _bonds(self) -> _Bonds:
         longest = max((length for length, _, _ in self.kinds.shells), default=0.0)
-        return _Bonds.of(self.crystal, self.sites, longest + SAME)
+        return _Bonds.find_within(self.crystal, self.sites, longest + DISTANCE_TOLERANCE)
 
     @cached_property
     def _functions(self) -> FloatArray:
@@ -211,7 +218,7 @@ class Correlations:
         """Per shell, shape (n, n): the share of its pairs that join two sites, from first class to second."""
         bonds = self._bonds
         one, other = self.classes[bonds.first], self.classes[bonds.second]
-        numbers = _shell_numbers(bonds.distance, one, other, self.kinds.shells)
+        numbers = _assign_shells(bonds.distance, one, other, self.kinds.shells)
         found = []
         for number, (_, first, _) in enumerate(self.kinds.shells):
             mine = (numbers == number) & (one == first)
@@ -223,16 +230,16 @@ class Correlations:
     @cached_property
     def _triplets(self) -> tuple[IntArray, ...]:
         """Per kind, shape (m, 3): its triplets' sites, in all orders."""
-        shells = self.kinds.shells[:SIDES]
+        shells = self.kinds.shells[:MAX_TRIPLET_SHELLS]
         members: dict[Triangle, list[tuple[int, int, int]]] = {kind: [] for kind in self.kinds.triangles}
         if members:
-            for *sites, sides in _triangles(self._bonds, self.classes, shells):
+            for *sites, sides in _iterate_triangles(self._bonds, self.classes, shells):
                 a, b, c = sorted(sides)
                 if (a, b, c) in members:
                     members[a, b, c].append((sites[0], sites[1], sites[2]))
         return tuple(np.asarray(rows, dtype=np.int64).reshape(-1, 3) for rows in members.values())
 
-    def of(self, codes: IntArray) -> FloatArray:
+    def evaluate_orderings(self, codes: IntArray) -> FloatArray:
         """Shape (m, width) of orderings (m, n)."""
         values = self._functions[np.arange(self.orderings.n), codes]  # (m, n, functions)
         columns = [
@@ -243,21 +250,25 @@ class Correlations:
         for shell, weights in zip(self.kinds.shells, self._pairs, strict=True):
             columns += [
                 ((values[:, :, a] @ weights) * values[:, :, b]).sum(axis=1)
-                for a, b in self.kinds.pair_functions(shell)
+                for a, b in self.kinds.list_pair_functions(shell)
             ]
         for triplets in self._triplets:
-            columns += [self._triplet(values, triplets, which) for which in self.kinds.triplet_functions]
+            columns += [
+                self._average_triplet(values, triplets, which) for which in self.kinds.triplet_functions
+            ]
         # Not -0.0 either: features of equal orderings are equal to the last bit.
-        return np.round(np.stack(columns, axis=1), DIGITS) + 0.0
+        return np.round(np.stack(columns, axis=1), ROUNDING_DIGITS) + 0.0
 
-    def _triplet(self, values: FloatArray, sites: IntArray, which: tuple[int, int, int]) -> FloatArray:
+    def _average_triplet(
+        self, values: FloatArray, sites: IntArray, which: tuple[int, int, int]
+    ) -> FloatArray:
         means = np.zeros(len(values))
         if not len(sites):
             return means
-        for start in range(0, len(values), ROWS):
-            part = values[start : start + ROWS]
+        for start in range(0, len(values), ROWS_PER_BLOCK):
+            part = values[start : start + ROWS_PER_BLOCK]
             factors = [part[:, sites[:, corner], function] for corner, function in enumerate(which)]
-            means[start : start + ROWS] = (factors[0] * factors[1] * factors[2]).mean(axis=1)
+            means[start : start + ROWS_PER_BLOCK] = (factors[0] * factors[1] * factors[2]).mean(axis=1)
         return means
 
 

@@ -16,13 +16,13 @@ from invdesign.spaces.ordering.cell import OrderedCell
 
 Placed = tuple[int, IntArray]  # number of the supercell, ordering (n,)
 
-TRIES = 20  # draws before an operator gives up: a space may hold nothing near a parent
-DRAWN = 200  # pairs of sites drawn before a swap gives up: nearly all may be alike
-ANOTHER = 0.3  # probability of one more swap in a mutation
-WAVES = 2  # largest component of the wave vectors that cut a crystal into slabs
+MAX_TRIES = 20  # draws before an operator gives up: a space may hold nothing near a parent
+MAX_PAIR_DRAWS = 200  # pairs of sites drawn before a swap gives up: nearly all may be alike
+MORE_SWAPS_PROBABILITY = 0.3  # probability of one more swap in a mutation
+MAX_WAVE_COMPONENT = 2  # largest component of the wave vectors that cut a crystal into slabs
 
 
-def variations(
+def build_operators(
     cells: Sequence[OrderedCell],
     read: Callable[[Genome], Placed],
     write: Callable[[Placed], Genome],
@@ -39,21 +39,21 @@ def variations(
         electrostatic: whether all charges are known, and electrostatic energies are to guide starts.
         draws: how many random orderings `start` ranks by electrostatics; 1 ranks none.
     """
-    tools = Tools(tuple(cells), draws)
+    tools = OrderingOperators(tuple(cells), draws)
     makers: dict[str, tuple[int, Callable[[Sequence[Placed], Rng], Placed | None]]] = {
-        "start": (0, tools.start),
-        "swap": (1, tools.swap),
-        "crossover": (2, tools.crossover),
+        "start": (0, tools.draw_random),
+        "swap": (1, tools.swap_sites),
+        "crossover": (2, tools.cross_parents),
     }
     if electrostatic:
-        makers["electrostatic"] = (0, tools.electrostatic)
+        makers["electrostatic"] = (0, tools.draw_electrostatic)
     if any(len(cell.orderings.compositions) > 1 for cell in cells):
-        makers["shift"] = (1, tools.shift)
+        makers["shift"] = (1, tools.shift_composition)
     return operators_on_codes(makers, read, write)
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class OrderingOperators:
     """The operators on orderings.
 
     Attributes:
@@ -64,45 +64,45 @@ class Tools:
     cells: tuple[OrderedCell, ...]
     draws: int
 
-    def start(self, parents: Sequence[Placed], rng: Rng) -> Placed:  # noqa: ARG002 - there are none
+    def draw_random(self, parents: Sequence[Placed], rng: Rng) -> Placed:  # noqa: ARG002 - there are none
         """A random ordering of a random composition; of several, the one of lowest electrostatic energy."""
-        number, counts = self._drawn(rng)
+        number, counts = self._draw_composition(rng)
         cell = self.cells[number]
         if self.draws > 1 and cell.charges is not None:
-            return number, cell.orderings.canonical(cell.charges.lowest_of(counts, self.draws, rng))
-        return number, cell.orderings.canonical(cell.orderings.sampled(counts, rng))
+            return number, cell.orderings.to_canonical(cell.charges.draw_lowest(counts, self.draws, rng))
+        return number, cell.orderings.to_canonical(cell.orderings.draw_ordering(counts, rng))
 
-    def electrostatic(self, parents: Sequence[Placed], rng: Rng) -> Placed | None:  # noqa: ARG002 - there are none
+    def draw_electrostatic(self, parents: Sequence[Placed], rng: Rng) -> Placed | None:  # noqa: ARG002 - there are none
         """An ordering of a random composition that electrostatics favours."""
-        number, counts = self._drawn(rng)
+        number, counts = self._draw_composition(rng)
         charges = self.cells[number].charges
         if charges is None:
             return None
-        return number, self.cells[number].orderings.canonical(charges.favoured(counts, rng))
+        return number, self.cells[number].orderings.to_canonical(charges.draw_low_energy(counts, rng))
 
-    def _drawn(self, rng: Rng) -> tuple[int, IntArray]:
+    def _draw_composition(self, rng: Rng) -> tuple[int, IntArray]:
         number = int(rng.random() * len(self.cells))
         compositions = self.cells[number].orderings.compositions
         return number, compositions[int(rng.random() * len(compositions))]
 
-    def swap(self, parents: Sequence[Placed], rng: Rng) -> Placed | None:
+    def swap_sites(self, parents: Sequence[Placed], rng: Rng) -> Placed | None:
         """The species of two sites of a group exchanged; sometimes of more pairs."""
         ((number, parent),) = parents
-        for _ in range(TRIES):
-            codes = self._swapped(number, parent, rng)
-            while rng.random() < ANOTHER:
-                codes = self._swapped(number, codes, rng)
-            child = self._accepted(number, codes, parents)
+        for _ in range(MAX_TRIES):
+            codes = self._swap_pair(number, parent, rng)
+            while rng.random() < MORE_SWAPS_PROBABILITY:
+                codes = self._swap_pair(number, codes, rng)
+            child = self._accept_child(number, codes, parents)
             if child is not None:
                 return child
         return None
 
-    def _swapped(self, number: int, codes: IntArray, rng: Rng) -> IntArray:
+    def _swap_pair(self, number: int, codes: IntArray, rng: Rng) -> IntArray:
         """One exchange of unlike species, each pair of sites equally likely; `codes` where none is found."""
         orderings = self.cells[number].orderings
-        for _ in range(DRAWN):
+        for _ in range(MAX_PAIR_DRAWS):
             first = int(rng.random() * orderings.n)
-            group = orderings.group_at(first)
+            group = orderings.find_group(first)
             second = group.first + int(rng.random() * len(group))
             if codes[first] != codes[second]:
                 child = codes.copy()
@@ -110,17 +110,17 @@ class Tools:
                 return child
         return codes
 
-    def shift(self, parents: Sequence[Placed], rng: Rng) -> Placed | None:
+    def shift_composition(self, parents: Sequence[Placed], rng: Rng) -> Placed | None:
         """A neighbouring composition: one atom of one species becomes one of another, more where charges ask it."""
         ((number, parent),) = parents
         orderings = self.cells[number].orderings
-        options = orderings.neighbours(orderings.counts(parent))
+        options = orderings.find_nearest_compositions(orderings.count_species(parent))
         if not len(options):
             return None
         counts = options[int(rng.random() * len(options))]
-        return self._accepted(number, orderings.moved(parent, counts, rng), parents)
+        return self._accept_child(number, orderings.move_to_composition(parent, counts, rng), parents)
 
-    def crossover(self, parents: Sequence[Placed], rng: Rng) -> Placed | None:
+    def cross_parents(self, parents: Sequence[Placed], rng: Rng) -> Placed | None:
         """Slabs of one parent between slabs of a symmetric image of the other, at the composition of either.
 
         Cut and splice, as for clusters: Deaven & Ho, Phys. Rev. Lett. 75, 288 (1995). Periodic slabs at a random
@@ -130,29 +130,29 @@ class Tools:
         if number != other:
             return None
         orderings = self.cells[number].orderings
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             rows = orderings.permutations
             image = father[rows[int(rng.random() * len(rows))]]
-            codes = np.where(self._slab(number, rng), mother, image)
+            codes = np.where(self._draw_slab(number, rng), mother, image)
             elder = mother if rng.random() < 0.5 else father
-            codes = orderings.moved(codes, orderings.counts(elder), rng)
-            child = self._accepted(number, codes, parents)
+            codes = orderings.move_to_composition(codes, orderings.count_species(elder), rng)
+            child = self._accept_child(number, codes, parents)
             if child is not None:
                 return child
         return None
 
-    def _slab(self, number: int, rng: Rng) -> NDArray[np.bool_]:
+    def _draw_slab(self, number: int, rng: Rng) -> NDArray[np.bool_]:
         """Which of the varying sites (n,) lie in the crests of a plane wave that fits the cell."""
         cell = self.cells[number]
-        wave = rng.integers(-WAVES, WAVES + 1, size=3)
+        wave = rng.integers(-MAX_WAVE_COMPONENT, MAX_WAVE_COMPONENT + 1, size=3)
         if not wave.any():
             wave[int(rng.random() * 3)] = 1
         phase = cell.crystal.positions[cell.sites] @ wave + rng.random()
         inside: NDArray[np.bool_] = phase % 1.0 < 0.25 + 0.5 * rng.random()
         return inside
 
-    def _accepted(self, number: int, codes: IntArray, parents: Sequence[Placed]) -> Placed | None:
+    def _accept_child(self, number: int, codes: IntArray, parents: Sequence[Placed]) -> Placed | None:
         """The canonical form of an ordering, unless it is a parent's."""
-        child = self.cells[number].orderings.canonical(codes)
+        child = self.cells[number].orderings.to_canonical(codes)
         known = any(number == other and (child == parent).all() for other, parent in parents)
         return None if known else (number, child)

@@ -19,16 +19,16 @@ from invdesign.structures.symmetry import count_cycle_types
 
 Codes = NDArray[np.uint8]
 
-EXACT = 2**53  # whole numbers below are exact as floats, which multiply many times faster
-MOST_STEPS = 1_000_000  # additions a count may take: about a second
-MOST_FILLS = 2_000_000  # orderings, symmetric images included, that are gone through one by one
-MOST_LISTED = 50_000  # distinct orderings kept in memory
-CHUNK = 50_000  # orderings looked at together
-IMAGES = 32  # symmetric images looked at together
+MAX_EXACT_INTEGER = 2**53  # whole numbers below are exact as floats, which multiply many times faster
+MAX_COUNT_STEPS = 1_000_000  # additions a count may take: about a second
+MAX_FILLS = 2_000_000  # orderings, symmetric images included, that are gone through one by one
+MAX_LISTED = 50_000  # distinct orderings kept in memory
+ROWS_PER_BLOCK = 50_000  # orderings looked at together
+MAX_IMAGES_PER_BLOCK = 32  # symmetric images looked at together
 
 
 @dataclass(frozen=True)
-class Variable:
+class SiteGroup:
     """A group of sites that take the same species.
 
     Attributes:
@@ -56,7 +56,7 @@ class Orderings:
         compositions: shape (c, s), distinct; atoms of each species of the first group, of the second, ...
     """
 
-    groups: tuple[Variable, ...]
+    groups: tuple[SiteGroup, ...]
     permutations: IntArray
     compositions: IntArray
 
@@ -76,12 +76,12 @@ class Orderings:
         starts = np.cumsum([0, *(len(group.species) for group in self.groups)])[:-1]
         return np.repeat(starts, [len(group) for group in self.groups])
 
-    def group_at(self, place: int) -> Variable:
+    def find_group(self, place: int) -> SiteGroup:
         """The group of one of the n sites."""
-        return self._group_at[place]
+        return self._group_by_place[place]
 
     @cached_property
-    def _group_at(self) -> tuple[Variable, ...]:
+    def _group_by_place(self) -> tuple[SiteGroup, ...]:
         return tuple(group for group in self.groups for _ in range(len(group)))
 
     # Symmetry. The images of a decoration are compared as numbers, a word of digits at a time. Permuting codes
@@ -90,7 +90,7 @@ class Orderings:
     @cached_property
     def _words(self) -> tuple[FloatArray, ...]:
         """Per word, shape (n, g): `codes @ word` are the words of all images."""
-        width = max(int(math.log(EXACT, self.base)) - 1, 1)
+        width = max(int(math.log(MAX_EXACT_INTEGER, self.base)) - 1, 1)
         words = []
         for start in range(0, self.n, width):
             stop = min(start + width, self.n)
@@ -101,7 +101,7 @@ class Orderings:
             words.append(word)
         return tuple(words)
 
-    def canonical(self, codes: IntArray) -> IntArray:
+    def to_canonical(self, codes: IntArray) -> IntArray:
         """The lexicographically smallest symmetric image of an ordering (n,)."""
         digits = codes.astype(np.float64)
         first, *others = self._words
@@ -115,17 +115,17 @@ class Orderings:
         image: IntArray = codes[self.permutations[alive[0]]]
         return image
 
-    def smallest(self, codes: Codes) -> NDArray[np.bool_]:
+    def are_smallest(self, codes: Codes) -> NDArray[np.bool_]:
         """Which orderings (m, n) are their own smallest image; (m,)."""
         own = [codes @ word[:, self._identity] for word in self._words]
         alive, start, width = np.arange(len(codes)), 0, 2
         rows = codes.astype(np.float64)
         while start < len(self.permutations):
             chosen = slice(start, start + width)
-            kept = self._none_smaller(rows, [values[alive] for values in own], chosen)
+            kept = self._have_no_smaller_image(rows, [values[alive] for values in own], chosen)
             alive, rows = alive[kept], rows[kept]
             # Most fall to the first few images; the survivors are compared with more at a time.
-            start, width = start + width, min(2 * width, IMAGES)
+            start, width = start + width, min(2 * width, MAX_IMAGES_PER_BLOCK)
         found = np.zeros(len(codes), dtype=np.bool_)
         found[alive] = True
         return found
@@ -134,7 +134,9 @@ class Orderings:
     def _identity(self) -> int:
         return int(np.flatnonzero((self.permutations == np.arange(self.n)).all(axis=1))[0])
 
-    def _none_smaller(self, rows: FloatArray, own: Sequence[FloatArray], chosen: slice) -> NDArray[np.bool_]:
+    def _have_no_smaller_image(
+        self, rows: FloatArray, own: Sequence[FloatArray], chosen: slice
+    ) -> NDArray[np.bool_]:
         """Which of the orderings (m, n), with words `own`, have no smaller image among the chosen; (m,)."""
         first, *others = self._words
         images = rows @ first[:, chosen]
@@ -147,19 +149,19 @@ class Orderings:
 
     # Compositions.
 
-    def counts(self, codes: IntArray) -> IntArray:
+    def count_species(self, codes: IntArray) -> IntArray:
         """Shape (s,): atoms of each species of an ordering (n,)."""
         return np.bincount(codes + self.offsets, minlength=self.compositions.shape[1])
 
-    def allows(self, counts: IntArray) -> bool:
+    def allows_composition(self, counts: IntArray) -> bool:
         """Whether a composition (s,) is one of the space's."""
-        return tuple(counts.tolist()) in self._allowed
+        return tuple(counts.tolist()) in self._allowed_counts
 
     @cached_property
-    def _allowed(self) -> frozenset[tuple[int, ...]]:
+    def _allowed_counts(self) -> frozenset[tuple[int, ...]]:
         return frozenset(map(tuple, self.compositions.tolist()))
 
-    def neighbours(self, counts: IntArray) -> IntArray:
+    def find_nearest_compositions(self, counts: IntArray) -> IntArray:
         """Shape (k, s): the other compositions that need the fewest exchanges from `counts` (s,)."""
         distance = np.abs(self.compositions - counts).sum(axis=1)
         others = distance > 0
@@ -168,12 +170,12 @@ class Orderings:
         nearest: IntArray = self.compositions[distance == distance[others].min()]
         return nearest
 
-    def sampled(self, counts: IntArray, rng: Rng) -> IntArray:
+    def draw_ordering(self, counts: IntArray, rng: Rng) -> IntArray:
         """A random ordering (n,) of a composition (s,), every one (symmetric images apart) equally likely."""
-        drawn: IntArray = self.several(counts, 1, rng)[0]
+        drawn: IntArray = self.draw_orderings(counts, 1, rng)[0]
         return drawn
 
-    def several(self, counts: IntArray, draws: int, rng: Rng) -> IntArray:
+    def draw_orderings(self, counts: IntArray, draws: int, rng: Rng) -> IntArray:
         """Shape (draws, n): random orderings of a composition (s,)."""
         codes = np.empty((draws, self.n), dtype=np.int64)
         column = 0
@@ -184,9 +186,9 @@ class Orderings:
             column = stop
         return codes
 
-    def moved(self, codes: IntArray, counts: IntArray, rng: Rng) -> IntArray:
+    def move_to_composition(self, codes: IntArray, counts: IntArray, rng: Rng) -> IntArray:
         """An ordering of composition `counts` (s,), from `codes` (n,) by as few changes as it takes."""
-        surplus = self.counts(codes) - counts
+        surplus = self.count_species(codes) - counts
         moved = codes.copy()
         if not surplus.any():
             return moved
@@ -208,9 +210,9 @@ class Orderings:
     @cached_property
     def fills(self) -> int:
         """Number of orderings, symmetric images included."""
-        return sum(self._fills_of(counts) for counts in self.compositions.tolist())
+        return sum(self._count_fills(counts) for counts in self.compositions.tolist())
 
-    def _fills_of(self, counts: Sequence[int]) -> int:
+    def _count_fills(self, counts: Sequence[int]) -> int:
         total, column = 1, 0
         for group in self.groups:
             part = counts[column : column + len(group.species)]
@@ -223,7 +225,7 @@ class Orderings:
         """How many distinct orderings there are, exactly, by Burnside's lemma.
 
         A permutation leaves those orderings as they are that are constant on its cycles; these are counted by
-        composition. None where that would take more than `MOST_STEPS` additions.
+        composition. None where that would take more than `MAX_COUNT_STEPS` additions.
         """
         classes = np.repeat(np.arange(len(self.groups)), [len(group) for group in self.groups]).tolist()
         steps = total = 0
@@ -234,44 +236,44 @@ class Orderings:
             for group, length in cycles:
                 columns = range(starts[group], starts[group] + len(self.groups[group].species))
                 steps += len(fixed) * len(columns)
-                if steps > MOST_STEPS:
+                if steps > MAX_COUNT_STEPS:
                     return None
-                fixed = _lengthened(fixed, columns, length)
-            total += times * sum(count for key, count in fixed.items() if key in self._allowed)
+                fixed = _add_cycle(fixed, columns, length)
+            total += times * sum(count for key, count in fixed.items() if key in self._allowed_counts)
         return total // len(self.permutations)
 
     @cached_property
     def countable(self) -> bool:
         """Whether the distinct orderings can be listed within the limits of memory and time."""
-        if self.fills > MOST_FILLS:
+        if self.fills > MAX_FILLS:
             return False
-        return self.size is not None and self.size <= MOST_LISTED
+        return self.size is not None and self.size <= MAX_LISTED
 
     @cached_property
-    def listed(self) -> Codes:
+    def distinct_orderings(self) -> Codes:
         """Shape (size, n): all distinct orderings in lexicographic order; only where `countable`."""
         kept = [
-            block[self.smallest(block)]
+            block[self.are_smallest(block)]
             for counts in self.compositions.tolist()
-            for block in self._blocks(counts)
+            for block in self._iterate_fillings(counts)
         ]
         rows = np.concatenate(kept)
         return rows[np.lexsort(rows.T[::-1])]
 
-    def _blocks(self, counts: Sequence[int]) -> Iterator[Codes]:
+    def _iterate_fillings(self, counts: Sequence[int]) -> Iterator[Codes]:
         """All orderings of a composition, symmetric images included, some at a time."""
         parts, column = [], 0
         for group in self.groups:
-            parts.append(_fillings(len(group), counts[column : column + len(group.species)]))
+            parts.append(_list_fillings(len(group), counts[column : column + len(group.species)]))
             column += len(group.species)
         total = math.prod(len(part) for part in parts)
-        for start in range(0, total, CHUNK):
-            index = np.arange(start, min(start + CHUNK, total))
+        for start in range(0, total, ROWS_PER_BLOCK):
+            index = np.arange(start, min(start + ROWS_PER_BLOCK, total))
             digits = np.unravel_index(index, [len(part) for part in parts])
             yield np.hstack([part[digit] for part, digit in zip(parts, digits, strict=True)])
 
 
-def _lengthened(
+def _add_cycle(
     fixed: dict[tuple[int, ...], int], columns: Sequence[int], length: int
 ) -> dict[tuple[int, ...], int]:
     found: dict[tuple[int, ...], int] = {}
@@ -282,7 +284,7 @@ def _lengthened(
     return found
 
 
-def _fillings(sites: int, counts: Sequence[int]) -> Codes:
+def _list_fillings(sites: int, counts: Sequence[int]) -> Codes:
     """Shape (m, sites): all ways to put so many of each species on the sites, built up site by site."""
     rows: Codes = np.zeros((1, sites), dtype=np.uint8)
     left = np.asarray(counts, dtype=np.int16)[None, :]

@@ -28,14 +28,14 @@ from invdesign.rng import rng_for
 from invdesign.settings import Frozen
 from invdesign.spaces.crystal import CrystalSpace, OxidationStates, build_design, read_codes
 from invdesign.spaces.described import distinct
-from invdesign.spaces.ordering.adopt import recognised
+from invdesign.spaces.ordering.adopt import recognise_ordering
 from invdesign.spaces.ordering.amounts import VACANCY, SiteChoice
-from invdesign.spaces.ordering.cell import OrderedCell, Plan, ordered_cell
-from invdesign.spaces.ordering.charges import Formal
-from invdesign.spaces.ordering.clusters import Correlations, Kinds
-from invdesign.spaces.ordering.operators import variations
-from invdesign.spaces.ordering.sites import MOST_LISTED
-from invdesign.spaces.ordering.supercell import Cell, cell_text, matrix_of
+from invdesign.spaces.ordering.cell import OrderedCell, OrderingPlan, build_ordered_cell
+from invdesign.spaces.ordering.charges import FormalCharges
+from invdesign.spaces.ordering.clusters import ClusterKinds, Correlations
+from invdesign.spaces.ordering.operators import build_operators
+from invdesign.spaces.ordering.sites import MAX_LISTED
+from invdesign.spaces.ordering.supercell import Cell, format_cell, to_matrix
 from invdesign.spaces.ordering.vectors import Axes
 from invdesign.structures.parents import Parent, build_parent
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-CELL = "cell"  # key of the genome that names the supercell, where there are several
+CELL_KEY = "cell"  # key of the genome that names the supercell, where there are several
 
 
 class Prerank(Frozen):
@@ -96,31 +96,31 @@ class OrderingSpace(CrystalSpace):
 
     @field_validator("cells")
     @classmethod
-    def _different(cls, cells: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
-        matrices = [matrix_of(cell).tolist() for cell in cells]
+    def _check_cells(cls, cells: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+        matrices = [to_matrix(cell).tolist() for cell in cells]
         for number, matrix in enumerate(matrices):
             if matrix in matrices[:number]:
-                raise ValueError(f"{cell_text(cells[number])} is named twice")
+                raise ValueError(f"{format_cell(cells[number])} is named twice")
         if cells and info.data.get("cell", (1, 1, 1)) != (1, 1, 1):
             raise ValueError("give either 'cell' or 'cells'")
         return cells
 
     @model_validator(mode="after")
-    def _possible(self) -> Self:
+    def _check_orderings(self) -> Self:
         try:
-            self._check()
+            self._check_settings()
         except InvdesignError as error:
             raise ValueError(str(error)) from error
         return self
 
-    def _check(self) -> None:
+    def _check_settings(self) -> None:
         """Everything the settings must make possible.
 
         Raises:
             ValueError: sites, amounts, charges or cells do not fit.
             InvdesignError: a cell or its symmetry is too large.
         """
-        if not self._plan.varying:
+        if not self._plan.varying_groups:
             listed = ", ".join(f"{name}: {next(iter(choice.species))}" for name, choice in self.sites.items())
             raise ValueError(
                 f"there is nothing to order: every site takes a single species ({listed}); "
@@ -130,7 +130,7 @@ class OrderingSpace(CrystalSpace):
         for element in self.oxidation_states:
             if element not in known | set(self._unit.elements):
                 raise ValueError(f"oxidation_states name {element}, which is in none of the sites")
-        if self.prerank and not self._electrostatic:
+        if self.prerank and not self._uses_electrostatics:
             raise ValueError(
                 "prerank by ewald needs electrostatics, with the charges of all elements, and species of different "
                 "charge on a group of sites; give oxidation_states, or leave prerank out"
@@ -147,12 +147,12 @@ class OrderingSpace(CrystalSpace):
         return build_parent(self.parent, (1, 1, 1), primitive=self.primitive)
 
     @cached_property
-    def _plan(self) -> Plan:
+    def _plan(self) -> OrderingPlan:
         by_group = {name: choice.oxidation_states for name, choice in self.sites.items()}
-        return Plan(
+        return OrderingPlan(
             unit=self._unit,
             choices=dict(sorted(self.sites.items())),
-            formal=Formal(self._unit, self.oxidation_states, by_group),
+            formal=FormalCharges(self._unit, self.oxidation_states, by_group),
             neutral=self.charge_neutral and bool(self.oxidation_states),
         )
 
@@ -161,9 +161,9 @@ class OrderingSpace(CrystalSpace):
         found = []
         for cell in self.cells or (self.cell,):
             try:
-                found.append(ordered_cell(self._plan, matrix_of(cell)))
+                found.append(build_ordered_cell(self._plan, to_matrix(cell)))
             except (ValueError, InvdesignError) as error:
-                where = f"cell {cell_text(cell)}: " if self.cells else ""
+                where = f"cell {format_cell(cell)}: " if self.cells else ""
                 raise ValueError(f"{where}{error}") from error
         return tuple(found)
 
@@ -171,20 +171,20 @@ class OrderingSpace(CrystalSpace):
     def _countable(self) -> bool:
         size = self.size()
         listed = all(cell.orderings.countable for cell in self._cells)
-        return size is not None and size <= MOST_LISTED and listed
+        return size is not None and size <= MAX_LISTED and listed
 
-    def kinds(self) -> Kinds:
+    def list_cluster_kinds(self) -> ClusterKinds:
         """The kinds of clusters whose correlations are features: points, then pairs, then triplets."""
         return self._kinds
 
     @cached_property
-    def _kinds(self) -> Kinds:
-        return self._plan.kinds(self.clusters.pairs, self.clusters.triplets)
+    def _kinds(self) -> ClusterKinds:
+        return self._plan.find_cluster_kinds(self.clusters.pairs, self.clusters.triplets)
 
     @cached_property
     def _correlations(self) -> tuple[Correlations, ...]:
         kinds = self._kinds
-        return tuple(cell.correlations(kinds) for cell in self._cells)
+        return tuple(cell.build_correlations(kinds) for cell in self._cells)
 
     @cached_property
     def _axes(self) -> Axes:
@@ -193,22 +193,26 @@ class OrderingSpace(CrystalSpace):
     @cached_property
     def _operators(self) -> Mapping[str, Operator]:
         draws = round(1.0 / self.prerank.keep) if self.prerank else 1
-        return variations(
-            self._cells, self._read_canonical, self._genome_of, electrostatic=self._electrostatic, draws=draws
+        return build_operators(
+            self._cells,
+            self._read_canonical,
+            self._write_placed,
+            electrostatic=self._uses_electrostatics,
+            draws=draws,
         )
 
     # Genomes and orderings.
 
-    def _read(self, genome: Genome) -> tuple[int, IntArray]:
+    def _parse_genome(self, genome: Genome) -> tuple[int, IntArray]:
         """The supercell's number and the ordering (n,) a genome stands for.
 
         Raises:
             Infeasible: supercell, groups, lengths, species or amounts are not the space's.
         """
-        number = self._cell_number(genome)
+        number = self._parse_cell_number(genome)
         orderings = self._cells[number].orderings
         names = [group.name for group in orderings.groups]
-        wrong = sorted(set(genome) ^ {*names, *([CELL] if self.cells else [])})
+        wrong = sorted(set(genome) ^ {*names, *([CELL_KEY] if self.cells else [])})
         if wrong:
             raise Infeasible(f"the genome must name the groups {', '.join(names)}; {wrong[0]} is wrong")
         codes: list[int] = []
@@ -222,21 +226,21 @@ class OrderingSpace(CrystalSpace):
             codes += read_codes(group.name, species, options)
         return number, np.asarray(codes, dtype=np.int64)
 
-    def _cell_number(self, genome: Genome) -> int:
-        number = genome.get(CELL, 0) if self.cells else 0
+    def _parse_cell_number(self, genome: Genome) -> int:
+        number = genome.get(CELL_KEY, 0) if self.cells else 0
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(self._cells):
-            raise Infeasible(f"{CELL} must be a number from 0 to {len(self._cells) - 1}, got {number!r}")
+            raise Infeasible(f"{CELL_KEY} must be a number from 0 to {len(self._cells) - 1}, got {number!r}")
         return number
 
     def _read_canonical(self, genome: Genome) -> tuple[int, IntArray]:
-        number, codes = self._read(genome)
-        return number, self._cells[number].orderings.canonical(codes)
+        number, codes = self._parse_genome(genome)
+        return number, self._cells[number].orderings.to_canonical(codes)
 
-    def _genome_of(self, placed: tuple[int, IntArray]) -> Genome:
-        return self._genome(*placed)
+    def _write_placed(self, placed: tuple[int, IntArray]) -> Genome:
+        return self._write_genome(*placed)
 
-    def _genome(self, number: int, codes: IntArray) -> dict[str, Json]:
-        genome: dict[str, Json] = {CELL: number} if self.cells else {}
+    def _write_genome(self, number: int, codes: IntArray) -> dict[str, Json]:
+        genome: dict[str, Json] = {CELL_KEY: number} if self.cells else {}
         listed = codes.tolist()
         for group in self._cells[number].orderings.groups:
             genome[group.name] = [group.species[code] for code in listed[group.first : group.last]]
@@ -248,7 +252,7 @@ class OrderingSpace(CrystalSpace):
         Raises:
             Infeasible: it is malformed.
         """
-        return self._genome(*self._read_canonical(genome))
+        return self._write_genome(*self._read_canonical(genome))
 
     def size(self) -> int | None:
         """How many distinct orderings there are, exactly; None where counting them would take too long."""
@@ -265,11 +269,11 @@ class OrderingSpace(CrystalSpace):
             Infeasible: a genome is malformed.
         """
         energies = np.empty(len(genomes))
-        for number, rows, codes in self._by_cell(genomes):
+        for number, rows, codes in self._group_by_cell(genomes):
             charges = self._cells[number].charges
             if charges is None:
                 raise InvdesignError("an element's charge is not known; give oxidation_states")
-            energies[rows] = charges.energies(codes)
+            energies[rows] = charges.energies_per_site(codes)
         return energies
 
     # SearchSpace.
@@ -284,13 +288,13 @@ class OrderingSpace(CrystalSpace):
         Raises:
             Infeasible: the genome is malformed or its composition not the space's, or atoms overlap.
         """
-        number, codes = self._read(genome)
+        number, codes = self._parse_genome(genome)
         cell = self._cells[number]
-        counts = cell.orderings.counts(codes)
-        if not cell.orderings.allows(counts):
+        counts = cell.orderings.count_species(codes)
+        if not cell.orderings.allows_composition(counts):
             raise Infeasible(f"the space does not allow {self._counted(number, counts)}")
         rng = rng_for(0, 0, f"rattle {genome_key(genome)}")
-        structure = cell.structure(codes, self.rattle, rng)
+        structure = cell.build_structure(codes, self.rattle, rng)
         return build_design(structure, self._unit.name)
 
     def _counted(self, number: int, counts: IntArray) -> str:
@@ -301,36 +305,36 @@ class OrderingSpace(CrystalSpace):
     def features(self, genomes: Sequence[Genome]) -> FloatArray:
         """Shape (n, d): cluster correlations, and the electrostatic energy where charges are known."""
         found = np.empty((len(genomes), self._width))
-        for number, rows, codes in self._by_cell(genomes):
-            found[rows] = self._features(number, codes)
+        for number, rows, codes in self._group_by_cell(genomes):
+            found[rows] = self._evaluate_features(number, codes)
         return found
 
     def descriptors(self) -> Sequence[Descriptor]:
         """Correlations of points, pairs and triplets, a group each, and the electrostatic energy."""
-        energy = [Descriptor("electrostatic energy", "electrostatics")] if self._electrostatic else []
+        energy = [Descriptor("electrostatic energy", "electrostatics")] if self._uses_electrostatics else []
         return distinct([*self._kinds.descriptors(), *energy])
 
     @cached_property
-    def _electrostatic(self) -> bool:
+    def _uses_electrostatics(self) -> bool:
         """Whether electrostatic energies tell orderings apart, and are wanted."""
         return self.electrostatics and all(
-            cell.charges is not None and cell.charges.tells for cell in self._cells
+            cell.charges is not None and cell.charges.distinguishes_orderings for cell in self._cells
         )
 
     @cached_property
     def _width(self) -> int:
-        return self._kinds.width + self._electrostatic
+        return self._kinds.width + self._uses_electrostatics
 
-    def _features(self, number: int, codes: IntArray) -> FloatArray:
-        columns = [self._correlations[number].of(codes)]
+    def _evaluate_features(self, number: int, codes: IntArray) -> FloatArray:
+        columns = [self._correlations[number].evaluate_orderings(codes)]
         charges = self._cells[number].charges
-        if self._electrostatic and charges is not None:
-            columns.append(charges.energies(codes)[:, None])
+        if self._uses_electrostatics and charges is not None:
+            columns.append(charges.energies_per_site(codes)[:, None])
         return np.hstack(columns)
 
-    def _by_cell(self, genomes: Sequence[Genome]) -> Iterator[tuple[int, IntArray, IntArray]]:
+    def _group_by_cell(self, genomes: Sequence[Genome]) -> Iterator[tuple[int, IntArray, IntArray]]:
         """(number of a supercell, rows of its genomes, their orderings (m, n)), for each that occurs."""
-        read = [self._read(genome) for genome in genomes]
+        read = [self._parse_genome(genome) for genome in genomes]
         numbers = np.asarray([number for number, _ in read], dtype=np.int64)
         for number in np.unique(numbers).tolist():
             rows = np.flatnonzero(numbers == number)
@@ -347,24 +351,26 @@ class OrderingSpace(CrystalSpace):
         """Index after the last ordering of each supercell."""
         return tuple(accumulate(cell.orderings.size or 0 for cell in self._cells))
 
-    def _place(self, index: int) -> tuple[int, int]:
+    def _locate_ordering(self, index: int) -> tuple[int, int]:
         """(number of the supercell, index among its orderings)."""
         number = int(np.searchsorted(self._ends, index, side="right"))
         return number, index - (self._ends[number - 1] if number else 0)
 
     def numbered(self, index: int) -> Genome:
         """Genome number `index`, in the order of the species, the last site running fastest."""
-        number, own = self._place(index)
-        return self._genome(number, self._cells[number].orderings.listed[own].astype(np.int64))
+        number, own = self._locate_ordering(index)
+        return self._write_genome(
+            number, self._cells[number].orderings.distinct_orderings[own].astype(np.int64)
+        )
 
     def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
         """(index of the first row, features (<= size, d)), streamed; a block holds one supercell's orderings."""
         start = 0
         for number, cell in enumerate(self._cells):
-            listed = cell.orderings.listed
+            listed = cell.orderings.distinct_orderings
             for first in range(0, len(listed), size):
                 codes = listed[first : first + size].astype(np.int64)
-                yield start + first, self._features(number, codes)
+                yield start + first, self._evaluate_features(number, codes)
             start += len(listed)
 
     # VectorSpace.
@@ -374,14 +380,15 @@ class OrderingSpace(CrystalSpace):
         return self._axes.domain
 
     def encode(self, genomes: Sequence[Genome]) -> FloatArray:
-        rows = [self._axes.encoded(*self._read(genome)) for genome in genomes]
+        rows = [self._axes.encode_ordering(*self._parse_genome(genome)) for genome in genomes]
         return np.asarray(rows, dtype=np.float64).reshape(len(genomes), self._axes.width)
 
     def decode(self, x: FloatArray) -> Sequence[Genome]:
         """Genomes at points (n, d): the composition nearest to the fractions; sites in the order of their keys."""
-        placed = [self._axes.decoded(point) for point in np.clip(x, 0.0, 1.0)]
+        placed = [self._axes.decode_point(point) for point in np.clip(x, 0.0, 1.0)]
         return [
-            self._genome(number, self._cells[number].orderings.canonical(codes)) for number, codes in placed
+            self._write_genome(number, self._cells[number].orderings.to_canonical(codes))
+            for number, codes in placed
         ]
 
     # StructureSpace.
@@ -393,10 +400,10 @@ class OrderingSpace(CrystalSpace):
             structure: relaxed, seeded or generated.
             parent: the genome it was made from, whose supercell is tried first.
         """
-        first = None if parent is None else self._read(parent)[0]
+        first = None if parent is None else self._parse_genome(parent)[0]
         numbers = sorted(range(len(self._cells)), key=lambda number: number != first)
         for number in numbers:
-            codes = recognised(structure, self._cells[number], same_cell=number == first)
+            codes = recognise_ordering(structure, self._cells[number], same_cell=number == first)
             if codes is not None:
-                return self._genome(number, self._cells[number].orderings.canonical(codes))
+                return self._write_genome(number, self._cells[number].orderings.to_canonical(codes))
         return None

@@ -15,24 +15,27 @@ from invdesign.structures.parents import Parent
 
 Matrix: TypeAlias = tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
 
-LARGEST_CELL = 2_000  # atoms
-LARGEST_BOX = 3_000_000  # lattice points around a skewed cell that are looked through; chosen, some 100 MB
+MAX_ATOMS = 2_000  # atoms
+MAX_LATTICE_POINTS = (
+    3_000_000  # lattice points around a skewed cell that are looked through; chosen, some 100 MB
+)
 
 
-def _cell(value: object) -> object:
+def _check_cell(value: object) -> object:
     """Three repeats, or three rows of three integers, checked in words."""
     rows = value if isinstance(value, list | tuple) else []
-    repeats = len(rows) == 3 and all(_whole(item) for item in rows)
+    repeats = len(rows) == 3 and all(_is_whole(item) for item in rows)
     matrix = len(rows) == 3 and all(
-        isinstance(row, list | tuple) and len(row) == 3 and all(_whole(item) for item in row) for row in rows
+        isinstance(row, list | tuple) and len(row) == 3 and all(_is_whole(item) for item in row)
+        for row in rows
     )
     if not repeats and not matrix:
         raise ValueError(
             f"expected three repeats, as [2, 2, 1], or three rows of three integers, got {value}"
         )
     largest = max(abs(int(item)) for item in (rows if repeats else [item for row in rows for item in row]))
-    if largest > LARGEST_CELL:
-        raise ValueError(f"a cell's entries are {LARGEST_CELL} at most, got {count_text(largest)}")
+    if largest > MAX_ATOMS:
+        raise ValueError(f"a cell's entries are {MAX_ATOMS} at most, got {count_text(largest)}")
     if repeats and min(rows) < 1:
         raise ValueError(f"a cell is repeated once or more along each axis, got {list(rows)}")
     if matrix and round(float(np.linalg.det(np.array(rows)))) == 0:
@@ -40,22 +43,22 @@ def _cell(value: object) -> object:
     return tuple(tuple(row) if isinstance(row, list | tuple) else row for row in rows)
 
 
-def _whole(value: object) -> bool:
+def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-Cell = Annotated[tuple[int, int, int] | Matrix, BeforeValidator(_cell)]
+Cell = Annotated[tuple[int, int, int] | Matrix, BeforeValidator(_check_cell)]
 """A field that says how a cell is repeated: `[2, 2, 1]`, or three rows of integers."""
 
 
-def matrix_of(cell: tuple[int, int, int] | Matrix) -> IntArray:
+def to_matrix(cell: tuple[int, int, int] | Matrix) -> IntArray:
     """Shape (3, 3): the supercell's vectors in those of the unit cell, right-handed."""
     matrix = np.asarray(cell, dtype=np.int64)
     matrix = np.diag(matrix) if matrix.ndim == 1 else matrix
     return matrix if np.linalg.det(matrix) > 0 else -matrix
 
 
-def supercell_of(unit: Parent, matrix: IntArray) -> tuple[Parent, IntArray]:
+def build_supercell(unit: Parent, matrix: IntArray) -> tuple[Parent, IntArray]:
     """The supercell of a crystal.
 
     Args:
@@ -69,11 +72,11 @@ def supercell_of(unit: Parent, matrix: IntArray) -> tuple[Parent, IntArray]:
         InvdesignError: it has more than 2,000 atoms.
     """
     volume = round(abs(float(np.linalg.det(matrix))))
-    if volume * len(unit) > LARGEST_CELL:
+    if volume * len(unit) > MAX_ATOMS:
         raise InvdesignError(
-            f"a supercell of {volume * len(unit)} atoms is too large (limit {LARGEST_CELL}); repeat the cell less often"
+            f"a supercell of {volume * len(unit)} atoms is too large (limit {MAX_ATOMS}); repeat the cell less often"
         )
-    steps = _lattice_points(matrix, volume)
+    steps = _list_lattice_points(matrix, volume)
     inverse = np.linalg.inv(matrix)
     positions = ((unit.positions[:, None, :] + steps[None, :, :]) @ inverse).reshape(-1, 3)
     sites = np.repeat(np.arange(len(unit)), volume)
@@ -89,11 +92,11 @@ def supercell_of(unit: Parent, matrix: IntArray) -> tuple[Parent, IntArray]:
     return cell, sites
 
 
-def _lattice_points(matrix: IntArray, volume: int) -> IntArray:
+def _list_lattice_points(matrix: IntArray, volume: int) -> IntArray:
     """Shape (volume, 3): the integer points within a cell, in whole numbers throughout."""
     corners = np.stack(np.meshgrid(*([0, 1],) * 3, indexing="ij"), axis=-1).reshape(-1, 3) @ matrix
     low, high = corners.min(axis=0), corners.max(axis=0)
-    if math.prod(int(b - a + 1) for a, b in zip(low, high, strict=True)) > LARGEST_BOX:
+    if math.prod(int(b - a + 1) for a, b in zip(low, high, strict=True)) > MAX_LATTICE_POINTS:
         raise InvdesignError(
             f"the cell {matrix.tolist()} is too skewed; choose shorter vectors of the same lattice"
         )
@@ -105,12 +108,12 @@ def _lattice_points(matrix: IntArray, volume: int) -> IntArray:
     return chosen
 
 
-def cell_text(cell: Sequence[object]) -> str:
+def format_cell(cell: Sequence[object]) -> str:
     """A cell as the campaign writes it."""
     return str([list(row) if isinstance(row, Sequence) else row for row in cell])
 
 
-def sites_of(unit: Parent, names: Sequence[str]) -> Mapping[str, tuple[int, ...]]:
+def find_named_sites(unit: Parent, names: Sequence[str]) -> Mapping[str, tuple[int, ...]]:
     """Sites of the unit cell by name.
 
     Raises:

@@ -27,19 +27,19 @@ class Axes:
     cells: tuple[Orderings, ...]
 
     @cached_property
-    def _several(self) -> int:
+    def _cell_axes(self) -> int:
         """How many dimensions choose the supercell."""
         return int(len(self.cells) > 1)
 
     @cached_property
-    def _places(self) -> tuple[int, ...]:
+    def _keys_per_group(self) -> tuple[int, ...]:
         """Per group, the most sites it has in a supercell: smaller ones use the first of these keys."""
         return tuple(
             max(len(cell.groups[i]) for cell in self.cells) for i in range(len(self.cells[0].groups))
         )
 
     @cached_property
-    def _free(self) -> tuple[int, ...]:
+    def _free_columns(self) -> tuple[int, ...]:
         """Columns of the compositions that vary, but for the last of each group, which follows from the others."""
         varying = [np.ptp(cell.compositions, axis=0) > 0 for cell in self.cells]
         columns = np.flatnonzero(np.any(varying, axis=0)).tolist()
@@ -48,12 +48,12 @@ class Axes:
         return tuple(column for column in columns if column != last[group_of[column]])
 
     @cached_property
-    def _totals(self) -> tuple[FloatArray, ...]:
+    def _site_totals(self) -> tuple[FloatArray, ...]:
         """Per supercell, shape (free,): sites of the group that each free amount belongs to."""
         found = []
         for cell in self.cells:
             sites = np.asarray([len(group) for group in cell.groups for _ in group.species], dtype=np.float64)
-            found.append(sites[list(self._free)])
+            found.append(sites[list(self._free_columns)])
         return tuple(found)
 
     @cached_property
@@ -61,55 +61,57 @@ class Axes:
         """One categorical dimension where there are several supercells, one per free amount, one per key."""
         groups = self.cells[0].groups
         dimensions = []
-        if self._several:
+        if self._cell_axes:
             numbers = tuple(str(number) for number in range(len(self.cells)))
             dimensions.append(Dimension("cell", "categorical", choices=numbers))
         labels = [f"{group.name}: {species}" for group in groups for species in group.species]
-        dimensions += [Dimension(labels[column], "real") for column in self._free]
-        for group, places in zip(groups, self._places, strict=True):
+        dimensions += [Dimension(labels[column], "real") for column in self._free_columns]
+        for group, places in zip(groups, self._keys_per_group, strict=True):
             dimensions += [Dimension(f"{group.name}.{place + 1}", "real") for place in range(places)]
         return Domain(tuple(dimensions), climbable=False)
 
     @cached_property
     def width(self) -> int:
         """Number of dimensions."""
-        return self._several + len(self._free) + sum(self._places)
+        return self._cell_axes + len(self._free_columns) + sum(self._keys_per_group)
 
-    def encoded(self, number: int, codes: IntArray) -> FloatArray:
+    def encode_ordering(self, number: int, codes: IntArray) -> FloatArray:
         """Shape (width,): the middle of what decodes to the ordering `codes` (n,) of a supercell."""
         cell = self.cells[number]
         point = np.full(self.width, 0.5)
-        if self._several:
+        if self._cell_axes:
             point[0] = (number + 0.5) / len(self.cells)
-        start = self._several + len(self._free)
-        point[self._several : start] = cell.counts(codes)[list(self._free)] / self._totals[number]
-        for group, places in zip(cell.groups, self._places, strict=True):
+        start = self._cell_axes + len(self._free_columns)
+        point[self._cell_axes : start] = (
+            cell.count_species(codes)[list(self._free_columns)] / self._site_totals[number]
+        )
+        for group, places in zip(cell.groups, self._keys_per_group, strict=True):
             keys = (codes[group.first : group.last] + 0.5) / len(group.species)
             point[start : start + len(group)] = keys
             start += places
         return point
 
-    def decoded(self, point: FloatArray) -> tuple[int, IntArray]:
+    def decode_point(self, point: FloatArray) -> tuple[int, IntArray]:
         """(number of the supercell, ordering (n,)) at a point (width,) of the unit cube."""
-        number = min(int(point[0] * len(self.cells)), len(self.cells) - 1) if self._several else 0
+        number = min(int(point[0] * len(self.cells)), len(self.cells) - 1) if self._cell_axes else 0
         cell = self.cells[number]
-        start = self._several + len(self._free)
-        counts = self._nearest(number, point[self._several : start])
+        start = self._cell_axes + len(self._free_columns)
+        counts = self._find_nearest_composition(number, point[self._cell_axes : start])
         codes = np.empty(cell.n, dtype=np.int64)
         column = 0
-        for group, places in zip(cell.groups, self._places, strict=True):
+        for group, places in zip(cell.groups, self._keys_per_group, strict=True):
             order = np.argsort(point[start : start + len(group)], kind="stable")
             here = counts[column : column + len(group.species)]
             codes[group.first + order] = np.repeat(np.arange(len(group.species)), here)
             start, column = start + places, column + len(group.species)
         return number, codes
 
-    def _nearest(self, number: int, fractions: FloatArray) -> IntArray:
+    def _find_nearest_composition(self, number: int, fractions: FloatArray) -> IntArray:
         """The composition (s,) of a supercell nearest to fractions (free,) of its sites."""
         compositions = self.cells[number].compositions
         if len(compositions) == 1:
             only: IntArray = compositions[0]
             return only
-        amounts = compositions[:, list(self._free)] / self._totals[number]
+        amounts = compositions[:, list(self._free_columns)] / self._site_totals[number]
         chosen: IntArray = compositions[int(((amounts - fractions) ** 2).sum(axis=1).argmin())]
         return chosen

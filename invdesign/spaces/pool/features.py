@@ -12,8 +12,8 @@ from invdesign.arrays import FloatArray, IntArray
 
 Scale = Literal["range", "ranks"]
 
-EXACT_UP_TO = 20_000  # rows; beyond, the nearest row may be up to twice as far as the very nearest
-GRID = 2.0**40  # steps of the unit interval that are told apart
+MAX_EXACT_ROWS = 20_000  # rows; beyond, the nearest row may be up to twice as far as the very nearest
+GRID_STEPS = 2.0**40  # steps of the unit interval that are told apart
 TIE = "tie"
 TIE_WEIGHT = 2.0**-10  # a row's number among its equals counts for little in distances; a power of 2 is exact
 
@@ -38,10 +38,10 @@ class Points:
         self.columns: list[int] = varied.tolist()
         self.names = [names[column] for column in varied]
         self.low, self.high = low[varied].tolist(), high[varied].tolist()
-        scaled = _in_range(raw[:, varied]) if scale == "range" else _ranked(raw[:, varied])
+        scaled = _scale_to_range(raw[:, varied]) if scale == "range" else _scale_to_ranks(raw[:, varied])
         # On a grid, or the squares of small differences vanish, and different rows are at no distance.
-        scaled = np.round(scaled * GRID) / GRID
-        ties = tie_numbers(scaled)
+        scaled = np.round(scaled * GRID_STEPS) / GRID_STEPS
+        ties = number_ties(scaled)
         self.width = max(len(self.names), 1)
         if ties.any() or not self.names:
             self.names.append(TIE)
@@ -54,7 +54,7 @@ class Points:
     def __len__(self) -> int:
         return len(self._points)
 
-    def at(self, rows: IntArray | slice) -> FloatArray:
+    def take_points(self, rows: IntArray | slice) -> FloatArray:
         """Places (m, d) of rows, each column within [0, 1]."""
         found: FloatArray = self._points[rows]
         if self._tied:
@@ -64,10 +64,10 @@ class Points:
 
     def features(self, rows: IntArray | slice) -> FloatArray:
         """Shape (m, width): the places without the tie."""
-        found = self.at(rows)
+        found = self.take_points(rows)
         return found[:, : self.width]
 
-    def nearest(self, x: FloatArray, count: int = 1) -> IntArray:
+    def find_nearest(self, x: FloatArray, count: int = 1) -> IntArray:
         """Rows (m, count) nearest to the points x (m, d), nearest first; the row itself for a point of `at`.
 
         In large pools a row may be given that is up to twice as far as the nearest: that takes 1 ms of a million
@@ -76,7 +76,7 @@ class Points:
         weighted = np.array(x, dtype=np.float64)
         if self._tied:
             weighted[:, -1] *= TIE_WEIGHT
-        slack = 0.0 if len(self) <= EXACT_UP_TO else 1.0
+        slack = 0.0 if len(self) <= MAX_EXACT_ROWS else 1.0
         count = min(count, len(self))
         _, found = self._tree.query(weighted, k=count, eps=slack)
         return np.asarray(found, dtype=np.int64).reshape(len(weighted), count)
@@ -89,7 +89,7 @@ class Points:
         return cKDTree(self._points, leafsize=32, balanced_tree=False, compact_nodes=False)
 
 
-def _in_range(values: FloatArray) -> FloatArray:
+def _scale_to_range(values: FloatArray) -> FloatArray:
     """Columns scaled from their lowest and highest value to [0, 1]."""
     halves = values / 2.0  # the difference of two doubles may overflow, that of their halves does not
     low, high = halves.min(axis=0, initial=np.inf), halves.max(axis=0, initial=-np.inf)
@@ -98,7 +98,7 @@ def _in_range(values: FloatArray) -> FloatArray:
     return scaled
 
 
-def _ranked(values: FloatArray) -> FloatArray:
+def _scale_to_ranks(values: FloatArray) -> FloatArray:
     """Columns as the share of rows below, equals counted half: each is spread evenly over [0, 1]."""
     ranks = np.empty_like(values)
     for column in range(values.shape[1]):
@@ -109,7 +109,7 @@ def _ranked(values: FloatArray) -> FloatArray:
     return ranks
 
 
-def tie_numbers(points: FloatArray) -> IntArray:
+def number_ties(points: FloatArray) -> IntArray:
     """Shape (n,): the number of each row among rows equal to it, from 0 in their order."""
     keys = np.zeros(len(points), dtype=np.uint64)
     for column in range(points.shape[1]):
@@ -126,6 +126,6 @@ def tie_numbers(points: FloatArray) -> IntArray:
     return numbers
 
 
-def rank_from(u: float, most: int) -> int:
+def draw_rank(u: float, most: int) -> int:
     """A rank from 1 to `most` by one uniform number in [0, 1): near ranks often, far ones now and then."""
     return min(int(math.exp(u * math.log(most + 1))), most)

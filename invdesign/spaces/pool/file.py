@@ -17,11 +17,11 @@ from invdesign.settings import Frozen, context_of, named_path
 from invdesign.structures.reading.read import SUFFIXES, is_structure_name
 from invdesign.textfiles import open_regular
 
-TABLES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")
-DATABASES = (".db", ".json")
-CHUNK = 1 << 20
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")
+DATABASE_SUFFIXES = (".db", ".json")
+BYTES_PER_READ = 1 << 20
 MAX_BYTES = 50_000_000_000  # chosen: what a disk hands over in minutes; a sparse file may claim any size
-SHOWN = 3
+MAX_NAMES_SHOWN = 3
 
 
 class PoolError(InvdesignError):
@@ -42,14 +42,14 @@ class PoolFile(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _read(cls, value: object, info: ValidationInfo) -> object:
+    def _resolve_path(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, str):
             return value
         folder, _ = context_of(info)
         path = named_path(value, folder)
         _check_kind(path, value)
         try:
-            size, digest = _content(path)
+            size, digest = _hash_content(path)
         except (InvdesignError, OSError) as error:
             raise ValueError(getattr(error, "strerror", None) or str(error)) from error
         return {"path": str(path), "bytes": size, "hash": digest}
@@ -59,7 +59,7 @@ class PoolFile(Frozen):
         """The file or folder at `path`, relative to the working directory."""
         return cls.model_validate(str(path))
 
-    def opened(self) -> Path:
+    def verify_content(self) -> Path:
         """The path, where the content is still the one that was named.
 
         Raises:
@@ -71,7 +71,7 @@ class PoolFile(Frozen):
                 f"the pool {path} is not there any more. Put it back where it was, or start a new run with a "
                 "campaign that names its new place"
             )
-        size, digest = _content(path)
+        size, digest = _hash_content(path)
         if (size, digest) != (self.bytes, self.hash):
             raise PoolError(
                 f"the pool {path} has changed since this campaign was read: {self.bytes} bytes then, {size} now, "
@@ -103,8 +103,8 @@ def _check_kind(path: Path, name: str) -> None:
     suffix = path.suffix.lower()
     if suffix in {".gz", ".zip", ".bz2", ".xz", ".zst"}:
         raise ValueError(f"'{name}' is compressed, and rows could not be read one by one; unpack it first")
-    if suffix not in {*TABLES, *DATABASES} and not is_structure_name(path.name):
-        kinds = ", ".join([*TABLES, *DATABASES])
+    if suffix not in {*TABLE_SUFFIXES, *DATABASE_SUFFIXES} and not is_structure_name(path.name):
+        kinds = ", ".join([*TABLE_SUFFIXES, *DATABASE_SUFFIXES])
         raise ValueError(
             f"'{name}' is of no kind that can be read: give a table or ASE database ({kinds}), a file of structures "
             f"({', '.join(SUFFIXES)}), or a folder of such files"
@@ -129,19 +129,19 @@ def _check_folder(path: Path, name: str) -> None:
     ]
     if strange:
         raise ValueError(
-            f"the folder '{name}' holds what is no file, such as a link that leads nowhere or a pipe: {_shown(strange)}. "
+            f"the folder '{name}' holds what is no file, such as a link that leads nowhere or a pipe: {_shorten_list(strange)}. "
             "Take it out"
         )
-    if not structure_files(path):
+    if not list_structure_files(path):
         kinds = ", ".join(SUFFIXES)
-        others = passed_over(path)
+        others = describe_ignored(path)
         raise ValueError(
             f"the folder '{name}' holds no structure file ({kinds}, POSCAR, CONTCAR)"
             + (f". {others}" if others else "")
         )
 
 
-def structure_files(path: Path) -> list[Path]:
+def list_structure_files(path: Path) -> list[Path]:
     """The structure files of a folder, not of folders within it, in the order of their names; of a file, itself."""
     if not path.is_dir():
         return [path]
@@ -150,7 +150,7 @@ def structure_files(path: Path) -> list[Path]:
     )
 
 
-def passed_over(path: Path) -> str:
+def describe_ignored(path: Path) -> str:
     """A sentence on what else is in a folder of structures; empty where there is nothing, or for a file."""
     if not path.is_dir():
         return ""
@@ -162,15 +162,17 @@ def passed_over(path: Path) -> str:
     said = []
     if files:
         named = "1 file is" if len(files) == 1 else f"{len(files)} files are"
-        said.append(f"{named} passed over, not named as structure files are: {_shown(files)}")
+        said.append(f"{named} passed over, not named as structure files are: {_shorten_list(files)}")
     if folders:
         named = "1 folder" if len(folders) == 1 else f"{len(folders)} folders"
-        said.append(f"{named} within it not looked into: {_shown(folders)}")
+        said.append(f"{named} within it not looked into: {_shorten_list(folders)}")
     return "; ".join(said)
 
 
-def _shown(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if names[SHOWN:] else "")
+def _shorten_list(names: list[str]) -> str:
+    return ", ".join(names[:MAX_NAMES_SHOWN]) + (
+        f" and {len(names) - MAX_NAMES_SHOWN} more" if names[MAX_NAMES_SHOWN:] else ""
+    )
 
 
 def is_structure_file(path: Path) -> bool:
@@ -178,17 +180,17 @@ def is_structure_file(path: Path) -> bool:
     return not path.name.startswith(".") and is_structure_name(path.name)
 
 
-def _content(path: Path) -> tuple[int, str]:
+def _hash_content(path: Path) -> tuple[int, str]:
     """(size, hash) of a file, or of the structure files of a folder.
 
     Raises:
         UnreadableFileError: one is no regular file, or cannot be read.
         PoolError: they are larger than `MAX_BYTES` together.
     """
-    files = structure_files(path)
+    files = list_structure_files(path)
     stamps = tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
     _check_size(path, sum(size for _, size, _ in stamps))
-    return _hashed(stamps)
+    return _hash_files(stamps)
 
 
 def _check_size(path: Path, size: int) -> None:
@@ -197,7 +199,7 @@ def _check_size(path: Path, size: int) -> None:
 
 
 @lru_cache(maxsize=8)
-def _hashed(stamps: tuple[tuple[str, int, int], ...]) -> tuple[int, str]:
+def _hash_files(stamps: tuple[tuple[str, int, int], ...]) -> tuple[int, str]:
     """Read once per process, unless size or time of a file changes."""
     digest = hashlib.blake2b(digest_size=16)
     size = 0
@@ -205,7 +207,7 @@ def _hashed(stamps: tuple[tuple[str, int, int], ...]) -> tuple[int, str]:
         if len(stamps) > 1:
             digest.update(os.fsencode(Path(name).name) + b"\0")
         length = 0
-        for chunk in _chunks(Path(name)):
+        for chunk in _read_chunks(Path(name)):
             digest.update(chunk)
             length += len(chunk)
             _check_size(Path(name), size + length)
@@ -215,7 +217,7 @@ def _hashed(stamps: tuple[tuple[str, int, int], ...]) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
+def _read_chunks(path: Path) -> Iterator[bytes]:
     with open_regular(path) as stream:
-        while chunk := stream.read(CHUNK):
+        while chunk := stream.read(BYTES_PER_READ):
             yield chunk

@@ -15,7 +15,7 @@ from invdesign.candidate import Json
 from invdesign.errors import InvdesignError
 from invdesign.protocols import Descriptor
 from invdesign.spaces.pool.file import PoolError
-from invdesign.spaces.pool.sources import Block, Source, structure_from
+from invdesign.spaces.pool.sources import Block, Source, read_structure_cell
 from invdesign.structures.descriptors import (
     COMPOSITION_FEATURES,
     COMPOSITION_GROUPS,
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 
 Kind = Literal["auto", "number", "text"]
 
-LISTED = 10  # rows named in a message
-REMARKED = 3  # remarks on how structures were read that are shown
-LOOKED_AT = 1_000  # words of a column that show whether numbers are meant
-SUSPECTS = 3  # formulas with a doubtful element that a remark names
+MAX_ROWS_NAMED = 10  # rows named in a message
+MAX_REMARKS = 3  # remarks on how structures were read that are shown
+MAX_WORDS_CHECKED = 1_000  # words of a column that show whether numbers are meant
+MAX_SUSPECTS_NAMED = 3  # formulas with a doubtful element that a remark names
 
 
-def hashed(text: bytes) -> int:
+def hash_name(text: bytes) -> int:
     """64 bits of a name."""
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
@@ -65,7 +65,7 @@ class Rows:
         self._texts: list[bytes] = []
         self._whole = True
 
-    def take(self, block: Block) -> None:
+    def add_block(self, block: Block) -> None:
         """Add the rows of a block."""
         self._blocks.append(block.places)
         if self._identifier:
@@ -73,7 +73,7 @@ class Rows:
             self._whole &= all(isinstance(c, int) and not isinstance(c, bool) for c in cells)
             self._texts += [("" if is_blank(cell) else str(cell).strip()).encode() for cell in cells]
 
-    def closed(self) -> Rows:
+    def build_index(self) -> Rows:
         """Itself, when all blocks were taken."""
         self.places = np.concatenate([np.zeros(0, dtype=np.int64), *self._blocks])
         if self._identifier:
@@ -84,21 +84,21 @@ class Rows:
     def _keep_names(self, texts: Sequence[bytes]) -> None:
         self._text = b"".join(texts)
         self._ends = np.cumsum([0, *map(len, texts)])
-        hashes = np.fromiter(map(hashed, texts), np.uint64, len(texts))
+        hashes = np.fromiter(map(hash_name, texts), np.uint64, len(texts))
         self._order = np.argsort(hashes, kind="stable")
         self._hashes = hashes[self._order]
 
     def __len__(self) -> int:
         return len(self.places)
 
-    def name(self, row: int) -> int | str:
+    def read_name(self, row: int) -> int | str:
         """What row number `row`, from 0, is called."""
         if self._identifier is None:
             return row + 1
         text = self._text[self._ends[row] : self._ends[row + 1]].decode()
         return int(text) if self._whole else text
 
-    def find(self, name: Json) -> int:
+    def find_row(self, name: Json) -> int:
         """The first row of that name, from 0; -1 where there is none."""
         if isinstance(name, bool) or not isinstance(name, int | str):
             return -1
@@ -106,37 +106,37 @@ class Rows:
             return name - 1 if isinstance(name, int) and 0 < name <= len(self) else -1
         if isinstance(name, int) is not self._whole:
             return -1
-        key = np.uint64(hashed(str(name).encode()))
+        key = np.uint64(hash_name(str(name).encode()))
         start = int(np.searchsorted(self._hashes, key))
         row = int(self._order[start]) if start < len(self) and self._hashes[start] == key else -1
-        return row if row >= 0 and self.name(row) == name else -1
+        return row if row >= 0 and self.read_name(row) == name else -1
 
-    def written(self, name: Json) -> Json:
+    def normalize_name(self, name: Json) -> Json:
         """`name` as this pool writes it: a whole number as text, or the other way round."""
         if self._identifier is None or self._whole:
             return int(name) if isinstance(name, str) and name.strip().isdecimal() else name
         return str(name) if isinstance(name, int | float) and not isinstance(name, bool) else name
 
-    def unnamed(self) -> IntArray:
+    def find_unnamed(self) -> IntArray:
         """Rows whose identifier is empty."""
         if self._identifier is None:
             return np.zeros(0, dtype=np.int64)
         return np.flatnonzero(np.diff(self._ends) == 0)
 
-    def repeats(self) -> IntArray:
+    def find_repeats(self) -> IntArray:
         """Rows whose name an earlier row has, ascending."""
         if self._identifier is None:
             return np.zeros(0, dtype=np.int64)
-        return later_equals(self._hashes, self._order)
+        return find_later_equals(self._hashes, self._order)
 
 
-def later_equals(ordered: NDArray[np.uint64], order: IntArray) -> IntArray:
+def find_later_equals(ordered: NDArray[np.uint64], order: IntArray) -> IntArray:
     """Rows that equal an earlier one, ascending, from sorted keys and the stable order that sorted them."""
     return np.sort(order[1:][ordered[1:] == ordered[:-1]])
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ColumnUse:
     """What of each row is used.
 
     Attributes:
@@ -157,7 +157,7 @@ class Wanted:
     mobile: str | None = None
 
     @property
-    def used(self) -> list[str]:
+    def used_columns(self) -> list[str]:
         """Every column that is read, once."""
         single = [name for name in (self.composition, self.structure) if name is not None]
         return list(dict.fromkeys([*self.columns, *self.numbers, *single]))
@@ -193,7 +193,7 @@ class _Column:
     first_alike: str = ""  # the first of these
     numbers: int = 0
 
-    def see(self, cells: Sequence[Cell], first: int, *, numeric: bool) -> FloatArray | None:
+    def record_cells(self, cells: Sequence[Cell], first: int, *, numeric: bool) -> FloatArray | None:
         """Take note of cells whose first is row `first`; their numbers where they are to be numbers."""
         if not numeric:
             self.blank += [first + k for k, cell in enumerate(cells) if is_blank(cell)]
@@ -201,7 +201,7 @@ class _Column:
         values, wrong = parse_numbers(cells)
         if wrong and not self.words:
             self.word = f"{cells[wrong[0]]!s:.40}"
-        for k in wrong[: max(LOOKED_AT - len(self.words), 0)]:
+        for k in wrong[: max(MAX_WORDS_CHECKED - len(self.words), 0)]:
             if looks_like_number(cells[k]):
                 self.first_alike = self.first_alike or str(cells[k])
                 self.alike.append(first + k)
@@ -215,17 +215,17 @@ class _Column:
         return values
 
     @property
-    def meant(self) -> bool:
+    def looks_numeric(self) -> bool:
         """Whether words are numbers in a form that is not read, half of those looked at or more."""
-        return bool(self.alike) and 2 * len(self.alike) >= min(len(self.words), LOOKED_AT)
+        return bool(self.alike) and 2 * len(self.alike) >= min(len(self.words), MAX_WORDS_CHECKED)
 
 
 class Survey:
     """One pass over all that is used of a source: what is wrong with it, and its features."""
 
-    def __init__(self, source: Source, wanted: Wanted, identifier: str | None, name: str) -> None:
+    def __init__(self, source: Source, wanted: ColumnUse, identifier: str | None, name: str) -> None:
         self._wanted, self._name = wanted, name
-        self._columns: dict[str, _Column] = {column: _Column() for column in wanted.used}
+        self._columns: dict[str, _Column] = {column: _Column() for column in wanted.used_columns}
         self._unreadable: dict[int, str] = {}
         self._remarks: dict[int, str] = {}
         self._hashes: list[int] = []
@@ -235,36 +235,38 @@ class Survey:
         self.rows = Rows(identifier)
         first = 0
         for block in source.blocks(
-            list(dict.fromkeys([*wanted.used, *([identifier] if identifier else [])]))
+            list(dict.fromkeys([*wanted.used_columns, *([identifier] if identifier else [])]))
         ):
-            self.rows.take(block)
-            self._see(block, first, identifier)
+            self.rows.add_block(block)
+            self._record_block(block, first, identifier)
             first += len(block.places)
-        self.rows.closed()
+        self.rows.build_index()
 
-    def _see(self, block: Block, first: int, identifier: str | None) -> None:
+    def _record_block(self, block: Block, first: int, identifier: str | None) -> None:
         wanted = self._wanted
         raw = np.full((len(block.places), len(wanted.features)), np.nan)
         self._raw.append(raw)
         for name, column in self._columns.items():
             numeric = wanted.columns.get(name) in {"auto", "number"} or name in wanted.numbers
-            values = column.see(block.cells[name], first, numeric=numeric)
+            values = column.record_cells(block.cells[name], first, numeric=numeric)
             if values is not None and name in wanted.numbers:
                 raw[:, wanted.numbers.index(name)] = values
         if not wanted.identified:
-            cells = [block.cells[name] for name in wanted.used]
-            self._hashes += [hashed("\x1f".join(map(str, row)).encode()) for row in zip(*cells, strict=True)]
+            cells = [block.cells[name] for name in wanted.used_columns]
+            self._hashes += [
+                hash_name("\x1f".join(map(str, row)).encode()) for row in zip(*cells, strict=True)
+            ]
         if wanted.composition or wanted.structure:
             names = block.cells[identifier] if identifier else range(first + 1, first + 1 + len(block.places))
-            self._see_materials(block, first, names, raw)
+            self._record_materials(block, first, names, raw)
 
-    def _see_materials(self, block: Block, first: int, names: Sequence[Cell], raw: FloatArray) -> None:
+    def _record_materials(self, block: Block, first: int, names: Sequence[Cell], raw: FloatArray) -> None:
         """Read formulas and structures; their features into `raw`."""
         read: list[int] = []
         compositions: list[Composition] = []
         for k, name in enumerate(names):
             try:
-                composition, reading = self._material(block, k, str(name).strip())
+                composition, reading = self._read_material(block, k, str(name).strip())
             except InvdesignError as error:
                 self._unreadable[first + k] = str(error)
                 continue
@@ -288,34 +290,34 @@ class Survey:
             found = composition_features(compositions)
             raw[read, start : start + found.shape[1]] = found
 
-    def _material(self, block: Block, k: int, name: str) -> tuple[Composition | None, Reading | None]:
+    def _read_material(self, block: Block, k: int, name: str) -> tuple[Composition | None, Reading | None]:
         cells = block.cells
         formula = cells[self._wanted.composition][k] if self._wanted.composition else None
         held = cells[self._wanted.structure][k] if self._wanted.structure else None
-        return material(formula, held, name, self._wanted.mobile)
+        return read_material(formula, held, name, self._wanted.mobile)
 
-    def content_remarks(self, headings: Mapping[str, str]) -> tuple[str, ...]:
+    def describe_content(self, headings: Mapping[str, str]) -> tuple[str, ...]:
         """Sentences on what was read: rows, columns with their kinds, elements; and formulas that may be slips.
 
         Args:
             headings: heading by name of columns that are named without their unit.
         """
-        rows = f"{self._name}: {_count(len(self.rows))} read"
+        rows = f"{self._name}: {_format_count(len(self.rows))} read"
         columns = [
-            f"{name} ({self._kind(name)}{f', headed {headings[name]!r}' if name in headings else ''})"
+            f"{name} ({self._describe_kind(name)}{f', headed {headings[name]!r}' if name in headings else ''})"
             for name in dict.fromkeys([*self._wanted.columns, *self._wanted.numbers])
         ]
-        parts = [rows, f"columns {_listed(columns)}" if columns else "", self._elements_in_words()]
+        parts = [rows, f"columns {_join_items(columns)}" if columns else "", self._describe_elements()]
         doubts = list(self._suspects)
-        return ("; ".join(filter(None, parts)), *doubts[:SUSPECTS])
+        return ("; ".join(filter(None, parts)), *doubts[:MAX_SUSPECTS_NAMED])
 
-    def _kind(self, name: str) -> str:
+    def _describe_kind(self, name: str) -> str:
         return "number" if self._is_number(name) or self._columns[name].numbers else "text"
 
-    def _elements_in_words(self) -> str:
+    def _describe_elements(self) -> str:
         return f"elements {', '.join(sorted(self._elements))}" if self._elements else ""
 
-    def kept(self, *, drop: bool, first: bool) -> tuple[IntArray, FloatArray, dict[str, int]]:
+    def select_rows(self, *, drop: bool, first: bool) -> tuple[IntArray, FloatArray, dict[str, int]]:
         """Rows that stay (n,), their features (n, d), and how many were left out for what.
 
         Args:
@@ -325,13 +327,13 @@ class Survey:
         Raises:
             PoolError: everything that is wrong with the rows.
         """
-        lacking = self._lacking()
+        lacking = self._find_incomplete()
         out = np.zeros(len(self.rows), dtype=bool)
         out[[row for rows in lacking.values() for row in rows] + list(self._unreadable)] = True
-        repeated = self._repeats(~out)
-        problems = list(self._wrong())
+        repeated = self._find_repeats(~out)
+        problems = list(self._describe_mixed_columns())
         if lacking and not drop:
-            parts = [f"{column} in {self._listed(rows)}" for column, rows in lacking.items()]
+            parts = [f"{column} in {self._name_rows(rows)}" for column, rows in lacking.items()]
             problems.append(
                 f"values are missing: {'; '.join(parts)}. Complete them, or leave such rows out with "
                 "'missing: drop'"
@@ -339,10 +341,10 @@ class Survey:
         if self._unreadable and not drop:
             problems.append(
                 f"{len(self._unreadable)} of {len(self.rows)} rows cannot be read (mend them, or leave them out with "
-                f"'missing: drop'): {_listed([why.removesuffix('.') for why in self._unreadable.values()], '; ')}"
+                f"'missing: drop'): {_join_items([why.removesuffix('.') for why in self._unreadable.values()], '; ')}"
             )
         if len(repeated) and not first:
-            problems.append(self._repetition(repeated))
+            problems.append(self._describe_repeats(repeated))
         if problems:
             raise PoolError(f"{self._name}: " + ". Also, ".join(problems))
         counts = {"lack a value or cannot be read": int(out.sum())}
@@ -359,7 +361,7 @@ class Survey:
             {reason: count for reason, count in counts.items() if count},
         )
 
-    def reading_remarks(self, kept: IntArray) -> tuple[str, ...]:
+    def describe_reading(self, kept: IntArray) -> tuple[str, ...]:
         """Sentences on how rows were read, and on which were left out because they cannot be read.
 
         Args:
@@ -370,21 +372,21 @@ class Survey:
         stay[kept] = True
         staying = [row for row in self._remarks if stay[row]]
         if staying:
-            shown = _listed([self._remarks[row].removesuffix(".") for row in staying[:REMARKED]], "; ")
-            more = f"; and {len(staying) - REMARKED} more" if len(staying) > REMARKED else ""
+            shown = _join_items([self._remarks[row].removesuffix(".") for row in staying[:MAX_REMARKS]], "; ")
+            more = f"; and {len(staying) - MAX_REMARKS} more" if len(staying) > MAX_REMARKS else ""
             were = "was read with a remark" if len(staying) == 1 else "were read with remarks"
             found.append(f"{len(staying)} of {len(kept)} structures {were}: {shown}{more}")
         if self._unreadable:
             rows = list(self._unreadable)
             were = "was left out because it" if len(rows) == 1 else "were left out because they"
             found.append(
-                f"{self._listed(rows)} {were} cannot be read; the first: {self._unreadable[rows[0]].removesuffix('.')}"
+                f"{self._name_rows(rows)} {were} cannot be read; the first: {self._unreadable[rows[0]].removesuffix('.')}"
             )
         return tuple(found)
 
-    def _lacking(self) -> dict[str, list[int]]:
+    def _find_incomplete(self) -> dict[str, list[int]]:
         """Rows without a value by column, the columns without such rows left out."""
-        unnamed = self.rows.unnamed().tolist()
+        unnamed = self.rows.find_unnamed().tolist()
         found = {"the identifier": unnamed} if unnamed else {}
         for name, column in self._columns.items():
             rows = column.blank + (column.none if column.numbers or self._is_number(name) else [])
@@ -395,12 +397,12 @@ class Survey:
     def _is_number(self, name: str) -> bool:
         return self._wanted.columns.get(name) == "number" or name in self._wanted.numbers
 
-    def _wrong(self) -> Iterator[str]:
+    def _describe_mixed_columns(self) -> Iterator[str]:
         """Columns that are not of one kind, or not of the kind they should be."""
         for name, column in self._columns.items():
             if not column.words:
                 continue
-            where = f"{self._listed(column.words)}, first '{column.word}'"
+            where = f"{self._name_rows(column.words)}, first '{column.word}'"
             if self._is_number(name):
                 remedies = [f"say columns: {{{name}: text}}"] if name in self._wanted.columns else []
                 remedies += ["choose other features"] if name in self._wanted.numbers else []
@@ -410,57 +412,57 @@ class Survey:
                 )
             elif column.numbers:
                 yield (
-                    f"column '{name}' holds numbers in {_count(column.numbers)}, and something else in {where}. "
+                    f"column '{name}' holds numbers in {_format_count(column.numbers)}, and something else in {where}. "
                     f"{suggest_remedy(column.word)} Mend these, or say that all are text: columns: {{{name}: text}}"
                 )
-            elif column.meant:
+            elif column.looks_numeric:
                 yield (
-                    f"column '{name}' seems to hold numbers, and they cannot be read in {self._listed(column.alike)}, "
+                    f"column '{name}' seems to hold numbers, and they cannot be read in {self._name_rows(column.alike)}, "
                     f"first '{column.first_alike}'. {suggest_remedy(column.first_alike)} Mend these, or say that all are text: "
                     f"columns: {{{name}: text}}"
                 )
 
-    def _repeats(self, whole: NDArray[np.bool_]) -> IntArray:
+    def _find_repeats(self, whole: NDArray[np.bool_]) -> IntArray:
         """Rows that repeat an earlier one; without identifiers, only rows that are `whole` (n,) are compared.
 
         A name always stands for the first row that has it, whole or not: so rows are found by name without a survey.
         """
         if self._wanted.identified:
-            return np.setdiff1d(self.rows.repeats(), self.rows.unnamed(), assume_unique=True)
+            return np.setdiff1d(self.rows.find_repeats(), self.rows.find_unnamed(), assume_unique=True)
         rows = np.flatnonzero(whole)
         hashes = np.array(self._hashes, dtype=np.uint64)[rows]
         order = np.argsort(hashes, kind="stable")
-        return rows[later_equals(hashes[order], order)]
+        return rows[find_later_equals(hashes[order], order)]
 
-    def _repetition(self, repeated: IntArray) -> str:
+    def _describe_repeats(self, repeated: IntArray) -> str:
         if self._wanted.identified:
-            names = list(dict.fromkeys(str(self.rows.name(row)) for row in repeated[:1000].tolist()))
+            names = list(dict.fromkeys(str(self.rows.read_name(row)) for row in repeated[:1000].tolist()))
             return (
-                f"{_count(len(repeated))} with the identifier of an earlier one: {_listed(names)}. Make them differ, or "
+                f"{_format_count(len(repeated))} with the identifier of an earlier one: {_join_items(names)}. Make them differ, or "
                 "keep the first of each with 'repeated: first'"
             )
         return (
-            f"{self._listed(repeated.tolist())} the same as an earlier one in all that is used of them. Keep the first of each with 'repeated: first', or name a column "
+            f"{self._name_rows(repeated.tolist())} the same as an earlier one in all that is used of them. Keep the first of each with 'repeated: first', or name a column "
             "that tells them apart with 'id'"
         )
 
-    def _listed(self, rows: Sequence[int]) -> str:
+    def _name_rows(self, rows: Sequence[int]) -> str:
         """`3 rows (5, 8, 13)`, up to ten of them, by name."""
-        names = [str(self.rows.name(row)) or f"number {row + 1}" for row in rows[:LISTED]]
-        more = f" and {len(rows) - LISTED} more" if len(rows) > LISTED else ""
-        return f"{_count(len(rows))} ({', '.join(names)}{more})"
+        names = [str(self.rows.read_name(row)) or f"number {row + 1}" for row in rows[:MAX_ROWS_NAMED]]
+        more = f" and {len(rows) - MAX_ROWS_NAMED} more" if len(rows) > MAX_ROWS_NAMED else ""
+        return f"{_format_count(len(rows))} ({', '.join(names)}{more})"
 
 
-def _count(rows: int) -> str:
+def _format_count(rows: int) -> str:
     return f"{rows} row{'s' if rows != 1 else ''}"
 
 
-def _listed(items: Sequence[str], between: str = ", ") -> str:
-    more = f" and {len(items) - LISTED} more" if len(items) > LISTED else ""
-    return between.join(items[:LISTED]) + more
+def _join_items(items: Sequence[str], between: str = ", ") -> str:
+    more = f" and {len(items) - MAX_ROWS_NAMED} more" if len(items) > MAX_ROWS_NAMED else ""
+    return between.join(items[:MAX_ROWS_NAMED]) + more
 
 
-def material(
+def read_material(
     formula: Cell, held: Cell, name: str, mobile: str | None = None
 ) -> tuple[Composition | None, Reading | None]:
     """Composition and structure, as it was read, of a row from its two cells; None for what is blank.
@@ -474,7 +476,7 @@ def material(
     Raises:
         InvdesignError: one cannot be read, or the two are of different compositions.
     """
-    reading = None if is_blank(held) else structure_from(held, name, mobile)
+    reading = None if is_blank(held) else read_structure_cell(held, name, mobile)
     composition = reading.structure.composition if reading is not None else None
     if not is_blank(formula):
         try:

@@ -14,7 +14,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from invdesign.arrays import IntArray
-from invdesign.spaces.pool.file import CHUNK, DATABASES, PoolError, passed_over, structure_files
+from invdesign.spaces.pool.file import (
+    BYTES_PER_READ,
+    DATABASE_SUFFIXES,
+    PoolError,
+    describe_ignored,
+    list_structure_files,
+)
 from invdesign.strictjson import unique_keys
 from invdesign.structures.reading.databases import DatabaseRow, open_database
 from invdesign.structures.reading.frames import Frame, find_frames
@@ -35,9 +41,11 @@ from invdesign.tables.text import open_table
 from invdesign.tables.units import find_column
 from invdesign.textfiles import open_regular
 
-STRUCTURE = "(structure)"  # the column of sources whose rows are structures; no table's header reads so
-LOOKED_AT = 1_000  # lines whose keys are a JSON table's columns
-FILE = "file"  # the column of a folder
+STRUCTURE_COLUMN = (
+    "(structure)"  # the column of sources whose rows are structures; no table's header reads so
+)
+ROWS_INSPECTED = 1_000  # lines whose keys are a JSON table's columns
+FILE_COLUMN = "file"  # the column of a folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,7 @@ def open_source(path: Path) -> Source:
         PoolError: it cannot be read as what its name says.
     """
     suffix = path.suffix.lower()
-    if path.is_dir() or (is_structure_name(path.name) and suffix not in DATABASES):
+    if path.is_dir() or (is_structure_name(path.name) and suffix not in DATABASE_SUFFIXES):
         return StructureSource(path)
     if suffix in {".jsonl", ".ndjson"}:
         return JsonLinesSource(path)
@@ -90,7 +98,7 @@ def open_source(path: Path) -> Source:
         return ParquetSource(path)
     if suffix == ".json" and _holds_structures(path):
         return StructureSource(path)
-    return DatabaseSource(path) if suffix in DATABASES else TextSource(path)
+    return DatabaseSource(path) if suffix in DATABASE_SUFFIXES else TextSource(path)
 
 
 class TextSource:
@@ -122,18 +130,18 @@ class NamedSource:
         self.remarks = tuple(getattr(source, "remarks", ()))
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
-        for block in self._source.blocks(self._asked(columns)):
-            yield Block(block.places, {name: block.cells[self._heading(name)] for name in columns})
+        for block in self._source.blocks(self._find_headings(columns)):
+            yield Block(block.places, {name: block.cells[self._find_heading(name)] for name in columns})
 
     def fetch(self, place: int, columns: Sequence[str]) -> dict[str, Cell]:
-        cells = self._source.fetch(place, self._asked(columns))
-        return {name: cells[self._heading(name)] for name in columns}
+        cells = self._source.fetch(place, self._find_headings(columns))
+        return {name: cells[self._find_heading(name)] for name in columns}
 
-    def _heading(self, name: str) -> str:
+    def _find_heading(self, name: str) -> str:
         return self._headings.get(name, name)
 
-    def _asked(self, columns: Sequence[str]) -> list[str]:
-        return list(dict.fromkeys(map(self._heading, columns)))
+    def _find_headings(self, columns: Sequence[str]) -> list[str]:
+        return list(dict.fromkeys(map(self._find_heading, columns)))
 
 
 def name_columns(source: Source, names: Iterable[str], table: str) -> tuple[Source, dict[str, str]]:
@@ -164,11 +172,11 @@ class JsonLinesSource:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._records = Records(open_data(path), path.name)
-        lines = self._records.read_text(0, min(LOOKED_AT, len(self._records))).split("\n")
-        parsed = [self._parsed(line, number) for number, line in enumerate(lines, 1) if line.strip()]
+        lines = self._records.read_text(0, min(ROWS_INSPECTED, len(self._records))).split("\n")
+        parsed = [self._parse_line(line, number) for number, line in enumerate(lines, 1) if line.strip()]
         self.columns = tuple(dict.fromkeys(name for row in parsed for name in row))
 
-    def _parsed(self, line: str, number: int) -> dict[str, Any]:
+    def _parse_line(self, line: str, number: int) -> dict[str, Any]:
         try:
             row = json.loads(line, object_pairs_hook=unique_keys)
         except (ValueError, RecursionError) as error:
@@ -185,7 +193,7 @@ class JsonLinesSource:
             # Not splitlines: strings may hold characters it takes for line ends.
             lines = self._records.read_text(first, end).split("\n")
             rows = [
-                (int(starts[first + k]), self._parsed(line, first + k + 1))
+                (int(starts[first + k]), self._parse_line(line, first + k + 1))
                 for k, line in enumerate(lines)
                 if line.strip()
             ]
@@ -193,7 +201,7 @@ class JsonLinesSource:
             yield Block(np.array([place for place, _ in rows], dtype=np.int64), cells)
 
     def fetch(self, place: int, columns: Sequence[str]) -> dict[str, Cell]:
-        row = self._parsed(self._records.read_record(place), 0)
+        row = self._parse_line(self._records.read_record(place), 0)
         return {name: row.get(name) for name in columns}
 
 
@@ -239,24 +247,24 @@ class ParquetSource:
 def _holds_structures(path: Path) -> bool:
     """True where a JSON file holds a list, or one structure; a database is an object of rows."""
     with open_regular(path) as stream:
-        start = stream.read(CHUNK).lstrip(b"\xef\xbb\xbf \t\r\n")
+        start = stream.read(BYTES_PER_READ).lstrip(b"\xef\xbb\xbf \t\r\n")
     return start.startswith(b"[") or (b'"ids"' not in start and b'"sites"' in start and b'"lattice"' in start)
 
 
 class StructureSource:
     """A structure file, or those of a folder; a row is called as its file, one of several structures `FILE#1` and so on."""
 
-    identifier: str | None = FILE
-    columns = (FILE, STRUCTURE)
+    identifier: str | None = FILE_COLUMN
+    columns = (FILE_COLUMN, STRUCTURE_COLUMN)
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        others = passed_over(path)
+        others = describe_ignored(path)
         self.remarks = (f"{path.name}: {others}",) if others else ()
 
     @cached_property
     def _frames(self) -> list[Frame]:
-        return [frame for file in structure_files(self.path) for frame in find_frames(file)]
+        return [frame for file in list_structure_files(self.path) for frame in find_frames(file)]
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
         for first in range(0, len(self._frames), BLOCK_ROWS):
@@ -264,13 +272,13 @@ class StructureSource:
             frames = [self._frames[place] for place in places]
             # A structure is read when its cell is looked at, so that a block is as small as its names.
             cells: dict[str, Sequence[Cell]] = {
-                name: [frame.name if name == FILE else frame for frame in frames] for name in columns
+                name: [frame.name if name == FILE_COLUMN else frame for frame in frames] for name in columns
             }
             yield Block(places, cells)
 
     def fetch(self, place: int, columns: Sequence[str]) -> dict[str, Cell]:
         frame = self._frames[place]
-        return {name: frame.name if name == FILE else frame for name in columns}
+        return {name: frame.name if name == FILE_COLUMN else frame for name in columns}
 
 
 class DatabaseSource:
@@ -283,26 +291,26 @@ class DatabaseSource:
         self._limits = current_limits()
         try:
             self._database = open_database(path, self._limits)
-            rows = islice(self._database.read_rows(), LOOKED_AT)
+            rows = islice(self._database.read_rows(), ROWS_INSPECTED)
             pairs = dict.fromkeys(key for row in rows for key in row.pairs)
         except StructureFileError as error:
             raise PoolError(str(error)) from error
-        self.columns = ("id", "formula", "energy", "natoms", *pairs, STRUCTURE)
+        self.columns = ("id", "formula", "energy", "natoms", *pairs, STRUCTURE_COLUMN)
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
         rows = self._database.read_rows()
         while taken := list(islice(rows, BLOCK_ROWS)):
             cells: dict[str, Sequence[Cell]] = {
-                name: [self._cell(row, name) for row in taken] for name in columns
+                name: [self._read_cell(row, name) for row in taken] for name in columns
             }
             yield Block(np.array([row.id for row in taken], dtype=np.int64), cells)
 
     def fetch(self, place: int, columns: Sequence[str]) -> dict[str, Cell]:
         row = self._database.read_row(place)
-        return {name: self._cell(row, name) for name in columns}
+        return {name: self._read_cell(row, name) for name in columns}
 
-    def _cell(self, row: DatabaseRow, name: str) -> Cell:
-        if name == STRUCTURE:
+    def _read_cell(self, row: DatabaseRow, name: str) -> Cell:
+        if name == STRUCTURE_COLUMN:
             return row
         if name in {"id", "energy"}:
             return row.id if name == "id" else row.energy
@@ -312,17 +320,17 @@ class DatabaseSource:
             symbols = row.read_symbols(f"row {row.id}", self._limits)
         except StructureFileError:  # its structure says why it cannot be read
             return None
-        return len(symbols) if name == "natoms" else _formula(symbols)
+        return len(symbols) if name == "natoms" else _format_formula(symbols)
 
 
-def _formula(symbols: Sequence[str]) -> str:
+def _format_formula(symbols: Sequence[str]) -> str:
     """A formula as ASE writes it, metals first."""
     from ase.formula import Formula
 
     return str(Formula.from_list(list(symbols)).format("metal"))
 
 
-def structure_from(cell: Cell, name: str, mobile: str | None = None) -> Reading:
+def read_structure_cell(cell: Cell, name: str, mobile: str | None = None) -> Reading:
     """Read the ordered structure a cell holds, names or spells.
 
     Args:

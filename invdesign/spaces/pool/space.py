@@ -31,16 +31,16 @@ from invdesign.settings import Frozen, listed_names
 from invdesign.spaces.counted import CountableSpace
 from invdesign.spaces.described import distinct
 from invdesign.spaces.operators import GenomeOperator
-from invdesign.spaces.pool.features import TIE, Points, Scale, rank_from
+from invdesign.spaces.pool.features import TIE, Points, Scale, draw_rank
 from invdesign.spaces.pool.file import PoolError, PoolFile
-from invdesign.spaces.pool.index import Kind, Rows, Survey, Wanted, material
-from invdesign.spaces.pool.sources import LOOKED_AT, STRUCTURE, Source, name_columns, open_source
+from invdesign.spaces.pool.index import ColumnUse, Kind, Rows, Survey, read_material
+from invdesign.spaces.pool.sources import ROWS_INSPECTED, STRUCTURE_COLUMN, Source, name_columns, open_source
 from invdesign.structures.charges import ElementSymbol
 from invdesign.tables.cells import Cell, is_blank, is_missing_number, parse_number, suggest_remedy
 
-ROW = "row"  # the genome's only key
-READ_FOR_REMARKS = 200_000  # bytes of a pool that is read, in a second or two, to show how it was read
-NEIGHBOURS = 32  # how far, in ranks, a mutation may go
+ROW_KEY = "row"  # the genome's only key
+MAX_BYTES_FOR_REMARKS = 200_000  # bytes of a pool that is read, in a second or two, to show how it was read
+MAX_NEIGHBOUR_RANK = 32  # how far, in ranks, a mutation may go
 
 
 class Features(Frozen):
@@ -54,7 +54,7 @@ class Features(Frozen):
     """Density, volume per atom, packing fraction and shortest distance."""
 
 
-def _kinds(value: object) -> object:
+def _expand_columns(value: object) -> object:
     """A list of columns as a mapping: their kinds are found out."""
     if isinstance(value, list | tuple):
         return dict.fromkeys(listed_names(value), "auto")
@@ -63,7 +63,7 @@ def _kinds(value: object) -> object:
 
 Columns = Annotated[
     dict[str, Kind],
-    BeforeValidator(_kinds),
+    BeforeValidator(_expand_columns),
     WithJsonSchema(
         {
             "anyOf": [
@@ -107,7 +107,7 @@ class PoolSpace(CountableSpace):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _readable(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _check_rows(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         """A pool that is named by its path is read whole and checked; one from a stored campaign when it is used."""
         space = handler(data)
         if isinstance(data, Mapping) and isinstance(data.get("source"), str):
@@ -133,7 +133,7 @@ class PoolSpace(CountableSpace):
     @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences on how structures were read, and on rows left out as unreadable; none of a large pool not yet read."""
-        if not self._pool_is_read and self.source.bytes > READ_FOR_REMARKS:
+        if not self._pool_is_read and self.source.bytes > MAX_BYTES_FOR_REMARKS:
             return ()
         try:
             return self._pool.remarks
@@ -147,7 +147,7 @@ class PoolSpace(CountableSpace):
     @cached_property
     def _pool(self) -> Pool:
         fields = self.model_dump(mode="json")
-        return _opened(json.dumps({key: value for key, value in fields.items() if key != "kind"}))
+        return _load_pool(json.dumps({key: value for key, value in fields.items() if key != "kind"}))
 
     def operators(self) -> Mapping[str, Operator]:
         """`start` (any row), `neighbour` (one of the nearest), `between` (nearest to a point between two)."""
@@ -156,18 +156,18 @@ class PoolSpace(CountableSpace):
     @cached_property
     def _operators(self) -> dict[str, Operator]:
         return {
-            "start": GenomeOperator(0, self._start),
-            "neighbour": GenomeOperator(1, self._neighbour),
-            "between": GenomeOperator(2, self._between),
+            "start": GenomeOperator(0, self._draw_row),
+            "neighbour": GenomeOperator(1, self._draw_neighbour),
+            "between": GenomeOperator(2, self._draw_between),
         }
 
     def count(self) -> int:
         """How many rows there are, those left out not counted."""
-        return len(self._pool.kept)
+        return len(self._pool.kept_rows)
 
     def numbered(self, index: int) -> Genome:
         """The row of that number among those that stay, in the order of the source."""
-        return self._pool.genome(index)
+        return self._pool.write_genome(index)
 
     def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
         """(index of the first row, features (<= size, d)), streamed."""
@@ -181,9 +181,9 @@ class PoolSpace(CountableSpace):
             Infeasible: there is no such row, or it lacks a value or cannot be read.
             PoolError: the pool is missing or has changed.
         """
-        if set(genome) != {ROW}:
-            raise Infeasible(f"a genome of a pool is {{{ROW}: ID}}, got {dict(genome)!r:.80}")
-        return self._pool.design(genome[ROW])
+        if set(genome) != {ROW_KEY}:
+            raise Infeasible(f"a genome of a pool is {{{ROW_KEY}: ID}}, got {dict(genome)!r:.80}")
+        return self._pool.read_design(genome[ROW_KEY])
 
     def canonical(self, genome: Genome) -> Genome:
         """`genome` as this pool writes it: `{"row": 17}` as `{"row": "17"}` where identifiers are text.
@@ -191,28 +191,28 @@ class PoolSpace(CountableSpace):
         Raises:
             Infeasible: the row is not in the pool, or was left out.
         """
-        if set(genome) != {ROW}:
-            raise Infeasible(f"a genome of a pool is {{{ROW}: ID}}, got {dict(genome)!r:.80}")
-        written = {ROW: self._pool.rows.written(genome[ROW])}
-        self._pool.position(written)
+        if set(genome) != {ROW_KEY}:
+            raise Infeasible(f"a genome of a pool is {{{ROW_KEY}: ID}}, got {dict(genome)!r:.80}")
+        written = {ROW_KEY: self._pool.rows.normalize_name(genome[ROW_KEY])}
+        self._pool.find_position(written)
         return written
 
     def table_columns(self) -> Sequence[str]:
         """What a row is called."""
-        return (ROW,)
+        return (ROW_KEY,)
 
     def to_cells(self, genome: Genome) -> Mapping[str, float | str]:
         """The identifier of the row, as text where it is not its number."""
-        name = genome[ROW]
-        return {ROW: name if isinstance(name, int | float) else str(name)}
+        name = genome[ROW_KEY]
+        return {ROW_KEY: name if isinstance(name, int | float) else str(name)}
 
     def from_cells(self, cells: Mapping[str, str]) -> Genome:
         """The row of that name."""
-        return {ROW: self._pool.rows.written(cells.get(ROW, ""))}
+        return {ROW_KEY: self._pool.rows.normalize_name(cells.get(ROW_KEY, ""))}
 
     def features(self, genomes: Sequence[Genome]) -> FloatArray:
         """Shape (n, d): scaled to [0, 1]."""
-        return self._pool.points.features(self._positions(genomes))
+        return self._pool.points.features(self._find_positions(genomes))
 
     def descriptors(self) -> Sequence[Descriptor]:
         """The features that vary: columns each a group of its own, statistics of the elements by what they tell."""
@@ -231,40 +231,43 @@ class PoolSpace(CountableSpace):
         )
 
     def encode(self, genomes: Sequence[Genome]) -> FloatArray:
-        return self._pool.points.at(self._positions(genomes))
+        return self._pool.points.take_points(self._find_positions(genomes))
 
     def decode(self, x: FloatArray) -> Sequence[Genome]:
         """The rows nearest to points (n, d); what lies outside the unit cube is moved to its surface."""
-        return [self._pool.genome(int(row)) for row in self._pool.points.nearest(np.clip(x, 0.0, 1.0))[:, 0]]
+        return [
+            self._pool.write_genome(int(row))
+            for row in self._pool.points.find_nearest(np.clip(x, 0.0, 1.0))[:, 0]
+        ]
 
-    def _positions(self, genomes: Sequence[Genome]) -> IntArray:
-        return np.array([self._pool.position(genome) for genome in genomes], dtype=np.int64)
+    def _find_positions(self, genomes: Sequence[Genome]) -> IntArray:
+        return np.array([self._pool.find_position(genome) for genome in genomes], dtype=np.int64)
 
-    def _start(self, parents: Sequence[Genome], rng: Rng) -> Genome:  # noqa: ARG002 - an operator's signature
-        return self._pool.genome(int(rng.integers(len(self))))
+    def _draw_row(self, parents: Sequence[Genome], rng: Rng) -> Genome:  # noqa: ARG002 - an operator's signature
+        return self._pool.write_genome(int(rng.integers(len(self))))
 
-    def _neighbour(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
+    def _draw_neighbour(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
         """One of the nearest rows, near ones more often."""
         if len(self) == 1:
             return None
-        row = self._pool.position(parents[0])
-        rank = rank_from(float(rng.random()), min(NEIGHBOURS, len(self) - 1))
-        near = self._pool.points.nearest(self._pool.points.at(np.array([row])), rank + 1)[0]
+        row = self._pool.find_position(parents[0])
+        rank = draw_rank(float(rng.random()), min(MAX_NEIGHBOUR_RANK, len(self) - 1))
+        near = self._pool.points.find_nearest(self._pool.points.take_points(np.array([row])), rank + 1)[0]
         others = near[near != row]
-        return self._pool.genome(int(others[rank - 1]))
+        return self._pool.write_genome(int(others[rank - 1]))
 
-    def _between(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
+    def _draw_between(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
         """The row nearest to a random point of the line between two others, and neither of them."""
-        rows = self._positions(parents)
+        rows = self._find_positions(parents)
         share = float(rng.random())
-        ends = self._pool.points.at(rows)
-        near = self._pool.points.nearest(share * ends[:1] + (1.0 - share) * ends[1:], 3)[0]
+        ends = self._pool.points.take_points(rows)
+        near = self._pool.points.find_nearest(share * ends[:1] + (1.0 - share) * ends[1:], 3)[0]
         others = near[~np.isin(near, rows)]
-        return self._pool.genome(int(others[0])) if len(others) else None
+        return self._pool.write_genome(int(others[0])) if len(others) else None
 
 
 @lru_cache(maxsize=2)
-def _opened(text: str) -> Pool:
+def _load_pool(text: str) -> Pool:
     """The pool of a space's settings; kept by the process, since a run makes its space more than once."""
     return Pool(PoolSpace.model_validate_json(text))
 
@@ -278,113 +281,115 @@ class Pool:
         chosen = settings.compared_by.columns if settings.compared_by else ()
         names = [settings.id, settings.composition, settings.structure, *settings.columns, *chosen]
         self.source, self._headings = name_columns(
-            open_source(settings.source.opened()), filter(None, names), self.name
+            open_source(settings.source.verify_content()), filter(None, names), self.name
         )
-        self.wanted = _wanted(settings, self.source, self.name)
+        self.wanted = _choose_columns(settings, self.source, self.name)
 
     @cached_property
     def rows(self) -> Rows:
         """Places and names of all rows; a worker that only builds reads no more than these."""
-        if "_surveyed" in self.__dict__:
-            return self._surveyed[0]
+        if "_survey_result" in self.__dict__:
+            return self._survey_result[0]
         rows = Rows(self._identifier)
         for block in self.source.blocks([self._identifier] if self._identifier else []):
-            rows.take(block)
-        return rows.closed()
+            rows.add_block(block)
+        return rows.build_index()
 
     @property
     def _identifier(self) -> str | None:
         return self._settings.id or self.source.identifier
 
     @cached_property
-    def _surveyed(self) -> tuple[Rows, IntArray, Points, dict[str, int], tuple[str, ...]]:
+    def _survey_result(self) -> tuple[Rows, IntArray, Points, dict[str, int], tuple[str, ...]]:
         """All rows, those that stay, where they lie, how many do not stay, and remarks on how they were read."""
         settings = self._settings
         survey = Survey(self.source, self.wanted, self._identifier, self.name)
-        kept, raw, left_out = survey.kept(drop=settings.missing == "drop", first=settings.repeated == "first")
+        kept, raw, left_out = survey.select_rows(
+            drop=settings.missing == "drop", first=settings.repeated == "first"
+        )
         points = Points(raw, self.wanted.features, settings.scale)
         remarks = (
             *getattr(self.source, "remarks", ()),
-            *survey.content_remarks(self._headings),
-            *survey.reading_remarks(kept),
+            *survey.describe_content(self._headings),
+            *survey.describe_reading(kept),
         )
         return survey.rows, kept, points, left_out, remarks
 
     @property
     def is_read(self) -> bool:
         """True if all rows were read already."""
-        return "_surveyed" in self.__dict__
+        return "_survey_result" in self.__dict__
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences on how rows were read."""
-        return self._surveyed[4]
+        return self._survey_result[4]
 
     @property
-    def kept(self) -> IntArray:
+    def kept_rows(self) -> IntArray:
         """Shape (n,): numbers of the rows that stay, ascending."""
-        return self._surveyed[1]
+        return self._survey_result[1]
 
     @property
     def points(self) -> Points:
         """Where the rows that stay lie in the unit cube."""
-        return self._surveyed[2]
+        return self._survey_result[2]
 
     @property
     def left_out(self) -> dict[str, int]:
         """How many rows were left out, by reason."""
-        return self._surveyed[3]
+        return self._survey_result[3]
 
-    def genome(self, index: int) -> Genome:
+    def write_genome(self, index: int) -> Genome:
         """The genome of row `index` of those that stay."""
-        return {ROW: self.rows.name(int(self.kept[index]))}
+        return {ROW_KEY: self.rows.read_name(int(self.kept_rows[index]))}
 
-    def position(self, genome: Genome) -> int:
+    def find_position(self, genome: Genome) -> int:
         """The inverse of `genome`.
 
         Raises:
             Infeasible: there is no such row, or it was left out.
         """
-        row = self._found(genome.get(ROW))
-        index = int(np.searchsorted(self.kept, row))
-        if index == len(self.kept) or self.kept[index] != row:
-            raise Infeasible(f"row {genome.get(ROW)!r} of {self.name} was left out of the pool")
+        row = self._find_row(genome.get(ROW_KEY))
+        index = int(np.searchsorted(self.kept_rows, row))
+        if index == len(self.kept_rows) or self.kept_rows[index] != row:
+            raise Infeasible(f"row {genome.get(ROW_KEY)!r} of {self.name} was left out of the pool")
         return index
 
-    def _found(self, name: Json) -> int:
-        row = self.rows.find(name)
+    def _find_row(self, name: Json) -> int:
+        row = self.rows.find_row(name)
         if row >= 0:
             return row
-        written = self.rows.written(name)
-        if self.rows.find(written) >= 0:
+        written = self.rows.normalize_name(name)
+        if self.rows.find_row(written) >= 0:
             raise Infeasible(f"rows of {self.name} are called like {written!r}, got {name!r}")
         if self._identifier is None:
             raise Infeasible(f"{self.name} has rows 1 to {len(self.rows)}, got {name!r}")
         raise Infeasible(f"no row of {self.name} has {self._identifier} {name!r}")
 
-    def design(self, name: Json) -> Design:
+    def read_design(self, name: Json) -> Design:
         """What the row of that name holds; read from the source."""
-        row = self._found(name)
-        used = self.wanted.used
+        row = self._find_row(name)
+        used = self.wanted.used_columns
         asked = [*used, self._identifier] if self._identifier and self._identifier not in used else used
         cells = self.source.fetch(int(self.rows.places[row]), asked)
         if self._identifier and str(cells[self._identifier]).strip() != str(name):
             raise PoolError(f"the pool {self.name} changed while it was in use; start a new run")
         try:
-            return _design(cells, self.wanted, str(name))
+            return _assemble_design(cells, self.wanted, str(name))
         except Infeasible:
             raise
         except InvdesignError as error:
             raise Infeasible(str(error)) from error
 
 
-def _design(cells: Mapping[str, Cell], wanted: Wanted, name: str) -> Design:
+def _assemble_design(cells: Mapping[str, Cell], wanted: ColumnUse, name: str) -> Design:
     parameters = {
-        column: _parameter(cells[column], kind, column, name) for column, kind in wanted.columns.items()
+        column: _parse_parameter(cells[column], kind, column, name) for column, kind in wanted.columns.items()
     }
     formula = cells[wanted.composition] if wanted.composition else None
     held = cells[wanted.structure] if wanted.structure else None
-    composition, reading = material(formula, held, name, wanted.mobile)
+    composition, reading = read_material(formula, held, name, wanted.mobile)
     structure = None if reading is None else reading.structure
     for column, found in ((wanted.composition, composition), (wanted.structure, structure)):
         if column is not None and found is None:
@@ -396,7 +401,7 @@ def _design(cells: Mapping[str, Cell], wanted: Wanted, name: str) -> Design:
     )
 
 
-def _parameter(cell: Cell, kind: Kind, column: str, name: str) -> float | str:
+def _parse_parameter(cell: Cell, kind: Kind, column: str, name: str) -> float | str:
     """The value of a parameter: of a column whose kind is not said, each cell shows it, or the survey complained."""
     if is_blank(cell) or (kind == "number" and is_missing_number(cell)):
         raise Infeasible(f"row {name} has nothing in column '{column}'")
@@ -410,14 +415,14 @@ def _parameter(cell: Cell, kind: Kind, column: str, name: str) -> float | str:
     return number if number is not None else str(cell).strip()
 
 
-def _wanted(settings: PoolSpace, source: Source, name: str) -> Wanted:
+def _choose_columns(settings: PoolSpace, source: Source, name: str) -> ColumnUse:
     """Which columns are used for what.
 
     Raises:
         PoolError: there is no such column, or nothing a design could be made of.
     """
-    structure = STRUCTURE if STRUCTURE in source.columns else settings.structure
-    if structure == STRUCTURE and settings.structure is not None:
+    structure = STRUCTURE_COLUMN if STRUCTURE_COLUMN in source.columns else settings.structure
+    if structure == STRUCTURE_COLUMN and settings.structure is not None:
         raise PoolError(f"the rows of {name} are structures themselves; leave out 'structure'")
     chosen = settings.compared_by
     asked: dict[str, Sequence[str | None]] = {
@@ -427,7 +432,7 @@ def _wanted(settings: PoolSpace, source: Source, name: str) -> Wanted:
         "structure": [settings.structure],
         "features": [*(chosen.columns if chosen else ())],
     }
-    available = [column for column in source.columns if column != STRUCTURE]
+    available = [column for column in source.columns if column != STRUCTURE_COLUMN]
     missing = [
         (key, column)
         for key, columns in asked.items()
@@ -435,18 +440,18 @@ def _wanted(settings: PoolSpace, source: Source, name: str) -> Wanted:
         if column is not None and column not in available
     ]
     if missing:
-        raise PoolError(_unknown(name, missing, available))
+        raise PoolError(_describe_missing(name, missing, available))
     if not settings.columns and settings.composition is None and structure is None:
         raise PoolError(
             f"nothing is said to make candidates of: name 'columns' that become parameters, or a column with the "
-            f"'composition' or the 'structure'. {name} has {_shown(available)}"
+            f"'composition' or the 'structure'. {name} has {_list_columns(available)}"
         )
     has = {
         "composition": settings.composition is not None or structure is not None,
         "structure": structure is not None,
     }
     if chosen is None:
-        numbers = _numeric(settings, source)
+        numbers = _find_numeric_columns(settings, source)
         features_of = frozenset(kind for kind, present in has.items() if present)
     else:
         numbers = chosen.columns
@@ -457,7 +462,7 @@ def _wanted(settings: PoolSpace, source: Source, name: str) -> Wanted:
                     f"features of the {kind} are asked for, and {name} is said to have none; name the column"
                 )
     identified = settings.id is not None or source.identifier is not None
-    return Wanted(
+    return ColumnUse(
         settings.columns,
         settings.composition,
         structure,
@@ -468,27 +473,27 @@ def _wanted(settings: PoolSpace, source: Source, name: str) -> Wanted:
     )
 
 
-def _unknown(name: str, missing: Sequence[tuple[str, str]], available: Sequence[str]) -> str:
+def _describe_missing(name: str, missing: Sequence[tuple[str, str]], available: Sequence[str]) -> str:
     """All (setting, column) that the file lacks, and what it has."""
     words = []
     for key, column in missing:
         hint = nearest(column, available)
         words.append(f"no column '{column}' ({key}).{f' {hint}' if hint else ''}")
-    return f"{name} has {' It has '.join(words)} It has {_shown(available)}"
+    return f"{name} has {' It has '.join(words)} It has {_list_columns(available)}"
 
 
-def _shown(columns: Sequence[str]) -> str:
+def _list_columns(columns: Sequence[str]) -> str:
     shown = ", ".join(columns[:40]) or "no columns"
     return f"{shown} and {len(columns) - 40} more" if len(columns) > 40 else shown
 
 
-def _numeric(settings: PoolSpace, source: Source) -> tuple[str, ...]:
+def _find_numeric_columns(settings: PoolSpace, source: Source) -> tuple[str, ...]:
     """The parameters that are numbers: said to be, or in the first block."""
     unknown = [name for name, kind in settings.columns.items() if kind == "auto"]
     first = next(iter(source.blocks(unknown)), None) if unknown else None
     found = {name for name, kind in settings.columns.items() if kind == "number"}
     for name in unknown:
-        cells = first.cells[name][:LOOKED_AT] if first is not None else []
+        cells = first.cells[name][:ROWS_INSPECTED] if first is not None else []
         if cells and all(parse_number(cell) is not None or is_missing_number(cell) for cell in cells):
             found.add(name)
     return tuple(name for name in settings.columns if name in found)

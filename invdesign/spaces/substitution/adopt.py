@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-STAYED = 0.25  # of the nearest distance: an atom displaced by less still is on its site
+MAX_SHIFT_RATIO = 0.25  # of the nearest distance: an atom displaced by less still is on its site
 
 
-def recognised(structure: Structure, geometry: Geometry, likely: IntArray | None) -> IntArray | None:
+def recognise_decoration(
+    structure: Structure, geometry: Geometry, likely: IntArray | None
+) -> IntArray | None:
     """The decoration (v,) a structure is, or None.
 
     Args:
@@ -27,19 +29,19 @@ def recognised(structure: Structure, geometry: Geometry, likely: IntArray | None
         likely: a decoration that the structure may still be, atom by atom (that it was relaxed from).
     """
     plain = with_elements_alone(structure)
-    if likely is not None and _unmoved(plain, geometry, likely):
+    if likely is not None and _is_unmoved(plain, geometry, likely):
         return likely
     size = len(geometry.parent)
     if len(plain) != size:
         plain = plain.get_primitive_structure()
     if size % len(plain):
         return None
-    return _matched(plain, geometry)
+    return _match_framework(plain, geometry)
 
 
-def _unmoved(structure: Structure, geometry: Geometry, likely: IntArray) -> bool:
+def _is_unmoved(structure: Structure, geometry: Geometry, likely: IntArray) -> bool:
     """Whether every atom of `likely` still is on its site, in the same order, up to a common shift."""
-    if [element_at(site) for site in structure] != geometry.occupied(likely):
+    if [element_at(site) for site in structure] != geometry.list_elements(likely):
         return False
     moves = structure.frac_coords - geometry.parent.positions
     moves -= moves[0]
@@ -48,14 +50,14 @@ def _unmoved(structure: Structure, geometry: Geometry, likely: IntArray) -> bool
     lengths = np.linalg.norm(moves @ structure.lattice.matrix, axis=1)
     distances = structure.distance_matrix
     np.fill_diagonal(distances, min(structure.lattice.abc))
-    return bool(lengths.max() < STAYED * distances.min())
+    return bool(lengths.max() < MAX_SHIFT_RATIO * distances.min())
 
 
-def _matched(structure: Structure, geometry: Geometry) -> IntArray | None:
+def _match_framework(structure: Structure, geometry: Geometry) -> IntArray | None:
     """The decoration by the best mapping of the structure onto the framework, among all that the options allow."""
     from pymatgen.core import DummySpecies, Structure
 
-    allowed = _allowed(geometry)
+    allowed = _list_allowed_elements(geometry)
     # No element's symbol begins with Q, so these are names of dummy species.
     letters = "abcdefghijklmnopqrstuvwxyz"
     different = dict.fromkeys(allowed)
@@ -64,7 +66,7 @@ def _matched(structure: Structure, geometry: Geometry) -> IntArray | None:
     template = Structure(
         parent.lattice, [DummySpecies(names[options], 0) for options in allowed], parent.positions
     )
-    matcher = _matcher({name: options for options, name in names.items()})
+    matcher = _build_matcher({name: options for options, name in names.items()})
     mapped = matcher.get_s2_like_s1(template, structure)
     if mapped is None:
         return None
@@ -79,7 +81,7 @@ def _matched(structure: Structure, geometry: Geometry) -> IntArray | None:
     return np.asarray(codes, dtype=np.int64)
 
 
-def _allowed(geometry: Geometry) -> list[frozenset[str]]:
+def _list_allowed_elements(geometry: Geometry) -> list[frozenset[str]]:
     """Elements each site may have."""
     allowed = [frozenset({element}) for element in geometry.elements]
     for variable in geometry.decorations.variables:
@@ -88,11 +90,11 @@ def _allowed(geometry: Geometry) -> list[frozenset[str]]:
     return allowed
 
 
-def _matcher(allowed: dict[str, frozenset[str]]) -> StructureMatcher:
+def _build_matcher(allowed: dict[str, frozenset[str]]) -> StructureMatcher:
     """A matcher for which a site of the framework equals any element it may have."""
     from pymatgen.analysis.structure_matcher import AbstractComparator, StructureMatcher
 
-    class Allowed(AbstractComparator):  # type: ignore[misc]  # pymatgen is not typed for mypy here
+    class AllowedElements(AbstractComparator):  # type: ignore[misc]  # pymatgen is not typed for mypy here
         def are_equal(self, sp1: Any, sp2: Any) -> bool:
             first, second = (next(iter(species)).symbol for species in (sp1, sp2))
             if first in allowed:
@@ -107,5 +109,5 @@ def _matcher(allowed: dict[str, frozenset[str]]) -> StructureMatcher:
         primitive_cell=False,
         scale=True,
         attempt_supercell=True,
-        comparator=Allowed(),
+        comparator=AllowedElements(),
     )

@@ -22,10 +22,10 @@ from invdesign.structures.symmetry import are_smallest_images, count_cycle_types
 
 Key = tuple[int, ...]  # charge of single-valent ions, then the number of atoms of each mixed-valent one
 
-MOST_STEPS = 1_000_000  # additions a count may take: about a second
-MOST_FILLS = 2_000_000  # decorations, symmetric images included, that are gone through one by one
-MOST_WORK = 1_000_000_000  # of those times symmetry operations times variables: five seconds
-MOST_DISTINCT = 200_000  # distinct decorations kept in memory
+MAX_COUNT_STEPS = 1_000_000  # additions a count may take: about a second
+MAX_FILLS = 2_000_000  # decorations, symmetric images included, that are gone through one by one
+MAX_SYMMETRY_WORK = 1_000_000_000  # of those times symmetry operations times variables: five seconds
+MAX_LISTED = 200_000  # distinct decorations kept in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,53 +88,53 @@ class Decorations:
         """Ions with a choice of charge: their numbers decide, those of all others act by their charge alone."""
         return tuple(ion for ion in self.ions if len(ion.states) > 1)
 
-    def _key(self, ion: Ion, count: int) -> Key:
+    def _build_ion_key(self, ion: Ion, count: int) -> Key:
         if len(ion.states) == 1:
             return (ion.states[0] * count, *([0] * len(self._mixed)))
         return (0, *(count if ion == other else 0 for other in self._mixed))
 
     @cached_property
-    def _base(self) -> Key:
+    def _fixed_key(self) -> Key:
         total: Key = (0,) * (1 + len(self._mixed))
         for ion, count in self.fixed:
-            total = _added(total, self._key(ion, count))
+            total = _add_keys(total, self._build_ion_key(ion, count))
         return total
 
     @cached_property
-    def _deltas(self) -> tuple[tuple[Key, ...], ...]:
+    def _option_keys(self) -> tuple[tuple[Key, ...], ...]:
         """What each option of each variable adds to the key."""
         return tuple(
-            tuple(self._key(ion, len(variable.sites)) for ion in variable.options)
+            tuple(self._build_ion_key(ion, len(variable.sites)) for ion in variable.options)
             for variable in self.variables
         )
 
     @cached_property
-    def _imbalances(self) -> dict[Key, int]:
+    def _imbalance_cache(self) -> dict[Key, int]:
         return {}
 
-    def _imbalance(self, key: Key) -> int:
+    def _find_key_imbalance(self, key: Key) -> int:
         """|total charge| at best of atoms with this key; 0 where charges do not matter."""
         if not self.charge_neutral:
             return 0
-        if key not in self._imbalances:
+        if key not in self._imbalance_cache:
             counts = {"": 1, **{str(i): count for i, count in enumerate(key[1:])}}
             states = {"": (key[0],), **{str(i): ion.states for i, ion in enumerate(self._mixed)}}
-            self._imbalances[key] = charge_imbalance(counts, states)
-        return self._imbalances[key]
+            self._imbalance_cache[key] = charge_imbalance(counts, states)
+        return self._imbalance_cache[key]
 
-    def _total(self, codes: Sequence[int]) -> Key:
-        chosen = (deltas[code] for deltas, code in zip(self._deltas, codes, strict=True))
-        return tuple(map(sum, zip(self._base, *chosen, strict=True)))
+    def _sum_key(self, codes: Sequence[int]) -> Key:
+        chosen = (deltas[code] for deltas, code in zip(self._option_keys, codes, strict=True))
+        return tuple(map(sum, zip(self._fixed_key, *chosen, strict=True)))
 
-    def imbalance(self, codes: IntArray) -> int:
+    def find_imbalance(self, codes: IntArray) -> int:
         """How far the charges of a decoration (n,) are from balance, at best, in elementary charges."""
-        return self._imbalance(self._total(codes.tolist()))
+        return self._find_key_imbalance(self._sum_key(codes.tolist()))
 
-    def canonical(self, codes: IntArray) -> IntArray:
+    def to_canonical(self, codes: IntArray) -> IntArray:
         """The smallest symmetric image of a decoration (n,)."""
         return find_smallest_image(codes, self.permutations, max(self.radices))
 
-    def repaired(self, codes: IntArray, cost: FloatArray) -> IntArray | None:
+    def balance_charges(self, codes: IntArray, cost: FloatArray) -> IntArray | None:
         """A charge-neutral decoration near `codes`.
 
         Changes one variable at a time, the one that brings the charge nearest to balance, the cheapest among
@@ -148,17 +148,17 @@ class Decorations:
             Shape (n,), or None where there is none.
         """
         chosen = codes.tolist()
-        key = self._total(chosen)
-        now = self._imbalance(key)
+        key = self._sum_key(chosen)
+        now = self._find_key_imbalance(key)
         while now:
-            step = self._best_step(chosen, key, cost)
+            step = self._find_best_step(chosen, key, cost)
             if step is None or step[0] >= now:
-                return self._filled(codes, cost)
+                return self._fill_in_turn(codes, cost)
             now, variable, code, key = step
             chosen[variable] = code
         return np.asarray(chosen, dtype=np.int64)
 
-    def _best_step(
+    def _find_best_step(
         self, chosen: Sequence[int], key: Key, cost: FloatArray
     ) -> tuple[int, int, int, Key] | None:
         """(imbalance after, variable, code, key after) of the best single change, the cheapest among equals.
@@ -170,12 +170,12 @@ class Decorations:
             members.setdefault(pair, []).append(variable)
         steps: dict[int, list[tuple[list[int], int, Key]]] = {}
         for (kind, old), variables in members.items():
-            deltas = self._class_deltas[kind]
+            deltas = self._class_option_keys[kind]
             rest = tuple(map(sub, key, deltas[old]))
             for code, delta in enumerate(deltas):
                 if delta != deltas[old]:
-                    after = _added(rest, delta)
-                    steps.setdefault(self._imbalance(after), []).append((variables, code, after))
+                    after = _add_keys(rest, delta)
+                    steps.setdefault(self._find_key_imbalance(after), []).append((variables, code, after))
         for imbalance in sorted(steps):
             found = [
                 (float(prices.min()), variables[int(prices.argmin())], code, after)
@@ -193,34 +193,34 @@ class Decorations:
 
         None where that would take too many steps.
         """
-        reached: list[dict[Key, int]] = [{self._base: 1}]
+        reached: list[dict[Key, int]] = [{self._fixed_key: 1}]
         steps = 0
-        for deltas in self._deltas:
+        for deltas in self._option_keys:
             steps += len(reached[-1]) * len(deltas)
-            if steps > MOST_STEPS:
+            if steps > MAX_COUNT_STEPS:
                 return None
-            reached.append({_added(key, delta): 1 for key in reached[-1] for delta in deltas})
-        ways = [{key: 1 for key in reached[-1] if self._imbalance(key) == 0}]
-        for keys, deltas in zip(reached[-2::-1], reversed(self._deltas), strict=True):
+            reached.append({_add_keys(key, delta): 1 for key in reached[-1] for delta in deltas})
+        ways = [{key: 1 for key in reached[-1] if self._find_key_imbalance(key) == 0}]
+        for keys, deltas in zip(reached[-2::-1], reversed(self._option_keys), strict=True):
             later = ways[-1]
-            counts = {key: sum(later.get(_added(key, delta), 0) for delta in deltas) for key in keys}
+            counts = {key: sum(later.get(_add_keys(key, delta), 0) for delta in deltas) for key in keys}
             ways.append({key: count for key, count in counts.items() if count})
         return tuple(reversed(ways))
 
-    def _filled(self, codes: IntArray, cost: FloatArray) -> IntArray | None:
+    def _fill_in_turn(self, codes: IntArray, cost: FloatArray) -> IntArray | None:
         """The cheapest choices, one variable after the other, that can still be balanced."""
         if self._completions is None:
             return None
-        key, filled = self._base, []
-        for variable, deltas in enumerate(self._deltas):
+        key, filled = self._fixed_key, []
+        for variable, deltas in enumerate(self._option_keys):
             price = cost[variable].tolist()
             price[codes[variable]] = -1.0  # to stay is cheapest
             order = sorted((p, code) for code, p in enumerate(price[: len(deltas)]) if p < math.inf)
             later = self._completions[variable + 1]
-            code = next((c for _, c in order if _added(key, deltas[c]) in later), None)
+            code = next((c for _, c in order if _add_keys(key, deltas[c]) in later), None)
             if code is None:
                 return None
-            key = _added(key, deltas[code])
+            key = _add_keys(key, deltas[code])
             filled.append(code)
         return np.asarray(filled, dtype=np.int64)
 
@@ -231,11 +231,11 @@ class Decorations:
         """
         if self._completions is None:
             codes = np.asarray([int(rng.random() * radix) for radix in self.radices], dtype=np.int64)
-            return self.repaired(codes, rng.random((len(codes), max(self.radices))))
-        key = self._base
+            return self.balance_charges(codes, rng.random((len(codes), max(self.radices))))
+        key = self._fixed_key
         drawn: list[int] = []
-        for deltas, later in zip(self._deltas, self._completions[1:], strict=True):
-            ways = [later.get(_added(key, delta), 0) for delta in deltas]
+        for deltas, later in zip(self._option_keys, self._completions[1:], strict=True):
+            ways = [later.get(_add_keys(key, delta), 0) for delta in deltas]
             # Exact for any size of the counts; 53 random bits are enough of a draw.
             draw = (int(rng.random() * 2**53) * sum(ways)) >> 53
             code = 0
@@ -243,11 +243,11 @@ class Decorations:
                 draw -= ways[code]
                 code += 1
             drawn.append(code)
-            key = _added(key, deltas[code])
+            key = _add_keys(key, deltas[code])
         return np.asarray(drawn, dtype=np.int64)
 
     @cached_property
-    def witness(self) -> IntArray | None:
+    def example(self) -> IntArray | None:
         """Some neutral decoration (n,); None where there is none, or none is found in a very large space."""
         rng = np.random.Generator(np.random.Philox(key=0))
         if self._completions is not None:
@@ -260,18 +260,18 @@ class Decorations:
         """How many distinct neutral decorations there are, exactly, by Burnside's lemma.
 
         A permutation leaves those decorations as they are that are constant on its cycles; these are counted by
-        charge and number of mixed-valent ions. None where that would take more than `MOST_STEPS` additions.
+        charge and number of mixed-valent ions. None where that would take more than `MAX_COUNT_STEPS` additions.
         """
         steps = total = 0
         for cycles, times in count_cycle_types(self.permutations, self.classes).items():
-            fixed = {self._base: 1}
+            fixed = {self._fixed_key: 1}
             for number, length in cycles:
-                deltas = [tuple(length * part for part in delta) for delta in self._class_deltas[number]]
+                deltas = [tuple(length * part for part in delta) for delta in self._class_option_keys[number]]
                 steps += len(fixed) * len(deltas)
-                if steps > MOST_STEPS:
+                if steps > MAX_COUNT_STEPS:
                     return None
-                fixed = _convolved(fixed, deltas)
-            total += times * sum(count for key, count in fixed.items() if self._imbalance(key) == 0)
+                fixed = _add_options(fixed, deltas)
+            total += times * sum(count for key, count in fixed.items() if self._find_key_imbalance(key) == 0)
         return total // len(self.permutations)
 
     @cached_property
@@ -282,16 +282,16 @@ class Decorations:
         return tuple(numbers.setdefault(kind, len(numbers)) for kind in kinds)
 
     @cached_property
-    def _class_deltas(self) -> dict[int, tuple[Key, ...]]:
-        return dict(zip(self.classes, self._deltas, strict=True))
+    def _class_option_keys(self) -> dict[int, tuple[Key, ...]]:
+        return dict(zip(self.classes, self._option_keys, strict=True))
 
     @cached_property
     def countable(self) -> bool:
         """Whether the distinct decorations can be listed within the limits of memory and time."""
         work = self.fills * len(self.permutations) * len(self.variables)
-        if self.fills > MOST_FILLS or work > MOST_WORK:
+        if self.fills > MAX_FILLS or work > MAX_SYMMETRY_WORK:
             return False
-        return self.size is not None and self.size <= MOST_DISTINCT
+        return self.size is not None and self.size <= MAX_LISTED
 
     @cached_property
     def _weights(self) -> IntArray:
@@ -300,46 +300,46 @@ class Decorations:
         return np.asarray(after, dtype=np.int64)
 
     @cached_property
-    def listed(self) -> IntArray:
+    def packed_decorations(self) -> IntArray:
         """All distinct neutral decorations, packed and ascending; only where `countable`."""
-        kept = [self._distinct(start) for start in range(0, self.fills, CHUNK)]
+        kept = [self._list_distinct(start) for start in range(0, self.fills, ROWS_PER_BLOCK)]
         return np.concatenate(kept)
 
-    def unpacked(self, packed: IntArray) -> IntArray:
+    def unpack(self, packed: IntArray) -> IntArray:
         """Decorations (m, n) from their numbers (m,)."""
         radices = np.asarray(self.radices, dtype=np.int64)
         codes: IntArray = packed[:, None] // self._weights[None, :] % radices[None, :]
         return codes
 
-    def _distinct(self, start: int) -> IntArray:
-        packed = np.arange(start, min(start + CHUNK, self.fills), dtype=np.int64)
-        codes = self.unpacked(packed)
+    def _list_distinct(self, start: int) -> IntArray:
+        packed = np.arange(start, min(start + ROWS_PER_BLOCK, self.fills), dtype=np.int64)
+        codes = self.unpack(packed)
         if self.charge_neutral:
-            neutral = self._neutral(codes)
+            neutral = self._are_neutral(codes)
             packed, codes = packed[neutral], codes[neutral]
         return packed[are_smallest_images(codes, self.permutations, self._weights)]
 
-    def _neutral(self, codes: IntArray) -> NDArray[np.bool_]:
+    def _are_neutral(self, codes: IntArray) -> NDArray[np.bool_]:
         """Which of the decorations (m, n) are neutral; (m,)."""
-        keys = np.tile(np.asarray(self._base, dtype=np.int64), (len(codes), 1))
-        for variable, deltas in enumerate(self._deltas):
+        keys = np.tile(np.asarray(self._fixed_key, dtype=np.int64), (len(codes), 1))
+        for variable, deltas in enumerate(self._option_keys):
             keys += np.asarray(deltas, dtype=np.int64)[codes[:, variable]]
         different, which = np.unique(keys, axis=0, return_inverse=True)
-        balanced = [self._imbalance(tuple(key)) == 0 for key in different.tolist()]
+        balanced = [self._find_key_imbalance(tuple(key)) == 0 for key in different.tolist()]
         return np.asarray(balanced, dtype=np.bool_)[which.ravel()]
 
 
-CHUNK = 200_000  # decorations looked at together
+ROWS_PER_BLOCK = 200_000  # decorations looked at together
 
 
-def _added(a: Key, b: Key) -> Key:
+def _add_keys(a: Key, b: Key) -> Key:
     return tuple(map(add, a, b))
 
 
-def _convolved(counts: dict[Key, int], deltas: Sequence[Key]) -> dict[Key, int]:
+def _add_options(counts: dict[Key, int], deltas: Sequence[Key]) -> dict[Key, int]:
     found: dict[Key, int] = {}
     for key, count in counts.items():
         for delta in deltas:
-            total = _added(key, delta)
+            total = _add_keys(key, delta)
             found[total] = found.get(total, 0) + count
     return found

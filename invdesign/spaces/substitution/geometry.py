@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-DESCRIPTORS = ("electronegativity", "radius", "charge", "row", "column")
+SITE_PROPERTIES = ("electronegativity", "radius", "charge", "row", "column")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Geometry:
         """Elements of all sites; those of variables still the parent's."""
         return tuple(self.single.get(i, element) for i, element in enumerate(self.parent.elements))
 
-    def occupied(self, codes: IntArray) -> list[str]:
+    def list_elements(self, codes: IntArray) -> list[str]:
         """Elements (n) of a decoration (v,)."""
         elements = list(self.elements)
         for variable, code in zip(self.decorations.variables, codes.tolist(), strict=True):
@@ -53,20 +53,20 @@ class Geometry:
     @cached_property
     def _charges(self) -> FloatArray:
         """Shape (v, most options): the state of each option nearest to the parent's at that site."""
-        return self._table(lambda ion, site: _nearest(ion.states, self.parent.states[site]))
+        return self._fill_table(lambda ion, site: _find_nearest_state(ion.states, self.parent.states[site]))
 
     @cached_property
     def _radii(self) -> FloatArray:
         """Shape (v, most options), Å."""
-        return self._table(self._radius)
+        return self._fill_table(self._find_radius)
 
-    def _radius(self, ion: Ion, site: int) -> float:
+    def _find_radius(self, ion: Ion, site: int) -> float:
         formal = self.parent.states[site]
-        if ion.element == self.parent.elements[site] and _spans(ion.states, formal):
+        if ion.element == self.parent.elements[site] and _includes_charge(ion.states, formal):
             return self._site_radius(site, ion.element)
-        return ionic_radius(ion.element, round(_nearest(ion.states, formal)))
+        return ionic_radius(ion.element, round(_find_nearest_state(ion.states, formal)))
 
-    def _table(self, value: Callable[[Ion, int], float]) -> FloatArray:
+    def _fill_table(self, value: Callable[[Ion, int], float]) -> FloatArray:
         variables = self.decorations.variables
         table = np.zeros((len(variables), max(self.decorations.radices)))
         for v, variable in enumerate(variables):
@@ -75,7 +75,7 @@ class Geometry:
         return table
 
     @cached_property
-    def _lengths(self) -> tuple[float, float, FloatArray]:
+    def _bond_lengths(self) -> tuple[float, float, FloatArray]:
         """Bond lengths as sums of radii: (of the parent, of what is fixed now, per variable and option)."""
         first, second = self.parent.bonds
         shell = np.bincount(first, minlength=len(self.parent))
@@ -94,13 +94,13 @@ class Geometry:
         """Radius at the parent's charge, which may be an average."""
         return ionic_radius(element, self.parent.states[site] or 0.0)
 
-    def scale(self, codes: IntArray) -> float:
+    def estimate_lattice_scale(self, codes: IntArray) -> float:
         """Length of a decoration's nearest bonds, by ionic radii, over that of the parent's."""
-        parent, fixed, table = self._lengths
+        parent, fixed, table = self._bond_lengths
         length = fixed + float(table[np.arange(len(codes)), codes].sum())
         return length / parent if parent > 0 and length > 0 else 1.0
 
-    def structure(self, codes: IntArray, *, scale: bool, rattle: float, rng: Rng) -> Structure:
+    def build_structure(self, codes: IntArray, *, scale: bool, rattle: float, rng: Rng) -> Structure:
         """The crystal of a decoration (v,): the parent's sites in their order.
 
         Args:
@@ -111,12 +111,12 @@ class Geometry:
         """
         from pymatgen.core import Structure
 
-        lattice = self.parent.lattice * (self.scale(codes) if scale else 1.0)
+        lattice = self.parent.lattice * (self.estimate_lattice_scale(codes) if scale else 1.0)
         positions = self.parent.positions
         if rattle:
             moves = rng.normal(scale=rattle, size=positions.shape)
             positions = positions + (moves - moves.mean(axis=0)) @ np.linalg.inv(lattice)
-        return Structure(lattice, self.occupied(codes), positions)
+        return Structure(lattice, self.list_elements(codes), positions)
 
     def features(self, codes: IntArray) -> FloatArray:
         """Numbers for decorations (m, v) that symmetric images share; (m, d).
@@ -125,13 +125,13 @@ class Geometry:
         unlike neighbouring variable sites are: mean squared difference of electronegativity and radius.
         """
         rows = np.arange(codes.shape[1])
-        values = self._descriptors[rows, codes]  # (m, v, descriptors)
+        values = self._option_properties[rows, codes]  # (m, v, descriptors)
         columns = []
         for members in self._feature_groups:
             columns.append(values[:, members].mean(axis=1))
             if len(members) > 1:
                 columns.append(values[:, members].std(axis=1))
-        first, second = self._pairs
+        first, second = self._neighbour_pairs
         if len(first):
             columns.append(((values[:, first, :2] - values[:, second, :2]) ** 2).mean(axis=1))
         return np.hstack(columns)
@@ -145,21 +145,23 @@ class Geometry:
             found += [
                 Descriptor(f"{statistic} {name} on {group}".strip(), group)
                 for statistic in statistics
-                for name in DESCRIPTORS
+                for name in SITE_PROPERTIES
             ]
-        if len(self._pairs[0]):
-            found += [Descriptor(f"unlike {name} of neighbours", "neighbours") for name in DESCRIPTORS[:2]]
+        if len(self._neighbour_pairs[0]):
+            found += [
+                Descriptor(f"unlike {name} of neighbours", "neighbours") for name in SITE_PROPERTIES[:2]
+            ]
         return found
 
     @cached_property
-    def _descriptors(self) -> FloatArray:
+    def _option_properties(self) -> FloatArray:
         """Shape (v, most options, descriptors)."""
         tables = [
-            self._table(lambda ion, _: _properties(ion.element)[0]),
+            self._fill_table(lambda ion, _: _read_element_properties(ion.element)[0]),
             self._radii,
             self._charges,
-            self._table(lambda ion, _: _properties(ion.element)[1]),
-            self._table(lambda ion, _: _properties(ion.element)[2]),
+            self._fill_table(lambda ion, _: _read_element_properties(ion.element)[1]),
+            self._fill_table(lambda ion, _: _read_element_properties(ion.element)[2]),
         ]
         return np.stack(tables, axis=2)
 
@@ -179,7 +181,7 @@ class Geometry:
         return tuple(groups.values())
 
     @cached_property
-    def _pairs(self) -> tuple[IntArray, IntArray]:
+    def _neighbour_pairs(self) -> tuple[IntArray, IntArray]:
         """(variables (p,), variables (p,)) on neighbouring sites."""
         owner = {site: v for v, variable in enumerate(self.decorations.variables) for site in variable.sites}
         if len(self.decorations.variables) < 2:
@@ -190,18 +192,18 @@ class Geometry:
         return variable[first], variable[second]
 
 
-def _nearest(states: Sequence[int], formal: float | None) -> float:
+def _find_nearest_state(states: Sequence[int], formal: float | None) -> float:
     """The state nearest to the parent's; without that the one of smallest charge, or 0."""
     target = 0.0 if formal is None else formal
     return float(min(states, key=lambda state: (abs(state - target), state), default=0))
 
 
-def _spans(states: Sequence[int], formal: float | None) -> bool:
+def _includes_charge(states: Sequence[int], formal: float | None) -> bool:
     return formal is not None and bool(states) and min(states) <= formal <= max(states)
 
 
 @cache
-def _properties(element: str) -> tuple[float, float, float]:
+def _read_element_properties(element: str) -> tuple[float, float, float]:
     """(Pauling electronegativity, row, column); 0 where an element has no electronegativity."""
     from pymatgen.core import Element
 

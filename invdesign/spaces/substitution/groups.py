@@ -17,11 +17,11 @@ from invdesign.structures.symmetry import site_permutations
 
 States = Mapping[str, Sequence[int]]
 
-KINDS = {1: "cationic", -1: "anionic", 0: "common"}
+SIGN_NAMES = {1: "cationic", -1: "anionic", 0: "common"}
 
 
 @dataclass(frozen=True)
-class Group:
+class SiteGroup:
     """Sites that share their options.
 
     Attributes:
@@ -39,8 +39,8 @@ class Group:
     states: States = field(default_factory=dict)
 
 
-def decorations_of(
-    parent: Parent, groups: Sequence[Group], given: States, *, charge_neutral: bool
+def build_decorations(
+    parent: Parent, groups: Sequence[SiteGroup], given: States, *, charge_neutral: bool
 ) -> Decorations:
     """The decorations that these groups allow; sites in no group keep the parent's element.
 
@@ -54,8 +54,8 @@ def decorations_of(
         ValueError: a species has no oxidation state of the sign its sites need.
         InvdesignError: the framework's symmetry cannot be determined.
     """
-    charges = _Charges(parent, given, charge_neutral)
-    options = {group.name: charges.options(group) for group in groups}
+    charges = _ChargeRules(parent, given, charge_neutral)
+    options = {group.name: charges.list_options(group) for group in groups}
     order = {ion: i for i, ion in enumerate(dict.fromkeys(ion for ions in options.values() for ion in ions))}
     variables: list[Variable] = []
     chosen = {site: options[group.name][0] for group in groups for site in group.sites}
@@ -65,24 +65,24 @@ def decorations_of(
             parts = [(site,) for site in group.sites] if group.mixed else [group.sites]
             variables += [Variable(group.name, part, ions) for part in parts]
     moving = {site for variable in variables for site in variable.sites}
-    still = {i: chosen.get(i) or charges.own(i) for i in range(len(parent)) if i not in moving}
+    still = {i: chosen.get(i) or charges.find_parent_ion(i) for i in range(len(parent)) if i not in moving}
     return Decorations(
         variables=tuple(variables),
         fixed=tuple(Counter(still.values()).items()),
-        permutations=_permutations(parent, variables, still),
+        permutations=_permute_variables(parent, variables, still),
         charge_neutral=charge_neutral,
     )
 
 
 @dataclass(frozen=True)
-class _Charges:
+class _ChargeRules:
     """Which oxidation states a species has on a site."""
 
     parent: Parent
     given: States
     needed: bool
 
-    def own(self, site: int) -> Ion:
+    def find_parent_ion(self, site: int) -> Ion:
         """The parent's element at a site.
 
         It keeps its formal charge, except that transition metals may change theirs when others are exchanged:
@@ -94,9 +94,11 @@ class _Charges:
         if state is not None and state == round(state) and not _is_redox_active(element):
             return Ion(element, (round(state),))
         formal = {math.floor(state), math.ceil(state)} if state is not None else set()
-        return Ion(element, tuple(sorted(formal.union(oxidation_states(element, self.sign([site]))) - {0})))
+        return Ion(
+            element, tuple(sorted(formal.union(oxidation_states(element, self.find_sign([site]))) - {0}))
+        )
 
-    def sign(self, sites: Sequence[int]) -> int:
+    def find_sign(self, sites: Sequence[int]) -> int:
         """+1 for sites of cations, -1 for sites of anions, 0 where that is unknown or both."""
         signs: set[int] = set()
         for site in sites:
@@ -106,24 +108,24 @@ class _Charges:
             signs |= {int(np.sign(state)) for state in known}
         return signs.pop() if len(signs) == 1 else 0
 
-    def options(self, group: Group) -> tuple[Ion, ...]:
-        sign = self.sign(group.sites)
-        return tuple(self._ion(element, group, sign) for element in group.species)
+    def list_options(self, group: SiteGroup) -> tuple[Ion, ...]:
+        sign = self.find_sign(group.sites)
+        return tuple(self._assign_states(element, group, sign) for element in group.species)
 
-    def _ion(self, element: str, group: Group, sign: int) -> Ion:
+    def _assign_states(self, element: str, group: SiteGroup, sign: int) -> Ion:
         if element in group.states:
             return Ion(element, tuple(sorted(group.states[element])))
         if {self.parent.elements[site] for site in group.sites} == {element}:
-            return self.own(group.sites[0])
-        states = self._unit_state(element, group) or oxidation_states(element, sign)
+            return self.find_parent_ion(group.sites[0])
+        states = self._inherit_state(element, group) or oxidation_states(element, sign)
         if self.needed and not states:
             raise ValueError(
-                f"{element} has no {KINDS[sign]} oxidation state, which site {group.name} of {self.parent.name} "
+                f"{element} has no {SIGN_NAMES[sign]} oxidation state, which site {group.name} of {self.parent.name} "
                 f"needs; give one as oxidation_states: {{{element}: [...]}} in that site's long form"
             )
         return Ion(element, states)
 
-    def _unit_state(self, element: str, group: Group) -> tuple[int, ...]:
+    def _inherit_state(self, element: str, group: SiteGroup) -> tuple[int, ...]:
         """The parent's state on sites of polyatomic ions (S2^2- in FeS2), for elements of the same column."""
         owners = {(self.parent.elements[site], self.parent.states[site]) for site in group.sites}
         if len(owners) > 1:
@@ -131,10 +133,10 @@ class _Charges:
         own, state = owners.pop()
         if not state or state > 0 or state != round(state) or state in oxidation_states(own):
             return ()
-        return (round(state),) if _column(own) == _column(element) else ()
+        return (round(state),) if _find_column(own) == _find_column(element) else ()
 
 
-def _column(element: str) -> int:
+def _find_column(element: str) -> int:
     from pymatgen.core import Element
 
     return int(Element(element).group)
@@ -150,7 +152,7 @@ def _is_transition_metal(element: str) -> bool:
     return bool(Element(element).is_transition_metal)
 
 
-def _permutations(parent: Parent, variables: Sequence[Variable], still: Mapping[int, Ion]) -> IntArray:
+def _permute_variables(parent: Parent, variables: Sequence[Variable], still: Mapping[int, Ion]) -> IntArray:
     """Shape (g, n): how the symmetry of the framework permutes the variables, without a double row."""
     owner = {site: v for v, variable in enumerate(variables) for site in variable.sites}
     sites = sorted(owner, key=lambda site: (owner[site], site))

@@ -14,10 +14,10 @@ from invdesign.rng import Rng
 from invdesign.spaces.operators import GenomeOperator, operators_on_codes
 from invdesign.spaces.substitution.decorations import Decorations
 
-TRIES = 20  # draws before an operator gives up: a space may hold nothing near a parent
+MAX_TRIES = 20  # draws before an operator gives up: a space may hold nothing near a parent
 
 
-def variations(
+def build_operators(
     decorations: Decorations, read: Callable[[Genome], IntArray], write: Callable[[IntArray], Genome]
 ) -> Mapping[str, GenomeOperator]:
     """The operators `start`, `substitute`, `swap` and `crossover`.
@@ -27,72 +27,74 @@ def variations(
         read: genome to canonical decoration.
         write: the inverse.
     """
-    tools = Tools(decorations)
+    tools = DecorationOperators(decorations)
     makers: dict[str, tuple[int, Callable[[Sequence[IntArray], Rng], IntArray | None]]] = {
-        "start": (0, tools.start),
-        "substitute": (1, tools.substitute),
-        "swap": (1, tools.swap),
-        "crossover": (2, tools.crossover),
+        "start": (0, tools.draw_random),
+        "substitute": (1, tools.substitute_species),
+        "swap": (1, tools.swap_species),
+        "crossover": (2, tools.cross_parents),
     }
     return operators_on_codes(makers, read, write)
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class DecorationOperators:
     """The operators on decorations (n,); parents are canonical."""
 
     decorations: Decorations
 
-    def start(self, parents: Sequence[IntArray], rng: Rng) -> IntArray | None:  # noqa: ARG002 - there are none
+    def draw_random(self, parents: Sequence[IntArray], rng: Rng) -> IntArray | None:  # noqa: ARG002 - there are none
         """Any distinct decoration, equally likely where they are listed; else any, symmetric images included."""
         space = self.decorations
         if space.countable:
-            listed = space.listed
+            listed = space.packed_decorations
             index = int(rng.random() * len(listed))
-            codes: IntArray = space.unpacked(listed[index : index + 1])[0]
+            codes: IntArray = space.unpack(listed[index : index + 1])[0]
             return codes
         drawn = space.sample(rng)
-        return None if drawn is None else space.canonical(drawn)
+        return None if drawn is None else space.to_canonical(drawn)
 
-    def substitute(self, parents: Sequence[IntArray], rng: Rng) -> IntArray | None:
+    def substitute_species(self, parents: Sequence[IntArray], rng: Rng) -> IntArray | None:
         """Another species at one variable.
 
         Half the time first one that keeps the charges balanced, which stays near the parent; else any, with
         others elsewhere to make up for it, which reaches everything.
         """
-        alone = TRIES if rng.random() < 0.5 else 0
-        for attempt in range(alone + TRIES):
-            child = self._accepted(self._replaced(parents[0], rng, repair=attempt >= alone), parents)
+        alone = MAX_TRIES if rng.random() < 0.5 else 0
+        for attempt in range(alone + MAX_TRIES):
+            child = self._accept_child(
+                self._replace_species(parents[0], rng, repair=attempt >= alone), parents
+            )
             if child is not None:
                 return child
         return None
 
-    def _replaced(self, parent: IntArray, rng: Rng, *, repair: bool) -> IntArray | None:
+    def _replace_species(self, parent: IntArray, rng: Rng, *, repair: bool) -> IntArray | None:
         space = self.decorations
         variable = int(rng.random() * len(parent))
         codes: IntArray = parent.copy()
         step = 1 + int(rng.random() * (space.radices[variable] - 1))
         codes[variable] = (parent[variable] + step) % space.radices[variable]
         if not repair:
-            return None if space.imbalance(codes) else codes
+            return None if space.find_imbalance(codes) else codes
         cost = rng.random((len(parent), max(space.radices)))
         cost[variable] = np.inf
-        return space.repaired(codes, cost)
+        return space.balance_charges(codes, cost)
 
-    def swap(self, parents: Sequence[IntArray], rng: Rng) -> IntArray | None:
+    def swap_species(self, parents: Sequence[IntArray], rng: Rng) -> IntArray | None:
         """The species of two variables exchanged, where both allow both and the charges stay balanced."""
         space, (parent,) = self.decorations, parents
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             first, second = int(rng.random() * len(parent)), int(rng.random() * len(parent))
-            codes = self._exchanged(parent, first, second)
-            if codes is None or space.imbalance(codes):
+            codes = self._exchange_species(parent, first, second)
+            if codes is None or space.find_imbalance(codes):
                 continue
-            child = self._accepted(codes, parents)
+            child = self._accept_child(codes, parents)
             if child is not None:
                 return child
         return None
 
-    def _exchanged(self, parent: IntArray, first: int, second: int) -> IntArray | None:
+    def _exchange_species(self, parent: IntArray, first: int, second: int) -> IntArray | None:
         one, other = self.decorations.variables[first], self.decorations.variables[second]
         mine, yours = one.options[parent[first]], other.options[parent[second]]
         here = [ion.element for ion in one.options]
@@ -103,35 +105,35 @@ class Tools:
         codes[first], codes[second] = here.index(yours.element), there.index(mine.element)
         return codes
 
-    def crossover(self, parents: Sequence[IntArray], rng: Rng) -> IntArray | None:
+    def cross_parents(self, parents: Sequence[IntArray], rng: Rng) -> IntArray | None:
         """Sites of one parent, the rest of a symmetric image of the other; by site or by group, evenly.
 
         Mixtures that balance by themselves come first: a repair brings in what neither parent has.
         """
         for repair in (False, True):
-            for _ in range(TRIES):
-                child = self._accepted(self._mixed(parents, rng, repair=repair), parents)
+            for _ in range(MAX_TRIES):
+                child = self._accept_child(self._mix_parents(parents, rng, repair=repair), parents)
                 if child is not None:
                     return child
         return None
 
-    def _mixed(self, parents: Sequence[IntArray], rng: Rng, *, repair: bool) -> IntArray | None:
+    def _mix_parents(self, parents: Sequence[IntArray], rng: Rng, *, repair: bool) -> IntArray | None:
         space, (mother, father) = self.decorations, parents
         image = father[space.permutations[int(rng.random() * len(space.permutations))]]
-        taken = self._by_group(rng) if rng.random() < 0.5 else rng.random(len(mother)) < 0.5
+        taken = self._choose_groups(rng) if rng.random() < 0.5 else rng.random(len(mother)) < 0.5
         codes: IntArray = np.where(taken, image, mother)
         if not repair:
-            return None if space.imbalance(codes) else codes
-        return space.repaired(codes, rng.random((len(codes), max(space.radices))))
+            return None if space.find_imbalance(codes) else codes
+        return space.balance_charges(codes, rng.random((len(codes), max(space.radices))))
 
-    def _by_group(self, rng: Rng) -> NDArray[np.bool_]:
+    def _choose_groups(self, rng: Rng) -> NDArray[np.bool_]:
         groups = [variable.group for variable in self.decorations.variables]
         taken = {group: rng.random() < 0.5 for group in dict.fromkeys(groups)}
         return np.asarray([taken[group] for group in groups], dtype=np.bool_)
 
-    def _accepted(self, codes: IntArray | None, parents: Sequence[IntArray]) -> IntArray | None:
+    def _accept_child(self, codes: IntArray | None, parents: Sequence[IntArray]) -> IntArray | None:
         """The canonical form of `codes`, unless there is none or it is a parent's."""
         if codes is None:
             return None
-        child = self.decorations.canonical(codes)
+        child = self.decorations.to_canonical(codes)
         return None if any((child == parent).all() for parent in parents) else child

@@ -29,11 +29,11 @@ from invdesign.rng import rng_for
 from invdesign.settings import Frozen
 from invdesign.spaces.crystal import LISTED_SPECIES, CrystalSpace, OxidationStates, build_design, read_codes
 from invdesign.spaces.described import distinct
-from invdesign.spaces.substitution.adopt import recognised
+from invdesign.spaces.substitution.adopt import recognise_decoration
 from invdesign.spaces.substitution.decorations import Decorations
 from invdesign.spaces.substitution.geometry import Geometry
-from invdesign.spaces.substitution.groups import Group, decorations_of
-from invdesign.spaces.substitution.operators import variations
+from invdesign.spaces.substitution.groups import SiteGroup, build_decorations
+from invdesign.spaces.substitution.operators import build_operators
 from invdesign.structures.charges import check_element
 from invdesign.structures.parents import Parent, build_parent
 
@@ -53,14 +53,14 @@ class SiteOptions(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _short(cls, value: object) -> object:
+    def _expand_short_form(cls, value: object) -> object:
         if isinstance(value, str):
             raise ValueError(f"expected a list of elements, got '{value}'; write [{value}]")  # noqa: TRY004 - pydantic's
         return {"species": value} if isinstance(value, list | tuple) else value
 
     @field_validator("species")
     @classmethod
-    def _elements(cls, species: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_species(cls, species: tuple[str, ...]) -> tuple[str, ...]:
         if not species:
             raise ValueError("the list of elements is empty; name at least one")
         for element in species:
@@ -71,7 +71,7 @@ class SiteOptions(Frozen):
         return species
 
     @model_validator(mode="after")
-    def _known(self) -> Self:
+    def _check_states(self) -> Self:
         unknown = sorted(set(self.oxidation_states) - set(self.species))
         if unknown:
             raise ValueError(
@@ -86,7 +86,7 @@ class SiteOptions(Frozen):
         return {"anyOf": [LISTED_SPECIES, handler(schema)]}
 
 
-def _site(name: str, info: ValidationInfo) -> str:
+def _check_site_name(name: str, info: ValidationInfo) -> str:
     """A name of sites that the parent has; not checked where the parent itself is wrong."""
     if "parent" in info.data:
         build_parent(info.data["parent"], (1, 1, 1), primitive=False).find_sites(name)
@@ -117,12 +117,12 @@ class SubstitutionSpace(CrystalSpace):
     """Oxidation states of the parent's own elements, where they differ from the prototype's or the guessed ones."""
     scale_lattice: bool = True
     """Whether the lattice follows the ionic radii of what is put in."""
-    sites: dict[Annotated[str, AfterValidator(_site)], SiteOptions] = Field(min_length=1)
+    sites: dict[Annotated[str, AfterValidator(_check_site_name)], SiteOptions] = Field(min_length=1)
     """Options by label, Wyckoff site (`4c`) or element of the parent. Sites not named keep the parent's element."""
 
     @field_validator("oxidation_states")
     @classmethod
-    def _of_parent(
+    def _check_oxidation_states(
         cls, states: dict[str, tuple[int, ...]], info: ValidationInfo
     ) -> dict[str, tuple[int, ...]]:
         if "parent" in info.data:
@@ -136,7 +136,7 @@ class SubstitutionSpace(CrystalSpace):
 
     @field_validator("sites")
     @classmethod
-    def _disjoint(cls, sites: dict[str, SiteOptions], info: ValidationInfo) -> dict[str, SiteOptions]:
+    def _check_sites(cls, sites: dict[str, SiteOptions], info: ValidationInfo) -> dict[str, SiteOptions]:
         if all(len(options.species) == 1 for options in sites.values()):
             raise ValueError(
                 "no site has a choice, so there is nothing to search; give one of them two species"
@@ -154,23 +154,23 @@ class SubstitutionSpace(CrystalSpace):
         return sites
 
     @model_validator(mode="after")
-    def _possible(self) -> Self:
+    def _check_decorations(self) -> Self:
         try:
             decorations = self._decorations
         except InvdesignError as error:
             raise ValueError(str(error)) from error
-        if decorations.witness is None:
-            raise ValueError(f"no charge-neutral decoration {self._charges()}")
+        if decorations.example is None:
+            raise ValueError(f"no charge-neutral decoration {self._describe_charges()}")
         return self
 
-    def _charges(self) -> str:
+    def _describe_charges(self) -> str:
         """Which charges there are, for the message that they cannot balance."""
         lines = []
         for variable in self._decorations.variables:
-            options = "; ".join(f"{ion.element} {_signed(ion.states)}" for ion in variable.options)
+            options = "; ".join(f"{ion.element} {_format_charges(ion.states)}" for ion in variable.options)
             lines.append(f"{variable.group} ({len(variable.sites)}): {options}")
         fixed = "; ".join(
-            f"{count} {ion.element} {_signed(ion.states)}" for ion, count in self._decorations.fixed
+            f"{count} {ion.element} {_format_charges(ion.states)}" for ion, count in self._decorations.fixed
         )
         counts = {line: lines.count(line) for line in dict.fromkeys(lines)}
         groups = [f"{count} x {line}" if count > 1 else line for line, count in counts.items()]
@@ -187,9 +187,9 @@ class SubstitutionSpace(CrystalSpace):
         return build_parent(self.parent, self.cell, primitive=self.primitive)
 
     @cached_property
-    def _groups(self) -> tuple[Group, ...]:
+    def _groups(self) -> tuple[SiteGroup, ...]:
         return tuple(
-            Group(
+            SiteGroup(
                 name, self._parent.find_sites(name), options.species, options.mixed, options.oxidation_states
             )
             for name, options in sorted(self.sites.items())
@@ -197,7 +197,7 @@ class SubstitutionSpace(CrystalSpace):
 
     @cached_property
     def _decorations(self) -> Decorations:
-        return decorations_of(
+        return build_decorations(
             self._parent, self._groups, self.oxidation_states, charge_neutral=self.charge_neutral
         )
 
@@ -218,21 +218,21 @@ class SubstitutionSpace(CrystalSpace):
         return slots
 
     @cached_property
-    def _codes_of(self) -> tuple[dict[str, int], ...]:
+    def _element_codes(self) -> tuple[dict[str, int], ...]:
         return tuple(
             {ion.element: code for code, ion in enumerate(v.options)} for v in self._decorations.variables
         )
 
     @cached_property
     def _operators(self) -> Mapping[str, Operator]:
-        return variations(self._decorations, self._read_canonical, self._genome)
+        return build_operators(self._decorations, self._read_canonical, self._write_genome)
 
     # Genomes and decorations.
 
     def _read_canonical(self, genome: Genome) -> IntArray:
-        return self._decorations.canonical(self._codes(genome))
+        return self._decorations.to_canonical(self._parse_genome(genome))
 
-    def _codes(self, genome: Genome) -> IntArray:
+    def _parse_genome(self, genome: Genome) -> IntArray:
         """The decoration (v,) a genome stands for.
 
         Raises:
@@ -252,10 +252,10 @@ class SubstitutionSpace(CrystalSpace):
             if not isinstance(species, list | tuple) or len(species) != (size or 1):
                 form = "one species" if size is None else f"a list of {size} species"
                 raise Infeasible(f"group {name} must be {form}, got {value!r}")
-            codes += read_codes(name, species, self._codes_of[len(codes)])
+            codes += read_codes(name, species, self._element_codes[len(codes)])
         return np.asarray(codes, dtype=np.int64)
 
-    def _genome(self, codes: IntArray) -> dict[str, Json]:
+    def _write_genome(self, codes: IntArray) -> dict[str, Json]:
         variables = self._decorations.variables
         species: list[Json] = [
             v.options[code].element for v, code in zip(variables, codes.tolist(), strict=True)
@@ -268,7 +268,7 @@ class SubstitutionSpace(CrystalSpace):
         Raises:
             Infeasible: it is malformed.
         """
-        return self._genome(self._read_canonical(genome))
+        return self._write_genome(self._read_canonical(genome))
 
     def size(self) -> int | None:
         """How many distinct decorations there are, exactly; None where counting them would take too long."""
@@ -286,24 +286,26 @@ class SubstitutionSpace(CrystalSpace):
         Raises:
             Infeasible: the genome is malformed or charged, or atoms overlap.
         """
-        codes = self._codes(genome)
-        charge = self._decorations.imbalance(codes)
+        codes = self._parse_genome(genome)
+        charge = self._decorations.find_imbalance(codes)
         if charge:
             raise Infeasible(f"charges do not balance: {charge} elementary charges are left over at best")
         rng = rng_for(0, 0, f"rattle {genome_key(genome)}")
-        structure = self._geometry.structure(codes, scale=self.scale_lattice, rattle=self.rattle, rng=rng)
+        structure = self._geometry.build_structure(
+            codes, scale=self.scale_lattice, rattle=self.rattle, rng=rng
+        )
         return build_design(structure, self._parent.name)
 
     def features(self, genomes: Sequence[Genome]) -> FloatArray:
         """Shape (n, d): statistics of elemental properties per site group, the same for symmetric images."""
-        return self._geometry.features(self._stacked(genomes))
+        return self._geometry.features(self._stack_codes(genomes))
 
     def descriptors(self) -> Sequence[Descriptor]:
         """What sits on the sites in a group per site group, and how unlike neighbours are."""
         return distinct(self._geometry.descriptors())
 
-    def _stacked(self, genomes: Sequence[Genome]) -> IntArray:
-        rows = [self._codes(genome) for genome in genomes]
+    def _stack_codes(self, genomes: Sequence[Genome]) -> IntArray:
+        rows = [self._parse_genome(genome) for genome in genomes]
         return np.asarray(rows, dtype=np.int64).reshape(len(genomes), len(self._decorations.variables))
 
     # FiniteSpace.
@@ -314,15 +316,15 @@ class SubstitutionSpace(CrystalSpace):
 
     def numbered(self, index: int) -> Genome:
         """Genome number `index`, in the order of the options, the last site running fastest."""
-        return self._genome(self._rows(index, index + 1)[0])
+        return self._write_genome(self._list_codes(index, index + 1)[0])
 
     def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
         """(index of the first row, features (<= size, d)), streamed."""
         for start in range(0, len(self), size):
-            yield start, self._geometry.features(self._rows(start, start + size))
+            yield start, self._geometry.features(self._list_codes(start, start + size))
 
-    def _rows(self, start: int, stop: int) -> IntArray:
-        return self._decorations.unpacked(self._decorations.listed[start:stop])
+    def _list_codes(self, start: int, stop: int) -> IntArray:
+        return self._decorations.unpack(self._decorations.packed_decorations[start:stop])
 
     # VectorSpace.
 
@@ -333,28 +335,28 @@ class SubstitutionSpace(CrystalSpace):
             places = range(slot.start, slot.stop) if isinstance(slot, slice) else (slot,)
             for number, place in enumerate(places, start=1):
                 own = f"{name}.{number}" if isinstance(slot, slice) else name
-                choices = tuple(self._codes_of[place])
+                choices = tuple(self._element_codes[place])
                 dimensions.append(Dimension(own, "categorical", choices=choices))
         return Domain(tuple(dimensions), climbable=False)
 
     def encode(self, genomes: Sequence[Genome]) -> FloatArray:
         radices = np.asarray(self._decorations.radices, dtype=np.float64)
-        points: FloatArray = (self._stacked(genomes) + 0.5) / radices
+        points: FloatArray = (self._stack_codes(genomes) + 0.5) / radices
         return points
 
     def decode(self, x: FloatArray) -> Sequence[Genome]:
         """Genomes at points (n, d). Where charges do not balance, the species nearest to the point that make them."""
-        return [self._at(point) for point in np.clip(x, 0.0, 1.0)]
+        return [self._decode_point(point) for point in np.clip(x, 0.0, 1.0)]
 
-    def _at(self, point: FloatArray) -> dict[str, Json]:
+    def _decode_point(self, point: FloatArray) -> dict[str, Json]:
         decorations = self._decorations
         radices = np.asarray(decorations.radices)
         codes = np.minimum((point * radices).astype(np.int64), radices - 1)
         centres = (np.arange(radices.max()) + 0.5) / radices[:, None]
-        repaired = decorations.repaired(codes, np.abs(centres - point[:, None]))
-        chosen = decorations.witness if repaired is None else repaired
+        repaired = decorations.balance_charges(codes, np.abs(centres - point[:, None]))
+        chosen = decorations.example if repaired is None else repaired
         assert chosen is not None  # validation saw to it
-        return self._genome(decorations.canonical(chosen))
+        return self._write_genome(decorations.to_canonical(chosen))
 
     # StructureSpace.
 
@@ -365,12 +367,12 @@ class SubstitutionSpace(CrystalSpace):
             structure: relaxed, seeded or generated.
             parent: the genome it was made from, which is tried first.
         """
-        likely = None if parent is None else self._codes(parent)
-        codes = recognised(structure, self._geometry, likely)
-        if codes is None or self._decorations.imbalance(codes):
+        likely = None if parent is None else self._parse_genome(parent)
+        codes = recognise_decoration(structure, self._geometry, likely)
+        if codes is None or self._decorations.find_imbalance(codes):
             return None
-        return self._genome(self._decorations.canonical(codes))
+        return self._write_genome(self._decorations.to_canonical(codes))
 
 
-def _signed(states: Sequence[int]) -> str:
+def _format_charges(states: Sequence[int]) -> str:
     return " or ".join(f"{abs(state)}{'+' if state > 0 else '-'}" for state in states) or "without a charge"
