@@ -15,7 +15,7 @@ from invdesign.candidate import to_json
 from invdesign.errors import Infeasible
 from invdesign.protocols import is_finite
 from invdesign.rng import rng_for
-from invdesign.settings import STORED, load
+from invdesign.settings import STORED_FOLDER, load
 from invdesign.spaces.parameters.kinds import polynomial, simulated_binary
 from invdesign.spaces.parameters.space import (
     COUNTABLE,
@@ -415,4 +415,4 @@ def test_names_that_no_table_gives_back(name: str) -> None:
     settings = {"kind": "parameters", "parameters": {name: {"real": [0, 1]}}}
     with pytest.raises(ValidationError, match="a name must not"):
         load("spaces", settings)
-    assert load("spaces", settings, folder=STORED).parameters.keys() == {name}
+    assert load("spaces", settings, folder=STORED_FOLDER).parameters.keys() == {name}

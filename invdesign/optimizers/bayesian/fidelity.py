@@ -9,7 +9,7 @@ import numpy as np
 
 from invdesign.optimizers.common import SEED, Draft
 from invdesign.problem import Problem
-from invdesign.protocols import Context, StageView, depth_until
+from invdesign.protocols import Context, StageView, count_stages_until
 
 LEAST_COST_SHARE = 1e-4  # least cost of any step, as a share of the cost of all stages (chosen)
 PATIENCE = 1.0  # cost of early stages, in whole candidates, after which a whole candidate is due (chosen)
@@ -115,7 +115,7 @@ def build_fidelities(
     ends = [order.index(name) for name in chosen]
     return Fidelities(
         stages=chosen,
-        depths=tuple(depth_until(stages, name) for name in chosen),
+        depths=tuple(count_stages_until(stages, name) for name in chosen),
         costs=tuple(max(float(spent[end]), least) for end in ends),
         readings={
             name: tuple(_source_at_stage(stages, name, end) for end in ends) for name in problem.properties

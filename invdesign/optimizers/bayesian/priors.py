@@ -23,7 +23,7 @@ from invdesign.arrays import FloatArray
 from invdesign.candidate import Genome
 from invdesign.errors import InvdesignError, nearest
 from invdesign.optimizers.bayesian.tabled import GENOME_COLUMN, RowError, RowReader, build_reader, place_row
-from invdesign.properties import HULL_DISTANCES, describe
+from invdesign.properties import HULL_DISTANCES, describe_property
 from invdesign.protocols import SearchSpace
 from invdesign.settings import Frozen, InputFile
 from invdesign.tables.cells import describe_rows, is_miswritten, parse_numbers, suggest_remedy
@@ -321,7 +321,7 @@ def _find_properties(cells: _TableCells, prior: PriorTable, properties: Sequence
         found = cells.find_heading(column)
         if found is None:
             continue
-        unit = describe(item).unit
+        unit = describe_property(item).unit
         if unit:  # only evaluators know the units of other properties
             check_heading_unit(found, unit, item, cells.name, named=column == found.heading)
         present[item] = found.heading

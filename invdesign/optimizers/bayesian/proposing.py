@@ -176,7 +176,7 @@ class _AskState:
         self.region = self._region_state(region)
         own = ~np.isin(self.known.ids, self.context.history.outside())  # searches start within the space
         since = np.flatnonzero(own & (self.known.ids >= self.region.get("since", 0)))
-        order = since[self.known.scores.at(since).order()[:MOST_ANCHORS]]
+        order = since[self.known.scores.select_rows(since).order()[:MOST_ANCHORS]]
         self.best = [self.context.history.candidate(int(id)).genome for id in self.known.ids[order]]
         self.box = self._region_box(since)
 
@@ -194,7 +194,7 @@ class _AskState:
 
     def _region_box(self, since: IntArray) -> Box | None:
         """Box of the trust region: longer along variables that matter less."""
-        row = choose_centre(self.known.scores.at(since), self.context.rng("centre")) if self.region else None
+        row = choose_centre(self.known.scores.select_rows(since), self.context.rng("centre")) if self.region else None
         if row is None or self.model_set is None:
             return None
         found = [item for item in self.model_set.regressors.values() if isinstance(item, ExplainedRegressor)]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from invdesign.arrays import FloatArray
-from invdesign.candidate import rounding_of
+from invdesign.candidate import half_last_digit
 from invdesign.errors import Infeasible
 from invdesign.spaces.mixture.model import Model
 
@@ -67,5 +67,5 @@ def _check_unit(name: str, total: float, low: float, high: float) -> None:
 def _rounding(model: Model, column: int, values: FloatArray, rounding: Mapping[str, float]) -> float:
     value = float(values[column])
     if not rounding:  # no cell said how it was written
-        return rounding_of(repr(value), 0.0) if value else 0.0
+        return half_last_digit(repr(value), 0.0) if value else 0.0
     return rounding.get(model.names[column], 0.0)

@@ -12,8 +12,8 @@ from math import gcd, lcm
 import numpy as np
 
 from invdesign.arrays import FloatArray
-from invdesign.candidate import rounded
-from invdesign.errors import nearest, together
+from invdesign.candidate import round_number
+from invdesign.errors import join_complaints, nearest
 from invdesign.spaces.linear import LinearConstraint
 from invdesign.spaces.mixture.cells import WHOLE, Framework, Multiple
 from invdesign.spaces.mixture.charges import Neutrality, Species, is_ion, neutrality, species_of
@@ -178,7 +178,7 @@ class Model:
             limits = -np.inf if least is None else least, np.inf if most is None else most
             found.append((str(constraint), weights, *limits))
         if complaints:
-            raise ValueError(together(list(complaints)))
+            raise ValueError(join_complaints(list(complaints)))
         return found
 
     def column(self, name: str) -> int:
@@ -277,7 +277,7 @@ class Model:
     def written(self, x: FloatArray) -> FloatArray:
         """Fractions x (..., n) of the system in the file's units, to 12 significant digits."""
         values = np.asarray(x) * self.scale
-        return np.array([rounded(value) for value in values.ravel().tolist()]).reshape(values.shape)
+        return np.array([round_number(value) for value in values.ravel().tolist()]).reshape(values.shape)
 
     def said(self, x: FloatArray) -> str:
         """Fractions x (n,) of the system for a person: `Cl 0.5, Br 0.5`."""

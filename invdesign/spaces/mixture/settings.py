@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic_core import CoreSchema
 
-from invdesign.settings import Frozen, listed_names
+from invdesign.settings import Frozen, parse_name_list
 from invdesign.spaces.mixture.charges import is_ion, species_of
 
 Pair = Annotated[tuple[float, float], Field(strict=False)]
@@ -79,7 +79,7 @@ class Mixture(Frozen):
         fields = {"components": value} if isinstance(value, list | tuple) else value
         if not isinstance(fields, Mapping) or not isinstance(fields.get("components"), list | tuple):
             return fields
-        return {**fields, "components": {name: {} for name in listed_names(fields["components"])}}
+        return {**fields, "components": {name: {} for name in parse_name_list(fields["components"])}}
 
     @field_validator("total")
     @classmethod

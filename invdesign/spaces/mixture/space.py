@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from invdesign.arrays import FloatArray
-from invdesign.candidate import Design, Genome, Json, genome_key, rounded, rounding_of
+from invdesign.candidate import Design, Genome, Json, genome_key, half_last_digit, round_number
 from invdesign.errors import Infeasible, nearest
 from invdesign.protocols import Descriptor, Dimension, Domain, Operator, Placement
 from invdesign.rng import rng_for
@@ -219,7 +219,7 @@ class MixtureSpace(CountableSpace):
         totals = {
             name: self._model.total(mixture)[1] for name, (mixture, _) in zip(names, places, strict=True)
         }
-        return {name: rounding_of(text, totals[name]) for name, text in cells.items()}
+        return {name: half_last_digit(text, totals[name]) for name, text in cells.items()}
 
     def place(self, genome: Genome, rounding: Mapping[str, float]) -> Placement:
         """Where fractions lie that somebody weighed out: beyond bounds, between steps, or of too many components.
@@ -242,7 +242,7 @@ class MixtureSpace(CountableSpace):
                 return Placement(written)
         wrong = violations(model, values) or ["no allowed supercell holds these fractions"]
         return Placement(
-            self._named(np.array([rounded(value) for value in values.tolist()])), "; ".join(wrong)
+            self._named(np.array([round_number(value) for value in values.tolist()])), "; ".join(wrong)
         )
 
     def build_made(self, genome: Genome) -> Design:

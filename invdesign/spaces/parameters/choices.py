@@ -13,8 +13,8 @@ import numpy as np
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from invdesign.arrays import FloatArray
-from invdesign.candidate import Json, rounded
-from invdesign.errors import nearest, together
+from invdesign.candidate import Json, round_number
+from invdesign.errors import join_complaints, nearest
 from invdesign.protocols import Dimension
 from invdesign.spaces.parameters.kinds import Integer, Parameter, Real, Value, is_number, polynomial
 from invdesign.tables.cells import parse_number
@@ -78,7 +78,9 @@ class Ordinal(_Listed):
             raise ValueError(f"levels must be all numbers or all names, got {list(levels)}")
         if not all(map(math.isfinite, numbers)):
             raise ValueError(f"levels must be finite, got {numbers}")
-        plain = numbers if all(isinstance(number, int) for number in numbers) else [*map(rounded, numbers)]
+        plain = (
+            numbers if all(isinstance(number, int) for number in numbers) else [*map(round_number, numbers)]
+        )
         rising = [a < b for a, b in pairwise(plain)]
         if 0 < sum(rising) < len(rising) or len(set(plain)) < len(plain):
             raise ValueError(f"numbers must rise or fall from level to level, got {plain}; sort them")
@@ -119,7 +121,7 @@ class Ordinal(_Listed):
     def read(self, text: str) -> Value:
         value = super().read(text)
         number = parse_number(text) if self.numeric and isinstance(value, str) else None
-        return value if number is None or math.isinf(number) else rounded(number)
+        return value if number is None or math.isinf(number) else round_number(number)
 
     def position(self, value: Value) -> float:
         """Between two levels as far as the number is between theirs; beyond them along the last two."""
@@ -180,7 +182,7 @@ class Categorical(_Listed):
                 f"descriptors of {', '.join(missing)} are missing; give them for every choice, or for none"
             )
         if complaints:
-            raise ValueError(together(complaints))
+            raise ValueError(join_complaints(complaints))
         self._check_descriptors()
         return self
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Protocol
 from pydantic import BeforeValidator, Discriminator, Field, GetJsonSchemaHandler, Tag, model_validator
 from pydantic_core import CoreSchema
 
-from invdesign.errors import nearest, together
+from invdesign.errors import join_complaints, nearest
 from invdesign.settings import Frozen
 
 Value = float | str
@@ -175,7 +175,7 @@ class Tree:
                 except ValueError as error:
                     complaints.append(str(error))
         if complaints:
-            raise ValueError(together(complaints))
+            raise ValueError(join_complaints(complaints))
         for name in self.order:
             self._check_possible(name)
 

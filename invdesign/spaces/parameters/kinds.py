@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from invdesign.arrays import FloatArray
-from invdesign.candidate import SIGNIFICANT_DIGITS, Json, rounded
+from invdesign.candidate import SIGNIFICANT_DIGITS, Json, round_number
 from invdesign.protocols import Dimension
 from invdesign.settings import Frozen
 from invdesign.spaces.parameters.conditions import When
@@ -181,7 +181,7 @@ class Real(Parameter):
     def _ordered(cls, bounds: tuple[float, float]) -> tuple[float, float]:
         if not math.isfinite(bounds[1] - bounds[0]):
             raise ValueError(f"bounds must be finite, got [{bounds[0]}, {bounds[1]}]")
-        low, high = rounded(bounds[0]), rounded(bounds[1])
+        low, high = round_number(bounds[0]), round_number(bounds[1])
         if low >= high:
             raise ValueError(f"the low bound must be below the high one, got [{bounds[0]:g}, {bounds[1]:g}]")
         return low, high
@@ -244,7 +244,7 @@ class Real(Parameter):
 
     def read(self, text: str) -> Value:
         number = parse_number(text)
-        return text if number is None or math.isinf(number) else rounded(number)
+        return text if number is None or math.isinf(number) else round_number(number)
 
     def position(self, value: Value) -> float:
         low = self.real[0]
@@ -260,7 +260,7 @@ class Real(Parameter):
     def decode(self, u: float) -> float:
         low, high = self.real
         if self.log:
-            return min(max(rounded(low * math.exp(u * self._span)), low), high)
+            return min(max(round_number(low * math.exp(u * self._span)), low), high)
         return self.snapped(low + u * self._span)
 
     def snapped(self, value: float) -> float:
@@ -269,10 +269,10 @@ class Real(Parameter):
         if self._scale:  # both operations are exact to the last bit, so numpy's give the same (`decode_many`)
             value = round(value * self._scale) / self._scale
         elif self.log:
-            value = rounded(value)
+            value = round_number(value)
         else:
             # Without the grid, values near 0 would not survive the unit interval: 1 - 1e-20 is 1 in doubles.
-            value = rounded(round(value, self._decimals))
+            value = round_number(round(value, self._decimals))
         return low if value < low else min(value, high)
 
     def step(self, value: float) -> float:
@@ -369,7 +369,7 @@ class Integer(Parameter):
         number = parse_number(text)
         if number is None or math.isinf(number):
             return text
-        return int(number) if number.is_integer() else rounded(number)
+        return int(number) if number.is_integer() else round_number(number)
 
     def encode(self, value: Value) -> float:
         if self.log:

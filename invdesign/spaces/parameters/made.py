@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from invdesign.candidate import Json, rounded
+from invdesign.candidate import Json, round_number
 from invdesign.errors import Infeasible
 from invdesign.spaces.parameters.kinds import Integer, Parameter, Value
 from invdesign.spaces.parameters.rules import Rules
@@ -70,7 +70,7 @@ class Made:
         return (
             int(value)
             if isinstance(parameter, Integer) and float(value).is_integer()
-            else rounded(float(value))
+            else round_number(float(value))
         )
 
     def _tolerance(self, name: str, value: float, rounding: Mapping[str, float]) -> float:

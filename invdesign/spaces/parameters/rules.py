@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from invdesign.arrays import FloatArray
-from invdesign.errors import together
+from invdesign.errors import join_complaints
 from invdesign.rng import Rng
 from invdesign.spaces.linear import (
     LinearConstraint,
@@ -188,7 +188,7 @@ def sorted_out(
         except ValueError as error:
             complaints.append(str(error))
     if complaints:
-        raise ValueError(together(complaints))
+        raise ValueError(join_complaints(complaints))
     return tuple(linear), tuple(expressions)
 
 

@@ -20,11 +20,11 @@ from pydantic import (
 )
 
 from invdesign.arrays import FloatArray
-from invdesign.candidate import Design, Genome, Json, rounding_of
+from invdesign.candidate import Design, Genome, Json, half_last_digit
 from invdesign.errors import Infeasible, nearest
 from invdesign.protocols import Descriptor, Domain, Operator, Placement
 from invdesign.rng import Rng
-from invdesign.settings import STORED, context_of
+from invdesign.settings import STORED_FOLDER, validation_context
 from invdesign.spaces.counted import CountableSpace
 from invdesign.spaces.described import distinct
 from invdesign.spaces.linear import LinearConstraint
@@ -93,7 +93,7 @@ class ParameterSpace(CountableSpace):
     def _conditions(cls, parameters: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         # Names are headings of batches and exports; a run that was made before this was asked goes on.
         refused = [text for text in map(describe_heading_fault, parameters) if text]
-        if refused and context_of(info)[0] != STORED:
+        if refused and validation_context(info)[0] != STORED_FOLDER:
             raise ValueError(refused[0])
         if any(parameter.when for parameter in parameters.values()):
             Tree(parameters).check()
@@ -349,7 +349,7 @@ class ParameterSpace(CountableSpace):
     def rounding(self, cells: Mapping[str, str]) -> Mapping[str, float]:
         """Half a unit of the last digit written, of numbers."""
         return {
-            name: rounding_of(text, self.parameters[name].extent)
+            name: half_last_digit(text, self.parameters[name].extent)
             for name, text in cells.items()
             if self.parameters[name].extent
         }

@@ -27,7 +27,7 @@ from invdesign.candidate import Design, Genome, Json
 from invdesign.errors import Infeasible, InvdesignError, nearest
 from invdesign.protocols import Descriptor, Dimension, Domain, Operator
 from invdesign.rng import Rng
-from invdesign.settings import Frozen, listed_names
+from invdesign.settings import Frozen, parse_name_list
 from invdesign.spaces.counted import CountableSpace
 from invdesign.spaces.described import distinct
 from invdesign.spaces.operators import GenomeOperator
@@ -57,7 +57,7 @@ class Features(Frozen):
 def _expand_columns(value: object) -> object:
     """A list of columns as a mapping: their kinds are found out."""
     if isinstance(value, list | tuple):
-        return dict.fromkeys(listed_names(value), "auto")
+        return dict.fromkeys(parse_name_list(value), "auto")
     return value
 
 
