@@ -109,7 +109,9 @@ class Goals:
 
     def _desirability_score(self, minimised: Tensor) -> Tensor:
         """Score of combined objectives as `Problem` defines it, (..., m) to (..., 1)."""
-        extents = np.array([objective.minimised_scale() for objective in self.problem.objectives], dtype=np.float64)
+        extents = np.array(
+            [objective.minimised_scale() for objective in self.problem.objectives], dtype=np.float64
+        )
         best, worst = torch.as_tensor(extents[:, 0]), torch.as_tensor(extents[:, 1])
         shares = torch.tensor(
             [objective.weight for objective in self.problem.objectives], dtype=torch.float64

@@ -194,7 +194,11 @@ class _AskState:
 
     def _region_box(self, since: IntArray) -> Box | None:
         """Box of the trust region: longer along variables that matter less."""
-        row = choose_centre(self.known.scores.select_rows(since), self.context.rng("centre")) if self.region else None
+        row = (
+            choose_centre(self.known.scores.select_rows(since), self.context.rng("centre"))
+            if self.region
+            else None
+        )
         if row is None or self.model_set is None:
             return None
         found = [item for item in self.model_set.regressors.values() if isinstance(item, ExplainedRegressor)]
