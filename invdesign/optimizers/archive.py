@@ -31,7 +31,7 @@ def extend_archive(history: History, members: Sequence[int], new: Sequence[int],
     front = scores.front()
     values, chosen = scores.values[front], scores.ids[front]
     while len(chosen) > size:
-        out = int(np.argmin(pareto.crowding(values)))
+        out = int(np.argmin(pareto.crowding_distance(values)))
         values, chosen = np.delete(values, out, axis=0), np.delete(chosen, out)
     found: list[int] = chosen.tolist()
     return found
@@ -51,7 +51,7 @@ def choose_by_crowding(values: FloatArray, followers: int, rng: Rng) -> IntArray
     Source:
         Raquel & Naval, Proc. GECCO 2005, 257; Coello, Pulido & Lechuga, IEEE Trans. Evol. Comput. 8, 256 (2004).
     """
-    room = pareto.crowding(values)
+    room = pareto.crowding_distance(values)
     pairs = rng.integers(len(values), size=(followers, 2))
     return np.where(room[pairs[:, 0]] >= room[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
 

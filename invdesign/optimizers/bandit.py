@@ -45,7 +45,7 @@ def measure_gain(history: History, known: Sequence[int], new: Sequence[int]) -> 
         return float(best < before)
     old, fresh = old[scores.merit[old] == best], fresh[scores.merit[fresh] == best]
     if best != Merit.FEASIBLE or scores.values.shape[1] == 1:
-        by = scores.values[:, 0] if best == Merit.FEASIBLE else scores.tie()
+        by = scores.values[:, 0] if best == Merit.FEASIBLE else scores.tie_breakers()
         return _relative_advance(by[old], by[fresh])
     return _new_volume_share(scores.values[old], scores.values[fresh])
 
@@ -66,7 +66,7 @@ def _new_volume_share(old: FloatArray, new: FloatArray) -> float:
         return float(np.mean(front >= len(old)))
     best, worst = union[front].min(axis=0), union[front].max(axis=0)
     worst = np.where(worst > best, worst, union.max(axis=0))  # a front of one point has no extent of its own
-    reference = worst + pareto.MARGIN * np.where(worst > best, worst - best, 1.0)
+    reference = worst + pareto.REFERENCE_MARGIN * np.where(worst > best, worst - best, 1.0)
     volume = pareto.hypervolume(union[front], reference)
     return max(1.0 - pareto.hypervolume(old, reference) / volume, 0.0) if volume > 0.0 else 0.0
 

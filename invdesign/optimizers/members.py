@@ -15,7 +15,7 @@ from invdesign.errors import PluginError
 from invdesign.problem import Scores
 from invdesign.protocols import AnyOptimizer, Context, History
 from invdesign.rng import derived_seed
-from invdesign.settings import Settings, context_of, load
+from invdesign.settings import Settings, load, validation_context
 
 BY, MEMO = "by", "memo"  # keys of a shared run's memos: who asked, and what it noted
 
@@ -24,7 +24,7 @@ def _load_optimizer(value: object, info: ValidationInfo) -> object:
     """Load the plug-in of a name or mapping; errors in settings keep their places."""
     if isinstance(value, Settings):
         return value
-    folder, trust_code = context_of(info)
+    folder, trust_code = validation_context(info)
     try:
         found = load("optimizers", value, folder=folder, trust_code=trust_code)
     except PluginError as error:

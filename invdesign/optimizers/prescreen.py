@@ -272,7 +272,9 @@ class Surrogate:
     def _score_columns(self, columns: Mapping[str, FloatArray]) -> Scores:
         n = len(next(iter(columns.values())))
         complete = np.full(n, int(Status.COMPLETE))
-        return self.problem.score(np.arange(n), columns.__getitem__, complete, np.zeros(n, dtype=np.int64))
+        return self.problem.score_trials(
+            np.arange(n), columns.__getitem__, complete, np.zeros(n, dtype=np.int64)
+        )
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,6 @@ def _has_progressed(ranked: Ranking, population: set[int], arrived: set[int]) ->
         return False
     if scores.merit[0] != scores.merit[before[0]]:
         return True
-    by = scores.values[:, 0] if feasible else scores.tie()
+    by = scores.values[:, 0] if feasible else scores.tie_breakers()
     median = by[before[len(before) // 2]]
     return bool(by[before[0]] - by[0] > MIN_GAIN * (median - by[before[0]]))

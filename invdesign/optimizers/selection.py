@@ -19,6 +19,7 @@ APART = 0.2  # of that distance: two candidates nearer than that are the same gu
 
 
 def sort_by_merit(scores: Scores) -> IntArray:
+<<<<<<< HEAD
     """Sort candidates from best to worst.
 
     By merit, then Pareto rank or violation, then the less crowded.
@@ -30,13 +31,17 @@ def sort_by_merit(scores: Scores) -> IntArray:
         Positions, shape (n,).
     """
     rank = scores.tie()
+=======
+    """Positions (n,) from best to worst: by merit, then Pareto rank or violation, then the less crowded."""
+    rank = scores.tie_breakers()
+>>>>>>> main
     feasible = np.flatnonzero(scores.merit == Merit.FEASIBLE)
     rank[feasible] = pareto.ranks(scores.values[feasible])
     room = np.zeros(len(rank))
     if scores.values.shape[1] > 1:
         for level in np.unique(rank[feasible]):
             front = feasible[rank[feasible] == level]
-            room[front] = pareto.crowding(scores.values[front])
+            room[front] = pareto.crowding_distance(scores.values[front])
     return np.lexsort((-room, rank, scores.merit))
 
 
@@ -84,7 +89,7 @@ def choose_batch(
     for number in range(min(n, len(x))):
         scores = attitudes[number % len(attitudes)].scores
         rows = np.flatnonzero(apart) if apart.any() else np.flatnonzero(left)
-        order = rows[sort_by_merit(scores.at(rows))]
+        order = rows[sort_by_merit(scores.select_rows(rows))]
         row = int(order[0])
         if 1 < objectives <= BY_VOLUME and scores.merit[row] == Merit.FEASIBLE:
             row = _largest_volume_gain(scores, order[:SHORTLIST], seen.scores, taken)

@@ -68,18 +68,18 @@ def rank_trials(history: History, ids: Sequence[int]) -> Ranking:
     """
     scores = history.scores(sorted(set(ids), reverse=True))
     if (scores.merit == PENDING).any():
-        scores = scores.at(np.flatnonzero(scores.merit != PENDING))
+        scores = scores.select_rows(np.flatnonzero(scores.merit != PENDING))
     values = scores.values
     if not (np.abs(values) <= MAX_VALUE).all():  # NaN included
         values = np.clip(np.where(np.isnan(values), MAX_VALUE, values), -MAX_VALUE, MAX_VALUE)
-    rank, room = scores.tie(), np.zeros(len(values))
+    rank, room = scores.tie_breakers(), np.zeros(len(values))
     feasible = np.flatnonzero(scores.merit == FEASIBLE)
     if values.shape[1] == 1:
         rank[feasible] = values[feasible, 0]
     elif len(feasible):
         rank[feasible], room[feasible] = _sort_fronts(values[feasible])
     order = np.lexsort((-room, rank, scores.merit))
-    ordered = replace(scores, values=values).at(order)
+    ordered = replace(scores, values=values).select_rows(order)
     return Ranking(tuple(ordered.ids.tolist()), ordered)
 
 

@@ -122,7 +122,11 @@ def moving_particles(state: State) -> set[int]:
 
 def _standings_by_id(scores: Scores) -> dict[int, Standing]:
     rows = zip(
-        scores.ids.tolist(), scores.merit.tolist(), scores.tie().tolist(), scores.values.tolist(), strict=True
+        scores.ids.tolist(),
+        scores.merit.tolist(),
+        scores.tie_breakers().tolist(),
+        scores.values.tolist(),
+        strict=True,
     )
     return {id: (merit, tie, tuple(values)) for id, merit, tie, values in rows}
 
