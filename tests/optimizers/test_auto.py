@@ -22,7 +22,7 @@ from invdesign.optimizers.choice import (
     depends_on_cost,
 )
 from invdesign.problem import Objective, Problem
-from invdesign.protocols import Context, StageView, notes_of
+from invdesign.protocols import Context, StageView, collect_notes
 from invdesign.settings import load
 from invdesign.testing import MemoryHistory
 from tests.examples import SPACES
@@ -151,7 +151,7 @@ def test_fronts_over_real_variables() -> None:
 def test_what_is_not_installed_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next rule holds where a plug-in is missing."""
     rules = [({"kind": "no such optimizer"}, "never"), ({"kind": "random"}, "instead")]
-    monkeypatch.setattr(table, "_rules", lambda _: iter(rules))
+    monkeypatch.setattr(table, "_preferred_optimizers", lambda _: iter(rules))
     found = choose_optimizer(Facts(reals(), SINGLE, 10))
     assert found.settings["kind"] == "random"
     assert found.reason.endswith("; instead")
@@ -201,14 +201,14 @@ def test_the_choice_is_kept() -> None:
     loop.more["budget"] = 10
     loop.wave()
     assert loop.state["chosen"]["kind"] == "cma"
-    assert notes_of(loop.state)["choice"].startswith("auto chose cma: 5000 candidates, 4 variables")
+    assert collect_notes(loop.state)["choice"].startswith("auto chose cma: 5000 candidates, 4 variables")
 
 
 def test_a_design_before_the_choice() -> None:
     """Where cost decides, a few candidates are evaluated first, and the chosen optimizer starts from them."""
     loop = Loop(Auto(design=6), mixed(), Timed(SINGLE, 0.1), budget=None, stages=STAGES)
     assert not loop.state["chosen"]
-    assert notes_of(loop.state) == {}
+    assert collect_notes(loop.state) == {}
     assert len(loop.wave(4)) == 4
     assert not loop.state["chosen"]
     assert len(loop.wave(64)) == 2
@@ -216,7 +216,7 @@ def test_a_design_before_the_choice() -> None:
     assert loop.state["chosen"]["kind"] == "portfolio"
     genetic = loop.state["members"]["portfolio"]["members"]["genetic"]
     assert sorted(genetic["population"]) == list(range(6))
-    assert "no number of candidates given" in notes_of(loop.state)["choice"]
+    assert "no number of candidates given" in collect_notes(loop.state)["choice"]
     loop.wave()
 
 
@@ -225,7 +225,10 @@ def test_slow_candidates_are_noticed() -> None:
     loop = Loop(Auto(design=4), reals(), Timed(SINGLE, 3 * SLOW_SECONDS), budget=None, stages=STAGES)
     loop.wave()
     assert loop.state["chosen"]["kind"] == "bayesian"
-    assert f"where a candidate takes {SLOW_SECONDS:g} s or more, models pay" in notes_of(loop.state)["choice"]
+    assert (
+        f"where a candidate takes {SLOW_SECONDS:g} s or more, models pay"
+        in collect_notes(loop.state)["choice"]
+    )
 
 
 def test_what_the_user_says_is_not_measured() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Proposal, Status
 from invdesign.optimizers.survival import rank_trials, select_best, select_by_niche
-from invdesign.pareto import crowding, ranks
+from invdesign.pareto import crowding_distance, ranks
 from invdesign.testing import MemoryHistory
 from tests.optimizers.genetic_runs import ONE, TWO, history_of
 
@@ -109,7 +109,7 @@ def test_the_order_is_that_of_rank_and_crowding(rows: list[tuple[int, int]]) -> 
     assert (np.diff(fronts[ordered]) >= 0).all()
     for front in range(fronts.max() + 1):
         of_it = ordered[fronts[ordered] == front]
-        room = crowding(values[of_it])
+        room = crowding_distance(values[of_it])
         inside = room[np.isfinite(room)]
         assert (np.diff(inside) <= 1e-9).all()
 

@@ -15,7 +15,7 @@ from invdesign.optimizers import bandit
 from invdesign.optimizers.members import find_asker, member_context, name_members
 from invdesign.optimizers.portfolio import Portfolio
 from invdesign.problem import Constraint, Objective, Problem
-from invdesign.protocols import Context, notes_of
+from invdesign.protocols import Context, collect_notes
 from invdesign.rng import rng_for
 from invdesign.settings import load
 from invdesign.testing import MemoryHistory
@@ -138,7 +138,7 @@ def test_a_member_that_refuses_is_left_out() -> None:
     mixed = space(**REALS, c={"categorical": ["a", "b"]})
     loop = Loop(portfolio("genetic", "cma"), where=mixed, problem=DOUBLE)
     assert set(loop.state["members"]) == {"genetic"}
-    note = notes_of(loop.state)["without cma"]
+    note = collect_notes(loop.state)["without cma"]
     assert note == "portfolio goes on without cma: it needs values in an order, and 'c' is categorical"
     refusal = portfolio("cma", {"kind": "cma", "sigma": 0.1}).refusal(mixed, SINGLE)
     assert refusal.startswith("has no member that can: cma needs values in an order")

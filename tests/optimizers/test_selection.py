@@ -43,7 +43,7 @@ def test_feasible_rows_come_first() -> None:
     merit = [Merit.VIOLATING, Merit.FEASIBLE, Merit.VIOLATING, Merit.FEASIBLE]
     scores = scores_of(np.array([[0.0], [2.0], [0.0], [1.0]]), merit)
     assert sort_by_merit(scores).tolist() == [3, 1, 0, 2]
-    assert scores.at(np.array([2, 1])).ids.tolist() == [2, 1]
+    assert scores.select_rows(np.array([2, 1])).ids.tolist() == [2, 1]
 
 
 def test_a_batch_of_two_objectives_spreads_over_the_front() -> None:

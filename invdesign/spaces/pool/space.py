@@ -27,9 +27,9 @@ from invdesign.candidate import Design, Genome, Json
 from invdesign.errors import Infeasible, InvdesignError, nearest
 from invdesign.protocols import Descriptor, Dimension, Domain, Operator
 from invdesign.rng import Rng
-from invdesign.settings import Frozen, listed_names
+from invdesign.settings import Frozen, parse_name_list
 from invdesign.spaces.counted import CountableSpace
-from invdesign.spaces.described import distinct
+from invdesign.spaces.described import rename_duplicates
 from invdesign.spaces.operators import GenomeOperator
 from invdesign.spaces.pool.features import TIE, Points, Scale, draw_rank
 from invdesign.spaces.pool.file import PoolError, PoolFile
@@ -57,7 +57,7 @@ class Features(Frozen):
 def _expand_columns(value: object) -> object:
     """A list of columns as a mapping: their kinds are found out."""
     if isinstance(value, list | tuple):
-        return dict.fromkeys(listed_names(value), "auto")
+        return dict.fromkeys(parse_name_list(value), "auto")
     return value
 
 
@@ -165,7 +165,7 @@ class PoolSpace(CountableSpace):
         """How many rows there are, those left out not counted."""
         return len(self._pool.kept_rows)
 
-    def numbered(self, index: int) -> Genome:
+    def genome_at_index(self, index: int) -> Genome:
         """The row of that number among those that stay, in the order of the source."""
         return self._pool.write_genome(index)
 
@@ -218,7 +218,7 @@ class PoolSpace(CountableSpace):
         """The features that vary: columns each a group of its own, statistics of the elements by what they tell."""
         all_ = self._pool.wanted.descriptors()
         varied = [all_[column] for column in self._pool.points.columns]
-        return distinct(varied or [Descriptor(TIE, TIE)])
+        return rename_duplicates(varied or [Descriptor(TIE, TIE)])
 
     def domain(self) -> Domain:
         """One real dimension per feature that varies, and the tie's where rows agree in all features."""

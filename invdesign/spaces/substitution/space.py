@@ -28,7 +28,7 @@ from invdesign.protocols import Descriptor, Dimension, Domain, Operator
 from invdesign.rng import rng_for
 from invdesign.settings import Frozen
 from invdesign.spaces.crystal import LISTED_SPECIES, CrystalSpace, OxidationStates, build_design, read_codes
-from invdesign.spaces.described import distinct
+from invdesign.spaces.described import rename_duplicates
 from invdesign.spaces.substitution.adopt import recognise_decoration
 from invdesign.spaces.substitution.decorations import Decorations
 from invdesign.spaces.substitution.geometry import Geometry
@@ -302,7 +302,7 @@ class SubstitutionSpace(CrystalSpace):
 
     def descriptors(self) -> Sequence[Descriptor]:
         """What sits on the sites in a group per site group, and how unlike neighbours are."""
-        return distinct(self._geometry.descriptors())
+        return rename_duplicates(self._geometry.descriptors())
 
     def _stack_codes(self, genomes: Sequence[Genome]) -> IntArray:
         rows = [self._parse_genome(genome) for genome in genomes]
@@ -314,7 +314,7 @@ class SubstitutionSpace(CrystalSpace):
         """The number that `size` gives, where the decorations can be listed; else None."""
         return self._decorations.size if self._decorations.countable else None
 
-    def numbered(self, index: int) -> Genome:
+    def genome_at_index(self, index: int) -> Genome:
         """Genome number `index`, in the order of the options, the last site running fastest."""
         return self._write_genome(self._list_codes(index, index + 1)[0])
 
