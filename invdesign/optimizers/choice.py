@@ -32,7 +32,7 @@ class Facts:
 
     Attributes:
         candidates: how many the run may hold; None where nobody says.
-        slow: whether a candidate takes `SLOW` seconds or more; None where that is not known.
+        slow: whether a candidate takes `SLOW_SECONDS` or more; None where that is not known.
     """
 
     space: SearchSpace

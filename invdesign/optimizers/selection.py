@@ -19,7 +19,6 @@ APART = 0.2  # of that distance: two candidates nearer than that are the same gu
 
 
 def sort_by_merit(scores: Scores) -> IntArray:
-<<<<<<< HEAD
     """Sort candidates from best to worst.
 
     By merit, then Pareto rank or violation, then the less crowded.
@@ -30,11 +29,7 @@ def sort_by_merit(scores: Scores) -> IntArray:
     Returns:
         Positions, shape (n,).
     """
-    rank = scores.tie()
-=======
-    """Positions (n,) from best to worst: by merit, then Pareto rank or violation, then the less crowded."""
     rank = scores.tie_breakers()
->>>>>>> main
     feasible = np.flatnonzero(scores.merit == Merit.FEASIBLE)
     rank[feasible] = pareto.ranks(scores.values[feasible])
     room = np.zeros(len(rank))
