@@ -13,8 +13,8 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
-OURS = frozenset({"invdesign", "surrogates"})
-ANY = "*"
+OWN_PACKAGES = frozenset({"invdesign", "surrogates"})
+ANY_MODULE = "*"
 _PACKAGES = frozenset({"site-packages", "dist-packages"})
 _MACHINERY = str(Path(importlib.__file__).parent)
 
@@ -42,12 +42,16 @@ class BesideFinder(MetaPathFinder):
         """
         if path is not None or not self.folders:
             return None
-        folders = self.folders if {fullname, ANY} & set(self.named) else self._around(_importing_file())
+        folders = (
+            self.folders
+            if {fullname, ANY_MODULE} & set(self.named)
+            else self._folders_around(_importing_file())
+        )
         if not folders or is_taken(fullname):
             return None
         return PathFinder.find_spec(fullname, folders, target)
 
-    def _around(self, file: str) -> list[str]:
+    def _folders_around(self, file: str) -> list[str]:
         return [folder for folder in self.folders if file.startswith(folder.rstrip(os.sep) + os.sep)]
 
 
@@ -72,7 +76,7 @@ def is_taken(top: str, beside: Path | None = None) -> bool:
         top: a module's name up to its first dot.
         beside: a folder that does not count as one of installed packages, though `PYTHONPATH` may name it.
     """
-    if top in sys.stdlib_module_names or top in OURS:
+    if top in sys.stdlib_module_names or top in OWN_PACKAGES:
         return True
     own = {*_finder.folders, str(Path.cwd()), str(beside)}
     named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -93,7 +97,7 @@ def trust_folders(folders: Sequence[str]) -> None:
 
 
 @contextmanager
-def naming(module: str) -> Iterator[None]:
+def allow_module(module: str) -> Iterator[None]:
     """Within the block the trusted folders answer for this module, or for `ANY`."""
     _finder.named.append(module.partition(".")[0])
     try:
@@ -102,17 +106,17 @@ def naming(module: str) -> Iterator[None]:
         _finder.named.pop()
 
 
-def import_named(module: str) -> ModuleType:
+def import_campaign_module(module: str) -> ModuleType:
     """The module a campaign names: Python's own or an installed one, else one of a trusted folder."""
-    with naming(module):
+    with allow_module(module):
         return importlib.import_module(module)
 
 
-def object_named(path: str) -> Any:
-    """Import the object that a campaign names; see `import_named`.
+def import_campaign_object(path: str) -> Any:
+    """Import the object that a campaign names; see `import_campaign_module`.
 
     Args:
         path: `module:name`.
     """
     module, _, attribute = path.partition(":")
-    return getattr(import_named(module), attribute)
+    return getattr(import_campaign_module(module), attribute)

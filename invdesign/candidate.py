@@ -21,18 +21,22 @@ SIGNIFICANT_DIGITS = 12
 PROMOTION = "promotion"  # operator of a proposal that takes a known genome further
 OUTSIDE = "outside"  # operator of a candidate that was made outside the space, and told with its results
 DETAIL_LENGTH = 500  # characters of a detail; chosen: a few sentences
-WHOLE = 20.0  # extent of values from which on a number without decimals may be rounded (chosen)
-_WRITTEN = re.compile(r"[+-]?(?P<whole>\d*)(\.(?P<decimals>\d*))?(e(?P<exponent>[+-]?\d+))?", re.IGNORECASE)
+ROUNDED_INTEGER_EXTENT = (
+    20.0  # extent of values from which on a number without decimals may be rounded (chosen)
+)
+_NUMBER_TEXT = re.compile(
+    r"[+-]?(?P<whole>\d*)(\.(?P<decimals>\d*))?(e(?P<exponent>[+-]?\d+))?", re.IGNORECASE
+)
 
 
-def rounded(number: float) -> float:
+def round_number(number: float) -> float:
     """`number` to 12 significant digits: two genomes closer than that are one; -0.0 becomes 0.0."""
     if not math.isfinite(number):
         raise ValueError(f"a genome holds finite numbers only, got {number}")
     return float(f"{number:.{SIGNIFICANT_DIGITS}g}") + 0.0
 
 
-def rounding_of(text: str, extent: float = math.inf) -> float:
+def half_last_digit(text: str, extent: float = math.inf) -> float:
     """Half a unit of the last digit written: how far the number in `text` may be from the one that was meant.
 
     Args:
@@ -43,13 +47,13 @@ def rounding_of(text: str, extent: float = math.inf) -> float:
     Returns:
         0 where the number is exact, or `text` is none.
     """
-    found = _WRITTEN.fullmatch(text.strip())
+    found = _NUMBER_TEXT.fullmatch(text.strip())
     if found is None or not (found["whole"] or found["decimals"]):
         return 0.0
     decimals = len(found["decimals"] or "") - int(found["exponent"] or 0)
     if decimals > 0:
         return float(0.5 * 10.0 ** -min(decimals, 300))
-    return 0.5 if extent >= WHOLE else 0.0
+    return 0.5 if extent >= ROUNDED_INTEGER_EXTENT else 0.0
 
 
 def canonical(value: Json | Genome) -> Json:
@@ -63,7 +67,7 @@ def canonical(value: Json | Genome) -> Json:
     """
     kind = type(value)
     if kind is float:  # what most of a genome is: an abstract class takes ten times as long to recognise
-        return rounded(value)  # type: ignore[arg-type]  # known by its type
+        return round_number(value)  # type: ignore[arg-type]  # known by its type
     if kind is str or kind is int:
         return value  # type: ignore[return-value]  # known by its type
     if isinstance(value, Mapping):
@@ -71,7 +75,7 @@ def canonical(value: Json | Genome) -> Json:
     if isinstance(value, list | tuple):
         return [canonical(item) for item in value]
     if isinstance(value, float):
-        return rounded(value)
+        return round_number(value)
     if value is None or isinstance(value, bool | int | str):
         return value
     raise TypeError(f"a genome holds JSON values only, got {type(value).__name__}: {value!r}")

@@ -28,7 +28,7 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-def environment(folder: Path) -> dict[str, Any]:
+def describe_environment(folder: Path) -> dict[str, Any]:
     """Versions, machine, process and the git revision of `folder`, if it has one."""
     return {
         "packages": package_versions(),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-METHOD = "(method)"
-MOST_DECIMALS, LARGE = 6, 1e6
-EXPLAINED = (
+METHOD_MARK = "(method)"
+MOST_DECIMALS, LARGEST_WITH_DECIMALS = 6, 1e6
+ERRORS_EXPLAINED = (
     "± is one standard deviation of repeating the evaluation; ± with (method) is that of its method, an error that candidates "
     "of one chemistry share."
 )
@@ -34,7 +34,7 @@ def count_decimals(
         decimals = 4
     else:
         return None
-    return decimals if 0 <= decimals <= MOST_DECIMALS and abs(value) < LARGE else None
+    return decimals if 0 <= decimals <= MOST_DECIMALS and abs(value) < LARGEST_WITH_DECIMALS else None
 
 
 def value_text(
@@ -56,4 +56,4 @@ def value_text(
 def method_text(systematic: float | None) -> str:
     """` ± 0.05 (method)`; empty where no error of the method is known."""
     error = known_error(systematic)
-    return "" if math.isnan(error) else f" ± {error:.2g} {METHOD}"
+    return "" if math.isnan(error) else f" ± {error:.2g} {METHOD_MARK}"

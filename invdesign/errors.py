@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 # Control characters of C0 (but for tab and newline) and C1, marks that turn the direction of text, halves of characters.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL_CHARACTERS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
-def visible(text: str) -> str:
+def escape_control_characters(text: str) -> str:
     r"""The text with its control characters as visible escapes: `\x1b`, `\u202e`.
 
     A name from a foreign file could otherwise move the cursor, rename the window, or make a line read as another one.
     """
-    return _UNSEEN.sub(lambda found: _escape(ord(found[0])), text)
+    return _CONTROL_CHARACTERS.sub(lambda found: _escape_code(ord(found[0])), text)
 
 
-def _escape(code: int) -> str:
+def _escape_code(code: int) -> str:
     return f"\\x{code:02x}" if code < 0x20 else f"\\u{code:04x}"
 
 
@@ -29,7 +31,7 @@ class InvdesignError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        return visible(super().__str__())
+        return escape_control_characters(super().__str__())
 
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows of it: where it was raised says nothing that the message does not."""
@@ -111,9 +113,9 @@ class FileError(InvdesignError):
     def __init__(self, mistakes: Iterable[Mistake], source: str) -> None:
         self.mistakes = tuple(mistakes)
         self.source = source
-        super().__init__(self._text())
+        super().__init__(self._format_mistakes())
 
-    def _text(self) -> str:
+    def _format_mistakes(self) -> str:
         count = len(self.mistakes)
         lines = [f"{self.source}: {count} mistake{'s' if count != 1 else ''}"]
         for mistake in self.mistakes:
@@ -151,7 +153,7 @@ def candidates_text(count: int) -> str:
     return f"this run has {count} (0 to {count - 1})" if count else "this run has none yet"
 
 
-def together(complaints: Sequence[str]) -> str:
+def join_complaints(complaints: Sequence[str]) -> str:
     """Several complaints in one sentence."""
     return "; also, ".join([*(complaint.removesuffix(".") for complaint in complaints[:-1]), complaints[-1]])
 

@@ -19,7 +19,7 @@ from invdesign.candidate import Candidate, Failure, Status
 from invdesign.errors import RunError
 from invdesign.measurements import Measurement
 from invdesign.problem import Constraint
-from invdesign.properties import STRUCTURE, describe, is_structure
+from invdesign.properties import STRUCTURE_PREFIX, describe_property, is_structure
 from invdesign.protocols import Batch, Evaluator, StageView, Task, TaskResult
 from invdesign.rng import derived_seed
 from invdesign.steps import Built, Finished, PlannedTask, StageResult, Step, Unfinished
@@ -66,7 +66,7 @@ class Stage:
     def cache_key(self, state: _Progress) -> str:
         """Hash of the evaluator and the values of exactly what it requires."""
         assert self.evaluator is not None
-        values = {name: state.value(name) for name in sorted(self.evaluator.requires)}
+        values = {name: state.cache_value(name) for name in sorted(self.evaluator.requires)}
         text = json.dumps([self.evaluator.fingerprint, values])
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -86,20 +86,20 @@ class _Progress:
     structures: dict[str, str] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
 
-    def value(self, name: str) -> float | str:
+    def cache_value(self, name: str) -> float | str:
         """What a cache key says of a required name."""
-        if is_structure(name) and name.removeprefix(STRUCTURE) in self.structures:
-            return self.structures[name.removeprefix(STRUCTURE)]
+        if is_structure(name) and name.removeprefix(STRUCTURE_PREFIX) in self.structures:
+            return self.structures[name.removeprefix(STRUCTURE_PREFIX)]
         if name in self.properties:
             return self.properties[name]
         return self.design.get(name, "")
 
 
-def _nothing_measured(keys: Sequence[str], stage: str) -> Mapping[str, Measurement]:  # noqa: ARG001
+def _find_no_measurements(keys: Sequence[str], stage: str) -> Mapping[str, Measurement]:  # noqa: ARG001
     return {}
 
 
-def _result_of(told: Measurement, id: int) -> StageResult:
+def _result_from_measurement(told: Measurement, id: int) -> StageResult:
     """What was told from outside as a stage's word; never found by another genome, so it has no cache key."""
     failure = None if told.failure is None else Failure(told.failure.kind, told.stage, told.failure.message)
     return StageResult(
@@ -135,7 +135,7 @@ class Wave:
         cached: Callable[[Sequence[str], int], Mapping[str, StageResult]],
         numbers: Iterator[int],
         told: int | None = None,
-        measured: Callable[[Sequence[str], str], Mapping[str, Measurement]] = _nothing_measured,
+        measured: Callable[[Sequence[str], str], Mapping[str, Measurement]] = _find_no_measurements,
     ) -> None:
         self._stages = tuple(stages)
         self._automatic = sum(not stage.on_demand for stage in stages)
@@ -166,7 +166,7 @@ class Wave:
     def idle(self) -> bool:
         """Whether nothing goes on without the user: all that is undecided waits at external stages."""
         return not self._in_flight and all(
-            state.finished or self._outside(state) for state in self._members.values()
+            state.finished or self._waits_for_user(state) for state in self._members.values()
         )
 
     @property
@@ -174,28 +174,30 @@ class Wave:
         """Numbers of the candidates that came to their end."""
         return [id for id in self._order if self._members[id].finished]
 
-    def waiting(self) -> dict[int, str]:
+    def list_waiting(self) -> dict[int, str]:
         """Name of the external stage by number of the candidate that waits there."""
         return {
             id: self._stages[state.stage].name
             for id, state in self._members.items()
-            if not state.finished and self._outside(state)
+            if not state.finished and self._waits_for_user(state)
         }
 
-    def release(self, id: int) -> None:
+    def release_candidate(self, id: int) -> None:
         """A candidate is this wave's no more."""
-        self._end(self._members[id])
+        self._close_candidate(self._members[id])
 
-    def _outside(self, state: _Progress) -> bool:
+    def _waits_for_user(self, state: _Progress) -> bool:
         return self._stages[state.stage].external
 
-    def bound_for_the_last(self, told: Collection[int] = ()) -> int:
+    def count_for_last_stage(self, told: Collection[int] = ()) -> int:
         """How many of its candidates, without those in `told`, are to run the last stage the search itself runs."""
         return sum(
-            self._last(state) >= self._automatic - 1 for id, state in self._members.items() if id not in told
+            self._find_last_stage(state) >= self._automatic - 1
+            for id, state in self._members.items()
+            if id not in told
         )
 
-    def _last(self, state: _Progress) -> int:
+    def _find_last_stage(self, state: _Progress) -> int:
         """Number of the last stage a candidate is to run."""
         until = state.candidate.proposal.until
         for number, stage in enumerate(self._stages):
@@ -203,11 +205,11 @@ class Wave:
                 return number
         return self._automatic - 1
 
-    def holds(self, task: int) -> bool:
+    def awaits_task(self, task: int) -> bool:
         """Whether the task with this number is one of this wave's, and its result is awaited."""
         return task in self._in_flight
 
-    def at_stage(self) -> list[int]:
+    def count_by_stage(self) -> list[int]:
         """How many candidates are now in each stage."""
         counts = [0] * len(self._stages)
         for state in self._members.values():
@@ -226,21 +228,21 @@ class Wave:
         for result in rest.results:
             if result.failure is None:
                 state = self._members[result.candidate]
-                self._take(state, result)
+                self._store_values(state, result)
                 state.stage = max(state.stage, index[result.stage] + 1)
         for ending in rest.finished:
-            self._end(self._members[ending.candidate])
+            self._close_candidate(self._members[ending.candidate])
         for task in rest.tasks:
             self._assigned[index[task.stage]].update(task.members)
         self._in_flight = {task.id: task for task in rest.tasks if task.id in rest.planned}
 
-    def in_flight(self) -> list[Task]:
+    def list_unfinished_tasks(self) -> list[Task]:
         """Tasks to submit again after `restore`."""
-        return [self.task(planned) for planned in self._in_flight.values()]
+        return [self.encode_task(planned) for planned in self._in_flight.values()]
 
     # One step: results in, endings and new tasks out.
 
-    def step(self, results: Sequence[TaskResult] = ()) -> Step:
+    def apply_results(self, results: Sequence[TaskResult] = ()) -> Step:
         """Everything that follows from these task results, to be committed at once.
 
         Raises:
@@ -250,17 +252,17 @@ class Wave:
         for result in results:
             planned = self._in_flight.pop(result.id)
             if result.lost is not None:
-                self._lost(planned, result.lost, step)
+                self._retry_lost_task(planned, result.lost, step)
                 continue
             step.done.append(planned.id)
             answers = json.loads(result.payload or "[]")
             for id, answer in zip(planned.members, answers, strict=True):
-                self._answered(self._members[id], planned.stage, answer, step)
+                self._read_answer(self._members[id], planned.stage, answer, step)
         for number in range(len(self._stages)):
             self._plan_stage(number, step)
         return step
 
-    def _lost(self, planned: PlannedTask, cause: Failure, step: Step) -> None:
+    def _retry_lost_task(self, planned: PlannedTask, cause: Failure, step: Step) -> None:
         if cause.kind == "setup":
             raise RunError(f"no worker can be set up: {cause.message}")
         step.lost.append((planned.id, cause))
@@ -268,17 +270,17 @@ class Wave:
         if len(members) > 1:
             middle = len(members) // 2
             for half in (members[:middle], members[middle:]):
-                self._plan(planned.stage, half, step, planned.attempt + 1)
+                self._plan_task(planned.stage, half, step, planned.attempt + 1)
         elif cause.kind == "crash" and planned.attempt + 1 < CRASH_ATTEMPTS:
-            self._plan(planned.stage, members, step, planned.attempt + 1)
+            self._plan_task(planned.stage, members, step, planned.attempt + 1)
         else:
             state = self._members[members[0]]
-            self._failed(state, Failure(cause.kind, planned.stage, cause.message), step)
+            self._fail_candidate(state, Failure(cause.kind, planned.stage, cause.message), step)
 
-    def _answered(self, state: _Progress, stage: str, answer: Mapping[str, Any], step: Step) -> None:
+    def _read_answer(self, state: _Progress, stage: str, answer: Mapping[str, Any], step: Step) -> None:
         failure = Failure(*answer["failure"]) if "failure" in answer else None
         if stage == BUILD:
-            self._built(state, answer, failure, step)
+            self._apply_build(state, answer, failure, step)
             return
         # Sorted as the store gives them back, so that a resumed run sees every mapping in the same order.
         packed = {role: base64.b64decode(text) for role, text in sorted(answer.get("structures", {}).items())}
@@ -296,9 +298,9 @@ class Wave:
             cost=answer.get("cost", {}),
             cache_key=self._stages[state.stage].cache_key(state),
         )
-        self._resulted(state, result, step)
+        self._apply_result(state, result, step)
 
-    def _built(
+    def _apply_build(
         self, state: _Progress, answer: Mapping[str, Any], failure: Failure | None, step: Step
     ) -> None:
         if failure is None:
@@ -307,39 +309,39 @@ class Wave:
             step.built.append(Built(state.candidate.id, answer["formula"], state.design))
         elif failure.kind == "infeasible":
             step.finished.append(Finished(state.candidate.id, Status.INFEASIBLE, 0, failure))
-            self._end(state)
+            self._close_candidate(state)
         else:
-            self._failed(state, failure, step)
+            self._fail_candidate(state, failure, step)
 
-    def _resulted(self, state: _Progress, result: StageResult, step: Step) -> None:
+    def _apply_result(self, state: _Progress, result: StageResult, step: Step) -> None:
         step.results.append(result)
         if result.failure is not None:
-            self._failed(state, result.failure, step)
+            self._fail_candidate(state, result.failure, step)
             return
-        self._take(state, result)
+        self._store_values(state, result)
         stage = self._stages[state.stage]
-        closed = closed_gate(stage.gates, state.properties)
+        closed = explain_closed_gate(stage.gates, state.properties)
         if closed:
             step.finished.append(
                 Finished(state.candidate.id, Status.GATED, state.stage, gate=f"{stage.name}: {closed}")
             )
-            self._end(state)
-        elif state.stage >= self._last(state):
+            self._close_candidate(state)
+        elif state.stage >= self._find_last_stage(state):
             step.finished.append(Finished(state.candidate.id, Status.COMPLETE, state.stage + 1))
-            self._end(state)
+            self._close_candidate(state)
         else:
             state.stage += 1
 
-    def _take(self, state: _Progress, result: StageResult) -> None:
+    def _store_values(self, state: _Progress, result: StageResult) -> None:
         state.properties.update(result.properties)
         state.structures.update(result.structures)
         state.blobs.update(result.blobs)
 
-    def _failed(self, state: _Progress, failure: Failure, step: Step) -> None:
+    def _fail_candidate(self, state: _Progress, failure: Failure, step: Step) -> None:
         step.finished.append(Finished(state.candidate.id, Status.FAILED, state.stage, failure))
-        self._end(state)
+        self._close_candidate(state)
 
-    def _end(self, state: _Progress) -> None:
+    def _close_candidate(self, state: _Progress) -> None:
         if not state.finished:
             state.finished = True
             state.blobs.clear()
@@ -351,17 +353,17 @@ class Wave:
         """Send out full batches in the order of numbers; a part-filled one when nothing upstream is left."""
         if self._stages[number].external:
             here = [id for id, state in self._members.items() if not state.finished and state.stage == number]
-            self._not_told(number, here, step)
+            self._apply_measurements(number, here, step)
             return
         size = self._stages[number].batch.size
-        arrived = self._not_told(number, self._arrived(number, any_order=size == 1), step)
+        arrived = self._apply_measurements(number, self._collect_arrived(number, any_order=size == 1), step)
         waiting = self._waiting[number]
-        waiting += self._not_cached(number, arrived, step)
-        while len(waiting) >= size or (waiting and self._none_upstream(number)):
-            self._plan(self._stages[number].name, tuple(waiting[:size]), step)
+        waiting += self._apply_cached_results(number, arrived, step)
+        while len(waiting) >= size or (waiting and self._is_upstream_decided(number)):
+            self._plan_task(self._stages[number].name, tuple(waiting[:size]), step)
             del waiting[:size]
 
-    def _not_told(self, number: int, here: Sequence[int], step: Step) -> list[int]:
+    def _apply_measurements(self, number: int, here: Sequence[int], step: Step) -> list[int]:
         """Those at a stage that have no result there from outside; the others go on with theirs."""
         stage = self._stages[number]
         if stage.evaluator is None or not here:
@@ -370,22 +372,22 @@ class Wave:
         told = self._measured(list(keys.values()), stage.name)
         for id, key in keys.items():
             if key in told:
-                self._resulted(self._members[id], _result_of(told[key], id), step)
+                self._apply_result(self._members[id], _result_from_measurement(told[key], id), step)
         return [id for id, key in keys.items() if key not in told]
 
-    def _none_upstream(self, number: int) -> bool:
+    def _is_upstream_decided(self, number: int) -> bool:
         """Whether nobody can arrive at a stage any more, but for those who wait for the user first."""
         if not self._has_external:
             return self._cursor[number] == len(self._order)
         return all(
-            state.finished or state.stage >= number or self._outside(state)
+            state.finished or state.stage >= number or self._waits_for_user(state)
             for state in self._members.values()
         )
 
-    def _arrived(self, number: int, *, any_order: bool) -> list[int]:
+    def _collect_arrived(self, number: int, *, any_order: bool) -> list[int]:
         arrived = []
         if not any_order and self._has_external:
-            return self._arrived_past_waiting(number)
+            return self._collect_past_waiting(number)
         if any_order:
             for id, state in self._members.items():
                 if not state.finished and state.stage == number and id not in self._assigned[number]:
@@ -403,19 +405,19 @@ class Wave:
             self._cursor[number] += 1
         return arrived
 
-    def _arrived_past_waiting(self, number: int) -> list[int]:
-        """As `_arrived`, but those who wait for the user hold nobody up."""
+    def _collect_past_waiting(self, number: int) -> list[int]:
+        """As `_collect_arrived`, but those who wait for the user hold nobody up."""
         arrived = []
         for id in self._order:
             state = self._members[id]
-            if not state.finished and state.stage < number and not self._outside(state):
+            if not state.finished and state.stage < number and not self._waits_for_user(state):
                 break
             if not state.finished and state.stage == number and id not in self._assigned[number]:
                 arrived.append(id)
                 self._assigned[number].add(id)
         return arrived
 
-    def _not_cached(self, number: int, arrived: Sequence[int], step: Step) -> list[int]:
+    def _apply_cached_results(self, number: int, arrived: Sequence[int], step: Step) -> list[int]:
         stage = self._stages[number]
         if stage.evaluator is None or not arrived:
             return list(arrived)
@@ -424,22 +426,24 @@ class Wave:
         for id in arrived:
             if keys[id] in hits:
                 hit = hits[keys[id]]
-                self._resulted(self._members[id], replace(hit, candidate=id, stage=stage.name, cost={}), step)
+                self._apply_result(
+                    self._members[id], replace(hit, candidate=id, stage=stage.name, cost={}), step
+                )
         return [id for id in arrived if keys[id] not in hits]
 
-    def _plan(self, stage: str, members: tuple[int, ...], step: Step, attempt: int = 0) -> None:
+    def _plan_task(self, stage: str, members: tuple[int, ...], step: Step, attempt: int = 0) -> None:
         planned = PlannedTask(next(self._numbers), stage, members, attempt)
         self._in_flight[planned.id] = planned
         step.planned.append(planned)
 
-    def task(self, planned: PlannedTask) -> Task:
+    def encode_task(self, planned: PlannedTask) -> Task:
         """The task as it crosses to a worker."""
         stage = next(stage for stage in self._stages if stage.name == planned.stage)
-        members = [self._member(stage, self._members[id]) for id in planned.members]
+        members = [self._encode_member(stage, self._members[id]) for id in planned.members]
         payload = json.dumps({"stage": planned.stage, "members": members})
         return Task(planned.id, payload, stage.timeout * len(members), stage.batch.resource)
 
-    def _member(self, stage: Stage, state: _Progress) -> dict[str, Any]:
+    def _encode_member(self, stage: Stage, state: _Progress) -> dict[str, Any]:
         member: dict[str, Any] = {
             "id": state.candidate.id,
             "key": state.candidate.key,
@@ -450,7 +454,9 @@ class Wave:
         if stage.evaluator is None:
             return member
         requires = stage.evaluator.requires
-        roles = [role for role in state.structures if STRUCTURE + role in requires]  # in the funnel's order
+        roles = [
+            role for role in state.structures if STRUCTURE_PREFIX + role in requires
+        ]  # in the funnel's order
         member["properties"] = {
             name: state.properties[name] for name in sorted(requires) if name in state.properties
         }
@@ -461,17 +467,17 @@ class Wave:
         return member
 
 
-def closed_gate(gates: Sequence[Constraint], properties: Mapping[str, float]) -> str:
+def explain_closed_gate(gates: Sequence[Constraint], properties: Mapping[str, float]) -> str:
     """What stopped a candidate, in words; empty where every gate is open."""
     for gate in gates:
         value = properties.get(gate.property, np.nan)
-        if not _inside(gate, value):
+        if not _passes_gate(gate, value):
             shown = f"{value:.4g}"
-            shown = repr(value) if _inside(gate, float(shown)) else shown
-            unit = describe(gate.property).unit
+            shown = repr(value) if _passes_gate(gate, float(shown)) else shown
+            unit = describe_property(gate.property).unit
             return f"{gate.property} is {shown}{' ' + unit if unit else ''}, must be {gate}"
     return ""
 
 
-def _inside(gate: Constraint, value: float) -> bool:
+def _passes_gate(gate: Constraint, value: float) -> bool:
     return bool(gate.violation(np.array([value]))[0] <= 0)

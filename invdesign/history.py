@@ -26,7 +26,7 @@ class _Column:
     def __init__(self) -> None:
         self._data = np.full(1024, np.nan)
 
-    def grow(self, length: int) -> FloatArray:
+    def grow_to(self, length: int) -> FloatArray:
         if length > len(self._data):
             larger = np.full(max(length, 2 * len(self._data)), np.nan)
             larger[: len(self._data)] = self._data
@@ -92,7 +92,9 @@ class RunHistory:
         """Number of the latest candidate with this key."""
         return self._keys.get(bytes.fromhex(key))
 
-    def add(self, id: int, key: str, candidate: Candidate | None = None, *, outside: bool = False) -> None:
+    def add_candidate(
+        self, id: int, key: str, candidate: Candidate | None = None, *, outside: bool = False
+    ) -> None:
         """A candidate was asked, or told of one that was made outside the space."""
         self._length = max(self._length, id + 1)
         while self._length > len(self._status):
@@ -107,37 +109,37 @@ class RunHistory:
         if outside or (candidate is not None and candidate.outside):
             self._outside.add(id)
         if candidate is not None:
-            self._remember(candidate)
+            self._keep_candidate(candidate)
 
-    def apply(self, step: Step) -> None:
+    def apply_step(self, step: Step) -> None:
         """Take up what a committed step holds."""
         for result in step.results:
-            self.record(result)
+            self.record_result(result)
         for ending in step.finished:
-            self.finish(ending)
+            self.finish_trial(ending)
 
-    def record(self, result: StageResult) -> None:
+    def record_result(self, result: StageResult) -> None:
         """A stage said something of a trial."""
         id, stage = result.candidate, result.stage
         for name, value in result.properties.items():
-            self._by_stage[name, stage].grow(self._length)[id] = value
+            self._by_stage[name, stage].grow_to(self._length)[id] = value
             if self._last.get(name, stage) != stage:
                 continue
-            self._values[name].grow(self._length)[id] = value
+            self._values[name].grow_to(self._length)[id] = value
             self._forget_remarks(name, id)  # an earlier stage's say nothing of this value
         for told, columns, by_stage in (
             (result.noise, self._noise, self._noise_by_stage),
             (result.systematic, self._systematic, self._systematic_by_stage),
         ):
             for name, value in told.items():
-                by_stage[name, stage].grow(self._length)[id] = value
+                by_stage[name, stage].grow_to(self._length)[id] = value
                 if self._last.get(name, stage) == stage:
-                    columns[name].grow(self._length)[id] = value
+                    columns[name].grow_to(self._length)[id] = value
         for name, text in result.details.items():
             if self._last.get(name, stage) == stage:
                 self._details.setdefault(id, {})[name] = text
         if result.failure is None and "seconds" in result.cost:
-            self._seconds[stage].grow(self._length)[id] = result.cost["seconds"]
+            self._seconds[stage].grow_to(self._length)[id] = result.cost["seconds"]
         if result.structures:
             roles = (*self._roles.get(id, ()), *result.structures)
             self._roles[id] = tuple(map(sys.intern, dict.fromkeys(roles)))
@@ -146,11 +148,11 @@ class RunHistory:
         """Drop what was said beside a property's value."""
         for columns in (self._noise, self._systematic):
             if name in columns:
-                columns[name].grow(self._length)[id] = np.nan
+                columns[name].grow_to(self._length)[id] = np.nan
         if id in self._details:
             self._details[id].pop(name, None)
 
-    def finish(self, ending: Finished) -> None:
+    def finish_trial(self, ending: Finished) -> None:
         """A trial came to its end."""
         self._status[ending.candidate] = ending.status
         self._depth[ending.candidate] = ending.depth
@@ -159,9 +161,9 @@ class RunHistory:
         if ending.gate:
             self._gates[ending.candidate] = ending.gate
         self._pending.discard(ending.candidate)
-        self._stand(ending.candidate)
+        self._update_superseded(ending.candidate)
 
-    def _stand(self, id: int) -> None:
+    def _update_superseded(self, id: int) -> None:
         """Of the trials of a genome the latest that counts stands; those before it do not."""
         if id not in self._before and id not in self._after:
             return
@@ -174,9 +176,9 @@ class RunHistory:
             elif not later and trial in self._superseded:
                 self._superseded.discard(trial)
                 self._standing = Standing()
-            later = later or self._counts(trial)
+            later = later or self._is_conclusive(trial)
 
-    def _counts(self, id: int) -> bool:
+    def _is_conclusive(self, id: int) -> bool:
         """Whether a trial says what its genome is worth: it has ended.
 
         One that failed in a stage that only users send candidates to does not: what the search itself knew of the
@@ -203,73 +205,73 @@ class RunHistory:
     def outside(self) -> Sequence[int]:
         return sorted(self._outside)
 
-    def forget(self, id: int) -> None:
+    def reset_trial(self, id: int) -> None:
         """Make a trial pending again: what is known of it must not be seen yet."""
         by_stage = (self._by_stage, self._noise_by_stage, self._systematic_by_stage)
         for columns in (self._values, self._noise, self._systematic, *by_stage, self._seconds):
             for column in columns.values():
-                column.grow(self._length)[id] = np.nan
+                column.grow_to(self._length)[id] = np.nan
         self._status[id] = Status.PENDING
         self._depth[id] = 0
         for known in (self._roles, self._failures, self._gates, self._details):
             known.pop(id, None)
         self._pending.add(id)
-        self._stand(id)
+        self._update_superseded(id)
         self._standing = Standing()
 
-    def reopen(self, id: int, known: Sequence[StageResult]) -> None:
+    def reopen_trial(self, id: int, known: Sequence[StageResult]) -> None:
         """Make a trial pending again, of which only this much is known."""
-        self.forget(id)
+        self.reset_trial(id)
         for result in known:
             if result.failure is None:
-                self.record(result)
+                self.record_result(result)
 
     def pending(self) -> Sequence[int]:
         return sorted(self._pending)
 
-    def status(self) -> NDArray[np.int64]:
+    def status_by_trial(self) -> NDArray[np.int64]:
         """Shape (n,), `Status` of every trial."""
         return self._status[: self._length]
 
-    def depth(self) -> NDArray[np.int64]:
+    def depth_by_trial(self) -> NDArray[np.int64]:
         """Shape (n,), stages every trial has passed."""
         return self._depth[: self._length]
 
-    def failures(self) -> Mapping[int, Failure]:
+    def failures_by_trial(self) -> Mapping[int, Failure]:
         """Cause by number of the trial, of those that failed or were infeasible."""
         return self._failures
 
-    def names(self) -> tuple[str, ...]:
+    def property_names(self) -> tuple[str, ...]:
         """Properties known of any trial."""
         return tuple(self._values)
 
-    def value(self, name: str, id: int) -> float:
+    def value_of(self, name: str, id: int) -> float:
         """A property of one trial, NaN where unknown."""
         column = self._values.get(name)
-        return float("nan") if column is None else float(column.grow(self._length)[id])
+        return float("nan") if column is None else float(column.grow_to(self._length)[id])
 
     def errors_of(self, name: str, id: int) -> tuple[float | None, float | None]:
         """Noise and systematic error of a property of one trial, None where unknown."""
-        found = [self._row(columns, id).get(name) for columns in (self._noise, self._systematic)]
+        found = [self._trial_values(columns, id).get(name) for columns in (self._noise, self._systematic)]
         return found[0], found[1]
 
     def column(self, name: str, stage: str | None = None) -> FloatArray:
         column = self._values.get(name) if stage is None else self._by_stage.get((name, stage))
-        return self._whole(column)
+        return self._copy_column(column)
 
-    def earlier(self, id: int) -> list[tuple[str, str, float]]:
+    def earlier_values(self, id: int) -> list[tuple[str, str, float]]:
         """(property, stage, value) of what stages before the one that decides a property said of a trial."""
         found = [
-            (name, stage, float(column.grow(self._length)[id]))
-            for (name, stage), column in self._preliminary()
+            (name, stage, float(column.grow_to(self._length)[id]))
+            for (name, stage), column in self._find_preliminary()
         ]
         return [row for row in found if not np.isnan(row[2])]
 
-    def preliminary(self) -> dict[tuple[str, str], FloatArray]:
+    def preliminary_columns(self) -> dict[tuple[str, str], FloatArray]:
         """Shape (n,) by (property, stage): all that was said by stages before the one that decides a property."""
-        return {key: self._whole(column) for key, column in self._preliminary()}
+        return {key: self._copy_column(column) for key, column in self._find_preliminary()}
 
-    def _preliminary(self) -> list[tuple[tuple[str, str], _Column]]:
+    def _find_preliminary(self) -> list[tuple[tuple[str, str], _Column]]:
         order = [stage.name for stage in self.stages]
         known = [
             (key, column)
@@ -278,36 +280,36 @@ class RunHistory:
         ]
         return sorted(known, key=lambda item: (item[0][0], order.index(item[0][1])))
 
-    def reached(self) -> list[str]:
+    def last_stages(self) -> list[str]:
         """Name of the last stage every trial has passed; empty where it has passed none."""
-        return [self.reached_by(id) for id in range(self._length)]
+        return [self.last_stage_of(id) for id in range(self._length)]
 
-    def reached_by(self, id: int) -> str:
+    def last_stage_of(self, id: int) -> str:
         """Name of the last stage a trial has passed; empty where it has passed none, or nobody said the stages."""
         names = ("", BUILD, *(stage.name for stage in self.stages))
         depth = int(self._depth[id])
         return names[depth] if depth < len(names) else ""
 
     def noise(self, name: str, stage: str | None = None) -> FloatArray:
-        return self._whole(
+        return self._copy_column(
             self._noise.get(name) if stage is None else self._noise_by_stage.get((name, stage))
         )
 
     def systematic(self, name: str, stage: str | None = None) -> FloatArray:
         known = self._systematic.get(name) if stage is None else self._systematic_by_stage.get((name, stage))
-        return self._whole(known)
+        return self._copy_column(known)
 
-    def details(self) -> Mapping[int, Mapping[str, str]]:
+    def details_by_trial(self) -> Mapping[int, Mapping[str, str]]:
         """Sentences by property, by number of the trial, of those that have any."""
         return self._details
 
     def seconds(self, stage: str) -> FloatArray:
-        return self._whole(self._seconds.get(stage))
+        return self._copy_column(self._seconds.get(stage))
 
-    def _whole(self, column: _Column | None) -> FloatArray:
+    def _copy_column(self, column: _Column | None) -> FloatArray:
         if column is None:
             return np.full(self._length, np.nan)
-        return column.grow(self._length)[: self._length].copy()
+        return column.grow_to(self._length)[: self._length].copy()
 
     def scores(self, ids: Sequence[int] | None = None) -> Scores:
         index = np.arange(self._length) if ids is None else np.asarray(ids, dtype=np.int64)
@@ -320,25 +322,25 @@ class RunHistory:
             made = np.isin(index, list(self._outside))
             hidden = made if hidden is None else hidden | made
             status = np.where(made, Status.PENDING, status)
-        return self._scored(index, status, hidden)
+        return self._score_rows(index, status, hidden)
 
     def outside_scores(self) -> Scores:
         """Scores of the candidates made outside the space, as they would be within it."""
         index = np.array(self.outside(), dtype=np.int64)
-        return self._scored(index, self._status[index])
+        return self._score_rows(index, self._status[index])
 
-    def _scored(
+    def _score_rows(
         self, index: NDArray[np.int64], status: NDArray[np.int64], hidden: NDArray[np.bool_] | None = None
     ) -> Scores:
 
         def column(name: str) -> FloatArray:
             known = self._values.get(name)
-            values = np.full(len(index), np.nan) if known is None else known.grow(self._length)[index]
+            values = np.full(len(index), np.nan) if known is None else known.grow_to(self._length)[index]
             return values if hidden is None else np.where(hidden, np.nan, values)
 
-        return self._problem.score(index, column, status, self._depth[index])
+        return self._problem.score_trials(index, column, status, self._depth[index])
 
-    def standing(self) -> Standing:
+    def update_standing(self) -> Standing:
         """The front and the extremes of the feasible trials; its cost is that of what finished since the last call."""
         self._standing.update(self)
         return self._standing
@@ -350,9 +352,9 @@ class RunHistory:
             return self._candidates[id]
         if not 0 <= id < self._length:
             raise KeyError(f"there is no candidate {id}: the run has {self._length}")
-        return self._remember(self.fetch(id))
+        return self._keep_candidate(self.fetch(id))
 
-    def _remember(self, candidate: Candidate) -> Candidate:
+    def _keep_candidate(self, candidate: Candidate) -> Candidate:
         self._candidates[candidate.id] = candidate
         if len(self._candidates) > CANDIDATES_KEPT:
             self._candidates.popitem(last=False)
@@ -360,20 +362,20 @@ class RunHistory:
 
     def trial(self, id: int) -> Trial:
         candidate = self.candidate(id)
-        properties = self._row(self._values, id)
+        properties = self._trial_values(self._values, id)
         return Trial(
             candidate=candidate,
             status=Status(int(self._status[id])),
             depth=int(self._depth[id]),
             properties=properties,
-            noise=self._row(self._noise, id),
-            systematic=self._row(self._systematic, id),
+            noise=self._trial_values(self._noise, id),
+            systematic=self._trial_values(self._systematic, id),
             details=dict(sorted(self._details.get(id, {}).items())),
             structures=self._roles.get(id, ()),
             failure=self._failures.get(id),
             gate=self._gates.get(id, ""),
         )
 
-    def _row(self, columns: Mapping[str, _Column], id: int) -> dict[str, float]:
-        values = {name: float(column.grow(self._length)[id]) for name, column in columns.items()}
+    def _trial_values(self, columns: Mapping[str, _Column], id: int) -> dict[str, float]:
+        values = {name: float(column.grow_to(self._length)[id]) for name, column in columns.items()}
         return {name: value for name, value in values.items() if not np.isnan(value)}

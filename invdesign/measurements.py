@@ -46,7 +46,7 @@ class Measurement:
     withdrawn: int | None = None
 
 
-def combined(told: Sequence[Measurement]) -> Measurement:
+def combine_measurements(told: Sequence[Measurement]) -> Measurement:
     """Several measurements of one genome at one stage as one.
 
     Values are averaged. Where all of a property's measurements say their noise, they are weighted by the inverse
@@ -63,7 +63,7 @@ def combined(told: Sequence[Measurement]) -> Measurement:
     """
     if len(told) == 1:
         return told[0]
-    ordered = sorted(told, key=_order)
+    ordered = sorted(told, key=_sort_key)
     good = [item for item in ordered if item.failure is None]
     if len(good) < 2:
         return (good or ordered)[-1]
@@ -74,7 +74,7 @@ def combined(told: Sequence[Measurement]) -> Measurement:
     for name in sorted(set().union(*(item.properties for item in good))):
         having = [item for item in good if name in item.properties]
         sigmas = [item.noise.get(name) for item in having]
-        value, sigma = _averaged([item.properties[name] for item in having], sigmas)
+        value, sigma = _average_values([item.properties[name] for item in having], sigmas)
         values[name] = value
         if sigma is not None:
             noise[name] = sigma
@@ -96,7 +96,7 @@ def combined(told: Sequence[Measurement]) -> Measurement:
     )
 
 
-def _order(item: Measurement) -> tuple[object, ...]:
+def _sort_key(item: Measurement) -> tuple[object, ...]:
     """By number; those without one by what they say, so that no order of telling matters."""
     failure = item.failure.message if item.failure is not None else ""
     said = (
@@ -109,7 +109,7 @@ def _order(item: Measurement) -> tuple[object, ...]:
     return (item.id, *said, failure, item.label, item.note)
 
 
-def _averaged(values: Sequence[float], sigmas: Sequence[float | None]) -> tuple[float, float | None]:
+def _average_values(values: Sequence[float], sigmas: Sequence[float | None]) -> tuple[float, float | None]:
     """Mean and its noise, None where it is unknown. Sums are exact, so that their order does not matter."""
     known = [sigma for sigma in sigmas if sigma is not None]
     if len(known) == len(values) and 0.0 in known:  # beside what is exact, nothing else has weight

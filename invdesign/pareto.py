@@ -7,7 +7,7 @@ import numpy as np
 from invdesign.arrays import FloatArray, IntArray
 
 
-def _checked(values: FloatArray) -> FloatArray:
+def _check_values(values: FloatArray) -> FloatArray:
     values = np.ascontiguousarray(values, dtype=np.float64)
     if values.ndim != 2:
         raise ValueError(f"values must have shape (n, m), got {values.shape}")
@@ -32,7 +32,7 @@ def ranks(values: FloatArray) -> IntArray:
         >>> ranks(np.array([[1.0, 4.0], [2.0, 3.0], [3.0, 5.0]])).tolist()
         [0, 0, 1]
     """
-    values = _checked(values)
+    values = _check_values(values)
     if len(values) == 0:
         return np.empty(0, dtype=np.int64)
     if values.shape[1] == 1:
@@ -49,7 +49,7 @@ def front(values: FloatArray) -> IntArray:
         >>> front(np.array([[1.0, 4.0], [2.0, 3.0], [3.0, 5.0]])).tolist()
         [0, 1]
     """
-    values = _checked(values)
+    values = _check_values(values)
     if len(values) == 0:
         return np.empty(0, dtype=np.int64)
     if values.shape[1] == 1:
@@ -59,18 +59,18 @@ def front(values: FloatArray) -> IntArray:
     return np.flatnonzero(moocore.is_nondominated(values, keep_weakly=True))
 
 
-FEW = 256  # new rows up to which they are compared with a front one by one
+MOST_COMPARED_ROWS = 256  # new rows up to which they are compared with a front one by one
 
 
-def extended_front(members: FloatArray, new: FloatArray) -> IntArray:
+def extend_front(members: FloatArray, new: FloatArray) -> IntArray:
     """Indices, ascending, of the front of both tables stacked; as `front` of them, but cheap where `new` is short.
 
     Args:
         members: shape (k, m), of which none dominates another.
         new: shape (n, m).
     """
-    union = np.concatenate([_checked(members), _checked(new)])
-    if len(new) > FEW or len(members) == 0:
+    union = np.concatenate([_check_values(members), _check_values(new)])
+    if len(new) > MOST_COMPARED_ROWS or len(members) == 0:
         return front(union)
     kept = np.ones(len(union), dtype=bool)
     columns = np.asfortranarray(union)  # comparisons go column by column
@@ -94,7 +94,7 @@ def hypervolume(values: FloatArray, reference: FloatArray) -> float:
         >>> hypervolume(np.array([[1.0, 2.0], [2.0, 1.0]]), np.array([3.0, 3.0]))
         3.0
     """
-    values = _checked(values)
+    values = _check_values(values)
     values = values[(values < reference).all(axis=1)]
     if len(values) == 0:
         return 0.0
@@ -105,7 +105,9 @@ def hypervolume(values: FloatArray, reference: FloatArray) -> float:
     return float(moocore.hypervolume(values, ref=reference))
 
 
-MARGIN = 0.1  # of the range of values, by which the default reference point lies beyond the worst of them
+REFERENCE_MARGIN = (
+    0.1  # of the range of values, by which the default reference point lies beyond the worst of them
+)
 
 
 def reference_point(best: FloatArray, worst: FloatArray) -> FloatArray:
@@ -121,17 +123,17 @@ def reference_point(best: FloatArray, worst: FloatArray) -> FloatArray:
         Ishibuchi et al., Evol. Comput. 26, 411 (2018): a reference point slightly worse than the nadir point.
     """
     span = worst - best
-    return worst + MARGIN * np.where(span > 0, span, np.maximum(np.abs(worst), 1.0))
+    return worst + REFERENCE_MARGIN * np.where(span > 0, span, np.maximum(np.abs(worst), 1.0))
 
 
-def crowding(values: FloatArray) -> FloatArray:
+def crowding_distance(values: FloatArray) -> FloatArray:
     """Crowding distance (n,) of the rows of one front (n, m); infinite at its ends.
 
     Source:
         Deb et al., IEEE Trans. Evol. Comput. 6, 182 (2002), section III B.
 
     Examples:
-        >>> crowding(np.array([[0.0, 2.0], [1.0, 1.0], [2.0, 0.0]])).tolist()
+        >>> crowding_distance(np.array([[0.0, 2.0], [1.0, 1.0], [2.0, 0.0]])).tolist()
         [inf, 2.0, inf]
     """
     n = len(values)

@@ -20,7 +20,7 @@ Scalarize = Literal["desirability"]
 DIRECTIONS: tuple[Direction, ...] = ("minimize", "maximize", "target", "window")
 
 
-def _outside(values: FloatArray, low: float | None, high: float | None) -> FloatArray:
+def _distance_outside(values: FloatArray, low: float | None, high: float | None) -> FloatArray:
     """How far `values` (n,) lie outside the bounds; 0 inside, NaN where unknown."""
     outside = np.zeros_like(values)
     if low is not None:
@@ -43,7 +43,7 @@ class Objective:
         reference: coordinate of the hypervolume's reference point; of a target or window it is a distance.
 
     Raises:
-        ValueError: the numbers contradict each other, see `objective_flaws`.
+        ValueError: the numbers contradict each other, see `find_objective_flaws`.
     """
 
     property: str
@@ -58,11 +58,11 @@ class Objective:
 
     def __post_init__(self) -> None:
         settings = {name: getattr(self, name) for name in OBJECTIVE_NUMBERS}
-        flaws = objective_flaws(self.direction, **settings)
+        flaws = find_objective_flaws(self.direction, **settings)
         if flaws:
             raise ValueError(f"objective {self.property}: {flaws[0][0]}: {flaws[0][1]}")
 
-    def minimised(self, values: FloatArray) -> FloatArray:
+    def to_minimised(self, values: FloatArray) -> FloatArray:
         """`values` (n,) as numbers of which smaller is better: themselves, negated, or the distance from the goal.
 
         NaN stays NaN.
@@ -71,9 +71,9 @@ class Objective:
             return values
         if self.direction == "maximize":
             return -values
-        return _outside(values, self.min, self.max)
+        return _distance_outside(values, self.min, self.max)
 
-    def extent(self) -> tuple[float, float] | None:
+    def minimised_scale(self) -> tuple[float, float] | None:
         """(fully satisfying, of no use) as minimised values; None where the user gave no such scale."""
         if self.tolerance is not None:
             return 0.0, self.tolerance
@@ -88,7 +88,7 @@ class Objective:
             return self.reference
         return -self.reference
 
-    def goal(self) -> str:
+    def goal_text(self) -> str:
         """The value of a target or the interval of a window, in numbers; empty for a plain direction."""
         if self.direction == "target":
             return f"{self.min:g}"
@@ -99,10 +99,10 @@ class Objective:
         return f"{self.min:g} or more" if self.max is None else f"{self.min:g} to {self.max:g}"
 
     def __str__(self) -> str:
-        return in_words(self.direction, self.property, self.goal())
+        return describe_objective(self.direction, self.property, self.goal_text())
 
 
-def in_words(direction: str, name: str, goal: str) -> str:
+def describe_objective(direction: str, name: str, goal: str) -> str:
     """An objective as a person says it: `minimize density`, `bring voltage to 3.5`."""
     if direction == "target":
         return f"bring {name} to {goal}"
@@ -112,7 +112,7 @@ def in_words(direction: str, name: str, goal: str) -> str:
 OBJECTIVE_NUMBERS = tuple(field.name for field in fields(Objective))[2:]
 
 
-def objective_flaws(
+def find_objective_flaws(
     direction: Direction,
     *,
     min: float | None = None,
@@ -150,7 +150,7 @@ def objective_flaws(
         given, lacks = ("worst", "best") if best is None else ("best", "worst")
         flaws.append((given, f"needs {lacks} beside it"))
     elif best is not None and worst is not None:
-        flaws += _scale_flaws(direction, best, worst)
+        flaws += _find_scale_flaws(direction, best, worst)
     if tolerance is not None and tolerance <= 0:
         flaws.append(("tolerance", f"must be > 0, got {tolerance:g}"))
     if weight <= 0:
@@ -158,7 +158,7 @@ def objective_flaws(
     return flaws
 
 
-def _scale_flaws(direction: Direction, best: float, worst: float) -> list[tuple[str, str]]:
+def _find_scale_flaws(direction: Direction, best: float, worst: float) -> list[tuple[str, str]]:
     below, above = ("best", "worst") if direction == "minimize" else ("worst", "best")
     if (best < worst) == (direction == "minimize") and best != worst:
         return []
@@ -183,7 +183,7 @@ class Constraint:
 
     def violation(self, values: FloatArray) -> FloatArray:
         """How far `values` (n,) lie outside the bounds; 0 inside, NaN where unknown."""
-        return _outside(values, self.min, self.max)
+        return _distance_outside(values, self.min, self.max)
 
     def scaled_violation(self, values: FloatArray) -> FloatArray:
         """The violation divided by the scale, so that those of different properties can be added.
@@ -229,7 +229,7 @@ class Scores:
     merit: IntArray
     depth: IntArray
 
-    def at(self, positions: IntArray) -> Scores:
+    def select_rows(self, positions: IntArray) -> Scores:
         """Those at some positions, in that order."""
         return Scores(
             self.ids[positions],
@@ -239,7 +239,7 @@ class Scores:
             self.depth[positions],
         )
 
-    def tie(self) -> FloatArray:
+    def tie_breakers(self) -> FloatArray:
         """Shape (n,), smaller is better within a merit class other than feasible."""
         tie = np.zeros(len(self.ids))
         violating = self.merit == Merit.VIOLATING
@@ -251,7 +251,7 @@ class Scores:
 
     def order(self) -> IntArray:
         """Positions (n,) from best to worst: by merit; feasible ones by Pareto rank, then by the first objective."""
-        rank = self.tie()
+        rank = self.tie_breakers()
         feasible = np.flatnonzero(self.merit == Merit.FEASIBLE)
         rank[feasible] = pareto.ranks(self.values[feasible])
         return np.lexsort((self.ids, np.nan_to_num(self.values[:, 0], nan=np.inf), rank, self.merit))
@@ -278,8 +278,10 @@ class Problem:
     scalarize: Scalarize | None = None
 
     def __post_init__(self) -> None:
-        if self.scalarize is not None and not self.judged:
-            bare = next(str(objective) for objective in self.objectives if objective.extent() is None)
+        if self.scalarize is not None and not self.has_scales:
+            bare = next(
+                str(objective) for objective in self.objectives if objective.minimised_scale() is None
+            )
             raise ValueError(
                 f"a desirability needs best and worst, or a tolerance, of every objective: {bare}"
             )
@@ -290,9 +292,9 @@ class Problem:
         return 1 if self.scalarize is not None else len(self.objectives)
 
     @property
-    def judged(self) -> bool:
+    def has_scales(self) -> bool:
         """Whether every objective has a scale, so that candidates have a desirability."""
-        return all(objective.extent() is not None for objective in self.objectives)
+        return all(objective.minimised_scale() is not None for objective in self.objectives)
 
     @property
     def reference(self) -> FloatArray | None:
@@ -303,7 +305,7 @@ class Problem:
         known = [value for value in found if value is not None]
         return np.array(known) if len(known) == len(found) else None
 
-    def in_units(self, point: FloatArray) -> dict[str, float]:
+    def to_property_units(self, point: FloatArray) -> dict[str, float]:
         """A point of minimised values, shape (m,), by property in its own sign; of a target or window the distance."""
         signs = [-1.0 if objective.direction == "maximize" else 1.0 for objective in self.objectives]
         return {
@@ -311,8 +313,8 @@ class Problem:
             for objective, sign, value in zip(self.objectives, signs, point, strict=True)
         }
 
-    def point(self, coordinates: Mapping[str, float]) -> FloatArray:
-        """The inverse of `in_units`: shape (m,), minimised.
+    def to_minimised_point(self, coordinates: Mapping[str, float]) -> FloatArray:
+        """The inverse of `to_property_units`: shape (m,), minimised.
 
         Raises:
             ValueError: a coordinate is missing, not finite, or of no objective.
@@ -333,9 +335,9 @@ class Problem:
         names += [constraint.property for constraint in self.constraints]
         return tuple(dict.fromkeys(names))
 
-    def minimised(self, column: Callable[[str], FloatArray]) -> FloatArray:
+    def minimise_columns(self, column: Callable[[str], FloatArray]) -> FloatArray:
         """Shape (n, m), every objective as minimised values, whatever they are combined to; NaN where unknown."""
-        return np.stack([o.minimised(column(o.property)) for o in self.objectives], axis=1)
+        return np.stack([o.to_minimised(column(o.property)) for o in self.objectives], axis=1)
 
     def desirability(self, minimised: FloatArray) -> FloatArray:
         """Overall desirability.
@@ -353,9 +355,9 @@ class Problem:
         Source:
             Derringer & Suich, J. Qual. Technol. 12, 214 (1980).
         """
-        return _geometric_mean(*_reached(self.objectives, minimised))
+        return _geometric_mean(*_linear_desirability(self.objectives, minimised))
 
-    def _values(self, minimised: FloatArray) -> FloatArray:
+    def _combine_objectives(self, minimised: FloatArray) -> FloatArray:
         """What candidates are ranked by, shape (n, `n_values`).
 
         A score is 1 - desirability. Where that is 0 it says nothing of how far off a candidate is, so the score
@@ -363,12 +365,12 @@ class Problem:
         """
         if self.scalarize is None:
             return minimised
-        reached, weights = _reached(self.objectives, minimised)
+        reached, weights = _linear_desirability(self.objectives, minimised)
         overall = _geometric_mean(reached, weights)
         lacking = np.maximum(-reached, 0.0) @ weights
         return np.where(overall > 0, 1.0 - overall, 1.0 + lacking)[:, None]
 
-    def score(
+    def score_trials(
         self,
         ids: Sequence[int] | IntArray,
         column: Callable[[str], FloatArray],
@@ -384,7 +386,7 @@ class Problem:
             depth: shape (n,), stages passed.
         """
         columns: Mapping[str, FloatArray] = {name: column(name) for name in self.properties}
-        values = self._values(self.minimised(columns.__getitem__))
+        values = self._combine_objectives(self.minimise_columns(columns.__getitem__))
         violation = np.zeros(len(values))
         for constraint in self.constraints:
             violation = violation + constraint.scaled_violation(columns[constraint.property])
@@ -392,15 +394,15 @@ class Problem:
             ids=np.asarray(ids, dtype=np.int64),
             values=values,
             violation=violation,
-            merit=_merit(status, values, violation),
+            merit=_classify_trials(status, values, violation),
             depth=np.asarray(depth, dtype=np.int64),
         )
 
 
 @lru_cache(maxsize=64)
-def _scales(objectives: tuple[Objective, ...]) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _objective_scales(objectives: tuple[Objective, ...]) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Of every objective: its best and worst as minimised values, and its weight, which sum to 1; each shape (m,)."""
-    extents = [objective.extent() for objective in objectives]
+    extents = [objective.minimised_scale() for objective in objectives]
     known = np.array([extent for extent in extents if extent is not None])
     if len(known) < len(extents):
         raise ValueError("a desirability needs best and worst, or a tolerance, of every objective")
@@ -408,9 +410,11 @@ def _scales(objectives: tuple[Objective, ...]) -> tuple[FloatArray, FloatArray, 
     return known[:, 0], known[:, 1], weights / weights.sum()
 
 
-def _reached(objectives: tuple[Objective, ...], minimised: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _linear_desirability(
+    objectives: tuple[Objective, ...], minimised: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """How far each objective is from its worst (0) to its best (1), unbounded, shape (n, m); and the weights."""
-    best, worst, weights = _scales(objectives)
+    best, worst, weights = _objective_scales(objectives)
     return (worst - minimised) / (worst - best), weights
 
 
@@ -421,14 +425,14 @@ def _geometric_mean(reached: FloatArray, weights: FloatArray) -> FloatArray:
     return mean
 
 
-_BY_STATUS = np.full(max(Status) + 1, int(Merit.PENDING), dtype=np.int64)
-_BY_STATUS[Status.GATED] = Merit.GATED
-_BY_STATUS[Status.INFEASIBLE] = Merit.INFEASIBLE
-_BY_STATUS[Status.FAILED] = Merit.FAILED
+_MERIT_BY_STATUS = np.full(max(Status) + 1, int(Merit.PENDING), dtype=np.int64)
+_MERIT_BY_STATUS[Status.GATED] = Merit.GATED
+_MERIT_BY_STATUS[Status.INFEASIBLE] = Merit.INFEASIBLE
+_MERIT_BY_STATUS[Status.FAILED] = Merit.FAILED
 
 
-def _merit(status: IntArray, values: FloatArray, violation: FloatArray) -> IntArray:
-    merit = _BY_STATUS[status]
+def _classify_trials(status: IntArray, values: FloatArray, violation: FloatArray) -> IntArray:
+    merit = _MERIT_BY_STATUS[status]
     complete = status == Status.COMPLETE
     known = ~np.isnan(values).any(axis=1) & ~np.isnan(violation)
     merit[complete & known & (violation <= 0)] = Merit.FEASIBLE

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 Unit = str
 HULL_DISTANCES = ("decomposition_energy", "energy_above_hull")  # also the evaluators that provide them
-STRUCTURE = "structure:"  # prefix of structures among the names an evaluator requires or provides
+STRUCTURE_PREFIX = "structure:"  # prefix of structures among the names an evaluator requires or provides
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Property:
     mark: Mark | None = None
 
 
-KEPT = "structure_kept"  # 1 where a relaxed crystal still has the structure it was built with
+STRUCTURE_KEPT = "structure_kept"  # 1 where a relaxed crystal still has the structure it was built with
 
 
 def structure_fate(properties: Mapping[str, float], details: Mapping[str, str]) -> tuple[bool, str]:
@@ -55,11 +55,11 @@ def structure_fate(properties: Mapping[str, float], details: Mapping[str, str]) 
         The words are `no longer an anti-perovskite`, or `O octahedra kept: still an anti-perovskite`; empty where nothing
         is known.
     """
-    value = properties.get(KEPT)
+    value = properties.get(STRUCTURE_KEPT)
     if value is None or math.isnan(value):
         return False, ""
     lost = value < 1.0
-    words = details.get(KEPT, "").partition(";")[0]
+    words = details.get(STRUCTURE_KEPT, "").partition(";")[0]
     words = words.partition(":")[0] if lost else words
     return lost, words or ("no longer the structure it started from" if lost else "")
 
@@ -90,7 +90,7 @@ _VOCABULARY = {
         Property("charge_imbalance", "e", "Charge imbalance"),
         Property("minimum_distance_ratio", "", "Shortest distance / sum of covalent radii"),
         Property("bottleneck_radius", "Å", "Bottleneck radius"),
-        Property(KEPT, "", "Structure kept"),
+        Property(STRUCTURE_KEPT, "", "Structure kept"),
         Property("migration_barrier_1d", "eV", "Migration barrier in one direction", _BARRIER_CAVEAT),
         Property("migration_barrier_2d", "eV", "Migration barrier in two directions", _BARRIER_CAVEAT),
         Property("migration_barrier_3d", "eV", "Migration barrier in three directions", _BARRIER_CAVEAT),
@@ -122,7 +122,7 @@ _VOCABULARY = {
 }
 
 
-def describe(name: str, unit: Unit = "") -> Property:
+def describe_property(name: str, unit: Unit = "") -> Property:
     """The vocabulary's entry for `name`, or one made from the name and the provider's unit."""
     return _VOCABULARY.get(name) or Property(name, unit, name[:1].upper() + name[1:].replace("_", " "))
 
@@ -134,7 +134,7 @@ def words_beside(name: str, value_of: Callable[[str], float | None]) -> str:
         name: of the property.
         value_of: a property of the same candidate by its name; None or NaN where unknown.
     """
-    mark = describe(name).mark
+    mark = describe_property(name).mark
     return mark.words if mark is not None and (value_of(mark.flag) or 0.0) > 0 else ""
 
 
@@ -149,11 +149,11 @@ def check_unit(name: str, unit: Unit, advice: str = "name it otherwise") -> None
     Raises:
         ValueError: it does not; the message ends with the advice.
     """
-    known = "" if is_structure(name) else describe(name, unit).unit
+    known = "" if is_structure(name) else describe_property(name, unit).unit
     if unit != known:
         raise ValueError(f"{name} is in {known or 'no unit'} everywhere, got '{unit}'; {advice}")
 
 
 def is_structure(name: str) -> bool:
     """Whether a required or provided name stands for a structure (`structure:relaxed`), not a number."""
-    return name.startswith(STRUCTURE)
+    return name.startswith(STRUCTURE_PREFIX)

@@ -8,10 +8,10 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol, runtime_checkable
 
-from invdesign.beside import OURS, object_named
+from invdesign.beside import OWN_PACKAGES, import_campaign_object
 from invdesign.errors import PluginError, nearest
 
-PREFIX = "invdesign."
+GROUP_PREFIX = "invdesign."
 GROUPS = ("evaluators", "potentials", "spaces", "optimizers", "generators", "engines", "commands")
 
 
@@ -29,7 +29,7 @@ BASES = {
     "potentials": "invdesign.protocols.PotentialSettings",
 }
 """Class with defaults of all members but the first, by group."""
-RAISED = (Exception, SystemExit)  # what foreign code may raise while it is imported
+FOREIGN_ERRORS = (Exception, SystemExit)  # what foreign code may raise while it is imported
 
 
 @runtime_checkable
@@ -42,10 +42,12 @@ class PluginSource(Protocol):
 
 
 @cache
-def _entries(group: str) -> dict[str, tuple[EntryPoint, ...]]:
+def _entries_by_name(group: str) -> dict[str, tuple[EntryPoint, ...]]:
     """The entry points of a group by name; several of one name where packages disagree about it."""
     found: dict[str, list[EntryPoint]] = {}
-    for entry in sorted(entry_points(group=PREFIX + group), key=lambda entry: (entry.name, entry.value)):
+    for entry in sorted(
+        entry_points(group=GROUP_PREFIX + group), key=lambda entry: (entry.name, entry.value)
+    ):
         same = found.setdefault(entry.name, [])
         if entry.value not in [other.value for other in same]:
             same.append(entry)
@@ -55,33 +57,33 @@ def _entries(group: str) -> dict[str, tuple[EntryPoint, ...]]:
 
 
 def _is_ours(entry: EntryPoint) -> bool:
-    return entry.value.partition(".")[0] in OURS
+    return entry.value.partition(".")[0] in OWN_PACKAGES
 
 
-def _source(entry: EntryPoint) -> str:
+def _distribution_of(entry: EntryPoint) -> str:
     return entry.dist.name if entry.dist else "an unknown package"
 
 
 def is_built_in(group: str, name: str) -> bool:
     """True if the plug-in comes with this package."""
-    return _is_ours(_entries(group)[name][0])
+    return _is_ours(_entries_by_name(group)[name][0])
 
 
-def provider(group: str, name: str) -> str:
+def name_distributions(group: str, name: str) -> str:
     """The distribution that a plug-in comes from; all of them, where several give the name."""
-    return ", ".join(_source(entry) for entry in _entries(group)[name])
+    return ", ".join(_distribution_of(entry) for entry in _entries_by_name(group)[name])
 
 
-def rejected(group: str, name: str) -> str:
+def explain_rejected(group: str, name: str) -> str:
     """A sentence on entry points that a name of a built-in plug-in keeps from being used; else empty."""
-    entries = _entries(group)[name]
+    entries = _entries_by_name(group)[name]
     if len(entries) < 2 or not _is_ours(entries[0]):
         return ""
-    others = ", ".join(f"{entry.value} of {_source(entry)}" for entry in entries[1:])
+    others = ", ".join(f"{entry.value} of {_distribution_of(entry)}" for entry in entries[1:])
     return f"'{name}' is a built-in plug-in; not used: {others}"
 
 
-def working(group: str) -> Iterator[tuple[str, type]]:
+def load_working(group: str) -> Iterator[tuple[str, type]]:
     """(name, class) of the installed plug-ins of a group that can be loaded; `doctor` names the others."""
     for name in names(group):
         try:
@@ -92,7 +94,7 @@ def working(group: str) -> Iterator[tuple[str, type]]:
 
 def names(group: str) -> tuple[str, ...]:
     """Names of the installed plug-ins of `group`, sorted."""
-    return tuple(_entries(group))
+    return tuple(_entries_by_name(group))
 
 
 def load(group: str, name: str, *, trust_code: bool = False) -> type:
@@ -112,8 +114,8 @@ def load(group: str, name: str, *, trust_code: bool = False) -> type:
                 f"'{name}' is code that is not installed as a plug-in, and importing it runs it. "
                 "If you trust it, say so with --trust-code."
             )
-        return _from_path(name)
-    entries = _entries(group)
+        return _load_path(name)
+    entries = _entries_by_name(group)
     if name not in entries:
         singular = group.removesuffix("s")
         known = ", ".join(entries) or "none is installed"
@@ -123,28 +125,30 @@ def load(group: str, name: str, *, trust_code: bool = False) -> type:
     first, *others = entries[name]
     if others and not _is_ours(first):
         raise PluginError(
-            f"several installed packages have a plug-in '{name}': {provider(group, name)}. Uninstall all but one."
+            f"several installed packages have a plug-in '{name}': {name_distributions(group, name)}. Uninstall all but one."
         )
-    return _loaded(group, first)
+    return _load_entry(group, first)
 
 
-def _loaded(group: str, entry: EntryPoint) -> type:
+def _load_entry(group: str, entry: EntryPoint) -> type:
     try:
         found = _class_of(entry.load())
-    except RAISED as error:
+    except FOREIGN_ERRORS as error:
         raise PluginError(
-            f"the plug-in '{entry.name}' of {_source(entry)} cannot be loaded: {_cause(error)}."
+            f"the plug-in '{entry.name}' of {_distribution_of(entry)} cannot be loaded: {_describe_cause(error)}."
         ) from error
     if group in CONTRACT and not (isinstance(found, type) and hasattr(found, "model_validate_json")):
         raise PluginError(
-            f"the plug-in '{entry.name}' of {_source(entry)} is no class of settings: {entry.value} is {found!r:.60}."
+            f"the plug-in '{entry.name}' of {_distribution_of(entry)} is no class of settings: {entry.value} is {found!r:.60}."
         )
     missing = missing_member(group, found)
     if missing:
-        raise PluginError(f"the plug-in '{entry.name}' of {_source(entry)} is none of the {group}: {missing}")
+        raise PluginError(
+            f"the plug-in '{entry.name}' of {_distribution_of(entry)} is none of the {group}: {missing}"
+        )
     if group == "commands" and not hasattr(found, "registered_commands"):
         raise PluginError(
-            f"the plug-in '{entry.name}' of {_source(entry)} is no typer app: it is {found!r:.60}."
+            f"the plug-in '{entry.name}' of {_distribution_of(entry)} is no typer app: it is {found!r:.60}."
         )
     plugin: type = found
     return plugin
@@ -173,11 +177,11 @@ def missing_member(group: str, plugin: type) -> str:
     return ""
 
 
-def _from_path(path: str) -> type:
+def _load_path(path: str) -> type:
     try:
-        found = object_named(path)
-    except RAISED as error:
-        raise PluginError(f"'{path}' cannot be loaded: {_cause(error)}.") from error
+        found = import_campaign_object(path)
+    except FOREIGN_ERRORS as error:
+        raise PluginError(f"'{path}' cannot be loaded: {_describe_cause(error)}.") from error
     found = _class_of(found)
     if not hasattr(found, "model_validate_json"):
         raise PluginError(
@@ -192,7 +196,7 @@ def _class_of(found: Any) -> Any:
     return found.as_plugin() if isinstance(found, PluginSource) and not isinstance(found, type) else found
 
 
-def _cause(error: BaseException) -> str:
+def _describe_cause(error: BaseException) -> str:
     return (
         str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
     )
@@ -202,7 +206,7 @@ def name_of(plugin: type) -> str:
     """The name `load` finds this class by: its entry point's, or `module:Class`."""
     path = f"{plugin.__module__}:{plugin.__qualname__}"
     for group in GROUPS:
-        for name, entries in _entries(group).items():
+        for name, entries in _entries_by_name(group).items():
             if entries[0].value == path:
                 return name
     return path

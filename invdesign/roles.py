@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from pydantic import BaseModel, Field
 
 from invdesign.candidate import Input
-from invdesign.properties import STRUCTURE
+from invdesign.properties import STRUCTURE_PREFIX
 from invdesign.protocols import EvaluatorSettings
 
 if TYPE_CHECKING:
@@ -56,10 +56,10 @@ def required_structure(role: str) -> str:
     Args:
         role: outside a funnel the latest is the initial one.
     """
-    return STRUCTURE + (INITIAL if role == LATEST else role)
+    return STRUCTURE_PREFIX + (INITIAL if role == LATEST else role)
 
 
-def open_types(settings: BaseModel) -> tuple[Path, ...]:
+def find_open_types(settings: BaseModel) -> tuple[Path, ...]:
     """Paths of the fields that say nothing of what kind of structure the search space builds."""
     return tuple(
         (name,)
@@ -81,12 +81,12 @@ def find_structure(item: Input, role: str) -> Structure:
     return item.structure if role == LATEST else item.structures[role]
 
 
-def open_roles(settings: BaseModel) -> tuple[Path, ...]:
+def find_open_roles(settings: BaseModel) -> tuple[Path, ...]:
     """Paths of the fields that say `latest`."""
-    return tuple(path for path, role in all_roles(settings).items() if role == LATEST)
+    return tuple(path for path, role in roles_by_path(settings).items() if role == LATEST)
 
 
-def all_roles(settings: BaseModel) -> dict[Path, str]:
+def roles_by_path(settings: BaseModel) -> dict[Path, str]:
     """Roles by the path of the field that names them, those of settings within settings included."""
     return dict(_walk_roles(settings))
 

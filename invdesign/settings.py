@@ -24,9 +24,9 @@ from invdesign import registry
 from invdesign.errors import PluginError
 from invdesign.textfiles import UnreadableFileError, read_text
 
-TABLES = (".csv", ".tsv", ".txt")  # files whose letters name things
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt")  # files whose letters name things
 MAX_INPUT_BYTES = 200_000_000
-STORED = Path("(stored)")
+STORED_FOLDER = Path("(stored)")
 """The folder of settings that come from a store: they hold the texts of their files, and may name no file."""
 
 
@@ -102,23 +102,23 @@ def holds_code(value: object) -> bool:
     return isinstance(value, list | tuple) and any(holds_code(item) for item in value)
 
 
-def context_of(info: ValidationInfo) -> tuple[Path, bool]:
+def validation_context(info: ValidationInfo) -> tuple[Path, bool]:
     """(folder for relative paths, whether code is trusted) of the validation under way."""
     context = info.context or {}
     return context.get("folder", Path.cwd()), context.get("trust_code", False)
 
 
-def named_path(name: str, folder: Path) -> Path:
+def resolve_path(name: str, folder: Path) -> Path:
     """The absolute path of a file that settings name.
 
     Args:
         name: as it was written; `~` is the user's home.
-        folder: where relative names start, from `context_of`.
+        folder: where relative names start, from `validation_context`.
 
     Raises:
         ValueError: there can be no such path, or the settings come from a store.
     """
-    if folder == STORED:
+    if folder == STORED_FOLDER:
         raise ValueError(f"what a run stores names no file, got '{name:.60}'")
     try:
         return (folder / Path(name).expanduser()).resolve()
@@ -126,14 +126,14 @@ def named_path(name: str, folder: Path) -> Path:
         raise ValueError(f"'{name:.60}' is no path: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _exists(path: Path) -> bool:
+def _path_exists(path: Path) -> bool:
     try:
         return path.exists()
     except OSError:  # a name too long, a folder that may not be looked into
         return False
 
 
-def listed_names(value: Sequence[object]) -> list[str]:
+def parse_name_list(value: Sequence[object]) -> list[str]:
     """The names of a list that stands for a mapping from names to defaults.
 
     Raises:
@@ -151,17 +151,17 @@ def listed_names(value: Sequence[object]) -> list[str]:
     return names
 
 
-def _potential(value: object, info: ValidationInfo) -> object:
+def _load_potential(value: object, info: ValidationInfo) -> object:
     if isinstance(value, Settings):
         return value
-    folder, trust_code = context_of(info)
+    folder, trust_code = validation_context(info)
     try:
         return load("potentials", value, folder=folder, trust_code=trust_code)
     except PluginError as error:
         raise ValueError(str(error)) from error
 
 
-PotentialField = Annotated[SerializeAsAny[Settings], BeforeValidator(_potential)]
+PotentialField = Annotated[SerializeAsAny[Settings], BeforeValidator(_load_potential)]
 """A field that names a potential: `chgnet`, or `{kind: ase, calculator: emt}`."""
 
 
@@ -178,14 +178,14 @@ class InputFile(Frozen):
     def _read(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, str):
             return value
-        folder, _ = context_of(info)
-        path = named_path(value, folder)
-        if not _exists(path):
+        folder, _ = validation_context(info)
+        path = resolve_path(value, folder)
+        if not _path_exists(path):
             raise ValueError(f"there is no file '{value}' (looked for {path})")
         try:
             return {
                 "name": path.name,
-                "text": read_text(path, MAX_INPUT_BYTES, letters=path.suffix.lower() in TABLES),
+                "text": read_text(path, MAX_INPUT_BYTES, letters=path.suffix.lower() in TABLE_SUFFIXES),
             }
         except UnreadableFileError as error:
             raise ValueError(str(error)) from error

@@ -15,7 +15,7 @@ from invdesign.problem import Merit, Scores
 LARGEST_FRONT = {1: 10**9, 2: 30_000, 3: 20_000, 4: 3_000, 5: 800, 6: 200}
 
 
-class Scored(Protocol):
+class ScoredHistory(Protocol):
     """What is read of a history."""
 
     def __len__(self) -> int: ...
@@ -46,7 +46,7 @@ class Standing:
         self._open: IntArray = np.empty(0, dtype=np.int64)
         self._volume: tuple[bytes, float] | None = None
 
-    def update(self, history: Scored) -> None:
+    def update(self, history: ScoredHistory) -> None:
         """Take up what finished since the last time."""
         pending = np.asarray(history.pending(), dtype=np.int64)
         candidates = np.concatenate([self._open, np.arange(self._seen, len(history))])
@@ -58,9 +58,9 @@ class Standing:
         scores = history.scores(finished.tolist())
         chosen = scores.merit == Merit.FEASIBLE
         if chosen.any():
-            self._take(scores.ids[chosen], scores.values[chosen])
+            self._add_feasible(scores.ids[chosen], scores.values[chosen])
 
-    def _take(self, ids: IntArray, values: FloatArray) -> None:
+    def _add_feasible(self, ids: IntArray, values: FloatArray) -> None:
         if self.feasible == 0:
             self.values = np.empty((0, values.shape[1]))
             self.best, self.worst = values[0], values[0]
@@ -74,11 +74,11 @@ class Standing:
         self.worst = np.maximum(self.worst, values.max(axis=0))
         union_ids = np.concatenate([self.front, ids])
         union = np.concatenate([self.values, values])
-        kept = pareto.extended_front(self.values, values)
+        kept = pareto.extend_front(self.values, values)
         kept = kept[np.argsort(union_ids[kept])]
         self.front, self.values = union_ids[kept], union[kept]
 
-    def reference(self) -> FloatArray | None:
+    def reference_point(self) -> FloatArray | None:
         """Shape (m,), the reference point the trials themselves give; None while none is feasible."""
         return pareto.reference_point(self.best, self.worst) if self.feasible else None
 

@@ -8,13 +8,15 @@ import re
 from collections import Counter
 from typing import Any
 
-DEPTH = 64  # levels; chosen: a genome has a few, and Python code that walks JSON recursively manages some hundreds
-LARGEST = 2**63 - 1  # SQLite's integers have 64 bits (https://www.sqlite.org/datatype3.html)
-DIGITS = 1000  # characters of one number; chosen: the longest exact decimal form of a double has 767 digits
+MAX_DEPTH = 64  # levels; chosen: a genome has a few, and Python code that walks JSON recursively manages some hundreds
+LARGEST_INTEGER = 2**63 - 1  # SQLite's integers have 64 bits (https://www.sqlite.org/datatype3.html)
+MAX_NUMBER_LENGTH = (
+    1000  # characters of one number; chosen: the longest exact decimal form of a double has 767 digits
+)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 
 
-def loads(text: str, *, depth: int = DEPTH) -> Any:
+def loads(text: str, *, depth: int = MAX_DEPTH) -> Any:
     """Parse JSON as the standard has it, within bounds that all code behind it can live with.
 
     Args:
@@ -27,9 +29,9 @@ def loads(text: str, *, depth: int = DEPTH) -> Any:
     try:
         found = json.loads(
             text,
-            parse_int=_whole,
-            parse_float=_finite,
-            parse_constant=_finite,
+            parse_int=_parse_whole,
+            parse_float=_parse_finite,
+            parse_constant=_parse_finite,
             object_pairs_hook=unique_keys,
         )
     except RecursionError:
@@ -41,22 +43,25 @@ def loads(text: str, *, depth: int = DEPTH) -> Any:
     return found
 
 
-def _whole(written: str) -> int:
-    if len(written) > DIGITS or not -LARGEST <= (number := int(written)) <= LARGEST:
+def _parse_whole(written: str) -> int:
+    if (
+        len(written) > MAX_NUMBER_LENGTH
+        or not -LARGEST_INTEGER <= (number := int(written)) <= LARGEST_INTEGER
+    ):
         raise ValueError(
-            f"{_short(written)} is too large: whole numbers go from {-LARGEST} to {LARGEST}, 9.2e18"
+            f"{_shorten_number(written)} is too large: whole numbers go from {-LARGEST_INTEGER} to {LARGEST_INTEGER}, 9.2e18"
         )
     return number
 
 
-def _finite(written: str) -> float:
-    number = float(written) if len(written) <= DIGITS else math.nan
+def _parse_finite(written: str) -> float:
+    number = float(written) if len(written) <= MAX_NUMBER_LENGTH else math.nan
     if not math.isfinite(number):
-        raise ValueError(f"{_short(written)} is not a finite number")
+        raise ValueError(f"{_shorten_number(written)} is not a finite number")
     return number
 
 
-def _short(written: str) -> str:
+def _shorten_number(written: str) -> str:
     return written if len(written) <= 40 else f"{written[:20]}... ({len(written)} characters)"
 
 

@@ -44,7 +44,7 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
     except FileNotFoundError:
         raise UnreadableFileError(f"there is no such file (looked for {path})") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise UnreadableFileError(f"{path.name} cannot be read: {_reason(error)}") from error
+        raise UnreadableFileError(f"{path.name} cannot be read: {_describe_error(error)}") from error
     try:
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(mode):
@@ -54,7 +54,7 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
         with os.fdopen(descriptor, "rb", closefd=False) as stream:
             yield stream
     except OSError as error:
-        raise UnreadableFileError(f"{path.name} cannot be read: {_reason(error)}") from error
+        raise UnreadableFileError(f"{path.name} cannot be read: {_describe_error(error)}") from error
     finally:
         os.close(descriptor)
 
@@ -140,5 +140,5 @@ def read_text(path: Path, limit: int, *, fallback: str | None = "latin-1", lette
     return decode(read_bytes(path, limit), path.name, fallback=fallback, letters=letters)
 
 
-def _reason(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)

@@ -18,13 +18,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign.beside import ANY, naming, trust_folders
+from invdesign.beside import ANY_MODULE, allow_module, trust_folders
 from invdesign.candidate import Candidate, Design, Evaluation, Failure, Input, Proposal, clean_detail
 from invdesign.errors import Infeasible, PluginError, RunError
 from invdesign.functions import FitnessFunction
-from invdesign.properties import STRUCTURE, is_structure
+from invdesign.properties import STRUCTURE_PREFIX, is_structure
 from invdesign.protocols import Evaluator, FolderEvaluator, SearchSpace, design_of
-from invdesign.settings import STORED, load
+from invdesign.settings import STORED_FOLDER, load
 from invdesign.structures.files import compress_text, decompress_text, structure_from_json, structure_to_json
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
 DESIGNS_KEPT = 256  # a candidate's stages often follow each other on one worker
 BUILD = "build"
-RAISED = (Exception, SystemExit)  # what foreign code may raise: some libraries give up with sys.exit
-WORK = "work"  # in the run's folder: where evaluators keep files, by stage
+FOREIGN_ERRORS = (Exception, SystemExit)  # what foreign code may raise: some libraries give up with sys.exit
+WORK_FOLDER = "work"  # in the run's folder: where evaluators keep files, by stage
 SAFE_PATH = (
     "PYTHONSAFEPATH"  # python.org/3.11: any value keeps the working folder out of a new process's path
 )
-OUR_MARK = "invdesign"  # the value where it was set for a worker, and not by the user
+SAFE_PATH_MARK = "invdesign"  # the value where it was set for a worker, and not by the user
 Answer = dict[str, Any]
 
 
@@ -60,7 +60,7 @@ class Setup:
     code: tuple[str, ...] = ()
 
     @classmethod
-    def of(
+    def from_plugins(
         cls, space: Any, evaluators: Mapping[str, Any], code: Sequence[str] = (), folder: Path | None = None
     ) -> Setup:
         """The setup for a space and its stages' evaluators."""
@@ -94,12 +94,14 @@ class Setup:
                     "Take out of it what it captures and cannot travel (an open file, a lock, a connection), make that "
                     "inside the function, or work in this process with workers=0"
                 ) from error
-        return _received, (self.plan, packed, self.folder, self.code)
+        return _rebuild_setup, (self.plan, packed, self.folder, self.code)
 
 
-def _received(plan: str, packed: Mapping[str, bytes], folder: Path | None, code: tuple[str, ...]) -> Setup:
+def _rebuild_setup(
+    plan: str, packed: Mapping[str, bytes], folder: Path | None, code: tuple[str, ...]
+) -> Setup:
     trust_folders(code)
-    with naming(ANY):  # what they refer to may be of a module beside the campaign
+    with allow_module(ANY_MODULE):  # what they refer to may be of a module beside the campaign
         functions = {name: pickle.loads(data) for name, data in packed.items()}  # noqa: S301 - from who started us
     return Setup(plan, functions, folder, code)
 
@@ -120,7 +122,7 @@ class Worker:
         trust_folders(setup.code)
         plan, trust = json.loads(setup.plan), bool(setup.code)
         evaluators = {
-            name: load("evaluators", settings, folder=STORED, trust_code=trust)
+            name: load("evaluators", settings, folder=STORED_FOLDER, trust_code=trust)
             for name, settings in plan["stages"].items()
         }
         for name, function in setup.functions.items():
@@ -128,8 +130,8 @@ class Worker:
         if setup.folder is not None:
             for name, evaluator in evaluators.items():
                 if isinstance(evaluator, FolderEvaluator):
-                    evaluator.use_folder(setup.folder / WORK / name)
-        return cls(load("spaces", plan["space"], folder=STORED, trust_code=trust), evaluators)
+                    evaluator.use_folder(setup.folder / WORK_FOLDER / name)
+        return cls(load("spaces", plan["space"], folder=STORED_FOLDER, trust_code=trust), evaluators)
 
     def prepare(self) -> None:
         """Load what the evaluators need, before any deadline counts."""
@@ -140,10 +142,10 @@ class Worker:
         """Answers, as JSON, to the members of a task, in their order."""
         task = json.loads(payload)
         if task["stage"] == BUILD:
-            return json.dumps([self._build_answer(member) for member in task["members"]])
-        return json.dumps(self._evaluate(task["stage"], task["members"]))
+            return json.dumps([self._answer_build(member) for member in task["members"]])
+        return json.dumps(self._evaluate_members(task["stage"], task["members"]))
 
-    def _design(self, member: Answer) -> Design:
+    def _build_design(self, member: Answer) -> Design:
         key = member["key"]
         if key not in self._designs:
             self._designs[key] = design_of(self.space, member["genome"], outside=member.get("outside", False))
@@ -152,34 +154,34 @@ class Worker:
         self._designs.move_to_end(key)
         return self._designs[key]
 
-    def _build_answer(self, member: Answer) -> Answer:
+    def _answer_build(self, member: Answer) -> Answer:
         started = time.perf_counter()
         try:
-            design = self._design(member)
+            design = self._build_design(member)
         except Infeasible as error:
-            return _failed(Failure("infeasible", BUILD, _one_line(error)))
-        except RAISED as error:  # a space may raise anything; the candidate carries the cause
-            return _failed(_cause(error, BUILD))
+            return _encode_failure(Failure("infeasible", BUILD, _one_line(error)))
+        except FOREIGN_ERRORS as error:  # a space may raise anything; the candidate carries the cause
+            return _encode_failure(_failure_from(error, BUILD))
         return {
-            "design": _design_hashes(design),
+            "design": _hash_design(design),
             "formula": design.composition.reduced_formula if design.composition is not None else "",
             "cost": {"seconds": time.perf_counter() - started},
         }
 
-    def _evaluate(self, stage: str, members: Sequence[Answer]) -> list[Answer]:
+    def _evaluate_members(self, stage: str, members: Sequence[Answer]) -> list[Answer]:
         evaluator = self.evaluators[stage]
         try:
-            inputs = [self._input(member) for member in members]
-        except RAISED as error:  # building again cannot fail unless the space is impure
-            return [_failed(_cause(error, stage)) for _ in members]
+            inputs = [self._read_input(member) for member in members]
+        except FOREIGN_ERRORS as error:  # building again cannot fail unless the space is impure
+            return [_encode_failure(_failure_from(error, stage)) for _ in members]
         started = time.perf_counter()
-        evaluations = _each(evaluator, inputs, stage)
+        evaluations = _evaluate_by_halves(evaluator, inputs, stage)
         seconds = (time.perf_counter() - started) / len(inputs)
-        return [_answered(evaluation, evaluator, stage, seconds) for evaluation in evaluations]
+        return [_encode_or_fail(evaluation, evaluator, stage, seconds) for evaluation in evaluations]
 
-    def _input(self, member: Answer) -> Input:
-        design = self._design(member)
-        made = {role: _unpacked(blob) for role, blob in member["structures"].items()}
+    def _read_input(self, member: Answer) -> Input:
+        design = self._build_design(member)
+        made = {role: _decode_structure(blob) for role, blob in member["structures"].items()}
         return Input(
             candidate=Candidate(member["id"], member["key"], Proposal(member["genome"])),
             design=design,
@@ -189,15 +191,17 @@ class Worker:
         )
 
 
-def _each(evaluator: Evaluator, inputs: Sequence[Input], stage: str) -> list[Evaluation]:
+def _evaluate_by_halves(evaluator: Evaluator, inputs: Sequence[Input], stage: str) -> list[Evaluation]:
     """Evaluate the batch; where it raises, its halves, so that one member's fault stays its own."""
     try:
         evaluations = list(evaluator.evaluate(inputs))
-    except RAISED as error:  # an evaluator may raise anything; the candidate carries the cause
+    except FOREIGN_ERRORS as error:  # an evaluator may raise anything; the candidate carries the cause
         if len(inputs) == 1:
-            return [Evaluation(failure=_cause(error, stage))]
+            return [Evaluation(failure=_failure_from(error, stage))]
         middle = len(inputs) // 2
-        return _each(evaluator, inputs[:middle], stage) + _each(evaluator, inputs[middle:], stage)
+        return _evaluate_by_halves(evaluator, inputs[:middle], stage) + _evaluate_by_halves(
+            evaluator, inputs[middle:], stage
+        )
     if len(evaluations) != len(inputs):
         message = f"returned {len(evaluations)} evaluations for {len(inputs)} inputs"
         return [Evaluation(failure=Failure("error", stage, message))] * len(inputs)
@@ -209,7 +213,7 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:500].encode(errors="replace").decode()
 
 
-def _cause(error: BaseException, stage: str) -> Failure:
+def _failure_from(error: BaseException, stage: str) -> Failure:
     text = _one_line(error)
     # Torch reports a failed allocation as RuntimeError.
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
@@ -217,36 +221,38 @@ def _cause(error: BaseException, stage: str) -> Failure:
     return Failure("error", stage, f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
-def _failed(failure: Failure) -> Answer:
+def _encode_failure(failure: Failure) -> Answer:
     return {"failure": [failure.kind, failure.stage, failure.message]}
 
 
-def _answered(evaluation: Evaluation, evaluator: Evaluator, stage: str, seconds: float) -> Answer:
+def _encode_or_fail(evaluation: Evaluation, evaluator: Evaluator, stage: str, seconds: float) -> Answer:
     try:
-        return _answer(evaluation, evaluator, stage, seconds)
-    except RAISED as error:  # None for an evaluation, a word for a number
-        return _failed(_cause(error, stage))
+        return _encode_evaluation(evaluation, evaluator, stage, seconds)
+    except FOREIGN_ERRORS as error:  # None for an evaluation, a word for a number
+        return _encode_failure(_failure_from(error, stage))
 
 
-def _answer(evaluation: Evaluation, evaluator: Evaluator, stage: str, seconds: float) -> Answer:
+def _encode_evaluation(evaluation: Evaluation, evaluator: Evaluator, stage: str, seconds: float) -> Answer:
     cost = {"seconds": seconds, **{key: float(value) for key, value in evaluation.cost.items()}}
-    failure = evaluation.failure or _broken_promise(evaluation, evaluator)
+    failure = evaluation.failure or _find_broken_promise(evaluation, evaluator)
     if failure is not None:
         message = failure.message.encode(errors="replace").decode()
-        return {**_failed(replace(failure, stage=stage, message=message)), "cost": cost}
+        return {**_encode_failure(replace(failure, stage=stage, message=message)), "cost": cost}
     return {
         "properties": {name: float(value) for name, value in evaluation.properties.items()},
         "noise": {name: float(value) for name, value in evaluation.noise.items()},
         "systematic": {name: float(value) for name, value in evaluation.systematic.items()},
         "details": {name: line for name, text in evaluation.details.items() if (line := clean_detail(text))},
-        "structures": {role: _packed(structure) for role, structure in evaluation.structures.items()},
+        "structures": {
+            role: _encode_structure(structure) for role, structure in evaluation.structures.items()
+        },
         "cost": cost,
     }
 
 
-def _broken_promise(evaluation: Evaluation, evaluator: Evaluator) -> Failure | None:
+def _find_broken_promise(evaluation: Evaluation, evaluator: Evaluator) -> Failure | None:
     promised = {name for name in evaluator.provides if not is_structure(name)}
-    roles = {name.removeprefix(STRUCTURE) for name in evaluator.provides if is_structure(name)}
+    roles = {name.removeprefix(STRUCTURE_PREFIX) for name in evaluator.provides if is_structure(name)}
     missing = sorted(promised - evaluation.properties.keys()) + sorted(roles - evaluation.structures.keys())
     if missing:
         return Failure("error", "", f"did not return {', '.join(missing)}")
@@ -269,24 +275,26 @@ def _broken_promise(evaluation: Evaluation, evaluator: Evaluator) -> Failure | N
     return None
 
 
-def _packed(structure: Structure) -> str:
+def _encode_structure(structure: Structure) -> str:
     return base64.b64encode(compress_text(structure_to_json(structure))).decode()
 
 
-def _unpacked(blob: str) -> Structure:
+def _decode_structure(blob: str) -> Structure:
     return structure_from_json(decompress_text(base64.b64decode(blob)))
 
 
-def _hash(text: str) -> str:
+def _hash_text(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _design_hashes(design: Design) -> dict[str, str]:
+def _hash_design(design: Design) -> dict[str, str]:
     """What a cache key is made of: one hash per thing an evaluator may require of the design."""
-    hashes = {STRUCTURE + role: _hash(structure_to_json(s)) for role, s in design.structures.items()}
-    hashes["parameters"] = _hash(json.dumps(dict(design.parameters), sort_keys=True))
+    hashes = {
+        STRUCTURE_PREFIX + role: _hash_text(structure_to_json(s)) for role, s in design.structures.items()
+    }
+    hashes["parameters"] = _hash_text(json.dumps(dict(design.parameters), sort_keys=True))
     if design.composition is not None:
-        hashes["composition"] = _hash(design.composition.formula)
+        hashes["composition"] = _hash_text(design.composition.formula)
     return hashes
 
 
@@ -306,7 +314,7 @@ def initialize(setup: bytes, memory_bytes: int | None) -> None:
     global _worker, _broken  # noqa: PLW0603 - one worker per process, by construction
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if os.environ.get(SAFE_PATH) == OUR_MARK:
+    if os.environ.get(SAFE_PATH) == SAFE_PATH_MARK:
         del os.environ[SAFE_PATH]
     _one_thread()
     _follow_parent()
@@ -316,7 +324,7 @@ def initialize(setup: bytes, memory_bytes: int | None) -> None:
         worker = Worker.from_setup(pickle.loads(setup))  # noqa: S301 - from who started us
         worker.prepare()
         _worker = worker  # only now: what is half prepared must not answer
-    except RAISED as error:  # see above
+    except FOREIGN_ERRORS as error:  # see above
         _broken = f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
@@ -339,12 +347,12 @@ def _follow_parent() -> None:
     # Who started us, not who is our parent now: it may have been killed while this process was still importing.
     parent = os.getppid() if coordinator is None or coordinator.pid is None else coordinator.pid
 
-    def watch() -> None:
+    def exit_with_parent() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True, name="follow-parent").start()
+    threading.Thread(target=exit_with_parent, daemon=True, name="follow-parent").start()
 
 
 def _limit_memory(limit: int) -> None:

@@ -18,7 +18,7 @@ from invdesign.candidate import (
     Trial,
     canonical,
     genome_key,
-    rounded,
+    round_number,
     to_json,
 )
 
@@ -36,14 +36,14 @@ JSON = st.recursive(
 @given(FLOATS)
 def test_rounding_is_stable_and_close(number: float) -> None:
     """A rounded number stays as it is, and lies within half a unit of its 12th digit."""
-    once = rounded(number)
-    assert rounded(once) == once
+    once = round_number(number)
+    assert round_number(once) == once
     assert math.isclose(once, number, rel_tol=6e-12, abs_tol=5e-324)
 
 
 def test_negative_zero_is_zero() -> None:
     """-0.0 and 0.0 are one genome."""
-    assert to_json({"x": rounded(-0.0)}) == '{"x":0.0}'
+    assert to_json({"x": round_number(-0.0)}) == '{"x":0.0}'
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])

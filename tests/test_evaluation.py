@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from invdesign.candidate import Candidate, Failure, Proposal, Status, genome_key
 from invdesign.errors import RunError
-from invdesign.evaluation import BUILD_STAGE, Stage, Wave, closed_gate
+from invdesign.evaluation import BUILD_STAGE, Stage, Wave, explain_closed_gate
 from invdesign.history import RunHistory
 from invdesign.problem import Constraint, Objective, Problem
 from invdesign.protocols import TaskResult
@@ -77,23 +77,23 @@ class Play:
         self.flying[planned.id] = planned
         key = (planned.stage, planned.members, planned.attempt)
         assert key not in self.payloads, f"{key} went out twice"
-        self.payloads[key] = self.wave.task(planned).payload
+        self.payloads[key] = self.wave.encode_task(planned).payload
 
     def result(self, planned: PlannedTask) -> TaskResult:
         if planned.stage == "crystal" and self.deadly & set(planned.members):
             return TaskResult(planned.id, None, Failure("crash", "", "the worker exited with code 9"))
-        return TaskResult(planned.id, self.worker.execute(self.wave.task(planned).payload))
+        return TaskResult(planned.id, self.worker.execute(self.wave.encode_task(planned).payload))
 
     def on(self, order: Sequence[int], most: int = 10**9) -> Play:
         """Play until the wave is done, or for that many steps."""
-        self.take(self.wave.step())
+        self.take(self.wave.apply_results())
         draws = iter(order)
         while not self.wave.done and len(self.steps) < most:
             assert self.flying, "nothing is under way and the wave is not done"
             waiting = sorted(self.flying)
             chosen = {waiting[next(draws, 0) % len(waiting)] for _ in range(1 + next(draws, 0) % 3)}
             self.take(
-                self.wave.step(
+                self.wave.apply_results(
                     [
                         self.result(self.flying.pop(id))
                         for id in sorted(chosen, reverse=next(draws, 0) % 2 == 1)
@@ -170,7 +170,7 @@ def test_going_on_after_an_interruption(
     second = Play(Wave(asked, funnel, nothing_cached, count(1000)), funnel, deadly)
     second.wave.restore(rest)
     again = [task for task in rest.tasks if task.id in rest.planned]
-    assert [task.id for task in second.wave.in_flight()] == [task.id for task in again]
+    assert [task.id for task in second.wave.list_unfinished_tasks()] == [task.id for task in again]
     for task in again:
         second.fly(task)
     second.on(after)
@@ -205,20 +205,20 @@ def test_counts_add_up(
     asked = candidates(genomes)
     history = RunHistory(Problem((Objective("density", "maximize"),)), asked.__getitem__)
     for one in asked:
-        history.add(one.id, one.key, one)
+        history.add_candidate(one.id, one.key, one)
     play = Play(Wave(asked, funnel, nothing_cached, count(1)), funnel, deadly)
     this: Any = _Funnel(funnel)
     while not play.wave.done:
         play.on(order, len(play.steps) + 1)
-        history.apply(play.steps[-1])
-        inside = play.wave.at_stage()
+        history.apply_step(play.steps[-1])
+        inside = play.wave.count_by_stage()
         counts = stage_counts(this, history, inside)
         assert counts[0].entered == len(genomes)
         for number, stage in enumerate(counts):
             assert stage.entered == stage.passed + stage.gated + stage.failed + inside[number]
             if number:
                 assert stage.entered == counts[number - 1].passed
-    assert counts[-1].passed == int((history.status() == Status.COMPLETE).sum())
+    assert counts[-1].passed == int((history.status_by_trial() == Status.COMPLETE).sum())
     assert {f.candidate for step in play.steps for f in step.finished} == set(range(len(genomes)))
 
 
@@ -245,12 +245,12 @@ def test_a_batch_waits_for_who_is_undecided() -> None:
     """A slow candidate holds back the batch it may belong to: who shares it must not depend on when."""
     funnel = stages((1, 1, 2), sickly=False)
     play = Play(Wave(candidates(LOW[:3]), funnel, nothing_cached, count(1)), funnel)
-    play.take(play.wave.step())
-    play.take(play.wave.step([play.result(play.flying.pop(1))]))  # all are built
+    play.take(play.wave.apply_results())
+    play.take(play.wave.apply_results([play.result(play.flying.pop(1))]))  # all are built
     slow = next(task for task in play.flying.values() if task.members == (0,))
     while play.flying.keys() != {slow.id}:
         id = max(play.flying)
-        play.take(play.wave.step([play.result(play.flying.pop(id))]))
+        play.take(play.wave.apply_results([play.result(play.flying.pop(id))]))
     assert {task[0] for task in play.tasks()} == {"build", "height", "crystal"}
     play.on(())
     assert [key[1] for key in play.tasks() if key[0] == "density"] == [(0, 1), (2,)]
@@ -261,10 +261,10 @@ def test_deadlines_scale_with_the_task() -> None:
     funnel = stages((3, 1, 1))
     wave = Wave(candidates(LOW[:3]), funnel, nothing_cached, count(1))
     play = Play(wave, funnel)
-    play.take(wave.step())
-    play.take(wave.step([play.result(play.flying.pop(1))]))
+    play.take(wave.apply_results())
+    play.take(wave.apply_results([play.result(play.flying.pop(1))]))
     (planned,) = play.flying.values()
-    task = wave.task(planned)
+    task = wave.encode_task(planned)
     assert task.deadline == 15.0
     seeds = [member["seed"] for member in json.loads(task.payload)["members"]]
     assert len(set(seeds)) == 3
@@ -335,9 +335,9 @@ def test_workers_that_cannot_be_set_up() -> None:
     """That is no candidate's fault."""
     funnel = stages()
     wave = Wave(candidates(LOW), funnel, nothing_cached, count(1))
-    wave.step()
+    wave.apply_results()
     with pytest.raises(RunError, match="no worker can be set up: no weights"):
-        wave.step([TaskResult(1, None, Failure("setup", "", "no weights"))])
+        wave.apply_results([TaskResult(1, None, Failure("setup", "", "no weights"))])
 
 
 def test_the_cache() -> None:
@@ -393,8 +393,8 @@ def test_cache_keys() -> None:
 )  # fmt: skip
 def test_what_a_gate_says(gate: Constraint, value: float, text: str) -> None:
     """Value, unit and bounds; bounds are inclusive, and what is unknown does not pass."""
-    assert closed_gate([gate], {gate.property: value}) == text
-    assert bool(closed_gate([gate], {})) is True
+    assert explain_closed_gate([gate], {gate.property: value}) == text
+    assert bool(explain_closed_gate([gate], {})) is True
 
 
 def test_a_campaign_has_the_same_funnel() -> None:

@@ -24,14 +24,14 @@ def filled(count: int) -> RunHistory:
     """A history of `count` candidates, every third of them still pending, every third failed."""
     history = RunHistory(PROBLEM, candidate)
     for id in range(count):
-        history.add(id, candidate(id).key)
+        history.add_candidate(id, candidate(id).key)
         if id % 3 == 0:
             result = StageResult(
                 id, "a", {"height": float(id), "width": id / 10}, {"height": 0.5}, structures={"relaxed": "k"}
             )
-            history.apply(Step(results=[result], finished=[Finished(id, Status.COMPLETE, 2)]))
+            history.apply_step(Step(results=[result], finished=[Finished(id, Status.COMPLETE, 2)]))
         elif id % 3 == 1:
-            history.finish(Finished(id, Status.FAILED, 1, Failure("error", "a", "broken")))
+            history.finish_trial(Finished(id, Status.FAILED, 1, Failure("error", "a", "broken")))
     return history
 
 
@@ -52,15 +52,15 @@ def test_columns_are_copies() -> None:
     """Who changes a column changes nothing else."""
     history = filled(6)
     history.column("height")[:] = 0.0
-    assert history.value("height", 3) == 3.0
-    assert np.isnan(history.value("height", 1))
-    assert np.isnan(history.value("nothing", 1))
+    assert history.value_of("height", 3) == 3.0
+    assert np.isnan(history.value_of("height", 1))
+    assert np.isnan(history.value_of("nothing", 1))
 
 
 def test_the_last_stage_is_the_value() -> None:
     """Where two stages provide a property, the later one's word counts; each stage's own can be had."""
     history = filled(4)
-    history.record(
+    history.record_result(
         StageResult(3, "a", {"height": 4.0}, {"height": 0.5}, {"height": 0.7}, {"height": "a guess"})
     )
     trial = history.trial(3)
@@ -69,13 +69,13 @@ def test_the_last_stage_is_the_value() -> None:
         {"height": 0.7},
         {"height": "a guess"},
     )
-    history.record(StageResult(0, "b", {"height": 9.0}, {"height": 0.1}))
-    assert history.value("height", 0) == 9.0
+    history.record_result(StageResult(0, "b", {"height": 9.0}, {"height": 0.1}))
+    assert history.value_of("height", 0) == 9.0
     assert history.column("height", "a")[0] == 0.0
     assert history.column("height", "b")[0] == 9.0
     assert np.isnan(history.column("height", "b")[3])
     assert history.trial(0).noise == {"height": 0.1}
-    history.record(StageResult(3, "b", {"height": 9.0}))
+    history.record_result(StageResult(3, "b", {"height": 9.0}))
     trial = history.trial(3)  # what the earlier stage said beside its value says nothing of the later value
     assert (trial.noise, trial.systematic, trial.details) == ({}, {}, {})
     assert history.systematic("height", "a")[3] == 0.7
@@ -89,14 +89,14 @@ def promoted(last: Status | None = Status.COMPLETE) -> RunHistory:
     """Two genomes that ended after stage `a`; the first was taken further by trial 2, which ended as `last`."""
     history = RunHistory(PROBLEM, candidate, STAGES)
     for id, key in enumerate((0, 1, 0)):
-        history.add(id, candidate(key).key)
+        history.add_candidate(id, candidate(key).key)
     for id in range(3):
-        history.record(StageResult(id, "a", {"height": 1.0 + id % 2, "width": 0.5}, {"height": 0.5}))
+        history.record_result(StageResult(id, "a", {"height": 1.0 + id % 2, "width": 0.5}, {"height": 0.5}))
     for id in range(2):
-        history.finish(Finished(id, Status.COMPLETE, 2))
+        history.finish_trial(Finished(id, Status.COMPLETE, 2))
     if last is not None:
-        history.record(StageResult(2, "b", {"height": 9.0}, cost={"seconds": 7.0}))
-        history.finish(Finished(2, last, 3))
+        history.record_result(StageResult(2, "b", {"height": 9.0}, cost={"seconds": 7.0}))
+        history.finish_trial(Finished(2, last, 3))
     return history
 
 
@@ -110,9 +110,9 @@ def test_an_early_stage_decides_nothing() -> None:
     np.testing.assert_array_equal(history.noise("height", "a"), [0.5, 0.5, 0.5])
     np.testing.assert_array_equal(history.seconds("b"), [np.nan, np.nan, 7.0])
     assert np.isnan(history.seconds("a")).all()
-    assert history.earlier(1) == [("height", "a", 2.0)]
-    assert history.preliminary().keys() == {("height", "a")}
-    assert history.reached() == ["a", "a", "b"]
+    assert history.earlier_values(1) == [("height", "a", 2.0)]
+    assert history.preliminary_columns().keys() == {("height", "a")}
+    assert history.last_stages() == ["a", "a", "b"]
 
 
 def test_a_genome_stands_where_its_latest_trial_does() -> None:
@@ -123,7 +123,7 @@ def test_a_genome_stands_where_its_latest_trial_does() -> None:
         assert history.superseded() == [0]
         assert history.id_of(candidate(0).key) == 2
         assert history.scores().values[:2, 0].tolist() == pytest.approx([np.nan, np.nan], nan_ok=True)
-    history.forget(2)
+    history.reset_trial(2)
     assert history.superseded() == []
 
 
@@ -132,20 +132,20 @@ def test_the_front_holds_a_genome_once() -> None:
     problem = Problem((Objective("width", "minimize"),))
     history = RunHistory(problem, candidate, STAGES)
     for id in (0, 1):
-        history.add(id, candidate(0).key)
-        history.record(StageResult(id, "a", {"width": 0.5}))
-        history.finish(Finished(id, Status.COMPLETE, 2 + id))
-        assert history.standing().front.tolist() == [id]
-        assert history.standing().feasible == 1
+        history.add_candidate(id, candidate(0).key)
+        history.record_result(StageResult(id, "a", {"width": 0.5}))
+        history.finish_trial(Finished(id, Status.COMPLETE, 2 + id))
+        assert history.update_standing().front.tolist() == [id]
+        assert history.update_standing().feasible == 1
 
 
 def test_who_stopped_early_ranks_behind_who_violates() -> None:
     """Nothing is known of its objective, so the worst violation is better."""
     history = promoted()
-    history.add(3, candidate(3).key)
-    history.record(StageResult(3, "a", {"width": 99.0}))
-    history.record(StageResult(3, "b", {"height": 0.0}))
-    history.finish(Finished(3, Status.COMPLETE, 3))
+    history.add_candidate(3, candidate(3).key)
+    history.record_result(StageResult(3, "a", {"width": 99.0}))
+    history.record_result(StageResult(3, "b", {"height": 0.0}))
+    history.finish_trial(Finished(3, Status.COMPLETE, 3))
     scores = history.scores()
     assert scores.ids[scores.order()].tolist() == [2, 3, 0, 1]
 
@@ -170,7 +170,7 @@ def test_old_candidates_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
     history = RunHistory(PROBLEM, fetch)
     for id in range(6):
-        history.add(id, candidate(id).key, candidate(id))
+        history.add_candidate(id, candidate(id).key, candidate(id))
     assert [history.candidate(id).id for id in (5, 4, 3)] == [5, 4, 3]
     assert fetched == []
     assert history.candidate(0) == candidate(0)

@@ -66,7 +66,7 @@ import json
 from invdesign.campaign.load import load_campaign
 from invdesign.worker import Setup, Worker
 campaign = load_campaign("campaigns/toy.yaml")
-worker = Worker.from_setup(Setup.of(campaign.space, campaign.evaluators))
+worker = Worker.from_setup(Setup.from_plugins(campaign.space, campaign.evaluators))
 member = {"id": 0, "key": "k", "genome": {"x": 0.1, "y": 0.2, "z": 0.3}, "properties": {}, "structures": {}, "seed": 1}
 for stage in ("build", "landscape"):
     (answer,) = json.loads(worker.execute(json.dumps({"stage": stage, "members": [member]})))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invdesign.candidate import Failure
-from invdesign.measurements import Measurement, combined
+from invdesign.measurements import Measurement, combine_measurements
 
 VALUES = st.floats(min_value=-1e6, max_value=1e6).map(lambda x: round(x, 6))
 SIGMAS = st.floats(min_value=1e-3, max_value=1e3).map(lambda x: round(x, 6))
@@ -27,7 +27,9 @@ def failed(message: str, id: int = -1) -> Measurement:
 
 def numbers(pairs: list[tuple[float, float]]) -> tuple[float, float]:
     """Mean and uncertainty of measurements (value, standard deviation)."""
-    found = combined([told(value, sigma, id=number) for number, (value, sigma) in enumerate(pairs)])
+    found = combine_measurements(
+        [told(value, sigma, id=number) for number, (value, sigma) in enumerate(pairs)]
+    )
     return found.properties["x"], found.noise["x"]
 
 
@@ -35,7 +37,7 @@ def numbers(pairs: list[tuple[float, float]]) -> tuple[float, float]:
 def test_one_measurement_is_itself(value: float, sigma: float) -> None:
     """Label, note and number included."""
     single = told(value, sigma, label="a", note="b", id=3, event=7)
-    assert combined([single]) is single
+    assert combine_measurements([single]) is single
 
 
 @given(PAIRS, st.randoms(use_true_random=False))
@@ -47,7 +49,7 @@ def test_order_does_not_matter(pairs: list[tuple[float, float]], shuffle: object
     ):
         mixed = list(items)
         shuffle.shuffle(mixed)  # type: ignore[attr-defined]  # a random.Random
-        assert combined(mixed) == combined(items)
+        assert combine_measurements(mixed) == combine_measurements(items)
 
 
 @given(st.lists(VALUES, min_size=2, max_size=8), SIGMAS)
@@ -56,7 +58,7 @@ def test_equal_weights_are_the_mean(values: list[float], sigma: float) -> None:
     n, mean = len(values), math.fsum(values) / len(values)
     scatter = math.sqrt(math.fsum((x - mean) ** 2 for x in values) / (n - 1))
     weighted, uncertainty = numbers([(value, sigma) for value in values])
-    plain = combined([told(value, id=number) for number, value in enumerate(values)])
+    plain = combine_measurements([told(value, id=number) for number, value in enumerate(values)])
     assert weighted == pytest.approx(mean, rel=1e-12, abs=1e-9)
     assert uncertainty == pytest.approx(max(sigma, scatter) / math.sqrt(n), rel=1e-6)
     assert plain.properties["x"] == mean
@@ -97,20 +99,20 @@ def test_the_sharper_measurement_weighs_more() -> None:
 
 def test_one_without_uncertainty_makes_all_equal() -> None:
     """Then they are averaged plainly, and their scatter tells the uncertainty."""
-    found = combined([told(1.0, 0.001), told(2.0)])
+    found = combine_measurements([told(1.0, 0.001), told(2.0)])
     assert (found.properties["x"], found.noise["x"]) == (1.5, pytest.approx(0.5))
 
 
 def test_the_same_number_twice_is_not_exact() -> None:
     """An instrument may show no more digits: nothing is known of the uncertainty."""
-    found = combined([told(0.9, id=1), told(0.9, id=2)])
+    found = combine_measurements([told(0.9, id=1), told(0.9, id=2)])
     assert (dict(found.properties), dict(found.noise)) == ({"x": 0.9}, {})
 
 
 def test_failures_count_only_where_all_failed() -> None:
     """One success is a result; of several failures the one told last is the cause."""
-    assert combined([failed("gelled"), told(2.0), failed("spilt")]).properties == {"x": 2.0}
-    last = combined([failed("gelled", id=4), failed("spilt", id=2)])
+    assert combine_measurements([failed("gelled"), told(2.0), failed("spilt")]).properties == {"x": 2.0}
+    last = combine_measurements([failed("gelled", id=4), failed("spilt", id=2)])
     assert last.failure is not None
     assert last.failure.message == "gelled"
 
@@ -118,6 +120,6 @@ def test_failures_count_only_where_all_failed() -> None:
 def test_structures_are_those_that_came_last() -> None:
     """Of those that brought any."""
     with_one = told(1.0, id=0, structures={"measured": "hash"}, blobs={"hash": b"cell"})
-    found = combined([told(2.0, id=1), with_one])
+    found = combine_measurements([told(2.0, id=1), with_one])
     assert (found.structures, found.blobs) == ({"measured": "hash"}, {"hash": b"cell"})
     assert (found.key, found.stage, found.properties) == ("key", "experiment", {"x": 1.5})

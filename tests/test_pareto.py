@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invdesign.arrays import FloatArray
-from invdesign.pareto import FEW, crowding, extended_front, front, hypervolume, ranks, reference_point
+from invdesign.pareto import (
+    MOST_COMPARED_ROWS,
+    crowding_distance,
+    extend_front,
+    front,
+    hypervolume,
+    ranks,
+    reference_point,
+)
 
 
 @st.composite
@@ -52,9 +60,9 @@ def test_a_front_grows_as_if_sorted_anew(values: FloatArray, first: int) -> None
     """The front of the first rows, extended by the others, is the front of all; equal rows are kept."""
     start = values[:first][front(values[:first])]
     union = np.concatenate([start, values[first:]])
-    assert extended_front(start, values[first:]).tolist() == front(union).tolist()
-    many = np.concatenate([values[first:]] * (FEW + 1))
-    assert extended_front(start, many).tolist() == front(np.concatenate([start, many])).tolist()
+    assert extend_front(start, values[first:]).tolist() == front(union).tolist()
+    many = np.concatenate([values[first:]] * (MOST_COMPARED_ROWS + 1))
+    assert extend_front(start, many).tolist() == front(np.concatenate([start, many])).tolist()
 
 
 def test_the_reference_point_lies_beyond_the_worst() -> None:
@@ -98,5 +106,5 @@ def test_unknown_objectives_are_refused() -> None:
 def test_crowding_is_that_of_nsga2() -> None:
     """Ends are infinitely alone; between them it is the normalised sides of the box to the neighbours."""
     values = np.array([[0.0, 4.0], [1.0, 2.0], [2.0, 1.0], [4.0, 0.0]])
-    assert crowding(values) == pytest.approx([np.inf, 2 / 4 + 3 / 4, 3 / 4 + 2 / 4, np.inf])
-    assert crowding(np.ones((3, 2)))[1] == 0.0
+    assert crowding_distance(values) == pytest.approx([np.inf, 2 / 4 + 3 / 4, 3 / 4 + 2 / 4, np.inf])
+    assert crowding_distance(np.ones((3, 2)))[1] == 0.0

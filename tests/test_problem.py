@@ -21,7 +21,7 @@ PROBLEM = Problem(
 
 def score(rows: list[tuple[Status, int, Mapping[str, float]]], problem: Problem = PROBLEM) -> Scores:
     """Scores of trials given as (status, depth, properties)."""
-    return problem.score(
+    return problem.score_trials(
         list(range(len(rows))),
         lambda name: np.array([properties.get(name, NAN) for _, _, properties in rows], dtype=np.float64),
         np.array([status for status, _, _ in rows]),
@@ -51,7 +51,7 @@ def test_violations_add_up() -> None:
     """Two broken constraints weigh more than one, each by how far it is broken in units of its bounds."""
     scores = score([complete(4.0, 0.3, 0.5), complete(4.0, 0.3, 1.5)])
     assert scores.violation == pytest.approx([2.25, 2.0])
-    assert scores.tie() == pytest.approx([2.25, 2.0])
+    assert scores.tie_breakers() == pytest.approx([2.25, 2.0])
 
 
 def test_the_order_of_merit() -> None:
@@ -76,7 +76,7 @@ def test_complete_but_unknown_is_no_better_than_any_violation() -> None:
     scores = score([(Status.COMPLETE, 1, {"energy": 0.0}), complete(1.0, 99.0, 1.5)])
     assert scores.merit.tolist() == [Merit.VIOLATING, Merit.VIOLATING]
     assert scores.order().tolist() == [1, 0]
-    assert scores.tie()[0] == np.inf
+    assert scores.tie_breakers()[0] == np.inf
 
 
 def test_the_front_is_of_feasible_trials_only() -> None:
@@ -140,7 +140,7 @@ def test_a_constraint_may_say_its_scale() -> None:
 )
 def test_every_objective_is_minimised(objective: Objective, minimised: list[float]) -> None:
     """Smaller is better, a target is a distance, inside a window is 0, and what is unknown stays unknown."""
-    found = objective.minimised(np.array([-1.0, 2.0, 5.0, NAN]))
+    found = objective.to_minimised(np.array([-1.0, 2.0, 5.0, NAN]))
     assert np.array_equal(found, [*minimised, NAN], equal_nan=True)
 
 
@@ -208,7 +208,7 @@ ROWS = st.lists(st.tuples(st.floats(-10, 10), st.floats(-1, 1), st.floats(-5, 5)
 def test_a_better_candidate_never_scores_worse(rows: list[tuple[float, float, float]]) -> None:
     """The score agrees with dominance, and a desirable candidate beats every undesirable one."""
     scores = score([complete(*row) for row in rows], JUDGED)
-    minimised = JUDGED.minimised(lambda name: np.array([complete(*row)[2][name] for row in rows]))
+    minimised = JUDGED.minimise_columns(lambda name: np.array([complete(*row)[2][name] for row in rows]))
     values, overall = scores.values[:, 0], JUDGED.desirability(minimised)
     assert ((overall >= 0) & (overall <= 1)).all()
     assert np.allclose(overall, np.maximum(1 - values, 0))
@@ -238,9 +238,9 @@ def test_the_reference_point_is_said_in_units_of_the_properties() -> None:
     )
     assert problem.reference is not None
     assert problem.reference.tolist() == [-2.0, 0.1, 0.5]
-    named = problem.in_units(problem.reference)
+    named = problem.to_property_units(problem.reference)
     assert named == {"voltage": 2.0, "energy": 0.1, "radius": 0.5}
-    assert problem.point(named).tolist() == problem.reference.tolist()
+    assert problem.to_minimised_point(named).tolist() == problem.reference.tolist()
     assert PROBLEM.reference is None
     assert JUDGED.reference is None
 
@@ -251,7 +251,7 @@ def test_the_reference_point_is_said_in_units_of_the_properties() -> None:
 def test_a_point_names_every_objective(point: dict[str, float]) -> None:
     """Neither fewer nor others, and finite."""
     with pytest.raises(ValueError, match="needs one finite number for each of voltage, energy, got"):
-        PROBLEM.point(point)
+        PROBLEM.to_minimised_point(point)
 
 
 @given(

@@ -49,7 +49,7 @@ def test_it_equals_a_look_at_everything(
         assert standing.worst.tolist() == values.max(axis=0).tolist()
         firsts = scores.ids[feasible][values.argmin(axis=0)]
         assert standing.best_ids.tolist() == firsts.tolist()
-        reference = standing.reference()
+        reference = standing.reference_point()
         assert reference is not None
         assert standing.hypervolume(reference) == pytest.approx(pareto.hypervolume(values, reference))
         assert standing.hypervolume(reference) == standing.hypervolume(reference)
@@ -61,7 +61,7 @@ def test_nothing_found_is_no_error() -> None:
     standing.update(history)
     history.finish(history.add(Proposal({"n": 0})), status=Status.FAILED)
     standing.update(history)
-    assert (len(standing.front), standing.feasible, standing.reference()) == (0, 0, None)
+    assert (len(standing.front), standing.feasible, standing.reference_point()) == (0, 0, None)
     assert standing.hypervolume(np.ones(3)) == 0.0
 
 

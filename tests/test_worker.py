@@ -205,7 +205,7 @@ def test_what_an_evaluator_sees() -> None:
         return good()
 
     worker = Worker(SPACE, {"s": Says(say)})
-    packed = workers._packed(structure())
+    packed = workers._encode_structure(structure())
     full = member(3) | {"properties": {"width": 2.0}, "structures": {"charged": packed}}
     worker.execute(json.dumps({"stage": "s", "members": [full]}))
     (item,) = seen
@@ -257,12 +257,12 @@ def test_building() -> None:
 def test_setup_travels_as_text() -> None:
     """Space and evaluators are rebuilt from plain JSON: equal plug-ins, in any process."""
     found = campaign(funnel())
-    setup = Setup.of(found.space, found.evaluators, found.code)
+    setup = Setup.from_plugins(found.space, found.evaluators, found.code)
     worker = Worker.from_setup(setup)
     assert worker.space == found.space
     assert dict(worker.evaluators) == found.evaluators
     with pytest.raises(PluginError, match="importing it runs it"):
-        Worker.from_setup(Setup.of(found.space, found.evaluators))
+        Worker.from_setup(Setup.from_plugins(found.space, found.evaluators))
 
 
 def test_evaluators_that_keep_files_get_a_folder(tmp_path: Path) -> None:
@@ -326,7 +326,7 @@ def test_an_error_at_the_start_is_answered_to_every_task() -> None:
         constraints=[],
     )
     found = campaign(data)
-    workers.initialize(pickle.dumps(Setup.of(found.space, found.evaluators, found.code)), None)
+    workers.initialize(pickle.dumps(Setup.from_plugins(found.space, found.evaluators, found.code)), None)
     for _ in range(2):
         with pytest.raises(PluginError, match=r"^FileNotFoundError: there is no weights\.pt$"):
             workers.execute(json.dumps({"stage": "Unprepared", "members": []}))
@@ -343,7 +343,7 @@ from invdesign.spaces.parameters.space import ParameterSpace
 from tests.test_worker import Threads
 if __name__ == "__main__":
     space = ParameterSpace.model_validate({{"parameters": {{"x": {{"real": [0.0, 9.0]}}}}}})
-    engine = LocalEngine(workers=1).open(Setup.of(space, {{"s": Threads()}}, [{str(ROOT)!r}]))
+    engine = LocalEngine(workers=1).open(Setup.from_plugins(space, {{"s": Threads()}}, [{str(ROOT)!r}]))
     member = {{"id": 0, "key": "0", "genome": {{"x": 1.0}}, "properties": {{}}, "structures": {{}}, "seed": 1}}
     engine.submit(Task(0, json.dumps({{"stage": "s", "members": [member]}}), 60.0))
     (result,) = engine.next_done(60)

@@ -38,15 +38,17 @@ from invdesign.errors import CampaignError, InvdesignError, PluginError, nearest
 from invdesign.evaluation import Stage
 from invdesign.functions import FitnessFunction
 from invdesign.problem import Constraint, Problem, Scalarize
-from invdesign.properties import STRUCTURE, is_structure
+from invdesign.properties import STRUCTURE_PREFIX, is_structure
 from invdesign.protocols import AnyOptimizer, Evaluator, SearchSpace, StructureSpace
 from invdesign.rng import rng_for
-from invdesign.roles import INITIAL, all_roles
+from invdesign.roles import INITIAL, roles_by_path
 from invdesign.settings import InputFile, holds_code, load
 
 PROBED_ATTRIBUTES = ("requires", "provides", "gates", "batch", "external", "potential_id", "remarks")
 M = TypeVar("M", bound=BaseModel)
-DESIGN = frozenset({"composition", "parameters", f"{STRUCTURE}initial"})  # what a design itself may give
+DESIGN = frozenset(
+    {"composition", "parameters", f"{STRUCTURE_PREFIX}initial"}
+)  # what a design itself may give
 
 
 def load_campaign(path: str | Path, *, trust_code: bool = False) -> Campaign:
@@ -433,7 +435,7 @@ class _Reader:
 
         Build one in case of doubt.
         """
-        sure = {"composition", f"{STRUCTURE}initial"} if isinstance(space, StructureSpace) else set()
+        sure = {"composition", f"{STRUCTURE_PREFIX}initial"} if isinstance(space, StructureSpace) else set()
         made: set[str] = set()
         asked: list[tuple[int, str, str]] = []
         for number, stage in enumerate(stages):
@@ -482,7 +484,7 @@ class _Reader:
         if not refusal:
             return
         able = []
-        for kind, other in registry.working("optimizers"):
+        for kind, other in registry.load_working("optimizers"):
             with suppress(Exception):  # one that needs settings, or a fault of a plug-in's
                 if not other().refusal(space, problem):
                     able.append(kind)
@@ -564,7 +566,7 @@ def _provided_properties(evaluators: Iterable[Evaluator | None]) -> set[str]:
 _DESIGN_PARTS = {
     "composition": "a composition",
     "parameters": "parameters",
-    f"{STRUCTURE}initial": "a structure",
+    f"{STRUCTURE_PREFIX}initial": "a structure",
 }
 
 
@@ -580,7 +582,7 @@ def _parts_of_design(space: SearchSpace) -> list[str] | None:
             genome = operator.apply((), rng)
             design = None if genome is None else space.build(genome)
         if design is not None:
-            given = [STRUCTURE + role for role in design.structures]
+            given = [STRUCTURE_PREFIX + role for role in design.structures]
             given += ["parameters"] if design.parameters else []
             return given + (["composition"] if design.composition is not None else [])
     return None
@@ -600,7 +602,9 @@ def _design_roles(space: SearchSpace, stages: Sequence[Stage]) -> list[str]:
 
 
 def _asks_for_structure(evaluator: Any) -> bool:
-    return bool(roles_in(evaluator.requires) or (isinstance(evaluator, BaseModel) and all_roles(evaluator)))
+    return bool(
+        roles_in(evaluator.requires) or (isinstance(evaluator, BaseModel) and roles_by_path(evaluator))
+    )
 
 
 def _names_code(dump: Any) -> bool:

@@ -36,7 +36,7 @@ from invdesign.evaluation import BUILD_STAGE, Stage
 from invdesign.functions import FitnessFunction
 from invdesign.problem import Constraint, Problem, Scalarize
 from invdesign.protocols import AnyOptimizer, Evaluator, SearchSpace, StageView
-from invdesign.settings import STORED, Frozen, Settings, load
+from invdesign.settings import STORED_FOLDER, Frozen, Settings, load
 
 Positive = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -333,7 +333,7 @@ class Campaign:
         stages = tuple(
             Stage(
                 row.name,
-                load("evaluators", row.evaluator, folder=STORED, trust_code=imported),
+                load("evaluators", row.evaluator, folder=STORED_FOLDER, trust_code=imported),
                 tuple(Constraint(*gate) for gate in row.gates),
                 row.timeout,
                 row.on_demand,
@@ -348,12 +348,12 @@ class Campaign:
         return cls(
             name=stored.name,
             seed=stored.seed,
-            space=load("spaces", data["space"], folder=STORED, trust_code=imported),
+            space=load("spaces", data["space"], folder=STORED_FOLDER, trust_code=imported),
             stages=stages,
             problem=problem,
-            optimizer=load("optimizers", data["optimizer"], folder=STORED, trust_code=imported),
+            optimizer=load("optimizers", data["optimizer"], folder=STORED_FOLDER, trust_code=imported),
             budget=stored.budget,
-            engine=load("engines", data["engine"], folder=STORED, trust_code=imported),
+            engine=load("engines", data["engine"], folder=STORED_FOLDER, trust_code=imported),
             seeds=tuple(stored.seeds),
             max_failure_rate=stored.max_failure_rate,
             description=stored.description,

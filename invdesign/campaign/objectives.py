@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from invdesign.campaign.document import Place
-from invdesign.problem import DIRECTIONS, Constraint, Direction, Objective, objective_flaws
+from invdesign.problem import DIRECTIONS, Constraint, Direction, Objective, find_objective_flaws
 from invdesign.settings import Frozen
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -137,7 +137,7 @@ def read_objectives(
     complaints: list[Complaint] = [
         ((number, key), message, "")
         for number, aim in aims
-        for key, message in objective_flaws(aim.direction, **aim.objective_numbers())
+        for key, message in find_objective_flaws(aim.direction, **aim.objective_numbers())
     ]
     if not complaints and len(aims) == len(items):  # else what is missing may be what is misspelt
         complaints += [*_missing_scales(aims, scalarize), *_missing_references(aims)]

@@ -102,11 +102,11 @@ def run_table(folder: str | Path) -> InputFile:
         objectives = json.loads(store.read_entry("campaign"))["objectives"]
         problem = Problem(tuple(load_objective(row) for row in objectives))
         history = store.load_history(RunHistory(problem, store.load_candidate))
-        ids = np.flatnonzero(history.status() == Status.COMPLETE).tolist()
+        ids = np.flatnonzero(history.status_by_trial() == Status.COMPLETE).tolist()
         if not ids:
             raise RunError(f"the run in {folder} has no complete candidate to learn from")
-        columns = {name: history.column(name) for name in history.names()}
-        for name in history.names():
+        columns = {name: history.column(name) for name in history.property_names()}
+        for name in history.property_names():
             deviations = history.noise(name)
             if not np.isnan(deviations).all():
                 columns[f"{name}_noise"] = deviations

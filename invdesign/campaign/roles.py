@@ -13,9 +13,9 @@ from pydantic import BaseModel
 from invdesign import registry
 from invdesign.errors import nearest
 from invdesign.evaluation import Stage
-from invdesign.properties import STRUCTURE, is_structure
+from invdesign.properties import STRUCTURE_PREFIX, is_structure
 from invdesign.protocols import SearchSpace, TypedSpace
-from invdesign.roles import INITIAL, LATEST, Path, all_roles, open_roles, open_types, with_roles
+from invdesign.roles import INITIAL, LATEST, Path, find_open_roles, find_open_types, roles_by_path, with_roles
 
 OpenRoles = Mapping[str, tuple[Path, ...]]
 Complain = Callable[[int, Path, str, str], None]
@@ -27,7 +27,7 @@ def roles_in(names: Iterable[str]) -> list[str]:
     Args:
         names: of properties and structures (`structure:relaxed`), as an evaluator requires or provides them.
     """
-    return [name.removeprefix(STRUCTURE) for name in names if is_structure(name)]
+    return [name.removeprefix(STRUCTURE_PREFIX) for name in names if is_structure(name)]
 
 
 def resolve_latest(stages: Sequence[Stage], of_design: Sequence[str]) -> tuple[list[Stage], OpenRoles]:
@@ -47,7 +47,7 @@ def resolve_latest(stages: Sequence[Stage], of_design: Sequence[str]) -> tuple[l
     opened: dict[str, tuple[Path, ...]] = {}
     for stage in stages:
         own = roles_in(stage.evaluator.provides) if stage.evaluator is not None else []
-        paths = open_roles(stage.evaluator) if isinstance(stage.evaluator, BaseModel) else ()
+        paths = find_open_roles(stage.evaluator) if isinstance(stage.evaluator, BaseModel) else ()
         if paths:
             latest = next((role for role in reversed(made) if role not in own), INITIAL)
             resolved.append(_with_roles(stage, dict.fromkeys(paths, latest)))
@@ -67,7 +67,7 @@ def name_structures(stages: Sequence[Stage], space: SearchSpace) -> list[Stage]:
     """
     noun = space.structure_type if isinstance(space, TypedSpace) else ""
     evaluators = [stage.evaluator for stage in stages]
-    paths = [open_types(item) if isinstance(item, BaseModel) and noun else () for item in evaluators]
+    paths = [find_open_types(item) if isinstance(item, BaseModel) and noun else () for item in evaluators]
     return [
         _with_roles(stage, dict.fromkeys(found, noun)) for stage, found in zip(stages, paths, strict=True)
     ]
@@ -90,7 +90,7 @@ def adopt_roles(stages: Sequence[Stage], opened: OpenRoles, stored: Sequence[Sta
 def _adopt_stage(stage: Stage, paths: Sequence[Path], before: object) -> Stage:
     if type(before) is not type(stage.evaluator) or not isinstance(before, BaseModel):
         return stage
-    known = all_roles(before)
+    known = roles_by_path(before)
     return _with_roles(stage, {path: known[path] for path in paths if path in known})
 
 
@@ -141,7 +141,7 @@ def _describe_missing_role(
             f"{stage} needs the structure '{role}', which '{later[0]}' provides only later: put {later[0]} before it.",
             "",
         )
-    makers = list_makers(STRUCTURE + role)
+    makers = list_makers(STRUCTURE_PREFIX + role)
     hint = f"'{makers[0]}' makes it." if makers else nearest(role, made)
     return (
         f"{stage} needs the structure '{role}', which nothing before it makes.",
@@ -156,7 +156,7 @@ def list_makers(name: str) -> list[str]:
         name: as evaluators provide it: `density`, `structure:relaxed`.
     """
     found = []
-    for kind, evaluator in registry.working("evaluators"):
+    for kind, evaluator in registry.load_working("evaluators"):
         with suppress(Exception):  # one that needs settings, or a fault of a plug-in's
             if name in evaluator().provides:
                 found.append(kind)
@@ -177,7 +177,7 @@ def _find_field(stage: Stage, role: str) -> Path:
     Empty where only the requirements do.
     """
     evaluator = stage.evaluator
-    found: Mapping[Path, str] = all_roles(evaluator) if isinstance(evaluator, BaseModel) else {}
+    found: Mapping[Path, str] = roles_by_path(evaluator) if isinstance(evaluator, BaseModel) else {}
     return next((path for path, own in found.items() if own == role), ())
 
 

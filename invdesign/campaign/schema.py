@@ -41,7 +41,7 @@ def _keep_description(field: Schema, content: Schema) -> Schema:
 def _plugin_schema(group: str, definitions: Schema) -> Schema:
     """Schema of a plug-in: its name alone, or a mapping with `kind` and settings."""
     names, options = [], []
-    for name, plugin in registry.working(group):  # `invdesign doctor` says why others do not
+    for name, plugin in registry.load_working(group):  # `invdesign doctor` says why others do not
         settings = _model_schema(plugin, f"{group}.{name}", definitions)
         settings["properties"] = {"kind": {"const": name}, **settings.get("properties", {})}
         settings["required"] = ["kind", *settings.get("required", [])]
@@ -58,7 +58,7 @@ def _stage_schema(common: Schema, definitions: Schema) -> Schema:
     It is the name of an evaluator, one key with its settings, or `module:name`.
     """
     names, settings = [], {}
-    for name, plugin in registry.working("evaluators"):
+    for name, plugin in registry.load_working("evaluators"):
         own = _model_schema(plugin, f"evaluators.{name}", definitions)
         own["properties"] = {**own.get("properties", {}), **common["properties"]}
         if not own.get("required"):

@@ -236,7 +236,7 @@ def _print_failures(opened: Run, status: RunStatus) -> None:
         return
     cause, count = next(iter(status.failures.items()))
     stage, _, kind = cause.partition(": ")
-    failures = opened.history.failures()
+    failures = opened.history.failures_by_trial()
     id = next(id for id in sorted(failures) if (failures[id].stage, failures[id].kind) == (stage, kind))
     typer.echo(
         f"{failed} of {status.counts['asked']} candidates failed, {count} in {stage} ({kind}), as candidate {id}: "
@@ -433,7 +433,7 @@ def _mount_foreign(name: str) -> None:
         if isinstance(code, int) and code:
             raise typer.Exit(code)
 
-    command.__doc__ = f"Commands of {registry.provider('commands', name)}."
+    command.__doc__ = f"Commands of {registry.name_distributions('commands', name)}."
     passed_on = {"ignore_unknown_options": True, "allow_extra_args": True}
     app.command(name, context_settings=passed_on, add_help_option=False)(command)
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.roles import map_measured_roles
-from invdesign.errorbars import EXPLAINED, METHOD, value_text
+from invdesign.errorbars import ERRORS_EXPLAINED, METHOD_MARK, value_text
 from invdesign.optimizers.choice import ChoosingOptimizer
-from invdesign.properties import describe, structure_fate, words_beside
+from invdesign.properties import describe_property, structure_fate, words_beside
 from invdesign.protocols import RowSpace
 from invdesign.roles import INITIAL
 from invdesign.wording import align_columns, format_duration, join_words
@@ -214,7 +214,7 @@ def format_property(row: Mapping[str, Any], name: str, unit: str = "") -> str:
     if name not in row["properties"]:
         return "-"
     errors = row["noise"].get(name), row["systematic"].get(name)
-    own = value_text(row["properties"][name], *errors, unit or describe(name).unit)
+    own = value_text(row["properties"][name], *errors, unit or describe_property(name).unit)
     return join_words(own, unit, words_beside(name, row["properties"].get))
 
 
@@ -227,7 +227,7 @@ def format_table(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[
     """
     names = list(campaign.problem.properties)
     units, measured = campaign.units(), campaign.measured_on
-    judged = campaign.problem.judged
+    judged = campaign.problem.has_scales
     head = [
         "rank",
         "candidate",
@@ -263,7 +263,7 @@ def _row_marks(row: Mapping[str, Any]) -> str:
 
 def explain_errors(cells: Iterable[str]) -> list[str]:
     """Explain systematic errors, if any of `cells` shows one."""
-    return [f"note: {EXPLAINED}"] if any(METHOD in cell for cell in cells) else []
+    return [f"note: {ERRORS_EXPLAINED}"] if any(METHOD_MARK in cell for cell in cells) else []
 
 
 def _column_title(name: str, unit: str, role: str) -> str:
@@ -278,7 +278,7 @@ def _format_or_dash(value: float | None) -> str:
 
 def property_caveats(names: Sequence[str]) -> list[str]:
     """Caveats of the properties called `names`, once each."""
-    return list(dict.fromkeys(text for text in (describe(name).caveat for name in names) if text))
+    return list(dict.fromkeys(text for text in (describe_property(name).caveat for name in names) if text))
 
 
 def _in_brackets(role: str | None) -> str:

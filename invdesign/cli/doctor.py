@@ -117,7 +117,7 @@ def _examine_versions() -> Iterator[Finding]:
 def _examine_plugins() -> Iterator[Finding]:
     for group in registry.GROUPS:
         for name in registry.names(group):
-            if refused := registry.rejected(group, name):
+            if refused := registry.explain_rejected(group, name):
                 yield Finding(f"{group}/{name}", "problem", refused)
             if fault := _find_fault(group, name):
                 yield Finding(f"{group}/{name}", "problem", fault)
@@ -135,7 +135,7 @@ def _find_fault(group: str, name: str) -> str:
     loading = threading.Thread(target=lambda: faults.append(_load_fault(group, name)), daemon=True)
     loading.start()
     loading.join(MAX_IMPORT_SECONDS)
-    unfinished = f"the plug-in '{name}' of {registry.provider(group, name)} was not loaded within {MAX_IMPORT_SECONDS:g} s"
+    unfinished = f"the plug-in '{name}' of {registry.name_distributions(group, name)} was not loaded within {MAX_IMPORT_SECONDS:g} s"
     return faults[0] if faults else unfinished
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from invdesign.strictjson import LARGEST
+from invdesign.strictjson import LARGEST_INTEGER
 
 MAX_WORKERS = 1024  # as in the settings of the local engine
 MAX_QUOTED_DIGITS = 30  # of a number in a message (chosen)
@@ -24,7 +24,7 @@ def quote_argument(text: str) -> str:
     )
 
 
-def parse_integer(text: str, least: int = 0, most: int = LARGEST) -> int:
+def parse_integer(text: str, least: int = 0, most: int = LARGEST_INTEGER) -> int:
     """Parse a whole number within limits.
 
     Args:
@@ -43,7 +43,7 @@ def parse_integer(text: str, least: int = 0, most: int = LARGEST) -> int:
     return number
 
 
-def integer_parser(least: int, most: int = LARGEST) -> Callable[[Any], int]:
+def integer_parser(least: int, most: int = LARGEST_INTEGER) -> Callable[[Any], int]:
     """Parser of whole numbers from `least` to `most`, for an option."""
 
     def integer(value: Any) -> int:

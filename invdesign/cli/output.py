@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO, cast
 
-from invdesign.errors import visible
+from invdesign.errors import escape_control_characters
 
 
 class VisibleStream(io.TextIOBase):
@@ -30,7 +30,7 @@ class VisibleStream(io.TextIOBase):
         return self.plain.errors
 
     def write(self, text: str) -> int:
-        shown = visible(text)
+        shown = escape_control_characters(text)
         try:
             self.plain.write(shown)
         except UnicodeEncodeError:  # a terminal that cannot show Å

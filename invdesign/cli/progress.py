@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from invdesign.cli.describe import describe_status
 from invdesign.cli.output import plain_stream
-from invdesign.errors import visible
+from invdesign.errors import escape_control_characters
 from invdesign.run.notebook import line_observer
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ def draw_panel(status: RunStatus, folder: Path) -> Panel:
     from rich.panel import Panel
     from rich.text import Text
 
-    body = Text("\n".join(map(visible, describe_status(status)[1:])))
-    below = Text(visible(f"{folder} - Ctrl-C stops, resume goes on"))
-    return Panel(body, title=Text(visible(status.name)), subtitle=below)
+    body = Text("\n".join(map(escape_control_characters, describe_status(status)[1:])))
+    below = Text(escape_control_characters(f"{folder} - Ctrl-C stops, resume goes on"))
+    return Panel(body, title=Text(escape_control_characters(status.name)), subtitle=below)
 
 
 @contextmanager

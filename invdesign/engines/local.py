@@ -24,7 +24,7 @@ from invdesign.candidate import Failure
 from invdesign.engines import EngineSettings
 from invdesign.errors import PluginError, RunError
 from invdesign.protocols import Engine, Task, TaskResult
-from invdesign.worker import OUR_MARK, RAISED, SAFE_PATH, Setup, Worker, execute, initialize
+from invdesign.worker import FOREIGN_ERRORS, SAFE_PATH, SAFE_PATH_MARK, Setup, Worker, execute, initialize
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
@@ -89,7 +89,7 @@ def safe_path() -> Iterator[None]:
     if os.environ.get(SAFE_PATH):
         yield
         return
-    os.environ[SAFE_PATH] = OUR_MARK
+    os.environ[SAFE_PATH] = SAFE_PATH_MARK
     try:
         yield
     finally:
@@ -146,7 +146,7 @@ class InlineEngine:
         try:
             self._worker = Worker.from_setup(setup)
             self._worker.prepare()
-        except RAISED as error:
+        except FOREIGN_ERRORS as error:
             raise RunError(f"the evaluators cannot be set up: {type(error).__name__}: {error}") from error
         self._queue: queue.SimpleQueue[Task] = queue.SimpleQueue()
 
@@ -232,7 +232,7 @@ class ProcessEngine:
             return TaskResult(task.id, None, Failure("setup", "", str(error)))
         except (BrokenProcessPool, CancelledError):
             return TaskResult(task.id, None, _POOL_LOST)
-        except RAISED as error:  # whatever crossed the pipe becomes the task's cause
+        except FOREIGN_ERRORS as error:  # whatever crossed the pipe becomes the task's cause
             return TaskResult(task.id, None, Failure("error", "", f"{type(error).__name__}: {error}"))
 
     def next_done(self, timeout: float) -> Sequence[TaskResult]:

@@ -17,7 +17,7 @@ from invdesign.errors import CampaignChangedError, PluginError, RunError
 from invdesign.functions.answers import BadAnswerError, parse_answer, parse_batch_answer
 from invdesign.functions.modules import hash_module, import_function, module_file
 from invdesign.functions.source import list_differences, unwrap_function
-from invdesign.properties import STRUCTURE, Unit, check_unit
+from invdesign.properties import STRUCTURE_PREFIX, Unit, check_unit
 from invdesign.protocols import Batch, EvaluatorSettings
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class FitnessFunction(EvaluatorSettings):
     @classmethod
     def _check_units(cls, provides: dict[str, Unit]) -> dict[str, Unit]:
         for name, unit in provides.items():
-            if not name.removeprefix(STRUCTURE).isidentifier():
+            if not name.removeprefix(STRUCTURE_PREFIX).isidentifier():
                 raise ValueError(f"a property is called like band_gap, got '{name}'")
             check_unit(name, unit)
         return provides
@@ -75,7 +75,7 @@ class FitnessFunction(EvaluatorSettings):
     @classmethod
     def _check_requirements(cls, requires: tuple[str, ...] | None) -> tuple[str, ...] | None:
         for name in requires or ():
-            if not name.removeprefix(STRUCTURE).isidentifier():
+            if not name.removeprefix(STRUCTURE_PREFIX).isidentifier():
                 raise ValueError(
                     f"'{name}' cannot be required: parameters, composition, structure:ROLE and properties can"
                 )
@@ -193,13 +193,15 @@ class FitnessFunction(EvaluatorSettings):
             design=Design(
                 MappingProxyType(dict(design.parameters) if "parameters" in requires else {}),
                 design.composition if "composition" in requires else None,
-                _CopiedStructures({r: s for r, s in design.structures.items() if STRUCTURE + r in requires}),
+                _CopiedStructures(
+                    {r: s for r, s in design.structures.items() if STRUCTURE_PREFIX + r in requires}
+                ),
             ),
             properties=MappingProxyType(
                 {name: value for name, value in item.properties.items() if name in requires}
             ),
             structures=_CopiedStructures(
-                {r: s for r, s in item.structures.items() if STRUCTURE + r in requires}
+                {r: s for r, s in item.structures.items() if STRUCTURE_PREFIX + r in requires}
             ),
         )
 

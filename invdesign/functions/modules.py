@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from invdesign.beside import OURS, import_named, is_taken, trust_folders
+from invdesign.beside import OWN_PACKAGES, import_campaign_module, is_taken, trust_folders
 from invdesign.errors import PluginError, nearest
 from invdesign.textfiles import UnreadableFileError, read_bytes
 
@@ -79,7 +79,7 @@ def is_installed(name: str) -> bool:
     top = name.partition(".")[0]
     if top == "__main__" or name not in sys.modules:
         return False
-    if top in OURS or top in sys.stdlib_module_names:
+    if top in OWN_PACKAGES or top in sys.stdlib_module_names:
         return True
     return _is_in_packages(getattr(sys.modules[name], "__file__", None))
 
@@ -190,7 +190,7 @@ def _import_module(name: str, file: Path | None, folder: Path | None) -> ModuleT
         True,
     )  # a compiled file is trusted for a second too long
     try:
-        module = import_named(name)
+        module = import_campaign_module(name)
     except (Exception, SystemExit) as error:  # the user's code may raise anything while it is imported
         raise PluginError(f"{file or name} cannot be imported: {type(error).__name__}: {error}") from error
     finally:

@@ -1,4 +1,4 @@
-"""The optimizer that chooses an optimizer: from the space, the objectives, the budget and the cost of a candidate."""
+"""Optimizer that chooses another one by space, objectives, budget and cost."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from pydantic import Field
 
 from invdesign.candidate import Json, Proposal, to_json
-from invdesign.optimizers.choice import SLOW, Choice, Facts, choice, depends_on_cost
-from invdesign.optimizers.common import State, countable
+from invdesign.optimizers.choice import SLOW_SECONDS, Choice, Facts, choose_optimizer, depends_on_cost
+from invdesign.optimizers.common import State, finite_space
 from invdesign.optimizers.random import RandomSearch
 from invdesign.problem import Problem
 from invdesign.protocols import AnyOptimizer, Context, OptimizerSettings, SearchSpace, VectorSpace
 from invdesign.settings import load
 
-LARGEST_BATCH = 64
+LARGEST_BATCH = 64  # chosen
 DESIGN = "design"  # what proposes the first candidates where their cost decides
 
 
 class Auto(OptimizerSettings):
-    """Chooses an optimizer once, says why, and goes on as that optimizer.
+    """Chooses an optimizer once, explains why, and continues as that optimizer.
 
     Where the choice hangs on what a candidate costs, and nobody says, a design of a few candidates is evaluated
     first: it fills the space evenly, and whatever is chosen starts from it. The choice and its settings are
@@ -38,11 +38,11 @@ class Auto(OptimizerSettings):
 
     @property
     def batch(self) -> int:
-        """As many as any optimizer may like at a time: the chosen one answers with its own number."""
+        """Largest batch of any optimizer; the chosen one asks for its own."""
         return LARGEST_BATCH
 
     def foreseen(self, space: SearchSpace, problem: Problem, candidates: int | None) -> Choice | None:
-        """What would be chosen for a run of so many candidates; None where their cost decides.
+        """Choice for a run of `candidates`; None if their cost decides.
 
         Args:
             space: what is searched.
@@ -51,76 +51,81 @@ class Auto(OptimizerSettings):
         """
         facts = Facts(space, problem, self.candidates or candidates)
         if self.seconds is not None:
-            return choice(replace(facts, slow=self.seconds >= SLOW))
-        return None if depends_on_cost(facts) else choice(facts)
+            return choose_optimizer(replace(facts, slow=self.seconds >= SLOW_SECONDS))
+        return None if depends_on_cost(facts) else choose_optimizer(facts)
 
     def start(self, context: Context) -> State:
-        """The choice, or the design that comes before it."""
+        """Start with the choice, or with the design that precedes it."""
         found = self.foreseen(context.space, context.problem, context.budget)
         if found is None and context.stages:
-            design = self._design(context).start(_inner(context, DESIGN))
+            design = self._initial_design(context).start(_inner_context(context, DESIGN))
             return {"chosen": None, "members": {DESIGN: design}, "notes": {}}
         facts = Facts(context.space, context.problem, self.candidates or context.budget)
-        return _begun(context, found or choice(facts))
+        return _start_chosen(context, found or choose_optimizer(facts))
 
     def ask(self, context: Context, state: State, n: int) -> tuple[Sequence[Proposal], State]:
         if state["chosen"] is None:
-            name, plugin = DESIGN, cast("AnyOptimizer", self._design(context))
+            name, plugin = DESIGN, cast("AnyOptimizer", self._initial_design(context))
             n = min(n, max(self.design - len(context.history), 1))
         else:
-            name, plugin = _chosen(context, state["chosen"])
+            name, plugin = _load_chosen(context, state["chosen"])
         inner = state["members"][name]
-        proposals, inner = plugin.ask(_inner(context, name), inner, min(n, plugin.batch))
+        proposals, inner = plugin.ask(_inner_context(context, name), inner, min(n, plugin.batch))
         return proposals, {**state, "members": {name: inner}}
 
     def tell(self, context: Context, state: State, ids: Sequence[int]) -> State:
-        """Pass it on; with the design evaluated, choose."""
+        """Pass results on; once the design is evaluated, choose."""
         if state["chosen"] is not None:
-            name, plugin = _chosen(context, state["chosen"])
-            inner = plugin.tell(_inner(context, name), state["members"][name], ids)
+            name, plugin = _load_chosen(context, state["chosen"])
+            inner = plugin.tell(_inner_context(context, name), state["members"][name], ids)
             return {**state, "members": {name: inner}}
         pending = context.history.pending()
         if len(context.history) - len(pending) < self.design:
             return state
         facts = Facts(context.space, context.problem, self.candidates or context.budget)
-        begun = _begun(context, choice(replace(facts, slow=_seconds(context) >= SLOW)))
+        begun = _start_chosen(
+            context, choose_optimizer(replace(facts, slow=_mean_seconds(context) >= SLOW_SECONDS))
+        )
         left_out = [*pending, *context.history.outside()]
         finished = np.setdiff1d(np.arange(len(context.history)), left_out).tolist()
         return self.tell(context, begun, finished)
 
-    def _design(self, context: Context) -> RandomSearch:
-        """Candidates that fill the space evenly, or any of them where it has no points, or counts them."""
-        even = isinstance(context.space, VectorSpace) and countable(context.space) is None
+    def _initial_design(self, context: Context) -> RandomSearch:
+        """Initial design that fills the space evenly.
+
+        Spaces without points, and countable ones, get random candidates.
+        """
+        even = isinstance(context.space, VectorSpace) and finite_space(context.space) is None
         found = RandomSearch(design="sobol" if even else "random", batch=self.design)
         return RandomSearch(batch=self.design) if found.refusal(context.space, context.problem) else found
 
 
-def _begun(context: Context, found: Choice) -> State:
-    """The state in which the chosen optimizer starts."""
-    name, plugin = _chosen(context, found.settings)
+def _start_chosen(context: Context, found: Choice) -> State:
+    """State in which the chosen optimizer starts."""
+    name, plugin = _load_chosen(context, found.settings)
     return {
         "chosen": found.settings,
-        "members": {name: plugin.start(_inner(context, name))},
+        "members": {name: plugin.start(_inner_context(context, name))},
         "notes": {"choice": f"auto chose {found.reason}"},
     }
 
 
-def _chosen(context: Context, settings: dict[str, Json]) -> tuple[str, AnyOptimizer]:
-    """(kind, optimizer) of these settings; built once per run."""
+def _load_chosen(context: Context, settings: dict[str, Json]) -> tuple[str, AnyOptimizer]:
+    """Kind and optimizer of these settings, built once per run."""
     name = f"auto {to_json(settings)}"
     if name not in context.cache:
         context.cache[name] = load("optimizers", settings)
     return str(settings["kind"]), cast("AnyOptimizer", context.cache[name])
 
 
-def _inner(context: Context, name: str) -> Context:
-    """The context of the design or of the chosen optimizer, with a cache of its own."""
+def _inner_context(context: Context, name: str) -> Context:
+    """Context of the inner optimizer, with a cache of its own."""
     cache = cast("dict[str, object]", context.cache.setdefault(f"auto: {name}", {}))
     return replace(context, cache=cache)
 
 
-def _seconds(context: Context) -> float:
-    """What a finished candidate took on average, all stages together; 0 where nobody took the time.
+def _mean_seconds(context: Context) -> float:
+    """Mean seconds per finished candidate over all stages; 0 if unknown.
 
     What somebody measures in a laboratory is costly without a clock.
     """

@@ -1,4 +1,4 @@
-"""How the genetic algorithm breeds: which operator, on whom, and what is remembered of the descent."""
+"""Breeding of the genetic algorithm: operators, parents and recorded descent."""
 
 from __future__ import annotations
 
@@ -13,21 +13,31 @@ import numpy as np
 
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Genome, Json
-from invdesign.optimizers.rates import shares
-from invdesign.optimizers.vectors import CENTRAL, LEAST, OPERATORS, Move, Points, Steps, movable
+from invdesign.optimizers.rates import match_probabilities
+from invdesign.optimizers.vectors import (
+    CENTRAL_OPERATORS,
+    MIN_PARENTS,
+    OPERATORS,
+    Move,
+    Points,
+    Steps,
+    movable_dimensions,
+)
 from invdesign.protocols import Context, Operator, SearchSpace, VectorSpace
 from invdesign.rng import Rng
 
-REMEMBERED = 1000  # entries of a cache, and more for a larger population
+CACHE_ENTRIES = 1000  # entries of a cache, and more for a larger population (chosen)
 # Of crossover: what operators on the unit cube are set to at most where there are several objectives.
-FRONT_PART = 1 / 3
-MUTATED = 0.5  # probability that a child of the space's crossover is mutated, too
-ANCESTORS = 20  # recorded of one child at most: descent through many virtual generations stays readable
+MAX_VECTOR_SHARE = 1 / 3
+MUTATION_PROBABILITY = 0.5  # probability that a child of the space's crossover is mutated, too (chosen)
+MAX_PARENTS = (
+    20  # recorded of one child at most: descent through many virtual generations stays readable (chosen)
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Offspring:
-    """A genome that was bred, or an individual to breed from.
+    """A bred genome, or an individual to breed from.
 
     Attributes:
         genome: canonical genome of the space.
@@ -47,8 +57,8 @@ class Offspring:
 Encode = Callable[[Sequence[Offspring]], FloatArray]
 
 
-class Kit:
-    """The operators there are for a space: its own, and those on the unit cube where it has one.
+class OperatorKit:
+    """Operators of a space: its own, and those on the unit cube.
 
     Args:
         vectors: whether operators on the unit cube are used.
@@ -59,9 +69,9 @@ class Kit:
     def __init__(self, space: SearchSpace, *, vectors: bool = True, single: bool = True) -> None:
         self.space = space
         self.own: dict[str, Operator] = dict(sorted(space.operators().items()))
-        dimensions = movable(space) if vectors else ()
+        dimensions = movable_dimensions(space) if vectors else ()
         self.single = single
-        useful = [name for name in OPERATORS if single or name not in CENTRAL]
+        useful = [name for name in OPERATORS if single or name not in CENTRAL_OPERATORS]
         self.on_vectors = [name for name in useful if name not in self.own] if dimensions else []
         self.categorical = np.array([item.kind == "categorical" for item in dimensions], dtype=np.bool_)
         self.starts = [name for name, operator in self.own.items() if operator.arity == 0]
@@ -72,23 +82,28 @@ class Kit:
         """Operators that need parents."""
         return (*(name for name, operator in self.own.items() if operator.arity > 0), *self.on_vectors)
 
-    def encoded(self, members: Sequence[Offspring]) -> FloatArray:
-        """Shape (n, d): individuals on the unit cube, where the space lies in one."""
+    def encode_members(self, members: Sequence[Offspring]) -> FloatArray:
+        """Encode `members` on the unit cube, shape (n, d)."""
         return cast("VectorSpace", self.space).encode([member.genome for member in members])
 
-    def arity(self, name: str) -> int:
-        """How many parents an operator needs to choose from."""
-        return self.own[name].arity if name in self.own else LEAST
+    def parents_needed(self, name: str) -> int:
+        """Number of parents that the operator `name` needs."""
+        return self.own[name].arity if name in self.own else MIN_PARENTS
 
-    def set_shares(self, crossover: float, parents: int) -> dict[str, float]:
-        """Shares by operator, summing to 1, that so many parents and the share of crossover among them give."""
-        usable = [name for name in self.names if self.arity(name) <= parents]
+    def operator_shares(self, crossover: float, parents: int) -> dict[str, float]:
+        """Share of each operator, summing to 1.
+
+        Args:
+            crossover: share of children with two parents or more.
+            parents: number of parents there are.
+        """
+        usable = [name for name in self.names if self.parents_needed(name) <= parents]
         moving = [name for name in self.on_vectors if name in usable]
-        crossing = [name for name in usable if self.arity(name) > 1 and name not in moving]
-        mutating = [name for name in usable if self.arity(name) == 1]
+        crossing = [name for name in usable if self.parents_needed(name) > 1 and name not in moving]
+        mutating = [name for name in usable if self.parents_needed(name) == 1]
         part = len(moving) / max(len(moving) + len(crossing), 1)
         if crossing and not self.single:
-            part = min(part, FRONT_PART)
+            part = min(part, MAX_VECTOR_SHARE)
         groups = (
             (moving, crossover * part),
             (crossing, crossover * (1.0 - part)),
@@ -101,21 +116,27 @@ class Kit:
         return {name: weights[name] / total for name in usable}
 
 
-class Pool:
+class BreedingPool:
     """Individuals to breed from, best first."""
 
-    def __init__(self, members: Sequence[Offspring], kit: Kit, encode: Encode | None = None) -> None:
+    def __init__(self, members: Sequence[Offspring], kit: OperatorKit, encode: Encode | None = None) -> None:
         self.members = members
         self._kit = kit
-        self._encode = encode or kit.encoded
+        self._encode = encode or kit.encode_members
 
     @cached_property
     def points(self) -> Points:
-        """The members on the unit cube; encoded when first needed."""
+        """Members on the unit cube, encoded when first needed."""
         return Points(self._encode(self.members), self._kit.categorical)
 
-    def mates(self, count: int, size: int, rng: Rng) -> list[int]:
-        """`count` different winners of tournaments: each the best of `size` that are drawn, which is the first."""
+    def select_mates(self, count: int, size: int, rng: Rng) -> list[int]:
+        """Select different winners of tournaments.
+
+        Args:
+            count: number of winners.
+            size: individuals drawn per tournament; the best of them wins.
+            rng: for the draws.
+        """
         found: list[int] = []
         while len(found) < count:
             winner = int(min(rng.random(size).tolist()) * (len(self.members) - len(found)))
@@ -126,7 +147,7 @@ class Pool:
 
 
 class Breeder:
-    """Makes children: chooses operators by their shares, and parents by tournaments.
+    """Breeds children: operators by their shares, parents by tournaments.
 
     Args:
         kit: operators of the space.
@@ -137,143 +158,198 @@ class Breeder:
     """
 
     def __init__(
-        self, kit: Kit, crossover: float, tournament: int, credit: Mapping[str, float] | None, steps: Steps
+        self,
+        kit: OperatorKit,
+        crossover: float,
+        tournament: int,
+        credit: Mapping[str, float] | None,
+        steps: Steps,
     ) -> None:
         self.kit = kit
         self.crossover = crossover
         self.tournament = tournament
         self.credit = credit
         self.steps = steps
-        self._pool: Pool | None = None
+        self._pool: BreedingPool | None = None
         self._wheels: dict[int, tuple[list[str], list[float]]] = {}
 
-    def breed(self, members: Sequence[Offspring], rng: Rng) -> Offspring | None:
-        """One child of `members` (best first), by any operator; None where the operator found none."""
-        pool = self.pool(members)
-        return self.child(self.operator(len(members), rng), pool, rng)
+    def breed_child(self, members: Sequence[Offspring], rng: Rng) -> Offspring | None:
+        """Breed one child of `members` (best first) by a random operator.
 
-    def pool(self, members: Sequence[Offspring]) -> Pool:
-        """`members` as a pool; the same one as long as it is the same sequence, which must not change meanwhile."""
+        Args:
+            members: individuals to breed from.
+            rng: for the draws.
+
+        Returns:
+            None if the operator found none.
+        """
+        pool = self.pool_of(members)
+        return self.make_child(self.draw_operator(len(members), rng), pool, rng)
+
+    def pool_of(self, members: Sequence[Offspring]) -> BreedingPool:
+        """Pool of `members`, kept as long as it is the same sequence.
+
+        The sequence must not change meanwhile.
+        """
         if self._pool is None or self._pool.members is not members:
-            self._pool = Pool(members, self.kit)
+            self._pool = BreedingPool(members, self.kit)
         return self._pool
 
-    def operator(self, parents: int, rng: Rng) -> str:
-        """Name of an operator for so many parents; of a start where there is no other."""
-        names, ends = self._wheel(parents)
+    def draw_operator(self, parents: int, rng: Rng) -> str:
+        """Draw an operator by its share; a start operator if no other fits.
+
+        Args:
+            parents: number of parents there are.
+            rng: for the draw.
+        """
+        names, ends = self._cumulated_shares(parents)
         if not names:
             return self.kit.starts[int(rng.random() * len(self.kit.starts))]
         return names[min(bisect(ends, rng.random() * ends[-1]), len(names) - 1)]
 
-    def _wheel(self, parents: int) -> tuple[list[str], list[float]]:
-        """Operators for so many parents and their cumulated shares."""
+    def _cumulated_shares(self, parents: int) -> tuple[list[str], list[float]]:
+        """Operators for that many parents, with cumulated shares."""
         if parents not in self._wheels:
-            found = self.kit.set_shares(self.crossover, parents)
+            found = self.kit.operator_shares(self.crossover, parents)
             if self.credit is not None:
-                found = shares(found, self.credit)
+                found = match_probabilities(found, self.credit)
             self._wheels[parents] = (list(found), list(accumulate(found.values())))
         return self._wheels[parents]
 
-    def child(self, name: str, pool: Pool, rng: Rng) -> Offspring | None:
-        """A child by the operator `name`; None where it finds none."""
-        return self.litter([name], pool, rng)[0]
+    def make_child(self, name: str, pool: BreedingPool, rng: Rng) -> Offspring | None:
+        """Make a child by the operator `name`; None if it finds none.
 
-    def litter(self, names: Sequence[str], pool: Pool, rng: Rng) -> list[Offspring | None]:
-        """One child by each operator in `names`; None for an operator that found none."""
+        Args:
+            name: of the operator.
+            pool: individuals to breed from.
+            rng: for the draws.
+        """
+        return self.make_children([name], pool, rng)[0]
+
+    def make_children(self, names: Sequence[str], pool: BreedingPool, rng: Rng) -> list[Offspring | None]:
+        """Make one child by each operator in `names`; None where one finds none.
+
+        Args:
+            names: of the operators.
+            pool: individuals to breed from.
+            rng: for the draws.
+        """
         moves = {
-            number: self._moved(name, pool, rng)
+            number: self._move_points(name, pool, rng)
             for number, name in enumerate(names)
             if name not in self.kit.own
         }
         found: list[Offspring | None] = [
-            None if number in moves else self._varied(name, pool, rng) for number, name in enumerate(names)
+            None if number in moves else self._vary_genomes(name, pool, rng)
+            for number, name in enumerate(names)
         ]
         if moves:  # decoded together: a space may be much faster with many points than with one
             x = np.array([move.x for move in moves.values()])
             genomes = cast("VectorSpace", self.kit.space).decode(x)
             for (number, move), genome in zip(moves.items(), genomes, strict=True):
-                parents = ancestors(pool.members, move.parents)
+                parents = recorded_parents(pool.members, move.parents)
                 found[number] = Offspring(genome, names[number], parents, memo=move.memo)
         return found
 
-    def _varied(self, name: str, pool: Pool, rng: Rng) -> Offspring | None:
-        """A child by an operator of the space."""
+    def _vary_genomes(self, name: str, pool: BreedingPool, rng: Rng) -> Offspring | None:
+        """Make a child by an operator of the space."""
         operator = self.kit.own[name]
-        rows = pool.mates(operator.arity, self.tournament, rng) if operator.arity else []
+        rows = pool.select_mates(operator.arity, self.tournament, rng) if operator.arity else []
         genome = operator.apply([pool.members[row].genome for row in rows], rng)
-        if genome is not None and len(rows) > 1 and self._mutates(rng):
-            genome = self.kit.own[self.operator(1, rng)].apply([genome], rng) or genome
-        return None if genome is None else Offspring(genome, name, ancestors(pool.members, rows))
+        if genome is not None and len(rows) > 1 and self._draw_mutation(rng):
+            genome = self.kit.own[self.draw_operator(1, rng)].apply([genome], rng) or genome
+        return None if genome is None else Offspring(genome, name, recorded_parents(pool.members, rows))
 
-    def _mutates(self, rng: Rng) -> bool:
-        """Whether a child of a crossover is mutated: never where the user wants crossover alone."""
-        return self.kit.mutates and self.crossover < 1.0 and rng.random() < MUTATED
+    def _draw_mutation(self, rng: Rng) -> bool:
+        """Draw whether a child of a crossover is mutated, too.
 
-    def _moved(self, name: str, pool: Pool, rng: Rng) -> Move:
-        """A move by an operator on the unit cube."""
+        It never is where the user wants crossover alone.
+        """
+        return self.kit.mutates and self.crossover < 1.0 and rng.random() < MUTATION_PROBABILITY
+
+    def _move_points(self, name: str, pool: BreedingPool, rng: Rng) -> Move:
+        """Make a move by an operator on the unit cube."""
         return OPERATORS[name](pool.points, self.steps, int(rng.random() * len(pool.members)), rng)
 
 
-def ancestors(members: Sequence[Offspring], rows: Sequence[int]) -> tuple[int, ...]:
-    """Numbers of the asked candidates that a child of these members descends from, each once."""
+def recorded_parents(members: Sequence[Offspring], rows: Sequence[int]) -> tuple[int, ...]:
+    """Numbers of the asked candidates that a child descends from, each once.
+
+    Args:
+        members: individuals of the pool.
+        rows: positions of the child's parents.
+    """
     found: dict[int, None] = {}
     for row in rows:
         member = members[row]
         found.update(dict.fromkeys(member.parents if member.id is None else (member.id,)))
-    return tuple(found)[:ANCESTORS]
+    return tuple(found)[:MAX_PARENTS]
 
 
-def kit_of(context: Context, *, vectors: bool) -> Kit:
-    """The operators for the context's space; in its cache, as they are needed at every event."""
+def cached_kit(context: Context, *, vectors: bool) -> OperatorKit:
+    """Operators for the context's space, kept in its cache.
+
+    Args:
+        context: of the run.
+        vectors: true to use operators on the unit cube.
+    """
     name = f"genetic kit, vectors {vectors}"
     if name not in context.cache:
-        context.cache[name] = Kit(context.space, vectors=vectors, single=context.problem.n_values == 1)
-    return cast("Kit", context.cache[name])
+        context.cache[name] = OperatorKit(
+            context.space, vectors=vectors, single=context.problem.n_values == 1
+        )
+    return cast("OperatorKit", context.cache[name])
 
 
-class Known:
-    """Genomes, points and features of recent members, in the context's cache: most members stay from event to event."""
+class MemberCache:
+    """Genomes, points and features of recent members, in the context's cache.
+
+    Most members stay from event to event.
+    """
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._members = self._table("members")
-        self._points = self._table("points")
-        self._features = self._table("features")
+        self._members = self._cached_table("members")
+        self._points = self._cached_table("points")
+        self._features = self._cached_table("features")
 
-    def _table(self, name: str) -> dict[int, Any]:
+    def _cached_table(self, name: str) -> dict[int, Any]:
         return cast("dict[int, Any]", self._context.cache.setdefault(f"genetic {name}", {}))
 
-    def members(self, ids: Sequence[int]) -> list[Offspring]:
-        """Trials as individuals to breed from."""
+    def load_members(self, ids: Sequence[int]) -> list[Offspring]:
+        """Individuals of the trials `ids`."""
         history = self._context.history
-        return _looked_up(
+        return _look_up(
             self._members, ids, lambda new: [Offspring(history.candidate(id).genome, id=id) for id in new]
         )
 
-    def points(self, members: Sequence[Offspring]) -> FloatArray:
-        """Shape (n, d): asked members on the unit cube."""
+    def encode_members(self, members: Sequence[Offspring]) -> FloatArray:
+        """Encode asked `members` on the unit cube, shape (n, d)."""
         space = cast("VectorSpace", self._context.space)
         ids = [cast("int", member.id) for member in members]
         genomes = {id: member.genome for id, member in zip(ids, members, strict=True)}
-        rows = _looked_up(self._points, ids, lambda new: space.encode([genomes[id] for id in new]))
+        rows = _look_up(self._points, ids, lambda new: space.encode([genomes[id] for id in new]))
         return np.array(rows)
 
-    def features(self, ids: Sequence[int]) -> FloatArray:
-        """Shape (n, d): features of trials."""
+    def load_features(self, ids: Sequence[int]) -> FloatArray:
+        """Features of the trials `ids`, shape (n, d)."""
         space, history = self._context.space, self._context.history
-        rows = _looked_up(
+        rows = _look_up(
             self._features, ids, lambda new: space.features([history.candidate(id).genome for id in new])
         )
         return np.array(rows)
 
 
-def _looked_up(
+def _look_up(
     table: dict[int, Any], ids: Sequence[int], made: Callable[[list[int]], Iterable[Any]]
 ) -> list[Any]:
-    """Entries of `table` for `ids`; those it lacks are made, and all are forgotten once they are too many."""
+    """Look up entries of `table`, making those it lacks.
+
+    All entries are dropped once they are too many.
+    """
     lacking = [id for id in dict.fromkeys(ids) if id not in table]
     if lacking:
-        if len(table) > max(REMEMBERED, 4 * len(ids)):
+        if len(table) > max(CACHE_ENTRIES, 4 * len(ids)):
             table.clear()
             lacking = list(dict.fromkeys(ids))
         table.update(zip(lacking, made(lacking), strict=True))

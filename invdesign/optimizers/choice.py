@@ -1,4 +1,7 @@
-"""Which optimizer for which search: a table of rules, each with its reason, built on measured runs."""
+"""Rules that choose an optimizer for a search, each with its reason.
+
+The rules follow measured runs (`benchmarks/auto.py`).
+"""
 
 from __future__ import annotations
 
@@ -8,26 +11,28 @@ from typing import Any, Protocol, runtime_checkable
 
 from invdesign.candidate import Json
 from invdesign.errors import PluginError
-from invdesign.optimizers.common import countable
+from invdesign.optimizers.common import finite_space
 from invdesign.problem import Problem
 from invdesign.protocols import AnyOptimizer, SearchSpace, VectorSpace, is_finite
 from invdesign.settings import load
 
-FEW = 300  # candidates: models pay whatever an evaluation costs
-MANY = 2_000  # candidates: models pay where an evaluation is slow
-SLOW = 10.0  # seconds of one candidate: models that take a second each are a small part of the run
-LARGE = 100  # population that holds a front
-SCREENED = {"kind": "genetic", "population": 20, "offspring": 4, "prescreen": {}}
-WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+FEW_CANDIDATES = 300  # candidates: models pay whatever an evaluation costs (benchmarks/auto.py)
+MANY_CANDIDATES = 2_000  # candidates: models pay where an evaluation is slow (benchmarks/auto.py)
+SLOW_SECONDS = (
+    10.0  # seconds of one candidate: models that take a second each are a small part of the run (chosen)
+)
+FRONT_POPULATION = 100  # population that holds a front (benchmarks/auto.py)
+SCREENED_GENETIC = {"kind": "genetic", "population": 20, "offspring": 4, "prescreen": {}}
+NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a choice is made from.
+    """Facts on which a choice is based.
 
     Attributes:
         candidates: how many the run may hold; None where nobody says.
-        slow: whether a candidate takes `SLOW` seconds or more; None where that is not known.
+        slow: whether a candidate takes `SLOW_SECONDS` or more; None where that is not known.
     """
 
     space: SearchSpace
@@ -44,7 +49,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An optimizer's settings, with their `kind`, and its name with the reason why it is the one."""
+    """Settings of the chosen optimizer, and its name with the reason."""
 
     settings: dict[str, Json]
     reason: str
@@ -55,7 +60,7 @@ class ChoosingOptimizer(Protocol):
     """An optimizer that chooses another one to search."""
 
     def foreseen(self, space: SearchSpace, problem: Problem, candidates: int | None) -> Choice | None:
-        """The choice for a run of that many candidates; None where their cost decides.
+        """Choice for a run of `candidates`; None if their cost decides.
 
         Args:
             space: what is searched.
@@ -68,10 +73,10 @@ class ChoosingOptimizer(Protocol):
 Rule = tuple[Mapping[str, Any], str]
 
 
-def choice(facts: Facts) -> Choice:
-    """The first optimizer of the rules that are met which can search the space for the objectives."""
-    for settings, why in _rules(facts):
-        plugin = _able(settings, facts)
+def choose_optimizer(facts: Facts) -> Choice:
+    """Choose the first optimizer whose rule fits the `facts`."""
+    for settings, why in _preferred_optimizers(facts):
+        plugin = _load_if_able(settings, facts)
         if plugin is not None:
             dump: dict[str, Json] = plugin.model_dump(mode="json")  # type: ignore[attr-defined]  # settings
             return Choice(dump, f"{settings['kind']}: {facts}; {why}")
@@ -79,13 +84,15 @@ def choice(facts: Facts) -> Choice:
 
 
 def depends_on_cost(facts: Facts) -> bool:
-    """Whether it matters how long a candidate takes."""
-    options = [choice(Facts(facts.space, facts.problem, facts.candidates, slow)) for slow in (True, False)]
+    """True if the choice for these `facts` depends on a candidate's cost."""
+    options = [
+        choose_optimizer(Facts(facts.space, facts.problem, facts.candidates, slow)) for slow in (True, False)
+    ]
     return options[0].settings != options[1].settings
 
 
-def _able(settings: Mapping[str, Any], facts: Facts) -> AnyOptimizer | None:
-    """The optimizer, unless it is not installed or refuses."""
+def _load_if_able(settings: Mapping[str, Any], facts: Facts) -> AnyOptimizer | None:
+    """Load the optimizer; None if it is not installed or refuses the search."""
     try:
         plugin: AnyOptimizer = load("optimizers", settings)
     except PluginError:
@@ -93,43 +100,48 @@ def _able(settings: Mapping[str, Any], facts: Facts) -> AnyOptimizer | None:
     return None if plugin.refusal(facts.space, facts.problem) else plugin
 
 
-def _rules(facts: Facts) -> Iterator[Rule]:
-    """Optimizers in the order of preference, the last of them able to search anything."""
+def _preferred_optimizers(facts: Facts) -> Iterator[Rule]:
+    """Optimizers in order of preference; the last one can search anything."""
     n, several = facts.candidates, facts.problem.n_values > 1
-    few = n is not None and n <= FEW
-    if few or (facts.slow and (n is None or n <= MANY)):
-        if several and _continuum(facts.space):
-            yield SCREENED, "over real variables fronts are found soonest where models choose the offspring"
-        why = "with so few evaluations" if few else f"where a candidate takes {SLOW:g} s or more,"
+    few = n is not None and n <= FEW_CANDIDATES
+    if few or (facts.slow and (n is None or n <= MANY_CANDIDATES)):
+        if several and _is_continuous(facts.space):
+            yield (
+                SCREENED_GENETIC,
+                "over real variables fronts are found soonest where models choose the offspring",
+            )
+        why = "with so few evaluations" if few else f"where a candidate takes {SLOW_SECONDS:g} s or more,"
         yield {"kind": "bayesian"}, f"{why} models pay"
     if n is None:
-        members = [{"kind": kind} for kind in ("genetic", "cma", "swarm") if _able({"kind": kind}, facts)]
+        members = [
+            {"kind": kind} for kind in ("genetic", "cma", "swarm") if _load_if_able({"kind": kind}, facts)
+        ]
         if len(members) > 1:
             yield (
                 {"kind": "portfolio", "members": members},
                 "with no end to plan for, several optimizers take turns, and who earns most goes on",
             )
-    if n is not None and n > FEW:
+    if n is not None and n > FEW_CANDIDATES:
         yield {"kind": "cma"}, "on a continuum it descends fastest"
-    if n is not None and n <= MANY:
-        yield SCREENED, "models choose the offspring, and cost little"
+    if n is not None and n <= MANY_CANDIDATES:
+        yield SCREENED_GENETIC, "models choose the offspring, and cost little"
     if several:
         yield (
-            {"kind": "genetic", "population": LARGE},
+            {"kind": "genetic", "population": FRONT_POPULATION},
             "evaluations suffice for a population as wide as a front",
         )
     yield {"kind": "genetic"}, "evaluations suffice to breed without models"
 
 
-def _continuum(space: SearchSpace) -> bool:
-    """Whether all variables are real."""
+def _is_continuous(space: SearchSpace) -> bool:
+    """True if all variables are real."""
     if not isinstance(space, VectorSpace) or is_finite(space):
         return False
     return all(dimension.kind == "real" for dimension in space.domain().dimensions)
 
 
 def _space_words(space: SearchSpace) -> str:
-    finite = countable(space)
+    finite = finite_space(space)
     if isinstance(space, VectorSpace):
         dimensions = space.domain().dimensions
         choices = sum(dimension.kind in {"categorical", "ordinal"} for dimension in dimensions)
@@ -138,7 +150,7 @@ def _space_words(space: SearchSpace) -> str:
             variables = (
                 f"{variables} ({choices} of them choices)"
                 if choices < len(dimensions)
-                else _plural(choices, "choice")
+                else _count_noun(choices, "choice")
             )
         return variables if finite is None else f"{variables} with {len(finite)} candidates in all"
     return "a space without coordinates" if finite is None else f"{len(finite)} candidates in all"
@@ -147,13 +159,13 @@ def _space_words(space: SearchSpace) -> str:
 def _objective_words(problem: Problem) -> str:
     count = len(problem.objectives)
     if problem.n_values == 1 and count > 1:
-        return f"one score of {_number(count)} objectives"
-    return _plural(count, "objective")
+        return f"one score of {_number_word(count)} objectives"
+    return _count_noun(count, "objective")
 
 
-def _plural(count: int, noun: str) -> str:
-    return f"{_number(count)} {noun}{'' if count == 1 else 's'}"
+def _count_noun(count: int, noun: str) -> str:
+    return f"{_number_word(count)} {noun}{'' if count == 1 else 's'}"
 
 
-def _number(count: int) -> str:
-    return WORDS[count] if count < len(WORDS) else str(count)
+def _number_word(count: int) -> str:
+    return NUMBER_WORDS[count] if count < len(NUMBER_WORDS) else str(count)

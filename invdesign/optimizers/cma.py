@@ -14,12 +14,12 @@ import numpy as np
 from pydantic import Field
 
 from invdesign.candidate import Proposal
-from invdesign.optimizers.cma_library import Cube, horizon, sampled, should_stop
+from invdesign.optimizers.cma_library import Cube, sample_point, should_stop, stopping_generations
 from invdesign.optimizers.common import (
-    TRIES,
+    MAX_TRIES,
     Draft,
     State,
-    countable,
+    finite_space,
     propose_seeds,
     propose_started,
     propose_unasked,
@@ -29,12 +29,12 @@ from invdesign.protocols import Context, OptimizerSettings, SearchSpace, VectorS
 from invdesign.rng import Rng
 
 OPERATOR = "cma"  # `Proposal.operator` of a candidate drawn from the distribution
-SEPARABLE_FROM = 64  # dimensions: a full covariance would be 2,000 numbers and more in every event
-LARGEST_BATCH = 64
+SEPARABLE_FROM = 64  # dimensions: a full covariance would be 2,000 numbers and more in every event (chosen)
+LARGEST_BATCH = 64  # chosen
 
 
 class CMA(OptimizerSettings):
-    """CMA-ES: a normal distribution that learns the shape of the valley it descends.
+    """CMA-ES: a normal distribution that adapts to the shape of the valley.
 
     It draws from the distribution within the unit cube; the space decodes, and repairs where it must, and the
     distribution is told of the points as drawn. Whole numbers are met by CMA-ES with margin, whose distribution
@@ -58,7 +58,7 @@ class CMA(OptimizerSettings):
 
     @property
     def batch(self) -> int:
-        """As many as it may need at once: an answer holds one generation at most."""
+        """Largest number of candidates needed at once: one generation."""
         return max(self.population or 0, LARGEST_BATCH)
 
     def refusal(self, space: SearchSpace, problem: Problem) -> str:
@@ -81,8 +81,8 @@ class CMA(OptimizerSettings):
         return ""
 
     def start(self, context: Context) -> State:
-        """Counters, and the first search: the middle of the cube."""
-        dimensions = len(_space(context).domain().dimensions)
+        """Counters, and the first search from the middle of the cube."""
+        dimensions = len(_vector_space(context).domain().dimensions)
         population = self.population or 4 + math.floor(3 * math.log(dimensions))
         return {
             "seeds": 0,
@@ -90,7 +90,7 @@ class CMA(OptimizerSettings):
             "restarts": 0,  # large ones, for BIPOP
             "spent": [0, 0],  # candidates told to searches with large and with small populations
             "small": False,
-            **_search([0.5] * dimensions, self.sigma, max(population, 4)),
+            **_new_search([0.5] * dimensions, self.sigma, max(population, 4)),
         }
 
     def ask(self, context: Context, state: State, n: int) -> tuple[Sequence[Proposal], State]:
@@ -100,73 +100,73 @@ class CMA(OptimizerSettings):
         for _ in range(2):  # a search that draws nothing new has come to its end: the next one may
             if draft.missing and not state["finished"]:
                 before = state["asked"]
-                state = self._drawn(draft, state, rng)
+                state = self._draw_candidates(draft, state, rng)
                 if state["asked"] > before:
                     break
-                state = self._restarted(state, rng)
+                state = self._restart_search(state, rng)
         if not draft.proposals:
-            state = _fallen_back(draft, state, rng)
+            state = _propose_anything(draft, state, rng)
         return draft.proposals, state
 
     def tell(self, context: Context, state: State, ids: Sequence[int]) -> State:
-        """Note what of this search finished; with a generation's worth, move the distribution."""
-        state = {**state, "arrived": [*state["arrived"], *_own(context, state, ids)]}
+        """Record finished candidates; after a generation, move the distribution."""
+        state = {**state, "arrived": [*state["arrived"], *_ids_of_generation(context, state, ids)]}
         while len(state["arrived"]) >= state["population"] and not state["finished"]:
-            state = self._advanced(context, state)
+            state = self._advance_generation(context, state)
             if state["finished"]:
-                state = self._restarted(state, context.rng("restart"))
+                state = self._restart_search(state, context.rng("restart"))
         return state
 
-    def _cube(self, context: Context) -> Cube:
-        """What the library searches; made once per run."""
+    def _search_cube(self, context: Context) -> Cube:
+        """Cube that the library searches, made once per run."""
         cube = context.cache.get("cma cube")
         if cube is None:
-            dimensions = _space(context).domain().dimensions
+            dimensions = _vector_space(context).domain().dimensions
             separable = len(dimensions) >= SEPARABLE_FROM if self.separable is None else self.separable
-            cube = context.cache["cma cube"] = Cube.of(dimensions, separable=separable)
+            cube = context.cache["cma cube"] = Cube.from_dimensions(dimensions, separable=separable)
         return cast("Cube", cube)
 
-    def _model(self, context: Context, state: State) -> object:
-        cube = self._cube(context)
+    def _restore_model(self, context: Context, state: State) -> object:
+        cube = self._search_cube(context)
         if state["saved"] is None:
-            return cube.model(state["mean"], state["sigma"], state["population"])
-        return cube.restored(state["saved"], state["sigma"], state["population"])
+            return cube.new_model(state["mean"], state["sigma"], state["population"])
+        return cube.restore_model(state["saved"], state["sigma"], state["population"])
 
-    def _drawn(self, draft: Draft, state: State, rng: Rng) -> State:
-        """Candidates from the distribution: what is left of the generation, or one more of it."""
-        model = self._model(draft.context, state)
+    def _draw_candidates(self, draft: Draft, state: State, rng: Rng) -> State:
+        """Draw the rest of the generation from the distribution, or one more."""
+        model = self._restore_model(draft.context, state)
         model.reseed_rng(int(rng.integers(2**32)))  # type: ignore[attr-defined]  # the library's legacy generator
         left = state["population"] - state["asked"] % state["population"]
         wanted = len(draft.proposals) + min(draft.missing, left)
         before = len(draft.proposals)
         failures = 0
-        while len(draft.proposals) < wanted and failures < TRIES:
-            drawn = [sampled(model) for _ in range(wanted - len(draft.proposals))]
-            genomes = _space(draft.context).decode(np.array([place for place, _ in drawn]))
+        while len(draft.proposals) < wanted and failures < MAX_TRIES:
+            drawn = [sample_point(model) for _ in range(wanted - len(draft.proposals))]
+            genomes = _vector_space(draft.context).decode(np.array([place for place, _ in drawn]))
             for genome, (_, told) in zip(genomes, drawn, strict=True):
                 memo = {"search": state["search"], "generation": state["generation"], "x": told.tolist()}
-                failures = 0 if draft.add(genome, OPERATOR, memo=memo) else failures + 1
+                failures = 0 if draft.add_genome(genome, OPERATOR, memo=memo) else failures + 1
         return {**state, "asked": state["asked"] + len(draft.proposals) - before}
 
-    def _advanced(self, context: Context, state: State) -> State:
-        """The distribution moved by the first generation's worth of what arrived."""
+    def _advance_generation(self, context: Context, state: State) -> State:
+        """Move the distribution by one generation's worth of results."""
         population = state["population"]
         ids, rest = state["arrived"][:population], state["arrived"][population:]
         scores = context.history.scores(ids)
         order = scores.order()
         place = np.empty(population)
         place[order] = np.arange(population)
-        cube = self._cube(context)
-        model = self._model(context, state)
-        points = [np.array(_memo(context, id)["x"], dtype=np.float64) for id in ids]
+        cube = self._search_cube(context)
+        model = self._restore_model(context, state)
+        points = [np.array(_memo_of(context, id)["x"], dtype=np.float64) for id in ids]
         model.tell(list(zip(points, place.tolist(), strict=True)))  # type: ignore[attr-defined]
-        saved = cube.saved(model)
+        saved = cube.save_model(model)
         ends = [*state["extremes"], [ids[order[0]], ids[order[-1]]]]
-        ends = ends[-horizon(cube.dimensions, population) :]
+        ends = ends[-stopping_generations(cube.dimensions, population) :]
         spent = list(state["spent"])
         spent[state["small"]] += population
         values = context.history.scores([id for pair in ends for id in pair]).values[:, 0].reshape(-1, 2)
-        finished = should_stop(cube.restored(saved, state["sigma"], population), values)
+        finished = should_stop(cube.restore_model(saved, state["sigma"], population), values)
         return {
             **state,
             "saved": saved,
@@ -178,8 +178,8 @@ class CMA(OptimizerSettings):
             "finished": finished,
         }
 
-    def _restarted(self, state: State, rng: Rng) -> State:
-        """The search after a finished one, with the population its strategy gives it."""
+    def _restart_search(self, state: State, rng: Rng) -> State:
+        """Begin the next search, with the population its strategy gives."""
         if self.restarts == "none":
             return {**state, "finished": True}
         dimensions = len(state["mean"])
@@ -192,12 +192,12 @@ class CMA(OptimizerSettings):
             population = max(int(first * (0.5 * population / first) ** (u * u)), first)
             sigma *= 10.0 ** (-2.0 * float(rng.random()))
         mean = rng.random(dimensions).tolist()
-        begun = _search(mean, sigma, population, state["search"] + 1)
+        begun = _new_search(mean, sigma, population, state["search"] + 1)
         return {**state, "restarts": restarts, "small": small, **begun}
 
 
-def _search(mean: Sequence[float], sigma: float, population: int, number: int = 0) -> State:
-    """A search that was not told of anything yet."""
+def _new_search(mean: Sequence[float], sigma: float, population: int, number: int = 0) -> State:
+    """State of a search without results."""
     return {
         "search": number,
         "generation": 0,
@@ -212,16 +212,19 @@ def _search(mean: Sequence[float], sigma: float, population: int, number: int = 
     }
 
 
-def _space(context: Context) -> VectorSpace:
+def _vector_space(context: Context) -> VectorSpace:
     return cast("VectorSpace", context.space)
 
 
-def _memo(context: Context, id: int) -> dict[str, list[float]]:
+def _memo_of(context: Context, id: int) -> dict[str, list[float]]:
     return cast("dict[str, list[float]]", context.history.candidate(id).proposal.memo)
 
 
-def _own(context: Context, state: State, ids: Sequence[int]) -> list[int]:
-    """Those of `ids` that this generation drew; of an earlier one, a result is late or told again, and ignored."""
+def _ids_of_generation(context: Context, state: State, ids: Sequence[int]) -> list[int]:
+    """Keep the `ids` that this generation drew.
+
+    Results of earlier generations are late or repeated, and ignored.
+    """
     if state["finished"]:
         return []
     known = set(state["arrived"])
@@ -236,9 +239,9 @@ def _own(context: Context, state: State, ids: Sequence[int]) -> list[int]:
     return own
 
 
-def _fallen_back(draft: Draft, state: State, rng: Rng) -> State:
-    """What a search that is finished for good leaves: anything new."""
-    finite = countable(draft.context.space)
+def _propose_anything(draft: Draft, state: State, rng: Rng) -> State:
+    """Propose anything new, after the search has finished for good."""
+    finite = finite_space(draft.context.space)
     if finite is None:
         propose_started(draft, rng)
         return state

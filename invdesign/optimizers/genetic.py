@@ -13,27 +13,29 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from invdesign.candidate import Proposal
-from invdesign.optimizers.breeding import Breeder, Known, Offspring, Pool, kit_of
-from invdesign.optimizers.common import TRIES, Draft, State, countable, propose_seeds, propose_unasked
+from invdesign.optimizers.breeding import Breeder, BreedingPool, MemberCache, Offspring, cached_kit
+from invdesign.optimizers.common import MAX_TRIES, Draft, State, finite_space, propose_seeds, propose_unasked
 from invdesign.optimizers.prescreen import Prescreen
-from invdesign.optimizers.progress import latecomers, learned, watched
-from invdesign.optimizers.survival import Niching, Ranking, best_of, niched, ranking
+from invdesign.optimizers.progress import count_stagnation, find_latecomers, learn_rates
+from invdesign.optimizers.survival import Niching, Ranking, rank_trials, select_best, select_by_niche
 from invdesign.optimizers.vectors import Steps
 from invdesign.protocols import Context, OptimizerSettings
 from invdesign.rng import Rng, borrowed_globals
 
-TRIES_OF_A_KIND = 10  # of the `TRIES` per proposal, before the operator is drawn anew
-IN_FLIGHT = 8  # asks under way at once in steady state, where not given
-DRAWN = frozenset({"gaussian", "simplex"})  # their children descend from the population, not from a pair
+MAX_TRIES_PER_OPERATOR = 10  # of the `MAX_TRIES` per proposal, before the operator is drawn anew (chosen)
+DEFAULT_IN_FLIGHT = 8  # asks under way at once in steady state, where not given (chosen)
+POPULATION_OPERATORS = frozenset(
+    {"gaussian", "simplex"}
+)  # their children descend from the population, not from a pair
 
 
-def _switch(value: object) -> object:
-    """`true` and `false` for a mapping of settings: all defaults, or none."""
+def _expand_switch(value: object) -> object:
+    """Expand `true` and `false` to all default settings, or none."""
     return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
 class Genetic(OptimizerSettings):
-    """NSGA-II, or a niching genetic algorithm where there is one objective; asynchronous where asked.
+    """Genetic algorithm: NSGA-II, or with niches for one objective; optionally asynchronous.
 
     The first `population` proposals come from the space's start operators. Later ones have parents, which win
     tournaments by feasibility, then Pareto dominance, then crowding distance. Which operator makes a child is drawn at
@@ -68,7 +70,7 @@ class Genetic(OptimizerSettings):
     patience: int | None = Field(default=30, ge=1)
     """Generations without progress after which all but the elite are founded anew; never where null."""
     prescreen: Annotated[
-        Prescreen | None, BeforeValidator(_switch, json_schema_input_type=Prescreen | bool | None)
+        Prescreen | None, BeforeValidator(_expand_switch, json_schema_input_type=Prescreen | bool | None)
     ] = None
     """Models that choose which offspring are evaluated: `true`, or a mapping with their settings."""
 
@@ -89,20 +91,23 @@ class Genetic(OptimizerSettings):
 
     @property
     def batch(self) -> int:
-        """Half a generation, so that parents are renewed often; less where models are to be; one in steady state."""
+        """Candidates per ask: half a population by default.
+
+        A quarter with a pre-screen, one in steady state.
+        """
         if self.offspring is not None:
             return self.offspring
         return 1 if self.mode == "steady_state" else max(self.population // (4 if self.prescreen else 2), 1)
 
     @property
     def overlap(self) -> int:
-        """Asks under way at once."""
+        """Number of asks under way at once."""
         if self.mode == "generational":
             return 1
-        return max((self.in_flight or IN_FLIGHT) // self.batch, 2)
+        return max((self.in_flight or DEFAULT_IN_FLIGHT) // self.batch, 2)
 
     def start(self, context: Context) -> State:  # noqa: ARG002 - the contract's signature
-        """Counters, the ids of the population, and what was learned of the operators."""
+        """Counters, ids of the population, and learned rates of operators."""
         return {
             "seeds": 0,
             "position": 0,
@@ -110,7 +115,7 @@ class Genetic(OptimizerSettings):
             "population": [],
             "sound": 0,
             "credit": {},
-            "steps": Steps().listed(),
+            "steps": Steps().to_list(),
             "stale": 0,
             "restarts": 0,
             "since": 0,
@@ -120,105 +125,132 @@ class Genetic(OptimizerSettings):
         draft = Draft(context, n)
         seeds = propose_seeds(draft, state["seeds"])
         brood = _Brood(self, draft, state)
-        brood.screened()
-        position = brood.fill(context.rng("variation"), state["position"])
+        brood.propose_screened()
+        position = brood.fill_draft(context.rng("variation"), state["position"])
         founding = max(state["founding"] - len(draft.proposals), 0)
         return draft.proposals, {**state, "seeds": seeds, "position": position, "founding": founding}
 
     def tell(self, context: Context, state: State, ids: Sequence[int]) -> State:
-        """Let newcomers compete, credit their operators, and start anew where nothing moves."""
+        """Let newcomers compete, credit their operators, restart on stagnation."""
         population: list[int] = state["population"]
         arrived = sorted(set(ids) - set(population))
         if not arrived:
             return state
-        ranked = ranking(context.history, [*population, *arrived])
-        kept = self._kept(context, state, ranked, arrived)
-        sound = set(ranked.ids[: ranked.sound])
+        ranked = rank_trials(context.history, [*population, *arrived])
+        kept = self._select_survivors(context, state, ranked, arrived)
+        sound = set(ranked.ids[: ranked.count_with_results])
         new = {**state, "population": kept, "sound": sum(id in sound for id in kept)}
         if len(kept) >= self.population:
             new["founding"] = 0
         if self.adaptive:
-            new |= learned(context.history, state, ranked, kit_of(context, vectors=self.vectors).names)
+            new |= learn_rates(
+                context.history, state, ranked, cached_kit(context, vectors=self.vectors).names
+            )
         if self.patience is None or len(population) < self.population:
             return new
-        return watched(new, ranked, arrived, self.population, self.patience, len(context.history))
+        return count_stagnation(new, ranked, arrived, self.population, self.patience, len(context.history))
 
-    def _kept(self, context: Context, state: State, ranked: Ranking, arrived: Sequence[int]) -> list[int]:
-        """The population after the newcomers in `ranked`, best first."""
+    def _select_survivors(
+        self, context: Context, state: State, ranked: Ranking, arrived: Sequence[int]
+    ) -> list[int]:
+        """Population after the newcomers in `ranked` have competed, best first."""
         population: list[int] = state["population"]
-        late = latecomers(state, ranked)
+        late = find_latecomers(state, ranked)
         if late:
-            ranked = ranking(context.history, [id for id in ranked.ids if id not in late])
+            ranked = rank_trials(context.history, [id for id in ranked.ids if id not in late])
             arrived = [id for id in arrived if id not in late]
         if self.niching == "none" or ranked.scores.values.shape[1] > 1:
-            return best_of(ranked, self.population)
-        rivals = self._rivals(context, population, ranked, arrived)
-        return niched(ranked, population, arrived, self.population, rivals, Known(context).features)
+            return select_best(ranked, self.population)
+        rivals = self._find_rivals(context, population, ranked, arrived)
+        return select_by_niche(
+            ranked, population, arrived, self.population, rivals, MemberCache(context).load_features
+        )
 
-    def _rivals(
+    def _find_rivals(
         self, context: Context, population: Sequence[int], ranked: Ranking, arrived: Sequence[int]
     ) -> dict[int, Sequence[int]]:
-        """Whom each newcomer competes with; nobody in particular where it is missing."""
+        """Members that each newcomer competes with, by newcomer.
+
+        Without an entry it competes with the worst member.
+        """
         rivals: dict[int, Sequence[int]] = {}
-        for id in set(ranked.ids[: ranked.sound]).intersection(arrived):
+        for id in set(ranked.ids[: ranked.count_with_results]).intersection(arrived):
             proposal = context.history.candidate(id).proposal
             if self.niching == "restricted":
                 rivals[id] = population
-            elif proposal.operator not in DRAWN:
+            elif proposal.operator not in POPULATION_OPERATORS:
                 rivals[id] = proposal.parents[:2]
         return rivals
 
 
 class _Brood:
-    """One ask of the genetic algorithm under way."""
+    """One ask of the genetic algorithm."""
 
     def __init__(self, settings: Genetic, draft: Draft, state: State) -> None:
         self.settings = settings
         self.draft = draft
         self.context = draft.context
         self.founding = state["founding"]
-        known = Known(self.context)
+        known = MemberCache(self.context)
         # From what failed there is nothing to inherit, and an infeasible genome may be malformed.
-        self.parents = known.members(state["population"][: state["sound"]])
-        kit = kit_of(self.context, vectors=settings.vectors)
+        self.parents = known.load_members(state["population"][: state["sound"]])
+        kit = cached_kit(self.context, vectors=settings.vectors)
         crossover = settings.crossover / (1.0 - settings.fresh) if settings.fresh < 1.0 else 1.0
         credit = state["credit"] if settings.adaptive else None
         self.breeder = Breeder(kit, crossover, settings.tournament, credit, Steps(*state["steps"]))
-        self.pool = Pool(self.parents, kit, known.points)
+        self.pool = BreedingPool(self.parents, kit, known.encode_members)
 
-    def screened(self) -> None:
-        """Propose what the pre-screen chooses, where there is one and it knows enough."""
+    def propose_screened(self) -> None:
+        """Propose offspring that the pre-screen chooses, if it knows enough."""
         if self.settings.prescreen is None or not self.draft.missing:
             return
         rng, n = self.context.rng("prescreen"), self.draft.missing
         # Not for its models' sake, which are given their seeds: importing scikit-learn draws from the global random.
         with borrowed_globals(self.context.derived_seed("prescreen")):
-            children = self.settings.prescreen.choose(self.context, self.parents, self.breeder.breed, n, rng)
+            children = self.settings.prescreen.choose_offspring(
+                self.context, self.parents, self.breeder.breed_child, n, rng
+            )
         for child in children:
-            self._add(child)
+            self._add_child(child)
 
-    def fill(self, rng: Rng, position: int) -> int:
-        """Propose until nothing is missing or nothing new is found; the position in a countable space."""
-        names = [self._operator(rng, number) for number in range(self.draft.missing)]
-        for name, child in zip(names, self.breeder.litter(names, self.pool, rng), strict=True):
-            self._add(child) or self._propose(name, rng)
+    def fill_draft(self, rng: Rng, position: int) -> int:
+        """Fill the draft until nothing is missing or nothing new is found.
+
+        Args:
+            rng: for the draws.
+            position: in a countable space.
+
+        Returns:
+            The position to go on with.
+        """
+        names = [self._draw_operator(rng, number) for number in range(self.draft.missing)]
+        for name, child in zip(names, self.breeder.make_children(names, self.pool, rng), strict=True):
+            self._add_child(child) or self._propose_child(name, rng)
         while self.draft.missing:
-            tries = range(TRIES // TRIES_OF_A_KIND)
-            if any(self._propose(self._operator(rng, 0), rng) for _ in tries):
+            tries = range(MAX_TRIES // MAX_TRIES_PER_OPERATOR)
+            if any(self._propose_child(self._draw_operator(rng, 0), rng) for _ in tries):
                 continue
-            finite = countable(self.context.space)
+            finite = finite_space(self.context.space)
             return position if finite is None else propose_unasked(self.draft, finite, position)
         return position
 
-    def _operator(self, rng: Rng, ahead: int) -> str:
-        """Name of the operator for a child with so many to come before it."""
+    def _draw_operator(self, rng: Rng, ahead: int) -> str:
+        """Draw an operator for a child that has `ahead` others before it."""
         founder = len(self.draft.proposals) + ahead < self.founding
         fresh = founder or rng.random() < self.settings.fresh
-        return self.breeder.operator(0 if fresh else len(self.parents), rng)
+        return self.breeder.draw_operator(0 if fresh else len(self.parents), rng)
 
-    def _propose(self, name: str, rng: Rng) -> bool:
-        """A child of one operator, tried often enough that duplicates do not change the operators' shares."""
-        return any(self._add(self.breeder.child(name, self.pool, rng)) for _ in range(TRIES_OF_A_KIND))
+    def _propose_child(self, name: str, rng: Rng) -> bool:
+        """Propose a child of one operator, with retries.
 
-    def _add(self, child: Offspring | None) -> bool:
-        return child is not None and self.draft.add(child.genome, child.operator, child.parents, child.memo)
+        They keep duplicates from changing the operators' shares.
+        """
+        return any(
+            self._add_child(self.breeder.make_child(name, self.pool, rng))
+            for _ in range(MAX_TRIES_PER_OPERATOR)
+        )
+
+    def _add_child(self, child: Offspring | None) -> bool:
+        return child is not None and self.draft.add_genome(
+            child.genome, child.operator, child.parents, child.memo
+        )

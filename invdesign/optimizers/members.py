@@ -1,4 +1,4 @@
-"""Optimizers within an optimizer: how a campaign names them, and what each of them sees of a run they share."""
+"""Optimizers within an optimizer: their fields, names and view of the shared run."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from invdesign.errors import PluginError
 from invdesign.problem import Scores
 from invdesign.protocols import AnyOptimizer, Context, History
 from invdesign.rng import derived_seed
-from invdesign.settings import Settings, context_of, load
+from invdesign.settings import Settings, load, validation_context
 
 BY, MEMO = "by", "memo"  # keys of a shared run's memos: who asked, and what it noted
 
 
-def _optimizer(value: object, info: ValidationInfo) -> object:
-    """The plug-in that a name, or a mapping with `kind`, stands for; mistakes in its settings keep their places."""
+def _load_optimizer(value: object, info: ValidationInfo) -> object:
+    """Load the plug-in of a name or mapping; errors in settings keep their places."""
     if isinstance(value, Settings):
         return value
-    folder, trust_code = context_of(info)
+    folder, trust_code = validation_context(info)
     try:
         found = load("optimizers", value, folder=folder, trust_code=trust_code)
     except PluginError as error:
@@ -34,12 +34,12 @@ def _optimizer(value: object, info: ValidationInfo) -> object:
     return found
 
 
-OptimizerField: TypeAlias = Annotated[SerializeAsAny[Settings], BeforeValidator(_optimizer)]
+OptimizerField: TypeAlias = Annotated[SerializeAsAny[Settings], BeforeValidator(_load_optimizer)]
 """A field that names an optimizer: `genetic`, or `{kind: genetic, population: 20}`."""
 
 
-def named(optimizers: Iterable[Settings]) -> dict[str, AnyOptimizer]:
-    """Optimizers by a name of their own: their kind, and `genetic 2` for the second of a kind."""
+def name_members(optimizers: Iterable[Settings]) -> dict[str, AnyOptimizer]:
+    """Name `optimizers` by kind, with `genetic 2` for the second of a kind."""
     found: dict[str, AnyOptimizer] = {}
     for optimizer in optimizers:
         kind = registry.name_of(type(optimizer)).rpartition(":")[2]
@@ -51,20 +51,25 @@ def named(optimizers: Iterable[Settings]) -> dict[str, AnyOptimizer]:
     return found
 
 
-def signed(proposal: Proposal, name: str) -> Proposal:
-    """The proposal with the name of the member that asked for it in its memo."""
+def sign_proposal(proposal: Proposal, name: str) -> Proposal:
+    """Add the name of the asking member to a `proposal`'s memo.
+
+    Args:
+        proposal: of the member.
+        name: of the member.
+    """
     memo: dict[str, Json] = {BY: name, MEMO: proposal.memo}
     return replace(proposal, memo=memo)
 
 
-def asked_by(proposal: Proposal) -> str:
-    """Name of the member that asked for a candidate; empty where none did."""
+def find_asker(proposal: Proposal) -> str:
+    """Name of the member that made a `proposal`; empty if none did."""
     memo = proposal.memo
     return str(memo[BY]) if isinstance(memo, dict) and memo.keys() == {BY, MEMO} else ""
 
 
-def seen_by(name: str, context: Context, place: str) -> Context:
-    """The context as a member sees it.
+def member_context(name: str, context: Context, place: str) -> Context:
+    """Context as a member sees it.
 
     Its randomness is its own, independent of the others', and so is its cache. Of trials that others asked for it
     knows everything but what they noted. The user's seeds are the whole run's affair, proposed before any member is
@@ -87,7 +92,7 @@ def seen_by(name: str, context: Context, place: str) -> Context:
 
 
 class MemberHistory:
-    """The run's history as one member sees it: its own memos as it wrote them, nobody else's."""
+    """History as one member sees it: with its own memos only."""
 
     def __init__(self, history: History, name: str) -> None:
         self._history = history
@@ -109,11 +114,11 @@ class MemberHistory:
         return self._history.outside()
 
     def candidate(self, id: int) -> Candidate:
-        return self._seen(self._history.candidate(id))
+        return self._own_view(self._history.candidate(id))
 
     def trial(self, id: int) -> Trial:
         trial = self._history.trial(id)
-        return replace(trial, candidate=self._seen(trial.candidate))
+        return replace(trial, candidate=self._own_view(trial.candidate))
 
     def pending(self) -> Sequence[int]:
         return self._history.pending()
@@ -133,10 +138,10 @@ class MemberHistory:
     def scores(self, ids: Sequence[int] | None = None) -> Scores:
         return self._history.scores(ids)
 
-    def _seen(self, candidate: Candidate) -> Candidate:
+    def _own_view(self, candidate: Candidate) -> Candidate:
         proposal = candidate.proposal
         if proposal.memo is None:
             return candidate
         memo = proposal.memo
-        own = memo[MEMO] if isinstance(memo, dict) and asked_by(proposal) == self._name else None
+        own = memo[MEMO] if isinstance(memo, dict) and find_asker(proposal) == self._name else None
         return replace(candidate, proposal=replace(proposal, memo=own))

@@ -1,4 +1,7 @@
-"""Cheap models of a property, fitted on a run's own data; each knows how well it predicts what it has not seen.
+"""Cheap models of a property, fitted on a run's own data, with an estimate of their trust.
+
+A few hundred rows at most, so that fitting takes a fraction of a second. Smoothing follows from leave-one-out errors
+in closed form; the choice of the model, and its trust, from cross-validation.
 
 A few hundred rows at most, so that fitting takes a fraction of a second. What smoothing a model needs follows from
 left-out errors in closed form; which model is believed, and how far, from rows that it has not seen at all.
@@ -18,23 +21,23 @@ from invdesign.arrays import FloatArray
 ModelName = Literal["gaussian_process", "cubic", "quadratic", "linear", "trees"]
 Predict = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 
-PENALTIES = np.logspace(-6, 3, 19)  # of ridge regression, relative to the mean square of its terms
-SMOOTHING = (0.0, 1e-2, 1.0, 100.0)  # added to the diagonal of the cubic kernel
-TREES = 60
-ENOUGH = 0.8  # rank correlation that makes trees superfluous
-FEWEST = 6  # rows to learn anything from
-FOLDS = 5  # of cross-validation
-MANY = 150  # rows from which fewer folds do
-FOLDS_OF_MANY = 3
-WIDEST_QUADRATIC = 30  # features; above that there are more terms than rows
-WIDEST_ARD = 24  # features with a length scale of their own
-ITERATIONS = 60  # of the optimizer of length scales
-OUTLYING = 6.0  # times the interquartile range: farther from the median values are compressed
-JITTER = 1e-8
+RIDGE_PENALTIES = np.logspace(-6, 3, 19)  # of ridge regression, relative to the mean square of its terms
+CUBIC_SMOOTHING = (0.0, 1e-2, 1.0, 100.0)  # added to the diagonal of the cubic kernel (chosen)
+TREE_COUNT = 60  # chosen
+SUFFICIENT_CORRELATION = 0.8  # rank correlation that makes trees superfluous (chosen)
+MIN_ROWS = 6  # rows to learn anything from (chosen)
+FOLDS = 5  # of cross-validation (chosen)
+MANY_ROWS = 150  # rows from which fewer folds do (chosen)
+FOLDS_OF_MANY = 3  # chosen
+MAX_QUADRATIC_FEATURES = 30  # features; above that there are more terms than rows (chosen)
+MAX_ARD_FEATURES = 24  # features with a length scale of their own (chosen)
+MAX_FIT_ITERATIONS = 60  # of the optimizer of length scales (chosen)
+OUTLIER_RANGES = 6.0  # times the interquartile range: farther from the median values are compressed (chosen)
+JITTER = 1e-8  # chosen
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedModel:
     """A model fitted on n rows.
 
     Attributes:
@@ -50,15 +53,15 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Columns of features that vary, to mean 0 and standard deviation 1."""
+    """Scaling of the varying columns of features to mean 0 and deviation 1."""
 
     keep: NDArray[np.bool_]
     mean: FloatArray
     deviation: FloatArray
 
     @classmethod
-    def of(cls, x: FloatArray) -> Scaling:
-        """The scaling that standardises `x` (n, d)."""
+    def from_rows(cls, x: FloatArray) -> Scaling:
+        """Make the scaling that standardises `x` (n, d)."""
         deviation = x.std(axis=0)
         keep = deviation > 1e-12 * (1.0 + np.abs(x).max(axis=0))
         return cls(keep, x.mean(axis=0)[keep], deviation[keep])
@@ -68,8 +71,8 @@ class Scaling:
         return scaled
 
 
-def fitted(x: FloatArray, y: FloatArray, names: Sequence[ModelName]) -> Fitted:
-    """The model among `names` that predicts rows it has not seen best.
+def fit_best_model(x: FloatArray, y: FloatArray, names: Sequence[ModelName]) -> FittedModel:
+    """Fit the model that predicts held-out rows best.
 
     Best is the highest rank correlation over all folds, to two digits; then the smallest error. Its standard
     deviations are stretched to what its errors turned out to be. A property that has outliers is learned on a
@@ -80,30 +83,30 @@ def fitted(x: FloatArray, y: FloatArray, names: Sequence[ModelName]) -> Fitted:
         y: shape (n,), values of the property, finite.
         names: models to choose from.
     """
-    scale_x, scale_y = Scaling.of(x), Outcome.of(y)
-    z, t = scale_x(x), scale_y.scaled(y)
-    if z.shape[1] == 0 or np.ptp(t) == 0.0 or len(y) < FEWEST:
-        return constant(y)
+    scale_x, scale_y = Scaling.from_rows(x), TargetScale.from_values(y)
+    z, t = scale_x(x), scale_y.to_model_scale(y)
+    if z.shape[1] == 0 or np.ptp(t) == 0.0 or len(y) < MIN_ROWS:
+        return constant_model(y)
     best: _Check | None = None
     for name in sorted(names, key=list(_MODELS).index):
-        if name == "trees" and best is not None and best.order <= -ENOUGH:
+        if name == "trees" and best is not None and best.order <= -SUFFICIENT_CORRELATION:
             break  # they take as long as all others together, and are there for what no smooth model follows
-        check = _checked(name, z, t)
+        check = _cross_validate(name, z, t)
         if best is None or (check.order, check.error) < (best.order, best.error):
             best = check
     if best is None or best.order >= 0.0:
-        return constant(y)
+        return constant_model(y)
     predict_scaled, stretch = best.predict or _MODELS[best.name](z, t), best.stretch
 
     def predict(new: FloatArray) -> tuple[FloatArray, FloatArray]:
         mean, deviation = predict_scaled(scale_x(new))
-        return scale_y.restored(mean, stretch * deviation)
+        return scale_y.to_property_scale(mean, stretch * deviation)
 
-    return Fitted(best.name, predict, _assured(-best.order, len(y)))
+    return FittedModel(best.name, predict, _lower_correlation(-best.order, len(y)))
 
 
-def _assured(correlation: float, n: int) -> float:
-    """What a rank correlation found on n rows is at least, give or take one standard error; in [0, 1].
+def _lower_correlation(correlation: float, n: int) -> float:
+    """Lower bound of a rank correlation: less one standard error, within [0, 1].
 
     Source:
         Fisher, Metron 1, 3 (1921).
@@ -113,7 +116,7 @@ def _assured(correlation: float, n: int) -> float:
 
 @dataclass(frozen=True)
 class _Check:
-    """How a model did on rows it had not seen: `order` is the rank correlation with its sign turned."""
+    """Cross-validation of a model; `order` is the negative rank correlation."""
 
     name: ModelName
     order: float
@@ -122,15 +125,15 @@ class _Check:
     predict: Predict | None = None
 
 
-def _checked(name: ModelName, z: FloatArray, t: FloatArray) -> _Check:
-    """Cross-validate a model; trees judge themselves by the rows each of them missed."""
+def _cross_validate(name: ModelName, z: FloatArray, t: FloatArray) -> _Check:
+    """Cross-validate a model; trees use their out-of-bag rows."""
     if name == "trees":
-        predict, mean = trees(z, t)
+        predict, mean = fit_trees(z, t)
         deviation = predict(z)[1]
     else:
         predict, mean, deviation = None, np.empty_like(t), np.empty_like(t)
         # Rows come best, oldest or nearest to each other in runs: folds take every k-th.
-        fold = np.arange(len(t)) % (FOLDS if len(t) < MANY else FOLDS_OF_MANY)
+        fold = np.arange(len(t)) % (FOLDS if len(t) < MANY_ROWS else FOLDS_OF_MANY)
         for number in range(fold.max() + 1):
             out = fold == number
             mean[out], deviation[out] = _MODELS[name](z[~out], t[~out])(z[out])
@@ -140,18 +143,21 @@ def _checked(name: ModelName, z: FloatArray, t: FloatArray) -> _Check:
     return _Check(name, order, float(np.mean(errors**2)), float(np.clip(stretch, 0.2, 5.0)), predict)
 
 
-def constant(y: FloatArray) -> Fitted:
-    """The mean of `y` everywhere: what is left where nothing can be learned."""
+def constant_model(y: FloatArray) -> FittedModel:
+    """Model that predicts the mean of `y` everywhere.
+
+    It remains where nothing can be learned.
+    """
     mean, deviation = float(np.mean(y)), float(np.std(y))
 
     def predict(new: FloatArray) -> tuple[FloatArray, FloatArray]:
         return np.full(len(new), mean), np.full(len(new), deviation)
 
-    return Fitted("constant", predict, 0.0)
+    return FittedModel("constant", predict, 0.0)
 
 
 def rank_correlation(a: FloatArray, b: FloatArray) -> float:
-    """Spearman's correlation of two columns (n,); 0 where one is constant."""
+    """Spearman's rank correlation of `a` and `b` (n,); 0 if one is constant."""
     from scipy.stats import rankdata
 
     first, second = rankdata(a), rankdata(b)
@@ -161,8 +167,8 @@ def rank_correlation(a: FloatArray, b: FloatArray) -> float:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A property's scale: standardised, and compressed beyond the bulk of the data where it has outliers."""
+class TargetScale:
+    """Scale of a property: standardised, and compressed if it has outliers."""
 
     centre: float
     width: float
@@ -171,23 +177,28 @@ class Outcome:
     deviation: float
 
     @classmethod
-    def of(cls, y: FloatArray) -> Outcome:
-        """The scale for values `y` (n,)."""
+    def from_values(cls, y: FloatArray) -> TargetScale:
+        """Make the scale for values `y` (n,)."""
         low, centre, high = np.percentile(y, [25.0, 50.0, 75.0])
         width = float(high - low) or float(np.std(y)) or 1.0
-        compressed = bool(np.abs(y - centre).max() > OUTLYING * width)
+        compressed = bool(np.abs(y - centre).max() > OUTLIER_RANGES * width)
         values = np.arcsinh((y - centre) / width) if compressed else (y - centre) / width
         deviation = float(values.std()) or 1.0
         return cls(float(centre), width, compressed, float(values.mean()), deviation)
 
-    def scaled(self, y: FloatArray) -> FloatArray:
-        """Values (n,) as models see them."""
+    def to_model_scale(self, y: FloatArray) -> FloatArray:
+        """Convert values `y` (n,) to the scale of the models."""
         values = (y - self.centre) / self.width
         values = np.arcsinh(values) if self.compressed else values
         return (values - self.mean) / self.deviation
 
-    def restored(self, mean: FloatArray, deviation: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Means and deviations (n,) in the property's own unit."""
+    def to_property_scale(self, mean: FloatArray, deviation: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Convert predictions back to the property's unit.
+
+        Args:
+            mean: shape (n,), on the models' scale.
+            deviation: shape (n,), standard deviations on that scale.
+        """
         values = np.clip(mean * self.deviation + self.mean, -1e6, 1e6)
         deviation = deviation * self.deviation
         if self.compressed:
@@ -199,28 +210,33 @@ class Outcome:
 # Linear and quadratic regression.
 
 
-def _terms(z: FloatArray, *, quadratic: bool) -> FloatArray:
+def _polynomial_terms(z: FloatArray, *, quadratic: bool) -> FloatArray:
     if not quadratic:
         return z
     i, j = np.triu_indices(z.shape[1])
     return np.hstack([z, z[:, i] * z[:, j]])
 
 
-def ridge(z: FloatArray, t: FloatArray, *, quadratic: bool) -> Predict:
-    """Ridge regression on the features, or on them and their products; the penalty by left-out error.
+def fit_ridge(z: FloatArray, t: FloatArray, *, quadratic: bool) -> Predict:
+    """Fit ridge regression, with the penalty by leave-one-out error.
+
+    Args:
+        z: shape (n, d), scaled features.
+        t: shape (n,), scaled values.
+        quadratic: true to add the features' products.
 
     Source:
         Golub, Heath & Wahba, Technometrics 21, 215 (1979): left-out residuals from the hat matrix.
     """
     n, d = z.shape
-    quadratic = quadratic and d <= WIDEST_QUADRATIC
-    terms = _terms(z, quadratic=quadratic)
-    scaling = Scaling.of(terms)
+    quadratic = quadratic and d <= MAX_QUADRATIC_FEATURES
+    terms = _polynomial_terms(z, quadratic=quadratic)
+    scaling = Scaling.from_rows(terms)
     design = scaling(terms)
     u, s, vt = np.linalg.svd(design, full_matrices=False)
     projected, offset = u.T @ t, float(t.mean())
     best_error, best_penalty = np.inf, 0.0
-    for penalty in PENALTIES * n:
+    for penalty in RIDGE_PENALTIES * n:
         shrink = s**2 / (s**2 + penalty)
         leverage = np.minimum((u**2) @ shrink + 1.0 / n, 1.0 - 1e-6)
         left_out = t - (t - offset - u @ (shrink * projected)) / (1.0 - leverage)
@@ -231,7 +247,7 @@ def ridge(z: FloatArray, t: FloatArray, *, quadratic: bool) -> Predict:
     deviation = float(np.sqrt(best_error))
 
     def predict(new: FloatArray) -> tuple[FloatArray, FloatArray]:
-        design = scaling(_terms(new, quadratic=quadratic))
+        design = scaling(_polynomial_terms(new, quadratic=quadratic))
         return design @ weights + offset, np.full(len(new), deviation)
 
     return predict
@@ -240,19 +256,24 @@ def ridge(z: FloatArray, t: FloatArray, *, quadratic: bool) -> Predict:
 # Cubic radial basis functions.
 
 
-def _distances(a: FloatArray, b: FloatArray) -> FloatArray:
+def _pairwise_distances(a: FloatArray, b: FloatArray) -> FloatArray:
     squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2.0 * a @ b.T
     distances: FloatArray = np.sqrt(np.maximum(squares, 0.0))
     return distances
 
 
-def cubic(z: FloatArray, t: FloatArray) -> Predict:
-    """Cubic radial basis functions with a linear tail; smoothing by left-out error.
+def fit_cubic(z: FloatArray, t: FloatArray) -> Predict:
+    """Fit cubic radial basis functions with a linear tail.
 
-    Where rows are too few for the tail, plain distances with a constant: the spline of the next lower order.
+    The smoothing follows from the leave-one-out error. Where rows are too few for the tail, plain distances with a
+    constant are used: the spline of the next lower order.
+
+    Args:
+        z: shape (n, d), scaled features.
+        t: shape (n,), scaled values.
 
     Source:
-        Rippa, Adv. Comput. Math. 11, 193 (1999): left-out errors from the inverse of the interpolation matrix.
+        Rippa, Adv. Comput. Math. 11, 193 (1999): leave-one-out errors from the inverse of the interpolation matrix.
     """
     n = len(z)
     # Without directions in which no row varies, the linear tail would be undetermined.
@@ -261,20 +282,20 @@ def cubic(z: FloatArray, t: FloatArray) -> Predict:
     linear = n >= 2 * (basis.shape[1] + 1)
     p = z @ basis
 
-    def tail(points: FloatArray) -> FloatArray:
+    def polynomial_tail(points: FloatArray) -> FloatArray:
         ones = np.ones((len(points), 1))
         return np.hstack([ones, points]) if linear else ones
 
-    def radial(points: FloatArray) -> FloatArray:
-        distances = _distances(points, p)
+    def radial_kernel(points: FloatArray) -> FloatArray:
+        distances = _pairwise_distances(points, p)
         return distances**3 if linear else -distances
 
-    kernel, polynomial = radial(p), tail(p)
+    kernel, polynomial = radial_kernel(p), polynomial_tail(p)
     scale = abs(float(kernel.mean())) or 1.0
     k = polynomial.shape[1]
     target = np.concatenate([t, np.zeros(k)])
     best_error, best_weights = np.inf, np.zeros(n + k)
-    for smoothing in SMOOTHING:
+    for smoothing in CUBIC_SMOOTHING:
         system = np.zeros((n + k, n + k))
         system[:n, :n] = kernel / scale + (smoothing + JITTER) * np.eye(n)
         system[:n, n:], system[n:, :n] = polynomial, polynomial.T
@@ -294,8 +315,8 @@ def cubic(z: FloatArray, t: FloatArray) -> Predict:
 
     def predict(new: FloatArray) -> tuple[FloatArray, FloatArray]:
         points = new @ basis
-        mean = (radial(points) / scale) @ best_weights[:n]
-        return mean + tail(points) @ best_weights[n:], np.full(len(new), deviation)
+        mean = (radial_kernel(points) / scale) @ best_weights[:n]
+        return mean + polynomial_tail(points) @ best_weights[n:], np.full(len(new), deviation)
 
     return predict
 
@@ -303,18 +324,22 @@ def cubic(z: FloatArray, t: FloatArray) -> Predict:
 # Gaussian process.
 
 
-def matern(squares: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Matérn kernel of smoothness 5/2 and its slope against squared scaled distance (times -2), any shape."""
+def matern_kernel(squares: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Matérn kernel of smoothness 5/2, and its slope (times -2), any shape.
+
+    Args:
+        squares: squared scaled distances; the slope is with respect to them.
+    """
     root = np.sqrt(5.0 * squares)
     decay = np.exp(-root)
     return (1.0 + root + root**2 / 3.0) * decay, (5.0 / 3.0) * (1.0 + root) * decay
 
 
-class _Process:
-    """The negative log posterior of a Gaussian process's length scales and noise, variance and mean profiled out.
+class _LogPosterior:
+    """Negative log posterior of a Gaussian process's lengthscales and noise.
 
-    The prior of the length scales widens with the square root of the number of dimensions, so that many
-    features do not make every point an island.
+    Variance and mean are profiled out. The prior of the lengthscales widens with the square root of the number of
+    dimensions, so that many features do not make every point an island.
 
     Source:
         Rasmussen & Williams, Gaussian Processes for Machine Learning (MIT, 2006), sections 5.4.1-2;
@@ -324,23 +349,29 @@ class _Process:
     def __init__(self, z: FloatArray, t: FloatArray) -> None:
         self.z, self.t = z, t
         d = z.shape[1]
-        self.own = d <= WIDEST_ARD  # whether each feature has a length scale of its own
+        self.own = d <= MAX_ARD_FEATURES  # whether each feature has a length scale of its own
         # The prior is stated for the unit cube, whose standard deviation is 12 ** -0.5.
         self.location = np.sqrt(2.0) + 0.5 * np.log(d) + 0.5 * np.log(12.0)
         # In chunks per feature: (d, n * n), squared differences.
         self.squares = (
             ((z[:, None, :] - z[None, :, :]) ** 2).reshape(-1, d).T
             if self.own
-            else _distances(z, z).reshape(1, -1) ** 2
+            else _pairwise_distances(z, z).reshape(1, -1) ** 2
         )
         self.start = np.append(np.full(len(self.squares), self.location - 1.0), np.log(1e-3))
 
-    def solved(self, theta: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, float, float, float]:
-        """(slope, inverse, whitened residual, mean, variance, log determinant) at `theta`."""
+    def solve_system(
+        self, theta: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray, float, float, float]:
+        """Solve for slope, inverse, whitened residual, mean, variance, log determinant.
+
+        Args:
+            theta: logarithms of the lengthscales, then of the noise.
+        """
         from scipy.linalg import lapack
 
         n = len(self.t)
-        correlation, slope = matern(np.exp(-2.0 * theta[:-1]) @ self.squares)
+        correlation, slope = matern_kernel(np.exp(-2.0 * theta[:-1]) @ self.squares)
         correlation = correlation.reshape(n, n)
         noisy = correlation + (np.exp(theta[-1]) + JITTER) * np.eye(n)
         factor = np.linalg.cholesky(noisy)
@@ -354,9 +385,9 @@ class _Process:
         return slope, inverse, residual, mean, variance, determinant
 
     def __call__(self, theta: FloatArray) -> tuple[float, FloatArray]:
-        """(value, gradient) for the optimizer."""
+        """Value and gradient at `theta`, for the optimizer."""
         n = len(self.t)
-        slope, inverse, residual, _, variance, determinant = self.solved(theta)
+        slope, inverse, residual, _, variance, determinant = self.solve_system(theta)
         weight = 0.5 * (inverse - np.outer(residual, residual) / variance)
         gradient = np.empty_like(theta)
         gradient[:-1] = np.exp(-2.0 * theta[:-1]) * (self.squares @ (weight.reshape(-1) * slope))
@@ -368,22 +399,30 @@ class _Process:
         return float(value), gradient + deviations / widths
 
 
-def gaussian_process(z: FloatArray, t: FloatArray) -> Predict:
-    """Gaussian process regression, Matérn 5/2, with a length scale per feature and a learned noise."""
+def fit_gaussian_process(z: FloatArray, t: FloatArray) -> Predict:
+    """Fit a Gaussian process (Matérn 5/2) to features `z` (n, d) and values `t` (n,).
+
+    It has a lengthscale per feature and a learned noise.
+    """
     from scipy.optimize import minimize
 
-    process = _Process(z, t)
+    process = _LogPosterior(z, t)
     bounds = [(np.log(0.05), np.log(1e3))] * (len(process.start) - 1) + [(np.log(1e-8), np.log(10.0))]
     found = minimize(
-        process, process.start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": ITERATIONS}
+        process,
+        process.start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options={"maxiter": MAX_FIT_ITERATIONS},
     )
-    _, inverse, residual, mean, variance, _ = process.solved(found.x)
+    _, inverse, residual, mean, variance, _ = process.solve_system(found.x)
     noise = np.exp(found.x[-1])
     scales = np.exp(-found.x[:-1]) if process.own else np.full(z.shape[1], np.exp(-found.x[0]))
     seen = z * scales
 
     def predict(new: FloatArray) -> tuple[FloatArray, FloatArray]:
-        cross, _ = matern(_distances(new * scales, seen) ** 2)
+        cross, _ = matern_kernel(_pairwise_distances(new * scales, seen) ** 2)
         explained = np.einsum("ij,ij->i", cross @ inverse, cross)
         return mean + cross @ residual, np.sqrt(variance * (np.maximum(1.0 - explained, 0.0) + noise))
 
@@ -393,8 +432,10 @@ def gaussian_process(z: FloatArray, t: FloatArray) -> Predict:
 # Trees.
 
 
-def trees(z: FloatArray, t: FloatArray) -> tuple[Predict, FloatArray]:
-    """Extremely randomised trees, and what the trees that missed a row say of it, shape (n,).
+def fit_trees(z: FloatArray, t: FloatArray) -> tuple[Predict, FloatArray]:
+    """Fit extremely randomised trees to features `z` (n, d) and values `t` (n,).
+
+    Also returns out-of-bag predictions, shape (n,).
 
     Source:
         Geurts, Ernst & Wehenkel, Mach. Learn. 63, 3 (2006).
@@ -402,7 +443,7 @@ def trees(z: FloatArray, t: FloatArray) -> tuple[Predict, FloatArray]:
     from sklearn.ensemble import ExtraTreesRegressor
 
     forest = ExtraTreesRegressor(
-        TREES, bootstrap=True, oob_score=_no_score, min_samples_leaf=2, random_state=0, n_jobs=1
+        TREE_COUNT, bootstrap=True, oob_score=_no_score, min_samples_leaf=2, random_state=0, n_jobs=1
     ).fit(z, t)
     missed = np.asarray(forest.oob_prediction_, dtype=np.float64).reshape(-1)
     members: list[Any] = [tree.tree_ for tree in forest.estimators_]
@@ -416,14 +457,17 @@ def trees(z: FloatArray, t: FloatArray) -> tuple[Predict, FloatArray]:
 
 
 def _no_score(truth: FloatArray, predicted: FloatArray) -> float:  # noqa: ARG001 - scikit-learn's signature
-    """Only the left-out predictions are wanted; scikit-learn's own score would warn of few rows."""
+    """Dummy score: only out-of-bag predictions are wanted.
+
+    Scikit-learn's own score would warn of few rows.
+    """
     return 0.0
 
 
 _MODELS: Mapping[ModelName, Callable[[FloatArray, FloatArray], Predict]] = {
-    "gaussian_process": gaussian_process,
-    "cubic": cubic,
-    "quadratic": lambda z, t: ridge(z, t, quadratic=True),
-    "linear": lambda z, t: ridge(z, t, quadratic=False),
-    "trees": lambda z, t: trees(z, t)[0],
+    "gaussian_process": fit_gaussian_process,
+    "cubic": fit_cubic,
+    "quadratic": lambda z, t: fit_ridge(z, t, quadratic=True),
+    "linear": lambda z, t: fit_ridge(z, t, quadratic=False),
+    "trees": lambda z, t: fit_trees(z, t)[0],
 }

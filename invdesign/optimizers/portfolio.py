@@ -1,4 +1,4 @@
-"""Several optimizers that share one run: each knows what all have found, and the one that earns most is asked most."""
+"""Several optimizers that share one run; the most successful is asked most."""
 
 from __future__ import annotations
 
@@ -12,23 +12,31 @@ from pydantic import Field, model_validator
 from invdesign.candidate import Proposal
 from invdesign.optimizers import bandit
 from invdesign.optimizers.common import Draft, State, propose_seeds
-from invdesign.optimizers.members import OptimizerField, asked_by, named, seen_by, signed
+from invdesign.optimizers.members import (
+    OptimizerField,
+    find_asker,
+    member_context,
+    name_members,
+    sign_proposal,
+)
 from invdesign.problem import Problem
 from invdesign.protocols import AnyOptimizer, Context, OptimizerSettings, SearchSpace
 from invdesign.settings import Settings, load
 
-USUAL = ("bayesian", "genetic", "cma", "swarm")
+DEFAULT_MEMBERS = ("bayesian", "genetic", "cma", "swarm")
 PLACE = "portfolio"
 
 
-def _usual() -> tuple[Settings, ...]:
-    return tuple(load("optimizers", kind) for kind in USUAL)
+def _default_members() -> tuple[Settings, ...]:
+    return tuple(load("optimizers", kind) for kind in DEFAULT_MEMBERS)
 
 
 class Portfolio(OptimizerSettings):
-    """Several optimizers in one run: all are told of every result, and the next batch goes to whoever earns most.
+    """Several optimizers in one run, asked in turn by their recent gains.
 
-    What a batch adds to the run (`bandit.gain`) takes its place among the gains of late, and the member that asked
+    All are told of every result.
+
+    What a batch adds to the run (`bandit.measure_gain`) takes its place among the gains of late, and the member that asked
     is credited with that. Members that refuse the space are left out; one that has nothing to propose gives
     its turn to the next.
 
@@ -37,7 +45,7 @@ class Portfolio(OptimizerSettings):
         XI (2010) (rank-based credit); Raj & Kalyani, arXiv:1707.09727 (2017) (discounted Thompson sampling).
     """
 
-    members: tuple[OptimizerField, ...] = Field(default_factory=_usual, strict=False)
+    members: tuple[OptimizerField, ...] = Field(default_factory=_default_members, strict=False)
     """Optimizers by name, or as mappings with `kind` and settings; at least two."""
     half_life: float = Field(default=8.0, gt=0.0)
     """Batches after which what a member earned counts half."""
@@ -58,23 +66,23 @@ class Portfolio(OptimizerSettings):
 
     @property
     def batch(self) -> int:
-        """As many as the member that likes most at a time, within the limit; the others answer with fewer."""
-        return min(max(member.batch for member in named(self.members).values()), self.at_once)
+        """Largest batch of any member, within the limit."""
+        return min(max(member.batch for member in name_members(self.members).values()), self.at_once)
 
     def refusal(self, space: SearchSpace, problem: Problem) -> str:
-        refusals = self._refusals(space, problem)
+        refusals = self._member_refusals(space, problem)
         if not all(refusals.values()):
             return ""
         return "has no member that can: " + "; ".join(f"{name} {why}" for name, why in refusals.items())
 
-    def _refusals(self, space: SearchSpace, problem: Problem) -> dict[str, str]:
-        """Why each member cannot search this; empty where it can."""
-        return {name: member.refusal(space, problem) for name, member in named(self.members).items()}
+    def _member_refusals(self, space: SearchSpace, problem: Problem) -> dict[str, str]:
+        """Reason why each member cannot search this; empty if it can."""
+        return {name: member.refusal(space, problem) for name, member in name_members(self.members).items()}
 
     def start(self, context: Context) -> State:
-        """The members' states, nobody credited with anything, and who is left out."""
-        refusals = self._refusals(context.space, context.problem)
-        able = self._able([name for name, why in refusals.items() if not why])
+        """Members' states without credit, and notes on members left out."""
+        refusals = self._member_refusals(context.space, context.problem)
+        able = self._members_called([name for name, why in refusals.items() if not why])
         notes = {
             f"without {name}": f"portfolio goes on without {name}: it {why}"
             for name, why in refusals.items()
@@ -82,7 +90,9 @@ class Portfolio(OptimizerSettings):
         }
         return {
             "seeds": 0,
-            "members": {name: member.start(seen_by(name, context, PLACE)) for name, member in able.items()},
+            "members": {
+                name: member.start(member_context(name, context, PLACE)) for name, member in able.items()
+            },
             "credit": {name: [0.0, 0.0] for name in able},
             "asked": dict.fromkeys(able, 0),
             "elite": [],
@@ -91,54 +101,54 @@ class Portfolio(OptimizerSettings):
             "notes": notes,
         }
 
-    def _able(self, names: Sequence[str] | Mapping[str, object]) -> dict[str, AnyOptimizer]:
-        return {name: member for name, member in named(self.members).items() if name in names}
+    def _members_called(self, names: Sequence[str] | Mapping[str, object]) -> dict[str, AnyOptimizer]:
+        return {name: member for name, member in name_members(self.members).items() if name in names}
 
     def ask(self, context: Context, state: State, n: int) -> tuple[Sequence[Proposal], State]:
         draft = Draft(context, n)
         state = {**state, "seeds": propose_seeds(draft, state["seeds"])}
         if draft.proposals:
             return draft.proposals, state
-        able, states = self._able(state["members"]), dict(state["members"])
-        for name in bandit.order(state["credit"], self.least, context.rng(PLACE)):
+        able, states = self._members_called(state["members"]), dict(state["members"])
+        for name in bandit.sample_order(state["credit"], self.least, context.rng(PLACE)):
             wanted = min(n, able[name].batch, self.at_once)
-            found, states[name] = able[name].ask(seen_by(name, context, PLACE), states[name], wanted)
+            found, states[name] = able[name].ask(member_context(name, context, PLACE), states[name], wanted)
             if found:
                 asked = {**state["asked"], name: state["asked"][name] + len(found)}
-                proposals = [signed(proposal, name) for proposal in found]
+                proposals = [sign_proposal(proposal, name) for proposal in found]
                 return proposals, {**state, "members": states, "asked": asked}
         return [], {**state, "members": states}
 
     def tell(self, context: Context, state: State, ids: Sequence[int]) -> State:
-        """Let all members know, and credit those that asked."""
+        """Tell all members, and credit those that asked."""
         states = {
-            name: member.tell(seen_by(name, context, PLACE), state["members"][name], ids)
-            for name, member in self._able(state["members"]).items()
+            name: member.tell(member_context(name, context, PLACE), state["members"][name], ids)
+            for name, member in self._members_called(state["members"]).items()
         }
         state = {**state, "members": states}
         history = context.history
-        asked = [(asked_by(history.candidate(id).proposal), id) for id in sorted(set(ids))]
+        asked = [(find_asker(history.candidate(id).proposal), id) for id in sorted(set(ids))]
         for name, group in groupby(asked, key=itemgetter(0)):
-            state = self._credited(context, state, name, [id for _, id in group])
+            state = self._credit_member(context, state, name, [id for _, id in group])
         return state
 
-    def _credited(self, context: Context, state: State, name: str, ids: Sequence[int]) -> State:
-        """The state after these trials, which one member asked for, or somebody else (no name)."""
+    def _credit_member(self, context: Context, state: State, name: str, ids: Sequence[int]) -> State:
+        """State after trials that one member asked for, or the user (no name)."""
         history = context.history
         new = [id for id in ids if id not in state["elite"] and id not in state["recent"]]
         if not new:
             return state
         known = list(dict.fromkeys([*state["elite"], *state["recent"]]))
-        gained = bandit.gain(history, known, new) / len(new)
+        gained = bandit.measure_gain(history, known, new) / len(new)
         credit, gains = state["credit"], state["gains"]
         if name in credit:
             kept = 0.5 ** (1.0 / self.half_life)
-            credit = bandit.credited(credit, name, bandit.reward(gained, gains), kept)
-            gains = [*gains, float(f"{gained:.{bandit.DIGITS}g}")][-bandit.GAINS :]
+            credit = bandit.credit_member(credit, name, bandit.rank_gain(gained, gains), kept)
+            gains = [*gains, float(f"{gained:.{bandit.STATE_DIGITS}g}")][-bandit.REMEMBERED_GAINS :]
         return {
             **state,
             "credit": credit,
             "gains": gains,
-            "elite": bandit.elite(history, state["elite"], new),
-            "recent": [*state["recent"], *new][-bandit.RECENT :],
+            "elite": bandit.choose_elite(history, state["elite"], new),
+            "recent": [*state["recent"], *new][-bandit.RECENT_TRIALS :],
         }

@@ -1,4 +1,4 @@
-"""What the genetic algorithm makes of results: what its operators earn, and whether it still moves."""
+"""Progress of the genetic algorithm: credit of its operators, and stagnation."""
 
 from __future__ import annotations
 
@@ -7,16 +7,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from invdesign.optimizers.common import State
-from invdesign.optimizers.rates import Child, credited, stepped
+from invdesign.optimizers.rates import Child, update_credit, update_steps
 from invdesign.optimizers.survival import FEASIBLE, Ranking
 from invdesign.optimizers.vectors import Steps
 from invdesign.protocols import History
 
-PROGRESS = 0.01  # of the distance from best to median: a smaller gain of the best is none
+MIN_GAIN = 0.01  # of the distance from best to median: a smaller gain of the best is none (chosen)
 
 
-def learned(history: History, state: State, ranked: Ranking, operators: Sequence[str]) -> dict[str, Any]:
-    """`credit` and `steps` after the newcomers in `ranked`; nothing is learned before a population stands."""
+def learn_rates(history: History, state: State, ranked: Ranking, operators: Sequence[str]) -> dict[str, Any]:
+    """Update `credit` and `steps` by the newcomers in `ranked`.
+
+    Nothing is learned before a population stands.
+
+    Args:
+        history: the run's.
+        state: of the genetic algorithm.
+        ranked: population and newcomers.
+        operators: names of the operators that need parents.
+    """
     population = set(state["population"])
     if len(population) < 2 or state["founding"]:
         return {}
@@ -24,7 +33,7 @@ def learned(history: History, state: State, ranked: Ranking, operators: Sequence
     members = [number for number, id in enumerate(ranked.ids) if id in population]
     if not members:  # what was known of all of them was taken back
         return {}
-    sound, children = ranked.sound, []
+    sound, children = ranked.count_with_results, []
     for id in sorted(place.keys() - population):
         proposal = history.candidate(id).proposal
         good = place[id] < sound
@@ -32,12 +41,19 @@ def learned(history: History, state: State, ranked: Ranking, operators: Sequence
         parent = proposal.parents[0] if proposal.parents else -1
         won = good and place[id] < place.get(parent, members[len(members) // 2])
         children.append(Child(proposal.operator, worse / len(members) if good else 0.0, won, proposal.memo))
-    steps = stepped(Steps(*state["steps"]), children)
-    return {"credit": credited(state["credit"], children, operators), "steps": steps.listed()}
+    steps = update_steps(Steps(*state["steps"]), children)
+    return {"credit": update_credit(state["credit"], children, operators), "steps": steps.to_list()}
 
 
-def latecomers(state: State, ranked: Ranking) -> set[int]:
-    """Trials from before the last restart that must not bring the old population back: all but a new best."""
+def find_latecomers(state: State, ranked: Ranking) -> set[int]:
+    """Find trials from before the last restart that must stay out.
+
+    They would bring the old population back. A new best is admitted.
+
+    Args:
+        state: of the genetic algorithm.
+        ranked: population and newcomers.
+    """
     members = set(state["population"])
     late: set[int] = set()
     for place, id in enumerate(ranked.ids):
@@ -49,10 +65,10 @@ def latecomers(state: State, ranked: Ranking) -> set[int]:
     return late
 
 
-def watched(
+def count_stagnation(
     state: State, ranked: Ranking, arrived: Sequence[int], size: int, patience: int, asked: int
 ) -> State:
-    """The state with its count of trials without progress; founded anew where there were too many.
+    """Count trials without progress; restart after too many.
 
     Args:
         state: with the population as the newcomers left it.
@@ -62,35 +78,35 @@ def watched(
         patience: generations without progress that are borne.
         asked: how many trials there are.
     """
-    if _progressed(ranked, set(state["population"]), set(arrived)):
+    if _has_progressed(ranked, set(state["population"]), set(arrived)):
         return {**state, "stale": 0}
     stale = state["stale"] + len(arrived)
     if stale < patience * size:
         return {**state, "stale": stale}
-    elite = _elite(state["population"], ranked, size)
+    elite = _choose_elite(state["population"], ranked, size)
     return {
         **state,
         "population": elite,
         "sound": min(state["sound"], len(elite)),
         "founding": size - len(elite),
         "credit": {},
-        "steps": Steps().listed(),
+        "steps": Steps().to_list(),
         "stale": 0,
         "restarts": state["restarts"] + 1,
         "since": asked,
     }
 
 
-def _elite(population: Sequence[int], ranked: Ranking, size: int) -> list[int]:
-    """What a restart keeps: the best, or of several objectives the front, but at most half a population."""
+def _choose_elite(population: Sequence[int], ranked: Ranking, size: int) -> list[int]:
+    """Members that survive a restart: the best, or at most half a front."""
     if ranked.scores.values.shape[1] == 1:
         return list(population[:1])
     front = {ranked.ids[row] for row in ranked.scores.front().tolist()}
     return [id for id in population if id in front][: max(size // 2, 1)] or list(population[:1])
 
 
-def _progressed(ranked: Ranking, population: set[int], arrived: set[int]) -> bool:
-    """Whether newcomers improved the best by more than a trifle, or reached the front of several objectives."""
+def _has_progressed(ranked: Ranking, population: set[int], arrived: set[int]) -> bool:
+    """True if newcomers improved the best noticeably, or reached the front."""
     scores = ranked.scores
     if not ranked.ids:
         return False
@@ -102,6 +118,6 @@ def _progressed(ranked: Ranking, population: set[int], arrived: set[int]) -> boo
         return False
     if scores.merit[0] != scores.merit[before[0]]:
         return True
-    by = scores.values[:, 0] if feasible else scores.tie()
+    by = scores.values[:, 0] if feasible else scores.tie_breakers()
     median = by[before[len(before) // 2]]
-    return bool(by[before[0]] - by[0] > PROGRESS * (median - by[before[0]]))
+    return bool(by[before[0]] - by[0] > MIN_GAIN * (median - by[before[0]]))

@@ -1,4 +1,4 @@
-"""Who survives: the order of merit with NSGA-II's crowding, and niches where there is one objective."""
+"""Survival: order of merit with NSGA-II's crowding, and niches for one objective."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ Rivals = Mapping[int, Sequence[int]]  # by trial: those it competes with; of no 
 
 # Plain numbers: reading a member of an enumeration takes longer than comparing with it.
 FEASIBLE, GATED, PENDING = int(Merit.FEASIBLE), int(Merit.GATED), int(Merit.PENDING)
-LARGEST = 1e150  # objective values are clipped here, so that no difference of two overflows into NaN
+MAX_VALUE = (
+    1e150  # objective values are clipped here, so that no difference of two overflows into NaN (chosen)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,44 +37,57 @@ class Ranking:
     scores: Scores
 
     @property
-    def sound(self) -> int:
-        """How many have a result, if only of early stages: those that children can inherit from."""
+    def count_with_results(self) -> int:
+        """Number of trials with a result, at least of early stages.
+
+        Children can inherit from these.
+        """
         return int(np.count_nonzero(self.scores.merit <= GATED))
 
     @property
-    def bearing(self) -> int:
-        """How many may be kept: failed and infeasible ones only where there is nothing better."""
-        return self.sound or len(self.ids)
+    def count_eligible(self) -> int:
+        """Number of trials that may survive.
+
+        Failed and infeasible ones do only where there is nothing better.
+        """
+        return self.count_with_results or len(self.ids)
 
 
-def ranking(history: History, ids: Sequence[int]) -> Ranking:
-    """The finished ones of the trials `ids`, ordered by merit, Pareto rank and crowding distance.
+def rank_trials(history: History, ids: Sequence[int]) -> Ranking:
+    """Rank finished trials by merit, Pareto rank and crowding distance.
 
-    The answer depends on the set of ids, not on their order. That the newer of equals come first lets the search
-    drift over plateaus instead of standing still.
+    The answer depends on the set of ids, not on their order. The newer of equals comes first, so that the search drifts
+    over plateaus instead of standing still.
+
+    Args:
+        history: the run's.
+        ids: numbers of trials; pending ones are left out.
 
     Source:
         Deb, Pratap, Agarwal & Meyarivan, IEEE Trans. Evol. Comput. 6, 182 (2002), constraints as in section VI.
     """
     scores = history.scores(sorted(set(ids), reverse=True))
     if (scores.merit == PENDING).any():
-        scores = scores.at(np.flatnonzero(scores.merit != PENDING))
+        scores = scores.select_rows(np.flatnonzero(scores.merit != PENDING))
     values = scores.values
-    if not (np.abs(values) <= LARGEST).all():  # NaN included
-        values = np.clip(np.where(np.isnan(values), LARGEST, values), -LARGEST, LARGEST)
-    rank, room = scores.tie(), np.zeros(len(values))
+    if not (np.abs(values) <= MAX_VALUE).all():  # NaN included
+        values = np.clip(np.where(np.isnan(values), MAX_VALUE, values), -MAX_VALUE, MAX_VALUE)
+    rank, room = scores.tie_breakers(), np.zeros(len(values))
     feasible = np.flatnonzero(scores.merit == FEASIBLE)
     if values.shape[1] == 1:
         rank[feasible] = values[feasible, 0]
     elif len(feasible):
-        rank[feasible], room[feasible] = _sorted(values[feasible])
+        rank[feasible], room[feasible] = _sort_fronts(values[feasible])
     order = np.lexsort((-room, rank, scores.merit))
-    ordered = replace(scores, values=values).at(order)
+    ordered = replace(scores, values=values).select_rows(order)
     return Ranking(tuple(ordered.ids.tolist()), ordered)
 
 
-def _sorted(values: FloatArray) -> tuple[IntArray, FloatArray]:
-    """(number of the front, crowding distance) of each row of `values` (n, m), m > 1, by DEAP's logarithmic sort.
+def _sort_fronts(values: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Front number and crowding distance of each row, by DEAP's logarithmic sort.
+
+    Args:
+        values: shape (n, m), m > 1.
 
     Source:
         Fortin, Grenier & Parizeau, Proc. GECCO 2013, 615 (the sort); DEAP, J. Mach. Learn. Res. 13, 2171 (2012).
@@ -92,7 +107,7 @@ def _sorted(values: FloatArray) -> tuple[IntArray, FloatArray]:
 
 @dataclass(slots=True)
 class _Individual:
-    """A trial as DEAP sees it: anything with a `fitness`."""
+    """A trial in the form of DEAP: anything with a `fitness`."""
 
     place: int
     fitness: Any
@@ -100,21 +115,28 @@ class _Individual:
 
 @cache
 def _fitness_type(objectives: int) -> Callable[[Sequence[float]], Any]:
-    """DEAP's fitness for that many minimised objectives: `creator` would keep its classes in a module's globals."""
+    """DEAP's fitness class for that many minimised objectives.
+
+    DEAP's `creator` would keep its classes in a module's globals.
+    """
     from deap import base
 
     return type("Fitness", (base.Fitness,), {"weights": (-1.0,) * objectives})
 
 
-def best_of(ranked: Ranking, k: int) -> list[int]:
-    """The first k of a ranking that may be kept.
+def select_best(ranked: Ranking, k: int) -> list[int]:
+    """Select the first `k` of a ranking that may survive.
 
-    Failed and infeasible trials are kept only where there is nothing better.
+    Failed and infeasible trials survive only where there is nothing better.
+
+    Args:
+        ranked: finished trials.
+        k: number of survivors.
     """
-    return list(ranked.ids[: min(k, ranked.bearing)])
+    return list(ranked.ids[: min(k, ranked.count_eligible)])
 
 
-def niched(
+def select_by_niche(
     ranked: Ranking,
     population: Sequence[int],
     arrived: Sequence[int],
@@ -122,10 +144,11 @@ def niched(
     rivals: Rivals,
     features: Features,
 ) -> list[int]:
-    """Survivors where every newcomer competes with one member: the population closes in on several optima.
+    """Select survivors where each newcomer competes with one member.
 
-    A newcomer takes the place of its rival where it is no worse: of the nearest, in the features, of those that
-    `rivals` names; where it names none, of the worst member. The best always survives.
+    The population then closes in on several optima. A newcomer takes the place of its rival where it is no worse: of the
+    nearest, in the features, of those that `rivals` names; where it names none, of the worst member. The best always
+    survives.
 
     Args:
         ranked: of population and newcomers.
@@ -142,7 +165,7 @@ def niched(
         Mahfoud, Proc. PPSN 1992, 27 (competing with parents); Harik, Proc. ICGA 1995, 24 (with all members).
     """
     place = {id: number for number, id in enumerate(ranked.ids)}
-    bearing = ranked.bearing
+    bearing = ranked.count_eligible
     members = [id for id in population if place.get(id, bearing) < bearing]
     slots = {id: number for number, id in enumerate(members)}
     places = [place[id] for id in members]
@@ -155,7 +178,7 @@ def niched(
             places.append(place[id])
             continue
         named = [slots[rival] for rival in rivals.get(id, ()) if rival in slots]
-        slot = _nearest(id, members, named, features) if named else places.index(max(places))
+        slot = _nearest_slot(id, members, named, features) if named else places.index(max(places))
         if place[id] < places[slot]:
             members[slot] = id
             slots[id] = slot
@@ -163,8 +186,8 @@ def niched(
     return sorted(set(members), key=place.__getitem__)
 
 
-def _nearest(id: int, members: Sequence[int], slots: Sequence[int], features: Features) -> int:
-    """The slot among `slots` whose member is nearest to the trial `id`; the first on a tie."""
+def _nearest_slot(id: int, members: Sequence[int], slots: Sequence[int], features: Features) -> int:
+    """Slot whose member is nearest to trial `id`; the first on a tie."""
     if len(set(slots)) == 1:
         return slots[0]
     x = features([id, *(members[slot] for slot in slots)])

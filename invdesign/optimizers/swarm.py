@@ -1,4 +1,7 @@
-"""Particle swarm: candidates that move through the unit cube, drawn to where they and their company did best.
+"""Particle swarm: candidates that move through the unit cube towards good places.
+
+The arithmetic of a move is pyswarms' (`swarm_backend`); leaders, best places and memory are here. Positions and
+velocities travel, unrounded, in the memo of the candidate that was made there.
 
 The arithmetic of a move is pyswarms' (`swarm_backend`); who leads whom, what counts as a best, and how all of it is
 remembered is here. Positions and velocities travel in the memo of the candidate that was met there, unrounded.
@@ -16,31 +19,33 @@ from invdesign.arrays import FloatArray
 from invdesign.candidate import Proposal
 from invdesign.optimizers import archive
 from invdesign.optimizers.common import (
-    TRIES,
+    MAX_TRIES,
     Draft,
     State,
-    by_arity,
-    countable,
-    one_of,
+    draw_operator,
+    finite_space,
+    operators_by_arity,
     propose_seeds,
     propose_unasked,
 )
-from invdesign.optimizers.swarm_backend import Boundary, Flock, Rules, VelocityRule, moved
-from invdesign.optimizers.swarm_schedules import Schedule, weights_at
-from invdesign.optimizers.swarm_state import Places, Standings, none_yet, note_finished
+from invdesign.optimizers.swarm_backend import Boundary, Flock, Rules, VelocityRule, move_flock
+from invdesign.optimizers.swarm_schedules import Schedule, schedule_weights
+from invdesign.optimizers.swarm_state import Places, Standings, initial_particles, note_finished
 from invdesign.problem import Problem
 from invdesign.protocols import Context, OptimizerSettings, SearchSpace, VectorSpace
 from invdesign.rng import Rng
 
 MOVE, JUMP = "move", "jump"  # operators: it went where it was drawn, or was thrown for want of a new genome
-JUMPS = 20  # throws, each wider than the last, before a particle takes whatever is left
-NARROWEST = 0.01  # standard deviation of the first throw, as a share of the range
-LARGEST_FRAME = 100  # ordered dimensions up to which a frame is turned: larger ones cost too much
-IN_FLIGHT = 8  # particles under way at once in asynchronous mode, where not given
+MAX_JUMPS = 20  # throws, each wider than the last, before a particle takes whatever is left (chosen)
+FIRST_JUMP_DEVIATION = 0.01  # standard deviation of the first throw, as a share of the range (chosen)
+MAX_FRAME_DIMENSIONS = (
+    100  # ordered dimensions up to which a frame is turned: larger ones cost too much (chosen)
+)
+DEFAULT_IN_FLIGHT = 8  # particles under way at once in asynchronous mode, where not given (chosen)
 
 
 class Swarm(OptimizerSettings):
-    """Particle swarm for any space of points: one objective or several, in generations or asynchronous.
+    """Particle swarm for spaces of points: one or several objectives, optionally asynchronous.
 
     Every particle starts from one of the space's start operators. It moves by its inertia, towards the place where
     it did best, and towards the best place of its neighbourhood (`ring`) or of all (`global`); with several
@@ -99,9 +104,9 @@ class Swarm(OptimizerSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Swarm:
-        if self.schedule == "constriction" and sum(self.pulls) <= 4.0:
+        if self.schedule == "constriction" and sum(self.base_pulls) <= 4.0:
             raise ValueError(
-                f"constriction needs cognitive + social above 4, got {sum(self.pulls):g}; 2.05 each are usual"
+                f"constriction needs cognitive + social above 4, got {sum(self.base_pulls):g}; 2.05 each are usual"
             )
         if self.in_flight is not None and self.mode != "asynchronous":
             raise ValueError("in_flight is for mode: asynchronous; else all particles are under way")
@@ -112,8 +117,8 @@ class Swarm(OptimizerSettings):
         return self
 
     @property
-    def pulls(self) -> tuple[float, float]:
-        """The weights of a particle's own best place and of its leader, before any schedule."""
+    def base_pulls(self) -> tuple[float, float]:
+        """Weights of a particle's own best place and of its leader, before schedules."""
         usual = 2.05 if self.schedule == "constriction" else 1.4
         return (
             usual if self.cognitive is None else self.cognitive,
@@ -122,35 +127,35 @@ class Swarm(OptimizerSettings):
 
     @property
     def batch(self) -> int:
-        """All particles, or one where they move on their own."""
+        """All particles, or one in asynchronous mode."""
         return self.particles if self.mode == "synchronous" else 1
 
     @property
     def overlap(self) -> int:
-        return 1 if self.mode == "synchronous" else self.in_flight or min(IN_FLIGHT, self.particles)
+        return 1 if self.mode == "synchronous" else self.in_flight or min(DEFAULT_IN_FLIGHT, self.particles)
 
     def refusal(self, space: SearchSpace, problem: Problem) -> str:  # noqa: ARG002 - any objectives will do
         return "" if isinstance(space, VectorSpace) else "needs a space of points, and this space has none"
 
     def start(self, context: Context) -> State:  # noqa: ARG002 - the contract's signature
-        """Every particle free to start, nothing known of any."""
-        return {"seeds": 0, "position": 0, **none_yet(self.particles)}
+        """All particles free to start, without results."""
+        return {"seeds": 0, "position": 0, **initial_particles(self.particles)}
 
     def ask(self, context: Context, state: State, n: int) -> tuple[Sequence[Proposal], State]:
         draft = Draft(context, n)
         state = {**state, "seeds": propose_seeds(draft, state["seeds"]), "moves": list(state["moves"])}
-        return draft.proposals, _Flight(self, draft, state).fill()
+        return draft.proposals, _SwarmAsk(self, draft, state).fill_draft()
 
     def tell(self, context: Context, state: State, ids: Sequence[int]) -> State:
-        """Note where particles arrived and which places are better; who waited too long starts anew."""
+        """Record arrivals and better places; restart particles that stagnate."""
         state = note_finished(context, state, ids, self.patience)
         if context.problem.n_values > 1:
-            state["archive"] = archive.extended(context.history, state["archive"], ids, self.archive)
+            state["archive"] = archive.extend_archive(context.history, state["archive"], ids, self.archive)
         return state
 
 
-class _Flight:
-    """One ask under way: the first free particles start or move, each to a genome that is new."""
+class _SwarmAsk:
+    """One ask: free particles start or move, each to a new genome."""
 
     def __init__(self, settings: Swarm, draft: Draft, state: State) -> None:
         self.settings = settings
@@ -161,71 +166,76 @@ class _Flight:
         self.rng = draft.context.rng("swarm")
         self.places = Places(draft.context)
         self.standings = Standings(draft.context, state["best"])
-        self.starts = by_arity(self.space)[0]
+        self.starts = operators_by_arity(self.space)[0]
 
-    def fill(self) -> State:
-        """Propose for as many free particles as are wanted; the state with their moves counted."""
+    def fill_draft(self) -> State:
+        """Propose for as many free particles as wanted; returns the new state."""
         free = self.state["free"][: self.draft.missing]
         new = [i for i in free if self.state["last"][i] < 0]
         old = [i for i in free if self.state["last"][i] >= 0]
-        gone = {i for i in new if self._start(i)} | set(self._move(old))
+        gone = {i for i in new if self._start_particle(i)} | set(self._move_particles(old))
         return {
             **self.state,
             "free": [i for i in self.state["free"] if i not in gone],
-            "chaos": self.chaos if old else self.state["chaos"],
+            "chaos": self.next_chaos if old else self.state["chaos"],
         }
 
     @property
-    def chaos(self) -> float:
-        """The next number of the logistic map, which the chaotic schedule reads."""
+    def next_chaos(self) -> float:
+        """Next number of the logistic map, for the chaotic schedule."""
         z: float = self.state["chaos"]
         return 4.0 * z * (1.0 - z)
 
-    def _start(self, i: int) -> bool:
-        """A first place for particle `i`, by the space's start operators, or by what is left; whether there was one."""
-        for _ in range(TRIES):
-            name, operator = one_of(self.starts, self.rng)
-            genome = operator.apply((), self.rng)
-            if self.draft.add(genome, name):
-                return self._settled(i)
-        return self._leftover(i)
+    def _start_particle(self, i: int) -> bool:
+        """Give particle `i` a first place by start operators, or a leftover genome.
 
-    def _leftover(self, i: int) -> bool:
-        """Anything new of a countable space for particle `i`."""
-        finite = countable(self.space)
+        True if there was one.
+        """
+        for _ in range(MAX_TRIES):
+            name, operator = draw_operator(self.starts, self.rng)
+            genome = operator.apply((), self.rng)
+            if self.draft.add_genome(genome, name):
+                return self._assign_last_proposal(i)
+        return self._assign_leftover(i)
+
+    def _assign_leftover(self, i: int) -> bool:
+        """Give particle `i` any new genome of a countable space."""
+        finite = finite_space(self.space)
         if finite is None:
             return False
         before, wanted = len(self.draft.proposals), self.draft.n
         self.draft.n = before + 1
         self.state["position"] = propose_unasked(self.draft, finite, self.state["position"])
         self.draft.n = wanted
-        return len(self.draft.proposals) > before and self._settled(i)
+        return len(self.draft.proposals) > before and self._assign_last_proposal(i)
 
-    def _settled(self, i: int) -> bool:
-        """The last proposal becomes particle `i`'s, at the place that its genome has, with a velocity of its own."""
+    def _assign_last_proposal(self, i: int) -> bool:
+        """Assign the last proposal to particle `i`, with a velocity of its own."""
         proposal = self.draft.proposals[-1]
         x = self.space.encode([proposal.genome])[0]
         velocity = (
             self.rng.random(len(x)) - x
         ) / 2.0  # Clerc's half-difference: it leads to a point of the cube
         self.draft.proposals[-1] = Proposal(
-            proposal.genome, proposal.parents, proposal.operator, self._memo(i, x, velocity)
+            proposal.genome, proposal.parents, proposal.operator, self._particle_memo(i, x, velocity)
         )
         return True
 
-    def _memo(self, i: int, x: FloatArray, velocity: FloatArray) -> dict[str, Any]:
-        """What a candidate remembers of its particle."""
+    def _particle_memo(self, i: int, x: FloatArray, velocity: FloatArray) -> dict[str, Any]:
+        """Memo of a candidate: its particle, move, position and velocity."""
         self.state["moves"][i] += 1
         return {"particle": i, "move": self.state["moves"][i], "x": x.tolist(), "v": velocity.tolist()}
 
-    def _move(self, particles: Sequence[int]) -> list[int]:
-        """Those of `particles` for which a new genome was found."""
+    def _move_particles(self, particles: Sequence[int]) -> list[int]:
+        """Move particles; returns those for which a new genome was found."""
         if not particles:
             return []
-        position, velocity = self.places.of([self.state["last"][i] for i in particles])
-        leaders = self._leaders(particles)
-        flock = Flock(position, velocity, self._best(particles, position), self._led(leaders, position))
-        x, v = moved(flock, self._rules(), self.context.derived_seed("pyswarms"))
+        position, velocity = self.places.load_places([self.state["last"][i] for i in particles])
+        leaders = self._choose_leaders(particles)
+        flock = Flock(
+            position, velocity, self._best_places(particles, position), self._places_or_own(leaders, position)
+        )
+        x, v = move_flock(flock, self._move_rules(), self.context.derived_seed("pyswarms"))
         gone = []
         for row, (i, genome) in enumerate(zip(particles, self.space.decode(x), strict=True)):
             ids = (self.state["last"][i], self.state["best"][i], leaders[row])
@@ -236,16 +246,19 @@ class _Flight:
                 "x": x[row].tolist(),
                 "v": v[row].tolist(),
             }
-            if self.draft.add(genome, MOVE, parents, memo):
+            if self.draft.add_genome(genome, MOVE, parents, memo):
                 self.state["moves"][i] += 1
                 gone.append(i)
-            elif self._thrown(i, x[row], v[row], parents) or self._start(i):
+            elif self._throw_particle(i, x[row], v[row], parents) or self._start_particle(i):
                 gone.append(i)
         return gone
 
-    def _thrown(self, i: int, x: FloatArray, velocity: FloatArray, parents: tuple[int, ...]) -> bool:
-        """Particle `i` lands beside a place that was taken, ever farther away; whether a genome there was new."""
-        for scale in np.geomspace(NARROWEST, 1.0, JUMPS):
+    def _throw_particle(self, i: int, x: FloatArray, velocity: FloatArray, parents: tuple[int, ...]) -> bool:
+        """Throw particle `i` beside a taken place, ever farther.
+
+        True if a new genome was found there.
+        """
+        for scale in np.geomspace(FIRST_JUMP_DEVIATION, 1.0, MAX_JUMPS):
             landed = np.mod(x + scale * self.rng.standard_normal(len(x)), 2.0)
             landed = np.where(landed > 1.0, 2.0 - landed, landed)
             (genome,) = self.space.decode(landed[None])
@@ -255,28 +268,28 @@ class _Flight:
                 "x": landed.tolist(),
                 "v": velocity.tolist(),
             }
-            if self.draft.add(genome, JUMP, parents, memo):
+            if self.draft.add_genome(genome, JUMP, parents, memo):
                 self.state["moves"][i] += 1
                 return True
         return False
 
-    def _best(self, particles: Sequence[int], position: FloatArray) -> FloatArray:
-        """Where each did best, (m, d); where it is, if it was never any good."""
+    def _best_places(self, particles: Sequence[int], position: FloatArray) -> FloatArray:
+        """Best place of each particle, (m, d); its position if it has none."""
         ids = [self.standings.best[i] for i in particles]
-        return self._led(ids, position)
+        return self._places_or_own(ids, position)
 
-    def _led(self, ids: Sequence[int], position: FloatArray) -> FloatArray:
+    def _places_or_own(self, ids: Sequence[int], position: FloatArray) -> FloatArray:
         """Places of trials, (m, d); the particle's own where there is none (-1)."""
         places = position.copy()
         known = [row for row, id in enumerate(ids) if id >= 0]
         if known:
-            places[known] = self.places.of([ids[row] for row in known])[0]
+            places[known] = self.places.load_places([ids[row] for row in known])[0]
         return places
 
-    def _leaders(self, particles: Sequence[int]) -> list[int]:
-        """For each particle the id of the trial that draws it, -1 for none."""
+    def _choose_leaders(self, particles: Sequence[int]) -> list[int]:
+        """Number of the trial that leads each particle; -1 for none."""
         if self.state["archive"]:
-            return self._from_archive(particles)
+            return self._leaders_from_archive(particles)
         order = self.standings.order
         count = len(order)
         if self.settings.topology == "global" or 2 * self.settings.neighbours + 1 >= count:
@@ -287,25 +300,25 @@ class _Flight:
         chosen = ring[np.arange(len(ring)), np.argmin(order[ring], axis=1)]
         return [self.standings.best[i] for i in chosen]
 
-    def _from_archive(self, particles: Sequence[int]) -> list[int]:
+    def _leaders_from_archive(self, particles: Sequence[int]) -> list[int]:
         members = self.state["archive"]
         values = self.context.history.scores(members).values
         if self.settings.leader == "crowding":
-            rows = archive.by_crowding(values, len(particles), self.rng)
+            rows = archive.choose_by_crowding(values, len(particles), self.rng)
         else:
             own = self.context.history.scores([self.state["last"][i] for i in particles]).values
-            rows = archive.by_sigma(values, own)
+            rows = archive.choose_by_sigma(values, own)
         return [members[row] for row in rows]
 
-    def _rules(self) -> Rules:
+    def _move_rules(self) -> Rules:
         settings = self.settings
-        inertia, cognitive, social = weights_at(
+        inertia, cognitive, social = schedule_weights(
             settings.schedule,
             (settings.inertia, settings.final_inertia),
-            settings.pulls,
+            settings.base_pulls,
             progress=min(self.state["told"] / settings.horizon, 1.0),
             improving=float(np.mean([count == 0 for count in self.state["idle"]])),
-            chaos=self.chaos,
+            chaos=self.next_chaos,
         )
         return Rules(
             inertia=inertia,
@@ -314,19 +327,22 @@ class _Flight:
             boundary=settings.boundary,
             velocity=settings.velocity,
             clamp=settings.clamp,
-            frame=self._frame(),
+            frame=self._rotated_frame(),
         )
 
-    def _frame(self) -> FloatArray | None:
-        """Orthogonal axes (d, d), turned among the dimensions that have an order; None for the space's own."""
+    def _rotated_frame(self) -> FloatArray | None:
+        """Orthogonal axes (d, d), rotated among the ordered dimensions.
+
+        None for the space's own axes.
+        """
         dimensions = self.space.domain().dimensions
         ordered = [k for k, dimension in enumerate(dimensions) if dimension.kind != "categorical"]
-        if self.settings.frame == "axes" or not 2 <= len(ordered) <= LARGEST_FRAME:
+        if self.settings.frame == "axes" or not 2 <= len(ordered) <= MAX_FRAME_DIMENSIONS:
             return None
         turned = (
-            self._principal(ordered)
+            self._principal_axes(ordered)
             if self.settings.frame == "principal"
-            else _rotation(len(ordered), self.rng)
+            else _random_rotation(len(ordered), self.rng)
         )
         if turned is None:
             return None
@@ -334,18 +350,18 @@ class _Flight:
         frame[np.ix_(ordered, ordered)] = turned
         return frame
 
-    def _principal(self, ordered: Sequence[int]) -> FloatArray | None:
+    def _principal_axes(self, ordered: Sequence[int]) -> FloatArray | None:
         """Principal axes of the swarm's best places, as columns."""
         known = [id for id in self.standings.best if id >= 0]
         if len(known) < 2:
             return None
-        places = self.places.of(known)[0][:, ordered]
+        places = self.places.load_places(known)[0][:, ordered]
         axes: FloatArray = np.linalg.eigh(np.cov(places.T))[1]
         return axes
 
 
-def _rotation(count: int, rng: Rng) -> FloatArray:
-    """A random orthogonal matrix."""
+def _random_rotation(count: int, rng: Rng) -> FloatArray:
+    """Draw a random orthogonal matrix."""
     q, r = np.linalg.qr(rng.standard_normal((count, count)))
     turned: FloatArray = q * np.where(np.diag(r) < 0.0, -1.0, 1.0)
     return turned

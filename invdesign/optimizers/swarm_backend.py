@@ -1,4 +1,4 @@
-"""The fence around pyswarms: how particles move, and what becomes of those that would leave the unit cube.
+"""Wrapper of pyswarms: moves of particles, and their handling at the boundary of the unit cube.
 
 Only `pyswarms.backend` is used. Importing it, and making a handler, sets up logging to a file in the working
 directory unless `LOG_CFG` says otherwise; it draws from the global `numpy.random`; its handlers keep the previous
@@ -48,7 +48,7 @@ class Flock:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How a flock moves.
+    """Rules by which a flock moves.
 
     Attributes:
         inertia, cognitive, social: the weights w, c1 and c2.
@@ -69,7 +69,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class _Library:
-    """What is taken from pyswarms; handlers by the name of their strategy."""
+    """Parts of pyswarms in use; handlers by the name of their strategy."""
 
     swarm: Any
     compute_velocity: Any
@@ -77,25 +77,35 @@ class _Library:
     velocity: Mapping[str, Any]
 
 
-def moved(flock: Flock, rules: Rules, seed: int) -> tuple[FloatArray, FloatArray]:
-    """Where the flock goes, and how fast: (position, velocity), each of shape (m, d); a pure function.
+def move_flock(flock: Flock, rules: Rules, seed: int) -> tuple[FloatArray, FloatArray]:
+    """Move a flock; a pure function.
+
+    Args:
+        flock: m particles.
+        rules: of the move.
+        seed: of the random weights.
+
+    Returns:
+        Position and velocity, each of shape (m, d).
 
     Source:
         Shi & Eberhart, Proc. IEEE CEC 1998, 69 (inertia weight); Helwig, Particle Swarms for Constrained
         Optimization (PhD thesis, Erlangen, 2010), chapter 4 (boundary and velocity handling).
     """
-    library = _library()
+    library = _load_library()
     with borrowed_globals(seed):
-        velocity = _velocity(library, flock, rules)
+        velocity = _new_velocity(library, flock, rules)
         if rules.clamp is not None:
             velocity = library.velocity["unmodified"](velocity, (-rules.clamp, rules.clamp))
         target = flock.position + velocity
-        position = np.clip(_bounded(library, rules.boundary, target, flock.position), 0.0, 1.0)
-        return position, _handled(library, rules.velocity, velocity, target, position - flock.position)
+        position = np.clip(_apply_boundary(library, rules.boundary, target, flock.position), 0.0, 1.0)
+        return position, _handle_velocity(
+            library, rules.velocity, velocity, target, position - flock.position
+        )
 
 
-def _velocity(library: _Library, flock: Flock, rules: Rules) -> FloatArray:
-    """Inertia, memory and company, weighted at random along every column of the frame."""
+def _new_velocity(library: _Library, flock: Flock, rules: Rules) -> FloatArray:
+    """New velocity: inertia, own best and leader, randomly weighted along the frame."""
     frame = rules.frame
     arrays = (flock.position, flock.velocity, flock.best, flock.leader)
     position, velocity, best, leader = arrays if frame is None else (array @ frame for array in arrays)
@@ -110,12 +120,14 @@ def _velocity(library: _Library, flock: Flock, rules: Rules) -> FloatArray:
     return found if frame is None else found @ frame.T
 
 
-def _bounded(library: _Library, boundary: Boundary, target: FloatArray, before: FloatArray) -> FloatArray:
-    """Target positions brought into the unit cube, (m, d)."""
+def _apply_boundary(
+    library: _Library, boundary: Boundary, target: FloatArray, before: FloatArray
+) -> FloatArray:
+    """Bring target positions into the unit cube, (m, d)."""
     handler = library.boundary[boundary]
     if boundary == "shrink":  # a particle stops where its path leaves the cube
         cube = (np.zeros(target.shape[1]), np.ones(target.shape[1]))
-        with _remembering(handler, before):
+        with _handler_memory(handler, before):
             found: FloatArray = handler(target.copy(), cube)
         return found
     if boundary == "random":  # one by one: in one call, all that left would meet at one point
@@ -125,18 +137,21 @@ def _bounded(library: _Library, boundary: Boundary, target: FloatArray, before: 
         boundary == "reflective"
     ):  # mirroring repeats after two cubes; the handler would mirror far ones for ever
         target = np.where((target < 0.0) | (target > 1.0), np.mod(target, 2.0), target)
-    with _remembering(handler, before.reshape(-1, 1)):
+    with _handler_memory(handler, before.reshape(-1, 1)):
         found = handler(target.reshape(-1, 1).copy(), EDGES)
     return found.reshape(target.shape)
 
 
-def _handled(
+def _handle_velocity(
     library: _Library, rule: VelocityRule, velocity: FloatArray, target: FloatArray, step: FloatArray
 ) -> FloatArray:
-    """Velocities after the boundary, (m, d): of components that met it, or (`adjust`) the step that was taken."""
+    """Velocities after the boundary, (m, d).
+
+    Those of components that met it change, or (`adjust`) all become the step that was taken.
+    """
     handler = library.velocity[rule]
     if rule == "adjust":
-        with _remembering(handler, target - velocity):
+        with _handler_memory(handler, target - velocity):
             found: FloatArray = handler(velocity, None, position=target - velocity + step)
         return found
     column = velocity.reshape(-1, 1).copy()
@@ -145,8 +160,8 @@ def _handled(
 
 
 @contextmanager
-def _remembering(handler: Any, before: FloatArray) -> Iterator[None]:
-    """A handler's memory holds the previous positions, and nothing afterwards."""
+def _handler_memory(handler: Any, before: FloatArray) -> Iterator[None]:
+    """Give a handler the previous positions as its memory within the block."""
     handler.memory = before.copy()
     try:
         yield
@@ -155,9 +170,9 @@ def _remembering(handler: Any, before: FloatArray) -> Iterator[None]:
 
 
 @cache
-def _library() -> _Library:
-    """The backend of pyswarms, imported so that it leaves logging and the working directory alone."""
-    with _quiet():
+def _load_library() -> _Library:
+    """Load pyswarms' backend, without its effects on logging and working directory."""
+    with _quiet_logging():
         from pyswarms.backend import handlers, operators, swarms
 
         return _Library(
@@ -169,8 +184,8 @@ def _library() -> _Library:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """`LOG_CFG` names a configuration that changes nothing, for as long as this lasts."""
+def _quiet_logging() -> Iterator[None]:
+    """Point `LOG_CFG` at a configuration that changes nothing, within the block."""
     before = os.environ.get("LOG_CFG")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "logging.yaml"

@@ -1,4 +1,4 @@
-"""How much of its velocity a particle keeps, as the search goes on."""
+"""Schedules of a swarm's inertia."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Schedule = Literal["constant", "linear", "chaotic", "adaptive", "constriction"]
 Weights = tuple[float, float, float]  # inertia, cognitive, social
 
 
-def weights_at(
+def schedule_weights(
     schedule: Schedule,
     inertia: tuple[float, float],
     pulls: tuple[float, float],
@@ -18,7 +18,7 @@ def weights_at(
     improving: float,
     chaos: float,
 ) -> Weights:
-    """The weights of a move.
+    """Weights of a move: inertia, cognitive, social.
 
     Args:
         schedule: which law.
@@ -41,13 +41,15 @@ def weights_at(
     if schedule == "adaptive":
         return final + (first - final) * improving, cognitive, social
     if schedule == "constriction":
-        factor = constriction(cognitive + social)
+        factor = constriction_factor(cognitive + social)
         return factor, factor * cognitive, factor * social
     return first, cognitive, social
 
 
-def constriction(pull: float) -> float:
-    """The factor that keeps a swarm with that total pull (above 4) from flying apart.
+def constriction_factor(pull: float) -> float:
+    """Constriction factor for a total `pull` above 4.
+
+    It keeps the swarm from flying apart.
 
     Source:
         Clerc & Kennedy, IEEE Trans. Evol. Comput. 6, 58 (2002), with kappa = 1.

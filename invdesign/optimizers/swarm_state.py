@@ -1,4 +1,4 @@
-"""What a swarm remembers: ids of where its particles are and did best, and how the history makes places of them."""
+"""State of a swarm: ids of its particles' places, and the comparison of these places."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Standing: TypeAlias = tuple[
     int, float, tuple[float, ...]
 ]  # merit, tie, minimised values: what bests are judged by
 
-PLACES_KEPT = 2_000  # of trials, before the cache of their positions is emptied
+MAX_CACHED_PLACES = 2_000  # of trials, before the cache of their positions is emptied (chosen)
 
 
-def none_yet(particles: int) -> State:
-    """Particles that have not started."""
+def initial_particles(particles: int) -> State:
+    """State of that many `particles` before they start."""
     return {
         "last": [-1] * particles,  # the candidate each was met at last
         "best": [-1] * particles,  # the one each did best at
@@ -35,7 +35,10 @@ def none_yet(particles: int) -> State:
 
 
 class Places:
-    """Positions and velocities of trials: from their memo, or from their genome where another asked for them."""
+    """Positions and velocities of trials, from their memo or genome.
+
+    The genome serves for trials that another optimizer asked for.
+    """
 
     def __init__(self, context: Context) -> None:
         self._history = context.history
@@ -43,15 +46,15 @@ class Places:
         self._kept = cast(
             "dict[int, tuple[FloatArray, FloatArray]]", context.cache.setdefault("swarm places", {})
         )
-        if len(self._kept) > PLACES_KEPT:
+        if len(self._kept) > MAX_CACHED_PLACES:
             self._kept.clear()
 
-    def of(self, ids: Sequence[int]) -> tuple[FloatArray, FloatArray]:
-        """(positions, velocities) of the trials, each of shape (n, d)."""
-        found = [self._of(id) for id in ids]
+    def load_places(self, ids: Sequence[int]) -> tuple[FloatArray, FloatArray]:
+        """Positions and velocities of the trials `ids`, each of shape (n, d)."""
+        found = [self._load_place(id) for id in ids]
         return np.array([x for x, _ in found]), np.array([v for _, v in found])
 
-    def _of(self, id: int) -> tuple[FloatArray, FloatArray]:
+    def _load_place(self, id: int) -> tuple[FloatArray, FloatArray]:
         if id not in self._kept:
             candidate = self._history.candidate(id)
             memo = candidate.proposal.memo
@@ -65,7 +68,7 @@ class Places:
 
 
 class Standings:
-    """How the particles' best places compare now: a result may have been amended since.
+    """Present comparison of the particles' best places; results may be amended.
 
     Attributes:
         best: id by particle, -1 where it has none, or none that still counts.
@@ -84,41 +87,55 @@ class Standings:
 
 
 def note_finished(context: Context, state: State, ids: Sequence[int], patience: int | None) -> State:
-    """The state after trials finished: arrivals of particles, better places, and places that others found."""
+    """State after trials finished: arrivals, better places, places of others.
+
+    Args:
+        context: of the run.
+        state: before.
+        ids: numbers of the finished trials.
+        patience: moves without a better place before a particle restarts; None for never.
+    """
     state = {key: list(value) if isinstance(value, list) else value for key, value in state.items()}
     unique = list(dict.fromkeys(ids))
     known = sorted({*unique, *(id for id in state["best"] if id >= 0)})
-    standing = _standings(context.history.scores(known))
+    standing = _standings_by_id(context.history.scores(known))
     rng = context.rng("swarm")
-    flying = in_flight(state)
+    flying = moving_particles(state)
     for id in unique:
         memo = context.history.candidate(id).proposal.memo
         if not (isinstance(memo, dict) and "particle" in memo):
-            _adopt(state, standing, id)
+            _adopt_foreign(state, standing, id)
             continue
         i = cast("int", memo["particle"])
         if i in flying and memo.get("move") == state["moves"][i]:
             flying.discard(i)
-            _arrive(state, standing, i, id, mutual=bool(rng.random() < 0.5))
+            _note_arrival(state, standing, i, id, mutual=bool(rng.random() < 0.5))
     if patience is not None:
-        _renew(state, standing, patience)
+        _restart_stagnant(state, standing, patience)
     return state
 
 
-def in_flight(state: State) -> set[int]:
-    """Particles whose candidate is under way."""
+def moving_particles(state: State) -> set[int]:
+    """Particles whose candidate is under way, by the `state`."""
     return set(range(len(state["last"]))) - set(state["free"])
 
 
-def _standings(scores: Scores) -> dict[int, Standing]:
+def _standings_by_id(scores: Scores) -> dict[int, Standing]:
     rows = zip(
-        scores.ids.tolist(), scores.merit.tolist(), scores.tie().tolist(), scores.values.tolist(), strict=True
+        scores.ids.tolist(),
+        scores.merit.tolist(),
+        scores.tie_breakers().tolist(),
+        scores.values.tolist(),
+        strict=True,
     )
     return {id: (merit, tie, tuple(values)) for id, merit, tie, values in rows}
 
 
-def _better(a: Standing, b: Standing, *, mutual: bool) -> bool:
-    """Whether place a replaces place b; `mutual` decides where neither dominates, and a equal to b replaces it."""
+def _is_better(a: Standing, b: Standing, *, mutual: bool) -> bool:
+    """True if place `a` replaces place `b`.
+
+    `mutual` decides where neither dominates; an equal place replaces.
+    """
     if a[:2] != b[:2]:
         return a[:2] < b[:2]
     if a[0] != Merit.FEASIBLE:
@@ -128,22 +145,22 @@ def _better(a: Standing, b: Standing, *, mutual: bool) -> bool:
     return dominates(a[2], b[2]) or (mutual and not dominates(b[2], a[2]))
 
 
-def _arrive(state: State, standing: dict[int, Standing], i: int, id: int, *, mutual: bool) -> None:
-    """Particle `i` was met at trial `id`, and is free to move on."""
+def _note_arrival(state: State, standing: dict[int, Standing], i: int, id: int, *, mutual: bool) -> None:
+    """Record that particle `i` arrived at trial `id` and is free."""
     state["last"][i] = id
     state["free"].append(i)
     state["told"] += 1
     best = state["best"][i]
     good = standing[id][0] <= Merit.VIOLATING
-    if good and (best < 0 or _better(standing[id], standing[best], mutual=mutual)):
+    if good and (best < 0 or _is_better(standing[id], standing[best], mutual=mutual)):
         state["best"][i] = id
         state["idle"][i] = 0
     else:
         state["idle"][i] += 1
 
 
-def _adopt(state: State, standing: dict[int, Standing], id: int) -> None:
-    """Another's trial becomes the best place of the particle that did worst, where it is better."""
+def _adopt_foreign(state: State, standing: dict[int, Standing], id: int) -> None:
+    """Let another optimizer's trial replace the worst best place, if better."""
     if standing[id][0] > Merit.VIOLATING or id in state["best"]:
         return
     bests: list[Any] = state["best"]
@@ -156,8 +173,11 @@ def _adopt(state: State, standing: dict[int, Standing], id: int) -> None:
         state["idle"][worst] = 0
 
 
-def _renew(state: State, standing: dict[int, Standing], patience: int) -> None:
-    """Particles that waited too long for a better place start anew, but for the one that holds the best of all."""
+def _restart_stagnant(state: State, standing: dict[int, Standing], patience: int) -> None:
+    """Restart particles without a better place for too long.
+
+    The one that holds the best of all stays.
+    """
     bests = state["best"]
     held = [i for i in range(len(bests)) if bests[i] >= 0]
     first = min(held, key=lambda i: standing[bests[i]]) if held else -1

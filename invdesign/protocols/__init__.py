@@ -17,8 +17,8 @@ from invdesign.protocols.optimizers import (
     Optimizer,
     OptimizerSettings,
     StageView,
-    depth_until,
-    notes_of,
+    collect_notes,
+    count_stages_until,
 )
 from invdesign.protocols.potentials import Forces, Potential, PotentialSettings, potential_of
 from invdesign.protocols.spaces import (
@@ -82,13 +82,13 @@ __all__ = [
     "TaskResult",
     "TypedSpace",
     "VectorSpace",
-    "depth_until",
+    "collect_notes",
+    "count_stages_until",
     "descriptors_of",
     "design_of",
     "is_evaluator",
     "is_finite",
     "is_near",
-    "notes_of",
     "place_genome",
     "potential_of",
 ]

@@ -131,7 +131,7 @@ class Context:
         trial = self.history.trial(latest)
         if trial.candidate.outside:
             return False
-        return trial.status is Status.COMPLETE and trial.depth < depth_until(self.stages, until)
+        return trial.status is Status.COMPLETE and trial.depth < count_stages_until(self.stages, until)
 
     def rng(self, stream: str) -> Rng:
         """The generator of one purpose within this event."""
@@ -142,13 +142,13 @@ class Context:
         return derived_seed(self.seed, self.event, stream)
 
 
-def depth_until(stages: Sequence[StageView], until: str | None) -> int:
+def count_stages_until(stages: Sequence[StageView], until: str | None) -> int:
     """How many stages, the build stage included, a candidate passes that runs `until` this one; all for None."""
     names = [stage.name for stage in stages]
     return names.index(until) + 2 if until in names else len(names) + 1
 
 
-def notes_of(state: Json) -> dict[str, str]:
+def collect_notes(state: Json) -> dict[str, str]:
     """What an optimizer's state has to tell the user, sentence by code.
 
     They stand under `notes`; those of the states under `members` (a mapping or a list) count too, each with its
@@ -167,7 +167,7 @@ def notes_of(state: Json) -> dict[str, str]:
         else ()
     )
     for name, member in named:
-        found.update({f"{name}.{code}": said for code, said in notes_of(member).items()})
+        found.update({f"{name}.{code}": said for code, said in collect_notes(member).items()})
     return found
 
 
@@ -177,7 +177,7 @@ S = TypeVar("S", bound=Json)
 class Optimizer(Protocol[S]):
     """A frozen configuration. Its state is a JSON value: ids, counters and credit, never genomes or values.
 
-    A state that is a mapping may hold `notes`: what the user should hear once, a sentence by code (`notes_of`).
+    A state that is a mapping may hold `notes`: what the user should hear once, a sentence by code (`collect_notes`).
     """
 
     @property

@@ -16,7 +16,7 @@ from invdesign.settings import Settings
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-REACH = 1.0  # ranges of a variable beyond its limits from which models still learn; farther off, a stationary model
+LEARNING_REACH = 1.0  # ranges of a variable beyond its limits from which models still learn; farther off, a stationary model
 # says nothing of the space, and the scales it would learn are not the space's (chosen)
 
 
@@ -252,7 +252,7 @@ class OpenSpace(TabledSpace, Protocol):
     """
 
     def rounding(self, cells: Mapping[str, str]) -> Mapping[str, float]:
-        """By column, how far the number in a cell may be off as it is written (`candidate.rounding_of`)."""
+        """By column, how far the number in a cell may be off as it is written (`candidate.half_last_digit`)."""
         ...
 
     def place(self, genome: Genome, rounding: Mapping[str, float]) -> Placement:
@@ -318,7 +318,7 @@ def is_near(space: SearchSpace, genome: Genome) -> bool:
     if not isinstance(space, VectorSpace):
         return True
     point = np.asarray(space.encode([genome]), dtype=np.float64)
-    return bool(((point >= -REACH) & (point <= 1.0 + REACH)).all())
+    return bool(((point >= -LEARNING_REACH) & (point <= 1.0 + LEARNING_REACH)).all())
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from invdesign.optimizers.bayesian.limits import select_rows
 from invdesign.optimizers.bayesian.measured import combine_with_predictions
 from invdesign.optimizers.bayesian.priors import PriorData, PriorTable, read_priors
 from invdesign.optimizers.bayesian.settings import GaussianSettings
-from invdesign.optimizers.common import teaches
+from invdesign.optimizers.common import is_training_candidate
 from invdesign.problem import Merit, Scores
 from invdesign.protocols import Context
 
@@ -86,7 +86,7 @@ def choose_trials(context: Context, groups: Groups, tables: Sequence[PriorTable]
     values = [np.isfinite(history.column(name, stage)) for name, stage in columns]
     outside = history.outside()  # never recommended, but measured and worth learning from
     counted = np.any(values, axis=0) & ((scores.merit != Merit.PENDING) | np.isin(scores.ids, outside))
-    counted[[id for id in outside if not teaches(context, id)]] = False
+    counted[[id for id in outside if not is_training_candidate(context, id)]] = False
     counted[list(history.superseded())] = False
     order = scores.order()
     ranked = scores.ids[order[counted[order]]]

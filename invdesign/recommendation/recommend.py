@@ -174,7 +174,7 @@ def _judge_properties(
             values,
             model.left_mean,
             model.left_deviation,
-            None if wanted_as is None else wanted_as.minimised(values),
+            None if wanted_as is None else wanted_as.to_minimised(values),
         )
         found[name] = JudgedProperty(model, calibration)
     return found
@@ -256,7 +256,7 @@ def _score_by_means(trials: Trials, judged: Mapping[str, JudgedProperty]) -> Sco
             return values
         return np.where(np.isfinite(values), item.model.mean, np.nan)
 
-    values = problem.score(trials.ids, column_of_means, np.zeros_like(trials.ids), scores.depth).values
+    values = problem.score_trials(trials.ids, column_of_means, np.zeros_like(trials.ids), scores.depth).values
     return replace(scores, values=values)
 
 
@@ -307,8 +307,8 @@ class _MemberBuilder:
         estimates = tuple(self._estimate_property(name, place) for name in problem.properties)
         means = {e.property: e.measured if e.mean is None else e.mean for e in estimates}
         desirability = None
-        if problem.judged:
-            minimised = problem.minimised(lambda name: np.array([means[name]], dtype=np.float64))
+        if problem.has_scales:
+            minimised = problem.minimise_columns(lambda name: np.array([means[name]], dtype=np.float64))
             desirability = _finite_or_none(float(problem.desirability(minimised)[0]))
         id = int(self.trials.ids[place])
         return Member(id, self.names.formula(id), estimates, desirability, place in self.best)

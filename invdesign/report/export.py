@@ -14,7 +14,7 @@ import numpy as np
 
 from invdesign.candidate import Status
 from invdesign.errors import InvdesignError, nearest
-from invdesign.properties import describe, sentence_beside, words_beside
+from invdesign.properties import describe_property, sentence_beside, words_beside
 from invdesign.report.files import OutputError, replace_file, replace_folder
 from invdesign.run.run import Run
 from invdesign.structures.files import structure_to_cif
@@ -96,7 +96,7 @@ def _write_csv(run: Run, output: Path, top: int | None) -> int:
 
 def _rank_complete(run: Run, top: int | None) -> list[int]:
     """Numbers of the complete candidates, best first."""
-    status = run.history.status()
+    status = run.history.status_by_trial()
     return [id for id in run.ranking() if status[id] == Status.COMPLETE][:top]
 
 
@@ -186,7 +186,7 @@ def cif_text(item: Ranked, units: Mapping[str, str]) -> str:
     """
     lines = [f"candidate {item.id}, rank {item.rank}, {item.formula}"]
     for name, value in item.properties.items():
-        unit = units.get(name) or describe(name).unit
+        unit = units.get(name) or describe_property(name).unit
         words = words_beside(name, item.properties.get)
         lines.append(join_words(f"{name} = {value!r}", unit, words))
         for what, said in (("noise", item.noise), ("systematic", item.systematic)):
@@ -200,7 +200,7 @@ def cif_text(item: Ranked, units: Mapping[str, str]) -> str:
 
 
 def _list_caveats(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(text for text in (describe(name).caveat for name in names) if text))
+    return list(dict.fromkeys(text for text in (describe_property(name).caveat for name in names) if text))
 
 
 # ASE.
@@ -229,7 +229,7 @@ def to_atoms(item: Ranked) -> Atoms:
 def _write_extxyz(run: Run, output: Path, top: int | None) -> int:
     from ase.io.extxyz import write_extxyz
 
-    keys = ase_keys(run.history.names())
+    keys = ase_keys(run.history.property_names())
     count = 0
     with replace_file(output) as temporary, temporary.open("w", encoding="utf-8") as file:
         for item in iterate_ranked(run, top):
@@ -243,7 +243,7 @@ def _write_extxyz(run: Run, output: Path, top: int | None) -> int:
 def _write_ase_db(run: Run, output: Path, top: int | None) -> int:
     from ase.db import connect
 
-    keys = ase_keys(run.history.names())
+    keys = ase_keys(run.history.property_names())
     count = 0
     try:
         with replace_file(output) as temporary:

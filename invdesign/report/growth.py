@@ -85,7 +85,7 @@ def hypervolume_growth(facts: Facts) -> Hypervolume | None:
     for step, count in enumerate(counts):
         end = int(np.searchsorted(ids, count))  # candidates are numbered from 0
         union = np.concatenate([front, values[start:end]])
-        kept, start = pareto.extended_front(front, values[start:end]), end
+        kept, start = pareto.extend_front(front, values[start:end]), end
         # Most checkpoints of a long run add nothing, so the volume is computed only for a changed front.
         if len(kept) != len(front) or kept.max(initial=-1) >= len(front):
             front = union[kept]

@@ -17,10 +17,10 @@ import numpy as np
 from markupsafe import Markup
 
 from invdesign.candidate import Json, Status
-from invdesign.errorbars import EXPLAINED
+from invdesign.errorbars import ERRORS_EXPLAINED
 from invdesign.errors import InvdesignError
 from invdesign.problem import Merit
-from invdesign.properties import describe
+from invdesign.properties import describe_property
 from invdesign.report import advice as advising
 from invdesign.report import figures as drawing
 from invdesign.report import fronts, plots, results, structure, tables
@@ -196,7 +196,7 @@ def list_caveats(facts: Facts) -> list[Caveat]:
     """List caveats of the ranking properties of `facts`, each text once."""
     labels: dict[str, list[str]] = {}
     for name in facts.run.campaign.problem.properties:
-        item = describe(name)
+        item = describe_property(name)
         if item.caveat:
             labels.setdefault(item.caveat, []).append(item.label)
     return [Caveat(", ".join(names), text) for text, names in labels.items()]
@@ -210,7 +210,7 @@ def _head_values(facts: Facts) -> dict[str, Any]:
         ("complete", counts["complete"], ""),
     ]
     row.append(("feasible", len(facts.feasible_ids()), "meet every constraint"))
-    failed = set(np.flatnonzero(facts.run.history.status() == Status.FAILED).tolist())
+    failed = set(np.flatnonzero(facts.run.history.status_by_trial() == Status.FAILED).tolist())
     lost = [
         words for gone, words in map(facts.describe_fate, sorted(set(range(len(facts))) - failed)) if gone
     ]
@@ -251,7 +251,7 @@ def _head_values(facts: Facts) -> dict[str, Any]:
             for o in facts.run.campaign.problem.objectives
         )
         and len(facts.front) > 0,
-        "errors": EXPLAINED if _has_method_errors(facts) else "",
+        "errors": ERRORS_EXPLAINED if _has_method_errors(facts) else "",
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from invdesign.arrays import BoolArray, IntArray
-from invdesign.properties import Mark, describe
+from invdesign.properties import Mark, describe_property
 from invdesign.report.figures import FAINT
 from invdesign.report.tables import Facts
 
@@ -90,7 +90,7 @@ def find_marked(facts: Facts, name: str, ids: IntArray) -> BoolArray:
     Returns:
         Shape (n,).
     """
-    mark = describe(name).mark
+    mark = describe_property(name).mark
     if mark is None or mark.flag not in facts.columns:
         return np.zeros(len(ids), dtype=bool)
     known = range(len(facts))  # a live run may have more candidates by now
@@ -98,7 +98,7 @@ def find_marked(facts: Facts, name: str, ids: IntArray) -> BoolArray:
 
 
 def _mark_of(name: str) -> Mark:
-    mark = describe(name).mark
+    mark = describe_property(name).mark
     assert mark is not None  # some of its values are marked
     return mark
 
@@ -116,7 +116,7 @@ def count_own(facts: Facts) -> list[str]:
         own = [int((~find_marked(facts, name, ids)).sum()) for ids in known]
         if own[0] < len(known[0]):
             key = tuple(number for pair in zip(own, map(len, known), strict=True) for number in pair)
-            counts[_mark_of(name), key].append(describe(name).label)
+            counts[_mark_of(name), key].append(describe_property(name).label)
     return [_count_sentence(mark, labels, *key) for (mark, key), labels in counts.items()]
 
 

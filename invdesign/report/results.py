@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from invdesign.problem import Merit, Objective
-from invdesign.properties import describe
+from invdesign.properties import describe_property
 from invdesign.report.growth import Hypervolume
 from invdesign.report.tables import Facts
 from invdesign.report.text import distance_text, format_number, goal_text, pretty_unit, with_unit
@@ -21,7 +21,7 @@ GOAL_VERBS = {"target": "bring", "window": "keep"}
 
 def property_label(name: str, units: Mapping[str, str]) -> str:
     """Label of the property `name`; `units` by property."""
-    return describe(name, units.get(name, "")).label
+    return describe_property(name, units.get(name, "")).label
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,14 @@ from invdesign.campaign.model import Campaign
 from invdesign.candidate import Json, Status
 from invdesign.errors import InvdesignError
 from invdesign.problem import Constraint, Merit, Objective, Scores
-from invdesign.properties import KEPT, STRUCTURE, describe, is_structure, structure_fate, words_beside
+from invdesign.properties import (
+    STRUCTURE_KEPT,
+    STRUCTURE_PREFIX,
+    describe_property,
+    is_structure,
+    structure_fate,
+    words_beside,
+)
 from invdesign.report.text import (
     SETTING_UNITS,
     axis_label,
@@ -128,7 +135,11 @@ class Facts:
 
         An example is `no longer an anti-perovskite`.
         """
-        known = {KEPT: float(self.columns[KEPT][id])} if KEPT in self.columns else {}
+        known = (
+            {STRUCTURE_KEPT: float(self.columns[STRUCTURE_KEPT][id])}
+            if STRUCTURE_KEPT in self.columns
+            else {}
+        )
         return structure_fate(known, self.details.get(id, {}))
 
     def known_properties(self, id: int) -> list[str]:
@@ -150,7 +161,7 @@ def read_facts(run: Run) -> Facts:
     history = run.history
     n = len(history)
     scores = history.scores()
-    names = dict.fromkeys((*run.campaign.problem.properties, *history.names()))
+    names = dict.fromkeys((*run.campaign.problem.properties, *history.property_names()))
     units = run.campaign.units()
     columns = ("id", "formula", "operator", "parents")
     rows = [row for row in run.store.read_rows(schema.candidates, columns) if row.id < n]
@@ -158,7 +169,7 @@ def read_facts(run: Run) -> Facts:
     positions = scores.front()
     by_first = np.argsort(scores.values[positions, 0], kind="stable")
     problem, known = run.campaign.problem, {name: history.column(name) for name in names}
-    minimised = problem.minimised(known.__getitem__)
+    minimised = problem.minimise_columns(known.__getitem__)
     return Facts(
         run=run,
         status=run.status(),
@@ -166,14 +177,14 @@ def read_facts(run: Run) -> Facts:
         columns=known,
         noise={name: history.noise(name) for name in names},
         systematic={name: history.systematic(name) for name in names},
-        details=history.details(),
+        details=history.details_by_trial(),
         minimised=minimised,
-        desirability=problem.desirability(minimised) if problem.judged else None,
-        units={name: units.get(name) or describe(name).unit for name in names},
+        desirability=problem.desirability(minimised) if problem.has_scales else None,
+        units={name: units.get(name) or describe_property(name).unit for name in names},
         formulas=[order_formula(row.formula or "") for row in rows],
         operators=[row.operator or "unnamed" for row in rows],
         parents=[tuple(json.loads(row.parents)) for row in rows],
-        ranking=order[history.status()[order] == Status.COMPLETE],
+        ranking=order[history.status_by_trial()[order] == Status.COMPLETE],
         front=scores.ids[positions[by_first]],
         outside=frozenset(history.outside()),
         structures=run.campaign.measured_on,
@@ -250,7 +261,7 @@ def bounds_text(constraint: Constraint, units: Mapping[str, str]) -> str:
         units: by property.
     """
     name = constraint.property
-    unit = units.get(name) or describe(name).unit
+    unit = units.get(name) or describe_property(name).unit
     low = f"{constraint.min:g} ≤ " if constraint.min is not None else ""
     high = f" ≤ {constraint.max:g}" if constraint.max is not None else ""
     return with_unit(f"{low}{name}{high}".replace("-", "−"), pretty_unit(unit))
@@ -280,7 +291,7 @@ class Cause:
 def group_failures(facts: Facts) -> list[Cause]:
     """Group the failures of `facts` by stage and kind, most frequent first."""
     groups: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
-    failures = facts.run.history.failures()
+    failures = facts.run.history.failures_by_trial()
     for id in sorted(failures):
         groups[failures[id].stage, failures[id].kind].append(id)
     found = [
@@ -390,7 +401,7 @@ def structure_rows(campaign: Campaign) -> list[tuple[str, str]]:
     """Roles of structures in properties of the `campaign`, each with its maker."""
     roles = list(dict.fromkeys(campaign.measured_on.values()))
     makers = {
-        name.removeprefix(STRUCTURE): f"stage {stage.name} leaves it"
+        name.removeprefix(STRUCTURE_PREFIX): f"stage {stage.name} leaves it"
         for stage in campaign.stages
         for name in (stage.evaluator.provides if stage.evaluator is not None else ())
         if is_structure(name)

@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from invdesign.candidate import Json
 from invdesign.errorbars import count_decimals, known_error, method_text
 from invdesign.problem import Objective
-from invdesign.properties import describe
+from invdesign.properties import describe_property
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _COUNT = re.compile(r"(?<=[A-Za-z)\]])(\d+(?:\.\d+)?)")
@@ -88,7 +88,7 @@ def axis_label(name: str, unit: str, role: str = "") -> str:
         unit: as its evaluator gives it; may be empty.
         role: of the structure it was measured on; empty if there is none.
     """
-    label = describe(name, unit).label
+    label = describe_property(name, unit).label
     beside = ", ".join(filter(None, [pretty_unit(unit), role]))
     return f"{label} ({beside})" if beside else label
 
@@ -99,7 +99,7 @@ def goal_text(item: Objective, unit: str = "") -> str:
     It is empty for a plain direction; `unit` may be empty.
     """
     word = {"target": "to", "window": "at"}.get(item.direction)
-    return with_unit(f"{word} {item.goal()}".replace("-", "−"), pretty_unit(unit)) if word else ""
+    return with_unit(f"{word} {item.goal_text()}".replace("-", "−"), pretty_unit(unit)) if word else ""
 
 
 def distance_text(item: Objective, minimised: float) -> str:

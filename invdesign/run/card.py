@@ -286,7 +286,7 @@ def _draw_axes(x: FloatArray, y: FloatArray, titles: tuple[str, str]) -> str:
 
 
 def _failure_line(run: Reading, status: RunStatus) -> str:
-    failures = run.history.failures()
+    failures = run.history.failures_by_trial()
     said = ""
     if status.state == "failed":
         said = f'<div style="color:#b91c1c">{escape(status.reason.removeprefix("failed: "))}</div>'

@@ -24,11 +24,18 @@ from invdesign.candidate import (
     clean_detail,
     genome_key,
 )
-from invdesign.errors import InvdesignError, RefusedError, StoreError, candidates_text, nearest, together
+from invdesign.errors import (
+    InvdesignError,
+    RefusedError,
+    StoreError,
+    candidates_text,
+    join_complaints,
+    nearest,
+)
 from invdesign.evaluation import Stage
 from invdesign.history import RunHistory
 from invdesign.measurements import Measurement
-from invdesign.properties import STRUCTURE, is_structure
+from invdesign.properties import STRUCTURE_PREFIX, is_structure
 from invdesign.protocols import MeasuredEvaluator, SearchSpace, place_genome
 from invdesign.run.requests import Request
 from invdesign.run.since import ChangesSince, find_changes_since
@@ -37,7 +44,7 @@ from invdesign.steps import Finished, UserEvent
 from invdesign.store.store import Store
 from invdesign.structures.files import compress_text, structure_from_json, structure_to_json
 from invdesign.structures.reading.raw import StructureFileError
-from invdesign.worker import RAISED
+from invdesign.worker import FOREIGN_ERRORS
 
 BY_USER = "user"  # operator of candidates nobody else asked for
 MAX_LISTED = 10  # complaints in one message (chosen)
@@ -126,7 +133,7 @@ def plan_change(
         }[request.kind]()
     except (StoreError, RefusedError):
         raise
-    except RAISED as error:
+    except FOREIGN_ERRORS as error:
         # A request is a file that anybody may have written: whatever it holds must not end the run.
         raise RefusedError(
             f"the request cannot be read: {type(error).__name__}: {error}. Nothing was changed."
@@ -179,7 +186,7 @@ def _provided_properties(stage: Stage) -> set[str]:
 
 def _provided_roles(stage: Stage) -> set[str]:
     assert stage.evaluator is not None
-    return {name.removeprefix(STRUCTURE) for name in stage.evaluator.provides if is_structure(name)}
+    return {name.removeprefix(STRUCTURE_PREFIX) for name in stage.evaluator.provides if is_structure(name)}
 
 
 @dataclass
@@ -427,7 +434,7 @@ class _Planner:
             return key
         try:
             placement = place_genome(self.campaign.space, genome)
-        except RAISED as error:  # a genome of any form may trip any space
+        except FOREIGN_ERRORS as error:  # a genome of any form may trip any space
             self.complaints.append(f"{where}: {_describe_refusal(error)}")
             return None
         key = genome_key(placement.genome)
@@ -655,7 +662,7 @@ class _Planner:
         if self.complaints:
             more = len(self.complaints) - MAX_LISTED
             shown = self.complaints[:MAX_LISTED] + ([f"and {more} more"] if more > 0 else [])
-            raise RefusedError(f"{together(shown).removesuffix('.')}. Nothing was changed.")
+            raise RefusedError(f"{join_complaints(shown).removesuffix('.')}. Nothing was changed.")
 
 
 def refuse_promotion(id: int) -> str:

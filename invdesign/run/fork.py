@@ -12,7 +12,7 @@ from typing import Literal, cast
 
 from invdesign.campaign.model import Budget, Campaign
 from invdesign.candidate import Candidate, Design, Genome, Json, Status, canonical, genome_key
-from invdesign.errors import RunError, visible
+from invdesign.errors import RunError, escape_control_characters
 from invdesign.protocols import SearchSpace, design_of, place_genome
 from invdesign.run.requests import FOLDER as REQUESTS
 from invdesign.run.requests import write_request
@@ -22,7 +22,7 @@ from invdesign.store.inheritance import Selection, copy_selection, copy_store, m
 from invdesign.store.lock import lock_run
 from invdesign.store.store import STORE_FILE, Store
 from invdesign.structures.files import structure_to_json
-from invdesign.worker import RAISED
+from invdesign.worker import FOREIGN_ERRORS
 
 SNAPSHOT = "fork.tmp"  # within the new folder, until the new run is whole
 FIRST = "00000000000000000000-fork"  # its requests come before all others, under the same names however often they are left
@@ -202,7 +202,7 @@ def _match_stages(old: Campaign, new: Campaign) -> dict[str, list[str]]:
 
 def _choose_candidates(run: Run, take: Take, top: int | None) -> list[int]:
     """Numbers of finished candidates to take; of each genome the latest."""
-    status, superseded = run.history.status(), set(run.history.superseded())
+    status, superseded = run.history.status_by_trial(), set(run.history.superseded())
     finished = {
         id
         for id in range(len(run.history))
@@ -276,7 +276,7 @@ def _build_design(space: SearchSpace, candidate: Candidate) -> tuple[Genome, Des
             return made, design_of(space, made, outside=bool(placement.outside))
         written = cast("Genome", canonical(space.canonical(genome)))
         return written, space.build(written)
-    except RAISED as error:  # what a foreign genome does to a space, nobody knows
+    except FOREIGN_ERRORS as error:  # what a foreign genome does to a space, nobody knows
         raise _Refused(" ".join(str(error).split()) or type(error).__name__) from error
 
 
@@ -344,8 +344,8 @@ def _origin_entry(run: Run, source: Path) -> dict[str, str]:
     digest = run.digest()
     note = f"forked from {source}, which had {len(run.history)} candidates then (digest {digest[:12]})"
     return {
-        "folder": visible(str(source.resolve())),  # a path need not be text
+        "folder": escape_control_characters(str(source.resolve())),  # a path need not be text
         "fingerprint": run.campaign.fingerprint,
         "digest": digest,
-        "note": visible(note),
+        "note": escape_control_characters(note),
     }

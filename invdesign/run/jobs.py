@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Literal, cast
 from invdesign.candidate import Evaluation, Input, Status
 from invdesign.errors import RunError, nearest
 from invdesign.evaluation import Stage
-from invdesign.properties import STRUCTURE, is_structure
+from invdesign.properties import STRUCTURE_PREFIX, is_structure
 from invdesign.protocols import JobEvaluator
 from invdesign.run.told import Told
-from invdesign.worker import RAISED, WORK
+from invdesign.worker import FOREIGN_ERRORS, WORK_FOLDER
 
 if TYPE_CHECKING:
     from invdesign.run.run import Run
@@ -72,7 +72,7 @@ def best_candidates(run: Run, n: int) -> list[int]:
 
     What was made outside the space is not among them: nothing evaluates it further.
     """
-    status, left_out = run.history.status(), {*run.history.superseded(), *run.history.outside()}
+    status, left_out = run.history.status_by_trial(), {*run.history.superseded(), *run.history.outside()}
     complete = (id for id in run.ranking() if status[id] == Status.COMPLETE and id not in left_out)
     return [id for id, _ in zip(complete, range(n), strict=False)]
 
@@ -107,7 +107,7 @@ def job_folder(run: Run, stage: str, id: int) -> Path:
         id: number of the candidate.
     """
     formula = re.sub(r"[^A-Za-z0-9.]", "", run.store.stored_formula(id)) or run.history.candidate(id).key[:12]
-    return run.folder / WORK / stage / f"{id:06d}-{formula}"
+    return run.folder / WORK_FOLDER / stage / f"{id:06d}-{formula}"
 
 
 def write_inputs(run: Run, stage: str, ids: Sequence[int]) -> list[Job]:
@@ -130,7 +130,7 @@ def write_inputs(run: Run, stage: str, ids: Sequence[int]) -> list[Job]:
         try:
             _write_all_inputs(evaluator, run.inputs([id], stage)[0], folder)
             jobs.append(Job(id, stage, folder, "written"))
-        except RAISED as error:  # an evaluator may raise anything; the others go on
+        except FOREIGN_ERRORS as error:  # an evaluator may raise anything; the others go on
             jobs.append(Job(id, stage, folder, "not written", _join_lines(error)))
     return jobs
 
@@ -165,7 +165,7 @@ def _read_job(run: Run, evaluator: JobEvaluator, stage: str, id: int) -> Job:
     folder = job_folder(run, stage, id)
     try:
         found = evaluator.read_outputs(run.inputs([id], stage)[0], folder) if folder.is_dir() else None
-    except RAISED as error:  # a folder nobody may read says nothing of the candidate
+    except FOREIGN_ERRORS as error:  # a folder nobody may read says nothing of the candidate
         return Job(id, stage, folder, "unreadable", _join_lines(error))
     if found is None:
         return Job(id, stage, folder, "not there yet", _list_files(folder))
@@ -199,7 +199,7 @@ def _list_files(folder: Path) -> str:
 
 def _missing_outputs(found: Evaluation, evaluator: JobEvaluator) -> str:
     promised = {name for name in evaluator.provides if not is_structure(name)}
-    roles = {name.removeprefix(STRUCTURE) for name in evaluator.provides if is_structure(name)}
+    roles = {name.removeprefix(STRUCTURE_PREFIX) for name in evaluator.provides if is_structure(name)}
     if set(found.properties) != promised or set(found.structures) != roles:
         given = ", ".join(sorted([*found.properties, *found.structures])) or "nothing"
         return f"the evaluator read {given}, and promises {', '.join(sorted(promised | roles))}"

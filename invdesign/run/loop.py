@@ -18,7 +18,7 @@ from invdesign.candidate import Candidate, Json, Proposal, Status, genome_key, t
 from invdesign.errors import RefusedError, RunError
 from invdesign.evaluation import Wave
 from invdesign.history import RunHistory
-from invdesign.protocols import Context, Engine, notes_of
+from invdesign.protocols import Context, Engine, collect_notes
 from invdesign.run import budgets, requests
 from invdesign.run.changes import Change, find_handed_out, plan_change
 from invdesign.run.requests import Request
@@ -97,7 +97,7 @@ class Loop:
         self._state: Json
         self._event, self._state = self.store.last_event() or (-1, None)
         self._stages = self.campaign.views
-        self._said = set(notes_of(self._state))
+        self._said = set(collect_notes(self._state))
         self._origin = describe_origin(self.store)
         # Results of one wave are seen at once; of several under way each when it is told, since an optimizer
         # that saw what happened to be finished would not repeat itself.
@@ -138,9 +138,9 @@ class Loop:
             self._write_event("start", None, self.campaign.optimizer.start(self._make_context()))
         by_user = self.campaign.measured_outside
         for flight in list(self._flights):
-            for task in flight.wave.in_flight():
+            for task in flight.wave.list_unfinished_tasks():
                 self.engine.submit(task)
-            self._commit_step(flight, flight.wave.step())
+            self._commit_step(flight, flight.wave.apply_results())
             if flight.wave.idle and not flight.untold_ids:
                 self._flights.remove(flight)
                 self._put_aside(flight)
@@ -169,7 +169,7 @@ class Loop:
 
     def waiting_candidates(self) -> dict[int, str]:
         """External stage by number of the candidate that waits there."""
-        return {id: stage for flight in self._aside for id, stage in flight.wave.waiting().items()}
+        return {id: stage for flight in self._aside for id, stage in flight.wave.list_waiting().items()}
 
     def hand_out(self, n: int) -> tuple[list[int], str]:
         """Hand out `n` candidates for measurement, asking for new ones as needed.
@@ -222,14 +222,14 @@ class Loop:
     def _write_change(self, change: Change) -> None:
         """Write a change by the user, and start what follows from it."""
         for flight in self._aside:
-            for id in change.released & flight.wave.waiting().keys():
-                flight.wave.release(id)
+            for id in change.released & flight.wave.list_waiting().keys():
+                flight.wave.release_candidate(id)
                 flight.told.add(id)
         for candidate in change.added:
-            self.history.add(candidate.id, candidate.key, candidate)
+            self.history.add_candidate(candidate.id, candidate.key, candidate)
         for ending, _ in change.event.withdrawn:
-            self.history.forget(ending.candidate)
-            self.history.finish(ending)
+            self.history.reset_trial(ending.candidate)
+            self.history.finish_trial(ending)
         state = self._state
         if change.untold:
             state = self._tell_optimizer(state, sorted(change.untold))
@@ -237,10 +237,10 @@ class Loop:
         settle_folders(self.folder, {id for id, _ in change.event.reopened}.__contains__)
         self._write_event(change.kind, change.detail, state, change.added, user=change.event)
         for id, _ in change.event.reopened:
-            self.history.reopen(id, self.store.load_results(id))
+            self.history.reopen_trial(id, self.store.load_results(id))
         waiting, self._aside = sorted(self._aside, key=lambda flight: flight.event), []
         for flight in waiting:
-            step = flight.wave.step()
+            step = flight.wave.apply_results()
             if step:
                 self._hold_results(flight)
                 self._commit_step(flight, step)
@@ -250,14 +250,14 @@ class Loop:
         if change.added or change.event.reopened:
             flight = self._restore_flight(self.store.load_opened(event))
             self._flights.append(flight)
-            self._commit_step(flight, flight.wave.step())
+            self._commit_step(flight, flight.wave.apply_results())
 
     def _hold_results(self, flight: _Flight) -> None:
         """Hold the known results of a wave until it is told, as after a restart."""
         if self._holds:
             for id in set(flight.wave.ids) - flight.told:
                 known = self.store.load_results(id)
-                self.history.forget(id)
+                self.history.reset_trial(id)
                 flight.held.append(Step(results=known))
 
     def apply_requests(self, before: Request | None = None, skip: Collection[str] = ()) -> None:
@@ -324,11 +324,11 @@ class Loop:
         told = self._flights[0].wave.ids[0] if self._flights else first
         flight = _Flight(self._make_wave(asked, told), event=self._event + 1)
         task = self._numbers.following
-        step = flight.wave.step()
+        step = flight.wave.apply_results()
         detail: Json = {"n": n, "first": first, "count": len(asked), "told": told}
         self._write_event("ask", detail, state, asked, step, task=task)
         for candidate in asked:
-            self.history.add(candidate.id, candidate.key, candidate)
+            self.history.add_candidate(candidate.id, candidate.key, candidate)
         self._flights.append(flight)
         self._apply_step(flight, step)
         return ""
@@ -359,10 +359,12 @@ class Loop:
         if budget.evaluations is not None:
             before_last = len(self.campaign.views)
             under_way = sum(
-                flight.wave.bound_for_the_last(flight.told) for flight in (*self._flights, *self._aside)
+                flight.wave.count_for_last_stage(flight.told) for flight in (*self._flights, *self._aside)
             )
-            stopped = (self.history.status() == Status.COMPLETE) & (self.history.depth() == before_last)
-            entered = int(((self.history.depth() >= before_last) & ~stopped).sum())
+            stopped = (self.history.status_by_trial() == Status.COMPLETE) & (
+                self.history.depth_by_trial() == before_last
+            )
+            entered = int(((self.history.depth_by_trial() >= before_last) & ~stopped).sum())
             left.append(budget.evaluations - entered - under_way)
         if budget.hours is not None and self.elapsed() >= 3600 * budget.hours:
             left.append(0)
@@ -377,7 +379,7 @@ class Loop:
         flight = _Flight(wave, by_user=rest.by_user, parted=rest.parted, event=rest.event)
         if self._holds:
             for candidate in rest.asked:
-                self.history.forget(candidate.id)
+                self.history.reset_trial(candidate.id)
             flight.held.append(Step(results=list(rest.results), finished=list(rest.finished)))
         return flight
 
@@ -395,9 +397,9 @@ class Loop:
                 # Whoever stopped us may have signalled the workers too: their end says nothing of the candidates.
                 results = [result for result in results if result.lost is None]
             for flight in self._flights if results else ():
-                of_its = [result for result in results if flight.wave.holds(result.id)]
+                of_its = [result for result in results if flight.wave.awaits_task(result.id)]
                 if of_its:
-                    self._commit_step(flight, flight.wave.step(of_its))
+                    self._commit_step(flight, flight.wave.apply_results(of_its))
             self._poll_and_show()
         return True
 
@@ -410,9 +412,9 @@ class Loop:
         if self._holds:
             flight.held.append(step)
         else:
-            self.history.apply(step)
+            self.history.apply_step(step)
         for planned in step.planned:
-            self.engine.submit(flight.wave.task(planned))
+            self.engine.submit(flight.wave.encode_task(planned))
 
     # Tell.
 
@@ -423,7 +425,7 @@ class Loop:
         """
         flight = self._flights.popleft()
         for step in flight.held:
-            self.history.apply(step)
+            self.history.apply_step(step)
         flight.held.clear()
         ids = flight.untold_ids
         if ids:
@@ -447,7 +449,7 @@ class Loop:
     def _put_aside(self, flight: _Flight) -> None:
         if not flight.wave.done:
             for step in flight.held:  # of those that wait, what earlier stages said may be seen
-                self.history.apply(step)
+                self.history.apply_step(step)
             flight.held.clear()
             self._aside.append(flight)
 
@@ -471,19 +473,19 @@ class Loop:
 
     def _log_notes(self) -> None:
         """Log each note of the optimizer once in the run."""
-        for code, sentence in notes_of(self._state).items():
+        for code, sentence in collect_notes(self._state).items():
             if code not in self._said:
                 self._said.add(code)
                 LOGGER.info("%s", sentence)
 
     def _check_failures(self) -> None:
-        status = self.history.status()
+        status = self.history.status_by_trial()
         failed = int((status == Status.FAILED).sum())
         if len(status) < MIN_CANDIDATES_FOR_RATE or failed <= self.campaign.max_failure_rate * len(status):
             return
         causes = list(failure_counts(self.history).items())[:3]
         listed = ", ".join(f"{cause} ({count})" for cause, count in causes)
-        example = next(iter(self.history.failures().values())).message
+        example = next(iter(self.history.failures_by_trial().values())).message
         raise RunError(
             f"{failed} of {len(status)} candidates failed, more than max_failure_rate allows "
             f"({self.campaign.max_failure_rate:g}). Causes: {listed}; for example: {example}. "
@@ -504,7 +506,7 @@ class Loop:
             reason: why it is not running.
         """
         flights = (*self._flights, *self._aside)
-        now_in = [sum(counts) for counts in zip(*(f.wave.at_stage() for f in flights), strict=True)]
+        now_in = [sum(counts) for counts in zip(*(f.wave.count_by_stage() for f in flights), strict=True)]
         return take_snapshot(
             self.campaign,
             self.history,
@@ -512,7 +514,7 @@ class Loop:
             reason=reason,
             elapsed=self.elapsed(),
             now_in=now_in or None,
-            notes=(*self._origin, *notes_of(self._state).values()),
+            notes=(*self._origin, *collect_notes(self._state).values()),
             waiting=Counter(self.waiting_candidates().values()),
         )
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign.errors import visible
+from invdesign.errors import escape_control_characters
 from invdesign.run.card import live_html
 from invdesign.wording import format_duration, join_words
 
@@ -93,7 +93,7 @@ def line_observer() -> Observer:
 
 
 def _write_line(line: str) -> None:
-    sys.stderr.write(f"{visible(line)}\n")
+    sys.stderr.write(f"{escape_control_characters(line)}\n")
     sys.stderr.flush()
 
 

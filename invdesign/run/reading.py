@@ -16,7 +16,7 @@ from invdesign.errors import RunError, candidates_text
 from invdesign.history import RunHistory
 from invdesign.measurements import Measurement
 from invdesign.properties import words_beside
-from invdesign.protocols import Context, design_of, notes_of
+from invdesign.protocols import Context, collect_notes, design_of
 from invdesign.rng import derived_seed
 from invdesign.run.changes import find_handed_out
 from invdesign.run.loop import STOPPED, WAITS_FOR_MEASUREMENTS
@@ -75,7 +75,7 @@ class Reading:
     def _stored_status(self, state: str, reason: str) -> RunStatus:
         elapsed = self.store.worked_seconds()
         _, left = self.store.last_event() or (-1, None)
-        notes = (*describe_origin(self.store), *notes_of(left).values())
+        notes = (*describe_origin(self.store), *collect_notes(left).values())
         waiting = {stage: len(ids) for stage, ids in self.waiting().items()}
         return take_snapshot(
             self.campaign,
@@ -143,7 +143,7 @@ class Reading:
 
         Of one objective, or of objectives combined to one score, these are the best trial and its equals.
         """
-        standing = self._history.standing()
+        standing = self._history.update_standing()
         if not standing.feasible:
             return []
         return [int(id) for id in standing.front[np.argsort(standing.values[:, 0], kind="stable")]]
@@ -171,15 +171,15 @@ class Reading:
         Source:
             Zitzler & Thiele, IEEE Trans. Evol. Comput. 3, 257 (1999).
         """
-        problem, standing = self.campaign.problem, self._history.standing()
+        problem, standing = self.campaign.problem, self._history.update_standing()
         try:
-            given = problem.reference if reference is None else problem.point(reference)
+            given = problem.reference if reference is None else problem.to_minimised_point(reference)
         except ValueError as error:
             raise RunError(f"the reference point of a hypervolume {error}") from error
         if problem.n_values == 1:
             best = self.status().best[0].value
             return float("nan") if best is None else best
-        point = standing.reference() if given is None else given
+        point = standing.reference_point() if given is None else given
         return 0.0 if point is None or not standing.feasible else pareto.hypervolume(standing.values, point)
 
     def desirability(self) -> NDArray[np.float64] | None:
@@ -188,14 +188,18 @@ class Reading:
         None if the objectives have no scale.
         """
         problem = self.campaign.problem
-        return problem.desirability(problem.minimised(self._history.column)) if problem.judged else None
+        return (
+            problem.desirability(problem.minimise_columns(self._history.column))
+            if problem.has_scales
+            else None
+        )
 
     def top(self, n: int = 10) -> list[dict[str, Any]]:
         """The `n` best complete trials as mappings, best first.
 
         A genome that was taken further appears as it ended.
         """
-        status, earlier = self._history.status(), set(self._history.superseded())
+        status, earlier = self._history.status_by_trial(), set(self._history.superseded())
         complete = [id for id in self.ranking() if status[id] == Status.COMPLETE and id not in earlier][:n]
         front = set(self.front())
         judged = self.desirability()
@@ -224,8 +228,8 @@ class Reading:
                 for name in trial.properties
                 if (words := words_beside(name, trial.properties.get))
             },
-            "passed": self._history.reached_by(id),
-            "earlier": [list(found) for found in self._history.earlier(id)],
+            "passed": self._history.last_stage_of(id),
+            "earlier": [list(found) for found in self._history.earlier_values(id)],
             "operator": trial.candidate.proposal.operator,
             "parents": list(trial.candidate.proposal.parents),
             "genome": dict(trial.genome),

@@ -15,14 +15,14 @@ from pydantic import ValidationError
 
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import Genome, Json, canonical, to_json
-from invdesign.environment import environment
+from invdesign.environment import describe_environment
 from invdesign.errors import (
     CampaignChangedError,
     InvdesignError,
     RefusedError,
     RunError,
     StoreError,
-    together,
+    join_complaints,
 )
 from invdesign.history import RunHistory
 from invdesign.protocols import PreparedSpace
@@ -250,7 +250,9 @@ class Run(Reading):
             store.check_for_damage()  # what is damaged must not be built upon
             requests.remove_leftovers(self.folder)
             self.campaign = budgets.replace_budget(self.campaign, budgets.stored_budget(store))
-            store.begin_session({**environment(Path.cwd()), "evaluators": self._stage_fingerprints()})
+            store.begin_session(
+                {**describe_environment(Path.cwd()), "evaluators": self._stage_fingerprints()}
+            )
             try:
                 result = self._start_session(store, observer, work)
             except KeyboardInterrupt:
@@ -279,7 +281,7 @@ class Run(Reading):
         self._history = self._current_history(store)
         settle_folders(self.folder, self._end_check())  # before a worker may look
         campaign = self.campaign
-        setup = Setup.of(campaign.space, campaign.evaluators, campaign.code, self.folder)
+        setup = Setup.from_plugins(campaign.space, campaign.evaluators, campaign.code, self.folder)
         engine = self.campaign.engine.open(setup)
         try:
             self._mark = _NEVER  # until the loop has ended in good order, nobody knows what the history lacks
@@ -364,7 +366,7 @@ class Run(Reading):
         refused = [check_genome(self.campaign.space, genome) for genome in genomes]
         complaints = [f"genome {n}: {said}" for n, said in enumerate(refused, 1) if said]
         if complaints:
-            raise RunError(f"{together(complaints)}. Nothing was added.")
+            raise RunError(f"{join_complaints(complaints)}. Nothing was added.")
         detail: dict[str, Json] = {"genomes": [canonical(genome) for genome in genomes], "until": until}
         return list(self.apply(new_request("add", detail)).added)
 

@@ -15,7 +15,7 @@ from invdesign.campaign.model import Campaign
 from invdesign.candidate import Status
 from invdesign.errorbars import value_text
 from invdesign.history import RunHistory
-from invdesign.problem import Merit, Problem, in_words
+from invdesign.problem import Merit, Problem, describe_objective
 from invdesign.properties import words_beside
 from invdesign.standing import Standing
 from invdesign.store.files import replace_atomically
@@ -65,7 +65,7 @@ class Best:
     systematic: float | None = None
 
     def __str__(self) -> str:
-        return in_words(self.direction, self.property, self.goal)
+        return describe_objective(self.direction, self.property, self.goal)
 
     def format_value(self) -> str:
         """The value with errors, unit and words; `none yet` without a value."""
@@ -184,16 +184,16 @@ def take_snapshot(
     Args:
         elapsed: seconds of work over all sessions.
         now_in: candidates now in each stage of the funnel.
-        notes: the optimizer's (`protocols.notes_of` its state); the campaign's own come before them.
+        notes: the optimizer's (`protocols.collect_notes` its state); the campaign's own come before them.
         waiting: candidates that wait for results from outside, by stage; they are in it.
     """
     if now_in is None and waiting:
         now_in = [waiting.get(stage.name, 0) for stage in campaign.funnel]
-    finished = int((history.status() != Status.PENDING).sum())
+    finished = int((history.status_by_trial() != Status.PENDING).sum())
     pace = finished / elapsed if elapsed > 0 else 0.0
-    by_status = np.bincount(history.status(), minlength=len(Status))
+    by_status = np.bincount(history.status_by_trial(), minlength=len(Status))
     counts = {status.name.lower(): int(by_status[status]) for status in Status}
-    standing = history.standing()
+    standing = history.update_standing()
     return RunStatus(
         name=campaign.name,
         state=state,
@@ -225,7 +225,7 @@ def outside_notes(history: RunHistory, problem: Problem, standing: Standing) -> 
         problem: its objectives and constraints.
         standing: front and extremes of the candidates within the space.
     """
-    status = history.status()
+    status = history.status_by_trial()
     ids = [id for id in history.outside() if status[id] not in {Status.PENDING, Status.WITHDRAWN}]
     if not ids:
         return []
@@ -233,7 +233,7 @@ def outside_notes(history: RunHistory, problem: Problem, standing: Standing) -> 
     rest = f"{what} data for the models, never a proposal or a parent, and not among the best"
     found = [f"{_list_candidates(ids)} {'was' if len(ids) == 1 else 'were'} made outside the space: {rest}"]
     scores = history.outside_scores()
-    feasible = scores.at(np.flatnonzero(scores.merit == Merit.FEASIBLE))
+    feasible = scores.select_rows(np.flatnonzero(scores.merit == Merit.FEASIBLE))
     # On the joint front, and not the equal of a member within the space.
     joint = np.vstack([standing.values.reshape(-1, problem.n_values), feasible.values])
     ahead = pareto.front(joint)
@@ -260,7 +260,7 @@ def failure_counts(history: RunHistory) -> dict[str, int]:
 
     Withdrawn trials did not fail.
     """
-    failures = [f for f in history.failures().values() if f.kind != WITHDRAWN]
+    failures = [f for f in history.failures_by_trial().values() if f.kind != WITHDRAWN]
     return dict(Counter(f"{f.stage}: {f.kind}" for f in failures).most_common())
 
 
@@ -275,7 +275,7 @@ def stage_counts(
         now_in: candidates now in each stage.
     """
     funnel = campaign.funnel
-    status, depth = history.status(), history.depth()
+    status, depth = history.status_by_trial(), history.depth_by_trial()
     size = len(funnel) + 1
 
     def count_at(*wanted: Status) -> np.ndarray:
@@ -311,28 +311,30 @@ def _best_values(campaign: Campaign, history: RunHistory, standing: Standing) ->
         found = found * len(problem.objectives)
     for objective, candidate in zip(problem.objectives, found, strict=True):
         name = objective.property
-        value = None if candidate is None else history.value(name, candidate)
+        value = None if candidate is None else history.value_of(name, candidate)
         words = "" if candidate is None else _words_of_trial(history, name, candidate)
         errors = (None, None) if candidate is None else history.errors_of(name, candidate)
         unit = units.get(name, "")
-        rows.append(Best(name, objective.direction, unit, value, candidate, objective.goal(), words, *errors))
+        rows.append(
+            Best(name, objective.direction, unit, value, candidate, objective.goal_text(), words, *errors)
+        )
     return rows
 
 
 def _words_of_trial(history: RunHistory, name: str, id: int) -> str:
     """Words beside a property of a trial."""
-    return words_beside(name, lambda flag: history.value(flag, id))
+    return words_beside(name, lambda flag: history.value_of(flag, id))
 
 
 def _front_volume(campaign: Campaign, standing: Standing) -> Volume | None:
     problem = campaign.problem
-    reference = problem.reference if problem.reference is not None else standing.reference()
+    reference = problem.reference if problem.reference is not None else standing.reference_point()
     if problem.n_values < 2 or reference is None:
         return None
     return Volume(
         value=standing.hypervolume(reference),
         unit=volume_unit(problem, campaign.units()),
-        reference=problem.in_units(reference),
+        reference=problem.to_property_units(reference),
         given=problem.reference is not None,
     )
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from invdesign.candidate import Status
 from invdesign.history import RunHistory
-from invdesign.properties import describe, sentence_beside
+from invdesign.properties import describe_property, sentence_beside
 from invdesign.run.status import WITHDRAWN
 from invdesign.store.schema import candidates, parse_failure
 from invdesign.store.store import Store
@@ -35,15 +35,15 @@ def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.flo
 
     names = ("id", "formula", "operator", "parents", "genome", "gate", "failure")
     rows = [row for row in store.read_rows(candidates, names) if row.id < len(history)]
-    sigmas = {f"{name}_noise": history.noise(name) for name in history.names()}
-    sigmas |= {f"{name}_systematic": history.systematic(name) for name in history.names()}
-    earlier = history.preliminary()
+    sigmas = {f"{name}_noise": history.noise(name) for name in history.property_names()}
+    sigmas |= {f"{name}_systematic": history.systematic(name) for name in history.property_names()}
+    earlier = history.preliminary_columns()
     columns: dict[str, Any] = {
         "candidate": [row.id for row in rows],
         "formula": [order_formula(row.formula or "") for row in rows],
-        "status": [Status(code).name.lower() for code in history.status().tolist()],
-        "passed": history.reached(),
-        **{name: history.column(name) for name in history.names()},
+        "status": [Status(code).name.lower() for code in history.status_by_trial().tolist()],
+        "passed": history.last_stages(),
+        **{name: history.column(name) for name in history.property_names()},
         **{name: column for name, column in sigmas.items() if not np.isnan(column).all()},
         **_detail_columns(history),
         **{f"{name}_at_{stage}": column for (name, stage), column in earlier.items()},
@@ -61,7 +61,10 @@ def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.flo
 
 def _detail_columns(history: RunHistory) -> dict[str, list[str]]:
     """Columns of details, for properties that have any."""
-    found, columns = history.details(), {name: history.column(name) for name in history.names()}
+    found, columns = (
+        history.details_by_trial(),
+        {name: history.column(name) for name in history.property_names()},
+    )
 
     def sentence(name: str, id: int) -> str:
         def value_of(other: str) -> float | None:
@@ -70,7 +73,7 @@ def _detail_columns(history: RunHistory) -> dict[str, list[str]]:
         return sentence_beside(name, value_of, found.get(id, {}).get(name, ""))
 
     named = {name for told in found.values() for name in told}
-    named |= {name for name in columns if (mark := describe(name).mark) and mark.flag in columns}
+    named |= {name for name in columns if (mark := describe_property(name).mark) and mark.flag in columns}
     return {
         f"{name}_detail": [sentence(name, id) for id in range(len(history))]
         for name in columns

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from invdesign.worker import WORK
+from invdesign.worker import WORK_FOLDER
 
 MARKER, SETTLED, OWN = "job.json", "job.settled.json", "job."
 
@@ -24,7 +24,7 @@ def settle_folders(folder: Path, ended: Callable[[int], bool]) -> None:
         folder: the run's.
         ended: whether the run knows what became of the candidate with this number.
     """
-    work = folder / WORK
+    work = folder / WORK_FOLDER
     for marker in work.glob(f"*/*-*/{MARKER}"):
         number = marker.parent.name.partition("-")[0]
         if number.isdecimal() and ended(int(number)):

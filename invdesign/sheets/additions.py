@@ -23,7 +23,7 @@ from invdesign.structures.files import parse_structure
 from invdesign.structures.reading.documents import is_structure
 from invdesign.tables.cells import is_miswritten, suggest_remedy
 from invdesign.textfiles import UnreadableFileError, read_text
-from invdesign.worker import RAISED
+from invdesign.worker import FOREIGN_ERRORS
 
 MAX_GENOMES_BYTES = 50 * 10**6  # of a file of genomes; chosen, as for a request
 NO_STRUCTURES = "candidates of this run are no structures"
@@ -193,7 +193,7 @@ class _CandidatesReader:
             return []
         try:
             written = cast("Genome", canonical(normalise_genome(self.space, genome)))
-        except RAISED as error:  # a space may raise anything for a malformed genome
+        except FOREIGN_ERRORS as error:  # a space may raise anything for a malformed genome
             self.add_mistake(place, " ".join(str(error).split()) or type(error).__name__, line)
             return []
         refusal = check_genome(self.space, written)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import to_json
 from invdesign.errors import ResultsError
-from invdesign.properties import STRUCTURE as STRUCTURES
+from invdesign.properties import STRUCTURE_PREFIX as STRUCTURES
 from invdesign.protocols import TabledSpace
 from invdesign.report.files import OutputError, replace_file
 from invdesign.run.run import Run

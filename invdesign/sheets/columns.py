@@ -8,7 +8,7 @@ from typing import Literal
 
 from invdesign.campaign.model import Campaign
 from invdesign.errors import nearest
-from invdesign.properties import describe, is_structure
+from invdesign.properties import describe_property, is_structure
 from invdesign.protocols import TabledSpace
 from invdesign.tables.units import is_same_unit, is_unit, split_heading
 
@@ -60,7 +60,9 @@ class Layout:
         lacking = {}
         for name, evaluator in campaign.evaluators.items():
             units = evaluator.provides.items()
-            stages[name] = {key: describe(key, unit).unit for key, unit in units if not is_structure(key)}
+            stages[name] = {
+                key: describe_property(key, unit).unit for key, unit in units if not is_structure(key)
+            }
             made = [key for key, _ in units if is_structure(key)]
             if made:
                 lacking[name] = made[0]

@@ -22,7 +22,7 @@ from invdesign.sheets.columns import CANDIDATE, FAILURE, GENOME, LABEL, STRUCTUR
 from invdesign.sheets.table import Row, Table
 from invdesign.structures.files import parse_structure
 from invdesign.tables.cells import Cell, parse_number
-from invdesign.worker import RAISED
+from invdesign.worker import FOREIGN_ERRORS
 
 RELATIVE_TOLERANCE = 1e-5  # of a cell's number to a candidate's; chosen
 COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
@@ -196,7 +196,7 @@ class RowIdentifier:
             return True
         try:
             return genome_key(normalise_genome(self.run.campaign.space, found)) == genome_key(genome)
-        except RAISED:  # a space may raise anything for a malformed genome
+        except FOREIGN_ERRORS:  # a space may raise anything for a malformed genome
             return False
 
     def _parse_genome(self, row: Row, cell: Cell) -> Genome | None:
@@ -275,7 +275,7 @@ class RowIdentifier:
         try:
             rounding = space.rounding(columns) if isinstance(space, OpenSpace) else {}
             placement = place_genome(space, normalise_genome(space, genome), rounding)
-        except RAISED as error:  # a space may raise anything
+        except FOREIGN_ERRORS as error:  # a space may raise anything
             comma = any(COMMA_NUMBER.fullmatch(str(cell)) for cell in cells.design.values())
             hint = "Write numbers with a decimal point." if comma else ""
             self.table.add_mistake(

@@ -15,7 +15,7 @@ from invdesign.sheets.columns import CANDIDATE, FAILURE, LABEL, NOISE_ENDING, NO
 from invdesign.sheets.identity import RowIdentifier, SortedCells, quote_cell
 from invdesign.sheets.table import Row, Table, read_table
 from invdesign.tables.cells import Cell, parse_number, suggest_remedy
-from invdesign.worker import RAISED
+from invdesign.worker import FOREIGN_ERRORS
 
 MAX_SAMPLED_DESIGNS = 3  # candidates tried for names of parameters if no row has a number; chosen
 
@@ -65,7 +65,7 @@ def _design_names(run: Run, table: Table) -> tuple[str, ...]:
         if 0 <= id < len(run.history):
             try:
                 return tuple(run.design(id).parameters)
-            except RAISED:  # one that the space could not build
+            except FOREIGN_ERRORS:  # one that the space could not build
                 continue
     return ()
 

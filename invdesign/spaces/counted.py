@@ -9,7 +9,7 @@ from invdesign.protocols import SpaceSettings
 
 
 class CountableSpace(SpaceSettings, ABC):
-    """The methods of a `FiniteSpace` that follow from `count`; a space adds `numbered` and `blocks`.
+    """The methods of a `FiniteSpace` that follow from `count`; a space adds `genome_at_index` and `blocks`.
 
     Where `count` gives None, the space has no length and no numbered genomes.
     """
@@ -19,7 +19,7 @@ class CountableSpace(SpaceSettings, ABC):
         """Number of genomes; None where they cannot be counted through."""
 
     @abstractmethod
-    def numbered(self, index: int) -> Genome:
+    def genome_at_index(self, index: int) -> Genome:
         """Genome number `index`, which lies within the space."""
 
     def __len__(self) -> int:
@@ -39,4 +39,4 @@ class CountableSpace(SpaceSettings, ABC):
         """
         if not 0 <= index < len(self):
             raise IndexError(f"genome {index} of a space of {len(self)}")
-        return self.numbered(index)
+        return self.genome_at_index(index)

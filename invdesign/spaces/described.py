@@ -8,7 +8,7 @@ from dataclasses import replace
 from invdesign.protocols import Descriptor
 
 
-def distinct(descriptors: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
+def rename_duplicates(descriptors: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
     """The same with names that differ: of equal ones all but the first get a number, as in `density (2)`."""
     found: list[Descriptor] = []
     taken: set[str] = set()

@@ -13,13 +13,13 @@ import numpy as np
 
 from invdesign.arrays import BoolArray, FloatArray
 
-EXACT = 1e-12  # excess that points found here stay below, where the body has such points
-ROUNDING = (
+EXACT_EXCESS = 1e-12  # excess that points found here stay below, where the body has such points
+ROUNDING_MARGIN = (
     1e-13  # rows are widened by this before a solver sees them: rounding alone must not make a body empty
 )
-RANK = 1e-10  # lengths and singular values below this share of the largest are zero
-PASSES = 3  # of a solver; each starts from the last one's answer, at the scale of what that left
-ZOOM = 1e-7  # scale of the second linear program: its tolerance (1e-10) is then below rounding
+RANK_TOLERANCE = 1e-10  # lengths and singular values below this share of the largest are zero
+SOLVER_PASSES = 3  # of a solver; each starts from the last one's answer, at the scale of what that left
+REFINEMENT_SCALE = 1e-7  # scale of the second linear program: its tolerance (1e-10) is then below rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class Halfspaces:
     radius: float
     tolerance: float
 
-    def excess(self, w: FloatArray) -> float:
+    def measure_excess(self, w: FloatArray) -> float:
         """By how much w (f,) breaks the worst row; 0 inside."""
         return float(np.maximum.reduce(self.limits - self.normals @ w, initial=0.0))
 
@@ -66,30 +66,30 @@ class Halfspaces:
         return self.interior is None
 
     @cached_property
-    def _live(self) -> BoolArray:
+    def _live_rows(self) -> BoolArray:
         """Shape (r,): which rows a move can change."""
-        return np.asarray(np.linalg.norm(self.normals, axis=1) > RANK)
+        return np.asarray(np.linalg.norm(self.normals, axis=1) > RANK_TOLERANCE)
 
-    def nearest(self, w: FloatArray) -> FloatArray | None:
+    def project_point(self, w: FloatArray) -> FloatArray | None:
         """The point nearest to w (f,), w itself where it is one; None where the body is empty.
 
         Source:
             Least-distance programming by non-negative least squares: Lawson & Hanson, Solving Least Squares
             Problems (Prentice-Hall, 1974), chapter 23.
         """
-        normals, found = self.normals[self._live], w
-        for _ in range(PASSES if len(normals) else 0):
+        normals, found = self.normals[self._live_rows], w
+        for _ in range(SOLVER_PASSES if len(normals) else 0):
             need = self.limits - self.normals @ found
-            if float(np.maximum.reduce(need, initial=0.0)) <= EXACT:
+            if float(np.maximum.reduce(need, initial=0.0)) <= EXACT_EXCESS:
                 return found
-            need = need[self._live]
-            move, weights = shortest_move(normals, need)
+            need = need[self._live_rows]
+            move, weights = find_shortest_move(normals, need)
             if self._proves_empty(normals, need, weights, found):
                 return None
             if move is None:
                 break
             found = found + move
-        return found if self.excess(found) <= EXACT else self._nearest_of_hull(w)
+        return found if self.measure_excess(found) <= EXACT_EXCESS else self._project_in_hull(w)
 
     def _proves_empty(
         self, normals: FloatArray, need: FloatArray, weights: FloatArray, w: FloatArray
@@ -98,25 +98,25 @@ class Halfspaces:
         gain = float(need @ weights - self.tolerance * weights.sum())
         return gain > float(np.linalg.norm(weights @ normals)) * (self.radius + float(np.linalg.norm(w)))
 
-    def _nearest_of_hull(self, w: FloatArray) -> FloatArray | None:
+    def _project_in_hull(self, w: FloatArray) -> FloatArray | None:
         """The point nearest to w (f,), sought within the affine hull of the body, where it has an interior."""
         inside = self.interior
         if inside is None:
             return None
         within = inside.basis.T @ (w - inside.centre)
         if len(within):
-            for _ in range(PASSES):
+            for _ in range(SOLVER_PASSES):
                 need = -inside.room - inside.normals @ within
-                if float(np.maximum.reduce(need, initial=0.0)) <= ROUNDING:
+                if float(np.maximum.reduce(need, initial=0.0)) <= ROUNDING_MARGIN:
                     break
-                move, _ = shortest_move(inside.normals, need)
+                move, _ = find_shortest_move(inside.normals, need)
                 within = within if move is None else within + move
-        return self._last_inside(inside.centre, inside.centre + inside.basis @ within)
+        return self._step_to_boundary(inside.centre, inside.centre + inside.basis @ within)
 
-    def _last_inside(self, start: FloatArray, end: FloatArray) -> FloatArray:
+    def _step_to_boundary(self, start: FloatArray, end: FloatArray) -> FloatArray:
         """The last point of the way from `start`, a point of the body, to `end` that breaks no row."""
         rates = self.normals @ (end - start)
-        room = self.normals @ start - self.limits + max(self.excess(start), 0.5 * EXACT)
+        room = self.normals @ start - self.limits + max(self.measure_excess(start), 0.5 * EXACT_EXCESS)
         falling = rates < 0.0
         share = float(np.minimum.reduce(room[falling] / -rates[falling], initial=1.0))
         return start + share * (end - start)
@@ -125,42 +125,46 @@ class Halfspaces:
     def interior(self) -> Interior | None:
         """The relative interior; None where the body is empty."""
         count = self.normals.shape[1]
-        start = _deepest(self.normals, self.limits)
-        if start is not None and start[1] > self.tolerance and self.excess(start[0]) <= EXACT:
-            return self._around(start[0], np.eye(count), self._live)
-        anchor = self._least_broken(np.zeros(count) if start is None else start[0])
-        if self.excess(anchor) > self.tolerance:
+        start = _find_largest_ball(self.normals, self.limits)
+        if start is not None and start[1] > self.tolerance and self.measure_excess(start[0]) <= EXACT_EXCESS:
+            return self._build_interior(start[0], np.eye(count), self._live_rows)
+        anchor = self._find_least_broken(np.zeros(count) if start is None else start[0])
+        if self.measure_excess(anchor) > self.tolerance:
             return None
         if start is not None and start[1] > self.tolerance:
-            return self._around(self._last_inside(anchor, start[0]), np.eye(count), self._live)
-        return self._flat_interior(anchor)
+            return self._build_interior(
+                self._step_to_boundary(anchor, start[0]), np.eye(count), self._live_rows
+            )
+        return self._build_flat_interior(anchor)
 
-    def _flat_interior(self, anchor: FloatArray) -> Interior:
+    def _build_flat_interior(self, anchor: FloatArray) -> Interior:
         """The interior around a point of the body where some inequalities can only be met as equalities."""
         tight, basis = np.zeros(len(self.limits), dtype=np.bool_), np.eye(len(anchor))
         while basis.shape[1]:
-            more = self._always_tight(anchor, ~tight & self._turned(basis))
+            more = self._find_always_tight(anchor, ~tight & self._find_changing_rows(basis))
             if not more.any():
                 break  # thin in a direction that is no row's: one of its points stands for it
             tight |= more
             basis = null_space(self.normals[tight], len(anchor))
-            live = ~tight & self._turned(basis)
-            limits = self.limits[live] - self.normals[live] @ anchor - self.excess(anchor)
-            found = _deepest(self.normals[live] @ basis, limits)
+            live = ~tight & self._find_changing_rows(basis)
+            limits = self.limits[live] - self.normals[live] @ anchor - self.measure_excess(anchor)
+            found = _find_largest_ball(self.normals[live] @ basis, limits)
             if found is not None and found[1] > self.tolerance:
-                return self._around(self._last_inside(anchor, anchor + basis @ found[0]), basis, live)
-        return self._around(anchor, np.zeros((len(anchor), 0)), np.zeros_like(tight))
+                return self._build_interior(
+                    self._step_to_boundary(anchor, anchor + basis @ found[0]), basis, live
+                )
+        return self._build_interior(anchor, np.zeros((len(anchor), 0)), np.zeros_like(tight))
 
-    def _turned(self, basis: FloatArray) -> BoolArray:
+    def _find_changing_rows(self, basis: FloatArray) -> BoolArray:
         """Shape (r,): which rows change along the directions of `basis` (f, d)."""
-        return np.asarray(np.linalg.norm(self.normals @ basis, axis=1) > RANK)
+        return np.asarray(np.linalg.norm(self.normals @ basis, axis=1) > RANK_TOLERANCE)
 
-    def _around(self, centre: FloatArray, basis: FloatArray, live: BoolArray) -> Interior:
+    def _build_interior(self, centre: FloatArray, basis: FloatArray, live: BoolArray) -> Interior:
         normals = self.normals[live]
         room = np.maximum(normals @ centre - self.limits[live], 0.0)
         return Interior(centre, basis, normals @ basis, room)
 
-    def _always_tight(self, anchor: FloatArray, asked: BoolArray) -> BoolArray:
+    def _find_always_tight(self, anchor: FloatArray, asked: BoolArray) -> BoolArray:
         """Shape (r,): which of the rows `asked` (r,) have no room anywhere in the body.
 
         Args:
@@ -170,14 +174,14 @@ class Halfspaces:
             4.0 * (len(anchor) + 1) * self.tolerance
         )  # a body is at most so wide where no ball of it is larger
         tight = asked & (self.normals @ anchor - self.limits <= width)
-        widened = self.limits - self.excess(anchor) - self.tolerance
+        widened = self.limits - self.measure_excess(anchor) - self.tolerance
         for number in np.flatnonzero(tight):
-            found = _solved(-self.normals[number], self.normals, widened)
+            found = _solve_program(-self.normals[number], self.normals, widened)
             room = -np.inf if found is None else float(self.normals[number] @ found - self.limits[number])
             tight[number] = room <= width
         return tight
 
-    def _least_broken(self, start: FloatArray) -> FloatArray:
+    def _find_least_broken(self, start: FloatArray) -> FloatArray:
         """The point (f,) that breaks the worst row least, to within rounding.
 
         Source:
@@ -188,9 +192,9 @@ class Halfspaces:
         limited = np.vstack([rows, np.eye(count + 1)[-1]])
         cost = np.eye(count + 1)[-1]
         best = start
-        for scale in (1.0, ZOOM):
+        for scale in (1.0, REFINEMENT_SCALE):
             need = (self.limits - self.normals @ best) / scale
-            found = _solved(cost, limited, np.append(need, -1.0))
+            found = _solve_program(cost, limited, np.append(need, -1.0))
             if found is not None:
                 tried = best + scale * found[:-1]
                 best = min(
@@ -199,7 +203,7 @@ class Halfspaces:
         return best
 
 
-def shortest_move(normals: FloatArray, need: FloatArray) -> tuple[FloatArray | None, FloatArray]:
+def find_shortest_move(normals: FloatArray, need: FloatArray) -> tuple[FloatArray | None, FloatArray]:
     """The shortest w (f,) with normals w >= need; None where it is not found.
 
     Args:
@@ -211,8 +215,8 @@ def shortest_move(normals: FloatArray, need: FloatArray) -> tuple[FloatArray | N
     """
     from scipy.optimize import nnls
 
-    size = max(float(np.abs(need).max()), ROUNDING)
-    rows = np.concatenate([normals.T, (need - ROUNDING)[None, :] / size])
+    size = max(float(np.abs(need).max()), ROUNDING_MARGIN)
+    rows = np.concatenate([normals.T, (need - ROUNDING_MARGIN)[None, :] / size])
     target = np.zeros(len(rows))
     target[-1] = 1.0
     try:
@@ -220,12 +224,14 @@ def shortest_move(normals: FloatArray, need: FloatArray) -> tuple[FloatArray | N
     except RuntimeError:  # it went round in circles
         return None, np.zeros(len(need))
     residual = rows @ weights - target
-    if -residual[-1] <= RANK:
+    if -residual[-1] <= RANK_TOLERANCE:
         return None, weights
     move: FloatArray = -size * residual[:-1] / residual[-1]
     active = np.flatnonzero(weights > 0.0)
     # The rows it stops at, met exactly: the answer above has lost as many digits as the way is long.
-    polished = np.asarray(np.linalg.lstsq(normals[active], need[active], rcond=RANK)[0], dtype=np.float64)
+    polished = np.asarray(
+        np.linalg.lstsq(normals[active], need[active], rcond=RANK_TOLERANCE)[0], dtype=np.float64
+    )
     return min((polished, move), key=lambda w: float((need - normals @ w).max())), weights
 
 
@@ -234,12 +240,12 @@ def null_space(rows: FloatArray, width: int) -> FloatArray:
     if not len(rows):
         return np.eye(width)
     _, values, right = np.linalg.svd(rows, full_matrices=True)
-    rank = int((values > RANK * values.max(initial=0.0)).sum())
+    rank = int((values > RANK_TOLERANCE * values.max(initial=0.0)).sum())
     basis: FloatArray = right[rank:].T
     return basis
 
 
-def _solved(cost: FloatArray, rows: FloatArray, limits: FloatArray) -> FloatArray | None:
+def _solve_program(cost: FloatArray, rows: FloatArray, limits: FloatArray) -> FloatArray | None:
     """The x that minimises cost x with rows x >= limits; None where the solver finds none."""
     from scipy.optimize import linprog
 
@@ -253,12 +259,12 @@ def _solved(cost: FloatArray, rows: FloatArray, limits: FloatArray) -> FloatArra
     return np.asarray(result.x, dtype=np.float64) if result.status == 0 else None
 
 
-def _deepest(normals: FloatArray, limits: FloatArray) -> tuple[FloatArray, float] | None:
+def _find_largest_ball(normals: FloatArray, limits: FloatArray) -> tuple[FloatArray, float] | None:
     """(centre (f,), radius) of the largest ball that keeps all rows (Chebyshev); None where there is none."""
     reach = np.linalg.norm(normals, axis=1)
     count = normals.shape[1]
     size = np.eye(count + 1)[-1]
     rows = np.vstack([np.hstack([normals, -reach[:, None]]), size, -size])
     # A ball without limit would have no centre: where no row is left, or the plane is a point.
-    found = _solved(-size, rows, np.concatenate([limits, [0.0, -1.0]]))
+    found = _solve_program(-size, rows, np.concatenate([limits, [0.0, -1.0]]))
     return None if found is None else (found[:-1], float(found[-1]))

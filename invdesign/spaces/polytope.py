@@ -13,11 +13,11 @@ import numpy as np
 
 from invdesign.arrays import FloatArray
 from invdesign.rng import Rng
-from invdesign.spaces.halfspaces import EXACT, RANK, Halfspaces, Interior
+from invdesign.spaces.halfspaces import EXACT_EXCESS, RANK_TOLERANCE, Halfspaces, Interior
 
-FEASIBLE = 1e-9  # excess, relative to a row's range, up to which a point counts as feasible
-CHAINS = 256  # random walks that make the reservoir `drawn` starts from
-WALK = 8  # steps of each walk per dimension, twice
+FEASIBLE_EXCESS = 1e-9  # excess, relative to a row's range, up to which a point counts as feasible
+RESERVOIR_CHAINS = 256  # random walks that make the reservoir `draw_point` starts from
+WALK_STEPS = 8  # steps of each walk per dimension, twice
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Frame:
     @cached_property
     def norms(self) -> tuple[FloatArray, FloatArray]:
         """Lengths of the scaled rows of inequalities (m,) and equalities (k,); 1 for rows without a variable."""
-        return _lengths(self.a * self.width), _lengths(self.a_eq * self.width)
+        return _row_lengths(self.a * self.width), _row_lengths(self.a_eq * self.width)
 
     @cached_property
     def g(self) -> FloatArray:
@@ -54,7 +54,7 @@ class Frame:
     @cached_property
     def plane(self) -> tuple[FloatArray, FloatArray]:
         """(inverse (n, k), basis (n, n - rank)): what solves the equalities, and what leaves them as they are."""
-        return _plane(self.equal, len(self.lower))
+        return _solve_equalities(self.equal, len(self.lower))
 
     @cached_property
     def normals(self) -> FloatArray:
@@ -77,18 +77,18 @@ class Polytope:
     b: FloatArray
     b_eq: FloatArray
 
-    def scaled(self, x: FloatArray) -> FloatArray:
+    def scale_to_unit(self, x: FloatArray) -> FloatArray:
         """Shape (..., n): each variable in its range, from 0 to 1."""
         z: FloatArray = (x - self.frame.lower) / self.frame.width
         return z
 
-    def unscaled(self, z: FloatArray) -> FloatArray:
-        """Inverts `scaled`; what lies within rounding of a bound lies within the bounds."""
+    def scale_to_bounds(self, z: FloatArray) -> FloatArray:
+        """Inverts `scale_to_unit`; what lies within rounding of a bound lies within the bounds."""
         frame = self.frame
         return np.clip(frame.lower + z * frame.width, frame.lower, frame.upper)
 
     @cached_property
-    def _sides(self) -> tuple[FloatArray, FloatArray]:
+    def _scaled_sides(self) -> tuple[FloatArray, FloatArray]:
         """(h (2n + m,), e (k,)): right-hand sides for scaled variables."""
         frame = self.frame
         n = len(frame.lower)
@@ -98,58 +98,58 @@ class Polytope:
         return np.concatenate([np.zeros(n), -top, -rows]), equal
 
     @cached_property
-    def _tests(self) -> tuple[FloatArray, FloatArray]:
+    def _scaled_tests(self) -> tuple[FloatArray, FloatArray]:
         """(rows (r, n), limits (r,)): no row times z may lie below its limit."""
-        h, e = self._sides
+        h, e = self._scaled_sides
         equal = self.frame.equal
         return np.vstack([self.frame.g, equal, -equal]), np.concatenate([h, e, -e])
 
-    def _excess(self, z: FloatArray) -> float:
-        rows, limits = self._tests
+    def _measure_scaled_excess(self, z: FloatArray) -> float:
+        rows, limits = self._scaled_tests
         return float(np.maximum.reduce(limits - rows @ z, initial=0.0))
 
-    def excess(self, x: FloatArray) -> float:
+    def measure_excess(self, x: FloatArray) -> float:
         """By how much x (n,) breaks the worst of its bounds and rows, as a share of its range; 0 inside."""
-        return self._excess(self.scaled(x))
+        return self._measure_scaled_excess(self.scale_to_unit(x))
 
-    def contains(self, x: FloatArray, tolerance: float = FEASIBLE) -> bool:
+    def contains(self, x: FloatArray, tolerance: float = FEASIBLE_EXCESS) -> bool:
         """Whether x (n,) keeps all bounds and rows, to within rounding."""
-        return self.excess(x) <= tolerance
+        return self.measure_excess(x) <= tolerance
 
     @cached_property
     def _origin(self) -> FloatArray:
         """Shape (n,): a scaled point that meets the equalities as well as they can be."""
-        origin: FloatArray = self.frame.plane[0] @ self._sides[1]
+        origin: FloatArray = self.frame.plane[0] @ self._scaled_sides[1]
         return origin
 
     @cached_property
-    def _flat(self) -> Halfspaces | None:
+    def _flat_body(self) -> Halfspaces | None:
         """The inequalities in the plane of the equalities; None where those contradict each other."""
-        h, e = self._sides
-        if float(np.abs(self.frame.equal @ self._origin - e).max(initial=0.0)) > FEASIBLE:
+        h, e = self._scaled_sides
+        if float(np.abs(self.frame.equal @ self._origin - e).max(initial=0.0)) > FEASIBLE_EXCESS:
             return None
         radius = len(h) ** 0.5 + float(np.linalg.norm(self._origin))  # the body lies in the unit cube
-        return Halfspaces(self.frame.normals, h - self.frame.g @ self._origin, radius, FEASIBLE)
+        return Halfspaces(self.frame.normals, h - self.frame.g @ self._origin, radius, FEASIBLE_EXCESS)
 
-    def repaired(self, x: FloatArray) -> FloatArray | None:
+    def project_point(self, x: FloatArray) -> FloatArray | None:
         """The point of the polytope nearest to x (n,), in scaled variables; x itself where it is one.
 
         Returns:
             Shape (n,), feasible to 1e-12; None where the polytope is empty.
         """
-        z = self.scaled(x)
-        if self._excess(z) <= EXACT:
-            return self.unscaled(z)
-        if self._flat is None:
+        z = self.scale_to_unit(x)
+        if self._measure_scaled_excess(z) <= EXACT_EXCESS:
+            return self.scale_to_bounds(z)
+        if self._flat_body is None:
             return None
         basis = self.frame.plane[1]
-        found = self._flat.nearest(basis.T @ (z - self._origin))
-        return None if found is None else self.unscaled(self._origin + basis @ found)
+        found = self._flat_body.project_point(basis.T @ (z - self._origin))
+        return None if found is None else self.scale_to_bounds(self._origin + basis @ found)
 
-    def fixed(self, values: Mapping[int, float]) -> Polytope:
+    def fix_columns(self, values: Mapping[int, float]) -> Polytope:
         """The polytope of the other variables, where some (by column) have these values."""
         held = tuple(sorted(values))
-        kept, frame = self._frames(held)
+        kept, frame = self._reduce_frame(held)
         chosen = np.asarray([values[column] for column in held], dtype=np.float64)
         columns = list(held)
         return Polytope(
@@ -159,8 +159,8 @@ class Polytope:
             b_eq=self.b_eq - self.frame.a_eq[:, columns] @ chosen,
         )
 
-    def _frames(self, held: tuple[int, ...]) -> tuple[list[int], Frame]:
-        known = self._made
+    def _reduce_frame(self, held: tuple[int, ...]) -> tuple[list[int], Frame]:
+        known = self._reduced_frames
         if held not in known:
             kept = [column for column in range(len(self.names)) if column not in held]
             frame = self.frame
@@ -169,13 +169,13 @@ class Polytope:
         return known[held]
 
     @cached_property
-    def _made(self) -> dict[tuple[int, ...], tuple[list[int], Frame]]:
+    def _reduced_frames(self) -> dict[tuple[int, ...], tuple[list[int], Frame]]:
         return {}
 
     @cached_property
     def _inside(self) -> _Inside | None:
         """The relative interior in scaled variables; None where there is no point."""
-        found = None if self._flat is None else self._flat.interior
+        found = None if self._flat_body is None else self._flat_body.interior
         if found is None:
             return None
         basis = self.frame.plane[1]
@@ -198,15 +198,15 @@ class Polytope:
         Raises:
             ValueError: the polytope is empty.
         """
-        return self.unscaled(self._known.centre)
+        return self.scale_to_bounds(self._checked_interior.centre)
 
     @property
-    def _known(self) -> _Inside:
+    def _checked_interior(self) -> _Inside:
         if self._inside is None:
             raise ValueError(f"no values of {', '.join(self.names)} meet all constraints")
         return self._inside
 
-    def drawn(self, rng: Rng) -> FloatArray:
+    def draw_point(self, rng: Rng) -> FloatArray:
         """A random point (n,), spread evenly over the polytope; feasible to 1e-12.
 
         Hit-and-run steps (Smith, Oper. Res. 32, 1296 (1984)) from a random member of a fixed reservoir that
@@ -215,12 +215,12 @@ class Polytope:
         Raises:
             ValueError: the polytope is empty.
         """
-        inside = self._known
+        inside = self._checked_interior
         if not inside.basis.shape[1]:
-            return self.unscaled(inside.centre)
-        z = inside.walked(rng)
-        found = self.unscaled(z)
-        repaired = self.repaired(found)
+            return self.scale_to_bounds(inside.centre)
+        z = inside.walk_from_reservoir(rng)
+        found = self.scale_to_bounds(z)
+        repaired = self.project_point(found)
         assert repaired is not None  # it has a centre
         return repaired
 
@@ -234,16 +234,16 @@ class _Inside(Interior):
         """(points (CHAINS, f) relative to the centre, shape (f, f) of the body): walks with a fixed seed."""
         rng = np.random.Generator(np.random.Philox(key=0))
         freedom = self.basis.shape[1]
-        points = np.zeros((CHAINS, freedom))
+        points = np.zeros((RESERVOIR_CHAINS, freedom))
         shape = np.eye(freedom)
         for _ in range(2):  # the second walk knows the body's shape, so that thin ones are crossed as well
-            for _ in range(WALK * freedom):
-                points = self._stepped(points, rng.normal(size=points.shape) @ shape.T, rng)
+            for _ in range(WALK_STEPS * freedom):
+                points = self._step_chains(points, rng.normal(size=points.shape) @ shape.T, rng)
             covariance = np.cov(points.T).reshape(freedom, freedom)
             shape = np.linalg.cholesky(covariance + 1e-12 * np.trace(covariance) * np.eye(freedom))
         return points, shape
 
-    def _stepped(self, points: FloatArray, directions: FloatArray, rng: Rng) -> FloatArray:
+    def _step_chains(self, points: FloatArray, directions: FloatArray, rng: Rng) -> FloatArray:
         """Points (c, f), each moved to anywhere on its line through the body."""
         rates = directions @ self.normals.T
         slack = np.maximum(self.room + points @ self.normals.T, 0.0)
@@ -255,13 +255,13 @@ class _Inside(Interior):
         moved: FloatArray = points + (behind + share * (ahead - behind))[:, None] * directions
         return moved
 
-    def walked(self, rng: Rng) -> FloatArray:
+    def walk_from_reservoir(self, rng: Rng) -> FloatArray:
         """A scaled point (n,): some steps from a member of the reservoir."""
         points, shape = self._reservoir
         steps = 4 + len(shape) // 4
         random = rng.random(steps + 1).tolist()
         directions = rng.normal(size=(steps, len(shape))) @ shape.T
-        point = points[int(random[-1] * CHAINS)]
+        point = points[int(random[-1] * RESERVOIR_CHAINS)]
         slack = np.maximum(self.room + self.normals @ point, 0.0)
         rates = directions @ self.normals.T
         for share, direction, rate in zip(random, directions, rates, strict=False):
@@ -275,7 +275,7 @@ class _Inside(Interior):
         return walked
 
 
-def polytope(
+def build_polytope(
     names: Sequence[str],
     bounds: Sequence[tuple[float, float]],
     rows: Sequence[tuple[Mapping[str, float], float]],
@@ -291,31 +291,31 @@ def polytope(
     """
     limits = np.asarray(bounds, dtype=np.float64).reshape(len(names), 2)
     lower, upper = limits[:, 0], limits[:, 1]
-    a, b = _matrix(names, rows, upper - lower)
-    a_eq, b_eq = _matrix(names, equal, upper - lower)
+    a, b = _scale_rows(names, rows, upper - lower)
+    a_eq, b_eq = _scale_rows(names, equal, upper - lower)
     return Polytope(tuple(names), Frame(lower, upper, a, a_eq), b, b_eq)
 
 
-def _matrix(
+def _scale_rows(
     names: Sequence[str], rows: Sequence[tuple[Mapping[str, float], float]], ranges: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Rows (m, n) and right-hand sides (m,), each divided by how much the row's sum can vary."""
     listed = [[float(weights.get(name, 0.0)) for name in names] for weights, _ in rows]
     matrix = np.asarray(listed, dtype=np.float64).reshape(len(rows), len(names))
     sides = np.asarray([side for _, side in rows], dtype=np.float64)
-    scale = _lengths(matrix * ranges)
+    scale = _row_lengths(matrix * ranges)
     return matrix / scale[:, None], sides / scale
 
 
-def _lengths(rows: FloatArray) -> FloatArray:
+def _row_lengths(rows: FloatArray) -> FloatArray:
     lengths: FloatArray = np.linalg.norm(rows, axis=1)
     return np.where(lengths > 0.0, lengths, 1.0)
 
 
-def _plane(rows: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
+def _solve_equalities(rows: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
     if not len(rows):
         return np.zeros((n, 0)), np.eye(n)
     left, values, right = np.linalg.svd(rows, full_matrices=True)
-    rank = int((values > RANK * values.max(initial=0.0)).sum()) if len(values) else 0
+    rank = int((values > RANK_TOLERANCE * values.max(initial=0.0)).sum()) if len(values) else 0
     inverse: FloatArray = right[:rank].T / values[:rank] @ left[:, :rank].T
     return inverse, right[rank:].T

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine, Index, Integer, Table, func, select
 from invdesign.candidate import OUTSIDE, Candidate, Json, Status, to_json
 from invdesign.errors import LostRunError, StoreError, nearest
 from invdesign.history import RunHistory
-from invdesign.measurements import Measurement, combined
+from invdesign.measurements import Measurement, combine_measurements
 from invdesign.steps import StageResult, Step, Unfinished, UserEvent
 from invdesign.store.checksums import (
     COUNTED_TABLES,
@@ -517,9 +517,9 @@ class Store:
             id, key, operator, status, *ended = pick(values)
             if id != number:
                 raise ValueError(f"candidate {number} is missing")
-            history.add(number, parse_key(key), outside=operator == OUTSIDE)
+            history.add_candidate(number, parse_key(key), outside=operator == OUTSIDE)
             if status != Status.PENDING:
-                history.finish(parse_ending(number, status, *ended))
+                history.finish_trial(parse_ending(number, status, *ended))
 
     def _fill_evaluations(self, rows: Iterable[tuple[Any, ...]], history: RunHistory) -> None:
         size = len(history)
@@ -538,7 +538,7 @@ class Store:
                     parse_details(remarks),
                     parse_texts(roles),
                 )
-                history.record(StageResult(candidate, stage, *found, cost=parse_costs(cost)))
+                history.record_result(StageResult(candidate, stage, *found, cost=parse_costs(cost)))
 
     def load_unfinished(self) -> list[Unfinished]:
         """Load waves under way that were not told yet, oldest first."""
@@ -605,7 +605,7 @@ class Store:
         for item in self.load_measurements(keys, withdrawn=False):
             if item.stage == stage:
                 told[item.key].append(item)
-        found = {key: combined(items) for key, items in told.items()}
+        found = {key: combine_measurements(items) for key, items in told.items()}
         return {
             key: replace(item, blobs=self.load_blobs(item.structures.values())) if item.structures else item
             for key, item in found.items()

@@ -12,7 +12,7 @@ from typing import Any
 
 from invdesign.candidate import Status, clean_detail
 from invdesign.store.database import damaged_store_error
-from invdesign.strictjson import LARGEST, check_depth
+from invdesign.strictjson import LARGEST_INTEGER, check_depth
 from invdesign.structures.reading.raw import StructureFileError
 
 MAX_JSON_DEPTH = (
@@ -109,7 +109,7 @@ def _child_values(value: object) -> list[object]:
 
 
 def _check_integers(value: object) -> None:
-    if isinstance(value, int) and abs(value) > LARGEST:
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
         raise ValueError(f"a whole number of {len(str(value))} digits is too large")
     for item in _child_values(value):
         _check_integers(item)
@@ -127,7 +127,7 @@ def parse_numbers(text: str) -> dict[str, float]:
     for name, value in found.items():
         if type(value) is float and math.isfinite(value):
             continue
-        if type(value) is not int or abs(value) > LARGEST:
+        if type(value) is not int or abs(value) > LARGEST_INTEGER:
             raise ValueError(f"{name[:60]} is {_shorten_value(value)}, not a finite number")
     return found
 
@@ -140,7 +140,8 @@ def parse_costs(text: str) -> dict[str, float]:
     """
     found = parse_json(text, finite=False)
     if type(found) is not dict or not all(
-        type(value) is float or (type(value) is int and abs(value) <= LARGEST) for value in found.values()
+        type(value) is float or (type(value) is int and abs(value) <= LARGEST_INTEGER)
+        for value in found.values()
     ):
         raise ValueError(f"expected numbers by name, got {_shorten_value(found)}")
     return found

@@ -35,7 +35,7 @@ def check_settings(group: str, plugin: Any) -> None:
     )
 
 
-def reloaded(group: str, plugin: Any) -> Any:
+def reload_plugin(group: str, plugin: Any) -> Any:
     """The same plug-in as another object, as another process would build it."""
     return settings.load(group, plugin.model_dump(mode="json"), trust_code=True)
 
@@ -47,7 +47,7 @@ def check_genome(genome: Genome, maker: str) -> None:
     expect(text == wanted, f"{maker} must give canonical genomes: {wanted}, got {text}")
 
 
-def made_outside(space: SearchSpace, genome: Genome) -> Iterator[Genome]:
+def make_outside_genomes(space: SearchSpace, genome: Genome) -> Iterator[Genome]:
     """Genomes outside an open vector space, made from one of its own: a number beyond its limit, and one between steps.
 
     Where that breaks a sum, the other numbers make up for it.
@@ -79,7 +79,7 @@ def made_outside(space: SearchSpace, genome: Genome) -> Iterator[Genome]:
 
 
 @contextmanager
-def untouched_globals(maker: str) -> Iterator[None]:
+def expect_untouched_globals(maker: str) -> Iterator[None]:
     """The global generators must come out as they went in: others draw from them too."""
     python_state, numpy_state = random.getstate(), _numpy_state()
     yield

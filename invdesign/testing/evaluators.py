@@ -23,10 +23,10 @@ from invdesign.candidate import (
     genome_key,
     to_json,
 )
-from invdesign.properties import STRUCTURE, describe, is_structure
+from invdesign.properties import STRUCTURE_PREFIX, describe_property, is_structure
 from invdesign.protocols import Evaluator
 from invdesign.structures.files import structure_to_json
-from invdesign.testing.common import check_settings, expect, reloaded
+from invdesign.testing.common import check_settings, expect, reload_plugin
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -58,16 +58,16 @@ def check_evaluator(
         >>> check_evaluator(load("evaluators", {"kind": "landscape", "function": "zdt2"}))
     """
     check_settings("evaluators", evaluator)
-    _check_words(evaluator)
+    _check_declarations(evaluator)
     _check_fingerprint(evaluator, cost_only)
     if evaluator.external:
         return  # its results come from outside: there is nothing to try
     inputs = list(inputs if inputs is not None else example_inputs(evaluator))
     expect(len(inputs) > 1, f"the check needs two inputs or more, got {len(inputs)}")
     evaluator.prepare()
-    before = [_written(item) for item in inputs]
+    before = [_input_as_text(item) for item in inputs]
     whole = evaluator.evaluate(inputs)
-    expect([_written(item) for item in inputs] == before, "evaluate must not change its inputs")
+    expect([_input_as_text(item) for item in inputs] == before, "evaluate must not change its inputs")
     expect(len(whole) == len(inputs), f"one evaluation per input: {len(inputs)}, got {len(whole)}")
     for evaluation in whole:
         _check_evaluation(evaluator, evaluation)
@@ -82,11 +82,13 @@ def example_inputs(evaluator: Evaluator, count: int = 3) -> list[Input]:
     Parameters are x and y in [0, 1]; structures are cubic anti-perovskites Li3OCl, Li3OBr, Na3OCl; a required
     property is 0.1 and a little more from input to input.
     """
-    structures = _structures() if evaluator.requires - {"parameters"} else ()
+    structures = _example_structures() if evaluator.requires - {"parameters"} else ()
     inputs = []
     for number in range(count):
         structure = structures[number % len(structures)] if structures else None
-        roles = [name.removeprefix(STRUCTURE) for name in sorted(evaluator.requires) if is_structure(name)]
+        roles = [
+            name.removeprefix(STRUCTURE_PREFIX) for name in sorted(evaluator.requires) if is_structure(name)
+        ]
         held = {role: structure for role in roles if structure is not None}
         genome = {"number": number}
         design = Design(
@@ -96,15 +98,17 @@ def example_inputs(evaluator: Evaluator, count: int = 3) -> list[Input]:
         )
         named = sorted(name for name in evaluator.requires - _DESIGN if not is_structure(name))
         properties = dict.fromkeys(named, 0.1 + 0.01 * number)
-        inputs.append(Input(_candidate(number, genome), design, properties, {**design.structures, **held}, 7))
+        inputs.append(
+            Input(_make_candidate(number, genome), design, properties, {**design.structures, **held}, 7)
+        )
     return inputs
 
 
-def _candidate(number: int, genome: dict[str, Any]) -> Candidate:
+def _make_candidate(number: int, genome: dict[str, Any]) -> Candidate:
     return Candidate(number, genome_key(genome), Proposal(genome))
 
 
-def _structures() -> tuple[Structure, ...]:
+def _example_structures() -> tuple[Structure, ...]:
     """Cubic anti-perovskites, space group 221; lattice constants in Å, near those of experiment."""
     from pymatgen.core import Lattice, Structure
 
@@ -115,14 +119,17 @@ def _structures() -> tuple[Structure, ...]:
     )
 
 
-def _check_words(evaluator: Evaluator) -> None:
+def _check_declarations(evaluator: Evaluator) -> None:
     """What it says of itself before it is asked to evaluate."""
     provides = dict(evaluator.provides)
     expect(provides, "an evaluator provides at least one property or structure")
     for name in [*evaluator.requires, *provides]:
-        expect(name.removeprefix(STRUCTURE).isidentifier(), f"names are like oxidation_limit, got {name!r}")
+        expect(
+            name.removeprefix(STRUCTURE_PREFIX).isidentifier(),
+            f"names are like oxidation_limit, got {name!r}",
+        )
     for name, unit in provides.items():
-        known = "" if is_structure(name) else describe(name, unit).unit
+        known = "" if is_structure(name) else describe_property(name, unit).unit
         expect(unit == known, f"'{name}' is in {known or 'no unit'} by the vocabulary, got {unit!r}")
     expect(isinstance(evaluator.requires, frozenset), "requires is a frozenset of names")
     expect(
@@ -140,12 +147,12 @@ def _check_fingerprint(evaluator: Any, cost_only: Collection[str]) -> None:
     """The same in another process; another for each setting that may change a number."""
     expect(evaluator.fingerprint, "the fingerprint names what made the numbers; got an empty one")
     expect(
-        reloaded("evaluators", evaluator).fingerprint == evaluator.fingerprint,
+        reload_plugin("evaluators", evaluator).fingerprint == evaluator.fingerprint,
         "the fingerprint must be the same in every process: no ids, addresses or times",
     )
     dump = evaluator.model_dump(mode="json")
     for name in dump.keys() - {"kind", *cost_only}:
-        for value in _others(dump[name]):
+        for value in _nearby_values(dump[name]):
             try:
                 other = settings.load("evaluators", {**dump, name: value}, trust_code=True)
             except ValidationError:
@@ -157,7 +164,7 @@ def _check_fingerprint(evaluator: Any, cost_only: Collection[str]) -> None:
             )
 
 
-def _others(value: object) -> Sequence[object]:
+def _nearby_values(value: object) -> Sequence[object]:
     """Values near `value` that a setting of its type might allow."""
     if isinstance(value, bool):
         return (not value,)
@@ -182,7 +189,7 @@ def _check_evaluation(evaluator: Evaluator, evaluation: Evaluation) -> None:
         found == provided, f"exactly what is promised, or a failure: {sorted(provided)}, got {sorted(found)}"
     )
     _check_numbers("property", evaluation.properties)
-    roles = {name.removeprefix(STRUCTURE) for name in evaluator.provides if is_structure(name)}
+    roles = {name.removeprefix(STRUCTURE_PREFIX) for name in evaluator.provides if is_structure(name)}
     made = set(evaluation.structures)
     expect(made == roles, f"exactly the structures promised: {sorted(roles)}, got {sorted(made)}")
     for what, told in (("noise", evaluation.noise), ("systematic", evaluation.systematic)):
@@ -228,40 +235,42 @@ def _check_batches(
 ) -> None:
     """Results depend on what is required alone: not on neighbours, order, or anything else in the input."""
 
-    def compare(rule: str, changed: Callable[[Sequence[Input]], Sequence[Evaluation]]) -> None:
+    def compare_results(rule: str, changed: Callable[[Sequence[Input]], Sequence[Evaluation]]) -> None:
         for number, (a, b) in enumerate(zip(whole, changed(inputs), strict=True)):
-            difference = _difference(a, b, tolerance)
+            difference = _describe_difference(a, b, tolerance)
             expect(not difference, f"{rule}; input {number}: {difference}")
 
-    compare(
+    compare_results(
         "a batch of one must give what a batch of many does",
         lambda items: [evaluator.evaluate([item])[0] for item in items],
     )
-    compare("the order within a batch must not matter", lambda items: evaluator.evaluate(items[::-1])[::-1])
-    compare(
+    compare_results(
+        "the order within a batch must not matter", lambda items: evaluator.evaluate(items[::-1])[::-1]
+    )
+    compare_results(
         "it may read only what it requires, since cached results are found by that",
-        lambda items: evaluator.evaluate([_stripped(evaluator, item) for item in items]),
+        lambda items: evaluator.evaluate([_strip_input(evaluator, item) for item in items]),
     )
 
 
-def _stripped(evaluator: Evaluator, item: Input) -> Input:
+def _strip_input(evaluator: Evaluator, item: Input) -> Input:
     """`item` with what is required and a stranger's name, and nothing else."""
     requires = evaluator.requires
     design = Design(
         parameters=item.design.parameters if "parameters" in requires else {},
         composition=item.design.composition if "composition" in requires else None,
-        structures={r: s for r, s in item.design.structures.items() if STRUCTURE + r in requires},
+        structures={r: s for r, s in item.design.structures.items() if STRUCTURE_PREFIX + r in requires},
     )
     return replace(
         item,
-        candidate=_candidate(item.candidate.id + 1000, {"stranger": item.candidate.id}),
+        candidate=_make_candidate(item.candidate.id + 1000, {"stranger": item.candidate.id}),
         design=design,
         properties={name: value for name, value in item.properties.items() if name in requires},
-        structures={r: s for r, s in item.structures.items() if STRUCTURE + r in requires},
+        structures={r: s for r, s in item.structures.items() if STRUCTURE_PREFIX + r in requires},
     )
 
 
-def _difference(a: Evaluation, b: Evaluation, tolerance: float) -> str:
+def _describe_difference(a: Evaluation, b: Evaluation, tolerance: float) -> str:
     """What differs between two evaluations of one input; empty where nothing does."""
     kinds = [evaluation.failure.kind if evaluation.failure else "none" for evaluation in (a, b)]
     if kinds[0] != kinds[1]:
@@ -277,7 +286,7 @@ def _difference(a: Evaluation, b: Evaluation, tolerance: float) -> str:
     return ""
 
 
-def _written(item: Input) -> str:
+def _input_as_text(item: Input) -> str:
     """All of an input as text, to see whether it changed."""
     structures = {
         f"{place} {role}": structure_to_json(structure)

@@ -16,7 +16,7 @@ _NOTHING: Values = {}
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _StageValues:
     """What single stages said of a trial, by stage."""
 
     values: Mapping[str, Values] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class MemoryHistory:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self._trials: list[Trial] = []
-        self._said: dict[int, _Said] = {}
+        self._said: dict[int, _StageValues] = {}
         self._keys: dict[str, int] = {}
         self._before: dict[int, int] = {}
         self._pending: set[int] = set()
@@ -97,7 +97,9 @@ class MemoryHistory:
         )
         self._said.pop(id, None)
         if by_stage or seconds:
-            self._said[id] = _Said(by_stage or {}, noise_by_stage or {}, systematic_by_stage or {}, seconds)
+            self._said[id] = _StageValues(
+                by_stage or {}, noise_by_stage or {}, systematic_by_stage or {}, seconds
+            )
 
     def candidate(self, id: int) -> Candidate:
         return self._trials[id].candidate
@@ -116,29 +118,29 @@ class MemoryHistory:
 
     def column(self, name: str, stage: str | None = None) -> FloatArray:
         if stage is None:
-            return _column(name, self._trials)
-        return self._numbers(
+            return _property_column(name, self._trials)
+        return self._collect_column(
             lambda trial, said: (said.values.get(stage, {}) if said else trial.properties).get(name)
         )
 
     def noise(self, name: str, stage: str | None = None) -> FloatArray:
-        return self._numbers(
+        return self._collect_column(
             lambda trial, said: (
                 said.noise.get(stage, {}) if said and stage is not None else trial.noise
             ).get(name)
         )
 
     def systematic(self, name: str, stage: str | None = None) -> FloatArray:
-        return self._numbers(
+        return self._collect_column(
             lambda trial, said: (
                 said.systematic.get(stage, {}) if said and stage is not None else trial.systematic
             ).get(name)
         )
 
     def seconds(self, stage: str) -> FloatArray:
-        return self._numbers(lambda _, said: said.seconds.get(stage) if said else None)
+        return self._collect_column(lambda _, said: said.seconds.get(stage) if said else None)
 
-    def _numbers(self, known: Callable[[Trial, _Said | None], float | None]) -> FloatArray:
+    def _collect_column(self, known: Callable[[Trial, _StageValues | None], float | None]) -> FloatArray:
         """Shape (n,): one number of every trial, NaN where there is none."""
         found = [known(trial, self._said.get(trial.id)) for trial in self._trials]
         return np.array([np.nan if value is None else value for value in found], dtype=np.float64)
@@ -149,13 +151,13 @@ class MemoryHistory:
         hidden = outside | set(self.superseded() if self._before else ())
         counted = [replace(trial, properties={}) if trial.id in hidden else trial for trial in trials]
         status = [Status.PENDING if trial.id in outside else trial.status for trial in trials]
-        return self.problem.score(
+        return self.problem.score_trials(
             np.array([trial.id for trial in trials], dtype=np.int64),
-            lambda name: _column(name, counted),
+            lambda name: _property_column(name, counted),
             np.array(status, dtype=np.int64),
             np.array([trial.depth for trial in trials], dtype=np.int64),
         )
 
 
-def _column(name: str, trials: Sequence[Trial]) -> FloatArray:
+def _property_column(name: str, trials: Sequence[Trial]) -> FloatArray:
     return np.array([trial.properties.get(name, np.nan) for trial in trials], dtype=np.float64)

@@ -11,7 +11,7 @@ import numpy as np
 from invdesign import settings
 from invdesign.candidate import OUTSIDE, Genome, Proposal, Status, genome_key, to_json
 from invdesign.errors import Infeasible
-from invdesign.optimizers.common import countable
+from invdesign.optimizers.common import finite_space
 from invdesign.problem import Constraint, Objective, Problem
 from invdesign.protocols import Context, OpenSpace, SearchSpace
 from invdesign.rng import borrowed_globals, rng_for
@@ -19,9 +19,9 @@ from invdesign.testing.common import (
     check_genome,
     check_settings,
     expect,
-    made_outside,
-    reloaded,
-    untouched_globals,
+    expect_untouched_globals,
+    make_outside_genomes,
+    reload_plugin,
 )
 from invdesign.testing.history import MemoryHistory
 
@@ -31,7 +31,7 @@ TWO_OBJECTIVES = Problem(
 )
 ONE_OBJECTIVE = Problem((Objective("near", "minimize"),), TWO_OBJECTIVES.constraints)
 MANY_OBJECTIVES = Problem(tuple(Objective(f"goal_{number}", "minimize") for number in range(5)))
-EXHAUSTED = 500  # a space given to the check is exhausted if it holds at most so many genomes
+MOST_EXHAUSTED = 500  # a space given to the check is exhausted if it holds at most so many genomes
 MALFORMED: Genome = {"no such key": 1}
 _MIXED = {
     "x": {"real": [-5.0, 5.0]},
@@ -77,23 +77,23 @@ def check_optimizer(
     for name in ("batch", "overlap"):
         count = getattr(optimizer, name, None)
         expect(isinstance(count, int) and count > 0, f"{name} is a whole number above 0, got {count!r}")
-    spaces = (_parameters(_MIXED), _parameters(_REAL)) if space is None else (space,)
+    spaces = (_parameter_space(_MIXED), _parameter_space(_REAL)) if space is None else (space,)
     problems = (TWO_OBJECTIVES, ONE_OBJECTIVE) if problem is None else (problem,)
-    space, problem = _accepted(optimizer, spaces, problems)
+    space, problem = _find_accepted(optimizer, spaces, problems)
     _check_repeatable(optimizer, space, problem, rounds, seed)
     _check_seeds(optimizer, space, problem, seed)
     _check_state(optimizer, space, problem, trials, seed)
     if not optimizer.refusal(space, MANY_OBJECTIVES):
         _check_resume(optimizer, space, MANY_OBJECTIVES, rounds // 2, seed)
     if exhausts:
-        finite = countable(space)
-        small = [_parameters(_SMALL)] if finite is None or len(finite) > EXHAUSTED else [finite]
+        finite = finite_space(space)
+        small = [_parameter_space(_SMALL)] if finite is None or len(finite) > MOST_EXHAUSTED else [finite]
         for item in small:
             if not optimizer.refusal(item, problem):
                 _check_exhaustion(optimizer, item, problem, seed)
 
 
-def _accepted(
+def _find_accepted(
     optimizer: Any, spaces: Sequence[SearchSpace], problems: Sequence[Problem]
 ) -> tuple[SearchSpace, Problem]:
     """The first pair the optimizer does not refuse."""
@@ -110,7 +110,7 @@ def _accepted(
     raise AssertionError(f"the optimizer refuses all it could be checked on: {'; '.join(refusals)}")
 
 
-def _parameters(parameters: Mapping[str, object]) -> Any:
+def _parameter_space(parameters: Mapping[str, object]) -> Any:
     return settings.load("spaces", {"kind": "parameters", "parameters": parameters})
 
 
@@ -141,16 +141,16 @@ class Simulation:
         self.cache: dict[str, object] = {}
         self.event = 0
         self.transcript: list[str] = []
-        self.state: Any = optimizer.start(self._context())
+        self.state: Any = optimizer.start(self._next_context())
 
-    def _context(self) -> Context:
+    def _next_context(self) -> Context:
         if self.restarting:
-            self.optimizer = reloaded("optimizers", self.optimizer)
+            self.optimizer = reload_plugin("optimizers", self.optimizer)
             self.cache = {}
         self.event += 1
         return Context(self.space, self.problem, self.history, self.seed, self.event, self.seeds, self.cache)
 
-    def _note(self, proposals: Sequence[Proposal]) -> None:
+    def _record_event(self, proposals: Sequence[Proposal]) -> None:
         """Keep the state only as the store would, and all that happened in the transcript."""
         text = to_json(self.state)
         again = json.loads(text)
@@ -159,22 +159,22 @@ class Simulation:
             f"the state must be plain JSON, equal after the store: {self.state!r}, {again!r}",
         )
         self.state = again if self.restarting else self.state
-        self.transcript.append(to_json([[_row(proposal) for proposal in proposals], again]))
+        self.transcript.append(to_json([[_proposal_row(proposal) for proposal in proposals], again]))
 
     def ask(self, n: int) -> list[int]:
         """One ask, checked; the numbers of the new trials."""
-        context = self._context()
+        context = self._next_context()
         before = to_json(self.state)
-        with untouched_globals("ask"):
+        with expect_untouched_globals("ask"):
             proposals, state = self.optimizer.ask(context, self.state, n)
         expect(to_json(self.state) == before, "ask must return a new state and leave the old one alone")
         self.state = state
         expect(len(proposals) <= n, f"ask({n}) may give {n} proposals at most, got {len(proposals)}")
-        ids = [self._added(proposal) for proposal in proposals]
-        self._note(proposals)
+        ids = [self._check_and_add(proposal) for proposal in proposals]
+        self._record_event(proposals)
         return ids
 
-    def _added(self, proposal: Proposal) -> int:
+    def _check_and_add(self, proposal: Proposal) -> int:
         if proposal.operator != "seed":
             check_genome(proposal.genome, "ask")
         key = genome_key(proposal.genome)
@@ -191,43 +191,43 @@ class Simulation:
 
     def tell(self, ids: Sequence[int]) -> None:
         """One tell of finished trials, checked."""
-        context = self._context()
+        context = self._next_context()
         before = to_json(self.state)
-        with untouched_globals("tell"):
+        with expect_untouched_globals("tell"):
             state = self.optimizer.tell(context, self.state, list(ids))
         expect(to_json(self.state) == before, "tell must return a new state and leave the old one alone")
         self.state = state
-        self._note(())
+        self._record_event(())
 
-    def finish(self, ids: Sequence[int], *, shift: float = 0.0) -> None:
+    def finish_trials(self, ids: Sequence[int], *, shift: float = 0.0) -> None:
         """End trials, each in a way that depends on its genome: most are complete, some gated, refused, failed."""
         for id in ids:
             trial = self.history.trial(id)
             fate = int(trial.candidate.key[:6], 16) % 10
-            if not self._buildable(trial.genome):
+            if not self._is_buildable(trial.genome):
                 self.history.finish(id, status=Status.INFEASIBLE, depth=0)
             elif fate in {0, 1}:
                 self.history.finish(id, status=(Status.FAILED, Status.INFEASIBLE)[fate], depth=fate)
             elif fate == 2:
                 self.history.finish(id, status=Status.GATED, depth=int(trial.candidate.key[6], 16) % 3)
             else:
-                self.history.finish(id, self._fitness(trial.genome, shift))
+                self.history.finish(id, self._evaluate_genome(trial.genome, shift))
 
-    def _buildable(self, genome: Genome) -> bool:
+    def _is_buildable(self, genome: Genome) -> bool:
         try:
             self.space.build(genome)
         except Infeasible:
             return False
         return True
 
-    def _fitness(self, genome: Genome, shift: float) -> dict[str, float]:
+    def _evaluate_genome(self, genome: Genome, shift: float) -> dict[str, float]:
         """Mean square distance of the features to one point per property."""
         features = np.asarray(self.space.features([genome])[0])
         names = self.problem.properties
         goals = np.linspace(0.25, 0.75, len(names)) + shift
         return {name: float(np.mean((features - goal) ** 2)) for name, goal in zip(names, goals, strict=True)}
 
-    def foreign(self, count: int) -> list[int]:
+    def add_foreign(self, count: int) -> list[int]:
         """New trials that another optimizer asked for; fewer where the space gives no more."""
         start = next(op for _, op in sorted(self.space.operators().items()) if op.arity == 0)
         rng = rng_for(self.seed, self.event, "foreign")
@@ -240,7 +240,7 @@ class Simulation:
                 break
         return [self.history.add(Proposal(genome, operator="foreign")) for genome in fresh.values()]
 
-    def outside(self, count: int) -> list[int]:
+    def add_outside(self, count: int) -> list[int]:
         """New finished trials of what was made outside the space; none where a space is closed.
 
         An optimizer is not told of them; it may learn from them, and must neither propose nor breed from them.
@@ -249,53 +249,55 @@ class Simulation:
         start = next(op for _, op in sorted(self.space.operators().items()) if op.arity == 0)
         genome = start.apply((), rng)
         ids: list[int] = []
-        for made in made_outside(self.space, genome) if genome is not None else ():
+        for made in make_outside_genomes(self.space, genome) if genome is not None else ():
             if len(ids) < count and genome_key(made) not in self.history:
                 ids.append(self.history.add(Proposal(made, operator=OUTSIDE)))
-                self.history.finish(ids[-1], self._fitness(made, -1.0))
+                self.history.finish(ids[-1], self._evaluate_genome(made, -1.0))
         return ids
 
 
-def _row(proposal: Proposal) -> list[Any]:
+def _proposal_row(proposal: Proposal) -> list[Any]:
     return [dict(proposal.genome), list(proposal.parents), proposal.operator, proposal.memo, proposal.until]
 
 
-def _sizes(batch: int) -> Iterator[int]:
+def _batch_sizes(batch: int) -> Iterator[int]:
     while True:
         yield from (batch, 1, 3, 2 * batch + 1)
 
 
-def _simulate(simulation: Simulation, rounds: int) -> list[str]:
+def _simulate_run(simulation: Simulation, rounds: int) -> list[str]:
     """A run of `rounds` asks in which results are late, others ask too, and values move."""
-    sizes = _sizes(simulation.optimizer.batch)
+    sizes = _batch_sizes(simulation.optimizer.batch)
     late: list[int] = []
     for number in range(rounds):
         if number % 4 == 0:
-            simulation.outside(2)
+            simulation.add_outside(2)
         asked = simulation.ask(next(sizes))
         if number % 3 == 1:
             asked += simulation.ask(next(sizes))  # nothing was told in between
         if number % 4 == 2:
-            asked += simulation.foreign(3)
+            asked += simulation.add_foreign(3)
         now = [*late, *(id for id in asked if id % 4 != 3)][::-1]
         late = [id for id in asked if id % 4 == 3]
-        simulation.finish(now)
+        simulation.finish_trials(now)
         for start in range(0, len(now), 5):
             simulation.tell(now[start : start + 5])
         if number == rounds // 2:  # a hull moved, or a result was amended
-            simulation.finish([id for id in range(len(simulation.history)) if id not in late], shift=0.2)
+            simulation.finish_trials(
+                [id for id in range(len(simulation.history)) if id not in late], shift=0.2
+            )
             simulation.tell(now[:1])
     return simulation.transcript
 
 
 def _check_repeatable(optimizer: Any, space: SearchSpace, problem: Problem, rounds: int, seed: int) -> None:
     with borrowed_globals(1):
-        first = _simulate(Simulation(optimizer, space, problem, seed), rounds)
+        first = _simulate_run(Simulation(optimizer, space, problem, seed), rounds)
     with borrowed_globals(2):  # what others drew must not matter
-        again = _simulate(Simulation(optimizer, space, problem, seed), rounds)
+        again = _simulate_run(Simulation(optimizer, space, problem, seed), rounds)
     _expect_equal(first, again, "with the same seed, it must propose the same")
     _check_resume(optimizer, space, problem, rounds, seed, first)
-    other = _simulate(Simulation(optimizer, space, problem, seed + 1), rounds)
+    other = _simulate_run(Simulation(optimizer, space, problem, seed + 1), rounds)
     expect(
         first != other, "another seed must give another run: draw from context.rng or context.derived_seed"
     )
@@ -309,8 +311,8 @@ def _check_resume(
     seed: int,
     first: Sequence[str] | None = None,
 ) -> None:
-    whole = first or _simulate(Simulation(optimizer, space, problem, seed), rounds)
-    resumed = _simulate(Simulation(optimizer, space, problem, seed, restarting=True), rounds)
+    whole = first or _simulate_run(Simulation(optimizer, space, problem, seed), rounds)
+    resumed = _simulate_run(Simulation(optimizer, space, problem, seed, restarting=True), rounds)
     _expect_equal(
         whole, resumed, "resumed from its state at every step, without cache, it must go on the same"
     )
@@ -324,13 +326,13 @@ def _expect_equal(first: Sequence[str], second: Sequence[str], rule: str) -> Non
 
 def _check_seeds(optimizer: Any, space: SearchSpace, problem: Problem, seed: int) -> None:
     """The user's genomes come first, each once; one that makes no sense does no harm."""
-    given = [simulated.genome for simulated in _starts(optimizer, space, problem, seed)]
+    given = [simulated.genome for simulated in _start_trials(optimizer, space, problem, seed)]
     seeds = [given[0], MALFORMED, given[1], given[0]]
     simulation = Simulation(optimizer, space, problem, seed, seeds=seeds)
     asked: list[int] = []
     for size in (1, 1, optimizer.batch + 2, optimizer.batch, optimizer.batch):
         ids = simulation.ask(size)
-        simulation.finish(ids)
+        simulation.finish_trials(ids)
         simulation.tell(ids)
         asked += ids
     found = [dict(simulation.history.trial(id).genome) for id in asked[:3]]
@@ -338,15 +340,15 @@ def _check_seeds(optimizer: Any, space: SearchSpace, problem: Problem, seed: int
     expect(found == wanted, f"seeds come first, in their order, each once: {wanted}, got {found}")
 
 
-def _starts(optimizer: Any, space: SearchSpace, problem: Problem, seed: int) -> list[Any]:
+def _start_trials(optimizer: Any, space: SearchSpace, problem: Problem, seed: int) -> list[Any]:
     simulation = Simulation(optimizer, space, problem, seed)
-    return [simulation.history.trial(id) for id in simulation.foreign(2)]
+    return [simulation.history.trial(id) for id in simulation.add_foreign(2)]
 
 
 def _check_state(optimizer: Any, space: SearchSpace, problem: Problem, trials: int, seed: int) -> None:
     """The state must not grow with the history, whoever asked for it."""
     simulation = Simulation(optimizer, space, problem, seed)
-    simulation.finish(ids := simulation.ask(optimizer.batch))
+    simulation.finish_trials(ids := simulation.ask(optimizer.batch))
     simulation.tell(ids)
     early = _largest_state(simulation, trials)
     late = _largest_state(simulation, 10 * trials)
@@ -360,8 +362,8 @@ def _check_state(optimizer: Any, space: SearchSpace, problem: Problem, trials: i
 def _largest_state(simulation: Simulation, trials: int) -> int:
     """Length of the longest state on the way to so many trials, or to the end of a small space."""
     largest = 0
-    while len(simulation.history) < trials and (ids := simulation.foreign(50)):
-        simulation.finish(ids)
+    while len(simulation.history) < trials and (ids := simulation.add_foreign(50)):
+        simulation.finish_trials(ids)
         simulation.tell(ids)
         largest = max(largest, len(to_json(simulation.state)))
     return largest
@@ -371,9 +373,9 @@ def _check_exhaustion(optimizer: Any, space: Any, problem: Problem, seed: int) -
     """All of a finite space is proposed, each genome once, and then nothing."""
     simulation = Simulation(optimizer, space, problem, seed)
     stalled = 0
-    for size in _sizes(optimizer.batch):
+    for size in _batch_sizes(optimizer.batch):
         ids = simulation.ask(size)
-        simulation.finish(ids)
+        simulation.finish_trials(ids)
         if ids:
             simulation.tell(ids)
         stalled = 0 if ids else stalled + 1

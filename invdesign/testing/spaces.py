@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from invdesign.candidate import Design, Genome, genome_key, to_json
 from invdesign.errors import Infeasible
-from invdesign.optimizers.common import countable
+from invdesign.optimizers.common import finite_space
 from invdesign.protocols import (
     DescribedSpace,
     Domain,
@@ -25,11 +25,17 @@ from invdesign.protocols import (
 )
 from invdesign.rng import borrowed_globals, rng_for
 from invdesign.structures.files import structure_to_json
-from invdesign.testing.common import check_genome, check_settings, expect, made_outside, untouched_globals
+from invdesign.testing.common import (
+    check_genome,
+    check_settings,
+    expect,
+    expect_untouched_globals,
+    make_outside_genomes,
+)
 
-RULE = 1e-9  # what rounding may cost a rule of a domain, per unit of its weights
-OPENED = 5  # genomes from which some outside the space are made
-ENUMERATED = 2_000  # a finite space up to this size is counted through whole, a larger one sampled
+RULE_TOLERANCE = 1e-9  # what rounding may cost a rule of a domain, per unit of its weights
+OUTSIDE_SAMPLES = 5  # genomes from which some outside the space are made
+MOST_ENUMERATED = 2_000  # a finite space up to this size is counted through whole, a larger one sampled
 
 
 def check_space(space: Any, *, samples: int = 20, seed: int = 0) -> None:
@@ -50,14 +56,14 @@ def check_space(space: Any, *, samples: int = 20, seed: int = 0) -> None:
     check_settings("spaces", space)
     expect(
         isinstance(space, SearchSpace),
-        f"{_name(space)} needs operators(), build(), features(), canonical(), count() and size()",
+        f"{_class_name(space)} needs operators(), build(), features(), canonical(), count() and size()",
     )
     genomes = _check_operators(space, samples, seed)
     _check_build(space, genomes)
     _check_features(space, genomes)
     if isinstance(space, VectorSpace):
         _check_vectors(space, genomes, samples, seed)
-    if countable(space) is not None:
+    if finite_space(space) is not None:
         _check_counting(space, genomes, seed)
     if isinstance(space, StructureSpace):
         _check_adoption(space, genomes)
@@ -67,7 +73,7 @@ def check_space(space: Any, *, samples: int = 20, seed: int = 0) -> None:
         _check_outside(space, genomes)
 
 
-def _name(plugin: object) -> str:
+def _class_name(plugin: object) -> str:
     return type(plugin).__name__
 
 
@@ -81,24 +87,27 @@ def _check_operators(space: SearchSpace, samples: int, seed: int) -> list[Genome
         )
     starts = [name for name, operator in operators.items() if operator.arity == 0]
     expect(
-        starts, f"{_name(space)} needs an operator of arity 0, to start from; it has {', '.join(operators)}"
+        starts,
+        f"{_class_name(space)} needs an operator of arity 0, to start from; it has {', '.join(operators)}",
     )
     genomes: list[Genome] = []
     for name in sorted(operators, key=lambda name: (operators[name].arity, name)):
         operator = operators[name]
-        made = [_applied(name, operator, genomes, number, seed) for number in range(samples)]
+        made = [_apply_operator(name, operator, genomes, number, seed) for number in range(samples)]
         genomes += [genome for genome in made if genome is not None]
         expect(genomes, f"operator '{name}' gave no genome in {samples} tries")
     return genomes
 
 
-def _applied(name: str, operator: Operator, pool: Sequence[Genome], number: int, seed: int) -> Genome | None:
+def _apply_operator(
+    name: str, operator: Operator, pool: Sequence[Genome], number: int, seed: int
+) -> Genome | None:
     """One use of an operator: it depends on parents and generator alone, and leaves its parents alone."""
     parents = [pool[(number + 7 * k) % len(pool)] for k in range(operator.arity)]
     before = to_json([dict(parent) for parent in parents])
     children = []
     for surroundings in (1, 2):
-        with borrowed_globals(surroundings), untouched_globals(f"operator '{name}'"):
+        with borrowed_globals(surroundings), expect_untouched_globals(f"operator '{name}'"):
             children.append(operator.apply(parents, rng_for(seed, number, name)))
     after = to_json([dict(parent) for parent in parents])
     expect(after == before, f"operator '{name}' must not change its parents: {before} became {after}")
@@ -112,7 +121,7 @@ def _applied(name: str, operator: Operator, pool: Sequence[Genome], number: int,
 
 
 def _check_build(space: SearchSpace, genomes: Sequence[Genome]) -> None:
-    built = [design for genome in genomes if (design := _built(space, genome)) is not None]
+    built = [design for genome in genomes if (design := _build_design(space, genome)) is not None]
     expect(built, f"build refused all of {len(genomes)} genomes its own operators made")
     malformed: list[Genome] = [{}, {"no such key": 1}, dict.fromkeys(genomes[0])]
     for genome in malformed:
@@ -126,7 +135,7 @@ def _check_build(space: SearchSpace, genomes: Sequence[Genome]) -> None:
             raise AssertionError(f"build must raise Infeasible for {genome}, got a design")
 
 
-def _built(space: SearchSpace, genome: Genome) -> Design | None:
+def _build_design(space: SearchSpace, genome: Genome) -> Design | None:
     """The design of `genome`, the same each time and after a way through the store; None where refused."""
     before = to_json(genome)
     try:
@@ -135,11 +144,13 @@ def _built(space: SearchSpace, genome: Genome) -> Design | None:
         return None
     expect(to_json(genome) == before, f"build must not change its genome: {before} became {to_json(genome)}")
     for again in (genome, json.loads(before)):
-        expect(_same(first, space.build(again)), f"build must give equal designs for {before} each time")
+        expect(
+            _equal_designs(first, space.build(again)), f"build must give equal designs for {before} each time"
+        )
     return first
 
 
-def _same(a: Design, b: Design) -> bool:
+def _equal_designs(a: Design, b: Design) -> bool:
     structures = [{role: structure_to_json(s) for role, s in design.structures.items()} for design in (a, b)]
     return a.parameters == b.parameters and a.composition == b.composition and structures[0] == structures[1]
 
@@ -185,7 +196,8 @@ def _check_vectors(space: VectorSpace, genomes: Sequence[Genome], samples: int, 
     for genome in decoded:
         check_genome(genome, "decode")
     expect(
-        any(_built(space, genome) is not None for genome in decoded), "decode gave nothing that can be built"
+        any(_build_design(space, genome) is not None for genome in decoded),
+        "decode gave nothing that can be built",
     )
     known = [*genomes, *decoded]
     encoded = space.encode(known)
@@ -217,14 +229,17 @@ def _check_domain(domain: Domain, encoded: NDArray[np.float64]) -> None:
         over = encoded[:, columns] @ weights - rule.limit
         worst = float((np.abs(over) if rule.equal else over).max())
         size = max(1.0, float(np.abs(weights).sum()))
-        expect(worst <= RULE * size, f"the codes of genomes must keep {rule}; one misses it by {worst:.3g}")
+        expect(
+            worst <= RULE_TOLERANCE * size,
+            f"the codes of genomes must keep {rule}; one misses it by {worst:.3g}",
+        )
     grouped = [column for group in domain.sparse for column in group]
     expect(len(set(grouped)) == len(grouped), "a column can be in one group of `Domain.sparse` only")
     for column, least in domain.least:
         expect(column in grouped, f"column {column} of `Domain.least` must be in a group of `Domain.sparse`")
         present = encoded[encoded[:, column] > 0.0, column]
         expect(
-            (present >= least - RULE).all(),
+            (present >= least - RULE_TOLERANCE).all(),
             f"column {column} is 0 or at least {least} by `Domain.least`, got {present.min(initial=1.0)}",
         )
 
@@ -233,7 +248,7 @@ def _check_counting(space: FiniteSpace, genomes: Sequence[Genome], seed: int) ->
     size = len(space)
     expect(size == space.count(), f"count and len must agree: {space.count()} and {size}")
     expect(size > 0, "a finite space holds at least one genome")
-    whole = size <= ENUMERATED
+    whole = size <= MOST_ENUMERATED
     chosen = (
         range(size) if whole else sorted({0, size - 1, *rng_for(seed, 0, "counting").integers(size, size=50)})
     )
@@ -275,19 +290,22 @@ def _check_blocks(space: FiniteSpace, counted: Mapping[int, Genome]) -> None:
                 expect(
                     np.allclose(block[row], wanted), f"row {start + row} of blocks must equal its features"
                 )
-        if end > ENUMERATED:
+        if end > MOST_ENUMERATED:
             return
     expect(end == len(space), f"blocks must cover all {len(space)} genomes, got {end}")
 
 
 def _check_adoption(space: StructureSpace, genomes: Sequence[Genome]) -> None:
     for genome in genomes[:3]:
-        design = _built(space, genome)
+        design = _build_design(space, genome)
         for structure in design.structures.values() if design else ():
             adopted = space.adopt(structure, genome)
             if adopted is not None:
                 check_genome(adopted, "adopt")
-                expect(_built(space, adopted), f"adopt gave a genome that build refuses: {to_json(adopted)}")
+                expect(
+                    _build_design(space, adopted),
+                    f"adopt gave a genome that build refuses: {to_json(adopted)}",
+                )
 
 
 def _check_table(space: TabledSpace, genomes: Sequence[Genome]) -> None:
@@ -306,15 +324,15 @@ def _check_table(space: TabledSpace, genomes: Sequence[Genome]) -> None:
 
 def _check_outside(space: OpenSpace, genomes: Sequence[Genome]) -> None:
     """Its own genomes lie inside; what was made outside has a design, features and a place of its own."""
-    for genome in genomes[:OPENED]:
+    for genome in genomes[:OUTSIDE_SAMPLES]:
         placement = space.place(genome, {})
         expect(
             not placement.outside and genome_key(placement.genome) == genome_key(genome),
             f"place must find genomes of the space inside it: {to_json(genome)} became {placement}",
         )
-        for made in made_outside(space, genome):
+        for made in make_outside_genomes(space, genome):
             check_genome(made, "place")
-            expect(_refuses(space, made), f"build must refuse what place calls outside: {to_json(made)}")
+            expect(_is_refused(space, made), f"build must refuse what place calls outside: {to_json(made)}")
             again = space.place(made, {})
             same = again.outside and genome_key(again.genome) == genome_key(made)
             expect(same, f"place must find what it gave where it was: {to_json(made)} became {again}")
@@ -331,7 +349,7 @@ def _check_outside(space: OpenSpace, genomes: Sequence[Genome]) -> None:
             expect(shown == dict(cells), f"build_made must show what was made: {dict(cells)}, got {shown}")
 
 
-def _refuses(space: SearchSpace, genome: Genome) -> bool:
+def _is_refused(space: SearchSpace, genome: Genome) -> bool:
     try:
         space.build(genome)
     except Infeasible:

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, JsonValue, PrivateAttr, model_validator
 
 from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.errors import InvdesignError, nearest
-from invdesign.properties import STRUCTURE, Unit, check_unit
+from invdesign.properties import STRUCTURE_PREFIX, Unit, check_unit
 from invdesign.protocols import Batch, EvaluatorSettings
 from invdesign.roles import LATEST, StructureRole, find_structure, required_structure
 from invdesign.settings import Frozen, InputFile
@@ -252,7 +252,7 @@ class Command(EvaluatorSettings):
     def provides(self) -> Mapping[str, Unit]:
         """Units of the listed properties, and the structures that are read."""
         roles = [result.structure for result in self.results if result.structure is not None]
-        return {**self.provides_, **{STRUCTURE + role: "" for role in roles}}
+        return {**self.provides_, **{STRUCTURE_PREFIX + role: "" for role in roles}}
 
     @property
     def batch(self) -> Batch:

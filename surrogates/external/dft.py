@@ -17,7 +17,7 @@ from pydantic import Field, PrivateAttr, field_validator
 
 from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.errors import InvdesignError, PluginError
-from invdesign.properties import STRUCTURE, Unit
+from invdesign.properties import STRUCTURE_PREFIX, Unit
 from invdesign.roles import StructureEvaluator
 from surrogates.external.folders import JobError, JobFolder
 from surrogates.external.jobs import Plan, find_program, run_job
@@ -198,7 +198,7 @@ def provided_units(*, relaxed: bool, corrected: bool = False) -> dict[str, str]:
         corrected: True if the corrected energy is given too.
     """
     units = {**PROPERTY_UNITS, **({CORRECTED_ENERGY: "eV/atom"} if corrected else {})}
-    return {**units, STRUCTURE + STRUCTURE_ROLE: ""} if relaxed else units
+    return {**units, STRUCTURE_PREFIX + STRUCTURE_ROLE: ""} if relaxed else units
 
 
 def failed_evaluation(message: str) -> Evaluation:

@@ -30,7 +30,7 @@ from typing import Any
 
 from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.errors import InvdesignError
-from invdesign.properties import STRUCTURE, is_structure
+from invdesign.properties import STRUCTURE_PREFIX, is_structure
 from invdesign.protocols import Evaluator
 from invdesign.structures.files import structure_from_json, structure_to_json
 
@@ -95,7 +95,7 @@ def _input_value(item: Input, name: str) -> object:
     if name == "composition":
         return item.composition.formula
     if is_structure(name):
-        return structure_to_json(item.structures[name.removeprefix(STRUCTURE)])
+        return structure_to_json(item.structures[name.removeprefix(STRUCTURE_PREFIX)])
     return item.properties[name]
 
 

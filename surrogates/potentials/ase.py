@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from invdesign.beside import naming, object_named
+from invdesign.beside import allow_module, import_campaign_object
 from invdesign.errors import PluginError, nearest
 from invdesign.protocols import Forces, PotentialSettings
-from invdesign.settings import context_of
+from invdesign.settings import validation_context
 from surrogates.potentials import PotentialError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class ASECalculator(PotentialSettings):
     @classmethod
     def _check_calculator(cls, name: str, info: ValidationInfo) -> str:
         if ":" in name:
-            if not context_of(info)[1]:
+            if not validation_context(info)[1]:
                 raise ValueError(
                     f"'{name}' is code outside this package, and importing it runs it. If you trust it, say so "
                     f"with --trust-code; or use one of {', '.join(BUILT_IN)}"
@@ -136,7 +136,7 @@ class ASECalculator(PotentialSettings):
 
 def _import_calculator(path: str) -> Any:
     try:
-        return object_named(path)
+        return import_campaign_object(path)
     except Exception as error:  # foreign code may raise anything while it is imported
         cause = (
             error if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
@@ -154,7 +154,7 @@ def _package_version(calculator: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        with naming(package):
+        with allow_module(package):
             spec = find_spec(package)
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         return "unversioned"

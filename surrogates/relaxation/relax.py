@@ -16,7 +16,7 @@ from invdesign.errors import InvdesignError
 from invdesign.properties import Unit
 from invdesign.protocols import Forces, Potential, potential_of
 from invdesign.roles import INITIAL, StructureEvaluator
-from invdesign.settings import STORED, PotentialField, context_of
+from invdesign.settings import STORED_FOLDER, PotentialField, validation_context
 from invdesign.structures.files import MIN_ATOM_DISTANCE
 from invdesign.structures.formulas import write_formula
 from surrogates.pairs import find_pairs
@@ -232,7 +232,7 @@ class Relax(StructureEvaluator):
 
         Earlier versions knew no other.
         """
-        if isinstance(fields, dict) and context_of(info)[0] == STORED:
+        if isinstance(fields, dict) and validation_context(info)[0] == STORED_FOLDER:
             return {"structure": INITIAL, **fields}
         return fields
 

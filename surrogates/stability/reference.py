@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import Field, ValidationError, ValidationInfo, WithJsonSchema, model_validator
 
 from invdesign.errors import InvdesignError, MissingReferenceError, nearest
-from invdesign.settings import MAX_INPUT_BYTES, Frozen, InputFile, context_of
+from invdesign.settings import MAX_INPUT_BYTES, Frozen, InputFile, validation_context
 from invdesign.textfiles import read_text
 from surrogates.potentials.correction import CORRECTION_SEPARATOR, correction_names, load_correction
 
@@ -475,7 +475,7 @@ class Reference(Frozen):
         if not _is_path(text):
             found = _call_with_value_errors(load_shipped_set, value)
         else:
-            folder, _ = context_of(info)
+            folder, _ = validation_context(info)
             file = InputFile.model_validate(text, context={"folder": folder})
             found = _call_with_value_errors(parse_reference, file.text, file.name)
             if correction:

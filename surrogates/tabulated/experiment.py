@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from invdesign.candidate import Evaluation, Input
 from invdesign.errors import RunError, nearest
-from invdesign.properties import STRUCTURE, Unit, check_unit, is_structure
+from invdesign.properties import STRUCTURE_PREFIX, Unit, check_unit, is_structure
 from invdesign.protocols import EvaluatorSettings
 
 # Columns of batch and result files that are no properties.
@@ -56,7 +56,7 @@ class Experiment(EvaluatorSettings):
     @classmethod
     def _check_requires(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            _check_name(name.removeprefix(STRUCTURE))
+            _check_name(name.removeprefix(STRUCTURE_PREFIX))
         return names
 
     @model_validator(mode="after")

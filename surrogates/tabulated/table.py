@@ -20,7 +20,7 @@ from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.errors import InvdesignError
 from invdesign.properties import Unit, check_unit
 from invdesign.protocols import Batch, EvaluatorSettings
-from invdesign.settings import Frozen, InputFile, listed_names
+from invdesign.settings import Frozen, InputFile, parse_name_list
 from invdesign.structures.formulas import describe_likely_slip, list_element_symbols, parse_composition
 from invdesign.tables.cells import (
     describe_rows,
@@ -82,7 +82,7 @@ def _expand_key(value: object) -> object:
     """
     if isinstance(value, str):
         return {value: value}
-    return {name: name for name in listed_names(value)} if isinstance(value, list | tuple) else value
+    return {name: name for name in parse_name_list(value)} if isinstance(value, list | tuple) else value
 
 
 Key = Annotated[

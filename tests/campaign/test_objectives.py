@@ -223,4 +223,4 @@ def objectives(draw: st.DrawFn) -> Objective:
 def test_every_objective_comes_back_through_json(objective: Objective) -> None:
     """To the last digit."""
     assert load_objective(json.loads(json.dumps(dump_objective(objective)))) == objective
-    assert Problem((objective,)).judged == (objective.extent() is not None)
+    assert Problem((objective,)).has_scales == (objective.minimised_scale() is not None)

@@ -22,7 +22,7 @@ WORDS = sorted({"healthy", *EXPECTED})
 
 def setup() -> Setup:
     space: Any = load("spaces", {"kind": "parameters", "parameters": {"sickness": {"categorical": WORDS}}})
-    return Setup.of(space, {"s": Sick()}, [str(ROOT)])
+    return Setup.from_plugins(space, {"s": Sick()}, [str(ROOT)])
 
 
 def task(id: int, *words: str, deadline: float = 30.0) -> Task:

@@ -152,7 +152,7 @@ def test_a_run_is_read_without_trust(folder: Path) -> None:
     for command in (["status", run], ["top", run], ["report", run, "--no-model"], ["show", run, 0]):
         assert here(*command).returncode == 0, command
     before = Run.open(run)
-    failures = [failure.message for failure in before.history.failures().values()]
+    failures = [failure.message for failure in before.history.failures_by_trial().values()]
     assert failures
     assert set(failures) == {"ValueError: no atoms (line 5 of hardness)"}
     said = here("resume", run, "--candidates", 30)

@@ -174,11 +174,11 @@ class Entry:
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The package is installed."""
-    entries = dict(registry._entries("evaluators"))
-    real = registry._entries
+    entries = dict(registry._entries_by_name("evaluators"))
+    real = registry._entries_by_name
     monkeypatch.setattr(
         registry,
-        "_entries",
+        "_entries_by_name",
         lambda group: {**entries, "my_height": (Entry(),)} if group == "evaluators" else real(group),
     )
     monkeypatch.setattr(module.height, "_plugin", None)

@@ -12,9 +12,17 @@ from invdesign.arrays import FloatArray
 from invdesign.candidate import Proposal
 from invdesign.optimizers import choice as table
 from invdesign.optimizers.auto import Auto
-from invdesign.optimizers.choice import FEW, LARGE, MANY, SLOW, Facts, choice, depends_on_cost
+from invdesign.optimizers.choice import (
+    FEW_CANDIDATES,
+    FRONT_POPULATION,
+    MANY_CANDIDATES,
+    SLOW_SECONDS,
+    Facts,
+    choose_optimizer,
+    depends_on_cost,
+)
 from invdesign.problem import Objective, Problem
-from invdesign.protocols import Context, StageView, notes_of
+from invdesign.protocols import Context, StageView, collect_notes
 from invdesign.settings import load
 from invdesign.testing import MemoryHistory
 from tests.examples import SPACES
@@ -44,7 +52,7 @@ def crystals() -> Any:
 
 
 def kind(space: Any, problem: Problem, candidates: int | None, slow: bool | None = None) -> str:
-    return str(choice(Facts(space, problem, candidates, slow)).settings["kind"])
+    return str(choose_optimizer(Facts(space, problem, candidates, slow)).settings["kind"])
 
 
 class Timed(MemoryHistory):
@@ -100,38 +108,41 @@ def test_thousands_elsewhere() -> None:
     """What CMA-ES refuses is bred, fronts with a population as wide as they are."""
     for space in (mixed(), crystals()):
         assert kind(space, SINGLE, 5000) == "genetic"
-    found = choice(Facts(reals(), DOUBLE, 5000))
-    assert (found.settings["kind"], found.settings["population"]) == ("genetic", LARGE)
+    found = choose_optimizer(Facts(reals(), DOUBLE, 5000))
+    assert (found.settings["kind"], found.settings["population"]) == ("genetic", FRONT_POPULATION)
 
 
 def test_no_end_given() -> None:
     """Without a number of candidates, those that can search the space share the run."""
-    found = choice(Facts(reals(), SINGLE, None))
+    found = choose_optimizer(Facts(reals(), SINGLE, None))
     assert found.settings["kind"] == "portfolio"
     members: Any = found.settings["members"]
     assert [member["kind"] for member in members] == ["genetic", "cma", "swarm"]
-    assert "swarm" in str(choice(Facts(mixed(), SINGLE, None)).settings)
-    assert "cma" not in str(choice(Facts(mixed(), SINGLE, None)).settings)
+    assert "swarm" in str(choose_optimizer(Facts(mixed(), SINGLE, None)).settings)
+    assert "cma" not in str(choose_optimizer(Facts(mixed(), SINGLE, None)).settings)
 
 
 def test_cost_matters_between() -> None:
     """Neither where the budget is small nor where it is very large."""
-    budgets = (FEW, FEW + 1, MANY, MANY + 1, None)
+    budgets = (FEW_CANDIDATES, FEW_CANDIDATES + 1, MANY_CANDIDATES, MANY_CANDIDATES + 1, None)
     assert [depends_on_cost(Facts(reals(), SINGLE, n)) for n in budgets] == [False, True, True, False, True]
 
 
 def test_models_where_candidates_are_few_or_slow() -> None:
     """A second for a proposal is little beside the candidate."""
-    assert kind(reals(), SINGLE, FEW) == "bayesian"
+    assert kind(reals(), SINGLE, FEW_CANDIDATES) == "bayesian"
     assert kind(crystals(), DOUBLE, 64) == "bayesian"
-    assert kind(reals(), SINGLE, MANY, slow=True) == "bayesian"
+    assert kind(reals(), SINGLE, MANY_CANDIDATES, slow=True) == "bayesian"
     assert kind(reals(), SINGLE, None, slow=True) == "bayesian"
-    assert kind(reals(), SINGLE, MANY, slow=False) == "cma"
+    assert kind(reals(), SINGLE, MANY_CANDIDATES, slow=False) == "cma"
 
 
 def test_fronts_over_real_variables() -> None:
     """There the genetic algorithm with its pre-screen comes first, while candidates are few or slow."""
-    for found in (choice(Facts(reals(), DOUBLE, 100)), choice(Facts(reals(), DOUBLE, None, slow=True))):
+    for found in (
+        choose_optimizer(Facts(reals(), DOUBLE, 100)),
+        choose_optimizer(Facts(reals(), DOUBLE, None, slow=True)),
+    ):
         assert found.settings["kind"] == "genetic"
         assert found.settings["prescreen"]
     assert kind(mixed(), DOUBLE, 100) == "bayesian"
@@ -140,8 +151,8 @@ def test_fronts_over_real_variables() -> None:
 def test_what_is_not_installed_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next rule holds where a plug-in is missing."""
     rules = [({"kind": "no such optimizer"}, "never"), ({"kind": "random"}, "instead")]
-    monkeypatch.setattr(table, "_rules", lambda _: iter(rules))
-    found = choice(Facts(reals(), SINGLE, 10))
+    monkeypatch.setattr(table, "_preferred_optimizers", lambda _: iter(rules))
+    found = choose_optimizer(Facts(reals(), SINGLE, 10))
     assert found.settings["kind"] == "random"
     assert found.reason.endswith("; instead")
 
@@ -161,7 +172,7 @@ def test_what_is_not_installed_is_not_chosen(monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_it_says_why(space: Any, problem: Problem, candidates: int | None, words: str) -> None:
     """The note tells what the choice was made from."""
-    assert f": {words}; " in choice(Facts(space, problem, candidates)).reason
+    assert f": {words}; " in choose_optimizer(Facts(space, problem, candidates)).reason
 
 
 def test_it_counts_what_can_be_counted() -> None:
@@ -190,14 +201,14 @@ def test_the_choice_is_kept() -> None:
     loop.more["budget"] = 10
     loop.wave()
     assert loop.state["chosen"]["kind"] == "cma"
-    assert notes_of(loop.state)["choice"].startswith("auto chose cma: 5000 candidates, 4 variables")
+    assert collect_notes(loop.state)["choice"].startswith("auto chose cma: 5000 candidates, 4 variables")
 
 
 def test_a_design_before_the_choice() -> None:
     """Where cost decides, a few candidates are evaluated first, and the chosen optimizer starts from them."""
     loop = Loop(Auto(design=6), mixed(), Timed(SINGLE, 0.1), budget=None, stages=STAGES)
     assert not loop.state["chosen"]
-    assert notes_of(loop.state) == {}
+    assert collect_notes(loop.state) == {}
     assert len(loop.wave(4)) == 4
     assert not loop.state["chosen"]
     assert len(loop.wave(64)) == 2
@@ -205,21 +216,24 @@ def test_a_design_before_the_choice() -> None:
     assert loop.state["chosen"]["kind"] == "portfolio"
     genetic = loop.state["members"]["portfolio"]["members"]["genetic"]
     assert sorted(genetic["population"]) == list(range(6))
-    assert "no number of candidates given" in notes_of(loop.state)["choice"]
+    assert "no number of candidates given" in collect_notes(loop.state)["choice"]
     loop.wave()
 
 
 def test_slow_candidates_are_noticed() -> None:
     """The measured seconds decide, and the note says only on which side of the line they lie."""
-    loop = Loop(Auto(design=4), reals(), Timed(SINGLE, 3 * SLOW), budget=None, stages=STAGES)
+    loop = Loop(Auto(design=4), reals(), Timed(SINGLE, 3 * SLOW_SECONDS), budget=None, stages=STAGES)
     loop.wave()
     assert loop.state["chosen"]["kind"] == "bayesian"
-    assert f"where a candidate takes {SLOW:g} s or more, models pay" in notes_of(loop.state)["choice"]
+    assert (
+        f"where a candidate takes {SLOW_SECONDS:g} s or more, models pay"
+        in collect_notes(loop.state)["choice"]
+    )
 
 
 def test_what_the_user_says_is_not_measured() -> None:
     """Seconds and candidates as settings come before what the run knows."""
-    loop = Loop(Auto(seconds=0.01), reals(), Timed(SINGLE, 3 * SLOW), budget=1000, stages=STAGES)
+    loop = Loop(Auto(seconds=0.01), reals(), Timed(SINGLE, 3 * SLOW_SECONDS), budget=1000, stages=STAGES)
     assert loop.state["chosen"]["kind"] == "cma"
     loop = Loop(Auto(candidates=5000), mixed(), Timed(SINGLE, 0.1), budget=10, stages=STAGES)
     assert loop.state["chosen"]["kind"] == "genetic"

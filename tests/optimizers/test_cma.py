@@ -11,7 +11,7 @@ import pytest
 
 from invdesign.candidate import Genome, Proposal, Status
 from invdesign.optimizers.cma import CMA
-from invdesign.optimizers.cma_library import Cube, horizon, sampled, should_stop
+from invdesign.optimizers.cma_library import Cube, sample_point, should_stop, stopping_generations
 from invdesign.problem import Constraint, Objective, Problem
 from invdesign.protocols import Context, Dimension
 from invdesign.settings import load
@@ -215,13 +215,13 @@ def test_one_dimension_and_many() -> None:
 
 def test_the_library_is_asked_whether_to_stop_with_defined_values() -> None:
     """Equal values over its horizon stop a search; values not known yet never do (its array starts undefined)."""
-    cube = Cube.of([Dimension("x", "real"), Dimension("n", "integer", 0, 4)], separable=False)
-    model = cube.model([0.5, 0.5], 0.3, 6)
-    for _ in range(horizon(2, 6) + 1):
-        model.tell([(sampled(model)[1], float(rank)) for rank in range(6)])
-    saved = cube.saved(model)
-    flat = np.zeros((horizon(2, 6), 2))
-    assert should_stop(cube.restored(saved, 0.3, 6), flat)
-    assert not should_stop(cube.restored(saved, 0.3, 6), flat[1:])
+    cube = Cube.from_dimensions([Dimension("x", "real"), Dimension("n", "integer", 0, 4)], separable=False)
+    model = cube.new_model([0.5, 0.5], 0.3, 6)
+    for _ in range(stopping_generations(2, 6) + 1):
+        model.tell([(sample_point(model)[1], float(rank)) for rank in range(6)])
+    saved = cube.save_model(model)
+    flat = np.zeros((stopping_generations(2, 6), 2))
+    assert should_stop(cube.restore_model(saved, 0.3, 6), flat)
+    assert not should_stop(cube.restore_model(saved, 0.3, 6), flat[1:])
     flat[-1, 1] = np.nan
-    assert not should_stop(cube.restored(saved, 0.3, 6), flat)
+    assert not should_stop(cube.restore_model(saved, 0.3, 6), flat)

@@ -10,7 +10,13 @@ import pytest
 
 from invdesign.candidate import Genome, Proposal
 from invdesign.optimizers import common
-from invdesign.optimizers.common import Draft, by_arity, countable, propose_seeds, propose_unasked
+from invdesign.optimizers.common import (
+    Draft,
+    finite_space,
+    operators_by_arity,
+    propose_seeds,
+    propose_unasked,
+)
 from invdesign.problem import Objective, Problem
 from invdesign.protocols import Context, SearchSpace
 from invdesign.settings import load
@@ -37,7 +43,7 @@ def test_a_draft_takes_only_what_is_new() -> None:
     run = context()
     run.history.add(Proposal({"n": 1}))  # type: ignore[attr-defined]  # a MemoryHistory
     draft = Draft(run, 3)
-    added = [draft.add(genome, "start") for genome in (None, {"n": 1}, {"n": 2}, {"n": 2})]
+    added = [draft.add_genome(genome, "start") for genome in (None, {"n": 1}, {"n": 2}, {"n": 2})]
     assert added == [False, False, True, False]
     assert (draft.missing, len(draft.proposals)) == (2, 1)
 
@@ -61,7 +67,7 @@ def test_seeds_are_made_canonical() -> None:
 
 def test_operators_are_grouped_in_the_order_of_their_names() -> None:
     """The order a space lists its operators in cannot change a run."""
-    names = {arity: [name for name, _ in items] for arity, items in by_arity(SMALL).items()}
+    names = {arity: [name for name, _ in items] for arity, items in operators_by_arity(SMALL).items()}
     assert names == {0: ["start"], 1: ["mutate", "reset"], 2: ["crossover"]}
 
 
@@ -76,7 +82,7 @@ def test_operators_are_grouped_in_the_order_of_their_names() -> None:
 )
 def test_what_can_be_counted_through(fields: dict[str, Any], counted: bool) -> None:
     """A continuum and a space of more than ten million genomes are drawn from instead."""
-    assert (countable(parameters(**fields)) is not None) == counted
+    assert (finite_space(parameters(**fields)) is not None) == counted
 
 
 def test_what_is_left_is_drawn_evenly() -> None:
@@ -112,7 +118,7 @@ def test_giving_up_on_a_space_that_gives_nothing_new(monkeypatch: pytest.MonkeyP
     draft = Draft(context(single), 4)
     common.propose_started(draft, context(single).rng("start"))
     assert len(draft.proposals) == 1
-    assert len(draws) == 1 + common.TRIES
+    assert len(draws) == 1 + common.MAX_TRIES
 
 
 def common_operator(make: Any) -> Any:

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Proposal, Status
-from invdesign.optimizers.survival import best_of, niched, ranking
-from invdesign.pareto import crowding, ranks
+from invdesign.optimizers.survival import rank_trials, select_best, select_by_niche
+from invdesign.pareto import crowding_distance, ranks
 from invdesign.testing import MemoryHistory
 from tests.optimizers.genetic_runs import ONE, TWO, history_of
 
 
 def survivors(history: MemoryHistory, ids: Sequence[int], k: int) -> list[int]:
     """The best k of the finished trials `ids`, best first."""
-    return best_of(ranking(history, ids), k)
+    return select_best(rank_trials(history, ids), k)
 
 
 @settings(max_examples=60, deadline=None)
@@ -103,13 +103,13 @@ def test_infinite_values_do_not_confuse_the_crowding() -> None:
 def test_the_order_is_that_of_rank_and_crowding(rows: list[tuple[int, int]]) -> None:
     """Front by front as another implementation ranks them, and within a front the less crowded first."""
     history = history_of(TWO, [tuple(map(float, row)) for row in rows])
-    ordered = np.array(ranking(history, range(len(rows))).ids)
+    ordered = np.array(rank_trials(history, range(len(rows))).ids)
     values = np.array(rows, dtype=np.float64)
     fronts = ranks(values)
     assert (np.diff(fronts[ordered]) >= 0).all()
     for front in range(fronts.max() + 1):
         of_it = ordered[fronts[ordered] == front]
-        room = crowding(values[of_it])
+        room = crowding_distance(values[of_it])
         inside = room[np.isfinite(room)]
         assert (np.diff(inside) <= 1e-9).all()
 
@@ -124,28 +124,34 @@ def line(values: Sequence[float]) -> tuple[MemoryHistory, Callable[[Sequence[int
 def test_a_newcomer_takes_the_place_of_the_nearest_of_its_rivals() -> None:
     """Trial 3, near 2 and far from 0, replaces 2 although 0 is worse."""
     history, features = line([9.0, 1.0, 5.0, 4.0])
-    ranked = ranking(history, range(4))
-    assert niched(ranked, [1, 2, 0], [3], 3, {3: (0, 2)}, features) == [1, 3, 0]
+    ranked = rank_trials(history, range(4))
+    assert select_by_niche(ranked, [1, 2, 0], [3], 3, {3: (0, 2)}, features) == [1, 3, 0]
 
 
 def test_a_newcomer_that_is_worse_than_its_rival_is_gone() -> None:
     """It may be better than the worst member: the niche it competes in is held by a better one."""
     history, features = line([9.0, 1.0, 5.0, 6.0])
-    assert niched(ranking(history, range(4)), [1, 2, 0], [3], 3, {3: (2,)}, features) == [1, 2, 0]
+    assert select_by_niche(rank_trials(history, range(4)), [1, 2, 0], [3], 3, {3: (2,)}, features) == [
+        1,
+        2,
+        0,
+    ]
 
 
 def test_a_newcomer_without_rivals_competes_with_the_worst() -> None:
     """As does one whose parents are no longer members."""
     history, features = line([9.0, 1.0, 5.0, 6.0, 0.0])
-    ranked = ranking(history, range(4))
-    assert niched(ranked, [1, 2, 0], [3], 3, {}, features) == [1, 2, 3]
-    assert niched(ranked, [1, 2, 0], [3], 3, {3: (4,)}, features) == [1, 2, 3]
+    ranked = rank_trials(history, range(4))
+    assert select_by_niche(ranked, [1, 2, 0], [3], 3, {}, features) == [1, 2, 3]
+    assert select_by_niche(ranked, [1, 2, 0], [3], 3, {3: (4,)}, features) == [1, 2, 3]
 
 
 def test_children_of_one_parent_compete_with_each_other() -> None:
     """The second finds its sibling in their parent's place."""
     history, features = line([9.0, 5.0, 4.0, 3.0])
-    assert niched(ranking(history, range(4)), [1, 0], [2, 3], 2, {2: (1,), 3: (1,)}, features) == [3, 0]
+    assert select_by_niche(
+        rank_trials(history, range(4)), [1, 0], [2, 3], 2, {2: (1,), 3: (1,)}, features
+    ) == [3, 0]
 
 
 def test_while_there_is_room_newcomers_join() -> None:
@@ -153,9 +159,9 @@ def test_while_there_is_room_newcomers_join() -> None:
     history, features = line([9.0, 1.0])
     failed = history.add(Proposal({"n": 2}))
     history.finish(failed, status=Status.FAILED)
-    assert niched(ranking(history, range(3)), [], range(3), 4, {}, features) == [1, 0]
-    assert niched(ranking(history, [failed]), [], [failed], 4, {}, features) == [failed]
-    assert niched(ranking(history, range(3)), [failed], [0, 1], 4, {}, features) == [1, 0]
+    assert select_by_niche(rank_trials(history, range(3)), [], range(3), 4, {}, features) == [1, 0]
+    assert select_by_niche(rank_trials(history, [failed]), [], [failed], 4, {}, features) == [failed]
+    assert select_by_niche(rank_trials(history, range(3)), [failed], [0, 1], 4, {}, features) == [1, 0]
 
 
 @settings(max_examples=60, deadline=None)
@@ -168,8 +174,8 @@ def test_the_best_always_survives(values: list[int], k: int, seed: int) -> None:
     for start in range(0, len(values), 5):
         arrived = list(range(start, min(start + 5, len(values))))
         rivals = {id: rng.choice(population, 2).tolist() for id in arrived if population}
-        population = niched(
-            ranking(history, [*population, *arrived]), population, arrived, k, rivals, features
+        population = select_by_niche(
+            rank_trials(history, [*population, *arrived]), population, arrived, k, rivals, features
         )
         assert len(population) == min(k, arrived[-1] + 1)
     assert values[population[0]] == min(values)

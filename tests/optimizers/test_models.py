@@ -12,10 +12,10 @@ import pytest
 from invdesign.arrays import FloatArray
 from invdesign.optimizers.models import (
     ModelName,
-    Outcome,
-    constant,
-    fitted,
-    gaussian_process,
+    TargetScale,
+    constant_model,
+    fit_best_model,
+    fit_gaussian_process,
     rank_correlation,
 )
 
@@ -42,7 +42,7 @@ def test_every_model_predicts_what_it_was_not_shown(name: ModelName) -> None:
     """Unseen values of a tilted plane are put in order, and the model knew that it would."""
     x, new = cube(60), cube(200, seed=1)
     slope = np.array([1.0, -2.0, 0.5, 3.0])
-    model = fitted(x, x @ slope, [name])
+    model = fit_best_model(x, x @ slope, [name])
     mean, deviation = model.predict(new)
     assert mean.shape == deviation.shape == (200,)
     assert (deviation >= 0).all()
@@ -54,7 +54,7 @@ def test_every_model_predicts_what_it_was_not_shown(name: ModelName) -> None:
 def test_noise_is_not_believed(name: ModelName) -> None:
     """Values that have nothing to do with the features earn no trust, in the mean over several draws."""
     trust = [
-        fitted(cube(40, seed=seed), np.random.default_rng(seed + 50).normal(size=40), [name]).trust
+        fit_best_model(cube(40, seed=seed), np.random.default_rng(seed + 50).normal(size=40), [name]).trust
         for seed in range(4)
     ]
     assert np.mean(trust) < 0.2
@@ -63,9 +63,9 @@ def test_noise_is_not_believed(name: ModelName) -> None:
 def test_the_model_is_chosen_by_what_it_predicts() -> None:
     """On a curved surface and on jumps, the choice among all beats the plain linear one."""
     x, new = cube(80), cube(200, seed=1)
-    smooth, jumps = fitted(x, bowl(x), NAMES), fitted(x, steps(x), NAMES)
+    smooth, jumps = fit_best_model(x, bowl(x), NAMES), fit_best_model(x, steps(x), NAMES)
     for model, truth in ((smooth, bowl), (jumps, steps)):
-        plain = fitted(x, truth(x), ["linear"])
+        plain = fit_best_model(x, truth(x), ["linear"])
         assert rank_correlation(model.predict(new)[0], truth(new)) > rank_correlation(
             plain.predict(new)[0], truth(new)
         )
@@ -74,7 +74,7 @@ def test_the_model_is_chosen_by_what_it_predicts() -> None:
 def test_deviations_are_the_size_of_the_errors() -> None:
     """Most unseen values lie within two standard deviations of the prediction."""
     x, new = cube(50), cube(300, seed=1)
-    mean, deviation = fitted(x, np.sin(5 * x).sum(axis=1), ["gaussian_process"]).predict(new)
+    mean, deviation = fit_best_model(x, np.sin(5 * x).sum(axis=1), ["gaussian_process"]).predict(new)
     assert np.mean(np.abs(mean - np.sin(5 * new).sum(axis=1)) < 2 * deviation) > 0.8
 
 
@@ -82,7 +82,7 @@ def test_the_same_rows_give_the_same_model() -> None:
     """Nothing in a fit is random: a resumed run fits the same models."""
     x, new = cube(40), cube(10, seed=1)
     for name in NAMES:
-        first, again = (fitted(x, steps(x), [name]).predict(new) for _ in range(2))
+        first, again = (fit_best_model(x, steps(x), [name]).predict(new) for _ in range(2))
         assert np.array_equal(first, again)
 
 
@@ -98,7 +98,7 @@ def test_the_same_rows_give_the_same_model() -> None:
 )
 def test_nothing_to_learn_from_gives_the_mean(x: FloatArray, y: FloatArray) -> None:
     """Degenerate data is no error: the mean is predicted, and nobody need trust it."""
-    model = fitted(x, y, NAMES)
+    model = fit_best_model(x, y, NAMES)
     mean, _ = model.predict(x[:2])
     assert (model.name, model.trust) == ("constant", 0.0)
     assert mean == pytest.approx([y.mean(), y.mean()])
@@ -111,7 +111,7 @@ def test_awkward_features_are_learned_from(name: ModelName) -> None:
     x = np.hstack([kinds, cube(24, 2), cube(24, 30, seed=3)])
     x = np.hstack([x, x[:, 3:4] * 2.0 + 1.0])
     x[5] = x[4]
-    mean, deviation = fitted(x, kinds @ np.array([0.0, 5.0, 9.0]), [name]).predict(x)
+    mean, deviation = fit_best_model(x, kinds @ np.array([0.0, 5.0, 9.0]), [name]).predict(x)
     assert np.isfinite(mean).all()
     assert np.isfinite(deviation).all()
 
@@ -121,7 +121,7 @@ def test_outliers_do_not_hide_the_rest() -> None:
     x, new = cube(60), cube(100, seed=1)
     y = bowl(x)
     y[7] = 1e6
-    mean, deviation = fitted(x, y, ["gaussian_process", "cubic"]).predict(new)
+    mean, deviation = fit_best_model(x, y, ["gaussian_process", "cubic"]).predict(new)
     assert np.isfinite(mean).all()
     assert np.isfinite(deviation).all()
     assert rank_correlation(mean, bowl(new)) > 0.4
@@ -133,15 +133,15 @@ def test_outliers_do_not_hide_the_rest() -> None:
 def test_scaled_values_come_back(values: list[float]) -> None:
     """The scale on which a property is learned is undone in predictions."""
     y = np.array(values)
-    outcome = Outcome.of(y)
-    restored, _ = outcome.restored(outcome.scaled(y), np.zeros(5))
+    outcome = TargetScale.from_values(y)
+    restored, _ = outcome.to_property_scale(outcome.to_model_scale(y), np.zeros(5))
     assert restored == pytest.approx(y, rel=1e-6)
 
 
 def test_a_gaussian_process_finds_the_feature_that_matters() -> None:
     """With a length scale of its own for each feature, idle ones do not blur the prediction."""
     x, new = cube(40, 8), cube(100, 8, seed=1)
-    mean, _ = gaussian_process(x * 4, np.sin(6 * x[:, 2]))(new * 4)
+    mean, _ = fit_gaussian_process(x * 4, np.sin(6 * x[:, 2]))(new * 4)
     assert np.abs(mean - np.sin(6 * new[:, 2])).max() < 0.5
 
 
@@ -155,7 +155,7 @@ def test_rank_correlation_is_of_ranks() -> None:
 
 def test_a_constant_keeps_the_spread() -> None:
     """Where only the mean is known, the deviation is that of the data."""
-    mean, deviation = constant(np.array([1.0, 3.0])).predict(np.zeros((2, 5)))
+    mean, deviation = constant_model(np.array([1.0, 3.0])).predict(np.zeros((2, 5)))
     assert mean.tolist() == [2.0, 2.0]
     assert deviation.tolist() == [1.0, 1.0]
 

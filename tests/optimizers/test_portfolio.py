@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from invdesign.candidate import Proposal, Status
 from invdesign.optimizers import bandit
-from invdesign.optimizers.members import asked_by, named, seen_by
+from invdesign.optimizers.members import find_asker, member_context, name_members
 from invdesign.optimizers.portfolio import Portfolio
 from invdesign.problem import Constraint, Objective, Problem
-from invdesign.protocols import Context, notes_of
+from invdesign.protocols import Context, collect_notes
 from invdesign.rng import rng_for
 from invdesign.settings import load
 from invdesign.testing import MemoryHistory
@@ -62,7 +62,7 @@ class Loop:
             self.wave()
 
     def askers(self) -> list[str]:
-        return [asked_by(self.history.candidate(id).proposal) for id in range(len(self.history))]
+        return [find_asker(self.history.candidate(id).proposal) for id in range(len(self.history))]
 
 
 def told(problem: Problem, *rows: dict[str, float]) -> MemoryHistory:
@@ -93,8 +93,8 @@ def test_a_member_knows_its_own_notes_alone() -> None:
     """Memos of another swarm would move particles that are not one's own; values and lineage are everybody's."""
     loop = Loop(portfolio("swarm", {"kind": "swarm", "particles": 10}))
     loop.until(120)
-    first = seen_by("swarm", loop.context(), "portfolio").history
-    second = seen_by("swarm 2", loop.context(), "portfolio").history
+    first = member_context("swarm", loop.context(), "portfolio").history
+    second = member_context("swarm 2", loop.context(), "portfolio").history
     askers = loop.askers()
     assert set(askers) == {"swarm", "swarm 2"}
     for id, asker in enumerate(askers):
@@ -108,7 +108,7 @@ def test_a_member_knows_its_own_notes_alone() -> None:
 def test_members_draw_numbers_of_their_own() -> None:
     """Two members with equal settings do not propose the same."""
     loop = Loop(portfolio("genetic", "genetic", half_life=1))
-    contexts = [seen_by(name, loop.context(), "portfolio") for name in ("genetic", "genetic 2")]
+    contexts = [member_context(name, loop.context(), "portfolio") for name in ("genetic", "genetic 2")]
     assert len({context.seed for context in contexts}) == 2
     loop.until(64)
     assert min(loop.state["asked"].values()) > 0
@@ -138,7 +138,7 @@ def test_a_member_that_refuses_is_left_out() -> None:
     mixed = space(**REALS, c={"categorical": ["a", "b"]})
     loop = Loop(portfolio("genetic", "cma"), where=mixed, problem=DOUBLE)
     assert set(loop.state["members"]) == {"genetic"}
-    note = notes_of(loop.state)["without cma"]
+    note = collect_notes(loop.state)["without cma"]
     assert note == "portfolio goes on without cma: it needs values in an order, and 'c' is categorical"
     refusal = portfolio("cma", {"kind": "cma", "sigma": 0.1}).refusal(mixed, SINGLE)
     assert refusal.startswith("has no member that can: cma needs values in an order")
@@ -157,7 +157,7 @@ def test_fewer_at_once() -> None:
 
 def test_names_are_different() -> None:
     """The second of a kind has a number."""
-    assert list(named(portfolio("random", "genetic", "random", "random").members)) == [
+    assert list(name_members(portfolio("random", "genetic", "random", "random").members)) == [
         "random",
         "genetic",
         "random 2",
@@ -199,9 +199,9 @@ def test_default_members() -> None:
 def test_gain_of_one_objective() -> None:
     """The way of the best, as a share of its new distance to the median; nothing where it stays."""
     history = told(SINGLE, *({"height": height} for height in (4.0, 2.0, 6.0, 1.0, 3.0)))
-    assert bandit.gain(history, [0, 1, 2], [3]) == pytest.approx(1.0 / (1.0 + 2.0))
-    assert bandit.gain(history, [0, 1, 2], [4]) == 0.0
-    assert bandit.gain(history, [0, 1, 2], [3, 4]) == bandit.gain(history, [0, 1, 2], [3])
+    assert bandit.measure_gain(history, [0, 1, 2], [3]) == pytest.approx(1.0 / (1.0 + 2.0))
+    assert bandit.measure_gain(history, [0, 1, 2], [4]) == 0.0
+    assert bandit.measure_gain(history, [0, 1, 2], [3, 4]) == bandit.measure_gain(history, [0, 1, 2], [3])
 
 
 @settings(deadline=None, max_examples=50)
@@ -216,7 +216,7 @@ def test_gain_knows_no_scale(values: list[int], scale: float, shift: int) -> Non
     for problem, width in ((SINGLE, 0.0), (DOUBLE, -1.0)):
         rows = [{"height": float(value), "width": width * value**2} for value in values]
         moved = [{name: scale * (value + shift) for name, value in row.items()} for row in rows]
-        first, second = (bandit.gain(told(problem, *items), known, new) for items in (rows, moved))
+        first, second = (bandit.measure_gain(told(problem, *items), known, new) for items in (rows, moved))
         assert first == pytest.approx(second, abs=1e-9)
         assert 0.0 <= first <= 1.0
 
@@ -225,16 +225,16 @@ def test_gain_of_several_objectives() -> None:
     """A share of the volume for what extends the front, nothing for what it dominates."""
     rows = [(0.0, 1.0), (1.0, 0.0), (0.5, 0.2), (0.8, 0.8)]
     history = told(DOUBLE, *({"height": a, "width": b} for a, b in rows))
-    assert 0.2 < bandit.gain(history, [0, 1], [2]) < 0.7
-    assert bandit.gain(history, [0, 1, 2], [3]) == 0.0
-    assert bandit.elite(history, [0, 1], [2, 3]) == [0, 1, 2]
+    assert 0.2 < bandit.measure_gain(history, [0, 1], [2]) < 0.7
+    assert bandit.measure_gain(history, [0, 1, 2], [3]) == 0.0
+    assert bandit.choose_elite(history, [0, 1], [2, 3]) == [0, 1, 2]
 
 
 def test_gain_of_many_objectives() -> None:
     """Beyond five, the share of the front that is new."""
     problem = Problem(tuple(Objective(f"g{k}", "minimize") for k in range(7)))
     rows = [{f"g{k}": float((k + number) % 7) for k in range(7)} for number in range(4)]
-    assert bandit.gain(told(problem, *rows), [0, 1, 2], [3]) == 0.25
+    assert bandit.measure_gain(told(problem, *rows), [0, 1, 2], [3]) == 0.25
 
 
 def test_gain_before_anything_is_feasible() -> None:
@@ -243,33 +243,33 @@ def test_gain_before_anything_is_feasible() -> None:
     history = told(BOUNDED, *rows)
     failed = history.add(Proposal({"n": -1}))
     history.finish(failed, status=Status.FAILED)
-    assert 0.0 < bandit.gain(history, [0, 2], [1]) < 1.0
-    assert bandit.gain(history, [0, 1, 2], [3]) == 1.0
-    assert bandit.gain(history, [3], [0]) == 0.0
-    assert bandit.gain(history, [], [failed]) == 0.0
-    assert bandit.gain(history, [], [0]) == 1.0
-    assert bandit.elite(history, [0], [1, failed]) == [1]
+    assert 0.0 < bandit.measure_gain(history, [0, 2], [1]) < 1.0
+    assert bandit.measure_gain(history, [0, 1, 2], [3]) == 1.0
+    assert bandit.measure_gain(history, [3], [0]) == 0.0
+    assert bandit.measure_gain(history, [], [failed]) == 0.0
+    assert bandit.measure_gain(history, [], [0]) == 1.0
+    assert bandit.choose_elite(history, [0], [1, failed]) == [1]
 
 
 def test_rewards_are_places() -> None:
     """The largest gain is worth most, none nothing, and only the order of gains matters."""
     earlier = [0.0, 0.1, 0.2, 0.3]
-    assert bandit.reward(0.0, earlier) == 0.0
-    assert bandit.reward(0.5, earlier) == pytest.approx(0.9)
-    assert bandit.reward(0.15, earlier) == bandit.reward(0.12, earlier) == pytest.approx(0.5)
-    assert bandit.reward(0.1, []) == 0.5
+    assert bandit.rank_gain(0.0, earlier) == 0.0
+    assert bandit.rank_gain(0.5, earlier) == pytest.approx(0.9)
+    assert bandit.rank_gain(0.15, earlier) == bandit.rank_gain(0.12, earlier) == pytest.approx(0.5)
+    assert bandit.rank_gain(0.1, []) == 0.5
 
 
 def test_credit_is_forgotten() -> None:
     """What was earned before counts less with every batch, whoever asked for it."""
-    credit = bandit.credited({"a": [1.0, 0.0], "b": [0.5, 0.5]}, "b", 0.25, kept=0.5)
+    credit = bandit.credit_member({"a": [1.0, 0.0], "b": [0.5, 0.5]}, "b", 0.25, kept=0.5)
     assert credit == {"a": [0.5, 0.0], "b": [0.5, 1.0]}
 
 
 def test_the_order_names_everyone_once() -> None:
     """Who earned goes first most of the time, and everyone has a turn where that finds nothing."""
     credit = {"a": [9.0, 1.0], "b": [1.0, 9.0], "c": [1.0, 9.0]}
-    orders = [bandit.order(credit, 0.05, rng_for(0, event, "test")) for event in range(300)]
+    orders = [bandit.sample_order(credit, 0.05, rng_for(0, event, "test")) for event in range(300)]
     assert all(sorted(found) == ["a", "b", "c"] for found in orders)
     firsts = [found[0] for found in orders]
     assert 240 < firsts.count("a") < 300

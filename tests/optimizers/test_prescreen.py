@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Genome, Proposal, Status, genome_key
 from invdesign.optimizers.breeding import Offspring
-from invdesign.optimizers.common import SEED, by_arity, one_of
+from invdesign.optimizers.common import SEED, draw_operator, operators_by_arity
 from invdesign.optimizers.genetic import Genetic
 from invdesign.optimizers.prescreen import Prescreen
 from invdesign.pareto import hypervolume
@@ -62,10 +62,10 @@ def started(problem: Problem, n: int, fitness: Fitness = bowls, space: Any = CUB
 
 def breeder(space: SearchSpace) -> Callable[[Sequence[Offspring], Rng], Offspring | None]:
     """Any of the space's operators on any members of the pool."""
-    operators = [item for _, items in sorted(by_arity(space).items()) for item in items]
+    operators = [item for _, items in sorted(operators_by_arity(space).items()) for item in items]
 
     def breed(pool: Sequence[Offspring], rng: Rng) -> Offspring | None:
-        name, operator = one_of(operators, rng)
+        name, operator = draw_operator(operators, rng)
         mates = [pool[int(index)] for index in rng.integers(len(pool), size=operator.arity)]
         genome = operator.apply([mate.genome for mate in mates], rng)
         numbers = [id for mate in mates for id in ((mate.id,) if mate.id is not None else mate.parents)]
@@ -83,7 +83,7 @@ def choice(screen: Prescreen, context: Context, n: int = 4, seed: int = 0) -> li
     """What the pre-screen chooses, bred from all trials that are complete."""
     ids = [int(id) for id in np.flatnonzero(np.isfinite(context.history.column("f1")))]
     parents = [Offspring(context.history.candidate(id).genome, id=id) for id in ids]
-    return screen.choose(context, parents, breeder(context.space), n, rng_for(seed, 0, "choice"))
+    return screen.choose_offspring(context, parents, breeder(context.space), n, rng_for(seed, 0, "choice"))
 
 
 def points(children: Sequence[Offspring]) -> FloatArray:
@@ -225,7 +225,7 @@ def test_a_small_finite_space_is_judged_whole() -> None:
 
     context = context_of(started(ONE, 30, fitness, space), space)
     parents = [Offspring(context.history.candidate(0).genome, id=0)]
-    (best,) = FAST.choose(context, parents, lambda *_: None, 1, rng_for(0, 0, "choice"))
+    (best,) = FAST.choose_offspring(context, parents, lambda *_: None, 1, rng_for(0, 0, "choice"))
     assert abs(int(str(best.genome["n"])) - 27) + abs(int(str(best.genome["m"])) - 27) <= 2
 
 
@@ -300,8 +300,8 @@ def test_a_breeder_that_finds_nothing_ends_the_generation() -> None:
     """None from every operator is no endless loop."""
     context = context_of(started(ONE, 20))
     parents = [Offspring(context.history.candidate(id).genome, id=id) for id in range(20)]
-    assert FAST.choose(context, parents, lambda *_: None, 4, rng_for(0, 0, "none")) == []
-    assert FAST.choose(context, [], breeder(CUBE), 4, rng_for(0, 0, "none")) == []
+    assert FAST.choose_offspring(context, parents, lambda *_: None, 4, rng_for(0, 0, "none")) == []
+    assert FAST.choose_offspring(context, [], breeder(CUBE), 4, rng_for(0, 0, "none")) == []
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from pydantic import ValidationError
 from invdesign.candidate import Genome, Proposal, Status
 from invdesign.optimizers import archive
 from invdesign.optimizers.swarm import Swarm
-from invdesign.optimizers.swarm_backend import Flock, Rules, moved
-from invdesign.optimizers.swarm_schedules import constriction, weights_at
+from invdesign.optimizers.swarm_backend import Flock, Rules, move_flock
+from invdesign.optimizers.swarm_schedules import constriction_factor, schedule_weights
 from invdesign.problem import Constraint, Objective, Problem
 from invdesign.protocols import Context
 from invdesign.settings import load
@@ -245,7 +245,7 @@ import numpy as np
 before = random.getstate(), np.random.get_state()[1].tobytes()
 from invdesign.optimizers.swarm_backend import Flock, Rules, moved
 x = np.full((3, 2), 0.9)
-moved(Flock(x, x, x, x), Rules(0.6, 1.4, 1.4), seed=1)
+move_flock(Flock(x, x, x, x), Rules(0.6, 1.4, 1.4), seed=1)
 assert before == (random.getstate(), np.random.get_state()[1].tobytes())
 assert not logging.root.handlers and logging.root.level == logging.WARNING
 assert "LOG_CFG" not in os.environ
@@ -273,8 +273,8 @@ def test_no_particle_leaves_the_cube(
     flock = Flock(*(rng.random((count, 3)) * scale for scale in (1.0, speed, 1.0, 1.0)))
     before = [array.copy() for array in (flock.position, flock.velocity, flock.best, flock.leader)]
     rules = Rules(0.7, 1.4, 1.4, boundary, velocity, clamp=None)
-    x, v = moved(flock, rules, seed)
-    again, _ = moved(flock, rules, seed)
+    x, v = move_flock(flock, rules, seed)
+    again, _ = move_flock(flock, rules, seed)
     assert np.array_equal(x, again)
     assert ((x >= 0) & (x <= 1)).all()
     assert np.isfinite(v).all()
@@ -285,7 +285,7 @@ def test_no_particle_leaves_the_cube(
 def test_boundary_random_scatters() -> None:
     """Particles that leave together do not meet at one point."""
     x = np.full((4, 3), 0.5)
-    places, _ = moved(Flock(x, x + 5.0, x, x), Rules(1.0, 0.0, 0.0, "random"), seed=3)
+    places, _ = move_flock(Flock(x, x + 5.0, x, x), Rules(1.0, 0.0, 0.0, "random"), seed=3)
     assert len(np.unique(places.round(9), axis=0)) == 4
 
 
@@ -294,7 +294,7 @@ def test_velocities_after_the_wall() -> None:
     x, v = np.array([[0.9, 0.5]]), np.array([[0.4, 0.1]])
     wanted = {"unmodified": [0.4, 0.1], "invert": [-0.2, 0.1], "zero": [0.0, 0.1], "adjust": [0.1, 0.1]}
     for rule, velocity in wanted.items():
-        _, found = moved(Flock(x, v, x, x), Rules(1.0, 0.0, 0.0, "nearest", rule), seed=1)  # type: ignore[arg-type]
+        _, found = move_flock(Flock(x, v, x, x), Rules(1.0, 0.0, 0.0, "nearest", rule), seed=1)  # type: ignore[arg-type]
         assert found[0] == pytest.approx(velocity)
 
 
@@ -309,26 +309,26 @@ def test_places_at_the_wall() -> None:
         "shrink": [1.0, 0.525],
     }
     for name, place in wanted.items():
-        found, _ = moved(Flock(x, v, x, x), Rules(1.0, 0.0, 0.0, name, "unmodified"), seed=1)  # type: ignore[arg-type]
+        found, _ = move_flock(Flock(x, v, x, x), Rules(1.0, 0.0, 0.0, name, "unmodified"), seed=1)  # type: ignore[arg-type]
         assert found[0] == pytest.approx(place), name
 
 
 def test_a_clamp_bounds_every_component() -> None:
     """No component of a velocity is larger."""
     x = np.full((5, 3), 0.5)
-    _, v = moved(Flock(x, x + 2.0, x, x), Rules(1.0, 1.4, 1.4, velocity="unmodified", clamp=0.1), seed=1)
+    _, v = move_flock(Flock(x, x + 2.0, x, x), Rules(1.0, 1.4, 1.4, velocity="unmodified", clamp=0.1), seed=1)
     assert np.abs(v).max() == pytest.approx(0.1)
 
 
 def test_schedules() -> None:
     """Linear and chaotic ones end at the horizon, adaptive ones follow success, constriction is Clerc's."""
     common: dict[str, Any] = {"inertia": (0.9, 0.4), "pulls": (2.05, 2.05), "improving": 0.5, "chaos": 0.5}
-    assert weights_at("constant", progress=0.7, **common) == (0.9, 2.05, 2.05)
-    assert weights_at("linear", progress=1.0, **common)[0] == pytest.approx(0.4)
-    assert weights_at("chaotic", progress=1.0, **common)[0] == pytest.approx(0.2)
-    assert weights_at("adaptive", progress=0.0, **common)[0] == pytest.approx(0.65)
-    assert constriction(4.1) == pytest.approx(0.7298, abs=1e-4)
-    assert weights_at("constriction", progress=0.0, **common) == pytest.approx(
+    assert schedule_weights("constant", progress=0.7, **common) == (0.9, 2.05, 2.05)
+    assert schedule_weights("linear", progress=1.0, **common)[0] == pytest.approx(0.4)
+    assert schedule_weights("chaotic", progress=1.0, **common)[0] == pytest.approx(0.2)
+    assert schedule_weights("adaptive", progress=0.0, **common)[0] == pytest.approx(0.65)
+    assert constriction_factor(4.1) == pytest.approx(0.7298, abs=1e-4)
+    assert schedule_weights("constriction", progress=0.0, **common) == pytest.approx(
         (0.7298, 1.4961, 1.4961), abs=1e-4
     )
 
@@ -340,17 +340,17 @@ def test_the_archive_drops_the_most_crowded() -> None:
     for number, (left, right) in enumerate(rows):
         history.finish(history.add(Proposal({"n": number})), {"left": left, "right": right})
     history.finish(history.add(Proposal({"n": 99})), status=Status.FAILED)
-    assert archive.extended(history, [0, 1, 2], [3, 4, 5, 6], 10) == [0, 1, 2, 3, 4]
-    smaller = archive.extended(history, [0, 1, 2], [3, 4, 5, 6], 4)
+    assert archive.extend_archive(history, [0, 1, 2], [3, 4, 5, 6], 10) == [0, 1, 2, 3, 4]
+    smaller = archive.extend_archive(history, [0, 1, 2], [3, 4, 5, 6], 4)
     assert {0, 3, 4} < set(smaller)
-    assert archive.extended(history, [], [], 4) == []
+    assert archive.extend_archive(history, [], [], 4) == []
 
 
 def test_sigma_follows_the_own_direction() -> None:
     """A particle near an axis follows the member of the archive near that axis."""
     values = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
     own = np.array([[0.1, 3.0], [2.0, 2.0], [3.0, 0.1]])
-    assert archive.by_sigma(values, own).tolist() == [0, 1, 2]
+    assert archive.choose_by_sigma(values, own).tolist() == [0, 1, 2]
 
 
 def test_contradictions_are_refused() -> None:

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from invdesign.optimizers.vectors import OPERATORS, Points, Steps, differential, gaussian, movable, simplex
+from invdesign.optimizers.vectors import (
+    OPERATORS,
+    Points,
+    Steps,
+    cross_simplex,
+    draw_gaussian,
+    movable_dimensions,
+    move_differentially,
+)
 from invdesign.rng import rng_for
 from invdesign.settings import load
 
@@ -66,7 +74,7 @@ def test_they_turn_with_the_space(name: str) -> None:
 def test_a_differential_child_notes_its_steps() -> None:
     """Step length in (0, 1], crossover rate in [0, 1]; its first parent is the one it starts from."""
     for seed in range(50):
-        move = differential(points(), Steps(), 5, rng_for(seed, 0, "d"))
+        move = move_differentially(points(), Steps(), 5, rng_for(seed, 0, "d"))
         assert isinstance(move.memo, list)
         length, mixing = move.memo
         assert isinstance(length, float)
@@ -81,7 +89,9 @@ def test_gaussian_draws_have_the_covariance_of_the_better_half() -> None:
     """Over many draws, around the weighted mean, and scaled by the width."""
     population = points(40)
     half = population.x[:20]
-    drawn = np.array([gaussian(population, Steps(width=0.5), 0, rng_for(n, 0, "g")).x for n in range(4000)])
+    drawn = np.array(
+        [draw_gaussian(population, Steps(width=0.5), 0, rng_for(n, 0, "g")).x for n in range(4000)]
+    )
     assert drawn.mean(axis=0) == pytest.approx(population.better[0], abs=0.003)
     assert np.cov(drawn.T) == pytest.approx(0.25 * np.cov(half.T, bias=True), abs=1e-4)
 
@@ -89,7 +99,7 @@ def test_gaussian_draws_have_the_covariance_of_the_better_half() -> None:
 def test_a_simplex_child_keeps_mean_and_covariance() -> None:
     """With the paper's expansion rate, children spread about as far as their parents, around the same centre."""
     population = points(6)
-    drawn = np.array([simplex(population, Steps(), n % 6, rng_for(n, 0, "s")).x for n in range(2000)])
+    drawn = np.array([cross_simplex(population, Steps(), n % 6, rng_for(n, 0, "s")).x for n in range(2000)])
     assert drawn.mean(axis=0) == pytest.approx(population.x.mean(axis=0), abs=0.015)
     ratio = drawn.var(axis=0) / population.x.var(axis=0)
     assert (ratio > 0.5).all()
@@ -103,5 +113,5 @@ def test_where_nothing_lies_in_an_order_there_is_nothing_to_follow() -> None:
         "spaces",
         {"kind": "parameters", "parameters": {"c": {"categorical": ["a", "b"]}, "x": {"real": [0, 1]}}},
     )
-    assert movable(names) == ()
-    assert [dimension.kind for dimension in movable(mixed)] == ["categorical", "real"]
+    assert movable_dimensions(names) == ()
+    assert [dimension.kind for dimension in movable_dimensions(mixed)] == ["categorical", "real"]

@@ -265,11 +265,11 @@ class PromotingSearch(RandomSearch):
         sketched = history.column("density", early)
         for id in np.argsort(-np.nan_to_num(sketched, nan=-np.inf), kind="stable").tolist():
             if draft.missing and np.isfinite(sketched[id]) and id not in set(history.superseded()):
-                draft.add(history.candidate(id).genome, "promotion", (id,))
+                draft.add_genome(history.candidate(id).genome, "promotion", (id,))
         draft.n = n
         operator, rng = context.space.operators()["start"], context.rng("start")
         while draft.missing:
-            draft.add(operator.apply((), rng), "start", until=early)
+            draft.add_genome(operator.apply((), rng), "start", until=early)
         sigmas = history.noise("density", early)
         known = sigmas[np.isfinite(sigmas)]
         notes = {"sketches": f"{early} says the density to {known.max():g}."} if len(known) else {}

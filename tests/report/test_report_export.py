@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from invdesign.cli.describe import describe_candidate, describe_status, format_table
-from invdesign.errorbars import EXPLAINED
+from invdesign.errorbars import ERRORS_EXPLAINED
 from invdesign.report.export import ExportError, ase_keys, export_run
 from invdesign.report.files import OutputError
 from invdesign.run.run import Run
@@ -225,7 +225,7 @@ def test_both_errors_and_details_are_told_apart(crystal_run: Run, tmp_path: Path
     )
     for lines in (ranked, shown):
         assert any(value in line for line in lines)
-        assert sum(EXPLAINED in line for line in lines) == 1
+        assert sum(ERRORS_EXPLAINED in line for line in lines) == 1
     place = next(number for number, line in enumerate(shown) if line.startswith("  density:"))
     assert shown[place + 1] == f"    {best['details']['density']}"
     first = crystal_run.status().best[0]

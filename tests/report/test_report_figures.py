@@ -107,7 +107,7 @@ def test_records_are_the_running_best_in_the_sign_of_the_property(crystal_run: R
     facts = read_facts(crystal_run)
     for objective, item in enumerate(crystal_run.campaign.problem.objectives):
         ids, best = growth.find_records(facts, objective)
-        assert (np.diff(item.minimised(best)) < 0).all()
+        assert (np.diff(item.to_minimised(best)) < 0).all()
         assert best.tolist() == facts.columns[item.property][ids].tolist()
         assert best[-1] == crystal_run.status().best[objective].value
 
@@ -181,7 +181,7 @@ def test_the_funnel_counts_what_was_evaluated_and_what_was_found_again(crystal_r
 def test_causes_count_every_failure_once(crystal_run: Run) -> None:
     """Grouped by stage and kind, the most frequent first, with numbers of candidates that failed so."""
     found = group_failures(read_facts(crystal_run))
-    failures = crystal_run.history.failures()
+    failures = crystal_run.history.failures_by_trial()
     assert sum(cause.count for cause in found) == len(failures)
     assert [cause.count for cause in found] == sorted((cause.count for cause in found), reverse=True)
     for cause in found:

@@ -157,7 +157,7 @@ def test_a_fork_of_a_fork(source: Path, tmp_path: Path) -> None:
     made.run.execute()
     same = values(opened(source))
     assert {k: v for k, v in values(made.run).items() if k in same} == same  # the same search, at no cost
-    failures = opened(source).history.failures().values()
+    failures = opened(source).history.failures_by_trial().values()
     failed = Counter(failure.stage for failure in failures if failure.kind != "infeasible")
     del failed["build"]
     builds = evaluated(made.run).pop("build")
@@ -221,8 +221,8 @@ def test_candidates_that_stopped_early_stop_there_again(tmp_path: Path) -> None:
     made.run.execute()
     assert not set(made.taken) & set(old.history.superseded())
     n = len(made.taken)
-    depths = {made.run.trial(id).candidate.key: int(made.run.history.depth()[id]) for id in range(n)}
-    assert depths == {old.trial(id).candidate.key: int(old.history.depth()[id]) for id in made.taken}
+    depths = {made.run.trial(id).candidate.key: int(made.run.history.depth_by_trial()[id]) for id in range(n)}
+    assert depths == {old.trial(id).candidate.key: int(old.history.depth_by_trial()[id]) for id in made.taken}
     fresh = len(made.run.history) - n
     assert evaluated(made.run)["Density"] <= fresh
 

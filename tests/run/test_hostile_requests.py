@@ -290,7 +290,7 @@ def test_json_within_bounds_is_read_as_it_was(value: Any) -> None:
 def test_nesting_is_bounded(levels: int) -> None:
     """To 64 levels, counted from the outermost."""
     text = "[" * levels + "]" * levels
-    if levels <= strictjson.DEPTH:
+    if levels <= strictjson.MAX_DEPTH:
         strictjson.loads(text)
     else:
         with pytest.raises(ValueError, match="more than 64 levels"):

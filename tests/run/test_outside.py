@@ -94,11 +94,11 @@ def test_invocations_end_as_one_go(optimizer: Any, tmp_path: Path) -> None:
     assert many.digest() == one.digest()
     values = many.history.column("strength")
     np.testing.assert_array_equal(values, one.history.column("strength"))
-    np.testing.assert_array_equal(many.history.status(), one.history.status())
+    np.testing.assert_array_equal(many.history.status_by_trial(), one.history.status_by_trial())
     np.testing.assert_array_equal(many.history.column("density"), one.history.column("density"))
     loaded = Run.open(tmp_path / "one", trust_code=True).history
     np.testing.assert_array_equal(loaded.column("strength"), values)
-    np.testing.assert_array_equal(loaded.status(), one.history.status())
+    np.testing.assert_array_equal(loaded.status_by_trial(), one.history.status_by_trial())
     assert list(loaded.superseded()) == list(one.history.superseded())
 
 

@@ -12,7 +12,7 @@ import pytest
 from invdesign.candidate import Proposal, Status, genome_key
 from invdesign.cli.describe import describe_campaign, describe_candidate, describe_status, format_table
 from invdesign.problem import Merit, Objective, Problem
-from invdesign.protocols import Context, StageView, depth_until, notes_of
+from invdesign.protocols import Context, StageView, collect_notes, count_stages_until
 from invdesign.run.loop import admit_proposals
 from invdesign.run.run import Run
 from invdesign.store import schema
@@ -74,7 +74,7 @@ def test_what_ran_before_is_not_run_again(run: Run) -> None:
 def test_a_cheap_value_is_not_the_objective(run: Run) -> None:
     """Who stopped early has no value of the last stage, and ranks behind everyone that has one."""
     history = run.history
-    short = np.flatnonzero((history.status() == Status.COMPLETE) & (history.depth() == 2))
+    short = np.flatnonzero((history.status_by_trial() == Status.COMPLETE) & (history.depth_by_trial() == 2))
     assert len(short) > 10
     assert np.isnan(history.column("density")[short]).all()
     assert np.isfinite(history.column("density", "Sketch")[short]).all()
@@ -82,7 +82,7 @@ def test_a_cheap_value_is_not_the_objective(run: Run) -> None:
     assert np.isnan(history.noise("density")).all()  # the stage that decides says none
     scores = history.scores()
     assert (scores.merit[short] == Merit.VIOLATING).all()
-    ranked = [id for id in run.ranking() if history.status()[id] == Status.COMPLETE]
+    ranked = [id for id in run.ranking() if history.status_by_trial()[id] == Status.COMPLETE]
     whole = [id for id in ranked if np.isfinite(history.column("density")[id])]
     assert ranked[: len(whole)] == whole
     assert set(run.front()) <= set(whole)
@@ -170,7 +170,7 @@ def test_the_command_line_says_notes(tmp_path: Path) -> None:
 )
 def test_notes_of_states(state: Any, notes: dict[str, str]) -> None:
     """They stand in the state, or in those of its members; other states have none."""
-    assert notes_of(state) == notes
+    assert collect_notes(state) == notes
 
 
 # What may be proposed.
@@ -187,7 +187,7 @@ def context(stages: tuple[StageView, ...] = STAGES) -> tuple[Context, MemoryHist
 )
 def test_depths(until: str | None, depth: int) -> None:
     """Stages a candidate passes, the build stage first."""
-    assert depth_until(STAGES, until) == depth
+    assert count_stages_until(STAGES, until) == depth
 
 
 def test_what_is_admitted() -> None:

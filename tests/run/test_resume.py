@@ -105,7 +105,7 @@ def test_history_is_the_same_when_read_again(tmp_path: Path) -> None:
     fresh = open_run(tmp_path / "run")
     assert [repr(fresh.trial(id)) for id in range(len(fresh.history))] == live
     assert [repr(run.trial(id)) for id in range(len(run.history))] == live[:36]
-    assert fresh.history.names() == again.history.names()
+    assert fresh.history.property_names() == again.history.property_names()
 
 
 # Budget.

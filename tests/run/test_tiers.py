@@ -137,13 +137,13 @@ def test_the_search_has_the_last_word_on_its_own_properties() -> None:
     genome = {"x": 1.0}
     candidate = Candidate(0, genome_key(genome), Proposal(genome))
     history = RunHistory(Problem((Objective("e", "minimize"),)), lambda _: candidate, views)
-    history.add(0, candidate.key, candidate)
+    history.add_candidate(0, candidate.key, candidate)
     for stage, value in (("cheap", 1.0), ("dear", 2.0)):
-        history.record(StageResult(0, stage, {"e": value}, cache_key=""))
-    history.finish(Finished(0, Status.COMPLETE, 3))
+        history.record_result(StageResult(0, stage, {"e": value}, cache_key=""))
+    history.finish_trial(Finished(0, Status.COMPLETE, 3))
     assert history.column("e").tolist() == [1.0]
     assert history.column("e", "dear").tolist() == [2.0]
-    assert history.earlier(0) == [("e", "dear", 2.0)]
+    assert history.earlier_values(0) == [("e", "dear", 2.0)]
 
 
 # Promotions that run here.
@@ -154,7 +154,7 @@ def test_the_best_are_sent_on_and_run(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run = finished(campaign_from(two_tiers()), folder)
     assert run.status().state == "finished"
-    assert run.history.depth().max() == 2
+    assert run.history.depth_by_trial().max() == 2
     before = [row["genome"] for row in run.top(12)]
     told = in_json(folder, "promote", "--top", 2)
     assert [item["status"] for item in told["promoted"]] == ["complete", "complete"]

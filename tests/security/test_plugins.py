@@ -75,9 +75,9 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name, text in MODULES.items():
         (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    registry._entries.cache_clear()
+    registry._entries_by_name.cache_clear()
     yield tmp_path
-    registry._entries.cache_clear()
+    registry._entries_by_name.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -98,13 +98,13 @@ def test_use_of_a_broken_plugin(packages: Path, group: str, name: str, message: 
     with pytest.raises(PluginError, match=message):
         registry.load(group, name)
     if group != "commands":  # one of those never ends
-        assert name not in [working for working, _ in registry.working(group)]
+        assert name not in [working for working, _ in registry.load_working(group)]
 
 
 def test_built_in_plugins_keep_their_names(packages: Path) -> None:
     """A package cannot take the name of a built-in plug-in, and the doctor says that it tried."""
     assert registry.load("optimizers", "genetic").__module__ == "invdesign.optimizers.genetic"
-    assert "not used: strange_parts:Plain of strange" in registry.rejected("optimizers", "genetic")
+    assert "not used: strange_parts:Plain of strange" in registry.explain_rejected("optimizers", "genetic")
 
 
 def test_the_doctor_goes_on(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:

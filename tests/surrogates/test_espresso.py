@@ -151,7 +151,7 @@ def test_mistakes_in_settings_are_told(tmp_path: Path) -> None:
         made(input_data={"system": {"ecutwfc": 30.0}})
     with pytest.raises(ValidationError, match="reading the output relies on it"):
         made(input_data={"control": {"verbosity": "low"}})
-    with pytest.raises(ValidationError, match="no namelist"):
+    with pytest.raises(ValidationError, match="not a namelist"):
         made(input_data={"cards": {"x": 1}})
     with pytest.raises(PluginError, match="leave 'command' out"):
         made(command="no_such_pw.x").prepare()

@@ -14,7 +14,7 @@ from pydantic import Field
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng
 from invdesign.settings import Frozen
-from invdesign.spaces.mixture.charges import VACANCY, Species, atom_of
+from invdesign.spaces.mixture.charges import VACANCY, Species, parse_site_atom
 from invdesign.spaces.mixture.settings import Cells, Mixture
 from invdesign.structures.electrostatics import Electrostatics, Filling
 from invdesign.structures.parents import Parent, ParentSource, build_parent, check_supercell_size
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Multiple = tuple[int, int, int]
 
-WHOLE = 1e-6  # a count of atoms may be that far from a whole number
+WHOLE_TOLERANCE = 1e-6  # a count of atoms may be that far from a whole number
 
 
 class Realised(Frozen):
@@ -84,16 +84,16 @@ class Framework:
     _kept: dict[Multiple, Supercell] = field(default_factory=dict)
 
     @cached_property
-    def fixed(self) -> tuple[Species, ...]:
+    def fixed_species(self) -> tuple[Species, ...]:
         """The atoms of the unit cell that are not mixed, with their charges."""
         mixed = {member for sites in self.sites for member in sites.members}
         return tuple(
-            Species(element, {element: 1.0}, self.state(i))
+            Species(element, {element: 1.0}, self.formal_charge(i))
             for i, element in enumerate(self.unit.elements)
             if i not in mixed
         )
 
-    def state(self, site: int) -> float | None:
+    def formal_charge(self, site: int) -> float | None:
         """Formal charge of a site of the unit cell in the parent; None where unknown or mixed-valent."""
         if self.unit.elements[site] in self.mixed:
             return None
@@ -106,9 +106,9 @@ class Framework:
         if cells.max_atoms is None:
             return tuple(sorted(set(cells.multiples), key=lambda multiple: (np.prod(multiple), multiple)))
         most = cells.max_atoms // len(self.unit)
-        return tuple(self.compact(count) for count in range(1, most + 1))
+        return tuple(self.find_compact_multiple(count) for count in range(1, most + 1))
 
-    def compact(self, count: int) -> Multiple:
+    def find_compact_multiple(self, count: int) -> Multiple:
         """The most compact supercell of `count` unit cells."""
         lengths = np.linalg.norm(self.unit.lattice, axis=1)
         options = [
@@ -120,7 +120,7 @@ class Framework:
         ]
         return min(options, key=lambda m: (round(float(np.ptp(lengths * m)), 6), m))
 
-    def places(self, multiple: Multiple, columns: Sequence[int]) -> list[int]:
+    def count_sites(self, multiple: Multiple, columns: Sequence[int]) -> list[int]:
         """Per column, the number of sites of its mixture in a supercell; `columns` are how many each mixture has."""
         count = int(np.prod(multiple))
         return [
@@ -129,14 +129,14 @@ class Framework:
             for _ in range(own)
         ]
 
-    def supercell(self, multiple: Multiple) -> Supercell:
+    def cached_supercell(self, multiple: Multiple) -> Supercell:
         """One of the cells, with what was computed of it."""
         if multiple not in self._kept:
             self._kept[multiple] = Supercell(self, multiple)
         return self._kept[multiple]
 
 
-def framework_of(
+def build_framework(
     options: Realised, mixtures: Mapping[str, Mixture], mixed: Mapping[str, Sequence[int]]
 ) -> Framework:
     """The parent with the sites of each mixture, and perhaps a mixed-valent element.
@@ -169,11 +169,11 @@ def framework_of(
                     f"the mixtures '{taken[member]}' and '{name}' share a site; give each its own"
                 )
             taken[member] = name
-        found.append(_sites_of(name, mixture, members, unit, options, mixed))
+        found.append(_build_sites(name, mixture, members, unit, options, mixed))
     return Framework(options, unit, tuple(found), mixed)
 
 
-def _sites_of(
+def _build_sites(
     name: str,
     mixture: Mixture,
     members: tuple[int, ...],
@@ -189,7 +189,7 @@ def _sites_of(
         )
     element = unit.elements[members[0]]
     state = options.oxidation_states.get(element, unit.states[members[0]])
-    atoms = tuple(atom_of(name, None if name in mixed else state) for name in mixture.components)
+    atoms = tuple(parse_site_atom(name, None if name in mixed else state) for name in mixture.components)
     return Sites(name, members, (*atoms, Species(VACANCY, {}, 0.0)))
 
 
@@ -216,10 +216,10 @@ class Supercell:
     @cached_property
     def fixed_charges(self) -> FloatArray:
         """Shape (n,): formal charges of the parent, 0 where unknown."""
-        states = [self.framework.state(site) or 0.0 for site in range(len(self.framework.unit))]
+        states = [self.framework.formal_charge(site) or 0.0 for site in range(len(self.framework.unit))]
         return np.repeat(states, self.count)
 
-    def structure(self, counts: Sequence[Sequence[int]], rng: Rng) -> Structure:
+    def build_structure(self, counts: Sequence[Sequence[int]], rng: Rng) -> Structure:
         """The crystal with so many atoms of each component.
 
         Args:
@@ -228,8 +228,8 @@ class Supercell:
         """
         from pymatgen.core import Structure
 
-        charges, oxidation = self._charges(counts)
-        arranged = self._arranged(counts, charges, oxidation, rng)
+        charges, oxidation = self._assign_charges(counts)
+        arranged = self._arrange_components(counts, charges, oxidation, rng)
         elements: list[str | None] = list(self.parent.elements)
         for sites, members, own, codes in zip(
             self.framework.sites, self.groups, charges, arranged, strict=True
@@ -238,7 +238,7 @@ class Supercell:
                 elements[member] = sites.atoms[code].element
                 oxidation[member] = own[code]
         lattice = self.parent.lattice * (
-            self._scale(elements, oxidation) if self.framework.options.scale_lattice else 1
+            self._lattice_scale(elements, oxidation) if self.framework.options.scale_lattice else 1
         )
         kept = [i for i, element in enumerate(elements) if element is not None]
         positions = self.parent.positions[kept]
@@ -247,7 +247,7 @@ class Supercell:
             positions = positions + moves @ np.linalg.inv(lattice)
         return Structure(lattice, [elements[i] for i in kept], positions)
 
-    def _charges(self, counts: Sequence[Sequence[int]]) -> tuple[list[list[float]], FloatArray]:
+    def _assign_charges(self, counts: Sequence[Sequence[int]]) -> tuple[list[list[float]], FloatArray]:
         """(charge of each atom of each mixture, shape (n,) of the parent's sites); mixed valence as its mean."""
         mixed = self.framework.mixed
         grouped = {member for members in self.groups for member in members}
@@ -270,14 +270,14 @@ class Supercell:
         ]
         return found, charges
 
-    def _arranged(
+    def _arrange_components(
         self, counts: Sequence[Sequence[int]], charges: Sequence[Sequence[float]], fixed: FloatArray, rng: Rng
     ) -> list[IntArray]:
         """Per mixture, shape (k,): the number of the component on each of its sites."""
-        blocks = [_classes(own, many) for own, many in zip(charges, counts, strict=True)]
+        blocks = [_group_by_charge(own, many) for own, many in zip(charges, counts, strict=True)]
         if self.framework.options.arrange == "quasirandom":
             blocks = [[[code for block in own for code in block]] for own in blocks]
-        places = self._placed(blocks, counts, charges, fixed.copy(), rng)
+        places = self._arrange_blocks(blocks, counts, charges, fixed.copy(), rng)
         found = []
         for members, own, many, place in zip(self.groups, blocks, counts, places, strict=True):
             codes = np.zeros(len(members), dtype=np.int64)
@@ -286,14 +286,14 @@ class Supercell:
                 if len(block) == 1:
                     codes[here] = block[0]
                 elif len(here):
-                    sublattice = self._sublattice(tuple(members[i] for i in here))
+                    sublattice = self._sublattices(tuple(members[i] for i in here))
                     codes[here] = np.asarray(block)[
                         sublattice.anneal_species([many[code] for code in block], rng)
                     ]
             found.append(codes)
         return found
 
-    def _placed(
+    def _arrange_blocks(
         self,
         blocks: Sequence[Sequence[Sequence[int]]],
         counts: Sequence[Sequence[int]],
@@ -318,10 +318,10 @@ class Supercell:
         ]
 
     @cached_property
-    def _sublattice(self) -> _Sublattices:
+    def _sublattices(self) -> _Sublattices:
         return _Sublattices(self.parent)
 
-    def _scale(self, elements: Sequence[str | None], charges: FloatArray) -> float:
+    def _lattice_scale(self, elements: Sequence[str | None], charges: FloatArray) -> float:
         """Ratio of mean bond lengths by ionic radii, over the bonds that are still there."""
         first, second = self.parent.bonds
         given = self.framework.options.oxidation_states
@@ -343,16 +343,16 @@ class _Sublattices:
     """Pairs of some sites of a cell, kept for the next arrangement on them."""
 
     def __init__(self, parent: Parent) -> None:
-        def made(members: tuple[int, ...]) -> Sublattice:
+        def build_sublattice(members: tuple[int, ...]) -> Sublattice:
             return Sublattice(parent.lattice, parent.positions[list(members)])
 
-        self._made = lru_cache(maxsize=64)(made)
+        self._made = lru_cache(maxsize=64)(build_sublattice)
 
     def __call__(self, members: tuple[int, ...]) -> Sublattice:
         return self._made(members)
 
 
-def _classes(charges: Sequence[float], counts: Sequence[int]) -> list[list[int]]:
+def _group_by_charge(charges: Sequence[float], counts: Sequence[int]) -> list[list[int]]:
     """Components that are there, grouped by equal charge; at least one group."""
     found: dict[float, list[int]] = {}
     for code, (charge, count) in enumerate(zip(charges, counts, strict=True)):

@@ -15,7 +15,7 @@ from invdesign.structures.charges import check_element, oxidation_states
 from invdesign.structures.formulas import parse_composition
 
 VACANCY = "vacancy"
-_ION = re.compile(r"^([A-Z][a-z]?)(\d*)([+-])$")
+_ION_PATTERN = re.compile(r"^([A-Z][a-z]?)(\d*)([+-])$")
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Species:
 
 def is_ion(name: str) -> bool:
     """Whether the name is an element in an oxidation state: `La3+`, `Cl-`."""
-    return _ION.match(name) is not None
+    return _ION_PATTERN.match(name) is not None
 
 
 @lru_cache(maxsize=1_000)
-def species_of(name: str) -> Species:
+def parse_species(name: str) -> Species:
     """The ion (`La3+`), element (`La`), formula (`Li2S`) or vacancy (`vacancy`) that a name stands for.
 
     Raises:
@@ -51,14 +51,14 @@ def species_of(name: str) -> Species:
     """
     if name == VACANCY:
         return Species(name, {}, 0.0)
-    ion = _ION.match(name)
+    ion = _ION_PATTERN.match(name)
     if ion:
         element = check_element(ion[1])
         return Species(name, {element: 1.0}, float(ion[3] + (ion[2] or "1")))
-    return _formula(name)
+    return _parse_formula(name)
 
 
-def _formula(name: str) -> Species:
+def _parse_formula(name: str) -> Species:
     try:
         amounts = parse_composition(name).get_el_amt_dict()
     except InvdesignError as error:
@@ -67,7 +67,7 @@ def _formula(name: str) -> Species:
     return Species(name, amounts, None if alone else 0.0)
 
 
-def atom_of(name: str, site: float | None) -> Species:
+def parse_site_atom(name: str, site: float | None) -> Species:
     """The atom or vacancy of a component that sits on a crystal site.
 
     Args:
@@ -77,7 +77,7 @@ def atom_of(name: str, site: float | None) -> Species:
     Raises:
         ValueError: it is no single atom, or its state is not clear.
     """
-    found = species_of(name)
+    found = parse_species(name)
     if found.elements and (len(found.elements) > 1 or sum(found.elements.values()) != 1.0):
         raise ValueError(f"'{name}' is no single atom; a crystal site holds an element, an ion or a vacancy")
     element = found.element
@@ -133,7 +133,7 @@ class Neutrality:
         return [(self.low, -np.inf, -self.fixed_low), (self.high, -self.fixed_high, np.inf)]
 
 
-def neutrality(
+def build_neutrality(
     amounts: Sequence[tuple[Species, float]],
     fixed: Sequence[tuple[Species, float]],
     mixed: Mapping[str, Sequence[int]],
@@ -149,7 +149,7 @@ def neutrality(
         ValueError: a component has no charge.
     """
 
-    def charge(species: Species, upper: int) -> float:
+    def charge_in_state(species: Species, upper: int) -> float:
         if species.charge is not None:
             return species.charge
         if species.name in mixed:
@@ -159,6 +159,6 @@ def neutrality(
             f"{species.name}2+, give its states in mixed_valence, or set neutral: false"
         )
 
-    sides = [np.array([n * charge(species, upper) for species, n in amounts]) for upper in (0, 1)]
-    totals = [float(sum(n * charge(species, upper) for species, n in fixed)) for upper in (0, 1)]
+    sides = [np.array([n * charge_in_state(species, upper) for species, n in amounts]) for upper in (0, 1)]
+    totals = [float(sum(n * charge_in_state(species, upper) for species, n in fixed)) for upper in (0, 1)]
     return Neutrality(sides[0], sides[1], totals[0], totals[1])

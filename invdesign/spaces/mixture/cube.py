@@ -8,10 +8,12 @@ from invdesign.arrays import BoolArray, FloatArray
 from invdesign.protocols import LinearRule
 from invdesign.spaces.mixture.system import System
 
-ROUNDING = 1e-12  # weights below this share of the largest are zero
+WEIGHT_TOLERANCE = 1e-12  # weights below this share of the largest are zero
 
 
-def rules_on(system: System, low: FloatArray, span: FloatArray, varied: BoolArray) -> tuple[LinearRule, ...]:
+def build_cube_rules(
+    system: System, low: FloatArray, span: FloatArray, varied: BoolArray
+) -> tuple[LinearRule, ...]:
     """The linear rules of a system on the d fractions that vary; those that the cube keeps anyway are left out.
 
     Args:
@@ -23,27 +25,27 @@ def rules_on(system: System, low: FloatArray, span: FloatArray, varied: BoolArra
     found: dict[LinearRule, None] = {}
     for row, least, most in zip(rules.matrix, rules.low.tolist(), rules.high.tolist(), strict=True):
         weights = np.where(varied, row * span, 0.0)[varied]
-        weights[np.abs(weights) <= ROUNDING * np.abs(row * span).max(initial=0.0)] = 0.0
+        weights[np.abs(weights) <= WEIGHT_TOLERANCE * np.abs(row * span).max(initial=0.0)] = 0.0
         base = float(row @ low)
-        if most - least <= ROUNDING:
-            found[_rule(weights, most - base, equal=True)] = None
+        if most - least <= WEIGHT_TOLERANCE:
+            found[_build_rule(weights, most - base, equal=True)] = None
             continue
-        found[_rule(weights, most - base)] = None
-        found[_rule(-weights, base - least)] = None
-    return tuple(rule for rule in found if rule.weights and not _idle(rule))
+        found[_build_rule(weights, most - base)] = None
+        found[_build_rule(-weights, base - least)] = None
+    return tuple(rule for rule in found if rule.weights and not _is_redundant(rule))
 
 
-def _rule(weights: FloatArray, limit: float, *, equal: bool = False) -> LinearRule:
+def _build_rule(weights: FloatArray, limit: float, *, equal: bool = False) -> LinearRule:
     pairs = tuple((column, weight) for column, weight in enumerate(weights.tolist()) if weight != 0.0)
     return LinearRule(pairs, limit, equal)
 
 
-def _idle(rule: LinearRule) -> bool:
+def _is_redundant(rule: LinearRule) -> bool:
     """Whether all points of the cube keep a rule."""
     return not rule.equal and sum(max(weight, 0.0) for _, weight in rule.weights) <= rule.limit
 
 
-def choices(
+def list_presence_choices(
     system: System, varied: BoolArray, span: FloatArray
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, float], ...]]:
     """(groups of columns whose presence is a choice, (column, smallest coordinate where present)).
@@ -57,7 +59,7 @@ def choices(
     sparse, least = [], []
     for group in system.groups:
         members = group.members[varied[group.members] & (system.rules.lower[group.members] <= 0.0)]
-        if not group.counted or not len(members):
+        if not group.is_counted or not len(members):
             continue
         sparse.append(tuple(places[members].tolist()))
         if group.least > 0.0:

@@ -45,12 +45,12 @@ class Chemistry:
         numbers = [element_symbols().index(element) + 1 for element in self.elements]
         return elemental_properties()[numbers]
 
-    def amounts(self, x: FloatArray) -> dict[str, float]:
+    def count_atoms(self, x: FloatArray) -> dict[str, float]:
         """Atoms by element for fractions x (n,), those of which there are none left out."""
         found = x @ self._matrix + self._fixed
         return {element: float(n) for element, n in zip(self.elements, found, strict=True) if n > 1e-12}
 
-    def statistics(self, x: FloatArray) -> FloatArray:
+    def property_statistics(self, x: FloatArray) -> FloatArray:
         """Shape (2 p,): mean and mean absolute deviation of each elemental property over the atoms; see `descriptors`.
 
         Source:

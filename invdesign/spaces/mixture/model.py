@@ -12,19 +12,19 @@ from math import gcd, lcm
 import numpy as np
 
 from invdesign.arrays import FloatArray
-from invdesign.candidate import rounded
-from invdesign.errors import nearest, together
+from invdesign.candidate import round_number
+from invdesign.errors import join_complaints, nearest
 from invdesign.spaces.linear import LinearConstraint
-from invdesign.spaces.mixture.cells import WHOLE, Framework, Multiple
-from invdesign.spaces.mixture.charges import Neutrality, Species, is_ion, neutrality, species_of
+from invdesign.spaces.mixture.cells import WHOLE_TOLERANCE, Framework, Multiple
+from invdesign.spaces.mixture.charges import Neutrality, Species, build_neutrality, is_ion, parse_species
 from invdesign.spaces.mixture.features import Chemistry
 from invdesign.spaces.mixture.fields import Continuum, Field, Listed, Stepped
-from invdesign.spaces.mixture.lattice import LISTED, listed_points
+from invdesign.spaces.mixture.lattice import MAX_LISTED, list_points
 from invdesign.spaces.mixture.polytope import Rules
 from invdesign.spaces.mixture.settings import Mixture
 from invdesign.spaces.mixture.system import Group, System
 
-LARGEST = 1e9  # no fraction may be above
+LARGEST_FRACTION = 1e9  # no fraction may be above
 
 
 @dataclass(frozen=True)
@@ -71,22 +71,22 @@ class Model:
     @cached_property
     def upper(self) -> FloatArray:
         """Shape (n,): greatest fraction of each column."""
-        return np.array([self.asked.mixtures[name].upper(part) for name, part in self.places])
+        return np.array([self.asked.mixtures[name].upper_bound(part) for name, part in self.places])
 
     @cached_property
     def scale(self) -> float:
         """A power of ten that brings the largest fraction below 10; 1 in a crystal, whose steps are fixed."""
         if self.asked.framework is not None:
             return 1.0
-        return float(10.0 ** np.floor(np.log10(min(max(float(self.upper.max()), 1e-6), LARGEST))))
+        return float(10.0 ** np.floor(np.log10(min(max(float(self.upper.max()), 1e-6), LARGEST_FRACTION))))
 
-    def _columns(self, mixture: str) -> list[int]:
+    def _mixture_columns(self, mixture: str) -> list[int]:
         return [column for column, (name, _) in enumerate(self.places) if name == mixture]
 
     # Chemistry.
 
     @cached_property
-    def chemical(self) -> bool:
+    def is_chemical(self) -> bool:
         """Whether components are elements, ions or formulas."""
         asked = self.asked
         marked = any(mixture.multiplicity is not None for mixture in asked.mixtures.values())
@@ -104,7 +104,7 @@ class Model:
         Raises:
             ValueError: a name is no element, ion or formula.
         """
-        if not self.chemical:
+        if not self.is_chemical:
             return ()
         framework = self.asked.framework
         if framework is not None:
@@ -112,20 +112,20 @@ class Model:
                 (atom, float(len(sites.members))) for sites in framework.sites for atom in sites.atoms[:-1]
             )
         return tuple(
-            (species_of(part), self.asked.mixtures[name].multiplicity or 1.0) for name, part in self.places
+            (parse_species(part), self.asked.mixtures[name].multiplicity or 1.0) for name, part in self.places
         )
 
     @cached_property
     def fixed(self) -> tuple[tuple[Species, float], ...]:
         """(what it is, how many) of what is always there."""
         if self.asked.framework is not None:
-            return tuple((atom, 1.0) for atom in self.asked.framework.fixed)
-        return tuple((species_of(name), amount) for name, amount in self.asked.fixed.items())
+            return tuple((atom, 1.0) for atom in self.asked.framework.fixed_species)
+        return tuple((parse_species(name), amount) for name, amount in self.asked.fixed.items())
 
     @cached_property
     def chemistry(self) -> Chemistry | None:
         """Which atoms the fractions stand for; None for plain names."""
-        if not self.chemical:
+        if not self.is_chemical:
             return None
         atoms = [{e: n * many for e, n in species.elements.items()} for species, many in self.amounts]
         fixed: dict[str, float] = {}
@@ -151,26 +151,30 @@ class Model:
                     species.charge is None and species.name not in self.asked.mixed for species in known
                 )
             )
-        return neutrality(self.amounts, self.fixed, self.asked.mixed) if wanted and self.chemical else None
+        return (
+            build_neutrality(self.amounts, self.fixed, self.asked.mixed)
+            if wanted and self.is_chemical
+            else None
+        )
 
     # Rules.
 
     @cached_property
-    def stated(self) -> list[tuple[str, FloatArray, float, float]]:
+    def stated_rules(self) -> list[tuple[str, FloatArray, float, float]]:
         """(words, weights (n,), least, most) of every linear rule but neutrality."""
         found = []
         for name, mixture in self.asked.mixtures.items():
-            low, high = self.total(name)
+            low, high = self.total_limits(name)
             if mixture.total != "free" or self.asked.framework is not None:
                 weights = np.zeros(len(self.places))
-                weights[self._columns(name)] = 1.0
+                weights[self._mixture_columns(name)] = 1.0
                 found.append((f"the fractions of '{name}' add up", weights, low, high))
         complaints: dict[str, None] = {}
         for constraint in self.asked.constraints:
             weights = np.zeros(len(self.places))
             for name, weight in constraint.sum.items():
                 try:
-                    weights[self.column(name)] += weight
+                    weights[self.find_column(name)] += weight
                 except ValueError as error:
                     complaints[str(error)] = None
             least = constraint.min if constraint.equal is None else constraint.equal
@@ -178,10 +182,10 @@ class Model:
             limits = -np.inf if least is None else least, np.inf if most is None else most
             found.append((str(constraint), weights, *limits))
         if complaints:
-            raise ValueError(together(list(complaints)))
+            raise ValueError(join_complaints(list(complaints)))
         return found
 
-    def column(self, name: str) -> int:
+    def find_column(self, name: str) -> int:
         """The column of `component` or `mixture.component`.
 
         Raises:
@@ -198,26 +202,26 @@ class Model:
         raise ValueError(f"a constraint names '{name}', which is no component. {hint}")
 
     @cached_property
-    def system(self) -> System:
+    def rule_system(self) -> System:
         """All rules but steps, fractions divided by `scale`."""
-        rows = [(weights, low, high) for _, weights, low, high in self.stated]
+        rows = [(weights, low, high) for _, weights, low, high in self.stated_rules]
         if self.neutrality is not None:
             rows += self.neutrality.rows
         width = len(self.places)
         matrix = np.array([row[0] for row in rows]).reshape(-1, width)
         low, high = (np.array([row[i] for row in rows], dtype=np.float64) / self.scale for i in (1, 2))
         rules = Rules(self.lower / self.scale, self.upper / self.scale, matrix, low, high)
-        return System(rules, tuple(map(self.group, self.asked.mixtures)), np.zeros(width))
+        return System(rules, tuple(map(self.build_group, self.asked.mixtures)), np.zeros(width))
 
-    def total(self, name: str) -> tuple[float, float]:
+    def total_limits(self, name: str) -> tuple[float, float]:
         """Lowest and highest sum of a mixture; sites of a crystal are full at 1."""
         low, high = self.asked.mixtures[name].range
         return low, high if self.asked.framework is None else min(high, 1.0)
 
-    def group(self, name: str) -> Group:
+    def build_group(self, name: str) -> Group:
         """The columns of a mixture and how many may be present."""
-        mixture, members = self.asked.mixtures[name], np.array(self._columns(name), dtype=np.int64)
-        low, high = self.total(name)
+        mixture, members = self.asked.mixtures[name], np.array(self._mixture_columns(name), dtype=np.int64)
+        low, high = self.total_limits(name)
         bounds = float(self.lower[members].sum()), float(self.upper[members].sum())
         total = max(low, bounds[0]), min(high, bounds[1])
         count = len(members)
@@ -234,58 +238,59 @@ class Model:
         """The system with the steps of each supercell, or of the file; none where fractions have no steps."""
         framework = self.asked.framework
         if framework is not None:
-            return tuple(self.within(multiple) for multiple in framework.multiples)
-        return (replace(self.system, steps=self.steps / self.scale),) if self.steps.any() else ()
+            return tuple(self.system_in_cell(multiple) for multiple in framework.multiples)
+        return (replace(self.rule_system, steps=self.steps / self.scale),) if self.steps.any() else ()
 
     @cached_property
     def steps(self) -> FloatArray:
         """Shape (n,): steps that the file gives, 0 where none."""
-        return np.array([self.asked.mixtures[name].step_of(part) for name, part in self.places])
+        return np.array([self.asked.mixtures[name].component_step(part) for name, part in self.places])
 
-    def within(self, multiple: Multiple) -> System:
+    def system_in_cell(self, multiple: Multiple) -> System:
         """The system with the steps of a supercell; of the file's own steps those that it holds."""
         assert self.asked.framework is not None
-        atoms = self.asked.framework.places(multiple, self.widths)
+        atoms = self.asked.framework.count_sites(multiple, self.widths)
         steps = [
-            _common(Fraction(1, count), own) for count, own in zip(atoms, self.steps.tolist(), strict=True)
+            _common_step(Fraction(1, count), own)
+            for count, own in zip(atoms, self.steps.tolist(), strict=True)
         ]
-        return replace(self.system, steps=np.array(steps))
+        return replace(self.rule_system, steps=np.array(steps))
 
     @cached_property
     def field(self) -> Field:
         """Where the mixtures lie."""
         if not self.lattices:
-            return Continuum(self.system)
-        known = self._listed()
+            return Continuum(self.rule_system)
+        known = self._list_written_points()
         if known is not None:
-            return Listed(self.system, known / self.scale, known)
-        return Stepped(self.system, self.lattices)
+            return Listed(self.rule_system, known / self.scale, known)
+        return Stepped(self.rule_system, self.lattices)
 
-    def _listed(self) -> FloatArray | None:
+    def _list_written_points(self) -> FloatArray | None:
         """Shape (p, n): all mixtures on the lattices as they are written; None where there are too many."""
         found: dict[tuple[float, ...], None] = {}
         for lattice in self.lattices:
-            points = listed_points(lattice)
+            points = list_points(lattice)
             if points is None:
                 return None
-            for row in self.written(points).tolist():
+            for row in self.to_written_units(points).tolist():
                 found.setdefault(tuple(row))
-            if len(found) > LISTED:
+            if len(found) > MAX_LISTED:
                 return None
         return np.array(list(found)).reshape(-1, len(self.places))
 
-    def written(self, x: FloatArray) -> FloatArray:
+    def to_written_units(self, x: FloatArray) -> FloatArray:
         """Fractions x (..., n) of the system in the file's units, to 12 significant digits."""
         values = np.asarray(x) * self.scale
-        return np.array([rounded(value) for value in values.ravel().tolist()]).reshape(values.shape)
+        return np.array([round_number(value) for value in values.ravel().tolist()]).reshape(values.shape)
 
-    def said(self, x: FloatArray) -> str:
+    def describe_fractions(self, x: FloatArray) -> str:
         """Fractions x (n,) of the system for a person: `Cl 0.5, Br 0.5`."""
-        parts = zip(self.names, self.written(x).tolist(), strict=True)
+        parts = zip(self.names, self.to_written_units(x).tolist(), strict=True)
         return ", ".join(f"{name} {value:.4g}" for name, value in parts if value > 0) or "nothing"
 
 
-def _common(share: Fraction, step: float) -> float:
+def _common_step(share: Fraction, step: float) -> float:
     """The least multiple of both a share and a step; the share where there is no step."""
     if step == 0.0:
         return float(share)
@@ -293,7 +298,7 @@ def _common(share: Fraction, step: float) -> float:
     return float(Fraction(lcm(share.numerator, given.numerator), gcd(share.denominator, given.denominator)))
 
 
-def smallest_cell(
+def find_smallest_cell(
     framework: Framework, values: FloatArray, widths: Sequence[int]
 ) -> tuple[Multiple, list[list[int]]] | None:
     """The smallest supercell that holds fractions (n,), and how many atoms that makes.
@@ -309,7 +314,7 @@ def smallest_cell(
             places = count * len(sites.members)
             raw = values[start:end] * places
             whole = np.rint(raw)
-            if np.abs(raw - whole).max() > WHOLE or whole.sum() > places:
+            if np.abs(raw - whole).max() > WHOLE_TOLERANCE or whole.sum() > places:
                 break
             found.append([*map(int, whole), places - int(whole.sum())])
         if len(found) == len(framework.sites):

@@ -18,11 +18,11 @@ from invdesign.rng import Rng, rng_for
 from invdesign.spaces.halfspaces import Halfspaces, null_space
 
 EPS = 1e-10  # distances below this are rounding
-MANY = 3_000  # subsets of faces up to which vertices are listed
-TRIANGULATED = 5  # dimensions up to which a triangulation is small
-CHAINS = 512  # parallel hit-and-run chains of the pool
-BLOCK = 32  # steps whose random numbers are drawn at once
-SWEEPS = 4  # steps per chain and squared dimension before the pool is taken as mixed
+MAX_SUBSETS = 3_000  # subsets of faces up to which vertices are listed
+MAX_TRIANGULATED_DIMENSION = 5  # dimensions up to which a triangulation is small
+POOL_CHAINS = 512  # parallel hit-and-run chains of the pool
+BLOCK_STEPS = 32  # steps whose random numbers are drawn at once
+POOL_SWEEPS = 4  # steps per chain and squared dimension before the pool is taken as mixed
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Rules:
     low: FloatArray
     high: FloatArray
 
-    def held(self, x: FloatArray, tolerance: FloatArray | float) -> bool:
+    def are_met(self, x: FloatArray, tolerance: FloatArray | float) -> bool:
         """Whether x (n,) keeps the bounds to `EPS` and the rules to `tolerance` (m,)."""
         values = self.matrix @ x
         return bool(
@@ -51,13 +51,13 @@ class Rules:
             and (values <= self.high + tolerance).all()
         )
 
-    def within(self, kept: IntArray, lower: FloatArray) -> Rules:
+    def restrict_to(self, kept: IntArray, lower: FloatArray) -> Rules:
         """The rules for the variables `kept` (k,) with the others 0, and other lower bounds (k,)."""
         return Rules(lower, self.upper[kept], self.matrix[:, kept], self.low, self.high)
 
 
 @lru_cache(maxsize=64)
-def _subsets(count: int, size: int) -> IntArray:
+def _list_subsets(count: int, size: int) -> IntArray:
     return np.array(list(combinations(range(count), size)), dtype=np.int64).reshape(-1, size)
 
 
@@ -87,9 +87,9 @@ class Region:
             and (rules.lower <= rules.upper + EPS).all()
             and (low <= high + EPS).all()
         )
-        self._reduce(equations, values)
+        self._reduce_to_hull(equations, values)
 
-    def _reduce(self, equations: FloatArray, values: FloatArray) -> None:
+    def _reduce_to_hull(self, equations: FloatArray, values: FloatArray) -> None:
         """Set the affine hull of some equations, and the body that the faces leave of it."""
         width = len(self.rules.lower)
         if len(equations):
@@ -100,7 +100,7 @@ class Region:
         self._set_hull(origin, null_space(equations, width))
         self._plane = (self.origin, self.basis)
         faces, offsets = self._faces @ self.basis, self._offsets - self._faces @ self.origin
-        turned = _turned(faces)
+        turned = _find_movable_faces(faces)
         self._consistent &= bool((offsets[~turned] <= EPS).all())
         farthest = np.maximum(np.abs(self.rules.lower), np.abs(self.rules.upper))
         radius = float(np.linalg.norm(farthest) + np.linalg.norm(origin))
@@ -110,7 +110,7 @@ class Region:
         """Take these coordinates, and the faces in them."""
         self.origin, self.basis = origin, basis
         faces, offsets = self._faces @ basis, self._offsets - self._faces @ origin
-        turned = _turned(faces)
+        turned = _find_movable_faces(faces)
         norms = np.linalg.norm(faces[turned], axis=1)
         self.faces = faces[turned] / norms[:, None]
         self.offsets = offsets[turned] / norms
@@ -123,35 +123,35 @@ class Region:
     @cached_property
     def empty(self) -> bool:
         """Whether no point keeps the rules."""
-        return self.project(np.zeros(len(self.rules.lower))) is None
+        return self.project_point(np.zeros(len(self.rules.lower))) is None
 
-    def point(self, w: FloatArray) -> FloatArray:
+    def to_point(self, w: FloatArray) -> FloatArray:
         """The point (n,) at coordinates w (d,)."""
-        return self._clipped(self.origin + self.basis @ w)
+        return self._clip_to_bounds(self.origin + self.basis @ w)
 
-    def project(self, y: FloatArray) -> FloatArray | None:
+    def project_point(self, y: FloatArray) -> FloatArray | None:
         """The nearest point to y (n,), None where the polytope is empty."""
         if not self._consistent:
             return None
         origin, basis = self._plane
-        w = self._body.nearest(basis.T @ (y - origin))
-        return None if w is None else self._clipped(origin + basis @ w)
+        w = self._body.project_point(basis.T @ (y - origin))
+        return None if w is None else self._clip_to_bounds(origin + basis @ w)
 
-    def _clipped(self, x: FloatArray) -> FloatArray:
+    def _clip_to_bounds(self, x: FloatArray) -> FloatArray:
         return np.minimum(np.maximum(x, self.rules.lower), self.rules.upper)
 
-    def _kept(self, x: FloatArray) -> FloatArray:
+    def _keep_inside(self, x: FloatArray) -> FloatArray:
         """A point x (n,) of the exact hull, moved to the polytope where rounding, or a hull taken as flat, left it."""
         origin, basis = self._plane
-        if self._body.excess(basis.T @ (x - origin)) <= 0.1 * EPS:
+        if self._body.measure_excess(basis.T @ (x - origin)) <= 0.1 * EPS:
             return x
-        found = self.project(x)
+        found = self.project_point(x)
         return x if found is None else found
 
-    def span(self, x: FloatArray, direction: FloatArray) -> tuple[float, float]:
+    def travel_range(self, x: FloatArray, direction: FloatArray) -> tuple[float, float]:
         """How far one can go from x (n,) along `direction` (d,), backwards (<= 0) and forwards (>= 0)."""
         slack = self.faces @ (self.basis.T @ (x - self.origin)) - self.offsets
-        low, high = _spans(np.maximum(slack, 0.0), self.faces @ direction)
+        low, high = _travel_ranges(np.maximum(slack, 0.0), self.faces @ direction)
         return float(low), float(high)
 
     @property
@@ -163,13 +163,13 @@ class Region:
     @cached_property
     def _corners(self) -> FloatArray | None:
         """All corners (v, n); finding them settles the exact hull."""
-        if self._many and not self.empty:
-            self._settle()
+        if self._has_many_subsets and not self.empty:
+            self._find_exact_hull()
         if self.dimension == 0:
-            return np.zeros((0, len(self.origin))) if self.empty else self.point(np.zeros(0))[None]
-        if self._many:
+            return np.zeros((0, len(self.origin))) if self.empty else self.to_point(np.zeros(0))[None]
+        if self._has_many_subsets:
             return None
-        chosen = _subsets(len(self.faces), self.dimension)
+        chosen = _list_subsets(len(self.faces), self.dimension)
         systems = self.faces[chosen]
         regular = np.abs(np.linalg.det(systems)) > 1e-9
         corners = np.linalg.solve(systems[regular], self.offsets[chosen[regular]][..., None])[..., 0]
@@ -177,17 +177,17 @@ class Region:
         if len(kept):
             _, first = np.unique(np.round(kept, 8), axis=0, return_index=True)
             kept = kept[np.sort(first)]
-            return self._flattened(self.origin + kept @ self.basis.T)
+            return self._flatten_hull(self.origin + kept @ self.basis.T)
         if self.empty:
             return np.zeros((0, len(self.origin)))
-        self._settle()  # thinner than the tolerance of corners
-        return None if self.dimension else self.point(np.zeros(0))[None]
+        self._find_exact_hull()  # thinner than the tolerance of corners
+        return None if self.dimension else self.to_point(np.zeros(0))[None]
 
     @property
-    def _many(self) -> bool:
-        return math.comb(len(self.faces), self.dimension) > MANY
+    def _has_many_subsets(self) -> bool:
+        return math.comb(len(self.faces), self.dimension) > MAX_SUBSETS
 
-    def _flattened(self, corners: FloatArray) -> FloatArray:
+    def _flatten_hull(self, corners: FloatArray) -> FloatArray:
         """Take the hull of `corners` (v, n), which may be flatter than the equations say; returns them."""
         middle = corners.mean(axis=0)
         _, singular, rows = np.linalg.svd((corners - middle) @ self.basis, full_matrices=False)
@@ -200,7 +200,7 @@ class Region:
     def _simplices(self) -> tuple[FloatArray, FloatArray] | None:
         """(corners (s, d + 1, d), volumes (s,)) of a triangulation; None where it would be large."""
         corners = self.vertices
-        if corners is None or self.dimension > TRIANGULATED:
+        if corners is None or self.dimension > MAX_TRIANGULATED_DIMENSION:
             return None
         d = self.dimension
         if d == 0 or len(corners) == d + 1:
@@ -233,36 +233,44 @@ class Region:
         """A point (n,), uniformly distributed: exactly in few dimensions, by hit-and-run in many."""
         if self._simplices is None:
             w = self._pool[int(rng.random() * len(self._pool))]
-            return self._kept(self.point(self._walked(w[None], 3 * self.dimension + 10, rng)[0]))
+            return self._keep_inside(
+                self.to_point(self._walk_chains(w[None], 3 * self.dimension + 10, rng)[0])
+            )
         parts, volumes = self._simplices
         which = 0
         if len(parts) > 1:
             steps = np.cumsum(volumes)
             which = min(int(np.searchsorted(steps, rng.random() * steps[-1])), len(parts) - 1)
         shares = rng.standard_exponential(self.dimension + 1)
-        return self._kept(self.point((shares / shares.sum()) @ parts[which]))
+        return self._keep_inside(self.to_point((shares / shares.sum()) @ parts[which]))
 
-    def corner(self, rng: Rng) -> FloatArray | None:
+    def draw_corner(self, rng: Rng) -> FloatArray | None:
         """A vertex (n,): one of all at random, or the end of a random direction."""
         if self._corners is not None:
             count = len(self._corners)
-            return self._kept(self._clipped(self._corners[int(rng.random() * count)])) if count else None
+            return (
+                self._keep_inside(self._clip_to_bounds(self._corners[int(rng.random() * count)]))
+                if count
+                else None
+            )
         from scipy.optimize import linprog
 
         aim = rng.standard_normal(self.dimension)
         free = [(None, None)] * self.dimension
         answer = linprog(aim, A_ub=-self.faces, b_ub=-self.offsets, bounds=free, method="highs")
-        return self._kept(self.point(answer.x)) if answer.x is not None else None
+        return self._keep_inside(self.to_point(answer.x)) if answer.x is not None else None
 
     @cached_property
     def _pool(self) -> FloatArray:
         """Points (p, d), spread uniformly by parallel chains; a pure function of the polytope."""
-        centre = self._settle()
+        centre = self._find_exact_hull()
         d = self.dimension
         rng = rng_for(0, 0, "polytope")
-        return self._walked(np.repeat(centre[None], CHAINS, axis=0), SWEEPS * d * max(d, 4), rng)
+        return self._walk_chains(
+            np.repeat(centre[None], POOL_CHAINS, axis=0), POOL_SWEEPS * d * max(d, 4), rng
+        )
 
-    def _walked(self, w: FloatArray, steps: int, rng: Rng) -> FloatArray:
+    def _walk_chains(self, w: FloatArray, steps: int, rng: Rng) -> FloatArray:
         """Chains w (c, d) after some steps of hit-and-run.
 
         Source:
@@ -272,17 +280,17 @@ class Region:
             return w
         slack = w @ self.faces.T - self.offsets
         moved = np.zeros_like(w)
-        for start in range(0, steps, BLOCK):
-            directions = rng.standard_normal((min(BLOCK, steps - start), *w.shape))
+        for start in range(0, steps, BLOCK_STEPS):
+            directions = rng.standard_normal((min(BLOCK_STEPS, steps - start), *w.shape))
             shares = rng.random(directions.shape[:2])
             for direction, rate, share in zip(directions, directions @ self.faces.T, shares, strict=True):
-                low, high = _spans(np.maximum(slack, 0.0), rate)
+                low, high = _travel_ranges(np.maximum(slack, 0.0), rate)
                 step = low + share * (high - low)
                 moved += step[:, None] * direction
                 slack += step[:, None] * rate
         return w + moved
 
-    def _settle(self) -> FloatArray:
+    def _find_exact_hull(self) -> FloatArray:
         """Take the exact hull around a point deep inside; returns that point's coordinates (d,).
 
         Raises:
@@ -296,12 +304,12 @@ class Region:
         return np.zeros(self.dimension)
 
 
-def _turned(faces: FloatArray) -> NDArray[np.bool_]:
+def _find_movable_faces(faces: FloatArray) -> NDArray[np.bool_]:
     """Which `faces` (f, d) a move along the coordinates can reach or leave."""
     return np.asarray(np.linalg.norm(faces, axis=1) > 1e-9)
 
 
-def _spans(slack: FloatArray, rates: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _travel_ranges(slack: FloatArray, rates: FloatArray) -> tuple[FloatArray, FloatArray]:
     """How far one can go backwards and forwards (c,) from points with some slack to each face, both (c, f)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         room = -slack / rates

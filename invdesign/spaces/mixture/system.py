@@ -12,7 +12,7 @@ from invdesign.spaces.mixture.polytope import Rules
 
 DIGITS = 11  # decimals of a fraction: with one digit before the point, 12 significant ones
 GRID = 10.0**DIGITS
-SECONDS = 10.0  # for one question to the integer solver
+SOLVER_SECONDS = 10.0  # for one question to the integer solver
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Group:
     total: tuple[float, float]
 
     @property
-    def counted(self) -> bool:
+    def is_counted(self) -> bool:
         """Whether it matters which components are present."""
         return self.at_most < len(self.members) or self.at_least > 0 or self.least > 0.0
 
@@ -70,19 +70,19 @@ class System:
         return least
 
     @cached_property
-    def counted(self) -> bool:
+    def is_counted(self) -> bool:
         """Whether any group counts its components."""
-        return any(group.counted for group in self.groups)
+        return any(group.is_counted for group in self.groups)
 
     @cached_property
-    def discrete(self) -> bool:
+    def is_discrete(self) -> bool:
         """Whether every fraction has steps."""
         return bool((self.steps > 0).all())
 
-    def counts_held(self, x: FloatArray) -> bool:
+    def meets_counts(self, x: FloatArray) -> bool:
         """Whether as many components are present in x (n,) as may be, none of them with too little."""
         for group in self.groups:
-            if not group.counted:
+            if not group.is_counted:
                 continue
             own = x[group.members]
             present = own > 0.5 / GRID
@@ -92,29 +92,29 @@ class System:
                 return False
         return True
 
-    def held(self, x: FloatArray) -> bool:
+    def is_feasible(self, x: FloatArray) -> bool:
         """Whether x (n,) keeps everything, steps included, to rounding."""
         stepped = self.steps > 0
         counts = x[stepped] / self.steps[stepped]
         even = bool((np.abs(counts - np.rint(counts)) * self.steps[stepped] <= 1.0 / GRID).all())
-        return even and self.rules.held(x, self.tolerance) and self.counts_held(x)
+        return even and self.rules.are_met(x, self.tolerance) and self.meets_counts(x)
 
-    def support(self, x: FloatArray) -> BoolArray:
+    def find_present(self, x: FloatArray) -> BoolArray:
         """Shape (n,): what is present in x, with all of the groups that do not count."""
         present = x > 0.5 / GRID
         for group in self.groups:
-            if not group.counted:
+            if not group.is_counted:
                 present[group.members] = True
         return present
 
-    def nearest(self, y: FloatArray) -> FloatArray | None:
+    def solve_nearest(self, y: FloatArray) -> FloatArray | None:
         """A point that keeps everything, with the least sum of distances to y (n,); None where there is none.
 
         By integer programming: milliseconds, so that it is left to what faster ways do not solve.
         """
         from scipy.optimize import milp
 
-        answer = milp(**_program(self, y), options={"time_limit": SECONDS, "mip_rel_gap": 1e-6})
+        answer = milp(**_build_program(self, y), options={"time_limit": SOLVER_SECONDS, "mip_rel_gap": 1e-6})
         if answer.x is None:
             return None
         n = len(self)
@@ -125,7 +125,7 @@ class System:
         return np.where(present | stepped, x, 0.0)
 
 
-def _program(system: System, y: FloatArray) -> dict[str, object]:
+def _build_program(system: System, y: FloatArray) -> dict[str, object]:
     """Arguments of `scipy.optimize.milp` over values or steps (n,), presences (n,), and distances to y (n,)."""
     from scipy.optimize import Bounds, LinearConstraint
 
@@ -146,7 +146,7 @@ def _program(system: System, y: FloatArray) -> dict[str, object]:
         blocks.append((row, np.array([float(group.at_least)]), np.array([float(group.at_most)])))
     forced = (rules.lower > 0).astype(np.float64)
     for group in system.groups:
-        if not group.counted:
+        if not group.is_counted:
             forced[group.members] = 1.0
     matrix = np.vstack([block[0] for block in blocks])
     low = np.concatenate([block[1] for block in blocks])

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic_core import CoreSchema
 
-from invdesign.settings import Frozen, listed_names
+from invdesign.settings import Frozen, parse_name_list
 from invdesign.spaces.crystal import LISTED_SPECIES
 from invdesign.structures.charges import check_element
 
@@ -113,13 +113,13 @@ class SiteChoice(Frozen):
     @classmethod
     def _expand_short_form(cls, value: object) -> object:
         if isinstance(value, list | tuple):
-            return {"species": dict.fromkeys(listed_names(value), REST)}
+            return {"species": dict.fromkeys(parse_name_list(value), REST)}
         if isinstance(value, str):
             raise ValueError(f"expected species, got '{value}'; write [{value}, {VACANCY}]")  # noqa: TRY004 - pydantic's
         if isinstance(value, Mapping) and "species" in value:
             species = value["species"]
             listed = isinstance(species, list | tuple)
-            return {**value, "species": dict.fromkeys(listed_names(species), REST) if listed else species}
+            return {**value, "species": dict.fromkeys(parse_name_list(species), REST) if listed else species}
         return {"species": value} if isinstance(value, Mapping) else value
 
     @field_validator("species")

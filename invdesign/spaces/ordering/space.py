@@ -27,7 +27,7 @@ from invdesign.protocols import Descriptor, Domain, Operator
 from invdesign.rng import rng_for
 from invdesign.settings import Frozen
 from invdesign.spaces.crystal import CrystalSpace, OxidationStates, build_design, read_codes
-from invdesign.spaces.described import distinct
+from invdesign.spaces.described import rename_duplicates
 from invdesign.spaces.ordering.adopt import recognise_ordering
 from invdesign.spaces.ordering.amounts import VACANCY, SiteChoice
 from invdesign.spaces.ordering.cell import OrderedCell, OrderingPlan, build_ordered_cell
@@ -333,7 +333,7 @@ class OrderingSpace(CrystalSpace):
     def descriptors(self) -> Sequence[Descriptor]:
         """Names of the features: points, pairs, triplets and electrostatics."""
         energy = [Descriptor("electrostatic energy", "electrostatics")] if self._uses_electrostatics else []
-        return distinct([*self._kinds.descriptors(), *energy])
+        return rename_duplicates([*self._kinds.descriptors(), *energy])
 
     @cached_property
     def _uses_electrostatics(self) -> bool:
@@ -380,7 +380,7 @@ class OrderingSpace(CrystalSpace):
         number = int(np.searchsorted(self._ends, index, side="right"))
         return number, index - (self._ends[number - 1] if number else 0)
 
-    def numbered(self, index: int) -> Genome:
+    def genome_at_index(self, index: int) -> Genome:
         """Genome number `index`, in the order of the species.
 
         The last site runs fastest.

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Protocol
 from pydantic import BeforeValidator, Discriminator, Field, GetJsonSchemaHandler, Tag, model_validator
 from pydantic_core import CoreSchema
 
-from invdesign.errors import nearest, together
+from invdesign.errors import join_complaints, nearest
 from invdesign.settings import Frozen
 
 Value = float | str
@@ -26,7 +26,7 @@ class Range(Frozen):
     """Highest number."""
 
     @model_validator(mode="after")
-    def _ordered(self) -> Range:
+    def _check_order(self) -> Range:
         if self.min is None and self.max is None:
             raise ValueError("a range needs min, max or both")
         if self.low > self.high or math.isnan(self.low) or math.isnan(self.high):
@@ -66,11 +66,11 @@ class AnyForm:
         return {**made, "anyOf": forms}
 
 
-def _listed(value: object) -> object:
+def _wrap_single_value(value: object) -> object:
     return [value] if isinstance(value, str | int | float) else value
 
 
-def _form(value: object) -> str | None:
+def _find_form_tag(value: object) -> str | None:
     if isinstance(value, Range | Mapping):
         return "range"
     return "options" if isinstance(value, list | tuple) else None
@@ -79,11 +79,11 @@ def _form(value: object) -> str | None:
 Requirement = Annotated[
     Annotated[Range, Tag("range")] | Annotated[Options, Tag("options")],
     Discriminator(
-        _form,
+        _find_form_tag,
         custom_error_type="condition",
         custom_error_message="a condition is a list of values, or a range {min: low, max: high}",
     ),
-    BeforeValidator(_listed),
+    BeforeValidator(_wrap_single_value),
     AnyForm(("string", "number")),
 ]
 When = dict[str, Requirement]
@@ -96,19 +96,19 @@ class Conditional(Protocol):
     def when(self) -> When: ...
     @property
     def size(self) -> int | None: ...
-    def refusal(self, value: Value) -> str: ...
+    def explain_refusal(self, value: Value) -> str: ...
     def decode(self, u: float) -> Value: ...
-    def numbered(self, place: int) -> Value: ...
+    def value_at(self, place: int) -> Value: ...
 
 
-def allows(requirement: Requirement, value: Value) -> bool:
+def meets_requirement(requirement: Requirement, value: Value) -> bool:
     """Whether a value meets a requirement."""
     if isinstance(requirement, Range):
         return not isinstance(value, str) and requirement.low <= value <= requirement.high
     return value in requirement
 
 
-def words_of(requirement: Requirement) -> str:
+def describe_requirement(requirement: Requirement) -> str:
     """A requirement as a person says it."""
     if not isinstance(requirement, Range):
         return " or ".join(map(str, requirement))
@@ -144,13 +144,13 @@ class Tree:
             ready = [name for name in waiting if all(other in placed for other in self.variables[name].when)]
             if not ready:
                 raise ValueError(
-                    f"conditions form a circle: {' needs '.join(self._circle(waiting))}; take one of them away"
+                    f"conditions form a circle: {' needs '.join(self._find_circle(waiting))}; take one of them away"
                 )
             placed |= dict.fromkeys(ready)
             waiting = [name for name in waiting if name not in placed]
         return tuple(placed)
 
-    def _circle(self, among: Sequence[str]) -> list[str]:
+    def _find_circle(self, among: Sequence[str]) -> list[str]:
         path = [among[0]]
         while path[-1] not in path[:-1]:
             path.append(next(name for name in self.variables[path[-1]].when if name in among))
@@ -161,7 +161,7 @@ class Tree:
         """Names of variables with a condition."""
         return frozenset(name for name, variable in self.variables.items() if variable.when)
 
-    def check(self) -> None:
+    def check_conditions(self) -> None:
         """Refuse conditions that make no sense.
 
         Raises:
@@ -171,15 +171,15 @@ class Tree:
         for name, variable in self.variables.items():
             for other, requirement in variable.when.items():
                 try:
-                    self._check_one(name, other, requirement)
+                    self._check_requirement(name, other, requirement)
                 except ValueError as error:
                     complaints.append(str(error))
         if complaints:
-            raise ValueError(together(complaints))
+            raise ValueError(join_complaints(complaints))
         for name in self.order:
             self._check_possible(name)
 
-    def _check_one(self, name: str, other: str, requirement: Requirement) -> None:
+    def _check_requirement(self, name: str, other: str, requirement: Requirement) -> None:
         if other not in self.variables:
             hint = nearest(other, self.variables) or f"There are {', '.join(self.variables)}."
             raise ValueError(f"'{name}' depends on '{other}', which is none of the parameters. {hint}")
@@ -197,7 +197,7 @@ class Tree:
                 f"{{{other}: {{min: {min(requirement, key=str)}}}}}"
             )
         for value in requirement:
-            refusal = parent.refusal(value)
+            refusal = parent.explain_refusal(value)
             if refusal:
                 raise ValueError(f"'{name}' asks for {other} = {value!r}; it must be {refusal}")
 
@@ -208,20 +208,20 @@ class Tree:
             for other, requirement in self.variables[member].when.items():
                 demands.setdefault(other, []).append(requirement)
         for other, requirements in demands.items():
-            if not self._meets(other, requirements):
-                wanted = " and ".join(words_of(requirement) for requirement in requirements)
+            if not self._can_meet_all(other, requirements):
+                wanted = " and ".join(describe_requirement(requirement) for requirement in requirements)
                 raise ValueError(f"'{name}' never exists: it needs '{other}' to be {wanted}")
 
-    def _meets(self, name: str, requirements: Sequence[Requirement]) -> bool:
+    def _can_meet_all(self, name: str, requirements: Sequence[Requirement]) -> bool:
         variable = self.variables[name]
         listed = [requirement for requirement in requirements if not isinstance(requirement, Range)]
         if listed:
-            return any(all(allows(r, value) for r in requirements) for value in listed[0])
+            return any(all(meets_requirement(r, value) for r in requirements) for value in listed[0])
         ranges = [requirement for requirement in requirements if isinstance(requirement, Range)]
         low = max(requirement.low for requirement in ranges)
         high = min(requirement.high for requirement in ranges)
         if variable.size is not None and variable.size <= 100_000:
-            return any(low <= float(variable.numbered(place)) <= high for place in range(variable.size))
+            return any(low <= float(variable.value_at(place)) <= high for place in range(variable.size))
         return low <= high and low <= float(variable.decode(1.0)) and float(variable.decode(0.0)) <= high
 
     @cached_property
@@ -235,14 +235,14 @@ class Tree:
             found[name] = tuple(above)
         return found
 
-    def exists(self, name: str, values: Mapping[str, Value]) -> bool:
+    def variable_exists(self, name: str, values: Mapping[str, Value]) -> bool:
         """Whether a variable exists, given the values of those before it that exist."""
         for other, requirement in self.variables[name].when.items():
-            if other not in values or not allows(requirement, values[other]):
+            if other not in values or not meets_requirement(requirement, values[other]):
                 return False
         return True
 
-    def limits(
+    def limit_bounds(
         self, present: Iterable[str], name: str, bounds: tuple[float, float], value: float | None = None
     ) -> tuple[float, float]:
         """Bounds of a number within which all that is present goes on existing.

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from invdesign.arrays import FloatArray
-from invdesign.candidate import SIGNIFICANT_DIGITS, Json, rounded
+from invdesign.candidate import SIGNIFICANT_DIGITS, Json, round_number
 from invdesign.protocols import Dimension
 from invdesign.settings import Frozen
 from invdesign.spaces.parameters.conditions import When
@@ -26,13 +26,15 @@ Value = float | str  # of one parameter; an integer parameter's is an int
 LARGEST_INTEGER = 2**50  # cell centres of larger ranges would not survive the unit interval in doubles
 LARGEST_LOG_INTEGER = 2**40  # nor would those of larger numbers survive logarithm and exponential
 MOST_DECIMALS = 22  # 10**22 is the largest power of ten that a double holds exactly
-SAME = 1e-6  # of a range, or of a number on a logarithmic scale: what is nearer than that is the same
-CUBE = 1e-9  # what rounding may cost a coordinate of the unit cube
+SAME_TOLERANCE = (
+    1e-6  # of a range, or of a number on a logarithmic scale: what is nearer than that is the same
+)
+CUBE_TOLERANCE = 1e-9  # what rounding may cost a coordinate of the unit cube
 ETA_MUTATION = 20.0  # distribution indices of Deb et al. (2002), section V
 ETA_CROSSOVER = 20.0
 
 
-def polynomial(u: float, r: float, eta: float = ETA_MUTATION) -> float:
+def mutate_polynomially(u: float, r: float, eta: float = ETA_MUTATION) -> float:
     """Bounded polynomial mutation of `u` in [0, 1] by one uniform random number `r` in [0, 1).
 
     Written out because DEAP's draws from the global `random`, whose seeding costs ten times the mutation.
@@ -49,7 +51,7 @@ def polynomial(u: float, r: float, eta: float = ETA_MUTATION) -> float:
     return float(min(max(u + step, 0.0), 1.0))
 
 
-def simulated_binary(a: float, b: float, r: float, eta: float = ETA_CROSSOVER) -> float:
+def cross_simulated_binary(a: float, b: float, r: float, eta: float = ETA_CROSSOVER) -> float:
     """The child nearer to `a` of a bounded simulated binary crossover on [0, 1], by one uniform number `r`.
 
     Source:
@@ -78,18 +80,18 @@ class Parameter(Frozen):
         """How many values it has; None for a continuum."""
 
     @abstractmethod
-    def dimension(self, name: str) -> Dimension:
+    def build_dimension(self, name: str) -> Dimension:
         """What optimizers on vectors are told of it."""
 
     @abstractmethod
-    def refusal(self, value: Json) -> str:
+    def explain_refusal(self, value: Json) -> str:
         """What is allowed instead of `value`; empty where it is allowed."""
 
     def is_measurable(self, value: Json) -> bool:  # noqa: ARG002 - of names, none is
         """Whether something with `value` can be made and measured, although `value` is not allowed."""
         return False
 
-    def near_allowed(self, value: Value, tolerance: float) -> Value:  # noqa: ARG002 - names are exact
+    def snap_to_allowed(self, value: Value, tolerance: float) -> Value:  # noqa: ARG002 - names are exact
         """The allowed value within `tolerance` of a number that is not allowed; else `value` itself."""
         return value
 
@@ -98,19 +100,19 @@ class Parameter(Frozen):
         """Distance of the largest allowed number to the smallest; 0 of names."""
         return 0.0
 
-    def slack(self, value: float) -> float:  # noqa: ARG002 - the same everywhere but on a logarithmic scale
+    def matching_tolerance(self, value: float) -> float:  # noqa: ARG002 - the same everywhere but on a logarithmic scale
         """How far a number may be from an allowed one and still be that one."""
-        return SAME * self.extent
+        return SAME_TOLERANCE * self.extent
 
     @abstractmethod
-    def read(self, text: str) -> Value:
-        """The value a person means by `text`; the text itself where it is none, for `refusal` to name."""
+    def parse_text(self, text: str) -> Value:
+        """The value a person means by `text`; the text itself where it is none, for `explain_refusal` to name."""
 
     @abstractmethod
     def encode(self, value: Value) -> float:
         """Place of an allowed value in [0, 1]."""
 
-    def position(self, value: Value) -> float:
+    def encode_beyond(self, value: Value) -> float:
         """The same; beyond [0, 1], or between two places, of a number that is not allowed."""
         return self.encode(value)
 
@@ -118,13 +120,13 @@ class Parameter(Frozen):
     def decode(self, u: float) -> Value:
         """The value at `u`; inverts `encode`, and spreads uniform numbers uniformly over the values."""
 
-    def numbered(self, place: int) -> Value:
+    def value_at(self, place: int) -> Value:
         """The value with this number, from 0, where they can be counted."""
         return self.decode((place + 0.5) / (self.size or 1))
 
     def encode_many(self, values: Sequence[Value]) -> FloatArray:
-        """Shape (n,): `position` of n values."""
-        return np.array([self.position(value) for value in values], dtype=np.float64)
+        """Shape (n,): `encode_beyond` of n values."""
+        return np.array([self.encode_beyond(value) for value in values], dtype=np.float64)
 
     def decode_many(self, u: FloatArray) -> list[Value]:
         """`decode` of n places (n,), each in [0, 1]."""
@@ -144,15 +146,15 @@ class Parameter(Frozen):
         return ("",)
 
     @cached_property
-    def blank(self) -> tuple[float, ...]:
+    def absent_features(self) -> tuple[float, ...]:
         """What stands for features where the parameter does not exist."""
         return (0.5,) * len(self.features(self.decode(0.0)))
 
     @abstractmethod
-    def mutated(self, value: Value, r: float) -> Value:
+    def mutate_value(self, value: Value, r: float) -> Value:
         """A neighbour of `value`, by one uniform random number; itself only where there is no other."""
 
-    def crossed(self, a: Value, b: Value, r: float) -> Value:
+    def cross_values(self, a: Value, b: Value, r: float) -> Value:
         """One of both parents' values, by one uniform random number."""
         return a if r < 0.5 else b
 
@@ -162,10 +164,10 @@ def is_number(value: Json) -> bool:
     return isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def within_cube(u: float) -> float:
+def clip_rounding(u: float) -> float:
     """A coordinate without what rounding took it beyond [0, 1]."""
     near = min(max(u, 0.0), 1.0)
-    return near if abs(near - u) < CUBE else u
+    return near if abs(near - u) < CUBE_TOLERANCE else u
 
 
 class Real(Parameter):
@@ -178,16 +180,16 @@ class Real(Parameter):
 
     @field_validator("real")
     @classmethod
-    def _ordered(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+    def _check_bounds(cls, bounds: tuple[float, float]) -> tuple[float, float]:
         if not math.isfinite(bounds[1] - bounds[0]):
             raise ValueError(f"bounds must be finite, got [{bounds[0]}, {bounds[1]}]")
-        low, high = rounded(bounds[0]), rounded(bounds[1])
+        low, high = round_number(bounds[0]), round_number(bounds[1])
         if low >= high:
             raise ValueError(f"the low bound must be below the high one, got [{bounds[0]:g}, {bounds[1]:g}]")
         return low, high
 
     @model_validator(mode="after")
-    def _positive(self) -> Real:
+    def _check_log_bounds(self) -> Real:
         if self.log and self.real[0] <= 0.0:
             raise ValueError(f"log needs a low bound above 0, got {self.real[0]:g}; a small one will do")
         if self.log and not math.isfinite(self.real[1] / self.real[0]):
@@ -200,7 +202,7 @@ class Real(Parameter):
         return SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(high - low))
 
     @cached_property
-    def _scale(self) -> float:
+    def _grid_scale(self) -> float:
         """Steps of the grid per unit, where rounding to whole steps is exact decimal rounding; else 0."""
         largest = max(map(abs, self.real))
         if self.log or not 0 <= self._decimals <= MOST_DECIMALS:
@@ -218,10 +220,10 @@ class Real(Parameter):
     def size(self) -> None:
         return None
 
-    def dimension(self, name: str) -> Dimension:
+    def build_dimension(self, name: str) -> Dimension:
         return Dimension(name, "real", *self.real)
 
-    def refusal(self, value: Json) -> str:
+    def explain_refusal(self, value: Json) -> str:
         low, high = self.real
         if isinstance(value, float | int) and not isinstance(value, bool) and low <= value <= high:
             return ""
@@ -230,7 +232,7 @@ class Real(Parameter):
     def is_measurable(self, value: Json) -> bool:
         return is_number(value) and (not self.log or float(value) > 0.0)  # type: ignore[arg-type]  # a number
 
-    def near_allowed(self, value: Value, tolerance: float) -> Value:
+    def snap_to_allowed(self, value: Value, tolerance: float) -> Value:
         low, high = self.real
         near = min(max(float(value), low), high)
         return near if abs(near - float(value)) <= tolerance else value
@@ -239,18 +241,18 @@ class Real(Parameter):
     def extent(self) -> float:
         return self.real[1] - self.real[0]
 
-    def slack(self, value: float) -> float:
-        return SAME * abs(value) if self.log else super().slack(value)
+    def matching_tolerance(self, value: float) -> float:
+        return SAME_TOLERANCE * abs(value) if self.log else super().matching_tolerance(value)
 
-    def read(self, text: str) -> Value:
+    def parse_text(self, text: str) -> Value:
         number = parse_number(text)
-        return text if number is None or math.isinf(number) else rounded(number)
+        return text if number is None or math.isinf(number) else round_number(number)
 
-    def position(self, value: Value) -> float:
+    def encode_beyond(self, value: Value) -> float:
         low = self.real[0]
         if self.log:
-            return within_cube((math.log(float(value)) - math.log(low)) / self._span)
-        return within_cube((float(value) - low) / self._span)
+            return clip_rounding((math.log(float(value)) - math.log(low)) / self._span)
+        return clip_rounding((float(value) - low) / self._span)
 
     def encode(self, value: Value) -> float:
         low = self.real[0]
@@ -260,22 +262,24 @@ class Real(Parameter):
     def decode(self, u: float) -> float:
         low, high = self.real
         if self.log:
-            return min(max(rounded(low * math.exp(u * self._span)), low), high)
-        return self.snapped(low + u * self._span)
+            return min(max(round_number(low * math.exp(u * self._span)), low), high)
+        return self.snap_to_grid(low + u * self._span)
 
-    def snapped(self, value: float) -> float:
+    def snap_to_grid(self, value: float) -> float:
         """The nearest value on the grid, within the bounds."""
         low, high = self.real
-        if self._scale:  # both operations are exact to the last bit, so numpy's give the same (`decode_many`)
-            value = round(value * self._scale) / self._scale
+        if (
+            self._grid_scale
+        ):  # both operations are exact to the last bit, so numpy's give the same (`decode_many`)
+            value = round(value * self._grid_scale) / self._grid_scale
         elif self.log:
-            value = rounded(value)
+            value = round_number(value)
         else:
             # Without the grid, values near 0 would not survive the unit interval: 1 - 1e-20 is 1 in doubles.
-            value = rounded(round(value, self._decimals))
+            value = round_number(round(value, self._decimals))
         return low if value < low else min(value, high)
 
-    def step(self, value: float) -> float:
+    def grid_step(self, value: float) -> float:
         """Distance of neighbouring values on the grid near `value`."""
         size = max(abs(value), abs(self.real[0]) if self.log else 0.0)
         digits = 10.0 ** (math.floor(math.log10(size)) + 1 - SIGNIFICANT_DIGITS) if size else 0.0
@@ -286,25 +290,27 @@ class Real(Parameter):
             return super().encode_many(values)
         u = (np.array(values, dtype=np.float64) - self.real[0]) / self._span
         near = np.clip(u, 0.0, 1.0)
-        return np.where(np.abs(near - u) < CUBE, near, u)
+        return np.where(np.abs(near - u) < CUBE_TOLERANCE, near, u)
 
     def decode_many(self, u: FloatArray) -> list[Value]:
-        if not self._scale:
+        if not self._grid_scale:
             return super().decode_many(u)
         low, high = self.real
-        steps = np.rint((low + u * self._span) * self._scale) / self._scale
+        steps = np.rint((low + u * self._span) * self._grid_scale) / self._grid_scale
         found: list[Value] = (np.clip(steps, low, high) + 0.0).tolist()
         return found
 
-    def mutated(self, value: Value, r: float) -> float:
+    def mutate_value(self, value: Value, r: float) -> float:
         u = self.encode(value)
-        moved = self.decode(polynomial(u, r))
-        return moved if moved != value else self.decode(polynomial(u, 1.0 - r))  # off a bound, inwards
+        moved = self.decode(mutate_polynomially(u, r))
+        return (
+            moved if moved != value else self.decode(mutate_polynomially(u, 1.0 - r))
+        )  # off a bound, inwards
 
-    def crossed(self, a: Value, b: Value, r: float) -> float:
+    def cross_values(self, a: Value, b: Value, r: float) -> float:
         if r < 0.5:  # half of the variables exchange within their range, as in the authors' NSGA-II code
             near, far = (a, b) if r < 0.25 else (b, a)
-            return self.decode(simulated_binary(self.encode(near), self.encode(far), 4.0 * (r % 0.25)))
+            return self.decode(cross_simulated_binary(self.encode(near), self.encode(far), 4.0 * (r % 0.25)))
         return self.decode(self.encode(a if r < 0.75 else b))
 
 
@@ -318,7 +324,7 @@ class Integer(Parameter):
 
     @field_validator("integer")
     @classmethod
-    def _ordered(cls, bounds: tuple[int, int]) -> tuple[int, int]:
+    def _check_bounds(cls, bounds: tuple[int, int]) -> tuple[int, int]:
         low, high = bounds
         if low > high:
             raise ValueError(f"the low bound must not exceed the high one, got [{low}, {high}]")
@@ -329,7 +335,7 @@ class Integer(Parameter):
         return bounds
 
     @model_validator(mode="after")
-    def _positive(self) -> Integer:
+    def _check_log_bounds(self) -> Integer:
         low, high = self.integer
         if self.log and not 1 <= low <= high <= LARGEST_LOG_INTEGER:
             raise ValueError(f"log needs bounds from 1 to 2^40, got [{low}, {high}]")
@@ -344,10 +350,10 @@ class Integer(Parameter):
     def size(self) -> int:
         return self.integer[1] - self.integer[0] + 1
 
-    def dimension(self, name: str) -> Dimension:
+    def build_dimension(self, name: str) -> Dimension:
         return Dimension(name, "integer", float(self.integer[0]), float(self.integer[1]))
 
-    def refusal(self, value: Json) -> str:
+    def explain_refusal(self, value: Json) -> str:
         low, high = self.integer
         if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
             return ""
@@ -356,7 +362,7 @@ class Integer(Parameter):
     def is_measurable(self, value: Json) -> bool:
         return is_number(value) and (not self.log or float(value) > 0.5)  # type: ignore[arg-type]  # a number
 
-    def near_allowed(self, value: Value, tolerance: float) -> Value:
+    def snap_to_allowed(self, value: Value, tolerance: float) -> Value:
         low, high = self.integer
         near = min(max(round(float(value)), low), high)
         return near if abs(near - float(value)) <= min(tolerance, 0.49) else value
@@ -365,11 +371,11 @@ class Integer(Parameter):
     def extent(self) -> float:
         return float(self.integer[1] - self.integer[0])
 
-    def read(self, text: str) -> Value:
+    def parse_text(self, text: str) -> Value:
         number = parse_number(text)
         if number is None or math.isinf(number):
             return text
-        return int(number) if number.is_integer() else rounded(number)
+        return int(number) if number.is_integer() else round_number(number)
 
     def encode(self, value: Value) -> float:
         if self.log:
@@ -397,13 +403,13 @@ class Integer(Parameter):
         found: list[Value] = places.tolist()
         return found
 
-    def mutated(self, value: Value, r: float) -> int:
-        moved = self.decode(polynomial(self.encode(value), r))
+    def mutate_value(self, value: Value, r: float) -> int:
+        moved = self.decode(mutate_polynomially(self.encode(value), r))
         if moved != value:
             return moved
         low, high = self.integer  # the step was shorter than 1: take 1, inwards at a bound
         step = 1 if (r >= 0.5 and moved < high) or moved == low else -1
         return min(max(moved + step, low), high)
 
-    def numbered(self, place: int) -> int:
+    def value_at(self, place: int) -> int:
         return self.integer[0] + place

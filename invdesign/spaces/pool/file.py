@@ -16,7 +16,7 @@ from pydantic import Field, GetJsonSchemaHandler, ValidationInfo, model_validato
 from pydantic_core import CoreSchema
 
 from invdesign.errors import InvdesignError
-from invdesign.settings import Frozen, context_of, named_path
+from invdesign.settings import Frozen, resolve_path, validation_context
 from invdesign.structures.reading.read import SUFFIXES, is_structure_name
 from invdesign.textfiles import open_regular
 
@@ -48,8 +48,8 @@ class PoolFile(Frozen):
     def _resolve_path(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, str):
             return value
-        folder, _ = context_of(info)
-        path = named_path(value, folder)
+        folder, _ = validation_context(info)
+        path = resolve_path(value, folder)
         _check_kind(path, value)
         try:
             size, digest = _hash_content(path)

@@ -27,9 +27,9 @@ from invdesign.candidate import Design, Genome, Json
 from invdesign.errors import Infeasible, InvdesignError, nearest
 from invdesign.protocols import Descriptor, Dimension, Domain, Operator
 from invdesign.rng import Rng
-from invdesign.settings import Frozen, listed_names
+from invdesign.settings import Frozen, parse_name_list
 from invdesign.spaces.counted import CountableSpace
-from invdesign.spaces.described import distinct
+from invdesign.spaces.described import rename_duplicates
 from invdesign.spaces.operators import GenomeOperator
 from invdesign.spaces.pool.features import TIE, Points, Scale, draw_rank
 from invdesign.spaces.pool.file import PoolError, PoolFile
@@ -57,7 +57,7 @@ class Features(Frozen):
 def _expand_columns(value: object) -> object:
     """Convert a list of columns to a mapping with kind `auto`."""
     if isinstance(value, list | tuple):
-        return dict.fromkeys(listed_names(value), "auto")
+        return dict.fromkeys(parse_name_list(value), "auto")
     return value
 
 
@@ -174,7 +174,7 @@ class PoolSpace(CountableSpace):
         """Number of rows, without those left out."""
         return len(self._pool.kept_rows)
 
-    def numbered(self, index: int) -> Genome:
+    def genome_at_index(self, index: int) -> Genome:
         """Row number `index` of those that stay, in the source's order."""
         return self._pool.write_genome(index)
 
@@ -237,7 +237,7 @@ class PoolSpace(CountableSpace):
         """
         all_ = self._pool.wanted.descriptors()
         varied = [all_[column] for column in self._pool.points.columns]
-        return distinct(varied or [Descriptor(TIE, TIE)])
+        return rename_duplicates(varied or [Descriptor(TIE, TIE)])
 
     def domain(self) -> Domain:
         """One real dimension per feature that varies.

@@ -29,7 +29,7 @@ from invdesign.protocols import Descriptor, Dimension, Domain, Operator
 from invdesign.rng import rng_for
 from invdesign.settings import Frozen
 from invdesign.spaces.crystal import LISTED_SPECIES, CrystalSpace, OxidationStates, build_design, read_codes
-from invdesign.spaces.described import distinct
+from invdesign.spaces.described import rename_duplicates
 from invdesign.spaces.substitution.adopt import recognise_decoration
 from invdesign.spaces.substitution.decorations import Decorations
 from invdesign.spaces.substitution.geometry import Geometry
@@ -320,7 +320,7 @@ class SubstitutionSpace(CrystalSpace):
 
     def descriptors(self) -> Sequence[Descriptor]:
         """Names of the features: a group per site group, and one of neighbours."""
-        return distinct(self._geometry.descriptors())
+        return rename_duplicates(self._geometry.descriptors())
 
     def _stack_codes(self, genomes: Sequence[Genome]) -> IntArray:
         rows = [self._parse_genome(genome) for genome in genomes]
@@ -332,7 +332,7 @@ class SubstitutionSpace(CrystalSpace):
         """Number of distinct decorations where they can be listed, else None."""
         return self._decorations.size if self._decorations.countable else None
 
-    def numbered(self, index: int) -> Genome:
+    def genome_at_index(self, index: int) -> Genome:
         """Genome number `index`, in the order of the options.
 
         The last site runs fastest.

@@ -123,7 +123,7 @@ def test_the_first_design() -> None:
     stages = funnel(POINT, RELAXED)
     draft = Draft(context(stages), 10)
     for number in range(10):
-        draft.add({"n": number}, "seed" if number == 8 else "sobol")
+        draft.add_genome({"n": number}, "seed" if number == 8 else "sobol")
     stop_early(draft, ("point", "relaxed"), 1, 20)
     assert [proposal.until for proposal in draft.proposals] == [None] * 4 + ["point"] * 4 + [None, "point"]
     assert [proposal.genome["n"] for proposal in draft.proposals] == list(range(10))

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from invdesign.optimizers.bayesian.data import Inputs, Rows
 from invdesign.optimizers.bayesian.forest import TreeRegressor, grow_boosted, grow_forest
 from invdesign.optimizers.bayesian.settings import ForestSettings
-from invdesign.testing.common import untouched_globals
+from invdesign.testing.common import expect_untouched_globals
 
 Maker = Callable[[Rows, Inputs, ForestSettings, int], TreeRegressor]
 MAKERS: list[Maker] = [grow_forest, grow_boosted]
@@ -62,7 +62,7 @@ def test_learns(make: Maker) -> None:
 def test_a_function_of_rows_and_seed(make: Maker) -> None:
     """The same rows and seed give the same digits, whatever was drawn before; nothing global is drawn from."""
     x, y = example(40)
-    with untouched_globals("forest"):
+    with expect_untouched_globals("forest"):
         models = [make(rows_of(x, y), inputs_of(4), SMALL, 2**63 + 5) for _ in range(2)]
         other = make(rows_of(x, y), inputs_of(4), SMALL, 6)
     first, second = (model.predict(x) for model in models)

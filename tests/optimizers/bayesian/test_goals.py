@@ -33,7 +33,7 @@ def test_values_are_those_of_the_problem(name: str, rows: list[tuple[float, floa
     """Samples of properties become what the problem scores, turned round and scaled."""
     problem = PROBLEMS[name]
     columns = dict(zip(("a", "b"), np.array(rows).T, strict=True))
-    scored = problem.score(
+    scored = problem.score_trials(
         np.arange(len(rows)), columns.__getitem__, np.ones(len(rows), int), np.zeros(len(rows), int)
     )
     goals = goals_for(problem, ["a", "b"], scored.values)

@@ -98,7 +98,7 @@ def test_a_best_outside_is_no_place_to_search_at(region: bool) -> None:
 def test_screening_learns_values_and_no_failures() -> None:
     """Models that screen children have the value; that it is no proposal is no failure."""
     context = slope(1.05)
-    surrogate = Prescreen(least=6)._surrogate(context)
+    surrogate = Prescreen(least=6)._cached_surrogate(context)
     assert surrogate is not None
     assert surrogate.success is None
     assert surrogate.x[:, 0].max() == pytest.approx(1.05)

@@ -22,7 +22,7 @@ from invdesign.optimizers.bayesian.settings import GaussianSettings
 from invdesign.optimizers.bayesian.staging import (
     StageAcquisition,
     StageChooser,
-    know_sources,
+    can_relate_sources,
     source_correlation,
 )
 from invdesign.optimizers.common import Draft
@@ -264,5 +264,5 @@ def test_a_stage_that_says_nothing_is_left_alone() -> None:
 
 def test_only_models_that_know_sources() -> None:
     """Models without an agreement leave every candidate to run all stages."""
-    assert know_sources({"e": learned(early=True)})
-    assert not know_sources({"e": object()})  # type: ignore[dict-item]  # not a regressor
+    assert can_relate_sources({"e": learned(early=True)})
+    assert not can_relate_sources({"e": object()})  # type: ignore[dict-item]  # not a regressor
