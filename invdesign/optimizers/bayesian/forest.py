@@ -43,13 +43,13 @@ class TreeEnsemble:
 
     Attributes:
         predict_raw: columns (q, c) to means and variances (q,), before these are stretched.
-        missed_mean, missed_variance: shape (n,), of the rows themselves by trees that missed them.
+        out_of_bag_mean, out_of_bag_variance: shape (n,), of the rows themselves by trees that missed them.
         weights: shape (c,), importance of each column; sums to 1.
     """
 
     predict_raw: RawPredict
-    missed_mean: FloatArray
-    missed_variance: FloatArray
+    out_of_bag_mean: FloatArray
+    out_of_bag_variance: FloatArray
     weights: FloatArray
 
 
@@ -202,7 +202,7 @@ class TreeRegressor:
         stretch: factor on the trees' deviations.
         noise: mean variance of the values that evaluators stated; 0 where they stated none.
         scale: shape (c,), factors on columns before distances are taken.
-        near: distance of neighbouring rows.
+        neighbour_distance: distance of neighbouring rows.
         places: shape (n, c), the rows on the scale of distances.
         added: rows the model was conditioned on later.
     """
@@ -215,7 +215,7 @@ class TreeRegressor:
     stretch: float
     noise: float
     scale: FloatArray
-    near: float
+    neighbour_distance: float
     places: FloatArray
     added: _AddedRows | None = None
 
@@ -249,7 +249,7 @@ class TreeRegressor:
         mean, deviation = self._predict_by_trees(z)
         if self.added is None:
             return mean, deviation
-        squares = squared_distances(z * self.scale, self.added.z) / self.near**2
+        squares = squared_distances(z * self.scale, self.added.z) / self.neighbour_distance**2
         nearest = np.argmin(squares, axis=1)
         closeness = np.exp(-0.5 * squares[np.arange(len(z)), nearest])
         return mean + closeness * self.added.shift[nearest], deviation * np.sqrt(1.0 - closeness**2)
@@ -260,7 +260,7 @@ class TreeRegressor:
         Without trees, the mean of all rows, with smaller deviations near the rows.
         """
         if self.grown is None:
-            squares = squared_distances(z * self.scale, self.places).min(axis=1) / self.near**2
+            squares = squared_distances(z * self.scale, self.places).min(axis=1) / self.neighbour_distance**2
             return np.full(len(z), self.rows.y.mean()), self.spread * np.sqrt(-np.expm1(-squares))
         mean, variance = self.grown.predict_raw(z)
         return mean, self._calibrate_deviation(variance, self.noise)
@@ -284,7 +284,9 @@ class TreeRegressor:
     def _leave_one_out_scaled(self) -> tuple[FloatArray, FloatArray]:
         """Leave-one-out predictions on the target's scale."""
         if self.grown is not None:
-            return self.grown.missed_mean.copy(), self._calibrate_deviation(self.grown.missed_variance, 0.0)
+            return self.grown.out_of_bag_mean.copy(), self._calibrate_deviation(
+                self.grown.out_of_bag_variance, 0.0
+            )
         y = self.rows.y
         others = (y.sum() - y) / (len(y) - 1) if len(y) > 1 else np.zeros(1)
         return others, np.full(len(y), self.spread)
