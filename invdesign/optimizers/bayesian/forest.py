@@ -54,7 +54,9 @@ class TreeEnsemble:
 
 
 def grow_forest(rows: Rows, inputs: Inputs, settings: ForestSettings, seed: int) -> TreeRegressor:
-    """Grow a random forest as a model of a property; a function of the arguments alone.
+    """Grow a random forest as a model of a property.
+
+    A function of the arguments alone.
 
     Its uncertainty is the variance between trees and the mean variance within the leaves a point falls in, stretched
     to the size of the errors on left-out rows.
@@ -312,9 +314,9 @@ class TreeRegressor:
         return PointwiseModel(self.predict)
 
     def column_importance(self) -> FloatArray:
-        """Importance of each input column, shape (d,), by the gain of its splits; sums to 1.
+        """Importance of each input column, by the gain of its splits.
 
-        All the same where there are no trees.
+        Shape (d,), sum 1. All the same where there are no trees.
         """
         d = self.rows.x.shape[1]
         weights = np.zeros(d) if self.grown is None else self.grown.weights[:d]

@@ -394,7 +394,10 @@ class _AskState:
         return Incumbents(np.vstack(parts), scaled)
 
     def _pick_places(self, rng: Rng) -> FloatArray:
-        """Pick inputs at which a drawn function is fixed: around the best trials, and all over."""
+        """Pick inputs at which a drawn function is fixed.
+
+        Around the best trials, and all over the space.
+        """
         near = self.frame.encode_genomes(self.anchors)
         if self.frame.finite is not None:
             numbers = rng.choice(

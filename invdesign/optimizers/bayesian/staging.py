@@ -133,7 +133,7 @@ class StageAcquisition:
         return worth - self.log_cost
 
     def _evaluate_marginals(self, x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-        """Value at x (q, d) with marginals (q, P), without success weight and cost: shape (q,)."""
+        """Value at x (q, d), shape (q,), before success weight and cost."""
         value = self.value
         pairs = zip(value.goals.names, self.readings, strict=True)
         settled = torch.stack([self._settled_share(name, source, x) for name, source in pairs], dim=-1)
@@ -150,7 +150,10 @@ class StageAcquisition:
         )
 
     def _settled_share(self, name: str, source: int | None, x: Tensor) -> Tensor:
-        """|rho| of a property at x (q, d), shape (q,); 0 if the stage does not provide it."""
+        """Absolute correlation of a property at x (q, d), shape (q,).
+
+        0 if the stage does not provide the property.
+        """
         if source is None:
             return torch.zeros(len(x), dtype=torch.float64)
         return source_correlation(
