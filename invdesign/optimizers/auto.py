@@ -24,7 +24,7 @@ DESIGN = "design"  # what proposes the first candidates where their cost decides
 class Auto(OptimizerSettings):
     """Chooses an optimizer once, explains why, and continues as that optimizer.
 
-    Where the choice hangs on what a candidate costs, and nobody says, a design of a few candidates is evaluated
+    Where the choice depends on an unknown cost of candidates, a design of a few candidates is evaluated
     first: it fills the space evenly, and whatever is chosen starts from it. The choice and its settings are
     remembered: a resumed run goes on with them, whatever its budget has become.
     """
@@ -127,7 +127,7 @@ def _inner_context(context: Context, name: str) -> Context:
 def _mean_seconds(context: Context) -> float:
     """Mean seconds per finished candidate over all stages; 0 if unknown.
 
-    What somebody measures in a laboratory is costly without a clock.
+    External stages count as slow.
     """
     if any(stage.external for stage in context.stages):
         return float("inf")

@@ -31,7 +31,7 @@ class Facts:
     """Facts on which a choice is based.
 
     Attributes:
-        candidates: how many the run may hold; None where nobody says.
+        candidates: how many the run may hold; None if unknown.
         slow: whether a candidate takes `SLOW_SECONDS` or more; None where that is not known.
     """
 

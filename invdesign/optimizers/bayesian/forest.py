@@ -43,18 +43,20 @@ class TreeEnsemble:
 
     Attributes:
         predict_raw: columns (q, c) to means and variances (q,), before these are stretched.
-        missed_mean, missed_variance: shape (n,), of the rows themselves by trees that missed them.
+        out_of_bag_mean, out_of_bag_variance: shape (n,), of the rows themselves by trees that missed them.
         weights: shape (c,), importance of each column; sums to 1.
     """
 
     predict_raw: RawPredict
-    missed_mean: FloatArray
-    missed_variance: FloatArray
+    out_of_bag_mean: FloatArray
+    out_of_bag_variance: FloatArray
     weights: FloatArray
 
 
 def grow_forest(rows: Rows, inputs: Inputs, settings: ForestSettings, seed: int) -> TreeRegressor:
-    """Grow a random forest as a model of a property; a function of the arguments alone.
+    """Grow a random forest as a model of a property.
+
+    A function of the arguments alone.
 
     Its uncertainty is the variance between trees and the mean variance within the leaves a point falls in, stretched
     to the size of the errors on left-out rows.
@@ -202,7 +204,7 @@ class TreeRegressor:
         stretch: factor on the trees' deviations.
         noise: mean variance of the values that evaluators stated; 0 where they stated none.
         scale: shape (c,), factors on columns before distances are taken.
-        near: distance of neighbouring rows.
+        neighbour_distance: distance of neighbouring rows.
         places: shape (n, c), the rows on the scale of distances.
         added: rows the model was conditioned on later.
     """
@@ -215,7 +217,7 @@ class TreeRegressor:
     stretch: float
     noise: float
     scale: FloatArray
-    near: float
+    neighbour_distance: float
     places: FloatArray
     added: _AddedRows | None = None
 
@@ -249,7 +251,7 @@ class TreeRegressor:
         mean, deviation = self._predict_by_trees(z)
         if self.added is None:
             return mean, deviation
-        squares = squared_distances(z * self.scale, self.added.z) / self.near**2
+        squares = squared_distances(z * self.scale, self.added.z) / self.neighbour_distance**2
         nearest = np.argmin(squares, axis=1)
         closeness = np.exp(-0.5 * squares[np.arange(len(z)), nearest])
         return mean + closeness * self.added.shift[nearest], deviation * np.sqrt(1.0 - closeness**2)
@@ -260,7 +262,7 @@ class TreeRegressor:
         Without trees, the mean of all rows, with smaller deviations near the rows.
         """
         if self.grown is None:
-            squares = squared_distances(z * self.scale, self.places).min(axis=1) / self.near**2
+            squares = squared_distances(z * self.scale, self.places).min(axis=1) / self.neighbour_distance**2
             return np.full(len(z), self.rows.y.mean()), self.spread * np.sqrt(-np.expm1(-squares))
         mean, variance = self.grown.predict_raw(z)
         return mean, self._calibrate_deviation(variance, self.noise)
@@ -284,7 +286,9 @@ class TreeRegressor:
     def _leave_one_out_scaled(self) -> tuple[FloatArray, FloatArray]:
         """Leave-one-out predictions on the target's scale."""
         if self.grown is not None:
-            return self.grown.missed_mean.copy(), self._calibrate_deviation(self.grown.missed_variance, 0.0)
+            return self.grown.out_of_bag_mean.copy(), self._calibrate_deviation(
+                self.grown.out_of_bag_variance, 0.0
+            )
         y = self.rows.y
         others = (y.sum() - y) / (len(y) - 1) if len(y) > 1 else np.zeros(1)
         return others, np.full(len(y), self.spread)
@@ -310,9 +314,9 @@ class TreeRegressor:
         return PointwiseModel(self.predict)
 
     def column_importance(self) -> FloatArray:
-        """Importance of each input column, shape (d,), by the gain of its splits; sums to 1.
+        """Importance of each input column, by the gain of its splits.
 
-        All the same where there are no trees.
+        Shape (d,), sum 1. All the same where there are no trees.
         """
         d = self.rows.x.shape[1]
         weights = np.zeros(d) if self.grown is None else self.grown.weights[:d]

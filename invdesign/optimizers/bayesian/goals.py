@@ -120,6 +120,7 @@ class Goals:
         reached = (worst - minimised) / (worst - best)
         overall = torch.exp((reached.clamp(DESIRABILITY_FLOOR, 1.0).log() * shares).sum(dim=-1))
         lacking = ((-reached).clamp_min(0.0) * shares).sum(dim=-1)
+        # Where one desirability is 0 their product would be flat: there the score grows with what is lacking.
         none = (reached <= 0.0).any(dim=-1)
         return torch.where(none, 1.0 + lacking, 1.0 - overall).unsqueeze(-1)
 

@@ -219,6 +219,7 @@ class Kernel:
         if not group.numbers:
             return scale * same
         near = distance_correlation(squared_distances(numbers_a, numbers_b), self.plan.smoothness)
+        # A product alone would share nothing between different categories, a sum alone would model no interaction.
         mix = p["mix"][source, position].to(dtype)
         return scale * ((1.0 - mix) * 0.5 * (near + same) + mix * near * same)
 

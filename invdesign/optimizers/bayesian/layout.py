@@ -69,7 +69,7 @@ class Layout:
 
     @property
     def discrete(self) -> bool:
-        """True if a genome holds choices, so that climbing alone does not find the best."""
+        """True if genomes hold choices, which climbing alone does not change."""
         return bool(self.choices.any() or self.domain.sparse or self.domain.conditional)
 
     @cached_property
@@ -168,10 +168,12 @@ class Layout:
         width = int(free.sum())
         found = np.repeat(x[None], n, axis=0)
         if part.basis.shape[1]:
+            # A quarter of the coordinates moves, or about FEWEST_MOVED; one at least.
             some = rng.random((n, width)) < min(1.0, max(FEWEST_MOVED / max(width, 1), 0.25))
             some[np.arange(n), rng.integers(width, size=n)] = True
             moves = (rng.standard_normal((n, width)) * some) @ part.basis
             lengths = np.linalg.norm(moves @ part.basis.T, axis=1)
+            # Log-uniform lengths, for peaks of all widths.
             wanted = (
                 SHORTEST_STEP * (LONGEST_STEP / SHORTEST_STEP) ** rng.random(n) * np.sqrt(some.sum(axis=1))
             )
@@ -180,6 +182,7 @@ class Layout:
             turned = (reach < shares) & (back > reach)
             moves[turned] *= -1.0
             reach = np.where(turned, back, reach)
+            # Steps that meet a border late end there; others keep their length and are repaired.
             shares = np.where(reach > 0.3 * shares, np.minimum(shares, reach), shares)
             moved = found[:, free] + shares[:, None] * (moves @ part.basis.T)
             found[:, free] = np.clip(moved, low[:, free], high[:, free])

@@ -34,7 +34,7 @@ def is_refit_due(n_now: int, n_at_last_fit: int) -> bool:
 
 
 def select_rows(rows: Rows, order: IntArray, most: int, centre: FloatArray | None = None) -> IntArray:
-    """Select the training rows of a model, if there are more than it may have.
+    """Select the training rows of a model, `most` of them at most.
 
     The best, the newest, those nearest to where the search is, and a spread of all others, so that no region is
     forgotten. Where rows of several sources are given, each has a share: at least half of the places are for source 0.

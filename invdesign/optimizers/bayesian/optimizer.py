@@ -33,7 +33,7 @@ class Bayesian(BayesianSettings):
         return self.asks
 
     def refusal(self, space: SearchSpace, problem: Problem) -> str:
-        """Reason why priors or groups of descriptors do not fit the `space`; empty if they do.
+        """Reason against the priors or groups of descriptors; empty if they fit.
 
         Args:
             space: to be searched.

@@ -245,6 +245,7 @@ def _least_distance(normals: FloatArray, need: FloatArray) -> FloatArray | None:
     from scipy.optimize import nnls
 
     size = float(np.abs(need).max())
+    # In units of the largest need, so that the tolerances of the solver fit.
     rows = np.concatenate([normals.T, need[None, :] / size])
     target = np.zeros(len(rows))
     target[-1] = 1.0

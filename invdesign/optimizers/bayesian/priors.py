@@ -137,7 +137,7 @@ def read_priors(
         properties: that objectives and constraints read.
 
     Raises:
-        InvdesignError: a table does not fit, as `explain_refusal` says.
+        InvdesignError: a table does not fit; see `explain_refusal`.
     """
     properties = tuple(properties)
     return [_read_prior(prior, space, properties) for prior in priors]

@@ -108,7 +108,7 @@ def build_process(
         rows: n rows, n >= 0.
         inputs: description of the columns.
         settings: those of the fit.
-        hyperparameters: of a fit; the prior's for whatever they do not say of the present columns.
+        hyperparameters: of a fit; the prior's for columns that they lack.
         n_sources: number of sources that may ever appear in the rows.
     """
     n_sources = _count_sources(rows, n_sources)

@@ -157,11 +157,11 @@ class _AskState:
         self.event = event
         self.context: Context = draft.context
         self.frame: Frame = event.frame
-        self.known: KnownTrials = event.known
-        self.listed = FiniteSearch(self.frame, self.context)
+        self.trials: KnownTrials = event.known
+        self.finite_search = FiniteSearch(self.frame, self.context)
         self.model_set = build_models(settings, event)
-        self.taken = np.vstack(
-            [self.known.pending, self.frame.encode_genomes([p.genome for p in draft.proposals])]
+        self.pending_x = np.vstack(
+            [self.trials.pending, self.frame.encode_genomes([p.genome for p in draft.proposals])]
         )
         self.staging = None
         if (
@@ -170,14 +170,14 @@ class _AskState:
             and can_relate_sources(self.model_set.regressors)
         ):
             self.staging = StageChooser(
-                ladder, draft, self.known.scores, self.known.x, self.frame.encode_genomes
+                ladder, draft, self.trials.scores, self.trials.x, self.frame.encode_genomes
             )
-            self.lists = [FiniteSearch(self.frame, self.context) for _ in range(len(ladder))]
+            self.level_searches = [FiniteSearch(self.frame, self.context) for _ in range(len(ladder))]
         self.region = self._region_state(region)
-        own = ~np.isin(self.known.ids, self.context.history.outside())  # searches start within the space
-        since = np.flatnonzero(own & (self.known.ids >= self.region.get("since", 0)))
-        order = since[self.known.scores.select_rows(since).order()[:MOST_ANCHORS]]
-        self.best = [self.context.history.candidate(int(id)).genome for id in self.known.ids[order]]
+        own = ~np.isin(self.trials.ids, self.context.history.outside())  # searches start within the space
+        since = np.flatnonzero(own & (self.trials.ids >= self.region.get("since", 0)))
+        order = since[self.trials.scores.select_rows(since).order()[:MOST_ANCHORS]]
+        self.anchors = [self.context.history.candidate(int(id)).genome for id in self.trials.ids[order]]
         self.box = self._region_box(since)
 
     def _region_state(self, region: State) -> State:
@@ -195,7 +195,7 @@ class _AskState:
     def _region_box(self, since: IntArray) -> Box | None:
         """Box of the trust region: longer along variables that matter less."""
         row = (
-            choose_centre(self.known.scores.select_rows(since), self.context.rng("centre"))
+            choose_centre(self.trials.scores.select_rows(since), self.context.rng("centre"))
             if self.region
             else None
         )
@@ -204,7 +204,7 @@ class _AskState:
         found = [item for item in self.model_set.regressors.values() if isinstance(item, ExplainedRegressor)]
         matter = np.mean([regressor.column_importance() for regressor in found], axis=0)
         weights = np.maximum(matter, 1e-3) ** -0.5
-        return region_box(self.region, self.known.x[since[row]], weights)
+        return region_box(self.region, self.trials.x[since[row]], weights)
 
     @cached_property
     def values_scatter(self) -> bool:
@@ -230,7 +230,7 @@ class _AskState:
             genome = self._maximise_acquisition(value, rng)
             if genome is None or not self.draft.add_genome(genome, operator):
                 return
-            self.taken = np.vstack([self.taken, self.frame.encode_genomes([genome])])
+            self.pending_x = np.vstack([self.pending_x, self.frame.encode_genomes([genome])])
 
     def _add_staged(self, staging: StageChooser, rng: Rng) -> bool:
         """Add the candidate and stage of highest value per cost; False if there is none."""
@@ -239,13 +239,13 @@ class _AskState:
         if note:
             self.event.notes["acquisition"] = note
         model_set, goals = staging.condition_on_pending(self.model_set), self._build_goals(name, rng)
-        self.best = staging.rank_finished(model_set, goals, MOST_ANCHORS) or self.best
+        self.anchors = staging.rank_finished(model_set, goals, MOST_ANCHORS) or self.anchors
         measure: Measure = "bound" if name == "ucb" else "improvement" if goals.single else "hypervolume"
         found = self._build_acquisition(model_set, goals, measure, staging.pending_whole)
         believed = self._build_acquisition(model_set, goals, measure, staging.pending_or_stopped)
 
         def search_level(value: AcquisitionFunction, new: IsNew, level: int) -> Genome | None:
-            return self._maximise_acquisition(value, rng, new, self.lists[level])
+            return self._maximise_acquisition(value, rng, new, self.level_searches[level])
 
         choice = staging.choose_stage(found, believed, search_level)
         return choice is not None and staging.propose_choice(choice, name)
@@ -260,11 +260,11 @@ class _AskState:
         """Return the new genome of highest acquisition value, or None."""
         new, effort = new or self.draft.would_accept, self.settings.effort
         if self.frame.finite is not None:
-            return (listed or self.listed).find_best(value, new)
+            return (listed or self.finite_search).find_best(value, new)
         if self.frame.points is None:
-            return breed_best(self.frame, value, self.best, new, rng, effort)
+            return breed_best(self.frame, value, self.anchors, new, rng, effort)
         found = search_vector(
-            self.context, self.frame.points, value, self.best, self.box, rng, 1, effort, new
+            self.context, self.frame.points, value, self.anchors, self.box, rng, 1, effort, new
         )
         return found[0][0] if found else None
 
@@ -279,7 +279,7 @@ class _AskState:
         name, note = choose_acquisition(self.settings.acquisition, problem, noise=self.values_scatter)
         if note:
             self.event.notes["acquisition"] = note
-        model_set = self.model_set.condition_on(self.taken)
+        model_set = self.model_set.condition_on(self.pending_x)
         goals = self._build_goals(name, rng)
         if self._is_constant():
             self.event.notes["constant"] = (
@@ -310,7 +310,7 @@ class _AskState:
         one of several draws, each draw has its part of the samples.
         """
         seed = self.context.derived_seed(f"samples {len(self.draft.proposals)}")
-        believed = self.taken if believed is None else believed
+        believed = self.pending_x if believed is None else believed
         incumbents = self._find_incumbents(
             model_set, goals, believed, modelled=self.values_scatter or draws > 0
         )
@@ -334,7 +334,7 @@ class _AskState:
 
     def _baseline_inputs(self, model_set: ModelSet, goals: Goals) -> FloatArray:
         """Inputs (k, d) of feasible trials and pending candidates that may be the best."""
-        places = np.vstack([self.known.x[self.known.feasible], self.taken])
+        places = np.vstack([self.trials.x[self.trials.feasible], self.pending_x])
         if len(places) <= MOST_BASELINE:
             return places
         mean, _ = model_set.predict(goals.names, places)
@@ -350,10 +350,10 @@ class _AskState:
         """Build the acquisition for an objective without values: success weight and distance."""
         success_models = build_success_models(self.event) if self.settings.failures else ()
         self.event.notes["no values"] = (
-            f"none of {len(self.known.ids)} finished trials has values of all objectives: candidates are chosen by "
+            f"none of {len(self.trials.ids)} finished trials has values of all objectives: candidates are chosen by "
             "their chance of success, far from what was tried"
         )
-        tried = np.vstack([self.known.x, self.taken])
+        tried = np.vstack([self.trials.x, self.pending_x])
         extent = np.ptp(tried, axis=0)
         return SuccessAcquisition(ModelSet({}, success_models), tried, np.where(extent > 0.0, extent, 1.0))
 
@@ -369,7 +369,7 @@ class _AskState:
         if problem.n_values > 1 and name == "parego":
             weights = rng.dirichlet(np.ones(problem.n_values))
         assert self.model_set is not None
-        return goals_for(problem, list(self.model_set.regressors), self.known.scores.values, weights)
+        return goals_for(problem, list(self.model_set.regressors), self.trials.scores.values, weights)
 
     def _find_incumbents(
         self, model_set: ModelSet, goals: Goals, believed: FloatArray, *, modelled: bool
@@ -378,12 +378,12 @@ class _AskState:
 
         Trials count at the values the models give them if `modelled`, else (without noise) at their own.
         """
-        feasible = self.known.feasible
+        feasible = self.trials.feasible
         if modelled:
-            mean, _ = model_set.predict(goals.names, self.known.x[feasible])
+            mean, _ = model_set.predict(goals.names, self.trials.x[feasible])
             parts = [goals.objective_values(torch.as_tensor(mean)).numpy()]
         else:
-            parts = [goals.scale_minimised(self.known.scores.values[feasible])]
+            parts = [goals.scale_minimised(self.trials.scores.values[feasible])]
         if len(believed):
             centre, width = model_set.predict(goals.names, believed)
             holds = goals.log_feasibility(torch.as_tensor(centre), torch.as_tensor(width)).exp().numpy()
@@ -394,8 +394,11 @@ class _AskState:
         return Incumbents(np.vstack(parts), scaled)
 
     def _pick_places(self, rng: Rng) -> FloatArray:
-        """Pick inputs at which a drawn function is fixed: around the best trials, and all over."""
-        near = self.frame.encode_genomes(self.best)
+        """Pick inputs at which a drawn function is fixed.
+
+        Around the best trials, and all over the space.
+        """
+        near = self.frame.encode_genomes(self.anchors)
         if self.frame.finite is not None:
             numbers = rng.choice(
                 len(self.frame.finite), min(DRAWN_PLACES, len(self.frame.finite)), replace=False

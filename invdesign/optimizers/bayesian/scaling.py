@@ -176,7 +176,7 @@ class OutcomeScales:
 
 
 def scale_of_values(y: FloatArray) -> TargetScale:
-    """Scale of values `y` (n,); of width 1 if they do not vary or are none."""
+    """Scale of values `y` (n,); width 1 if they do not vary."""
     if not len(y):
         return TargetScale(0.0, 1.0, False, 0.0, 1.0)
     if np.ptp(y) <= CONSTANT_TOLERANCE * np.abs(y).max():

@@ -128,8 +128,8 @@ class _VectorSearch:
         self.layout = layout
         self.rng = rng
         self.effort = effort
-        self.found = _JudgedGenomes([], np.zeros((0, len(layout))), np.zeros(0))
-        self._known: set[bytes] = set()
+        self.judged = _JudgedGenomes([], np.zeros((0, len(layout))), np.zeros(0))
+        self._judged_keys: set[bytes] = set()
 
     def _scale_count(self, count: int) -> int:
         """Multiply a count by the effort; at least 2."""
@@ -150,13 +150,13 @@ class _VectorSearch:
         fresh = []
         for row in np.flatnonzero(self.layout.is_inside(x)).tolist():
             key = x[row].tobytes()
-            if key not in self._known:
-                self._known.add(key)
+            if key not in self._judged_keys:
+                self._judged_keys.add(key)
                 fresh.append(row)
         if fresh:
             values = self.value.evaluate(x[fresh])
             sound = np.isfinite(values) | (values == np.inf)
-            found = self.found
+            found = self.judged
             found.genomes += [listed[row] for row, kept in zip(fresh, sound, strict=True) if kept]
             found.x = np.concatenate([found.x, x[fresh][sound]])
             found.values = np.concatenate([found.values, values[sound]])
@@ -203,7 +203,7 @@ class _VectorSearch:
         self._step_around(codes, self._scale_count(N_AROUND))
         if not self.layout.discrete:  # else breeding goes on from there
             self._step_around(
-                self.found.x[self.found.rank_rows()[:N_PROMISING]], self._scale_count(N_PROMISING_STEPS)
+                self.judged.x[self.judged.rank_rows()[:N_PROMISING]], self._scale_count(N_PROMISING_STEPS)
             )
 
     def _scatter_points(self, codes: FloatArray) -> None:
@@ -268,20 +268,20 @@ class _VectorSearch:
         """Breed some generations on the value, by the operators of the genetic algorithm."""
         breeder = Breeder(self._operator_kit, CROSSOVER_SHARE, 2, None, Steps())
         for _ in range(N_GENERATIONS):
-            rows = self.found.rank_rows()[: self._scale_count(N_PARENTS)]
+            rows = self.judged.rank_rows()[: self._scale_count(N_PARENTS)]
             if not rows:
                 return
-            members = [Offspring(self.found.genomes[row]) for row in rows]
+            members = [Offspring(self.judged.genomes[row]) for row in rows]
             pool = breeder.pool_of(members)
             names = [
                 breeder.draw_operator(len(members), self.rng)
                 for _ in range(self._scale_count(CHILDREN_PER_GENERATION))
             ]
-            before = len(self.found.values)
+            before = len(self.judged.values)
             self.judge_genomes(
                 [child.genome for child in breeder.make_children(names, pool, self.rng) if child is not None]
             )
-            if len(self.found.values) == before:
+            if len(self.judged.values) == before:
                 return
 
     @property
@@ -314,13 +314,13 @@ class _VectorSearch:
         done: set[int] = set()
         curved = False
         for _ in range(MOST_EXCHANGES):
-            best = [row for row in self.found.rank_rows()[:N_EXCHANGED] if row not in done]
+            best = [row for row in self.judged.rank_rows()[:N_EXCHANGED] if row not in done]
             if not best:
                 break
-            known = len(self.found.values)
+            known = len(self.judged.values)
             self._judge_neighbours(best)
             done.update(best)
-            better = [row for row in self.found.rank_rows()[:N_EXCHANGED] if row >= known]
+            better = [row for row in self.judged.rank_rows()[:N_EXCHANGED] if row >= known]
             if not better:
                 break
             curved |= self._climb_from_rows(better)
@@ -330,7 +330,7 @@ class _VectorSearch:
         """Climb from judged genomes; True if random steps are to follow."""
         if not rows:
             return False
-        return not self.value.differentiable or self._climb_from_codes(self.found.x[list(rows)])
+        return not self.value.differentiable or self._climb_from_codes(self.judged.x[list(rows)])
 
     def _wander_around_best(self) -> None:
         """Judge shorter and shorter random steps around the best.
@@ -338,7 +338,7 @@ class _VectorSearch:
         For values without slopes, and along curved borders.
         """
         for number in range(WANDER_ROUNDS):
-            codes = self.found.x[self.found.rank_rows()[:N_WANDERERS]]
+            codes = self.judged.x[self.judged.rank_rows()[:N_WANDERERS]]
             dead = self.find_dead_columns(codes)
             count = self._scale_count(WANDER_STEPS)
             points = [
@@ -380,7 +380,7 @@ class _VectorSearch:
 
     def _judge_neighbours(self, rows: Sequence[int]) -> None:
         """Judge genomes that differ from given ones in one choice."""
-        codes = self.found.x[list(rows)]
+        codes = self.judged.x[list(rows)]
         dead = self.find_dead_columns(codes)
         points = [self.layout.list_neighbours(code, own) for code, own in zip(codes, dead, strict=True)]
         self.judge_points(np.concatenate(points), self._scale_count(REPAIRED_NEIGHBOURS) * len(rows))
@@ -390,8 +390,8 @@ class _VectorSearch:
 
         At most two have the same choices at first.
         """
-        order = self.found.rank_rows()[: 40 * count]
-        patterns = self.layout.choice_patterns(self.found.x[order])
+        order = self.judged.rank_rows()[: 40 * count]
+        patterns = self.layout.choice_patterns(self.judged.x[order])
         chosen: list[int] = []
         counts: dict[bytes, int] = {}
         for limit in (2, count):
@@ -402,7 +402,7 @@ class _VectorSearch:
                     continue
                 if (
                     chosen
-                    and np.abs(self.found.x[chosen] - self.found.x[row]).max(axis=1).min() < START_DISTANCE
+                    and np.abs(self.judged.x[chosen] - self.judged.x[row]).max(axis=1).min() < START_DISTANCE
                 ):
                     continue
                 chosen.append(row)
@@ -417,12 +417,12 @@ class _VectorSearch:
             new: True for a genome that may be an answer; None allows all.
         """
         rows: list[int] = []
-        for row in self.found.rank_rows():
+        for row in self.judged.rank_rows():
             if len(rows) == keep:
                 break
-            x = self.found.x[row]
-            if rows and np.abs(self.found.x[rows] - x).max(axis=1).min() < ANSWER_DISTANCE:
+            x = self.judged.x[row]
+            if rows and np.abs(self.judged.x[rows] - x).max(axis=1).min() < ANSWER_DISTANCE:
                 continue
-            if new is None or new(self.found.genomes[row]):
+            if new is None or new(self.judged.genomes[row]):
                 rows.append(row)
-        return [(self.found.genomes[row], float(self.found.values[row])) for row in rows]
+        return [(self.judged.genomes[row], float(self.judged.values[row])) for row in rows]

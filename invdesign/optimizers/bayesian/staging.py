@@ -94,7 +94,7 @@ class StageAcquisition:
         self.value = value
         unconstrained = replace(value.goals.problem, constraints=())
         goals = replace(value.goals, problem=unconstrained)
-        self.plain = MarginalAcquisition(
+        self.unconstrained = MarginalAcquisition(
             value.model_set, goals, value.incumbents, value.measure, beta=value.beta, seed=value.seed
         )
         self.readings = tuple(readings)
@@ -133,7 +133,7 @@ class StageAcquisition:
         return worth - self.log_cost
 
     def _evaluate_marginals(self, x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-        """Value at x (q, d) with marginals (q, P), without success weight and cost: shape (q,)."""
+        """Value at x (q, d), shape (q,), before success weight and cost."""
         value = self.value
         pairs = zip(value.goals.names, self.readings, strict=True)
         settled = torch.stack([self._settled_share(name, source, x) for name, source in pairs], dim=-1)
@@ -145,10 +145,15 @@ class StageAcquisition:
         least = DEVIATION_FLOOR * float(np.min(value.goals.scale))
         moves = torch.maximum(deviation * settled, torch.full_like(deviation, least))
         # On average an evaluation does not change the feasibility probability.
-        return self.plain.evaluate_marginals(mean, moves) + value.goals.log_feasibility(mean, deviation)
+        return self.unconstrained.evaluate_marginals(mean, moves) + value.goals.log_feasibility(
+            mean, deviation
+        )
 
     def _settled_share(self, name: str, source: int | None, x: Tensor) -> Tensor:
-        """|rho| of a property at x (q, d), shape (q,); 0 if the stage does not provide it."""
+        """Absolute correlation of a property at x (q, d), shape (q,).
+
+        0 if the stage does not provide the property.
+        """
         if source is None:
             return torch.zeros(len(x), dtype=torch.float64)
         return source_correlation(
@@ -230,19 +235,19 @@ class StageChooser:
         self.ladder = ladder
         self.draft = draft
         self.of = of
-        self.short = self._find_stopped_early(scores, x)
+        self.stopped_early = self._find_stopped_early(scores, x)
         feasible = np.flatnonzero(scores.merit == Merit.FEASIBLE)
-        self.counted = SeenCandidates(
-            np.concatenate([scores.ids[feasible], self.short.ids]),
-            np.vstack([x[feasible], self.short.x]),
-            np.concatenate([np.full(len(feasible), ladder.target), self.short.levels]),
+        self.finished = SeenCandidates(
+            np.concatenate([scores.ids[feasible], self.stopped_early.ids]),
+            np.vstack([x[feasible], self.stopped_early.x]),
+            np.concatenate([np.full(len(feasible), ladder.target), self.stopped_early.levels]),
         )
         history = draft.context.history
         pending = [history.candidate(id).proposal for id in history.pending()]
         proposals = [*pending, *draft.proposals]
-        self.under_way = of([proposal.genome for proposal in proposals])
-        self.levels = [ladder.level_of(proposal.until) for proposal in proposals]
-        self.whole = is_whole_due(draft.context, ladder)
+        self.pending_x = of([proposal.genome for proposal in proposals])
+        self.pending_levels = [ladder.level_of(proposal.until) for proposal in proposals]
+        self.only_whole = is_whole_due(draft.context, ladder)
 
     def _find_stopped_early(self, scores: Scores, x: FloatArray) -> SeenCandidates:
         """Find finished candidates that stopped before the last stage.
@@ -261,17 +266,17 @@ class StageChooser:
 
     def condition_on_pending(self, model_set: ModelSet) -> ModelSet:
         """Condition the models `model_set` on all pending candidates, at their stages."""
-        return condition_on_stages(model_set, self.under_way, self.levels, self.ladder)
+        return condition_on_stages(model_set, self.pending_x, self.pending_levels, self.ladder)
 
     @property
     def pending_whole(self) -> FloatArray:
         """Inputs (k, d) of pending candidates that run to the last stage."""
-        return self.under_way[[level == self.ladder.target for level in self.levels]]
+        return self.pending_x[[level == self.ladder.target for level in self.pending_levels]]
 
     @property
     def pending_or_stopped(self) -> FloatArray:
         """Inputs (k, d) of pending candidates, and of those that stopped early."""
-        return np.vstack([self.under_way, self.short.x])
+        return np.vstack([self.pending_x, self.stopped_early.x])
 
     def rank_finished(self, model_set: ModelSet, goals: Goals, most: int) -> list[Genome]:
         """Rank genomes of finished candidates by predicted values, best first.
@@ -283,7 +288,7 @@ class StageChooser:
             goals: objectives to rank by.
             most: number of genomes.
         """
-        rows = self.counted
+        rows = self.finished
         mean, _ = model_set.predict(goals.names, rows.x)
         values = goals.objective_values(torch.as_tensor(mean)).numpy()
         order = np.lexsort((-values[:, 0], pareto.ranks(-values)))[:most]
@@ -300,7 +305,7 @@ class StageChooser:
             search: finds the new genome of highest value for a level.
         """
         options: list[StageChoice] = []
-        for level in range(self.ladder.target if self.whole else 0, len(self.ladder)):
+        for level in range(self.ladder.target if self.only_whole else 0, len(self.ladder)):
             exact = level == self.ladder.target
             value = found if exact else believed
             readings = [self.ladder.readings[name][level] for name in value.goals.names]
@@ -321,9 +326,9 @@ class StageChooser:
         parents = () if choice.promotes is None else (choice.promotes,)
         if not self.draft.add_genome(choice.genome, made, parents, until=until):
             return False
-        self.under_way = np.vstack([self.under_way, choice.x])
-        self.levels.append(choice.level)
-        self.whole = self.whole and choice.level != self.ladder.target
+        self.pending_x = np.vstack([self.pending_x, choice.x])
+        self.pending_levels.append(choice.level)
+        self.only_whole = self.only_whole and choice.level != self.ladder.target
         return True
 
     def _best_new(self, judged: StageAcquisition, level: int, search: SearchLevel) -> list[StageChoice]:
@@ -342,15 +347,19 @@ class StageChooser:
 
     def _best_promotion(self, judged: StageAcquisition, level: int) -> list[StageChoice]:
         """Best known candidate to take further to a level, if there is one."""
-        rows = np.flatnonzero(self.short.levels < level)
+        rows = np.flatnonzero(self.stopped_early.levels < level)
         if not len(rows):
             return []
-        costs = [self.ladder.cost_to_reach(level, reached) for reached in self.short.levels[rows].tolist()]
-        rates = judged.evaluate(self.short.x[rows]) + judged.log_cost - np.log(costs)
+        costs = [
+            self.ladder.cost_to_reach(level, reached) for reached in self.stopped_early.levels[rows].tolist()
+        ]
+        rates = judged.evaluate(self.stopped_early.x[rows]) + judged.log_cost - np.log(costs)
         for place in np.argsort(-rates, kind="stable").tolist():
             row = int(rows[place])
-            id = int(self.short.ids[row])
+            id = int(self.stopped_early.ids[row])
             genome = self.draft.context.history.candidate(id).genome
             if self.draft.would_accept(genome, self.ladder.until_stage(level)):
-                return [StageChoice(genome, self.short.x[row : row + 1], level, float(rates[place]), id)]
+                return [
+                    StageChoice(genome, self.stopped_early.x[row : row + 1], level, float(rates[place]), id)
+                ]
         return []

@@ -184,7 +184,9 @@ def _weight_steepness(succeeded: BoolArray) -> float:
 
 
 def _base_score(succeeded: BoolArray) -> float:
-    """Prior mean of the score: logit of the share that succeeded, between 0.5 and 0.9.
+    """Prior mean of the score: logit of the share of successes.
+
+    The share is clipped to 0.5 and 0.9.
 
     Never below a half: where all have failed so far, a place far from them is worth a try.
     """
@@ -193,7 +195,10 @@ def _base_score(succeeded: BoolArray) -> float:
 
 
 def _select_rows(x: FloatArray, succeeded: BoolArray, most: int) -> tuple[FloatArray, BoolArray]:
-    """Select the newest rows, those nearest to the other outcome, and a spread of the rest."""
+    """Select the training rows of the classifier.
+
+    The newest, those nearest to the other outcome, and a spread of the rest.
+    """
     x, succeeded = x[-NEWEST_ROWS:], succeeded[-NEWEST_ROWS:]
     n = len(x)
     if n <= most:

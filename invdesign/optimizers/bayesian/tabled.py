@@ -181,7 +181,7 @@ def place_row(space: SearchSpace, written: WrittenGenome) -> Placement:
         written: genome of the row.
 
     Raises:
-        RowError: the space does not know it, or it lies too far outside to say anything of the space.
+        RowError: the space does not know it, or it lies too far outside to be informative.
     """
     try:
         placement = _place_genome(space, written)

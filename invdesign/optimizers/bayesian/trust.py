@@ -123,9 +123,9 @@ def region_box(state: State, centre: FloatArray, weights: FloatArray | None = No
 
 
 def _relative_sides(weights: FloatArray) -> FloatArray:
-    """Scale weights to a product of 1, so that the volume depends on the length alone.
+    """Scale weights to a product of 1.
 
-    Outliers are clipped after that.
+    So the volume of the region depends on its length alone. Outliers are clipped after that.
     """
     safe = np.where(np.isfinite(weights) & (weights > 0.0), weights, 1.0)
     relative = safe / np.exp(np.log(safe).mean())
