@@ -87,7 +87,7 @@ class Decorations:
         return tuple(dict.fromkeys([*options, *(ion for ion, _ in self.fixed)]))
 
     @cached_property
-    def _mixed(self) -> tuple[Ion, ...]:
+    def _mixed_valent_ions(self) -> tuple[Ion, ...]:
         """Ions with a choice of charge.
 
         A charge balance depends on the number of atoms of each of these, and on the total charge of all others.
@@ -96,12 +96,12 @@ class Decorations:
 
     def _build_ion_key(self, ion: Ion, count: int) -> Key:
         if len(ion.states) == 1:
-            return (ion.states[0] * count, *([0] * len(self._mixed)))
-        return (0, *(count if ion == other else 0 for other in self._mixed))
+            return (ion.states[0] * count, *([0] * len(self._mixed_valent_ions)))
+        return (0, *(count if ion == other else 0 for other in self._mixed_valent_ions))
 
     @cached_property
     def _fixed_key(self) -> Key:
-        total: Key = (0,) * (1 + len(self._mixed))
+        total: Key = (0,) * (1 + len(self._mixed_valent_ions))
         for ion, count in self.fixed:
             total = _add_keys(total, self._build_ion_key(ion, count))
         return total
@@ -127,7 +127,7 @@ class Decorations:
             return 0
         if key not in self._imbalance_cache:
             counts = {"": 1, **{str(i): count for i, count in enumerate(key[1:])}}
-            states = {"": (key[0],), **{str(i): ion.states for i, ion in enumerate(self._mixed)}}
+            states = {"": (key[0],), **{str(i): ion.states for i, ion in enumerate(self._mixed_valent_ions)}}
             self._imbalance_cache[key] = charge_imbalance(counts, states)
         return self._imbalance_cache[key]
 
