@@ -347,6 +347,7 @@ class OrderingSpace(CrystalSpace):
         return self._kinds.width + self._uses_electrostatics
 
     def _evaluate_features(self, number: int, codes: IntArray) -> FloatArray:
+        """Features of the orderings (m, n) of one supercell, shape (m, d)."""
         columns = [self._correlations[number].evaluate_orderings(codes)]
         charges = self._cells[number].charges
         if self._uses_electrostatics and charges is not None:

@@ -115,6 +115,7 @@ def _check_kind(path: Path, name: str) -> None:
 
 
 def _check_path(kind: Callable[[Path], bool], path: Path) -> bool:
+    """Result of a test of a path; False where the path cannot be read."""
     try:
         return kind(path)
     except OSError:  # a name that is too long, or a folder without permission
