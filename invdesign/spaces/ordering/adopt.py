@@ -65,6 +65,7 @@ def _match_sites(structure: Structure, cell: OrderedCell) -> IntArray | None:
 
 
 def _find_nearest_sites(atoms: FloatArray, sites: FloatArray, lattice: FloatArray) -> IntArray:
+    """Index of the nearest site of each atom, periodic."""
     apart = atoms[:, None, :] - sites[None, :, :]
     apart -= np.round(apart)
     nearest: IntArray = ((apart @ lattice) ** 2).sum(axis=2).argmin(axis=1)

@@ -193,6 +193,11 @@ def resolve_amounts(name: str, choice: SiteChoice, sites: int) -> AmountBounds:
 
 
 def _count_atoms(name: str, species: str, amount: float | str, sites: int) -> int:
+    """Number of atoms of an amount on a group of sites.
+
+    Raises:
+        ValueError: it is larger than the group, or not a whole number.
+    """
     if isinstance(amount, int):
         if amount > sites:
             raise ValueError(
@@ -215,11 +220,13 @@ def _is_whole_number(share: float, sites: int) -> bool:
 
 
 def _suggest_larger_cells(share: float, sites: int) -> str:
+    """Text on multiples of the cell in which a fraction fits."""
     times = [n for n in range(2, MAX_CELL_MULTIPLE + 1) if _is_whole_number(share, n * sites)][:3]
     return f", and cells {' or '.join(map(str, times))} times as large fit" if times else ""
 
 
 def _describe_empty_range(name: str, species: str, amount: Range, sites: int) -> str:
+    """Message for a range without a whole number of atoms."""
     times = next(
         (
             n

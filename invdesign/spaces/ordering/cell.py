@@ -198,6 +198,7 @@ def build_ordered_cell(plan: OrderingPlan, matrix: IntArray) -> OrderedCell:
 
 
 def _group_sites(plan: OrderingPlan, unit_sites: IntArray) -> tuple[tuple[SiteGroup, ...], list[int]]:
+    """Groups with a choice, and their sites in the supercell."""
     groups: list[SiteGroup] = []
     members: list[int] = []
     for name in plan.varying_groups:
@@ -232,6 +233,7 @@ def _list_compositions(plan: OrderingPlan, groups: Sequence[SiteGroup], unit_sit
 
 
 def _permute_sites(plan: OrderingPlan, crystal: Parent, unit_sites: IntArray, sites: IntArray) -> IntArray:
+    """Permutations of the varying sites by the supercell's symmetry, shape (g, n)."""
     colours = [plan.colours[i] for i in unit_sites]
     numbers = [list(dict.fromkeys(colours)).index(colour) + 1 for colour in colours]
     operations = len(symmetry_dataset(crystal.lattice, crystal.positions, numbers).rotations)

@@ -178,6 +178,7 @@ class OrderingElectrostatics:
         return {}
 
     def _find_form(self, counts: IntArray) -> QuadraticForm:
+        """Quadratic form of a composition, from the cache if possible."""
         key = counts.tobytes()
         if key not in self._form_cache:
             if len(self._form_cache) >= MAX_CACHED_FORMS:
@@ -186,10 +187,13 @@ class OrderingElectrostatics:
         return self._form_cache[key]
 
     def _build_form(self, counts: IntArray) -> QuadraticForm:
+        """Quadratic form of a composition, its residual charge spread over the metals."""
         over = float(self.fixed.sum() + counts @ self.columns)
         takers = float(self.metals.sum() + counts @ self.metal_columns)
         share = over / takers if takers else 0.0
         fixed = self.fixed - share * self.metals
+        # With q on the varying sites, f on the others and M the symmetric matrix of all sites,
+        # (q + f) M (q + f) = q M q + 2 (M f) q + f M f: the last two terms are the field and the constant.
         field = self.electrostatics.matrix @ fixed
         return QuadraticForm(
             columns=self.columns - share * self.metal_columns,
@@ -238,7 +242,7 @@ class OrderingElectrostatics:
         form = self._find_form(counts)
         drawn = self.orderings.draw_orderings(counts, START_DRAWS, rng)
         energies = self._total_energies(form, drawn)
-        temperature = max(0.5 * float(energies.std()), 1e-9)
+        temperature = max(0.5 * float(energies.std()), 1e-9)  # chosen; positive where all energies are equal
         # The Gumbel-max trick: the largest of -E/T plus Gumbel noise is a draw with Boltzmann weights.
         chosen = int((rng.gumbel(size=START_DRAWS) - energies / temperature).argmax())
         return self._descend_by_swaps(form, drawn[chosen], int(rng.geometric(STOP_PROBABILITY)) - 1)

@@ -159,6 +159,7 @@ def _iterate_cutoffs(crystal: Parent, sites: IntArray) -> Iterator[_Bonds]:
 
 
 def _find_shells(bonds: _Bonds, classes: IntArray) -> list[Shell]:
+    """Shells of pairs: distances grouped by the classes of their sites."""
     shells: list[Shell] = []
     one, other = classes[bonds.first], classes[bonds.second]
     for a, b in sorted({(int(a), int(b)) for a, b in zip(one, other, strict=True) if a <= b}):
@@ -282,6 +283,7 @@ class Correlations:
     def _average_triplet(
         self, values: FloatArray, sites: IntArray, which: tuple[int, int, int]
     ) -> FloatArray:
+        """Mean product of three functions over the triplets of a kind, shape (m,)."""
         means = np.zeros(len(values))
         if not len(sites):
             return means

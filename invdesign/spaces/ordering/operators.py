@@ -96,6 +96,7 @@ class OrderingOperators:
         return number, self.cells[number].orderings.to_canonical(charges.draw_low_energy(counts, rng))
 
     def _draw_composition(self, rng: Rng) -> tuple[int, IntArray]:
+        """Draw a supercell's number and one of its compositions."""
         number = int(rng.random() * len(self.cells))
         compositions = self.cells[number].orderings.compositions
         return number, compositions[int(rng.random() * len(compositions))]
@@ -188,6 +189,7 @@ class OrderingOperators:
         if not wave.any():
             wave[int(rng.random() * 3)] = 1
         phase = cell.crystal.positions[cell.sites] @ wave + rng.random()
+        # The crests take between a quarter and three quarters of the cell; chosen.
         inside: NDArray[np.bool_] = phase % 1.0 < 0.25 + 0.5 * rng.random()
         return inside
 

@@ -190,7 +190,7 @@ class Orderings:
     def draw_ordering(self, counts: IntArray, rng: Rng) -> IntArray:
         """Draw a random ordering (n,) of one composition.
 
-        Every one is equally likely, symmetric images counted apart.
+        Every one is equally likely, symmetric images counted as different.
 
         Args:
             counts: the composition, shape (s,).
@@ -252,6 +252,7 @@ class Orderings:
         return sum(self._count_fills(counts) for counts in self.compositions.tolist())
 
     def _count_fills(self, counts: Sequence[int]) -> int:
+        """Number of orderings of a composition, symmetric images included."""
         total, column = 1, 0
         for group in self.groups:
             part = counts[column : column + len(group.species)]
@@ -321,6 +322,7 @@ class Orderings:
 def _add_cycle(
     fixed: dict[tuple[int, ...], int], columns: Sequence[int], length: int
 ) -> dict[tuple[int, ...], int]:
+    """Numbers of ways to reach each composition after one more cycle."""
     found: dict[tuple[int, ...], int] = {}
     for key, count in fixed.items():
         for column in columns:

@@ -307,12 +307,12 @@ class OrderingSpace(CrystalSpace):
         cell = self._cells[number]
         counts = cell.orderings.count_species(codes)
         if not cell.orderings.allows_composition(counts):
-            raise Infeasible(f"the space does not allow {self._counted(number, counts)}")
+            raise Infeasible(f"the space does not allow {self._format_counts(number, counts)}")
         rng = rng_for(0, 0, f"rattle {genome_key(genome)}")
         structure = cell.build_structure(codes, self.rattle, rng)
         return build_design(structure, self._unit.name)
 
-    def _counted(self, number: int, counts: IntArray) -> str:
+    def _format_counts(self, number: int, counts: IntArray) -> str:
         groups = self._cells[number].orderings.groups
         names = [f"{species} on {group.name}" for group in groups for species in group.species]
         return ", ".join(f"{count} {name}" for name, count in zip(names, counts.tolist(), strict=True))
@@ -347,6 +347,7 @@ class OrderingSpace(CrystalSpace):
         return self._kinds.width + self._uses_electrostatics
 
     def _evaluate_features(self, number: int, codes: IntArray) -> FloatArray:
+        """Features of the orderings (m, n) of one supercell, shape (m, d)."""
         columns = [self._correlations[number].evaluate_orderings(codes)]
         charges = self._cells[number].charges
         if self._uses_electrostatics and charges is not None:

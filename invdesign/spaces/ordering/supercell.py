@@ -57,7 +57,7 @@ def to_matrix(cell: tuple[int, int, int] | Matrix) -> IntArray:
     """
     matrix = np.asarray(cell, dtype=np.int64)
     matrix = np.diag(matrix) if matrix.ndim == 1 else matrix
-    return matrix if np.linalg.det(matrix) > 0 else -matrix
+    return matrix if np.linalg.det(matrix) > 0 else -matrix  # inverted vectors span the same lattice
 
 
 def build_supercell(unit: Parent, matrix: IntArray) -> tuple[Parent, IntArray]:
@@ -107,6 +107,7 @@ def _list_lattice_points(matrix: IntArray, volume: int) -> IntArray:
         )
     axes = [np.arange(a, b + 1) for a, b in zip(low, high, strict=True)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    # Fractional coordinates times the volume are integers, so that points on a face are decided exactly.
     adjugate = np.round(np.linalg.inv(matrix) * volume).astype(np.int64)
     inside = points @ adjugate
     chosen: IntArray = points[((inside >= 0) & (inside < volume)).all(axis=1)]

@@ -130,6 +130,7 @@ def number_ties(points: FloatArray) -> IntArray:
         points: shape (n, d).
     """
     keys = np.zeros(len(points), dtype=np.uint64)
+    # Sorting one hash per row replaces sorting whole rows; the multiplier is 2^64 over the golden ratio.
     for column in range(points.shape[1]):
         bits = np.ascontiguousarray(points[:, column] + 0.0).view(np.uint64)
         keys = (keys ^ bits ^ (bits >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15)
@@ -151,4 +152,5 @@ def draw_rank(u: float, most: int) -> int:
         u: uniform random number in [0, 1).
         most: largest rank.
     """
+    # Uniform in the logarithm: each doubling of the rank is equally likely.
     return min(int(math.exp(u * math.log(most + 1))), most)

@@ -82,6 +82,7 @@ class Rows:
         return self
 
     def _keep_names(self, texts: Sequence[bytes]) -> None:
+        """Store all names in one string, with their hashes sorted for lookup."""
         self._text = b"".join(texts)
         self._ends = np.cumsum([0, *map(len, texts)])
         hashes = np.fromiter(map(hash_name, texts), np.uint64, len(texts))

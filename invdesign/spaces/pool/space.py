@@ -267,6 +267,7 @@ class PoolSpace(CountableSpace):
         ]
 
     def _find_positions(self, genomes: Sequence[Genome]) -> IntArray:
+        """Index of each genome's row among those that stay, shape (n,)."""
         return np.array([self._pool.find_position(genome) for genome in genomes], dtype=np.int64)
 
     def _draw_row(self, parents: Sequence[Genome], rng: Rng) -> Genome:  # noqa: ARG002 - an operator's signature
@@ -392,6 +393,11 @@ class Pool:
         return index
 
     def _find_row(self, name: Json) -> int:
+        """Number of the row called `name`, from 0.
+
+        Raises:
+            Infeasible: there is no such row.
+        """
         row = self.rows.find_row(name)
         if row >= 0:
             return row

@@ -87,7 +87,7 @@ class Decorations:
         return tuple(dict.fromkeys([*options, *(ion for ion, _ in self.fixed)]))
 
     @cached_property
-    def _mixed(self) -> tuple[Ion, ...]:
+    def _mixed_valent_ions(self) -> tuple[Ion, ...]:
         """Ions with a choice of charge.
 
         A charge balance depends on the number of atoms of each of these, and on the total charge of all others.
@@ -95,13 +95,15 @@ class Decorations:
         return tuple(ion for ion in self.ions if len(ion.states) > 1)
 
     def _build_ion_key(self, ion: Ion, count: int) -> Key:
+        """Key of `count` atoms of one ion."""
         if len(ion.states) == 1:
-            return (ion.states[0] * count, *([0] * len(self._mixed)))
-        return (0, *(count if ion == other else 0 for other in self._mixed))
+            return (ion.states[0] * count, *([0] * len(self._mixed_valent_ions)))
+        return (0, *(count if ion == other else 0 for other in self._mixed_valent_ions))
 
     @cached_property
     def _fixed_key(self) -> Key:
-        total: Key = (0,) * (1 + len(self._mixed))
+        """Key of the sites that do not vary."""
+        total: Key = (0,) * (1 + len(self._mixed_valent_ions))
         for ion, count in self.fixed:
             total = _add_keys(total, self._build_ion_key(ion, count))
         return total
@@ -127,11 +129,12 @@ class Decorations:
             return 0
         if key not in self._imbalance_cache:
             counts = {"": 1, **{str(i): count for i, count in enumerate(key[1:])}}
-            states = {"": (key[0],), **{str(i): ion.states for i, ion in enumerate(self._mixed)}}
+            states = {"": (key[0],), **{str(i): ion.states for i, ion in enumerate(self._mixed_valent_ions)}}
             self._imbalance_cache[key] = charge_imbalance(counts, states)
         return self._imbalance_cache[key]
 
     def _sum_key(self, codes: Sequence[int]) -> Key:
+        """Key of a whole decoration."""
         chosen = (deltas[code] for deltas, code in zip(self._option_keys, codes, strict=True))
         return tuple(map(sum, zip(self._fixed_key, *chosen, strict=True)))
 
@@ -214,6 +217,7 @@ class Decorations:
             if steps > MAX_COUNT_STEPS:
                 return None
             reached.append({_add_keys(key, delta): 1 for key in reached[-1] for delta in deltas})
+        # Counted backwards from the balanced totals, only for keys that the first variables can reach.
         ways = [{key: 1 for key in reached[-1] if self._find_key_imbalance(key) == 0}]
         for keys, deltas in zip(reached[-2::-1], reversed(self._option_keys), strict=True):
             later = ways[-1]
@@ -241,7 +245,7 @@ class Decorations:
     def sample(self, rng: Rng) -> IntArray | None:
         """Draw a neutral decoration (n,) with the generator `rng`.
 
-        Every one is equally likely, symmetric images counted apart. Where the ways to balance are too many to count, a
+        Every one is equally likely, symmetric images counted as different. Where the ways to balance are too many to count, a
         random fill is drawn and its charges are balanced; None where that fails.
         """
         if self._completions is None:
@@ -339,6 +343,7 @@ class Decorations:
         return codes
 
     def _list_distinct(self, start: int) -> IntArray:
+        """Distinct neutral decorations of one block, packed."""
         packed = np.arange(start, min(start + ROWS_PER_BLOCK, self.fills), dtype=np.int64)
         codes = self.unpack(packed)
         if self.charge_neutral:
@@ -364,6 +369,7 @@ def _add_keys(a: Key, b: Key) -> Key:
 
 
 def _add_options(counts: dict[Key, int], deltas: Sequence[Key]) -> dict[Key, int]:
+    """Numbers of ways to reach each key after one more choice."""
     found: dict[Key, int] = {}
     for key, count in counts.items():
         for delta in deltas:

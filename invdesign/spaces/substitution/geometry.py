@@ -64,12 +64,17 @@ class Geometry:
         return self._fill_table(self._find_radius)
 
     def _find_radius(self, ion: Ion, site: int) -> float:
+        """Ionic radius (Å) of an option at a site.
+
+        At the parent's charge if the option is the parent's element and its states include that charge.
+        """
         formal = self.parent.states[site]
         if ion.element == self.parent.elements[site] and _includes_charge(ion.states, formal):
             return self._site_radius(site, ion.element)
         return ionic_radius(ion.element, round(_find_nearest_state(ion.states, formal)))
 
     def _fill_table(self, value: Callable[[Ion, int], float]) -> FloatArray:
+        """Table of a property by variable and option, shape (v, most options)."""
         variables = self.decorations.variables
         table = np.zeros((len(variables), max(self.decorations.radices)))
         for v, variable in enumerate(variables):
@@ -85,6 +90,8 @@ class Geometry:
         """
         first, second = self.parent.bonds
         shell = np.bincount(first, minlength=len(self.parent))
+        # The bonds of each site's nearest shell count as one, whatever their number: the length is a sum over sites
+        # of mean bond lengths, and each radius enters it with the weight of the bonds it belongs to.
         weights = np.zeros(len(self.parent))
         np.add.at(weights, first, 1.0 / shell[first])
         np.add.at(weights, second, 1.0 / shell[first])
@@ -215,6 +222,7 @@ def _find_nearest_state(states: Sequence[int], formal: float | None) -> float:
 
 
 def _includes_charge(states: Sequence[int], formal: float | None) -> bool:
+    """True if a formal charge lies within the range of states."""
     return formal is not None and bool(states) and min(states) <= formal <= max(states)
 
 

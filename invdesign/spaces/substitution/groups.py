@@ -114,10 +114,16 @@ class _ChargeRules:
         return signs.pop() if len(signs) == 1 else 0
 
     def list_options(self, group: SiteGroup) -> tuple[Ion, ...]:
+        """Ions that a `group` of sites may hold."""
         sign = self.find_sign(group.sites)
         return tuple(self._assign_states(element, group, sign) for element in group.species)
 
     def _assign_states(self, element: str, group: SiteGroup, sign: int) -> Ion:
+        """Ion of an element on a group of sites, with its oxidation states.
+
+        The first that applies: states given for the group, the parent's own ion, an inherited state, the common states of the
+        sites' sign.
+        """
         if element in group.states:
             return Ion(element, tuple(sorted(group.states[element])))
         if {self.parent.elements[site] for site in group.sites} == {element}:

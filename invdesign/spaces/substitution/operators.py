@@ -84,6 +84,10 @@ class DecorationOperators:
         return None
 
     def _replace_species(self, parent: IntArray, rng: Rng, *, repair: bool) -> IntArray | None:
+        """Replace the species of one random variable.
+
+        Without `repair`, None where the charges do not balance.
+        """
         space = self.decorations
         variable = int(rng.random() * len(parent))
         codes: IntArray = parent.copy()
@@ -116,6 +120,7 @@ class DecorationOperators:
         return None
 
     def _exchange_species(self, parent: IntArray, first: int, second: int) -> IntArray | None:
+        """Exchange two species; None where they are equal or not allowed."""
         one, other = self.decorations.variables[first], self.decorations.variables[second]
         mine, yours = one.options[parent[first]], other.options[parent[second]]
         here = [ion.element for ion in one.options]
@@ -144,6 +149,10 @@ class DecorationOperators:
         return None
 
     def _mix_parents(self, parents: Sequence[IntArray], rng: Rng, *, repair: bool) -> IntArray | None:
+        """Take variables or groups from an image of the second parent at random.
+
+        Without `repair`, None where the charges do not balance.
+        """
         space, (mother, father) = self.decorations, parents
         image = father[space.permutations[int(rng.random() * len(space.permutations))]]
         taken = self._choose_groups(rng) if rng.random() < 0.5 else rng.random(len(mother)) < 0.5
@@ -153,6 +162,7 @@ class DecorationOperators:
         return space.balance_charges(codes, rng.random((len(codes), max(space.radices))))
 
     def _choose_groups(self, rng: Rng) -> NDArray[np.bool_]:
+        """Mask of the variables of randomly chosen groups, shape (n,)."""
         groups = [variable.group for variable in self.decorations.variables]
         taken = {group: rng.random() < 0.5 for group in dict.fromkeys(groups)}
         return np.asarray([taken[group] for group in groups], dtype=np.bool_)

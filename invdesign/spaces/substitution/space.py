@@ -211,7 +211,7 @@ class SubstitutionSpace(CrystalSpace):
         return Geometry(self._parent, self._decorations, single)
 
     @cached_property
-    def _slots(self) -> dict[str, slice | int]:
+    def _group_slots(self) -> dict[str, slice | int]:
         """Position of each group in a decoration: one variable or a slice."""
         names = [variable.group for variable in self._decorations.variables]
         slots: dict[str, slice | int] = {}
@@ -242,7 +242,7 @@ class SubstitutionSpace(CrystalSpace):
         Raises:
             Infeasible: groups, lengths or species are not the space's.
         """
-        slots = self._slots
+        slots = self._group_slots
         unknown = sorted(set(genome) ^ set(slots))
         if unknown:
             raise Infeasible(
@@ -264,7 +264,7 @@ class SubstitutionSpace(CrystalSpace):
         species: list[Json] = [
             v.options[code].element for v, code in zip(variables, codes.tolist(), strict=True)
         ]
-        return {name: species[slot] for name, slot in self._slots.items()}
+        return {name: species[slot] for name, slot in self._group_slots.items()}
 
     def canonical(self, genome: Genome) -> dict[str, Json]:
         """Genome that represents all symmetric images of `genome`.
@@ -355,7 +355,7 @@ class SubstitutionSpace(CrystalSpace):
     def domain(self) -> Domain:
         """One categorical dimension per variable site or unmixed group."""
         dimensions = []
-        for name, slot in self._slots.items():
+        for name, slot in self._group_slots.items():
             places = range(slot.start, slot.stop) if isinstance(slot, slice) else (slot,)
             for number, place in enumerate(places, start=1):
                 own = f"{name}.{number}" if isinstance(slot, slice) else name
