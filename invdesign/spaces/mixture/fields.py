@@ -22,7 +22,7 @@ from invdesign.spaces.mixture.system import GRID, System
 
 SAME_POINT = 1e-9  # fractions closer than this are one point of a lattice (chosen)
 # Scales of a mutation's step, as shares of the way between the borders (chosen).
-SHORTEST, LONGEST = 0.005, 0.5
+SHORTEST_STEP, LONGEST_STEP = 0.005, 0.5
 MAX_NEIGHBOURS = 24  # points of a listed lattice that a mutation chooses from (chosen)
 MAX_TRIES = 8  # lines or steps tried for a neighbour (chosen)
 
@@ -136,7 +136,7 @@ def move_along_line(supports: Supports, x: FloatArray, rng: Rng) -> FloatArray |
         if high - low < 1e-9:
             region.vertices  # noqa: B018 - finds the exact hull, which may be flatter
             continue
-        scale = SHORTEST * (LONGEST / SHORTEST) ** rng.random() * (high - low)
+        scale = SHORTEST_STEP * (LONGEST_STEP / SHORTEST_STEP) ** rng.random() * (high - low)
         step = min(max(scale * float(rng.standard_normal()), low), high)
         moved = x.copy()
         moved[present] = own + region.basis @ (direction / length) * step

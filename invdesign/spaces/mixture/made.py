@@ -33,12 +33,12 @@ def scale_to_totals(model: Model, values: FloatArray, rounding: Mapping[str, flo
         worst = int(np.argmin(values))
         raise Infeasible(f"the fraction of {model.names[worst]} cannot be negative, got {values[worst]:g}")
     found, start = values.copy(), 0
-    for name, width in zip(model.asked.mixtures, model.widths, strict=True):
+    for name, width in zip(model.request.mixtures, model.widths, strict=True):
         own = slice(start, start + width)
         start += width
         low, high = model.total_limits(name)
         total = float(values[own].sum())
-        if model.asked.mixtures[name].total == "free" and model.asked.framework is None:
+        if model.request.mixtures[name].total == "free" and model.request.framework is None:
             continue
         _check_unit(name, total, low, high)
         if low != high:

@@ -28,7 +28,7 @@ LARGEST_FRACTION = 1e9  # upper limit of all fractions (chosen)
 
 
 @dataclass(frozen=True)
-class Asked:
+class MixtureRequest:
     """Settings of the mixtures in a campaign file, checked part by part."""
 
     mixtures: Mapping[str, Mixture]
@@ -46,13 +46,13 @@ class Model:
     The columns are in the file's order.
     """
 
-    asked: Asked
+    request: MixtureRequest
 
     @cached_property
     def places(self) -> tuple[tuple[str, str], ...]:
         """(mixture, component) of each column."""
         return tuple(
-            (name, part) for name, mixture in self.asked.mixtures.items() for part in mixture.components
+            (name, part) for name, mixture in self.request.mixtures.items() for part in mixture.components
         )
 
     @cached_property
@@ -64,17 +64,17 @@ class Model:
     @cached_property
     def widths(self) -> tuple[int, ...]:
         """Number of columns of each mixture."""
-        return tuple(len(mixture.components) for mixture in self.asked.mixtures.values())
+        return tuple(len(mixture.components) for mixture in self.request.mixtures.values())
 
     @cached_property
     def lower(self) -> FloatArray:
         """Shape (n,): least fraction of each column."""
-        return np.array([self.asked.mixtures[name].components[part].min for name, part in self.places])
+        return np.array([self.request.mixtures[name].components[part].min for name, part in self.places])
 
     @cached_property
     def upper(self) -> FloatArray:
         """Shape (n,): greatest fraction of each column."""
-        return np.array([self.asked.mixtures[name].upper_bound(part) for name, part in self.places])
+        return np.array([self.request.mixtures[name].upper_bound(part) for name, part in self.places])
 
     @cached_property
     def scale(self) -> float:
@@ -82,7 +82,7 @@ class Model:
 
         It is 1 in a crystal, whose steps are fixed.
         """
-        if self.asked.framework is not None:
+        if self.request.framework is not None:
             return 1.0
         return float(10.0 ** np.floor(np.log10(min(max(float(self.upper.max()), 1e-6), LARGEST_FRACTION))))
 
@@ -94,12 +94,12 @@ class Model:
     @cached_property
     def is_chemical(self) -> bool:
         """True if components are elements, ions or formulas."""
-        asked = self.asked
-        marked = any(mixture.multiplicity is not None for mixture in asked.mixtures.values())
+        request = self.request
+        marked = any(mixture.multiplicity is not None for mixture in request.mixtures.values())
         return (
-            asked.framework is not None
+            request.framework is not None
             or marked
-            or bool(asked.fixed)
+            or bool(request.fixed)
             or any(is_ion(part) for _, part in self.places)
         )
 
@@ -114,21 +114,22 @@ class Model:
         """
         if not self.is_chemical:
             return ()
-        framework = self.asked.framework
+        framework = self.request.framework
         if framework is not None:
             return tuple(
                 (atom, float(len(sites.members))) for sites in framework.sites for atom in sites.atoms[:-1]
             )
         return tuple(
-            (parse_species(part), self.asked.mixtures[name].multiplicity or 1.0) for name, part in self.places
+            (parse_species(part), self.request.mixtures[name].multiplicity or 1.0)
+            for name, part in self.places
         )
 
     @cached_property
     def fixed(self) -> tuple[tuple[Species, float], ...]:
         """(species, number) of the species that are always there."""
-        if self.asked.framework is not None:
-            return tuple((atom, 1.0) for atom in self.asked.framework.fixed_species)
-        return tuple((parse_species(name), amount) for name, amount in self.asked.fixed.items())
+        if self.request.framework is not None:
+            return tuple((atom, 1.0) for atom in self.request.framework.fixed_species)
+        return tuple((parse_species(name), amount) for name, amount in self.request.fixed.items())
 
     @cached_property
     def chemistry(self) -> Chemistry | None:
@@ -149,18 +150,18 @@ class Model:
         Raises:
             ValueError: they must balance, and a charge is not known.
         """
-        wanted = self.asked.neutral
+        wanted = self.request.neutral
         if wanted is None:
             known = [species for species, _ in (*self.amounts, *self.fixed)]
             wanted = (
                 any(species.charge for species in known)
-                if self.asked.framework is None
+                if self.request.framework is None
                 else not any(
-                    species.charge is None and species.name not in self.asked.mixed for species in known
+                    species.charge is None and species.name not in self.request.mixed for species in known
                 )
             )
         return (
-            build_neutrality(self.amounts, self.fixed, self.asked.mixed)
+            build_neutrality(self.amounts, self.fixed, self.request.mixed)
             if wanted and self.is_chemical
             else None
         )
@@ -171,14 +172,14 @@ class Model:
     def stated_rules(self) -> list[tuple[str, FloatArray, float, float]]:
         """(words, weights (n,), least, most) of every linear rule but neutrality."""
         found = []
-        for name, mixture in self.asked.mixtures.items():
+        for name, mixture in self.request.mixtures.items():
             low, high = self.total_limits(name)
-            if mixture.total != "free" or self.asked.framework is not None:
+            if mixture.total != "free" or self.request.framework is not None:
                 weights = np.zeros(len(self.places))
                 weights[self._mixture_columns(name)] = 1.0
                 found.append((f"the fractions of '{name}' add up", weights, low, high))
         complaints: dict[str, None] = {}
-        for constraint in self.asked.constraints:
+        for constraint in self.request.constraints:
             weights = np.zeros(len(self.places))
             for name, weight in constraint.sum.items():
                 try:
@@ -219,19 +220,19 @@ class Model:
         matrix = np.array([row[0] for row in rows]).reshape(-1, width)
         low, high = (np.array([row[i] for row in rows], dtype=np.float64) / self.scale for i in (1, 2))
         rules = Rules(self.lower / self.scale, self.upper / self.scale, matrix, low, high)
-        return System(rules, tuple(map(self.build_group, self.asked.mixtures)), np.zeros(width))
+        return System(rules, tuple(map(self.build_group, self.request.mixtures)), np.zeros(width))
 
     def total_limits(self, name: str) -> tuple[float, float]:
         """Lowest and highest sum of mixture `name`.
 
         Sites of a crystal are full at 1.
         """
-        low, high = self.asked.mixtures[name].range
-        return low, high if self.asked.framework is None else min(high, 1.0)
+        low, high = self.request.mixtures[name].range
+        return low, high if self.request.framework is None else min(high, 1.0)
 
     def build_group(self, name: str) -> Group:
         """Build the group of mixture `name`: its columns and limits."""
-        mixture, members = self.asked.mixtures[name], np.array(self._mixture_columns(name), dtype=np.int64)
+        mixture, members = self.request.mixtures[name], np.array(self._mixture_columns(name), dtype=np.int64)
         low, high = self.total_limits(name)
         bounds = float(self.lower[members].sum()), float(self.upper[members].sum())
         total = max(low, bounds[0]), min(high, bounds[1])
@@ -250,7 +251,7 @@ class Model:
 
         There are none where fractions have no steps.
         """
-        framework = self.asked.framework
+        framework = self.request.framework
         if framework is not None:
             return tuple(self.system_in_cell(multiple) for multiple in framework.multiples)
         return (replace(self.rule_system, steps=self.steps / self.scale),) if self.steps.any() else ()
@@ -258,15 +259,15 @@ class Model:
     @cached_property
     def steps(self) -> FloatArray:
         """Shape (n,): steps that the file gives, 0 where none."""
-        return np.array([self.asked.mixtures[name].component_step(part) for name, part in self.places])
+        return np.array([self.request.mixtures[name].component_step(part) for name, part in self.places])
 
     def system_in_cell(self, multiple: Multiple) -> System:
         """The system with the steps of supercell `multiple`.
 
         Where the file gives a step, it is the least common multiple of both.
         """
-        assert self.asked.framework is not None
-        atoms = self.asked.framework.count_sites(multiple, self.widths)
+        assert self.request.framework is not None
+        atoms = self.request.framework.count_sites(multiple, self.widths)
         steps = [
             _common_step(Fraction(1, count), own)
             for count, own in zip(atoms, self.steps.tolist(), strict=True)

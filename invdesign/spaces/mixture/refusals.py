@@ -30,8 +30,8 @@ def check_model(model: Model) -> None:
     solved = model.rule_system.solve_nearest(y)
     if solved is None:
         raise ValueError(_explain_counts(model, y))
-    if model.asked.framework is not None and not model.asked.framework.multiples:
-        unit = model.asked.framework.unit
+    if model.request.framework is not None and not model.request.framework.multiples:
+        unit = model.request.framework.unit
         raise ValueError(f"the unit cell of {unit.name} has {len(unit)} atoms already; raise max_atoms")
     if model.lattices and all(lattice.solve_nearest(solved) is None for lattice in model.lattices):
         raise ValueError(_explain_cells(model, solved))
@@ -41,11 +41,11 @@ def check_model(model: Model) -> None:
 
 
 def _check_known_charges(model: Model) -> None:
-    framework = model.asked.framework
+    framework = model.request.framework
     if framework is None or framework.options.arrange != "electrostatics":
         return
     known = (species for species, _ in (*model.amounts, *model.fixed))
-    unknown = sorted({species.name for species in known if species.charge is None} - set(model.asked.mixed))
+    unknown = sorted({species.name for species in known if species.charge is None} - set(model.request.mixed))
     if unknown:
         raise ValueError(
             f"electrostatics needs charges, and those of {', '.join(unknown)} are not known: give "
@@ -97,15 +97,15 @@ def _check_charges(model: Model) -> None:
         ends.append(sign * float(answer.fun))
     low, high = ends[0] + rule.fixed_low, ends[1] + rule.fixed_high
     if low > 1e-9 or high < -1e-9:
-        mixed = "" if model.asked.mixed else ", or let one element be mixed-valent"
+        mixed = "" if model.request.mixed else ", or let one element be mixed-valent"
         raise ValueError(
             f"charges cannot balance: within the bounds they add up to between {low:+g} and {high:+g} per "
-            f"{'unit cell' if model.asked.framework else 'formula unit'}; widen the bounds of an ion{mixed}"
+            f"{'unit cell' if model.request.framework else 'formula unit'}; widen the bounds of an ion{mixed}"
         )
 
 
 def _explain_counts(model: Model, y: FloatArray) -> str:
-    counted = [name for name, mixture in model.asked.mixtures.items() if model.build_group(name).is_counted]
+    counted = [name for name, mixture in model.request.mixtures.items() if model.build_group(name).is_counted]
     named = " and ".join(f"'{name}'" for name in counted)
     for more in range(1, max(model.widths)):
         groups = tuple(
@@ -115,7 +115,7 @@ def _explain_counts(model: Model, y: FloatArray) -> str:
         if replace(model.rule_system, groups=groups).solve_nearest(y) is not None:
             most = [
                 f"at_most: {groups[i].at_most} for '{name}'"
-                for i, name in enumerate(model.asked.mixtures)
+                for i, name in enumerate(model.request.mixtures)
                 if groups[i].at_most != model.rule_system.groups[i].at_most
             ]
             return (
@@ -129,7 +129,7 @@ def _explain_counts(model: Model, y: FloatArray) -> str:
 
 
 def _explain_cells(model: Model, solved: FloatArray) -> str:
-    framework = model.asked.framework
+    framework = model.request.framework
     if framework is None:
         return _explain_steps(model, solved)
     allowed = framework.options.cell
@@ -156,19 +156,19 @@ def _find_nearest_in_cells(model: Model, solved: FloatArray) -> tuple[FloatArray
 
     The bounds of single components are left aside.
     """
-    assert model.asked.framework is not None
+    assert model.request.framework is not None
     rules = model.rule_system.rules
     loose = replace(rules, lower=np.zeros_like(rules.lower), upper=np.ones_like(rules.upper))
     offers = [
         (found, multiple)
-        for lattice, multiple in zip(model.lattices, model.asked.framework.multiples, strict=True)
+        for lattice, multiple in zip(model.lattices, model.request.framework.multiples, strict=True)
         if (found := replace(lattice, rules=loose).solve_nearest(solved)) is not None
     ]
     return min(offers, key=lambda offer: round(float(np.abs(offer[0] - solved).sum()), 9), default=None)
 
 
 def _explain_steps(model: Model, solved: FloatArray) -> str:
-    for name, mixture in model.asked.mixtures.items():
+    for name, mixture in model.request.mixtures.items():
         low, high = model.total_limits(name)
         if mixture.step is None or low != high or any(part.step for part in mixture.components.values()):
             continue

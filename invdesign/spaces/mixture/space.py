@@ -27,7 +27,7 @@ from invdesign.spaces.mixture.charges import check_mixed_valence, parse_species
 from invdesign.spaces.mixture.cube import build_cube_rules, list_presence_choices
 from invdesign.spaces.mixture.fields import Listed
 from invdesign.spaces.mixture.made import scale_to_totals
-from invdesign.spaces.mixture.model import Asked, Model, find_smallest_cell
+from invdesign.spaces.mixture.model import MixtureRequest, Model, find_smallest_cell
 from invdesign.spaces.mixture.operators import build_operators
 from invdesign.spaces.mixture.refusals import check_model, list_violations
 from invdesign.spaces.mixture.settings import Mixture
@@ -119,7 +119,7 @@ class MixtureSpace(CountableSpace):
 
     @cached_property
     def _model(self) -> Model:
-        asked = Asked(
+        request = MixtureRequest(
             mixtures=self.mixtures,
             constraints=self.constraints,
             fixed=self.fixed,
@@ -127,7 +127,7 @@ class MixtureSpace(CountableSpace):
             neutral=self.neutral,
             framework=self._framework,
         )
-        return Model(asked)
+        return Model(request)
 
     @cached_property
     def _operators(self) -> Mapping[str, Operator]:

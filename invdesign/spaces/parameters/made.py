@@ -22,12 +22,12 @@ class MeasuredValues:
     Attributes:
         parameters: all of the space.
         rules: the constraints; None where there are none.
-        settled: values of the space near values that break a constraint.
+        settle: values of the space near values that break a constraint.
     """
 
     parameters: Mapping[str, Parameter]
     rules: Rules | None
-    settled: Callable[[Values], Values]
+    settle: Callable[[Values], Values]
 
     def place_values(
         self, values: dict[str, Value], rounding: Mapping[str, float]
@@ -95,7 +95,7 @@ class MeasuredValues:
 
         Returns `values` where none are so near.
         """
-        found = self.settled(values)
+        found = self.settle(values)
         for name, value in values.items():
             other = found.get(name)
             if isinstance(value, str) or isinstance(other, str) or other is None:

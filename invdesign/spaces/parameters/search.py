@@ -18,7 +18,7 @@ Values = dict[str, Value]
 
 MAX_ANCHORS = 64  # known feasible points, towards which others are repaired (chosen)
 ANCHOR_DRAWS = 4000  # random points tried to find them (chosen)
-DESCENTS, STEPS = 16, 300  # walks downhill in violation, where those gave none (chosen)
+MAX_DESCENTS, DESCENT_STEPS = 16, 300  # walks downhill in violation, where those gave none (chosen)
 REPAIR_ROUNDS = 3  # a repair may change the set of existing parameters, then it is repeated (chosen)
 DRAW_TRIES = 12  # random points per start; then one between a feasible and an infeasible point (chosen)
 REJECTION_TRIES = 6  # of those that may be rejected; then linear constraints are met by construction (chosen)
@@ -188,7 +188,7 @@ class Search:
                     f"no combination of values meets {self._find_conflict()}; loosen one of them"
                 )
         elif next(self._iterate_feasible(), None) is None:
-            tries = (ANCHOR_DRAWS + DESCENTS * STEPS) // self._cost_per_try
+            tries = (ANCHOR_DRAWS + MAX_DESCENTS * DESCENT_STEPS) // self._cost_per_try
             raise ValueError(
                 f"no values were found that meet {self._name_blamed()}, in {tries} tries; loosen what is asked, widen "
                 "the ranges it is about, or write what must be equal as a linear constraint"
@@ -253,7 +253,7 @@ class Search:
         if yielded:
             return
         best.sort(key=lambda item: item[0])
-        for _, point in best[:DESCENTS]:
+        for _, point in best[:MAX_DESCENTS]:
             values = self._descend_to_feasible(point, rng)
             if values is not None:
                 yield values
@@ -279,7 +279,7 @@ class Search:
         """
         here, step = np.asarray(point), 0.3
         violation = self._total_violation(self._repair_linear(self.at(point), point))
-        for _ in range(STEPS // self._cost_per_try):
+        for _ in range(DESCENT_STEPS // self._cost_per_try):
             mask = rng.random(len(here)) < max(0.5, 1.0 / len(here))
             moved = np.clip(here + step * mask * rng.normal(size=len(here)), 0.0, 1.0)
             values = self._repair_linear(self.at(moved.tolist()), moved.tolist())
