@@ -66,5 +66,5 @@ def test_mixed_valence_turns_the_balance_into_a_range() -> None:
 
 def test_a_missing_charge_is_asked_for() -> None:
     """Charges cannot balance where one is unknown."""
-    with pytest.raises(ValueError, match=r"without that of Ta: write it as an ion, such as Ta2\+"):
+    with pytest.raises(ValueError, match=r"without the charge of Ta: write it as an ion, such as Ta2\+"):
         build_neutrality([(parse_species("Ta"), 1.0)], [], {})

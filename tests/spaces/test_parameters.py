@@ -162,7 +162,10 @@ def test_build_refuses_an_incomplete_genome() -> None:
         ({"x": {"real": [1e-300, 1e300], "log": True}}, "more than 300 decades"),
         ({"n": {"integer": [0, 9], "log": True}}, r"log needs bounds from 1 to 2\^40, got \[0, 9\]"),
         ({"c": {"categorical": []}}, "two or more choices, and the list is empty"),
-        ({"c": {"categorical": ["a"]}}, "holds 'a' alone; what never changes is no parameter: leave it out"),
+        (
+            {"c": {"categorical": ["a"]}},
+            "holds 'a' alone; a value that never changes is no parameter: leave it out",
+        ),
         ({"o": {"ordinal": [3]}}, "two or more levels, and the list holds 3 alone"),
         ({"o": {"ordinal": [1, 3, 2]}}, r"numbers must rise or fall from level to level, got \[1, 3, 2\]"),
         ({"o": {"ordinal": [1, "x"]}}, "all numbers or all names"),

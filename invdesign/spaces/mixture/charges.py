@@ -157,7 +157,7 @@ def build_neutrality(
         if species.name in mixed:
             return float(mixed[species.name][upper])
         raise ValueError(
-            f"charges cannot balance without that of {species.name}: write it as an ion, such as "
+            f"charges cannot balance without the charge of {species.name}: write it as an ion, such as "
             f"{species.name}2+, give its states in mixed_valence, or set neutral: false"
         )
 

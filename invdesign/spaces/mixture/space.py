@@ -1,7 +1,7 @@
 """Fractions of components on simplices: dopants on crystal sites, halides, electrolyte formulations.
 
 Every genome keeps every rule: bounds, sums, how many components are present, linear constraints and the balance
-of charges. Where a crystal is asked for, the fractions are those that one of its supercells holds exactly.
+of charges. With a crystal, the fractions are those that one of its supercells holds exactly.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ WRITTEN_TOLERANCE = 1e-5  # relative: rounding error of a fraction that the user
 class MixtureSpace(CountableSpace):
     """Mixtures of components, each a simplex of fractions, with rules across them.
 
-    A genome holds the fractions of what is present: `{"M": {"Zr4+": 0.8, "Ta5+": 0.2}}`. Where all fractions have
+    A genome holds the fractions of the present components: `{"M": {"Zr4+": 0.8, "Ta5+": 0.2}}`. Where all fractions have
     steps, or are those of small supercells, the space can be counted (`count`, `genome`, `blocks`).
     """
 
@@ -61,7 +61,7 @@ class MixtureSpace(CountableSpace):
     """True if charges must balance; where not given, they must if any component is written as an ion, and in a
     structure if all charges are known."""
     mixed_valence: dict[str, States] = Field(default={}, max_length=1)
-    """Two adjacent states of one element that is written without one: `{Fe: [2, 3]}`. It takes up what charge is left."""
+    """Two adjacent states of one element that is written without one: `{Fe: [2, 3]}`. It balances the remaining charge."""
     structure: Realised | None = None
     """The crystal whose supercells hold the mixtures; none where not given."""
 
@@ -82,7 +82,7 @@ class MixtureSpace(CountableSpace):
     @model_validator(mode="after")
     def _check_feasibility(self) -> Self:
         if self.structure is not None and self.fixed:
-            raise ValueError("what is fixed follows from the structure; leave `fixed` out")
+            raise ValueError("the structure determines the fixed species; leave `fixed` out")
         model = self._model
         if self.mixed_valence and not self._uses_mixed_valence(model):
             element = next(iter(self.mixed_valence))

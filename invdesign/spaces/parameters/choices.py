@@ -260,8 +260,8 @@ def _check_choices(choices: Sequence[Value], kind: str, what: str) -> None:
     if len(choices) < 2:
         held = f"holds {choices[0]!r} alone" if choices else "is empty"
         raise ValueError(
-            f"{kind} needs two or more {what}, and the list {held}; what never changes is no parameter: "
-            "leave it out, and say it in the campaign's description"
+            f"{kind} needs two or more {what}, and the list {held}; a value that never changes is no parameter: "
+            "leave it out, and state it in the campaign's description"
         )
     repeated = sorted({str(choice) for choice in choices if choices.count(choice) > 1})
     if repeated:

@@ -234,7 +234,7 @@ def _check_sum(constraint: LinearConstraint, parameters: Mapping[str, Parameter]
     check_names([constraint], parameters, "parameters")
     for name in constraint.sum:
         if _list_name_options(parameters[name]) is not None:
-            raise ValueError(f"the constraint {constraint} adds up '{name}', which has names for values")
+            raise ValueError(f"the constraint {constraint} adds up '{name}', whose values are names")
 
 
 def _convert_number(parameter: Parameter, number: float) -> Value:

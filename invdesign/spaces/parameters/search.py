@@ -190,8 +190,8 @@ class Search:
         elif next(self._iterate_feasible(), None) is None:
             tries = (ANCHOR_DRAWS + MAX_DESCENTS * DESCENT_STEPS) // self._cost_per_try
             raise ValueError(
-                f"no values were found that meet {self._name_blamed()}, in {tries} tries; loosen what is asked, widen "
-                "the ranges it is about, or write what must be equal as a linear constraint"
+                f"no values were found that meet {self._name_blamed()}, in {tries} tries; loosen the constraints, widen "
+                "the ranges of their parameters, or write an equality as a linear constraint"
             )
 
     @property
