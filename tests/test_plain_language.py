@@ -29,7 +29,6 @@ NOT_YET = {
     "invdesign/problem.py",
     "invdesign/properties.py",
     "invdesign/protocols",
-    "invdesign/spaces",
     "invdesign/standing.py",
     "invdesign/steps.py",
     "invdesign/testing",

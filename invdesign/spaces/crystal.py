@@ -46,7 +46,7 @@ class CrystalSpace(CountableSpace):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Sentences on how the parent's file was read."""
+        """Remarks on the reading of the parent's file."""
         return list_parent_remarks(self.parent)
 
     @property

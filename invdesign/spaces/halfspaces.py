@@ -174,6 +174,7 @@ class Halfspaces:
         return np.asarray(np.linalg.norm(self.normals @ basis, axis=1) > RANK_TOLERANCE)
 
     def _build_interior(self, centre: FloatArray, basis: FloatArray, live: BoolArray) -> Interior:
+        """Build the interior around `centre`, from the rows that are `live` (r,)."""
         normals = self.normals[live]
         room = np.maximum(normals @ centre - self.limits[live], 0.0)
         return Interior(centre, basis, normals @ basis, room)

@@ -202,6 +202,7 @@ class _Statement:
 
 
 def _list_statements(bounds: Bounds, constraints: Sequence[LinearConstraint]) -> list[_Statement]:
+    """List the sides of constraints, then those of bounds."""
     found = []
     for constraint in constraints:
         words = format_sum(constraint.sum)
@@ -324,6 +325,7 @@ class _FeasibilityCheck:
         return result.status != 0 or float(result.fun) <= FEASIBLE_EXCESS
 
     def _variable_width(self, name: str) -> float:
+        """Width of a variable's range; 1 for integers and single values, which are not scaled."""
         low, high = self.bounds[name]
         return 1.0 if name in self.integers or high <= low else high - low
 
@@ -392,6 +394,7 @@ def double_equals_signs(text: str) -> str:
 def _build_one_sided(
     left: tuple[Terms, float], right: tuple[Terms, float], sign: str
 ) -> dict[str, object] | None:
+    """Build the fields of a comparison of two linear sides; None where no variable is left."""
     weights = _add_terms(left[0], right[0], -1.0)
     if not weights:
         return None
@@ -402,6 +405,7 @@ def _build_one_sided(
 
 
 def _add_terms(first: Terms, second: Terms, factor: float) -> Terms:
+    """Add `factor` times the second terms to the first; zero weights are dropped."""
     total = dict(first)
     for name, weight in second.items():
         total[name] = total.get(name, 0.0) + factor * weight
@@ -431,6 +435,7 @@ def parse_linear_terms(node: ast.expr) -> tuple[Terms, float] | None:
 def _apply_operator(
     op: ast.operator, left: tuple[Terms, float], right: tuple[Terms, float]
 ) -> tuple[Terms, float] | None:
+    """Apply an arithmetic operator to two linear sides; None where the result is not linear."""
     if isinstance(op, ast.Add | ast.Sub):
         factor = 1.0 if isinstance(op, ast.Add) else -1.0
         return _add_terms(left[0], right[0], factor), left[1] + factor * right[1]
@@ -442,4 +447,5 @@ def _apply_operator(
 
 
 def _scale_terms(terms: tuple[Terms, float], factor: float) -> tuple[Terms, float]:
+    """Multiply terms and constant by `factor`; zero weights are dropped."""
     return {name: weight * factor for name, weight in terms[0].items() if weight * factor}, terms[1] * factor

@@ -185,6 +185,7 @@ class Polytope:
         )
 
     def _reduce_frame(self, held: tuple[int, ...]) -> tuple[list[int], Frame]:
+        """Reduce, once, the frame to the columns that are not `held`."""
         known = self._reduced_frames
         if held not in known:
             kept = [column for column in range(len(self.names)) if column not in held]
@@ -195,6 +196,7 @@ class Polytope:
 
     @cached_property
     def _reduced_frames(self) -> dict[tuple[int, ...], tuple[list[int], Frame]]:
+        """Kept columns and frame by held columns."""
         return {}
 
     @cached_property
@@ -229,6 +231,7 @@ class Polytope:
 
     @property
     def _checked_interior(self) -> _Inside:
+        """The relative interior; a ValueError where the polytope is empty."""
         if self._inside is None:
             raise ValueError(f"no values of {', '.join(self.names)} meet all constraints")
         return self._inside
@@ -345,11 +348,13 @@ def _scale_rows(
 
 
 def _row_lengths(rows: FloatArray) -> FloatArray:
+    """Lengths of rows; 1 for rows of zeros."""
     lengths: FloatArray = np.linalg.norm(rows, axis=1)
     return np.where(lengths > 0.0, lengths, 1.0)
 
 
 def _solve_equalities(rows: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
+    """Pseudo-inverse (n, k) and null-space basis (n, n - rank) of `rows` (k, n)."""
     if not len(rows):
         return np.zeros((n, 0)), np.eye(n)
     left, values, right = np.linalg.svd(rows, full_matrices=True)

@@ -197,6 +197,7 @@ def _build_sites(
     options: Realised,
     mixed: Mapping[str, Sequence[int]],
 ) -> Sites:
+    """Build the sites of one mixture, with the species of its components."""
     if mixture.multiplicity is not None:
         raise ValueError(f"the multiplicity of '{name}' follows from the structure; leave it out")
     if mixture.range[1] > 1.0 and mixture.total != "free":

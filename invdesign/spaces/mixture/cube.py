@@ -39,6 +39,7 @@ def build_cube_rules(
 
 
 def _build_rule(weights: FloatArray, limit: float, *, equal: bool = False) -> LinearRule:
+    """Build a rule from weights (d,) of the cube's columns."""
     pairs = tuple((column, weight) for column, weight in enumerate(weights.tolist()) if weight != 0.0)
     return LinearRule(pairs, limit, equal)
 

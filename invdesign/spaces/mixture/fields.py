@@ -36,7 +36,7 @@ class Field(ABC):
 
     @abstractmethod
     def draw_uniform(self, rng: Rng) -> FloatArray | None:
-        """Draw any point with `rng`, evenly distributed."""
+        """Draw a point with `rng`, uniformly over the field."""
 
     @abstractmethod
     def draw_corner(self, rng: Rng) -> FloatArray | None:
@@ -203,6 +203,7 @@ class Listed(Field):
         return self._point_at(near[int(fitting.argmax())])
 
     def _point_at(self, index: int) -> FloatArray:
+        """Point number `index` of the lattice."""
         row: FloatArray = self.points[index]
         return row
 

@@ -106,6 +106,7 @@ def _eliminate_unstepped(system: System) -> tuple[System, FloatArray, FloatArray
 
 
 def _pair_columns(options: Sequence[IntArray], system: System) -> list[tuple[IntArray, float, FloatArray]]:
+    """Pair each column's step numbers with its step and its weights in the rules."""
     return [
         (values, float(step), row)
         for values, step, row in zip(options, system.steps, system.rules.matrix.T, strict=True)

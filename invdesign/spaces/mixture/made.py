@@ -71,6 +71,7 @@ def _check_unit(name: str, total: float, low: float, high: float) -> None:
 def _rounding_allowance(
     model: Model, column: int, values: FloatArray, rounding: Mapping[str, float]
 ) -> float:
+    """Rounding error of one fraction, as it was written."""
     value = float(values[column])
     if not rounding:  # not from a table: take the digits that Python writes
         return half_last_digit(repr(value), 0.0) if value else 0.0

@@ -87,6 +87,7 @@ class Model:
         return float(10.0 ** np.floor(np.log10(min(max(float(self.upper.max()), 1e-6), LARGEST_FRACTION))))
 
     def _mixture_columns(self, mixture: str) -> list[int]:
+        """Columns of a mixture."""
         return [column for column, (name, _) in enumerate(self.places) if name == mixture]
 
     # Chemistry.

@@ -188,6 +188,7 @@ class PointOperators:
         return None if child is None or np.abs(child - other_than).max() <= SAME_POINT else child
 
     def _make_room(self, y: FloatArray, new: int, group: Group) -> None:
+        """Set the least present other component to 0 where too many are present."""
         own = group.members
         present = own[y[own] > 0.5 / GRID]
         if len(present) > group.at_most:
@@ -205,10 +206,12 @@ class PointOperators:
 
 
 def _draw_column(columns: NDArray[np.int64], rng: Rng) -> int | None:
+    """Draw one of the columns; None where there are none."""
     return int(columns[int(rng.random() * len(columns))]) if len(columns) else None
 
 
 def _first_found(make: Callable[[], FloatArray | None]) -> FloatArray | None:
+    """Call `make` until it finds a point, at most `MAX_TRIES` times."""
     for _ in range(MAX_TRIES):
         found = make()
         if found is not None:

@@ -66,6 +66,7 @@ class Rules:
 
 @lru_cache(maxsize=64)
 def _list_subsets(count: int, size: int) -> IntArray:
+    """List all subsets of a given size of the numbers below `count`."""
     return np.array(list(combinations(range(count), size)), dtype=np.int64).reshape(-1, size)
 
 

@@ -41,6 +41,7 @@ def check_model(model: Model) -> None:
 
 
 def _check_known_charges(model: Model) -> None:
+    """Refuse electrostatic arrangement without all charges."""
     framework = model.request.framework
     if framework is None or framework.options.arrange != "electrostatics":
         return
@@ -54,6 +55,7 @@ def _check_known_charges(model: Model) -> None:
 
 
 def _check_linear(model: Model) -> None:
+    """Refuse linear rules that contradict each other within the bounds."""
     limits = {
         name: (float(a), float(b)) for name, a, b in zip(model.names, model.lower, model.upper, strict=True)
     }
@@ -78,6 +80,7 @@ def _check_linear(model: Model) -> None:
 
 
 def _check_charges(model: Model) -> None:
+    """Refuse bounds within which charges cannot balance."""
     rule = model.neutrality
     if rule is None:
         return
@@ -105,6 +108,7 @@ def _check_charges(model: Model) -> None:
 
 
 def _explain_counts(model: Model, y: FloatArray) -> str:
+    """Explain that the counts cannot be met, with counts that can."""
     counted = [name for name, mixture in model.request.mixtures.items() if model.build_group(name).is_counted]
     named = " and ".join(f"'{name}'" for name in counted)
     for more in range(1, max(model.widths)):
@@ -129,6 +133,7 @@ def _explain_counts(model: Model, y: FloatArray) -> str:
 
 
 def _explain_cells(model: Model, solved: FloatArray) -> str:
+    """Explain that no supercell holds such a mixture, with the nearest that one holds."""
     framework = model.request.framework
     if framework is None:
         return _explain_steps(model, solved)
@@ -168,6 +173,7 @@ def _find_nearest_in_cells(model: Model, solved: FloatArray) -> tuple[FloatArray
 
 
 def _explain_steps(model: Model, solved: FloatArray) -> str:
+    """Explain that no fractions in these steps keep all rules, with steps that do."""
     for name, mixture in model.request.mixtures.items():
         low, high = model.total_limits(name)
         if mixture.step is None or low != high or any(part.step for part in mixture.components.values()):
@@ -221,6 +227,7 @@ def list_violations(model: Model, values: FloatArray) -> list[str]:
 
 
 def _reword_statement(statement: str, spoken: Mapping[str, str]) -> str:
+    """Replace a sum of fractions at the start of a statement by the name of its mixture."""
     for words, instead in spoken.items():
         for sign in (" = ", " >= ", " <= "):
             if statement.startswith(words + sign):

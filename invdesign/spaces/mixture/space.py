@@ -93,6 +93,7 @@ class MixtureSpace(CountableSpace):
         return self
 
     def _uses_mixed_valence(self, model: Model) -> bool:
+        """True if every mixed-valent element is a component or a fixed species."""
         known = {species.name for species, _ in (*model.amounts, *model.fixed)}
         return known >= set(self.mixed_valence)
 
@@ -349,6 +350,7 @@ class MixtureSpace(CountableSpace):
         return Composition(chemistry.count_atoms(values))
 
     def _build_structure(self, values: FloatArray, genome: Genome) -> Structure:
+        """Build the crystal in the smallest supercell that holds the fractions."""
         framework, model = self._framework, self._model
         assert framework is not None
         held = find_smallest_cell(framework, values, model.widths)
@@ -427,6 +429,7 @@ class MixtureSpace(CountableSpace):
                     raise Infeasible(f"the fraction of {component} must be a number, got {value!r}")
 
     def _check_fractions(self, genome: Genome) -> FloatArray:
+        """Check a genome against all rules and return its fractions (n,)."""
         self._check_names(genome)
         values = self._read_fractions(genome)
         wrong = list_violations(self._model, values)

@@ -191,6 +191,7 @@ class Supports:
         return np.cumsum(self.set_weights)
 
     def _draw_by_volume(self, rng: Rng) -> BoolArray | None:
+        """Draw a listed set by the volume of its region."""
         assert self.listed_sets is not None
         steps = self._cumulated_weights
         if not len(steps) or steps[-1] <= 0:
@@ -211,15 +212,18 @@ class Supports:
 
     @cached_property
     def _uses_rejection(self) -> bool:
+        """True if plain draws are feasible often enough for rejection."""
         _, feasible = self._draw_tested(TEST_DRAWS, rng_for(0, 0, "plain draws"))
         return bool(feasible.mean() >= ENOUGH_FEASIBLE)
 
     @cached_property
     def _block_size(self) -> int:
+        """Number of plain draws per round of rejection, about two feasible ones."""
         _, feasible = self._draw_tested(TEST_DRAWS, rng_for(0, 0, "plain draws"))
         return int(min(max(2.0 / feasible.mean(), 2.0), 64.0))
 
     def _draw_by_rejection(self, rng: Rng) -> FloatArray | None:
+        """Repeat plain draws until one is feasible."""
         for _ in range(1_000):
             points, feasible = self._draw_tested(self._block_size, rng)
             if feasible.any():
@@ -275,6 +279,7 @@ class Supports:
 
 
 def _expand_to_all(present: BoolArray, values: FloatArray) -> FloatArray:
+    """Expand values of the present components to all (n,), with 0 for the others."""
     x = np.zeros(len(present))
     x[present] = values
     return x

@@ -156,6 +156,7 @@ class Tree:
         return tuple(placed)
 
     def _find_circle(self, among: Sequence[str]) -> list[str]:
+        """Find a circle of conditions among these names."""
         path = [among[0]]
         while path[-1] not in path[:-1]:
             path.append(next(name for name in self.variables[path[-1]].when if name in among))
@@ -185,6 +186,7 @@ class Tree:
             self._check_possible(name)
 
     def _check_requirement(self, name: str, other: str, requirement: Requirement) -> None:
+        """Refuse one condition of `name` on `other` that makes no sense."""
         if other not in self.variables:
             hint = nearest(other, self.variables) or f"There are {', '.join(self.variables)}."
             raise ValueError(f"'{name}' depends on '{other}', which is none of the parameters. {hint}")
@@ -221,6 +223,7 @@ class Tree:
                 raise ValueError(f"'{name}' never exists: it needs '{other}' to be {wanted}")
 
     def _can_meet_all(self, name: str, requirements: Sequence[Requirement]) -> bool:
+        """Check whether some value of a variable meets all requirements."""
         variable = self.variables[name]
         listed = [requirement for requirement in requirements if not isinstance(requirement, Range)]
         if listed:

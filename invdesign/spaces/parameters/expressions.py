@@ -27,6 +27,7 @@ UNSIZED_VIOLATION = 1.0  # of a comparison without a size, such as of names (cho
 
 
 def _raise_to_power(base: float, exponent: float) -> float:
+    """Raise to a power, with a limited exponent and no complex results."""
     if abs(exponent) > LARGEST_EXPONENT:
         raise OverflowError(f"exponents go up to {LARGEST_EXPONENT:g}, got {exponent:g}")
     result = base**exponent
@@ -144,6 +145,7 @@ class Expression:
 
 
 def _measure_violation(node: ast.expr, values: Mapping[str, Value]) -> float:
+    """Violation of a checked condition; 0 where it holds."""
     if isinstance(node, ast.BoolOp):
         parts = [_measure_violation(part, values) for part in node.values]
         return sum(parts) if isinstance(node.op, ast.And) else min(parts)
@@ -252,6 +254,7 @@ def _check_condition(node: ast.expr) -> None:
 
 
 def _check_list(node: ast.Tuple | ast.List) -> None:
+    """Refuse a list unless it holds plain names or numbers."""
     for item in node.elts:
         if not isinstance(item, ast.Constant):
             raise _NotAllowed("a list holds plain names or numbers")
@@ -284,6 +287,7 @@ def _is_finite(number: Any) -> bool:
 
 
 def _check_call(node: ast.Call) -> None:
+    """Refuse a call unless it is one of `FUNCTIONS` with the right number of arguments."""
     if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS:
         called = ast.unparse(node.func)
         raise _NotAllowed(

@@ -88,6 +88,7 @@ class MeasuredValues:
         )
 
     def _match_tolerance(self, name: str, value: float, rounding: Mapping[str, float]) -> float:
+        """Distance within which a written number counts as an allowed one."""
         return max(rounding.get(name, 0.0), self.parameters[name].matching_tolerance(value))
 
     def _find_meant_values(self, values: Values, rounding: Mapping[str, float]) -> Values:

@@ -68,12 +68,14 @@ class Rules:
                 check_consistent(bounds, chosen, [name for name in names if self._is_integer(name)])
 
     def _conditional_names(self, constraint: LinearConstraint) -> frozenset[str]:
+        """Names in a constraint whose existence depends on others."""
         return frozenset(name for name in constraint.sum if name in self.tree.conditional)
 
     def _is_integer(self, name: str) -> bool:
         return isinstance(self.parameters[name], Integer)
 
     def _parameter_bounds(self, name: str) -> tuple[float, float]:
+        """Lowest and highest number of a parameter."""
         parameter = self.parameters[name]
         if isinstance(parameter, Ordinal):
             levels = sorted(float(level) for level in parameter.ordinal)
@@ -155,6 +157,7 @@ class Rules:
         )
 
     def _list_mentioned(self, chosen: tuple[int, ...]) -> tuple[str, ...]:
+        """List the names that the chosen constraints mention, in the order of the parameters."""
         if chosen not in self._mentioned_names:
             mentioned = {name for number in chosen for name in self.linear[number].sum}
             self._mentioned_names[chosen] = tuple(name for name in self.parameters if name in mentioned)
@@ -308,6 +311,7 @@ class System:
         return None if self.body.empty else self._settle_point(self.body.draw_point(rng))
 
     def _settle_point(self, point: FloatArray) -> dict[str, Value] | None:
+        """Repair a point (n,) and name its values; None where nothing is found."""
         found = self._repair_mixed(point)
         snapped = None if found is None else self._snap_reals(found)
         if snapped is None:
@@ -479,6 +483,7 @@ class System:
         return snapped if excess <= FEASIBLE_EXCESS else None
 
     def _nudge_reals(self, point: FloatArray, kinds: Sequence[Parameter]) -> FloatArray:
+        """Correct reals, by steps of their grids, until rows broken by rounding are met."""
         body = self.body
         over = body.frame.a @ point - body.b
         rows = [(body.frame.a[i], body.b[i], True) for i in np.flatnonzero(over > SUM_NOISE)]

@@ -82,6 +82,7 @@ class Search:
         return repaired if repaired is not None and self.rules.meets_expressions(repaired) else None
 
     def _repair_linear(self, values: Mapping[str, Value], spare: Sequence[float]) -> Values | None:
+        """Repair the linear constraints, again where that changes the set of existing parameters."""
         for _ in range(REPAIR_ROUNDS):
             current = self.complete(values, spare)
             system = self.rules.build_system(current)
@@ -115,6 +116,7 @@ class Search:
         return best, best_at
 
     def _nearest_anchor(self, point: FloatArray) -> Values:
+        """Known feasible values nearest to a point (d,)."""
         distances = ((self._anchor_points - point) ** 2).sum(axis=1)
         return self.anchors[int(distances.argmin())]
 
@@ -213,6 +215,7 @@ class Search:
         return _join_words(words)
 
     def _judge_constraints(self, values: Mapping[str, Value]) -> list[bool]:
+        """Check values against each constraint; True where it is met or does not apply."""
         linear = [
             not constraint.sum.keys() <= values.keys()
             or constraint.measure_violation({name: float(values[name]) for name in constraint.sum}) == 0.0
@@ -259,9 +262,11 @@ class Search:
                 yield values
 
     def _draw_or_repair(self, point: list[float], rng: Rng) -> Values | None:
+        """Draw values at a point, else repair its linear constraints."""
         return self._draw_at(point, rng, reject=False) or self._repair_linear(self.at(point), point)
 
     def _total_violation(self, values: Values | None) -> float:
+        """Sum of the expressions' violations; also records the smallest of each."""
         if values is None:
             return float(len(self.rules.expressions))
         missed = self.rules.measure_violations(values)

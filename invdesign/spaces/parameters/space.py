@@ -129,6 +129,7 @@ class ParameterSpace(CountableSpace):
 
     @cached_property
     def _movable_names(self) -> tuple[str, ...]:
+        """Names of parameters with more than one value."""
         return tuple(name for name, parameter in self._ordered_parameters if parameter.size != 1)
 
     @cached_property
@@ -170,6 +171,7 @@ class ParameterSpace(CountableSpace):
 
     @property
     def _is_listable(self) -> bool:
+        """True if there are few enough combinations to list."""
         return self._combination_count is not None and self._combination_count <= MAX_LISTED
 
     @cached_property
@@ -188,6 +190,7 @@ class ParameterSpace(CountableSpace):
         )
 
     def _extend_combination(self, values: dict[str, Value], name: str) -> list[dict[str, Value]]:
+        """Extend a combination by every value of one parameter, if that exists."""
         if not self._tree.variable_exists(name, values):
             return [values]
         parameter = self.parameters[name]
@@ -278,6 +281,7 @@ class ParameterSpace(CountableSpace):
         return Design(parameters=self._sort_values(typed) if self._tree.conditional else typed)
 
     def _explain_absence(self, name: str, values: Mapping[str, Value]) -> str:
+        """Explain that a parameter of the genome does not exist there."""
         for other, requirement in self.parameters[name].when.items():
             if other not in values:
                 return f"parameter '{name}' only exists together with '{other}', which does not exist here"
@@ -474,12 +478,14 @@ class ParameterSpace(CountableSpace):
         return self._search.settle_values(values, spare, toward)
 
     def _to_point(self, values: Mapping[str, Value]) -> list[float]:
+        """Encode values as a point (d,) of the cube; absent parameters lie in the middle."""
         return [
             p.encode(values[name]) if name in values else ABSENT_COORDINATE
             for name, p in self._ordered_parameters
         ]
 
     def _values_at(self, point: Sequence[float]) -> dict[str, Value]:
+        """Decode a point (d,) of the cube to values of all parameters."""
         return {
             name: parameter.decode(u)
             for (name, parameter), u in zip(self._ordered_parameters, point, strict=True)
@@ -524,6 +530,7 @@ class ParameterSpace(CountableSpace):
         return self._vary_parent(parents[0], rng, self._move_values)
 
     def _move_values(self, child: dict[str, Value], rng: Rng) -> None:
+        """Move values of `child` in place, each with probability 1/d, at least one."""
         movable = (
             self._movable_names
             if self._is_unconstrained
@@ -542,6 +549,7 @@ class ParameterSpace(CountableSpace):
         return self._vary_parent(parents[0], rng, self._redraw_value)
 
     def _redraw_value(self, child: dict[str, Value], rng: Rng) -> None:
+        """Draw one value of `child` anew, in place."""
         movable = (
             self._movable_names
             if self._is_unconstrained
@@ -585,6 +593,7 @@ class ParameterSpace(CountableSpace):
     def _cross_values(
         self, first: Mapping[str, Json], second: Mapping[str, Json], rng: Rng
     ) -> dict[str, Value]:
+        """Cross the values of two genomes, parameter by parameter."""
         chance = rng.random(len(self._ordered_parameters)).tolist()
         if not self._tree.conditional:
             return {
